@@ -1,0 +1,33 @@
+"""The exceptions edgeseg raises on purpose. A caller may catch ``EdgesegError`` for all of them."""
+
+
+class EdgesegError(Exception):
+    """Base of every error that edgeseg raises on purpose; its text is one line for a person."""
+
+
+class InputError(EdgesegError, ValueError):
+    """What the caller gave is wrong: a file, a name, a size, a number."""
+
+
+class UnsupportedModel(EdgesegError):
+    """The model is valid Keras but cannot be exported; the text says which part and what to do."""
+
+
+class VerificationFailed(EdgesegError):
+    """The exported artifact disagrees with the Keras model beyond the gate of its precision."""
+
+
+class BackendUnavailable(EdgesegError):
+    """A runtime or an optional part is not installed; the text has the install line."""
+
+
+def missing_extra(what: str, extra: str) -> BackendUnavailable:
+    """Build the error for an optional part that is not installed.
+
+    Args:
+        what: what needs it, as the start of a sentence (``"edgeseg export"``).
+        extra: the extra that brings it (``"convert"``).
+    """
+    return BackendUnavailable(
+        f'{what} needs packages that are not installed. Install them with: pip install "edgeseg[{extra}]"'
+    )

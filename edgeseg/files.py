@@ -1,0 +1,62 @@
+"""Writing files so that nothing is lost: a temporary name first, then a rename; never over an existing file unasked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeseg.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    The temporary file keeps the suffix (libraries look at it) and is removed when the block fails,
+    also on Ctrl-C; whatever was at ``path`` before is then still there.
+
+    Raises:
+        InputError: the file exists and ``overwrite`` is false, or the folder cannot be written.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite=overwrite)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix="".join(path.suffixes), dir=path.parent)
+    except OSError as error:
+        raise InputError(f"folder '{path.parent}' cannot be written: {error.strerror}.") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; an artifact is meant to be shared
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno is None:  # not the operating system's: a library's own error, with a better text than ours
+            raise
+        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise ``InputError`` when ``path`` exists and may not be overwritten; ask before long work, not after."""
+    if path.exists() and not overwrite:
+        raise InputError(f"'{path}' exists; give --overwrite (overwrite=True) or another place.")
+
+
+def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a whole file at once through ``atomic_path``."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data)
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256 of some bytes."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,168 @@
+"""Reading pictures, fitting them into a model's input, and class maps back to the picture's own size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+from edgeseg.spec import ModelSpec
+
+_INTERPOLATION = {
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+    "nearest": cv2.INTER_NEAREST,
+}
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies inside a model's input, in pixels; ``restore`` needs it for the way back."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    original_hw: tuple[int, int]
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """Decode a picture to ``(H, W, 3)`` uint8 RGB, turned as its EXIF orientation says.
+
+    Raises:
+        InputError: the file is missing or does not decode.
+    """
+    return _decode(path, cv2.IMREAD_COLOR_RGB)
+
+
+def read_label(path: str | Path) -> NDArray[np.uint8]:
+    """Decode a label picture to ``(H, W)`` uint8 class ids.
+
+    Raises:
+        InputError: the file is missing, does not decode, or is not 8-bit with one channel.
+    """
+    label = _decode(path, cv2.IMREAD_UNCHANGED)
+    if label.ndim != 2 or label.dtype != np.uint8:
+        raise InputError(
+            f"'{path}' is {label.dtype} of shape {label.shape}; a label must be an 8-bit grey picture of class ids."
+        )
+    return label
+
+
+def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
+    """Encode ``(H, W, 3)`` uint8 RGB, ``(H, W, 4)`` RGBA or ``(H, W)`` grey as the format of ``suffix``."""
+    conversions = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    channels = image_rgb.shape[2] if image_rgb.ndim == 3 else 1
+    bgr = cv2.cvtColor(image_rgb, conversions[channels]) if channels in conversions else image_rgb
+    ok, data = cv2.imencode(suffix, bgr)
+    if not ok:
+        raise InputError(f"pictures cannot be written as '{suffix}'; accepted: {', '.join(sorted(IMAGE_SUFFIXES))}.")
+    return data.tobytes()
+
+
+def letterbox(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.uint8], Placement]:
+    """Fit a picture into the model's input size as ``spec.fit`` and ``spec.resize`` say.
+
+    Args:
+        image_rgb: ``(h, w, 3)`` uint8 RGB.
+        spec: gives the size ``(H, W)``, the fit, the interpolation and the colour of the bars.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB, and where the picture lies in it.
+    """
+    height, width = image_rgb.shape[:2]
+    target_h, target_w = spec.input_size
+    if spec.fit == "stretch":
+        new_h, new_w = target_h, target_w
+    else:
+        scale = min(target_h / height, target_w / width)
+        new_h = max(1, min(target_h, round(height * scale)))
+        new_w = max(1, min(target_w, round(width * scale)))
+    if (new_h, new_w) != (height, width):
+        image_rgb = cv2.resize(image_rgb, (new_w, new_h), interpolation=_INTERPOLATION[spec.resize])  # type: ignore[assignment]
+    top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
+    placement = Placement(top, left, new_h, new_w, (height, width))
+    if (new_h, new_w) == (target_h, target_w):
+        return image_rgb, placement
+    canvas = np.empty((target_h, target_w, 3), np.uint8)
+    canvas[:] = spec.pad_value
+    canvas[top : top + new_h, left : left + new_w] = image_rgb
+    return canvas, placement
+
+
+def normalize(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+    """``(pixel - mean) / std`` in the model's colour order.
+
+    Args:
+        image_rgb: ``(..., 3)`` uint8 RGB.
+        spec: gives mean, std (in the order of the model's channels) and the colour order.
+
+    Returns:
+        ``(..., 3)`` float32.
+    """
+    if spec.colour_order == "bgr":
+        image_rgb = image_rgb[..., ::-1]
+    # One table look-up a channel: each of the 256 values is normalised once, not once a pixel.
+    values = np.arange(256, dtype=np.float32)[:, None]
+    table = (values - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    return np.stack([table[:, c][image_rgb[..., c]] for c in range(3)], axis=-1)
+
+
+def preprocess(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.generic], Placement]:
+    """Turn a picture into the model's input tensor.
+
+    Args:
+        image_rgb: ``(h, w, 3)`` uint8 RGB.
+        spec: the model's spec.
+
+    Returns:
+        ``(1, H, W, 3)`` or ``(1, 3, H, W)`` in ``spec.dtype``, and the placement for ``restore``.
+    """
+    fitted, placement = letterbox(image_rgb, spec)
+    tensor: NDArray[np.generic]
+    if spec.dtype == "uint8":
+        tensor = fitted[..., ::-1] if spec.colour_order == "bgr" else fitted
+    else:
+        tensor = normalize(fitted, spec)
+    if spec.layout == "nchw":
+        tensor = tensor.transpose(2, 0, 1)
+    return np.ascontiguousarray(tensor[None]), placement
+
+
+def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
+    """Cut the letterbox bars off a class map and bring it to the picture's own size.
+
+    Args:
+        class_map: ``(H, W)`` uint8 class ids at the model's input size.
+        placement: what ``preprocess`` returned for this picture.
+
+    Returns:
+        ``(h, w)`` uint8 class ids; nearest neighbour, so that no id is made up.
+    """
+    p = placement
+    inside = class_map[p.top : p.top + p.height, p.left : p.left + p.width]
+    if inside.shape == p.original_hw:
+        return inside
+    height, width = p.original_hw
+    return cv2.resize(inside, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
+
+
+def _decode(path: str | Path, flags: int) -> NDArray[np.uint8]:
+    try:
+        data = np.fromfile(path, np.uint8)
+    except FileNotFoundError as error:
+        raise InputError(f"picture '{path}' does not exist.") from error
+    except OSError as error:
+        raise InputError(f"picture '{path}' cannot be read: {error.strerror or error}.") from error
+    # An empty buffer raises inside OpenCV, a broken one gives None: both are the same mistake to a person.
+    image = cv2.imdecode(data, flags) if data.size else None
+    if image is None:
+        raise InputError(f"'{path}' does not decode as a picture; it may be truncated or no picture at all.")
+    return image  # type: ignore[return-value]

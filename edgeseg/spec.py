@@ -1,0 +1,164 @@
+"""``ModelSpec``: what a device must know to feed a model and read its output; travels inside the artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_type_hints
+
+from edgeseg.errors import InputError
+
+FORMAT_VERSION = 1
+
+#: Key of the entry in TFLite metadata, ONNX ``metadata_props`` and the ``.keras`` archive.
+METADATA_KEY = "edgeseg.spec"
+
+Layout = Literal["nhwc", "nchw"]
+InputDtype = Literal["float32", "uint8"]
+ColourOrder = Literal["rgb", "bgr"]
+Fit = Literal["letterbox", "stretch"]
+Resize = Literal["linear", "cubic", "area", "nearest"]
+OutputKind = Literal["argmax", "softmax", "logits"]
+Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a model file was made.
+
+    Attributes:
+        source: zoo name or file name of the Keras model.
+        precision: the precision of the artifact; ``fp32`` for a Keras model.
+        rewrites: one ``(rule, number of sites)`` pair for each rewrite that was applied.
+        tools: package name to version, of everything that took part.
+    """
+
+    source: str = ""
+    precision: Precision = "fp32"
+    rewrites: tuple[tuple[str, int], ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How to feed a segmentation model and how to read what it returns.
+
+    Attributes:
+        name: name of the model, for people.
+        input_size: ``(H, W)`` of the model's input, in pixels.
+        class_names: one name for each class, in the order of the ids.
+        palette: one RGB colour in 0..255 for each class.
+        ignore_index: label id that is no class and counts nowhere; ``None`` where there is none.
+        layout: axis order of the input: ``nhwc`` is ``(1, H, W, 3)``.
+        dtype: dtype of the input. ``uint8`` takes image bytes as they are, ``float32`` normalised ones.
+        colour_order: order of the three input channels.
+        mean: subtracted from the pixels in [0, 255], in the order of the channels.
+        std: what the difference is divided by.
+        fit: ``letterbox`` keeps the aspect ratio and pads with ``pad_value``; ``stretch`` does not.
+        resize: interpolation of the picture on its way to ``input_size``.
+        pad_value: RGB colour of the letterbox bars, in 0..255.
+        output_kind: ``argmax`` is a class map ``(1, H, W)``; the others are ``(1, H, W, C)`` float32.
+        provenance: how the file was made.
+    """
+
+    name: str
+    input_size: tuple[int, int]
+    class_names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    ignore_index: int | None = None
+    layout: Layout = "nhwc"
+    dtype: InputDtype = "float32"
+    colour_order: ColourOrder = "rgb"
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    fit: Fit = "letterbox"
+    resize: Resize = "linear"
+    pad_value: Colour = (128, 128, 128)
+    output_kind: OutputKind = "logits"
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        if len(self.input_size) != 2 or min(self.input_size) < 1:
+            raise InputError(f"ModelSpec.input_size must be (H, W) in pixels, got {self.input_size}.")
+        if len(self.palette) != len(self.class_names):
+            raise InputError(
+                f"ModelSpec has {len(self.class_names)} class names but {len(self.palette)} colours; "
+                "give one colour for each class."
+            )
+        if 0 in self.std:
+            raise InputError(f"ModelSpec.std must not contain 0, got {self.std}.")
+        hints = get_type_hints(type(self))
+        for name in ("layout", "dtype", "colour_order", "fit", "resize", "output_kind"):
+            accepted = get_args(hints[name])
+            if getattr(self, name) not in accepted:
+                raise InputError(f"ModelSpec.{name} must be one of {accepted}, got {getattr(self, name)!r}.")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, the ignored id not among them."""
+        return len(self.class_names)
+
+    def replace(self, **changes: Any) -> ModelSpec:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """Serialise to one line of JSON."""
+        return json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ModelSpec:
+        """Read what ``to_json`` wrote.
+
+        Fields that this version does not know are skipped, so that an older device reads a newer file.
+
+        Raises:
+            InputError: the text is not a ModelSpec, or of a format version that this edgeseg cannot read.
+        """
+        try:
+            data = json.loads(text)
+            version = data["format_version"]
+            if version != FORMAT_VERSION:
+                raise InputError(
+                    f"the ModelSpec has format version {version}, this edgeseg reads {FORMAT_VERSION}; update edgeseg."
+                )
+            fields = {key: _tuples(value) for key, value in data.items() if key in _field_names(cls)}
+            provenance = {k: v for k, v in data["provenance"].items() if k in _field_names(Provenance)}
+            provenance["rewrites"] = _tuples(provenance.get("rewrites", []))
+            return cls(**{**fields, "provenance": Provenance(**provenance)})
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"this is not a ModelSpec: {error!r}. Export the model again with edgeseg.") from error
+
+
+def default_palette(num_classes: int) -> tuple[Colour, ...]:
+    """The PASCAL VOC colour map, a fixed distinct RGB colour for each of up to 256 classes.
+
+    Source: the VOC 2012 development kit, ``VOClabelcolormap``: the bits of the id, spread over the channels.
+    """
+    palette = []
+    for index in range(num_classes):
+        red = green = blue = 0
+        for shift in range(8):
+            bits = index >> (3 * shift)
+            red |= (bits & 1) << (7 - shift)
+            green |= (bits >> 1 & 1) << (7 - shift)
+            blue |= (bits >> 2 & 1) << (7 - shift)
+        palette.append((red, green, blue))
+    return tuple(palette)
+
+
+def default_class_names(num_classes: int) -> tuple[str, ...]:
+    """``class_0``, ``class_1`` and so on, for a model whose names nobody gave."""
+    return tuple(f"class_{index}" for index in range(num_classes))
+
+
+def _field_names(cls: type) -> set[str]:
+    return {f.name for f in dataclasses.fields(cls)}
+
+
+def _tuples(value: Any) -> Any:
+    """JSON lists to tuples, at every depth."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

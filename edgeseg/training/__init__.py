@@ -1,0 +1,1 @@
+"""Training of segmentation models with Keras: data, augmentation, schedules, and the fit with its checkpoints."""
