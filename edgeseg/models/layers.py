@@ -1,0 +1,336 @@
+"""Custom layers of the zoo: pooling indices and their inverse, and the two resizes that Keras itself does not have.
+
+They are plain serialisable Keras layers: a ``.keras`` file with them loads after ``import edgeseg.models.layers``.
+On the TensorFlow backend each runs TensorFlow's own op; on the others an exact form of ``keras.ops``.
+"""
+
+# ruff: noqa: D102 - call, compute_output_shape and get_config are Keras' own; the class says what goes in and out
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+
+Shape = tuple[int | None, ...]
+
+# The largest count of positions whose flat indices a dtype can tell apart.
+_INDEX_LIMITS = {"float32": 2**24, "int32": 2**31}
+
+
+@keras.saving.register_keras_serializable(package="edgeseg")
+class MaxPoolingWithArgmax2D(keras.layers.Layer):  # type: ignore[misc]
+    """Max pooling that also says where each maximum was (Badrinarayanan et al. 2015, "SegNet").
+
+    The index is TensorFlow's: ``(y * W + x) * C + c`` in the pooled map's input, or
+    ``((b * H + y) * W + x) * C + c`` with ``include_batch_in_index``. Of equal values in a window the first
+    in row order wins, as in ``tf.nn.max_pool_with_argmax``.
+
+    The SegNet tutorial casts the index to float32. That is exact only up to 2**24 positions (512x512x64), and
+    a mixed-precision policy would round it to float16, so the index is int32 here unless ``index_dtype`` asks
+    for the tutorial's form; ``MaxUnpooling2D`` takes both.
+
+    Args:
+        pool_size: ``(height, width)`` of a window, or one number for both.
+        strides: ``(height, width)`` between windows, or one number for both.
+        padding: ``"same"`` or ``"valid"``.
+        include_batch_in_index: whether the index counts through the whole batch.
+        index_dtype: ``"int32"``, or ``"float32"`` as the tutorial has it.
+
+    Call: ``(B, H, W, C)`` float to ``[values, index]``, both ``(B, h, w, C)``, the values in the input's dtype.
+
+    Raises:
+        InputError: an argument is not one of those; or H * W * C (times B, where it is known and part of the
+            index) is more than the dtype of the index can tell apart.
+    """
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = (2, 2),
+        strides: int | Sequence[int] = (2, 2),
+        padding: str = "same",
+        include_batch_in_index: bool = False,
+        index_dtype: Literal["int32", "float32"] = "int32",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool_size = _pair("pool_size", pool_size)
+        self.strides = _pair("strides", strides)
+        self.padding = str(padding).lower()
+        self.include_batch_in_index = bool(include_batch_in_index)
+        self.index_dtype = index_dtype
+        if self.padding not in ("same", "valid"):
+            raise InputError(f"padding must be 'same' or 'valid', got {padding!r}.")
+        if index_dtype not in _INDEX_LIMITS:
+            raise InputError(f"index_dtype must be 'int32' or 'float32', got {index_dtype!r}.")
+        # XLA has no kernel for TensorFlow's op; the form of keras.ops compiles anywhere.
+        self.supports_jit = not _on_tensorflow()
+
+    def call(self, inputs: Any) -> list[Any]:
+        self._check_index(tuple(inputs.shape))
+        if _on_tensorflow():
+            import tensorflow as tf
+
+            values, index = tf.nn.max_pool_with_argmax(
+                inputs,
+                self.pool_size,
+                self.strides,
+                self.padding.upper(),
+                include_batch_in_index=self.include_batch_in_index,
+            )
+        else:
+            values, index = self._pool_with_ops(inputs)
+        return [values, ops.cast(index, self.index_dtype)]
+
+    def _pool_with_ops(self, inputs: Any) -> tuple[Any, Any]:
+        """The same by comparing the elements of all windows one position at a time; needs static H, W and C."""
+        batch, height, width, channels = inputs.shape
+        size = (height, width)
+        out: Any = self.compute_output_shape(inputs.shape)[0][1:3]
+        # How many rows (columns) the windows reach over in all, and how many of them are padding before the first.
+        spans = [(n - 1) * s + k for n, s, k in zip(out, self.strides, self.pool_size, strict=True)]
+        before = [max(span - n, 0) // 2 if self.padding == "same" else 0 for span, n in zip(spans, size, strict=True)]
+        after = [max(span - n - b, 0) for span, n, b in zip(spans, size, before, strict=True)]
+        padded = ops.pad(inputs, [(0, 0), *zip(before, after, strict=True), (0, 0)])
+
+        best, index = None, None
+        for dy in range(self.pool_size[0]):
+            for dx in range(self.pool_size[1]):
+                y = np.arange(out[0]) * self.strides[0] + dy - before[0]
+                x = np.arange(out[1]) * self.strides[1] + dx - before[1]
+                inside = ((y >= 0) & (y < size[0]))[:, None] & ((x >= 0) & (x < size[1]))[None, :]
+                flat = (y[:, None] * size[1] + x[None, :])[..., None] * channels + np.arange(channels)
+                position = ops.convert_to_tensor(np.where(inside[..., None], flat, -1)[None].astype(np.int32))
+                stop = [d + (n - 1) * s + 1 for d, n, s in zip((dy, dx), out, self.strides, strict=True)]
+                value = padded[:, dy : stop[0] : self.strides[0], dx : stop[1] : self.strides[1], :]
+                if best is None or index is None:
+                    best, index = value, ops.broadcast_to(position, ops.shape(value))
+                    continue
+                # An index below 0 is padding: anything inside replaces it, even minus infinity.
+                better = (position >= 0) & ((value > best) | (index < 0))
+                best, index = ops.where(better, value, best), ops.where(better, position, index)
+        if self.include_batch_in_index:
+            index = index + _batch_offsets(batch, math.prod(size) * channels)
+        return best, index
+
+    def compute_output_shape(self, input_shape: Shape) -> list[Shape]:
+        sides = [
+            side if side is None else -(-side // stride) if self.padding == "same" else (side - size) // stride + 1
+            for side, size, stride in zip(input_shape[1:3], self.pool_size, self.strides, strict=True)
+        ]
+        return [(input_shape[0], *sides, input_shape[3])] * 2
+
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> list[keras.KerasTensor]:
+        self._check_index(tuple(inputs.shape))
+        values, index = self.compute_output_shape(inputs.shape)
+        return [keras.KerasTensor(values, self.compute_dtype), keras.KerasTensor(index, self.index_dtype)]
+
+    def _check_index(self, shape: Shape) -> None:
+        counted = [side for side in shape[0 if self.include_batch_in_index else 1 :] if side is not None]
+        positions, limit = math.prod(counted), _INDEX_LIMITS[self.index_dtype]
+        if positions > limit:
+            raise InputError(
+                f"'{self.name}' cannot index a map of shape {shape}: {positions} positions, but {self.index_dtype} "
+                f"tells only {limit} apart. Use a smaller input, or index_dtype='int32'."
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "include_batch_in_index": self.include_batch_in_index,
+            "index_dtype": self.index_dtype,
+        }
+
+
+@keras.saving.register_keras_serializable(package="edgeseg")
+class MaxUnpooling2D(keras.layers.Layer):  # type: ignore[misc]
+    """Puts each value back where ``MaxPoolingWithArgmax2D`` found it, zeros elsewhere.
+
+    The index counts in a map of the output's size, so the height and width that were pooled must be divisible by
+    ``up_size``. Where windows overlapped and share a maximum their values add up, as ``tf.scatter_nd`` does.
+
+    Args:
+        up_size: ``(height, width)`` factors, or one number for both; the strides of the pooling.
+        include_batch_in_index: as in the pooling that made the index.
+
+    Call: ``[values, index]``, both ``(B, h, w, C)``, the index int32 or float32, to
+    ``(B, h * up_size[0], w * up_size[1], C)`` in the values' dtype.
+
+    Raises:
+        InputError: ``up_size`` is not one or two positive numbers.
+    """
+
+    def __init__(
+        self, up_size: int | Sequence[int] = (2, 2), include_batch_in_index: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**{"autocast": False, **kwargs})  # a mixed-precision policy would round a float index
+        self.up_size = _pair("up_size", up_size)
+        self.include_batch_in_index = bool(include_batch_in_index)
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        values, index = inputs[0], ops.cast(inputs[1], "int32")
+        batch, height, width, channels = ops.shape(values)
+        height, width = height * self.up_size[0], width * self.up_size[1]
+        positions = height * width * channels
+        if not self.include_batch_in_index:
+            index = index + _batch_offsets(batch, positions)
+        flat = ops.scatter(ops.reshape(index, (-1, 1)), ops.reshape(values, (-1,)), (batch * positions,))
+        return ops.reshape(flat, (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+        batch, *sides, channels = input_shape[0]
+        return (batch, *(s if s is None else s * up for s, up in zip(sides, self.up_size, strict=True)), channels)
+
+    def compute_output_spec(self, inputs: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+        return keras.KerasTensor(self.compute_output_shape([i.shape for i in inputs]), inputs[0].dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {**super().get_config(), "up_size": self.up_size}
+        return {**config, "include_batch_in_index": self.include_batch_in_index}
+
+
+@keras.saving.register_keras_serializable(package="edgeseg")
+class UpsampleLike(keras.layers.Layer):  # type: ignore[misc]
+    """Nearest-neighbour resize of one map to the height and width of another.
+
+    Output row ``i`` is source row ``floor(i * h / H)``: the rule of TensorFlow 1's ``tf.image.resize_images``,
+    with which HRNet and RetinaNet in Keras were trained. For whole factors it is the usual nearest upsampling.
+
+    Call: ``[source, target]``, ``(B, h, w, C)`` and ``(B, H, W, any)``, to ``(B, H, W, C)`` in the source's dtype.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_jit = not _on_tensorflow()  # XLA has no kernel for the gradient of TensorFlow's op
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        source, target = inputs
+        if _on_tensorflow():
+            import tensorflow as tf
+
+            return tf.raw_ops.ResizeNearestNeighbor(images=source, size=_height_width(target))
+        for axis in (1, 2):
+            source = ops.take(source, _nearest_indices(source.shape[axis], target.shape[axis]), axis=axis)
+        return source
+
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+        source, target = input_shape
+        return (source[0], target[1], target[2], source[3])
+
+
+@keras.saving.register_keras_serializable(package="edgeseg")
+class ResizeBilinear(keras.layers.Layer):  # type: ignore[misc]
+    """Bilinear resize, to a fixed size or to the size of a second map, without antialiasing.
+
+    Args:
+        size: ``(H, W)`` in pixels; left out, the layer is called on ``[source, target]`` and takes the target's.
+        align_corners: ``True``: the corner pixels' centres stay in place, output row ``i`` is at source row
+            ``i * (h - 1) / (H - 1)``, as in TensorFlow 1 models that say ``align_corners=True``. ``False``: pixels
+            are areas, row ``i`` is at ``(i + 0.5) * h / H - 0.5``, as in Keras and OpenCV.
+
+    Call: ``(B, h, w, C)`` float, or a list of it and ``(B, H, W, any)``, to ``(B, H, W, C)`` in the input's dtype.
+
+    Raises:
+        InputError: ``size`` is not two positive numbers.
+    """
+
+    def __init__(self, size: int | Sequence[int] | None = None, align_corners: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = None if size is None else _pair("size", size)
+        self.align_corners = bool(align_corners)
+
+    def call(self, inputs: Any) -> Any:
+        source, target = inputs if self.size is None else (inputs, inputs)
+        if _on_tensorflow():
+            import tensorflow as tf
+
+            resized = tf.raw_ops.ResizeBilinear(
+                images=source,
+                size=self.size or _height_width(target),
+                align_corners=self.align_corners,
+                half_pixel_centers=not self.align_corners,
+            )
+            return tf.cast(resized, source.dtype)  # the op answers float32 whatever it was given
+        height, width = self.size or target.shape[1:3]
+        rows = bilinear_matrix(source.shape[1], height, align_corners=self.align_corners)
+        columns = bilinear_matrix(source.shape[2], width, align_corners=self.align_corners)
+        resized = ops.einsum("Hh,bhwc->bHwc", ops.cast(rows, source.dtype), source)
+        return ops.einsum("Ww,bHwc->bHWc", ops.cast(columns, source.dtype), resized)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        source, size = (input_shape, self.size) if self.size else (input_shape[0], input_shape[1][1:3])
+        return (source[0], *size, source[3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size, "align_corners": self.align_corners}
+
+
+def bilinear_matrix(source: int, target: int, *, align_corners: bool) -> NDArray[np.float32]:
+    """The weights of a bilinear resize along one axis, positions rounded to float32 as TensorFlow does.
+
+    Args:
+        source: number of pixels before.
+        target: number of pixels after.
+        align_corners: as in ``ResizeBilinear``.
+
+    Returns:
+        ``(target, source)`` float32; each row has at most two entries that are not 0, and sums to 1.
+    """
+    steps = np.arange(target, dtype=np.float32)
+    if align_corners and target > 1:
+        at = steps * (np.float32(source - 1) / np.float32(target - 1))
+    elif align_corners:
+        at = steps
+    else:
+        half = np.float32(0.5)
+        at = (steps + half) * (np.float32(source) / np.float32(target)) - half
+    floor = np.floor(at)
+    fraction = at - floor
+    lower = np.maximum(floor, 0).astype(int)
+    upper = np.minimum(np.ceil(at), source - 1).astype(int)
+    matrix = np.zeros((target, source), np.float32)
+    np.add.at(matrix, (np.arange(target), lower), 1 - fraction)
+    np.add.at(matrix, (np.arange(target), upper), fraction)
+    return matrix
+
+
+def _nearest_indices(source: int, target: int) -> NDArray[np.int32]:
+    """Which source pixel each target pixel takes, rounded as TensorFlow does: the scale is a float32."""
+    at = np.arange(target, dtype=np.float32) * (np.float32(source) / np.float32(target))
+    indices: NDArray[np.int32] = np.minimum(np.floor(at), source - 1).astype(np.int32)
+    return indices
+
+
+def _batch_offsets(batch: Any, positions: Any) -> Any:
+    """``(B, 1, 1, 1)`` int32: the flat index at which each picture of a batch starts."""
+    return ops.reshape(ops.arange(batch, dtype="int32") * positions, (-1, 1, 1, 1))
+
+
+def _height_width(x: Any) -> Any:
+    """H and W of a TensorFlow tensor: numbers where the graph knows them, so that no shape ops are converted."""
+    if None not in x.shape[1:3]:
+        return tuple(x.shape[1:3])
+    import tensorflow as tf
+
+    return tf.shape(x)[1:3]
+
+
+def _on_tensorflow() -> bool:
+    return bool(keras.backend.backend() == "tensorflow")
+
+
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise InputError(f"{name} must be a positive whole number or two of them, got {value!r}.")
+    return pair[0], pair[1]
