@@ -136,6 +136,28 @@ _MODELS = (
         weights_from="hrnet-keras (hrnetv2_w48)",
         description="HRNetV2 with branches of 48 to 384 channels",
     ),
+    ZooModel(
+        name="deeplabv3plus_xception",
+        builder="edgeseg.models.deeplab:deeplabv3plus_xception",
+        stride=1,  # strided layers round up, and every resize goes to a known size
+        default_size=(512, 512),
+        parameters=41_258_213,
+        mean=127.5,
+        std=127.5,
+        weights_from="deeplabv3-plus-keras (xception)",
+        description="DeepLabv3+ with the modified Xception; output stride 16 or 8",
+    ),
+    ZooModel(
+        name="deeplabv3plus_mobilenetv2",
+        builder="edgeseg.models.deeplab:deeplabv3plus_mobilenetv2",
+        stride=1,  # strided layers round up, and every resize goes to a known size
+        default_size=(512, 512),
+        parameters=2_758_597,
+        mean=127.5,
+        std=127.5,
+        weights_from="deeplabv3-plus-keras (mobilenet)",
+        description="DeepLabv3+ with MobileNetV2 and the whole decoder; output stride 16 or 8",
+    ),
 )
 
 #: Every architecture by its name.
