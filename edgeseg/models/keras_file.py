@@ -59,6 +59,8 @@ def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:  # no
         raise InputError(f"'{path}' is not a .keras archive; it may be truncated.")
     try:
         import keras
+
+        import edgeseg.models.layers  # noqa: F401 - registers the zoo's own layers with Keras
     except ModuleNotFoundError as error:
         raise missing_extra("a Keras model", "train") from error
     try:

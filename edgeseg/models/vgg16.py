@@ -1,0 +1,35 @@
+"""VGG-16 without its head, as an encoder.
+
+Architecture: Simonyan and Zisserman 2014, "Very Deep Convolutional Networks", configuration D.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+#: ``(convolutions, channels)`` of each block; a 2x2 pooling follows each.
+VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+def vgg16_encoder(input_size: tuple[int, int]) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    """VGG-16, layers named as in ``keras.applications``: ``block{n}_conv{m}``, ``block{n}_pool``.
+
+    Args:
+        input_size: ``(H, W)`` in pixels.
+
+    Returns:
+        The input ``(B, H, W, 3)``, and the levels f1 (full size, 64 channels) to f5 (1/16, 512 channels), each the
+        last convolution of its block; the pooling after f5 is left out.
+    """
+    inputs = layers.Input((*input_size, 3))
+    x = inputs
+    levels: list[keras.KerasTensor] = []
+    for block, (convolutions, filters) in enumerate(VGG16_BLOCKS, start=1):
+        if block > 1:
+            x = layers.MaxPooling2D(2, strides=2, name=f"block{block - 1}_pool")(x)
+        for number in range(1, convolutions + 1):
+            name = f"block{block}_conv{number}"
+            x = layers.Conv2D(filters, 3, activation="relu", padding="same", name=name)(x)
+        levels.append(x)
+    return inputs, levels
