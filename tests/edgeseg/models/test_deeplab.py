@@ -31,7 +31,7 @@ variants = pytest.mark.parametrize("variant", VARIANTS)
 
 def _tiny(variant: str, input_size: tuple[int, int] = (32, 64), **options: Any) -> keras.Model:
     name, narrow = VARIANTS[variant]
-    return create(name, num_classes=3, input_size=input_size, **narrow, **options)
+    return create(name, num_classes=3, input_size=input_size, **{**narrow, **options})
 
 
 def _head_parameters(features: int, low_level: int, classes: int) -> int:
@@ -124,23 +124,24 @@ def test_output_stride_trades_strides_for_dilation(output_stride: int, rates: tu
 
 @variants
 @pytest.mark.parametrize("input_size", [(64, 96), (33, 50), (16, 16)])
-def test_any_size_gives_logits(assert_gives_logits, variant: str, input_size: tuple[int, int]) -> None:
-    assert_gives_logits(_tiny(variant, input_size))
+def test_any_size_works(assert_batch_is_its_pictures, variant: str, input_size: tuple[int, int]) -> None:
+    assert_batch_is_its_pictures(_tiny(variant, input_size))
 
 
 @pytest.mark.parametrize("variant", ["mobilenetv2", "xception"])
-def test_odd_size_at_output_stride_8_gives_logits(assert_gives_logits, variant: str) -> None:
-    assert_gives_logits(_tiny(variant, (37, 50), output_stride=8))
+def test_odd_size_at_output_stride_8_works(assert_batch_is_its_pictures, variant: str) -> None:
+    assert_batch_is_its_pictures(_tiny(variant, (37, 50), output_stride=8))
 
 
 @variants
 def test_learns(assert_learns, variant: str) -> None:
-    assert_learns(_tiny(variant))
+    # Without dropout, whose masks differ from one call to the next; and large enough for steady batch statistics.
+    assert_learns(_tiny(variant, (64, 96), dropout=0.0, decoder_dropout=0.0))
 
 
 @variants
-def test_round_trip(assert_round_trip, variant: str) -> None:
-    assert_round_trip(_tiny(variant))
+def test_round_trip(assert_round_trips, variant: str) -> None:
+    assert_round_trips(_tiny(variant))
 
 
 def test_image_pooling_comes_first_and_is_the_same_everywhere() -> None:

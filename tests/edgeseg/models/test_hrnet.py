@@ -101,8 +101,8 @@ def test_only_the_head_has_biases(w18: keras.Model) -> None:
 
 
 @pytest.mark.parametrize("input_size", [(64, 64), (32, 96)])
-def test_gives_logits(assert_gives_logits, input_size: tuple[int, int]) -> None:
-    assert_gives_logits(_tiny(input_size))
+def test_works_at_sizes_that_are_not_square_too(assert_batch_is_its_pictures, input_size: tuple[int, int]) -> None:
+    assert_batch_is_its_pictures(_tiny(input_size))
 
 
 def test_logits_are_resized_with_aligned_corners(assert_resizes_aligned) -> None:
@@ -113,8 +113,8 @@ def test_learns(assert_learns) -> None:
     assert_learns(_tiny())
 
 
-def test_round_trip(assert_round_trip) -> None:
-    assert_round_trip(_tiny())
+def test_round_trip(assert_round_trips) -> None:
+    assert_round_trips(_tiny())
 
 
 def test_a_size_that_does_not_divide_by_32_is_refused_with_the_nearest() -> None:
