@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -11,10 +10,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.segmenter import Segmentation
-from edgeseg.spec import ModelSpec
-
-View = Literal["overlay", "mask", "cutout"]
-VIEWS: tuple[View, ...] = get_args(View)
+from edgeseg.spec import ModelSpec, View
 
 
 def render(

@@ -1,7 +1,7 @@
 """The workstation side of edgeseg: convert a Keras model and prove the artifact against it."""
 
 from edgeseg_converters.export import ExportResult, export, export_all
-from edgeseg_converters.recipes import Format, Gate, Recipe
+from edgeseg_converters.recipes import Gate, Recipe
 from edgeseg_converters.verify import Verification
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "ExportResult",
     "Verification",
     # what to ask for
-    "Format",
     "Gate",
     "Recipe",
 ]

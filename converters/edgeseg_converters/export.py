@@ -17,10 +17,10 @@ from edgeseg import __version__
 from edgeseg.errors import VerificationFailed
 from edgeseg.files import sha256, write_bytes
 from edgeseg.models.zoo import ZOO
-from edgeseg.spec import ModelSpec, OutputKind, Precision, Provenance, default_class_names, default_palette
+from edgeseg.spec import Format, ModelSpec, OutputKind, Precision, Provenance, default_class_names, default_palette
 from edgeseg_converters import onnx, tflite
 from edgeseg_converters.frozen import freeze
-from edgeseg_converters.recipes import Format, Recipe
+from edgeseg_converters.recipes import Recipe
 from edgeseg_converters.samples import Samples, collect
 from edgeseg_converters.verify import Verification, reference, verify
 

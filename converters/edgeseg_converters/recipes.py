@@ -13,14 +13,11 @@ delegate decides (XNNPACK on x86 computes in float32, a GPU in float16).
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from edgeseg.errors import InputError
-from edgeseg.spec import Precision
-
-Format = Literal["tflite", "onnx"]
+from edgeseg.spec import Format, Precision
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,19 @@ GATES: dict[Precision, Gate] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is made: a format and a precision."""
+    """What is made: a format and a precision.
+
+    Raises:
+        InputError: one that this edgeseg does not make.
+    """
 
     format: Format
     precision: Precision
+
+    def __post_init__(self) -> None:
+        for what, given, accepted in (("format", self.format, get_args(Format)), ("precision", self.precision, GATES)):
+            if given not in accepted:
+                raise InputError(f"unknown {what} '{given}'; accepted: {', '.join(accepted)}.")
 
     @property
     def gate(self) -> Gate:
@@ -58,22 +64,3 @@ class Recipe:
     def file_name(self, model_name: str) -> str:
         """``<model>.<precision>.<format>``."""
         return f"{model_name}.{self.precision}.{self.format}"
-
-
-def parse_formats(text: str) -> tuple[Format, ...]:
-    """Read a comma-separated list of formats; an unknown one is an ``InputError`` that names the nearest."""
-    accepted: tuple[Format, ...] = get_args(Format)
-    return tuple(_one_of(name, accepted, "format") for name in text.split(","))  # type: ignore[misc]
-
-
-def parse_precisions(text: str) -> tuple[Precision, ...]:
-    """Read a comma-separated list of precisions; an unknown one is an ``InputError`` that names the nearest."""
-    return tuple(_one_of(name, tuple(GATES), "precision") for name in text.split(","))  # type: ignore[misc]
-
-
-def _one_of(name: str, accepted: tuple[str, ...], what: str) -> str:
-    if name in accepted:
-        return name
-    near = difflib.get_close_matches(name, accepted, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise InputError(f"unknown {what} '{name}'.{hint} Accepted: {', '.join(accepted)}.")

@@ -17,10 +17,10 @@ from edgeseg.runtime.keras import KerasBackend
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.segmenter import to_class_map
-from edgeseg.spec import ModelSpec, OutputKind
+from edgeseg.spec import Format, ModelSpec, OutputKind
 from edgeseg_converters import onnx, tflite
 from edgeseg_converters.frozen import gives_probabilities, head
-from edgeseg_converters.recipes import Format, Recipe
+from edgeseg_converters.recipes import Recipe
 from edgeseg_converters.samples import Samples
 
 
