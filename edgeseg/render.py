@@ -58,26 +58,32 @@ def render(
     return np.where(shown[segmentation.class_map, None], blended, image_rgb)
 
 
-def add_legend(image: NDArray[np.uint8], segmentation: Segmentation) -> NDArray[np.uint8]:
+def add_legend(
+    image: NDArray[np.uint8], segmentation: Segmentation, *, classes: Collection[str] | None = None
+) -> NDArray[np.uint8]:
     """Put a strip to the right of a picture: a colour, a name and a share for each class that occurs.
 
     Args:
         image: ``(h, w, 3)`` RGB or ``(h, w, 4)`` RGBA, uint8.
         segmentation: gives names, colours and shares.
+        classes: names of the classes to list; all that occur when left out.
 
     Returns:
         The picture with the strip, as high as before; the classes with most pixels where not all have room.
     """
     height = image.shape[0]
     counts = segmentation.counts()
-    occurring = sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
+    occurring = sorted(
+        (name for name in counts if counts[name] and (classes is None or name in classes)),
+        key=lambda name: -counts[name],
+    )
     scale = max(0.35, min(0.8, height / 800))
     row, pad = round(36 * scale), round(12 * scale)
     font = cv2.FONT_HERSHEY_SIMPLEX
     total = segmentation.class_map.size
     lines = [(name, f"{name}  {100 * counts[name] / total:.1f} %") for name in occurring]
     lines = lines[: max(1, (height - pad) // row)]
-    widest = max(cv2.getTextSize(text, font, scale, 1)[0][0] for _, text in lines)
+    widest = max((cv2.getTextSize(text, font, scale, 1)[0][0] for _, text in lines), default=0)
     strip = np.full((height, widest + row + 3 * pad, 3), 255, np.uint8)
     palette = dict(zip(segmentation.spec.class_names, segmentation.spec.palette, strict=True))
     for index, (name, text) in enumerate(lines):

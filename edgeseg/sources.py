@@ -30,19 +30,20 @@ class Frame:
     image_rgb: NDArray[np.uint8]
 
 
-def frames(sources: Sequence[str], *, stride: int = 1) -> Iterator[Frame]:
+def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterator[Frame]:
     """Read every picture of some sources, in order.
 
     Args:
         sources: picture files, video files, folders (their pictures, sorted) or glob patterns.
-        stride: take every n-th frame of a video, starting with the first.
+        start: number of a video's first frame that is taken, counted from 0.
+        stride: take every n-th frame of a video from there.
 
     Raises:
         InputError: a source that does not exist, is empty, or does not decode.
     """
     for path in expand(sources):
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            yield from _video(path, stride)
+            yield from _video(path, start, stride)
         else:
             yield Frame(path.stem, read_image(path))
 
@@ -68,20 +69,20 @@ def expand(sources: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _video(path: Path, stride: int) -> Iterator[Frame]:
+def _video(path: Path, start: int, stride: int) -> Iterator[Frame]:
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
             raise InputError(f"'{path}' does not decode as a video.")
         number = 0
         while capture.grab():
-            if number % stride == 0:
+            if number >= start and (number - start) % stride == 0:
                 ok, bgr = capture.retrieve()
                 if not ok:
                     raise InputError(f"frame {number} of '{path}' does not decode.")
                 yield Frame(f"{path.stem}_{number:06d}", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
             number += 1
-        if number == 0:
-            raise InputError(f"'{path}' has no frames.")
+        if number <= start:
+            raise InputError(f"'{path}' has {number} frames, none from frame {start} on.")
     finally:
         capture.release()

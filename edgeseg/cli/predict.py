@@ -22,6 +22,7 @@ from edgeseg.spec import View
 @click.option("--classes", type=_options.NamesType(), help="Show only these classes, with commas between.")
 @click.option("--legend/--no-legend", default=True, help="Name and share of each class at the right.")
 @click.option("--count", is_flag=True, help="Print the pixels of every class.")
+@click.option("--start-frame", type=click.IntRange(0), default=0, show_default=True, help="First frame of a video.")
 @click.option("--vid-stride", type=click.IntRange(1), default=1, show_default=True, help="Every n-th frame of a video.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many pictures.")
 @_options.num_threads
@@ -36,6 +37,7 @@ def command(
     classes: tuple[str, ...] | None,
     legend: bool,
     count: bool,
+    start_frame: int,
     vid_stride: int,
     max_frames: int | None,
     num_threads: int | None,
@@ -58,13 +60,13 @@ def command(
     results: list[dict[str, Any]] = []
     with Segmenter(artifact, num_threads=num_threads) as segmenter:
         class_filter(segmenter.spec, classes)
-        for frame in itertools.islice(frames(sources, stride=vid_stride), max_frames):
+        for frame in itertools.islice(frames(sources, start=start_frame, stride=vid_stride), max_frames):
             segmentation = segmenter(frame.image_rgb)
             files = []
             for view in visualize if save is not None else ():
                 picture = render(view, frame.image_rgb, segmentation, alpha=alpha, classes=classes)
                 if legend:
-                    picture = add_legend(picture, segmentation)
+                    picture = add_legend(picture, segmentation, classes=classes)
                 path = Path(save or ".") / f"{frame.name}.{view}.png"
                 write_bytes(path, encode_image(picture), overwrite=overwrite)
                 files.append(str(path))
