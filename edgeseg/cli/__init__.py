@@ -67,6 +67,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(str(error), 1)
     except EdgesegError as error:
         return _fail(str(error), 2)
+    except ImportError as error:
+        # OpenCV's wheel expects the system's libGL and GLib, which a bare container lacks.
+        if error.name != "cv2" and "lib" not in str(error):
+            raise
+        return _fail(f"OpenCV cannot be loaded ({error}). On Debian and Ubuntu: apt install libgl1 libglib2.0-0", 2)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; files that were not finished are not there.", 130)
     except BrokenPipeError:
