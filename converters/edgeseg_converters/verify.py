@@ -19,7 +19,7 @@ from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import Format, ModelSpec, OutputKind
 from edgeseg_converters import onnx, tflite
-from edgeseg_converters.frozen import gives_probabilities, head
+from edgeseg_converters.head import add_head, class_map, logits_model
 from edgeseg_converters.recipes import Recipe
 from edgeseg_converters.samples import Samples
 
@@ -55,24 +55,27 @@ class Reference:
         spec: how the pictures were fed.
         samples: the pictures.
         inputs: one input tensor for each picture.
-        scores: ``(1, h, w, C)`` float32 for each picture: softmax where the spec asks for it, else what the model
-            gives (probabilities, where it ends in a softmax).
+        class_maps: ``(h, w)`` uint8 for each picture, of the model as it was given.
+        scores: ``(1, h, w, C)`` float32 for each picture: softmax where the spec asks for it, else logits.
     """
 
     spec: ModelSpec
     samples: Samples
     inputs: tuple[NDArray[Any], ...]
+    class_maps: tuple[NDArray[np.uint8], ...]
     scores: tuple[NDArray[np.float32], ...]
 
 
 def reference(model: keras.Model, spec: ModelSpec, samples: Samples) -> Reference:
     """Run the Keras model on the pictures, in inference mode."""
-    backend = KerasBackend(model, spec)
     inputs = tuple(preprocess(image, spec)[0] for image in samples.images)
+    outputs = [KerasBackend(model).run(tensor) for tensor in inputs]
+    class_maps = tuple(np.asarray(class_map(model, output))[0] for output in outputs)
+    stripped = logits_model(model)
+    logits = outputs if stripped is model else [KerasBackend(stripped).run(tensor) for tensor in inputs]
     kind: OutputKind = "softmax" if spec.output_kind == "softmax" else "logits"
-    probabilities = gives_probabilities(model)
-    scores = tuple(np.asarray(head(backend.run(tensor), kind, probabilities)) for tensor in inputs)
-    return Reference(spec, samples, inputs, scores)
+    scores = tuple(np.asarray(add_head(values, kind)) for values in logits)
+    return Reference(spec, samples, inputs, class_maps, scores)
 
 
 def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification:
@@ -92,8 +95,7 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
     agreement, max_abs = [], 0.0
     largest = max(float(np.abs(scores).max()) for scores in expected.scores)
     outputs = zip(_run(artifact, recipe.format, expected), _run(scores_file, recipe.format, expected), strict=True)
-    for scores, (output, got) in zip(expected.scores, outputs, strict=True):
-        reference_map = scores[0].argmax(-1).astype(np.uint8)
+    for reference_map, scores, (output, got) in zip(expected.class_maps, expected.scores, outputs, strict=True):
         spec = expected.spec.replace(input_size=reference_map.shape)  # compared as it is, not enlarged
         agreement.append(argmax_agreement(reference_map, to_class_map(output, spec)))
         max_abs = max(max_abs, float(np.abs(scores - got).max()))

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
-from edgeseg_converters.frozen import freeze, gives_probabilities
+from edgeseg_converters.frozen import freeze
 
 
 def small_model(channels: int = 4, activation: str | None = None, size: tuple[int, int] = (16, 24)) -> keras.Model:
@@ -48,8 +48,6 @@ def test_argmax_is_the_models(image: np.ndarray) -> None:
 
 def test_softmax_is_added_to_logits_and_not_added_twice(image: np.ndarray) -> None:
     logits, probabilities = small_model(), small_model(activation="softmax")
-    assert not gives_probabilities(logits)
-    assert gives_probabilities(probabilities)
     expected = probabilities.predict_on_batch(image)  # the same weights, by the same seed
     for model in (logits, probabilities):
         (got,) = freeze(model, spec_for(model, "softmax"))(tf.constant(image))
@@ -69,10 +67,10 @@ def test_binary_model_with_one_channel_becomes_two_classes(image: np.ndarray, ac
     np.testing.assert_allclose(scores[..., 1], probability, atol=1e-6)
 
 
-def test_logits_of_a_model_that_ends_in_softmax_are_refused() -> None:
-    model = small_model(activation="softmax")
-    with pytest.raises(UnsupportedModel, match="has no logits; ask for argmax or softmax"):
-        freeze(model, spec_for(model, "logits"))
+def test_softmax_of_independent_sigmoids_is_refused() -> None:
+    model = small_model(activation="sigmoid")
+    with pytest.raises(UnsupportedModel, match="has no softmax; ask for argmax or logits"):
+        freeze(model, spec_for(model, "softmax"))
 
 
 def test_flattened_output_is_refused_with_the_way_out() -> None:
