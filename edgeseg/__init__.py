@@ -2,4 +2,51 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from edgeseg.errors import (
+    BackendUnavailable,
+    EdgesegError,
+    InputError,
+    UnsupportedModel,
+    VerificationFailed,
+)
+from edgeseg.spec import ModelSpec, Provenance
+
+if TYPE_CHECKING:
+    from edgeseg.metrics import ConfusionMatrix, argmax_agreement
+    from edgeseg.segmenter import Segmentation, Segmenter
+
 __version__ = "0.1.0"
+
+__all__ = [
+    # running a model
+    "Segmenter",
+    "Segmentation",
+    "ModelSpec",
+    "Provenance",
+    # scoring it
+    "ConfusionMatrix",
+    "argmax_agreement",
+    # errors
+    "EdgesegError",
+    "InputError",
+    "UnsupportedModel",
+    "VerificationFailed",
+    "BackendUnavailable",
+]
+
+# Names whose module imports numpy or OpenCV: loaded when they are first asked for, so that start-up stays cheap.
+_LAZY = {
+    "ConfusionMatrix": "edgeseg.metrics",
+    "argmax_agreement": "edgeseg.metrics",
+    "Segmenter": "edgeseg.segmenter",
+    "Segmentation": "edgeseg.segmenter",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'edgeseg' has no attribute '{name}'")

@@ -51,6 +51,16 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise InputError(f"'{path}' exists; give --overwrite (overwrite=True) or another place.")
 
 
+def require_writable_folder(folder: Path) -> None:
+    """Make the folder where it is missing; raise ``InputError`` when it cannot be written, before the long work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"folder '{folder}' cannot be written: {error.strerror}.") from error
+
+
 def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
     """Write a whole file at once through ``atomic_path``."""
     with atomic_path(path, overwrite=overwrite) as temporary:

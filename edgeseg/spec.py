@@ -21,7 +21,10 @@ ColourOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "stretch"]
 Resize = Literal["linear", "cubic", "area", "nearest"]
 OutputKind = Literal["argmax", "softmax", "logits"]
-Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
+Precision = Literal["fp32", "fp16"]
+Format = Literal["tflite", "onnx"]
+#: Ways to draw a class map.
+View = Literal["overlay", "mask", "cutout"]
 Colour = tuple[int, int, int]
 
 

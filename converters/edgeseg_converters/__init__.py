@@ -1,1 +1,17 @@
 """The workstation side of edgeseg: convert a Keras model and prove the artifact against it."""
+
+from edgeseg_converters.export import ExportResult, export, export_all
+from edgeseg_converters.recipes import Gate, Recipe
+from edgeseg_converters.verify import Verification
+
+__all__ = [
+    # what to call
+    "export",
+    "export_all",
+    # what comes back
+    "ExportResult",
+    "Verification",
+    # what to ask for
+    "Gate",
+    "Recipe",
+]

@@ -11,7 +11,18 @@ from edgeseg.models.zoo import DEFAULT_MODEL, ZOO, ZooModel, find
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["DEFAULT_MODEL", "ZOO", "ZooModel", "create", "find"]
+    from edgeseg.models.weights import WeightsReport, load_weights
+
+__all__ = ["DEFAULT_MODEL", "ZOO", "WeightsReport", "ZooModel", "create", "find", "load_weights"]
+
+# Their module imports keras: loaded when they are first asked for, so that the table of the zoo stays light.
+_LAZY = ("WeightsReport", "load_weights")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module("edgeseg.models.weights"), name)
+    raise AttributeError(f"module 'edgeseg.models' has no attribute '{name}'")
 
 
 def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = None, **options: Any) -> keras.Model:

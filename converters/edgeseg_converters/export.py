@@ -1,0 +1,174 @@
+"""``export``: a Keras model in, proven bytes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edgeseg import __version__
+from edgeseg.errors import VerificationFailed
+from edgeseg.files import sha256, write_bytes
+from edgeseg.models.zoo import ZOO
+from edgeseg.spec import Format, ModelSpec, OutputKind, Precision, Provenance, default_class_names, default_palette
+from edgeseg_converters import onnx, tflite
+from edgeseg_converters.frozen import freeze
+from edgeseg_converters.recipes import Recipe
+from edgeseg_converters.samples import Samples, collect
+from edgeseg_converters.verify import Verification, reference, verify
+
+_log = logging.getLogger(__name__)
+
+_TOOLS: dict[Format, tuple[str, ...]] = {
+    "tflite": ("tensorflow", "keras", "ai-edge-litert"),
+    "onnx": ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime"),
+}
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """One artifact.
+
+    Attributes:
+        data: the file's bytes.
+        recipe: format and precision.
+        spec: the ModelSpec inside it.
+        verification: the proof; ``None`` when it was not asked for.
+        seconds: time to convert and to verify, in seconds.
+    """
+
+    data: bytes
+    recipe: Recipe
+    spec: ModelSpec
+    verification: Verification | None
+    seconds: float
+
+    @property
+    def file_name(self) -> str:
+        """``<model>.<precision>.<format>``."""
+        return self.recipe.file_name(self.spec.name)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the artifact, to a temporary name first.
+
+        Args:
+            path: a file, or a folder that gets ``file_name``.
+            overwrite: whether an existing file may be replaced.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InputError: the file exists, or cannot be written.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / self.file_name
+        write_bytes(path, self.data, overwrite=overwrite)
+        return path
+
+    def to_dict(self, path: Path) -> dict[str, Any]:
+        """One entry of ``artifacts`` in ``edgeseg export --json``."""
+        return {
+            "path": str(path),
+            "format": self.recipe.format,
+            "precision": self.recipe.precision,
+            "size_bytes": len(self.data),
+            "sha256": sha256(self.data),
+            "rewrites": [{"rule": rule, "sites": sites} for rule, sites in self.spec.provenance.rewrites],
+            "verification": None if self.verification is None else dataclasses.asdict(self.verification),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def export(
+    model: keras.Model,
+    *,
+    format: Format = "tflite",  # noqa: A002 - the field's word, and the command line's
+    precision: Precision = "fp32",
+    output_kind: OutputKind = "argmax",
+    spec: ModelSpec | None = None,
+    data: str | Path | None = None,
+    verify: bool = True,
+) -> ExportResult:
+    """Convert a Keras model and prove the artifact against it.
+
+    Args:
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``.
+        format: ``tflite`` or ``onnx``.
+        precision: ``fp32`` or ``fp16``.
+        output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
+        spec: how to feed the model; a zoo model's own when left out, else [-1, 1] and nameless classes.
+        data: pictures to verify with: a labelled data set or a folder; an installed package's when left out.
+        verify: whether to prove the artifact.
+
+    Returns:
+        The artifact; nothing is written.
+
+    Raises:
+        UnsupportedModel: the model cannot be converted; the text says why.
+        VerificationFailed: the artifact disagrees with the model beyond its gate.
+
+    Example:
+        >>> export(model, format="tflite", precision="fp16").save("model.fp16.tflite")
+    """
+    samples = collect(data, split="val", count=8) if verify else None
+    recipe = Recipe(format, precision)
+    (result,) = export_all(model, spec or infer_spec(model), [recipe], output_kind=output_kind, samples=samples)
+    if result.verification and not result.verification.passed:
+        raise VerificationFailed(f"{result.file_name}: {result.verification.reason}.")
+    return result
+
+
+def export_all(
+    model: keras.Model,
+    spec: ModelSpec,
+    recipes: Sequence[Recipe],
+    *,
+    output_kind: OutputKind = "argmax",
+    samples: Samples | None = None,
+) -> Iterator[ExportResult]:
+    """Convert a model to several artifacts; it is frozen, and run for reference, once.
+
+    Args:
+        model: see ``export``.
+        spec: how to feed the model; the input size is obeyed.
+        recipes: what to make.
+        output_kind: see ``export``.
+        samples: pictures to verify with; no verification when ``None``.
+
+    Yields:
+        One result for each recipe as it is done, also when its verification failed.
+
+    Raises:
+        UnsupportedModel: the model cannot be converted; the text says why.
+    """
+    spec = spec.replace(output_kind=output_kind)
+    frozen = freeze(model, spec)
+    expected = reference(model, spec, samples) if samples else None
+    for recipe in recipes:
+        start = time.perf_counter()
+        tools = {"edgeseg": __version__, **{name: metadata.version(name) for name in _TOOLS[recipe.format]}}
+        provenance = Provenance(spec.provenance.source or model.name, recipe.precision, tools=tools)
+        made = spec.replace(provenance=provenance)
+        data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
+        proof = verify(expected, data, recipe) if expected else None
+        yield ExportResult(data, recipe, made, proof, time.perf_counter() - start)
+
+
+def infer_spec(model: keras.Model) -> ModelSpec:
+    """The spec of a model that came without one: the zoo's by its name, else [-1, 1] and nameless classes."""
+    height, width = model.input_shape[1:3]
+    num_classes = max(model.output_shape[-1], 2)
+    if model.name in ZOO:
+        return ZOO[model.name].default_spec(num_classes, (height, width))
+    _log.warning("the model says nothing about its input; assuming RGB, (pixel - 127.5) / 127.5, letterbox")
+    names = default_class_names(num_classes)
+    return ModelSpec(model.name, (height, width), names, default_palette(num_classes))

@@ -1,0 +1,66 @@
+"""A Keras model as one static TensorFlow function: batch 1, fixed size, constant weights, the asked-for output.
+
+Both converters start here. A batch of ``None`` blocks the fusing of dilated convolutions, and variables that are
+not frozen give NaN in ``from_concrete_functions``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.spec import ModelSpec, OutputKind
+from edgeseg_converters.head import add_head, check_scores, logits_model
+
+INPUT_NAME = "image"
+OUTPUT_NAMES: dict[OutputKind, str] = {"argmax": "class_map", "softmax": "scores", "logits": "logits"}
+
+
+def freeze(model: keras.Model, spec: ModelSpec) -> Any:
+    """Trace a model and make its weights constants.
+
+    Args:
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; one channel means a binary model.
+        spec: ``input_size`` and ``output_kind`` are obeyed.
+
+    Returns:
+        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32 to ``(1, h, w)`` uint8 class ids for ``argmax``,
+        else to ``(1, h, w, C)`` float32.
+
+    Raises:
+        UnsupportedModel: more than one input or output, an output that is no map, or softmax asked of sigmoids.
+    """
+    check(model, spec)
+    logits = logits_model(model)
+    signature = [tf.TensorSpec((1, *spec.input_size, 3), tf.float32, name=INPUT_NAME)]
+
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
+    def serve(image: tf.Tensor) -> tf.Tensor:
+        return add_head(logits(image, training=False), spec.output_kind)
+
+    return convert_variables_to_constants_v2(serve.get_concrete_function())
+
+
+def check(model: keras.Model, spec: ModelSpec) -> None:
+    """Raise ``UnsupportedModel`` or ``InputError`` when ``freeze`` could not make what the spec says."""
+    for what, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
+        if len(tensors) != 1:
+            names = ", ".join(tensor.name for tensor in tensors)
+            raise UnsupportedModel(
+                f"the model has {len(tensors)} {what} ({names}), export takes one; "
+                "make a keras.Model of the one you deploy and export that."
+            )
+    shape = model.output_shape
+    if len(shape) != 4:
+        raise UnsupportedModel(
+            f"the output must be a map (B, H, W, C), got {shape}; leave out the final Reshape of a flattened model."
+        )
+    if max(shape[-1], 2) != spec.num_classes:
+        raise InputError(f"the model has {shape[-1]} output channels, but {spec.num_classes} class names were given.")
+    if spec.num_classes > 256:
+        raise UnsupportedModel(f"a class map is uint8, which holds 256 classes; the model has {spec.num_classes}.")
+    check_scores(model, spec.output_kind)

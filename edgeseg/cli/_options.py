@@ -1,0 +1,94 @@
+"""Options and value parsers that several commands share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class SizeType(click.ParamType[tuple[int, int]]):
+    """``512`` or ``384,480``: (H, W) in pixels."""
+
+    name = "N|H,W"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse; a value that is no size is a usage error."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            sides = [int(side) for side in str(value).split(",")]
+        except ValueError:
+            sides = []
+        if len(sides) not in (1, 2) or min(sides) < 1:
+            self.fail(f"'{value}' is not a size; accepted: 512 or 384,480 (H,W).", param, ctx)
+        return sides[0], sides[-1]
+
+
+class NamesType(click.ParamType[tuple[str, ...]]):
+    """``a,b``: names from a fixed set, or any names where the set is not known yet."""
+
+    name = "A,B,..."
+
+    def __init__(self, accepted: Sequence[str] | None = None) -> None:
+        self._accepted = accepted
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Parse; an unknown name is a usage error that suggests the nearest."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in str(value).split(","))
+        for name in names:
+            if self._accepted is not None and name not in self._accepted:
+                near = difflib.get_close_matches(name, self._accepted, n=1)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                self.fail(f"unknown '{name}'.{hint} Accepted: {', '.join(self._accepted)}.", param, ctx)
+            if not name:
+                self.fail(f"names with commas between, got '{value}'.", param, ctx)
+        return names
+
+
+class TripleType(click.ParamType[tuple[float, float, float]]):
+    """``127.5`` or ``123.7,116.3,103.5``: one number for each input channel."""
+
+    name = "X|R,G,B"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float, float]:
+        """Parse; a value that is no number for each channel is a usage error."""
+        try:
+            numbers = [float(number) for number in str(value).split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 3):
+            self.fail(f"'{value}' is not a number or three; accepted: 127.5 or 123.7,116.3,103.5.", param, ctx)
+        return numbers[0], numbers[len(numbers) // 2], numbers[-1]
+
+
+def imgsz(function: F) -> F:
+    """``--imgsz``."""
+    return click.option("--imgsz", type=SizeType(), help="Input size in pixels; the model's own when left out.")(
+        function
+    )
+
+
+def as_json(function: F) -> F:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(function)
+
+
+def overwrite(function: F) -> F:
+    """``--overwrite``."""
+    return click.option("--overwrite", is_flag=True, help="Replace files that exist.")(function)
+
+
+def num_threads(function: F) -> F:
+    """``--num-threads``."""
+    return click.option("--num-threads", type=click.IntRange(1), help="Threads; the cores, at most 4, when left out.")(
+        function
+    )

@@ -1,0 +1,80 @@
+"""What the commands share in talking to people: tables, progress, JSON, and quiet native libraries."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """The one machine-readable object on stdout."""
+    print(json.dumps(value, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """A table for people on stdout; columns that begin with ``>`` are aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    # In a pipe rich assumes 80 columns and folds; a file has no width.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress on a terminal's stderr, nothing in a pipe; yields ``update(done, total)``."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def note(text: str) -> None:
+    """One line for people on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def quiet_native_logs() -> None:
+    """Keep what TensorFlow and LiteRT print from C++ off the terminal; Python's own stderr stays.
+
+    They write to file descriptor 2 before any setting of theirs is read. ``EDGESEG_NATIVE_LOGS=1`` shows it all.
+    """
+    logging.basicConfig(format="edgeseg: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True)
+    if os.environ.get("EDGESEG_NATIVE_LOGS") == "1":
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in ("absl", "tensorflow", "tf2onnx", "onnxruntime"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        if sys.stderr.fileno() != 2:
+            return
+    except (OSError, ValueError):  # a stream without a descriptor, as in a test
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    logging.getLogger().handlers[0].setStream(sys.stderr)  # type: ignore[attr-defined]
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    os.close(sink)
+
+
+def size_text(size_bytes: int) -> str:
+    """``9.84 MB``; 1 MB is a million bytes."""
+    return f"{size_bytes / 1e6:.2f} MB"

@@ -1,0 +1,37 @@
+"""``edgeseg doctor``: what is installed, what is missing, and the line that mends it."""
+
+from __future__ import annotations
+
+import click
+
+from edgeseg.cli import _options
+from edgeseg.cli._terminal import print_json, print_table
+
+
+@click.command("doctor")
+@_options.as_json
+def command(as_json: bool) -> int:
+    """Show what is installed and what is missing; exit 1 when what edgeseg always needs is."""
+    import dataclasses
+    import platform
+
+    from edgeseg import __version__
+    from edgeseg.installation import parts
+    from edgeseg.runtime.base import default_threads
+
+    found = parts()
+    broken = [part for part in found if part.needed_for == "edgeseg" and not part.ok]
+    machine = (
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {default_threads()} threads"
+    )
+    if as_json:
+        entries = [dataclasses.asdict(part) for part in found]
+        print_json({"format_version": 1, "edgeseg": __version__, "machine": machine, "parts": entries})
+        return 1 if broken else 0
+    print(f"edgeseg {__version__}, {machine}")
+    rows = [
+        [part.needed_for, part.package, part.required or "any", part.installed or "missing", part.install or "ok"]
+        for part in found
+    ]
+    print_table(["For", "Package", "Asked for", "Installed", "What to do"], rows)
+    return 1 if broken else 0

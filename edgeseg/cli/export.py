@@ -1,0 +1,133 @@
+"""``edgeseg export``: a Keras model to TFLite and ONNX files, each proven against the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from edgeseg.cli import _options
+from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs, size_text
+from edgeseg.spec import Format, OutputKind, Precision
+
+if TYPE_CHECKING:
+    from edgeseg_converters import ExportResult
+
+
+@click.command("export")
+@click.argument("model", required=False)
+@click.option("--format", "formats", type=_options.NamesType(get_args(Format)), default="tflite", show_default=True)
+@click.option(
+    "--precision", "precisions", type=_options.NamesType(get_args(Precision)), default="fp32", show_default=True
+)
+@click.option("--weights", type=click.Path(), help="Weights file for a zoo model.")
+@click.option(
+    "--allow-missing",
+    type=_options.NamesType(),
+    help="Layers that may stay without weights, with commas between; 'head' is the last.",
+)
+@click.option("--num-classes", type=click.IntRange(2), help="Classes of a zoo model.")
+@_options.imgsz
+@click.option(
+    "--mean", type=_options.TripleType(), help="Subtracted from pixels in [0, 255]; for a model without spec."
+)
+@click.option("--std", type=_options.TripleType(), help="What the difference is divided by.")
+@click.option("--output-kind", type=click.Choice(get_args(OutputKind)), default="argmax", show_default=True)
+@click.option("--data", type=click.Path(), help="Pictures to verify with: a labelled data set or a folder.")
+@click.option("--split", default="val", show_default=True, help="Split of a labelled data set.")
+@click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Pictures to verify with.")
+@click.option("--verify/--no-verify", default=True, help="Prove each artifact against the Keras model.")
+@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True)
+@_options.overwrite
+@_options.as_json
+def command(
+    model: str | None,
+    formats: tuple[Format, ...],
+    precisions: tuple[Precision, ...],
+    weights: str | None,
+    allow_missing: tuple[str, ...] | None,
+    num_classes: int | None,
+    imgsz: tuple[int, int] | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    output_kind: OutputKind,
+    data: str | None,
+    split: str,
+    num_images: int,
+    verify: bool,
+    output_dir: Path,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Export MODEL (a zoo name or a .keras file; the packaged model when left out)."""
+    import edgeseg.models.source as source
+    from edgeseg.dataset import read_classes
+    from edgeseg.errors import missing_extra
+    from edgeseg.files import refuse_existing, require_writable_folder
+
+    quiet_native_logs()
+    source.precheck(model, imgsz)
+    try:
+        from edgeseg_converters import Recipe, export_all
+        from edgeseg_converters.samples import collect
+    except ModuleNotFoundError as error:
+        raise missing_extra("edgeseg export", "convert") from error
+
+    recipes = [Recipe(f, p) for f in formats for p in precisions]
+    samples = collect(data, split=split, count=num_images) if verify else None
+    classes = read_classes(Path(data) / "classes.json") if data and (Path(data) / "classes.json").exists() else None
+    opened = source.open_model(
+        model,
+        weights=weights,
+        num_classes=num_classes,
+        input_size=imgsz,
+        classes=classes,
+        allow_missing=allow_missing or (),
+    )
+    spec = opened.spec.replace(**{key: value for key, value in (("mean", mean), ("std", std)) if value is not None})
+    # Asked before the long work, not after it.
+    require_writable_folder(output_dir)
+    for recipe in recipes:
+        refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
+
+    saved: list[tuple[Path, ExportResult]] = []
+    for result in export_all(opened.model, spec, recipes, output_kind=output_kind, samples=samples):
+        saved.append((_save(result, output_dir, overwrite), result))
+        note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
+    if as_json:
+        print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
+    else:
+        _print_for_people(saved)
+    failed = [(path, proof.reason) for path, result in saved if (proof := result.verification) and not proof.passed]
+    for path, reason in failed:
+        note(f"edgeseg: {path} failed its verification: {reason}.")
+    return 1 if failed else 0
+
+
+def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:
+    """An artifact that failed its proof is kept for study, under a name that no script picks up."""
+    name = Path(result.file_name)
+    if result.verification and not result.verification.passed:
+        name = name.with_suffix(f".rejected{name.suffix}")
+        overwrite = True  # of an earlier rejected file
+    return result.save(folder / name, overwrite)
+
+
+def _print_for_people(saved: list[tuple[Path, ExportResult]]) -> None:
+    rows = []
+    for path, result in saved:
+        proof = result.verification
+        checked = ["-", "-", "not verified"]
+        if proof:
+            checked = [
+                f"{proof.argmax_agreement:.3%}",
+                f"{proof.max_abs_error:.1e}",
+                "ok" if proof.passed else "FAILED",
+            ]
+        rows.append([str(path), size_text(len(result.data)), *checked, f"{result.seconds:.1f} s"])
+    print_table(["File", ">Size", ">Same class", ">Max error", "Verification", ">Time"], rows)
+    first, result = saved[0]
+    if result.verification:
+        print(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")
+    print(f"Next: edgeseg inspect {first}  |  edgeseg predict {first} PICTURE --save out")

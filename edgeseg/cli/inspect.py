@@ -1,0 +1,58 @@
+"""``edgeseg inspect``: what is in an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeseg.cli import _options
+from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, size_text
+
+if TYPE_CHECKING:
+    from edgeseg.runtime import TensorInfo
+
+
+@click.command("inspect")
+@click.argument("artifact", type=click.Path())
+@_options.as_json
+def command(artifact: str, as_json: bool) -> None:
+    """Show the spec, inputs, outputs and ops of ARTIFACT (.tflite or .onnx)."""
+    from edgeseg.inspection import inspect
+
+    quiet_native_logs()
+    found = inspect(artifact)
+    if as_json:
+        print_json({"format_version": 1, **found.to_dict()})
+        return
+    rows = [["file", f"{found.path}  {size_text(found.size_bytes)}"], ["sha256", found.sha256]]
+    rows += [["opened by", found.runtime], ["inputs", _tensors(found.inputs)], ["outputs", _tensors(found.outputs)]]
+    spec = found.spec
+    if spec is None:
+        rows.append(["spec", "none: this file was not made by edgeseg"])
+    else:
+        made = spec.provenance
+        rows += [
+            ["model", f"{spec.name}, from {made.source}, {made.precision}"],
+            ["picture", f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W), {spec.resize}, {spec.layout}"],
+            ["normalise", f"{spec.colour_order}, (pixel - {_numbers(spec.mean)}) / {_numbers(spec.std)}, {spec.dtype}"],
+            ["output", spec.output_kind],
+            [f"{spec.num_classes} classes", ", ".join(spec.class_names)],
+            ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in made.rewrites) or "none"],
+            ["made with", ", ".join(f"{tool} {version}" for tool, version in made.tools.items())],
+        ]
+    if found.ops is None:
+        rows.append(["ops", "not shown: the package that knows this format's schema is not installed"])
+    else:
+        ops = ", ".join(f"{name} x{count}" for name, count in found.ops.items())
+        rows.append([f"{sum(found.ops.values())} ops", ops])
+    print_table(["", ""], rows)
+
+
+def _tensors(tensors: Iterable[TensorInfo]) -> str:
+    return ", ".join(f"{tensor.name} {list(tensor.shape)} {tensor.dtype}" for tensor in tensors)
+
+
+def _numbers(values: tuple[float, float, float]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else ",".join(f"{value:g}" for value in values)

@@ -1,0 +1,58 @@
+"""``edgeseg train``: a zoo model on a labelled folder data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeseg.cli import _options
+from edgeseg.cli._terminal import note, print_json, quiet_native_logs
+
+
+@click.command("train")
+@click.argument("model")
+@click.option("--data", required=True, type=click.Path(), help="Labelled data set with train and val.")
+@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/MODEL.")
+@click.option("--imgsz", "input_size", type=_options.SizeType(), help="Size the model is made for and validated at.")
+@click.option("--crop-size", type=_options.SizeType(), help="Size of the training crops; --imgsz when left out.")
+@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Peak; cosine to zero.")
+@click.option("--warmup-epochs", type=click.IntRange(0), default=2, show_default=True)
+@click.option("--weight-decay", type=float, default=0.02, show_default=True)
+@click.option("--scale", type=(float, float), default=(0.6, 1.6), show_default=True, help="Augmentation scale.")
+@click.option(
+    "--class-weights",
+    type=click.Choice(["none", "sqrt-median-frequency"]),
+    default="sqrt-median-frequency",
+    show_default=True,
+)
+@click.option("--batch-norm-momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, show_default=True)
+@click.option("--encoder-weights", type=click.Choice(["none", "imagenet"]), default="none", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on where a killed run of the same settings stopped.")
+@_options.overwrite
+@_options.as_json
+def command(model: str, output_dir: Path | None, resume: bool, overwrite: bool, as_json: bool, **settings: Any) -> None:
+    """Train MODEL (a zoo name); best.keras is ready for export, last.keras for --resume."""
+    from edgeseg.dataset import open_folder
+    from edgeseg.errors import missing_extra
+    from edgeseg.models.zoo import find
+
+    quiet_native_logs()
+    find(model)
+    open_folder(settings["data"], "train")  # a mistake in the data is said before keras is imported
+    try:
+        from edgeseg.training.fit import TrainConfig, train
+    except ModuleNotFoundError as error:
+        raise missing_extra("edgeseg train", "train") from error
+    folder = output_dir or Path("runs") / model
+    result = train(TrainConfig(model=model, **settings), folder, resume=resume, overwrite=overwrite, log=note)
+    if as_json:
+        best = {"best": str(result.best), "best_epoch": result.best_epoch, "best_mean_iou": result.best_mean_iou}
+        print_json({"format_version": 1, **best, "history": list(result.history)})
+        return
+    print(f"{result.best}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
+    print(f"Next: edgeseg evaluate {result.best} --data {settings['data']}  |  edgeseg export {result.best}")

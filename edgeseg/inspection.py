@@ -1,0 +1,92 @@
+"""What is in an artifact: its ModelSpec, its inputs and outputs, and how many of which op."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeseg.errors import InputError
+from edgeseg.files import sha256
+from edgeseg.runtime import TensorInfo, open_backend
+from edgeseg.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file says about itself.
+
+    Attributes:
+        path: the file.
+        size_bytes: its size.
+        sha256: of its bytes.
+        runtime: what opened it.
+        spec: the ModelSpec inside, ``None`` when there is none.
+        inputs: its inputs.
+        outputs: its outputs.
+        ops: op name to count; ``None`` where the package that knows the format's schema is not installed.
+    """
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    runtime: str
+    spec: ModelSpec | None
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    ops: dict[str, int] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of ``edgeseg inspect --json``."""
+        spec = None if self.spec is None else json.loads(self.spec.to_json())
+        return {**dataclasses.asdict(self), "path": str(self.path), "spec": spec}
+
+
+def inspect(path: str | Path) -> Inspection:
+    """Open an artifact on its runtime and look inside.
+
+    Raises:
+        InputError: the file is missing, broken or of no known suffix.
+        BackendUnavailable: its runtime is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".keras":
+        raise InputError(f"'{path}' is a Keras model; inspect the artifact that edgeseg export makes of it.")
+    backend = open_backend(path)
+    data = path.read_bytes()
+    ops = _tflite_ops(data) if path.suffix.lower() == ".tflite" else _onnx_ops(data)
+    result = Inspection(
+        path, len(data), sha256(data), backend.runtime, backend.spec, backend.inputs, backend.outputs, ops
+    )
+    backend.close()
+    return result
+
+
+def _tflite_ops(data: bytes) -> dict[str, int] | None:
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ModuleNotFoundError:  # tflite-runtime ships no schema
+        return None
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    model = schema.Model.GetRootAsModel(data, 0)
+    counts: Counter[str] = Counter()
+    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
+        for index in range(graph.OperatorsLength()):
+            code = model.OperatorCodes(graph.Operators(index).OpcodeIndex())
+            # Files from before 2020 have the number in the old 8-bit field alone.
+            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            name = names[number]
+            counts[code.CustomCode().decode() if name == "CUSTOM" else name] += 1
+    return dict(counts.most_common())
+
+
+def _onnx_ops(data: bytes) -> dict[str, int] | None:
+    try:
+        import onnx
+    except ModuleNotFoundError:  # not part of a device's install
+        return None
+    graph = onnx.load_from_string(data).graph
+    return dict(Counter(node.op_type for node in graph.node).most_common())

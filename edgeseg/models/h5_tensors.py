@@ -1,0 +1,203 @@
+"""The tensors of a Keras weights file, layer by layer: ``.keras``, ``.weights.h5`` and the ``.h5`` of Keras 2.
+
+Only datasets and the names beside them are read; no model config is deserialised and no link is followed.
+
+    .keras                       a zip; its ``model.weights.h5`` is a file of the next kind
+    .weights.h5 (Keras 3)        layers/<class>[_<n>]/.../vars/<i>, n counting the layers of a class;
+                                 newer versions keep the layer's name as an attribute of ``vars``
+    .h5 weights-only (Keras 2)   attribute layer_names; <layer>/<weight> as listed in the layer's weight_names
+    .h5 full model (Keras 2)     the same inside the group model_weights
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+
+_ARCHIVE_ENTRY = "model.weights.h5"
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second is TensorFlow 2.12's word for the first
+_NOT_WEIGHTS = ("optimizer", "metrics")  # beside the layers in a training checkpoint
+_ACCEPTED = "accepted: .keras, .weights.h5 (Keras 3), .h5 (Keras 2)"
+_MAX_EXPANSION = 2000  # deflate reaches 1032; a file that claims more would only fill the memory
+# What h5py and zipfile raise on a damaged file; h5py has no error class of its own.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a file.
+
+    Attributes:
+        name: how the file calls it, for people and patterns (``conv2d_1/kernel:0``; ``stem/vars/0``, or
+            ``layers/conv2d/vars/0`` where the file does not keep the layer's name).
+        key: its address inside its layer (``kernel``, ``vars/0``).
+        values: what it holds, in the dtype it is stored in.
+    """
+
+    name: str
+    key: str
+    values: NDArray[Any] = field(repr=False, compare=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.values.shape
+
+
+@dataclass(frozen=True)
+class FileLayer:
+    """The tensors of one layer of a file, in the file's order.
+
+    Attributes:
+        name: the layer's name; ``None`` where the file does not keep it.
+        kind: class of the layer in snake case; ``None`` where the file does not keep it.
+        tensors: what belongs to it, never empty.
+    """
+
+    name: str | None
+    kind: str | None
+    tensors: tuple[Tensor, ...]
+
+
+def read_weights(path: str | Path) -> list[FileLayer]:
+    """Read a weights file.
+
+    Args:
+        path: a ``.keras``, ``.weights.h5`` or ``.h5`` file; told apart by content, not by suffix.
+
+    Returns:
+        The layers that have tensors. Those of one class are in the order of the saved model.
+
+    Raises:
+        InputError: the file is missing, truncated, of no known form, or points outside of itself.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"weights file '{path}' does not exist; {_ACCEPTED}.")
+    try:
+        source: Path | io.BytesIO = Path(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if _ARCHIVE_ENTRY not in archive.namelist():
+                    raise InputError(f"it is a zip archive without '{_ARCHIVE_ENTRY}'; {_ACCEPTED}")
+                source = io.BytesIO(archive.read(_ARCHIVE_ENTRY))
+        elif not h5py.is_hdf5(path):
+            raise InputError(f"it is neither HDF5 nor a whole .keras archive; {_ACCEPTED}")
+        with h5py.File(source, "r") as file:
+            return _layers_of(file)
+    except InputError as error:
+        raise InputError(f"'{path}' cannot be used as weights: {error}.") from error
+    except _DAMAGE as error:
+        reason = str(error).strip().splitlines() or [repr(error)]
+        raise InputError(f"'{path}' cannot be read, it may be truncated: {reason[0].rstrip('.')}.") from error
+
+
+def _layers_of(file: h5py.File) -> list[FileLayer]:
+    root = _group(file, "model_weights") or file
+    if {"layer_names", "layer_names0"} & set(root.attrs):
+        return _keras2_layers(root)
+    for container in _CONTAINERS:
+        if _group(file, container) is not None:
+            return _keras3_layers(file, container)
+    raise InputError(f"it is HDF5, but neither Keras 2 nor Keras 3 wrote it; {_ACCEPTED}")
+
+
+def _keras3_layers(file: h5py.File, container: str) -> list[FileLayer]:
+    """Group the tensors by the first two parts of their path; any outside the container are layers of no class."""
+    groups: dict[tuple[str, int, str], list[tuple[str, NDArray[Any]]]] = {}
+    for path, values in _datasets(file, without=_NOT_WEIGHTS).items():
+        parts = path.split("/")
+        if "seed_generator" in parts:  # the state of a Dropout's random numbers
+            continue
+        inside = parts[0] == container and len(parts) > 2
+        depth = 2 if inside else len(parts) - 1
+        kind, number = split_number(parts[1]) if inside else ("", None)
+        key = "/".join("layers" if part in _CONTAINERS else part for part in parts[depth:])
+        groups.setdefault((kind, number or 0, "/".join(parts[:depth])), []).append((key, values))
+    layers = []
+    for (kind, _, prefix), tensors in sorted(groups.items(), key=lambda group: group[0]):
+        own = _group(file, f"{prefix}/vars")
+        name = _text(own.attrs["name"]) if own is not None and "name" in own.attrs else None
+        # People know a layer by its name, not by its place among those of its class.
+        named = tuple(Tensor(f"{name or prefix}/{key}", key, values) for key, values in tensors)
+        layers.append(FileLayer(name, kind or None, named))
+    return layers
+
+
+def _keras2_layers(root: h5py.Group) -> list[FileLayer]:
+    found = _datasets(root)
+    layers = []
+    for layer in _names(root, "layer_names"):
+        tensors = []
+        group = _group(root, layer)
+        for weight in [] if group is None else _names(group, "weight_names"):
+            name = weight if weight.startswith(f"{layer}/") else f"{layer}/{weight}"
+            values = found.pop(f"{layer}/{weight}", None)
+            if values is None:
+                raise InputError(f"it lists the tensor '{name}' but does not hold it")
+            tensors.append(Tensor(name, name[len(layer) + 1 :].removesuffix(":0"), values))
+        if tensors:
+            layers.append(FileLayer(layer, None, tuple(tensors)))
+    # No list names these: nothing can take them, and that must not go unsaid.
+    return layers + [FileLayer(None, None, (Tensor(name, name, values),)) for name, values in found.items()]
+
+
+def split_number(name: str) -> tuple[str, int | None]:
+    """``conv2d_12`` to ``("conv2d", 12)``, ``conv2d`` to ``("conv2d", None)``."""
+    match = re.fullmatch(r"(.+)_(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, None)
+
+
+def _datasets(root: h5py.Group, without: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
+    """Every tensor that lies in the file itself, by its path; ``visititems`` follows no soft or external link."""
+    found: dict[str, NDArray[Any]] = {}
+
+    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(item, h5py.Dataset) or path.split("/")[0] in without:
+            return
+        if item.external or item.is_virtual:
+            raise InputError(f"its tensor '{path}' lies in another file")
+        if item.dtype.kind not in "fiu":
+            raise InputError(f"its tensor '{path}' holds {item.dtype}, not numbers")
+        if item.nbytes > max(_MAX_EXPANSION * item.id.get_storage_size(), 2**20):
+            raise InputError(f"its tensor '{path}' claims {item.nbytes} bytes but holds next to none")
+        found[path] = np.asarray(item[()])
+
+    root.visititems(visit)
+    return found
+
+
+def _group(parent: h5py.Group, path: str) -> h5py.Group | None:
+    """The group of that path, if it lies in the file itself."""
+    group: Any = parent
+    for part in path.split("/"):
+        if not isinstance(group, h5py.Group) or not isinstance(group.get(part, getlink=True), h5py.HardLink):
+            return None
+        group = group[part]
+    return group if isinstance(group, h5py.Group) else None
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names, which Keras splits over ``<attribute>0``, ``<attribute>1``, ... where it is long."""
+    if attribute in group.attrs:
+        return [_text(name) for name in group.attrs[attribute]]
+    names: list[str] = []
+    part = 0
+    while f"{attribute}{part}" in group.attrs:
+        names += [_text(name) for name in group.attrs[f"{attribute}{part}"]]
+        part += 1
+    return names
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

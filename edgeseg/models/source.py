@@ -1,0 +1,177 @@
+"""What the command line calls MODEL: a zoo name, a ``.keras`` file, or nothing for the packaged model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.errors import InputError
+from edgeseg.models import create
+from edgeseg.models.keras_file import load_model, read_spec
+from edgeseg.models.zoo import DEFAULT_MODEL, ZOO, find
+from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
+
+if TYPE_CHECKING:
+    import keras
+
+    from edgeseg.dataset import Classes
+
+_log = logging.getLogger(__name__)
+
+_FILE_SUFFIXES = (".keras", ".h5")
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A Keras model and how to feed it."""
+
+    model: keras.Model
+    spec: ModelSpec
+
+
+def open_model(
+    source: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    classes: Classes | None = None,
+    allow_missing: Sequence[str] = (),
+) -> OpenedModel:
+    """Open what the user named.
+
+    Args:
+        source: a zoo name or a ``.keras`` file; the packaged model when left out.
+        weights: a weights file for a zoo model; the packaged weights where there are any, else random ones.
+        num_classes: of a zoo model; the packaged weights' or 21 when left out.
+        input_size: ``(H, W)``; the file's or the architecture's default when left out.
+        classes: names, colours and ignored id, where the file has none.
+        allow_missing: see ``load_weights``.
+
+    Raises:
+        InputError: an unknown name, a missing or broken file, a size or a class count that does not fit.
+        BackendUnavailable: keras is not installed.
+    """
+    name = source or DEFAULT_MODEL
+    if Path(name).suffix.lower() in _FILE_SUFFIXES:
+        if weights is not None:
+            raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
+        return _from_file(Path(name), num_classes, input_size, classes)
+    return _from_zoo(name, weights, num_classes, input_size, classes, allow_missing)
+
+
+def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
+    """Say a mistake in a zoo name or its size at once; ``open_model`` would, after the seconds that keras takes.
+
+    Raises:
+        InputError: an unknown name, or a size that the strides don't allow.
+    """
+    name = source or DEFAULT_MODEL
+    if Path(name).suffix.lower() not in _FILE_SUFFIXES:
+        find(name).check_size(input_size or find(name).default_size)
+
+
+def packaged_spec(name: str) -> ModelSpec | None:
+    """The spec of the weights that edgeseg ships for an architecture; ``None`` when it ships none."""
+    file = resources.files("edgeseg.models") / "packaged" / f"{name}.json"
+    return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
+
+
+def at_input_size(model: keras.Model, input_size: tuple[int, int]) -> keras.Model:
+    """The same layers and weights for another input size; the model itself when the size is its own.
+
+    Raises:
+        InputError: a layer of the model is made for its own size only, or a zoo model's strides don't allow it.
+    """
+    if tuple(model.input_shape[1:3]) == tuple(input_size):
+        return model
+    if model.name in ZOO:
+        ZOO[model.name].check_size(input_size)
+    import keras
+
+    try:
+        resized = keras.models.clone_model(model, input_tensors=keras.Input((*input_size, 3)))
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
+            f"Its own size is {model.input_shape[1:3]}."
+        ) from error
+    resized.set_weights(model.get_weights())
+    return resized
+
+
+def _from_zoo(
+    name: str,
+    weights: str | Path | None,
+    num_classes: int | None,
+    input_size: tuple[int, int] | None,
+    classes: Classes | None,
+    allow_missing: Sequence[str],
+) -> OpenedModel:
+    zoo_model = find(name)
+    packaged = packaged_spec(name) if weights is None else None
+    if packaged is not None and num_classes not in (None, packaged.num_classes):
+        packaged = None
+    if packaged is not None:
+        spec = packaged.replace(input_size=input_size or packaged.input_size)
+    else:
+        count = num_classes or (len(classes.names) if classes else 21)
+        spec = zoo_model.default_spec(count, input_size)
+        spec = _with_classes(spec, classes).replace(provenance=Provenance(source=str(weights or name)))
+    model = create(name, num_classes=spec.num_classes, input_size=spec.input_size)
+    if packaged is not None:
+        from edgeseg.models.weights import load_weights
+
+        with resources.as_file(resources.files("edgeseg.models") / "packaged" / f"{name}.weights.h5") as path:
+            load_weights(model, path)
+    elif weights is not None:
+        from edgeseg.models.weights import load_weights
+
+        load_weights(model, weights, allow_missing=allow_missing)
+    else:
+        _log.warning("%s has random weights: right for latency, not for pictures; give --weights FILE", name)
+    return OpenedModel(model, spec)
+
+
+def _from_file(
+    path: Path, num_classes: int | None, input_size: tuple[int, int] | None, classes: Classes | None
+) -> OpenedModel:
+    model = load_model(path)
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or model.inputs[0].shape[-1] != 3:
+        shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
+        raise InputError(f"'{path}' must take one picture (B, H, W, 3), it takes {shapes}.")
+    size = input_size or tuple(model.input_shape[1:3])
+    if None in size:
+        raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
+    model = at_input_size(model, size)
+    channels = model.outputs[0].shape[-1]
+    if num_classes not in (None, channels):
+        raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")
+    spec = read_spec(path)
+    if spec is None:
+        _log.warning(
+            "'%s' says nothing about its input; assuming RGB, (pixel - 127.5) / 127.5, letterbox; "
+            "give --mean and --std where that is wrong",
+            path,
+        )
+        count = max(channels, 2)  # one channel is a binary model
+        spec = ModelSpec(path.stem, size, default_class_names(count), default_palette(count))
+    spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
+    return OpenedModel(model, _with_classes(spec, classes))
+
+
+def _with_classes(spec: ModelSpec, classes: Classes | None) -> ModelSpec:
+    """Names from the data where the file has none; the file's own stay."""
+    if classes is None or spec.class_names != default_class_names(spec.num_classes):
+        return spec
+    if len(classes.names) != spec.num_classes:
+        raise InputError(
+            f"the model has {spec.num_classes} classes, the data has {len(classes.names)}; "
+            f"give --num-classes {len(classes.names)} or other data."
+        )
+    return spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)

@@ -1,0 +1,123 @@
+"""``Segmenter``: from a picture to a class map of the picture's own size, the same way on every runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+from edgeseg.imaging import preprocess, restore
+from edgeseg.runtime import Backend, open_backend
+from edgeseg.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The answer for one picture.
+
+    Attributes:
+        class_map: ``(h, w)`` uint8 class ids, at the picture's own size.
+        spec: the model's spec: names and colours of the ids.
+    """
+
+    class_map: NDArray[np.uint8]
+    spec: ModelSpec
+
+    def counts(self) -> dict[str, int]:
+        """Pixels of every class, by its name; zero where a class does not occur."""
+        pixels = np.bincount(self.class_map.ravel(), minlength=self.spec.num_classes)
+        return {name: int(count) for name, count in zip(self.spec.class_names, pixels, strict=False)}
+
+
+class Segmenter:
+    """Runs a segmentation model on pictures.
+
+    Example:
+        >>> segmenter = Segmenter("efficientnet_lite0_unet.fp16.tflite")
+        >>> segmenter(image_rgb).class_map.shape == image_rgb.shape[:2]
+        True
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Backend,
+        *,
+        spec: ModelSpec | None = None,
+        backend: str | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            model: a ``.tflite``, ``.onnx`` or ``.keras`` file, or an open backend.
+            spec: how to feed it; needed only for a file that has no ModelSpec inside.
+            backend: name of the runtime; by the file's suffix when left out.
+            num_threads: threads of the runtime.
+
+        Raises:
+            InputError: a missing or broken file, or one without a ModelSpec and no ``spec`` given.
+            BackendUnavailable: the runtime is not installed.
+        """
+        if isinstance(model, (str, Path)):
+            self.backend: Backend = open_backend(model, backend=backend, num_threads=num_threads)
+        else:
+            self.backend = model
+        found = spec or self.backend.spec
+        if found is None:
+            raise InputError(f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec=.")
+        self.spec = found
+
+    def __call__(self, image_rgb: NDArray[np.uint8]) -> Segmentation:
+        """Segment one picture.
+
+        Args:
+            image_rgb: ``(h, w, 3)`` uint8 RGB, of any size.
+
+        Returns:
+            The class map at ``(h, w)``.
+
+        Raises:
+            InputError: the array is not a picture of that form.
+        """
+        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
+            raise InputError(f"a picture must be (h, w, 3) uint8 RGB, got {image_rgb.shape} {image_rgb.dtype}.")
+        tensor, placement = preprocess(image_rgb, self.spec)
+        class_map = to_class_map(self.backend.run(tensor), self.spec)
+        return Segmentation(restore(class_map, placement), self.spec)
+
+    def close(self) -> None:
+        """Give the runtime's memory back."""
+        self.backend.close()
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
+    """A model's output as a class map at its input size.
+
+    Args:
+        output: ``(1, h, w)`` class ids where ``spec.output_kind`` is ``argmax``, else ``(1, h, w, C)`` or, in the
+            ``nchw`` layout, ``(1, C, h, w)`` scores.
+        spec: says which.
+
+    Returns:
+        ``(H, W)`` uint8; a map smaller than the input (SegNet's is half of it) is enlarged, nearest neighbour.
+    """
+    scores = output[0]
+    if spec.output_kind != "argmax":
+        scores = scores.argmax(axis=-1 if spec.layout == "nhwc" else 0)
+    class_map: NDArray[np.uint8] = scores.astype(np.uint8, copy=False)
+    if class_map.shape != spec.input_size:
+        height, width = spec.input_size
+        class_map = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
+    return class_map

@@ -1,0 +1,125 @@
+"""Each mistake: exit 2, one line on stderr that says what to do, no traceback, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeseg.cli import main
+
+
+def fails(capsys: pytest.CaptureFixture[str], *args: str, status: int = 2) -> str:
+    assert main(args) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert error.startswith("edgeseg: ")
+    return error
+
+
+def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'export'?" in fails(capsys, "exprot")
+
+
+def test_unknown_model_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'unet_mini'?" in fails(capsys, "export", "unet_mni")
+
+
+def test_unknown_format_and_precision_name_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'tflite'?" in fails(capsys, "export", "--format", "tflit")
+    assert "Did you mean 'fp16'?" in fails(capsys, "export", "--precision", "fp61")
+
+
+def test_size_against_the_strides_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Nearest: 512,512" in fails(capsys, "export", "mobilenet_unet", "--imgsz", "500")
+
+
+def test_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "accepted: 512 or 384,480" in fails(capsys, "export", "--imgsz", "big")
+
+
+def test_missing_model_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "does not exist" in fails(capsys, "export", str(tmp_path / "none.keras"), "--no-verify")
+
+
+def test_truncated_model_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes(b"PK\x03\x04 cut off")
+    assert "may be truncated" in fails(capsys, "export", str(broken), "--no-verify")
+
+
+def test_weights_for_another_class_count(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from edgeseg.models import create
+
+    weights = tmp_path / "w.weights.h5"
+    create("unet_mini", num_classes=4, input_size=(32, 32)).save_weights(weights)
+    error = fails(
+        capsys, "export", "unet_mini", "--weights", str(weights), "--num-classes", "7", "--output-dir", str(tmp_path)
+    )
+    assert "has 4 classes, the model has 7" in error
+    assert "--num-classes 4" in error
+
+
+def test_truncated_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from edgeseg.models import create
+
+    weights = tmp_path / "w.weights.h5"
+    create("unet_mini", num_classes=4, input_size=(32, 32)).save_weights(weights)
+    weights.write_bytes(weights.read_bytes()[:5000])
+    error = fails(capsys, "export", "unet_mini", "--weights", str(weights), "--output-dir", str(tmp_path))
+    assert "w.weights.h5" in error
+    assert list(tmp_path.iterdir()) == [weights]
+
+
+def test_picture_that_does_not_decode(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8 not a jpeg")
+    assert "does not decode as a picture" in fails(capsys, "predict", str(artifact), str(bad), "--save", str(tmp_path))
+
+
+def test_source_that_is_missing(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
+    error = fails(capsys, "predict", str(artifact), str(tmp_path / "no*.png"), "--save", str(tmp_path))
+    assert "does not exist or has no pictures" in error
+
+
+def test_predict_without_anything_to_do(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
+    assert "give --save DIR, --count or --json" in fails(capsys, "predict", str(artifact), "x.png")
+
+
+def test_output_that_exists(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "unet_mini.fp32.tflite").write_bytes(b"precious")
+    args = ("export", "unet_mini", "--imgsz", "32", "--output-dir", str(tmp_path), "--no-verify")
+    assert main(args) == 2
+    assert "exists; give --overwrite" in capsys.readouterr().err.splitlines()[-1]
+    assert (tmp_path / "unet_mini.fp32.tflite").read_bytes() == b"precious"
+
+
+def test_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_bytes(b"")
+    error = fails(capsys, "export", "--output-dir", str(in_the_way / "out"), "--no-verify")
+    assert "cannot be written" in error
+
+
+def test_artifact_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("a.tflite", "a.onnx"):
+        path = tmp_path / name
+        path.write_bytes(b"not a model" * 10)
+        assert name in fails(capsys, "inspect", str(path))
+    assert "none of the known suffixes" in fails(capsys, "predict", __file__, "x.png", "--count")
+
+
+def test_data_folder_that_is_none(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
+    assert "classes.json" in fails(capsys, "evaluate", str(artifact), "--data", str(tmp_path))
+    assert "does not exist" in fails(capsys, "train", "unet_mini", "--data", str(tmp_path / "none"))
+
+
+def test_data_of_another_class_count(capsys: pytest.CaptureFixture[str], artifact: Path, shapes_dataset: Path) -> None:
+    error = fails(capsys, "evaluate", str(artifact), "--data", str(shapes_dataset))
+    assert "the model has 5 classes, the data has 3" in error
+
+
+def test_unknown_class_and_view(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
+    picture = str(tmp_path / "x.png")
+    assert "unknown class 'dog'" in fails(capsys, "predict", str(artifact), picture, "--count", "--classes", "dog")
+    assert "Did you mean 'overlay'?" in fails(capsys, "predict", str(artifact), picture, "--visualize", "overly")

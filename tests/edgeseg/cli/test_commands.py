@@ -1,0 +1,161 @@
+"""The commands as a user runs them, on small real models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeseg.cli import COMMANDS, main
+from edgeseg.models.zoo import ZOO
+from edgeseg.spec import ModelSpec
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
+    assert main([*args, "--json"]) == 0
+    value: dict[str, Any] = json.loads(capsys.readouterr().out)  # one object and nothing else
+    return value
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+
+
+def test_models_lists_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = run_json(capsys, "models")["models"]
+    assert [model["name"] for model in listed] == list(ZOO)
+    assert main(["models"]) == 0
+    assert "unet_mini" in capsys.readouterr().out
+
+
+def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    result = run_json(
+        capsys, "export", "unet_mini", "--imgsz", "32,48", "--num-classes", "3", "--format", "tflite,onnx",
+        "--precision", "fp32,fp16", "--output-dir", str(tmp_path), "--num-images", "2",
+    )  # fmt: skip
+    assert result["format_version"] == 1
+    assert [(a["format"], a["precision"]) for a in result["artifacts"]] == [
+        ("tflite", "fp32"), ("tflite", "fp16"), ("onnx", "fp32"), ("onnx", "fp16"),
+    ]  # fmt: skip
+    for artifact in result["artifacts"]:
+        path = Path(artifact["path"])
+        assert path.stat().st_size == artifact["size_bytes"]
+        assert len(artifact["sha256"]) == 64
+        assert artifact["rewrites"] == []
+        assert artifact["verification"]["passed"] is True
+        assert artifact["verification"]["argmax_agreement"] >= 0.995
+        assert artifact["verification"]["max_abs_error"] >= 0
+
+
+def test_export_says_where_the_file_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["export", "unet_mini", "--imgsz", "32", "--output-dir", str(tmp_path), "--num-images", "1"]) == 0
+    captured = capsys.readouterr()
+    assert str(tmp_path / "unet_mini.fp32.tflite") in captured.out
+    assert "Verified on 1 images" in captured.out
+    assert "random weights" in captured.err
+
+
+def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeseg_converters.recipes import GATES, Gate
+
+    monkeypatch.setitem(GATES, "fp32", Gate(min_agreement=1.1, max_relative_error=None))
+    args = ["export", "unet_mini", "--imgsz", "32", "--output-dir", str(tmp_path), "--num-images", "1"]
+    assert main(args) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["unet_mini.fp32.rejected.tflite"]
+    captured = capsys.readouterr()
+    assert "FAILED" in captured.out
+    assert "failed its verification: only" in captured.err
+
+
+def test_export_of_a_users_keras_file_takes_its_names_from_the_data(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, shapes_dataset: Path
+) -> None:
+    import keras
+
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    keras.Model(inputs, keras.layers.Conv2D(3, 1, activation="softmax")(x)).save(tmp_path / "mine.keras")
+    result = run_json(
+        capsys, "export", str(tmp_path / "mine.keras"), "--imgsz", "32,48", "--mean", "0", "--std", "255",
+        "--data", str(shapes_dataset), "--output-dir", str(tmp_path),
+    )  # fmt: skip
+    (artifact,) = result["artifacts"]
+    assert Path(artifact["path"]).name == "mine.fp32.tflite"
+    inside = run_json(capsys, "inspect", artifact["path"])["spec"]
+    classes = json.loads((shapes_dataset / "classes.json").read_text())
+    assert inside["class_names"] == classes["names"]
+    assert inside["ignore_index"] == classes["ignore_index"]
+    assert (inside["mean"], inside["std"]) == ([0.0] * 3, [255.0] * 3)
+
+
+def test_inspect_shows_ops_and_spec(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
+    found = run_json(capsys, "inspect", str(artifact))
+    assert found["ops"]["CONV_2D"] == 11  # ten 3x3 and the classifier
+    assert found["ops"]["ARG_MAX"] == 1
+    assert ModelSpec.from_json(json.dumps(found["spec"])).num_classes == 5
+    assert main(["inspect", str(artifact)]) == 0
+    assert "letterbox to 32,48" in capsys.readouterr().out
+
+
+def test_predict_writes_each_view_at_the_pictures_size(
+    capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    result = run_json(
+        capsys, "predict", str(artifact), str(tmp_path / "a.png"), "--save", str(tmp_path / "out"),
+        "--visualize", "overlay,mask,cutout", "--classes", "class_0,class_1", "--no-legend",
+    )  # fmt: skip
+    (image,) = result["images"]
+    assert sum(image["counts"].values()) == 50 * 70
+    assert [Path(f).name for f in image["files"]] == ["a.overlay.png", "a.mask.png", "a.cutout.png"]
+    for file, channels in zip(image["files"], (3, 3, 4), strict=True):
+        assert cv2.imread(file, cv2.IMREAD_UNCHANGED).shape == (50, 70, channels)
+
+
+def test_predict_takes_one_frame_of_a_video(
+    capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path
+) -> None:
+    result = run_json(capsys, "predict", str(artifact), str(street_clip), "--start-frame", "150", "--max-frames", "1")
+    assert [image["name"] for image in result["images"]] == ["bikes_000150"]
+
+
+def test_train_evaluate_export_evaluate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, shapes_dataset: Path
+) -> None:
+    """The whole way on small data: what was trained and what was exported score the same."""
+    result = run_json(
+        capsys, "train", "unet_mini", "--data", str(shapes_dataset), "--imgsz", "64,80", "--epochs", "2",
+        "--warmup-epochs", "0", "--batch-size", "5", "--output-dir", str(tmp_path / "run"),
+    )  # fmt: skip
+    assert len(result["history"]) == 2
+    assert 0 <= result["best_mean_iou"] <= 1
+    data = ("--data", str(shapes_dataset), "--split", "test")
+    keras_score = run_json(capsys, "evaluate", result["best"], *data)
+    (artifact,) = run_json(capsys, "export", result["best"], "--output-dir", str(tmp_path))["artifacts"]
+    artifact_score = run_json(capsys, "evaluate", artifact["path"], *data)
+    assert keras_score["num_images"] == artifact_score["num_images"]
+    assert set(keras_score["per_class_iou"]) == set(json.loads((shapes_dataset / "classes.json").read_text())["names"])
+    # One code path and agreement of at least 99.9 % of the pixels: 0.2 points of mIoU.
+    assert abs(keras_score["mean_iou"] - artifact_score["mean_iou"]) <= 0.002
+
+
+def test_doctor_names_the_install_line_of_a_missing_part(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeseg import installation
+
+    real = installation._version
+    monkeypatch.setattr(installation, "_version", lambda name: None if name == "onnxruntime" else real(name))
+    parts = {part["package"]: part for part in run_json(capsys, "doctor")["parts"]}
+    assert parts["onnxruntime"]["install"] == 'pip install --upgrade "edgeseg[onnx]"'
+    assert parts["numpy"]["ok"]
+    assert main(["doctor"]) == 0

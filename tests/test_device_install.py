@@ -1,0 +1,80 @@
+"""The wheel in an empty environment with ``[tflite]`` only: what a device has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the environment's programs."""
+    folder = tmp_path_factory.mktemp("device")
+    built = run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("*.whl")
+    environment = folder / "venv"
+    programs = environment / ("Scripts" if sys.platform == "win32" else "bin")
+    uv = shutil.which("uv")
+    if uv:
+        steps = [[uv, "venv", "--python", sys.executable, environment]]
+        steps += [[uv, "pip", "install", "--python", environment, f"{wheel}[tflite]"]]
+    else:
+        steps = [[sys.executable, "-m", "venv", environment], [programs / "pip", "install", f"{wheel}[tflite]"]]
+    for step in steps:
+        done = run(*step)
+        if done.returncode and "network" in done.stderr.lower():
+            pytest.skip(f"no package index to install from: {done.stderr.strip().splitlines()[-1]}")
+        assert done.returncode == 0, done.stderr
+    return programs
+
+
+def test_the_workstations_packages_are_not_there(device: Path) -> None:
+    for package in ("tensorflow", "keras", "onnxruntime", "onnx"):
+        assert run(device / "python", "-c", f"import {package}").returncode != 0, package
+
+
+def test_it_predicts(device: Path, tmp_path: Path) -> None:
+    import keras
+
+    from edgeseg.models import create
+    from edgeseg_converters import export
+
+    keras.utils.set_random_seed(0)
+    artifact = export(create("unet_mini", num_classes=3, input_size=(32, 48)), verify=False).save(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "p.png"), picture)
+    done = run(device / "edgeseg", "predict", artifact, tmp_path / "p.png", "--save", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    (image,) = json.loads(done.stdout)["images"]
+    assert sum(image["counts"].values()) == 40 * 60
+    assert cv2.imread(image["files"][0]).shape[0] == 40
+
+
+def test_export_says_what_to_install(device: Path) -> None:
+    done = run(device / "edgeseg", "export", "--format", "tflite")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "edgeseg[convert]"' in done.stderr
+
+
+def test_doctor_says_what_is_missing(device: Path) -> None:
+    done = run(device / "edgeseg", "doctor")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()[2:]}
+    assert "missing" in lines["tensorflow"]
+    assert 'pip install --upgrade "edgeseg[train]"' in lines["tensorflow"]
+    assert lines["ai-edge-litert"].rstrip().endswith("ok")

@@ -1,0 +1,82 @@
+"""The weights that edgeseg ships: what the wheel promises, on real pictures."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.evaluation import evaluate
+from edgeseg.models.source import OpenedModel, open_model
+from edgeseg.models.zoo import DEFAULT_MODEL
+from edgeseg.runtime.keras import KerasBackend
+from edgeseg.segmenter import Segmenter
+from edgeseg.sources import frames
+from edgeseg_converters import ExportResult, Recipe, export_all
+from edgeseg_converters.samples import collect
+
+RECIPES = [Recipe(f, p) for f in ("tflite", "onnx") for p in ("fp32", "fp16")]
+
+
+@pytest.fixture(scope="module")
+def packaged() -> OpenedModel:
+    return open_model()
+
+
+@pytest.fixture(scope="module")
+def artifacts(packaged: OpenedModel, tmp_path_factory: pytest.TempPathFactory, camvid: Path) -> list[ExportResult]:
+    """All four, verified on CamVid's test pictures."""
+    samples = collect(camvid, split="test", count=12)
+    return list(export_all(packaged.model, packaged.spec, RECIPES, samples=samples))
+
+
+def test_it_is_small_and_has_a_card() -> None:
+    folder = resources.files("edgeseg.models") / "packaged"
+    weights = (folder / f"{DEFAULT_MODEL}.weights.h5").read_bytes()
+    assert len(weights) <= 6_000_000
+    card = (folder / f"{DEFAULT_MODEL}.md").read_text(encoding="utf-8")
+    for part in ("CC BY-NC 4.0", "Brostow", "Intended use", "seed", "| pedestrian |"):
+        assert part in card
+
+
+def test_spec_names_the_classes(packaged: OpenedModel) -> None:
+    assert packaged.spec.class_names[:4] == ("sky", "building", "pole", "road")
+    assert packaged.spec.ignore_index == 11
+    assert packaged.model.input_shape[1:3] == packaged.spec.input_size
+
+
+def test_it_sees_a_street(packaged: OpenedModel, street_clip: Path) -> None:
+    """A picture it was not trained on: sky and buildings above, none of the sky below."""
+    frame = next(frames([str(street_clip)], start=150))
+    segmentation = Segmenter(KerasBackend(packaged.model, packaged.spec))(frame.image_rgb)
+    names = segmentation.spec.class_names
+    height = frame.image_rgb.shape[0]
+    above, below = segmentation.class_map[: height // 2], segmentation.class_map[height // 2 :]
+    assert (above == names.index("building")).mean() > 0.2
+    assert (above == names.index("sky")).mean() > 3 * (below == names.index("sky")).mean()
+
+
+def test_every_artifact_agrees_on_test_pictures(artifacts: list[ExportResult]) -> None:
+    for result in artifacts:
+        proof = result.verification
+        assert proof is not None
+        assert proof.passed, (result.file_name, proof)
+        assert proof.argmax_agreement >= (0.999 if result.recipe.precision == "fp32" else 0.995)
+
+
+def test_every_artifact_scores_as_the_keras_model(
+    packaged: OpenedModel, artifacts: list[ExportResult], camvid: Path, tmp_path: Path
+) -> None:
+    whole = open_folder(camvid, "test")
+    some = FolderDataset(whole.classes, whole.pairs[::8])  # 30 pictures; the whole split is scored below
+    expected = evaluate(Segmenter(KerasBackend(packaged.model, packaged.spec)), some).mean_iou
+    for result in artifacts:
+        with Segmenter(result.save(tmp_path)) as segmenter:
+            assert abs(evaluate(segmenter, some).mean_iou - expected) <= 0.002, result.file_name
+
+
+def test_the_shipped_file_reaches_its_score(artifacts: list[ExportResult], camvid: Path, tmp_path: Path) -> None:
+    with Segmenter(artifacts[0].save(tmp_path)) as segmenter:
+        assert evaluate(segmenter, open_folder(camvid, "test")).mean_iou >= 0.60
