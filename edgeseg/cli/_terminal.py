@@ -31,6 +31,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     console.print(table)
 
 
+def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The same table in Markdown, for a README."""
+    print(f"| {' | '.join(column.lstrip('>') for column in columns)} |")
+    print(f"|{'|'.join('---:' if column.startswith('>') else '---' for column in columns)}|")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Progress on a terminal's stderr, nothing in a pipe; yields ``update(done, total)``."""

