@@ -31,12 +31,11 @@ class EvaluationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``edgeseg evaluate --json``; NaN, which JSON lacks, becomes null."""
-        per_class = {name: None if math.isnan(iou) else iou for name, iou in self.per_class_iou.items()}
         return {
             "num_images": self.num_images,
-            "mean_iou": self.mean_iou,
-            "pixel_accuracy": self.pixel_accuracy,
-            "per_class_iou": per_class,
+            "mean_iou": _or_null(self.mean_iou),
+            "pixel_accuracy": _or_null(self.pixel_accuracy),
+            "per_class_iou": {name: _or_null(iou) for name, iou in self.per_class_iou.items()},
         }
 
 
@@ -64,3 +63,7 @@ def evaluate(
             progress(index + 1, len(data))
     iou = dict(zip(data.classes.names, (float(value) for value in matrix.per_class_iou), strict=True))
     return EvaluationResult(len(data), matrix.mean_iou, matrix.pixel_accuracy, iou)
+
+
+def _or_null(score: float) -> float | None:
+    return None if math.isnan(score) else score

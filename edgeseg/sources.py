@@ -39,8 +39,10 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterat
         stride: take every n-th frame of a video from there.
 
     Raises:
-        InputError: a source that does not exist, is empty, or does not decode.
+        InputError: a source that does not exist, is empty, or does not decode; a negative start, a stride below 1.
     """
+    if start < 0 or stride < 1:
+        raise InputError(f"start must be 0 or more and stride 1 or more, got {start} and {stride}.")
     for path in expand(sources):
         if path.suffix.lower() in VIDEO_SUFFIXES:
             yield from _video(path, start, stride)

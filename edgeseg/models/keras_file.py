@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 _SPEC_ENTRY = f"{METADATA_KEY}.json"
 _STATE_ENTRY = "edgeseg.training.json"
 
+# Keras looks at little before it uses it, and h5py has RuntimeError for most damage: all of these come from files.
+_REFUSALS = (
+    OSError,
+    zipfile.BadZipFile,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+)
+
 
 def save_model(
     model: keras.Model,
@@ -65,7 +77,7 @@ def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:  # no
         raise missing_extra("a Keras model", "train") from error
     try:
         model: keras.Model = keras.models.load_model(path, compile=compile, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except _REFUSALS as error:
         reason = str(error).strip().splitlines() or [repr(error)]
         raise InputError(f"Keras cannot load '{path}': {reason[0]}") from error
     return model
