@@ -26,6 +26,7 @@ def training_pipeline(
     batch_size: int,
     class_weights: NDArray[np.float32],
     seed: int,
+    label_size: tuple[int, int] | None = None,
     start_epoch: int = 0,
     num_threads: int = 2,
 ) -> tuple[Any, int]:
@@ -41,12 +42,13 @@ def training_pipeline(
         batch_size: pictures in a step; the last, smaller batch of an epoch is dropped.
         class_weights: ``(C,)`` float32.
         seed: of the order and of the augmentation.
+        label_size: ``(H, W)`` of the model's output where it is smaller than its input, as SegNet's is.
         start_epoch: epochs that are done already.
         num_threads: threads that read and augment.
 
     Returns:
-        A Grain dataset of ``(images, labels, weights)`` - ``(B, H, W, 3)`` float32 normalised, ``(B, H, W)`` uint8 with
-        ``IGNORED``, ``(B, H, W)`` float32 with 0 where ignored - and the number of steps in an epoch.
+        A Grain dataset of ``(images, labels, weights)`` - ``(B, H, W, 3)`` float32 normalised, ``(B, h, w)`` uint8 with
+        ``IGNORED``, ``(B, h, w)`` float32 with 0 where ignored - and the number of steps in an epoch.
     """
     if len(data) < batch_size:
         raise InputError(f"the training split has {len(data)} pictures, fewer than the batch size {batch_size}.")
@@ -58,6 +60,7 @@ def training_pipeline(
     def example(index: int, rng: np.random.Generator) -> Example:
         image, label = data[index]
         image, ids = augmentation(image, label_table[label], rng)
+        ids = _resize_label(ids, label_size or ids.shape)
         return normalize(image, spec), ids, weight_table[ids]
 
     dataset = (
@@ -76,16 +79,19 @@ def training_pipeline(
     return dataset.to_iter_dataset(options), steps
 
 
-def validation_batches(data: FolderDataset, spec: ModelSpec, batch_size: int) -> Any:
+def validation_batches(
+    data: FolderDataset, spec: ModelSpec, batch_size: int, *, label_size: tuple[int, int] | None = None
+) -> Any:
     """Every picture once, letterboxed to the model's input size, as ``(images, labels)`` batches.
 
     Args:
         data: the validation split.
         spec: input size, fit and normalisation.
         batch_size: pictures in a step.
+        label_size: ``(H, W)`` of the model's output where it is smaller than its input.
 
     Returns:
-        A Grain dataset of ``(B, H, W, 3)`` float32 and ``(B, H, W)`` uint8 with ``IGNORED``, bars included.
+        A Grain dataset of ``(B, H, W, 3)`` float32 and ``(B, h, w)`` uint8 with ``IGNORED``, bars included.
     """
     label_table = _label_table(data.classes.ignore_index)
 
@@ -93,9 +99,10 @@ def validation_batches(data: FolderDataset, spec: ModelSpec, batch_size: int) ->
         image, label = data[index]
         fitted, p = letterbox(image, spec)
         ids = np.full(spec.input_size, IGNORED, np.uint8)
-        resized = cv2.resize(label_table[label], (p.width, p.height), interpolation=cv2.INTER_NEAREST_EXACT)
-        ids[p.top : p.top + p.height, p.left : p.left + p.width] = resized
-        return normalize(fitted, spec), ids
+        ids[p.top : p.top + p.height, p.left : p.left + p.width] = _resize_label(
+            label_table[label], (p.height, p.width)
+        )
+        return normalize(fitted, spec), _resize_label(ids, label_size or spec.input_size)
 
     dataset = grain.MapDataset.range(len(data)).map(example).batch(batch_size)
     return dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * batch_size))
@@ -127,6 +134,14 @@ def sqrt_median_frequency(data: FolderDataset) -> NDArray[np.float32]:
     if occurs.any():
         weights[occurs] = np.sqrt(np.median(frequency[occurs]) / frequency[occurs])
     return weights
+
+
+def _resize_label(ids: NDArray[np.uint8], size_hw: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Nearest neighbour, so that no id is made up."""
+    if ids.shape == size_hw:
+        return ids
+    height, width = size_hw
+    return cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 
 def _label_table(ignore_index: int | None) -> NDArray[np.uint8]:

@@ -150,6 +150,7 @@ def train(
         batch_size=config.batch_size,
         class_weights=weights,
         seed=config.seed,
+        label_size=model.output_shape[1:3],
         start_epoch=len(history),
     )
     if not resume:
@@ -248,6 +249,8 @@ class _Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # keras has 
             self._spec.num_classes, ignore_class=IGNORED, sparse_y_true=True, sparse_y_pred=False
         )
         self._exported.set_weights(self.model.get_weights())
-        for images, labels in validation_batches(self._val_data, self._spec, self._config.batch_size):
+        for images, labels in validation_batches(
+            self._val_data, self._spec, self._config.batch_size, label_size=self._exported.output_shape[1:3]
+        ):
             metric.update_state(labels, self._exported.predict_on_batch(images))
         return float(keras.ops.convert_to_numpy(metric.result()))

@@ -33,6 +33,14 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
     assert (tmp_path / "history.csv").read_text().count("\n") == 13
 
 
+def test_a_model_whose_output_is_half_its_input_trains(shapes_dataset: Path, tmp_path: Path) -> None:
+    settings = config(shapes_dataset, model="resnet50_segnet", input_size=(32, 64), epochs=1, warmup_epochs=0)
+    result = train(settings, tmp_path, log=quiet)
+    assert load_model(result.best).output_shape == (None, 16, 32, 3)
+    assert np.isfinite(result.history[0]["loss"])
+    assert 0 <= result.best_mean_iou <= 1
+
+
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     shapes_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
