@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from edgeseg.dataset import FolderDataset
 from edgeseg.errors import InputError
 from edgeseg.metrics import ConfusionMatrix
 from edgeseg.segmenter import Segmenter
+from edgeseg.spec import default_class_names
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ def evaluate(
     names = segmenter.spec.class_names
     if len(names) != len(data.classes.names):
         raise InputError(f"the model has {len(names)} classes, the data has {len(data.classes.names)}.")
+    if names != data.classes.names and names != default_class_names(len(names)):
+        _log.warning("the model's classes are %s, the data's are %s", ", ".join(names), ", ".join(data.classes.names))
     matrix = ConfusionMatrix(len(names), data.classes.ignore_index)
     for index in range(len(data)):
         image, label = data[index]

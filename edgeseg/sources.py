@@ -54,7 +54,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
     """The files behind sources; folders and patterns are sorted by name.
 
     Raises:
-        InputError: a source that does not exist or has no pictures.
+        InputError: a source that does not exist or has no pictures, or two files of one stem: results go by it.
     """
     paths: list[Path] = []
     for source in sources:
@@ -68,6 +68,12 @@ def expand(sources: Sequence[str]) -> list[Path]:
         if not found:
             raise InputError(f"source '{source}' does not exist or has no pictures.")
         paths += found
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        if by_name.setdefault(path.stem, path) != path:
+            raise InputError(
+                f"'{by_name[path.stem]}' and '{path}' would have one name in the results; give them in separate runs."
+            )
     return paths
 
 

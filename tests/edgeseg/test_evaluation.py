@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -95,3 +96,11 @@ def test_a_split_of_ignored_pixels_is_valid_json_too(data: FolderDataset) -> Non
     assert math.isnan(result.pixel_accuracy)
     found = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert found["pixel_accuracy"] is None
+
+
+def test_classes_in_another_order_are_said(data: FolderDataset, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate(null_segmenter(), data)
+    assert not caplog.records
+    other = FolderDataset(dataclasses.replace(data.classes, names=("b", "a", "c", "d")), data.pairs)
+    evaluate(null_segmenter(), other)
+    assert "the model's classes are a, b, c, d, the data's are b, a, c, d" in caplog.text

@@ -153,3 +153,11 @@ def test_a_source_that_is_not_there_is_named_before_anything_is_read(tmp_path: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty' does not exist or has no pictures"):
         expand([str(tmp_path / "empty")])
+
+
+def test_two_files_of_one_name_are_refused_before_one_result_replaces_the_other(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_picture(tmp_path / folder / "x.png", 10)
+    with pytest.raises(InputError, match="would have one name in the results"):
+        expand([str(tmp_path / "a"), str(tmp_path / "b")])
