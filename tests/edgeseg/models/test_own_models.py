@@ -20,11 +20,13 @@ import pytest
 from keras import layers
 
 from edgeseg.errors import InputError
+from edgeseg.models import create
+from edgeseg.models.hrnet import hrnetv2
 from edgeseg.models.keras2_config import keras2_hard_sigmoid, to_keras3
 from edgeseg.models.keras_file import load_model, read_spec
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
 from edgeseg.models.model_config import entries, read_config
-from edgeseg.models.source import open_model
+from edgeseg.models.source import at_input_size, open_model
 
 DATA = Path(__file__).parents[2] / "data"
 SHAPE = (8, 8, 3)
@@ -114,6 +116,42 @@ def test_a_full_model_of_keras2(tmp_path: Path, name: str, suffix: str) -> None:
         np.testing.assert_allclose(
             predict(model, arrays[f"{name}_input"]), arrays[f"{name}_output"], rtol=1e-5, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("name", ["rebuilt", "separable"])
+def test_a_full_model_as_keras_2_1_5_wrote_it(tmp_path: Path, name: str) -> None:
+    """No modules, other names, fewer arguments, an initializer that is two today, and every attribute in bytes."""
+    newer = ("dtype", "groups", "optional", "ragged", "keepdims", "virtual_batch_size", "renorm", "registered_name")
+
+    def older(value: Any) -> Any:
+        if isinstance(value, list):
+            return [older(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        value = {key: older(item) for key, item in value.items() if key not in (*newer, "module", "build_config")}
+        if value.get("class_name") == "GlorotUniform":
+            scaling = {"scale": 1.0, "mode": "fan_avg", "distribution": "uniform", "seed": None}
+            value.update(class_name="VarianceScaling", config=scaling)
+        if value.get("class_name") == "Functional":
+            value["class_name"] = "Model"
+        if value.get("class_name") == "BatchNormalization":
+            value["config"]["axis"] = -1
+        return value
+
+    path = Path(shutil.copy(DATA / f"legacy_{name}_full.h5", tmp_path))
+    with h5py.File(path, "r+") as file:
+        config = older(json.loads(file.attrs["model_config"]))
+        file.attrs["model_config"] = np.bytes_(json.dumps(config))
+        file.attrs["keras_version"] = np.bytes_("2.1.5")
+        weights = file["model_weights"]
+        for group in (weights, *weights.values()):
+            for key in ("layer_names", "weight_names"):
+                if key in group.attrs:
+                    group.attrs[key] = [str(text).encode() for text in group.attrs[key]]
+    model = load_model(path)
+    with np.load(DATA / "legacy_outputs.npz") as arrays:
+        output = predict(model, arrays[f"{name}_input"])
+        np.testing.assert_allclose(output, arrays[f"{name}_output"], rtol=1e-5, atol=1e-5)  # as above
 
 
 def legacy_layers(tf_keras: Any) -> dict[str, Callable[[Any], Any]]:
@@ -532,6 +570,24 @@ def test_open_model_of_an_h5(caplog: pytest.LogCaptureFixture) -> None:
     assert opened.spec.num_classes == 5
     assert (opened.spec.mean, opened.spec.std) == ((0.0,) * 3, (255.0,) * 3)
     assert opened.weights_report is None
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda size: hrnetv2(num_classes=3, input_size=size, width=4, modules=(1, 1), blocks=1),
+        lambda size: create("deeplabv3plus_mobilenetv2", num_classes=3, input_size=size, alpha=0.25, filters=8),
+        lambda size: create("segnet", num_classes=3, input_size=size),
+    ],
+    ids=["hrnetv2", "deeplabv3plus_mobilenetv2", "segnet"],
+)
+def test_another_input_size_is_as_built_for_it(build: Callable[[tuple[int, int]], keras.Model]) -> None:
+    model, expected = build((32, 64)), build((64, 96))
+    expected.set_weights(model.get_weights())
+    resized = at_input_size(model, (64, 96))
+    assert resized.output_shape == expected.output_shape == (None, 64, 96, 3)
+    x = picture(1, 64, 96, 3)
+    np.testing.assert_array_equal(predict(resized, x), predict(expected, x))
 
 
 def test_open_model_with_custom_objects(tmp_path: Path) -> None:
