@@ -125,14 +125,20 @@ def _build(root: dict[str, Any], objects: dict[str, Any]) -> keras.Model:
     """The architecture of a config that has been looked through, with random weights."""
     import keras
 
-    with keras.saving.custom_object_scope(objects):
-        if "module" in root:
-            root.pop("compile_config", None)
-            model = keras.saving.deserialize_keras_object(root, objects, safe_mode=True)
-        else:
-            kind = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
-            model_class = objects.get(root["class_name"]) or kind[root["class_name"]]
-            model = model_class.from_config(root["config"], custom_objects=objects)
+    root.pop("compile_config", None)
+    if "module" not in root:  # the form of .h5 files
+        kinds = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
+        model_class = objects.get(root["class_name"]) or kinds[root["class_name"]]
+
+        class InSafeMode:  # Keras turns it on for what it deserialises, which this form by itself is not
+            @staticmethod
+            def from_config(config: dict[str, Any]) -> Any:
+                return model_class.from_config(config, custom_objects=objects)
+
+        name = InSafeMode.__name__
+        root = {"module": None, "class_name": name, "config": root["config"], "registered_name": name}
+        objects = {**objects, name: InSafeMode}
+    model = keras.saving.deserialize_keras_object(root, objects, safe_mode=True)
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError("its config is not that of a whole model")
     return model

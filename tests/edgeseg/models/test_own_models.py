@@ -469,6 +469,34 @@ def test_bytecode_in_other_places_is_refused(tmp_path: Path, suffix: str, place:
 
 
 @both_forms
+def test_keras_is_in_safe_mode_all_the_way_down(tmp_path: Path, suffix: str) -> None:
+    """It guards what else can run code or read files: TFSMLayer, TorchModuleWrapper, vocabularies."""
+    from keras.src.saving.serialization_lib import in_safe_mode
+
+    seen = []
+
+    class Watching(Doubling):
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Watching:
+            seen.append(in_safe_mode())
+            return cls(**config)
+
+    path, inputs = tmp_path / f"x{suffix}", keras.Input(SHAPE)
+    inner = keras.Sequential([keras.Input(SHAPE), Watching()])
+    keras.Model(inputs, Watching()(inner(inputs))).save(path)
+    load_model(path, custom_objects={"Watching": Watching})
+    assert seen == [True, True]
+
+    def edit(root: dict[str, Any]) -> None:
+        root["config"]["layers"][-1].update(class_name="TFSMLayer", config={"name": "x", "filepath": str(tmp_path)})
+        if "module" in root:
+            root["config"]["layers"][-1].update(module="keras.layers", registered_name=None)
+
+    edit_config(path, edit)
+    assert_refused(path, "TFSMLayer", custom_objects={"Watching": Watching})
+
+
+@both_forms
 @pytest.mark.parametrize("depth", [0, 1])
 def test_a_class_of_the_user_takes_the_place_of_a_lambda(tmp_path: Path, suffix: str, depth: int) -> None:
     witness, path = tmp_path / "it_ran", tmp_path / f"x{suffix}"
