@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image, read_label
-from edgeseg.spec import Colour, default_palette
+from edgeseg.spec import Colour, check_classes, default_palette
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ def read_classes(path: Path) -> Classes:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data["names"], list):
+            raise TypeError("names is not a list")
         names = tuple(str(name) for name in data["names"])
         given = data.get("palette")
         palette = tuple((int(r), int(g), int(b)) for r, g, b in given) if given else default_palette(len(names))
@@ -87,8 +89,7 @@ def read_classes(path: Path) -> Classes:
             f"'{path}' is not of the form "
             f'{{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id}}: {error!r}.'
         ) from error
-    if not names or len(palette) != len(names):
-        raise InputError(f"'{path}' has {len(names)} names and {len(palette)} colours; give one colour for each name.")
+    check_classes(f"'{path}'", names, palette, classes.ignore_index)
     return classes
 
 

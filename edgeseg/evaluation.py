@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from edgeseg.dataset import FolderDataset
 from edgeseg.errors import InputError
 from edgeseg.metrics import ConfusionMatrix
 from edgeseg.segmenter import Segmenter
+from edgeseg.spec import default_class_names
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,11 @@ class EvaluationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``edgeseg evaluate --json``; NaN, which JSON lacks, becomes null."""
-        per_class = {name: None if math.isnan(iou) else iou for name, iou in self.per_class_iou.items()}
         return {
             "num_images": self.num_images,
-            "mean_iou": self.mean_iou,
-            "pixel_accuracy": self.pixel_accuracy,
-            "per_class_iou": per_class,
+            "mean_iou": _or_null(self.mean_iou),
+            "pixel_accuracy": _or_null(self.pixel_accuracy),
+            "per_class_iou": {name: _or_null(iou) for name, iou in self.per_class_iou.items()},
         }
 
 
@@ -56,6 +59,8 @@ def evaluate(
     names = segmenter.spec.class_names
     if len(names) != len(data.classes.names):
         raise InputError(f"the model has {len(names)} classes, the data has {len(data.classes.names)}.")
+    if names != data.classes.names and names != default_class_names(len(names)):
+        _log.warning("the model's classes are %s, the data's are %s", ", ".join(names), ", ".join(data.classes.names))
     matrix = ConfusionMatrix(len(names), data.classes.ignore_index)
     for index in range(len(data)):
         image, label = data[index]
@@ -64,3 +69,7 @@ def evaluate(
             progress(index + 1, len(data))
     iou = dict(zip(data.classes.names, (float(value) for value in matrix.per_class_iou), strict=True))
     return EvaluationResult(len(data), matrix.mean_iou, matrix.pixel_accuracy, iou)
+
+
+def _or_null(score: float) -> float | None:
+    return None if math.isnan(score) else score

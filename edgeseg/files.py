@@ -26,7 +26,9 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix="".join(path.suffixes), dir=path.parent)
+        # A part of the name only: a temporary name that is longer than the file's own may be longer than is allowed.
+        suffix = "".join(path.suffixes[-2:])
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:16]}.", suffix=suffix, dir=path.parent)
     except OSError as error:
         raise InputError(f"folder '{path.parent}' cannot be written: {error.strerror}.") from error
     os.close(handle)

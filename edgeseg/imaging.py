@@ -39,7 +39,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing or does not decode.
     """
-    return _decode(path, cv2.IMREAD_COLOR_RGB)
+    return _decode(path, _read(path), cv2.IMREAD_COLOR_RGB)
 
 
 def read_label(path: str | Path) -> NDArray[np.uint8]:
@@ -48,22 +48,28 @@ def read_label(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing, does not decode, or is not 8-bit with one channel.
     """
-    label = _decode(path, cv2.IMREAD_UNCHANGED)
-    if label.ndim != 2 or label.dtype != np.uint8:
-        raise InputError(
-            f"'{path}' is {label.dtype} of shape {label.shape}; a label must be an 8-bit grey picture of class ids."
-        )
+    data = _read(path)
+    label = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    # Decoders stretch a grey PNG of 1, 2 or 4 bits to 0..255 and its ids are lost: byte 24, in the header, tells.
+    bits = int(data[24]) if data[:8].tobytes() == b"\x89PNG\r\n\x1a\n" else 8
+    if label.ndim != 2 or label.dtype != np.uint8 or bits < 8:
+        found = f"a {bits}-bit PNG" if bits < 8 else f"{label.dtype} of shape {label.shape}"
+        raise InputError(f"'{path}' is {found}; a label must be an 8-bit grey picture of class ids.")
     return label
 
 
 def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
-    """Encode ``(H, W, 3)`` uint8 RGB, ``(H, W, 4)`` RGBA or ``(H, W)`` grey as the format of ``suffix``."""
+    """Encode ``(H, W, 3)`` uint8 RGB, ``(H, W, 4)`` RGBA or ``(H, W)`` grey as the format of ``suffix``.
+
+    Raises:
+        InputError: no picture format has that suffix.
+    """
+    if not cv2.haveImageWriter(f"picture{suffix}"):
+        raise InputError(f"pictures cannot be written as '{suffix}'; accepted: {', '.join(sorted(IMAGE_SUFFIXES))}.")
     conversions = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     channels = image_rgb.shape[2] if image_rgb.ndim == 3 else 1
     bgr = cv2.cvtColor(image_rgb, conversions[channels]) if channels in conversions else image_rgb
-    ok, data = cv2.imencode(suffix, bgr)
-    if not ok:
-        raise InputError(f"pictures cannot be written as '{suffix}'; accepted: {', '.join(sorted(IMAGE_SUFFIXES))}.")
+    _, data = cv2.imencode(suffix, bgr)
     return data.tobytes()
 
 
@@ -154,15 +160,20 @@ def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.ui
     return cv2.resize(inside, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 
-def _decode(path: str | Path, flags: int) -> NDArray[np.uint8]:
+def _read(path: str | Path) -> NDArray[np.uint8]:
     try:
-        data = np.fromfile(path, np.uint8)
+        return np.fromfile(path, np.uint8)
     except FileNotFoundError as error:
         raise InputError(f"picture '{path}' does not exist.") from error
     except OSError as error:
         raise InputError(f"picture '{path}' cannot be read: {error.strerror or error}.") from error
-    # An empty buffer raises inside OpenCV, a broken one gives None: both are the same mistake to a person.
-    image = cv2.imdecode(data, flags) if data.size else None
+
+
+def _decode(path: str | Path, data: NDArray[np.uint8], flags: int) -> NDArray[np.uint8]:
+    try:
+        image = cv2.imdecode(data, flags)
+    except cv2.error:  # an empty buffer, or a size beyond all reason; other broken files give None
+        image = None
     if image is None:
         raise InputError(f"'{path}' does not decode as a picture; it may be truncated or no picture at all.")
     return image  # type: ignore[return-value]

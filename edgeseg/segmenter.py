@@ -85,8 +85,7 @@ class Segmenter:
         Raises:
             InputError: the array is not a picture of that form.
         """
-        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
-            raise InputError(f"a picture must be (h, w, 3) uint8 RGB, got {image_rgb.shape} {image_rgb.dtype}.")
+        _check_picture(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
         class_map = to_class_map(self.backend.run(tensor), self.spec)
         return Segmentation(restore(class_map, placement), self.spec)
@@ -112,12 +111,32 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
 
     Returns:
         ``(H, W)`` uint8; a map smaller than the input (SegNet's is half of it) is enlarged, nearest neighbour.
+        Always a copy: ``output`` may be memory that the runtime uses again.
+
+    Raises:
+        InputError: there are not as many channels as classes.
     """
     scores = output[0]
     if spec.output_kind != "argmax":
-        scores = scores.argmax(axis=-1 if spec.layout == "nhwc" else 0)
-    class_map: NDArray[np.uint8] = scores.astype(np.uint8, copy=False)
+        axis = -1 if spec.layout == "nhwc" else 0
+        if scores.shape[axis] != spec.num_classes:
+            raise InputError(
+                f"the model gives {scores.shape[axis]} channels of scores but has {spec.num_classes} classes; "
+                "give it the right spec, or export a binary model of one channel with edgeseg first."
+            )
+        scores = scores.argmax(axis=axis)
+    class_map: NDArray[np.uint8] = scores.astype(np.uint8)
     if class_map.shape != spec.input_size:
         height, width = spec.input_size
         class_map = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
     return class_map
+
+
+def _check_picture(image_rgb: Any) -> None:
+    if not isinstance(image_rgb, np.ndarray):  # cv2.imread gives None for a file that is not there
+        got = type(image_rgb).__name__
+    elif image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
+        got = f"{image_rgb.shape} {image_rgb.dtype}"
+    else:
+        return
+    raise InputError(f"a picture must be (h, w, 3) uint8 RGB, got {got}.")

@@ -39,8 +39,10 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterat
         stride: take every n-th frame of a video from there.
 
     Raises:
-        InputError: a source that does not exist, is empty, or does not decode.
+        InputError: a source that does not exist, is empty, or does not decode; a negative start, a stride below 1.
     """
+    if start < 0 or stride < 1:
+        raise InputError(f"start must be 0 or more and stride 1 or more, got {start} and {stride}.")
     for path in expand(sources):
         if path.suffix.lower() in VIDEO_SUFFIXES:
             yield from _video(path, start, stride)
@@ -52,7 +54,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
     """The files behind sources; folders and patterns are sorted by name.
 
     Raises:
-        InputError: a source that does not exist or has no pictures.
+        InputError: a source that does not exist or has no pictures, or two files of one stem: results go by it.
     """
     paths: list[Path] = []
     for source in sources:
@@ -66,6 +68,12 @@ def expand(sources: Sequence[str]) -> list[Path]:
         if not found:
             raise InputError(f"source '{source}' does not exist or has no pictures.")
         paths += found
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        if by_name.setdefault(path.stem, path) != path:
+            raise InputError(
+                f"'{by_name[path.stem]}' and '{path}' would have one name in the results; give them in separate runs."
+            )
     return paths
 
 

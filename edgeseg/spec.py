@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -86,11 +86,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             raise InputError(f"ModelSpec.input_size must be (H, W) in pixels, got {self.input_size}.")
-        if len(self.palette) != len(self.class_names):
-            raise InputError(
-                f"ModelSpec has {len(self.class_names)} class names but {len(self.palette)} colours; "
-                "give one colour for each class."
-            )
+        check_classes("ModelSpec", self.class_names, self.palette, self.ignore_index)
         if 0 in self.std:
             raise InputError(f"ModelSpec.std must not contain 0, got {self.std}.")
         hints = get_type_hints(type(self))
@@ -134,6 +130,34 @@ class ModelSpec:
             return cls(**{**fields, "provenance": Provenance(**provenance)})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"this is not a ModelSpec: {error!r}. Export the model again with edgeseg.") from error
+
+
+def check_classes(what: str, names: Sequence[str], palette: Sequence[Colour], ignore_index: int | None) -> None:
+    """Check a table of classes.
+
+    Args:
+        what: whose table it is, as the start of a sentence.
+        names: 1 to 256, which is what 8-bit ids can tell apart; none twice, as scores and filters go by name.
+        palette: one RGB colour in 0..255 for each name.
+        ignore_index: ``None``, or 0 to 255.
+
+    Raises:
+        InputError: something of that is not so.
+    """
+    if not 1 <= len(names) <= 256:
+        raise InputError(f"{what} must have 1 to 256 classes, got {len(names)}.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{what}: the class name '{twice}' occurs twice; give each class a name of its own.")
+    if len(palette) != len(names):
+        raise InputError(
+            f"{what} has {len(names)} class names but {len(palette)} colours; give one colour for each class."
+        )
+    for colour in palette:
+        if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+            raise InputError(f"{what}: the colour {colour} is not three numbers from 0 to 255 (RGB).")
+    if ignore_index is not None and not 0 <= ignore_index <= 255:
+        raise InputError(f"{what}: ignore_index must be 0 to 255, as labels are 8-bit, or null; got {ignore_index}.")
 
 
 def default_palette(num_classes: int) -> tuple[Colour, ...]:

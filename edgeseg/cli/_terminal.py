@@ -20,12 +20,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     """A table for people on stdout; columns that begin with ``>`` are aligned to the right."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    if title:
+        print(title)
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # Text, or rich takes "edgeseg[train]" for markup
     # In a pipe rich assumes 80 columns and folds; a file has no width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)

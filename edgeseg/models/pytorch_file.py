@@ -19,6 +19,19 @@ from edgeseg.errors import InputError
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
+# What the unpickler and numpy raise for damaged files; the last two where a length in the file is absurd.
+_DAMAGED = (
+    OSError,
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+)
+
 
 class _Storage:
     """A flat buffer that tensors are views of; its values come after the pickles."""
@@ -38,12 +51,12 @@ class _View:
         # Tensors need not be contiguous (the EfficientNet-Lite0 file's are not): the stored strides decide.
         itemsize = self.storage.dtype.itemsize
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
-        if min((0, *self.stride)) < 0 or last >= self.storage.values.size:
+        if min((self.offset, *self.stride)) < 0 or last >= self.storage.values.size:
             raise InputError("a tensor reaches beyond its storage")
         view = np.lib.stride_tricks.as_strided(
             self.storage.values[self.offset :], self.size, [s * itemsize for s in self.stride], writeable=False
         )
-        return np.ascontiguousarray(view)
+        return view.copy()  # contiguous; ascontiguousarray would give a scalar an axis
 
 
 class _WhitelistUnpickler(pickle.Unpickler):
@@ -91,9 +104,11 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
             for key in _WhitelistUnpickler(file).load():
                 storage = unpickler.storages[key]
                 (count,) = np.fromfile(file, "<i8", 1)
+                if count != storage.size:  # asked before the values: a damaged count may be larger than any memory
+                    raise InputError("it is truncated or damaged")
                 storage.values = np.fromfile(file, storage.dtype, count)
-                if count != storage.size or storage.values.size != count:
+                if storage.values.size != count:
                     raise InputError("it is truncated")
             return {name: view.read() for name, view in views.items()}
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGED as error:
         raise InputError(f"'{path}' cannot be read as a PyTorch weights file: {error}.") from error

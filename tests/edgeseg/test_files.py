@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from edgeseg.errors import InputError
+from edgeseg.files import atomic_path, refuse_existing, require_writable_folder, sha256, write_bytes
+
+
+def names(folder: Path) -> list[str]:
+    """Everything in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_appears_when_the_block_ends_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "deeper" / "model.fp16.tflite"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"weights")
+        assert not path.exists()
+        assert temporary.parent == path.parent  # a rename across file systems would be a copy
+        assert temporary.name.endswith(".fp16.tflite")
+    assert path.read_bytes() == b"weights"
+    assert names(path.parent) == ["model.fp16.tflite"]
+
+
+def test_the_file_gets_the_permissions_of_any_other(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a.bin", b"x")
+    finally:
+        assert os.umask(before) == 0o027  # asking for it did not change it
+    assert (tmp_path / "a.bin").stat().st_mode & 0o777 == 0o640
+
+
+def test_an_existing_file_is_kept_unless_asked(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(InputError, match=r"a\.bin' exists; give --overwrite"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    write_bytes(path, b"new", overwrite=True)
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("converter"), KeyboardInterrupt(), OSError("a library's own")])
+def test_an_existing_file_survives_a_block_that_fails(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(type(error)) as caught, atomic_path(path, overwrite=True) as temporary:
+        temporary.write_bytes(b"half of it")
+        raise error
+    assert caught.value is error
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_block_that_removes_its_file_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"), atomic_path(tmp_path / "a.bin") as temporary:
+        temporary.unlink()
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in its place")
+    for path in (tmp_path / "file" / "a.bin", tmp_path / "file" / "deeper" / "a.bin"):
+        with pytest.raises(InputError, match=r"folder '.*file.*' cannot be written: "):
+            write_bytes(path, b"x")
+        with pytest.raises(InputError, match=r"folder '.*file.*' cannot be written: "):
+            require_writable_folder(path.parent)
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_in_the_files_place_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").mkdir()
+    with pytest.raises(InputError, match=r"a\.bin' cannot be written: Is a directory"):
+        write_bytes(tmp_path / "a.bin", b"x", overwrite=True)
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_name_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    name = "n" * 248 + ".tflite"  # 255 bytes; the temporary name must not need more
+    write_bytes(tmp_path / name, b"x")
+    assert names(tmp_path) == [name]
+
+
+def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    require_writable_folder(tmp_path / "a" / "b")
+    assert names(tmp_path / "a" / "b") == []
+
+
+def test_refuse_existing_asks_before_the_work(tmp_path: Path) -> None:
+    refuse_existing(tmp_path / "a", overwrite=False)
+    (tmp_path / "a").mkdir()
+    refuse_existing(tmp_path / "a", overwrite=True)
+    with pytest.raises(InputError, match="exists"):
+        refuse_existing(tmp_path / "a", overwrite=False)
+
+
+def test_sha256_of_a_known_text() -> None:
+    # From FIPS 180-2, appendix B.1.
+    assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource limits are POSIX")
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, existing: bool) -> None:
+    """A file-size limit makes the operating system itself refuse the write, as a full disk does."""
+    path = tmp_path / "model.tflite"
+    if existing:
+        path.write_bytes(b"old")
+    program = """
+        import resource, sys
+        from edgeseg.errors import InputError
+        from edgeseg.files import write_bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        try:
+            write_bytes(sys.argv[1], b"x" * 1_000_000, overwrite=True)
+        except InputError as error:
+            print(error)
+            sys.exit(2)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == f"'{path}' cannot be written: File too large.\n"
+    assert done.stderr == ""
+    assert names(tmp_path) == (["model.tflite"] if existing else [])
+    assert not existing or path.read_bytes() == b"old"

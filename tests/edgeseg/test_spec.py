@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from edgeseg.errors import EdgesegError, InputError
+from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
+
+
+@pytest.fixture
+def full_spec() -> ModelSpec:
+    """No field at its default."""
+    return ModelSpec(
+        name="straße",
+        input_size=(96, 160),
+        class_names=("a", "b"),
+        palette=((1, 2, 3), (4, 5, 6)),
+        ignore_index=7,
+        layout="nchw",
+        dtype="uint8",
+        colour_order="bgr",
+        mean=(103.9, 116.8, 123.7),
+        std=(1.0, 2.0, 3.0),
+        fit="stretch",
+        resize="area",
+        pad_value=(9, 8, 7),
+        output_kind="argmax",
+        provenance=Provenance("x.keras", "fp16", (("swap", 3), ("fold", 1)), {"keras": "3.15"}),
+    )
+
+
+def test_json_gives_back_every_field(full_spec: ModelSpec) -> None:
+    text = full_spec.to_json()
+    assert "\n" not in text
+    assert ModelSpec.from_json(text) == full_spec
+    assert ModelSpec.from_json(text.encode()) == full_spec
+
+
+def test_a_newer_file_with_unknown_fields_is_read(tiny_spec: ModelSpec) -> None:
+    data = json.loads(tiny_spec.to_json())
+    data["camera"] = {"fov": 90}
+    data["provenance"]["commit"] = "abc"
+    assert ModelSpec.from_json(json.dumps(data)) == tiny_spec
+
+
+def test_another_format_version_is_refused_with_what_to_do(tiny_spec: ModelSpec) -> None:
+    data = json.loads(tiny_spec.to_json()) | {"format_version": 2}
+    with pytest.raises(InputError, match=r"format version 2, this edgeseg reads 1; update edgeseg"):
+        ModelSpec.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"\xff\xfe\x00", "{", "null", "3", "[]", "{}", '{"format_version": 1}', '{"format_version": 1, "name": "x"}'],
+)
+def test_text_that_is_no_spec_is_an_input_error(text: str | bytes) -> None:
+    with pytest.raises(InputError, match="not a ModelSpec"):
+        ModelSpec.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input_size", 5),
+        ("input_size", [0, 4]),
+        ("input_size", ["a", "b"]),
+        ("class_names", None),
+        ("palette", [[0, 0, 0]]),
+        ("palette", [[0, 0, 0], [0, 0, 0], [0, 0, 300]]),
+        ("palette", [[0, 0, 0], [0, 0, 0], [0, 0]]),
+        ("std", [1, 0, 1]),
+        ("layout", "NHWC"),
+        ("fit", ["letterbox"]),
+        ("provenance", []),
+        ("provenance", None),
+    ],
+)
+def test_a_damaged_field_is_an_input_error(tiny_spec: ModelSpec, key: str, value: Any) -> None:
+    data = json.loads(tiny_spec.to_json()) | {key: value}
+    with pytest.raises(InputError):
+        ModelSpec.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"layout": "hwc"}, "layout must be one of .*'nhwc', 'nchw'.*got 'hwc'"),
+        ({"output_kind": "classes"}, "output_kind"),
+        ({"resize": "bilinear"}, "resize"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"input_size": (32,)}, "input_size must be"),
+        ({"input_size": (32, -1)}, "input_size must be"),
+        ({"class_names": ("a", "b")}, "2 class names but 3 colours"),
+        ({"class_names": ("a", "b", "a")}, "class name 'a' occurs twice"),
+        ({"class_names": (), "palette": ()}, "1 to 256 classes, got 0"),
+        ({"class_names": default_class_names(257), "palette": ((0, 0, 0),) * 257}, "1 to 256 classes, got 257"),
+        ({"palette": ((0, 0, 0), (0, 0, -1), (0, 0, 0))}, r"colour \(0, 0, -1\)"),
+    ],
+)
+def test_a_wrong_value_is_refused_when_the_spec_is_made(
+    tiny_spec: ModelSpec, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        tiny_spec.replace(**changes)
+
+
+def test_an_input_error_is_also_a_value_error() -> None:
+    assert issubclass(InputError, ValueError)
+    assert issubclass(InputError, EdgesegError)
+
+
+def test_the_palette_is_that_of_pascal_voc() -> None:
+    palette = default_palette(256)
+    # From the VOC 2012 development kit: background, aeroplane, bicycle, person, tv monitor, and the void border.
+    assert [palette[i] for i in (0, 1, 2, 15, 20, 255)] == [
+        (0, 0, 0),
+        (128, 0, 0),
+        (0, 128, 0),
+        (192, 128, 128),
+        (0, 64, 128),
+        (224, 224, 192),
+    ]
+    assert len(set(palette)) == 256
+    assert default_palette(3) == palette[:3]
+
+
+def test_num_classes_does_not_count_the_ignored_id(tiny_spec: ModelSpec) -> None:
+    assert tiny_spec.ignore_index == 255
+    assert tiny_spec.num_classes == 3
+    assert default_class_names(2) == ("class_0", "class_1")

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeseg.dataset import Classes, FolderDataset, open_folder
+from edgeseg.errors import InputError
+from edgeseg.spec import ModelSpec
+from edgeseg.training.augment import IGNORED, Augmentation
+from edgeseg.training.data import sqrt_median_frequency, training_pipeline, validation_batches
+
+Batch = tuple[np.ndarray, ...]
+WEIGHTS = np.array([1.0, 2.0, 0.5], np.float32)
+PLAIN = Augmentation((64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def data(shapes_dataset: Path) -> FolderDataset:
+    return open_folder(shapes_dataset, "train")
+
+
+class _Memory(FolderDataset):
+    """Labels that are given instead of read; the pictures are black."""
+
+    def __init__(self, classes: Classes, labels: list[np.ndarray]) -> None:
+        super().__init__(classes, ())
+        object.__setattr__(self, "_labels", labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        label = self._labels[index]
+        return np.zeros((*label.shape, 3), np.uint8), label
+
+
+def take(data: FolderDataset, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
+    """The first batches of three pictures; ten pictures make three of them an epoch."""
+    settings = {"augmentation": Augmentation((32, 48)), "batch_size": 3, "class_weights": WEIGHTS, "seed": 7}
+    pipeline, steps = training_pipeline(data, spec, **(settings | options))
+    assert steps == 3
+    return list(itertools.islice(pipeline, count))
+
+
+def equal(one: list[Batch], other: list[Batch]) -> bool:
+    return all((x == y).all() for a, b in zip(one, other, strict=True) for x, y in zip(a, b, strict=True))
+
+
+def shown(batches: list[Batch], data: FolderDataset) -> list[int]:
+    """Which pictures of the split the unaugmented labels of some batches are, in order."""
+    labels = [data[index][1] for index in range(len(data))]
+    return [
+        next(i for i, label in enumerate(labels) if (label == ids).all()) for _, batch, _ in batches for ids in batch
+    ]
+
+
+def test_a_batch_has_the_promised_arrays(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+    images, labels, weights = take(data, tiny_spec, 1)[0]
+    assert (images.shape, images.dtype) == ((3, 32, 48, 3), np.float32)
+    assert (labels.shape, labels.dtype) == ((3, 32, 48), np.uint8)
+    assert (weights.shape, weights.dtype) == ((3, 32, 48), np.float32)
+    assert -1 <= images.min() < 0 < images.max() <= 1  # (pixel - 127.5) / 127.5
+
+
+def test_weights_are_those_of_the_class_and_0_where_ignored(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+    ids_seen: set[int] = set()
+    for _, labels, weights in take(data, tiny_spec, 6, augmentation=Augmentation((96, 96))):
+        for class_id, weight in enumerate(WEIGHTS):
+            assert (weights[labels == class_id] == weight).all()
+        assert (weights[labels == IGNORED] == 0).all()
+        ids_seen |= set(np.unique(labels).tolist())
+    assert ids_seen == {0, 1, 2, IGNORED}
+
+
+def test_another_ignored_id_becomes_the_pipelines(tiny_spec: ModelSpec) -> None:
+    label = np.zeros((64, 80), np.uint8)
+    label[10:20] = 1
+    one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, ignore_index=1), [label])
+    pipeline, _ = training_pipeline(one, tiny_spec, PLAIN, batch_size=1, class_weights=WEIGHTS, seed=0)
+    _, labels, weights = next(iter(pipeline))
+    assert (labels[0, 10:20] == IGNORED).all()
+    assert (weights[0, 10:20] == 0).all()
+    assert (labels[0, 20:] == 0).all()
+
+
+def test_the_seed_decides_whatever_the_threads(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+    first = take(data, tiny_spec, 7, num_threads=1)
+    assert equal(first, take(data, tiny_spec, 7, num_threads=1))
+    assert equal(first, take(data, tiny_spec, 7, num_threads=4))
+    assert equal(first, take(data, tiny_spec, 7, num_threads=0))  # in the caller's thread
+    assert not equal(first, take(data, tiny_spec, 7, seed=8))
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 5])
+def test_a_start_at_an_epoch_is_what_skipping_would_give(data: FolderDataset, tiny_spec: ModelSpec, epoch: int) -> None:
+    whole = take(data, tiny_spec, 3 * epoch + 4)
+    assert equal(whole[3 * epoch :], take(data, tiny_spec, 4, start_epoch=epoch))
+
+
+def test_epochs_differ_in_order_and_in_augmentation(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+    batches = take(data, tiny_spec, 6, augmentation=PLAIN)
+    first, second = shown(batches[:3], data), shown(batches[3:], data)
+    assert first != second
+    for epoch in (first, second):  # nine different ones; the tenth is dropped with its unfinished batch
+        assert len(set(epoch)) == 9
+    left_out = {
+        frozenset(range(10)) - set(shown(take(data, tiny_spec, 3, augmentation=PLAIN, start_epoch=e), data))
+        for e in range(6)
+    }
+    assert len(left_out) > 1  # and it is not always the same one
+
+
+def test_the_same_picture_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) -> None:
+    label = np.arange(64 * 80).reshape(64, 80).astype(np.uint8) % 3
+    one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, None), [label])
+    pipeline, steps = training_pipeline(
+        one, tiny_spec, Augmentation((32, 48)), batch_size=1, class_weights=WEIGHTS, seed=0
+    )
+    assert steps == 1
+    assert len({labels.tobytes() for _, labels, _ in itertools.islice(pipeline, 8)}) == 8
+
+
+def test_fewer_pictures_than_a_batch_is_an_input_error(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+    with pytest.raises(InputError, match="10 pictures, fewer than the batch size 11"):
+        training_pipeline(data, tiny_spec, PLAIN, batch_size=11, class_weights=WEIGHTS, seed=0)
+
+
+def test_a_broken_picture_is_an_input_error_in_the_callers_thread(
+    shapes_dataset: Path, tmp_path: Path, tiny_spec: ModelSpec
+) -> None:
+    root = Path(shutil.copytree(shapes_dataset, tmp_path / "data"))
+    (root / "train" / "images" / "04.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"04\.png"):
+        take(open_folder(root, "train"), tiny_spec, 30)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_validation_shows_each_picture_once(shapes_dataset: Path, tiny_spec: ModelSpec, batch_size: int) -> None:
+    data = open_folder(shapes_dataset, "val")
+    spec = tiny_spec.replace(input_size=(64, 80))
+    batches = list(validation_batches(data, spec, batch_size))
+    labels = np.concatenate([labels for _, labels in batches])
+    images = np.concatenate([images for images, _ in batches])
+    assert (images.dtype, labels.dtype) == (np.float32, np.uint8)
+    for index in range(4):  # in the order of the split, at their own size: nothing is changed
+        image, label = data[index]
+        assert (labels[index] == label).all()
+        np.testing.assert_allclose(images[index] * 127.5 + 127.5, image, atol=1e-4)
+    assert len(images) == len(labels) == 4
+
+
+def test_validation_ignores_the_letterbox_bars(tiny_spec: ModelSpec) -> None:
+    # A square of 16 in an input of 32x48: enlarged twice, with bars of 8 at both sides.
+    label = np.random.default_rng(0).integers(0, 3, (16, 16), dtype=np.uint8)
+    classes = Classes(("a", "b", "c"), ((0, 0, 0),) * 3, None)
+    ((images, labels),) = validation_batches(_Memory(classes, [label]), tiny_spec, 2)
+    assert (labels[0, :, :8] == IGNORED).all()
+    assert (labels[0, :, 40:] == IGNORED).all()
+    assert (labels[0, :, 8:40] == np.kron(label, np.ones((2, 2), np.uint8))).all()
+    assert (images[0, :, 8:40] == -1).all()
+    assert images[0, 0, 0].tolist() == pytest.approx([0.5 / 127.5] * 3)
+
+
+def test_validation_turns_another_ignored_id_into_the_pipelines(tiny_spec: ModelSpec) -> None:
+    label = np.full((32, 48), 9, np.uint8)
+    label[:16] = 2
+    classes = Classes(("a", "b", "c"), ((0, 0, 0),) * 3, 9)
+    ((_, labels),) = validation_batches(_Memory(classes, [label]), tiny_spec, 1)
+    assert (labels[0, :16] == 2).all()
+    assert (labels[0, 16:] == IGNORED).all()
+
+
+def _quarters(*ids: int) -> np.ndarray:
+    return np.repeat(np.array(ids, np.uint8), 4).reshape(4, 4)
+
+
+def test_class_weights_by_hand() -> None:
+    classes = Classes(("a", "b", "c", "d"), ((0, 0, 0),) * 4, 255)
+    data = _Memory(classes, [_quarters(0, 0, 0, 1), _quarters(0, 0, 2, 255)])
+    # Of 16 pixels a picture: a has 12 + 8 of 32, b 4 of 16 (it is in one picture only), c 4 of 16, d none.
+    # f = 0.625, 0.25, 0.25; the median of the three is 0.25.
+    expected = [np.sqrt(0.25 / 0.625), 1.0, 1.0, 1.0]
+    weights = sqrt_median_frequency(data)
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+def test_class_weights_count_pixels_where_pictures_differ_in_size() -> None:
+    data = _Memory(Classes(("a", "b"), ((0, 0, 0),) * 2, None), [np.zeros((4, 12), np.uint8), _quarters(0, 1, 1, 1)])
+    # f: a 52 of 64, b 12 of 16; their median is 0.78125.
+    expected = [np.sqrt(0.78125 / 0.8125), np.sqrt(0.78125 / 0.75)]
+    np.testing.assert_allclose(sqrt_median_frequency(data), expected, rtol=1e-6)
+
+
+def test_class_weights_do_not_count_an_ignored_id_below_the_class_count() -> None:
+    """Else the ignored class, often the largest, would move the median of all others."""
+    data = _Memory(Classes(("void", "a", "b"), ((0, 0, 0),) * 3, 0), [_quarters(0, 1, 1, 2)])
+    # f = 0.5 and 0.25; their median is 0.375.
+    np.testing.assert_allclose(sqrt_median_frequency(data), [1.0, np.sqrt(0.75), np.sqrt(1.5)], rtol=1e-6)
+
+
+def test_class_weights_of_ignored_pictures_are_1() -> None:
+    data = _Memory(Classes(("a", "b"), ((0, 0, 0),) * 2, 255), [_quarters(255, 255, 255, 255)])
+    assert sqrt_median_frequency(data).tolist() == [1.0, 1.0]
