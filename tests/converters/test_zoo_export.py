@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -25,6 +25,14 @@ _NARROW: dict[str, Callable[[tuple[int, int]], keras.Model]] = {
         "deeplabv3plus_xception", num_classes=4, input_size=size, middle_units=1
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def _one_model_in_memory() -> Iterator[None]:
+    yield
+    keras.backend.clear_session()  # or the traced graphs of forty models stay: 7 GB
+
+
 # A square size is the easier one; the models whose weights alone take half a minute to convert do the other.
 CASES = [
     (name, size)
