@@ -13,7 +13,7 @@ from typing import Any
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import InputError
 from edgeseg.files import sha256
-from edgeseg.runtime import TensorInfo, open_backend
+from edgeseg.runtime import SUFFIXES, TensorInfo, open_backend
 from edgeseg.spec import ModelSpec
 
 
@@ -64,7 +64,7 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
         BackendUnavailable: its runtime is not installed.
     """
     path = Path(path)
-    if path.suffix.lower() == ".keras":
+    if SUFFIXES.get(path.suffix.lower()) == "keras":
         raise InputError(f"'{path}' is a Keras model; inspect the artifact that edgeseg export makes of it.")
     backend = open_backend(path)
     data = path.read_bytes()

@@ -77,6 +77,34 @@ def imgsz(function: F) -> F:
     )
 
 
+def feeding(function: F) -> F:
+    """``--mean`` and ``--std``."""
+    function = click.option("--std", type=TripleType(), help="What the difference is divided by.")(function)
+    return click.option(
+        "--mean", type=TripleType(), help="Subtracted from pixels in [0, 255]; for a model without spec."
+    )(function)
+
+
+def custom_objects(function: F) -> F:
+    """``--custom-objects``."""
+    return click.option(
+        "--custom-objects", type=click.Path(), help="Python file with the layers of a model file; it is run."
+    )(function)
+
+
+def read_custom_objects(path: str | None) -> dict[str, Any] | None:
+    """What the file of ``--custom-objects`` has; ``None`` when none was given."""
+    if path is None:
+        return None
+    from edgeseg.errors import missing_extra
+
+    try:
+        from edgeseg.models.custom_objects import load_custom_objects
+    except ModuleNotFoundError as error:
+        raise missing_extra("--custom-objects", "train") from error
+    return load_custom_objects(path)
+
+
 def as_json(function: F) -> F:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(function)

@@ -16,25 +16,49 @@ from edgeseg.cli._terminal import print_json, print_table, progress, quiet_nativ
     "--data", required=True, type=click.Path(), help="Labelled data set: {split}/{images,labels}, classes.json."
 )
 @click.option("--split", default="test", show_default=True)
+@_options.custom_objects
+@_options.imgsz
+@_options.feeding
 @_options.num_threads
 @_options.as_json
-def command(model: str, data: str, split: str, num_threads: int | None, as_json: bool) -> None:
-    """Score MODEL (.tflite, .onnx, .keras, or a zoo name with packaged weights) at the labels' own size."""
+def command(
+    model: str,
+    data: str,
+    split: str,
+    custom_objects: str | None,
+    imgsz: tuple[int, int] | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    num_threads: int | None,
+    as_json: bool,
+) -> None:
+    """Score MODEL (.tflite, .onnx, .keras, .h5, or a zoo name with packaged weights) at the labels' own size."""
     from edgeseg.dataset import open_folder
+    from edgeseg.errors import InputError
     from edgeseg.evaluation import evaluate
     from edgeseg.models.source import open_model
     from edgeseg.models.zoo import find
+    from edgeseg.runtime import SUFFIXES
     from edgeseg.segmenter import Segmenter
 
     quiet_native_logs()
     dataset = open_folder(data, split)
-    if Path(model).suffix:
+    suffix = Path(model).suffix.lower()
+    if suffix and SUFFIXES.get(suffix) != "keras":
+        given = {"--custom-objects": custom_objects, "--imgsz": imgsz, "--mean": mean, "--std": std}
+        for option, value in given.items():
+            if value is not None:
+                raise InputError(f"{option} goes with a Keras model; '{model}' says itself how to feed it.")
         segmenter = Segmenter(model, num_threads=num_threads)
     else:
-        find(model)
+        if not suffix:
+            find(model)
+        objects = _options.read_custom_objects(custom_objects)
+        opened = open_model(
+            model, input_size=imgsz, classes=dataset.classes, mean=mean, std=std, custom_objects=objects
+        )
         from edgeseg.runtime.keras import KerasBackend
 
-        opened = open_model(model)
         segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)

@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     help="Layers that may stay without weights, with commas between; 'head' is the last.",
 )
 @click.option("--num-classes", type=click.IntRange(2), help="Classes of a zoo model.")
+@_options.custom_objects
 @_options.imgsz
-@click.option(
-    "--mean", type=_options.TripleType(), help="Subtracted from pixels in [0, 255]; for a model without spec."
-)
-@click.option("--std", type=_options.TripleType(), help="What the difference is divided by.")
+@_options.feeding
 @click.option("--output-kind", type=click.Choice(get_args(OutputKind)), default="argmax", show_default=True)
 @click.option("--data", type=click.Path(), help="Pictures to verify with: a labelled data set or a folder.")
 @click.option("--split", default="val", show_default=True, help="Split of a labelled data set.")
@@ -49,6 +47,7 @@ def command(
     weights: str | None,
     allow_missing: tuple[str, ...] | None,
     num_classes: int | None,
+    custom_objects: str | None,
     imgsz: tuple[int, int] | None,
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
@@ -61,7 +60,7 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Export MODEL (a zoo name or a .keras file; the packaged model when left out)."""
+    """Export MODEL (a zoo name, or a .keras or .h5 file; the packaged model when left out)."""
     import edgeseg.models.source as source
     from edgeseg.dataset import read_classes
     from edgeseg.errors import missing_extra
@@ -86,8 +85,15 @@ def command(
         input_size=imgsz,
         classes=classes,
         allow_missing=allow_missing or (),
+        mean=mean,
+        std=std,
+        custom_objects=_options.read_custom_objects(custom_objects),
     )
-    spec = opened.spec.replace(**{key: value for key, value in (("mean", mean), ("std", std)) if value is not None})
+    spec = opened.spec
+    if (report := opened.weights_report) is not None:
+        note(report.table())
+        left, missing = len(report.left_over), len(report.missing)
+        note(f"{len(report.matched)} tensors of '{weights}' are in the model, {left} left over, {missing} missing")
     # Asked before the long work, not after it.
     require_writable_folder(output_dir)
     for recipe in recipes:

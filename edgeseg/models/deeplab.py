@@ -45,7 +45,7 @@ def deeplabv3plus_xception(
 
     Args:
         num_classes: number of output channels.
-        input_size: ``(H, W)``, any: strided layers round up, and every resize goes to a known size.
+        input_size: ``(H, W)``, any: strided layers round up, and every resize goes to the size of another map.
         output_stride: 16, or 8 for features of twice the resolution, which cost more.
         trunk: the paper's ``modified`` Xception, or that of ``keras.applications`` (output stride 16 only).
         alpha: factor of the modified trunk's widths.
@@ -84,7 +84,7 @@ def deeplabv3plus_mobilenetv2(
 
     Args:
         num_classes: number of output channels.
-        input_size: ``(H, W)``, any: strided layers round up, and every resize goes to a known size.
+        input_size: ``(H, W)``, any: strided layers round up, and every resize goes to the size of another map.
         output_stride: 16, or 8 for features of twice the resolution, which cost more.
         alpha: factor of the trunk's widths.
         **head: options of ``add_head``.
@@ -105,7 +105,7 @@ def add_head(
     low_level: keras.KerasTensor,
     *,
     num_classes: int,
-    output_size: tuple[int, int],
+    like: keras.KerasTensor,
     rates: tuple[int, int, int],
     filters: int = 256,
     separable: bool = True,
@@ -120,7 +120,7 @@ def add_head(
         x: the trunk's features ``(B, h, w, C)``.
         low_level: its features at 1/4.
         num_classes: number of output channels.
-        output_size: ``(H, W)`` of the logits.
+        like: ``(B, H, W, any)`` of the logits' height and width, such as the input.
         rates: dilations of the three 3x3 branches.
         filters: channels of every branch and of the decoder.
         separable: separable 3x3 convolutions, as in the paper; plain ones otherwise.
@@ -138,8 +138,9 @@ def add_head(
     """
     _check_choice("pooling", pooling, ("global", "average"))
 
-    def resize(x: keras.KerasTensor, size: tuple[int, int], name: str) -> keras.KerasTensor:
-        return ResizeBilinear(size=size, align_corners=align_corners, name=f"{name}_resize")(x)
+    def resize(x: keras.KerasTensor, like: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        # To a tensor's size, not to numbers: the layers then hold at any other input size too.
+        return ResizeBilinear(align_corners=align_corners, name=f"{name}_resize")([x, like])
 
     def conv3x3(x: keras.KerasTensor, name: str, rate: int = 1) -> keras.KerasTensor:
         if separable:
@@ -150,20 +151,20 @@ def add_head(
         pooled = layers.GlobalAveragePooling2D(keepdims=True)(x)  # (B, 1, 1, C)
     else:
         pooled = layers.AveragePooling2D(2, padding="same")(x)
-    pooled = resize(_conv(pooled, filters, "image_pooling"), x.shape[1:3], "image_pooling")
+    pooled = resize(_conv(pooled, filters, "image_pooling"), x, "image_pooling")
     branches = [pooled, _conv(x, filters, "aspp0")]
     branches += [conv3x3(x, f"aspp{number}", rate) for number, rate in enumerate(rates, start=1)]
     x = _conv(layers.Concatenate()(branches), filters, "concat_projection")
     if dropout:
         x = layers.Dropout(dropout)(x)
 
-    x = resize(x, low_level.shape[1:3], "decoder")
+    x = resize(x, low_level, "decoder")
     x = layers.Concatenate()([x, _conv(low_level, 48, "feature_projection0")])
     x = conv3x3(conv3x3(x, "decoder_conv0"), "decoder_conv1")
     if decoder_dropout:
         x = layers.Dropout(decoder_dropout)(x)
     x = layers.Conv2D(num_classes, 1, name="conv2d_1")(x)
-    return resize(x, output_size, "logits")
+    return resize(x, like, "logits")
 
 
 def _model(
@@ -174,7 +175,7 @@ def _model(
     head: dict[str, Any],
 ) -> keras.Model:
     inputs, low_level, x = ends
-    logits = add_head(x, low_level, num_classes=num_classes, output_size=inputs.shape[1:3], rates=rates, **head)
+    logits = add_head(x, low_level, num_classes=num_classes, like=inputs, rates=rates, **head)
     return keras.Model(inputs, logits, name=name)
 
 

@@ -79,7 +79,8 @@ def hrnetv2(
     x = layers.Conv2D(sum(widths), 1, name="conv2d_1")(x)
     x = layers.BatchNormalization(epsilon=_BN_EPSILON, name="batch_normalization_1")(x)
     x = layers.Conv2D(num_classes, 1, name="conv2d_2")(layers.ReLU()(x))
-    logits = ResizeBilinear(size=input_size, align_corners=True, name="logits_resize")(x)
+    # To a tensor's size, not to numbers: the layers then hold at any other input size too.
+    logits = ResizeBilinear(align_corners=True, name="logits_resize")([x, inputs])
     return keras.Model(inputs, logits, name=name)
 
 

@@ -250,22 +250,8 @@ class ResizeBilinear(keras.layers.Layer):  # type: ignore[misc]
         self.align_corners = bool(align_corners)
 
     def call(self, inputs: Any) -> Any:
-        source, target = inputs if self.size is None else (inputs, inputs)
-        if _on_tensorflow():
-            import tensorflow as tf
-
-            resized = tf.raw_ops.ResizeBilinear(
-                images=source,
-                size=self.size or _height_width(target),
-                align_corners=self.align_corners,
-                half_pixel_centers=not self.align_corners,
-            )
-            return tf.cast(resized, source.dtype)  # the op answers float32 whatever it was given
-        height, width = self.size or target.shape[1:3]
-        rows = bilinear_matrix(source.shape[1], height, align_corners=self.align_corners)
-        columns = bilinear_matrix(source.shape[2], width, align_corners=self.align_corners)
-        resized = ops.einsum("Hh,bhwc->bHwc", ops.cast(rows, source.dtype), source)
-        return ops.einsum("Ww,bHwc->bHWc", ops.cast(columns, source.dtype), resized)
+        source, size = (inputs, self.size) if self.size else (inputs[0], _height_width(inputs[1]))
+        return resize_bilinear(source, size, align_corners=self.align_corners)
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         source, size = (input_shape, self.size) if self.size else (input_shape[0], input_shape[1][1:3])
@@ -273,6 +259,31 @@ class ResizeBilinear(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size, "align_corners": self.align_corners}
+
+
+def resize_bilinear(x: Any, size: Any, *, align_corners: bool) -> Any:
+    """What ``ResizeBilinear`` computes.
+
+    Args:
+        x: ``(B, h, w, C)`` float.
+        size: ``(H, W)``; on TensorFlow also as tensors.
+        align_corners: as in ``ResizeBilinear``.
+
+    Returns:
+        ``(B, H, W, C)`` in the input's dtype.
+    """
+    if _on_tensorflow():
+        import tensorflow as tf
+
+        half_pixel = not align_corners
+        resized = tf.raw_ops.ResizeBilinear(
+            images=x, size=size, align_corners=align_corners, half_pixel_centers=half_pixel
+        )
+        return tf.cast(resized, x.dtype)  # the op answers float32 whatever it was given
+    rows = bilinear_matrix(x.shape[1], size[0], align_corners=align_corners)
+    columns = bilinear_matrix(x.shape[2], size[1], align_corners=align_corners)
+    resized = ops.einsum("Hh,bhwc->bHwc", ops.cast(rows, x.dtype), x)
+    return ops.einsum("Ww,bHwc->bHWc", ops.cast(columns, x.dtype), resized)
 
 
 def bilinear_matrix(source: int, target: int, *, align_corners: bool) -> NDArray[np.float32]:
@@ -317,8 +328,8 @@ def _batch_offsets(batch: Any, positions: Any) -> Any:
 
 
 def _height_width(x: Any) -> Any:
-    """H and W of a TensorFlow tensor: numbers where the graph knows them, so that no shape ops are converted."""
-    if None not in x.shape[1:3]:
+    """H and W of a tensor: numbers where the graph knows them, so that no shape ops are converted."""
+    if None not in x.shape[1:3] or not _on_tensorflow():
         return tuple(x.shape[1:3])
     import tensorflow as tf
 

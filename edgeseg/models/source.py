@@ -1,13 +1,14 @@
-"""What the command line calls MODEL: a zoo name, a ``.keras`` file, or nothing for the packaged model."""
+"""What the command line calls MODEL: a zoo name, a ``.keras`` or ``.h5`` file, or nothing for the packaged model."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import InputError
 from edgeseg.models import create
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
     from edgeseg.dataset import Classes
+    from edgeseg.models.weights import WeightsReport
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +29,17 @@ _FILE_SUFFIXES = (".keras", ".h5")
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A Keras model and how to feed it."""
+    """A Keras model and how to feed it.
+
+    Attributes:
+        model: the model.
+        spec: how to feed it.
+        weights_report: which tensor of the user's weights file went where; ``None`` where there was no such file.
+    """
 
     model: keras.Model
     spec: ModelSpec
+    weights_report: WeightsReport | None = None
 
 
 def open_model(
@@ -41,16 +50,22 @@ def open_model(
     input_size: tuple[int, int] | None = None,
     classes: Classes | None = None,
     allow_missing: Sequence[str] = (),
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
 ) -> OpenedModel:
     """Open what the user named.
 
     Args:
-        source: a zoo name or a ``.keras`` file; the packaged model when left out.
+        source: a zoo name, or a ``.keras`` or full-model ``.h5`` file; the packaged model when left out.
         weights: a weights file for a zoo model; the packaged weights where there are any, else random ones.
         num_classes: of a zoo model; the packaged weights' or 21 when left out.
         input_size: ``(H, W)``; the file's or the architecture's default when left out.
         classes: names, colours and ignored id, where the file has none.
         allow_missing: see ``load_weights``.
+        mean: what is subtracted from the pixels in [0, 255], where the file has nothing or something wrong about it.
+        std: what the difference is divided by, likewise.
+        custom_objects: code that a file refers to, see ``keras_file.load_model``.
 
     Raises:
         InputError: an unknown name, a missing or broken file, a size or a class count that does not fit.
@@ -60,8 +75,13 @@ def open_model(
     if Path(name).suffix.lower() in _FILE_SUFFIXES:
         if weights is not None:
             raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
-        return _from_file(Path(name), num_classes, input_size, classes)
-    return _from_zoo(name, weights, num_classes, input_size, classes, allow_missing)
+        opened = _from_file(Path(name), num_classes, input_size, classes, custom_objects)
+    elif custom_objects is not None:
+        raise InputError(f"--custom-objects goes with a model file; '{name}' is an architecture of the zoo.")
+    else:
+        opened = _from_zoo(name, weights, num_classes, input_size, classes, allow_missing)
+    spec = opened.spec.replace(mean=mean or opened.spec.mean, std=std or opened.spec.std)
+    return dataclasses.replace(opened, spec=spec)
 
 
 def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
@@ -81,8 +101,15 @@ def packaged_spec(name: str) -> ModelSpec | None:
     return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
 
 
-def at_input_size(model: keras.Model, input_size: tuple[int, int]) -> keras.Model:
+def at_input_size(
+    model: keras.Model, input_size: tuple[int, int], *, custom_objects: Mapping[str, Any] | None = None
+) -> keras.Model:
     """The same layers and weights for another input size; the model itself when the size is its own.
+
+    Args:
+        model: a functional model.
+        input_size: ``(H, W)`` in pixels.
+        custom_objects: classes and functions that Keras does not know, as the model was loaded with.
 
     Raises:
         InputError: a layer of the model is made for its own size only, or a zoo model's strides don't allow it.
@@ -93,8 +120,12 @@ def at_input_size(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
         ZOO[model.name].check_size(input_size)
     import keras
 
+    own = dict(custom_objects or {})
+    # A layer gives the name of its class, whatever it was called in the file.
+    own |= {keras.saving.get_registered_name(value): value for value in own.values() if hasattr(value, "__name__")}
     try:
-        resized = keras.models.clone_model(model, input_tensors=keras.Input((*input_size, 3)))
+        with keras.saving.custom_object_scope(own):
+            resized = keras.models.clone_model(model, input_tensors=keras.Input((*input_size, 3)))
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -124,6 +155,7 @@ def _from_zoo(
         spec = zoo_model.default_spec(count, input_size)
         spec = _with_classes(spec, classes).replace(provenance=Provenance(source=str(weights or name)))
     model = create(name, num_classes=spec.num_classes, input_size=spec.input_size)
+    report = None
     if packaged is not None:
         from edgeseg.models.weights import load_weights
 
@@ -132,23 +164,27 @@ def _from_zoo(
     elif weights is not None:
         from edgeseg.models.weights import load_weights
 
-        load_weights(model, weights, allow_missing=allow_missing)
+        report = load_weights(model, weights, allow_missing=allow_missing)
     else:
         _log.warning("%s has random weights: right for latency, not for pictures; give --weights FILE", name)
-    return OpenedModel(model, spec)
+    return OpenedModel(model, spec, report)
 
 
 def _from_file(
-    path: Path, num_classes: int | None, input_size: tuple[int, int] | None, classes: Classes | None
+    path: Path,
+    num_classes: int | None,
+    input_size: tuple[int, int] | None,
+    classes: Classes | None,
+    custom_objects: Mapping[str, Any] | None,
 ) -> OpenedModel:
-    model = load_model(path)
+    model = load_model(path, custom_objects=custom_objects)
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or model.inputs[0].shape[-1] != 3:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
         raise InputError(f"'{path}' must take one picture (B, H, W, 3), it takes {shapes}.")
     size = input_size or tuple(model.input_shape[1:3])
     if None in size:
         raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
-    model = at_input_size(model, size)
+    model = at_input_size(model, size, custom_objects=custom_objects)
     channels = model.outputs[0].shape[-1]
     if num_classes not in (None, channels):
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")

@@ -195,7 +195,7 @@ _MODELS = (
     ZooModel(
         name="deeplabv3plus_xception",
         builder="edgeseg.models.deeplab:deeplabv3plus_xception",
-        stride=1,  # strided layers round up, and every resize goes to a known size
+        stride=1,  # strided layers round up, and every resize goes to the size of another map
         default_size=(512, 512),
         parameters=41_258_213,
         gflops=103.0,
@@ -207,7 +207,7 @@ _MODELS = (
     ZooModel(
         name="deeplabv3plus_mobilenetv2",
         builder="edgeseg.models.deeplab:deeplabv3plus_mobilenetv2",
-        stride=1,  # strided layers round up, and every resize goes to a known size
+        stride=1,  # strided layers round up, and every resize goes to the size of another map
         default_size=(512, 512),
         parameters=2_758_597,
         gflops=11.3,

@@ -34,14 +34,14 @@ def _keras(path: Path, num_threads: int | None) -> Backend:
 BACKENDS: dict[str, Callable[[Path, int | None], Backend]] = {"litert": _litert, "onnx": _onnx, "keras": _keras}
 
 #: File suffix to backend name.
-SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".keras": "keras"}
+SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".keras": "keras", ".h5": "keras"}
 
 
 def open_backend(path: str | Path, *, backend: str | None = None, num_threads: int | None = None) -> Backend:
     """Open a model file on its runtime.
 
     Args:
-        path: a ``.tflite``, ``.onnx`` or ``.keras`` file.
+        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file.
         backend: a name of ``BACKENDS``; by the file's suffix when left out.
         num_threads: threads of the runtime; ``default_threads()`` when left out.
 

@@ -35,7 +35,7 @@ class KerasBackend:
 
     @classmethod
     def from_file(cls, path: Path) -> KerasBackend:
-        """Open a ``.keras`` file.
+        """Open a ``.keras`` or full-model ``.h5`` file.
 
         Raises:
             InputError: the file is broken or Keras refuses it.

@@ -27,7 +27,7 @@ def test_builds_at_any_size_its_stride_allows(entry: ZooModel) -> None:
     assert not np.allclose(logits.sum(-1), 1)  # logits, no softmax
 
 
-@pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))
+@pytest.mark.parametrize("entry", [entry for entry in ZOO.values() if entry.stride > 1], ids=lambda entry: entry.name)
 def test_size_against_the_stride_names_the_nearest(entry: ZooModel) -> None:
     height, width = entry.default_size
     with pytest.raises(InputError, match=rf"divisible by {entry.stride}, .*Nearest: {height},{width}\."):

@@ -1,0 +1,165 @@
+"""A user's own model on the command line: foreign files, their code, and weights for the zoo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from edgeseg.cli import main
+from edgeseg.models import create
+
+DATA = Path(__file__).parents[2] / "data"
+
+CODE = """
+import keras
+
+class Doubling(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
+
+
+class Doubling(keras.layers.Layer):
+    def call(self, x: Any) -> Any:
+        return 2 * x
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    path = tmp_path / "their_layers.py"
+    path.write_text(CODE)
+    return path
+
+
+@pytest.fixture(params=[".keras", ".h5"])
+def own_model(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A model with a layer that Keras does not know; its logits are the colours."""
+    inputs = keras.Input((16, 24, 3))
+    x = Doubling(name="double")(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 1, use_bias=False, name="head")(x))
+    model.get_layer("head").set_weights([np.eye(3, dtype=np.float32)[None, None]])
+    path = tmp_path / f"own{request.param}"
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Pictures of one colour each: red, green and blue are the classes."""
+    root = tmp_path / "data"
+    for folder in ("images", "labels"):
+        (root / "test" / folder).mkdir(parents=True)
+    (root / "classes.json").write_text(json.dumps({"names": ["red", "green", "blue"]}))
+    for index in range(3):
+        picture = np.zeros((16, 24, 3), np.uint8)
+        picture[..., 2 - index] = 200  # OpenCV writes BGR
+        cv2.imwrite(str(root / "test" / "images" / f"{index}.png"), picture)
+        cv2.imwrite(str(root / "test" / "labels" / f"{index}.png"), np.full((16, 24), index, np.uint8))
+    return root
+
+
+def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    assert main(args) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert error.startswith("edgeseg: ")
+    return error
+
+
+def test_own_layers_are_exported(
+    capsys: pytest.CaptureFixture[str], own_model: Path, code: Path, tmp_path: Path
+) -> None:
+    args = ("export", str(own_model), "--output-dir", str(tmp_path), "--num-images", "1", "--json")
+    error = fails(capsys, *args)
+    assert "Doubling ('double')" in error and "--custom-objects FILE.py" in error
+    assert main([*args, "--custom-objects", str(code), "--imgsz", "32,48"]) == 0
+    captured = capsys.readouterr()
+    (artifact,) = json.loads(captured.out)["artifacts"]
+    assert artifact["verification"]["passed"]
+    assert "says nothing about its input" in captured.err
+
+
+def test_own_layers_are_evaluated(
+    capsys: pytest.CaptureFixture[str], own_model: Path, code: Path, dataset: Path
+) -> None:
+    args = ("evaluate", str(own_model), "--data", str(dataset), "--mean", "0", "--std", "255", "--json")
+    assert "Doubling ('double')" in fails(capsys, *args)
+    assert main([*args, "--custom-objects", str(code)]) == 0
+    assert json.loads(capsys.readouterr().out)["mean_iou"] == 1
+    # Without its red, the red picture is green: the options arrive.
+    assert main([*args, "--custom-objects", str(code), "--mean", "255,0,0"]) == 0
+    assert json.loads(capsys.readouterr().out)["per_class_iou"] == {"red": 0.0, "green": 0.5, "blue": 1.0}
+
+
+def test_options_for_keras_models_are_refused_for_artifacts(
+    capsys: pytest.CaptureFixture[str], artifact: Path, code: Path, dataset: Path
+) -> None:
+    for option in (("--custom-objects", str(code)), ("--mean", "0"), ("--std", "255"), ("--imgsz", "32")):
+        error = fails(capsys, "evaluate", str(artifact), "--data", str(dataset), *option)
+        assert f"{option[0]} goes with a Keras model" in error
+
+
+def test_a_full_model_of_keras2_is_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    args = ["export", str(DATA / "legacy_separable_full.h5"), "--format", "tflite,onnx", "--output-dir", str(tmp_path)]
+    assert main([*args, "--num-images", "2", "--json"]) == 0
+    artifacts = json.loads(capsys.readouterr().out)["artifacts"]
+    assert [Path(artifact["path"]).name for artifact in artifacts] == [
+        "legacy_separable_full.fp32.tflite",
+        "legacy_separable_full.fp32.onnx",
+    ]
+    assert all(artifact["verification"]["passed"] for artifact in artifacts)
+
+
+def test_the_weights_table_is_on_stderr(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = create("unet_mini", num_classes=3, input_size=(32, 32))
+    model.save_weights(tmp_path / "w.weights.h5")
+    args = ["export", "unet_mini", "--weights", str(tmp_path / "w.weights.h5"), "--num-classes", "3", "--imgsz", "32"]
+    assert main([*args, "--no-verify", "--output-dir", str(tmp_path), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["artifacts"]
+    lines = [line.split() for line in captured.err.splitlines()]
+    assert ["conv2d_1/vars/0", "conv2d_1/kernel", "3x3x3x32"] in lines
+    assert len([line for line in lines if line[-1:] and "x" in line[-1] and "/kernel" in " ".join(line)]) == 11
+    assert "22 tensors" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("legacy_plain_weights.h5", "holds weights only; give the architecture: edgeseg export NAME --weights"),
+        ("none.h5", "does not exist"),
+    ],
+)
+def test_files_that_are_no_models(capsys: pytest.CaptureFixture[str], model: str, text: str) -> None:
+    assert text in fails(capsys, "export", str(DATA / model), "--no-verify")
+
+
+def test_a_lambda(capsys: pytest.CaptureFixture[str], tmp_path: Path, code: Path) -> None:
+    inputs = keras.Input((16, 24, 3))
+    keras.Model(inputs, keras.layers.Lambda(lambda x: 2 * x, name="twice")(inputs)).save(tmp_path / "x.keras")
+    args = ("export", str(tmp_path / "x.keras"), "--no-verify", "--output-dir", str(tmp_path))
+    assert "Lambda layers, Python bytecode that edgeseg never runs: 'twice'" in fails(capsys, *args)
+    code.write_text(CODE + 'CUSTOM_OBJECTS = {"twice": Doubling}\n')
+    assert main([*args, "--custom-objects", str(code)]) == 0
+
+
+def test_code_that_does_not_run(capsys: pytest.CaptureFixture[str], tmp_path: Path, code: Path) -> None:
+    model = str(DATA / "legacy_plain_full.h5")
+    code.write_text("1 / 0\n")
+    assert "ZeroDivisionError in line 1" in fails(capsys, "export", model, "--custom-objects", str(code))
+    assert "none.py' does not exist" in fails(capsys, "export", model, "--custom-objects", str(tmp_path / "none.py"))
+    code.write_text(CODE)
+    error = fails(capsys, "export", "unet_mini", "--custom-objects", str(code), "--no-verify")
+    assert "--custom-objects goes with a model file" in error
+
+
+def test_a_keras_model_is_no_artifact(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "is a Keras model" in fails(capsys, "inspect", str(DATA / "legacy_plain_full.h5"))
+    error = fails(capsys, "predict", str(DATA / "legacy_plain_full.h5"), "x.png", "--save", str(tmp_path))
+    assert "has no ModelSpec inside" in error
