@@ -25,11 +25,17 @@ _NARROW: dict[str, Callable[[tuple[int, int]], keras.Model]] = {
         "deeplabv3plus_xception", num_classes=4, input_size=size, middle_units=1
     ),
 }
-NAMES = [name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48")]
+# A square size is the easier one; the models whose weights alone take half a minute to convert do the other.
+CASES = [
+    (name, size)
+    for name, entry in ZOO.items()
+    for size in SIZES
+    if name not in ("hrnetv2_w32", "hrnetv2_w48")
+    and (size[0] != size[1] or name in _NARROW or entry.parameters < 20_000_000)
+]
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "size"), CASES, ids=str)
 def test_export_is_proven(name: str, size: tuple[int, int]) -> None:
     keras.utils.set_random_seed(0)
     build = _NARROW.get(name)
