@@ -1,14 +1,16 @@
-"""What is in an artifact: its ModelSpec, its inputs and outputs, and how many of which op."""
+"""What is in an artifact: its ModelSpec, its inputs and outputs, its ops, and which accelerator takes how many."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import InputError
 from edgeseg.files import sha256
 from edgeseg.runtime import SUFFIXES, TensorInfo, open_backend
@@ -28,6 +30,8 @@ class Inspection:
         inputs: its inputs.
         outputs: its outputs.
         ops: op name to count; ``None`` where the package that knows the format's schema is not installed.
+        coverage: what each accelerator takes and leaves.
+        not_asked: accelerator to why nothing is known of it.
     """
 
     path: Path
@@ -38,18 +42,25 @@ class Inspection:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     ops: dict[str, int] | None
+    coverage: tuple[Coverage, ...]
+    not_asked: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``edgeseg inspect --json``."""
         spec = None if self.spec is None else json.loads(self.spec.to_json())
-        return {**dataclasses.asdict(self), "path": str(self.path), "spec": spec}
+        coverage = [found.to_dict() for found in self.coverage]
+        return {**dataclasses.asdict(self), "path": str(self.path), "spec": spec, "coverage": coverage}
 
 
-def inspect(path: str | Path) -> Inspection:
+def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
     """Open an artifact on its runtime and look inside.
 
+    Args:
+        path: a ``.tflite`` or ``.onnx`` file.
+        names: accelerators to find the coverage of; every known one when left out.
+
     Raises:
-        InputError: the file is missing, broken or of no known suffix.
+        InputError: the file is missing, broken or of no known suffix, or an accelerator is not known.
         BackendUnavailable: its runtime is not installed.
     """
     path = Path(path)
@@ -57,12 +68,12 @@ def inspect(path: str | Path) -> Inspection:
         raise InputError(f"'{path}' is a Keras model; inspect the artifact that edgeseg export makes of it.")
     backend = open_backend(path)
     data = path.read_bytes()
-    ops = _tflite_ops(data) if path.suffix.lower() == ".tflite" else _onnx_ops(data)
-    result = Inspection(
-        path, len(data), sha256(data), backend.runtime, backend.spec, backend.inputs, backend.outputs, ops
-    )
+    is_tflite = path.suffix.lower() == ".tflite"
+    chosen = accelerators("tflite" if is_tflite else "onnx", names)
+    ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)
+    about = (path, len(data), sha256(data), backend.runtime, backend.spec, backend.inputs, backend.outputs, ops)
     backend.close()
-    return result
+    return Inspection(*about, *coverage_of_all(data, chosen))
 
 
 def _tflite_ops(data: bytes) -> dict[str, int] | None:

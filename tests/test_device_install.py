@@ -64,6 +64,23 @@ def test_it_predicts(device: Path, tmp_path: Path) -> None:
     assert cv2.imread(image["files"][0]).shape[0] == 40
 
 
+def test_it_inspects(device: Path, tmp_path: Path) -> None:
+    """Coverage is asked without the workstation's packages."""
+    import keras
+
+    from edgeseg.models import create
+    from edgeseg_converters import export
+
+    keras.utils.set_random_seed(0)
+    artifact = export(create("unet_mini", num_classes=3, input_size=(32, 48)), verify=False).save(tmp_path)
+    done = run(device / "edgeseg", "inspect", artifact, "--accelerator", "cpu,nnapi", "--json")
+    assert done.returncode == 0, done.stderr
+    coverage = {found["accelerator"]: found for found in json.loads(done.stdout)["coverage"]}
+    assert coverage["cpu"]["source"] == "asked"
+    assert 0 < coverage["cpu"]["delegated"] < coverage["cpu"]["total"]
+    assert coverage["nnapi"]["source"] == "table"
+
+
 def test_export_says_what_to_install(device: Path) -> None:
     done = run(device / "edgeseg", "export", "--format", "tflite")
     assert done.returncode == 2

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from edgeseg import __version__
+from edgeseg.coverage import Coverage
 from edgeseg.errors import VerificationFailed
 from edgeseg.files import sha256, write_bytes
 from edgeseg.models.zoo import ZOO
@@ -42,6 +43,7 @@ class ExportResult:
         spec: the ModelSpec inside it.
         verification: the proof; ``None`` when it was not asked for.
         seconds: time to convert and to verify, in seconds.
+        coverage: what the accelerators that were asked take of it; empty when none was asked.
     """
 
     data: bytes
@@ -49,6 +51,7 @@ class ExportResult:
     spec: ModelSpec
     verification: Verification | None
     seconds: float
+    coverage: tuple[Coverage, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -84,6 +87,7 @@ class ExportResult:
             "sha256": sha256(self.data),
             "rewrites": [{"rule": rule, "sites": sites} for rule, sites in self.spec.provenance.rewrites],
             "verification": None if self.verification is None else dataclasses.asdict(self.verification),
+            "coverage": [found.to_dict() for found in self.coverage],
             "seconds": round(self.seconds, 3),
         }
 

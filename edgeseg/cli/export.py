@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -69,6 +70,7 @@ def command(
     source.precheck(model, imgsz)
     try:
         from edgeseg_converters import Recipe, export_all
+        from edgeseg_converters.coverage import ask_coverage
         from edgeseg_converters.samples import collect
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
@@ -98,9 +100,11 @@ def command(
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
-    for result in export_all(opened.model, spec, recipes, output_kind=output_kind, samples=samples):
+    for made in export_all(opened.model, spec, recipes, output_kind=output_kind, samples=samples):
+        result = dataclasses.replace(made, coverage=ask_coverage(made.data))
         saved.append((_save(result, output_dir, overwrite), result))
         note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
+        _note_cuts(*saved[-1])
     if as_json:
         print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
     else:
@@ -120,6 +124,17 @@ def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:
     return result.save(folder / name, overwrite)
 
 
+def _note_cuts(path: Path, result: ExportResult) -> None:
+    """Warn of a model that an accelerator cannot take in one piece."""
+    for coverage in result.coverage:
+        if coverage.cut:
+            reasons = "; ".join(dict.fromkeys(left.reason for left in coverage.left))
+            note(
+                f"edgeseg: {path.name} is cut in pieces on {coverage.accelerator}: {coverage.summary}. {reasons}. "
+                f"See edgeseg inspect {path}"
+            )
+
+
 def _print_for_people(saved: list[tuple[Path, ExportResult]]) -> None:
     rows = []
     for path, result in saved:
@@ -133,6 +148,10 @@ def _print_for_people(saved: list[tuple[Path, ExportResult]]) -> None:
             ]
         rows.append([str(path), size_text(len(result.data)), *checked, f"{result.seconds:.1f} s"])
     print_table(["File", ">Size", ">Same class", ">Max error", "Verification", ">Time"], rows)
+    for path, result in saved:
+        for coverage in result.coverage:
+            left = f"; left: {coverage.left_ops}" if coverage.left else ""
+            print(f"{path.name} on {coverage.accelerator}: {coverage.summary}{left}")
     first, result = saved[0]
     if result.verification:
         print(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")

@@ -11,18 +11,25 @@ from edgeseg.cli import _options
 from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, size_text
 
 if TYPE_CHECKING:
+    from edgeseg.inspection import Inspection
     from edgeseg.runtime import TensorInfo
 
 
 @click.command("inspect")
 @click.argument("artifact", type=click.Path())
+@click.option(
+    "--accelerator",
+    "accelerators",
+    type=_options.NamesType(),
+    help="Which to say the coverage of (cpu,gpu,nnapi,...); all that are known for the format when left out.",
+)
 @_options.as_json
-def command(artifact: str, as_json: bool) -> None:
-    """Show the spec, inputs, outputs and ops of ARTIFACT (.tflite or .onnx)."""
+def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) -> None:
+    """Show the spec and ops of ARTIFACT (.tflite or .onnx), and what each accelerator takes or leaves, and why."""
     from edgeseg.inspection import inspect
 
     quiet_native_logs()
-    found = inspect(artifact)
+    found = inspect(artifact, accelerators)
     if as_json:
         print_json({"format_version": 1, **found.to_dict()})
         return
@@ -48,6 +55,17 @@ def command(artifact: str, as_json: bool) -> None:
         ops = ", ".join(f"{name} x{count}" for name, count in found.ops.items())
         rows.append([f"{sum(found.ops.values())} ops", ops])
     print_table(["", ""], rows)
+    _print_coverage(found)
+
+
+def _print_coverage(found: Inspection) -> None:
+    for coverage in found.coverage:
+        how = "asked" if coverage.source == "asked" else "from a table"
+        print(f"\n{coverage.accelerator}: {coverage.summary}, {how}: {coverage.source_note}")
+        for left in coverage.left:
+            print(f"    {left.op} x{left.count}: {left.reason}")
+    for accelerator, reason in found.not_asked.items():
+        print(f"\n{accelerator}: not asked: {reason}")
 
 
 def _tensors(tensors: Iterable[TensorInfo]) -> str:

@@ -56,6 +56,7 @@ def test_a_light_start_loads_nothing_heavy(code: str) -> None:
         "import edgeseg.models, edgeseg.models.keras_file, edgeseg.models.pytorch_file, edgeseg.models.source",
         "import edgeseg.runtime, edgeseg.runtime.litert, edgeseg.runtime.onnx, edgeseg.runtime.keras",
         "import edgeseg.segmenter, edgeseg.sources, edgeseg.render, edgeseg.evaluation, edgeseg.inspection",
+        "import edgeseg.coverage",
         "from edgeseg import Segmenter, Segmentation, ConfusionMatrix, argmax_agreement",
         # A mistake is told before the seconds that keras takes.
         "import edgeseg.cli; assert edgeseg.cli.main(['export', 'unet_mimi']) == 2",

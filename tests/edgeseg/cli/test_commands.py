@@ -48,6 +48,10 @@ def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str],
         assert path.stat().st_size == artifact["size_bytes"]
         assert len(artifact["sha256"]) == 64
         assert artifact["rewrites"] == []
+        cpu = artifact["coverage"][0]
+        assert (cpu["accelerator"], cpu["source"]) == ("cpu", "asked")
+        assert cpu["delegated"] == cpu["total"] - sum(left["count"] for left in cpu["left"])
+        assert all(left["op"] and left["reason"] for left in cpu["left"])
         assert artifact["verification"]["passed"] is True
         assert artifact["verification"]["argmax_agreement"] >= 0.995
         assert artifact["verification"]["max_abs_error"] >= 0
@@ -59,6 +63,9 @@ def test_export_says_where_the_file_is(capsys: pytest.CaptureFixture[str], tmp_p
     assert str(tmp_path / "unet_mini.fp32.tflite") in captured.out
     assert "Verified on 1 images" in captured.out
     assert "random weights" in captured.err
+    assert "unet_mini.fp32.tflite on cpu: delegated 21 of 27 nodes in 5 partitions; left: TILE x4" in captured.out
+    assert "unet_mini.fp32.tflite is cut in pieces on cpu" in captured.err
+    assert "XNNPACK has no TILE" in captured.err
 
 
 def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
@@ -103,6 +110,37 @@ def test_inspect_shows_ops_and_spec(capsys: pytest.CaptureFixture[str], artifact
     assert ModelSpec.from_json(json.dumps(found["spec"])).num_classes == 5
     assert main(["inspect", str(artifact)]) == 0
     assert "letterbox to 32,48" in capsys.readouterr().out
+
+
+def test_inspect_says_what_an_accelerator_leaves_and_why(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
+    found = run_json(capsys, "inspect", str(artifact), "--accelerator", "cpu,nnapi")
+    assert [(one["accelerator"], one["source"]) for one in found["coverage"]] == [("cpu", "asked"), ("nnapi", "table")]
+    left = {node["op"]: node for node in found["coverage"][0]["left"]}
+    assert left["TILE"]["reason"] == "XNNPACK has no TILE"
+    assert left["TILE"]["count"] == found["ops"]["TILE"]
+    assert main(["inspect", str(artifact), "--accelerator", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "cpu: delegated 21 of 27 nodes in 5 partitions, asked: ai-edge-litert" in out
+    assert f"    TILE x{found['ops']['TILE']}: XNNPACK has no TILE" in out
+
+
+def test_inspect_says_why_a_gpu_was_not_asked(
+    capsys: pytest.CaptureFixture[str], artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeseg.coverage import gpu
+
+    monkeypatch.setattr(gpu, "_driver", lambda: "no Vulkan driver")
+    found = run_json(capsys, "inspect", str(artifact), "--accelerator", "gpu")
+    assert (found["coverage"], found["not_asked"]) == ([], {"gpu": "no Vulkan driver"})
+    assert main(["inspect", str(artifact), "--accelerator", "gpu"]) == 0
+    assert "gpu: not asked: no Vulkan driver" in capsys.readouterr().out
+
+
+def test_inspect_refuses_an_accelerator_it_does_not_know(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
+    assert main(["inspect", str(artifact), "--accelerator", "cpu,cuda"]) == 2
+    assert (
+        capsys.readouterr().err.splitlines()[-1].startswith("edgeseg: unknown accelerator 'cuda' for tflite; accepted:")
+    )
 
 
 def test_predict_writes_each_view_at_the_pictures_size(

@@ -1,0 +1,16 @@
+"""Which nodes of an artifact an accelerator takes, and why it leaves the others: asked, or from a table."""
+
+from edgeseg.coverage.ask import ACCELERATORS, accelerators, coverage, coverage_of_all
+from edgeseg.coverage.result import Coverage, LeftNode
+
+__all__ = [
+    # what to call
+    "accelerators",
+    "coverage",
+    "coverage_of_all",
+    # what comes back
+    "Coverage",
+    "LeftNode",
+    # what to ask for
+    "ACCELERATORS",
+]

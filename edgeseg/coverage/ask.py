@@ -1,0 +1,199 @@
+"""``coverage``: finds out what an accelerator takes of an artifact, from the runtime itself where that can be."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgeseg.coverage import gpu, xnnpack
+from edgeseg.coverage.onnx_tables import PROVIDERS
+from edgeseg.coverage.result import Coverage, LeftNode, grouped
+from edgeseg.coverage.tflite_graph import Graph, partitions, read_graph
+from edgeseg.coverage.tflite_tables import TABLES
+from edgeseg.errors import BackendUnavailable, InputError, missing_extra
+from edgeseg.runtime.tflite_file import is_tflite
+from edgeseg.spec import Format
+
+#: Format to the accelerators that are known for it; the first ones are asked, the others read in a table.
+ACCELERATORS: dict[Format, tuple[str, ...]] = {
+    "tflite": ("cpu", "gpu", *TABLES),
+    "onnx": ("cpu", *PROVIDERS),
+}
+
+#: Format to the accelerators that are asked of the runtime installed here.
+ASKED: dict[Format, tuple[str, ...]] = {"tflite": ("cpu", "gpu"), "onnx": ("cpu",)}
+
+
+def accelerators(file_format: Format, names: Iterable[str] | None = None) -> tuple[str, ...]:
+    """The accelerators to look at.
+
+    Args:
+        file_format: ``tflite`` or ``onnx``.
+        names: what is wanted; every known one when left out.
+
+    Raises:
+        InputError: a name that is not known for the format.
+    """
+    known = ACCELERATORS[file_format]
+    chosen = known if names is None else tuple(dict.fromkeys(_plain(file_format, name) for name in names))
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"unknown accelerator '{name}' for {file_format}; accepted: {', '.join(known)}.")
+    return chosen
+
+
+def coverage(artifact: bytes | str | Path, accelerator: str) -> Coverage:
+    """Which nodes of an artifact an accelerator takes, and why it leaves the others.
+
+    Args:
+        artifact: a ``.tflite`` or ``.onnx`` file, or its bytes.
+        accelerator: a name of ``ACCELERATORS``; for TFLite ``xnnpack`` says the same as ``cpu``.
+
+    Raises:
+        InputError: the file is missing or broken, or the accelerator is not known for its format.
+        BackendUnavailable: what is to be asked is not here: a package, or a driver for the GPU. Never a guess.
+
+    Example:
+        >>> coverage("unet_mini.fp32.tflite", "cpu").summary
+        'delegated 21 of 27 nodes in 5 partitions'
+    """
+    data = _read(artifact)
+    (name,) = accelerators(_format(data), [accelerator])
+    try:
+        return _find(data, name)
+    except BackendUnavailable as error:
+        raise BackendUnavailable(f"{name} was not asked: {error}") from error
+
+
+def coverage_of_all(
+    artifact: bytes | str | Path, names: Iterable[str] | None = None
+) -> tuple[tuple[Coverage, ...], dict[str, str]]:
+    """``coverage`` for several accelerators.
+
+    Args:
+        artifact: see ``coverage``.
+        names: accelerators; every known one when left out.
+
+    Returns:
+        What was found, and accelerator to why it was not asked.
+
+    Raises:
+        InputError: see ``coverage``.
+    """
+    data = _read(artifact)
+    found, not_asked = [], {}
+    for name in accelerators(_format(data), names):
+        try:
+            found.append(_find(data, name))
+        except BackendUnavailable as error:
+            not_asked[name] = str(error)
+    return tuple(found), not_asked
+
+
+def _plain(file_format: Format, name: str) -> str:
+    return "cpu" if (file_format, name) == ("tflite", "xnnpack") else name
+
+
+def _read(artifact: bytes | str | Path) -> bytes:
+    if isinstance(artifact, bytes):
+        return artifact
+    try:
+        return Path(artifact).read_bytes()
+    except OSError as error:
+        raise InputError(f"'{artifact}' cannot be read: {error.strerror}.") from error
+
+
+def _format(data: bytes) -> Format:
+    """TFLite says what it is; ONNX, a protobuf without a mark, is what is left and is checked when it is opened."""
+    return "tflite" if is_tflite(data) else "onnx"
+
+
+def _find(data: bytes, accelerator: str) -> Coverage:
+    return _onnx(data, accelerator) if _format(data) == "onnx" else _tflite(data, read_graph(data), accelerator)
+
+
+def _tflite(data: bytes, graph: Graph, accelerator: str) -> Coverage:
+    if accelerator == "cpu":
+        return _asked_cpu(data, graph)
+    if accelerator == "gpu":
+        return _asked_gpu(data, graph)
+    table = TABLES[accelerator]
+    reasons = {n.index: text for n in graph.nodes if (text := table.reason(graph, n)) and not graph.unpacks_weights(n)}
+    pieces = partitions(graph, {node.index for node in graph.nodes} - set(reasons))
+    used = pieces[:1] if table.first_partition_only else pieces
+    taken = graph.with_weights({index for piece in used for index in piece})
+    behind = "it stands behind a node that is left, and the compiler makes one partition"
+    unread = {n.index: table.reason(graph, n) or "its reader is left" for n in graph.nodes if graph.unpacks_weights(n)}
+    left = {n.index: reasons.get(n.index) or unread.get(n.index, behind) for n in graph.nodes if n.index not in taken}
+    return _build(accelerator, graph.ops, left, len(used), len(pieces) > 1, "table", table.note)
+
+
+def _asked_cpu(data: bytes, graph: Graph) -> Coverage:
+    runtime = _litert()
+    taken, pieces = xnnpack.ask(data, graph)
+    left = {n.index: xnnpack.reason(graph, n, runtime) for n in graph.nodes if n.index not in taken}
+    note = f"{runtime}, XNNPACK on {platform.system()} {platform.machine()}; {xnnpack.REASONS_FROM}"
+    return _build("cpu", graph.ops, left, pieces, pieces > 1, "asked", note)
+
+
+def _asked_gpu(data: bytes, graph: Graph) -> Coverage:
+    answer = gpu.ask(data, graph)
+    note = f"{_litert()}, the GPU accelerator on {answer.adapter}"
+    if answer.taken is None:
+        named = grouped(graph.ops, answer.reasons)
+        other = len(graph.nodes) - answer.number - len(answer.reasons)
+        rest = LeftNode("(others)", "the accelerator says how many nodes it runs and not which", (), other)
+        total = len(graph.nodes)
+        return Coverage("gpu", answer.number, total, None, answer.pieces > 1, (*named, rest), "asked", note)
+    left = {n.index: answer.reasons.get(n.index, gpu.OUTSIDE) for n in graph.nodes if n.index not in answer.taken}
+    return _build("gpu", graph.ops, left, min(1, answer.number), answer.pieces > 1, "asked", note)
+
+
+def _onnx(data: bytes, accelerator: str) -> Coverage:
+    try:
+        import onnx
+    except ModuleNotFoundError as error:  # not part of a device's install
+        raise missing_extra("the coverage of an .onnx model", "convert") from error
+    from google.protobuf.message import DecodeError
+
+    try:
+        nodes = onnx.load_from_string(data).graph.node
+    except DecodeError as error:
+        raise InputError("the bytes are neither a TFLite nor an ONNX model.") from error
+    if not nodes:
+        raise InputError("the bytes are neither a TFLite nor an ONNX model.")
+    ops = [node.op_type for node in nodes]
+    if accelerator == "cpu":
+        return _build("cpu", ops, {}, 1, False, "asked", _open_on_cpu(data))
+    provider = PROVIDERS[accelerator]
+    left = {index: text for index, node in enumerate(nodes) if (text := provider.reason(node))}
+    # How a provider cuts depends on ONNX Runtime's own passes: said only where there is nothing to cut.
+    return _build(accelerator, ops, left, None if left else 1, False, "table", provider.note)
+
+
+def _open_on_cpu(data: bytes) -> str:
+    """Open the model on the CPU provider, which either has a kernel for every node or says for which it has none."""
+    from edgeseg.runtime.onnx import OnnxBackend
+
+    backend = OnnxBackend(data)
+    backend.close()
+    return f"{backend.runtime} opened it: the CPU provider has a kernel for every node"
+
+
+def _build(
+    accelerator: str,
+    ops: list[str],
+    left: Mapping[int, str],
+    pieces: int | None,
+    cut: bool,
+    source: Any,
+    note: str,
+) -> Coverage:
+    return Coverage(accelerator, len(ops) - len(left), len(ops), pieces, cut, grouped(ops, left), source, note)
+
+
+def _litert() -> str:
+    return f"ai-edge-litert {metadata.version('ai-edge-litert')}"

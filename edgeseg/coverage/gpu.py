@@ -1,0 +1,188 @@
+"""The LiteRT GPU accelerator, asked on the wheel that is installed; on SwiftShader's Vulkan where there is no GPU.
+
+The runtime says whether a model is taken whole. Where it is not, it logs which ops it refuses and how many nodes run on
+the GPU, but not which: every node of such an op is then asked about in a model of its own, and the partition whose size
+is the number logged is the one that runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.coverage.gpu_worker import ANSWER, MARK
+from edgeseg.coverage.tflite_graph import Graph, one_node_model, partitions
+from edgeseg.errors import BackendUnavailable
+
+#: Where Debian's package chromium-common has SwiftShader, a Vulkan driver that runs on the CPU.
+SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+
+#: Why a node that the GPU could take is left: MaxDelegatedPartitions is 1.
+OUTSIDE = "the GPU could take it, but it runs one partition of a graph, and this node is outside"
+
+# Loading the weights of the largest zoo model takes SwiftShader seconds; a driver that hangs never answers.
+_TIMEOUT_S = 300
+
+_ADAPTER = re.compile(r"Selected adapter: ([^,\n]+).*?backend=(\w+)")
+_REFUSED = re.compile(r"^(?:CUSTOM )?(\w+): ?(.*)$")
+_ON_GPU = re.compile(r"^(\d+|No) operations will run on the GPU", re.MULTILINE)
+_BEGIN = "Following operations are not supported by GPU delegate:"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the accelerator said of one model: ``full`` is ``None`` when it did not open, ``error`` says why."""
+
+    full: bool | None
+    error: str
+    log: str
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Op to the first reason that the log gives, of the ops that are refused somewhere in the model."""
+        lines = self.log.partition(_BEGIN)[2].partition("operations will run on the")[0].splitlines()
+        found: dict[str, str] = {}
+        for match in filter(None, map(_REFUSED.match, lines)):
+            found.setdefault(match[1], match[2].strip().rstrip("."))
+        return found
+
+    @property
+    def on_gpu(self) -> int | None:
+        """How many nodes run on the GPU."""
+        match = _ON_GPU.search(self.log)
+        if match is None:
+            return None
+        return 0 if match[1] == "No" else int(match[1])
+
+
+@dataclass(frozen=True)
+class GpuAnswer:
+    """What the accelerator takes of a model.
+
+    Attributes:
+        taken: places of the nodes that run on the GPU; ``None`` when only their number is known.
+        number: how many nodes run on the GPU.
+        pieces: partitions that it could take; it runs the largest.
+        reasons: place of a node that it refuses to why.
+        adapter: what it ran on.
+    """
+
+    taken: set[int] | None
+    number: int
+    pieces: int
+    reasons: dict[int, str]
+    adapter: str
+
+
+def ask(data: bytes, graph: Graph) -> GpuAnswer:
+    """Which nodes the accelerator takes.
+
+    Args:
+        data: the ``.tflite`` file.
+        graph: the same, read.
+
+    Raises:
+        BackendUnavailable: there is no driver, or the accelerator did not answer; the text says which.
+    """
+    driver = _driver()
+    if isinstance(driver, str):
+        raise BackendUnavailable(driver)
+    environment, adapter = driver
+    (whole,) = _run([data], environment)
+    if whole.full is None:
+        raise BackendUnavailable(f"the accelerator did not open the model on {adapter}: {whole.error}")
+    everything = {node.index for node in graph.nodes}
+    if whole.full:
+        return GpuAnswer(everything, len(everything), 1, {}, adapter)
+
+    suspects = [node for node in graph.nodes if node.op in whole.refused and not graph.unpacks_weights(node)]
+    models = {node.index: one_node_model(graph, node) for node in suspects}
+    distinct = list(dict.fromkeys(models.values()))
+    answers = dict(zip(distinct, _run(distinct, environment), strict=True))
+    reasons = {}
+    for node in suspects:
+        answer = answers[models[node.index]]
+        if not answer.full:
+            said = answer.refused.get(node.op) or whole.refused[node.op] or "it does not say why"
+            reasons[node.index] = f"the GPU accelerator refuses {node.op}: {said}"
+    pieces = sorted(partitions(graph, everything - set(reasons)), key=len, reverse=True)
+    number = whole.on_gpu or 0
+    for used in range(len(pieces) + 1):
+        if sum(map(len, pieces[:used])) == number:
+            taken = graph.with_weights({index for piece in pieces[:used] for index in piece})
+            return GpuAnswer(taken, len(taken), len(pieces), reasons, adapter)
+    return GpuAnswer(None, number, len(pieces), reasons, adapter)
+
+
+@functools.cache
+def _driver() -> tuple[dict[str, str], str] | str:
+    """The environment in which the accelerator finds a driver, and the driver's name; or why there is none."""
+    attempts = [dict(os.environ)]
+    if SWIFTSHADER.is_file():
+        # The wheel looks for libvulkan.so.1, which lies beside the driver where no other package brings it.
+        paths = [str(SWIFTSHADER.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        found = {"VK_DRIVER_FILES": str(SWIFTSHADER), "LD_LIBRARY_PATH": os.pathsep.join(paths)}
+        attempts.append({**os.environ, **found})
+    probe = _probe()
+    for environment in attempts:
+        (answer,) = _run([probe], environment)
+        if answer.full is not None:
+            adapter = _ADAPTER.search(answer.log)
+            return environment, f"{adapter[1]}, {adapter[2]}" if adapter else "the GPU of this machine"
+    if "No adapters found" in answer.log:
+        return "no Vulkan driver; Debian's package chromium-common has one that runs without a GPU"
+    return f"the accelerator does not start: {answer.error}"
+
+
+def _run(models: Sequence[bytes], environment: dict[str, str]) -> list[_Answer]:
+    """Ask about models in one process of its own; a crash leaves the rest without an answer."""
+    if not models:
+        return []
+    with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
+        paths = []
+        for index, model in enumerate(models):
+            paths.append(str(Path(folder) / f"{index}.tflite"))
+            Path(paths[-1]).write_bytes(model)
+        command = [sys.executable, str(Path(__file__).with_name("gpu_worker.py")), *paths]
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return [_Answer(None, f"no answer in {_TIMEOUT_S} s", "")] * len(models)
+    logs = done.stderr.decode(errors="replace").split(MARK)[1:]
+    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
+    answers = []
+    for line, log in zip(lines, logs, strict=False):
+        said = json.loads(line.removeprefix(ANSWER))
+        # A model that is taken in part does not open on the GPU alone, and the log says so before the error.
+        full = False if _ON_GPU.search(log) else said.get("full")
+        answers.append(_Answer(full, " ".join(said.get("error", "").split()), log))
+    if len(answers) < len(models):
+        last = logs[-1] if logs else done.stderr.decode(errors="replace")
+        how = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
+        answers += [_Answer(None, f"the process that asked it ended early, {how}", last)] * (len(models) - len(answers))
+    return answers
+
+
+def _probe() -> bytes:
+    """The smallest model that asks for a driver: one ABS of one number."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model, graph, code, operator = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ABS
+    code.version = 1
+    graph.tensors = [schema.TensorT(), schema.TensorT()]
+    for tensor in graph.tensors:
+        tensor.shape, tensor.type, tensor.buffer = [1, 1, 1, 1], schema.TensorType.FLOAT32, 0
+    operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
+    graph.operators, graph.inputs, graph.outputs = [operator], [0], [1]
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -1,0 +1,189 @@
+"""The nodes of a TFLite model, how a delegate's choice cuts them into partitions, and models of one node.
+
+Needs the schema package of ``ai-edge-litert``; the functions import it when they are called.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from edgeseg.errors import InputError, missing_extra
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as a table looks at it: ``dtype`` is the schema's name (``FLOAT32``)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    constant: bool
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator of the main graph.
+
+    Attributes:
+        index: its place in the execution order.
+        op: name of the builtin, or the custom op's own.
+        version: the op's version in the file.
+        inputs: tensor numbers, without the optional ones that are left out.
+        outputs: tensor numbers.
+        options: the schema's options object, ``None`` where the op has none.
+    """
+
+    index: int
+    op: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Any
+
+    def option(self, name: str) -> Any:
+        """An option's value, ``None`` where the op has no such option."""
+        return getattr(self.options, name, None)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The main graph of a model: its nodes, its tensors, and the unpacked model for ``one_node_model``."""
+
+    nodes: tuple[Node, ...]
+    tensors: tuple[Tensor, ...]
+    model: Any
+
+    @property
+    def ops(self) -> list[str]:
+        """Every node's op, in order."""
+        return [node.op for node in self.nodes]
+
+    def unpacks_weights(self, node: Node) -> bool:
+        """Whether the node only turns constant half-precision weights to float32, which a delegate does once."""
+        return node.op == "DEQUANTIZE" and self.tensors[node.inputs[0]].constant
+
+    def with_weights(self, taken: Collection[int]) -> set[int]:
+        """The nodes taken, and the unpackers of weights that feed those alone."""
+        readers: dict[int, set[int]] = {}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                readers.setdefault(tensor, set()).add(node.index)
+        unpackers = (node for node in self.nodes if self.unpacks_weights(node))
+        return {*taken, *(n.index for n in unpackers if readers.get(n.outputs[0], {-1}) <= set(taken))}
+
+
+def read_graph(data: bytes) -> Graph:
+    """Read a model's main graph.
+
+    Args:
+        data: a whole ``.tflite`` file.
+
+    Raises:
+        InputError: the file is broken.
+        BackendUnavailable: ai-edge-litert is not installed.
+    """
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ModuleNotFoundError as error:  # tflite-runtime ships no schema
+        raise missing_extra("the coverage of a .tflite model", "tflite") from error
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    dtypes = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        graph = model.subgraphs[0]
+    except (struct.error, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"the TFLite model is broken: {error}.") from error
+    tensors = tuple(
+        Tensor(dtypes[t.type], tuple(map(int, [] if t.shape is None else t.shape)), _has_data(model, t))
+        for t in graph.tensors
+    )
+    nodes = []
+    for index, operator in enumerate(graph.operators):
+        code = model.operatorCodes[operator.opcodeIndex]
+        # Files from before 2020 have the number in the old 8-bit field alone.
+        name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        op = code.customCode.decode() if name == "CUSTOM" else name
+        inputs = tuple(int(tensor) for tensor in operator.inputs if tensor >= 0)
+        nodes.append(Node(index, op, code.version, inputs, tuple(map(int, operator.outputs)), operator.builtinOptions))
+    return Graph(tuple(nodes), tensors, model)
+
+
+def partitions(graph: Graph, taken: Collection[int]) -> list[list[int]]:
+    """The pieces in which a delegate gets the nodes that it can take.
+
+    As TFLite does it (``PartitionGraphIntoIndependentNodeSubsets``): go through the nodes in order, again and again,
+    and put every one whose inputs are there into the piece at hand, as long as it is of the same side; then the next.
+
+    Args:
+        graph: the model.
+        taken: places of the nodes that the delegate can take; unpackers of weights count as constants.
+
+    Returns:
+        The pieces of the delegate's side, in the order of execution, each a list of places.
+    """
+    waiting = [node for node in graph.nodes if not graph.unpacks_weights(node)]
+    missing = {tensor for node in waiting for tensor in node.outputs}
+    pieces = []
+    while waiting:
+        side = next((node.index in taken for node in waiting if missing.isdisjoint(node.inputs)), None)
+        if side is None:
+            raise InputError("the model's nodes wait for each other: a broken file.")
+        piece: list[int] = []
+        size = -1
+        while size != len(piece):
+            size = len(piece)
+            rest = []
+            for node in waiting:
+                if (node.index in taken) is side and missing.isdisjoint(node.inputs):
+                    piece.append(node.index)
+                    missing.difference_update(node.outputs)
+                else:
+                    rest.append(node)
+            waiting = rest
+        if side:
+            pieces.append(piece)
+    return pieces
+
+
+def one_node_model(graph: Graph, node: Node) -> bytes:
+    """A model of one node alone, with its constants, to ask a runtime about that node; tensors have no names."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    source = graph.model
+    operator = source.subgraphs[0].operators[node.index]
+    model, subgraph, copy, empty = schema.ModelT(), schema.SubGraphT(), schema.OperatorT(), schema.BufferT()
+    model.version, model.buffers, subgraph.tensors = source.version, [empty], []
+    places: dict[int, int] = {-1: -1}
+    for number in (*map(int, operator.inputs), *map(int, operator.outputs)):
+        if number in places:
+            continue
+        original = source.subgraphs[0].tensors[number]
+        tensor = schema.TensorT()
+        for field in ("shape", "type", "quantization", "isVariable", "hasRank"):
+            setattr(tensor, field, getattr(original, field))
+        tensor.buffer = 0
+        if _has_data(source, original):
+            tensor.buffer = len(model.buffers)
+            model.buffers.append(source.buffers[original.buffer])
+        places[number] = len(subgraph.tensors)
+        subgraph.tensors.append(tensor)
+    for field in ("builtinOptionsType", "builtinOptions", "customOptions", "customOptionsFormat"):
+        setattr(copy, field, getattr(operator, field))
+    copy.opcodeIndex = 0
+    copy.inputs = [places[int(number)] for number in operator.inputs]
+    copy.outputs = [places[int(number)] for number in operator.outputs]
+    subgraph.operators = [copy]
+    subgraph.inputs = [
+        place for place in dict.fromkeys(copy.inputs) if place >= 0 and not subgraph.tensors[place].buffer
+    ]
+    subgraph.outputs = copy.outputs
+    model.operatorCodes, model.subgraphs = [source.operatorCodes[operator.opcodeIndex]], [subgraph]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _has_data(model: Any, tensor: Any) -> bool:
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
