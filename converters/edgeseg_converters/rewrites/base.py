@@ -136,6 +136,10 @@ class RewriteResult:
         rules = [applied.rule for applied in self.applied]
         return tuple((rule, rules.count(rule)) for rule in dict.fromkeys(rules))
 
+    def max_abs_error(self, rule: str) -> float:
+        """The largest difference that the proofs of a rule found."""
+        return max(applied.max_abs_error for applied in self.applied if applied.rule == rule)
+
 
 def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
     """Apply rules one after the other, each wherever it holds.
