@@ -9,6 +9,7 @@ from edgeseg.errors import (
     BackendUnavailable,
     EdgesegError,
     InputError,
+    RewriteRefused,
     UnsupportedModel,
     VerificationFailed,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "EdgesegError",
     "InputError",
     "UnsupportedModel",
+    "RewriteRefused",
     "VerificationFailed",
     "BackendUnavailable",
 ]

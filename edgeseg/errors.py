@@ -13,6 +13,10 @@ class UnsupportedModel(EdgesegError):
     """The model is valid Keras but cannot be exported; the text says which part and what to do."""
 
 
+class RewriteRefused(EdgesegError):
+    """A rewrite does not hold at this place in the model; the text says why and, where possible, what to do."""
+
+
 class VerificationFailed(EdgesegError):
     """The exported artifact disagrees with the Keras model beyond the gate of its precision."""
 

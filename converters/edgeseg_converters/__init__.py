@@ -2,16 +2,20 @@
 
 from edgeseg_converters.export import ExportResult, export, export_all
 from edgeseg_converters.recipes import Gate, Recipe
+from edgeseg_converters.rewrites import SWAPS, RewriteResult, rewrite
 from edgeseg_converters.verify import Verification
 
 __all__ = [
     # what to call
     "export",
     "export_all",
+    "rewrite",
     # what comes back
     "ExportResult",
+    "RewriteResult",
     "Verification",
     # what to ask for
     "Gate",
     "Recipe",
+    "SWAPS",
 ]

@@ -15,13 +15,15 @@ import keras
 
 from edgeseg import __version__
 from edgeseg.coverage import Coverage
-from edgeseg.errors import VerificationFailed
+from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.files import sha256, write_bytes
 from edgeseg.models.zoo import ZOO
 from edgeseg.spec import Format, ModelSpec, OutputKind, Precision, Provenance, default_class_names, default_palette
 from edgeseg_converters import onnx, tflite
-from edgeseg_converters.frozen import freeze
+from edgeseg_converters.frozen import check, freeze
+from edgeseg_converters.head import logits_model
 from edgeseg_converters.recipes import Recipe
+from edgeseg_converters.rewrites import SWAPS, RewriteResult, rewrite
 from edgeseg_converters.samples import Samples, collect
 from edgeseg_converters.verify import Verification, reference, verify
 
@@ -41,6 +43,7 @@ class ExportResult:
         data: the file's bytes.
         recipe: format and precision.
         spec: the ModelSpec inside it.
+        rewrites: what was replaced before converting, with the proof of each place, and what was not.
         verification: the proof; ``None`` when it was not asked for.
         seconds: time to convert and to verify, in seconds.
         coverage: what the accelerators that were asked take of it; empty when none was asked.
@@ -49,6 +52,7 @@ class ExportResult:
     data: bytes
     recipe: Recipe
     spec: ModelSpec
+    rewrites: RewriteResult
     verification: Verification | None
     seconds: float
     coverage: tuple[Coverage, ...] = ()
@@ -85,7 +89,10 @@ class ExportResult:
             "precision": self.recipe.precision,
             "size_bytes": len(self.data),
             "sha256": sha256(self.data),
-            "rewrites": [{"rule": rule, "sites": sites} for rule, sites in self.spec.provenance.rewrites],
+            "rewrites": [
+                {"rule": rule, "sites": sites, "max_abs_error": self.rewrites.max_abs_error(rule)}
+                for rule, sites in self.rewrites.counts()
+            ],
             "verification": None if self.verification is None else dataclasses.asdict(self.verification),
             "coverage": [found.to_dict() for found in self.coverage],
             "seconds": round(self.seconds, 3),
@@ -139,7 +146,9 @@ def export_all(
     output_kind: OutputKind = "argmax",
     samples: Samples | None = None,
 ) -> Iterator[ExportResult]:
-    """Convert a model to several artifacts; it is frozen, and run for reference, once.
+    """Convert a model to several artifacts; it is rewritten, frozen, and run for reference, once.
+
+    The reference is the model as it was given, so that a rewrite is under proof as well.
 
     Args:
         model: see ``export``.
@@ -155,16 +164,26 @@ def export_all(
         UnsupportedModel: the model cannot be converted; the text says why.
     """
     spec = spec.replace(output_kind=output_kind)
-    frozen = freeze(model, spec)
+    check(model, spec)
+    rewritten = rewrite(logits_model(model), SWAPS)
+    for refused in rewritten.refused:
+        _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
+    frozen = freeze(rewritten.model, spec)
     expected = reference(model, spec, samples) if samples else None
     for recipe in recipes:
         start = time.perf_counter()
         tools = {"edgeseg": __version__, **{name: metadata.version(name) for name in _TOOLS[recipe.format]}}
-        provenance = Provenance(spec.provenance.source or model.name, recipe.precision, tools=tools)
-        made = spec.replace(provenance=provenance)
-        data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
+        source = spec.provenance.source or model.name
+        made = spec.replace(provenance=Provenance(source, recipe.precision, rewritten.counts(), tools))
+        try:
+            data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
+        except UnsupportedModel as error:
+            if not rewritten.refused:
+                raise
+            left = "; ".join(f"'{site.site}' could not be replaced: {site.reason}" for site in rewritten.refused)
+            raise UnsupportedModel(f"{error} {left}.") from error
         proof = verify(expected, data, recipe) if expected else None
-        yield ExportResult(data, recipe, made, proof, time.perf_counter() - start)
+        yield ExportResult(data, recipe, made, rewritten, proof, time.perf_counter() - start)
 
 
 def infer_spec(model: keras.Model) -> ModelSpec:

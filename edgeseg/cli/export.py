@@ -155,4 +155,15 @@ def _print_for_people(saved: list[tuple[Path, ExportResult]]) -> None:
     first, result = saved[0]
     if result.verification:
         print(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")
+        if result.verification.keras_movement is not None:
+            worst = max(p.unstable_share for _, r in saved if (p := r.verification))
+            print(
+                f"Pooling indices: where two values tie but for rounding, either may win; {worst:.2%} of the pixels "
+                f"moved. Keras' own logits move by {result.verification.keras_movement:.1e} of the largest when the "
+                "input moves by one rounding."
+            )
+    for rule, sites in result.rewrites.counts():
+        print(
+            f"Replaced exactly: {rule}, {sites} sites (largest difference {result.rewrites.max_abs_error(rule):.0e})."
+        )
     print(f"Next: edgeseg inspect {first}  |  edgeseg predict {first} PICTURE --save out")

@@ -1,0 +1,292 @@
+"""A functional Keras model as an ordered list of nodes, and back.
+
+Nested functional models are flattened, layers that were shared stay shared, names are kept and so are the weights:
+the new model's layers hold the very variables of the old one's. The model that a graph was read from is not touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras import tree
+
+from edgeseg.errors import UnsupportedModel
+
+
+class Value:
+    """A tensor in a graph: made by one node or an input of the graph, read by any number of nodes.
+
+    Attributes:
+        shape: ``(B, H, W, C)`` or another; ``None`` where a side is not fixed.
+        dtype: its dtype's name.
+    """
+
+    def __init__(self, shape: tuple[int | None, ...], dtype: str) -> None:
+        self.shape = tuple(shape)
+        self.dtype = str(dtype)
+
+    def __repr__(self) -> str:
+        return f"Value({self.shape}, {self.dtype})"
+
+
+@dataclass(eq=False)
+class Node:
+    """One call of a layer, or of an operation of ``keras.ops``.
+
+    Attributes:
+        operation: the layer; the same object in several nodes where it is shared.
+        args: its positional arguments, with a ``Value`` where a tensor was.
+        kwargs: its keyword arguments, in the same way.
+        outputs: what it makes.
+        name: the layer's name, unique among the operations of a graph.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: tuple[Value, ...]
+    name: str
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The tensors among the arguments, in order."""
+        return tuple(leaf for leaf in tree.flatten((self.args, self.kwargs)) if isinstance(leaf, Value))
+
+    @property
+    def kind(self) -> str:
+        """The class name of the layer."""
+        return type(self.operation).__name__
+
+    def __call__(self, values: Mapping[Value, Any]) -> dict[Value, Any]:
+        """Run the layer in inference mode on the tensors that stand for its inputs."""
+        return _apply(self.operation, self, values)
+
+
+@dataclass
+class Graph:
+    """A functional model.
+
+    Attributes:
+        name: the model's.
+        inputs: what the model is fed, in order.
+        input_names: the names of its input layers.
+        nodes: in an order in which they can run.
+        outputs: what the model gives, in order.
+    """
+
+    name: str
+    inputs: tuple[Value, ...]
+    input_names: tuple[str, ...]
+    nodes: list[Node]
+    outputs: tuple[Value, ...]
+    _structures: Any = field(default=None, repr=False)
+
+    @classmethod
+    def from_model(cls, model: keras.Model) -> Graph:
+        """Read a functional or Sequential model.
+
+        Raises:
+            UnsupportedModel: a subclassed model, which has no graph.
+        """
+        inner = _graph_of(model)
+        if inner is None:
+            raise UnsupportedModel(
+                f"'{model.name}' is a subclassed or unbuilt model, which has no graph to rewrite; "
+                "build it with keras.Model(inputs, outputs)."
+            )
+        inputs = tuple(Value(tensor.shape, tensor.dtype) for tensor in inner.inputs)
+        reader = _Reader()
+        outputs = reader.walk(inner.outputs, dict(zip(map(id, inner.inputs), inputs, strict=True)))
+        names = tuple(tensor._keras_history.operation.name for tensor in inner.inputs)
+        return cls(model.name, inputs, names, reader.nodes, outputs, (inner._inputs_struct, inner._outputs_struct))
+
+    @classmethod
+    def from_tensors(cls, given: Mapping[Value, keras.KerasTensor], results: Iterable[keras.KerasTensor]) -> Graph:
+        """Read the layers between symbolic tensors.
+
+        Args:
+            given: symbolic tensors that the layers start from, by the value that each stands for.
+            results: symbolic tensors that they make.
+        """
+        reader = _Reader()
+        outputs = reader.walk(results, {id(tensor): value for value, tensor in given.items()})
+        return cls("", tuple(given), (), reader.nodes, outputs)
+
+    def to_model(self) -> keras.Model:
+        """Build a functional model of the graph: new layer objects that hold the same variables."""
+        tensors: dict[Value, Any] = {
+            value: keras.Input(batch_shape=value.shape, dtype=value.dtype, name=name)
+            for value, name in zip(self.inputs, self.input_names, strict=True)
+        }
+        twins: dict[int, Any] = {}
+        for node in self.nodes:
+            if id(node.operation) not in twins:
+                twins[id(node.operation)] = _twin(node.operation, node.name)
+            tensors.update(_apply(twins[id(node.operation)], node, tensors))
+        ends = [[tensors[value] for value in values] for values in (self.inputs, self.outputs)]
+        if self._structures is not None:  # a dict of outputs stays one
+            ends = [tree.pack_sequence_as(*pair) for pair in zip(self._structures, ends, strict=True)]
+        return keras.Model(*ends, name=self.name)
+
+    def users(self, value: Value) -> list[Node]:
+        """The nodes that read a value."""
+        return [node for node in self.nodes if value in node.inputs]
+
+    def producer(self, value: Value) -> Node | None:
+        """The node that makes a value; ``None`` for an input of the graph."""
+        return next((node for node in self.nodes if value in node.outputs), None)
+
+    def boundary(self, nodes: Collection[Node]) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+        """What goes into some of the nodes from outside, and what of theirs is read outside."""
+        made = {value for node in nodes for value in node.outputs}
+        read = {value for node in self.nodes if node not in nodes for value in node.inputs} | set(self.outputs)
+        inputs = [value for node in nodes for value in node.inputs if value not in made]
+        outputs = [value for node in nodes for value in node.outputs if value in read]
+        return tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys(outputs))
+
+    def replaced(self, nodes: Collection[Node], by: Graph, outputs: Sequence[Value]) -> Graph:
+        """A new graph in which some nodes are replaced; the others are the same objects.
+
+        Args:
+            nodes: what goes.
+            by: what comes; it starts from values of this graph.
+            outputs: the value of this graph that each of ``by``'s outputs becomes.
+        """
+        becomes = dict(zip(by.outputs, outputs, strict=True))
+
+        def rename(leaf: Any) -> Any:
+            return becomes.get(leaf, leaf) if isinstance(leaf, Value) else leaf
+
+        first = self.nodes.index(min(nodes, key=self.nodes.index))
+        names = {id(node.operation): node.name for node in self.nodes if node not in nodes}
+        new = []
+        for node in by.nodes:
+            if id(node.operation) not in names:
+                names[id(node.operation)] = unique_name(node.name, names.values())
+            args, kwargs = tree.map_structure(rename, (node.args, node.kwargs))
+            made = tuple(rename(value) for value in node.outputs)
+            new.append(Node(node.operation, args, kwargs, made, names[id(node.operation)]))
+        merged = [node for node in (*self.nodes[:first], *new, *self.nodes[first:]) if node not in nodes]
+        return dataclasses.replace(self, nodes=_in_order(merged))
+
+
+def run(nodes: Iterable[Node], values: Mapping[Value, Any]) -> dict[Value, Any]:
+    """Run nodes on tensors, in inference mode.
+
+    Args:
+        nodes: in an order in which they can run.
+        values: the tensors that the nodes start from.
+
+    Returns:
+        Every value: the given ones and those that the nodes made.
+    """
+    known = dict(values)
+    for node in nodes:
+        known.update(node(known))
+    return known
+
+
+def unique_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number behind it where it is taken."""
+    number, candidate = 0, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate
+
+
+class _Reader:
+    """Collects the nodes of a model; a nested model's take the place of the call to it."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._names: dict[int, str] = {}
+
+    def walk(self, results: Iterable[Any], values: dict[int, Value], prefix: str = "") -> tuple[Value, ...]:
+        """Follow the tensors back to those in ``values``; a stack, as deep models exceed Python's recursion."""
+        results = list(results)
+        pending = results[::-1]
+        while pending:
+            tensor = pending[-1]
+            if id(tensor) in values:
+                pending.pop()
+                continue
+            history = tensor._keras_history
+            call = history.operation._inbound_nodes[history.node_index]
+            missing = [x for x in call.input_tensors if id(x) not in values]
+            if missing:
+                pending.extend(reversed(missing))
+                continue
+            pending.pop()
+            self._add(call, values, prefix)
+        return tuple(values[id(tensor)] for tensor in results)
+
+    def _add(self, call: Any, values: dict[int, Value], prefix: str) -> None:
+        operation = call.operation
+        inner = _graph_of(operation)
+        if inner is not None:
+            fed = (values[id(tensor)] for tensor in call.input_tensors)
+            started = dict(zip(map(id, inner.inputs), fed, strict=True))
+            outputs = self.walk(inner.outputs, started, f"{prefix}{operation.name}.")
+            values.update(zip(map(id, call.outputs), outputs, strict=True))
+            return
+        outputs = tuple(Value(tensor.shape, tensor.dtype) for tensor in call.outputs)
+        args, kwargs = call.arguments.convert(lambda x: values[id(x)] if isinstance(x, keras.KerasTensor) else x)
+        values.update(zip(map(id, call.outputs), outputs, strict=True))
+        self.nodes.append(Node(operation, args, kwargs, outputs, self._name(operation, prefix)))
+
+    def _name(self, operation: Any, prefix: str) -> str:
+        """The layer's own; with the nested model's before it only where two layers would have the same."""
+        if id(operation) not in self._names:
+            taken = self._names.values()
+            name = operation.name if operation.name not in taken else prefix + operation.name
+            self._names[id(operation)] = unique_name(name, taken)
+        return self._names[id(operation)]
+
+
+def _graph_of(operation: Any) -> Any:
+    """The functional model that a layer is, or that a Sequential one has inside; ``None`` for any other layer."""
+    inner = operation._functional if isinstance(operation, keras.Sequential) else operation
+    return inner if hasattr(inner, "_nodes_by_depth") else None
+
+
+def _twin(operation: Any, name: str) -> Any:
+    """The same layer, variables and all, with a place in graphs of its own.
+
+    Calling a layer on symbolic tensors writes into it (``layer.output`` of a layer with two places raises), and a
+    layer made again from its config would have variables of its own.
+    """
+    twin = object.__new__(type(operation))
+    twin.__dict__.update(operation.__dict__)
+    # Around __setattr__, which tracks what it sees and is locked in a built layer.
+    twin.__dict__.update(name=name, _inbound_nodes=[], _outbound_nodes=[])
+    return twin
+
+
+def _apply(operation: Any, node: Node, values: Mapping[Value, Any]) -> dict[Value, Any]:
+    args, kwargs = tree.map_structure(
+        lambda leaf: values[leaf] if isinstance(leaf, Value) else leaf, (node.args, node.kwargs)
+    )
+    outputs = tree.flatten(operation(*args, **kwargs))
+    return dict(zip(node.outputs, outputs, strict=True))
+
+
+def _in_order(nodes: list[Node]) -> list[Node]:
+    """The nodes sorted so that each comes after those it reads; otherwise as they were."""
+    waiting = {value for node in nodes for value in node.outputs}
+    ordered: list[Node] = []
+    rest = nodes
+    while rest:
+        later: list[Node] = []
+        for node in rest:
+            if waiting.isdisjoint(node.inputs):
+                ordered.append(node)
+                waiting.difference_update(node.outputs)
+            else:
+                later.append(node)
+        rest = later
+    return ordered

@@ -1,0 +1,225 @@
+"""The contract of a rewrite, and ``rewrite``, which applies rewrites and proves every place where it did.
+
+A rewrite says three things: where it applies (``match``), when it is safe there (``check``, which refuses with a
+sentence), and what is put there (``replacement``, ordinary Keras code on symbolic tensors).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import RewriteRefused
+from edgeseg_converters.graph import Graph, Node, Value, run
+
+#: Symbolic tensors by the value that each stands for.
+Tensors = Mapping[Value, keras.KerasTensor]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in a model where a rewrite may apply.
+
+    Attributes:
+        graph: the whole model.
+        nodes: what would be replaced, in the graph's order; one node or a pattern of several.
+        inputs: what goes into the nodes from outside.
+        outputs: what of theirs is read outside.
+    """
+
+    graph: Graph
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+    @classmethod
+    def of(cls, graph: Graph, nodes: Sequence[Node]) -> Site:
+        """The site of some nodes."""
+        ordered = tuple(node for node in graph.nodes if node in nodes)
+        return cls(graph, ordered, *graph.boundary(ordered))
+
+    @property
+    def name(self) -> str:
+        """The names of the layers, joined by ``+``."""
+        return "+".join(node.name for node in self.nodes)
+
+
+class Rewrite(ABC):
+    """Replaces one layer, or a pattern of several, by standard layers.
+
+    Attributes:
+        layer_class: the class name of the layer where ``match`` looks; a user's own class of that name counts too,
+            as the proof shows whether it does the same.
+        atol: the largest absolute difference between old and new that float rounding explains, on inputs in [-4, 4].
+    """
+
+    layer_class: str
+    atol: float
+
+    @property
+    def name(self) -> str:
+        """The rule's name in reports: the class name."""
+        return type(self).__name__
+
+    def match(self, graph: Graph, node: Node) -> Site | None:
+        """The site that starts at a node; ``None`` where the rule has nothing to say."""
+        return Site.of(graph, [node]) if node.kind == self.layer_class else None
+
+    def check(self, site: Site) -> None:  # noqa: B027 - nothing to check is a fine default
+        """Raise ``RewriteRefused`` with a sentence where the replacement would not do the same."""
+
+    @abstractmethod
+    def replacement(self, site: Site, tensors: Tensors) -> Tensors:
+        """Build what is put there.
+
+        Args:
+            site: what is replaced; its layers' weights are to be used as they are.
+            tensors: a symbolic tensor for each of ``site.inputs``.
+
+        Returns:
+            A symbolic tensor of the same shape for each of ``site.outputs``, made by a layer of its own: where an
+            input is handed on as it is, ``keras.layers.Identity``.
+        """
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One replacement and its proof.
+
+    Attributes:
+        rule: the rewrite's name.
+        site: the names of the layers that were replaced.
+        max_abs_error: the largest difference between old and new on the random input, ties included.
+    """
+
+    rule: str
+    site: str
+    max_abs_error: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A place where a rewrite matched but would not be right.
+
+    Attributes:
+        rule: the rewrite's name.
+        site: the names of the layers.
+        reason: a sentence.
+    """
+
+    rule: str
+    site: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RewriteResult:
+    """A rewritten model.
+
+    Attributes:
+        model: shares its variables with the one given; that very one where nothing was replaced.
+        applied: the replacements, in the order in which they were made.
+        refused: where a rule matched but did not hold.
+    """
+
+    model: keras.Model
+    applied: tuple[Applied, ...]
+    refused: tuple[Refused, ...]
+
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """Each applied rule and at how many sites, in the order of first use."""
+        rules = [applied.rule for applied in self.applied]
+        return tuple((rule, rules.count(rule)) for rule in dict.fromkeys(rules))
+
+    def max_abs_error(self, rule: str) -> float:
+        """The largest difference that the proofs of a rule found."""
+        return max(applied.max_abs_error for applied in self.applied if applied.rule == rule)
+
+
+def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
+    """Apply rules one after the other, each wherever it holds.
+
+    Every replacement is proven: old and new run on the same random input, and a difference above the rule's
+    ``atol`` means that the layer is not what its name says, so it stays and the place is among the refused.
+
+    Args:
+        model: functional or Sequential; it is not changed.
+        rules: in the order of use.
+
+    Raises:
+        UnsupportedModel: the model has no graph.
+    """
+    graph = Graph.from_model(model)
+    applied: list[Applied] = []
+    refused: list[Refused] = []
+    for rule in rules:
+        for node in list(graph.nodes):
+            # What an earlier site took with it is gone; what a rule puts there it does not look at again.
+            site = rule.match(graph, node) if node in graph.nodes else None
+            if site is None:
+                continue
+            try:
+                graph, error = _apply(rule, site)
+            except RewriteRefused as refusal:
+                refused.append(Refused(rule.name, site.name, str(refusal)))
+            else:
+                applied.append(Applied(rule.name, site.name, error))
+    return RewriteResult(graph.to_model() if applied else model, tuple(applied), tuple(refused))
+
+
+def tied_values(shape: Sequence[int], seed: int = 0) -> NDArray[np.float32]:
+    """Random values as they are after a ReLU, made coarse: half are zero, and windows often hold their maximum twice.
+
+    Args:
+        shape: any.
+        seed: of the values.
+
+    Returns:
+        ``shape`` float32 in [0, 4], multiples of 1/8.
+    """
+    normal = np.random.default_rng(seed).normal(size=shape)
+    return (np.round(normal.clip(0, 4) * 8) / 8).astype(np.float32)
+
+
+def _apply(rule: Rewrite, site: Site) -> tuple[Graph, float]:
+    """Replace a site and prove it; the new graph and the largest difference."""
+    rule.check(site)
+    tensors = {value: keras.KerasTensor(value.shape, value.dtype) for value in site.inputs}
+    made = rule.replacement(site, tensors)
+    results = [made[value] for value in site.outputs]
+    new = Graph.from_tensors(tensors, results)
+    error = _difference(site, new)
+    if not error <= rule.atol:
+        raise RewriteRefused(
+            f"the replacement differs by {error:.1e} from the layer on random input (at most {rule.atol:.0e}); "
+            f"this {site.nodes[0].kind} does something else"
+        )
+    return site.graph.replaced(site.nodes, new, site.outputs), error
+
+
+def _difference(site: Site, new: Graph) -> float:
+    """The largest difference between a site and its replacement, on signed values and on values full of ties."""
+    shapes = [(1, *(side for side in value.shape[1:] if side is not None)) for value in site.inputs]
+    if any(len(shape) != len(value.shape) for shape, value in zip(shapes, site.inputs, strict=True)):
+        raise RewriteRefused("its input has no fixed size; export with a fixed input size")
+    rng = np.random.default_rng(0)
+    signed = [rng.normal(size=shape).clip(-4, 4).astype(np.float32) for shape in shapes]
+    ties = [tied_values(shape, seed) for seed, shape in enumerate(shapes)]
+    worst = 0.0
+    for arrays in (signed, ties):
+        given = {
+            value: keras.ops.convert_to_tensor(array.astype(value.dtype))
+            for value, array in zip(site.inputs, arrays, strict=True)
+        }
+        old_values, new_values = run(site.nodes, given), run(new.nodes, given)
+        for before, after in zip(site.outputs, new.outputs, strict=True):
+            expected, got = (keras.ops.convert_to_numpy(v) for v in (old_values[before], new_values[after]))
+            if expected.shape != got.shape:
+                raise RewriteRefused(f"the replacement gives {got.shape}, the layer {expected.shape}")
+            worst = max(worst, float(np.abs(expected.astype(np.float64) - got).max()))
+    return worst

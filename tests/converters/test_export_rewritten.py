@@ -1,0 +1,123 @@
+"""Export of models that converters cannot take as they are: rewritten, converted, proven on the real runtimes."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from keras import layers
+
+from edgeseg.errors import UnsupportedModel
+from edgeseg.models import create
+from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
+from edgeseg.models.zoo import ZOO
+from edgeseg_converters import Recipe, export, export_all
+from edgeseg_converters.recipes import GATES, Gate
+from edgeseg_converters.samples import Samples
+from edgeseg_converters.verify import Verification, _failure
+
+FORMATS = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
+
+
+def tflite_ops(data: bytes) -> list[str]:
+    interpreter = Interpreter(model_content=data)
+    return [op["op_name"] for op in interpreter._get_ops_details()]  # no public list of them
+
+
+def onnx_ops(data: bytes) -> list[str]:
+    return [node.op_type for node in onnx.load_from_string(data).graph.node]
+
+
+def pictures(size: tuple[int, int], seed: int, count: int) -> np.ndarray:
+    """White noise: neighbours differ, so that few windows tie within rounding."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *size, 3), np.uint8)
+
+
+def calibrated_segnet(size: tuple[int, int]) -> keras.Model:
+    """Random weights, and batch normalisation that has seen data; else its maps fade to ties within rounding."""
+    keras.utils.set_random_seed(0)
+    model = create("segnet", num_classes=5, input_size=size)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(pictures(size, 0, 4) / np.float32(255), training=True)
+    return model
+
+
+@pytest.mark.parametrize("size", [(128, 128), (96, 160)])
+def test_segnet_exports_to_both_formats(size: tuple[int, int]) -> None:
+    samples = Samples(tuple(pictures(size, 1, 2)), "white noise")
+    for result in export_all(calibrated_segnet(size), ZOO["segnet"].default_spec(5, size), FORMATS, samples=samples):
+        proof = result.verification
+        assert proof is not None
+        assert proof.passed, proof.reason
+        assert proof.argmax_agreement >= 0.999
+        # None was seen; a processor that sums in another order may flip one window.
+        assert proof.unstable_share <= 1e-3
+        assert proof.keras_movement is not None
+        assert result.spec.provenance.rewrites == (("MaxUnpoolingToMasks", 5),)
+        ops = tflite_ops(result.data) if result.recipe.format == "tflite" else onnx_ops(result.data)
+        assert not {"MaxPoolWithArgmax", "SCATTER_ND", "ScatterND", "MaxUnpool"} & set(ops)
+        entry = result.to_dict(None)  # type: ignore[arg-type]
+        assert entry["rewrites"] == [{"rule": "MaxUnpoolingToMasks", "sites": 5, "max_abs_error": 0.0}]
+
+
+def test_resizes_become_one_op_each_with_no_shape_arithmetic() -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 24, 3))
+    large = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    small = layers.Conv2D(4, 3, strides=4, padding="same")(large)
+    x = layers.Add()([large, UpsampleLike()([small, large])])
+    model = keras.Model(inputs, ResizeBilinear()([layers.Conv2D(3, 1)(layers.MaxPooling2D(2)(x)), inputs]), name="two")
+    tflite, onnx_file = (export(model, format=r.format, output_kind="logits") for r in FORMATS)
+    assert tflite.spec.provenance.rewrites == (("UpsampleLikeToNearestResize", 1), ("ResizeBilinearToFixedSize", 1))
+    ops = tflite_ops(tflite.data)
+    assert (ops.count("RESIZE_NEAREST_NEIGHBOR"), ops.count("RESIZE_BILINEAR")) == (1, 1)
+    assert not {"SHAPE", "PACK", "STRIDED_SLICE", "TILE"} & set(ops)
+    resizes = [node for node in onnx.load_from_string(onnx_file.data).graph.node if node.op_type == "Resize"]
+    modes = [{a.name: a.s for a in node.attribute} for node in resizes]
+    assert [mode["mode"] for mode in modes] == [b"nearest", b"linear"]
+    assert modes[1]["coordinate_transformation_mode"] == b"align_corners"
+
+
+def test_the_model_that_was_given_is_the_reference_and_stays_as_it_was() -> None:
+    inputs = keras.Input((8, 8, 3))
+    x = MaxUnpooling2D()(MaxPoolingWithArgmax2D()(layers.Conv2D(4, 1)(inputs)))
+    model = keras.Model(inputs, layers.Conv2D(2, 1, activation="softmax")(x), name="tiny")
+    before = [layer.name for layer in model.layers]
+    result = export(model, output_kind="softmax")
+    assert [layer.name for layer in model.layers] == before
+    assert result.verification is not None
+    assert result.verification.keras_movement is not None
+
+
+def test_a_refused_swap_is_named_when_the_conversion_fails_on_it() -> None:
+    inputs = keras.Input((10, 10, 3))
+    pooled = MaxPoolingWithArgmax2D(3, 2, "valid", name="pool")(inputs)
+    model = keras.Model(inputs, MaxUnpooling2D(name="unpool")(pooled), name="tiny")
+    with pytest.raises(
+        UnsupportedModel, match=r"no builtin.*'pool\+unpool' could not be replaced: 'pool' has pool_size"
+    ):
+        export(model, verify=False)
+
+
+@pytest.mark.parametrize(
+    ("movement", "share", "agreement", "reason"),
+    [
+        (None, 0.001, 1.0, "a logit differs by 2.0e-02 of the largest; at most 1e-03"),
+        (1e-4, 0.001, 1.0, "a logit differs by 2.0e-02 of the largest; at most 1e-03"),
+        (3e-2, 0.001, 1.0, ""),
+        (3e-2, 0.06, 1.0, "6.0% of the pixels have a logit that differs by more than 1e-03"),
+        (3e-2, 0.001, 0.99, "only 99.000% of the pixels have the class"),
+    ],
+    ids=["continuous", "steady", "unsteady", "too many pixels", "too few classes"],
+)
+def test_only_a_model_that_is_itself_unsteady_may_have_pixels_beyond_the_gate(
+    movement: float | None, share: float, agreement: float, reason: str
+) -> None:
+    proof = Verification("noise", 1, agreement, 0.2, 2e-2, share, movement, passed=False, reason="")
+    assert _failure(proof, GATES["fp32"]).startswith(reason)
+    assert bool(_failure(proof, GATES["fp32"])) == bool(reason)
+    assert _failure(proof, Gate(min_agreement=0.9, max_relative_error=None)) == ""
