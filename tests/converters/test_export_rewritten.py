@@ -121,3 +121,14 @@ def test_only_a_model_that_is_itself_unsteady_may_have_pixels_beyond_the_gate(
     assert _failure(proof, GATES["fp32"]).startswith(reason)
     assert bool(_failure(proof, GATES["fp32"])) == bool(reason)
     assert _failure(proof, Gate(min_agreement=0.9, max_relative_error=None)) == ""
+
+
+def test_speed_ups_are_applied_unless_refused_by_the_caller() -> None:
+    keras.utils.set_random_seed(0)
+    model = create("unet_mini", num_classes=3, input_size=(32, 32))
+    fast, plain = (export(model, optimize=optimize) for optimize in (True, False))
+    assert fast.spec.provenance.rewrites == (("UpsampleConvToPhases", 2),)
+    assert plain.spec.provenance.rewrites == ()
+    assert "DEPTH_TO_SPACE" in tflite_ops(fast.data)
+    assert fast.verification is not None
+    assert fast.verification.max_relative_error < 1e-4
