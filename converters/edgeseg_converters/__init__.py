@@ -2,7 +2,7 @@
 
 from edgeseg_converters.export import ExportResult, export, export_all
 from edgeseg_converters.recipes import Gate, Recipe
-from edgeseg_converters.rewrites import SWAPS, RewriteResult, rewrite
+from edgeseg_converters.rewrites import SPEED_UPS, SWAPS, RewriteResult, rewrite
 from edgeseg_converters.verify import Verification
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "Gate",
     "Recipe",
     "SWAPS",
+    "SPEED_UPS",
 ]

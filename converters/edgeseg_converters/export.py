@@ -23,7 +23,7 @@ from edgeseg_converters import onnx, tflite
 from edgeseg_converters.frozen import check, freeze
 from edgeseg_converters.head import logits_model
 from edgeseg_converters.recipes import Recipe
-from edgeseg_converters.rewrites import SWAPS, RewriteResult, rewrite
+from edgeseg_converters.rewrites import SPEED_UPS, SWAPS, RewriteResult, rewrite
 from edgeseg_converters.samples import Samples, collect
 from edgeseg_converters.verify import Verification, reference, verify
 
@@ -108,6 +108,7 @@ def export(
     spec: ModelSpec | None = None,
     data: str | Path | None = None,
     verify: bool = True,
+    optimize: bool = True,
 ) -> ExportResult:
     """Convert a Keras model and prove the artifact against it.
 
@@ -119,6 +120,7 @@ def export(
         spec: how to feed the model; a zoo model's own when left out, else [-1, 1] and nameless classes.
         data: pictures to verify with: a labelled data set or a folder; an installed package's when left out.
         verify: whether to prove the artifact.
+        optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
 
     Returns:
         The artifact; nothing is written.
@@ -132,7 +134,8 @@ def export(
     """
     samples = collect(data, split="val", count=8) if verify else None
     recipe = Recipe(format, precision)
-    (result,) = export_all(model, spec or infer_spec(model), [recipe], output_kind=output_kind, samples=samples)
+    spec = spec or infer_spec(model)
+    (result,) = export_all(model, spec, [recipe], output_kind=output_kind, samples=samples, optimize=optimize)
     if result.verification and not result.verification.passed:
         raise VerificationFailed(f"{result.file_name}: {result.verification.reason}.")
     return result
@@ -145,6 +148,7 @@ def export_all(
     *,
     output_kind: OutputKind = "argmax",
     samples: Samples | None = None,
+    optimize: bool = True,
 ) -> Iterator[ExportResult]:
     """Convert a model to several artifacts; it is rewritten, frozen, and run for reference, once.
 
@@ -156,6 +160,7 @@ def export_all(
         recipes: what to make.
         output_kind: see ``export``.
         samples: pictures to verify with; no verification when ``None``.
+        optimize: see ``export``.
 
     Yields:
         One result for each recipe as it is done, also when its verification failed.
@@ -165,8 +170,10 @@ def export_all(
     """
     spec = spec.replace(output_kind=output_kind)
     check(model, spec)
-    rewritten = rewrite(logits_model(model), SWAPS)
-    for refused in rewritten.refused:
+    rewritten = rewrite(logits_model(model), (*SWAPS, *SPEED_UPS) if optimize else SWAPS)
+    swaps = {rule.name for rule in SWAPS}
+    refused_swaps = [refused for refused in rewritten.refused if refused.rule in swaps]
+    for refused in refused_swaps:
         _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
     frozen = freeze(rewritten.model, spec)
     expected = reference(model, spec, samples) if samples else None
@@ -178,9 +185,9 @@ def export_all(
         try:
             data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
         except UnsupportedModel as error:
-            if not rewritten.refused:
+            if not refused_swaps:
                 raise
-            left = "; ".join(f"'{site.site}' could not be replaced: {site.reason}" for site in rewritten.refused)
+            left = "; ".join(f"'{site.site}' could not be replaced: {site.reason}" for site in refused_swaps)
             raise UnsupportedModel(f"{error} {left}.") from error
         proof = verify(expected, data, recipe) if expected else None
         yield ExportResult(data, recipe, made, rewritten, proof, time.perf_counter() - start)

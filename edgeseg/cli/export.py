@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--split", default="val", show_default=True, help="Split of a labelled data set.")
 @click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Pictures to verify with.")
 @click.option("--verify/--no-verify", default=True, help="Prove each artifact against the Keras model.")
+@click.option("--optimize/--no-optimize", default=True, help="Apply the speed-ups that change no result.")
 @click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True)
 @_options.overwrite
 @_options.as_json
@@ -56,6 +57,7 @@ def command(
     split: str,
     num_images: int,
     verify: bool,
+    optimize: bool,
     output_dir: Path,
     overwrite: bool,
     as_json: bool,
@@ -100,7 +102,7 @@ def command(
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
-    for made in export_all(opened.model, spec, recipes, output_kind=output_kind, samples=samples):
+    for made in export_all(opened.model, spec, recipes, output_kind=output_kind, samples=samples, optimize=optimize):
         result = dataclasses.replace(made, coverage=ask_coverage(made.data))
         saved.append((_save(result, output_dir, overwrite), result))
         note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
@@ -163,7 +165,5 @@ def _print_for_people(saved: list[tuple[Path, ExportResult]]) -> None:
                 "input moves by one rounding."
             )
     for rule, sites in result.rewrites.counts():
-        print(
-            f"Replaced exactly: {rule}, {sites} sites (largest difference {result.rewrites.max_abs_error(rule):.0e})."
-        )
+        print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
     print(f"Next: edgeseg inspect {first}  |  edgeseg predict {first} PICTURE --save out")

@@ -16,7 +16,7 @@ from edgeseg.models.zoo import ZOO
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.recipes import GATES, Gate
 from edgeseg_converters.samples import Samples
-from edgeseg_converters.verify import Verification, _failure
+from edgeseg_converters.verify import Verification, _failure, reference, verify
 
 FORMATS = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
 
@@ -121,3 +121,24 @@ def test_only_a_model_that_is_itself_unsteady_may_have_pixels_beyond_the_gate(
     assert _failure(proof, GATES["fp32"]).startswith(reason)
     assert bool(_failure(proof, GATES["fp32"])) == bool(reason)
     assert _failure(proof, Gate(min_agreement=0.9, max_relative_error=None)) == ""
+
+
+def test_a_nan_in_the_artifact_fails_the_proof() -> None:
+    keras.utils.set_random_seed(0)
+    good, bad = (create("unet_mini", num_classes=3, input_size=(16, 16)) for _ in range(2))
+    bad.layers[-1].set_weights([np.full_like(w, np.nan) for w in bad.layers[-1].get_weights()])
+    spec = ZOO["unet_mini"].default_spec(3, (16, 16)).replace(output_kind="argmax")
+    (artifact,) = export_all(bad, spec, FORMATS[:1], optimize=False)
+    expected = reference(good, spec, Samples(tuple(pictures((16, 16), 0, 1)), "white noise"))
+    assert verify(expected, artifact.data, FORMATS[0]).reason == "the logits are not finite"
+
+
+def test_speed_ups_are_applied_unless_refused_by_the_caller() -> None:
+    keras.utils.set_random_seed(0)
+    model = create("unet_mini", num_classes=3, input_size=(32, 32))
+    fast, plain = (export(model, optimize=optimize) for optimize in (True, False))
+    assert fast.spec.provenance.rewrites == (("UpsampleConvToPhases", 2),)
+    assert plain.spec.provenance.rewrites == ()
+    assert "DEPTH_TO_SPACE" in tflite_ops(fast.data)
+    assert fast.verification is not None
+    assert fast.verification.max_relative_error < 1e-4

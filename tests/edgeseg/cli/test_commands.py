@@ -47,7 +47,9 @@ def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str],
         path = Path(artifact["path"])
         assert path.stat().st_size == artifact["size_bytes"]
         assert len(artifact["sha256"]) == 64
-        assert artifact["rewrites"] == []
+        (applied,) = artifact["rewrites"]
+        assert (applied["rule"], applied["sites"]) == ("UpsampleConvToPhases", 2)
+        assert applied["max_abs_error"] < 1e-4
         cpu = artifact["coverage"][0]
         assert (cpu["accelerator"], cpu["source"]) == ("cpu", "asked")
         assert cpu["delegated"] == cpu["total"] - sum(left["count"] for left in cpu["left"])
@@ -105,7 +107,9 @@ def test_export_of_a_users_keras_file_takes_its_names_from_the_data(
 
 def test_inspect_shows_ops_and_spec(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
     found = run_json(capsys, "inspect", str(artifact))
-    assert found["ops"]["CONV_2D"] == 11  # ten 3x3 and the classifier
+    assert (
+        found["ops"]["CONV_2D"] == 19
+    )  # eight 3x3 and the classifier; the two after an upsampling are four phases and a skip each
     assert found["ops"]["ARG_MAX"] == 1
     assert ModelSpec.from_json(json.dumps(found["spec"])).num_classes == 5
     assert main(["inspect", str(artifact)]) == 0
