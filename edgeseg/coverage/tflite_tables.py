@@ -98,7 +98,7 @@ def _edgetpu(graph: Graph, node: Node) -> str | None:
         return f"Edge TPU's table has no {node.op}"
     dtype = graph.tensors[node.outputs[0]].dtype
     if dtype not in ("INT8", "UINT8"):
-        return f"Edge TPU takes int8 and uint8, not {dtype.lower()}; export with --precision int8"
+        return f"Edge TPU takes int8 and uint8, not {dtype.lower()}"
     if node.option("dilationWFactor") != node.option("dilationHFactor"):
         return f"Edge TPU takes a {node.op} with one dilation for x and y"
     return None
