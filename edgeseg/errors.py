@@ -1,5 +1,8 @@
 """The exceptions edgeseg raises on purpose. A caller may catch ``EdgesegError`` for all of them."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class EdgesegError(Exception):
     """Base of every error that edgeseg raises on purpose; its text is one line for a person."""
@@ -23,6 +26,18 @@ class VerificationFailed(EdgesegError):
 
 class BackendUnavailable(EdgesegError):
     """A runtime or an optional part is not installed; the text has the install line."""
+
+
+def did_you_mean(name: str, accepted: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """`` Did you mean 'export'?`` for a mistyped name, empty where none of the accepted is near.
+
+    Args:
+        name: what was given.
+        accepted: what would have been right.
+        cutoff: how alike two names must be, in [0, 1].
+    """
+    near = difflib.get_close_matches(name, list(accepted), n=1, cutoff=cutoff)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def missing_extra(what: str, extra: str) -> BackendUnavailable:

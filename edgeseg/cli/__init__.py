@@ -5,7 +5,6 @@ Exit status: 0 done; 1 ran, but a gate failed; 2 wrong use or a missing part, wi
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from edgeseg import __version__
-from edgeseg.errors import EdgesegError, VerificationFailed
+from edgeseg.errors import EdgesegError, VerificationFailed, did_you_mean
 
 #: In the order a newcomer needs them.
 COMMANDS = ("models", "export", "inspect", "predict", "evaluate", "train", "doctor")
@@ -35,8 +34,7 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(args[0], COMMANDS)
             raise click.UsageError(f"unknown command '{args[0]}'.{hint} Accepted: {', '.join(COMMANDS)}.")
         return super().resolve_command(ctx, args)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
+
+from edgeseg.errors import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,8 +45,7 @@ class NamesType(click.ParamType[tuple[str, ...]]):
         names = tuple(name.strip() for name in str(value).split(","))
         for name in names:
             if self._accepted is not None and name not in self._accepted:
-                near = difflib.get_close_matches(name, self._accepted, n=1)
-                hint = f" Did you mean '{near[0]}'?" if near else ""
+                hint = did_you_mean(name, self._accepted)
                 self.fail(f"unknown '{name}'.{hint} Accepted: {', '.join(self._accepted)}.", param, ctx)
             if not name:
                 self.fail(f"names with commas between, got '{value}'.", param, ctx)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, did_you_mean
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 
 
@@ -233,6 +232,5 @@ def find(name: str) -> ZooModel:
     """
     if name in ZOO:
         return ZOO[name]
-    near = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.4)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(name, ZOO, cutoff=0.4)
     raise InputError(f"unknown model '{name}'.{hint} The zoo has: {', '.join(ZOO)}.")
