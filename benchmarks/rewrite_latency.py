@@ -26,7 +26,7 @@ from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import Provenance
 from edgeseg_converters import onnx, tflite
 from edgeseg_converters.frozen import freeze
-from edgeseg_converters.rewrites import SPEED_UPS, SWAPS, rewrite
+from edgeseg_converters.rewrites import rewrite, rules_for
 
 THREADS = 2
 
@@ -35,11 +35,12 @@ def measure(name: str, size: int, runs: int) -> list[dict[str, object]]:
     """Time one zoo model on both runtimes; one entry for each."""
     model = create(name, num_classes=21, input_size=(size, size))
     spec = ZOO[name].default_spec(21, (size, size)).replace(provenance=Provenance(name), output_kind="argmax")
-    sides = {"without": rewrite(model, SWAPS), "with": rewrite(model, (*SWAPS, *SPEED_UPS))}
-    frozen = {side: freeze(result.model, spec) for side, result in sides.items()}
     image = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype(np.float32)
     entries = []
     for runtime in ("tflite", "onnx"):
+        rules = rules_for(runtime)
+        sides = {"without": rewrite(model, rules.swaps), "with": rewrite(model, (*rules.swaps, *rules.speed_ups))}
+        frozen = {side: freeze(result.model, spec) for side, result in sides.items()}
         module, backend = (tflite, LiteRTBackend) if runtime == "tflite" else (onnx, OnnxBackend)
         backends = {side: backend(module.convert(f, spec), num_threads=THREADS) for side, f in frozen.items()}
         agreement = float(np.mean(backends["with"].run(image) == backends["without"].run(image)))

@@ -23,6 +23,8 @@ Resize = Literal["linear", "cubic", "area", "nearest"]
 OutputKind = Literal["argmax", "softmax", "logits"]
 Precision = Literal["fp32", "fp16"]
 Format = Literal["tflite", "onnx"]
+#: What will run an artifact: anything, or a delegate whose own ops and limits the export takes into account.
+Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]
 #: Ways to draw a class map.
 View = Literal["overlay", "mask", "cutout"]
 Colour = tuple[int, int, int]
@@ -35,12 +37,14 @@ class Provenance:
     Attributes:
         source: zoo name or file name of the Keras model.
         precision: the precision of the artifact; ``fp32`` for a Keras model.
+        target: what the artifact was made for.
         rewrites: one ``(rule, number of sites)`` pair for each rewrite that was applied.
         tools: package name to version, of everything that took part.
     """
 
     source: str = ""
     precision: Precision = "fp32"
+    target: Target = "generic"
     rewrites: tuple[tuple[str, int], ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from edgeseg_converters.export import ExportResult, export, export_all
 from edgeseg_converters.recipes import Gate, Recipe
-from edgeseg_converters.rewrites import SPEED_UPS, SWAPS, RewriteResult, rewrite
+from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
 from edgeseg_converters.verify import Verification
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     # what to ask for
     "Gate",
     "Recipe",
-    "SWAPS",
-    "SPEED_UPS",
+    "rules_for",
+    "Rules",
 ]

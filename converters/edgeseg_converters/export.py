@@ -18,12 +18,21 @@ from edgeseg.coverage import Coverage
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.files import sha256, write_bytes
 from edgeseg.models.zoo import ZOO
-from edgeseg.spec import Format, ModelSpec, OutputKind, Precision, Provenance, default_class_names, default_palette
+from edgeseg.spec import (
+    Format,
+    ModelSpec,
+    OutputKind,
+    Precision,
+    Provenance,
+    Target,
+    default_class_names,
+    default_palette,
+)
 from edgeseg_converters import onnx, tflite
 from edgeseg_converters.frozen import check, freeze
 from edgeseg_converters.head import logits_model
 from edgeseg_converters.recipes import Recipe
-from edgeseg_converters.rewrites import SPEED_UPS, SWAPS, RewriteResult, rewrite
+from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
 from edgeseg_converters.samples import Samples, collect
 from edgeseg_converters.verify import Verification, reference, verify
 
@@ -87,6 +96,7 @@ class ExportResult:
             "path": str(path),
             "format": self.recipe.format,
             "precision": self.recipe.precision,
+            "target": self.spec.provenance.target,
             "size_bytes": len(self.data),
             "sha256": sha256(self.data),
             "rewrites": [
@@ -104,6 +114,7 @@ def export(
     *,
     format: Format = "tflite",  # noqa: A002 - the field's word, and the command line's
     precision: Precision = "fp32",
+    target: Target = "generic",
     output_kind: OutputKind = "argmax",
     spec: ModelSpec | None = None,
     data: str | Path | None = None,
@@ -116,6 +127,7 @@ def export(
         model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``.
         format: ``tflite`` or ``onnx``.
         precision: ``fp32`` or ``fp16``.
+        target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
         output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
         spec: how to feed the model; a zoo model's own when left out, else [-1, 1] and nameless classes.
         data: pictures to verify with: a labelled data set or a folder; an installed package's when left out.
@@ -135,7 +147,9 @@ def export(
     samples = collect(data, split="val", count=8) if verify else None
     recipe = Recipe(format, precision)
     spec = spec or infer_spec(model)
-    (result,) = export_all(model, spec, [recipe], output_kind=output_kind, samples=samples, optimize=optimize)
+    (result,) = export_all(
+        model, spec, [recipe], target=target, output_kind=output_kind, samples=samples, optimize=optimize
+    )
     if result.verification and not result.verification.passed:
         raise VerificationFailed(f"{result.file_name}: {result.verification.reason}.")
     return result
@@ -146,11 +160,12 @@ def export_all(
     spec: ModelSpec,
     recipes: Sequence[Recipe],
     *,
+    target: Target = "generic",
     output_kind: OutputKind = "argmax",
     samples: Samples | None = None,
     optimize: bool = True,
 ) -> Iterator[ExportResult]:
-    """Convert a model to several artifacts; it is rewritten, frozen, and run for reference, once.
+    """Convert a model to several artifacts; it is run for reference once, and rewritten once for each set of rules.
 
     The reference is the model as it was given, so that a rewrite is under proof as well.
 
@@ -158,6 +173,7 @@ def export_all(
         model: see ``export``.
         spec: how to feed the model; the input size is obeyed.
         recipes: what to make.
+        target: see ``export``.
         output_kind: see ``export``.
         samples: pictures to verify with; no verification when ``None``.
         optimize: see ``export``.
@@ -166,31 +182,42 @@ def export_all(
         One result for each recipe as it is done, also when its verification failed.
 
     Raises:
+        InputError: a format has no such target.
         UnsupportedModel: the model cannot be converted; the text says why.
     """
+    plans = {recipe.format: rules_for(recipe.format, target) for recipe in recipes}
     spec = spec.replace(output_kind=output_kind)
     check(model, spec)
-    rewritten = rewrite(logits_model(model), (*SWAPS, *SPEED_UPS) if optimize else SWAPS)
-    swaps = {rule.name for rule in SWAPS}
-    refused_swaps = [refused for refused in rewritten.refused if refused.rule in swaps]
-    for refused in refused_swaps:
-        _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
-    frozen = freeze(rewritten.model, spec)
+    stripped = logits_model(model)
+    prepared: dict[tuple[Rewrite, ...], tuple[RewriteResult, Any]] = {}
     expected = reference(model, spec, samples) if samples else None
     for recipe in recipes:
         start = time.perf_counter()
+        plan = plans[recipe.format]
+        rules = (*plan.swaps, *plan.speed_ups) if optimize else plan.swaps
+        if rules not in prepared:
+            rewritten = rewrite(stripped, rules)
+            for refused in _refused_swaps(rewritten, plan):
+                _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
+            prepared[rules] = rewritten, freeze(rewritten.model, spec)
+        rewritten, frozen = prepared[rules]
         tools = {"edgeseg": __version__, **{name: metadata.version(name) for name in _TOOLS[recipe.format]}}
         source = spec.provenance.source or model.name
-        made = spec.replace(provenance=Provenance(source, recipe.precision, rewritten.counts(), tools))
+        made = spec.replace(provenance=Provenance(source, recipe.precision, target, rewritten.counts(), tools))
         try:
             data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
         except UnsupportedModel as error:
-            if not refused_swaps:
+            if not (refused_swaps := _refused_swaps(rewritten, plan)):
                 raise
             left = "; ".join(f"'{site.site}' could not be replaced: {site.reason}" for site in refused_swaps)
             raise UnsupportedModel(f"{error} {left}.") from error
         proof = verify(expected, data, recipe) if expected else None
         yield ExportResult(data, recipe, made, rewritten, proof, time.perf_counter() - start)
+
+
+def _refused_swaps(rewritten: RewriteResult, plan: Rules) -> list[Refused]:
+    swaps = {rule.name for rule in plan.swaps}
+    return [refused for refused in rewritten.refused if refused.rule in swaps]
 
 
 def infer_spec(model: keras.Model) -> ModelSpec:

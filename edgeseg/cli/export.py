@@ -10,7 +10,7 @@ import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs, size_text
-from edgeseg.spec import Format, OutputKind, Precision
+from edgeseg.spec import Format, OutputKind, Precision, Target
 
 if TYPE_CHECKING:
     from edgeseg_converters import ExportResult
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 @_options.imgsz
 @_options.feeding
 @click.option("--output-kind", type=click.Choice(get_args(OutputKind)), default="argmax", show_default=True)
+@click.option(
+    "--target",
+    type=click.Choice(get_args(Target)),
+    default="generic",
+    show_default=True,
+    help="What will run it: generic runs anywhere, a delegate's name may use ops that only that one has.",
+)
 @click.option("--data", type=click.Path(), help="Pictures to verify with: a labelled data set or a folder.")
 @click.option("--split", default="val", show_default=True, help="Split of a labelled data set.")
 @click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Pictures to verify with.")
@@ -53,6 +60,7 @@ def command(
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
     output_kind: OutputKind,
+    target: Target,
     data: str | None,
     split: str,
     num_images: int,
@@ -71,13 +79,15 @@ def command(
     quiet_native_logs()
     source.precheck(model, imgsz)
     try:
-        from edgeseg_converters import Recipe, export_all
+        from edgeseg_converters import Recipe, export_all, rules_for
         from edgeseg_converters.coverage import ask_coverage
         from edgeseg_converters.samples import collect
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 
     recipes = [Recipe(f, p) for f in formats for p in precisions]
+    for name in formats:
+        rules_for(name, target)  # refused before the model is opened, not after
     samples = collect(data, split=split, count=num_images) if verify else None
     classes = read_classes(Path(data) / "classes.json") if data and (Path(data) / "classes.json").exists() else None
     opened = source.open_model(
@@ -102,7 +112,9 @@ def command(
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
-    for made in export_all(opened.model, spec, recipes, output_kind=output_kind, samples=samples, optimize=optimize):
+    for made in export_all(
+        opened.model, spec, recipes, target=target, output_kind=output_kind, samples=samples, optimize=optimize
+    ):
         result = dataclasses.replace(made, coverage=ask_coverage(made.data))
         saved.append((_save(result, output_dir, overwrite), result))
         note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")

@@ -27,7 +27,7 @@ def full_spec() -> ModelSpec:
         resize="area",
         pad_value=(9, 8, 7),
         output_kind="argmax",
-        provenance=Provenance("x.keras", "fp16", (("swap", 3), ("fold", 1)), {"keras": "3.15"}),
+        provenance=Provenance("x.keras", "fp16", "gpu", (("swap", 3), ("fold", 1)), {"keras": "3.15"}),
     )
 
 
