@@ -36,7 +36,6 @@ def samples() -> Samples:
     return Samples(tuple(natural_noise(seed, SIZE) for seed in range(2)), "noise")
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: f"{r.format}-{r.precision}")
 def test_a_tflite_file_has_a_signature_with_readable_names(model: keras.Model) -> None:
     # Tools that feed a model by name (run_by_name, calibration) look for it.
     spec = ZOO["unet_mini"].default_spec(5, SIZE)
@@ -45,6 +44,7 @@ def test_a_tflite_file_has_a_signature_with_readable_names(model: keras.Model) -
     assert runner(image=np.zeros((1, *SIZE, 3), np.float32))["logits"].shape == (1, *SIZE, 5)
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: f"{r.format}-{r.precision}")
 def test_artifact_says_how_to_feed_it_and_agrees_with_keras(
     recipe: Recipe, model: keras.Model, samples: Samples, tmp_path: Path
 ) -> None:
