@@ -1,0 +1,79 @@
+"""TFLite with integers: ai-edge-quantizer on a float file.
+
+=========== =============================== ==================== =====================================
+precision   weights                         activations          input and output
+=========== =============================== ==================== =====================================
+``dynamic`` int8, one scale for a channel   float32              as in fp32
+``int8``    int8, one scale for a channel   int8                 uint8 image, uint8 class map
+``w8a16``   int8, one scale for a channel   int16                uint8 image, uint8 class map
+=========== =============================== ==================== =====================================
+
+The tool calibrates through XNNPACK, so a model with the unpooling custom ops can be quantized, which TensorFlow's own
+quantizer cannot. It does not raise op versions, which delegates that check them want: see ``quantize_ptq``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from ai_edge_quantizer import quantizer
+from ai_edge_quantizer.qtyping import TFLOperationName
+
+from edgeseg.spec import Precision
+from edgeseg_converters.calibrate import Ranges
+from edgeseg_converters.frozen import INPUT_NAME
+
+_STATIC = {"int8": 8, "w8a16": 16}
+
+# What XNNPACK runs with int8 weights and float activations. A depthwise convolution it would leave to the slow path,
+# and its weights are few.
+_DYNAMIC_OPS = (TFLOperationName.CONV_2D, TFLOperationName.CONV_2D_TRANSPOSE, TFLOperationName.FULLY_CONNECTED)
+
+
+def quantize(data: bytes, precision: Precision, ranges: Ranges | None = None, keep: Collection[str] = ()) -> bytes:
+    """Quantize a float file.
+
+    Args:
+        data: a float32 ``.tflite`` file with a signature; for a static precision its input takes values 0 to 255.
+        precision: ``dynamic``, ``int8`` or ``w8a16``.
+        ranges: of the activations; a static precision needs them.
+        keep: names of tensors whose ops stay in float.
+
+    Returns:
+        A ``.tflite`` file. With a static precision the inner tensors are integers and the input and the output are
+        what the tool leaves; ``integer_io.finish`` makes them uint8.
+    """
+    tool = quantizer.Quantizer(data)
+    if precision in _STATIC:
+        tool.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, _STATIC[precision], 8)
+    else:
+        for kind in _DYNAMIC_OPS:
+            tool.add_dynamic_config(".*", kind, 8)
+    for name in keep:
+        # A scope is the names of an op's outputs, each with a semicolon behind it.
+        tool.update_quantization_recipe(
+            f"(^|;){re.escape(name)};", TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize"
+        )
+    calibration = None if ranges is None else _statistics(ranges)
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # channels whose weights are all zero
+        result = tool.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
+    """The ranges as the tool wants them; the image's is known, so that its bytes are taken as they are."""
+    found = {
+        name: {
+            side: np.array([value], np.float32) for side, value in zip(("min", "max"), ranges.limits(name), strict=True)
+        }
+        for name in ranges.low
+    }
+    found[INPUT_NAME] = {"min": np.array([0], np.float32), "max": np.array([255], np.float32)}
+    return found
