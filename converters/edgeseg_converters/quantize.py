@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_quantizer import quantizer
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
 from edgeseg.spec import Precision
@@ -36,35 +37,48 @@ _STATIC = {"int8": 8, "w8a16": 16}
 _DYNAMIC_OPS = (TFLOperationName.CONV_2D, TFLOperationName.CONV_2D_TRANSPOSE, TFLOperationName.FULLY_CONNECTED)
 
 
-def quantize(data: bytes, precision: Precision, ranges: Ranges | None = None, keep: Collection[str] = ()) -> bytes:
+def quantize(
+    data: bytes,
+    precision: Precision,
+    ranges: Ranges | None = None,
+    *,
+    keep: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> bytes:
     """Quantize a float file.
 
     Args:
         data: a float32 ``.tflite`` file with a signature; for a static precision its input takes values 0 to 255.
         precision: ``dynamic``, ``int8`` or ``w8a16``.
         ranges: of the activations; a static precision needs them.
-        keep: names of tensors whose ops stay in float.
+        keep: names of outputs whose ops stay in float.
+        only: names of outputs whose ops alone are quantized, all others stay in float; every op when left out.
 
     Returns:
         A ``.tflite`` file. With a static precision the inner tensors are integers and the input and the output are
         what the tool leaves; ``integer_io.finish`` makes them uint8.
     """
     tool = quantizer.Quantizer(data)
-    if precision in _STATIC:
-        tool.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, _STATIC[precision], 8)
-    else:
-        for kind in _DYNAMIC_OPS:
-            tool.add_dynamic_config(".*", kind, 8)
+    for scope in [".*"] if only is None else map(_scope, only):
+        if precision in _STATIC:
+            tool.add_static_config(scope, TFLOperationName.ALL_SUPPORTED, _STATIC[precision], 8)
+        else:
+            for kind in _DYNAMIC_OPS:
+                tool.add_dynamic_config(scope, kind, 8)
     for name in keep:
-        # A scope is the names of an op's outputs, each with a semicolon behind it.
         tool.update_quantization_recipe(
-            f"(^|;){re.escape(name)};", TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize"
+            _scope(name), TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
     calibration = None if ranges is None else _statistics(ranges)
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # channels whose weights are all zero
         result = tool.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
+
+
+def _scope(name: str) -> str:
+    """The tool's name for the op that makes a tensor: the names of its outputs, each with a semicolon behind it."""
+    return f"(^|;){re.escape(name)};"
 
 
 def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
