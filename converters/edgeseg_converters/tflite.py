@@ -13,6 +13,7 @@ from tensorflow.lite.python.convert_phase import ConverterError  # not public, b
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg_converters import tflite_metadata
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
 
 # What the converter says when TFLite has no builtin for an op.
@@ -65,17 +66,19 @@ def tap_logits(data: bytes) -> bytes:
 
 
 def _finish(data: bytes, spec: ModelSpec) -> bytes:
-    """Put the spec into the file and name the two tensors that users see."""
+    """Put the spec into the file, as ours and as TFLite's metadata, and name the two tensors that users see."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].name = INPUT_NAME.encode()
     graph.tensors[graph.outputs[0]].name = OUTPUT_NAMES[spec.output_kind].encode()
-    entry, buffer = schema.MetadataT(), schema.BufferT()
-    buffer.data = np.frombuffer(spec.to_json().encode(), np.uint8)
-    entry.name, entry.buffer = METADATA_KEY.encode(), len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    standard = tflite_metadata.to_flatbuffer(spec, INPUT_NAME, OUTPUT_NAMES[spec.output_kind])
+    for name, content in ((METADATA_KEY, spec.to_json().encode()), (tflite_metadata.ENTRY, standard)):
+        entry, buffer = schema.MetadataT(), schema.BufferT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        entry.name, entry.buffer = name.encode(), len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
+    return tflite_metadata.append_labels(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), spec)
 
 
 def _op_name(model: Any, op: Any) -> str:
