@@ -14,6 +14,7 @@ from tensorflow.lite.python.convert_phase import ConverterError  # not public, b
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg_converters import tflite_metadata
+from edgeseg_converters.foreign import ForeignOps
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
 
 # What the converter says when TFLite has no builtin for an op.
@@ -41,9 +42,10 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
     try:
         data = converter.convert()
     except ConverterError as error:
-        foreign = _FOREIGN_OPS.findall(str(error))
-        reason = f"TFLite has no builtin for: {', '.join(foreign)}" if foreign else str(error).splitlines()[0]
-        raise UnsupportedModel(f"the model does not convert to TFLite. {reason}.") from error
+        foreign = [op for ops in _FOREIGN_OPS.findall(str(error)) for op in ops.split(", ")]
+        if foreign:
+            raise ForeignOps("the model does not convert to TFLite. TFLite has no builtin for", foreign) from error
+        raise UnsupportedModel(f"the model does not convert to TFLite. {str(error).splitlines()[0]}.") from error
     return _finish(data, spec)
 
 
@@ -66,11 +68,18 @@ def tap_logits(data: bytes) -> bytes:
 
 
 def _finish(data: bytes, spec: ModelSpec) -> bytes:
-    """Put the spec into the file, as ours and as TFLite's metadata, and name the two tensors that users see."""
+    """Put the spec into the file, as ours and as TFLite's metadata.
+
+    The two tensors that users see are named, in the graph and in a signature.
+    """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].name = INPUT_NAME.encode()
     graph.tensors[graph.outputs[0]].name = OUTPUT_NAMES[spec.output_kind].encode()
+    signature = schema.SignatureDefT(signatureKey=b"serving_default")
+    signature.inputs = [schema.TensorMapT(INPUT_NAME.encode(), graph.inputs[0])]
+    signature.outputs = [schema.TensorMapT(OUTPUT_NAMES[spec.output_kind].encode(), graph.outputs[0])]
+    model.signatureDefs = [signature]
     standard = tflite_metadata.to_flatbuffer(spec, INPUT_NAME, OUTPUT_NAMES[spec.output_kind])
     for name, content in ((METADATA_KEY, spec.to_json().encode()), (tflite_metadata.ENTRY, standard)):
         entry, buffer = schema.MetadataT(), schema.BufferT()
