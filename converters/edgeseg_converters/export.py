@@ -215,12 +215,9 @@ def export_all(
         try:
             data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
         except UnsupportedModel as error:
-            if isinstance(error, ForeignOps):
-                error = with_layers(error, frozen, model)
-            if not (refused_swaps := _refused_swaps(rewritten, plan)):
-                raise
-            left = "; ".join(f"'{site.site}' could not be replaced: {site.reason}" for site in refused_swaps)
-            raise UnsupportedModel(f"{error} {left}.") from error
+            told = with_layers(error, frozen, model) if isinstance(error, ForeignOps) else error
+            left = "; ".join(f"'{s.site}' could not be replaced: {s.reason}" for s in _refused_swaps(rewritten, plan))
+            raise UnsupportedModel(f"{told} {left}." if left else str(told)) from error
         proof = verify(expected, data, recipe) if expected else None
         yield ExportResult(data, recipe, made, rewritten, proof, time.perf_counter() - start)
 

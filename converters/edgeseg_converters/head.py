@@ -34,15 +34,15 @@ def logits_model(model: keras.Model) -> keras.Model:
         return model
     assert node is not None
     if isinstance(node.operation, (keras.layers.Softmax, keras.layers.Activation)):
-        nodes, outputs = [other for other in graph.nodes if other is not node], (node.inputs[0],)
+        nodes = [other for other in graph.nodes if other is not node]
+        return dataclasses.replace(graph, nodes=nodes, outputs=node.inputs[:1], _structures=None).to_model()
+    if _is_known(node.operation):  # a layer with an activation argument, Conv2D(..., activation="softmax")
+        cut = twin(node.operation, activation=keras.activations.linear)
     else:
-        if _is_known(node.operation):  # a layer with an activation argument, Conv2D(..., activation="softmax")
-            cut = twin(node.operation, activation=keras.activations.linear)
-        else:
-            cut = WithoutActivation(node.operation, index)
-        linear = dataclasses.replace(node, operation=cut)
-        nodes, outputs = [linear if other is node else other for other in graph.nodes], graph.outputs
-    return dataclasses.replace(graph, nodes=nodes, outputs=outputs, _structures=None).to_model()
+        cut = WithoutActivation(node.operation, index)
+    linear = dataclasses.replace(node, operation=cut)
+    nodes = [linear if other is node else other for other in graph.nodes]
+    return dataclasses.replace(graph, nodes=nodes, _structures=None).to_model()
 
 
 class WithoutActivation(keras.layers.Layer):  # type: ignore[misc]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @_options.custom_objects
 @_options.imgsz
 @_options.feeding
-@click.option("--output", help="Which output to export, of a model with several.")
+@_options.output
 @click.option("--output-kind", type=click.Choice(get_args(OutputKind)), default="argmax", show_default=True)
 @click.option(
     "--target",
