@@ -5,6 +5,9 @@
 
 Table and field numbers are those of TFLite's metadata_schema.fbs. It is written with ``flatbuffers`` alone: the package
 that has the generated classes, mediapipe, brings another build of OpenCV into the same folder as ours.
+
+MediaPipe's Image Segmenter takes scores, not class maps, and refuses (1.2 did, in these words) a mean or std that
+differs by channel and colours that are not RGB; it then reads no such file wrongly.
 """
 
 from __future__ import annotations
