@@ -23,8 +23,12 @@ def parse_model(text: str) -> tuple[str, tuple[int, int]]:
     return name, (numbers[0], numbers[-1])
 
 
-def environment() -> dict[str, Any]:
-    """The machine and the versions that numbers belong to."""
+def environment(sources: str | None = None) -> dict[str, Any]:
+    """The machine and the versions that numbers belong to.
+
+    Args:
+        sources: a hash of edgeseg's sources, where results of other sources must not be mixed in.
+    """
     versions = {}
     for package in _PACKAGES:
         try:
@@ -38,7 +42,14 @@ def environment() -> dict[str, Any]:
         "num_threads": THREADS,
         "date": time.strftime("%Y-%m-%d"),
         "versions": versions,
+        **({} if sources is None else {"edgeseg_sources": sources}),
     }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A result file."""
+    recorded: dict[str, Any] = json.loads(path.read_text())
+    return recorded
 
 
 def write_json(path: Path, environment: dict[str, Any], results: list[dict[str, Any]]) -> None:
