@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,15 @@ from edgeseg.spec import ModelSpec
 
 #: Class name to the RGB colour that its pixels have in the pictures of ``shapes_dataset``.
 _SHAPES = {"wall": (70, 70, 70), "red": (210, 50, 40), "blue": (40, 60, 210)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _graphs_of_one_file_in_memory() -> Iterator[None]:
+    """Keras keeps what it traced until it is told; over a whole run that is 7 GB."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+        gc.collect()
 
 
 @pytest.fixture

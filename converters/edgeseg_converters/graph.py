@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -52,7 +53,7 @@ class Node:
     outputs: tuple[Value, ...]
     name: str
 
-    @property
+    @cached_property  # a rewrite asks all nodes of a graph for theirs at every site
     def inputs(self) -> tuple[Value, ...]:
         """The tensors among the arguments, in order."""
         return tuple(leaf for leaf in tree.flatten((self.args, self.kwargs)) if isinstance(leaf, Value))
