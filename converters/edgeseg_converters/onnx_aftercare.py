@@ -83,6 +83,7 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     kept = [opset for opset in optimized.opset_import if opset.domain in used]
     del optimized.opset_import[:]
     optimized.opset_import.extend(kept)
+    _drop_unread(optimized.graph)  # the passes leave the Transposes of outputs that nobody reads
     optimized.producer_name, optimized.producer_version = model.producer_name, model.producer_version
     return optimized
 
@@ -160,7 +161,13 @@ def _by_channel(
 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:
-    read = {name for node in graph.node for name in node.input}
+    """Remove nodes and constants that nobody reads."""
+    read = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):  # in the order of the graph: its readers were seen before it
+        if read.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            read.update(node.input)
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]
     graph.initializer.extend(kept)
