@@ -65,11 +65,15 @@ def tap_logits(data: bytes) -> bytes:
 
 
 def _finish(data: bytes, spec: ModelSpec) -> bytes:
-    """Put the spec into the file and name the two tensors that users see."""
+    """Put the spec into the file, and name the two tensors that users see, in the graph and in a signature."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].name = INPUT_NAME.encode()
     graph.tensors[graph.outputs[0]].name = OUTPUT_NAMES[spec.output_kind].encode()
+    signature = schema.SignatureDefT(signatureKey=b"serving_default")
+    signature.inputs = [schema.TensorMapT(INPUT_NAME.encode(), graph.inputs[0])]
+    signature.outputs = [schema.TensorMapT(OUTPUT_NAMES[spec.output_kind].encode(), graph.outputs[0])]
+    model.signatureDefs = [signature]
     entry, buffer = schema.MetadataT(), schema.BufferT()
     buffer.data = np.frombuffer(spec.to_json().encode(), np.uint8)
     entry.name, entry.buffer = METADATA_KEY.encode(), len(model.buffers)
