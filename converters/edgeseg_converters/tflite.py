@@ -13,6 +13,7 @@ from tensorflow.lite.python.convert_phase import ConverterError  # not public, b
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg_converters import delegate_ops
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
 
 # What the converter says when TFLite has no builtin for an op.
@@ -27,13 +28,15 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
         spec: goes into the file as the metadata entry ``edgeseg.spec``; its precision is obeyed.
 
     Returns:
-        A ``.tflite`` file of builtin ops only.
+        A ``.tflite`` file of builtin ops; the two custom ops of ``delegate_ops`` where the rewrites put them.
 
     Raises:
         UnsupportedModel: an op that TFLite's builtins do not have; never Flex or a custom op in silence.
     """
+    delegated = delegate_ops.in_use(frozen)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.allow_custom_ops = delegated
     if spec.provenance.precision == "fp16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
@@ -43,7 +46,10 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
         foreign = _FOREIGN_OPS.findall(str(error))
         reason = f"TFLite has no builtin for: {', '.join(foreign)}" if foreign else str(error).splitlines()[0]
         raise UnsupportedModel(f"the model does not convert to TFLite. {reason}.") from error
-    return _finish(data, spec)
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    if delegated:
+        delegate_ops.put_in(model)
+    return _finish(model, spec)
 
 
 def tap_logits(data: bytes) -> bytes:
@@ -64,9 +70,8 @@ def tap_logits(data: bytes) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _finish(data: bytes, spec: ModelSpec) -> bytes:
+def _finish(model: Any, spec: ModelSpec) -> bytes:
     """Put the spec into the file and name the two tensors that users see."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].name = INPUT_NAME.encode()
     graph.tensors[graph.outputs[0]].name = OUTPUT_NAMES[spec.output_kind].encode()
