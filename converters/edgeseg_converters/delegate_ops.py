@@ -3,12 +3,12 @@
 TensorFlow's converter passes MaxPoolWithArgmax and MaxPoolGradWithArgmax on as custom ops of those names, with indices
 of its own. XNNPACK and the GPU accelerator have the same two ops under other names, which the runtime registers:
 
-======================== ==================== ======================= ==============================================
-TensorFlow               delegates            inputs                  outputs
-======================== ==================== ======================= ==============================================
-MaxPoolWithArgmax        MaxPoolingWithArgmax2D  map                  pooled map, index declared float32
-MaxPoolGradWithArgmax    MaxUnpooling2D       values, index           map
-======================== ==================== ======================= ==============================================
+===================== ====================== ============= ==================================
+TensorFlow            delegates              inputs        outputs
+===================== ====================== ============= ==================================
+MaxPoolWithArgmax     MaxPoolingWithArgmax2D map           pooled map, index declared float32
+MaxPoolGradWithArgmax MaxUnpooling2D         values, index map
+===================== ====================== ============= ==================================
 
 Each delegate has a numbering of its own for the index, so both ops must run on one; no other op may read it. XNNPACK
 claims a node whose index is declared int32 and then fails. Read in google-ai-edge/LiteRT f674577.
@@ -24,6 +24,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeseg.errors import UnsupportedModel
 
+_NO_BUILTIN = "the model does not convert to TFLite. TFLite has no builtin for: "
 POOL, UNPOOL = "MaxPoolingWithArgmax2D", "MaxUnpooling2D"
 _FROM_TENSORFLOW = {"MaxPoolWithArgmax": POOL, "MaxPoolGradWithArgmax": UNPOOL}
 
@@ -49,7 +50,9 @@ def put_in(model: Any) -> None:
     graph = model.subgraphs[0]
     names = [(code.customCode or b"").decode() for code in model.operatorCodes]
     if foreign := sorted({name for name in names if name and name not in _FROM_TENSORFLOW}):
-        raise UnsupportedModel(f"the model does not convert to TFLite. TFLite has no builtin for: {', '.join(foreign)}.")
+        raise UnsupportedModel(
+            f"the model does not convert to TFLite. TFLite has no builtin for: {', '.join(foreign)}."
+        )
     pools = [op for op in graph.operators if names[op.opcodeIndex] == "MaxPoolWithArgmax"]
     unpools = [op for op in graph.operators if names[op.opcodeIndex] == "MaxPoolGradWithArgmax"]
     indices = {int(op.outputs[1]) for op in pools}
@@ -57,10 +60,7 @@ def put_in(model: Any) -> None:
         op.inputs = op.inputs[1:]  # of the first, the source, TensorFlow wants the shape
     read = {int(tensor) for op in graph.operators if op not in unpools for tensor in op.inputs} | set(graph.outputs)
     if indices & read or indices != {int(op.inputs[1]) for op in unpools}:
-        raise UnsupportedModel(
-            "the model does not convert to TFLite. TFLite has no builtin for: MaxPoolWithArgmax, whose index is read "
-            "by another op than an unpooling."
-        )
+        raise UnsupportedModel(f"{_NO_BUILTIN}MaxPoolWithArgmax, whose index another op than an unpooling reads.")
     for index in indices:
         graph.tensors[index].type = schema.TensorType.FLOAT32
     for op in (*pools, *unpools):

@@ -49,12 +49,13 @@ def other_choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> float | No
     return other / windows
 
 
-def _first(x: NDArray[np.float32]) -> NDArray[np.intp]:
+def _first(x: NDArray[np.float32]) -> NDArray[Any]:
     """The first maximum in row order of every 2x2 window of ``(1, 2h, 2w, C)``, numbered as XNNPACK does."""
     _, height, width, channels = x.shape
     windows = x.reshape(height // 2, 2, width // 2, 2, channels).transpose(0, 2, 4, 1, 3)
     row, column = np.divmod(windows.reshape(*windows.shape[:3], 4).argmax(-1), 2)
-    return (column * 2 + row)[None]
+    numbers: NDArray[Any] = column * 2 + row
+    return numbers[None]
 
 
 def _with_outputs(artifact: bytes, pairs: Sequence[tuple[int, int]]) -> bytes:
