@@ -22,9 +22,11 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseg.errors import UnsupportedModel
+from edgeseg_converters.foreign import ForeignOps
 
-_NO_BUILTIN = "the model does not convert to TFLite. TFLite has no builtin for: "
+#: What is said of ops that TFLite's builtins do not have.
+NO_BUILTIN = "the model does not convert to TFLite. TFLite has no builtin for"
+
 POOL, UNPOOL = "MaxPoolingWithArgmax2D", "MaxUnpooling2D"
 _FROM_TENSORFLOW = {"MaxPoolWithArgmax": POOL, "MaxPoolGradWithArgmax": UNPOOL}
 
@@ -45,14 +47,12 @@ def put_in(model: Any) -> None:
         model: the unpacked flatbuffer of a conversion with custom ops allowed.
 
     Raises:
-        UnsupportedModel: there is another custom op, or an index that something else reads.
+        ForeignOps: there is another custom op, or an index that something else reads.
     """
     graph = model.subgraphs[0]
     names = [(code.customCode or b"").decode() for code in model.operatorCodes]
     if foreign := sorted({name for name in names if name and name not in _FROM_TENSORFLOW}):
-        raise UnsupportedModel(
-            f"the model does not convert to TFLite. TFLite has no builtin for: {', '.join(foreign)}."
-        )
+        raise ForeignOps(NO_BUILTIN, foreign)
     pools = [op for op in graph.operators if names[op.opcodeIndex] == "MaxPoolWithArgmax"]
     unpools = [op for op in graph.operators if names[op.opcodeIndex] == "MaxPoolGradWithArgmax"]
     indices = {int(op.outputs[1]) for op in pools}
@@ -60,7 +60,7 @@ def put_in(model: Any) -> None:
         op.inputs = op.inputs[1:]  # of the first, the source, TensorFlow wants the shape
     read = {int(tensor) for op in graph.operators if op not in unpools for tensor in op.inputs} | set(graph.outputs)
     if indices & read or indices != {int(op.inputs[1]) for op in unpools}:
-        raise UnsupportedModel(f"{_NO_BUILTIN}MaxPoolWithArgmax, whose index another op than an unpooling reads.")
+        raise ForeignOps(NO_BUILTIN, ["MaxPoolWithArgmax"])
     for index in indices:
         graph.tensors[index].type = schema.TensorType.FLOAT32
     for op in (*pools, *unpools):

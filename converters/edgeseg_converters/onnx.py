@@ -13,6 +13,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg_converters.foreign import ForeignOps
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
 
 #: The newest that tf2onnx is tested with is 18; 17 is what most providers had first.
@@ -32,7 +33,7 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
     Raises:
         UnsupportedModel: tf2onnx does not know an op.
     """
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # its errors come back as ours
     tf.get_logger().setLevel(logging.ERROR)  # tf2onnx calls functions that TensorFlow marks as deprecated
     (source,), (result,) = frozen.inputs, frozen.outputs
     try:
@@ -46,6 +47,10 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
         )
     except ValueError as error:
         raise UnsupportedModel(f"the model does not convert to ONNX. {error}") from error
+    # tf2onnx only logs what it does not know, and leaves it in the graph.
+    foreign = [node.op_type for node in model.graph.node if not node.domain and not onnx.defs.has(node.op_type)]
+    if foreign:
+        raise ForeignOps("the model does not convert to ONNX. tf2onnx has nothing for", foreign)
     if spec.provenance.precision == "fp16":
         model = convert_float_to_float16(model, keep_io_types=True)
         # The tool appends its input Cast behind the nodes that read it, which onnx.checker refuses.

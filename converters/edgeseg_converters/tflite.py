@@ -13,7 +13,8 @@ from tensorflow.lite.python.convert_phase import ConverterError  # not public, b
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
-from edgeseg_converters import delegate_ops
+from edgeseg_converters import delegate_ops, tflite_metadata
+from edgeseg_converters.foreign import ForeignOps
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
 
 # What the converter says when TFLite has no builtin for an op.
@@ -34,7 +35,9 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
         UnsupportedModel: an op that TFLite's builtins do not have; never Flex or a custom op in silence.
     """
     delegated = delegate_ops.in_use(frozen)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    # The constructor that takes a frozen graph as it is; from_concrete_functions would freeze it a second time, which
+    # takes twice as long as all the rest. The converter behind both is the same.
+    converter = tf.compat.v1.lite.TFLiteConverter(frozen.graph.as_graph_def(), frozen.inputs, frozen.outputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = delegated
     if spec.provenance.precision == "fp16":
@@ -43,9 +46,10 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
     try:
         data = converter.convert()
     except ConverterError as error:
-        foreign = _FOREIGN_OPS.findall(str(error))
-        reason = f"TFLite has no builtin for: {', '.join(foreign)}" if foreign else str(error).splitlines()[0]
-        raise UnsupportedModel(f"the model does not convert to TFLite. {reason}.") from error
+        foreign = [op for ops in _FOREIGN_OPS.findall(str(error)) for op in ops.split(", ")]
+        if foreign:
+            raise ForeignOps(delegate_ops.NO_BUILTIN, foreign) from error
+        raise UnsupportedModel(f"the model does not convert to TFLite. {str(error).splitlines()[0]}.") from error
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     if delegated:
         delegate_ops.put_in(model)
@@ -71,16 +75,25 @@ def tap_logits(data: bytes) -> bytes:
 
 
 def _finish(model: Any, spec: ModelSpec) -> bytes:
-    """Put the spec into the file and name the two tensors that users see."""
+    """Put the spec into the file, as ours and as TFLite's metadata.
+
+    The two tensors that users see are named, in the graph and in a signature.
+    """
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].name = INPUT_NAME.encode()
     graph.tensors[graph.outputs[0]].name = OUTPUT_NAMES[spec.output_kind].encode()
-    entry, buffer = schema.MetadataT(), schema.BufferT()
-    buffer.data = np.frombuffer(spec.to_json().encode(), np.uint8)
-    entry.name, entry.buffer = METADATA_KEY.encode(), len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    signature = schema.SignatureDefT(signatureKey=b"serving_default")
+    signature.inputs = [schema.TensorMapT(INPUT_NAME.encode(), graph.inputs[0])]
+    signature.outputs = [schema.TensorMapT(OUTPUT_NAMES[spec.output_kind].encode(), graph.outputs[0])]
+    model.signatureDefs = [signature]
+    standard = tflite_metadata.to_flatbuffer(spec, INPUT_NAME, OUTPUT_NAMES[spec.output_kind])
+    for name, content in ((METADATA_KEY, spec.to_json().encode()), (tflite_metadata.ENTRY, standard)):
+        entry, buffer = schema.MetadataT(), schema.BufferT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        entry.name, entry.buffer = name.encode(), len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
+    return tflite_metadata.append_labels(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), spec)
 
 
 def _op_name(model: Any, op: Any) -> str:

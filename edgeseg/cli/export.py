@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @_options.custom_objects
 @_options.imgsz
 @_options.feeding
+@_options.output
 @click.option("--output-kind", type=click.Choice(get_args(OutputKind)), default="argmax", show_default=True)
 @click.option(
     "--target",
@@ -59,6 +60,7 @@ def command(
     imgsz: tuple[int, int] | None,
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
+    output: str | None,
     output_kind: OutputKind,
     target: Target,
     data: str | None,
@@ -100,6 +102,7 @@ def command(
         mean=mean,
         std=std,
         custom_objects=_options.read_custom_objects(custom_objects),
+        output=output,
     )
     spec = opened.spec
     if (report := opened.weights_report) is not None:

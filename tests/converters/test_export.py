@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from edgeseg.errors import InputError, UnsupportedModel, VerificationFailed
 from edgeseg.imaging import preprocess
@@ -33,6 +34,14 @@ def model() -> keras.Model:
 @pytest.fixture(scope="module")
 def samples() -> Samples:
     return Samples(tuple(natural_noise(seed, SIZE) for seed in range(2)), "noise")
+
+
+def test_a_tflite_file_has_a_signature_with_readable_names(model: keras.Model) -> None:
+    # Tools that feed a model by name (run_by_name, calibration) look for it.
+    spec = ZOO["unet_mini"].default_spec(5, SIZE)
+    (result,) = export_all(model, spec, [Recipe("tflite", "fp32")], output_kind="logits")
+    runner = Interpreter(model_content=result.data).get_signature_runner("serving_default")
+    assert runner(image=np.zeros((1, *SIZE, 3), np.float32))["logits"].shape == (1, *SIZE, 5)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: f"{r.format}-{r.precision}")

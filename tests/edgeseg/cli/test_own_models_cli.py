@@ -100,7 +100,13 @@ def test_own_layers_are_evaluated(
 def test_options_for_keras_models_are_refused_for_artifacts(
     capsys: pytest.CaptureFixture[str], artifact: Path, code: Path, dataset: Path
 ) -> None:
-    for option in (("--custom-objects", str(code)), ("--mean", "0"), ("--std", "255"), ("--imgsz", "32")):
+    for option in (
+        ("--custom-objects", str(code)),
+        ("--mean", "0"),
+        ("--std", "255"),
+        ("--imgsz", "32"),
+        ("--output", "aux"),
+    ):
         error = fails(capsys, "evaluate", str(artifact), "--data", str(dataset), *option)
         assert f"{option[0]} goes with a Keras model" in error
 
