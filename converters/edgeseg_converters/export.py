@@ -219,7 +219,7 @@ def export_all(
     for recipe in recipes:
         start = time.perf_counter()
         plan = plans[recipe.format]
-        rules = (*plan.swaps, *plan.speed_ups) if optimize else plan.swaps
+        rules = plan.in_order(optimize=optimize)
         if rules not in prepared:
             rewritten = rewrite(stripped, rules)
             for refused in _refused_swaps(rewritten, plan):

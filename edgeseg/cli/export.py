@@ -199,6 +199,12 @@ def _print_for_people(saved: list[tuple[Path, ExportResult]]) -> None:
                 f"moved. Keras' own logits move by {result.verification.keras_movement:.1e} of the largest when the "
                 "input moves by one rounding."
             )
+        other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
+        if other_ties:
+            print(
+                f"Pooling by the delegate's own op: of equal maxima LiteRT's CPU took another than Keras in "
+                f"{max(other_ties):.2%} of the windows."
+            )
     for rule, sites in result.rewrites.counts():
         print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
     print(f"Next: edgeseg inspect {first}  |  edgeseg predict {first} PICTURE --save out")

@@ -2,11 +2,12 @@
 
 from edgeseg_converters.rewrites.base import Applied, Refused, Rewrite, RewriteResult, Site, rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
+from edgeseg_converters.rewrites.max_unpooling_delegate import MaxUnpoolingToDelegateOps
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
 from edgeseg_converters.rewrites.targets import RULES, Rules, rules_for
 from edgeseg_converters.rewrites.upsample_conv import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize
-from edgeseg_converters.rewrites.upsampling_nearest import UpSamplingToNearestResize
+from edgeseg_converters.rewrites.upsample_nearest import NearestResizeToBroadcast, UpsamplingToNearestResize
 
 __all__ = [
     # what to call, and what comes back
@@ -22,9 +23,11 @@ __all__ = [
     "Rules",
     "RULES",
     # the rules
+    "MaxUnpoolingToDelegateOps",
     "MaxUnpoolingToMasks",
+    "NearestResizeToBroadcast",
     "ResizeBilinearToFixedSize",
     "UpsampleConvToPhases",
     "UpsampleLikeToNearestResize",
-    "UpSamplingToNearestResize",
+    "UpsamplingToNearestResize",
 ]
