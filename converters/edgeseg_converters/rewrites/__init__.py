@@ -2,9 +2,13 @@
 
 from edgeseg_converters.rewrites.base import Applied, Refused, Rewrite, RewriteResult, Site, rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
+from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
+from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
+from edgeseg_converters.rewrites.sum_of_resizes import ConcatOfResizesToSum
 from edgeseg_converters.rewrites.targets import RULES, Rules, rules_for
-from edgeseg_converters.rewrites.upsample_conv import UpsampleConvToPhases
+from edgeseg_converters.rewrites.upsample_conv_differences import UpsampleConvToDifferences
+from edgeseg_converters.rewrites.upsample_conv_phases import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize
 
 __all__ = [
@@ -21,8 +25,12 @@ __all__ = [
     "Rules",
     "RULES",
     # the rules
+    "ConcatOfResizesToSum",
     "MaxUnpoolingToMasks",
+    "PointwiseBeforeResize",
     "ResizeBilinearToFixedSize",
+    "SumInSteps",
+    "UpsampleConvToDifferences",
     "UpsampleConvToPhases",
     "UpsampleLikeToNearestResize",
 ]

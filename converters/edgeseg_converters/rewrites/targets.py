@@ -8,8 +8,12 @@ from edgeseg.errors import InputError
 from edgeseg.spec import Format, Target
 from edgeseg_converters.rewrites.base import Rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
+from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
-from edgeseg_converters.rewrites.upsample_conv import UpsampleConvToPhases
+from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
+from edgeseg_converters.rewrites.sum_of_resizes import ConcatOfResizesToSum
+from edgeseg_converters.rewrites.upsample_conv_differences import UpsampleConvToDifferences
+from edgeseg_converters.rewrites.upsample_conv_phases import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize
 
 
@@ -28,13 +32,25 @@ class Rules:
 
 _SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFixedSize())
 
-#: Builtin ops only, which run anywhere; fast on a CPU.
-_GENERIC = Rules(swaps=(*_SIZES, MaxUnpoolingToMasks()), speed_ups=(UpsampleConvToPhases(),))
+_SWAPS: tuple[Rewrite, ...] = (*_SIZES, MaxUnpoolingToMasks())
+
+# What is cheaper on any runtime.
+_RESIZES: tuple[Rewrite, ...] = (PointwiseBeforeResize(), ConcatOfResizesToSum(), SumInSteps())
+
+# Builtin ops only, which run anywhere; the channel limits are where each runtime's CPU kernels begin to win.
+_TFLITE = Rules(
+    _SWAPS,
+    speed_ups=(*_RESIZES, UpsampleConvToDifferences(min_channels=64), UpsampleConvToPhases(min_channels=8)),
+)
+_ONNX = Rules(
+    _SWAPS,
+    speed_ups=(*_RESIZES, UpsampleConvToDifferences(min_channels=256), UpsampleConvToPhases(min_channels=64)),
+)
 
 #: Format to what each of its targets gets.
 RULES: dict[Format, dict[Target, Rules]] = {
-    "tflite": {"generic": _GENERIC},
-    "onnx": {"generic": _GENERIC},
+    "tflite": {"generic": _TFLITE},
+    "onnx": {"generic": _ONNX},
 }
 
 
