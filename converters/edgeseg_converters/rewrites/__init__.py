@@ -1,7 +1,9 @@
 """Rewrites, one in a file, and ``targets``: which of them export uses for what, in which order."""
 
+from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
 from edgeseg_converters.rewrites.base import Applied, Refused, Rewrite, RewriteResult, Site, rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
+from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
 from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
 from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
@@ -25,8 +27,10 @@ __all__ = [
     "Rules",
     "RULES",
     # the rules
+    "ActivationBeforePadding",
     "ConcatOfResizesToSum",
     "MaxUnpoolingToMasks",
+    "NormToDepthwise",
     "PointwiseBeforeResize",
     "ResizeBilinearToFixedSize",
     "SumInSteps",

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from edgeseg.errors import InputError
 from edgeseg.spec import Format, Target
+from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
 from edgeseg_converters.rewrites.base import Rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
+from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
 from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
 from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
@@ -34,17 +36,23 @@ _SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFi
 
 _SWAPS: tuple[Rewrite, ...] = (*_SIZES, MaxUnpoolingToMasks())
 
-# What is cheaper on any runtime.
-_RESIZES: tuple[Rewrite, ...] = (PointwiseBeforeResize(), ConcatOfResizesToSum(), SumInSteps())
+# What is cheaper on any runtime. The normalisations come last: the rules before them fold what they can.
+_ANYWHERE: tuple[Rewrite, ...] = (
+    PointwiseBeforeResize(),
+    ConcatOfResizesToSum(),
+    SumInSteps(),
+    ActivationBeforePadding(),
+    NormToDepthwise(),
+)
 
 # Builtin ops only, which run anywhere; the channel limits are where each runtime's CPU kernels begin to win.
 _TFLITE = Rules(
     _SWAPS,
-    speed_ups=(*_RESIZES, UpsampleConvToDifferences(min_channels=64), UpsampleConvToPhases(min_channels=8)),
+    speed_ups=(UpsampleConvToDifferences(min_channels=64), UpsampleConvToPhases(min_channels=8), *_ANYWHERE),
 )
 _ONNX = Rules(
     _SWAPS,
-    speed_ups=(*_RESIZES, UpsampleConvToDifferences(min_channels=256), UpsampleConvToPhases(min_channels=64)),
+    speed_ups=(UpsampleConvToDifferences(min_channels=256), UpsampleConvToPhases(min_channels=64), *_ANYWHERE),
 )
 
 #: Format to what each of its targets gets.
