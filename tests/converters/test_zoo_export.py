@@ -1,4 +1,4 @@
-"""Every family of the zoo to TFLite and ONNX at two sizes, one not square, each file proven on its runtime."""
+"""Every family of the zoo to TFLite and ONNX, each file proven on its runtime; not square, and small models square."""
 
 from __future__ import annotations
 
@@ -29,16 +29,15 @@ _NARROW: dict[str, Callable[[tuple[int, int]], keras.Model]] = {
 @pytest.fixture(autouse=True)
 def _one_model_in_memory() -> Iterator[None]:
     yield
-    keras.backend.clear_session()  # or the traced graphs of forty models stay: 7 GB
+    keras.backend.clear_session()
 
 
-# A square size is the easier one; the models whose weights alone take half a minute to convert do the other.
+# A square size hides swapped sides, so all do the other; that the size is obeyed is seen on the small ones, in seconds.
 CASES = [
     (name, size)
     for name, entry in ZOO.items()
     for size in SIZES
-    if name not in ("hrnetv2_w32", "hrnetv2_w48")
-    and (size[0] != size[1] or name in _NARROW or entry.parameters < 20_000_000)
+    if name not in ("hrnetv2_w32", "hrnetv2_w48") and (size[0] != size[1] or entry.parameters < 3_000_000)
 ]
 
 
