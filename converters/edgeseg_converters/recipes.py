@@ -1,14 +1,18 @@
 """Formats and precisions: one table for the Python API, the command line and the file names.
 
-======== ===================================== =============================
-name     weights and activations               agreement gate (share of pixels)
-======== ===================================== =============================
-fp32     float32                               0.999
-fp16     float16 weights                       0.995
-======== ===================================== =============================
+======== ===================================== ============= ================================
+name     weights and activations               formats       agreement gate (share of pixels)
+======== ===================================== ============= ================================
+fp32     float32                               tflite, onnx  0.999
+fp16     float16 weights                       tflite, onnx  0.995
+dynamic  int8 weights, float32 activations     tflite        0.95
+int8     int8, uint8 picture in, class map out tflite, onnx  0.9
+w8a16    int8 weights, int16 activations       tflite        0.95
+======== ===================================== ============= ================================
 
 An ``fp16`` ONNX file computes in float16 where the provider can; an ``fp16`` TFLite file stores float16 and the
-delegate decides (XNNPACK on x86 computes in float32, a GPU in float16).
+delegate decides (XNNPACK on x86 computes in float32, a GPU in float16). The integer precisions have a gate of their
+own beside this one, on labelled pictures and for every class: see ``accuracy``.
 """
 
 from __future__ import annotations
@@ -50,6 +54,15 @@ class Gate:
 GATES: dict[Precision, Gate] = {
     "fp32": Gate(min_agreement=0.999, max_relative_error=1e-3),
     "fp16": Gate(min_agreement=0.995, max_relative_error=None),
+    # What a broken conversion falls below; whether the accuracy is good enough is for the gate with labels to say.
+    "dynamic": Gate(min_agreement=0.95, max_relative_error=None),
+    "int8": Gate(min_agreement=0.9, max_relative_error=None),
+    "w8a16": Gate(min_agreement=0.95, max_relative_error=None),
+}
+
+_PRECISIONS: dict[Format, tuple[Precision, ...]] = {
+    "tflite": ("fp32", "fp16", "dynamic", "int8", "w8a16"),
+    "onnx": ("fp32", "fp16", "int8"),
 }
 
 
@@ -65,14 +78,30 @@ class Recipe:
     precision: Precision
 
     def __post_init__(self) -> None:
-        for what, given, accepted in (("format", self.format, get_args(Format)), ("precision", self.precision, GATES)):
+        for what, given, accepted in (
+            ("format", self.format, get_args(Format)),
+            ("precision", self.precision, get_args(Precision)),
+        ):
             if given not in accepted:
                 raise InputError(f"unknown {what} '{given}'; accepted: {', '.join(accepted)}.")
+        if self.precision not in _PRECISIONS[self.format]:
+            known = ", ".join(_PRECISIONS[self.format])
+            raise InputError(f"{self.format} has no precision '{self.precision}'; accepted: {known}.")
 
     @property
     def gate(self) -> Gate:
         """What the artifact must reach."""
         return GATES[self.precision]
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights are integers, and the accuracy gate applies."""
+        return self.precision in ("dynamic", "int8", "w8a16")
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations are integers too: it takes calibration, and bytes go in."""
+        return self.precision in ("int8", "w8a16")
 
     def file_name(self, model_name: str) -> str:
         """``<model>.<precision>.<format>``."""

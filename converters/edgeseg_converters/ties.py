@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_litert.tools import flatbuffer_utils
 from numpy.typing import NDArray
 
 from edgeseg.coverage.tflite_graph import read_graph
+from edgeseg_converters import flatbuffer
 from edgeseg_converters.delegate_ops import POOL
 
 
@@ -60,9 +60,9 @@ def _first(x: NDArray[np.float32]) -> NDArray[Any]:
 
 def _with_outputs(artifact: bytes, pairs: Sequence[tuple[int, int]]) -> bytes:
     """The same model that also gives these tensors."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(artifact))
+    model = flatbuffer.read(artifact)
     graph = model.subgraphs[0]
     # Its own output stays one: XNNPACK crashes on an unpooling that nobody reads.
     graph.outputs = [*map(int, graph.outputs), *(tensor for pair in pairs for tensor in pair)]
     model.signatureDefs = None  # it knows one output
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return flatbuffer.write(model)

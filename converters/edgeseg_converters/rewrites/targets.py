@@ -36,9 +36,15 @@ class Rules:
     speed_ups: tuple[Rewrite, ...]
     lowerings: tuple[Rewrite, ...]
 
-    def in_order(self, *, optimize: bool) -> tuple[Rewrite, ...]:
-        """All that is applied, with the speed-ups or without."""
-        return (*self.swaps, *(self.speed_ups if optimize else ()), *self.lowerings)
+    def in_order(self, *, optimize: bool, integers: bool = False) -> tuple[Rewrite, ...]:
+        """All that is applied.
+
+        Args:
+            optimize: with the speed-ups or without.
+            integers: whether the result will be quantized; rules that this would hurt are left out.
+        """
+        chosen = (*self.swaps, *(self.speed_ups if optimize else ()), *self.lowerings)
+        return tuple(rule for rule in chosen if rule.for_integers or not integers)
 
 
 _SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFixedSize())

@@ -46,6 +46,8 @@ _ODD, _MORE = np.array([[1, 1, 0], [0, 0, 1]]), np.array([[0, 1, 0]])
 class UpsampleConvToDifferences(UpsampleConv):
     """See the module."""
 
+    for_integers = False  # seven more sums, each rounded to 8 bits with a range of its own
+
     def __init__(self, min_channels: int = 256) -> None:
         super().__init__(min_channels)
 
