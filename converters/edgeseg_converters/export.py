@@ -29,10 +29,13 @@ from edgeseg.spec import (
     Target,
 )
 from edgeseg_converters import onnx, tflite
+from edgeseg_converters.accuracy import collect as collect_pictures
+from edgeseg_converters.calibrate import choose
 from edgeseg_converters.foreign import ForeignOps, with_layers
 from edgeseg_converters.frozen import check, trace
 from edgeseg_converters.given import note_opaque, prepare
 from edgeseg_converters.head import logits_model
+from edgeseg_converters.integers import Integers, Quantization, Quantized, check_quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
 from edgeseg_converters.samples import Samples, collect
@@ -58,6 +61,7 @@ class ExportResult:
         verification: the proof; ``None`` when it was not asked for.
         seconds: time to convert and to verify, in seconds.
         coverage: what the accelerators that were asked take of it; empty when none was asked.
+        quantized: of an integer precision: how it was calibrated, its accuracy, and what was rescued.
     """
 
     data: bytes
@@ -67,6 +71,15 @@ class ExportResult:
     verification: Verification | None
     seconds: float
     coverage: tuple[Coverage, ...] = ()
+    quantized: Quantized | None = None
+
+    @property
+    def failure(self) -> str:
+        """Which gate failed and why, in a sentence; empty where all that were asked are passed."""
+        if self.verification and not self.verification.passed:
+            return f"failed its verification: {self.verification.reason}"
+        accuracy = self.quantized.accuracy if self.quantized else None
+        return f"failed its accuracy gate: {accuracy.reason}" if accuracy and not accuracy.passed else ""
 
     @property
     def file_name(self) -> str:
@@ -107,6 +120,7 @@ class ExportResult:
             ],
             "verification": None if self.verification is None else dataclasses.asdict(self.verification),
             "coverage": [found.to_dict() for found in self.coverage],
+            "quantization": None if self.quantized is None else self.quantized.to_dict(),
             "seconds": round(self.seconds, 3),
         }
 
@@ -122,6 +136,7 @@ def export(
     data: str | Path | None = None,
     verify: bool = True,
     optimize: bool = True,
+    rescue: bool = False,
     output: str | None = None,
     layout: Layout = "nhwc",
     opset: int | None = None,
@@ -132,13 +147,16 @@ def export(
         model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; a subclassed model is converted
             without rewrites. Where its size is not fixed, ``spec`` gives it.
         format: ``tflite`` or ``onnx``.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
         target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
         output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
         spec: how to feed the model; a zoo model's own when left out, else [-1, 1] and nameless classes.
-        data: pictures to verify with: a labelled data set or a folder; an installed package's when left out.
+        data: pictures to verify with, to calibrate with and to measure the accuracy on: a labelled data set, of which
+            ``train`` calibrates and ``val`` measures, or a folder. Where it is left out, an installed package's
+            pictures verify, and ``int8`` and ``w8a16`` are refused.
         verify: whether to prove the artifact.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
+        rescue: whether to keep ops in float where an integer precision does not pass its accuracy gate.
         output: which output, of a model with several.
         layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
         opset: version of ONNX's operators, 13 to 18; 17 when left out.
@@ -149,7 +167,8 @@ def export(
     Raises:
         InputError: the input size is not fixed and there is no ``spec``, or there is no such output, layout or opset.
         UnsupportedModel: the model cannot be converted; the text says why.
-        VerificationFailed: the artifact disagrees with the model beyond its gate.
+        VerificationFailed: the artifact disagrees with the model beyond its gate, or lost more accuracy than its gate
+            allows.
 
     Example:
         >>> export(model, format="tflite", precision="fp16").save("model.fp16.tflite")
@@ -158,6 +177,10 @@ def export(
     recipe = Recipe(format, precision)
     model = prepare(model, spec.input_size if spec else None, output)
     spec = spec or infer_spec(model)
+    quantization = Quantization(rescue=rescue)
+    if data is not None and recipe.is_quantized:
+        calibration = choose(data) if recipe.is_static else None
+        quantization = Quantization(calibration, collect_pictures(data, spec=spec), rescue=rescue)
     (result,) = export_all(
         model,
         spec,
@@ -168,9 +191,10 @@ def export(
         optimize=optimize,
         layout=layout,
         opset=opset,
+        quantization=quantization,
     )
-    if result.verification and not result.verification.passed:
-        raise VerificationFailed(f"{result.file_name}: {result.verification.reason}.")
+    if result.failure:
+        raise VerificationFailed(f"{result.file_name} {result.failure}.")
     return result
 
 
@@ -185,6 +209,7 @@ def export_all(
     optimize: bool = True,
     layout: Layout = "nhwc",
     opset: int | None = None,
+    quantization: Quantization | None = None,
 ) -> Iterator[ExportResult]:
     """Convert a model to several artifacts; it is run for reference once, and rewritten once for each set of rules.
 
@@ -200,52 +225,84 @@ def export_all(
         optimize: see ``export``.
         layout: see ``export``.
         opset: see ``export``.
+        quantization: pictures, gate and rescue of the integer precisions; without it there are float ones and
+            ``dynamic``.
 
     Yields:
-        One result for each recipe as it is done, also when its verification failed.
+        One result for each recipe as it is done, also when a gate failed.
 
     Raises:
-        InputError: a format has no such target, layout or opset.
+        InputError: a format has no such target, layout or opset, or an integer precision lacks pictures.
         UnsupportedModel: the model cannot be converted; the text says why.
     """
     check_options([recipe.format for recipe in recipes], layout, opset)
-    plans = {recipe.format: rules_for(recipe.format, target) for recipe in recipes}
+    quantization = quantization or Quantization()
+    for recipe in recipes:
+        check_quantization(recipe, target, output_kind, quantization)
     spec = spec.replace(output_kind=output_kind, layout=layout)
     model = prepare(model, spec.input_size)
     check(model, spec)
     stripped = logits_model(model)
-    prepared: dict[tuple[Rewrite, ...], tuple[RewriteResult, Any]] = {}
     expected = reference(model, spec, samples) if samples else None
-    for recipe in recipes:
+    integers = Integers(quantization)
+    plans = [_Plan.of(recipe, spec, rules_for(recipe.format, target), optimize) for recipe in recipes]
+    prepared: dict[_Plan, tuple[RewriteResult, Any]] = {}
+    for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):
         start = time.perf_counter()
-        plan = plans[recipe.format]
-        rules = plan.in_order(optimize=optimize)
-        if rules not in prepared:
-            rewritten = rewrite(stripped, rules)
-            for refused in _refused_swaps(rewritten, plan):
+        if plan not in prepared:
+            rewritten = rewrite(stripped, plan.rules)
+            for refused in _refused(rewritten, plan.swaps):
                 _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
             note_opaque(rewritten.model, plan.swaps)
-            prepared[rules] = rewritten, trace(rewritten.model, spec)
-        rewritten, frozen = prepared[rules]
+            prepared[plan] = rewritten, trace(rewritten.model, plan.spec)
+        rewritten, frozen = prepared[plan]
+        if plan not in plans[number + 1 :]:
+            del prepared[plan]  # every one holds all weights
         tools = {"edgeseg": __version__, **{name: metadata.version(name) for name in _TOOLS[recipe.format]}}
         source = spec.provenance.source or model.name
-        made = spec.replace(provenance=Provenance(source, recipe.precision, target, rewritten.counts(), tools))
+        provenance = Provenance(source, recipe.precision, target, rewritten.counts(), tools)
+        made = plan.spec.replace(provenance=provenance)
+        quantized = None
         try:
-            if recipe.format == "tflite":
+            if recipe.is_quantized:
+                quantized = integers.make(frozen, made, recipe)
+                data = quantized.data
+            elif recipe.format == "tflite":
                 data = tflite.convert(frozen, made)
             else:
                 data = onnx.convert(frozen, made, opset=opset or DEFAULT_OPSET)
         except UnsupportedModel as error:
             told = with_layers(error, frozen, model) if isinstance(error, ForeignOps) else error
-            left = "; ".join(f"'{s.site}' could not be replaced: {s.reason}" for s in _refused_swaps(rewritten, plan))
+            left = "; ".join(f"'{s.site}' could not be replaced: {s.reason}" for s in _refused(rewritten, plan.swaps))
             raise UnsupportedModel(f"{told} {left}." if left else str(told)) from error
         proof = verify(expected, data, recipe) if expected else None
-        yield ExportResult(data, recipe, made, rewritten, proof, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        yield ExportResult(data, recipe, made, rewritten, proof, seconds, quantized=quantized)
 
 
-def _refused_swaps(rewritten: RewriteResult, plan: Rules) -> list[Refused]:
-    swaps = {rule.name for rule in plan.swaps}
-    return [refused for refused in rewritten.refused if refused.rule in swaps]
+@dataclass(frozen=True)
+class _Plan:
+    """What has to be the same for two artifacts to start from one frozen function.
+
+    Attributes:
+        swaps: the rules without which the model does not convert.
+        rules: all rules.
+        spec: of the function: the integer precisions take bytes and normalise inside.
+    """
+
+    swaps: tuple[Rewrite, ...]
+    rules: tuple[Rewrite, ...]
+    spec: ModelSpec
+
+    @classmethod
+    def of(cls, recipe: Recipe, spec: ModelSpec, rules: Rules, optimize: bool) -> _Plan:
+        spec = spec.replace(dtype="uint8" if recipe.is_static else "float32")
+        return cls(rules.swaps, rules.in_order(optimize=optimize, integers=recipe.is_quantized), spec)
+
+
+def _refused(rewritten: RewriteResult, rules: Sequence[Rewrite]) -> list[Refused]:
+    names = {rule.name for rule in rules}
+    return [refused for refused in rewritten.refused if refused.rule in names]
 
 
 def infer_spec(model: keras.Model) -> ModelSpec:

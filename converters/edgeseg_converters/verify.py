@@ -25,8 +25,9 @@ from edgeseg.runtime import Backend
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
+from edgeseg.runtime.tflite_file import read_metadata
 from edgeseg.segmenter import to_class_map
-from edgeseg.spec import Format, ModelSpec, OutputKind
+from edgeseg.spec import METADATA_KEY, Format, ModelSpec, OutputKind
 from edgeseg_converters import onnx, tflite
 from edgeseg_converters.head import add_head, class_map, logits_model
 from edgeseg_converters.recipes import Gate, Recipe
@@ -73,7 +74,6 @@ class Reference:
     Attributes:
         spec: how the pictures were fed, and the artifact's layout.
         samples: the pictures.
-        inputs: one input tensor for each picture, ``(1, H, W, 3)`` float32 in either layout.
         class_maps: ``(h, w)`` uint8 for each picture, of the model as it was given.
         scores: ``(1, h, w, C)`` float32 for each picture: softmax where the spec asks for it, else logits.
         movement: see ``Verification.keras_movement``.
@@ -81,7 +81,6 @@ class Reference:
 
     spec: ModelSpec
     samples: Samples
-    inputs: tuple[NDArray[Any], ...]
     class_maps: tuple[NDArray[np.uint8], ...]
     scores: tuple[NDArray[np.float32], ...]
     movement: float | None = None
@@ -101,7 +100,7 @@ def reference(model: keras.Model, spec: ModelSpec, samples: Samples) -> Referenc
     logits = outputs if stripped is model else [KerasBackend(stripped).run(tensor) for tensor in inputs]
     kind: OutputKind = "softmax" if spec.output_kind == "softmax" else "logits"
     scores = tuple(np.asarray(add_head(values, kind)) for values in logits)
-    expected = Reference(spec, samples, inputs, class_maps, scores)
+    expected = Reference(spec, samples, class_maps, scores)
     if not any(type(layer).__name__ == MaxUnpoolingToMasks.layer_class for layer in model._flatten_layers()):
         return expected
     moved = 0.0
@@ -148,7 +147,7 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
         keras_movement=expected.movement,
         passed=False,
         reason="",
-        other_ties=other_choices(artifact, expected.inputs) if recipe.format == "tflite" else None,
+        other_ties=_other_ties(artifact, expected) if recipe.format == "tflite" else None,
     )
     reason = _failure(proof, recipe.gate)
     return dataclasses.replace(proof, passed=not reason, reason=reason)
@@ -185,13 +184,25 @@ def _ties(proof: Verification) -> str:
 
 
 def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:
-    """An artifact's outputs; scores as ``(1, h, w, C)``, which is also what ``tap_logits`` gives."""
-    nchw = expected.spec.layout == "nchw"
-    nchw_scores = nchw and expected.spec.output_kind != "argmax"
+    """An artifact's outputs; scores as ``(1, h, w, C)`` float, which is also what ``tap_logits`` gives."""
     backend: Backend = LiteRTBackend(artifact) if file_format == "tflite" else OnnxBackend(artifact)
+    nchw_scores = expected.spec.layout == "nchw" and expected.spec.output_kind != "argmax"
+    scale, zero_point = backend.outputs[0].scale, backend.outputs[0].zero_point
     try:
-        for tensor in expected.inputs:
-            output = np.array(backend.run(np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)) if nchw else tensor))
+        for tensor in _fed(backend.spec or expected.spec, expected):
+            output = np.array(backend.run(tensor))
+            if scale:  # the logits of an integer model
+                output = (output.astype(np.float32) - zero_point) * np.float32(scale)
             yield output.transpose(0, 2, 3, 1) if nchw_scores else output
     finally:
         backend.close()
+
+
+def _fed(spec: ModelSpec, expected: Reference) -> list[NDArray[Any]]:
+    """The pictures as an artifact takes them: bytes or normalised, in its layout."""
+    return [preprocess(image, spec)[0] for image in expected.samples.images]
+
+
+def _other_ties(artifact: bytes, expected: Reference) -> float | None:
+    text = read_metadata(artifact, METADATA_KEY)
+    return other_choices(artifact, _fed(ModelSpec.from_json(text) if text else expected.spec, expected))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from edgeseg.cli import _options
-from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs, size_text
+from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs, size_text
 from edgeseg.spec import Format, Layout, OutputKind, Precision, Target
 
 if TYPE_CHECKING:
     from edgeseg_converters import ExportResult
+    from edgeseg_converters.integers import Quantized
 
 
 @click.command("export")
@@ -49,9 +50,40 @@ if TYPE_CHECKING:
     help="Axis order of an ONNX file's input and scores; TFLite is nhwc.",
 )
 @click.option("--opset", type=int, help="Version of ONNX's operators, 13 to 18; 17 when left out.")
-@click.option("--data", type=click.Path(), help="Pictures to verify with: a labelled data set or a folder.")
-@click.option("--split", default="val", show_default=True, help="Split of a labelled data set.")
+@click.option(
+    "--data",
+    type=click.Path(),
+    help="Pictures to verify and calibrate with and to measure the accuracy on: a labelled data set or a folder.",
+)
+@click.option(
+    "--split", default="val", show_default=True, help="Split of a labelled data set to verify and measure on."
+)
 @click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Pictures to verify with.")
+@click.option(
+    "--calibration-split", default="train", show_default=True, help="Split of a labelled data set to calibrate on."
+)
+@click.option("--num-calibration-samples", type=click.IntRange(1), default=100, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of calibration pictures."
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Points of mIoU that integers may cost.",
+)
+@click.option(
+    "--max-class-drop", type=click.FloatRange(0), default=3.0, show_default=True, help="The same for any one class."
+)
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.95,
+    show_default=True,
+    help="Share of pixels that must keep their class in integers, where there are no labels.",
+)
+@click.option("--rescue/--no-rescue", default=False, help="Where that is not met, keep the costliest ops in float.")
 @click.option("--verify/--no-verify", default=True, help="Prove each artifact against the Keras model.")
 @click.option("--optimize/--no-optimize", default=True, help="Apply the speed-ups that change no result.")
 @click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True)
@@ -76,6 +108,13 @@ def command(
     data: str | None,
     split: str,
     num_images: int,
+    calibration_split: str,
+    num_calibration_samples: int,
+    seed: int,
+    max_drop: float,
+    max_class_drop: float,
+    min_agreement: float,
+    rescue: bool,
     verify: bool,
     optimize: bool,
     output_dir: Path,
@@ -91,8 +130,9 @@ def command(
     quiet_native_logs()
     source.precheck(model, imgsz)
     try:
-        from edgeseg_converters import Recipe, export_all, rules_for
+        from edgeseg_converters import Recipe, accuracy, calibrate, export_all, rules_for
         from edgeseg_converters.coverage import ask_coverage
+        from edgeseg_converters.integers import Quantization, check_quantization
         from edgeseg_converters.recipes import check_options
         from edgeseg_converters.samples import collect
     except ModuleNotFoundError as error:
@@ -117,6 +157,19 @@ def command(
         output=output,
     )
     spec = opened.spec
+    integer = [recipe for recipe in recipes if recipe.is_quantized]
+    quantization = Quantization(rescue=rescue)
+    if data and integer:
+        static = any(recipe.is_static for recipe in integer)
+        chosen = calibrate.choose(data, count=num_calibration_samples, seed=seed, split=calibration_split)
+        quantization = Quantization(
+            chosen if static else None,
+            accuracy.collect(data, split=split, spec=spec),
+            accuracy.Gate(max_drop, max_class_drop, min_agreement),
+            rescue,
+        )
+    for recipe in recipes:
+        check_quantization(recipe, target, output_kind, quantization)
     if (report := opened.weights_report) is not None:
         note(report.table())
         left, missing = len(report.left_over), len(report.missing)
@@ -127,35 +180,38 @@ def command(
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
-    for made in export_all(
-        opened.model,
-        spec,
-        recipes,
-        target=target,
-        output_kind=output_kind,
-        samples=samples,
-        optimize=optimize,
-        layout=layout,
-        opset=opset,
-    ):
-        result = dataclasses.replace(made, coverage=ask_coverage(made.data))
-        saved.append((_save(result, output_dir, overwrite), result))
-        note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
-        _note_cuts(*saved[-1])
+    with progress_of_steps() as update:
+        settings = dataclasses.replace(quantization, progress=update)
+        for made in export_all(
+            opened.model,
+            spec,
+            recipes,
+            target=target,
+            output_kind=output_kind,
+            samples=samples,
+            optimize=optimize,
+            layout=layout,
+            opset=opset,
+            quantization=settings,
+        ):
+            result = dataclasses.replace(made, coverage=ask_coverage(made.data))
+            saved.append((_save(result, output_dir, overwrite), result))
+            note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
+            _note_cuts(*saved[-1])
     if as_json:
         print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
     else:
         _print_for_people(saved)
-    failed = [(path, proof.reason) for path, result in saved if (proof := result.verification) and not proof.passed]
+    failed = [(path, result.failure) for path, result in saved if result.failure]
     for path, reason in failed:
-        note(f"edgeseg: {path} failed its verification: {reason}.")
+        note(f"edgeseg: {path} {reason}.")
     return 1 if failed else 0
 
 
 def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:
     """An artifact that failed its proof is kept for study, under a name that no script picks up."""
     name = Path(result.file_name)
-    if result.verification and not result.verification.passed:
+    if result.failure:
         name = name.with_suffix(f".rejected{name.suffix}")
         overwrite = True  # of an earlier rejected file
     return result.save(folder / name, overwrite)
@@ -205,6 +261,37 @@ def _print_for_people(saved: list[tuple[Path, ExportResult]]) -> None:
                 f"Pooling by the delegate's own op: of equal maxima LiteRT's CPU took another than Keras in "
                 f"{max(other_ties):.2%} of the windows."
             )
+    for path, result in saved:
+        if result.quantized:
+            _print_quantized(path, result.quantized)
     for rule, sites in result.rewrites.counts():
         print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
     print(f"Next: edgeseg inspect {first}  |  edgeseg predict {first} PICTURE --save out")
+
+
+def _print_quantized(path: Path, quantized: Quantized) -> None:
+    """What integers cost, and what they were made from."""
+    if quantized.calibration and quantized.stability:
+        chosen, stability = quantized.calibration, quantized.stability
+        print(f"{path.name} calibrated on {len(chosen.paths)} pictures of {chosen.source}, seed {chosen.seed}.")
+        if not stability.stable:
+            note(
+                f"edgeseg: {len(chosen.paths)} pictures may be too few: half of them see ranges up to "
+                f"{stability.disagreement:.0%} narrower. Give more by --num-calibration-samples and --data."
+            )
+    accuracy = quantized.accuracy
+    if accuracy and accuracy.mean_iou:
+        before, after = accuracy.mean_iou
+        name, drop = accuracy.worst_class
+        print(
+            f"{path.name} on {accuracy.source} ({accuracy.num_images} pictures): mIoU {before:.4f} in float, {after:.4f} "
+            f"in integers; the class that lost most is '{name}', {drop:.1f} points; same class {accuracy.agreement:.2%}."
+        )
+    elif accuracy:
+        print(
+            f"{path.name} on {accuracy.source} ({accuracy.num_images} pictures, no labels): "
+            f"same class {accuracy.agreement:.2%}."
+        )
+    if quantized.rescue:
+        kept = quantized.rescue.kept
+        print(f"{path.name}: {len(kept)} of {quantized.rescue.num_ops} ops kept in float: {', '.join(kept)}.")
