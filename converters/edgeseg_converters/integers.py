@@ -67,15 +67,11 @@ class Quantized:
 
     def to_dict(self) -> dict[str, Any]:
         """The field ``quantization`` in the JSON of ``export``."""
-        stability = None
-        if self.stability is not None:
-            stability = {"disagreement": self.stability.disagreement, "ok": self.stability.stable}
+        found = self.stability
         return {
             "engine": self.engine,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "stability": None
-            if stability is None
-            else {"disagreement": stability.disagreement, "ok": stability.stable},
+            "stability": None if found is None else {"disagreement": found.disagreement, "ok": found.stable},
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "rescue": None if self.rescue is None else self.rescue.to_dict(),
         }
