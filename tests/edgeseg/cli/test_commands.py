@@ -48,7 +48,7 @@ def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str],
         assert path.stat().st_size == artifact["size_bytes"]
         assert len(artifact["sha256"]) == 64
         (applied,) = artifact["rewrites"]
-        assert (applied["rule"], applied["sites"]) == ("UpsampleConvToPhases", 2)
+        assert (applied["rule"], applied["sites"]) == ("UpsampleConvToDifferences", 2)
         assert applied["max_abs_error"] < 1e-4
         cpu = artifact["coverage"][0]
         assert (cpu["accelerator"], cpu["source"]) == ("cpu", "asked")
