@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,9 @@ def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threa
     """
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(aeq_recipe.static_wi8_ai8())
-    calibrator = Calibrator(data, num_threads, qsv_update_func=_appended)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
+        calibrator = Calibrator(data, num_threads, qsv_update_func=_appended)
     for tensor in pictures.tensors(spec):
         # The tool draws a progress bar of its own for every call.
         with contextlib.redirect_stderr(io.StringIO()):

@@ -21,6 +21,7 @@ from edgeseg.models.source import assumed_spec
 from edgeseg.models.zoo import ZOO
 from edgeseg.spec import (
     Format,
+    InputDtype,
     Layout,
     ModelSpec,
     OutputKind,
@@ -245,7 +246,7 @@ def export_all(
     stripped = logits_model(model)
     expected = reference(model, spec, samples) if samples else None
     integers = Integers(quantization)
-    plans = [_Plan.of(recipe, spec, rules_for(recipe.format, target), optimize) for recipe in recipes]
+    plans = [_Plan.of(recipe, rules_for(recipe.format, target), optimize) for recipe in recipes]
     prepared: dict[_Plan, tuple[RewriteResult, Any]] = {}
     for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):
         start = time.perf_counter()
@@ -254,14 +255,14 @@ def export_all(
             for refused in _refused(rewritten, plan.swaps):
                 _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
             note_opaque(rewritten.model, plan.swaps)
-            prepared[plan] = rewritten, trace(rewritten.model, plan.spec)
+            prepared[plan] = rewritten, trace(rewritten.model, spec.replace(dtype=plan.dtype))
         rewritten, frozen = prepared[plan]
         if plan not in plans[number + 1 :]:
             del prepared[plan]  # every one holds all weights
         tools = {"edgeseg": __version__, **{name: metadata.version(name) for name in _TOOLS[recipe.format]}}
         source = spec.provenance.source or model.name
         provenance = Provenance(source, recipe.precision, target, rewritten.counts(), tools)
-        made = plan.spec.replace(provenance=provenance)
+        made = spec.replace(dtype=plan.dtype, provenance=provenance)
         quantized = None
         try:
             if recipe.is_quantized:
@@ -287,17 +288,17 @@ class _Plan:
     Attributes:
         swaps: the rules without which the model does not convert.
         rules: all rules.
-        spec: of the function: the integer precisions take bytes and normalise inside.
+        dtype: of the input: the integer precisions take bytes and normalise inside.
     """
 
     swaps: tuple[Rewrite, ...]
     rules: tuple[Rewrite, ...]
-    spec: ModelSpec
+    dtype: InputDtype
 
     @classmethod
-    def of(cls, recipe: Recipe, spec: ModelSpec, rules: Rules, optimize: bool) -> _Plan:
-        spec = spec.replace(dtype="uint8" if recipe.is_static else "float32")
-        return cls(rules.swaps, rules.in_order(optimize=optimize, integers=recipe.is_quantized), spec)
+    def of(cls, recipe: Recipe, rules: Rules, optimize: bool) -> _Plan:
+        chosen = rules.in_order(optimize=optimize, integers=recipe.is_quantized)
+        return cls(rules.swaps, chosen, "uint8" if recipe.is_static else "float32")
 
 
 def _refused(rewritten: RewriteResult, rules: Sequence[Rewrite]) -> list[Refused]:
