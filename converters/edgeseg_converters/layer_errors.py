@@ -8,8 +8,9 @@ is what its range costs.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,6 @@ class LayerError:
     limits: tuple[float, float] | None
     clipped: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """For the JSON of the report; an infinite ratio becomes null."""
-        ratios = {name: getattr(self, name) for name in ("range_db", "channel_db", "model_db")}
-        return {**vars(self), **{name: value if np.isfinite(value) else None for name, value in ratios.items()}}
-
 
 def layer_errors(
     before: bytes, after: bytes, pictures: Iterable[NDArray[np.float32]], *, num_threads: int | None = None
@@ -81,8 +77,8 @@ def layer_errors(
     threads = default_threads() if num_threads is None else num_threads
     old, new = _Model(before, threads), _Model(after, threads)
     made_by = _ops(before)
-    shared = [name for name in made_by if name in new.tensors and name in old.tensors]
-    sums = {name: _Sums(new.scale(name)) for name in shared if old.comparable(name) and new.comparable(name)}
+    shared = [name for name in made_by if old.holds_values(name) and new.holds_values(name)]
+    sums = {name: _Sums(new.scale(name)) for name in shared if old.shape(name) == new.shape(name)}
     if not sums:
         raise InputError("the two files have no tensor in common; give the file that the other was quantized from.")
     count = 0
@@ -114,32 +110,39 @@ class _Scale:
     def rounded(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """The values on this scale, clipped as the integer clips them."""
         steps = np.clip(np.round(values / self.scale) + self.zero_point, self.lowest, self.highest)
-        return (steps - self.zero_point) * np.float32(self.scale)
+        return np.asarray((steps - self.zero_point) * self.scale, np.float32)
 
 
 class _Model:
     """A TFLite file that keeps its inner tensors, which a runtime otherwise overwrites."""
 
     def __init__(self, data: bytes, num_threads: int) -> None:
-        self._interpreter = Interpreter(
-            model_content=data, num_threads=num_threads, experimental_preserve_all_tensors=True
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors takes memory, which is known
+            self._interpreter = Interpreter(
+                model_content=data, num_threads=num_threads, experimental_preserve_all_tensors=True
+            )
         self._interpreter.allocate_tensors()
-        self.tensors: dict[str, Any] = {details["name"]: details for details in self._interpreter.get_tensor_details()}
+        self._tensors: dict[str, Any] = {details["name"]: details for details in self._interpreter.get_tensor_details()}
         self._input = self._interpreter.get_input_details()[0]
 
-    def comparable(self, name: str) -> bool:
-        """Whether a tensor has values: class ids and shapes are not compared."""
-        details = self.tensors[name]
-        return details["dtype"] == np.float32 or self.scale(name) is not None
+    def holds_values(self, name: str) -> bool:
+        """Whether there is such a tensor and it holds values, not class ids or a shape."""
+        found = self._tensors.get(name)
+        return found is not None and (found["dtype"] == np.float32 or self.scale(name) is not None)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._tensors[name]["shape"])
 
     def scale(self, name: str) -> _Scale | None:
-        details = self.tensors[name]
+        details = self._tensors[name]
         scales = details["quantization_parameters"]["scales"]
         if len(scales) != 1 or not np.issubdtype(details["dtype"], np.integer):
             return None
         limits = np.iinfo(details["dtype"])
-        return _Scale(float(scales[0]), int(details["quantization_parameters"]["zero_points"][0]), limits.min, limits.max)
+        return _Scale(
+            float(scales[0]), int(details["quantization_parameters"]["zero_points"][0]), limits.min, limits.max
+        )
 
     def run(self, picture: NDArray[np.float32]) -> None:
         self._interpreter.set_tensor(self._input["index"], picture.astype(self._input["dtype"]))
@@ -147,9 +150,9 @@ class _Model:
 
     def read(self, name: str) -> NDArray[np.float32]:
         """A tensor of the last run as float32, dequantized where it is an integer."""
-        values = self._interpreter.get_tensor(self.tensors[name]["index"]).astype(np.float32)
+        values = self._interpreter.get_tensor(self._tensors[name]["index"]).astype(np.float32)
         found = self.scale(name)
-        return values if found is None else (values - found.zero_point) * np.float32(found.scale)
+        return np.asarray(values if found is None else (values - found.zero_point) * found.scale, np.float32)
 
 
 @dataclass
@@ -163,7 +166,7 @@ class _Sums:
     low: float = np.inf
     high: float = -np.inf
     clipped: int = 0
-    size: int = field(default=0)
+    size: int = 0
 
     def add(self, old: NDArray[np.float32], new: NDArray[np.float32]) -> None:
         self.signal = self.signal + _energy(old)
@@ -195,7 +198,8 @@ class _Sums:
 
 def _energy(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Sum of squares of each channel."""
-    return np.square(values.reshape(-1, values.shape[-1] if values.ndim else 1), dtype=np.float64).sum(axis=0)
+    channels = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+    return np.asarray(np.square(channels, dtype=np.float64).sum(axis=0))
 
 
 def _decibel(signal: float, noise: float) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeseg import __version__
+from edgeseg.errors import InputError
 from edgeseg.files import refuse_existing, write_bytes
 from edgeseg.spec import Format, ModelSpec, Precision
 from edgeseg_converters.accuracy import Accuracy
@@ -108,17 +110,17 @@ class Entry:
         return f"passed: mIoU {-accuracy.drop:+.1f} points, the worst class '{worst}' {-drop:+.1f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """One entry of ``artifacts`` in the JSON of the report."""
+        """One entry of ``artifacts`` in the JSON of the report, its values not yet made JSON's."""
         return {
             "format": self.format,
             "precision": self.precision,
             "passed": self.passed,
             "verdict": self.verdict,
             **self.measured.to_dict(),
-            "verification": None if self.verification is None else dataclasses.asdict(self.verification),
+            "verification": self.verification,
             "rescue": None if self.rescue is None else self.rescue.to_dict(),
             "without_rescue": None if self.without_rescue is None else self.without_rescue.to_dict(),
-            "layers": None if self.layers is None else [layer.to_dict() for layer in self.layers],
+            "layers": self.layers,
             "gallery": [change.to_dict() for change in self.gallery],
         }
 
@@ -162,13 +164,17 @@ class Report:
         measured = [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.measured.accuracy]
         return f"{'; '.join(measured)}." if measured else "No artifact was held against labels or pictures."
 
+    def float_entry(self, file_format: Format) -> Entry | None:
+        """The float32 artifact of a format, which the others of that format are held beside."""
+        return next((e for e in self.entries if e.format == file_format and e.precision == "fp32"), None)
+
     def remarks(self) -> list[str]:
         """What a reader must know before believing the numbers."""
         return [*self._about_pictures(), *self._about_speed(), *self._about_layers()]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON, without the pictures; NaN and infinity are null."""
-        return {
+        content = {
             "format_version": FORMAT_VERSION,
             "edgeseg": __version__,
             "model": self.model,
@@ -176,12 +182,13 @@ class Report:
             "headline": self.headline,
             "remarks": self.remarks(),
             "spec": json.loads(self.spec.to_json()),
-            "tools": dict(self.tools),
+            "tools": self.tools,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "stability": _as_json(self.stability),
-            "environment": _as_json(self.environment),
+            "stability": self.stability,
+            "environment": self.environment,
             "artifacts": [entry.to_dict() for entry in self.entries],
         }
+        return {key: _as_json(value) for key, value in content.items()}
 
     def to_html(self) -> str:
         """The report as a page that needs nothing else: styles and pictures are inside, and there is no script."""
@@ -198,9 +205,11 @@ class Report:
             Both paths.
 
         Raises:
-            InputError: one of the files exists, or cannot be written.
+            InputError: another suffix than ``.html``; one of the files exists, or cannot be written.
         """
         page = Path(path)
+        if page.suffix != ".html":
+            raise InputError(f"a report is written as an .html file with a .json beside it, got '{page.name}'.")
         data = page.with_suffix(".json")
         for file in (page, data):
             refuse_existing(file, overwrite=overwrite)
@@ -250,11 +259,13 @@ class Report:
         if names:
             yield f"The layers of {', '.join(names)} were not compared: that is done for TFLite only."
 
-    def float_entry(self, file_format: Format) -> Entry | None:
-        """The float32 artifact of a format, which the others of that format are held beside."""
-        return next((e for e in self.entries if e.format == file_format and e.precision == "fp32"), None)
-
 
 def _as_json(value: Any) -> Any:
-    """A dataclass as JSON holds it: tuples are lists there."""
-    return None if value is None else json.loads(json.dumps(dataclasses.asdict(value)))
+    """What JSON can say: a dataclass is an object, a tuple a list, NaN and infinity are null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -77,9 +77,7 @@ def most_changed(before: Baseline, segmenter: Segmenter, accuracy: Accuracy, cou
         The pictures, the one that changed most first.
     """
     order = sorted(range(len(accuracy.changed)), key=lambda index: -accuracy.changed[index])
-    return tuple(
-        change(before, segmenter, index) for index in order[:count] if accuracy.changed[index] > 0
-    )
+    return tuple(change(before, segmenter, index) for index in order[:count] if accuracy.changed[index] > 0)
 
 
 def change(before: Baseline, segmenter: Segmenter, index: int) -> Change:
