@@ -91,8 +91,13 @@ class Entry:
         return f"{self.precision} {self.format}"
 
     @property
+    def gated(self) -> bool:
+        """Whether it was held against a gate at all."""
+        return self.measured.accuracy is not None or self.verification is not None
+
+    @property
     def passed(self) -> bool:
-        """Whether it met every gate that it was held against."""
+        """Whether it failed no gate that it was held against; see ``gated``."""
         return all(found is None or found.passed for found in (self.measured.accuracy, self.verification))
 
     @property
@@ -103,7 +108,7 @@ class Entry:
             return f"failed: {'; '.join(reasons)}"
         accuracy = self.measured.accuracy
         if accuracy is None:
-            return "passed" if self.verification else "not held against any gate"
+            return "passed" if self.gated else "not held against any gate"
         if accuracy.mean_iou is None:
             return f"passed: {accuracy.agreement:.2%} of the pixels kept their class"
         worst, drop = accuracy.worst_class
@@ -114,7 +119,7 @@ class Entry:
         return {
             "format": self.format,
             "precision": self.precision,
-            "passed": self.passed,
+            "passed": self.passed if self.gated else None,
             "verdict": self.verdict,
             **self.measured.to_dict(),
             "verification": self.verification,
@@ -152,8 +157,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every artifact met its gates."""
-        return all(entry.passed for entry in self.entries)
+        """Whether there were gates, and every artifact met its own."""
+        return any(entry.gated for entry in self.entries) and all(entry.passed for entry in self.entries)
 
     @property
     def headline(self) -> str:
@@ -161,8 +166,9 @@ class Report:
         failed = [f"{entry.name} {entry.verdict}" for entry in self.entries if not entry.passed]
         if failed:
             return f"{'; '.join(failed)}."
-        measured = [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.measured.accuracy]
-        return f"{'; '.join(measured)}." if measured else "No artifact was held against labels or pictures."
+        told = [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.measured.accuracy]
+        told = told or [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.gated]
+        return f"{'; '.join(told)}." if told else "No artifact was held against the model."
 
     def float_entry(self, file_format: Format) -> Entry | None:
         """The float32 artifact of a format, which the others of that format are held beside."""

@@ -20,6 +20,9 @@ TEMPLATE = "page.html.j2"
 #: So many of the worst layers and of the costliest ops are shown; the JSON has all.
 NUM_ROWS = 15
 
+# A long name says which layer at its end.
+_NUM_PARTS = 3
+
 _NONE = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 
@@ -105,5 +108,6 @@ def _value(value: float | None) -> str:
 
 
 def _short(name: str) -> str:
-    """The first of the names that a fused tensor carries; TensorFlow joins them by semicolons."""
-    return name.split(";")[0]
+    """The end of the first of the names that a fused tensor carries; TensorFlow joins them by semicolons."""
+    parts = name.split(";")[0].split("/")
+    return "/".join(parts if len(parts) <= _NUM_PARTS else ["\N{HORIZONTAL ELLIPSIS}", *parts[-_NUM_PARTS:]])
