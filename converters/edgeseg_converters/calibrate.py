@@ -8,6 +8,7 @@ pictures say the same as the other half is what tells that there were enough.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,8 +31,9 @@ from edgeseg_converters.frozen import INPUT_NAME
 #: Fewer pictures than this are refused: a range out of one or two pictures is chance.
 MIN_IMAGES = 8
 
-#: Half of the pictures may see a range that is this much narrower than all of them see, in the median tensor.
-MAX_DISAGREEMENT = 0.15
+#: Half of the pictures may see a range that is this much narrower than what all of them see. On CamVid nine of ten
+#: tensors differ by less than that with 50 pictures and by more with 8.
+MAX_DISAGREEMENT = 0.2
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class CalibrationSet:
         """
         for path in self.paths:
             yield preprocess(read_image(path), spec.replace(dtype="uint8", layout="nhwc"))[0].astype(np.float32)
+
+    def first(self, count: int) -> CalibrationSet:
+        """Some of the pictures, evenly spread."""
+        chosen = np.unique(np.linspace(0, len(self.paths) - 1, min(count, len(self.paths))).round().astype(int))
+        return dataclasses.replace(self, paths=tuple(self.paths[index] for index in chosen))
 
     def to_dict(self) -> dict[str, Any]:
         """For reports."""
@@ -98,7 +105,7 @@ class Stability:
 
     Attributes:
         disagreement: how much narrower the range is that half of the pictures see than the one that all see, in
-            [0, 1]; the median over the tensors.
+            [0, 1]; nine of ten tensors differ less. (Behind a ReLU6 even one picture often sees the whole range.)
         worst: the tensor where the halves differ most, and by how much.
         stable: whether ``disagreement`` is at most ``MAX_DISAGREEMENT``.
     """
@@ -137,8 +144,8 @@ class Ranges:
                 found[name] = max(1 - float(top - bottom) / (high - low) for bottom, top in halves)
         if not found:
             return Stability(1.0, ("", 1.0), False)
-        median, worst = float(np.median(list(found.values()))), max(found, key=lambda name: found[name])
-        return Stability(median, (worst, found[worst]), median <= MAX_DISAGREEMENT)
+        typical, worst = float(np.quantile(list(found.values()), 0.9)), max(found, key=lambda name: found[name])
+        return Stability(typical, (worst, found[worst]), typical <= MAX_DISAGREEMENT)
 
 
 def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:

@@ -17,21 +17,26 @@ from edgeseg import __version__
 from edgeseg.coverage import Coverage
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.files import sha256, write_bytes
+from edgeseg.models.source import assumed_spec
 from edgeseg.models.zoo import ZOO
 from edgeseg.spec import (
     Format,
+    Layout,
     ModelSpec,
     OutputKind,
     Precision,
     Provenance,
     Target,
-    default_class_names,
-    default_palette,
 )
 from edgeseg_converters import onnx, tflite
-from edgeseg_converters.frozen import check, freeze
+from edgeseg_converters.accuracy import collect as collect_pictures
+from edgeseg_converters.calibrate import choose
+from edgeseg_converters.foreign import ForeignOps, with_layers
+from edgeseg_converters.frozen import check, trace
+from edgeseg_converters.given import note_opaque, prepare
 from edgeseg_converters.head import logits_model
-from edgeseg_converters.recipes import Recipe
+from edgeseg_converters.integers import Integers, Quantization, Quantized, check_quantization
+from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
 from edgeseg_converters.samples import Samples, collect
 from edgeseg_converters.verify import Verification, reference, verify
@@ -56,6 +61,7 @@ class ExportResult:
         verification: the proof; ``None`` when it was not asked for.
         seconds: time to convert and to verify, in seconds.
         coverage: what the accelerators that were asked take of it; empty when none was asked.
+        quantized: of an integer precision: how it was calibrated, its accuracy, and what was rescued.
     """
 
     data: bytes
@@ -65,6 +71,15 @@ class ExportResult:
     verification: Verification | None
     seconds: float
     coverage: tuple[Coverage, ...] = ()
+    quantized: Quantized | None = None
+
+    @property
+    def failure(self) -> str:
+        """Which gate failed and why, in a sentence; empty where all that were asked are passed."""
+        if self.verification and not self.verification.passed:
+            return f"failed its verification: {self.verification.reason}"
+        accuracy = self.quantized.accuracy if self.quantized else None
+        return f"failed its accuracy gate: {accuracy.reason}" if accuracy and not accuracy.passed else ""
 
     @property
     def file_name(self) -> str:
@@ -105,6 +120,7 @@ class ExportResult:
             ],
             "verification": None if self.verification is None else dataclasses.asdict(self.verification),
             "coverage": [found.to_dict() for found in self.coverage],
+            "quantization": None if self.quantized is None else self.quantized.to_dict(),
             "seconds": round(self.seconds, 3),
         }
 
@@ -120,38 +136,65 @@ def export(
     data: str | Path | None = None,
     verify: bool = True,
     optimize: bool = True,
+    rescue: bool = False,
+    output: str | None = None,
+    layout: Layout = "nhwc",
+    opset: int | None = None,
 ) -> ExportResult:
     """Convert a Keras model and prove the artifact against it.
 
     Args:
-        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``.
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; a subclassed model is converted
+            without rewrites. Where its size is not fixed, ``spec`` gives it.
         format: ``tflite`` or ``onnx``.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
         target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
         output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
         spec: how to feed the model; a zoo model's own when left out, else [-1, 1] and nameless classes.
-        data: pictures to verify with: a labelled data set or a folder; an installed package's when left out.
+        data: pictures to verify with, to calibrate with and to measure the accuracy on: a labelled data set, of which
+            ``train`` calibrates and ``val`` measures, or a folder. Where it is left out, an installed package's
+            pictures verify, and ``int8`` and ``w8a16`` are refused.
         verify: whether to prove the artifact.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
+        rescue: whether to keep ops in float where an integer precision does not pass its accuracy gate.
+        output: which output, of a model with several.
+        layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
+        opset: version of ONNX's operators, 13 to 18; 17 when left out.
 
     Returns:
         The artifact; nothing is written.
 
     Raises:
+        InputError: the input size is not fixed and there is no ``spec``, or there is no such output, layout or opset.
         UnsupportedModel: the model cannot be converted; the text says why.
-        VerificationFailed: the artifact disagrees with the model beyond its gate.
+        VerificationFailed: the artifact disagrees with the model beyond its gate, or lost more accuracy than its gate
+            allows.
 
     Example:
         >>> export(model, format="tflite", precision="fp16").save("model.fp16.tflite")
     """
     samples = collect(data, split="val", count=8) if verify else None
     recipe = Recipe(format, precision)
+    model = prepare(model, spec.input_size if spec else None, output)
     spec = spec or infer_spec(model)
+    quantization = Quantization(rescue=rescue)
+    if data is not None and recipe.is_quantized:
+        calibration = choose(data) if recipe.is_static else None
+        quantization = Quantization(calibration, collect_pictures(data, spec=spec), rescue=rescue)
     (result,) = export_all(
-        model, spec, [recipe], target=target, output_kind=output_kind, samples=samples, optimize=optimize
+        model,
+        spec,
+        [recipe],
+        target=target,
+        output_kind=output_kind,
+        samples=samples,
+        optimize=optimize,
+        layout=layout,
+        opset=opset,
+        quantization=quantization,
     )
-    if result.verification and not result.verification.passed:
-        raise VerificationFailed(f"{result.file_name}: {result.verification.reason}.")
+    if result.failure:
+        raise VerificationFailed(f"{result.file_name} {result.failure}.")
     return result
 
 
@@ -164,6 +207,9 @@ def export_all(
     output_kind: OutputKind = "argmax",
     samples: Samples | None = None,
     optimize: bool = True,
+    layout: Layout = "nhwc",
+    opset: int | None = None,
+    quantization: Quantization | None = None,
 ) -> Iterator[ExportResult]:
     """Convert a model to several artifacts; it is run for reference once, and rewritten once for each set of rules.
 
@@ -177,55 +223,91 @@ def export_all(
         output_kind: see ``export``.
         samples: pictures to verify with; no verification when ``None``.
         optimize: see ``export``.
+        layout: see ``export``.
+        opset: see ``export``.
+        quantization: pictures, gate and rescue of the integer precisions; without it there are float ones and
+            ``dynamic``.
 
     Yields:
-        One result for each recipe as it is done, also when its verification failed.
+        One result for each recipe as it is done, also when a gate failed.
 
     Raises:
-        InputError: a format has no such target.
+        InputError: a format has no such target, layout or opset, or an integer precision lacks pictures.
         UnsupportedModel: the model cannot be converted; the text says why.
     """
-    plans = {recipe.format: rules_for(recipe.format, target) for recipe in recipes}
-    spec = spec.replace(output_kind=output_kind)
+    check_options([recipe.format for recipe in recipes], layout, opset)
+    quantization = quantization or Quantization()
+    for recipe in recipes:
+        check_quantization(recipe, target, output_kind, quantization)
+    spec = spec.replace(output_kind=output_kind, layout=layout)
+    model = prepare(model, spec.input_size)
     check(model, spec)
     stripped = logits_model(model)
-    prepared: dict[tuple[Rewrite, ...], tuple[RewriteResult, Any]] = {}
     expected = reference(model, spec, samples) if samples else None
-    for recipe in recipes:
+    integers = Integers(quantization)
+    plans = [_Plan.of(recipe, spec, rules_for(recipe.format, target), optimize) for recipe in recipes]
+    prepared: dict[_Plan, tuple[RewriteResult, Any]] = {}
+    for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):
         start = time.perf_counter()
-        plan = plans[recipe.format]
-        rules = (*plan.swaps, *plan.speed_ups) if optimize else plan.swaps
-        if rules not in prepared:
-            rewritten = rewrite(stripped, rules)
-            for refused in _refused_swaps(rewritten, plan):
+        if plan not in prepared:
+            rewritten = rewrite(stripped, plan.rules)
+            for refused in _refused(rewritten, plan.swaps):
                 _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
-            prepared[rules] = rewritten, freeze(rewritten.model, spec)
-        rewritten, frozen = prepared[rules]
+            note_opaque(rewritten.model, plan.swaps)
+            prepared[plan] = rewritten, trace(rewritten.model, plan.spec)
+        rewritten, frozen = prepared[plan]
+        if plan not in plans[number + 1 :]:
+            del prepared[plan]  # every one holds all weights
         tools = {"edgeseg": __version__, **{name: metadata.version(name) for name in _TOOLS[recipe.format]}}
         source = spec.provenance.source or model.name
-        made = spec.replace(provenance=Provenance(source, recipe.precision, target, rewritten.counts(), tools))
+        provenance = Provenance(source, recipe.precision, target, rewritten.counts(), tools)
+        made = plan.spec.replace(provenance=provenance)
+        quantized = None
         try:
-            data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
+            if recipe.is_quantized:
+                quantized = integers.make(frozen, made, recipe)
+                data = quantized.data
+            elif recipe.format == "tflite":
+                data = tflite.convert(frozen, made)
+            else:
+                data = onnx.convert(frozen, made, opset=opset or DEFAULT_OPSET)
         except UnsupportedModel as error:
-            if not (refused_swaps := _refused_swaps(rewritten, plan)):
-                raise
-            left = "; ".join(f"'{site.site}' could not be replaced: {site.reason}" for site in refused_swaps)
-            raise UnsupportedModel(f"{error} {left}.") from error
+            told = with_layers(error, frozen, model) if isinstance(error, ForeignOps) else error
+            left = "; ".join(f"'{s.site}' could not be replaced: {s.reason}" for s in _refused(rewritten, plan.swaps))
+            raise UnsupportedModel(f"{told} {left}." if left else str(told)) from error
         proof = verify(expected, data, recipe) if expected else None
-        yield ExportResult(data, recipe, made, rewritten, proof, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        yield ExportResult(data, recipe, made, rewritten, proof, seconds, quantized=quantized)
 
 
-def _refused_swaps(rewritten: RewriteResult, plan: Rules) -> list[Refused]:
-    swaps = {rule.name for rule in plan.swaps}
-    return [refused for refused in rewritten.refused if refused.rule in swaps]
+@dataclass(frozen=True)
+class _Plan:
+    """What has to be the same for two artifacts to start from one frozen function.
+
+    Attributes:
+        swaps: the rules without which the model does not convert.
+        rules: all rules.
+        spec: of the function: the integer precisions take bytes and normalise inside.
+    """
+
+    swaps: tuple[Rewrite, ...]
+    rules: tuple[Rewrite, ...]
+    spec: ModelSpec
+
+    @classmethod
+    def of(cls, recipe: Recipe, spec: ModelSpec, rules: Rules, optimize: bool) -> _Plan:
+        spec = spec.replace(dtype="uint8" if recipe.is_static else "float32")
+        return cls(rules.swaps, rules.in_order(optimize=optimize, integers=recipe.is_quantized), spec)
+
+
+def _refused(rewritten: RewriteResult, rules: Sequence[Rewrite]) -> list[Refused]:
+    names = {rule.name for rule in rules}
+    return [refused for refused in rewritten.refused if refused.rule in names]
 
 
 def infer_spec(model: keras.Model) -> ModelSpec:
     """The spec of a model that came without one: the zoo's by its name, else [-1, 1] and nameless classes."""
-    height, width = model.input_shape[1:3]
-    num_classes = max(model.output_shape[-1], 2)
+    size, channels = model.input_shape[1:3], model.output_shape[-1]
     if model.name in ZOO:
-        return ZOO[model.name].default_spec(num_classes, (height, width))
-    _log.warning("the model says nothing about its input; assuming RGB, (pixel - 127.5) / 127.5, letterbox")
-    names = default_class_names(num_classes)
-    return ModelSpec(model.name, (height, width), names, default_palette(num_classes))
+        return ZOO[model.name].default_spec(max(channels, 2), size)
+    return assumed_spec(model.name, size, channels)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models.functional import select_output
 from edgeseg.spec import ModelSpec, OutputKind
 from edgeseg_converters.head import add_head, check_scores, logits_model
 
@@ -25,36 +27,64 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
 
     Args:
         model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; one channel means a binary model.
-        spec: ``input_size`` and ``output_kind`` are obeyed.
+        spec: ``input_size`` and ``output_kind`` are obeyed; with the dtype ``uint8`` also ``mean`` and ``std``, which
+            then are part of the function.
 
     Returns:
-        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32 to ``(1, h, w)`` uint8 class ids for ``argmax``,
+        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32, normalised or, with the dtype ``uint8``, in
+        [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``,
         else to ``(1, h, w, C)`` float32.
 
     Raises:
         UnsupportedModel: more than one input or output, an output that is no map, or softmax asked of sigmoids.
     """
     check(model, spec)
-    logits = logits_model(model)
+    return trace(logits_model(model), spec)
+
+
+def trace(logits: keras.Model, spec: ModelSpec) -> Any:
+    """``freeze`` for a model that has been checked and ends in logits."""
     signature = [tf.TensorSpec((1, *spec.input_size, 3), tf.float32, name=INPUT_NAME)]
+    weights = [(variable, variable.numpy()) for variable in logits.variables]
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-    def serve(image: tf.Tensor) -> tf.Tensor:
-        return add_head(logits(image, training=False), spec.output_kind)
+    def serve(image: tf.Tensor) -> tuple[tf.Tensor]:
+        # Constants from the start: tracing variables and replacing them afterwards takes twice as long.
+        constants = [(variable, tf.constant(array)) for variable, array in weights]
+        with keras.StatelessScope(state_mapping=constants):
+            pixels = _normalise(image, spec) if spec.dtype == "uint8" else image
+            return (add_head(logits(pixels, training=False), spec.output_kind),)
 
-    return convert_variables_to_constants_v2(serve.get_concrete_function())
+    function = serve.get_concrete_function()
+    weights.clear()  # the graph has its own copy, and the function would keep this one
+    if function.captured_inputs or function.graph.as_graph_def().library.function:
+        # A layer of the user's that holds a tf.Variable or calls a tf.function, which Keras does not see.
+        return convert_variables_to_constants_v2(function)
+    return function
+
+
+def _normalise(image: Any, spec: ModelSpec) -> Any:
+    """``(image - mean) / std`` as one 1x1 depthwise convolution, which every integer backend has.
+
+    Folded into the network's first convolution it would be wrong at the borders: those are padded with zeros of the
+    normalised image, not with black.
+    """
+    scale = 1 / np.asarray(spec.std, np.float32)
+    kernel = tf.constant(scale.reshape(1, 1, 3, 1))
+    scaled = tf.nn.depthwise_conv2d(image, kernel, strides=[1, 1, 1, 1], padding="VALID")
+    return tf.nn.bias_add(scaled, tf.constant(-np.asarray(spec.mean, np.float32) * scale))
 
 
 def check(model: keras.Model, spec: ModelSpec) -> None:
     """Raise ``UnsupportedModel`` or ``InputError`` when ``freeze`` could not make what the spec says."""
-    for what, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
-        if len(tensors) != 1:
-            names = ", ".join(tensor.name for tensor in tensors)
-            raise UnsupportedModel(
-                f"the model has {len(tensors)} {what} ({names}), export takes one; "
-                "make a keras.Model of the one you deploy and export that."
-            )
-    shape = model.output_shape
+    if len(model.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in model.inputs)
+        raise UnsupportedModel(
+            f"the model has {len(model.inputs)} inputs ({names}), export takes one; "
+            "make a keras.Model of the picture alone and export that."
+        )
+    select_output(model)
+    shape = model.outputs[0].shape
     if len(shape) != 4:
         raise UnsupportedModel(
             f"the output must be a map (B, H, W, C), got {shape}; leave out the final Reshape of a flattened model."

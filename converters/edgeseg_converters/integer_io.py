@@ -1,92 +1,52 @@
 """The ends of a quantized TFLite file: bytes of a picture in, a class map out, nothing in float that need not be.
 
-ai-edge-quantizer leaves an int8 input, a float island around every op that it has no rule for, and a file with the
-same vectors of zeros hundreds of times. Here
+ai-edge-quantizer leaves an int8 input and a float island around every op that it has no rule for. Here
 
 * the image becomes uint8 with scale 1, by a QUANTIZE behind it: the bytes that a camera gives;
 * ``DEQUANTIZE -> op -> QUANTIZE`` becomes ``op`` where the op only moves values and both scales are the same, and so
-  the result is the same to the bit; ARG_MAX reads integers, which the scale does not reorder;
-* equal vectors of scales and zero points are stored once. A channel costs 12 bytes of them otherwise, which is a tenth
-  of a file with many small convolutions.
+  the result is the same to the bit;
+* ARG_MAX reads integers, which a scale does not reorder.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
+from edgeseg_converters.flatbuffer import op_name
 from edgeseg_converters.frozen import INPUT_NAME
 
 #: Ops that copy values and for which ai-edge-quantizer 0.10 has no rule.
 _MOVES_VALUES = frozenset({"DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "TILE", "RESIZE_NEAREST_NEIGHBOR"})
 
-# Larger vectors are weights; comparing those would cost more than it finds.
-_MAX_SHARED = 65536
 
-
-def finish(data: bytes) -> bytes:
-    """Give a quantized file integer ends and take out the float islands that are not needed.
+def put_in(model: Any) -> None:
+    """Give a quantized network integer ends and take out the float islands that are not needed, in place.
 
     Args:
-        data: what ``quantize.quantize`` made in a static precision.
-
-    Returns:
-        The same network with a uint8 input of scale 1.
+        model: the unpacked flatbuffer of what ``quantize.quantize`` made in a static precision. Afterwards its input
+            is uint8 with scale 1.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     graph = model.subgraphs[0]
     _merge_islands(model, graph)
     _read_integers(model, graph)
     _uint8_input(model, graph)
-    return pack(model)
-
-
-def pack(model: Any) -> bytes:
-    """Write a model with equal small vectors stored once."""
-    for tensor in model.subgraphs[0].tensors:
-        if tensor.shape is not None:
-            tensor.shape = np.asarray(tensor.shape, np.int32)
-        if (quantization := tensor.quantization) is not None and quantization.scale is not None:
-            quantization.scale = np.asarray(quantization.scale, np.float32)
-            quantization.zeroPoint = np.asarray(quantization.zeroPoint, np.int64)
-    builder = _SharingBuilder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """Writes a vector that it has written before as a reference to that one."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._written: dict[tuple[str, bytes], int] = {}
-
-    def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802 - the base class's name
-        """Write a vector, or find it."""
-        if x.nbytes > _MAX_SHARED:
-            return int(super().CreateNumpyVector(x))
-        key = (x.dtype.str, x.tobytes())
-        if key not in self._written:
-            self._written[key] = int(super().CreateNumpyVector(x))
-        return self._written[key]
 
 
 def _merge_islands(model: Any, graph: Any) -> None:
     """Let ops that move values work on integers."""
     for op in list(graph.operators):
-        if _name(model, op) not in _MOVES_VALUES:
+        if op_name(model, op) not in _MOVES_VALUES:
             continue
         before = _producer(graph, op.inputs[0])
         after = _readers(graph, op.outputs[0])
-        if before is None or _name(model, before) != "DEQUANTIZE" or not after:
+        if before is None or op_name(model, before) != "DEQUANTIZE" or not after:
             continue
         source, results = graph.tensors[before.inputs[0]], [graph.tensors[reader.outputs[0]] for reader in after]
         same = all(_same_scale(source, result) for result in results)
-        if any(_name(model, reader) != "QUANTIZE" for reader in after) or not same:
+        if any(op_name(model, reader) != "QUANTIZE" for reader in after) or not same:
             continue
         moved = graph.tensors[op.outputs[0]]
         moved.type, moved.quantization = source.type, source.quantization
@@ -100,10 +60,10 @@ def _merge_islands(model: Any, graph: Any) -> None:
 def _read_integers(model: Any, graph: Any) -> None:
     """Let an ARG_MAX read what its DEQUANTIZE reads; a positive scale keeps the order."""
     for op in graph.operators:
-        if _name(model, op) != "ARG_MAX":
+        if op_name(model, op) != "ARG_MAX":
             continue
         before = _producer(graph, op.inputs[0])
-        if before is not None and _name(model, before) == "DEQUANTIZE":
+        if before is not None and op_name(model, before) == "DEQUANTIZE":
             source = graph.tensors[before.inputs[0]]
             if source.type == schema.TensorType.INT8:  # the builtin has no kernel for int16
                 op.inputs[0] = before.inputs[0]
@@ -148,7 +108,7 @@ def _remove_unread(model: Any, graph: Any) -> None:
         unread = [
             op
             for op in graph.operators
-            if _name(model, op) in ("DEQUANTIZE", "QUANTIZE") and int(op.outputs[0]) not in read
+            if op_name(model, op) in ("DEQUANTIZE", "QUANTIZE") and int(op.outputs[0]) not in read
         ]
         removed = bool(unread)
         for op in unread:
@@ -174,7 +134,3 @@ def _producer(graph: Any, index: int) -> Any:
 
 def _readers(graph: Any, index: int) -> list[Any]:
     return [op for op in graph.operators if int(index) in map(int, op.inputs)]
-
-
-def _name(model: Any, op: Any) -> str:
-    return str(flatbuffer_utils.opcode_to_name(model, op.opcodeIndex))

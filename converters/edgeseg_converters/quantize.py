@@ -56,7 +56,7 @@ def quantize(
 
     Returns:
         A ``.tflite`` file. With a static precision the inner tensors are integers and the input and the output are
-        what the tool leaves; ``integer_io.finish`` makes them uint8.
+        what the tool leaves; ``integer_io.put_in`` makes them uint8.
     """
     tool = quantizer.Quantizer(data)
     for scope in [".*"] if only is None else map(_scope, only):

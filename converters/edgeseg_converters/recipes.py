@@ -1,23 +1,34 @@
 """Formats and precisions: one table for the Python API, the command line and the file names.
 
-======== ===================================== =============================
-name     weights and activations               agreement gate (share of pixels)
-======== ===================================== =============================
-fp32     float32                               0.999
-fp16     float16 weights                       0.995
-======== ===================================== =============================
+======== ===================================== ============= ================================
+name     weights and activations               formats       agreement gate (share of pixels)
+======== ===================================== ============= ================================
+fp32     float32                               tflite, onnx  0.999
+fp16     float16 weights                       tflite, onnx  0.995
+dynamic  int8 weights, float32 activations     tflite        0.95
+int8     int8, uint8 picture in, class map out tflite, onnx  0.9
+w8a16    int8 weights, int16 activations       tflite        0.95
+======== ===================================== ============= ================================
 
 An ``fp16`` ONNX file computes in float16 where the provider can; an ``fp16`` TFLite file stores float16 and the
-delegate decides (XNNPACK on x86 computes in float32, a GPU in float16).
+delegate decides (XNNPACK on x86 computes in float32, a GPU in float16). The integer precisions have a gate of their
+own beside this one, on labelled pictures and for every class: see ``accuracy``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
 from edgeseg.errors import InputError
-from edgeseg.spec import Format, Precision
+from edgeseg.spec import Format, Layout, Precision
+
+#: The newest opset that tf2onnx writes is 18; 17 is what most of ONNX Runtime's providers had first.
+DEFAULT_OPSET = 17
+
+#: 13 is the first with today's Resize, Split and Squeeze; 18 the last that tf2onnx writes.
+OPSETS = range(13, 19)
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,15 @@ class Gate:
 GATES: dict[Precision, Gate] = {
     "fp32": Gate(min_agreement=0.999, max_relative_error=1e-3),
     "fp16": Gate(min_agreement=0.995, max_relative_error=None),
+    # What a broken conversion falls below; whether the accuracy is good enough is for the gate with labels to say.
+    "dynamic": Gate(min_agreement=0.95, max_relative_error=None),
+    "int8": Gate(min_agreement=0.9, max_relative_error=None),
+    "w8a16": Gate(min_agreement=0.95, max_relative_error=None),
+}
+
+_PRECISIONS: dict[Format, tuple[Precision, ...]] = {
+    "tflite": ("fp32", "fp16", "dynamic", "int8", "w8a16"),
+    "onnx": ("fp32", "fp16", "int8"),
 }
 
 
@@ -58,15 +78,59 @@ class Recipe:
     precision: Precision
 
     def __post_init__(self) -> None:
-        for what, given, accepted in (("format", self.format, get_args(Format)), ("precision", self.precision, GATES)):
+        for what, given, accepted in (
+            ("format", self.format, get_args(Format)),
+            ("precision", self.precision, get_args(Precision)),
+        ):
             if given not in accepted:
                 raise InputError(f"unknown {what} '{given}'; accepted: {', '.join(accepted)}.")
+        if self.precision not in _PRECISIONS[self.format]:
+            known = ", ".join(_PRECISIONS[self.format])
+            raise InputError(f"{self.format} has no precision '{self.precision}'; accepted: {known}.")
 
     @property
     def gate(self) -> Gate:
         """What the artifact must reach."""
         return GATES[self.precision]
 
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights are integers, and the accuracy gate applies."""
+        return self.precision in ("dynamic", "int8", "w8a16")
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations are integers too: it takes calibration, and bytes go in."""
+        return self.precision in ("int8", "w8a16")
+
     def file_name(self, model_name: str) -> str:
         """``<model>.<precision>.<format>``."""
         return f"{model_name}.{self.precision}.{self.format}"
+
+
+def check_options(formats: Iterable[Format], layout: Layout = "nhwc", opset: int | None = None) -> None:
+    """Check what only one of the formats has.
+
+    Args:
+        formats: what is made.
+        layout: axis order of the input.
+        opset: version of ONNX's operators; ``None`` leaves the choice to edgeseg.
+
+    Raises:
+        InputError: an unknown layout or opset, or one that a format does not have.
+    """
+    if layout not in get_args(Layout):
+        raise InputError(f"unknown layout '{layout}'; accepted: {', '.join(get_args(Layout))}.")
+    others = [name for name in formats if name != "onnx"]
+    if layout == "nchw" and others:
+        raise InputError(
+            f"{others[0]} has no layout nchw: its convolutions read NHWC. Leave --layout out, or export onnx alone."
+        )
+    if opset is None:
+        return
+    if others:
+        raise InputError(f"{others[0]} has no opset; leave --opset out, or export onnx alone.")
+    if opset not in OPSETS:
+        raise InputError(
+            f"opset {opset} is not written; accepted: {OPSETS[0]} to {OPSETS[-1]}, {DEFAULT_OPSET} when left out."
+        )

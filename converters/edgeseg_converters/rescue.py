@@ -75,19 +75,24 @@ class Rescue:
         }
 
 
-def sensitivity(ops: Sequence[str], logits: Logits) -> tuple[Cost, ...]:
+def sensitivity(
+    ops: Sequence[str], logits: Logits, progress: Callable[[int, int], None] | None = None
+) -> tuple[Cost, ...]:
     """What each op costs, the costliest first.
 
     Args:
         ops: names of the outputs of the ops that can be quantized.
         logits: see ``Logits``.
+        progress: called with (ops done, ops in all).
     """
     expected = logits([])
     power = float(np.mean([np.mean(np.square(values)) for values in expected])) or 1.0
     costs = []
-    for op in ops:
+    for number, op in enumerate(ops):
         errors = [np.mean(np.square(new - old)) for new, old in zip(logits([op]), expected, strict=True)]
         costs.append(Cost(op, float(np.mean(errors)) / power))
+        if progress:
+            progress(number + 1, len(ops))
     return tuple(sorted(costs, key=lambda cost: -cost.error))
 
 

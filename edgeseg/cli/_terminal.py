@@ -45,15 +45,22 @@ def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Progress on a terminal's stderr, nothing in a pipe; yields ``update(done, total)``."""
+    with progress_of_steps() as update:
+        yield lambda done, total: update(what, done, total)
+
+
+@contextmanager
+def progress_of_steps() -> Iterator[Callable[[str, int, int], None]]:
+    """The same for work in several steps; yields ``update(step, done, total)``."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda step, done, total: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task("", total=None)
+        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
 
 
 def note(text: str) -> None:

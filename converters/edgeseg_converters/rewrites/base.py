@@ -56,10 +56,12 @@ class Rewrite(ABC):
         layer_class: the class name of the layer where ``match`` looks; a user's own class of that name counts too,
             as the proof shows whether it does the same.
         atol: the largest absolute difference between old and new that float rounding explains, on inputs in [-4, 4].
+        for_integers: whether what it puts there quantizes as well as what was there.
     """
 
     layer_class: str
     atol: float
+    for_integers: bool = True
 
     @property
     def name(self) -> str:

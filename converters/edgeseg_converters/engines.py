@@ -1,0 +1,134 @@
+"""Quantizers behind one interface: what export, the gate and the rescue need of them, whatever tool does the work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.runtime.litert import LiteRTBackend
+from edgeseg.spec import ModelSpec, Target
+from edgeseg_converters import flatbuffer, integer_io, tflite
+from edgeseg_converters.calibrate import CalibrationSet, Ranges, measure
+from edgeseg_converters.quantize import quantize
+from edgeseg_converters.quantize_ptq import quantize_ptq
+
+#: Targets whose compilers check op versions, which only TensorFlow's quantizer raises.
+VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
+
+# Pictures that the sensitivity of every op is measured on; each is run once for every op.
+_NUM_PROBES = 4
+
+# Ops that only select or convert; nothing is lost in them.
+_NOT_QUANTIZED = ("ARG_MAX", "CAST", "QUANTIZE", "DEQUANTIZE")
+
+
+class Engine(Protocol):
+    """Makes integer artifacts of one float model.
+
+    Attributes:
+        name: of the tool, as in the spec.
+        float_data: the float artifact that is quantized.
+        float_spec: how to feed that one.
+        ranges: what the calibration saw; ``None`` where the tool keeps it to itself.
+        ops: names of what can be kept in float, one for each op; empty where the tool quantizes all or nothing.
+    """
+
+    name: str
+    float_data: bytes
+    float_spec: ModelSpec
+    ranges: Ranges | None
+    ops: Sequence[str]
+
+    def build(self, keep: Sequence[str] = ()) -> bytes:
+        """The artifact, with some ops kept in float."""
+
+    def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        """The logits of a few calibration pictures, in a model where only these ops are quantized."""
+
+
+def open_engine(frozen: Any, spec: ModelSpec, pictures: CalibrationSet | None) -> Engine:
+    """The engine for a TFLite artifact.
+
+    Args:
+        frozen: what ``frozen.trace`` made for ``spec``.
+        spec: of the artifact; precision and target are obeyed.
+        pictures: to calibrate with; a static precision needs them.
+    """
+    if spec.provenance.target in VERSION_CHECKING and pictures is not None and spec.provenance.precision == "int8":
+        return TensorFlowEngine(frozen, spec, pictures)
+    return AiEdgeEngine(frozen, spec, pictures)
+
+
+def float_spec(spec: ModelSpec) -> ModelSpec:
+    """How to feed the float model inside an artifact: bytes as float32 where the artifact normalises them itself."""
+    fed = spec if spec.dtype == "float32" else spec.replace(dtype="float32", mean=(0.0,) * 3, std=(1.0,) * 3)
+    return fed.replace(provenance=dataclasses.replace(spec.provenance, precision="fp32"))
+
+
+class AiEdgeEngine:
+    """ai-edge-quantizer; see ``quantize``."""
+
+    name = "ai-edge-quantizer"
+
+    def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet | None) -> None:
+        self._spec = spec
+        self.float_spec = float_spec(spec)
+        self.float_data = tflite.convert(frozen, self.float_spec)
+        self._pictures = pictures
+        self.ranges: Ranges | None = None if pictures is None else measure(self.float_data, pictures, spec)
+        model = flatbuffer.read(self.float_data)
+        graph = model.subgraphs[0]
+        self.ops: Sequence[str] = [
+            graph.tensors[op.outputs[0]].name.decode()
+            for op in graph.operators
+            if flatbuffer.op_name(model, op) not in _NOT_QUANTIZED
+        ]
+
+    def build(self, keep: Sequence[str] = ()) -> bytes:
+        """See ``Engine``."""
+        precision = self._spec.provenance.precision
+        model = flatbuffer.read(quantize(self.float_data, precision, self.ranges, keep=keep))
+        if self._spec.dtype == "uint8":
+            integer_io.put_in(model)
+        return tflite.finish(model, self._spec)
+
+    def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        """See ``Engine``."""
+        if self._pictures is None:
+            raise ValueError("there are no pictures to measure on")
+        data = self.float_data
+        if only:
+            data = quantize(data, self._spec.provenance.precision, self.ranges, only=only)
+        backend = LiteRTBackend(tflite.tap_logits(data))
+        try:
+            probes = self._pictures.first(_NUM_PROBES).tensors(self._spec)
+            return [np.array(backend.run(tensor)) for tensor in probes]
+        finally:
+            backend.close()
+
+
+class TensorFlowEngine:
+    """TensorFlow's own quantizer; see ``quantize_ptq``. It keeps nothing in float."""
+
+    name = "tensorflow"
+    ops: Sequence[str] = ()
+    ranges: Ranges | None = None
+
+    def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet) -> None:
+        self._frozen, self._spec, self._pictures = frozen, spec, pictures
+        self.float_spec = float_spec(spec)
+        self.float_data = tflite.convert(frozen, self.float_spec)
+
+    def build(self, keep: Sequence[str] = ()) -> bytes:
+        """See ``Engine``."""
+        if keep:
+            raise ValueError("TensorFlow's quantizer keeps no op in float")
+        return quantize_ptq(self._frozen, self._spec, self._pictures)
+
+    def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        """There are no ops to ask for."""
+        raise NotImplementedError

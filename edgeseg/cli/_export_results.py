@@ -1,0 +1,93 @@
+"""What ``edgeseg export`` tells people of its artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.cli._terminal import note, print_table, size_text
+
+if TYPE_CHECKING:
+    from edgeseg_converters import ExportResult
+    from edgeseg_converters.integers import Quantized
+
+
+def note_cuts(path: Path, result: ExportResult) -> None:
+    """Warn of a model that an accelerator cannot take in one piece."""
+    for coverage in result.coverage:
+        if coverage.cut:
+            reasons = "; ".join(dict.fromkeys(left.reason for left in coverage.left))
+            note(
+                f"edgeseg: {path.name} is cut in pieces on {coverage.accelerator}: {coverage.summary}. {reasons}. "
+                f"See edgeseg inspect {path}"
+            )
+
+
+def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
+    rows = []
+    for path, result in saved:
+        proof = result.verification
+        checked = ["-", "-", "not verified"]
+        if proof:
+            checked = [
+                f"{proof.argmax_agreement:.3%}",
+                f"{proof.max_abs_error:.1e}",
+                "ok" if proof.passed else "FAILED",
+            ]
+        rows.append([str(path), size_text(len(result.data)), *checked, f"{result.seconds:.1f} s"])
+    print_table(["File", ">Size", ">Same class", ">Max error", "Verification", ">Time"], rows)
+    for path, result in saved:
+        for coverage in result.coverage:
+            left = f"; left: {coverage.left_ops}" if coverage.left else ""
+            print(f"{path.name} on {coverage.accelerator}: {coverage.summary}{left}")
+    first, result = saved[0]
+    if result.verification:
+        print(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")
+        if result.verification.keras_movement is not None:
+            worst = max(p.unstable_share for _, r in saved if (p := r.verification))
+            print(
+                f"Pooling indices: where two values tie but for rounding, either may win; {worst:.2%} of the pixels "
+                f"moved. Keras' own logits move by {result.verification.keras_movement:.1e} of the largest when the "
+                "input moves by one rounding."
+            )
+        other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
+        if other_ties:
+            print(
+                f"Pooling by the delegate's own op: of equal maxima LiteRT's CPU took another than Keras in "
+                f"{max(other_ties):.2%} of the windows."
+            )
+    for path, result in saved:
+        if result.quantized:
+            _print_quantized(path, result.quantized)
+    for rule, sites in result.rewrites.counts():
+        print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
+    print(f"Next: edgeseg inspect {first}  |  edgeseg predict {first} PICTURE --save out")
+
+
+def _print_quantized(path: Path, quantized: Quantized) -> None:
+    """What integers cost, and what they were made from."""
+    if quantized.calibration and quantized.stability:
+        chosen, stability = quantized.calibration, quantized.stability
+        print(f"{path.name} calibrated on {len(chosen.paths)} pictures of {chosen.source}, seed {chosen.seed}.")
+        if not stability.stable:
+            note(
+                f"edgeseg: {len(chosen.paths)} pictures may be too few: half of them see ranges up to "
+                f"{stability.disagreement:.0%} narrower. Give more by --num-calibration-samples and --data."
+            )
+    accuracy = quantized.accuracy
+    if accuracy and accuracy.mean_iou:
+        before, after = accuracy.mean_iou
+        name, drop = accuracy.worst_class
+        print(
+            f"{path.name} on {accuracy.source} ({accuracy.num_images} pictures): mIoU {before:.4f} in float, "
+            f"{after:.4f} in integers; the class that lost most is '{name}', {drop:.1f} points; "
+            f"same class {accuracy.agreement:.2%}."
+        )
+    elif accuracy:
+        print(
+            f"{path.name} on {accuracy.source} ({accuracy.num_images} pictures, no labels): "
+            f"same class {accuracy.agreement:.2%}."
+        )
+    if quantized.rescue:
+        kept = quantized.rescue.kept
+        print(f"{path.name}: {len(kept)} of {quantized.rescue.num_ops} ops kept in float: {', '.join(kept)}.")
