@@ -34,6 +34,10 @@ def test_the_workstations_packages_are_not_there(device: Path) -> None:
         assert run(device / "python", "-c", f"import {package}").returncode != 0, package
 
 
+def test_the_reports_page_is_in_the_wheel(device: Path) -> None:
+    assert list(device.parent.rglob("edgeseg_converters/report/page.html.j2"))
+
+
 def test_it_predicts(device: Path, tmp_path: Path) -> None:
     import keras
 

@@ -1,0 +1,6 @@
+"""The report: one HTML page and its JSON, saying what an artifact kept of its model and what it costs to run."""
+
+from edgeseg_converters.report.content import Entry, Measured, Report
+from edgeseg_converters.report.gallery import Change, Flip, most_changed
+
+__all__ = ["Change", "Entry", "Flip", "Measured", "Report", "most_changed"]

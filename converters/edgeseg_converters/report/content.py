@@ -1,0 +1,277 @@
+"""What a report says: the measured facts of every artifact, and the sentences that follow from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeseg import __version__
+from edgeseg.errors import InputError
+from edgeseg.files import refuse_existing, write_bytes
+from edgeseg.spec import Format, ModelSpec, Precision
+from edgeseg_converters.accuracy import Accuracy
+from edgeseg_converters.calibrate import CalibrationSet, Stability
+from edgeseg_converters.latency import Environment, Latency
+from edgeseg_converters.layer_errors import LayerError
+from edgeseg_converters.report.gallery import Change
+from edgeseg_converters.report.page import to_html
+from edgeseg_converters.rescue import Rescue
+from edgeseg_converters.verify import Verification
+
+FORMAT_VERSION = 1
+
+# Below this share of the float file's time an artifact is called faster; what is nearer may be noise.
+_FASTER = 0.95
+# A spread of the timed calls above this is too wide to tell neighbours apart.
+_UNSTABLE_SPREAD = 0.2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one file; ``None`` is what was not.
+
+    Attributes:
+        size_bytes: of the file.
+        latency: of one call of the runtime.
+        peak_memory_bytes: what opening it and running it once takes; see ``memory.peak_memory``.
+        accuracy: beside the float model.
+    """
+
+    size_bytes: int
+    latency: Latency | None = None
+    peak_memory_bytes: int | None = None
+    accuracy: Accuracy | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the JSON of the report."""
+        accuracy = None
+        if self.accuracy is not None:
+            accuracy = {**self.accuracy.to_dict(), "changed": list(self.accuracy.changed)}
+        return {
+            "size_bytes": self.size_bytes,
+            "latency": None if self.latency is None else self.latency.to_dict(),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "accuracy": accuracy,
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One artifact.
+
+    Attributes:
+        format: of the file.
+        precision: of the file.
+        measured: what was measured of it.
+        verification: the proof against the Keras model; ``None`` where it was not asked for.
+        rescue: what was kept in float to pass the gate; ``None`` where nothing had to be.
+        without_rescue: the file before the rescue.
+        layers: its tensors beside the float file's, the worst first; ``None`` where they were not measured, as for
+            ONNX.
+        gallery: the pictures that changed most.
+    """
+
+    format: Format
+    precision: Precision
+    measured: Measured
+    verification: Verification | None = None
+    rescue: Rescue | None = None
+    without_rescue: Measured | None = None
+    layers: tuple[LayerError, ...] | None = None
+    gallery: tuple[Change, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Precision and format, ``int8 tflite``."""
+        return f"{self.precision} {self.format}"
+
+    @property
+    def gated(self) -> bool:
+        """Whether it was held against a gate at all."""
+        return self.measured.accuracy is not None or self.verification is not None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it failed no gate that it was held against; see ``gated``."""
+        return all(found is None or found.passed for found in (self.measured.accuracy, self.verification))
+
+    @property
+    def verdict(self) -> str:
+        """In a sentence without its full stop: passed or failed, and by what."""
+        reasons = [found.reason for found in (self.measured.accuracy, self.verification) if found and not found.passed]
+        if reasons:
+            return f"failed: {'; '.join(reasons)}"
+        accuracy = self.measured.accuracy
+        if accuracy is None:
+            return "passed" if self.gated else "not held against any gate"
+        if accuracy.mean_iou is None:
+            return f"passed: {accuracy.agreement:.2%} of the pixels kept their class"
+        worst, drop = accuracy.worst_class
+        return f"passed: mIoU {-accuracy.drop:+.1f} points, the worst class '{worst}' {-drop:+.1f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """One entry of ``artifacts`` in the JSON of the report, its values not yet made JSON's."""
+        return {
+            "format": self.format,
+            "precision": self.precision,
+            "passed": self.passed if self.gated else None,
+            "verdict": self.verdict,
+            **self.measured.to_dict(),
+            "verification": self.verification,
+            "rescue": None if self.rescue is None else self.rescue.to_dict(),
+            "without_rescue": None if self.without_rescue is None else self.without_rescue.to_dict(),
+            "layers": self.layers,
+            "gallery": [change.to_dict() for change in self.gallery],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What quantizing a model cost and gained.
+
+    Attributes:
+        model: name of the model.
+        spec: names and colours of the classes, and the input.
+        entries: the artifacts, the float ones first.
+        calibration: the pictures that gave the ranges; ``None`` where none were needed.
+        stability: whether they were enough.
+        environment: where the latencies were measured.
+        tools: package name to version, of everything that took part.
+
+    Example:
+        >>> Report("unet_mini", spec, entries).save("unet_mini.report.html")
+    """
+
+    model: str
+    spec: ModelSpec
+    entries: tuple[Entry, ...]
+    calibration: CalibrationSet | None = None
+    stability: Stability | None = None
+    environment: Environment | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether there were gates, and every artifact met its own."""
+        return any(entry.gated for entry in self.entries) and all(entry.passed for entry in self.entries)
+
+    @property
+    def headline(self) -> str:
+        """One line: passed, or which artifact failed and which class fell."""
+        failed = [f"{entry.name} {entry.verdict}" for entry in self.entries if not entry.passed]
+        if failed:
+            return f"{'; '.join(failed)}."
+        told = [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.measured.accuracy]
+        told = told or [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.gated]
+        return f"{'; '.join(told)}." if told else "No artifact was held against the model."
+
+    def float_entry(self, file_format: Format) -> Entry | None:
+        """The float32 artifact of a format, which the others of that format are held beside."""
+        return next((e for e in self.entries if e.format == file_format and e.precision == "fp32"), None)
+
+    def remarks(self) -> list[str]:
+        """What a reader must know before believing the numbers."""
+        return [*self._about_pictures(), *self._about_speed(), *self._about_layers()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON, without the pictures; NaN and infinity are null."""
+        content = {
+            "format_version": FORMAT_VERSION,
+            "edgeseg": __version__,
+            "model": self.model,
+            "passed": self.passed,
+            "headline": self.headline,
+            "remarks": self.remarks(),
+            "spec": json.loads(self.spec.to_json()),
+            "tools": self.tools,
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "stability": self.stability,
+            "environment": self.environment,
+            "artifacts": [entry.to_dict() for entry in self.entries],
+        }
+        return {key: _as_json(value) for key, value in content.items()}
+
+    def to_html(self) -> str:
+        """The report as a page that needs nothing else: styles and pictures are inside, and there is no script."""
+        return to_html(self)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+        """Write the page, and the JSON beside it.
+
+        Args:
+            path: of the page; the JSON has the same name with the suffix ``.json``.
+            overwrite: whether existing files may be replaced.
+
+        Returns:
+            Both paths.
+
+        Raises:
+            InputError: another suffix than ``.html``; one of the files exists, or cannot be written.
+        """
+        page = Path(path)
+        if page.suffix != ".html":
+            raise InputError(f"a report is written as an .html file with a .json beside it, got '{page.name}'.")
+        data = page.with_suffix(".json")
+        for file in (page, data):
+            refuse_existing(file, overwrite=overwrite)
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        write_bytes(page, self.to_html().encode(), overwrite=overwrite)
+        write_bytes(data, text.encode(), overwrite=overwrite)
+        return page, data
+
+    def _about_pictures(self) -> Iterator[str]:
+        measured = [entry.measured.accuracy for entry in self.entries if entry.measured.accuracy]
+        if measured and all(found.mean_iou is None for found in measured):
+            yield (
+                "There were no labels: only the share of pixels that kept the float model's class is known, "
+                "not whether either is right."
+            )
+        if self.calibration and any(found.source == self.calibration.source for found in measured):
+            yield (
+                f"The accuracy was measured on '{self.calibration.source}', of which the calibration took its pictures."
+            )
+        if self.stability and not self.stability.stable:
+            name, share = self.stability.worst
+            yield (
+                f"The calibration pictures were too few: half of them see {self.stability.disagreement:.0%} less of "
+                f"the range in the median tensor, {share:.0%} in '{name}'."
+            )
+
+    def _about_speed(self) -> Iterator[str]:
+        for entry in self.entries:
+            base, latency = self.float_entry(entry.format), entry.measured.latency
+            if latency is None:
+                continue
+            if latency.spread > _UNSTABLE_SPREAD:
+                yield f"The times of {entry.name} are unstable: their spread is {latency.spread:.0%} of the median."
+            if base in (None, entry) or base.measured.latency is None:
+                continue
+            ratio = latency.median_s / base.measured.latency.median_s
+            if ratio > _FASTER:
+                word = "slower than" if ratio > 1 / _FASTER else "as fast as"
+                yield (
+                    f"{entry.name} is not faster than {base.name} here: {latency.median_s * 1e3:.2f} ms beside "
+                    f"{base.measured.latency.median_s * 1e3:.2f} ms, {word} float on this machine. What it does on the "
+                    "device must be measured there."
+                )
+
+    def _about_layers(self) -> Iterator[str]:
+        names = [e.name for e in self.entries if e.layers is None and e.measured.accuracy and e.format == "onnx"]
+        if names:
+            yield f"The layers of {', '.join(names)} were not compared: that is done for TFLite only."
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON can say: a dataclass is an object, a tuple a list, NaN and infinity are null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,113 @@
+"""The report as one page: ``page.html.j2`` filled in; every text is escaped, every picture is inside."""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.imaging import encode_image
+
+if TYPE_CHECKING:
+    from edgeseg_converters.report.content import Entry, Report
+
+TEMPLATE = "page.html.j2"
+
+#: So many of the worst layers and of the costliest ops are shown; the JSON has all.
+NUM_ROWS = 15
+
+# A long name says which layer at its end.
+_NUM_PARTS = 3
+
+_NONE = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+
+
+def to_html(report: Report) -> str:
+    """Fill the page; see ``Report.to_html``."""
+    source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        bytes=_bytes, decibel=_decibel, iou=_iou, milliseconds=_milliseconds, percent=_percent, picture=_picture,
+        points=_points, short=_short, value=_value,
+    )  # fmt: skip
+    return environment.from_string(source).render(
+        report=report, baseline=_baseline(report), classes=_classes, colours=_colours(report), rows=NUM_ROWS
+    )
+
+
+def _baseline(report: Report) -> float | None:
+    """The float model's mIoU; all artifacts were held against the same one."""
+    accuracies = [entry.measured.accuracy for entry in report.entries if entry.measured.accuracy]
+    return next((found.mean_iou[0] for found in accuracies if found.mean_iou), None)
+
+
+def _classes(entry: Entry) -> list[dict[str, Any]]:
+    """The classes of an artifact, the one that fell most first, those that do not occur last."""
+    assert entry.measured.accuracy is not None
+    found = [
+        {"name": name, "before": before, "after": after, "drop": (before - after) * 100}
+        for name, (before, after) in entry.measured.accuracy.per_class_iou.items()
+    ]
+    return sorted(found, key=lambda row: -row["drop"] if np.isfinite(row["drop"]) else np.inf)
+
+
+def _colours(report: Report) -> dict[str, str]:
+    """Class name to its colour as CSS has it."""
+    return {
+        name: "#{:02x}{:02x}{:02x}".format(*colour)
+        for name, colour in zip(report.spec.class_names, report.spec.palette, strict=True)
+    }
+
+
+def _picture(image: NDArray[np.uint8]) -> str:
+    """A picture as a data URL: JPEG, or PNG where some of it is transparent."""
+    suffix, kind = (".png", "png") if image.shape[2] == 4 else (".jpg", "jpeg")
+    return f"data:image/{kind};base64,{base64.b64encode(encode_image(image, suffix)).decode()}"
+
+
+def _bytes(size: int | None) -> str:
+    if size is None:
+        return _NONE
+    return f"{size / 1e6:.2f} MB" if abs(size) >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms"
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 1e-4:
+        return "< 0.01%"
+    return f"{min(share, 0.9999) if share < 1 else 1:.2%}"  # all but one pixel is not all
+
+
+def _iou(value: float | None) -> str:
+    return _NONE if value is None or not np.isfinite(value) else f"{value:.3f}"
+
+
+def _points(drop: float) -> str:
+    """Points that were lost, as a change: a drop of 1.5 is -1.5."""
+    if not np.isfinite(drop):
+        return _NONE
+    return f"{-drop:+.1f}".replace("-", _MINUS) if abs(drop) >= 0.05 else "0.0"
+
+
+def _decibel(value: float) -> str:
+    return f"{value:.1f} dB".replace("-", _MINUS) if np.isfinite(value) else "exact" if value > 0 else _NONE
+
+
+def _value(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.4g}".replace("-", _MINUS)
+
+
+def _short(name: str) -> str:
+    """The end of the first of the names that a fused tensor carries; TensorFlow joins them by semicolons."""
+    parts = name.split(";")[0].split("/")
+    return "/".join(parts if len(parts) <= _NUM_PARTS else ["\N{HORIZONTAL ELLIPSIS}", *parts[-_NUM_PARTS:]])

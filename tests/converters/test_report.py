@@ -1,0 +1,273 @@
+"""The report says what was measured: every class, the pictures that changed most, and nothing from outside the file."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+from edgeseg.imaging import encode_image
+from edgeseg.runtime.null import NullBackend
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, compare
+from edgeseg_converters.calibrate import CalibrationSet, Stability
+from edgeseg_converters.latency import Environment, Latency
+from edgeseg_converters.layer_errors import LayerError
+from edgeseg_converters.report import Entry, Measured, Report, most_changed
+from edgeseg_converters.report.gallery import MAX_SIDE, _bounded, flipped_map
+from edgeseg_converters.report.page import TEMPLATE, _picture
+from edgeseg_converters.rescue import Cost, Rescue
+
+SIZE = (20, 30)
+SPEC = ModelSpec(
+    "tiny",
+    SIZE,
+    class_names=("background", "<b>", "disc"),
+    palette=((0, 0, 0), (200, 40, 0), (0, 80, 120)),
+    output_kind="argmax",
+)
+ACCURACY = Accuracy(
+    source="shapes/val",
+    num_images=3,
+    mean_iou=(0.8, 0.7),
+    per_class_iou={"background": (0.9, 0.89), "<b>": (0.7, 0.51), "disc": (float("nan"), float("nan"))},
+    agreement=0.93,
+    changed=(0.01, 0.15, 0.05),
+    passed=False,
+    reason="the class '<b>' fell by 19.0 points (0.700 to 0.510); at most 3",
+)
+VOID = ("meta", "link", "img", "br", "hr", "input", "wbr")
+
+
+class _Page(HTMLParser):
+    """Checks that tags are closed in order, and collects what is there."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Baseline:
+    """Three pictures of which the float model says that all is background."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.png").write_bytes(encode_image(rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)))
+    pictures = Pictures(tuple(sorted(tmp_path.glob("*.png"))), None, "some")
+    return baseline(_answers(np.zeros(SIZE, np.uint8)), pictures)
+
+
+@pytest.fixture
+def report(before: Baseline) -> Report:
+    now = np.zeros(SIZE, np.uint8)
+    now[:5] = 1
+    accuracy = dataclasses.replace(ACCURACY, changed=(0.2, 0.25, 0.21))
+    layer = LayerError("conv;relu", "CONV_2D", 20.5, 18.0, -np.inf, -1.0, 70.0, 0.25, (-1.0, 62.75), 0.125)
+    exact = LayerError("kept", "ADD", np.inf, np.inf, 30.0, 0.0, 1.0, None, None, 0.0)
+    better = dataclasses.replace(ACCURACY, mean_iou=(0.8, 0.79), passed=True, reason="")
+    rescue = Rescue(("conv;relu",), 2, (Cost("conv;relu", 0.5), Cost("kept", 0.0)), ((1, better),), b"", better)
+    gallery = most_changed(before, _answers(now), accuracy)
+    return Report(
+        "tiny",
+        SPEC,
+        (
+            Entry("tflite", "fp32", Measured(4_000_000, Latency((0.010, 0.011, 0.012)), 9_000_000)),
+            Entry(
+                "tflite",
+                "int8",
+                Measured(1_100_000, Latency((0.013, 0.014, 0.016)), 5_000_000, accuracy),
+                rescue=rescue,
+                without_rescue=Measured(1_000_000, Latency((0.012, 0.013, 0.014)), None, ACCURACY),
+                layers=(layer, exact),
+                gallery=gallery,
+            ),
+        ),
+        CalibrationSet((Path("shapes/train/images/0.png"),), "shapes/train", 10, 0),
+        Stability(0.2, ("conv;relu", 0.4), False),
+        Environment("a CPU", "Linux x86_64", ("ai-edge-litert 2.3.0",), 2, 3, "2026-01-31T12:00Z"),
+        {"tensorflow": "2.21.0"},
+    )
+
+
+def test_the_template_is_package_data() -> None:
+    assert resources.files("edgeseg_converters.report").joinpath(TEMPLATE).is_file()
+
+
+def test_the_page_is_whole_and_needs_nothing_else(report: Report) -> None:
+    html = report.to_html()
+    page = _Page(html)
+    assert page.open == []
+    assert "script" not in page.tags
+    assert len(page.sources) == 4 * 3
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert not re.search(r"https?://|@import|url\(", html)
+
+
+def test_every_class_is_there_and_escaped(report: Report) -> None:
+    html = report.to_html()
+    page = _Page(html)
+    for name in SPEC.class_names:
+        assert name in page.text
+    assert "'<b>'" not in html
+    assert "</span><b>" not in html
+    assert "fell by 19.0 points" in page.text
+    table = html[html.index('class="classes"') : html.index("</table>", html.index('class="classes"'))]
+    # What fell most is first; a class that does not occur is last and has no number.
+    assert re.findall(r"</span>([^<]+)", table) == ["&lt;b&gt;", "background", "disc"]
+    assert "nan" not in page.text.lower()
+    assert re.search(r'class="bad">\N{MINUS SIGN}19\.0', table)
+
+
+def test_the_headline_says_who_failed_and_which_class_fell(report: Report) -> None:
+    assert not report.passed
+    assert report.headline == "int8 tflite failed: the class '<b>' fell by 19.0 points (0.700 to 0.510); at most 3."
+
+
+def test_a_report_that_passed_says_by_how_much(report: Report) -> None:
+    good = dataclasses.replace(ACCURACY, passed=True, reason="")
+    entry = dataclasses.replace(report.entries[1], measured=Measured(1, accuracy=good))
+    passed = dataclasses.replace(report, entries=(entry,))
+    assert passed.passed
+    assert passed.headline == "int8 tflite passed: mIoU -10.0 points, the worst class '<b>' -19.0."
+    unlabelled = dataclasses.replace(good, mean_iou=None, per_class_iou={})
+    entry = dataclasses.replace(entry, measured=Measured(1, accuracy=unlabelled))
+    passed = dataclasses.replace(report, entries=(entry,))
+    assert passed.headline == "int8 tflite passed: 93.00% of the pixels kept their class."
+    assert any("no labels" in remark for remark in passed.remarks())
+    assert 'class="classes"' not in passed.to_html()
+
+
+def test_a_file_that_was_held_against_nothing_has_not_passed(report: Report) -> None:
+    alone = dataclasses.replace(report, entries=report.entries[:1])
+    assert alone.entries[0].verdict == "not held against any gate"
+    assert alone.headline == "No artifact was held against the model."
+    assert ">passed<" not in alone.to_html()
+
+
+def test_what_is_not_faster_and_what_is_not_stable_is_said(report: Report) -> None:
+    remarks = " ".join(report.remarks())
+    assert "int8 tflite is not faster than fp32 tflite here: 14.00 ms beside 11.00 ms, slower than float" in remarks
+    assert "The calibration pictures were too few" in remarks
+    assert all(remark in _Page(report.to_html()).text for remark in report.remarks())
+    # Twice as fast, and steady.
+    fast = dataclasses.replace(report.entries[1], measured=Measured(1, Latency((0.005,) * 5), None, ACCURACY))
+    assert "faster" not in " ".join(dataclasses.replace(report, entries=(report.entries[0], fast)).remarks())
+
+
+def test_the_picture_that_changed_most_comes_first(before: Baseline) -> None:
+    now = np.zeros(SIZE, np.uint8)
+    now[:5, :10] = 2
+    now[7, 0] = 1
+    names = [change.file for change in most_changed(before, _answers(now), _accuracy((0.1, 0.9, 0.3)), count=2)]
+    assert names == ["b.png", "c.png"]
+    (first,) = most_changed(before, _answers(now), _accuracy((0.0, 0.9, 0.0)))  # what did not change is no change
+    assert first.changed == pytest.approx(51 / 600)
+    assert [(flip.before, flip.after, flip.share) for flip in first.flips] == [
+        ("background", "disc", pytest.approx(50 / 600)),
+        ("background", "<b>", pytest.approx(1 / 600)),
+    ]
+    assert np.array_equal(first.flipped[..., 3] == 255, now != 0)
+
+
+def test_the_shares_are_those_that_the_gate_measured(before: Baseline) -> None:
+    now = np.zeros(SIZE, np.uint8)
+    now[:, 3] = 1
+    accuracy = compare(before, _answers(now), Gate())
+    found = most_changed(before, _answers(now), accuracy)
+    assert [change.changed for change in found] == pytest.approx(list(accuracy.changed))
+
+
+def test_the_map_has_exactly_the_pixels_that_flipped_in_the_new_colour() -> None:
+    rng = np.random.default_rng(1)
+    old, new = rng.integers(0, 3, (2, 40, 50), dtype=np.uint8)
+    drawn = flipped_map(old, new, SPEC)
+    assert np.array_equal(drawn[..., 3], np.where(old != new, 255, 0))
+    assert np.array_equal(drawn[old != new][:, :3], np.array(SPEC.palette)[new[old != new]])
+    assert not drawn[old == new].any()
+    # And it survives being put into the page.
+    (encoded,) = re.findall("base64,(.*)", _picture(drawn))
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(decoded[..., [2, 1, 0, 3]], drawn)
+
+
+def test_pictures_are_bounded_and_a_lone_pixel_stays_and_keeps_its_colour() -> None:
+    image = np.zeros((2 * MAX_SIDE, 3 * MAX_SIDE, 4), np.uint8)
+    image[500, 700] = 200, 40, 0, 255
+    small = _bounded(image)
+    assert small.shape == (MAX_SIDE * 2 // 3, MAX_SIDE, 4)
+    seen = small[small[..., 3] > 0]
+    # One of nine pixels: a ninth of the opacity, and the colour not darkened by the transparent black around it.
+    assert seen.tolist() == [[200, 40, 0, 28]]
+
+
+def test_the_rescue_says_what_was_kept_and_what_it_cost(report: Report) -> None:
+    text = " ".join(_Page(report.to_html()).text.split())
+    assert "1 of 2 ops stayed in float" in text
+    assert "from 1.00 MB to 1.10 MB, a call from 13.00 ms to 14.00 ms" in text
+    assert "and mIoU beside float from \N{MINUS SIGN}10.0 to \N{MINUS SIGN}1.0 points" in text
+
+
+def test_the_json_holds_all_but_the_pictures(report: Report, tmp_path: Path) -> None:
+    page, data = report.save(tmp_path / "tiny.report.html")
+    assert (page.name, data.name) == ("tiny.report.html", "tiny.report.json")
+    assert page.read_text(encoding="utf-8") == report.to_html()
+    content = json.loads(data.read_text(encoding="utf-8"))
+    assert content == report.to_dict()
+    assert content["format_version"] == 1
+    assert ModelSpec.from_json(json.dumps(content["spec"])) == SPEC
+    first, second = content["artifacts"]
+    assert (first["accuracy"], first["latency"]["summary"]["median_ms"]) == (None, pytest.approx(11))
+    assert second["accuracy"]["per_class_iou"]["disc"] == {"float": None, "quantized": None}
+    assert second["layers"][0]["range_db"] == 20.5
+    assert second["layers"][1]["range_db"] is None  # infinity is no JSON
+    assert [change["file"] for change in second["gallery"]] == ["b.png", "c.png", "a.png"]
+    assert second["rescue"]["kept"] == ["conv;relu"]
+    assert str(tmp_path) not in data.read_text(encoding="utf-8")
+
+
+def test_nothing_is_overwritten_unasked(report: Report, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("{}")
+    with pytest.raises(InputError, match="exists"):
+        report.save(tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+    report.save(tmp_path / "r.html", overwrite=True)
+    with pytest.raises(InputError, match=r"\.html"):
+        report.save(tmp_path / "r.json")
+
+
+def _answers(class_map: NDArray[np.uint8]) -> Segmenter:
+    return Segmenter(NullBackend(SPEC, class_map[None]))
+
+
+def _accuracy(changed: tuple[float, ...]) -> Accuracy:
+    return dataclasses.replace(ACCURACY, changed=changed)
