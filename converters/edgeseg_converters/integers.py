@@ -54,6 +54,8 @@ class Quantized:
         stability: whether they were enough; ``None`` where the tool keeps the ranges to itself.
         accuracy: beside the float model; ``None`` without pictures.
         rescue: what was kept in float; ``None`` where none was needed or asked for.
+        unrescued: the file before the rescue, and its accuracy.
+        baseline: what the float model said on the pictures of the gate.
     """
 
     data: bytes
@@ -63,7 +65,9 @@ class Quantized:
     calibration: CalibrationSet | None
     stability: Stability | None
     accuracy: Accuracy | None
-    rescue: Rescue | None
+    rescue: Rescue | None = None
+    unrescued: tuple[bytes, Accuracy] | None = None
+    baseline: Baseline | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The field ``quantization`` in the JSON of ``export``."""
@@ -126,17 +130,27 @@ class Integers:
         engine = open_engine(frozen, spec, calibration)
         data = engine.build()
         accuracy = self._measure(engine, data, recipe.format)
-        rescued = None
+        rescued, unrescued = None, None
         if settings.rescue and accuracy is not None and not accuracy.passed and engine.ops and calibration:
             rescued = rescue(
                 sensitivity(engine.ops, engine.logits, self._progress("sensitivity of every op")),
                 engine.build,
                 lambda made: self._needed(engine, made, recipe.format),
             )
+            unrescued = data, accuracy
             data, accuracy = rescued.data, rescued.accuracy
         stability = None if engine.ranges is None else engine.ranges.stability()
         return Quantized(
-            data, engine.float_data, engine.float_spec, engine.name, calibration, stability, accuracy, rescued
+            data,
+            engine.float_data,
+            engine.float_spec,
+            engine.name,
+            calibration,
+            stability,
+            accuracy,
+            rescued,
+            unrescued,
+            self._baselines.get(engine.float_data),
         )
 
     def _needed(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy:

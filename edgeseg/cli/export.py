@@ -84,6 +84,12 @@ if TYPE_CHECKING:
     help="Share of pixels that must keep their class in integers, where there are no labels.",
 )
 @click.option("--rescue/--no-rescue", default=False, help="Where that is not met, keep the costliest ops in float.")
+@click.option(
+    "--report/--no-report",
+    default=True,
+    show_default=True,
+    help="Of integer precisions with --data: MODEL.report.html and .json beside the artifacts.",
+)
 @click.option("--verify/--no-verify", default=True, help="Prove each artifact against the Keras model.")
 @click.option("--optimize/--no-optimize", default=True, help="Apply the speed-ups that change no result.")
 @click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True)
@@ -115,6 +121,7 @@ def command(
     max_class_drop: float,
     min_agreement: float,
     rescue: bool,
+    report: bool,
     verify: bool,
     optimize: bool,
     output_dir: Path,
@@ -170,14 +177,17 @@ def command(
         )
     for recipe in recipes:
         check_quantization(recipe, target, output_kind, quantization)
-    if (report := opened.weights_report) is not None:
-        note(report.table())
-        left, missing = len(report.left_over), len(report.missing)
-        note(f"{len(report.matched)} tensors of '{weights}' are in the model, {left} left over, {missing} missing")
+    if (loaded := opened.weights_report) is not None:
+        note(loaded.table())
+        left, missing = len(loaded.left_over), len(loaded.missing)
+        note(f"{len(loaded.matched)} tensors of '{weights}' are in the model, {left} left over, {missing} missing")
     # Asked before the long work, not after it.
     require_writable_folder(output_dir)
     for recipe in recipes:
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
+    page = output_dir / f"{spec.name}.report.html" if report and quantization.pictures else None
+    for path in [page, page.with_suffix(".json")] if page else []:
+        refuse_existing(path, overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
     with progress_of_steps() as update:
@@ -198,10 +208,16 @@ def command(
             saved.append((_save(result, output_dir, overwrite), result))
             note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
             note_cuts(*saved[-1])
+        if page:
+            from edgeseg_converters.report.build import report_of
+
+            report_of([result for _, result in saved], update).save(page, overwrite=overwrite)
     if as_json:
         print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
     else:
         print_results(saved)
+        if page:
+            print(f"Report: {page}")
     failed = [(path, result.failure) for path, result in saved if result.failure]
     for path, reason in failed:
         note(f"edgeseg: {path} {reason}.")

@@ -1,0 +1,107 @@
+"""A report of what an export made: measures what the export itself had no need to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgeseg.runtime import Backend
+from edgeseg.runtime.litert import LiteRTBackend
+from edgeseg.runtime.onnx import OnnxBackend
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import Format
+from edgeseg_converters import latency
+from edgeseg_converters.export import ExportResult
+from edgeseg_converters.integers import Quantized
+from edgeseg_converters.layer_errors import LayerError, layer_errors
+from edgeseg_converters.memory import peak_memory
+from edgeseg_converters.report.content import Entry, Measured, Report
+from edgeseg_converters.report.gallery import Change, most_changed
+
+# Pictures that the tensors of the two models are compared on; all tensors of both are in memory at once.
+_NUM_LAYER_PICTURES = 4
+
+
+def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int], None] | None = None) -> Report:
+    """Put together what is known of the artifacts of one export, and time them in turns.
+
+    Args:
+        results: of one model; integer ones among them. The float file that an integer one was made from stands for
+            fp32 where that was not asked for.
+        progress: called with (step, artifacts done, artifacts in all).
+    """
+    floats = {result.recipe.format: result.data for result in results if result.recipe.precision == "fp32"}
+    for result in results:
+        if result.quantized:
+            floats.setdefault(result.recipe.format, result.quantized.float_data)
+    files: dict[str, tuple[bytes, Format]] = {f"fp32 {name}": (data, name) for name, data in floats.items()}
+    for result in results:
+        files[_name(result)] = result.data, result.recipe.format
+        if result.quantized and result.quantized.unrescued:
+            files[f"{_name(result)} without rescue"] = result.quantized.unrescued[0], result.recipe.format
+    times, environment = latency.measure(files, num_runs=20)
+    memory = {}
+    for number, (name, (data, file_format)) in enumerate(files.items()):
+        memory[name] = peak_memory(data, file_format, num_threads=environment.num_threads)
+        if progress:
+            progress("memory of the artifacts", number + 1, len(files))
+
+    def measured(name: str) -> Measured:
+        return Measured(len(files[name][0]), times[name], memory[name])
+
+    made = {_name(result) for result in results}
+    entries = [Entry(name, "fp32", measured(f"fp32 {name}")) for name in floats if f"fp32 {name}" not in made]
+    for result in results:
+        found = measured(_name(result))
+        quantized, before_rescue = result.quantized, None
+        if quantized and quantized.unrescued:
+            plain = measured(f"{_name(result)} without rescue")
+            before_rescue = Measured(plain.size_bytes, plain.latency, plain.peak_memory_bytes, quantized.unrescued[1])
+        entries.append(
+            Entry(
+                result.recipe.format,
+                result.recipe.precision,
+                Measured(
+                    found.size_bytes,
+                    found.latency,
+                    found.peak_memory_bytes,
+                    quantized.accuracy if quantized else None,
+                ),
+                result.verification,
+                quantized.rescue if quantized else None,
+                before_rescue,
+                _layers(result, quantized),
+                _gallery(result, quantized),
+            )
+        )
+    static = next((r.quantized for r in results if r.quantized and r.quantized.calibration), None)
+    spec = results[0].spec
+    return Report(
+        spec.name,
+        spec,
+        tuple(sorted(entries, key=lambda entry: entry.precision not in ("fp32", "fp16"))),
+        static.calibration if static else None,
+        static.stability if static else None,
+        environment,
+        {name: version for result in results for name, version in result.spec.provenance.tools.items()},
+    )
+
+
+def _name(result: ExportResult) -> str:
+    return f"{result.recipe.precision} {result.recipe.format}"
+
+
+def _layers(result: ExportResult, quantized: Quantized | None) -> tuple[LayerError, ...] | None:
+    """TFLite keeps the names of the tensors, so the two files can be laid beside each other."""
+    if quantized is None or quantized.calibration is None or result.recipe.format != "tflite":
+        return None
+    pictures = quantized.calibration.first(_NUM_LAYER_PICTURES).tensors(result.spec)
+    return layer_errors(quantized.float_data, result.data, pictures)
+
+
+def _gallery(result: ExportResult, quantized: Quantized | None) -> tuple[Change, ...]:
+    if quantized is None or quantized.baseline is None or quantized.accuracy is None:
+        return ()
+    is_tflite = result.recipe.format == "tflite"
+    backend: Backend = LiteRTBackend(result.data) if is_tflite else OnnxBackend(result.data)
+    with Segmenter(backend) as segmenter:
+        return most_changed(quantized.baseline, segmenter, quantized.accuracy)
