@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_litert.tools import flatbuffer_utils
 from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.runtime import default_threads
+from edgeseg_converters import flatbuffer
 
 
 @dataclass(frozen=True)
@@ -210,10 +210,10 @@ def _decibel(signal: float, noise: float) -> float:
 
 def _ops(data: bytes) -> dict[str, str]:
     """Name of each tensor that an op makes to the op's kind, in the order of the file."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    model = flatbuffer.read(data)
     graph = model.subgraphs[0]
     return {
-        graph.tensors[index].name.decode(): str(flatbuffer_utils.opcode_to_name(model, op.opcodeIndex))
+        graph.tensors[index].name.decode(): flatbuffer.op_name(model, op)
         for op in graph.operators
         for index in op.outputs
     }

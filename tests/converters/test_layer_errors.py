@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
-from edgeseg_converters import tflite
+from edgeseg_converters import flatbuffer, tflite
 from edgeseg_converters.calibrate import Ranges
 from edgeseg_converters.frozen import freeze
-from edgeseg_converters.integer_io import finish
+from edgeseg_converters.integer_io import put_in
 from edgeseg_converters.layer_errors import _Scale, _Sums, layer_errors
 from edgeseg_converters.quantize import quantize
 
@@ -61,7 +62,7 @@ def test_a_file_beside_itself_is_exact(float_file: bytes, pictures: list[NDArray
 def test_every_tensor_is_as_good_as_eight_bits_are(
     float_file: bytes, ranges: Ranges, pictures: list[NDArray[np.float32]]
 ) -> None:
-    for error in layer_errors(float_file, finish(quantize(float_file, "int8", ranges)), pictures):
+    for error in layer_errors(float_file, _integers(float_file, ranges), pictures):
         assert error.scale is not None
         assert error.limits is not None
         # The steps span what was seen, and zero; one step more at either end is the rounding of the zero point.
@@ -81,8 +82,8 @@ def test_the_layer_with_a_far_too_wide_range_is_the_worst(
 ) -> None:
     wide = _layer(float_file, pictures, "DEPTHWISE_CONV_2D")
     spread = dataclasses.replace(ranges, high={**ranges.high, wide: ranges.high[wide] * 64})
-    good = layer_errors(float_file, finish(quantize(float_file, "int8", ranges)), pictures)
-    worst, *_ = layer_errors(float_file, finish(quantize(float_file, "int8", spread)), pictures)
+    good = layer_errors(float_file, _integers(float_file, ranges), pictures)
+    worst, *_ = layer_errors(float_file, _integers(float_file, spread), pictures)
     assert worst.tensor == wide
     # 64 times the range is six bits less, of 6 dB each.
     before = next(error for error in good if error.tensor == wide)
@@ -96,7 +97,7 @@ def test_a_range_that_is_too_narrow_clips(
 ) -> None:
     narrow = _layer(float_file, pictures, "DEPTHWISE_CONV_2D")
     cut = dataclasses.replace(ranges, high={**ranges.high, narrow: ranges.high[narrow] / 8})
-    worst, *others = layer_errors(float_file, finish(quantize(float_file, "int8", cut)), pictures)
+    worst, *others = layer_errors(float_file, _integers(float_file, cut), pictures)
     assert worst.tensor == narrow
     assert worst.clipped > 0.01
     assert all(error.clipped == 0 for error in others)
@@ -106,7 +107,7 @@ def test_what_was_kept_in_float_has_no_scale(
     float_file: bytes, ranges: Ranges, pictures: list[NDArray[np.float32]]
 ) -> None:
     kept = _layer(float_file, pictures, "DEPTHWISE_CONV_2D")
-    found = layer_errors(float_file, finish(quantize(float_file, "int8", ranges, keep=[kept])), pictures)
+    found = layer_errors(float_file, _integers(float_file, ranges, keep=[kept]), pictures)
     error = next(error for error in found if error.tensor == kept)
     assert (error.scale, error.range_db) == (None, np.inf)
     assert error.model_db < 60  # of what came before
@@ -135,3 +136,9 @@ def test_no_pictures_and_foreign_files_are_refused(float_file: bytes, pictures: 
 
 def _layer(data: bytes, pictures: list[NDArray[np.float32]], op: str) -> str:
     return next(error.tensor for error in layer_errors(data, data, pictures) if error.op == op)
+
+
+def _integers(data: bytes, ranges: Ranges, keep: Sequence[str] = ()) -> bytes:
+    model = flatbuffer.read(quantize(data, "int8", ranges, keep=keep))
+    put_in(model)
+    return flatbuffer.write(model)

@@ -238,8 +238,8 @@ class Report:
         if self.stability and not self.stability.stable:
             name, share = self.stability.worst
             yield (
-                f"The calibration pictures were too few: half of them see {self.stability.disagreement:.0%} less of "
-                f"the range in the median tensor, {share:.0%} in '{name}'."
+                f"The calibration pictures were too few: in one of ten tensors half of them see at least "
+                f"{self.stability.disagreement:.0%} less of the range than all do; in '{name}' {share:.0%}."
             )
 
     def _about_speed(self) -> Iterator[str]:
