@@ -21,6 +21,7 @@ from edgeseg.models.source import assumed_spec
 from edgeseg.models.zoo import ZOO
 from edgeseg.spec import (
     Format,
+    Layout,
     ModelSpec,
     OutputKind,
     Precision,
@@ -32,7 +33,7 @@ from edgeseg_converters.foreign import ForeignOps, with_layers
 from edgeseg_converters.frozen import check, trace
 from edgeseg_converters.given import note_opaque, prepare
 from edgeseg_converters.head import logits_model
-from edgeseg_converters.recipes import Recipe
+from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
 from edgeseg_converters.samples import Samples, collect
 from edgeseg_converters.verify import Verification, reference, verify
@@ -122,6 +123,8 @@ def export(
     verify: bool = True,
     optimize: bool = True,
     output: str | None = None,
+    layout: Layout = "nhwc",
+    opset: int | None = None,
 ) -> ExportResult:
     """Convert a Keras model and prove the artifact against it.
 
@@ -137,12 +140,14 @@ def export(
         verify: whether to prove the artifact.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
         output: which output, of a model with several.
+        layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
+        opset: version of ONNX's operators, 13 to 18; 17 when left out.
 
     Returns:
         The artifact; nothing is written.
 
     Raises:
-        InputError: the input size is not fixed and there is no ``spec``, or there is no such output.
+        InputError: the input size is not fixed and there is no ``spec``, or there is no such output, layout or opset.
         UnsupportedModel: the model cannot be converted; the text says why.
         VerificationFailed: the artifact disagrees with the model beyond its gate.
 
@@ -154,7 +159,15 @@ def export(
     model = prepare(model, spec.input_size if spec else None, output)
     spec = spec or infer_spec(model)
     (result,) = export_all(
-        model, spec, [recipe], target=target, output_kind=output_kind, samples=samples, optimize=optimize
+        model,
+        spec,
+        [recipe],
+        target=target,
+        output_kind=output_kind,
+        samples=samples,
+        optimize=optimize,
+        layout=layout,
+        opset=opset,
     )
     if result.verification and not result.verification.passed:
         raise VerificationFailed(f"{result.file_name}: {result.verification.reason}.")
@@ -170,6 +183,8 @@ def export_all(
     output_kind: OutputKind = "argmax",
     samples: Samples | None = None,
     optimize: bool = True,
+    layout: Layout = "nhwc",
+    opset: int | None = None,
 ) -> Iterator[ExportResult]:
     """Convert a model to several artifacts; it is run for reference once, and rewritten once for each set of rules.
 
@@ -183,16 +198,19 @@ def export_all(
         output_kind: see ``export``.
         samples: pictures to verify with; no verification when ``None``.
         optimize: see ``export``.
+        layout: see ``export``.
+        opset: see ``export``.
 
     Yields:
         One result for each recipe as it is done, also when its verification failed.
 
     Raises:
-        InputError: a format has no such target.
+        InputError: a format has no such target, layout or opset.
         UnsupportedModel: the model cannot be converted; the text says why.
     """
+    check_options([recipe.format for recipe in recipes], layout, opset)
     plans = {recipe.format: rules_for(recipe.format, target) for recipe in recipes}
-    spec = spec.replace(output_kind=output_kind)
+    spec = spec.replace(output_kind=output_kind, layout=layout)
     model = prepare(model, spec.input_size)
     check(model, spec)
     stripped = logits_model(model)
@@ -201,7 +219,7 @@ def export_all(
     for recipe in recipes:
         start = time.perf_counter()
         plan = plans[recipe.format]
-        rules = (*plan.swaps, *plan.speed_ups) if optimize else plan.swaps
+        rules = plan.in_order(optimize=optimize)
         if rules not in prepared:
             rewritten = rewrite(stripped, rules)
             for refused in _refused_swaps(rewritten, plan):
@@ -213,7 +231,10 @@ def export_all(
         source = spec.provenance.source or model.name
         made = spec.replace(provenance=Provenance(source, recipe.precision, target, rewritten.counts(), tools))
         try:
-            data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
+            if recipe.format == "tflite":
+                data = tflite.convert(frozen, made)
+            else:
+                data = onnx.convert(frozen, made, opset=opset or DEFAULT_OPSET)
         except UnsupportedModel as error:
             told = with_layers(error, frozen, model) if isinstance(error, ForeignOps) else error
             left = "; ".join(f"'{s.site}' could not be replaced: {s.reason}" for s in _refused_swaps(rewritten, plan))

@@ -1,8 +1,11 @@
-"""ONNX: tf2onnx on the frozen function, then the ModelSpec in ``metadata_props``."""
+"""ONNX: tf2onnx on the frozen function, its aftercare, then the ModelSpec in ``metadata_props``."""
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import onnx
@@ -15,20 +18,21 @@ from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg_converters.foreign import ForeignOps
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
+from edgeseg_converters.onnx_aftercare import tidy
+from edgeseg_converters.recipes import DEFAULT_OPSET
 
-#: The newest that tf2onnx is tested with is 18; 17 is what most providers had first.
-DEFAULT_OPSET = 17
 
-
-def convert(frozen: Any, spec: ModelSpec) -> bytes:
+def convert(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> bytes:
     """Convert a frozen function.
 
     Args:
-        frozen: what ``frozen.freeze`` made.
-        spec: goes into the file as the metadata property ``edgeseg.spec``; its precision is obeyed.
+        frozen: what ``frozen.freeze`` made, NHWC.
+        spec: goes into the file as the metadata property ``edgeseg.spec``; its precision and layout are obeyed.
+        opset: version of ONNX's operators, one of ``recipes.OPSETS``.
 
     Returns:
-        An ``.onnx`` file; in ``fp16`` its input and output keep their dtypes.
+        An ``.onnx`` file; in ``fp16`` its input and output keep their dtypes. In the layout ``nchw`` its input is
+        ``(1, 3, H, W)`` and its scores are ``(1, C, h, w)``; a class map is ``(1, h, w)`` in both.
 
     Raises:
         UnsupportedModel: tf2onnx does not know an op.
@@ -36,27 +40,32 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # its errors come back as ours
     tf.get_logger().setLevel(logging.ERROR)  # tf2onnx calls functions that TensorFlow marks as deprecated
     (source,), (result,) = frozen.inputs, frozen.outputs
+    nchw = spec.layout == "nchw"
     try:
-        model, _ = tf2onnx.convert.from_graph_def(
-            frozen.graph.as_graph_def(),
-            name=spec.name,
-            input_names=[source.name],
-            output_names=[result.name],
-            opset=DEFAULT_OPSET,
-            tensors_to_rename={source.name: INPUT_NAME, result.name: OUTPUT_NAMES[spec.output_kind]},
-        )
+        with _without_copies():
+            model, _ = tf2onnx.convert.from_graph_def(
+                frozen.graph.as_graph_def(),
+                name=spec.name,
+                input_names=[source.name],
+                output_names=[result.name],
+                opset=opset,
+                inputs_as_nchw=[source.name] if nchw else None,
+                outputs_as_nchw=[result.name] if nchw and spec.output_kind != "argmax" else None,
+                tensors_to_rename={source.name: INPUT_NAME, result.name: OUTPUT_NAMES[spec.output_kind]},
+            )
     except ValueError as error:
         raise UnsupportedModel(f"the model does not convert to ONNX. {error}") from error
     # tf2onnx only logs what it does not know, and leaves it in the graph.
     foreign = [node.op_type for node in model.graph.node if not node.domain and not onnx.defs.has(node.op_type)]
     if foreign:
         raise ForeignOps("the model does not convert to ONNX. tf2onnx has nothing for", foreign)
+    model = tidy(model)
     if spec.provenance.precision == "fp16":
         model = convert_float_to_float16(model, keep_io_types=True)
         # The tool appends its input Cast behind the nodes that read it, which onnx.checker refuses.
         OnnxModel(model).topological_sort()
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-    onnx.checker.check_model(model)
+    onnx.checker.check_model(model, full_check=True)  # with strict shape inference
     return bytes(model.SerializeToString())
 
 
@@ -82,3 +91,22 @@ def tap_logits(data: bytes) -> bytes:
     del graph.output[:]
     graph.output.append(onnx.helper.make_tensor_value_info("tapped", dtype, [None] * 4))
     return bytes(model.SerializeToString())
+
+
+@contextmanager
+def _without_copies() -> Iterator[None]:
+    """Keep tf2onnx from copying the graph, weights and all, before each of some thirty runs of its optimizers.
+
+    The copies are cycles that Python seldom collects: a model of 176 MB took 17 GB, and takes 8 without. tf2onnx makes
+    them to go on without an optimizer that failed; so such a failure is no longer passed over in silence.
+    """
+    variable = tf2onnx.constants.ENV_TF2ONNX_CATCH_ERRORS
+    before = os.environ.get(variable)
+    os.environ[variable] = "FALSE"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before

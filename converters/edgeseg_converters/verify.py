@@ -32,6 +32,7 @@ from edgeseg_converters.head import add_head, class_map, logits_model
 from edgeseg_converters.recipes import Gate, Recipe
 from edgeseg_converters.rewrites import MaxUnpoolingToMasks
 from edgeseg_converters.samples import Samples
+from edgeseg_converters.ties import other_choices
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Verification:
             every input value moved by one float32 step; ``None`` for other models.
         passed: whether the gate of the precision is met.
         reason: why not, in a sentence; empty when passed.
+        other_ties: share of the pooling windows, of all channels, in which LiteRT's CPU takes another of equal maxima
+            than Keras; ``None`` where the artifact has no custom op for pooling indices, and ties go as in Keras.
     """
 
     images: str
@@ -60,6 +63,7 @@ class Verification:
     keras_movement: float | None
     passed: bool
     reason: str
+    other_ties: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,9 @@ class Reference:
     """What the Keras model says; computed once for all artifacts of an export.
 
     Attributes:
-        spec: how the pictures were fed.
+        spec: how the pictures were fed, and the artifact's layout.
         samples: the pictures.
-        inputs: one input tensor for each picture.
+        inputs: one input tensor for each picture, ``(1, H, W, 3)`` float32 in either layout.
         class_maps: ``(h, w)`` uint8 for each picture, of the model as it was given.
         scores: ``(1, h, w, C)`` float32 for each picture: softmax where the spec asks for it, else logits.
         movement: see ``Verification.keras_movement``.
@@ -90,7 +94,7 @@ class Reference:
 
 def reference(model: keras.Model, spec: ModelSpec, samples: Samples) -> Reference:
     """Run the Keras model on the pictures, in inference mode."""
-    inputs = tuple(preprocess(image, spec)[0] for image in samples.images)
+    inputs = tuple(preprocess(image, spec.replace(layout="nhwc"))[0] for image in samples.images)
     outputs = [KerasBackend(model).run(tensor) for tensor in inputs]
     class_maps = tuple(np.asarray(class_map(model, output))[0] for output in outputs)
     stripped = logits_model(model)
@@ -129,7 +133,7 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
     else:  # the scores are the output itself
         outputs = ((output, output) for output in _run(artifact, recipe.format, expected))
     for reference_map, scores, (output, got) in zip(expected.class_maps, expected.scores, outputs, strict=True):
-        spec = expected.spec.replace(input_size=reference_map.shape)  # compared as it is, not enlarged
+        spec = expected.spec.replace(input_size=reference_map.shape, layout="nhwc")  # as it is, not enlarged
         agreement.append(argmax_agreement(reference_map, to_class_map(output, spec)))
         error = np.abs(scores - got)
         max_abs = float(np.maximum(max_abs, error.max()))  # unlike max(), it keeps a NaN
@@ -144,6 +148,7 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
         keras_movement=expected.movement,
         passed=False,
         reason="",
+        other_ties=other_choices(artifact, expected.inputs) if recipe.format == "tflite" else None,
     )
     reason = _failure(proof, recipe.gate)
     return dataclasses.replace(proof, passed=not reason, reason=reason)
@@ -154,24 +159,39 @@ def _failure(proof: Verification, gate: Gate) -> str:
         return "the logits are not finite"
     if proof.argmax_agreement < gate.min_agreement:
         share, least = f"{proof.argmax_agreement:.3%}", f"{gate.min_agreement:.1%}"
-        return f"only {share} of the pixels have the class that Keras gives; at least {least}"
+        return f"only {share} of the pixels have the class that Keras gives; at least {least}{_ties(proof)}"
     limit = gate.max_relative_error
     if limit is None or proof.max_relative_error <= limit:
         return ""
     if proof.keras_movement is None or proof.keras_movement <= limit:
-        return f"a logit differs by {proof.max_relative_error:.1e} of the largest; at most {limit:.0e}"
+        return f"a logit differs by {proof.max_relative_error:.1e} of the largest; at most {limit:.0e}{_ties(proof)}"
     if proof.unstable_share > gate.max_unstable:
         share, most = f"{proof.unstable_share:.1%}", f"{gate.max_unstable:.0%}"
         return (
             f"{share} of the pixels have a logit that differs by more than {limit:.0e} of the largest; at most {most}"
+            f"{_ties(proof)}"
         )
     return ""
 
 
+def _ties(proof: Verification) -> str:
+    """What may be the cause, where the runtime decides ties in another way."""
+    if not proof.other_ties:
+        return ""
+    return (
+        f"; the delegate's op took another of equal maxima in {proof.other_ties:.2%} of the pooling windows, "
+        "target generic takes those of Keras"
+    )
+
+
 def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:
+    """An artifact's outputs; scores as ``(1, h, w, C)``, which is also what ``tap_logits`` gives."""
+    nchw = expected.spec.layout == "nchw"
+    nchw_scores = nchw and expected.spec.output_kind != "argmax"
     backend: Backend = LiteRTBackend(artifact) if file_format == "tflite" else OnnxBackend(artifact)
     try:
         for tensor in expected.inputs:
-            yield np.array(backend.run(tensor))
+            output = np.array(backend.run(np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)) if nchw else tensor))
+            yield output.transpose(0, 2, 3, 1) if nchw_scores else output
     finally:
         backend.close()
