@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf2onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
+from tf2onnx.tf_loader import tf_optimize
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
@@ -42,10 +43,16 @@ def convert(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> byte
     (source,), (result,) = frozen.inputs, frozen.outputs
     nchw = spec.layout == "nchw"
     try:
-        with _without_copies():
-            model, _ = tf2onnx.convert.from_graph_def(
-                frozen.graph.as_graph_def(),
+        # What from_graph_def does, which takes no optimizers. Each of some thirty runs of them has a copy of the
+        # graph, weights and all, and the copies are cycles that Python seldom looks for: 176 MB took 17 GB.
+        with tf.Graph().as_default():
+            graph_def = tf_optimize([source.name], [result.name], frozen.graph.as_graph_def())
+        with _only_new_objects_collected():
+            model, _ = tf2onnx.convert._convert_common(
+                graph_def,
                 name=spec.name,
+                optimizers={name: _collected(made) for name, made in tf2onnx.optimizer._get_optimizers().items()},
+                continue_on_error=True,
                 input_names=[source.name],
                 output_names=[result.name],
                 opset=opset,
@@ -93,20 +100,24 @@ def tap_logits(data: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-@contextmanager
-def _without_copies() -> Iterator[None]:
-    """Keep tf2onnx from copying the graph, weights and all, before each of some thirty runs of its optimizers.
+def _collected(optimizer: Callable[[], Any]) -> Callable[[], Any]:
+    """An optimizer of tf2onnx's that first drops the copy of the graph that the one before it worked on."""
 
-    The copies are cycles that Python seldom collects: a model of 176 MB took 17 GB, and takes 8 without. tf2onnx makes
-    them to go on without an optimizer that failed; so such a failure is no longer passed over in silence.
-    """
-    variable = tf2onnx.constants.ENV_TF2ONNX_CATCH_ERRORS
-    before = os.environ.get(variable)
-    os.environ[variable] = "FALSE"
+    def make() -> Any:
+        gc.collect()
+        return optimizer()
+
+    return make
+
+
+@contextmanager
+def _only_new_objects_collected() -> Iterator[None]:
+    """Keep a collection from looking at TensorFlow's million objects, which takes half a second."""
+    if gc.get_freeze_count():  # whoever froze them does not want them thawed
+        yield
+        return
+    gc.freeze()
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
+        gc.unfreeze()
