@@ -52,6 +52,7 @@ def trace(logits: keras.Model, spec: ModelSpec) -> Any:
             return (add_head(logits(image, training=False), spec.output_kind),)
 
     function = serve.get_concrete_function()
+    weights.clear()  # the graph has its own copy, and the function would keep this one
     if function.captured_inputs or function.graph.as_graph_def().library.function:
         # A layer of the user's that holds a tf.Variable or calls a tf.function, which Keras does not see.
         return convert_variables_to_constants_v2(function)

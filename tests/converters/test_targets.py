@@ -18,7 +18,7 @@ from edgeseg.spec import OutputKind, Target
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.rewrites import RULES, rules_for
 
-SIZE = (64, 64)
+SIZE = (32, 32)
 
 
 def thin(model: keras.Model) -> keras.Model:
@@ -36,13 +36,12 @@ def thin(model: keras.Model) -> keras.Model:
 # A family's own builder where the graph itself is long.
 _SHORT: dict[str, Callable[..., keras.Model]] = {
     "hrnetv2_w18": functools.partial(hrnetv2, width=18, modules=(1, 1), blocks=1),
-    "hrnetv2_w32": functools.partial(hrnetv2, width=32, modules=(1, 1), blocks=1),
-    "hrnetv2_w48": functools.partial(hrnetv2, width=48, modules=(1, 1), blocks=1),
     "deeplabv3plus_xception": functools.partial(deeplabv3plus_xception, middle_units=1),
 }
 
 
-@pytest.fixture(scope="module", params=ZOO)
+# The wider HRNets are the same graph.
+@pytest.fixture(scope="module", params=[name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48")])
 def model(request: pytest.FixtureRequest) -> Iterator[keras.Model]:
     keras.utils.set_random_seed(0)
     name = request.param
