@@ -18,7 +18,7 @@ LINEAR = keras.activations.linear
 
 
 def only_user(graph: Graph, node: Node) -> Node | None:
-    """The one node that reads what a node makes; ``None`` where several do, it makes more, or the model gives it out."""
+    """The one node that reads what a node makes; ``None`` where several do or it makes more, or at an output."""
     if len(node.outputs) != 1:
         return None
     (value,) = node.outputs
