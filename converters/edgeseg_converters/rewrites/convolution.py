@@ -18,7 +18,9 @@ LINEAR = keras.activations.linear
 
 
 def only_user(graph: Graph, node: Node) -> Node | None:
-    """The one node that reads what a node makes; ``None`` where several do or the model gives it out."""
+    """The one node that reads what a node makes; ``None`` where several do or it makes more, or at an output."""
+    if len(node.outputs) != 1:
+        return None
     (value,) = node.outputs
     users = graph.users(value)
     return users[0] if len(users) == 1 and value not in graph.outputs else None

@@ -10,16 +10,15 @@ comes after, as it is not linear. Dropout in between does nothing in inference.
 
 Holds for resizes to a larger fixed size, and for layers in between that nothing else reads. Float32 rounding only.
 
-Cost: (H * W) / (h * w) times fewer multiplications, and the large map is written once instead of twice, so it pays
-for every C and F; only an activation that a bilinear resize pushes out of the convolution costs a pass over the large
-map, which takes ``min_channels``.
+Cost: (H * W) / (h * w) times fewer multiplications, and the large map is written once instead of twice. x4, CPU time
+of one thread on x86-64: 64 -> 21 channels 4.0 times as fast on LiteRT and 5.3 on ONNX Runtime; the worst measured,
+16 -> 64 with a ReLU that has to follow a bilinear resize, 1.1 and 1.3.
 """
 
 from __future__ import annotations
 
 from keras import layers
 
-from edgeseg.errors import RewriteRefused
 from edgeseg_converters.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
 from edgeseg_converters.rewrites.convolution import (
@@ -34,17 +33,10 @@ from edgeseg_converters.rewrites.resizes import after_idle, resize_of
 
 
 class PointwiseBeforeResize(Rewrite):
-    """See the module.
-
-    Args:
-        min_channels: of the resized map, where the activation has to follow the resize.
-    """
+    """See the module."""
 
     layer_class = "Conv2D"
     atol = 1e-3  # C products of values below 4, mixed in another order
-
-    def __init__(self, min_channels: int = 32) -> None:
-        self.min_channels = min_channels
 
     def match(self, graph: Graph, node: Node) -> Site | None:
         """A resize, perhaps Dropout, a 1x1 convolution and perhaps its normalisation."""
@@ -56,17 +48,8 @@ class PointwiseBeforeResize(Rewrite):
         return Site.of(graph, [node, *idle, conv, *norm_behind(graph, conv)])
 
     def check(self, site: Site) -> None:
-        """Refuse shared layers, and few channels before an activation that would need a pass of its own."""
+        """Refuse layers that are shared with another place."""
         refuse_shared_layers(site)
-        resize = resize_of(site.nodes[0])
-        conv = next(node for node in site.nodes if is_pointwise(node))
-        if resize is None or resize.method.startswith("nearest") or conv.operation.activation is LINEAR:
-            return
-        if resize.channels < self.min_channels:
-            raise RewriteRefused(
-                f"its activation would follow the resize of {resize.channels} channels; "
-                f"with fewer than {self.min_channels} nothing is won"
-            )
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
         """The resize is the last layer, or the activation; it gets the convolution's name."""

@@ -54,7 +54,7 @@ class Resize:
 
 def resize_of(node: Node | None) -> Resize | None:
     """The resize that a node is; ``None`` for anything else, a size that is not fixed, and a reduction."""
-    if node is None or len(node.inputs) != 1 or len(node.outputs) != 1 or len(node.inputs[0].shape) != 4:
+    if node is None or (len(node.inputs), len(node.outputs)) != (1, 1) or len(node.inputs[0].shape) != 4:
         return None
     method, (source,), (result,) = _method(node.operation), node.inputs, node.outputs
     sides = (*source.shape[1:3], *result.shape[1:3])

@@ -14,8 +14,13 @@ the sum, Dropout in between does nothing in inference. Then:
 HRNet's head joins four branches this way, and DeepLab's ASPP its image pooling.
 
 Cost: a resized map of C channels is written, copied by the concatenation and read by C * F multiplications a pixel;
-instead F channels are resized once and added. On an x86 CPU that pays from about F / 4 channels; a map of one pixel
-pays always.
+instead F channels are resized once and added. CPU time of one thread on x86-64, x2, F = 64 and 256, times as fast:
+
+    C / F                  1/4          1/2          1
+    LiteRT (XNNPACK)       0.8 - 1.0    1.1 - 1.3    1.2
+    ONNX Runtime           1.0 - 1.3    1.1 - 1.5    1.4
+
+A map of one pixel pays always: nothing is resized.
 
 Holds for resizes to fixed sizes and layers in between that nothing else reads. Float32 rounding only.
 """
@@ -51,7 +56,7 @@ class ConcatOfResizesToSum(Rewrite):
     layer_class = "Concatenate"
     atol = 1e-3  # C products of values below 4, summed in another order
 
-    def __init__(self, min_share: float = 0.25) -> None:
+    def __init__(self, min_share: float = 0.5) -> None:
         self.min_share = min_share
 
     def match(self, graph: Graph, node: Node) -> Site | None:

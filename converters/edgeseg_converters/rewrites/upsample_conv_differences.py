@@ -15,14 +15,16 @@ Both axes: with dh, dv and d the differences of the padded map along the width, 
     eo = oo + Conv2D(k_1 x odd)(dv)    ee = oe + Conv2D(k_1 x odd)(dv) + Conv2D(k_1 x k_1)(d)   2 + 1
 
 They live on h+1 rows and w+1 columns; an odd pixel's are shifted by one, so y_00 = ee[:-1, :-1], y_11 = oo[1:, 1:].
-The same saving that a Winograd convolution makes, and the phases' 16 multiplications are 9 here; what it costs are
-seven sums and four slices of small maps, so it takes enough channels.
+The same saving that a Winograd convolution makes; what it costs are seven sums and four slices of small maps.
 
-Cost, the same layers as in ``upsample_conv_phases``; up to 48 channels both are equal on LiteRT:
+Cost, the layers that ``upsample_conv_phases`` was measured with:
 
-    C                      64    128   256   512
-    LiteRT (XNNPACK)       2.3   2.1   2.9   3.8    times as fast
-    ONNX Runtime           1.0   1.2   1.8   1.8
+    C                      8     16    32    48    64    128   256   512
+    LiteRT (XNNPACK)       2.0   1.5   2.1   2.8   2.2   3.0   3.1   3.4    times as fast
+    ONNX Runtime           0.8   0.8   1.1   1.4   1.5   2.0   2.6   3.0
+
+The weights are as many as before, where the phases have 16 for every 9. Differences have twice the range of the map,
+so in integers they would cost precision.
 
 Holds where ``upsample_conv`` says. Float32 rounding only: a difference of neighbours is rounded once, and the error
 is measured to be that of the phases (1e-5 at 512 channels).
@@ -48,7 +50,7 @@ class UpsampleConvToDifferences(UpsampleConv):
 
     for_integers = False  # seven more sums, each rounded to 8 bits with a range of its own
 
-    def __init__(self, min_channels: int = 256) -> None:
+    def __init__(self, min_channels: int = 48) -> None:
         super().__init__(min_channels)
 
     def phases(

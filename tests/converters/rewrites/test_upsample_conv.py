@@ -67,17 +67,13 @@ def test_the_same_to_rounding(rule: UpsampleConv, build: Callable[[Any], Any]) -
     np.testing.assert_allclose(result.model(x), model(x), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "on_litert", "on_onnx_runtime"),
-    [("unet_mini", (2, 0), (0, 2)), ("mobilenet_unet", (4, 0), (2, 2)), ("resnet50_segnet", (3, 0), (2, 1))],
-)
-def test_in_the_zoo(name: str, on_litert: tuple[int, int], on_onnx_runtime: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("name", "count"), [("unet_mini", 2), ("mobilenet_unet", 4), ("resnet50_segnet", 3)])
+def test_in_the_zoo(name: str, count: int) -> None:
     model = create(name, num_classes=3, input_size=(64, 64))
-    for file_format, expected in (("onnx", on_onnx_runtime), ("tflite", on_litert)):
+    for file_format in ("onnx", "tflite"):
         rules = [rule for rule in rules_for(file_format).speed_ups if isinstance(rule, UpsampleConv)]
         result = rewrite(model, rules)
-        counts = dict(result.counts())
-        assert tuple(counts.get(rule.name, 0) for rule in rules) == expected
+        assert result.counts() == (("UpsampleConvToDifferences", count),)
     x = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
     logits = np.asarray(model(x, training=False))
     np.testing.assert_allclose(result.model(x, training=False), logits, atol=1e-4 * np.abs(logits).max())
