@@ -59,7 +59,7 @@ class ModelSpec:
         class_names: one name for each class, in the order of the ids.
         palette: one RGB colour in 0..255 for each class.
         ignore_index: label id that is no class and counts nowhere; ``None`` where there is none.
-        layout: axis order of the input: ``nhwc`` is ``(1, H, W, 3)``.
+        layout: axis order of the input, and of scores: ``nhwc`` is ``(1, H, W, 3)``, ``nchw`` ``(1, 3, H, W)``.
         dtype: dtype of the input. ``uint8`` takes image bytes as they are, ``float32`` normalised ones.
         colour_order: order of the three input channels.
         mean: subtracted from the pixels in [0, 255], in the order of the channels.
@@ -67,7 +67,8 @@ class ModelSpec:
         fit: ``letterbox`` keeps the aspect ratio and pads with ``pad_value``; ``stretch`` does not.
         resize: interpolation of the picture on its way to ``input_size``.
         pad_value: RGB colour of the letterbox bars, in 0..255.
-        output_kind: ``argmax`` is a class map ``(1, H, W)``; the others are ``(1, H, W, C)`` float32.
+        output_kind: ``argmax`` is a class map ``(1, H, W)`` in either layout; the others are scores, float32
+            ``(1, H, W, C)``, or ``(1, C, H, W)`` in ``nchw``.
         provenance: how the file was made.
     """
 

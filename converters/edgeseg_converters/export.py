@@ -20,6 +20,7 @@ from edgeseg.files import sha256, write_bytes
 from edgeseg.models.zoo import ZOO
 from edgeseg.spec import (
     Format,
+    Layout,
     ModelSpec,
     OutputKind,
     Precision,
@@ -31,7 +32,7 @@ from edgeseg.spec import (
 from edgeseg_converters import onnx, tflite
 from edgeseg_converters.frozen import check, freeze
 from edgeseg_converters.head import logits_model
-from edgeseg_converters.recipes import Recipe
+from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
 from edgeseg_converters.samples import Samples, collect
 from edgeseg_converters.verify import Verification, reference, verify
@@ -120,6 +121,8 @@ def export(
     data: str | Path | None = None,
     verify: bool = True,
     optimize: bool = True,
+    layout: Layout = "nhwc",
+    opset: int | None = None,
 ) -> ExportResult:
     """Convert a Keras model and prove the artifact against it.
 
@@ -133,11 +136,14 @@ def export(
         data: pictures to verify with: a labelled data set or a folder; an installed package's when left out.
         verify: whether to prove the artifact.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
+        layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
+        opset: version of ONNX's operators, 13 to 18; 17 when left out.
 
     Returns:
         The artifact; nothing is written.
 
     Raises:
+        InputError: a layout or an opset that the format does not have.
         UnsupportedModel: the model cannot be converted; the text says why.
         VerificationFailed: the artifact disagrees with the model beyond its gate.
 
@@ -148,7 +154,15 @@ def export(
     recipe = Recipe(format, precision)
     spec = spec or infer_spec(model)
     (result,) = export_all(
-        model, spec, [recipe], target=target, output_kind=output_kind, samples=samples, optimize=optimize
+        model,
+        spec,
+        [recipe],
+        target=target,
+        output_kind=output_kind,
+        samples=samples,
+        optimize=optimize,
+        layout=layout,
+        opset=opset,
     )
     if result.verification and not result.verification.passed:
         raise VerificationFailed(f"{result.file_name}: {result.verification.reason}.")
@@ -164,6 +178,8 @@ def export_all(
     output_kind: OutputKind = "argmax",
     samples: Samples | None = None,
     optimize: bool = True,
+    layout: Layout = "nhwc",
+    opset: int | None = None,
 ) -> Iterator[ExportResult]:
     """Convert a model to several artifacts; it is run for reference once, and rewritten once for each set of rules.
 
@@ -177,16 +193,19 @@ def export_all(
         output_kind: see ``export``.
         samples: pictures to verify with; no verification when ``None``.
         optimize: see ``export``.
+        layout: see ``export``.
+        opset: see ``export``.
 
     Yields:
         One result for each recipe as it is done, also when its verification failed.
 
     Raises:
-        InputError: a format has no such target.
+        InputError: a format has no such target, layout or opset.
         UnsupportedModel: the model cannot be converted; the text says why.
     """
+    check_options([recipe.format for recipe in recipes], layout, opset)
     plans = {recipe.format: rules_for(recipe.format, target) for recipe in recipes}
-    spec = spec.replace(output_kind=output_kind)
+    spec = spec.replace(output_kind=output_kind, layout=layout)
     check(model, spec)
     stripped = logits_model(model)
     prepared: dict[tuple[Rewrite, ...], tuple[RewriteResult, Any]] = {}
@@ -205,7 +224,10 @@ def export_all(
         source = spec.provenance.source or model.name
         made = spec.replace(provenance=Provenance(source, recipe.precision, target, rewritten.counts(), tools))
         try:
-            data = (tflite if recipe.format == "tflite" else onnx).convert(frozen, made)
+            if recipe.format == "tflite":
+                data = tflite.convert(frozen, made)
+            else:
+                data = onnx.convert(frozen, made, opset=opset or DEFAULT_OPSET)
         except UnsupportedModel as error:
             if not (refused_swaps := _refused_swaps(rewritten, plan)):
                 raise

@@ -1,4 +1,4 @@
-"""ONNX: tf2onnx on the frozen function, then the ModelSpec in ``metadata_props``."""
+"""ONNX: tf2onnx on the frozen function, its aftercare, then the ModelSpec in ``metadata_props``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
+from edgeseg_converters.onnx_aftercare import tidy
+from edgeseg_converters.recipes import DEFAULT_OPSET
 
-#: The newest that tf2onnx is tested with is 18; 17 is what most providers had first.
-DEFAULT_OPSET = 17
 
-
-def convert(frozen: Any, spec: ModelSpec) -> bytes:
+def convert(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> bytes:
     """Convert a frozen function.
 
     Args:
-        frozen: what ``frozen.freeze`` made.
-        spec: goes into the file as the metadata property ``edgeseg.spec``; its precision is obeyed.
+        frozen: what ``frozen.freeze`` made, NHWC.
+        spec: goes into the file as the metadata property ``edgeseg.spec``; its precision and layout are obeyed.
+        opset: version of ONNX's operators, one of ``recipes.OPSETS``.
 
     Returns:
-        An ``.onnx`` file; in ``fp16`` its input and output keep their dtypes.
+        An ``.onnx`` file; in ``fp16`` its input and output keep their dtypes. In the layout ``nchw`` its input is
+        ``(1, 3, H, W)`` and its scores are ``(1, C, h, w)``; a class map is ``(1, h, w)`` in both.
 
     Raises:
         UnsupportedModel: tf2onnx does not know an op.
@@ -35,23 +36,27 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     tf.get_logger().setLevel(logging.ERROR)  # tf2onnx calls functions that TensorFlow marks as deprecated
     (source,), (result,) = frozen.inputs, frozen.outputs
+    nchw = spec.layout == "nchw"
     try:
         model, _ = tf2onnx.convert.from_graph_def(
             frozen.graph.as_graph_def(),
             name=spec.name,
             input_names=[source.name],
             output_names=[result.name],
-            opset=DEFAULT_OPSET,
+            opset=opset,
+            inputs_as_nchw=[source.name] if nchw else None,
+            outputs_as_nchw=[result.name] if nchw and spec.output_kind != "argmax" else None,
             tensors_to_rename={source.name: INPUT_NAME, result.name: OUTPUT_NAMES[spec.output_kind]},
         )
     except ValueError as error:
         raise UnsupportedModel(f"the model does not convert to ONNX. {error}") from error
+    model = tidy(model)
     if spec.provenance.precision == "fp16":
         model = convert_float_to_float16(model, keep_io_types=True)
         # The tool appends its input Cast behind the nodes that read it, which onnx.checker refuses.
         OnnxModel(model).topological_sort()
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-    onnx.checker.check_model(model)
+    onnx.checker.check_model(model, full_check=True)  # with strict shape inference
     return bytes(model.SerializeToString())
 
 

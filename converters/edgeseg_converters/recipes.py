@@ -13,11 +13,18 @@ delegate decides (XNNPACK on x86 computes in float32, a GPU in float16).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
 from edgeseg.errors import InputError
-from edgeseg.spec import Format, Precision
+from edgeseg.spec import Format, Layout, Precision
+
+#: The newest opset that tf2onnx writes is 18; 17 is what most of ONNX Runtime's providers had first.
+DEFAULT_OPSET = 17
+
+#: 13 is the first with today's Resize, Split and Squeeze; 18 the last that tf2onnx writes.
+OPSETS = range(13, 19)
 
 
 @dataclass(frozen=True)
@@ -70,3 +77,31 @@ class Recipe:
     def file_name(self, model_name: str) -> str:
         """``<model>.<precision>.<format>``."""
         return f"{model_name}.{self.precision}.{self.format}"
+
+
+def check_options(formats: Iterable[Format], layout: Layout = "nhwc", opset: int | None = None) -> None:
+    """Check what only one of the formats has.
+
+    Args:
+        formats: what is made.
+        layout: axis order of the input.
+        opset: version of ONNX's operators; ``None`` leaves the choice to edgeseg.
+
+    Raises:
+        InputError: an unknown layout or opset, or one that a format does not have.
+    """
+    if layout not in get_args(Layout):
+        raise InputError(f"unknown layout '{layout}'; accepted: {', '.join(get_args(Layout))}.")
+    others = [name for name in formats if name != "onnx"]
+    if layout == "nchw" and others:
+        raise InputError(
+            f"{others[0]} has no layout nchw: its convolutions read NHWC. Leave --layout out, or export onnx alone."
+        )
+    if opset is None:
+        return
+    if others:
+        raise InputError(f"{others[0]} has no opset; leave --opset out, or export onnx alone.")
+    if opset not in OPSETS:
+        raise InputError(
+            f"opset {opset} is not written; accepted: {OPSETS[0]} to {OPSETS[-1]}, {DEFAULT_OPSET} when left out."
+        )

@@ -67,9 +67,9 @@ class Reference:
     """What the Keras model says; computed once for all artifacts of an export.
 
     Attributes:
-        spec: how the pictures were fed.
+        spec: how the pictures were fed, and the artifact's layout.
         samples: the pictures.
-        inputs: one input tensor for each picture.
+        inputs: one input tensor for each picture, ``(1, H, W, 3)`` float32 in either layout.
         class_maps: ``(h, w)`` uint8 for each picture, of the model as it was given.
         scores: ``(1, h, w, C)`` float32 for each picture: softmax where the spec asks for it, else logits.
         movement: see ``Verification.keras_movement``.
@@ -90,7 +90,7 @@ class Reference:
 
 def reference(model: keras.Model, spec: ModelSpec, samples: Samples) -> Reference:
     """Run the Keras model on the pictures, in inference mode."""
-    inputs = tuple(preprocess(image, spec)[0] for image in samples.images)
+    inputs = tuple(preprocess(image, spec.replace(layout="nhwc"))[0] for image in samples.images)
     outputs = [KerasBackend(model).run(tensor) for tensor in inputs]
     class_maps = tuple(np.asarray(class_map(model, output))[0] for output in outputs)
     stripped = logits_model(model)
@@ -129,7 +129,7 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
     else:  # the scores are the output itself
         outputs = ((output, output) for output in _run(artifact, recipe.format, expected))
     for reference_map, scores, (output, got) in zip(expected.class_maps, expected.scores, outputs, strict=True):
-        spec = expected.spec.replace(input_size=reference_map.shape)  # compared as it is, not enlarged
+        spec = expected.spec.replace(input_size=reference_map.shape, layout="nhwc")  # as it is, not enlarged
         agreement.append(argmax_agreement(reference_map, to_class_map(output, spec)))
         error = np.abs(scores - got)
         max_abs = float(np.maximum(max_abs, error.max()))  # unlike max(), it keeps a NaN
@@ -169,9 +169,13 @@ def _failure(proof: Verification, gate: Gate) -> str:
 
 
 def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:
+    """An artifact's outputs; scores as ``(1, h, w, C)``, which is also what ``tap_logits`` gives."""
+    nchw = expected.spec.layout == "nchw"
+    nchw_scores = nchw and expected.spec.output_kind != "argmax"
     backend: Backend = LiteRTBackend(artifact) if file_format == "tflite" else OnnxBackend(artifact)
     try:
         for tensor in expected.inputs:
-            yield np.array(backend.run(tensor))
+            output = np.array(backend.run(np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)) if nchw else tensor))
+            yield output.transpose(0, 2, 3, 1) if nchw_scores else output
     finally:
         backend.close()

@@ -10,7 +10,7 @@ import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs, size_text
-from edgeseg.spec import Format, OutputKind, Precision, Target
+from edgeseg.spec import Format, Layout, OutputKind, Precision, Target
 
 if TYPE_CHECKING:
     from edgeseg_converters import ExportResult
@@ -40,6 +40,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="What will run it: generic runs anywhere, a delegate's name may use ops that only that one has.",
 )
+@click.option(
+    "--layout",
+    type=click.Choice(get_args(Layout)),
+    default="nhwc",
+    show_default=True,
+    help="Axis order of an ONNX file's input and scores; TFLite is nhwc.",
+)
+@click.option("--opset", type=int, help="Version of ONNX's operators, 13 to 18; 17 when left out.")
 @click.option("--data", type=click.Path(), help="Pictures to verify with: a labelled data set or a folder.")
 @click.option("--split", default="val", show_default=True, help="Split of a labelled data set.")
 @click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Pictures to verify with.")
@@ -61,6 +69,8 @@ def command(
     std: tuple[float, float, float] | None,
     output_kind: OutputKind,
     target: Target,
+    layout: Layout,
+    opset: int | None,
     data: str | None,
     split: str,
     num_images: int,
@@ -81,11 +91,13 @@ def command(
     try:
         from edgeseg_converters import Recipe, export_all, rules_for
         from edgeseg_converters.coverage import ask_coverage
+        from edgeseg_converters.recipes import check_options
         from edgeseg_converters.samples import collect
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 
     recipes = [Recipe(f, p) for f in formats for p in precisions]
+    check_options(formats, layout, opset)
     for name in formats:
         rules_for(name, target)  # refused before the model is opened, not after
     samples = collect(data, split=split, count=num_images) if verify else None
@@ -113,7 +125,15 @@ def command(
 
     saved: list[tuple[Path, ExportResult]] = []
     for made in export_all(
-        opened.model, spec, recipes, target=target, output_kind=output_kind, samples=samples, optimize=optimize
+        opened.model,
+        spec,
+        recipes,
+        target=target,
+        output_kind=output_kind,
+        samples=samples,
+        optimize=optimize,
+        layout=layout,
+        opset=opset,
     ):
         result = dataclasses.replace(made, coverage=ask_coverage(made.data))
         saved.append((_save(result, output_dir, overwrite), result))

@@ -6,6 +6,7 @@ from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSiz
 from edgeseg_converters.rewrites.targets import RULES, Rules, rules_for
 from edgeseg_converters.rewrites.upsample_conv import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize
+from edgeseg_converters.rewrites.upsampling_nearest import UpSamplingToNearestResize
 
 __all__ = [
     # what to call, and what comes back
@@ -25,4 +26,5 @@ __all__ = [
     "ResizeBilinearToFixedSize",
     "UpsampleConvToPhases",
     "UpsampleLikeToNearestResize",
+    "UpSamplingToNearestResize",
 ]

@@ -11,6 +11,7 @@ from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
 from edgeseg_converters.rewrites.upsample_conv import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize
+from edgeseg_converters.rewrites.upsampling_nearest import UpSamplingToNearestResize
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,13 @@ _SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFi
 #: Builtin ops only, which run anywhere; fast on a CPU.
 _GENERIC = Rules(swaps=(*_SIZES, MaxUnpoolingToMasks()), speed_ups=(UpsampleConvToPhases(),))
 
+#: For ONNX Runtime's CPU provider: what upsampling is left becomes one Resize.
+_ONNX = Rules(swaps=_GENERIC.swaps, speed_ups=(*_GENERIC.speed_ups, UpSamplingToNearestResize()))
+
 #: Format to what each of its targets gets.
 RULES: dict[Format, dict[Target, Rules]] = {
     "tflite": {"generic": _GENERIC},
-    "onnx": {"generic": _GENERIC},
+    "onnx": {"generic": _ONNX},
 }
 
 
