@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -25,10 +26,12 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
 
     Args:
         model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; one channel means a binary model.
-        spec: ``input_size`` and ``output_kind`` are obeyed.
+        spec: ``input_size`` and ``output_kind`` are obeyed; with the dtype ``uint8`` also ``mean`` and ``std``, which
+            then are part of the function.
 
     Returns:
-        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32 to ``(1, h, w)`` uint8 class ids for ``argmax``,
+        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32, normalised or, with the dtype ``uint8``, in
+        [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``,
         else to ``(1, h, w, C)`` float32.
 
     Raises:
@@ -40,9 +43,26 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def serve(image: tf.Tensor) -> tf.Tensor:
-        return add_head(logits(image, training=False), spec.output_kind)
+        pixels = normalise(image, spec) if spec.dtype == "uint8" else image
+        return add_head(logits(pixels, training=False), spec.output_kind)
 
     return convert_variables_to_constants_v2(serve.get_concrete_function())
+
+
+def normalise(image: Any, spec: ModelSpec) -> Any:
+    """``(image - mean) / std`` as one 1x1 depthwise convolution, which every integer backend has.
+
+    Folded into the network's first convolution it would be wrong at the borders: those are padded with zeros of the
+    normalised image, not with black.
+
+    Args:
+        image: ``(1, H, W, 3)`` float32 in [0, 255].
+        spec: its ``mean`` and ``std`` are used.
+    """
+    scale = 1 / np.asarray(spec.std, np.float32)
+    kernel = tf.constant(scale.reshape(1, 1, 3, 1))
+    scaled = tf.nn.depthwise_conv2d(image, kernel, strides=[1, 1, 1, 1], padding="VALID")
+    return tf.nn.bias_add(scaled, tf.constant(-np.asarray(spec.mean, np.float32) * scale))
 
 
 def check(model: keras.Model, spec: ModelSpec) -> None:
