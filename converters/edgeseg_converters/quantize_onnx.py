@@ -8,7 +8,21 @@ Activations are uint8 and weights int8 with a scale for each output channel, on 
 * Depthwise convolutions keep 8 bits: their kernels multiply in 32 bits, and theirs are the weights that 7 bits hurt.
 * int8 activations become uint8 on x86 anyway, and uint8 weights run there on a slower kernel.
 
-@@TABLE@@
+Measured on the packaged model, CamVid's 101 validation pictures, 100 of its training pictures to calibrate with and a
+CPU with VNNI; "without" is the share of pixels with the float model's class on two pictures and an emulated CPU
+without it (float mIoU 0.7237, 0.99 of the pixels keep their class in the best case):
+
+=========================================== ======= =================== =========== =======
+activations, weights                        mIoU    time, float32 is 1  with VNNI   without
+=========================================== ======= =================== =========== =======
+uint8, int8 of 7 bits, depthwise 8 (here)   0.7222  0.61                0.9894      0.9894
+uint8, int8                                 0.7244  0.66                0.9897      0.9829
+uint8, int8 of 7 bits                       0.7084  0.74                0.9805      0.9805
+int8, int8                                  0.7245  1.1
+uint8, uint8                                0.7253  7                   0.9905      0.9905
+uint8, int8 with one scale for all channels 0.5692  0.69
+=========================================== ======= =================== =========== =======
+
 A normalisation that is no part of a convolution becomes a depthwise one. Ops that only move values keep the scale of
 their input, and so do the exact products and differences of unpooling, which stay in float: what they give is what
 they were given, to the bit.
@@ -158,6 +172,11 @@ def _normalisations_to_convolutions(graph: onnx.GraphProto) -> None:
         conv = helper.make_node("Conv", [node.input[0], *names], [node.output[0]], group=len(weight))
         graph.node.remove(node)
         graph.node.insert(index, conv)
+    # What nobody reads any more goes: the quantizer will want some of those names for scales of its own.
+    read = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _selections(graph: onnx.GraphProto) -> dict[str, str]:
@@ -244,8 +263,8 @@ def _take_bytes(graph: onnx.GraphProto) -> None:
 
 
 def _keeps_bytes(scale: onnx.TensorProto, zero_point: onnx.TensorProto) -> bool:
-    values = numpy_helper.to_array(scale), numpy_helper.to_array(zero_point)
-    return zero_point.data_type == TensorProto.UINT8 and values == (1, 0)
+    exact = bool(numpy_helper.to_array(scale) == 1 and numpy_helper.to_array(zero_point) == 0)
+    return exact and zero_point.data_type == TensorProto.UINT8
 
 
 def _rename_inputs(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:

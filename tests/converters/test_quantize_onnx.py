@@ -11,6 +11,7 @@ import cv2
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from keras import layers
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.source import open_model
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import Layout, ModelSpec, default_class_names, default_palette
 from edgeseg_converters.calibrate import CalibrationSet, choose
@@ -93,18 +94,30 @@ def unet(pictures: CalibrationSet) -> tuple[bytes, ModelSpec]:
     return float_file(model, spec), spec
 
 
-# Random weights have no margin between classes: 0.9 is far above the 0.25 of chance, and below what was measured.
-@pytest.mark.parametrize(
-    "name", ["unet_mini", "mobilenet_unet", "efficientnet_lite0_unet", "deeplabv3plus_mobilenetv2"]
-)
-def test_zoo_models_keep_their_classes(name: str, pictures: CalibrationSet) -> None:
+def test_trained_weights_keep_their_classes(pictures: CalibrationSet) -> None:
+    opened = open_model(None, input_size=(64, 96))
+    spec = opened.spec.replace(dtype="uint8", output_kind="argmax")
+    data = float_file(opened.model, spec)
+    assert agreement(data, quantize(data, measure(data, pictures, spec)), spec) > 0.9
+    keras.backend.clear_session()
+
+
+# A random network amplifies the rounding of each layer in the next ones, 1 to 2 dB a layer, so after fifty its classes
+# say little; that all of it runs on integers says more.
+@pytest.mark.parametrize("name", ["mobilenet_unet", "deeplabv3plus_mobilenetv2"])
+def test_zoo_models_run_on_integers(name: str, pictures: CalibrationSet, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = calibrated(create(name, num_classes=4, input_size=(64, 64)))
     spec = spec_for(model)
     data = float_file(model, spec)
     quantized = quantize(data, measure(data, pictures, spec))
-    assert agreement(data, quantized, spec) > 0.9
-    assert len(quantized) < len(data)
+    assert agreement(data, quantized, spec) > 0.25  # the share of chance
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "as_it_runs.onnx")
+    onnxruntime.InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
+    kinds = {node.op_type for node in onnx.load(tmp_path / "as_it_runs.onnx").graph.node}
+    assert "QLinearConv" in kinds
+    assert kinds.isdisjoint({"Conv", "FusedConv", "BatchNormalization", "Add", "Mul", "Relu", "Clip"})
     keras.backend.clear_session()
 
 
@@ -187,8 +200,6 @@ def test_unpooling_moves_integers_unchanged(pictures: CalibrationSet) -> None:
     graph.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (before, after)
     )
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     source, unpooled = session.run(None, {"image": natural_noise(9, SIZE)[None]})
     windows = source.reshape(1, 4, 16, 2, 32, 2).transpose(0, 1, 2, 4, 3, 5).reshape(1, 4, 16, 32, 4)
@@ -204,7 +215,7 @@ def test_methods_cut_tails_only(method: Method, pictures: CalibrationSet) -> Non
     model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(inputs))
     spec = spec_for(model)
     data = float_file(model, spec)
-    whole, cut = measure(data, pictures, spec), measure(data, pictures, spec, method=method)
+    whole, cut = measure(data, pictures, spec, method="minmax"), measure(data, pictures, spec, method=method)
     assert cut.limits("image") == whole.limits("image") == (0, 255)
     narrower = 0
     for name in whole.low:
