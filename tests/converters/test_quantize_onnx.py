@@ -104,13 +104,12 @@ def test_trained_weights_keep_their_classes(pictures: CalibrationSet) -> None:
 
 # A random network amplifies the rounding of each layer in the next ones, 1 to 2 dB a layer, so after fifty its classes
 # say little; that all of it runs on integers says more.
-@pytest.mark.parametrize("name", ["mobilenet_unet", "deeplabv3plus_mobilenetv2"])
-def test_zoo_models_run_on_integers(name: str, pictures: CalibrationSet, tmp_path: Path) -> None:
+def test_a_whole_model_runs_on_integers(pictures: CalibrationSet, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
-    model = calibrated(create(name, num_classes=4, input_size=(64, 64)))
+    model = calibrated(create("mobilenet_unet", num_classes=4, input_size=(64, 64)))
     spec = spec_for(model)
     data = float_file(model, spec)
-    quantized = quantize(data, measure(data, pictures, spec))
+    quantized = quantize(data, measure(data, pictures, spec, method="minmax"))
     assert agreement(data, quantized, spec) > 0.25  # the share of chance
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "as_it_runs.onnx")
