@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +20,15 @@ from edgeseg.spec import ModelSpec
 
 #: Class name to the RGB colour that its pixels have in the pictures of ``shapes_dataset``.
 _SHAPES = {"wall": (70, 70, 70), "red": (210, 50, 40), "blue": (40, 60, 210)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _graphs_of_one_file_in_memory() -> Iterator[None]:
+    """Keras keeps what it traced until it is told; over a whole run that is 7 GB."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+        gc.collect()
 
 
 @pytest.fixture
@@ -68,6 +82,29 @@ def camvid() -> Path:
     if not (Path(root) / "classes.json").is_file():
         pytest.skip(f"EDGESEG_CAMVID: '{root}' has no classes.json")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that installs requirements into an empty environment and returns the folder of its programs."""
+
+    def make(*requirements: str) -> Path:
+        environment = tmp_path_factory.mktemp("environment") / "venv"
+        programs = environment / ("Scripts" if sys.platform == "win32" else "bin")
+        uv = shutil.which("uv")
+        if uv:
+            steps = [[uv, "venv", "--python", sys.executable, environment]]
+            steps += [[uv, "pip", "install", "--python", environment, *requirements]]
+        else:
+            steps = [[sys.executable, "-m", "venv", environment], [programs / "pip", "install", *requirements]]
+        for step in steps:
+            done = subprocess.run([str(part) for part in step], capture_output=True, text=True, check=False)
+            if done.returncode and "network" in done.stderr.lower():
+                pytest.skip(f"no package index to install from: {done.stderr.strip().splitlines()[-1]}")
+            assert done.returncode == 0, done.stderr
+        return programs
+
+    return make
 
 
 def _shapes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

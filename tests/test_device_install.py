@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -20,26 +20,13 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def device(tmp_path_factory: pytest.TempPathFactory, new_environment: Callable[..., Path]) -> Path:
     """Folder of the environment's programs."""
-    folder = tmp_path_factory.mktemp("device")
+    folder = tmp_path_factory.mktemp("wheel")
     built = run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
     assert built.returncode == 0, built.stderr
     (wheel,) = folder.glob("*.whl")
-    environment = folder / "venv"
-    programs = environment / ("Scripts" if sys.platform == "win32" else "bin")
-    uv = shutil.which("uv")
-    if uv:
-        steps = [[uv, "venv", "--python", sys.executable, environment]]
-        steps += [[uv, "pip", "install", "--python", environment, f"{wheel}[tflite]"]]
-    else:
-        steps = [[sys.executable, "-m", "venv", environment], [programs / "pip", "install", f"{wheel}[tflite]"]]
-    for step in steps:
-        done = run(*step)
-        if done.returncode and "network" in done.stderr.lower():
-            pytest.skip(f"no package index to install from: {done.stderr.strip().splitlines()[-1]}")
-        assert done.returncode == 0, done.stderr
-    return programs
+    return new_environment(f"{wheel}[tflite]")
 
 
 def test_the_workstations_packages_are_not_there(device: Path) -> None:

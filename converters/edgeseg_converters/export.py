@@ -17,6 +17,7 @@ from edgeseg import __version__
 from edgeseg.coverage import Coverage
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.files import sha256, write_bytes
+from edgeseg.models.source import assumed_spec
 from edgeseg.models.zoo import ZOO
 from edgeseg.spec import (
     Format,
@@ -26,11 +27,11 @@ from edgeseg.spec import (
     Precision,
     Provenance,
     Target,
-    default_class_names,
-    default_palette,
 )
 from edgeseg_converters import onnx, tflite
-from edgeseg_converters.frozen import check, freeze
+from edgeseg_converters.foreign import ForeignOps, with_layers
+from edgeseg_converters.frozen import check, trace
+from edgeseg_converters.given import note_opaque, prepare
 from edgeseg_converters.head import logits_model
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
@@ -121,13 +122,15 @@ def export(
     data: str | Path | None = None,
     verify: bool = True,
     optimize: bool = True,
+    output: str | None = None,
     layout: Layout = "nhwc",
     opset: int | None = None,
 ) -> ExportResult:
     """Convert a Keras model and prove the artifact against it.
 
     Args:
-        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``.
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; a subclassed model is converted
+            without rewrites. Where its size is not fixed, ``spec`` gives it.
         format: ``tflite`` or ``onnx``.
         precision: ``fp32`` or ``fp16``.
         target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
@@ -136,6 +139,7 @@ def export(
         data: pictures to verify with: a labelled data set or a folder; an installed package's when left out.
         verify: whether to prove the artifact.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
+        output: which output, of a model with several.
         layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
         opset: version of ONNX's operators, 13 to 18; 17 when left out.
 
@@ -143,7 +147,7 @@ def export(
         The artifact; nothing is written.
 
     Raises:
-        InputError: a layout or an opset that the format does not have.
+        InputError: the input size is not fixed and there is no ``spec``, or there is no such output, layout or opset.
         UnsupportedModel: the model cannot be converted; the text says why.
         VerificationFailed: the artifact disagrees with the model beyond its gate.
 
@@ -152,6 +156,7 @@ def export(
     """
     samples = collect(data, split="val", count=8) if verify else None
     recipe = Recipe(format, precision)
+    model = prepare(model, spec.input_size if spec else None, output)
     spec = spec or infer_spec(model)
     (result,) = export_all(
         model,
@@ -206,6 +211,7 @@ def export_all(
     check_options([recipe.format for recipe in recipes], layout, opset)
     plans = {recipe.format: rules_for(recipe.format, target) for recipe in recipes}
     spec = spec.replace(output_kind=output_kind, layout=layout)
+    model = prepare(model, spec.input_size)
     check(model, spec)
     stripped = logits_model(model)
     prepared: dict[tuple[Rewrite, ...], tuple[RewriteResult, Any]] = {}
@@ -213,12 +219,13 @@ def export_all(
     for recipe in recipes:
         start = time.perf_counter()
         plan = plans[recipe.format]
-        rules = (*plan.swaps, *plan.speed_ups) if optimize else plan.swaps
+        rules = plan.in_order(optimize=optimize)
         if rules not in prepared:
             rewritten = rewrite(stripped, rules)
             for refused in _refused_swaps(rewritten, plan):
                 _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
-            prepared[rules] = rewritten, freeze(rewritten.model, spec)
+            note_opaque(rewritten.model, plan.swaps)
+            prepared[rules] = rewritten, trace(rewritten.model, spec)
         rewritten, frozen = prepared[rules]
         tools = {"edgeseg": __version__, **{name: metadata.version(name) for name in _TOOLS[recipe.format]}}
         source = spec.provenance.source or model.name
@@ -229,10 +236,9 @@ def export_all(
             else:
                 data = onnx.convert(frozen, made, opset=opset or DEFAULT_OPSET)
         except UnsupportedModel as error:
-            if not (refused_swaps := _refused_swaps(rewritten, plan)):
-                raise
-            left = "; ".join(f"'{site.site}' could not be replaced: {site.reason}" for site in refused_swaps)
-            raise UnsupportedModel(f"{error} {left}.") from error
+            told = with_layers(error, frozen, model) if isinstance(error, ForeignOps) else error
+            left = "; ".join(f"'{s.site}' could not be replaced: {s.reason}" for s in _refused_swaps(rewritten, plan))
+            raise UnsupportedModel(f"{told} {left}." if left else str(told)) from error
         proof = verify(expected, data, recipe) if expected else None
         yield ExportResult(data, recipe, made, rewritten, proof, time.perf_counter() - start)
 
@@ -244,10 +250,7 @@ def _refused_swaps(rewritten: RewriteResult, plan: Rules) -> list[Refused]:
 
 def infer_spec(model: keras.Model) -> ModelSpec:
     """The spec of a model that came without one: the zoo's by its name, else [-1, 1] and nameless classes."""
-    height, width = model.input_shape[1:3]
-    num_classes = max(model.output_shape[-1], 2)
+    size, channels = model.input_shape[1:3], model.output_shape[-1]
     if model.name in ZOO:
-        return ZOO[model.name].default_spec(num_classes, (height, width))
-    _log.warning("the model says nothing about its input; assuming RGB, (pixel - 127.5) / 127.5, letterbox")
-    names = default_class_names(num_classes)
-    return ModelSpec(model.name, (height, width), names, default_palette(num_classes))
+        return ZOO[model.name].default_spec(max(channels, 2), size)
+    return assumed_spec(model.name, size, channels)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models.functional import select_output
 from edgeseg.spec import ModelSpec, OutputKind
 from edgeseg_converters.head import add_head, check_scores, logits_model
 
@@ -38,15 +39,28 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
         UnsupportedModel: more than one input or output, an output that is no map, or softmax asked of sigmoids.
     """
     check(model, spec)
-    logits = logits_model(model)
+    return trace(logits_model(model), spec)
+
+
+def trace(logits: keras.Model, spec: ModelSpec) -> Any:
+    """``freeze`` for a model that has been checked and ends in logits."""
     signature = [tf.TensorSpec((1, *spec.input_size, 3), tf.float32, name=INPUT_NAME)]
+    weights = [(variable, variable.numpy()) for variable in logits.variables]
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-    def serve(image: tf.Tensor) -> tf.Tensor:
+    def serve(image: tf.Tensor) -> tuple[tf.Tensor]:
         pixels = normalise(image, spec) if spec.dtype == "uint8" else image
-        return add_head(logits(pixels, training=False), spec.output_kind)
+        # Constants from the start: tracing variables and replacing them afterwards takes twice as long.
+        constants = [(variable, tf.constant(array)) for variable, array in weights]
+        with keras.StatelessScope(state_mapping=constants):
+            return (add_head(logits(pixels, training=False), spec.output_kind),)
 
-    return convert_variables_to_constants_v2(serve.get_concrete_function())
+    function = serve.get_concrete_function()
+    weights.clear()  # the graph has its own copy, and the function would keep this one
+    if function.captured_inputs or function.graph.as_graph_def().library.function:
+        # A layer of the user's that holds a tf.Variable or calls a tf.function, which Keras does not see.
+        return convert_variables_to_constants_v2(function)
+    return function
 
 
 def normalise(image: Any, spec: ModelSpec) -> Any:
@@ -67,14 +81,14 @@ def normalise(image: Any, spec: ModelSpec) -> Any:
 
 def check(model: keras.Model, spec: ModelSpec) -> None:
     """Raise ``UnsupportedModel`` or ``InputError`` when ``freeze`` could not make what the spec says."""
-    for what, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
-        if len(tensors) != 1:
-            names = ", ".join(tensor.name for tensor in tensors)
-            raise UnsupportedModel(
-                f"the model has {len(tensors)} {what} ({names}), export takes one; "
-                "make a keras.Model of the one you deploy and export that."
-            )
-    shape = model.output_shape
+    if len(model.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in model.inputs)
+        raise UnsupportedModel(
+            f"the model has {len(model.inputs)} inputs ({names}), export takes one; "
+            "make a keras.Model of the picture alone and export that."
+        )
+    select_output(model)
+    shape = model.outputs[0].shape
     if len(shape) != 4:
         raise UnsupportedModel(
             f"the output must be a map (B, H, W, C), got {shape}; leave out the final Reshape of a flattened model."

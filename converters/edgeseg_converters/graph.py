@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import keras
 from keras import tree
 
-from edgeseg.errors import UnsupportedModel
+from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models.functional import graph_of, twin
 
 
 class Value:
@@ -51,7 +53,7 @@ class Node:
     outputs: tuple[Value, ...]
     name: str
 
-    @property
+    @cached_property  # a rewrite asks all nodes of a graph for theirs at every site
     def inputs(self) -> tuple[Value, ...]:
         """The tensors among the arguments, in order."""
         return tuple(leaf for leaf in tree.flatten((self.args, self.kwargs)) if isinstance(leaf, Value))
@@ -92,7 +94,7 @@ class Graph:
         Raises:
             UnsupportedModel: a subclassed model, which has no graph.
         """
-        inner = _graph_of(model)
+        inner = graph_of(model)
         if inner is None:
             raise UnsupportedModel(
                 f"'{model.name}' is a subclassed or unbuilt model, which has no graph to rewrite; "
@@ -116,21 +118,44 @@ class Graph:
         outputs = reader.walk(results, {id(tensor): value for value, tensor in given.items()})
         return cls("", tuple(given), (), reader.nodes, outputs)
 
-    def to_model(self) -> keras.Model:
-        """Build a functional model of the graph: new layer objects that hold the same variables."""
+    def to_model(self, input_size: tuple[int, int] | None = None) -> keras.Model:
+        """Build a functional model of the graph: new layer objects that hold the same variables.
+
+        Args:
+            input_size: ``(H, W)`` of every input; what it was when left out.
+        """
+
+        def shape(value: Value) -> tuple[int | None, ...]:
+            return value.shape if input_size is None else (value.shape[0], *input_size, *value.shape[3:])
+
         tensors: dict[Value, Any] = {
-            value: keras.Input(batch_shape=value.shape, dtype=value.dtype, name=name)
+            value: keras.Input(batch_shape=shape(value), dtype=value.dtype, name=name)
             for value, name in zip(self.inputs, self.input_names, strict=True)
         }
         twins: dict[int, Any] = {}
         for node in self.nodes:
             if id(node.operation) not in twins:
-                twins[id(node.operation)] = _twin(node.operation, node.name)
+                twins[id(node.operation)] = twin(node.operation, name=node.name)
             tensors.update(_apply(twins[id(node.operation)], node, tensors))
         ends = [[tensors[value] for value in values] for values in (self.inputs, self.outputs)]
         if self._structures is not None:  # a dict of outputs stays one
             ends = [tree.pack_sequence_as(*pair) for pair in zip(self._structures, ends, strict=True)]
         return keras.Model(*ends, name=self.name)
+
+    def resized(self, input_size: tuple[int, int]) -> keras.Model:
+        """The model for another input size; a layer needs no config for that, unlike ``at_input_size``.
+
+        Raises:
+            InputError: a layer is made for its own size only.
+        """
+        try:
+            return self.to_model(input_size)
+        except (ValueError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
+                f"Its own size is {self.inputs[0].shape[1:3]}."
+            ) from error
 
     def users(self, value: Value) -> list[Node]:
         """The nodes that read a value."""
@@ -227,7 +252,7 @@ class _Reader:
 
     def _add(self, call: Any, values: dict[int, Value], prefix: str) -> None:
         operation = call.operation
-        inner = _graph_of(operation)
+        inner = graph_of(operation)
         if inner is not None:
             fed = (values[id(tensor)] for tensor in call.input_tensors)
             started = dict(zip(map(id, inner.inputs), fed, strict=True))
@@ -246,25 +271,6 @@ class _Reader:
             name = operation.name if operation.name not in taken else prefix + operation.name
             self._names[id(operation)] = unique_name(name, taken)
         return self._names[id(operation)]
-
-
-def _graph_of(operation: Any) -> Any:
-    """The functional model that a layer is, or that a Sequential one has inside; ``None`` for any other layer."""
-    inner = operation._functional if isinstance(operation, keras.Sequential) else operation
-    return inner if hasattr(inner, "_nodes_by_depth") else None
-
-
-def _twin(operation: Any, name: str) -> Any:
-    """The same layer, variables and all, with a place in graphs of its own.
-
-    Calling a layer on symbolic tensors writes into it (``layer.output`` of a layer with two places raises), and a
-    layer made again from its config would have variables of its own.
-    """
-    twin = object.__new__(type(operation))
-    twin.__dict__.update(operation.__dict__)
-    # Around __setattr__, which tracks what it sees and is locked in a built layer.
-    twin.__dict__.update(name=name, _inbound_nodes=[], _outbound_nodes=[])
-    return twin
 
 
 def _apply(operation: Any, node: Node, values: Mapping[Value, Any]) -> dict[Value, Any]:

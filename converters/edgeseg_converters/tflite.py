@@ -13,6 +13,8 @@ from tensorflow.lite.python.convert_phase import ConverterError  # not public, b
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg_converters import delegate_ops, tflite_metadata
+from edgeseg_converters.foreign import ForeignOps
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
 
 # What the converter says when TFLite has no builtin for an op.
@@ -27,23 +29,31 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
         spec: goes into the file as the metadata entry ``edgeseg.spec``; its precision is obeyed.
 
     Returns:
-        A ``.tflite`` file of builtin ops only.
+        A ``.tflite`` file of builtin ops; the two custom ops of ``delegate_ops`` where the rewrites put them.
 
     Raises:
         UnsupportedModel: an op that TFLite's builtins do not have; never Flex or a custom op in silence.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    delegated = delegate_ops.in_use(frozen)
+    # The constructor that takes a frozen graph as it is; from_concrete_functions would freeze it a second time, which
+    # takes twice as long as all the rest. The converter behind both is the same.
+    converter = tf.compat.v1.lite.TFLiteConverter(frozen.graph.as_graph_def(), frozen.inputs, frozen.outputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.allow_custom_ops = delegated
     if spec.provenance.precision == "fp16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     try:
         data = converter.convert()
     except ConverterError as error:
-        foreign = _FOREIGN_OPS.findall(str(error))
-        reason = f"TFLite has no builtin for: {', '.join(foreign)}" if foreign else str(error).splitlines()[0]
-        raise UnsupportedModel(f"the model does not convert to TFLite. {reason}.") from error
-    return _finish(data, spec)
+        foreign = [op for ops in _FOREIGN_OPS.findall(str(error)) for op in ops.split(", ")]
+        if foreign:
+            raise ForeignOps(delegate_ops.NO_BUILTIN, foreign) from error
+        raise UnsupportedModel(f"the model does not convert to TFLite. {str(error).splitlines()[0]}.") from error
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    if delegated:
+        delegate_ops.put_in(model)
+    return _finish(model, spec)
 
 
 def tap_logits(data: bytes) -> bytes:
@@ -64,9 +74,11 @@ def tap_logits(data: bytes) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _finish(data: bytes, spec: ModelSpec) -> bytes:
-    """Put the spec into the file, and name the two tensors that users see, in the graph and in a signature."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+def _finish(model: Any, spec: ModelSpec) -> bytes:
+    """Put the spec into the file, as ours and as TFLite's metadata.
+
+    The two tensors that users see are named, in the graph and in a signature.
+    """
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].name = INPUT_NAME.encode()
     graph.tensors[graph.outputs[0]].name = OUTPUT_NAMES[spec.output_kind].encode()
@@ -74,12 +86,14 @@ def _finish(data: bytes, spec: ModelSpec) -> bytes:
     signature.inputs = [schema.TensorMapT(INPUT_NAME.encode(), graph.inputs[0])]
     signature.outputs = [schema.TensorMapT(OUTPUT_NAMES[spec.output_kind].encode(), graph.outputs[0])]
     model.signatureDefs = [signature]
-    entry, buffer = schema.MetadataT(), schema.BufferT()
-    buffer.data = np.frombuffer(spec.to_json().encode(), np.uint8)
-    entry.name, entry.buffer = METADATA_KEY.encode(), len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    standard = tflite_metadata.to_flatbuffer(spec, INPUT_NAME, OUTPUT_NAMES[spec.output_kind])
+    for name, content in ((METADATA_KEY, spec.to_json().encode()), (tflite_metadata.ENTRY, standard)):
+        entry, buffer = schema.MetadataT(), schema.BufferT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        entry.name, entry.buffer = name.encode(), len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
+    return tflite_metadata.append_labels(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), spec)
 
 
 def _op_name(model: Any, op: Any) -> str:

@@ -32,6 +32,7 @@ from edgeseg_converters.head import add_head, class_map, logits_model
 from edgeseg_converters.recipes import Gate, Recipe
 from edgeseg_converters.rewrites import MaxUnpoolingToMasks
 from edgeseg_converters.samples import Samples
+from edgeseg_converters.ties import other_choices
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Verification:
             every input value moved by one float32 step; ``None`` for other models.
         passed: whether the gate of the precision is met.
         reason: why not, in a sentence; empty when passed.
+        other_ties: share of the pooling windows, of all channels, in which LiteRT's CPU takes another of equal maxima
+            than Keras; ``None`` where the artifact has no custom op for pooling indices, and ties go as in Keras.
     """
 
     images: str
@@ -60,6 +63,7 @@ class Verification:
     keras_movement: float | None
     passed: bool
     reason: str
+    other_ties: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
         keras_movement=expected.movement,
         passed=False,
         reason="",
+        other_ties=other_choices(artifact, expected.inputs) if recipe.format == "tflite" else None,
     )
     reason = _failure(proof, recipe.gate)
     return dataclasses.replace(proof, passed=not reason, reason=reason)
@@ -154,18 +159,29 @@ def _failure(proof: Verification, gate: Gate) -> str:
         return "the logits are not finite"
     if proof.argmax_agreement < gate.min_agreement:
         share, least = f"{proof.argmax_agreement:.3%}", f"{gate.min_agreement:.1%}"
-        return f"only {share} of the pixels have the class that Keras gives; at least {least}"
+        return f"only {share} of the pixels have the class that Keras gives; at least {least}{_ties(proof)}"
     limit = gate.max_relative_error
     if limit is None or proof.max_relative_error <= limit:
         return ""
     if proof.keras_movement is None or proof.keras_movement <= limit:
-        return f"a logit differs by {proof.max_relative_error:.1e} of the largest; at most {limit:.0e}"
+        return f"a logit differs by {proof.max_relative_error:.1e} of the largest; at most {limit:.0e}{_ties(proof)}"
     if proof.unstable_share > gate.max_unstable:
         share, most = f"{proof.unstable_share:.1%}", f"{gate.max_unstable:.0%}"
         return (
             f"{share} of the pixels have a logit that differs by more than {limit:.0e} of the largest; at most {most}"
+            f"{_ties(proof)}"
         )
     return ""
+
+
+def _ties(proof: Verification) -> str:
+    """What may be the cause, where the runtime decides ties in another way."""
+    if not proof.other_ties:
+        return ""
+    return (
+        f"; the delegate's op took another of equal maxima in {proof.other_ties:.2%} of the pooling windows, "
+        "target generic takes those of Keras"
+    )
 
 
 def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:

@@ -92,6 +92,11 @@ def custom_objects(function: F) -> F:
     )(function)
 
 
+def output(function: F) -> F:
+    """``--output``."""
+    return click.option("--output", help="Which output, of a model file with several; by name.")(function)
+
+
 def read_custom_objects(path: str | None) -> dict[str, Any] | None:
     """What the file of ``--custom-objects`` has; ``None`` when none was given."""
     if path is None:

@@ -19,6 +19,7 @@ from edgeseg.cli._terminal import print_json, print_table, progress, quiet_nativ
 @_options.custom_objects
 @_options.imgsz
 @_options.feeding
+@_options.output
 @_options.num_threads
 @_options.as_json
 def command(
@@ -29,6 +30,7 @@ def command(
     imgsz: tuple[int, int] | None,
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
+    output: str | None,
     num_threads: int | None,
     as_json: bool,
 ) -> None:
@@ -45,7 +47,7 @@ def command(
     dataset = open_folder(data, split)
     suffix = Path(model).suffix.lower()
     if suffix and SUFFIXES.get(suffix) != "keras":
-        given = {"--custom-objects": custom_objects, "--imgsz": imgsz, "--mean": mean, "--std": std}
+        given = {"--custom-objects": custom_objects, "--imgsz": imgsz, "--mean": mean, "--std": std, "--output": output}
         for option, value in given.items():
             if value is not None:
                 raise InputError(f"{option} goes with a Keras model; '{model}' says itself how to feed it.")
@@ -55,7 +57,13 @@ def command(
             find(model)
         objects = _options.read_custom_objects(custom_objects)
         opened = open_model(
-            model, input_size=imgsz, classes=dataset.classes, mean=mean, std=std, custom_objects=objects
+            model,
+            input_size=imgsz,
+            classes=dataset.classes,
+            mean=mean,
+            std=std,
+            custom_objects=objects,
+            output=output,
         )
         from edgeseg.runtime.keras import KerasBackend
 

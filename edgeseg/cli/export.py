@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @_options.custom_objects
 @_options.imgsz
 @_options.feeding
+@_options.output
 @click.option("--output-kind", type=click.Choice(get_args(OutputKind)), default="argmax", show_default=True)
 @click.option(
     "--target",
@@ -67,6 +68,7 @@ def command(
     imgsz: tuple[int, int] | None,
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
+    output: str | None,
     output_kind: OutputKind,
     target: Target,
     layout: Layout,
@@ -112,6 +114,7 @@ def command(
         mean=mean,
         std=std,
         custom_objects=_options.read_custom_objects(custom_objects),
+        output=output,
     )
     spec = opened.spec
     if (report := opened.weights_report) is not None:
@@ -195,6 +198,12 @@ def _print_for_people(saved: list[tuple[Path, ExportResult]]) -> None:
                 f"Pooling indices: where two values tie but for rounding, either may win; {worst:.2%} of the pixels "
                 f"moved. Keras' own logits move by {result.verification.keras_movement:.1e} of the largest when the "
                 "input moves by one rounding."
+            )
+        other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
+        if other_ties:
+            print(
+                f"Pooling by the delegate's own op: of equal maxima LiteRT's CPU took another than Keras in "
+                f"{max(other_ties):.2%} of the windows."
             )
     for rule, sites in result.rewrites.counts():
         print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")

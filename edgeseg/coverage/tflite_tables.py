@@ -60,12 +60,16 @@ def _nnapi(graph: Graph, node: Node) -> str | None:
 
 _COREML = set(
     "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED HARD_SWISH LOGISTIC MAX_POOL_2D MEAN "
-    "MIRROR_PAD MUL PAD PADV2 RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR SOFTMAX TANH TRANSPOSE_CONV".split()
+    "MIRROR_PAD MUL PAD PADV2 RELU RELU6 RELU_N1_TO_1 RESIZE_BILINEAR SOFTMAX TANH TRANSPOSE_CONV".split()
 )
 _COREML_NEWEST = {"DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 6}
 
 
 def _coreml(graph: Graph, node: Node) -> str | None:
+    if node.op == "RESHAPE":
+        return "Core ML's delegate takes a RESHAPE only for Core ML 2, which is iOS 12"
+    if node.op == "CONCATENATION" and node.option("axis") not in (-1, len(graph.tensors[node.outputs[0]].shape) - 1):
+        return "Core ML's delegate takes a CONCATENATION of channels"
     if node.op not in _COREML:
         return f"Core ML's delegate has no {node.op}"
     newest = _COREML_NEWEST.get(node.op, 1)

@@ -20,7 +20,7 @@ _LAYER_KEYS = ("", "layers", "layer")
 _MODELS = ("Functional", "Model", "Sequential")
 _PACKAGES = ("keras", "keras_hub", "keras_cv", "keras_nlp")  # Keras itself looks into these, nowhere else
 _TENSORFLOW_OPS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceProperty")
-_SHOWN = 3  # names in a message, before the rest is a count
+_SHOWN = 3  # names in a warning, before the rest is a count; an error names all
 
 
 def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Pat
     if left:
         instead = f"CUSTOM_OBJECTS = {{{left[0].rpartition('/')[2]!r}: YourLayer}} in --custom-objects FILE.py"
         raise InputError(
-            f"'{path}' has Lambda layers, Python bytecode that edgeseg never runs: {_some(left)}. Name the zoo "
+            f"'{path}' has Lambda layers, Python bytecode that edgeseg never runs: {_all(left)}. Name the zoo "
             f"architecture and load weights only: edgeseg export ZOO_NAME --weights {path}; or put Keras layer classes "
             f"in their place: {instead}."
         )
@@ -101,7 +101,7 @@ def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> d
             else:
                 found[name] = value
     if unknown:
-        listed = ", ".join(f"{name} ({_some(layers)})" for name, layers in unknown.items())
+        listed = ", ".join(f"{name} ({_all(layers)})" for name, layers in unknown.items())
         ops = [name for name in unknown if name in _TENSORFLOW_OPS]
         hint = f" {ops[0]} is TensorFlow outside of any layer, which only Keras 2 reads back." if ops else ""
         raise InputError(
@@ -143,6 +143,11 @@ def _is_keras_function(name: str) -> bool:
     """Whether a name in a config is one of Keras' own functions, nearly always an activation."""
     modules = (keras.activations, keras.initializers, keras.regularizers, keras.constraints)
     return name in ("swish", "hard_swish") or any(hasattr(module, name) for module in modules)
+
+
+def _all(names: Iterable[str]) -> str:
+    """``'a', 'b', 'c'``; a layer that is named twice counts once."""
+    return ", ".join(map(repr, dict.fromkeys(names)))
 
 
 def _some(names: Iterable[str]) -> str:

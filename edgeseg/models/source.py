@@ -53,6 +53,7 @@ def open_model(
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
     custom_objects: Mapping[str, Any] | None = None,
+    output: str | None = None,
 ) -> OpenedModel:
     """Open what the user named.
 
@@ -66,8 +67,10 @@ def open_model(
         mean: what is subtracted from the pixels in [0, 255], where the file has nothing or something wrong about it.
         std: what the difference is divided by, likewise.
         custom_objects: code that a file refers to, see ``keras_file.load_model``.
+        output: which output, of a model file with several.
 
     Raises:
+        UnsupportedModel: a model with several outputs, of which none was named.
         InputError: an unknown name, a missing or broken file, a size or a class count that does not fit.
         BackendUnavailable: keras is not installed.
     """
@@ -75,9 +78,11 @@ def open_model(
     if Path(name).suffix.lower() in _FILE_SUFFIXES:
         if weights is not None:
             raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
-        opened = _from_file(Path(name), num_classes, input_size, classes, custom_objects)
+        opened = _from_file(Path(name), num_classes, input_size, classes, custom_objects, output)
     elif custom_objects is not None:
         raise InputError(f"--custom-objects goes with a model file; '{name}' is an architecture of the zoo.")
+    elif output is not None:
+        raise InputError(f"--output goes with a model file; '{name}' is an architecture of the zoo, with one output.")
     else:
         opened = _from_zoo(name, weights, num_classes, input_size, classes, allow_missing)
     spec = opened.spec.replace(mean=mean or opened.spec.mean, std=std or opened.spec.std)
@@ -99,6 +104,23 @@ def packaged_spec(name: str) -> ModelSpec | None:
     """The spec of the weights that edgeseg ships for an architecture; ``None`` when it ships none."""
     file = resources.files("edgeseg.models") / "packaged" / f"{name}.json"
     return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
+
+
+def assumed_spec(name: str, input_size: tuple[int, int], channels: int) -> ModelSpec:
+    """The spec of a model that came without one, which is said: [-1, 1], letterbox and nameless classes.
+
+    Args:
+        name: of the model.
+        input_size: ``(H, W)`` in pixels.
+        channels: of its output; one is a binary model, with two classes.
+    """
+    _log.warning(
+        "'%s' says nothing about its input; assuming RGB, (pixel - 127.5) / 127.5, letterbox; "
+        "give --mean and --std, in Python a spec, where that is wrong",
+        name,
+    )
+    count = max(channels, 2)
+    return ModelSpec(name, input_size, default_class_names(count), default_palette(count))
 
 
 def at_input_size(
@@ -176,27 +198,26 @@ def _from_file(
     input_size: tuple[int, int] | None,
     classes: Classes | None,
     custom_objects: Mapping[str, Any] | None,
+    output: str | None,
 ) -> OpenedModel:
+    from edgeseg.models.functional import as_functional, select_output, size_of
+
     model = load_model(path, custom_objects=custom_objects)
+    height, width = input_size or size_of(model)
+    if height is None or width is None:
+        raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
+    size = height, width
+    model = select_output(as_functional(model, size), output)
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or model.inputs[0].shape[-1] != 3:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
         raise InputError(f"'{path}' must take one picture (B, H, W, 3), it takes {shapes}.")
-    size = input_size or tuple(model.input_shape[1:3])
-    if None in size:
-        raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
     model = at_input_size(model, size, custom_objects=custom_objects)
     channels = model.outputs[0].shape[-1]
     if num_classes not in (None, channels):
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")
     spec = read_spec(path)
     if spec is None:
-        _log.warning(
-            "'%s' says nothing about its input; assuming RGB, (pixel - 127.5) / 127.5, letterbox; "
-            "give --mean and --std where that is wrong",
-            path,
-        )
-        count = max(channels, 2)  # one channel is a binary model
-        spec = ModelSpec(path.stem, size, default_class_names(count), default_palette(count))
+        spec = assumed_spec(path.stem, size, channels)
     spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
     return OpenedModel(model, _with_classes(spec, classes))
 

@@ -67,6 +67,23 @@ def test_binary_model_with_one_channel_becomes_two_classes(image: np.ndarray, ac
     np.testing.assert_allclose(scores[..., 1], probability, atol=1e-6)
 
 
+@pytest.mark.parametrize("hidden", ["variable", "function"])
+def test_weights_that_keras_does_not_see_are_frozen_too(hidden: str) -> None:
+    held = [tf.Variable([1.0, 2.0, 3.0])] if hidden == "variable" else []
+
+    class Hidden(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: tf.Tensor) -> tf.Tensor:
+            return x * held[0] if held else tf.function(lambda value: value * [1.0, 2.0, 3.0])(x)
+
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, Hidden()(inputs))
+    frozen = freeze(model, spec_for(model, "logits"))
+    kinds = {op.type for op in frozen.graph.get_operations()}
+    assert not kinds & {"VarHandleOp", "ReadVariableOp", "PartitionedCall", "StatefulPartitionedCall"}
+    (got,) = frozen(tf.ones((1, 4, 4, 3)))
+    np.testing.assert_array_equal(got[0, 0, 0], [1, 2, 3])
+
+
 def test_softmax_of_independent_sigmoids_is_refused() -> None:
     model = small_model(activation="sigmoid")
     with pytest.raises(UnsupportedModel, match="has no softmax; ask for argmax or logits"):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
-from edgeseg.spec import ModelSpec, default_class_names, default_palette
+from edgeseg.spec import ModelSpec, Precision, default_class_names, default_palette
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.onnx_aftercare import exact_sizes, join_normalisations, optimize
 from edgeseg_converters.samples import Samples, natural_noise
@@ -122,7 +122,8 @@ def test_a_product_that_is_read_twice_or_no_channel_scale_keeps_its_add() -> Non
     np.testing.assert_array_equal(_run(model), expected)
 
 
-def test_nothing_of_keras_is_left_over() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_nothing_of_keras_is_left_over(precision: Precision) -> None:
     """Borders, strided depthwise convolutions, normalisations behind activations, unpooling, a narrow upsampling.
 
     Left are the Transpose of the input and the products of the unpooling's masks.
@@ -142,7 +143,7 @@ def test_nothing_of_keras_is_left_over() -> None:
             layer.set_weights([weight + rng.uniform(0.1, 0.5, weight.shape) for weight in layer.get_weights()])
     spec = ModelSpec("leftovers", (16, 32), default_class_names(3), default_palette(3))
     samples = Samples((natural_noise(0, (16, 32)),), "noise")
-    (result,) = export_all(model, spec, [Recipe("onnx", "fp32")], samples=samples)
+    (result,) = export_all(model, spec, [Recipe("onnx", precision)], samples=samples)
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     graph = onnx.load_from_string(result.data).graph

@@ -1,14 +1,13 @@
-"""Every family of the zoo to TFLite and ONNX at two sizes, one not square, each file proven on its runtime."""
+"""Every family of the zoo to TFLite and ONNX, each file proven on its runtime; not square, and small models square."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 
 import keras
-import numpy as np
 import pytest
 
-from edgeseg.imaging import preprocess
 from edgeseg.models import create
 from edgeseg.models.hrnet import hrnetv2
 from edgeseg.models.zoo import ZOO
@@ -29,16 +28,20 @@ _NARROW: dict[str, Callable[[tuple[int, int]], keras.Model]] = {
 @pytest.fixture(autouse=True)
 def _one_model_in_memory() -> Iterator[None]:
     yield
-    keras.backend.clear_session()  # or the traced graphs of forty models stay: 7 GB
+    keras.backend.clear_session()
+    gc.collect()  # graphs are cycles; the weights in them add up to gigabytes
 
 
-# A square size is the easier one; the models whose weights alone take half a minute to convert do the other.
+# The wide HRNets are the narrow one's code with other numbers; SegNet needs weights that do not fade to ties, and has
+# its own test in test_export_rewritten.
+_ELSEWHERE = ("hrnetv2_w32", "hrnetv2_w48", "segnet")
+
+# A square size hides swapped sides, so all do the other; that the size is obeyed is seen on the small ones, in seconds.
 CASES = [
     (name, size)
     for name, entry in ZOO.items()
     for size in SIZES
-    if name not in ("hrnetv2_w32", "hrnetv2_w48")
-    and (size[0] != size[1] or name in _NARROW or entry.parameters < 20_000_000)
+    if name not in _ELSEWHERE and (size[0] != size[1] or entry.parameters < 3_000_000)
 ]
 
 
@@ -48,22 +51,7 @@ def test_export_is_proven(name: str, size: tuple[int, int]) -> None:
     build = _NARROW.get(name)
     model = build(size) if build else create(name, num_classes=4, input_size=size)
     samples = Samples((natural_noise(0, size),), "noise")
-    if name == "segnet":
-        _calibrate(model, size)
     recipes = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
     for result in export_all(model, ZOO[name].default_spec(4, size), recipes, samples=samples):
         assert result.verification is not None
         assert result.verification.passed, (result.file_name, result.verification)
-
-
-def _calibrate(model: keras.Model, size: tuple[int, int]) -> None:
-    """Batch-norm statistics of real activations; with random ones SegNet's 26 layers shrink them to 1e-6.
-
-    There two values of a pooling window differ by less than a rounding, another one of them is the largest in the
-    artifact, and a whole 2x2 block of the result moves.
-    """
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    spec = ZOO[model.name].default_spec(4, size)
-    model(np.concatenate([preprocess(natural_noise(seed, size), spec)[0] for seed in range(1, 5)]), training=True)

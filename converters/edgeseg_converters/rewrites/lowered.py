@@ -1,4 +1,4 @@
-"""What rewrites put there where Keras has no layer for it: layers that are one TensorFlow op of fixed sizes."""
+"""What rewrites put there where Keras has no layer for it: layers that are one or two TensorFlow ops of fixed sizes."""
 
 # ruff: noqa: D102 - call, compute_output_shape and get_config are Keras' own; the class says what goes in and out
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 Shape = tuple[int | None, ...]
@@ -84,3 +85,69 @@ class NearestResize(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="edgeseg_converters")
+class NearestBroadcast(keras.layers.Layer):  # type: ignore[misc]
+    """Nearest-neighbour upsampling by whole factors: ``(B, h, w, C)`` to ``(B, h*a, w*b, C)``.
+
+    One multiplication of ``(B*h, 1, w, 1, C)`` by ones ``(1, a, 1, b, 1)``, which XNNPACK broadcasts.
+
+    Args:
+        factors: ``(a, b)``.
+    """
+
+    def __init__(self, factors: tuple[int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factors = (int(factors[0]), int(factors[1]))
+
+    def call(self, x: Any) -> Any:
+        _, height, width, channels = x.shape
+        rows, columns = self.factors
+        ones = np.ones((1, rows, 1, columns, 1), x.dtype.as_numpy_dtype)
+        copies = tf.reshape(x, (-1, 1, width, 1, channels)) * ones
+        return tf.reshape(copies, (-1, height * rows, width * columns, channels))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        batch, *sides, channels = input_shape
+        large = (None if side is None else side * factor for side, factor in zip(sides, self.factors, strict=True))
+        return (batch, *large, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factors": self.factors}
+
+
+# Windows of 2x2 that do not overlap.
+_WINDOWS = {"ksize": (1, 2, 2, 1), "strides": (1, 2, 2, 1), "padding": "VALID"}
+
+
+@keras.saving.register_keras_serializable(package="edgeseg_converters")
+class IndexedMaxPooling(keras.layers.Layer):  # type: ignore[misc]
+    """2x2 max pooling with an index that ``IndexedUnpooling`` reads: ``(B, 2h, 2w, C)`` to two ``(B, h, w, C)``.
+
+    MaxPoolWithArgmax, of which ``delegate_ops`` makes the delegates' custom op.
+    """
+
+    def call(self, x: Any) -> list[Any]:
+        return list(tf.raw_ops.MaxPoolWithArgmax(input=x, Targmax=tf.int64, **_WINDOWS))
+
+    def compute_output_spec(self, x: keras.KerasTensor) -> list[keras.KerasTensor]:
+        batch, height, width, channels = x.shape
+        shape = (batch, height // 2, width // 2, channels)
+        return [keras.KerasTensor(shape, x.dtype), keras.KerasTensor(shape, "int64")]
+
+
+@keras.saving.register_keras_serializable(package="edgeseg_converters")
+class IndexedUnpooling(keras.layers.Layer):  # type: ignore[misc]
+    """The inverse, on ``[pooled map's source, values, index]``: the gradient of the pooling is an unpooling.
+
+    MaxPoolGradWithArgmax, of which ``delegate_ops`` makes the delegates' custom op; of the source only the shape
+    counts.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        source, values, index = inputs
+        return tf.raw_ops.MaxPoolGradWithArgmax(input=source, grad=values, argmax=index, **_WINDOWS)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs[0].shape[:3] + inputs[1].shape[3:], inputs[1].dtype)

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 
 from edgeseg.errors import InputError
 from edgeseg.spec import Format, Target
+from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
 from edgeseg_converters.rewrites.base import Rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
+from edgeseg_converters.rewrites.max_unpooling_delegate import MaxUnpoolingToDelegateOps
+from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
+from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
-from edgeseg_converters.rewrites.upsample_conv import UpsampleConvToPhases
+from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
+from edgeseg_converters.rewrites.sum_of_resizes import ConcatOfResizesToSum
+from edgeseg_converters.rewrites.upsample_conv_differences import UpsampleConvToDifferences
+from edgeseg_converters.rewrites.upsample_conv_phases import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize
-from edgeseg_converters.rewrites.upsampling_nearest import UpSamplingToNearestResize
+from edgeseg_converters.rewrites.upsample_nearest import NearestResizeToBroadcast, UpsamplingToNearestResize
 
 
 @dataclass(frozen=True)
@@ -21,24 +28,67 @@ class Rules:
     Attributes:
         swaps: make a model convertible, and are applied always.
         speed_ups: make it faster and change nothing beyond float rounding; ``--no-optimize`` leaves them out.
+        lowerings: put what is left of a layer into an op that the target has. Always, and behind the speed-ups, which
+            look for the layer.
     """
 
     swaps: tuple[Rewrite, ...]
     speed_ups: tuple[Rewrite, ...]
+    lowerings: tuple[Rewrite, ...]
+
+    def in_order(self, *, optimize: bool) -> tuple[Rewrite, ...]:
+        """All that is applied, with the speed-ups or without."""
+        return (*self.swaps, *(self.speed_ups if optimize else ()), *self.lowerings)
 
 
 _SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFixedSize())
 
-#: Builtin ops only, which run anywhere; fast on a CPU.
-_GENERIC = Rules(swaps=(*_SIZES, MaxUnpoolingToMasks()), speed_ups=(UpsampleConvToPhases(),))
+#: Builtin ops alone, exact on ties.
+_MASKS = (*_SIZES, MaxUnpoolingToMasks())
 
-#: For ONNX Runtime's CPU provider: what upsampling is left becomes one Resize.
-_ONNX = Rules(swaps=_GENERIC.swaps, speed_ups=(*_GENERIC.speed_ups, UpSamplingToNearestResize()))
+#: Two ops that XNNPACK and the GPU accelerator have beyond the builtin ones.
+_DELEGATE_OPS = (*_SIZES, MaxUnpoolingToDelegateOps())
+
+#: Fewer values computed and moved, whatever runs it.
+_LESS_WORK: tuple[Rewrite, ...] = (PointwiseBeforeResize(), ConcatOfResizesToSum())
+
+# Behind the rules that fold a normalisation where they can.
+_ON_ANY_CPU: tuple[Rewrite, ...] = (*_LESS_WORK, SumInSteps(), ActivationBeforePadding(), NormToDepthwise())
+
+# The numbers of channels are where the kernels of each runtime begin to win. The phases are for where differences,
+# which have twice the range, do not serve: they find only what the rule before them leaves.
+_ON_XNNPACK: tuple[Rewrite, ...] = (
+    UpsampleConvToDifferences(min_channels=8),
+    UpsampleConvToPhases(min_channels=8),
+    *_ON_ANY_CPU,
+)
+_ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
+    UpsampleConvToDifferences(min_channels=48),
+    UpsampleConvToPhases(min_channels=48),
+    *_ON_ANY_CPU,
+)
+
+_RESIZE: tuple[Rewrite, ...] = (UpsamplingToNearestResize(),)
 
 #: Format to what each of its targets gets.
 RULES: dict[Format, dict[Target, Rules]] = {
-    "tflite": {"generic": _GENERIC},
-    "onnx": {"generic": _ONNX},
+    "tflite": {
+        # Builtin ops only, which run anywhere; fast on a CPU.
+        "generic": Rules(_MASKS, _ON_XNNPACK, _RESIZE),
+        # XNNPACK has no RESIZE_NEAREST_NEIGHBOR.
+        "xnnpack": Rules(_DELEGATE_OPS, _ON_XNNPACK, (*_RESIZE, NearestResizeToBroadcast())),
+        # GPU runtimes have Winograd for 3x3 convolutions, and nothing was measured on a real GPU: no phases.
+        "gpu": Rules(_DELEGATE_OPS, _LESS_WORK, _RESIZE),
+        # No custom ops. The driver of a device decides about DEPTH_TO_SPACE, and none was measured: no phases.
+        "nnapi": Rules(_MASKS, _LESS_WORK, _RESIZE),
+        # No DEPTH_TO_SPACE, so no phases: they would add a cut. It has nothing for unpooling or nearest resizes.
+        "coreml": Rules(_MASKS, _LESS_WORK, _RESIZE),
+        # DEPTH_TO_SPACE is not in its table, so no phases; RESIZE_NEAREST_NEIGHBOR is.
+        "edgetpu": Rules(_MASKS, _LESS_WORK, _RESIZE),
+        # A builder for every builtin op and none for custom ones; nothing was measured on a Hexagon: no phases.
+        "qnn": Rules(_MASKS, _LESS_WORK, _RESIZE),
+    },
+    "onnx": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE)},
 }
 
 

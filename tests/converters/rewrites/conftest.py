@@ -36,6 +36,6 @@ def _assert_replaced(model: keras.Model, rule: Rewrite, count: int, gone: list[s
     assert {id(v) for v in result.model.variables} == {id(v) for v in model.variables}
     fed = [tied_values((2, *tensor.shape[1:]), seed) for seed, tensor in enumerate(model.inputs)]
     fed = fed if len(fed) > 1 else fed[0]
-    for old, new in zip(*(keras.tree.flatten(m.predict_on_batch(fed)) for m in (model, result.model)), strict=True):
+    for old, new in zip(*(keras.tree.flatten(m(fed, training=False)) for m in (model, result.model)), strict=True):
         np.testing.assert_allclose(new, old, rtol=0, atol=rule.atol)
     return result

@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 from edgeseg.models import create
+from edgeseg.models.hrnet import hrnetv2
 from edgeseg.models.layers import UpsampleLike
 from edgeseg_converters.rewrites import UpsampleLikeToNearestResize, rewrite
 
@@ -21,8 +22,17 @@ def test_replaced_exactly(size: tuple[int, int], assert_replaced: Callable[..., 
     assert "Upsample1" in [layer.name for layer in result.model.layers]
 
 
-def test_hrnet_has_34(assert_replaced: Callable[..., None]) -> None:
-    assert_replaced(create("hrnetv2_w18", num_classes=2, input_size=(32, 32)), RULE, 34, gone=["UpsampleLike"])
+def test_hrnet_has_34_each_proven() -> None:
+    result = rewrite(create("hrnetv2_w18", num_classes=2, input_size=(32, 32)), [RULE])
+    assert result.counts() == ((RULE.name, 34),)
+    assert result.refused == ()
+    assert result.max_abs_error(RULE.name) == 0
+
+
+def test_a_whole_hrnet_stays_the_same(assert_replaced: Callable[..., None]) -> None:
+    narrow = hrnetv2(width=4, modules=(1, 1), num_classes=2, input_size=(32, 64))
+    count = sum(isinstance(layer, UpsampleLike) for layer in narrow.layers)
+    assert_replaced(narrow, RULE, count, gone=["UpsampleLike"])
 
 
 def test_a_size_known_only_at_run_time_is_refused() -> None:

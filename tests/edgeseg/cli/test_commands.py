@@ -48,7 +48,7 @@ def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str],
         assert path.stat().st_size == artifact["size_bytes"]
         assert len(artifact["sha256"]) == 64
         (applied,) = artifact["rewrites"]
-        assert (applied["rule"], applied["sites"]) == ("UpsampleConvToPhases", 2)
+        assert (applied["rule"], applied["sites"]) == ("UpsampleConvToDifferences", 2)
         assert applied["max_abs_error"] < 1e-4
         cpu = artifact["coverage"][0]
         assert (cpu["accelerator"], cpu["source"]) == ("cpu", "asked")
@@ -65,7 +65,7 @@ def test_export_says_where_the_file_is(capsys: pytest.CaptureFixture[str], tmp_p
     assert str(tmp_path / "unet_mini.fp32.tflite") in captured.out
     assert "Verified on 1 images" in captured.out
     assert "random weights" in captured.err
-    assert "unet_mini.fp32.tflite on cpu: delegated 33 of 35 nodes in 1 partition; left: ARG_MAX x1" in captured.out
+    assert "unet_mini.fp32.tflite on cpu: delegated 63 of 65 nodes in 1 partition; left: ARG_MAX x1" in captured.out
 
 
 def test_export_warns_of_a_model_that_an_accelerator_cuts_in_pieces(
@@ -74,9 +74,9 @@ def test_export_warns_of_a_model_that_an_accelerator_cuts_in_pieces(
     args = ["export", "unet_mini", "--imgsz", "32", "--output-dir", str(tmp_path), "--no-verify", "--no-optimize"]
     assert main(args) == 0
     captured = capsys.readouterr()
-    assert "on cpu: delegated 21 of 27 nodes in 5 partitions; left: TILE x4" in captured.out
+    assert "on cpu: delegated 15 of 19 nodes in 3 partitions; left: RESIZE_NEAREST_NEIGHBOR x2" in captured.out
     assert "unet_mini.fp32.tflite is cut in pieces on cpu" in captured.err
-    assert "XNNPACK has no TILE" in captured.err
+    assert "XNNPACK has no RESIZE_NEAREST_NEIGHBOR" in captured.err
 
 
 def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
@@ -127,14 +127,14 @@ def test_inspect_shows_ops_and_spec(capsys: pytest.CaptureFixture[str], artifact
 
 def test_inspect_says_what_an_accelerator_leaves_and_why(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
     found = run_json(capsys, "inspect", str(artifact), "--accelerator", "cpu,nnapi")
-    # Without the rewrites four TILEs cut this model in five; tests/edgeseg/coverage has models that stay cut.
+    # Without the rewrites two upsamplings cut this model in three; tests/edgeseg/coverage has models that stay cut.
     assert [(one["accelerator"], one["source"]) for one in found["coverage"]] == [("cpu", "asked"), ("nnapi", "table")]
     left = {node["op"]: node for node in found["coverage"][0]["left"]}
     assert left["ARG_MAX"]["reason"] == "XNNPACK has no ARG_MAX"
     assert left["ARG_MAX"]["count"] == found["ops"]["ARG_MAX"] == 1
     assert main(["inspect", str(artifact), "--accelerator", "cpu"]) == 0
     out = capsys.readouterr().out
-    assert "cpu: delegated 33 of 35 nodes in 1 partition, asked: ai-edge-litert" in out
+    assert "cpu: delegated 63 of 65 nodes in 1 partition, asked: ai-edge-litert" in out
     assert "    ARG_MAX x1: XNNPACK has no ARG_MAX" in out
 
 

@@ -100,7 +100,13 @@ def test_own_layers_are_evaluated(
 def test_options_for_keras_models_are_refused_for_artifacts(
     capsys: pytest.CaptureFixture[str], artifact: Path, code: Path, dataset: Path
 ) -> None:
-    for option in (("--custom-objects", str(code)), ("--mean", "0"), ("--std", "255"), ("--imgsz", "32")):
+    for option in (
+        ("--custom-objects", str(code)),
+        ("--mean", "0"),
+        ("--std", "255"),
+        ("--imgsz", "32"),
+        ("--output", "aux"),
+    ):
         error = fails(capsys, "evaluate", str(artifact), "--data", str(dataset), *option)
         assert f"{option[0]} goes with a Keras model" in error
 
@@ -163,3 +169,26 @@ def test_a_keras_model_is_no_artifact(capsys: pytest.CaptureFixture[str], tmp_pa
     assert "is a Keras model" in fails(capsys, "inspect", str(DATA / "legacy_plain_full.h5"))
     error = fails(capsys, "predict", str(DATA / "legacy_plain_full.h5"), "x.png", "--save", str(tmp_path))
     assert "has no ModelSpec inside" in error
+
+
+def test_the_ties_of_the_delegates_pooling_are_in_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 24, 3))
+    pooled = MaxPoolingWithArgmax2D()(keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(MaxUnpooling2D()(pooled)))
+    model.save(tmp_path / "own.keras")
+    args = ["export", str(tmp_path / "own.keras"), "--target", "xnnpack", "--output-dir", str(tmp_path)]
+    assert main([*args, "--json"]) == 0
+    (artifact,) = json.loads(capsys.readouterr().out)["artifacts"]
+    assert artifact["target"] == "xnnpack"
+    assert 0 <= artifact["verification"]["other_ties"] < 0.01  # after a convolution and a ReLU ties are rare
+    assert main([*args, "--overwrite"]) == 0
+    out = capsys.readouterr().out
+    assert "of equal maxima LiteRT's CPU took another than Keras in 0." in out
+    assert "on cpu: delegated" in out
+    assert main(["inspect", artifact["path"], "--accelerator", "cpu"]) == 0
+    assert "MaxUnpooling2D x1" in capsys.readouterr().out

@@ -138,6 +138,7 @@ def test_tables_know_versions_types_and_weights(
     assert left(coverage(argmax_model, "nnapi")) == {}
     assert left(coverage(upsampling_model, "nnapi"))["RESHAPE"].endswith("at most 4 dimensions, not 5")
     assert left(coverage(argmax_model, "coreml"))["ARG_MAX"] == "Core ML's delegate has no ARG_MAX"
+    assert left(coverage(upsampling_model, "coreml"))["RESHAPE"].endswith("only for Core ML 2, which is iOS 12")
     assert "half precision" in left(coverage(nearest_fp16_model, "coreml"))["CONV_2D"]
     assert "takes int8 and uint8, not float32" in left(coverage(nearest_model, "edgetpu"))["CONV_2D"]
     assert left(coverage(pool_int8_model, "edgetpu")) == {"DEQUANTIZE": "Edge TPU's table has no DEQUANTIZE"}

@@ -1,0 +1,146 @@
+"""The files that ``export_latency`` compares: today's and edgeseg's, of one model with the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgeseg
+from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+RUNTIMES = ("tflite", "onnx")
+#: In the cache: what the files are timed and compared on, ``(h, w, 3)`` uint8 RGB, not one of the calibration.
+PICTURE = "picture.npy"
+_SOURCES = Path(edgeseg.__file__).parent.parent
+_CLASSES = 21
+
+
+def edgeseg_sources() -> str:
+    """A hash of edgeseg's sources: files that other sources made are not taken from the cache."""
+    return _hash("edgeseg", "converters")
+
+
+def artifacts(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> dict[tuple[str, str], Path]:
+    """Runtime and side (``today`` or a target) to the file that the cache has; a refusal is a text, ``.refused``."""
+    found = {}
+    for key, path in _paths(model, targets, cache).items():
+        refused = path.with_name(f"{path.name}.refused")
+        if path.exists() or refused.exists():
+            found[key] = path if path.exists() else refused
+    return found
+
+
+def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> None:
+    """Make what the cache does not have yet, and the picture."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from edgeseg.models.zoo import ZOO
+    from edgeseg_converters import Recipe, export_all
+    from edgeseg_converters.rewrites import RULES
+    from edgeseg_converters.samples import collect
+
+    *calibration, image = collect(None, split="val", count=3).images
+    np.save(cache / PICTURE, image)
+    for target in targets:
+        if not any(target in known for known in RULES.values()):
+            raise InputError(f"no format has the target '{target}'.")
+    found = artifacts(model, targets, cache)
+    wanted = _paths(model, targets, cache).items()
+    missing = {k: path for k, path in wanted if k not in found and (k[1] == "today" or k[1] in RULES[k[0]])}
+    name, size = model
+    keras_model = _calibrated(name, size, calibration) if missing else None
+    for (runtime, side), path in missing.items():
+        if side != "today":
+            spec = ZOO[name].default_spec(_CLASSES, size)
+            (result,) = export_all(keras_model, spec, [Recipe(runtime, "fp32")], target=side)
+            path.write_bytes(result.data)
+            continue
+        try:
+            path.write_bytes(_today_tflite(keras_model) if runtime == "tflite" else _today_onnx(keras_model))
+        except _Refused as refusal:
+            path.with_name(f"{path.name}.refused").write_text(f"{refusal}\n")
+
+
+class _Refused(Exception):
+    """Today's converter does not take the model; the text says why."""
+
+
+def _calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]) -> keras.Model:
+    """A zoo model with seeded random weights and batch-norm statistics of real pictures.
+
+    With the initial statistics the maps of a deep model fade to nothing, and every pixel is a tie.
+    """
+    import keras
+
+    from edgeseg.imaging import preprocess
+    from edgeseg.models import create
+    from edgeseg.models.zoo import ZOO
+
+    keras.utils.set_random_seed(0)
+    model = create(name, num_classes=_CLASSES, input_size=size)
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
+    spec = ZOO[name].default_spec(_CLASSES, size)
+    model(np.concatenate([preprocess(image, spec)[0] for image in images]), training=True)
+    return model
+
+
+def _today_tflite(model: keras.Model) -> bytes:
+    """TensorFlow's converter on the frozen model, batch 1: faster and better fused than with a batch of None."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(_scores(model).get_concrete_function())
+    try:
+        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+    except ConverterError as error:
+        needed = [line for line in str(error).splitlines() if "ops:" in line]
+        raise _Refused(needed[0].strip() if needed else str(error).splitlines()[0]) from error
+
+
+def _today_onnx(model: keras.Model) -> bytes:
+    import tensorflow as tf
+    import tf2onnx
+
+    signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")]
+    try:
+        converted, _ = tf2onnx.convert.from_function(_scores(model), input_signature=signature, opset=17)
+    except ValueError as error:
+        raise _Refused(str(error).splitlines()[0]) from error
+    return bytes(converted.SerializeToString())
+
+
+def _scores(model: keras.Model) -> object:
+    """The model with softmax scores out, at batch 1, as a ``tf.function``."""
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")]
+    return tf.function(lambda image: tf.nn.softmax(model(image, training=False)), input_signature=signature)
+
+
+def _paths(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> dict[tuple[str, str], Path]:
+    name, (height, width) = model
+    sides = {"today": _hash("edgeseg/models"), **dict.fromkeys(targets, edgeseg_sources())}
+    return {
+        (runtime, side): cache / f"{name}-{height}x{width}-{side}-{sources}.{runtime}"
+        for runtime in RUNTIMES
+        for side, sources in sides.items()
+    }
+
+
+def _hash(*folders: str) -> str:
+    """Ten hexadecimal digits of the Python files in some folders beside edgeseg's."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((_SOURCES / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:10]

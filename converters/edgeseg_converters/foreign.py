@@ -1,0 +1,72 @@
+"""Ops that a format does not have, and the layers of the model that they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+
+from edgeseg.errors import UnsupportedModel
+
+
+class ForeignOps(UnsupportedModel):
+    """A converter has nothing for some of TensorFlow's ops.
+
+    Attributes:
+        ops: their types.
+    """
+
+    def __init__(self, complaint: str, ops: Iterable[str]) -> None:
+        self.ops = tuple(dict.fromkeys(ops))
+        self.complaint = complaint
+        super().__init__(f"{complaint}: {', '.join(self.ops)}.")
+
+
+def with_layers(error: ForeignOps, frozen: Any, model: keras.Model) -> UnsupportedModel:
+    """The same error with every layer that has such an op.
+
+    Args:
+        error: what a converter raised.
+        frozen: the function that was converted; TensorFlow keeps the names of the layers in those of the ops.
+        model: as it was given, with its nested models.
+    """
+    layers = [(path, layer) for path, layer in _walk(model, ())]
+    graph = frozen.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    listed, custom = [], False
+    for op in error.ops:
+        places = dict.fromkeys(_place(node.name, layers) for node in nodes if node.op == op)
+        named = ", ".join(f"'{path}' ({kind})" if kind else f"'{path}'" for path, kind in places)
+        listed.append(f"{op} in {named}" if named else op)
+        custom = custom or bool(places)
+    hint = " Write these layers with ops that it has, or leave them out of the model." if custom else ""
+    return UnsupportedModel(f"{error.complaint}: {'; '.join(listed)}.{hint}")
+
+
+def _walk(layer: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        here = (*path, inner.name)
+        yield here, inner
+        yield from _walk(inner, here)
+
+
+def _place(node_name: str, layers: list[tuple[tuple[str, ...], Any]]) -> tuple[str, str]:
+    """The innermost layer among the scopes in an op's name: its path and its class; the scope where none is found."""
+    # A scope that is entered twice gets a number behind its name; the last part is the op's own.
+    scopes = node_name.split("/")[:-1]
+
+    def depth(name: str) -> int:
+        return max(
+            (at for at, scope in enumerate(scopes) if re.fullmatch(rf"{re.escape(name)}(_\d+)?", scope)), default=-1
+        )
+
+    def rank(path: tuple[str, ...]) -> tuple[int, int, bool]:
+        return depth(path[-1]), sum(depth(name) >= 0 for name in path), path[-1] in scopes
+
+    best = max(layers, key=lambda found: rank(found[0]), default=None)
+    if best is None or depth(best[0][-1]) < 0:
+        return "/".join(scopes) or node_name, ""
+    path, layer = best
+    return "/".join(path), type(layer).__name__

@@ -1,0 +1,65 @@
+"""The model as the user gave it, made ready: functional, one output, a fixed input size; itself left as it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import keras
+
+from edgeseg.errors import InputError
+from edgeseg.models.functional import as_functional, graph_of, select_output, size_of
+from edgeseg_converters.graph import Graph
+from edgeseg_converters.rewrites import Rewrite
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(model: keras.Model, input_size: tuple[int, int] | None = None, output: str | None = None) -> keras.Model:
+    """Make a model what the rest of an export starts from.
+
+    Args:
+        model: functional, Sequential or subclassed.
+        input_size: ``(H, W)`` in pixels; the model's own when left out.
+        output: which output, of a model with several.
+
+    Returns:
+        A functional model with the same variables; the given one where nothing is to be done.
+
+    Raises:
+        InputError: there is no size, a layer does not go with it, or there is no such output.
+        UnsupportedModel: there are several outputs and none was named, or the model's code fails on a picture.
+    """
+    own = size_of(model)
+    size = input_size or own
+    height, width = size
+    if height is None or width is None:
+        raise InputError(
+            f"the model '{model.name}' has no fixed input size; give --imgsz H,W, in Python a spec with input_size."
+        )
+    functional = select_output(as_functional(model, (height, width)), output)
+    is_picture = len(functional.inputs) == 1 and len(functional.inputs[0].shape) == 4
+    if is_picture and tuple(functional.inputs[0].shape[1:3]) != (height, width):
+        functional = Graph.from_model(functional).resized((height, width))
+    return functional
+
+
+def note_opaque(model: keras.Model, swaps: Sequence[Rewrite]) -> None:
+    """Warn of subclassed models, inside of which no rewrite can look, and name what it would have replaced there."""
+    layers = {id(node.operation): node.operation for node in Graph.from_model(model).nodes}
+    for layer in layers.values():
+        inside = getattr(layer, "_operation", layer)  # of a layer without its activation
+        if not isinstance(inside, keras.Model) or graph_of(inside) is not None:
+            continue
+        rules = {rule.layer_class: rule.name for rule in swaps}
+        left = [
+            f"{rules[type(found).__name__]} for '{found.name}'"
+            for found in inside._flatten_layers(include_self=False)
+            if type(found).__name__ in rules
+        ]
+        _log.warning(
+            "'%s' is a subclassed model, which has no graph: it is converted as it is, without speed-ups%s; "
+            "build it with keras.Model(inputs, outputs) for them",
+            inside.name,
+            f" and without {', '.join(left)}" if left else "",
+        )

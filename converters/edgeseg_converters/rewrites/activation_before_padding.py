@@ -1,0 +1,54 @@
+"""Moves an activation that leaves 0 at 0 before the zero padding that it reads.
+
+    Given:   y = ReLU(ZeroPadding2D(p)(x))         x (B, h, w, C)
+    Result:  y = ZeroPadding2D(p)(ReLU(x))
+
+Then the border sits at the convolution that needs it and the activation at the layer that makes x, where XNNPACK and
+ONNX Runtime run both in one pass; in between, each is a copy of the map. The strided steps of Xception in DeepLab are
+such places.
+
+Holds for every activation layer whose value at 0 is 0, which is tried out, and where nothing else reads the border.
+Exact: the same function of the same pixels.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from edgeseg.errors import RewriteRefused
+from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
+from edgeseg_converters.rewrites.convolution import only_user, refuse_shared_layers
+
+# One function for every pixel; PReLU has weights for each place and is not among them.
+_ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "ELU")
+
+
+class ActivationBeforePadding(Rewrite):
+    """See the module."""
+
+    layer_class = "ZeroPadding2D"
+    atol = 0.0
+
+    def match(self, graph: Graph, node: Node) -> Site | None:
+        """A padding and the activation that alone reads it."""
+        following = only_user(graph, node) if node.kind == self.layer_class else None
+        if following is None or following.kind not in _ACTIVATIONS:
+            return None
+        return Site.of(graph, [node, following])
+
+    def check(self, site: Site) -> None:
+        """Refuse an activation that would change the border, and shared layers."""
+        refuse_shared_layers(site)
+        activation = site.nodes[1]
+        at_zero = float(keras.ops.convert_to_numpy(activation.operation(keras.ops.zeros((1, 1, 1, 2)))).max())
+        if at_zero != 0:
+            raise RewriteRefused(f"'{activation.name}' makes {at_zero:g} of the border's 0")
+
+    def replacement(self, site: Site, tensors: Tensors) -> Tensors:
+        """Both keep their names."""
+        padding, activation = site.nodes
+        y = tensors[padding.inputs[0]]
+        for node in (activation, padding):
+            y = type(node.operation).from_config({**node.operation.get_config(), "name": node.name})(y)
+        return {activation.outputs[0]: y}

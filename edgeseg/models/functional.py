@@ -1,0 +1,108 @@
+"""Any Keras model as a functional one with a single output; the model that is given stays as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from edgeseg.errors import InputError, UnsupportedModel, did_you_mean
+
+
+def graph_of(operation: Any) -> Any:
+    """The functional model that a layer is, or that a Sequential one has inside; ``None`` for any other layer."""
+    inner = operation._functional if isinstance(operation, keras.Sequential) else operation
+    return inner if hasattr(inner, "_nodes_by_depth") else None
+
+
+def twin(operation: Any, **changes: Any) -> Any:
+    """The same layer, variables and all, with a place in graphs of its own.
+
+    Calling a layer on symbolic tensors writes into it (``layer.output`` of a layer with two places raises), and a
+    layer made again from its config would have variables of its own.
+
+    Args:
+        operation: a layer, or an operation of ``keras.ops``.
+        changes: attributes that differ, such as ``name``.
+    """
+    made = object.__new__(type(operation))
+    made.__dict__.update(operation.__dict__)
+    # Around __setattr__, which tracks what it sees and is locked in a built layer.
+    made.__dict__.update(changes, _inbound_nodes=[], _outbound_nodes=[])
+    return made
+
+
+def size_of(model: keras.Model) -> tuple[int | None, int | None]:
+    """``(H, W)`` of a model's input in pixels, ``None`` where a side is not fixed or nothing is known of it."""
+    if graph_of(model) is not None:
+        shape: Any = model.inputs[0].shape
+    else:
+        shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
+    is_map = isinstance(shape, (tuple, list)) and len(shape) == 4
+    return (shape[1], shape[2]) if is_map else (None, None)
+
+
+def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Model:
+    """A subclassed model as a functional one of a single layer, which has its variables.
+
+    Args:
+        model: takes a picture ``(B, H, W, 3)``; functional and Sequential models are returned as they are.
+        input_size: ``(H, W)`` in pixels.
+
+    Raises:
+        UnsupportedModel: Keras cannot tell what the model returns for a picture of that size.
+    """
+    if isinstance(model, keras.Sequential) and not model.built:
+        model.build((None, *input_size, 3))
+    if graph_of(model) is not None:
+        return model
+    inputs = keras.Input((*input_size, 3), name="image")
+    try:
+        outputs = twin(model)(inputs)
+    except (ValueError, TypeError, NotImplementedError, AttributeError, RuntimeError) as error:  # from the user's call
+        reason = " ".join(str(error).split())[:200]
+        raise UnsupportedModel(
+            f"'{model.name}' is a subclassed model, and its call fails on a picture {(None, *input_size, 3)}: {reason}"
+        ) from error
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+def output_names(model: keras.Model) -> tuple[str, ...]:
+    """A name for each output of a functional model: its key in a dict, else that of the layer that makes it."""
+    structure = graph_of(model)._outputs_struct
+    names: list[str] = []
+    for path, tensor in keras.tree.flatten_with_path(structure):
+        keys = [str(key) for key in path if isinstance(key, str)]
+        name = "/".join(keys) or tensor._keras_history.operation.name
+        count = sum(known.partition(":")[0] == name for known in names)
+        names.append(f"{name}:{count}" if count else name)
+    return tuple(names)
+
+
+def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
+    """The model with one of its outputs; layers that only the others need are left out.
+
+    Args:
+        model: a functional model.
+        output: one of ``output_names``; may be left out where there is only one.
+
+    Raises:
+        InputError: there is no such output.
+        UnsupportedModel: there are several, and none was named.
+    """
+    names = output_names(model)
+    if output is None:
+        if len(names) == 1:
+            return model
+        raise UnsupportedModel(
+            f"the model has {len(names)} outputs ({', '.join(names)}), export takes one; "
+            f"pick it by --output {names[0]}, in Python by output={names[0]!r}."
+        )
+    if output not in names:
+        raise InputError(
+            f"the model has no output '{output}'.{did_you_mean(output, names)} Accepted: {', '.join(names)}."
+        )
+    if len(names) == 1:
+        return model
+    inner = graph_of(model)
+    return keras.Model(inner.inputs, inner.outputs[names.index(output)], name=model.name)

@@ -1,0 +1,233 @@
+"""Models as users have them: subclassed, with foreign ops, several outputs, no fixed size, softmax in code."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from edgeseg.cli import main
+from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models.layers import ResizeBilinear, UpsampleLike
+from edgeseg.models.source import assumed_spec, open_model
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import Format
+from edgeseg_converters import ExportResult, Recipe, export, export_all
+from edgeseg_converters.head import final_activation, logits_model
+from edgeseg_converters.samples import Samples
+
+SIZE = (16, 24)
+both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])
+# White noise: neighbours differ, so no two classes tie.
+PICTURES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
+
+
+def proven(model: keras.Model, file_format: Format, **options: Any) -> ExportResult:
+    """Exported for ``SIZE``, run on its own runtime, and equal to the model."""
+    spec = assumed_spec("own", SIZE, 3)
+    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=PICTURES, **options)
+    assert result.verification is not None
+    assert result.verification.passed, result.verification.reason
+    return result
+
+
+class Subclassed(keras.Model):  # type: ignore[misc]
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(4, 3, padding="same", activation="relu")
+        self.small = layers.Conv2D(4, 3, strides=2, padding="same")
+        self.up = UpsampleLike(name="their_up")
+        self.head = layers.Conv2D(3, 1)
+
+    def call(self, x: Any) -> Any:
+        x = self.conv(x)
+        return keras.ops.softmax(self.head(x + self.up([self.small(x), x])))
+
+
+class Digamma(layers.Layer):  # type: ignore[misc]
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.math.digamma(x * x + 1)
+
+
+class IncompleteGamma(layers.Layer):  # type: ignore[misc]
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.math.igamma(x * x + 1, x * x + 1)
+
+
+class SoftmaxHead(layers.Layer):  # type: ignore[misc]
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(x)
+
+
+@pytest.fixture(scope="module")
+def subclassed() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = Subclassed(name="theirs")
+    model(np.zeros((1, *SIZE, 3), np.float32))
+    return model
+
+
+@both_formats
+def test_a_subclassed_model_is_converted_as_it_is(
+    file_format: Format, subclassed: keras.Model, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        result = proven(subclassed, file_format, output_kind="softmax")
+    assert result.spec.provenance.rewrites == ()
+    (said,) = [r.getMessage() for r in caplog.records if "subclassed" in r.getMessage()]
+    assert "'theirs' is a subclassed model" in said
+    assert "without UpsampleLikeToNearestResize for 'their_up'" in said
+    assert not subclassed._inbound_nodes
+    with Segmenter(result.save(tmp_path)) as segmenter:
+        image = np.random.default_rng(1).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
+        # The softmax in its code is not put on a second time: the scores are the model's, but for rounding.
+        np.testing.assert_allclose(segmenter.backend.run(image), subclassed(image), atol=1e-5)
+
+
+def test_a_subclassed_file_with_its_code(subclassed: keras.Model, tmp_path: Path) -> None:
+    path, code = tmp_path / "theirs.keras", tmp_path / "code.py"
+    subclassed.save(path)
+    with pytest.raises(InputError, match=r"what Keras does not know: Subclassed.*--custom-objects FILE.py"):
+        open_model(str(path))
+    assert open_model(str(path), custom_objects={"Subclassed": Subclassed}).spec.input_size == SIZE
+    imports = "import keras\nfrom typing import Any\nfrom keras import layers\n"
+    ours = "from edgeseg.models.layers import UpsampleLike\n"
+    code.write_text(f"{imports}{ours}{inspect.getsource(Subclassed)}")
+    args = [
+        "export",
+        str(path),
+        "--custom-objects",
+        str(code),
+        "--output-dir",
+        str(tmp_path),
+        "--format",
+        "tflite,onnx",
+    ]
+    assert main([*args, "--num-images", "1"]) == 0
+    assert main([*args, "--num-images", "1", "--imgsz", "32", "--overwrite"]) == 0
+    with Segmenter(tmp_path / "theirs.fp32.onnx") as segmenter:
+        assert segmenter.spec.input_size == (32, 32)
+
+
+def test_a_subclassed_model_that_nobody_called_has_no_size() -> None:
+    with pytest.raises(InputError, match="no fixed input size; give --imgsz"):
+        export(Subclassed(), verify=False)
+
+
+def test_a_call_that_fails_is_one_line() -> None:
+    class Flat(keras.Model):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return keras.ops.reshape(x, (1, 7))
+
+    with pytest.raises(UnsupportedModel, match="'flat' is a subclassed model, and its call fails") as caught:
+        export(Flat(name="flat"), spec=assumed_spec("x", SIZE, 3), verify=False)
+    assert "\n" not in str(caught.value)
+
+
+@both_formats
+def test_foreign_ops_are_named_with_all_their_layers(file_format: Format) -> None:
+    inputs, inner_inputs = keras.Input((*SIZE, 3)), keras.Input((*SIZE, 3))
+    inner = keras.Model(inner_inputs, IncompleteGamma(name="gamma")(layers.Conv2D(3, 1)(inner_inputs)), name="inner")
+    x = Digamma(name="last")(inner(Digamma(name="first")(inputs)))
+    with pytest.raises(UnsupportedModel) as caught:
+        export(keras.Model(inputs, layers.Conv2D(3, 1)(x)), format=file_format, verify=False)
+    message = str(caught.value)
+    assert "Digamma in 'first' (Digamma), 'last' (Digamma)" in message
+    assert "Igamma in 'inner/gamma' (IncompleteGamma)" in message
+    assert "Write these layers with ops that it has" in message
+    assert "\n" not in message
+
+
+def dynamic() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 3))
+    large = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    small = layers.Conv2D(4, 3, strides=4, padding="same")(large)
+    x = layers.Add()([large, UpsampleLike()([small, large])])
+    return keras.Model(inputs, ResizeBilinear()([layers.Conv2D(3, 1)(layers.MaxPooling2D(2)(x)), inputs]))
+
+
+@both_formats
+def test_a_dynamic_size_is_exported_at_the_one_that_is_given(file_format: Format) -> None:
+    model = dynamic()
+    result = proven(model, file_format)
+    # The sites that read a size from a tensor have a fixed one now.
+    assert result.spec.provenance.rewrites == (("UpsampleLikeToNearestResize", 1), ("ResizeBilinearToFixedSize", 1))
+    assert model.input_shape == (None, None, None, 3)
+    with pytest.raises(InputError, match="no fixed input size; give --imgsz"):
+        export(model, format=file_format, verify=False)
+
+
+def two_outputs(as_dict: bool) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="shared")(inputs)
+    tensors = [layers.Conv2D(3, 1, name=f"{name}_conv")(x) for name in ("main", "aux")]
+    return keras.Model(inputs, dict(zip(("main", "aux"), tensors, strict=True)) if as_dict else tensors, name="deep")
+
+
+@pytest.mark.parametrize(("as_dict", "name"), [(False, "main_conv"), (True, "main")])
+@both_formats
+def test_one_of_several_outputs_is_picked_by_name(file_format: Format, as_dict: bool, name: str) -> None:
+    model = two_outputs(as_dict)
+    with pytest.raises(UnsupportedModel, match=rf"has 2 outputs \(.*{name}.*\).*--output") as caught:
+        export(model, format=file_format, verify=False)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=rf"no output '{name}s'. Did you mean '{name}'\? Accepted: "):
+        export(model, format=file_format, output=f"{name}s", verify=False)
+    result = export(model, format=file_format, output=name, output_kind="logits")  # verified
+    assert result.verification is not None and result.verification.passed
+    assert len(model.outputs) == 2
+
+
+def test_output_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    two_outputs(as_dict=True).save(tmp_path / "deep.keras")
+    args = ["export", str(tmp_path / "deep.keras"), "--output-dir", str(tmp_path), "--no-verify"]
+    assert main(args) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "the model has 2 outputs (aux, main)" in error
+    assert main([*args, "--output", "aux"]) == 0
+    assert main(["export", "unet_mini", "--output", "aux"]) == 2
+    assert "--output goes with a model file" in capsys.readouterr().err
+
+
+@both_formats
+def test_operations_outside_of_layers(file_format: Format) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = keras.ops.relu(2 * layers.Conv2D(4, 3, padding="same")(inputs) + 1)
+    x = keras.ops.concatenate([x, x[..., :2] / 3], axis=-1)
+    model = keras.Model(inputs, keras.ops.softmax(layers.Conv2D(3, 1)(x)))
+    proven(model, file_format, output_kind="softmax")
+
+
+@pytest.mark.parametrize("build", [SoftmaxHead(), keras.ops.softmax], ids=["layer", "operation"])
+def test_a_softmax_in_code_is_taken_off(build: Any) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 6, 3))
+    model = keras.Model(inputs, build(layers.Conv2D(3, 1, name="conv")(inputs)))
+    assert final_activation(model) == "softmax"
+    stripped = logits_model(model)
+    assert final_activation(stripped) is None
+    image = np.random.default_rng(0).normal(size=(1, 4, 6, 3)).astype(np.float32)
+    probabilities = keras.ops.softmax(stripped.predict_on_batch(image))
+    # The same softmax of the same float32 numbers: a few ulp of values below 1.
+    np.testing.assert_allclose(probabilities, model.predict_on_batch(image), atol=1e-6)
+
+
+def test_the_layers_of_the_model_that_is_given_get_no_new_places() -> None:
+    inputs = keras.Input((4, 6, 3))
+    model = keras.Model(inputs, layers.Conv2D(3, 1, activation="softmax")(layers.Conv2D(3, 1)(inputs)))
+    before = [len(layer._inbound_nodes) for layer in model.layers]
+    stripped = logits_model(model)
+    assert [len(layer._inbound_nodes) for layer in model.layers] == before
+    assert model.layers[-1].activation is keras.activations.softmax
+    assert all(a is b for a, b in zip(model.variables, stripped.variables, strict=True))

@@ -1,0 +1,117 @@
+"""What a target is for: every family of the zoo whole on XNNPACK and on the GPU, and the tables of the others."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import keras
+import pytest
+
+from edgeseg.coverage import coverage, gpu
+from edgeseg.errors import InputError
+from edgeseg.models import create
+from edgeseg.models.deeplab import deeplabv3plus_xception
+from edgeseg.models.hrnet import hrnetv2
+from edgeseg.models.zoo import ZOO
+from edgeseg.spec import OutputKind, Target
+from edgeseg_converters import Recipe, export_all
+from edgeseg_converters.rewrites import RULES, rules_for
+
+SIZE = (32, 32)
+
+
+def thin(model: keras.Model) -> keras.Model:
+    """The same graph with a quarter of the wide convolutions' filters: its weights alone took half a minute."""
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if config.get("filters", 0) > 32:
+            config["filters"] //= 4
+        return type(layer).from_config(config)
+
+    return keras.models.clone_model(model, clone_function=clone)
+
+
+# A family's own builder where the graph itself is long.
+_SHORT: dict[str, Callable[..., keras.Model]] = {
+    "hrnetv2_w18": functools.partial(hrnetv2, width=18, modules=(1, 1), blocks=1),
+    "deeplabv3plus_xception": functools.partial(deeplabv3plus_xception, middle_units=1),
+}
+
+
+# The wider HRNets are the same graph.
+@pytest.fixture(scope="module", params=[name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48")])
+def model(request: pytest.FixtureRequest) -> Iterator[keras.Model]:
+    keras.utils.set_random_seed(0)
+    name = request.param
+    build = _SHORT.get(name) or functools.partial(create, name)
+    built = build(num_classes=4, input_size=SIZE)
+    yield thin(built) if ZOO[name].parameters > 10_000_000 else built
+    keras.backend.clear_session()
+
+
+def artifact(model: keras.Model, target: Target, *, kind: OutputKind = "logits", optimize: bool = True) -> bytes:
+    spec = ZOO["unet_mini"].default_spec(4, model.input_shape[1:3])
+    (result,) = export_all(model, spec, [Recipe("tflite", "fp32")], target=target, output_kind=kind, optimize=optimize)
+    return result.data
+
+
+def test_the_zoo_is_whole_on_xnnpack(model: keras.Model) -> None:
+    found = coverage(artifact(model, "xnnpack"), "xnnpack")
+    assert found.left == ()
+    assert (found.delegated, found.partitions, found.cut) == (found.total, 1, False)
+
+
+def test_the_zoo_is_whole_on_the_gpu(model: keras.Model) -> None:
+    if isinstance(gpu._driver(), str):
+        pytest.skip(f"the GPU accelerator is not asked: {gpu._driver()}")
+    found = coverage(artifact(model, "gpu", kind="argmax"), "gpu")
+    assert found.left == ()
+    assert (found.delegated, found.partitions, found.cut) == (found.total, 1, False)
+
+
+@pytest.fixture(scope="module")
+def unet() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return create("unet_mini", num_classes=4, input_size=(32, 32))
+
+
+def test_of_a_class_map_xnnpack_leaves_the_end_alone(unet: keras.Model) -> None:
+    found = coverage(artifact(unet, "xnnpack", kind="argmax"), "xnnpack")
+    assert [node.op for node in found.left] == ["ARG_MAX", "CAST"]
+    assert (found.partitions, found.cut) == (1, False)
+
+
+@pytest.mark.parametrize("target", ["xnnpack", "gpu"])
+def test_whole_without_the_speed_ups_too(unet: keras.Model, target: Target) -> None:
+    if target == "gpu" and isinstance(gpu._driver(), str):
+        pytest.skip(f"the GPU accelerator is not asked: {gpu._driver()}")
+    assert coverage(artifact(unet, target, optimize=False), target).left == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "left"),
+    [
+        ("nnapi", []),
+        ("coreml", ["RESIZE_NEAREST_NEIGHBOR"]),  # it has no nearest resize and nothing that could stand for one
+        ("qnn", []),
+    ],
+)
+def test_what_the_tables_of_other_delegates_leave(unet: keras.Model, target: Target, left: list[str]) -> None:
+    assert [node.op for node in coverage(artifact(unet, target), target).left] == left
+
+
+def test_edge_tpu_is_given_ops_of_its_table(unet: keras.Model) -> None:
+    """Float32 is left whatever the op; the reason of no node is the op itself."""
+    reasons = {node.reason for node in coverage(artifact(unet, "edgetpu"), "edgetpu").left}
+    assert reasons == {"Edge TPU takes int8 and uint8, not float32"}
+
+
+def test_every_target_has_its_rules() -> None:
+    for by_target in RULES.values():
+        for rules in by_target.values():
+            assert rules.in_order(optimize=False) == (*rules.swaps, *rules.lowerings)
+            assert set(rules.speed_ups) <= set(rules.in_order(optimize=True))
+    with pytest.raises(InputError, match="unknown target 'xnnpack' for onnx; accepted: generic"):
+        rules_for("onnx", "xnnpack")
