@@ -27,7 +27,7 @@ from edgeseg.spec import Layout, ModelSpec, default_class_names, default_palette
 from edgeseg_converters.calibrate import CalibrationSet, choose
 from edgeseg_converters.calibrate_onnx import Method, measure
 from edgeseg_converters.frozen import freeze
-from edgeseg_converters.onnx import convert
+from edgeseg_converters.onnx import convert, tap_logits
 from edgeseg_converters.quantize_onnx import SCHEME_KEY, Scheme, quantizable, quantize
 from edgeseg_converters.rewrites import rewrite, rules_for
 from edgeseg_converters.samples import natural_noise
@@ -169,12 +169,16 @@ def test_ops_can_be_kept_and_chosen(unet: tuple[bytes, ModelSpec], pictures: Cal
     data, spec = unet
     ranges = measure(data, pictures, spec)
     ops = quantizable(data)
-    one = ops[len(ops) // 2]
+    convolutions = [node.output[0] for node in onnx.load_from_string(data).graph.node if node.op_type == "Conv"]
+    assert set(convolutions) < set(ops)
+    one = convolutions[len(convolutions) // 2]
     kept, alone = (
         onnx.load_from_string(quantize(data, ranges, **how)).graph for how in ({"keep": [one]}, {"only": [one]})
     )  # type: ignore[arg-type]
     assert one not in _on_integers(kept)
     assert _on_integers(alone) == {one}
+    # What rescue.sensitivity looks at.
+    assert OnnxBackend(tap_logits(quantize(data, ranges, only=[one]))).outputs[0].dtype == "float32"
     # Nothing quantized: the float model behind a Cast, to the bit.
     nothing = quantize(data, ranges, only=[])
     assert quantize(data, ranges, keep=ops) == nothing
