@@ -32,8 +32,7 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
 
     Returns:
         A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32, normalised or, with the dtype ``uint8``, in
-        [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``,
-        else to ``(1, h, w, C)`` float32.
+        [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``, else to ``(1, h, w, C)`` float32.
 
     Raises:
         UnsupportedModel: more than one input or output, an output that is no map, or softmax asked of sigmoids.
