@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg.spec import ModelSpec, Target
-from edgeseg_converters import flatbuffer, integer_io, tflite
+from edgeseg.runtime.onnx import OnnxBackend
+from edgeseg.spec import Format, ModelSpec, Target
+from edgeseg_converters import calibrate_onnx, flatbuffer, integer_io, onnx, quantize_onnx, tflite
 from edgeseg_converters.calibrate import CalibrationSet, Ranges, measure
 from edgeseg_converters.quantize import quantize
 from edgeseg_converters.quantize_ptq import quantize_ptq
+from edgeseg_converters.recipes import DEFAULT_OPSET
 
 #: Targets whose compilers check op versions, which only TensorFlow's quantizer raises.
 VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
@@ -50,14 +52,22 @@ class Engine(Protocol):
         """The logits of a few calibration pictures, in a model where only these ops are quantized."""
 
 
-def open_engine(frozen: Any, spec: ModelSpec, pictures: CalibrationSet | None) -> Engine:
-    """The engine for a TFLite artifact.
+def open_engine(
+    frozen: Any, spec: ModelSpec, file_format: Format, pictures: CalibrationSet | None, opset: int = DEFAULT_OPSET
+) -> Engine:
+    """The engine for an artifact.
 
     Args:
         frozen: what ``frozen.trace`` made for ``spec``.
-        spec: of the artifact; precision and target are obeyed.
+        spec: of the artifact; precision, target and layout are obeyed.
+        file_format: ``tflite`` or ``onnx``.
         pictures: to calibrate with; a static precision needs them.
+        opset: of an ONNX file.
     """
+    if file_format == "onnx":
+        if pictures is None:
+            raise ValueError("ONNX has no integer precision without calibration")
+        return OnnxRuntimeEngine(frozen, spec, pictures, opset)
     if spec.provenance.target in VERSION_CHECKING and pictures is not None and spec.provenance.precision == "int8":
         return TensorFlowEngine(frozen, spec, pictures)
     return AiEdgeEngine(frozen, spec, pictures)
@@ -132,3 +142,32 @@ class TensorFlowEngine:
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
         """There are no ops to ask for."""
         raise NotImplementedError
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime's quantizer; see ``quantize_onnx``."""
+
+    name = "onnxruntime"
+
+    def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet, opset: int) -> None:
+        self._spec, self._pictures = spec, pictures
+        self.float_spec = float_spec(spec)
+        self.float_data = onnx.convert(frozen, self.float_spec, opset=opset)
+        # The whole ranges tell whether the pictures were enough; what is quantized with has its tails cut.
+        self.ranges: Ranges | None = calibrate_onnx.measure(self.float_data, pictures, spec, method="minmax")
+        self._cut = calibrate_onnx.measure(self.float_data, pictures, spec)
+        self.ops: Sequence[str] = quantize_onnx.quantizable(self.float_data)
+
+    def build(self, keep: Sequence[str] = ()) -> bytes:
+        """See ``Engine``."""
+        return onnx.with_spec(quantize_onnx.quantize(self.float_data, self._cut, keep=keep), self._spec)
+
+    def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        """See ``Engine``."""
+        backend = OnnxBackend(onnx.tap_logits(quantize_onnx.quantize(self.float_data, self._cut, only=only)))
+        axes = (0, 3, 1, 2) if self._spec.layout == "nchw" else (0, 1, 2, 3)
+        try:
+            probes = self._pictures.first(_NUM_PROBES).tensors(self._spec)
+            return [np.array(backend.run(tensor.astype(np.uint8).transpose(axes))) for tensor in probes]
+        finally:
+            backend.close()

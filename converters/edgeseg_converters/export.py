@@ -266,7 +266,7 @@ def export_all(
         quantized = None
         try:
             if recipe.is_quantized:
-                quantized = integers.make(frozen, made, recipe)
+                quantized = integers.make(frozen, made, recipe, opset or DEFAULT_OPSET)
                 data = quantized.data
             elif recipe.format == "tflite":
                 data = tflite.convert(frozen, made)

@@ -15,7 +15,7 @@ from edgeseg.spec import Format, ModelSpec, OutputKind, Target
 from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, compare
 from edgeseg_converters.calibrate import CalibrationSet, Stability
 from edgeseg_converters.engines import VERSION_CHECKING, Engine, open_engine
-from edgeseg_converters.recipes import Recipe
+from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.rescue import Rescue, rescue, sensitivity
 
 #: Told what is done now, how far it is, and how far it goes.
@@ -113,13 +113,14 @@ class Integers:
         self._settings = settings
         self._baselines: dict[bytes, Baseline] = {}
 
-    def make(self, frozen: Any, spec: ModelSpec, recipe: Recipe) -> Quantized:
+    def make(self, frozen: Any, spec: ModelSpec, recipe: Recipe, opset: int = DEFAULT_OPSET) -> Quantized:
         """Quantize, measure, and rescue where that was asked for.
 
         Args:
             frozen: what ``frozen.trace`` made for ``spec``.
             spec: of the artifact.
             recipe: of an integer precision.
+            opset: of an ONNX file.
 
         Raises:
             InputError: a picture does not decode.
@@ -127,7 +128,7 @@ class Integers:
         """
         settings = self._settings
         calibration = settings.calibration if recipe.is_static else None
-        engine = open_engine(frozen, spec, calibration)
+        engine = open_engine(frozen, spec, recipe.format, calibration, opset)
         data = engine.build()
         accuracy = self._measure(engine, data, recipe.format)
         rescued, unrescued = None, None

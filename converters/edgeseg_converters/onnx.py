@@ -76,6 +76,19 @@ def convert(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> byte
     return bytes(model.SerializeToString())
 
 
+def with_spec(data: bytes, spec: ModelSpec) -> bytes:
+    """The same file with another ModelSpec; its other properties stay.
+
+    Args:
+        data: an ``.onnx`` file.
+        spec: goes into the metadata property ``edgeseg.spec``.
+    """
+    model = onnx.load_from_string(data)
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**known, METADATA_KEY: spec.to_json()})
+    return bytes(model.SerializeToString())
+
+
 def tap_logits(data: bytes) -> bytes:
     """The same model with the logits as its output, for measuring what the class map alone hides.
 
