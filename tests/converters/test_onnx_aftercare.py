@@ -149,7 +149,7 @@ def test_nothing_of_keras_is_left_over(precision: Precision) -> None:
     graph = onnx.load_from_string(result.data).graph
     ops = Counter(node.op_type for node in graph.node)
     assert not ops.keys() & {"Tile", "Unsqueeze", "Reshape", "Pad"}
-    assert (ops["Transpose"], ops["Mul"], ops["Add"], ops["BatchNormalization"]) == (1, 3, 0, 1)
+    assert (ops["Transpose"], ops["Mul"], ops["Add"], ops["BatchNormalization"]) == (1, 3, 0, 0)
     assert {node.domain for node in graph.node} == {""}
 
 
