@@ -45,7 +45,8 @@ def _merge_islands(model: Any, graph: Any) -> None:
         if before is None or op_name(model, before) != "DEQUANTIZE" or not after:
             continue
         source, results = graph.tensors[before.inputs[0]], [graph.tensors[reader.outputs[0]] for reader in after]
-        same = all(_same_scale(source, result) for result in results)
+        # Of int16 these ops have no kernel.
+        same = source.type == schema.TensorType.INT8 and all(_same_scale(source, result) for result in results)
         if any(op_name(model, reader) != "QUANTIZE" for reader in after) or not same:
             continue
         moved = graph.tensors[op.outputs[0]]

@@ -71,7 +71,7 @@ def quantize(
         )
     calibration = None if ranges is None else _statistics(ranges)
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # channels whose weights are all zero
+        warnings.simplefilter("ignore")  # channels whose weights are all zero, and interpreters that keep all tensors
         result = tool.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
 

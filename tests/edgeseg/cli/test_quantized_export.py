@@ -1,0 +1,85 @@
+"""``edgeseg export --precision int8`` as a user runs it, on a small real model and a small real data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeseg.cli import main
+
+MODEL = ("export", "unet_mini", "--imgsz", "32,48", "--num-classes", "3", "--num-images", "1")
+INT8 = (*MODEL, "--precision", "int8", "--num-calibration-samples", "8")
+
+
+def test_both_formats_with_report(shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Random weights: what they score is chance, so the gate is wide open; the share of equal pixels is not chance.
+    gate = ("--max-drop", "100", "--max-class-drop", "100")
+    args = (*INT8, "--format", "tflite,onnx", "--data", str(shapes_dataset), *gate, "--output-dir", str(tmp_path))
+    assert main([*args, "--no-verify", "--json"]) == 0
+    artifacts = json.loads(capsys.readouterr().out)["artifacts"]
+    assert [Path(artifact["path"]).name for artifact in artifacts] == ["unet_mini.int8.tflite", "unet_mini.int8.onnx"]
+    for artifact, engine in zip(artifacts, ("ai-edge-quantizer", "onnxruntime"), strict=True):
+        told = artifact["quantization"]
+        assert told["engine"] == engine
+        assert (told["calibration"]["num_images"], told["calibration"]["seed"]) == (8, 0)
+        accuracy = told["accuracy"]
+        assert set(accuracy["per_class_iou"]) == {"wall", "red", "blue"}
+        assert accuracy["num_images"] == 4
+        assert accuracy["argmax_agreement"] > 0.9
+        assert accuracy["passed"] is True
+    report = json.loads((tmp_path / "unet_mini.report.json").read_text())
+    names = [(entry["precision"], entry["format"]) for entry in report["artifacts"]]
+    assert sorted(names) == [("fp32", "onnx"), ("fp32", "tflite"), ("int8", "onnx"), ("int8", "tflite")]
+    assert all(entry["latency"]["summary"]["median_ms"] > 0 for entry in report["artifacts"])
+    page = (tmp_path / "unet_mini.report.html").read_text()
+    assert all(name in page for name in ("wall", "red", "blue"))
+    # A second time nothing is overwritten unasked, and nothing was done for nothing.
+    assert main([*args, "--no-verify"]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_a_gate_that_fails_exits_1_and_keeps_the_report(
+    shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = shapes_dataset / "train" / "images"
+    args = (*INT8, "--data", str(pictures), "--min-agreement", "1", "--output-dir", str(tmp_path), "--no-verify")
+    assert main(list(args)) == 1
+    assert "failed its accuracy gate: only" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "unet_mini.int8.rejected.tflite", "unet_mini.report.html", "unet_mini.report.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "int8 needs pictures to calibrate with"),
+        (("--data", "few"), "has 3 pictures; calibration needs at least 8"),
+        (("--data", "corrupt"), "05.png"),
+        (("--data", "good", "--output-kind", "softmax"), "int8 gives a class map of bytes"),
+        (("--data", "good", "--target", "edgetpu", "--rescue"), "which the target edgetpu does not run"),
+        (("--rescue",), "a rescue needs pictures"),
+    ],
+)
+def test_what_cannot_be_made_is_said_in_one_line(
+    options: tuple[str, ...],
+    reason: str,
+    shapes_dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sources = sorted((shapes_dataset / "train" / "images").iterdir())
+    for name, count in (("few", 3), ("corrupt", 10), ("good", 10)):
+        (tmp_path / name).mkdir()
+        for source in sources[:count]:
+            cut = 40 if name == "corrupt" and source.name == "05.png" else None
+            (tmp_path / name / source.name).write_bytes(source.read_bytes()[:cut])
+    output = tmp_path / "out"
+    output.mkdir()
+    given = [str(tmp_path / option) if (tmp_path / option).is_dir() else option for option in options]
+    assert main([*INT8, *given, "--output-dir", str(output), "--no-verify"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert reason in error
+    assert not list(output.iterdir())
