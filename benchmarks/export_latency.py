@@ -8,9 +8,9 @@ Today's TFLite is TensorFlow's converter on the frozen model with batch 1, today
 scores out: the best that the public tools give. edgeseg's side is ``export_all`` as it is by default, fp32, class map
 out. Where today's converter refuses the model, edgeseg's file is compared with today's ONNX on ONNX Runtime.
 
-Each model is converted in one process and measured in another, without TensorFlow in it. All files of a model run in
-turns, so that what else the machine does hits all of them; only ratios of medians count. A run that was interrupted
-goes on where it stopped: models that ``--output`` has already are left out.
+Each model is converted in one process and measured in another, without TensorFlow in it. The files of a model that one
+runtime runs take turns, so that what else the machine does hits all of them; only ratios of medians count. A run that
+was interrupted goes on where it stopped: models that ``--output`` has already are left out.
 """
 
 from __future__ import annotations
@@ -72,13 +72,15 @@ def measure(model: Model, targets: list[str], runs: int, cache: Path) -> list[di
         # Compared as it is: the map of a model whose output is smaller than its input is not enlarged.
         maps[key] = output[0] if output.ndim == 3 else to_class_map(output, plain.replace(input_size=output.shape[1:3]))
     latencies: dict[tuple[str, str], list[float]] = {key: [] for key in backends}
-    for turn in range(_WARM_UP + runs):
-        for key in list(backends)[:: 1 if turn % 2 else -1]:
-            time.sleep(_PAUSE_S)
-            start = time.perf_counter()
-            backends[key].run(inputs[key])
-            if turn >= _WARM_UP:
-                latencies[key].append(time.perf_counter() - start)
+    for runtime in RUNTIMES:  # one after the other: the threads of one spin on after a call and would slow the next
+        turns = [key for key in backends if key[0] == runtime]
+        for turn in range(_WARM_UP + runs):
+            for key in turns[:: 1 if turn % 2 else -1]:
+                time.sleep(_PAUSE_S)
+                start = time.perf_counter()
+                backends[key].run(inputs[key])
+                if turn >= _WARM_UP:
+                    latencies[key].append(time.perf_counter() - start)
     entries = []
     for runtime in RUNTIMES:
         today = (runtime, "today") if (runtime, "today") in backends else ("onnx", "today")
