@@ -14,6 +14,7 @@ from edgeseg_converters.rewrites.upsample_conv_differences import UpsampleConvTo
 from edgeseg_converters.rewrites.upsample_conv_phases import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize
 from edgeseg_converters.rewrites.upsample_nearest import NearestResizeToBroadcast, UpsamplingToNearestResize
+from edgeseg_converters.rewrites.winograd import ConvToWinograd
 
 __all__ = [
     # what to call, and what comes back
@@ -31,6 +32,7 @@ __all__ = [
     # the rules
     "ActivationBeforePadding",
     "ConcatOfResizesToSum",
+    "ConvToWinograd",
     "MaxUnpoolingToDelegateOps",
     "MaxUnpoolingToMasks",
     "NearestResizeToBroadcast",

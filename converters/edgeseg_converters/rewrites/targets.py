@@ -19,6 +19,7 @@ from edgeseg_converters.rewrites.upsample_conv_differences import UpsampleConvTo
 from edgeseg_converters.rewrites.upsample_conv_phases import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize
 from edgeseg_converters.rewrites.upsample_nearest import NearestResizeToBroadcast, UpsamplingToNearestResize
+from edgeseg_converters.rewrites.winograd import ConvToWinograd
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ _ON_ANY_CPU: tuple[Rewrite, ...] = (*_LESS_WORK, SumInSteps(), ActivationBeforeP
 _ON_XNNPACK: tuple[Rewrite, ...] = (
     UpsampleConvToDifferences(min_channels=8),
     UpsampleConvToPhases(min_channels=8),
+    # Behind them, as they save more; ONNX Runtime wins nothing.
+    ConvToWinograd(),
     *_ON_ANY_CPU,
 )
 _ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
