@@ -22,6 +22,8 @@ Fit = Literal["letterbox", "stretch"]
 Resize = Literal["linear", "cubic", "area", "nearest"]
 OutputKind = Literal["argmax", "softmax", "logits"]
 Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
+#: The precisions whose weights are integers.
+INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
 Format = Literal["tflite", "onnx"]
 #: What will run an artifact: anything, or a delegate whose own ops and limits the export takes into account.
 Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]

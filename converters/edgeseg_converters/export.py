@@ -297,7 +297,7 @@ class _Plan:
 
     @classmethod
     def of(cls, recipe: Recipe, rules: Rules, optimize: bool) -> _Plan:
-        chosen = rules.in_order(optimize=optimize, integers=recipe.is_quantized)
+        chosen = rules.in_order(optimize=optimize, precision=recipe.precision)
         return cls(rules.swaps, chosen, "uint8" if recipe.is_static else "float32")
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from edgeseg.errors import InputError
-from edgeseg.spec import Format, Layout, Precision
+from edgeseg.spec import INTEGERS, Format, Layout, Precision
 
 #: The newest opset that tf2onnx writes is 18; 17 is what most of ONNX Runtime's providers had first.
 DEFAULT_OPSET = 17
@@ -96,7 +96,7 @@ class Recipe:
     @property
     def is_quantized(self) -> bool:
         """Whether weights are integers, and the accuracy gate applies."""
-        return self.precision in ("dynamic", "int8", "w8a16")
+        return self.precision in INTEGERS
 
     @property
     def is_static(self) -> bool:

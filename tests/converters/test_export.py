@@ -127,7 +127,7 @@ def test_proof_sees_an_error_that_flips_no_pixel(model: keras.Model, samples: Sa
 def test_export_raises_when_the_proof_fails(monkeypatch: pytest.MonkeyPatch, model: keras.Model) -> None:
     impossible = GATES["fp32"].__class__(min_agreement=1.1, max_relative_error=None)
     monkeypatch.setitem(GATES, "fp32", impossible)
-    with pytest.raises(VerificationFailed, match=r"unet_mini\.fp32\.tflite: only"):
+    with pytest.raises(VerificationFailed, match=r"unet_mini\.fp32\.tflite failed its verification: only"):
         export(model)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import RewriteRefused
+from edgeseg.spec import Precision
 from edgeseg_converters.graph import Graph, Node, Value, run
 
 #: Symbolic tensors by the value that each stands for.
@@ -56,12 +57,12 @@ class Rewrite(ABC):
         layer_class: the class name of the layer where ``match`` looks; a user's own class of that name counts too,
             as the proof shows whether it does the same.
         atol: the largest absolute difference between old and new that float rounding explains, on inputs in [-4, 4].
-        for_integers: whether what it puts there quantizes as well as what was there.
+        not_for: precisions that lose more by what it puts there than by what was there.
     """
 
     layer_class: str
     atol: float
-    for_integers: bool = True
+    not_for: frozenset[Precision] = frozenset()
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeseg.errors import InputError
-from edgeseg.spec import Format, Target
+from edgeseg.spec import Format, Precision, Target
 from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
 from edgeseg_converters.rewrites.base import Rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
@@ -37,15 +37,15 @@ class Rules:
     speed_ups: tuple[Rewrite, ...]
     lowerings: tuple[Rewrite, ...]
 
-    def in_order(self, *, optimize: bool, integers: bool = False) -> tuple[Rewrite, ...]:
+    def in_order(self, *, optimize: bool, precision: Precision = "fp32") -> tuple[Rewrite, ...]:
         """All that is applied.
 
         Args:
             optimize: with the speed-ups or without.
-            integers: whether the result will be quantized; rules that this would hurt are left out.
+            precision: of the artifact; rules that would hurt it are left out.
         """
         chosen = (*self.swaps, *(self.speed_ups if optimize else ()), *self.lowerings)
-        return tuple(rule for rule in chosen if rule.for_integers or not integers)
+        return tuple(rule for rule in chosen if precision not in rule.not_for)
 
 
 _SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFixedSize())
@@ -64,13 +64,11 @@ _ON_ANY_CPU: tuple[Rewrite, ...] = (*_LESS_WORK, SumInSteps(), ActivationBeforeP
 
 # The numbers of channels are where the kernels of each runtime begin to win. The phases are for where differences,
 # which have twice the range, do not serve: they find only what the rule before them leaves.
-_ON_XNNPACK: tuple[Rewrite, ...] = (
-    UpsampleConvToDifferences(min_channels=8),
-    UpsampleConvToPhases(min_channels=8),
-    # Behind them, as they save more; ONNX Runtime wins nothing.
-    ConvToWinograd(),
-    *_ON_ANY_CPU,
-)
+_UPSAMPLING_ON_XNNPACK = (UpsampleConvToDifferences(min_channels=8), UpsampleConvToPhases(min_channels=8))
+_ON_LITERT_CPU: tuple[Rewrite, ...] = (*_UPSAMPLING_ON_XNNPACK, *_ON_ANY_CPU)
+# Winograd doubles the weights that it takes, so it is for who names the delegate; behind the rules that save more. ONNX
+# Runtime wins nothing by it.
+_ON_XNNPACK: tuple[Rewrite, ...] = (*_UPSAMPLING_ON_XNNPACK, ConvToWinograd(), *_ON_ANY_CPU)
 _ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
     UpsampleConvToDifferences(min_channels=48),
     UpsampleConvToPhases(min_channels=48),
@@ -83,7 +81,7 @@ _RESIZE: tuple[Rewrite, ...] = (UpsamplingToNearestResize(),)
 RULES: dict[Format, dict[Target, Rules]] = {
     "tflite": {
         # Builtin ops only, which run anywhere; fast on a CPU.
-        "generic": Rules(_MASKS, _ON_XNNPACK, _RESIZE),
+        "generic": Rules(_MASKS, _ON_LITERT_CPU, _RESIZE),
         # XNNPACK has no RESIZE_NEAREST_NEIGHBOR.
         "xnnpack": Rules(_DELEGATE_OPS, _ON_XNNPACK, (*_RESIZE, NearestResizeToBroadcast())),
         # GPU runtimes have Winograd for 3x3 convolutions, and nothing was measured on a real GPU: no phases.

@@ -38,6 +38,7 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
+from edgeseg.spec import INTEGERS
 from edgeseg_converters.rewrites.convolution import new_conv
 from edgeseg_converters.rewrites.upsample_conv import UpsampleConv
 
@@ -48,7 +49,7 @@ _ODD, _MORE = np.array([[1, 1, 0], [0, 0, 1]]), np.array([[0, 1, 0]])
 class UpsampleConvToDifferences(UpsampleConv):
     """See the module."""
 
-    for_integers = False  # seven more sums, each rounded to 8 bits with a range of its own
+    not_for = INTEGERS  # seven more sums, each rounded to 8 bits with a range of its own
 
     def __init__(self, min_channels: int = 48) -> None:
         super().__init__(min_channels)

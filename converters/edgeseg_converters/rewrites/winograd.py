@@ -41,6 +41,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from edgeseg.errors import RewriteRefused
+from edgeseg.spec import INTEGERS
 from edgeseg_converters.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
 from edgeseg_converters.rewrites.convolution import (
@@ -76,7 +77,8 @@ class ConvToWinograd(Rewrite):
 
     layer_class = "Conv2D"
     atol = 1e-2  # 5e-6 of outputs that the folded weights make as large as 1000
-    for_integers = False  # the transformed maps have 10 times the range, and the sums cancel most of it
+    # The transformed maps have 10 times the range, and the sums cancel most of it: fewer bits do not do.
+    not_for = INTEGERS | {"fp16"}
 
     def __init__(self, min_channels: int = 128, min_products: int = 2**24) -> None:
         self.min_channels = min_channels

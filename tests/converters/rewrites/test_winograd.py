@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 
 from edgeseg.models import create
+from edgeseg.spec import Precision
 from edgeseg_converters.rewrites import rewrite, rules_for
 from edgeseg_converters.rewrites.base import tied_values
 from edgeseg_converters.rewrites.winograd import ConvToWinograd
@@ -61,12 +62,22 @@ def test_the_same_to_rounding(build: Callable[[Any], Any], nodes: int) -> None:
 def test_in_the_zoo(name: str, count: int) -> None:
     """The rule comes behind those for upsampled maps, and works on what of theirs is a 3x3 convolution too."""
     model = create(name, num_classes=3, input_size=(64, 64))
-    rules = rules_for("tflite")
-    found = [rule for rule in rules.speed_ups if isinstance(rule, ConvToWinograd)]
-    assert len(found) == 1
-    assert not found[0].for_integers
+    rules = rules_for("tflite", "xnnpack")
     assert dict(rewrite(model, rules.in_order(optimize=True)).counts()).get("ConvToWinograd", 0) == count
-    assert not any(isinstance(rule, ConvToWinograd) for rule in rules_for("onnx").speed_ups)
+
+
+def test_only_where_it_was_asked_for_and_can_be_held() -> None:
+    """It doubles the file, and fewer bits than 32 do not hold what its sums cancel."""
+
+    def used(precision: Precision, *plan: Any) -> bool:
+        rules = rules_for(*plan).in_order(optimize=True, precision=precision)
+        return any(isinstance(rule, ConvToWinograd) for rule in rules)
+
+    assert used("fp32", "tflite", "xnnpack")
+    assert not used("fp16", "tflite", "xnnpack")
+    assert not used("int8", "tflite", "xnnpack")
+    assert not used("fp32", "tflite")
+    assert not used("fp32", "onnx")
 
 
 def shared(x: Any) -> Any:
