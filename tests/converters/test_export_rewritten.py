@@ -57,11 +57,14 @@ def test_segnet_exports_to_both_formats() -> None:
         # None was seen; a processor that sums in another order may flip one window.
         assert proof.unstable_share <= 1e-3
         assert proof.keras_movement is not None
-        assert result.spec.provenance.rewrites == (("MaxUnpoolingToMasks", 5),)
+        faster = (("ConvToWinograd", 14),) if result.recipe.format == "tflite" else ()
+        assert result.spec.provenance.rewrites == (("MaxUnpoolingToMasks", 5), *faster)
         ops = tflite_ops(result.data) if result.recipe.format == "tflite" else onnx_ops(result.data)
         assert not {"MaxPoolWithArgmax", "SCATTER_ND", "ScatterND", "MaxUnpool"} & set(ops)
         entry = result.to_dict(None)  # type: ignore[arg-type]
-        assert entry["rewrites"] == [{"rule": "MaxUnpoolingToMasks", "sites": 5, "max_abs_error": 0.0}]
+        assert entry["rewrites"][0] == {"rule": "MaxUnpoolingToMasks", "sites": 5, "max_abs_error": 0.0}
+        # 4608 products of values below 4; folded into weights of the size that keeps the maps near 1.
+        assert all(rewrite["max_abs_error"] < 1e-3 for rewrite in entry["rewrites"])
 
 
 def test_resizes_become_one_op_each_with_no_shape_arithmetic() -> None:

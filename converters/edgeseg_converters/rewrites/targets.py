@@ -67,7 +67,7 @@ _ON_ANY_CPU: tuple[Rewrite, ...] = (*_LESS_WORK, SumInSteps(), ActivationBeforeP
 _ON_XNNPACK: tuple[Rewrite, ...] = (
     UpsampleConvToDifferences(min_channels=8),
     UpsampleConvToPhases(min_channels=8),
-    # Behind them, as they save more; ONNX Runtime wins nothing.
+    # Behind them, as they save more. ONNX Runtime loses by it with two threads.
     ConvToWinograd(),
     *_ON_ANY_CPU,
 )
