@@ -12,8 +12,8 @@ Networks"; matrices B, G and A there):
     y_j = sum over i of A_ij m_i                  13 sums and products                                4 of (H, W/4, F)
 
 Rows stay as they are: both axes would save more multiplications, for 16 to 36 maps with as many kernels. What was
-measured, times as fast as the direct convolution, C = F, LiteRT with XNNPACK on an x86 CPU of 2 threads: CPU time of
-one thread / wall time of two.
+measured, times as fast as the direct convolution, C = F, LiteRT with XNNPACK on an x86 CPU that had other work too:
+CPU time of one thread / wall time of two.
 
     map          C = 32         64             128            256            512
     8x8                                                                      1.35 / 1.29
@@ -24,8 +24,7 @@ one thread / wall time of two.
     256x256                     1.08 / 0.95    1.22 / 1.16
 
 Every one of some thirty operations waits for both threads, so a convolution must be long enough; with few channels
-the maps cost too much. ONNX Runtime leaves its blocked layout for the
-reshapes: SegNet at 256x256 gets 1.24 of one thread and 0.93 of two, so it is not for it.
+the maps cost too much. On ONNX Runtime SegNet at 256x256 gets 1.24 of one thread and 0.93 of two: not for it.
 
 The kernels become twice as large, 18 numbers for 9, and so does their share of the file and of memory: SegNet has
 235 MB in place of 118.
