@@ -50,6 +50,18 @@ def refuse_shared_layers(site: Site) -> None:
         raise RewriteRefused("one of its layers is used in another place as well")
 
 
+def refuse_unless_plain_3x3(conv: Node, pad: Node | None) -> None:
+    """Raise ``RewriteRefused`` unless a ``Conv2D``, with its border, is 3x3, all else 1, and keeps the size."""
+    layer = conv.operation
+    if layer.kernel_size != (3, 3) or layer.strides != (1, 1) or layer.dilation_rate != (1, 1) or layer.groups != 1:
+        raise RewriteRefused(f"'{layer.name}' is no plain 3x3 convolution of stride 1")
+    border = None if pad is None else pad.operation.padding
+    if (layer.padding, border) not in (("same", None), ("valid", ((1, 1), (1, 1)))):
+        raise RewriteRefused(f"'{layer.name}' does not keep the size: padding '{layer.padding}', border {border}")
+    if layer.data_format == "channels_first":
+        raise RewriteRefused("it is channels_first")
+
+
 def folded_weights(conv: Node, norm: Node | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Kernel ``(kh, kw, C, F)`` and bias ``(F,)`` of a convolution with its batch normalisation in them."""
     kernel, *rest = (np.asarray(array, np.float64) for array in conv.operation.get_weights())

@@ -67,7 +67,7 @@ _ON_ANY_CPU: tuple[Rewrite, ...] = (*_LESS_WORK, SumInSteps(), ActivationBeforeP
 _UPSAMPLING_ON_XNNPACK = (UpsampleConvToDifferences(min_channels=8), UpsampleConvToPhases(min_channels=8))
 _ON_LITERT_CPU: tuple[Rewrite, ...] = (*_UPSAMPLING_ON_XNNPACK, *_ON_ANY_CPU)
 # Winograd doubles the weights that it takes, so it is for who names the delegate; behind the rules that save more. ONNX
-# Runtime wins nothing by it.
+# Runtime won nothing by it with two threads.
 _ON_XNNPACK: tuple[Rewrite, ...] = (*_UPSAMPLING_ON_XNNPACK, ConvToWinograd(), *_ON_ANY_CPU)
 _ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
     UpsampleConvToDifferences(min_channels=48),

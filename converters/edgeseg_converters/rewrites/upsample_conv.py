@@ -33,6 +33,7 @@ from edgeseg_converters.rewrites.convolution import (
     norm_behind,
     only_user,
     refuse_shared_layers,
+    refuse_unless_plain_3x3,
 )
 from edgeseg_converters.rewrites.lowered import DepthToSpace
 
@@ -73,16 +74,11 @@ class UpsampleConv(Rewrite):
     def check(self, site: Site) -> None:
         """Refuse other factors and kernels, layers shared with another place, and what does not pay."""
         parts = _Parts(site)
-        conv = parts.conv.operation
         channels = parts.up.inputs[0].shape[-1] or 0
         if tuple(parts.up.operation.size) != (2, 2):
             raise RewriteRefused(f"it upsamples by {tuple(parts.up.operation.size)}; only 2x2 is known")
-        if conv.kernel_size != (3, 3) or conv.strides != (1, 1) or conv.dilation_rate != (1, 1) or conv.groups != 1:
-            raise RewriteRefused(f"'{conv.name}' is no plain 3x3 convolution of stride 1")
-        border = None if parts.pad is None else parts.pad.operation.padding
-        if (conv.padding, border) not in (("same", None), ("valid", ((1, 1), (1, 1)))):
-            raise RewriteRefused(f"'{conv.name}' does not keep the size: padding '{conv.padding}', border {border}")
-        if "channels_first" in {parts.up.operation.data_format, conv.data_format}:
+        refuse_unless_plain_3x3(parts.conv, parts.pad)
+        if parts.up.operation.data_format == "channels_first":
             raise RewriteRefused("it is channels_first")
         if parts.concat is not None and parts.concat.operation.axis not in (-1, 3):
             raise RewriteRefused(f"'{parts.concat.name}' joins another axis than the channels")

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from keras import layers
 
+from edgeseg.coverage import coverage
 from edgeseg.models import create
+from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.spec import Precision
+from edgeseg_converters import export
 from edgeseg_converters.rewrites import rewrite, rules_for
 from edgeseg_converters.rewrites.base import tied_values
 from edgeseg_converters.rewrites.winograd import ConvToWinograd
@@ -91,11 +94,14 @@ def shared(x: Any) -> Any:
         (shared, "one of its layers is used in another place as well"),
         (lambda x: conv(x[..., :3]), "it has 3 -> 6 channels; with fewer than 4 nothing is won"),
         (lambda x: layers.Conv2D(2, 3, padding="same")(x), "it has 4 -> 2 channels; with fewer than 4 nothing is won"),
-        (lambda x: conv(x, dilation_rate=2), "it has strides, dilation or groups"),
-        (lambda x: conv(x, strides=2), "it has strides, dilation or groups"),
-        (lambda x: conv(x, groups=2), "it has strides, dilation or groups"),
-        (lambda x: conv(x, padding="valid"), "it does not keep the size: padding 'valid', border None"),
-        (lambda x: conv(layers.ZeroPadding2D(1)(x)), "it does not keep the size: padding 'same', border ((1, 1), (1,"),
+        (lambda x: conv(x, dilation_rate=2), "'conv' is no plain 3x3 convolution of stride 1"),
+        (lambda x: conv(x, strides=2), "'conv' is no plain 3x3 convolution of stride 1"),
+        (lambda x: conv(x, groups=2), "'conv' is no plain 3x3 convolution of stride 1"),
+        (lambda x: conv(x, padding="valid"), "'conv' does not keep the size: padding 'valid', border None"),
+        (
+            lambda x: conv(layers.ZeroPadding2D(1)(x)),
+            "'conv' does not keep the size: padding 'same', border ((1, 1), (1,",
+        ),
         (lambda x: conv(x[:, :, :6]), "its width 6 is not divisible by 4"),
     ],
     ids=["shared", "few in", "few out", "dilated", "strided", "grouped", "valid", "padded twice", "width"],
@@ -125,3 +131,15 @@ def test_what_something_else_reads_stays() -> None:
     result = rewrite(model, [RULE])
     assert [applied.site.count("+") for applied in result.applied] == [1]
     assert {"ZeroPadding2D", "ReLU"} <= {type(operation).__name__ for operation in result.model.operations}
+
+
+def test_xnnpack_takes_all_of_it_at_once() -> None:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((8, 8, 3))
+    y = normalised(layers.Conv2D(4, 1)(inputs), layers.ReLU())
+    model = rewrite(keras.Model(inputs, layers.Conv2D(2, 1)(y)), [RULE]).model
+    data = export(model, target="xnnpack", output_kind="logits", verify=False).data
+    found = coverage(data, "xnnpack")
+    assert (found.left, found.partitions) == ((), 1)
+    x = tied_values((1, 8, 8, 3))
+    np.testing.assert_allclose(LiteRTBackend(data).run(x), model(x), atol=1e-5)
