@@ -23,6 +23,10 @@ def write(model: Any) -> bytes:
     A channel of a quantized convolution has 24 bytes of scales and zero points, its bias's included, and most of the
     zero points are vectors of zeros: stored once, a file of many small convolutions is a tenth smaller.
     """
+    for buffer in model.buffers:
+        if buffer.data is not None and not isinstance(buffer.data, np.ndarray):
+            # Of anything else the library writes one byte at a time: seconds for a megabyte.
+            buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             if tensor.shape is not None:
