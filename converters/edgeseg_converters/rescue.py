@@ -34,7 +34,8 @@ class Cost:
 
     Attributes:
         op: the name of its output.
-        error: mean squared error of the logits over their mean square; 0 is no cost.
+        error: mean squared error of the logits, each pixel's mean over the classes taken out, over the mean square;
+            0 is no cost.
     """
 
     op: str
@@ -85,15 +86,21 @@ def sensitivity(
         logits: see ``Logits``.
         progress: called with (ops done, ops in all).
     """
-    expected = logits([])
+    expected = [_differences(values) for values in logits([])]
     power = float(np.mean([np.mean(np.square(values)) for values in expected])) or 1.0
     costs = []
     for number, op in enumerate(ops):
-        errors = [np.mean(np.square(new - old)) for new, old in zip(logits([op]), expected, strict=True)]
+        errors = [np.mean(np.square(_differences(new) - old)) for new, old in zip(logits([op]), expected, strict=True)]
         costs.append(Cost(op, float(np.mean(errors)) / power))
         if progress:
             progress(number + 1, len(ops))
     return tuple(sorted(costs, key=lambda cost: -cost.error))
+
+
+def _differences(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the classes of a pixel differ by; an error that all of them share changes no class."""
+    centred: NDArray[np.float32] = logits - logits.mean(axis=-1, keepdims=True)
+    return centred
 
 
 def rescue(costs: Sequence[Cost], quantize: Quantize, measure: Measure, *, max_share: float = 0.5) -> Rescue:
