@@ -61,9 +61,12 @@ def test_the_same_to_rounding(build: Callable[[Any], Any], nodes: int) -> None:
     np.testing.assert_allclose(result.model(x), model(x), atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "count"), [("unet_vgg16", 11), ("segnet", 10), ("deeplabv3plus_xception", 0)])
+@pytest.mark.parametrize(("name", "count"), [("unet_vgg16", 11), ("segnet", 5), ("deeplabv3plus_xception", 0)])
 def test_in_the_zoo(name: str, count: int) -> None:
-    """The rule comes behind those for upsampled maps, and works on what of theirs is a 3x3 convolution too."""
+    """The rule comes behind those for upsampled maps, and works on what of theirs is a 3x3 convolution too.
+
+    Of SegNet it leaves the encoder, whose poolings hand on which pixel was the largest.
+    """
     model = create(name, num_classes=3, input_size=(64, 64))
     rules = rules_for("tflite", "xnnpack")
     assert dict(rewrite(model, rules.in_order(optimize=True)).counts()).get("ConvToWinograd", 0) == count
