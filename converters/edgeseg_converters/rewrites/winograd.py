@@ -26,14 +26,14 @@ CPU time of one thread / wall time of two.
 Every one of some thirty operations waits for both threads, so a convolution must be long enough; with few channels
 the maps cost too much. On ONNX Runtime SegNet at 256x256 gets 1.24 of one thread and 0.93 of two: not for it.
 
-The kernels become twice as large, 18 numbers for 9, and so does their share of the file and of memory: U-Net with VGG-16
-has 183 MB in place of 100.
+The kernels become twice as large, 18 numbers for 9, and so does their share of the file and of memory: U-Net with
+VGG-16 has 183 MB in place of 100.
 
 Holds for stride 1, dilation 1, one group and a width divisible by 4, and where no pooling with indices is behind it
-(SegNet's encoder: with random weights its rounding moved the classes of 35 % of the pixels); ``ZeroPadding2D(1)``
-before a "valid" convolution counts as "same". A batch normalisation that alone reads the convolution is folded into the weights, and
-the activation behind runs in the four maps, where runtimes fuse it. Float32 rounding: kernels are computed in float64
-and rounded once, the transforms multiply by at most 8; the error is measured to be 5e-6 of the largest output.
+(SegNet's encoder: with random weights its rounding moved the classes of 35 % of the pixels). ``ZeroPadding2D(1)``
+before a "valid" convolution counts as "same". A batch normalisation that alone reads the convolution is folded into the
+weights, and the activation behind runs in the four maps, where runtimes fuse it. Float32 rounding: kernels are computed
+in float64 and rounded once, the transforms multiply by at most 8; the error is 5e-6 of the largest output.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class ConvToWinograd(Rewrite):
         refuse_shared_layers(site)
         if (pool := _indexed_pooling_behind(site)) is not None:
             raise RewriteRefused(
-                f"the pooling '{pool.name}' behind it hands on which pixel was the largest, which its rounding would change"
+                f"the pooling '{pool.name}' behind it tells which pixel was the largest, which its rounding would change"
             )
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
