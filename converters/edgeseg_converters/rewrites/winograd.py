@@ -121,7 +121,7 @@ class ConvToWinograd(Rewrite):
         refuse_shared_layers(site)
         if (pool := _indexed_pooling_behind(site)) is not None:
             raise RewriteRefused(
-                f"the pooling '{pool.name}' behind it tells which pixel was the largest, which its rounding would change"
+                f"the pooling '{pool.name}' behind it tells which pixel was largest, and the rounding would change that"
             )
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
