@@ -167,10 +167,11 @@ def command(
     integer = [recipe for recipe in recipes if recipe.is_quantized]
     quantization = Quantization(rescue=rescue)
     if data and integer:
-        static = any(recipe.is_static for recipe in integer)
-        chosen = calibrate.choose(data, count=num_calibration_samples, seed=seed, split=calibration_split)
+        chosen = None
+        if any(recipe.is_static for recipe in integer):
+            chosen = calibrate.choose(data, count=num_calibration_samples, seed=seed, split=calibration_split)
         quantization = Quantization(
-            chosen if static else None,
+            chosen,
             accuracy.collect(data, split=split, spec=spec),
             accuracy.Gate(max_drop, max_class_drop, min_agreement),
             rescue,
