@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.dataset import FolderDataset
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 from edgeseg.metrics import ConfusionMatrix, argmax_agreement
 from edgeseg.segmenter import Segmenter
-from edgeseg.sources import expand
 from edgeseg.spec import ModelSpec
+from edgeseg_converters.samples import find, spread
 
 Progress = Callable[[int, int], None]
 
@@ -148,17 +148,14 @@ def collect(data: str | Path, *, split: str = "val", count: int | None = None, s
     Raises:
         InputError: no pictures, or labels of other classes.
     """
-    root = Path(data)
-    labelled = (root / "classes.json").exists()
-    folder = open_folder(root, split) if labelled else None
-    if folder is not None and len(folder.classes.names) != spec.num_classes:
-        raise InputError(f"the model has {spec.num_classes} classes, '{root.name}' has {len(folder.classes.names)}.")
-    paths = [image for image, _ in folder.pairs] if folder else expand([str(root)])
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(count or len(paths), len(paths))).round().astype(int))
-    if folder is not None:
-        folder = FolderDataset(folder.classes, tuple(folder.pairs[index] for index in chosen))
-    source = f"{root.name}/{split}" if labelled else root.name
-    return Pictures(tuple(paths[index] for index in chosen), folder, source)
+    paths, labels, source = find(data, split)
+    if labels is not None and len(labels.classes.names) != spec.num_classes:
+        known = len(labels.classes.names)
+        raise InputError(f"the model has {spec.num_classes} classes, '{Path(data).name}' has {known}.")
+    count = count or len(paths)
+    if labels is not None:
+        labels = FolderDataset(labels.classes, tuple(spread(labels.pairs, count)))
+    return Pictures(tuple(spread(paths, count)), labels, source)
 
 
 def baseline(segmenter: Segmenter, pictures: Pictures, progress: Progress | None = None) -> Baseline:

@@ -22,12 +22,11 @@ from ai_edge_quantizer import recipe_manager
 from ai_edge_quantizer.calibrator import Calibrator
 from numpy.typing import NDArray
 
-from edgeseg.dataset import open_folder
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
-from edgeseg.sources import expand
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.frozen import INPUT_NAME
+from edgeseg_converters.samples import find, spread
 
 #: Fewer pictures than this are refused: a range out of one or two pictures is chance.
 MIN_IMAGES = 8
@@ -64,8 +63,7 @@ class CalibrationSet:
 
     def first(self, count: int) -> CalibrationSet:
         """Some of the pictures, evenly spread."""
-        chosen = np.unique(np.linspace(0, len(self.paths) - 1, min(count, len(self.paths))).round().astype(int))
-        return dataclasses.replace(self, paths=tuple(self.paths[index] for index in chosen))
+        return dataclasses.replace(self, paths=tuple(spread(self.paths, count)))
 
     def to_dict(self) -> dict[str, Any]:
         """For reports."""
@@ -85,12 +83,7 @@ def choose(data: str | Path, *, count: int = 100, seed: int = 0, split: str = "t
     Raises:
         InputError: there are fewer than ``MIN_IMAGES``.
     """
-    root = Path(data)
-    if (root / "classes.json").exists():
-        paths = [image for image, _ in open_folder(root, split).pairs]
-        source = f"{root.name}/{split}"
-    else:
-        paths, source = expand([str(root)]), root.name
+    paths, _, source = find(data, split)
     if len(paths) < MIN_IMAGES:
         raise InputError(
             f"'{source}' has {len(paths)} pictures; calibration needs at least {MIN_IMAGES}, 100 are usual. "

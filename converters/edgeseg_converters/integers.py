@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeseg.errors import InputError
-from edgeseg.runtime import Backend
-from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg.runtime.onnx import OnnxBackend
+from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import Format, ModelSpec, OutputKind, Target
 from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, compare
@@ -177,5 +175,4 @@ class Integers:
 
 
 def _open(data: bytes, file_format: Format, spec: ModelSpec | None = None) -> Segmenter:
-    backend: Backend = LiteRTBackend(data) if file_format == "tflite" else OnnxBackend(data)
-    return Segmenter(backend, spec=spec)
+    return Segmenter(open_artifact(data, file_format), spec=spec)

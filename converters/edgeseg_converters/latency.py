@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.runtime import Backend, default_threads
-from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg.runtime.onnx import OnnxBackend
+from edgeseg.runtime import Backend, default_threads, open_artifact
 from edgeseg.spec import Format
 
 # The threads of ONNX Runtime go on spinning for a while after a call and would take the next one's cores.
@@ -102,7 +100,7 @@ def measure(
     opened: dict[str, tuple[Backend, NDArray[Any]]] = {}
     try:
         for name, (data, file_format) in artifacts.items():
-            backend: Backend = (LiteRTBackend if file_format == "tflite" else OnnxBackend)(data, num_threads=threads)
+            backend = open_artifact(data, file_format, num_threads=threads)
             info = backend.inputs[0]
             opened[name] = backend, rng.integers(0, 256, info.shape).astype(info.dtype)
         seconds: dict[str, list[float]] = {name: [] for name in opened}

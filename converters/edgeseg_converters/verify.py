@@ -21,10 +21,8 @@ from numpy.typing import NDArray
 
 from edgeseg.imaging import preprocess
 from edgeseg.metrics import argmax_agreement
-from edgeseg.runtime import Backend
+from edgeseg.runtime import open_artifact
 from edgeseg.runtime.keras import KerasBackend
-from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.runtime.tflite_file import read_metadata
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, Format, ModelSpec, OutputKind
@@ -185,7 +183,7 @@ def _ties(proof: Verification) -> str:
 
 def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:
     """An artifact's outputs; scores as ``(1, h, w, C)`` float, which is also what ``tap_logits`` gives."""
-    backend: Backend = LiteRTBackend(artifact) if file_format == "tflite" else OnnxBackend(artifact)
+    backend = open_artifact(artifact, file_format)
     nchw_scores = expected.spec.layout == "nchw" and expected.spec.output_kind != "argmax"
     scale, zero_point = backend.outputs[0].scale, backend.outputs[0].zero_point
     try:

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from edgeseg.errors import InputError
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
+from edgeseg.spec import Format
 
-__all__ = ["BACKENDS", "SUFFIXES", "Backend", "TensorInfo", "default_threads", "open_backend"]
+__all__ = ["BACKENDS", "SUFFIXES", "Backend", "TensorInfo", "default_threads", "open_artifact", "open_backend"]
 
 
-def _litert(path: Path, num_threads: int | None) -> Backend:
+def _litert(path: Path | bytes, num_threads: int | None) -> Backend:
     from edgeseg.runtime.litert import LiteRTBackend
 
     return LiteRTBackend(path, num_threads=num_threads)
 
 
-def _onnx(path: Path, num_threads: int | None) -> Backend:
+def _onnx(path: Path | bytes, num_threads: int | None) -> Backend:
     from edgeseg.runtime.onnx import OnnxBackend
 
     return OnnxBackend(path, num_threads=num_threads)
@@ -58,3 +59,18 @@ def open_backend(path: str | Path, *, backend: str | None = None, num_threads: i
     if not path.is_file():
         raise InputError(f"model file '{path}' does not exist.")
     return BACKENDS[name](path, num_threads)
+
+
+def open_artifact(data: bytes, file_format: Format, *, num_threads: int | None = None) -> Backend:
+    """Open an exported file that is in memory.
+
+    Args:
+        data: a whole ``.tflite`` or ``.onnx`` file.
+        file_format: which of the two.
+        num_threads: threads of the runtime; ``default_threads()`` when left out.
+
+    Raises:
+        InputError: the file is broken.
+        BackendUnavailable: the runtime is not installed.
+    """
+    return (_litert if file_format == "tflite" else _onnx)(data, num_threads)

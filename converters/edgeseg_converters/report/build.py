@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgeseg.runtime import Backend
-from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg.runtime.onnx import OnnxBackend
+from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import Format
 from edgeseg_converters import latency
@@ -101,7 +99,5 @@ def _layers(result: ExportResult, quantized: Quantized | None) -> tuple[LayerErr
 def _gallery(result: ExportResult, quantized: Quantized | None) -> tuple[Change, ...]:
     if quantized is None or quantized.baseline is None or quantized.accuracy is None:
         return ()
-    is_tflite = result.recipe.format == "tflite"
-    backend: Backend = LiteRTBackend(result.data) if is_tflite else OnnxBackend(result.data)
-    with Segmenter(backend) as segmenter:
+    with Segmenter(open_artifact(result.data, result.recipe.format)) as segmenter:
         return most_changed(quantized.baseline, segmenter, quantized.accuracy)

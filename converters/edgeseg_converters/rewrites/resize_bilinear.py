@@ -13,11 +13,11 @@ import keras
 
 from edgeseg.models.layers import ResizeBilinear
 from edgeseg_converters.graph import Graph, Node
-from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
-from edgeseg_converters.rewrites.static_size import static_size
+from edgeseg_converters.rewrites.base import Site
+from edgeseg_converters.rewrites.static_size import FixedSizeRewrite
 
 
-class ResizeBilinearToFixedSize(Rewrite):
+class ResizeBilinearToFixedSize(FixedSizeRewrite):
     """See the module."""
 
     layer_class = "ResizeBilinear"
@@ -27,15 +27,6 @@ class ResizeBilinearToFixedSize(Rewrite):
         """A call with two maps; one of a fixed size already is what converters want."""
         return super().match(graph, node) if len(node.inputs) > 1 else None
 
-    def check(self, site: Site) -> None:
-        """Refuse sizes that are not fixed, and another call than ``[source, like]``."""
-        static_size(site)
-
-    def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """One layer with the name of the old one; none is needed for the same size."""
-        (node,) = site.nodes
-        source, size = node.inputs[0], static_size(site)
-        if source.shape[1:3] == size:
-            return {node.outputs[0]: keras.layers.Identity(name=node.name)(tensors[source])}
-        fixed = ResizeBilinear(size, align_corners=node.operation.align_corners, name=node.name)
-        return {node.outputs[0]: fixed(tensors[source])}
+    def resize(self, node: Node, size: tuple[int, int]) -> keras.layers.Layer:
+        """Bilinear, with the corners as the model was trained."""
+        return ResizeBilinear(size, align_corners=node.operation.align_corners, name=node.name)

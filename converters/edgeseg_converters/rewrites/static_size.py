@@ -1,9 +1,34 @@
-"""What the resizing swaps refuse: a size that is known only when the model runs."""
+"""What the swaps of resizing layers share: the check of their sizes, and what is put there."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
+import keras
+
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.rewrites.base import Site
+from edgeseg_converters.graph import Node
+from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
+
+
+class FixedSizeRewrite(Rewrite):
+    """Replaces a layer called on ``[source, like]`` by a resize of the source to the fixed size of the other map."""
+
+    @abstractmethod
+    def resize(self, node: Node, size: tuple[int, int]) -> keras.layers.Layer:
+        """The layer that resizes to ``(H, W)``, with the name of the node's, so that a node is found again."""
+
+    def check(self, site: Site) -> None:
+        """Refuse sizes that are not fixed, and another call than ``[source, like]``."""
+        static_size(site)
+
+    def replacement(self, site: Site, tensors: Tensors) -> Tensors:
+        """One layer with the name of the old one; one that does nothing for the same size."""
+        (node,) = site.nodes
+        source, size = node.inputs[0], static_size(site)
+        same = source.shape[1:3] == size
+        layer = keras.layers.Identity(name=node.name) if same else self.resize(node, size)
+        return {node.outputs[0]: layer(tensors[source])}
 
 
 def static_size(site: Site) -> tuple[int, int]:

@@ -13,25 +13,17 @@ from __future__ import annotations
 
 import keras
 
-from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
+from edgeseg_converters.graph import Node
 from edgeseg_converters.rewrites.lowered import NearestResize
-from edgeseg_converters.rewrites.static_size import static_size
+from edgeseg_converters.rewrites.static_size import FixedSizeRewrite
 
 
-class UpsampleLikeToNearestResize(Rewrite):
+class UpsampleLikeToNearestResize(FixedSizeRewrite):
     """See the module."""
 
     layer_class = "UpsampleLike"
     atol = 0.0  # a copy
 
-    def check(self, site: Site) -> None:
-        """Refuse sizes that are not fixed, and another call than ``[source, like]``."""
-        static_size(site)
-
-    def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """One layer with the name of the old one, so that a node is found again; none is needed for the same size."""
-        (node,) = site.nodes
-        source, size = node.inputs[0], static_size(site)
-        if source.shape[1:3] == size:
-            return {node.outputs[0]: keras.layers.Identity(name=node.name)(tensors[source])}
-        return {node.outputs[0]: NearestResize(size, name=node.name)(tensors[source])}
+    def resize(self, node: Node, size: tuple[int, int]) -> keras.layers.Layer:
+        """Nearest."""
+        return NearestResize(size, name=node.name)
