@@ -59,10 +59,10 @@ class Summary:
     """Statistics of one result, in milliseconds; names as in DESIGN and, where they agree, in LiteRT's own tool."""
 
     median_ms: float
-    p5_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
+    p5_ms: float | None
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
     mean_ms: float
     std_ms: float
     min_ms: float
@@ -84,8 +84,10 @@ class LatencyResult:
         runtime: what really ran, with its version, and whether the accelerator took the whole graph.
         num_threads: of the runtime.
         scope: ``inference`` is one call of the runtime; ``end-to-end`` picture to class map.
-        latencies_s: seconds of every timed call, in order; warm-up calls are not among them.
+        latencies_s: seconds of every timed call, in order; warm-up calls are not among them. Empty where the device's
+            own tool gives statistics alone: those are in ``reported`` then.
         rounds: how many of them belong to each process, in order; each process opened the model anew.
+        reported: statistics in milliseconds of each process, by the names of ``Summary``, from a tool without samples.
         warmup_runs: calls before the first timed one, in every process.
         init_s: seconds to open the model, one value for each process.
         first_s: seconds of the first call, one value for each process.
@@ -111,6 +113,7 @@ class LatencyResult:
     init_s: tuple[float, ...] = ()
     first_s: tuple[float, ...] = ()
     peak_memory_bytes: int | None = None
+    reported: tuple[Mapping[str, float], ...] = ()
     stages_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     fully_accelerated: bool | None = None
     software_rendering: bool = False
@@ -119,7 +122,7 @@ class LatencyResult:
     environment: Environment = field(default_factory=lambda: Environment("local", "", "", 0))
 
     def __post_init__(self) -> None:
-        if not self.latencies_s or min(self.latencies_s) <= 0:
+        if min(self.latencies_s, default=0.0 if not self.reported else 1.0) <= 0:
             raise InputError(f"a result of '{self.artifact}' needs latencies above 0 seconds.")
         if sum(self.rounds) != len(self.latencies_s):
             raise InputError(f"the rounds {self.rounds} do not add up to {len(self.latencies_s)} latencies.")
@@ -128,38 +131,31 @@ class LatencyResult:
 
     @property
     def median_s(self) -> float:
-        """The median, in seconds."""
-        return float(np.median(self.latencies_s))
+        """The median, in seconds; of a tool without samples the median of its medians."""
+        return float(np.median([value for taken in self.by_round() for value in taken]))
 
     @property
     def spread(self) -> float:
-        """How far the 10th and the 90th percentile are apart, over the median."""
+        """How far the 10th and the 90th percentile are apart, over the median; 0 without samples."""
+        if not self.latencies_s:
+            return 0.0
         low, high = np.percentile(self.latencies_s, (10, 90))
         return float(high - low) / self.median_s
 
     @property
     def summary(self) -> Summary:
-        """All statistics."""
-        ms = np.array(self.latencies_s) * 1e3
-        p5, p90, p95, p99 = (float(value) for value in np.percentile(ms, (5, 90, 95, 99)))
-        memory = None if self.peak_memory_bytes is None else self.peak_memory_bytes / 1e6
+        """All statistics; ``None`` where the device's tool does not give one."""
         return Summary(
-            median_ms=float(np.median(ms)),
-            p5_ms=p5,
-            p90_ms=p90,
-            p95_ms=p95,
-            p99_ms=p99,
-            mean_ms=float(ms.mean()),
-            std_ms=float(ms.std(ddof=1)) if ms.size > 1 else 0.0,
-            min_ms=float(ms.min()),
-            max_ms=float(ms.max()),
+            **(_of_samples(self.latencies_s) if self.latencies_s else _of_reports(self.reported)),
             init_ms=_median_ms(self.init_s),
             first_ms=_median_ms(self.first_s),
-            peak_memory_mb=memory,
+            peak_memory_mb=None if self.peak_memory_bytes is None else self.peak_memory_bytes / 1e6,
         )
 
     def by_round(self) -> list[tuple[float, ...]]:
-        """The latencies of each process."""
+        """The latencies of each process in seconds; its median alone where there are no samples."""
+        if not self.latencies_s:
+            return [(report["median_ms"] / 1e3,) for report in self.reported]
         ends = np.cumsum(self.rounds)
         return [self.latencies_s[end - count : end] for end, count in zip(ends, self.rounds, strict=True)]
 
@@ -209,6 +205,24 @@ def read(path: str | Path) -> list[LatencyResult]:
         return [LatencyResult.from_dict(entry) for entry in entries]
     except InputError as error:
         raise InputError(f"'{path}': {error}") from error
+
+
+def _of_samples(latencies_s: Sequence[float]) -> dict[str, float]:
+    ms = np.array(latencies_s) * 1e3
+    points = dict(zip(("p5_ms", "p90_ms", "p95_ms", "p99_ms"), np.percentile(ms, (5, 90, 95, 99)), strict=True))
+    points |= {"median_ms": np.median(ms), "mean_ms": ms.mean(), "min_ms": ms.min(), "max_ms": ms.max()}
+    points["std_ms"] = ms.std(ddof=1) if ms.size > 1 else 0.0
+    return {name: float(value) for name, value in points.items()}
+
+
+def _of_reports(reports: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Over the processes: the least minimum, the largest maximum, the median of all else."""
+    joined: dict[str, float | None] = {}
+    for name in ("median_ms", "p5_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "std_ms", "min_ms", "max_ms"):
+        values = [report[name] for report in reports if name in report]
+        join = {"min_ms": min, "max_ms": max}.get(name, np.median)
+        joined[name] = float(join(values)) if values else None
+    return joined
 
 
 def _median_ms(seconds: Sequence[float]) -> float | None:
