@@ -61,5 +61,8 @@ def drift(latencies_s: Sequence[float]) -> tuple[float, str | None]:
     tenth = max(1, len(latencies_s) // 10)
     ratio = float(np.median(latencies_s[-tenth:]) / np.median(latencies_s[:tenth]))
     if ratio > DRIFT:
-        return ratio, f"slower by {100 * (ratio - 1):.0f} % at the end than at the start: it throttles or the machine got busy"
+        return (
+            ratio,
+            f"slower by {100 * (ratio - 1):.0f} % at the end than at the start: it throttles or the machine got busy",
+        )
     return ratio, None

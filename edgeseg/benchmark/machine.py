@@ -10,7 +10,17 @@ from pathlib import Path
 
 from edgeseg.benchmark.result import Environment
 
-_PACKAGES = ("edgeseg", "numpy", "opencv-python", "ai-edge-litert", "tflite-runtime", "onnxruntime", "onnxruntime-gpu", "keras", "tensorflow")
+_PACKAGES = (
+    "edgeseg",
+    "numpy",
+    "opencv-python",
+    "ai-edge-litert",
+    "tflite-runtime",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "keras",
+    "tensorflow",
+)
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _THERMAL = Path("/sys/class/thermal")
 _STAT = Path("/proc/stat")

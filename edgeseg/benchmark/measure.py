@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from edgeseg.benchmark.distrust import warnings
 from edgeseg.benchmark.result import Environment, LatencyResult, Scope
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import InputError
+from edgeseg.files import sha256
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class Device(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None: ...
 
-    def put(self, path: Path, sha256: str) -> str:
-        """Bring a file to the device, once; returns its path there."""
+    def put(self, path: Path, digest: str) -> str:
+        """Bring a file to the device unless one of that SHA-256 is there; returns its path there."""
         ...
 
     def run(self, request: Request) -> Reply:
@@ -90,7 +91,11 @@ class Device(Protocol):
 
 
 def measure(
-    cases: Sequence[Case], device: Device, plan: Plan | None = None, *, progress: Callable[[int, int], None] | None = None
+    cases: Sequence[Case],
+    device: Device,
+    plan: Plan | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[LatencyResult]:
     """Measure every case on a device.
 
@@ -112,11 +117,11 @@ def measure(
     for case in cases:
         if not case.artifact.is_file():
             raise InputError(f"model file '{case.artifact}' does not exist.")
-    hashes = {case.artifact: _sha256(case.artifact) for case in cases}
+    hashes = {case.artifact: sha256(case.artifact.read_bytes()) for case in cases}
     replies: list[list[Reply]] = [[] for _ in cases]
     rng = np.random.default_rng(plan.seed)
     with device as opened:
-        image = None if plan.image is None else opened.put(plan.image, _sha256(plan.image))
+        image = None if plan.image is None else opened.put(plan.image, sha256(plan.image.read_bytes()))
         paths = [opened.put(case.artifact, hashes[case.artifact]) for case in cases]
         for number in range(plan.rounds):
             for done, index in enumerate(rng.permutation(len(cases))):
@@ -143,17 +148,19 @@ def _request(plan: Plan, path: str, case: Case, image: str | None) -> Request:
     )
 
 
-def _joined(case: Case, sha256: str, replies: Sequence[Reply], plan: Plan, device: str) -> LatencyResult:
+def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, device: str) -> LatencyResult:
     first = replies[0]
     place = Environment(**{**first.environment, "device": device})
     loads = [load for reply in replies if (load := reply.environment.get("load")) is not None]
     heat = [value for reply in replies for value in reply.environment.get("temperature_c", ())]
-    place = _with(place, load=max(loads, default=None), temperature_c=(heat[0], max(heat)) if heat else ())
+    place = dataclasses.replace(
+        place, load=max(loads, default=None), temperature_c=(heat[0], max(heat)) if heat else ()
+    )
     peaks = [reply.peak_memory_bytes for reply in replies if reply.peak_memory_bytes is not None]
     rounds = [reply.latencies_s for reply in replies]
     return LatencyResult(
         artifact=case.artifact.name,
-        sha256=sha256,
+        sha256=digest,
         size_bytes=case.artifact.stat().st_size,
         accelerator=case.accelerator,
         runtime=first.runtime,
@@ -178,14 +185,3 @@ def _stages(replies: Sequence[Reply]) -> dict[str, tuple[float, ...]]:
     return {
         stage: tuple(value for reply in replies for value in reply.stages_s[stage]) for stage in replies[0].stages_s
     }
-
-
-def _with(environment: Environment, **changes: Any) -> Environment:
-    import dataclasses
-
-    return dataclasses.replace(environment, **changes)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,8 +14,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from edgeseg.benchmark import machine
 from edgeseg.benchmark.result import STAGES, Scope
-from edgeseg.errors import BackendUnavailable, EdgesegError
+from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
 from edgeseg.runtime import Backend, open_backend
 from edgeseg.segmenter import Segmenter, to_class_map
@@ -64,17 +64,31 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What one process measured; fields as in ``LatencyResult``."""
+    """What one process measured; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``."""
 
     runtime: str
+    environment: dict[str, Any]
     init_s: float
     first_s: float
-    latencies_s: tuple[float, ...]
-    stages_s: dict[str, tuple[float, ...]]
-    peak_memory_bytes: int | None
-    fully_accelerated: bool | None
-    software_rendering: bool
-    environment: dict[str, Any]
+    latencies_s: tuple[float, ...] = ()
+    reported: dict[str, float] = field(default_factory=dict)
+    stages_s: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    fully_accelerated: bool | None = None
+    software_rendering: bool = False
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Reply:
+        """Read what ``main`` wrote.
+
+        Raises:
+            InputError: the worker refused the artifact or a setting.
+            BackendUnavailable: the worker lacks what was asked for.
+        """
+        if "error" in data:
+            raise (BackendUnavailable if data["kind"] == "unavailable" else InputError)(data["error"])
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in known})
 
 
 def measure(request: Request) -> Reply:

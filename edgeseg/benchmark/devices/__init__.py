@@ -1,0 +1,25 @@
+"""Devices that artifacts are measured on, one kind a file; ``open_device`` picks by what the user typed."""
+
+from __future__ import annotations
+
+from edgeseg.benchmark.measure import Device
+from edgeseg.errors import InputError
+
+__all__ = ["open_device"]
+
+
+def open_device(text: str) -> Device:
+    """The device of a name.
+
+    Args:
+        text: ``local``, ``ssh:HOST`` (a host of the user's own ssh config), ``adb`` or ``adb:SERIAL``.
+
+    Raises:
+        InputError: no device is called so.
+    """
+    kind, _, name = text.partition(":")
+    if text == "local":
+        from edgeseg.benchmark.devices.local import LocalDevice
+
+        return LocalDevice()
+    raise InputError(f"unknown device '{text}'; accepted: local, ssh:HOST, adb, adb:SERIAL.")
