@@ -1,7 +1,7 @@
 """Is it slower than it was? Results of two files side by side, with a confidence interval for the ratio.
 
-The samples of one process are alike, and what differs is from process to process (where memory lies, what else runs), so
-that a bootstrap over single samples would be far too sure of itself. Whole processes are drawn first, then stretches
+The samples of one process are alike, and what differs is from process to process (where memory lies, what else runs),
+so that a bootstrap over single samples would be far too sure of itself. Whole processes are drawn first, then stretches
 of samples within them, as neighbours are alike too (the moving block bootstrap, Kunsch 1989).
 """
 

@@ -10,6 +10,7 @@ driver from taking the other measurements along.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -155,11 +156,8 @@ def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
 
 def _end_to_end(backend: Backend, path: str | None) -> Callable[[], tuple[float, ...]]:
     spec = Segmenter(backend).spec  # or its refusal of a file without one
-    image: NDArray[np.uint8]
-    if path is None:
-        image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    else:
-        image = read_image(path)
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    image: NDArray[np.uint8] = noise if path is None else read_image(path)
 
     def call() -> tuple[float, ...]:
         stamps = [time.perf_counter()]
@@ -169,7 +167,7 @@ def _end_to_end(backend: Backend, path: str | None) -> Callable[[], tuple[float,
         stamps.append(time.perf_counter())
         restore(to_class_map(output, spec), placement)
         stamps.append(time.perf_counter())
-        return tuple(later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False))
+        return tuple(later - earlier for earlier, later in itertools.pairwise(stamps))
 
     return call
 

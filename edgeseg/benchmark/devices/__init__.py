@@ -17,7 +17,6 @@ def open_device(text: str) -> Device:
     Raises:
         InputError: no device is called so.
     """
-    kind, _, name = text.partition(":")
     if text == "local":
         from edgeseg.benchmark.devices.local import LocalDevice
 
