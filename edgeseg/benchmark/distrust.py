@@ -49,20 +49,18 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
     return found
 
 
-def drift(latencies_s: Sequence[float]) -> tuple[float, str | None]:
+def drift(latencies_s: Sequence[float]) -> tuple[float, str]:
     """How a sustained run ended against how it began.
 
     Args:
         latencies_s: seconds of every call, in order.
 
     Returns:
-        Median of the last tenth over that of the first, and a sentence when that is much.
+        Median of the last tenth over that of the first, and a sentence about it.
     """
     tenth = max(1, len(latencies_s) // 10)
     ratio = float(np.median(latencies_s[-tenth:]) / np.median(latencies_s[:tenth]))
+    change = f"{100 * (ratio - 1):+.1f} % from the first tenth of the run to the last"
     if ratio > DRIFT:
-        return (
-            ratio,
-            f"slower by {100 * (ratio - 1):.0f} % at the end than at the start: it throttles or the machine got busy",
-        )
-    return ratio, None
+        return ratio, f"drift {change}: the device throttles, or it got busy"
+    return ratio, f"drift {change}"

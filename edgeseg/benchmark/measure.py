@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgeseg.benchmark.distrust import warnings
+from edgeseg.benchmark.distrust import drift, warnings
 from edgeseg.benchmark.result import Environment, LatencyResult, Scope
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import InputError
@@ -47,6 +47,7 @@ class Plan:
         scope: ``inference`` or ``end-to-end``.
         image: a picture for ``end-to-end``.
         seed: of the order in which cases take turns.
+        drift: say how the end compares with the beginning.
     """
 
     rounds: int = 5
@@ -58,6 +59,19 @@ class Plan:
     scope: Scope = "inference"
     image: Path | None = None
     seed: int = 0
+    drift: bool = False
+
+    @classmethod
+    def sustained(cls, minutes: float, *, scope: Scope = "inference", image: Path | None = None) -> Plan:
+        """One process that runs without a pause, to see what heat does to a device.
+
+        Args:
+            minutes: how long.
+            scope: ``inference`` or ``end-to-end``.
+            image: a picture for ``end-to-end``.
+        """
+        seconds = 60 * minutes
+        return cls(rounds=1, num_runs=1, min_secs=seconds, max_secs=seconds, scope=scope, image=image, drift=True)
 
 
 class Device(Protocol):
@@ -158,6 +172,9 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
     )
     peaks = [reply.peak_memory_bytes for reply in replies if reply.peak_memory_bytes is not None]
     rounds = [reply.latencies_s for reply in replies]
+    doubts = warnings(rounds, place) if rounds[0] else []
+    if plan.drift and rounds[0]:
+        doubts.append(drift(rounds[0])[1])
     return LatencyResult(
         artifact=case.artifact.name,
         sha256=digest,
@@ -176,7 +193,7 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
         stages_s=_stages(replies),
         fully_accelerated=first.fully_accelerated,
         software_rendering=first.software_rendering,
-        warnings=tuple(warnings(rounds, place)) if rounds[0] else (),
+        warnings=tuple(doubts),
         environment=place,
     )
 

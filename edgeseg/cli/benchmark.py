@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
 from edgeseg.spec import Accelerator
+
+if TYPE_CHECKING:
+    from edgeseg.benchmark.measure import Case, Plan
 
 
 class _CountsType(click.ParamType[tuple[int, ...]]):
@@ -57,3 +60,76 @@ def command(
     **options: Any,
 ) -> None:
     """Time ARTIFACTs: medians and percentiles of raw samples, in several processes that take turns."""
+    quiet_native_logs()
+    from edgeseg.benchmark import devices as known
+    from edgeseg.benchmark import result, tables
+    from edgeseg.benchmark.measure import measure
+    from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+    from edgeseg.files import refuse_existing, write_bytes
+
+    if output is not None:
+        refuse_existing(output, overwrite=overwrite)
+    plan = _plan(options)
+    cases = _cases(artifacts, accelerator, num_threads, options)
+    opened = [known.open_device(device) for device in devices]
+    opened += known.read_table(table) if table is not None else []
+    results: list[result.LatencyResult] = []
+    lost: list[str] = []
+    for device in opened or [known.open_device("local")]:
+        try:
+            with progress(f"measuring on {device.name}") as update:
+                results += measure(cases, device, plan, progress=update)
+        except (DeviceLost, BackendUnavailable) as error:
+            if len(opened) < 2:
+                raise
+            lost.append(f"{device.name}: {error}")  # the other devices' results are not thrown away for it
+    if output is not None and results:
+        write_bytes(output, result.to_json(results).encode(), overwrite=overwrite)
+    if as_json:
+        print_json({"format_version": result.FORMAT_VERSION, "results": [entry.to_dict() for entry in results]})
+    elif results:
+        print_table(tables.COLUMNS, tables.rows(results))
+    for entry in results:
+        for warning in entry.warnings:
+            note(f"{entry.artifact} on {entry.accelerator}, {entry.num_threads} threads: {warning}")
+    if lost:
+        raise InputError(" ".join(lost))
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    from edgeseg.benchmark.measure import Plan
+    from edgeseg.errors import InputError
+
+    image, scope, minutes = options.pop("image"), options.pop("scope"), options.pop("sustained")
+    times = {name: options.pop(name) for name in ("num_runs", "warmup_runs", "min_secs", "max_secs", "rounds")}
+    if image is not None and scope != "end-to-end":
+        raise InputError("--image goes with --scope end-to-end.")
+    if times["max_secs"] < times["min_secs"]:
+        raise InputError(f"--max-secs {times['max_secs']:g} is less than --min-secs {times['min_secs']:g}.")
+    if minutes is not None:
+        return Plan.sustained(minutes, scope=scope, image=image)
+    return Plan(scope=scope, image=image, **times)
+
+
+def _cases(
+    artifacts: tuple[Path, ...],
+    accelerators: tuple[str, ...],
+    num_threads: tuple[int, ...] | None,
+    options: dict[str, Any],
+) -> list[Case]:
+    """Every artifact on every accelerator with every number of threads."""
+    from edgeseg.benchmark.measure import Case
+
+    chosen = {key: value for key, value in options.items() if value}
+    cases = []
+    for artifact, accelerator, threads in itertools.product(artifacts, accelerators, num_threads or (None,)):
+        asked = {**chosen, "num_threads": threads}
+        label = accelerator
+        if chosen.get("providers"):
+            label = "+".join(chosen["providers"])
+        elif chosen.get("delegate"):
+            label = Path(chosen["delegate"]).name
+        else:
+            asked["accelerator"] = accelerator
+        cases.append(Case(artifact, label, asked))
+    return cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeseg.benchmark.measure import Device
 from edgeseg.errors import InputError
 
-__all__ = ["open_device"]
+__all__ = ["open_device", "read_table"]
 
 
 def open_device(text: str) -> Device:
