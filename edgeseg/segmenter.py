@@ -87,8 +87,18 @@ class Segmenter:
         """
         _check_picture(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
-        class_map = to_class_map(self.backend.run(tensor), self.spec)
-        return Segmentation(restore(class_map, placement), self.spec)
+        return Segmentation(restore(self.infer(tensor), placement), self.spec)
+
+    def infer(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
+        """The middle of the way, for a caller who does the steps himself (``edgeseg.camera``).
+
+        Args:
+            tensor: ``(1, H, W, 3)`` or ``(1, 3, H, W)``, from ``imaging.preprocess``.
+
+        Returns:
+            ``(H, W)`` uint8 class ids at the model's input size; ``imaging.restore`` brings them to the picture's.
+        """
+        return to_class_map(self.backend.run(tensor), self.spec)
 
     def close(self) -> None:
         """Give the runtime's memory back."""
