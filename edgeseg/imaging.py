@@ -138,11 +138,8 @@ def preprocess(
         ``(1, H, W, 3)`` or ``(1, 3, H, W)`` in ``spec.dtype``, and the placement for ``restore``.
     """
     fitted, placement = letterbox(image, spec, order=order)
-    tensor: NDArray[np.generic]
-    if spec.dtype == "uint8":
-        tensor = _in_order(fitted, order, spec)
-    else:
-        tensor = normalize(fitted, spec, order=order)
+    as_bytes = spec.dtype == "uint8"
+    tensor: NDArray[np.generic] = _in_order(fitted, order, spec) if as_bytes else normalize(fitted, spec, order=order)
     if spec.layout == "nchw":
         tensor = tensor.transpose(2, 0, 1)
     return np.ascontiguousarray(tensor[None]), placement

@@ -28,7 +28,7 @@ Format = Literal["tflite", "onnx"]
 #: What will run an artifact: anything, or a delegate whose own ops and limits the export takes into account.
 Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]
 #: Ways to draw a class map.
-View = Literal["overlay", "mask", "cutout"]
+View = Literal["overlay", "mask", "cutout", "blur", "replace"]
 Colour = tuple[int, int, int]
 
 

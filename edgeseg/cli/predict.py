@@ -45,10 +45,11 @@ def command(
     as_json: bool,
 ) -> None:
     """Segment SOURCES (pictures, videos, folders, patterns) with ARTIFACT (.tflite, .onnx or .keras)."""
+    from edgeseg.captions import add_legend
     from edgeseg.errors import InputError
     from edgeseg.files import require_writable_folder, write_bytes
     from edgeseg.imaging import encode_image
-    from edgeseg.render import add_legend, class_filter, render
+    from edgeseg.render import class_filter, render
     from edgeseg.segmenter import Segmenter
     from edgeseg.sources import frames
 
