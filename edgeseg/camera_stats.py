@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-#: The way of a frame. ``capture`` includes waiting for the camera; ``age`` is from the capture to the end of ``output``.
+#: The way of a frame. ``capture`` includes waiting for the camera; ``age`` is from there to the end of ``output``.
 STAGES = ("capture", "preprocess", "inference", "render", "output", "age")
 
 #: Samples that are kept of every stage: an hour at 30 fps would be 108,000; memory must stay flat for days.
