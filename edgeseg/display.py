@@ -53,9 +53,7 @@ class Look:
         Raises:
             InputError: a class that the model does not have, or a view that needs classes and has none.
         """
-        return Painter(
-            spec, self.view, alpha=self.alpha, classes=self.classes, background=self.background, order="bgr"
-        )
+        return Painter(spec, self.view, alpha=self.alpha, classes=self.classes, background=self.background, order="bgr")
 
 
 @dataclass
@@ -182,7 +180,9 @@ class Display:
             case "v":
                 self._next_view()
             case "s" if image is not None:
-                write_bytes(_free(self.folder, "snapshot", ".png"), encode_image(np.ascontiguousarray(image[..., ::-1])))
+                write_bytes(
+                    _free(self.folder, "snapshot", ".png"), encode_image(np.ascontiguousarray(image[..., ::-1]))
+                )
             case "r" if self._recorder is None:
                 fps = self.camera.source.fps or self.camera.stats.fps() or 25.0
                 self._recorder = VideoFile(_free(self.folder, "recording", ".mp4"), fps=fps)

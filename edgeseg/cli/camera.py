@@ -47,7 +47,9 @@ class _AddressType(click.ParamType[tuple[str, int]]):
 @click.option("--pace", is_flag=True, help="Play a file in its own time, as a camera would; late frames are dropped.")
 @click.option("--loop", is_flag=True, help="Play a file again and again.")
 @click.option("--reconnect", type=click.FloatRange(0), help="Seconds to wait for a lost camera or stream.")
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="For the keys s and r.")
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="For the keys s and r."
+)
 @_options.foreign
 @_options.runtime
 @_options.num_threads
