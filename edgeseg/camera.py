@@ -3,7 +3,8 @@
     Source.read() -> slot -> preprocess -> slot -> inference -> slot -> the caller
 
 Each arrow is a ``Slot`` of one frame. Of a live source the newest frame wins at every slot, so that nothing waits
-behind older frames; of a file every frame arrives. The caller's own thread draws and shows: windows want the main thread.
+behind older frames; of a file every frame arrives. The caller's own thread draws and shows, as windows want the main
+thread.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What happens to each frame of a camera: drawn, captioned, given to the sinks and the window; and the window's keys."""
+"""What happens to each frame of a camera: drawn, captioned, given to the sinks and the window; and its keys."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -105,10 +105,8 @@ class Display:
             if self.window is not None:
                 stack.callback(self.window.close)
             stack.callback(self._stop_recording)
-            try:
+            with suppress(KeyboardInterrupt):
                 self._loop()
-            except KeyboardInterrupt:
-                pass
         return self.camera.stats
 
     def stop(self) -> None:

@@ -52,6 +52,5 @@ class Smoothing:
         # How many frames the newest class has held, this one included: one more where it is the same, else one.
         self._held = cv2.add(cv2.bitwise_and(self._held, same), np.ones_like(class_map))  # type: ignore[assignment]
         self._candidate = class_map
-        settled = cv2.compare(self._held, self._frames, cv2.CMP_GE)  # type: ignore[call-overload]
-        cv2.copyTo(class_map, settled, dst=self._shown)
+        cv2.copyTo(class_map, (self._held >= self._frames).view(np.uint8), dst=self._shown)
         return self._shown.copy()

@@ -71,7 +71,7 @@ def test_an_error_comes_after_the_last_item_and_once() -> None:
     slot.close(ValueError("broke"))
     slot.close(ValueError("a later one does not count"))
     assert slot.get() == 1
-    with pytest.raises(ValueError, match="^broke$"):
+    with pytest.raises(ValueError, match=r"^broke$"):
         slot.get()
     with pytest.raises(Closed):
         slot.get()
