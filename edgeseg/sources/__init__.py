@@ -1,5 +1,12 @@
-"""Where pictures come from: files, folders, globs and video files, as one stream of named frames."""
+"""Where pictures come from.
 
-from edgeseg.sources.pictures import VIDEO_SUFFIXES, Frame, expand, frames
+``frames`` reads files one after the other, for results that go by name. ``open_source`` opens anything that gives
+frames, cameras and streams among it, for a loop that shows them.
+"""
 
-__all__ = ["Frame", "expand", "frames", "VIDEO_SUFFIXES"]
+from edgeseg.sources.base import Captured, Source
+from edgeseg.sources.opening import open_source
+from edgeseg.sources.pictures import Frame, expand, frames
+from edgeseg.sources.video import VIDEO_SUFFIXES
+
+__all__ = ["Frame", "expand", "frames", "Captured", "Source", "open_source", "VIDEO_SUFFIXES"]
