@@ -106,8 +106,8 @@ class Video:
         missing = self._claimed - self.decoded
         if missing <= 0 or self.fps is None:
             return max(missing, 0)
-        # Matroska says how long it is, and the number is made from that: too high where the frame rate varies.
-        # There it counts only when the end was not reached, by a second, as a last frame may stand for long.
+        # Matroska says how long it is, and OpenCV makes the number from that: too high where the frame rate varies or
+        # the sound is longer. There it counts only when the frames end a second or more before.
         if self.path.lower().endswith((".mkv", ".webm")) and self._claimed / self.fps - self._reached_s < 1:
             return 0
         return missing
