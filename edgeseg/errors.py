@@ -12,6 +12,10 @@ class InputError(EdgesegError, ValueError):
     """What the caller gave is wrong: a file, a name, a size, a number."""
 
 
+class SourceLost(EdgesegError):
+    """A camera or stream that gave frames gives none any more; the regular end of a file is no error."""
+
+
 class UnsupportedModel(EdgesegError):
     """The model is valid Keras but cannot be exported; the text says which part and what to do."""
 

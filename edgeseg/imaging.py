@@ -42,6 +42,15 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     return _decode(path, _read(path), cv2.IMREAD_COLOR_RGB)
 
 
+def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
+    """The same picture as ``(H, W, 3)`` uint8 BGR: for what OpenCV writes or shows, without a swap there and back.
+
+    Raises:
+        InputError: the file is missing or does not decode.
+    """
+    return _decode(path, _read(path), cv2.IMREAD_COLOR)
+
+
 def read_label(path: str | Path) -> NDArray[np.uint8]:
     """Decode a label picture to ``(H, W)`` uint8 class ids.
 
