@@ -28,6 +28,10 @@ class VerificationFailed(EdgesegError):
     """The exported artifact disagrees with the Keras model beyond the gate of its precision."""
 
 
+class SinkLost(EdgesegError):
+    """What frames were written to broke on the way: a full disk, a server that hung up, a process that died."""
+
+
 class BackendUnavailable(EdgesegError):
     """A runtime or an optional part is not installed; the text has the install line."""
 
