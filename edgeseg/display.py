@@ -183,7 +183,8 @@ class Display:
                 )
             case "r" if self._recorder is None:
                 fps = self.camera.source.fps or self.camera.stats.fps() or 25.0
-                self._recorder = VideoFile(_free(self.folder, "recording", ".mp4"), fps=fps)
+                path = _free(self.folder, "recording", ".mp4")
+                self._recorder = VideoFile(path, fps=fps, live=self.camera.source.live)
             case "r":
                 self._stop_recording()
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 import signal
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, quiet_native_logs
 from edgeseg.spec import Colour, View
+
+if TYPE_CHECKING:
+    from edgeseg.sinks import Window
 
 
 class _AddressType(click.ParamType[tuple[str, int]]):
@@ -44,6 +48,7 @@ class _AddressType(click.ParamType[tuple[str, int]]):
 @click.option("--serve", type=_AddressType(), help="Show it in a browser, at this address; loopback without HOST.")
 @click.option("--stats", type=click.Path(dir_okay=False, path_type=Path), help="JSON of what was measured.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
+@click.option("--fps", type=click.FloatRange(0.01, 1000), help="Of saved videos; the source's own when left out.")
 @click.option("--pace", is_flag=True, help="Play a file in its own time, as a camera would; late frames are dropped.")
 @click.option("--loop", is_flag=True, help="Play a file again and again.")
 @click.option("--reconnect", type=click.FloatRange(0), help="Seconds to wait for a lost camera or stream.")
@@ -70,6 +75,7 @@ def command(
     serve: tuple[str, int] | None,
     stats: Path | None,
     max_frames: int | None,
+    fps: float | None,
     pace: bool,
     loop: bool,
     reconnect: float | None,
@@ -85,9 +91,9 @@ def command(
     quiet_native_logs()
     from edgeseg.camera import Camera
     from edgeseg.display import Display, Look
-    from edgeseg.errors import InputError
+    from edgeseg.errors import EdgesegError, InputError, SinkLost, SourceLost
     from edgeseg.files import refuse_existing, write_bytes
-    from edgeseg.sinks import MjpegServer, Sink, Window, open_sink
+    from edgeseg.sinks import MjpegServer, Sink, open_sink
     from edgeseg.sources import open_source
 
     if stats is not None:
@@ -95,23 +101,32 @@ def command(
     if (visualize == "replace") != (background is not None):
         raise InputError("--visualize replace and --background go together.")
     look = Look(visualize, alpha, classes, _background(background), legend, status)
-    with _options.open_segmenter(artifact, options) as segmenter:
+    with ExitStack() as stack:
+        segmenter = stack.enter_context(_options.open_segmenter(artifact, options))
         look.painter(segmenter.spec)  # a wrong class is said before a camera is opened
         opened = open_source(source, pace=pace, loop=loop, reconnect_s=reconnect)
-        with Camera(segmenter, opened, smooth=smooth) as camera:
-            window = Window("edgeseg") if (Window.possible() if show is None else show) else None
-            sinks: list[Sink] = [open_sink(save, fps=opened.fps or 25.0, overwrite=overwrite) for save in saves]
-            if serve is not None:
-                server = MjpegServer(host=serve[0], port=serve[1], stats=camera.stats.live)
-                sinks.append(server)
-                note(f"watch it at {server.url}")
-            if window is None and not sinks and stats is None and not as_json:
-                raise InputError("nothing to do: give --show, --save, --serve, --stats or --json.")
-            display = Display(camera, segmenter.spec, look, sinks, window, max_frames=max_frames, folder=folder)
-            signal.signal(signal.SIGTERM, lambda number, frame: display.stop())  # how a service is asked to end
+        camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth))
+        sinks: list[Sink] = []
+        for save in saves:
+            sinks.append(open_sink(save, fps=fps or opened.fps or 25.0, overwrite=overwrite, live=opened.live))
+            stack.callback(sinks[-1].close)
+        if serve is not None:
+            server = MjpegServer(host=serve[0], port=serve[1], stats=camera.stats.live)
+            stack.callback(server.close)
+            sinks.append(server)
+            note(f"watch it at {server.url}")
+        window = _window(show)
+        if window is None and not sinks and stats is None and not as_json:
+            raise InputError("nothing to do: give --show, --save, --serve, --stats or --json.")
+        display = Display(camera, segmenter.spec, look, sinks, window, max_frames=max_frames, folder=folder)
+        signal.signal(signal.SIGTERM, lambda number, frame: display.stop())  # how a service is asked to end
+        lost: EdgesegError | None = None
+        try:
             measured = display.run()
+        except (SourceLost, SinkLost) as error:
+            lost, measured = error, camera.stats  # what was measured until then is not thrown away
         result = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
-        result |= {"live": opened.live, **measured.to_dict()}
+        result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
     if stats is not None:
         write_bytes(stats, json.dumps(result, indent=2).encode(), overwrite=overwrite)
     if as_json:
@@ -121,6 +136,23 @@ def command(
         f"{live['frames']} frames, {measured.fps():.1f} fps, inference {live['inference_ms']} ms, "
         f"age {live['age_ms']} ms, {live['dropped']} dropped"
     )
+    if lost is not None:
+        raise lost
+
+
+def _window(show: bool | None) -> Window | None:
+    """The window; where nobody asked for one and there is no screen, none."""
+    from edgeseg.errors import InputError
+    from edgeseg.sinks import Window
+
+    if show is False:
+        return None
+    try:
+        return Window("edgeseg")
+    except InputError:
+        if show:
+            raise
+        return None
 
 
 def _background(text: str | None) -> Any:
