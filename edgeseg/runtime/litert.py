@@ -15,7 +15,6 @@ from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime import delegate as external
 from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
 from edgeseg.runtime.tflite_file import read_model
-from edgeseg.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
 

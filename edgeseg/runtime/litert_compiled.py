@@ -38,9 +38,7 @@ class CompiledBackend:
     On the GPU it computes in half precision where the driver can, LiteRT's own default.
     """
 
-    def __init__(
-        self, model: str | Path | bytes, *, accelerator: str = "cpu", num_threads: int | None = None
-    ) -> None:
+    def __init__(self, model: str | Path | bytes, *, accelerator: str = "cpu", num_threads: int | None = None) -> None:
         """Open a model.
 
         A GPU that takes a part of the graph runs that part; ``runtime`` and a warning say so. An NPU takes all or is
@@ -65,7 +63,7 @@ class CompiledBackend:
         hardware = HardwareAccelerator[accelerator.upper()]
         if accelerator == "gpu":
             reply = _ask(content)
-            note = "" if reply.full else f", {reply.on_gpu} nodes; the rest runs on the CPU"
+            note = "" if reply.full else f"; partly: {reply.on_gpu} node(s), the rest on the CPU"
             self.runtime += f" ({reply.adapter or 'the GPU of this machine'}{note})"
             if not reply.full:
                 hardware |= HardwareAccelerator.CPU

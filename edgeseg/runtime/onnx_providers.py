@@ -40,8 +40,8 @@ def full_names(names: Sequence[str], available: Sequence[str]) -> list[str]:
     for name in names:
         provider = PROVIDERS[name.lower()][0] if name.lower() in PROVIDERS else name
         if not provider.endswith(_ENDING):
-            hint = did_you_mean(name, PROVIDERS)
-            raise InputError(f"unknown provider '{name}'.{hint} Accepted: {', '.join(PROVIDERS)}, or ONNX Runtime's names.")
+            accepted = f"{', '.join(PROVIDERS)}, or ONNX Runtime's names"
+            raise InputError(f"unknown provider '{name}'.{did_you_mean(name, PROVIDERS)} Accepted: {accepted}.")
         if provider not in available:
             install = f" For it: {installs[provider]}." if provider in installs else ""
             raise BackendUnavailable(

@@ -110,6 +110,7 @@ def floats(data: bytes, table: int, number: int) -> tuple[float, ...]:
 
 
 def uint32(data: bytes, at: int) -> int:
+    """The unsigned number of 32 bits at a place."""
     return int(struct.unpack_from("<I", data, at)[0])
 
 
@@ -123,6 +124,7 @@ def field(data: bytes, table: int, number: int) -> int | None:
 
 
 def tables(data: bytes, table: int, number: int) -> list[int]:
+    """Where the tables are of a field that is a vector of them; empty where it is not set."""
     at = field(data, table, number)
     if at is None:
         return []
@@ -132,6 +134,7 @@ def tables(data: bytes, table: int, number: int) -> list[int]:
 
 
 def string(data: bytes, table: int, number: int) -> bytes:
+    """A field that is text or a vector of bytes; empty where it is not set."""
     at = field(data, table, number)
     if at is None:
         return b""
