@@ -27,6 +27,10 @@ INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
 Format = Literal["tflite", "onnx"]
 #: What will run an artifact: anything, or a delegate whose own ops and limits the export takes into account.
 Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]
+#: What runs a file; the first three a .tflite.
+BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "keras"]
+#: What a .tflite file may be run on.
+Accelerator = Literal["cpu", "gpu", "npu"]
 #: Ways to draw a class map.
 View = Literal["overlay", "mask", "cutout", "blur", "replace"]
 Colour = tuple[int, int, int]

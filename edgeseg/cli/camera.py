@@ -16,6 +16,8 @@ from edgeseg.cli._terminal import note, print_json, quiet_native_logs
 from edgeseg.spec import Colour, View
 
 if TYPE_CHECKING:
+    from edgeseg.foreign import Feeding
+    from edgeseg.runtime import RuntimeOptions
     from edgeseg.sinks import Window
 
 
@@ -55,9 +57,8 @@ class _AddressType(click.ParamType[tuple[str, int]]):
 @click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="For the keys s and r."
 )
-@_options.foreign
 @_options.runtime
-@_options.num_threads
+@_options.foreign
 @_options.overwrite
 @_options.as_json
 def command(
@@ -80,9 +81,10 @@ def command(
     loop: bool,
     reconnect: float | None,
     folder: Path,
+    runtime: RuntimeOptions,
+    feeding: Feeding,
     overwrite: bool,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Segment a camera with ARTIFACT (.tflite, .onnx or .keras): the newest frame, and how old it is.
 
@@ -93,6 +95,7 @@ def command(
     from edgeseg.display import Display, Look
     from edgeseg.errors import EdgesegError, InputError, SinkLost, SourceLost
     from edgeseg.files import refuse_existing, write_bytes
+    from edgeseg.foreign import open_segmenter
     from edgeseg.sinks import MjpegServer, Sink, open_sink
     from edgeseg.sources import open_source
 
@@ -102,7 +105,7 @@ def command(
         raise InputError("--visualize replace and --background go together.")
     look = Look(visualize, alpha, classes, _background(background), legend, status)
     with ExitStack() as stack:
-        segmenter = stack.enter_context(_options.open_segmenter(artifact, options))
+        segmenter = stack.enter_context(open_segmenter(artifact, runtime, feeding))
         look.painter(segmenter.spec)  # a wrong class is said before a camera is opened
         opened = open_source(source, pace=pace, loop=loop, reconnect_s=reconnect)
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth))
