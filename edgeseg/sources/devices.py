@@ -12,7 +12,7 @@ import cv2
 
 from edgeseg.errors import InputError
 from edgeseg.sources.base import masked
-from edgeseg.sources.video import network_timeouts, quiet_opencv
+from edgeseg.sources.opencv import network_timeouts, quiet_opencv
 
 
 class Device(Protocol):

@@ -102,7 +102,9 @@ class Files:
                 reel, self._first = self._first or self._open(path), None
                 with closing(reel):
                     yield from self._frames_of(reel, clock, f"_round{rounds}" if rounds else "")
-                    self.missing_frames += reel.missing_frames
+                    if rounds == 0 and isinstance(reel, Video):
+                        self.missing_frames += reel.missing_frames
+                        reel.warn_of_missing()
             rounds += 1
 
     def _frames_of(self, reel: Video | _Picture, clock: Clock | None, ending: str) -> Generator[Captured]:
@@ -124,7 +126,6 @@ class _Picture:
     """A picture as a video of one frame; decoded only when it is looked at."""
 
     fps = None
-    missing_frames = 0
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -19,6 +19,8 @@ from edgeseg.sources.pictures import expand
 from edgeseg.sources.stream import Stream
 from edgeseg.sources.video import VIDEO_SUFFIXES
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
 SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "tcp")
 
 
@@ -71,7 +73,7 @@ def open_source(
         if loop:
             raise InputError(f"'{device.name}' is live and has no end to loop at; loop is for files.")
         return Detached(Stream(device, reconnect_s=reconnect_s, timeout_s=timeout_s), newest=True)
-    if "://" in text:
+    if _URL.match(text):
         remote = Files([text], name=masked(text), pace=pace, loop=loop, fps=fps, timeout_s=timeout_s)
         return Detached(remote, newest=pace)
     return Files([str(path) for path in expand([text])], name=text, pace=pace, loop=loop, fps=fps)
@@ -83,7 +85,7 @@ def _device(text: str, timeout_s: float) -> Device | None:
         return Camera(int(text))
     if text.startswith("gst:"):
         return Pipeline(text.removeprefix("gst:").strip())
-    if re.match(r"[A-Za-z][\w+.-]*://", text):
+    if _URL.match(text):
         parts = urlsplit(text)
         if parts.scheme not in SCHEMES:
             hint = did_you_mean(parts.scheme, SCHEMES)

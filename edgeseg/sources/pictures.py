@@ -86,5 +86,6 @@ def _video(path: Path, start: int, stride: int) -> Iterator[Frame]:
             if number >= start and (number - start) % stride == 0:
                 image_rgb = cv2.cvtColor(video.retrieve(), cv2.COLOR_BGR2RGB)
                 yield Frame(f"{path.stem}_{number:06d}", image_rgb)  # type: ignore[arg-type]
+        video.warn_of_missing()
         if video.decoded <= start:
             raise InputError(f"'{path}' has {video.decoded} frames, none from frame {start} on.")

@@ -11,7 +11,7 @@ import cv2
 from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources.base import Captured
 from edgeseg.sources.devices import Device
-from edgeseg.sources.video import stated_fps
+from edgeseg.sources.opencv import stated_fps
 
 _log = logging.getLogger("edgeseg.sources")
 
@@ -45,9 +45,13 @@ class Stream:
         self._timeout_s = timeout_s
         self._closed = threading.Event()
         self._next_index = 0
-        self._capture: cv2.VideoCapture | None = self._open(time.perf_counter())
-        self.fps = None if self._capture is None else stated_fps(self._capture)
-        self._last_s = time.perf_counter()
+        self._capture: cv2.VideoCapture | None = None
+        self._last_s = time.perf_counter()  # when the last frame came
+        self._pause_s = 0.0  # before the next try to open it; 0 as long as frames come
+        while self._capture is None:
+            self._try_to_open()
+        self._pause_s = 0.0
+        self.fps = stated_fps(self._capture)
 
     def read(self) -> Captured | None:
         """The next frame; None after ``close``.
@@ -60,14 +64,14 @@ class Stream:
                 self._reconnect()
             elif self._capture.grab():
                 captured_s = time.perf_counter()
-                self._last_s = captured_s
+                self._came(captured_s)
                 index, self._next_index = self._next_index, self._next_index + 1
                 ok, image_bgr = self._capture.retrieve()
                 if ok:
                     return Captured(index, f"{self._device.stem}_{index:06d}", image_bgr, captured_s)  # type: ignore[arg-type]
             elif self._device.may_recover() and time.perf_counter() - self._last_s < self._timeout_s:
                 self._closed.wait(0.01)  # a driver that fails at once is not asked a million times
-            else:
+            elif not self._closed.is_set():
                 self._lose()
         return None
 
@@ -85,34 +89,44 @@ class Stream:
             self._capture.release()
             self._capture = None
 
+    def _came(self, now_s: float) -> None:
+        self._last_s = now_s
+        if self._pause_s:
+            _log.warning("'%s' is back.", self.name)
+            self._pause_s = 0.0
+
     def _lose(self) -> None:
         self._release()
         if self._reconnect_s is None:
             raise SourceLost(f"'{self.name}' broke off after {self._next_index} frames.")
-        _log.warning("'%s' broke off; it is waited for, %g s at most.", self.name, self._reconnect_s)
+        if not self._pause_s:
+            _log.warning("'%s' broke off; it is waited for, %g s at most.", self.name, self._reconnect_s)
+        elif self._left_s() <= 0:  # it opens, and then gives nothing
+            raise self._did_not_come_back()
 
     def _reconnect(self) -> None:
         try:
-            # From the last frame on, so that a server that accepts and then gives nothing does not begin it anew.
-            self._capture = self._open(self._last_s)
+            self._try_to_open()
         except InputError as error:
-            raise SourceLost(
-                f"'{self.name}' broke off after {self._next_index} frames and did not come back "
-                f"within {self._reconnect_s:g} s."
-            ) from error
-        if self._capture is not None:
-            _log.warning("'%s' is back.", self.name)
+            raise self._did_not_come_back() from error
 
-    def _open(self, since_s: float) -> cv2.VideoCapture | None:
-        """Open the device, again and again until ``reconnect_s`` after ``since_s``; None when closed meanwhile."""
-        pause_s = _FIRST_PAUSE_S
-        while not self._closed.is_set():
-            try:
-                return self._device.open()
-            except InputError:
-                left_s = 0.0 if self._reconnect_s is None else since_s + self._reconnect_s - time.perf_counter()
-                if left_s <= 0:
-                    raise
-            self._closed.wait(min(pause_s, left_s))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        return None
+    def _try_to_open(self) -> None:
+        """One try, after the pause that is due; ``InputError`` when it was the last."""
+        if self._closed.wait(self._pause_s):
+            return
+        try:
+            self._capture = self._device.open()
+        except InputError:
+            if self._left_s() <= 0:
+                raise
+        longest_s = min(_LONGEST_PAUSE_S, max(self._left_s(), _FIRST_PAUSE_S))
+        self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), longest_s)
+
+    def _left_s(self) -> float:
+        return 0.0 if self._reconnect_s is None else self._last_s + self._reconnect_s - time.perf_counter()
+
+    def _did_not_come_back(self) -> SourceLost:
+        return SourceLost(
+            f"'{self.name}' broke off after {self._next_index} frames and did not come back "
+            f"within {self._reconnect_s:g} s."
+        )

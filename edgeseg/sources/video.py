@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from pathlib import PurePath
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -14,15 +12,12 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources.base import masked
+from edgeseg.sources.opencv import network_timeouts, quiet_opencv, stated_fps
 
 # The package's own name: what a user sees and filters by.
 _log = logging.getLogger("edgeseg.sources")
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
-
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_level_before = 0
 
 
 class Video:
@@ -54,12 +49,8 @@ class Video:
                 self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, network_timeouts(timeout_s))
         if not self._capture.isOpened():
             self._capture.release()
-            why = (
-                f"does not answer within {timeout_s:g} s, or not with a video"
-                if timeout_s
-                else "does not decode as a video"
-            )
-            raise InputError(f"'{masked(path)}' {why}.")
+            why = f"answer within {timeout_s:g} s, or not with a video" if timeout_s else "decode as a video"
+            raise InputError(f"'{masked(path)}' does not {why}.")
         self.fps = stated_fps(self._capture)
         claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)  # a huge negative number where there is no length
         self._claimed = int(claimed) if 0 < claimed < 2**31 else 0
@@ -70,8 +61,6 @@ class Video:
     def grab(self) -> bool:
         """Go to the next frame, without the cost of its colours; False behind the last.
 
-        The last frame of a file that claims more of them is followed by a warning with both numbers.
-
         Raises:
             SourceLost: the video comes from a server, and ended before its length.
         """
@@ -80,12 +69,14 @@ class Video:
             self._reached_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             return True
         self.missing_frames = self._count_missing()
-        if self.missing_frames:
-            numbers = f"says it has {self._claimed} frames, but {self.decoded} decode"
-            if self._remote:
-                raise SourceLost(f"'{masked(self.path)}' {numbers}: the connection broke, or the file is cut off.")
-            _log.warning("'%s' %s: it is cut off or damaged.", self.path, numbers)
+        if self.missing_frames and self._remote:
+            raise SourceLost(f"{self._numbers()}: the connection broke, or the file is cut off.")
         return False
+
+    def warn_of_missing(self) -> None:
+        """Behind the last frame: log both numbers where the file claims more frames than decoded."""
+        if self.missing_frames:
+            _log.warning("%s: it is cut off or damaged.", self._numbers())
 
     def retrieve(self) -> NDArray[np.uint8]:
         """The frame that ``grab`` went to: ``(h, w, 3)`` uint8 BGR.
@@ -102,44 +93,19 @@ class Video:
         """Close the file. Not while another thread is in ``grab``."""
         self._capture.release()
 
+    def _numbers(self) -> str:
+        return f"'{masked(self.path)}' says it has {self._claimed} frames, but {self.decoded} decode"
+
     def _count_missing(self) -> int:
         missing = self._claimed - self.decoded
         if missing <= 0 or self.fps is None:
             return max(missing, 0)
         # Matroska says how long it is, and OpenCV makes the number from that: too high where the frame rate varies or
         # the sound is longer. There it counts only when the frames end a second or more before.
-        if self.path.lower().endswith((".mkv", ".webm")) and self._claimed / self.fps - self._reached_s < 1:
+        estimated = PurePath(urlsplit(self.path).path if self._remote else self.path).suffix.lower() in (
+            ".mkv",
+            ".webm",
+        )
+        if estimated and self._claimed / self.fps - self._reached_s < 1:
             return 0
         return missing
-
-
-def stated_fps(capture: cv2.VideoCapture) -> float | None:
-    """The frame rate that an opened capture says; None for what is none (0, not a number, a clock of 90 kHz)."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if math.isfinite(fps) and 0 < fps <= 1000 else None
-
-
-def network_timeouts(timeout_s: float) -> Sequence[int]:
-    """OpenCV's parameters for a server that may be dead: its own default is 30 s, for opening and for every read."""
-    milliseconds = max(1, round(1000 * timeout_s))
-    return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
-
-
-@contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV's warning off stderr that a source cannot be opened: the error that we raise says it.
-
-    The level is the process's: the last thread that leaves puts it back.
-    """
-    global _quiet_depth, _level_before
-    with _quiet_lock:
-        if not _quiet_depth:
-            _level_before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-        _quiet_depth += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if not _quiet_depth:
-                cv2.utils.logging.setLogLevel(_level_before)

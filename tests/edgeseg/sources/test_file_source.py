@@ -100,6 +100,11 @@ def test_a_video_that_claims_more_frames_than_decode(
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("edgeseg.sources", logging.WARNING)
     assert f"says it has {claimed} frames, but {len(found)} decode" in record.getMessage()
+    looped = open_source(str(path), loop=True)
+    for _ in range(3 * len(found)):
+        assert looped.read() is not None
+    looped.close()
+    assert len(caplog.records) == 2  # a loop says it once
     caplog.clear()
     source = open_source(str(whole))
     assert len(rest(source)) == claimed

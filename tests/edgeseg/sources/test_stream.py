@@ -6,6 +6,7 @@ import http.server
 import logging
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -158,6 +159,59 @@ def test_close_ends_the_wait_for_a_server_that_is_gone(serve: Serve, free_port: 
     while source.read() is not None:
         pass
     closer.join()
+
+
+class RtspServer:
+    """One client's RTSP: MPEG-TS from ffmpeg in RTP packets, interleaved with the commands on one connection."""
+
+    def __init__(self, ffmpeg: str) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(START_S)
+        self.port = self._listener.getsockname()[1]
+        picture = ["-re", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25"]
+        codec = ["-c:v", "mpeg2video", "-g", "5", "-f", "mpegts", "-"]
+        self._command = [ffmpeg, "-loglevel", "quiet", *picture, *codec]
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        with self._listener, self._listener.accept()[0] as client, client.makefile("rb") as commands:
+            while line := commands.readline().decode():
+                method = line.split()[0]
+                headers = dict(row.split(": ", 1) for row in iter(lambda: commands.readline().decode().strip(), ""))
+                answer, body = {"Session": "1"}, ""
+                if method == "DESCRIBE":
+                    answer["Content-Type"] = "application/sdp"
+                    body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:1\r\n"
+                if method == "SETUP":
+                    answer["Transport"] = "RTP/AVP/TCP;unicast;interleaved=0-1"
+                answer |= {"CSeq": headers["CSeq"], "Content-Length": str(len(body))}
+                head = "".join(f"{name}: {value}\r\n" for name, value in answer.items())
+                client.sendall(f"RTSP/1.0 200 OK\r\n{head}\r\n{body}".encode())
+                if method == "PLAY":
+                    self._play(client)
+                    return
+
+    def _play(self, client: socket.socket) -> None:
+        with subprocess.Popen(self._command, stdout=subprocess.PIPE) as ffmpeg:
+            assert ffmpeg.stdout is not None
+            try:
+                for number in range(200):  # of 7 packets of 188 bytes each
+                    payload = struct.pack(">BBHII", 0x80, 33, number, 3600 * number, 1) + ffmpeg.stdout.read(7 * 188)
+                    client.sendall(struct.pack(">cBH", b"$", 0, len(payload)) + payload)
+            except OSError:  # the client went
+                pass
+            ffmpeg.kill()
+
+
+def test_rtsp(ffmpeg: str) -> None:
+    server = RtspServer(ffmpeg)
+    source = open_source(f"rtsp://me:secret@127.0.0.1:{server.port}/door", timeout_s=START_S)
+    assert source.name == f"rtsp://me:***@127.0.0.1:{server.port}/door"
+    found = [source.read() for _ in range(5)]
+    source.close()
+    server.thread.join()
+    assert [captured.image_bgr.shape for captured in found if captured] == [(64, 80, 3)] * 5
 
 
 def test_a_server_that_never_answers_is_told_after_the_timeout() -> None:
