@@ -96,6 +96,7 @@ class Camera:
         self._tensors: Slot[_Prepared] = Slot(newest=newest)
         self._maps: Slot[_Prepared] = Slot(newest=newest)
         self._threads: list[threading.Thread] = []
+        self._last_index = -1
 
     def next(self, timeout_s: float | None = None) -> SegmentedFrame | None:
         """The next frame; of a live source the newest.
@@ -117,8 +118,9 @@ class Camera:
             done = self._maps.get(timeout_s)
         except Closed:
             return None
-        finally:
-            self.stats.dropped = self._frames.dropped + self._tensors.dropped + self._maps.dropped
+        # A gap in the numbers: frames that a newer one replaced, here or already in the source.
+        self.stats.dropped += done.captured.index - self._last_index - 1
+        self._last_index = done.captured.index
         p = done.placement
         inside = done.array[p.top : p.top + p.height, p.left : p.left + p.width]
         segmentation = Segmentation(restore(done.array, p), self._segmenter.spec)
@@ -165,7 +167,7 @@ class Camera:
             captured = self.source.read()
             if captured is None:
                 raise Closed
-        self.stats.captured += 1
+        self.stats.captured = captured.index + 1
         return captured
 
     def _preprocess(self) -> _Prepared:

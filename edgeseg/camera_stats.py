@@ -25,7 +25,7 @@ class CameraStats:
     """Collects while the loop runs; thread-safe. Percentiles are of the last ``WINDOW`` frames.
 
     Attributes:
-        captured: frames that the source gave.
+        captured: frames that the source had, those among them that nobody was in time for.
         shown: frames that came out.
         dropped: frames that a newer one replaced on the way.
     """

@@ -13,11 +13,7 @@ class Closed(Exception):
 
 
 class Slot(Generic[T]):
-    """Holds at most one item, so that memory is bounded and nothing grows old in a queue.
-
-    Attributes:
-        dropped: items that a newer one replaced before anybody took them.
-    """
+    """Holds at most one item, so that memory is bounded and nothing grows old in a queue."""
 
     def __init__(self, *, newest: bool) -> None:
         """Make an empty slot.
@@ -25,7 +21,6 @@ class Slot(Generic[T]):
         Args:
             newest: a new item replaces one that nobody took yet; else ``put`` waits until it is taken.
         """
-        self.dropped = 0
         self._newest = newest
         self._items: list[T] = []
         self._closed = False
@@ -41,7 +36,6 @@ class Slot(Generic[T]):
         with self._changed:
             if self._newest and self._items and not self._closed:
                 self._items.clear()
-                self.dropped += 1
             self._changed.wait_for(lambda: self._closed or not self._items)
             if self._closed:
                 raise Closed

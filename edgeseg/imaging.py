@@ -128,7 +128,7 @@ def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder =
     """
     # One table look-up a channel: each of the 256 values is normalised once, not once a pixel.
     values = np.arange(256, dtype=np.float32)[:, None]
-    table = (values - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    table: NDArray[np.float32] = (values - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
     flat = _in_order(image, order, spec).reshape(1, -1, 3)
     return cv2.LUT(flat, table[None]).reshape(image.shape)  # type: ignore[return-value]
 

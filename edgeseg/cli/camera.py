@@ -128,7 +128,7 @@ def command(
             measured = display.run()
         except (SourceLost, SinkLost) as error:
             lost, measured = error, camera.stats  # what was measured until then is not thrown away
-        result = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
+        result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
     if stats is not None:
         write_bytes(stats, json.dumps(result, indent=2).encode(), overwrite=overwrite)
