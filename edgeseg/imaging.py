@@ -109,10 +109,9 @@ def letterbox(
     placement = Placement(top, left, new_h, new_w, (height, width))
     if (new_h, new_w) == (target_h, target_w):
         return image, placement
-    canvas = np.empty((target_h, target_w, 3), np.uint8)
-    canvas[:] = spec.pad_value if order == "rgb" else spec.pad_value[::-1]
-    canvas[top : top + new_h, left : left + new_w] = image
-    return canvas, placement
+    bars = (top, target_h - new_h - top, left, target_w - new_w - left)
+    colour = spec.pad_value if order == "rgb" else spec.pad_value[::-1]
+    return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, value=colour), placement  # type: ignore[return-value]
 
 
 def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder = "rgb") -> NDArray[np.float32]:
@@ -127,8 +126,8 @@ def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder =
         ``(..., 3)`` float32.
     """
     # One table look-up a channel: each of the 256 values is normalised once, not once a pixel.
-    values = np.arange(256, dtype=np.float32)[:, None]
-    table: NDArray[np.float32] = (values - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    table: NDArray[np.float32] = (np.arange(256, dtype=np.float32)[:, None] - mean) / std
     flat = _in_order(image, order, spec).reshape(1, -1, 3)
     return cv2.LUT(flat, table[None]).reshape(image.shape)  # type: ignore[return-value]
 
@@ -173,7 +172,9 @@ def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.ui
 
 
 def _in_order(image: NDArray[np.uint8], order: ColourOrder, spec: ModelSpec) -> NDArray[np.uint8]:
-    return image if order == spec.colour_order else np.ascontiguousarray(image[..., ::-1])
+    if order == spec.colour_order:
+        return image
+    return cv2.cvtColor(image.reshape(1, -1, 3), cv2.COLOR_BGR2RGB).reshape(image.shape)  # type: ignore[return-value]
 
 
 def _read(path: str | Path) -> NDArray[np.uint8]:
