@@ -51,6 +51,7 @@ class HttpServer(TCPServer):
         super().__init__(address, _Handler)  # type: ignore[arg-type]
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; a connection above ``MAX_CLIENTS`` is closed."""
         thread = threading.Thread(
             target=self._process, args=(request, client_address), name="edgeseg-mjpeg-client", daemon=True
         )
@@ -74,6 +75,7 @@ class HttpServer(TCPServer):
             self.shutdown_request(request)
 
     def close_all(self, deadline_s: float) -> None:
+        """Stop listening, end every connection, and wait for their threads until ``time.monotonic()`` says so."""
         self.server_close()
         with self._lock:
             open_now = dict(self._connections)
