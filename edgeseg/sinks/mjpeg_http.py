@@ -26,6 +26,7 @@ CLIENT_TIMEOUT_S = 5.0
 MAX_CLIENTS = 32
 
 _BOUNDARY = "edgeseg-frame"
+_PART_HEAD = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -157,11 +158,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         sink = self.server.sink
         with sink.watching() as next_jpeg:
+            self.wfile.write(_PART_HEAD)
             while not sink.closing:
                 jpeg = next_jpeg(1.0)
                 if jpeg is not None:
-                    head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                    self.wfile.write(head.encode() + jpeg + b"\r\n")
+                    # With the head of the next part: Chromium shows a part when it has that, else one frame late.
+                    # So there is no Content-Length; the boundary ends a part.
+                    self.wfile.write(jpeg + b"\r\n" + _PART_HEAD)
                 elif self._client_went():
                     return
 

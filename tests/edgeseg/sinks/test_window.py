@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -91,6 +92,27 @@ print("ended")
         return out.split(), err
 
 
+def press_close_button(display: str, window: int) -> None:
+    """Send what a desktop sends for the button in a window's bar; there is no desktop here."""
+
+    class Message(ctypes.Structure):
+        _fields_ = (
+            *[("type", ctypes.c_int), ("serial", ctypes.c_ulong), ("send_event", ctypes.c_int)],
+            *[("display", ctypes.c_void_p), ("window", ctypes.c_ulong), ("message_type", ctypes.c_ulong)],
+            *[("format", ctypes.c_int), ("data", ctypes.c_long * 5), ("padding", ctypes.c_long * 24)],
+        )
+
+    x11 = ctypes.CDLL("libX11.so.6")
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    connection = ctypes.c_void_p(x11.XOpenDisplay(display.encode()))
+    x11.XInternAtom.restype = ctypes.c_ulong
+    protocols, delete = (x11.XInternAtom(connection, name, 0) for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW"))
+    client_message = 33
+    message = Message(client_message, 0, 1, connection, window, protocols, 32, (delete, 0, 0, 0, 0))
+    assert x11.XSendEvent(connection, ctypes.c_ulong(window), 0, ctypes.c_long(0), ctypes.byref(message))
+    x11.XCloseDisplay(connection)
+
+
 @pytest.mark.parametrize("size_hw", [(1080, 1920), (240, 320)])
 def test_a_frame_is_seen_whole_and_keys_arrive(
     display: str, scene: Any, tmp_path: Path, ffmpeg_folder: Path, size_hw: tuple[int, int]
@@ -106,11 +128,8 @@ def test_a_frame_is_seen_whole_and_keys_arrive(
     else:
         assert width == pytest.approx(0.85 * SCREEN_WH[0], abs=2)  # all of it, with room for the desktop's bars
         assert width / height == pytest.approx(16 / 9, rel=0.01)
-    program.tell(
-        "search", "--name", TITLE, "windowfocus", "--sync", "key", "space", "key", "p", "key", "Left", "key", "Escape"
-    )
-    time.sleep(0.5)
-    program.tell("search", "--name", TITLE, "key", "q")
+    program.tell("search", "--name", TITLE, "windowfocus", "--sync")
+    program.tell("key", "--delay", "300", "space", "p", "Left", "Escape", "q")
     lines, noise = program.ended()
     assert lines == ["space", "p", "escape", "q", "ended"]
     assert noise == ""
@@ -118,7 +137,7 @@ def test_a_frame_is_seen_whole_and_keys_arrive(
 
 def test_a_window_that_the_user_closes_says_so(display: str, scene: Any, tmp_path: Path) -> None:
     program = Program(scene, display, (240, 320), tmp_path)
-    program.tell("search", "--name", TITLE, "windowquit")
+    press_close_button(display, int(program.tell("search", "--name", TITLE)))
     lines, noise = program.ended()
     assert lines == ["closed", "ended"]
     assert noise == ""
