@@ -97,7 +97,9 @@ class VideoFile:
         with ExitStack() as file:  # an error removes the temporary file; without one it stays until close()
             self._temporary = file.enter_context(atomic_path(self._path, overwrite=self._overwrite))
             fourcc = cv2.VideoWriter.fourcc(*self._codec)
-            writer = cv2.VideoWriter(str(self._temporary), fourcc, self._fps, (width, height))
+            # OpenCV makes a fraction of the rate, and MPEG-4 takes none with a side above 65,535: 134.554 would be one.
+            fps = round(self._fps, 3 if self._fps < 65 else 1)
+            writer = cv2.VideoWriter(str(self._temporary), fourcc, fps, (width, height))
             if not writer.isOpened():
                 raise InputError(
                     f"this OpenCV cannot write '{self._path}' as {self._codec}, {width}x{height} at {self._fps:g} "

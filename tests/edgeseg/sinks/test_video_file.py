@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -138,6 +139,7 @@ def test_a_full_disk_ends_the_recording_and_keeps_it(tmp_path: Path, scene: Any)
 def test_a_file_that_may_not_grow_is_told_when_it_is_closed(tmp_path: Path) -> None:
     program = f"""
 import resource
+import cv2
 import numpy as np
 from edgeseg.errors import SinkLost
 from edgeseg.sinks import VideoFile
@@ -201,3 +203,13 @@ def test_what_was_typed_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.Mon
             open_sink(text, fps=10)
     with pytest.raises(InputError, match=r"Did you mean '\.mp4'"):
         open_sink("a.mp5", fps=10)
+
+
+@pytest.mark.parametrize("fps", [29.97003, 134.554321, 601.16944])
+def test_a_measured_rate_can_be_written(tmp_path: Path, scene: Any, fps: float) -> None:
+    video = VideoFile(tmp_path / "out.mp4", fps=fps)
+    for _ in range(3):
+        video.write(scene.frame(), "frame")
+    video.close()
+    capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(fps, rel=1e-3)
