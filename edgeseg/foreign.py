@@ -109,6 +109,8 @@ def spec_for(
     """
     source, result = backend.inputs[0], backend.outputs[0]
     layout = _layout(path, source)
+    if source.dtype not in ("float32", "uint8") and not (source.dtype in ("int8", "int16") and source.scale):
+        raise InputError(f"'{path}' takes {source.dtype}; accepted: float32, uint8, or int8 and int16 with a scale.")
     height, width = source.shape[1:3] if layout == "nhwc" else source.shape[2:]
     size = feeding.input_size or (height, width)
     if min(size) < 1:

@@ -35,7 +35,8 @@ _ALIGNMENT = 64  # bytes; LiteRT copies host memory that is not
 class CompiledBackend:
     """A TFLite model, compiled for one accelerator.
 
-    On the GPU it computes in half precision where the driver can, LiteRT's own default.
+    On the GPU it computes in half precision where the driver can, LiteRT's own default. LiteRT 2.3 keeps Python's lock
+    while it runs: other threads of the process wait for it, which they do not for the interpreter or ONNX Runtime.
     """
 
     def __init__(self, model: str | Path | bytes, *, accelerator: str = "cpu", num_threads: int | None = None) -> None:

@@ -165,6 +165,14 @@ def test_what_is_no_segmentation_model(source: Any, result: Any, message: str, t
         spec_for("m.onnx", backend, SAID)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_a_dtype_that_cannot_be_made(dtype: str, tiny_spec: ModelSpec) -> None:
+    backend = NullBackend(tiny_spec, np.zeros(SHAPE, np.float32))
+    backend.inputs = (TensorInfo("x", SHAPE, dtype),)
+    with pytest.raises(InputError, match=f"takes {dtype}; accepted: float32, uint8, or int8 and int16 with a scale"):
+        spec_for("m.onnx", backend, SAID)
+
+
 def test_a_spec_of_another_dtype_is_refused(tiny_spec: ModelSpec) -> None:
     backend = NullBackend(tiny_spec, np.zeros((1, 32, 48), np.uint8))
     with pytest.raises(InputError, match="the model takes float32 but its spec says uint8"):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ SHAPE = (1, 6, 8, 3)
 # In a process of its own: the accelerator's threads and a driver stay in the one that asked for them.
 ON_THE_GPU = """
 import json, sys
+import cv2
 import numpy as np
 from edgeseg.runtime import open_backend
 
@@ -107,3 +109,19 @@ def test_a_dtype_that_it_does_not_hand_over(tmp_path: Path, tflite_model: Callab
     path.write_bytes(tflite_model([("ARG_MAX", 3)], [(SHAPE, "float32"), (SHAPE[:3], "int64")]))
     with pytest.raises(InputError, match="CompiledModel does not hand over int64; use --backend litert"):
         open_backend(path, backend="litert-compiled")
+
+
+def test_the_gpus_words_are_not_in_the_json(models: dict[str, Path], tmp_path: Path) -> None:
+    """The accelerator writes to stdout from C++."""
+    if not SWIFTSHADER.is_file():
+        pytest.skip("no SwiftShader: Debian's package chromium-common has it")
+    (tmp_path / "labels.txt").write_text("a\nb\nc")
+    cv2.imwrite(str(tmp_path / "p.png"), np.zeros((6, 8, 3), np.uint8))
+    how = ["--accelerator", "gpu", "--labels", str(tmp_path / "labels.txt"), "--mean", "0", "--std", "1", "--json"]
+    command = [sys.executable, "-c", "import sys; from edgeseg.cli import main; sys.exit(main(sys.argv[1:]))"]
+    environment = {**os.environ, "VK_DRIVER_FILES": str(SWIFTSHADER)}
+    command += ["predict", str(models["whole"]), str(tmp_path / "p.png"), *how]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"][0]["counts"] == {"a": 48, "b": 0, "c": 0}
+    assert done.stderr == ""
