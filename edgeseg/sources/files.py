@@ -102,6 +102,8 @@ class Files:
                 reel, self._first = self._first or self._open(path), None
                 with closing(reel):
                     yield from self._frames_of(reel, clock, f"_round{rounds}" if rounds else "")
+                    if self._closed.is_set():
+                        return
                     if rounds == 0 and isinstance(reel, Video):
                         self.missing_frames += reel.missing_frames
                         reel.warn_of_missing()

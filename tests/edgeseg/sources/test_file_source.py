@@ -200,3 +200,20 @@ def test_close_from_another_thread_ends_the_wait_for_a_paced_frame(tmp_path: Pat
     closer.start()
     assert source.read() is None  # due in a quarter of an hour
     closer.join()
+
+
+def test_a_film_in_a_loop_is_closed_while_it_waits_for_the_next_frame(clip: Path) -> None:
+    source = open_source(str(clip), pace=True, loop=True)
+    taken: list[Captured | None] = []
+
+    def read_on() -> None:
+        while (frame := source.read()) is not None:
+            taken.append(frame)
+
+    reader = threading.Thread(target=read_on, daemon=True)
+    reader.start()
+    while len(taken) < 2:
+        time.sleep(0.01)
+    source.close()
+    reader.join(5)
+    assert not reader.is_alive()
