@@ -44,8 +44,7 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
     if text.startswith("ffmpeg:"):
         return FfmpegPipe(text.removeprefix("ffmpeg:"), fps=fps, overwrite=overwrite, live=live)
     path = Path(text)
-    is_folder = text.endswith(("/", os.sep)) or path.is_dir() or (text != "" and not path.suffix)
-    if is_folder:
+    if text and (text.endswith(("/", os.sep)) or path.is_dir() or not path.suffix):
         return Pictures(path, overwrite=overwrite)
     if path.suffix.lower() in CODECS:
         return VideoFile(path, fps=fps, overwrite=overwrite, live=live)

@@ -116,45 +116,33 @@ class RealTime:
 class DiskWatch:
     """Sees a full disk before the encoder does.
 
-    OpenCV's writer reports no failed write. So a recording ends while there is still room to finish the file, and
-    also when the file does not grow any more: a quota, a size limit, a network share that went away.
+    OpenCV's writer reports no failed write, so a recording ends while there is still room to finish the file. A quota
+    or a largest file size is not seen here: ``VideoFile.close`` reads the file back and says so then.
     """
 
     #: Room to finish a file: its index (16 to 64 bytes a frame) and what libraries hold back in buffers.
     RESERVE_BYTES = 16 << 20
     RESERVE_BYTES_PER_FRAME = 64
-    #: Frames without growth that end a recording. Encoders and muxers hold back some 100 KB, or 5 s of a Matroska
-    #: file; a still picture of 64x48 pixels takes 10 bytes a frame and more, so growth shows within this many.
-    FRAMES_WITHOUT_GROWTH = 10_000
 
     def __init__(self, path: Path, shown: str) -> None:
         self._path = path
         self._shown = shown
         self._frames = 0
-        self._size = -1
-        self._grew_at = 0
 
-    def check(self, frame_bytes: int) -> None:
-        """Look at the disk before a frame is written.
-
-        Args:
-            frame_bytes: size of the raw frame, which no codec here exceeds.
+    def check(self, image_bgr: NDArray[np.uint8]) -> None:
+        """Look at the disk before a frame ``(h, w, 3)`` is written.
 
         Raises:
-            SinkLost: there is no room, the file is gone, or it stopped growing.
+            SinkLost: there is no room, or the file is gone.
         """
         self._frames += 1
         try:
             free = shutil.disk_usage(self._path.parent).free
-            size = self._path.stat().st_size
+            self._path.stat()
         except OSError as error:
             raise SinkLost(f"'{self._shown}' cannot be written any more: {error.strerror}.") from error
-        if free < self.RESERVE_BYTES + 2 * frame_bytes + self.RESERVE_BYTES_PER_FRAME * self._frames:
+        if free < self.RESERVE_BYTES + 2 * image_bgr.nbytes + self.RESERVE_BYTES_PER_FRAME * self._frames:
             raise SinkLost(
                 f"the disk of '{self._shown}' is full ({free >> 20} MiB left, which finishing the file may need); "
                 "make room, or save to another disk."
             )
-        if size != self._size:
-            self._size, self._grew_at = size, self._frames
-        elif self._frames - self._grew_at >= self.FRAMES_WITHOUT_GROWTH:
-            raise SinkLost(f"'{self._shown}' has stopped growing at {size} bytes: is there a quota or a size limit?")

@@ -106,7 +106,7 @@ class FfmpegPipe:
         if self._process.poll() is not None or self._broken.is_set():
             raise self._ended()
         if self._watch is not None:
-            self._watch.check(image_bgr.nbytes)
+            self._watch.check(image_bgr)
         try:
             self._frames.put(image_bgr.copy(), block=self._kind == "file", timeout=self._stall_s)
         except queue.Full:
@@ -236,7 +236,7 @@ class FfmpegPipe:
 
     def _error(self, *, hung: bool, status: int) -> SinkLost:
         what = f"took no frame for {self._stall_s:g} s" if hung else f"ended with status {status}"
-        said = f": {' | '.join(list(self._said)[-3:])}" if self._said else "."
+        said = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
         return SinkLost(f"ffmpeg, writing '{self._shown}', {what}{said}")
 
 

@@ -26,6 +26,7 @@ CLIENT_TIMEOUT_S = 5.0
 MAX_CLIENTS = 32
 
 _BOUNDARY = "edgeseg-frame"
+_PART_HEAD = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -51,6 +52,7 @@ class HttpServer(TCPServer):
         super().__init__(address, _Handler)  # type: ignore[arg-type]
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; a connection above ``MAX_CLIENTS`` is closed."""
         thread = threading.Thread(
             target=self._process, args=(request, client_address), name="edgeseg-mjpeg-client", daemon=True
         )
@@ -74,6 +76,7 @@ class HttpServer(TCPServer):
             self.shutdown_request(request)
 
     def close_all(self, deadline_s: float) -> None:
+        """Stop listening, end every connection, and wait for their threads until ``time.monotonic()`` says so."""
         self.server_close()
         with self._lock:
             open_now = dict(self._connections)
@@ -155,11 +158,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         sink = self.server.sink
         with sink.watching() as next_jpeg:
+            self.wfile.write(_PART_HEAD)
             while not sink.closing:
                 jpeg = next_jpeg(1.0)
                 if jpeg is not None:
-                    head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                    self.wfile.write(head.encode() + jpeg + b"\r\n")
+                    # With the head of the next part: Chromium shows a part when it has that, else one frame late.
+                    # So there is no Content-Length; the boundary ends a part.
+                    self.wfile.write(jpeg + b"\r\n" + _PART_HEAD)
                 elif self._client_went():
                     return
 

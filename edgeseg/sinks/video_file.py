@@ -14,8 +14,8 @@ from edgeseg.files import atomic_path, refuse_existing, require_writable_folder
 from edgeseg.sinks.base import DiskWatch, OneSize, RealTime, checked_fps
 
 #: Suffix to the codec that the wheels of opencv-python encode it with. They have no H.264 (``ffmpeg:out.mp4`` has);
-#: of their others, VP9 takes 10 times as long as these.
-CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v", ".webm": "VP80"}
+#: ``.webm`` is for browsers and for patience: VP8 and VP9, in OpenCV's setting, take 20 times as long as the others.
+CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v", ".webm": "VP90"}
 
 
 class VideoFile:
@@ -68,7 +68,7 @@ class VideoFile:
         if self._writer is None:
             self._writer = self._open()
         for _ in range(1 if self._clock is None else self._clock.repeats()):
-            self._watch.check(image_bgr.nbytes)
+            self._watch.check(image_bgr)
             self._writer.write(image_bgr)
             self.frames_written += 1
 

@@ -59,8 +59,10 @@ class Window:
             return "closed"
         if not self._open:
             return None
-        code = cv2.waitKey(1)  # pollKey() would lose the first of two keys that came between two calls
-        if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        # Of several keys since the last call OpenCV keeps one. Not waitKey(): it keeps 8 bits, and Left would be Q. The
+        # modifiers are above the lowest 16.
+        code = cv2.waitKeyEx(1) & 0xFFFF
+        if not _is_visible(self._title):
             self.closed, self._open = True, False
             return "closed"
         if code in _KEYS:
@@ -85,6 +87,13 @@ class Window:
         scale = min(1.0, self._screen_wh[0] / width, self._screen_wh[1] / height)
         cv2.resizeWindow(self._title, max(1, int(width * scale)), max(1, int(height * scale)))
         self._open = True
+
+
+def _is_visible(title: str) -> bool:
+    try:
+        return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # OpenCV 5 on Qt, once the last window is closed
+        return False
 
 
 def _no_window(why: str) -> InputError:
