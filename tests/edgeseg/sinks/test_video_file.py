@@ -139,7 +139,6 @@ def test_a_full_disk_ends_the_recording_and_keeps_it(tmp_path: Path, scene: Any)
 def test_a_file_that_may_not_grow_is_told_when_it_is_closed(tmp_path: Path) -> None:
     program = f"""
 import resource
-import cv2
 import numpy as np
 from edgeseg.errors import SinkLost
 from edgeseg.sinks import VideoFile

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def display() -> Iterator[str]:
         pytest.skip("no Xvfb or no xdotool: no screen for a window")
     reader, writer = os.pipe()
     size = f"{SCREEN_WH[0]}x{SCREEN_WH[1]}x24"
-    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", size, "-nolisten", "tcp"]
+    # -noreset: a server that starts anew when its last client goes leaves the next one a window that is never drawn.
+    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", size, "-nolisten", "tcp", "-noreset"]
     process = subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL)
     os.close(writer)
     with os.fdopen(reader) as numbers:
@@ -70,8 +71,9 @@ print("ended")
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def wait_for_the_window(self) -> None:
         self.tell("search", "--sync", "--onlyvisible", "--name", TITLE)
-        time.sleep(0.3)  # a few frames
 
     def tell(self, *command: str) -> str:
         done = subprocess.run(["xdotool", *command], env=self.environment, capture_output=True, text=True, timeout=60)
@@ -79,10 +81,15 @@ print("ended")
         return done.stdout
 
     def screenshot(self, ffmpeg: Path, to: Path) -> np.ndarray:
+        """The whole screen, BGR, once something is drawn on its black."""
         grab = f"-loglevel error -f x11grab -draw_mouse 0 -i {self.environment['DISPLAY']} -frames:v 1 -y"
-        subprocess.run([str(ffmpeg), *grab.split(), str(to)], check=True, env=self.environment)
-        image = cv2.imread(str(to))
-        assert image is not None
+        end = time.monotonic() + 15
+        while time.monotonic() < end:
+            subprocess.run([str(ffmpeg), *grab.split(), str(to)], check=True, env=self.environment)
+            image = cv2.imread(str(to))
+            assert image is not None
+            if image.max() > 100:
+                break
         return image
 
     def ended(self) -> tuple[list[str], str]:
@@ -113,12 +120,28 @@ def press_close_button(display: str, window: int) -> None:
     x11.XCloseDisplay(connection)
 
 
+@pytest.fixture
+def start(display: str, scene: Any, tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts a program on the screen; it is gone when the test is."""
+    started: list[Program] = []
+
+    def start(size_hw: tuple[int, int], **environment: str) -> Program:
+        started.append(Program(scene, display, size_hw, tmp_path, **environment))
+        started[-1].wait_for_the_window()
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.process.kill()
+        program.process.communicate()
+
+
 @pytest.mark.parametrize("size_hw", [(1080, 1920), (240, 320)])
 def test_a_frame_is_seen_whole_and_keys_arrive(
-    display: str, scene: Any, tmp_path: Path, ffmpeg_folder: Path, size_hw: tuple[int, int]
+    start: Callable[..., Program], scene: Any, tmp_path: Path, ffmpeg_folder: Path, size_hw: tuple[int, int]
 ) -> None:
     # What a Wayland desktop sets: OpenCV's Qt has no such platform, and would abort.
-    program = Program(scene, display, size_hw, tmp_path, QT_QPA_PLATFORM="wayland", XDG_SESSION_TYPE="wayland")
+    program = start(size_hw, QT_QPA_PLATFORM="wayland", XDG_SESSION_TYPE="wayland")
     shot = program.screenshot(ffmpeg_folder / "ffmpeg", tmp_path / "shot.png")
     assert shot.shape == (*SCREEN_WH[::-1], 3)
     left, top, width, height = scene.where(shot)
@@ -135,8 +158,8 @@ def test_a_frame_is_seen_whole_and_keys_arrive(
     assert noise == ""
 
 
-def test_a_window_that_the_user_closes_says_so(display: str, scene: Any, tmp_path: Path) -> None:
-    program = Program(scene, display, (240, 320), tmp_path)
+def test_a_window_that_the_user_closes_says_so(display: str, start: Callable[..., Program]) -> None:
+    program = start((240, 320))
     press_close_button(display, int(program.tell("search", "--name", TITLE)))
     lines, noise = program.ended()
     assert lines == ["closed", "ended"]
