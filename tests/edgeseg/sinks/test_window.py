@@ -26,18 +26,22 @@ TITLE = "edgeseg test"
 
 @pytest.fixture(scope="module")
 def display() -> Iterator[str]:
-    if shutil.which("Xvfb") is None or shutil.which("xdotool") is None:
-        pytest.skip("no Xvfb or no xdotool: no screen for a window")
+    missing = [program for program in ("Xvfb", "openbox", "xdotool") if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)}: no screen for a window")
     reader, writer = os.pipe()
     size = f"{SCREEN_WH[0]}x{SCREEN_WH[1]}x24"
-    # -noreset: a server that starts anew when its last client goes leaves the next one a window that is never drawn.
     command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", size, "-nolisten", "tcp", "-noreset"]
-    process = subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL)
     os.close(writer)
     with os.fdopen(reader) as numbers:
-        yield f":{numbers.readline().strip()}"
-    process.terminate()
-    process.wait()
+        name = f":{numbers.readline().strip()}"
+    # As on every desktop: without a window manager Qt takes 1 window in 20 for covered and never paints it.
+    manager = subprocess.Popen(["openbox"], env={**os.environ, "DISPLAY": name}, stderr=subprocess.DEVNULL)
+    yield name
+    for process in (manager, server):
+        process.terminate()
+        process.wait()
 
 
 class Program:
