@@ -5,7 +5,9 @@ ai-edge-quantizer leaves an int8 input and a float island around every op that i
 * the image becomes uint8 with scale 1, by a QUANTIZE behind it: the bytes that a camera gives;
 * ``DEQUANTIZE -> op -> QUANTIZE`` becomes ``op`` where the op only moves values and both scales are the same, and so
   the result is the same to the bit;
-* ARG_MAX reads integers, which a scale does not reorder.
+* ARG_MAX reads integers, which a scale does not reorder;
+* a RELU of its own, as before Xception's convolutions, becomes the QUANTIZE from its input's scale to its output's,
+  whose lowest integer is zero: what is below is cut off either way. XNNPACK has that one in int8 and no RELU.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ def put_in(model: Any) -> None:
     graph = model.subgraphs[0]
     _merge_islands(model, graph)
     _read_integers(model, graph)
+    _cut_off_by_range(model, graph)
     _uint8_input(model, graph)
 
 
@@ -69,6 +72,18 @@ def _read_integers(model: Any, graph: Any) -> None:
             if source.type == schema.TensorType.INT8:  # the builtin has no kernel for int16
                 op.inputs[0] = before.inputs[0]
     _remove_unread(model, graph)
+
+
+def _cut_off_by_range(model: Any, graph: Any) -> None:
+    """Let the lowest integer do what a RELU does."""
+    lowest = np.iinfo(np.int8).min
+    for op in graph.operators:
+        if op_name(model, op) != "RELU":
+            continue
+        before, after = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+        integers = before.type == after.type == schema.TensorType.INT8  # XNNPACK has nothing of int16
+        if integers and int(np.ravel(after.quantization.zeroPoint)[0]) == lowest:
+            op.opcodeIndex = _opcode(model, "QUANTIZE")
 
 
 def _uint8_input(model: Any, graph: Any) -> None:
