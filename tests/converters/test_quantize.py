@@ -23,6 +23,7 @@ from edgeseg_converters.engines import AiEdgeEngine
 from edgeseg_converters.frozen import freeze
 from edgeseg_converters.integers import Quantization
 from edgeseg_converters.samples import Samples, natural_noise
+from edgeseg_converters.ties import same_indices
 
 SIZE = (32, 64)
 
@@ -135,6 +136,16 @@ def test_segnet_with_the_delegates_pooling(pictures: CalibrationSet) -> None:
     assert {left.op for left in cpu.left} == {"QUANTIZE", "ARG_MAX", "CAST"}
     assert result.verification is not None
     assert result.verification.argmax_agreement > 0.3  # of 5 classes; indices flip where 8 bits make ties
+    assert result.quantized is not None
+    shares = result.quantized.same_indices
+    assert shares is not None
+    assert len(shares) == 5
+    # One of four places by chance. The first pooling has the errors of two layers alone.
+    assert shares[0] == max(shares) > 0.9
+    assert min(shares) > 0.5
+    float_data = result.quantized.float_data
+    image = natural_noise(50, SIZE)[None]
+    assert same_indices(float_data, float_data, [image]) == (1.0,) * 5
 
 
 @pytest.mark.parametrize("static", ["keep", "only"])
