@@ -107,6 +107,7 @@ class Quantized:
             it, on a few calibration pictures; ``None`` where there is no custom op for it.
         domain: whether the calibration pictures are of the kind that the model was trained on; ``None`` where it has
             no memory of those.
+        method: how the ranges followed from the pictures; ``None`` without pictures.
     """
 
     data: bytes
@@ -121,6 +122,7 @@ class Quantized:
     baseline: Baseline | None = None
     same_indices: tuple[float, ...] | None = None
     domain: Domain | None = None
+    method: CalibrationMethod | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The field ``quantization`` in the JSON of ``export``."""
@@ -128,6 +130,7 @@ class Quantized:
         return {
             "engine": self.engine,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "calibration_method": self.method,
             "stability": None if found is None else {"disagreement": found.disagreement, "ok": found.stable},
             "domain": None if self.domain is None else self.domain.to_dict(),
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
@@ -194,7 +197,7 @@ class Integers:
         """
         settings = self._settings
         calibration = settings.calibration if recipe.is_static else None
-        method = settings.method or DEFAULT_METHOD
+        method = "minmax" if recipe.format == "tflite" else settings.method or DEFAULT_METHOD
         engine = open_engine(frozen, spec, recipe.format, calibration, opset, method)
         data = engine.build()
         accuracy = self._measure(engine, data, recipe.format)
@@ -225,6 +228,7 @@ class Integers:
             self._baselines.get(engine.float_data),
             indices,
             self._domain if calibration else None,
+            method if calibration else None,
         )
 
     def _needed(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy:
