@@ -21,6 +21,7 @@ ColourOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "stretch"]
 Resize = Literal["linear", "cubic", "area", "nearest"]
 OutputKind = Literal["argmax", "softmax", "logits"]
+CalibrationMethod = Literal["minmax", "entropy", "percentile"]
 Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
 #: The precisions whose weights are integers.
 INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
