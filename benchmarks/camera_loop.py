@@ -6,7 +6,9 @@ In turns, in one process and with the same threads, round after round:
 - bare: nothing but the runtime, on a tensor that is ready;
 - file: ``Camera`` and ``Display`` on the clip as a file, every frame, an overlay with legend and status, no window;
 - live: the clip in its own time, where the newest frame wins; the age of the frame that is shown;
-- 640x480 and 1920x1080: the same clip scaled and encoded to those sizes, every frame.
+- 640x480 and 1920x1080: the same clip scaled and encoded to those sizes, every frame. What Full HD costs is the
+  difference in time a frame of the whole loop, decoding included; beside it the sum of the stages outside inference,
+  each of which waits for cores that the network has.
 Ratios are of the medians of the rounds.
 """
 
@@ -79,6 +81,7 @@ def measure(artifact: Path, clip: Path, rounds: int, seconds: float) -> dict[str
     """All of it, in turns."""
     bares, fpss, ages, files = [], [], [], []
     outside: dict[str, list[float]] = {name: [] for name in SIZES}
+    periods: dict[str, list[float]] = {name: [] for name in SIZES}
     with tempfile.TemporaryDirectory() as folder, Segmenter(artifact, num_threads=_shared.THREADS) as segmenter:
         clips = {name: scaled(clip, size, Path(folder)) for name, size in SIZES.items()}
         bare(segmenter, clip, 2.0)  # to warm up
@@ -89,16 +92,20 @@ def measure(artifact: Path, clip: Path, rounds: int, seconds: float) -> dict[str
             live = loop(segmenter, clip, seconds, pace=True)
             ages.append(live["age_ms"]["median"])
             for name, path in clips.items():
-                outside[name].append(outside_inference_ms(loop(segmenter, path, seconds)))
+                run = loop(segmenter, path, seconds)
+                outside[name].append(outside_inference_ms(run))
+                periods[name].append(1e3 / run["fps"])
             print(
                 f"round {number + 1}: bare {1 / bares[-1]:.1f}/s, file {fpss[-1]:.1f}/s ({fpss[-1] * bares[-1]:.3f}), "
                 f"live age {ages[-1]:.1f} ms ({ages[-1] / bares[-1] / 1e3:.2f} inferences), "
-                + ", ".join(f"{name} {values[-1]:.1f} ms outside" for name, values in outside.items()),
+                + ", ".join(
+                    f"{name} {periods[name][-1]:.1f} ms a frame, {outside[name][-1]:.1f} outside" for name in SIZES
+                ),
                 flush=True,
             )
         runtime = segmenter.backend.runtime
     bare_s = statistics.median(bares)
-    extra = [big - small for small, big in zip(outside["640x480"], outside["1920x1080"], strict=True)]
+    extra = [big - small for small, big in zip(periods["640x480"], periods["1920x1080"], strict=True)]
     return {
         "artifact": artifact.name,
         "runtime": runtime,
@@ -108,6 +115,7 @@ def measure(artifact: Path, clip: Path, rounds: int, seconds: float) -> dict[str
         "live_age_ms": statistics.median(ages),
         "live_age_in_inferences": statistics.median(a / b / 1e3 for a, b in zip(ages, bares, strict=True)),
         "outside_inference_ms": {name: statistics.median(values) for name, values in outside.items()},
+        "ms_a_frame": {name: statistics.median(values) for name, values in periods.items()},
         "full_hd_extra_ms": statistics.median(extra),
         "last_file_run": files[-1],
     }
