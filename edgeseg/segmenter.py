@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, restore
 from edgeseg.runtime import Backend, open_backend
+from edgeseg.runtime.quantized_input import feed_as
 from edgeseg.spec import ModelSpec
 
 
@@ -51,27 +53,47 @@ class Segmenter:
         spec: ModelSpec | None = None,
         backend: str | None = None,
         num_threads: int | None = None,
+        accelerator: str | None = None,
+        delegate: str | None = None,
+        delegate_options: Mapping[str, str] | None = None,
+        providers: Sequence[str] = (),
     ) -> None:
-        """Open a model.
+        """Open a model; what it runs on is said as to ``edgeseg.runtime.open_backend``.
 
         Args:
             model: a ``.tflite``, ``.onnx`` or ``.keras`` file, or an open backend.
             spec: how to feed it; needed only for a file that has no ModelSpec inside.
-            backend: name of the runtime; by the file's suffix when left out.
+            backend: name of the runtime; by the file's suffix and the accelerator when left out.
             num_threads: threads of the runtime.
+            accelerator: ``cpu``, ``gpu`` or ``npu``, for a ``.tflite`` file.
+            delegate: library of a TFLite delegate.
+            delegate_options: what that library takes.
+            providers: ONNX Runtime's execution providers.
 
         Raises:
-            InputError: a missing or broken file, or one without a ModelSpec and no ``spec`` given.
-            BackendUnavailable: the runtime is not installed.
+            InputError: a missing or broken file, one without a ModelSpec and no ``spec`` given, or a spec of another
+                dtype than the model.
+            BackendUnavailable: the runtime is not installed, or what it should run on is not there.
         """
         if isinstance(model, (str, Path)):
-            self.backend: Backend = open_backend(model, backend=backend, num_threads=num_threads)
+            opened = open_backend(
+                model,
+                backend=backend,
+                num_threads=num_threads,
+                accelerator=accelerator,
+                delegate=delegate,
+                delegate_options=delegate_options,
+                providers=providers,
+            )
         else:
-            self.backend = model
-        found = spec or self.backend.spec
+            opened = model
+        found = spec or opened.spec
         if found is None:
-            raise InputError(f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec=.")
+            raise InputError(
+                f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec= (edgeseg.foreign makes one)."
+            )
         self.spec = found
+        self.backend: Backend = feed_as(opened, found.dtype)
 
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Segmentation:
         """Segment one picture.
@@ -87,8 +109,18 @@ class Segmenter:
         """
         _check_picture(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
-        class_map = to_class_map(self.backend.run(tensor), self.spec)
-        return Segmentation(restore(class_map, placement), self.spec)
+        return Segmentation(restore(self.infer(tensor), placement), self.spec)
+
+    def infer(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
+        """The middle of the way, for a caller who does the steps himself (``edgeseg.camera``).
+
+        Args:
+            tensor: ``(1, H, W, 3)`` or ``(1, 3, H, W)``, from ``imaging.preprocess``.
+
+        Returns:
+            ``(H, W)`` uint8 class ids at the model's input size; ``imaging.restore`` brings them to the picture's.
+        """
+        return to_class_map(self.backend.run(tensor), self.spec)
 
     def close(self) -> None:
         """Give the runtime's memory back."""
@@ -105,8 +137,8 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
     """A model's output as a class map at its input size.
 
     Args:
-        output: ``(1, h, w)`` class ids where ``spec.output_kind`` is ``argmax``, else ``(1, h, w, C)`` or, in the
-            ``nchw`` layout, ``(1, C, h, w)`` scores.
+        output: ``(1, h, w)`` class ids where ``spec.output_kind`` is ``argmax``, with or without an axis of one
+            channel; else ``(1, h, w, C)`` or, in the ``nchw`` layout, ``(1, C, h, w)`` scores.
         spec: says which.
 
     Returns:
@@ -125,6 +157,8 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
                 "give it the right spec, or export a binary model of one channel with edgeseg first."
             )
         scores = scores.argmax(axis=axis)
+    elif scores.ndim == 3:
+        scores = scores[..., 0] if spec.layout == "nhwc" else scores[0]
     class_map: NDArray[np.uint8] = scores.astype(np.uint8)
     if class_map.shape != spec.input_size:
         height, width = spec.input_size

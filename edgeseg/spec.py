@@ -21,14 +21,19 @@ ColourOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "stretch"]
 Resize = Literal["linear", "cubic", "area", "nearest"]
 OutputKind = Literal["argmax", "softmax", "logits"]
+CalibrationMethod = Literal["minmax", "entropy", "percentile"]
 Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
 #: The precisions whose weights are integers.
 INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
 Format = Literal["tflite", "onnx"]
 #: What will run an artifact: anything, or a delegate whose own ops and limits the export takes into account.
 Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]
+#: What runs a file; the first three a .tflite.
+BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "keras"]
+#: What a .tflite file may be run on.
+Accelerator = Literal["cpu", "gpu", "npu"]
 #: Ways to draw a class map.
-View = Literal["overlay", "mask", "cutout"]
+View = Literal["overlay", "mask", "cutout", "blur", "replace"]
 Colour = tuple[int, int, int]
 
 

@@ -85,18 +85,29 @@ def camvid() -> Path:
 
 
 @pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project, built."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(Path(__file__).parent.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
 def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A function that installs requirements into an empty environment and returns the folder of its programs."""
 
-    def make(*requirements: str) -> Path:
+    def make(*requirements: str | Path, python: str = sys.executable) -> Path:
         environment = tmp_path_factory.mktemp("environment") / "venv"
         programs = environment / ("Scripts" if sys.platform == "win32" else "bin")
         uv = shutil.which("uv")
         if uv:
-            steps = [[uv, "venv", "--python", sys.executable, environment]]
+            steps = [[uv, "venv", "--python", python, environment]]
             steps += [[uv, "pip", "install", "--python", environment, *requirements]]
         else:
-            steps = [[sys.executable, "-m", "venv", environment], [programs / "pip", "install", *requirements]]
+            steps = [[python, "-m", "venv", environment], [programs / "pip", "install", *requirements]]
         for step in steps:
             done = subprocess.run([str(part) for part in step], capture_output=True, text=True, check=False)
             if done.returncode and "network" in done.stderr.lower():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,20 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parent.parent
-
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory, new_environment: Callable[..., Path]) -> Path:
+def device(wheel: Path, new_environment: Callable[..., Path]) -> Path:
     """Folder of the environment's programs."""
-    folder = tmp_path_factory.mktemp("wheel")
-    built = run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
-    assert built.returncode == 0, built.stderr
-    (wheel,) = folder.glob("*.whl")
     return new_environment(f"{wheel}[tflite]")
 
 

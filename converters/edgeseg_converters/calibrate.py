@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
 from edgeseg.spec import ModelSpec
+from edgeseg_converters import flatbuffer
 from edgeseg_converters.frozen import INPUT_NAME
 from edgeseg_converters.samples import find, spread
 
@@ -158,14 +159,30 @@ def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threa
     manager.load_quantization_recipe(aeq_recipe.static_wi8_ai8())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
-        calibrator = Calibrator(data, num_threads, qsv_update_func=_appended)
+        calibrator = Calibrator(_with_all_read(data), num_threads, qsv_update_func=_appended)
     for tensor in pictures.tensors(spec):
         # The tool draws a progress bar of its own for every call.
         with contextlib.redirect_stderr(io.StringIO()):
             calibrator.calibrate({None: [{INPUT_NAME: tensor}]}, manager)
-    seen = {name: found for name, found in calibrator.get_model_qsvs().items() if found}
+    # Masks, which are no values, have no range.
+    seen = {
+        name: found
+        for name, found in calibrator.get_model_qsvs().items()
+        if found and np.issubdtype(np.asarray(found["min"]).dtype, np.floating)
+    }
     low, high = ({name: np.ravel(found[side]) for name, found in seen.items()} for side in ("min", "max"))
     return Ranges(low, high)
+
+
+def _with_all_read(data: bytes) -> bytes:
+    """The same model with an output for what nobody reads: the tool wants to look at every tensor."""
+    model = flatbuffer.read(data)
+    graph = model.subgraphs[0]
+    alone = flatbuffer.unread(graph)
+    if not alone:
+        return data
+    graph.outputs = [*map(int, graph.outputs), *alone]
+    return flatbuffer.write(model)
 
 
 def _appended(so_far: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
-from edgeseg.spec import Format, ModelSpec, Target
+from edgeseg.spec import CalibrationMethod, Format, ModelSpec, Target
 from edgeseg_converters import calibrate_onnx, flatbuffer, integer_io, onnx, quantize_onnx, tflite
 from edgeseg_converters.calibrate import CalibrationSet, Ranges, measure
 from edgeseg_converters.quantize import quantize
@@ -53,7 +53,12 @@ class Engine(Protocol):
 
 
 def open_engine(
-    frozen: Any, spec: ModelSpec, file_format: Format, pictures: CalibrationSet | None, opset: int = DEFAULT_OPSET
+    frozen: Any,
+    spec: ModelSpec,
+    file_format: Format,
+    pictures: CalibrationSet | None,
+    opset: int = DEFAULT_OPSET,
+    method: CalibrationMethod = calibrate_onnx.DEFAULT_METHOD,
 ) -> Engine:
     """The engine for an artifact.
 
@@ -63,11 +68,12 @@ def open_engine(
         file_format: ``tflite`` or ``onnx``.
         pictures: to calibrate with; a static precision needs them.
         opset: of an ONNX file.
+        method: how the ranges of an ONNX file follow from what was seen; see ``calibrate_onnx.measure``.
     """
     if file_format == "onnx":
         if pictures is None:
             raise ValueError("ONNX has no integer precision without calibration")
-        return OnnxRuntimeEngine(frozen, spec, pictures, opset)
+        return OnnxRuntimeEngine(frozen, spec, pictures, opset, method)
     if spec.provenance.target in VERSION_CHECKING and pictures is not None and spec.provenance.precision == "int8":
         return TensorFlowEngine(frozen, spec, pictures)
     return AiEdgeEngine(frozen, spec, pictures)
@@ -149,13 +155,17 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet, opset: int) -> None:
+    def __init__(
+        self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet, opset: int, method: CalibrationMethod
+    ) -> None:
         self._spec, self._pictures = spec, pictures
         self.float_spec = float_spec(spec)
         self.float_data = onnx.convert(frozen, self.float_spec, opset=opset)
         # The whole ranges tell whether the pictures were enough; what is quantized with has its tails cut.
-        self.ranges: Ranges | None = calibrate_onnx.measure(self.float_data, pictures, spec, method="minmax")
-        self._cut = calibrate_onnx.measure(self.float_data, pictures, spec)
+        whole = calibrate_onnx.measure(self.float_data, pictures, spec, method="minmax")
+        self.ranges: Ranges | None = whole
+        measured = method == "minmax"
+        self._cut = whole if measured else calibrate_onnx.measure(self.float_data, pictures, spec, method=method)
         self.ops: Sequence[str] = quantize_onnx.quantizable(self.float_data)
 
     def build(self, keep: Sequence[str] = ()) -> bytes:

@@ -20,6 +20,7 @@ from edgeseg.files import sha256, write_bytes
 from edgeseg.models.source import assumed_spec
 from edgeseg.models.zoo import ZOO
 from edgeseg.spec import (
+    CalibrationMethod,
     Format,
     InputDtype,
     Layout,
@@ -29,9 +30,7 @@ from edgeseg.spec import (
     Provenance,
     Target,
 )
-from edgeseg_converters import onnx, tflite
-from edgeseg_converters.accuracy import collect as collect_pictures
-from edgeseg_converters.calibrate import choose
+from edgeseg_converters import domain, onnx, tflite
 from edgeseg_converters.foreign import ForeignOps, with_layers
 from edgeseg_converters.frozen import check, trace
 from edgeseg_converters.given import note_opaque, prepare
@@ -137,6 +136,7 @@ def export(
     data: str | Path | None = None,
     verify: bool = True,
     optimize: bool = True,
+    calibration_method: CalibrationMethod | None = None,
     rescue: bool = False,
     output: str | None = None,
     layout: Layout = "nhwc",
@@ -157,6 +157,8 @@ def export(
             pictures verify, and ``int8`` and ``w8a16`` are refused.
         verify: whether to prove the artifact.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
+        calibration_method: how the ranges of an ONNX file follow from what was seen: ``minmax``, ``entropy``, or
+            ``percentile`` when left out.
         rescue: whether to keep ops in float where an integer precision does not pass its accuracy gate.
         output: which output, of a model with several.
         layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
@@ -178,10 +180,6 @@ def export(
     recipe = Recipe(format, precision)
     model = prepare(model, spec.input_size if spec else None, output)
     spec = spec or infer_spec(model)
-    quantization = Quantization(rescue=rescue)
-    if data is not None and recipe.is_quantized:
-        calibration = choose(data) if recipe.is_static else None
-        quantization = Quantization(calibration, collect_pictures(data, spec=spec), rescue=rescue)
     (result,) = export_all(
         model,
         spec,
@@ -192,7 +190,7 @@ def export(
         optimize=optimize,
         layout=layout,
         opset=opset,
-        quantization=quantization,
+        quantization=Quantization.of([recipe], data, spec, rescue=rescue, method=calibration_method),
     )
     if result.failure:
         raise VerificationFailed(f"{result.file_name} {result.failure}.")
@@ -245,7 +243,8 @@ def export_all(
     check(model, spec)
     stripped = logits_model(model)
     expected = reference(model, spec, samples) if samples else None
-    integers = Integers(quantization)
+    calibration = quantization.calibration if any(recipe.is_static for recipe in recipes) else None
+    integers = Integers(quantization, domain.compare(model, calibration, spec) if calibration else None)
     plans = [_Plan.of(recipe, rules_for(recipe.format, target), optimize) for recipe in recipes]
     prepared: dict[_Plan, tuple[RewriteResult, Any]] = {}
     for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):

@@ -44,6 +44,12 @@ def op_name(model: Any, op: Any) -> str:
     return str(flatbuffer_utils.opcode_to_name(model, op.opcodeIndex))
 
 
+def unread(graph: Any) -> list[int]:
+    """Tensors that an op makes and nobody reads, such as a part of a SPLIT; a delegate has no memory for them."""
+    read = {int(index) for op in graph.operators for index in op.inputs} | set(map(int, graph.outputs))
+    return [int(index) for op in graph.operators for index in op.outputs if int(index) not in read]
+
+
 class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
     """Writes a vector that it has written before as a reference to that one."""
 

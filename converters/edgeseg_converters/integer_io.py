@@ -5,7 +5,10 @@ ai-edge-quantizer leaves an int8 input and a float island around every op that i
 * the image becomes uint8 with scale 1, by a QUANTIZE behind it: the bytes that a camera gives;
 * ``DEQUANTIZE -> op -> QUANTIZE`` becomes ``op`` where the op only moves values and both scales are the same, and so
   the result is the same to the bit;
-* ARG_MAX reads integers, which a scale does not reorder.
+* ARG_MAX reads integers, which a scale does not reorder;
+* the part of a SPLIT that nobody reads, of SegNet's windows the last, has the type of the others;
+* a RELU of its own, as before Xception's convolutions, becomes the QUANTIZE from its input's scale to its output's,
+  whose lowest integer is zero: what is below is cut off either way. XNNPACK has that one in int8 and no RELU.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseg_converters.flatbuffer import op_name
+from edgeseg_converters.flatbuffer import op_name, unread
 from edgeseg_converters.frozen import INPUT_NAME
 
 #: Ops that copy values and for which ai-edge-quantizer 0.10 has no rule.
@@ -31,7 +34,9 @@ def put_in(model: Any) -> None:
     """
     graph = model.subgraphs[0]
     _merge_islands(model, graph)
+    _quantize_unread(model, graph)
     _read_integers(model, graph)
+    _cut_off_by_range(model, graph)
     _uint8_input(model, graph)
 
 
@@ -58,6 +63,18 @@ def _merge_islands(model: Any, graph: Any) -> None:
     _remove_unread(model, graph)
 
 
+def _quantize_unread(model: Any, graph: Any) -> None:
+    """Give the part of a SPLIT that nobody reads the scale of the others; the tool leaves it in float."""
+    alone = unread(graph)
+    for op in graph.operators:
+        if op_name(model, op) == "SPLIT":
+            source = graph.tensors[op.inputs[1]]
+            for index in map(int, op.outputs):
+                if index in alone:
+                    graph.tensors[index].type = source.type
+                    graph.tensors[index].quantization = source.quantization
+
+
 def _read_integers(model: Any, graph: Any) -> None:
     """Let an ARG_MAX read what its DEQUANTIZE reads; a positive scale keeps the order."""
     for op in graph.operators:
@@ -69,6 +86,18 @@ def _read_integers(model: Any, graph: Any) -> None:
             if source.type == schema.TensorType.INT8:  # the builtin has no kernel for int16
                 op.inputs[0] = before.inputs[0]
     _remove_unread(model, graph)
+
+
+def _cut_off_by_range(model: Any, graph: Any) -> None:
+    """Let the lowest integer do what a RELU does."""
+    lowest = np.iinfo(np.int8).min
+    for op in graph.operators:
+        if op_name(model, op) != "RELU":
+            continue
+        before, after = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+        integers = before.type == after.type == schema.TensorType.INT8  # XNNPACK has nothing of int16
+        if integers and int(np.ravel(after.quantization.zeroPoint)[0]) == lowest:
+            op.opcodeIndex = _opcode(model, "QUANTIZE")
 
 
 def _uint8_input(model: Any, graph: Any) -> None:
@@ -103,16 +132,16 @@ def _opcode(model: Any, name: str) -> int:
 
 def _remove_unread(model: Any, graph: Any) -> None:
     """Remove DEQUANTIZE and QUANTIZE ops whose result nobody reads any more."""
-    removed = True
-    while removed:
-        read = {int(index) for op in graph.operators for index in op.inputs} | {int(index) for index in graph.outputs}
-        unread = [
+    while True:
+        alone = unread(graph)
+        left = [
             op
             for op in graph.operators
-            if op_name(model, op) in ("DEQUANTIZE", "QUANTIZE") and int(op.outputs[0]) not in read
+            if op_name(model, op) in ("DEQUANTIZE", "QUANTIZE") and int(op.outputs[0]) in alone
         ]
-        removed = bool(unread)
-        for op in unread:
+        if not left:
+            return
+        for op in left:
             graph.operators.remove(op)
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edgeseg.errors import InputError
 from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import Format, ModelSpec, OutputKind, Target
-from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, compare
-from edgeseg_converters.calibrate import CalibrationSet, Stability
+from edgeseg.spec import CalibrationMethod, Format, ModelSpec, OutputKind, Target
+from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, collect, compare
+from edgeseg_converters.calibrate import CalibrationSet, Stability, choose
+from edgeseg_converters.calibrate_onnx import DEFAULT_METHOD
+from edgeseg_converters.domain import Domain
 from edgeseg_converters.engines import VERSION_CHECKING, Engine, open_engine
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.rescue import Rescue, rescue, sensitivity
+from edgeseg_converters.ties import same_indices
+
+# Pictures that pooling indices are compared on: a picture has a hundred thousand windows and more.
+_NUM_INDEX_PICTURES = 2
 
 #: Told what is done now, how far it is, and how far it goes.
 Progress = Callable[[str, int, int], None]
@@ -29,6 +36,8 @@ class Quantization:
         pictures: what the accuracy is measured on; ``None`` leaves the gate out.
         gate: what may be lost.
         rescue: whether to look for ops to keep in float where the gate is not passed.
+        method: how the ranges of an ONNX file follow from what was seen, ``percentile`` when left out; TFLite's are all
+            that was seen.
         progress: called while pictures are run.
     """
 
@@ -36,7 +45,47 @@ class Quantization:
     pictures: Pictures | None = None
     gate: Gate = field(default_factory=Gate)
     rescue: bool = False
+    method: CalibrationMethod | None = None
     progress: Progress | None = None
+
+    @classmethod
+    def of(
+        cls,
+        recipes: Sequence[Recipe],
+        data: str | Path | None,
+        spec: ModelSpec,
+        *,
+        calibration_split: str = "train",
+        num_calibration_samples: int = 100,
+        seed: int = 0,
+        split: str = "val",
+        gate: Gate | None = None,
+        rescue: bool = False,
+        method: CalibrationMethod | None = None,
+    ) -> Quantization:
+        """Find the pictures that some recipes need.
+
+        Args:
+            recipes: what is made; without an integer precision among them no pictures are looked for.
+            data: a labelled folder data set, or a folder of pictures.
+            spec: of the model.
+            calibration_split: of a labelled data set, to calibrate with.
+            num_calibration_samples: how many of it at most.
+            seed: of their choice.
+            split: of a labelled data set, to measure the accuracy on.
+            gate: see the class, and so on.
+            rescue: see the class.
+            method: see the class.
+
+        Raises:
+            InputError: there are no pictures, or too few, or labels of other classes.
+        """
+        calibration, pictures = None, None
+        if data is not None and any(recipe.is_quantized for recipe in recipes):
+            if any(recipe.is_static for recipe in recipes):
+                calibration = choose(data, count=num_calibration_samples, seed=seed, split=calibration_split)
+            pictures = collect(data, split=split, spec=spec)
+        return cls(calibration, pictures, gate or Gate(), rescue, method)
 
 
 @dataclass(frozen=True)
@@ -54,6 +103,11 @@ class Quantized:
         rescue: what was kept in float; ``None`` where none was needed or asked for.
         unrescued: the file before the rescue, and its accuracy.
         baseline: what the float model said on the pictures of the gate.
+        same_indices: for each pooling with indices, the share of its windows whose maximum is where the float file has
+            it, on a few calibration pictures; ``None`` where there is no custom op for it.
+        domain: whether the calibration pictures are of the kind that the model was trained on; ``None`` where it has
+            no memory of those.
+        method: how the ranges followed from the pictures; ``None`` without pictures.
     """
 
     data: bytes
@@ -66,6 +120,9 @@ class Quantized:
     rescue: Rescue | None = None
     unrescued: tuple[bytes, Accuracy] | None = None
     baseline: Baseline | None = None
+    same_indices: tuple[float, ...] | None = None
+    domain: Domain | None = None
+    method: CalibrationMethod | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The field ``quantization`` in the JSON of ``export``."""
@@ -73,9 +130,12 @@ class Quantized:
         return {
             "engine": self.engine,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "calibration_method": self.method,
             "stability": None if found is None else {"disagreement": found.disagreement, "ok": found.stable},
+            "domain": None if self.domain is None else self.domain.to_dict(),
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "rescue": None if self.rescue is None else self.rescue.to_dict(),
+            "same_indices": self.same_indices,
         }
 
 
@@ -88,6 +148,11 @@ def check_quantization(recipe: Recipe, target: Target, output_kind: OutputKind, 
         output_kind: what the artifact gives.
         settings: see ``Quantization``.
     """
+    if settings.method and recipe.format == "tflite" and recipe.is_static:
+        raise InputError(
+            f"TFLite is calibrated by the whole range of what was seen, not by {settings.method}; "
+            "leave --calibration-method out, or export onnx alone."
+        )
     if settings.rescue and recipe.is_static and settings.pictures is None:
         raise InputError("a rescue needs pictures to measure the accuracy on; give --data DIR.")
     if settings.rescue and recipe.is_static and target in VERSION_CHECKING:
@@ -107,8 +172,14 @@ def check_quantization(recipe: Recipe, target: Target, output_kind: OutputKind, 
 class Integers:
     """Makes the integer artifacts of one export; a float model is measured once."""
 
-    def __init__(self, settings: Quantization) -> None:
-        self._settings = settings
+    def __init__(self, settings: Quantization, domain: Domain | None = None) -> None:
+        """Keep what all of them share.
+
+        Args:
+            settings: see ``Quantization``.
+            domain: of the calibration pictures.
+        """
+        self._settings, self._domain = settings, domain
         self._baselines: dict[bytes, Baseline] = {}
 
     def make(self, frozen: Any, spec: ModelSpec, recipe: Recipe, opset: int = DEFAULT_OPSET) -> Quantized:
@@ -126,7 +197,8 @@ class Integers:
         """
         settings = self._settings
         calibration = settings.calibration if recipe.is_static else None
-        engine = open_engine(frozen, spec, recipe.format, calibration, opset)
+        method = "minmax" if recipe.format == "tflite" else settings.method or DEFAULT_METHOD
+        engine = open_engine(frozen, spec, recipe.format, calibration, opset, method)
         data = engine.build()
         accuracy = self._measure(engine, data, recipe.format)
         rescued, unrescued = None, None
@@ -139,6 +211,10 @@ class Integers:
             unrescued = data, accuracy
             data, accuracy = rescued.data, rescued.accuracy
         stability = None if engine.ranges is None else engine.ranges.stability()
+        indices = None
+        if calibration and recipe.format == "tflite":
+            probes = list(calibration.first(_NUM_INDEX_PICTURES).tensors(spec))
+            indices = same_indices(engine.float_data, data, probes)
         return Quantized(
             data,
             engine.float_data,
@@ -150,6 +226,9 @@ class Integers:
             rescued,
             unrescued,
             self._baselines.get(engine.float_data),
+            indices,
+            self._domain if calibration else None,
+            method if calibration else None,
         )
 
     def _needed(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy:

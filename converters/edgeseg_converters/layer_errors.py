@@ -209,11 +209,13 @@ def _decibel(signal: float, noise: float) -> float:
 
 
 def _ops(data: bytes) -> dict[str, str]:
-    """Name of each tensor that an op makes to the op's kind, in the order of the file."""
+    """Name of each tensor that an op makes and somebody reads to the op's kind, in the order of the file."""
     model = flatbuffer.read(data)
     graph = model.subgraphs[0]
+    unread = flatbuffer.unread(graph)
     return {
         graph.tensors[index].name.decode(): flatbuffer.op_name(model, op)
         for op in graph.operators
         for index in op.outputs
+        if int(index) not in unread
     }

@@ -1,12 +1,13 @@
-"""Which of equal maxima a delegate's pooling takes: measured on an artifact, where the next unpooling depends on it.
+"""Which maximum a delegate's pooling takes: measured on an artifact, where the next unpooling depends on it.
 
 TensorFlow takes the first of a window in row order. XNNPACK goes through a window by columns, so where (0, 1) and
-(1, 0) are equal and larger than (0, 0), it takes the other one, and what is decoded from it moves by a pixel.
+(1, 0) are equal and larger than (0, 0), it takes the other one, and what is decoded from it moves by a pixel. Integers
+make equal what was not, so a quantized file may take another one even where the same runtime reads both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,22 +32,48 @@ def other_choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> float | No
         The share of the windows, of every channel of every pooling with indices, in [0, 1]; ``None`` where the
         artifact has no such custom op.
     """
+    other = windows = 0
+    for pools in _choices(artifact, inputs):
+        for source, taken in pools:
+            other += int(np.count_nonzero(taken != _first(source)))
+            windows += taken.size
+    return other / windows if windows else None
+
+
+def same_indices(before: bytes, after: bytes, inputs: Sequence[NDArray[Any]]) -> tuple[float, ...] | None:
+    """How often a quantized file takes the maximum of a pooling window from the same place as the float file.
+
+    Args:
+        before: the float ``.tflite`` file.
+        after: what was quantized from it.
+        inputs: whole numbers from 0 to 255, which both are run on.
+
+    Returns:
+        For each pooling with indices, in the order of the files, the share of the windows of all channels in [0, 1];
+        ``None`` where the files have no such custom op: what a target without it decodes by, masks, is not looked at.
+    """
+    shares = [
+        [float(np.mean(old == new)) for (_, old), (_, new) in zip(*pools, strict=True)]
+        for pools in zip(_choices(before, inputs), _choices(after, inputs), strict=True)
+    ]
+    return tuple(map(float, np.mean(shares, axis=0))) if shares else None
+
+
+def _choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> Iterator[list[tuple[NDArray[Any], NDArray[Any]]]]:
+    """For each input, of every pooling: its values, and which of each window was taken, numbered as XNNPACK does."""
     pools = [node for node in read_graph(artifact).nodes if node.op == POOL]
     if not pools:
-        return None
+        return
     interpreter = Interpreter(model_content=_with_outputs(artifact, [(p.inputs[0], p.outputs[1]) for p in pools]))
     interpreter.allocate_tensors()
+    image = interpreter.get_input_details()[0]
     places = [details["index"] for details in interpreter.get_output_details()][-2 * len(pools) :]
-    other = windows = 0
     for tensor in inputs:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
+        interpreter.set_tensor(image["index"], tensor.astype(image["dtype"]))
         interpreter.invoke()
-        for source, index in zip(places[::2], places[1::2], strict=True):
-            # XNNPACK writes uint32 where the file says float32: the column times two, plus the row.
-            taken = interpreter.get_tensor(index).view(np.uint32)
-            other += int(np.count_nonzero(taken != _first(interpreter.get_tensor(source))))
-            windows += taken.size
-    return other / windows
+        values = [interpreter.get_tensor(index) for index in places]
+        # XNNPACK writes uint32 where the file says float32: the column times two, plus the row.
+        yield [(source, taken.view(np.uint32)) for source, taken in zip(values[::2], values[1::2], strict=True)]
 
 
 def _first(x: NDArray[np.float32]) -> NDArray[Any]:

@@ -74,6 +74,12 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
                 f"edgeseg: {len(chosen.paths)} pictures may be too few: half of them see ranges up to "
                 f"{stability.disagreement:.0%} narrower. Give more by --num-calibration-samples and --data."
             )
+    if quantized.calibration and quantized.domain and not quantized.domain.alike:
+        note(
+            f"edgeseg: the pictures of {quantized.calibration.source} look unlike those that the model was trained on: "
+            f"the variance of its channels differs by a factor of {quantized.domain.factor:.1f}, 1.1 to 1.3 is usual. "
+            "Give --data pictures as the model will see them."
+        )
     accuracy = quantized.accuracy
     if accuracy and accuracy.mean_iou:
         before, after = accuracy.mean_iou
@@ -88,6 +94,9 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
             f"{path.name} on {accuracy.source} ({accuracy.num_images} pictures, no labels): "
             f"same class {accuracy.agreement:.2%}."
         )
+    if quantized.same_indices:
+        shares = ", ".join(f"{share:.1%}" for share in quantized.same_indices)
+        print(f"{path.name}: pooling indices as in float, pooling by pooling: {shares} of the windows.")
     if quantized.rescue:
         kept = quantized.rescue.kept
         print(f"{path.name}: {len(kept)} of {quantized.rescue.num_ops} ops kept in float: {', '.join(kept)}.")

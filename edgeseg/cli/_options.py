@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from edgeseg.errors import did_you_mean
+from edgeseg.spec import Accelerator, BackendName, ColourOrder, Fit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,6 +72,19 @@ class TripleType(click.ParamType[tuple[float, float, float]]):
         return numbers[0], numbers[len(numbers) // 2], numbers[-1]
 
 
+class PairType(click.ParamType[tuple[str, str]]):
+    """``key=value``."""
+
+    name = "K=V"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Parse; a value without a key is a usage error."""
+        key, sign, text = str(value).partition("=")
+        if not key or not sign:
+            self.fail(f"'{value}' is not K=V.", param, ctx)
+        return key, text
+
+
 def imgsz(function: F) -> F:
     """``--imgsz``."""
     return click.option("--imgsz", type=SizeType(), help="Input size in pixels; the model's own when left out.")(
@@ -125,3 +140,62 @@ def num_threads(function: F) -> F:
     return click.option("--num-threads", type=click.IntRange(1), help="Threads; the cores, at most 4, when left out.")(
         function
     )
+
+
+def runtime(function: F) -> F:
+    """What a model runs on, as one argument ``runtime``, a ``RuntimeOptions``."""
+
+    @functools.wraps(function)
+    def collected(
+        *args: Any,
+        backend: str | None,
+        accelerator: str | None,
+        delegate: str | None,
+        delegate_option: tuple[tuple[str, str], ...],
+        provider: tuple[str, ...],
+        num_threads: int | None,
+        **others: Any,
+    ) -> Any:
+        from edgeseg.runtime.options import RuntimeOptions
+
+        asked = RuntimeOptions(backend, num_threads, accelerator, delegate, dict(delegate_option), provider)
+        return function(*args, runtime=asked, **others)
+
+    options = [
+        click.option("--backend", type=click.Choice(get_args(BackendName)), help="By the file's suffix when left out."),
+        click.option("--accelerator", type=click.Choice(get_args(Accelerator)), help="For a .tflite; cpu if left out."),
+        click.option("--delegate", metavar="FILE", help="Library of a TFLite delegate, such as libedgetpu.so.1."),
+        click.option("--delegate-option", type=PairType(), multiple=True, help="What that library takes; repeatable."),
+        click.option("--provider", multiple=True, metavar="NAME", help="For an .onnx, such as cuda; repeatable."),
+        num_threads,
+    ]
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
+
+
+def foreign(function: F) -> F:
+    """How to feed a model that does not say it, as one argument ``feeding``, an ``edgeseg.foreign.Feeding``."""
+
+    @functools.wraps(function)
+    def collected(
+        *args: Any,
+        labels: str | None,
+        mean: tuple[float, float, float] | None,
+        std: tuple[float, float, float] | None,
+        colour_order: ColourOrder | None,
+        fit: Fit | None,
+        imgsz: tuple[int, int] | None,
+        **others: Any,
+    ) -> Any:
+        from edgeseg.foreign import Feeding, read_labels
+
+        names = None if labels is None else read_labels(labels)
+        return function(*args, feeding=Feeding(names, mean, std, colour_order, fit, imgsz), **others)
+
+    options = [
+        imgsz,
+        click.option("--labels", type=click.Path(), help="Class names, one a line; for a model without spec."),
+        feeding,
+        click.option("--colour-order", type=click.Choice(get_args(ColourOrder)), help="Of the input; rgb if left out."),
+        click.option("--fit", type=click.Choice(get_args(Fit)), help="Into the input; letterbox if left out."),
+    ]
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -69,9 +69,9 @@ def note(text: str) -> None:
 
 
 def quiet_native_logs() -> None:
-    """Keep what TensorFlow and LiteRT print from C++ off the terminal; Python's own stderr stays.
+    """Keep what TensorFlow and LiteRT print from C++ off the terminal; Python's own output stays.
 
-    They write to file descriptor 2 before any setting of theirs is read. ``EDGESEG_NATIVE_LOGS=1`` shows it all.
+    They write to file descriptors 2 and 1 before any setting of theirs is read. ``EDGESEG_NATIVE_LOGS=1`` shows it all.
     """
     logging.basicConfig(format="edgeseg: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True)
     if os.environ.get("EDGESEG_NATIVE_LOGS") == "1":
@@ -79,18 +79,27 @@ def quiet_native_logs() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("absl", "tensorflow", "tf2onnx", "onnxruntime"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        if sys.stderr.fileno() != 2:
-            return
-    except (OSError, ValueError):  # a stream without a descriptor, as in a test
-        return
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    sys.stderr = _own_descriptor(sys.stderr, 2)
     logging.getLogger().handlers[0].setStream(sys.stderr)  # type: ignore[attr-defined]
+    # LiteRT's GPU accelerator writes to stdout, where a reader of --json would find it.
+    sys.stdout = _own_descriptor(sys.stdout, 1)
+
+
+def _own_descriptor(stream: TextIO, number: int) -> TextIO:
+    """A stream to where the given one leads, whose descriptor is not the one that native code writes to."""
+    try:
+        if stream.fileno() != number:
+            return stream
+    except (OSError, ValueError):  # a stream without a descriptor, as in a test
+        return stream
+    stream.flush()
+    line_buffering = number == 2 or stream.isatty()
+    errors = "backslashreplace" if number == 2 else stream.errors
+    copy = os.fdopen(os.dup(number), "w", 1 if line_buffering else -1, encoding=stream.encoding, errors=errors)
     sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
+    os.dup2(sink, number)
     os.close(sink)
+    return copy
 
 
 def size_text(size_bytes: int) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import print_json, print_table, progress, quiet_native_logs
+
+if TYPE_CHECKING:
+    from edgeseg.foreign import Feeding
+    from edgeseg.runtime import RuntimeOptions
 
 
 @click.command("evaluate")
@@ -17,51 +23,52 @@ from edgeseg.cli._terminal import print_json, print_table, progress, quiet_nativ
 )
 @click.option("--split", default="test", show_default=True)
 @_options.custom_objects
-@_options.imgsz
-@_options.feeding
 @_options.output
-@_options.num_threads
+@_options.runtime
+@_options.foreign
 @_options.as_json
 def command(
     model: str,
     data: str,
     split: str,
     custom_objects: str | None,
-    imgsz: tuple[int, int] | None,
-    mean: tuple[float, float, float] | None,
-    std: tuple[float, float, float] | None,
     output: str | None,
-    num_threads: int | None,
+    runtime: RuntimeOptions,
+    feeding: Feeding,
     as_json: bool,
 ) -> None:
     """Score MODEL (.tflite, .onnx, .keras, .h5, or a zoo name with packaged weights) at the labels' own size."""
     from edgeseg.dataset import open_folder
     from edgeseg.errors import InputError
     from edgeseg.evaluation import evaluate
+    from edgeseg.foreign import open_segmenter
     from edgeseg.models.source import open_model
     from edgeseg.models.zoo import find
-    from edgeseg.runtime import SUFFIXES
+    from edgeseg.runtime import SUFFIXES, RuntimeOptions
     from edgeseg.segmenter import Segmenter
 
     quiet_native_logs()
     dataset = open_folder(data, split)
     suffix = Path(model).suffix.lower()
     if suffix and SUFFIXES.get(suffix) != "keras":
-        given = {"--custom-objects": custom_objects, "--imgsz": imgsz, "--mean": mean, "--std": std, "--output": output}
-        for option, value in given.items():
+        for option, value in {"--custom-objects": custom_objects, "--output": output}.items():
             if value is not None:
                 raise InputError(f"{option} goes with a Keras model; '{model}' says itself how to feed it.")
-        segmenter = Segmenter(model, num_threads=num_threads)
+        segmenter = open_segmenter(model, runtime, feeding, classes=dataset.classes.names)
     else:
         if not suffix:
             find(model)
+        if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
+            raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
+        if feeding.class_names or feeding.colour_order or feeding.fit:
+            raise InputError("--labels, --colour-order and --fit are for .tflite and .onnx files without ModelSpec.")
         objects = _options.read_custom_objects(custom_objects)
         opened = open_model(
             model,
-            input_size=imgsz,
+            input_size=feeding.input_size,
             classes=dataset.classes,
-            mean=mean,
-            std=std,
+            mean=feeding.mean,
+            std=feeding.std,
             custom_objects=objects,
             output=output,
         )

@@ -11,7 +11,7 @@ import click
 from edgeseg.cli import _options
 from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, size_text
-from edgeseg.spec import Format, Layout, OutputKind, Precision, Target
+from edgeseg.spec import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
 
 if TYPE_CHECKING:
     from edgeseg_converters import ExportResult
@@ -67,6 +67,11 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of calibration pictures."
 )
 @click.option(
+    "--calibration-method",
+    type=click.Choice(get_args(CalibrationMethod)),
+    help="How the ranges of an ONNX file follow from the pictures; percentile when left out. TFLite has no choice.",
+)
+@click.option(
     "--max-drop",
     type=click.FloatRange(0),
     default=1.0,
@@ -117,6 +122,7 @@ def command(
     calibration_split: str,
     num_calibration_samples: int,
     seed: int,
+    calibration_method: CalibrationMethod | None,
     max_drop: float,
     max_class_drop: float,
     min_agreement: float,
@@ -137,7 +143,8 @@ def command(
     quiet_native_logs()
     source.precheck(model, imgsz)
     try:
-        from edgeseg_converters import Recipe, accuracy, calibrate, export_all, rules_for
+        from edgeseg_converters import Recipe, export_all, rules_for
+        from edgeseg_converters.accuracy import Gate
         from edgeseg_converters.coverage import ask_coverage
         from edgeseg_converters.integers import Quantization, check_quantization
         from edgeseg_converters.recipes import check_options
@@ -164,18 +171,18 @@ def command(
         output=output,
     )
     spec = opened.spec
-    integer = [recipe for recipe in recipes if recipe.is_quantized]
-    quantization = Quantization(rescue=rescue)
-    if data and integer:
-        chosen = None
-        if any(recipe.is_static for recipe in integer):
-            chosen = calibrate.choose(data, count=num_calibration_samples, seed=seed, split=calibration_split)
-        quantization = Quantization(
-            chosen,
-            accuracy.collect(data, split=split, spec=spec),
-            accuracy.Gate(max_drop, max_class_drop, min_agreement),
-            rescue,
-        )
+    quantization = Quantization.of(
+        recipes,
+        data,
+        spec,
+        calibration_split=calibration_split,
+        num_calibration_samples=num_calibration_samples,
+        seed=seed,
+        split=split,
+        gate=Gate(max_drop, max_class_drop, min_agreement),
+        rescue=rescue,
+        method=calibration_method,
+    )
     for recipe in recipes:
         check_quantization(recipe, target, output_kind, quantization)
     if (loaded := opened.weights_report) is not None:

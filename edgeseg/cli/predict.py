@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
 from edgeseg.spec import View
+
+if TYPE_CHECKING:
+    from edgeseg.foreign import Feeding
+    from edgeseg.runtime import RuntimeOptions
 
 
 @click.command("predict")
@@ -25,7 +29,8 @@ from edgeseg.spec import View
 @click.option("--start-frame", type=click.IntRange(0), default=0, show_default=True, help="First frame of a video.")
 @click.option("--vid-stride", type=click.IntRange(1), default=1, show_default=True, help="Every n-th frame of a video.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many pictures.")
-@_options.num_threads
+@_options.runtime
+@_options.foreign
 @_options.overwrite
 @_options.as_json
 def command(
@@ -40,16 +45,18 @@ def command(
     start_frame: int,
     vid_stride: int,
     max_frames: int | None,
-    num_threads: int | None,
+    runtime: RuntimeOptions,
+    feeding: Feeding,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Segment SOURCES (pictures, videos, folders, patterns) with ARTIFACT (.tflite, .onnx or .keras)."""
+    from edgeseg.captions import add_legend
     from edgeseg.errors import InputError
     from edgeseg.files import require_writable_folder, write_bytes
+    from edgeseg.foreign import open_segmenter
     from edgeseg.imaging import encode_image
-    from edgeseg.render import add_legend, class_filter, render
-    from edgeseg.segmenter import Segmenter
+    from edgeseg.render import class_filter, render
     from edgeseg.sources import frames
 
     quiet_native_logs()
@@ -58,7 +65,7 @@ def command(
     if save is not None:
         require_writable_folder(save)
     results: list[dict[str, Any]] = []
-    with Segmenter(artifact, num_threads=num_threads) as segmenter:
+    with open_segmenter(artifact, runtime, feeding) as segmenter:
         class_filter(segmenter.spec, classes)
         for frame in itertools.islice(frames(sources, start=start_frame, stride=vid_stride), max_frames):
             segmentation = segmenter(frame.image_rgb)

@@ -8,59 +8,19 @@ is the number logged is the one that runs.
 from __future__ import annotations
 
 import functools
-import json
 import os
-import re
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeseg.coverage.gpu_worker import ANSWER, MARK
 from edgeseg.coverage.tflite_graph import Graph, one_node_model, partitions
 from edgeseg.errors import BackendUnavailable
+from edgeseg.runtime.gpu_process import ask_gpu
 
 #: Where Debian's package chromium-common has SwiftShader, a Vulkan driver that runs on the CPU.
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
 
 #: Why a node that the GPU could take is left: MaxDelegatedPartitions is 1.
 OUTSIDE = "the GPU could take it, but it runs one partition of a graph, and this node is outside"
-
-# Loading the weights of the largest zoo model takes SwiftShader seconds; a driver that hangs never answers.
-_TIMEOUT_S = 300
-
-_ADAPTER = re.compile(r"Selected adapter: ([^,\n]+).*?backend=(\w+)")
-_REFUSED = re.compile(r"^(?:CUSTOM )?(\w+): ?(.*)$")
-_ON_GPU = re.compile(r"^(\d+|No) operations will run on the GPU", re.MULTILINE)
-_BEGIN = "Following operations are not supported by GPU delegate:"
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What the accelerator said of one model: ``full`` is ``None`` when it did not open, ``error`` says why."""
-
-    full: bool | None
-    error: str
-    log: str
-
-    @property
-    def refused(self) -> dict[str, str]:
-        """Op to the first reason that the log gives, of the ops that are refused somewhere in the model."""
-        lines = self.log.partition(_BEGIN)[2].partition("operations will run on the")[0].splitlines()
-        found: dict[str, str] = {}
-        for match in filter(None, map(_REFUSED.match, lines)):
-            found.setdefault(match[1], match[2].strip().rstrip("."))
-        return found
-
-    @property
-    def on_gpu(self) -> int | None:
-        """How many nodes run on the GPU."""
-        match = _ON_GPU.search(self.log)
-        if match is None:
-            return None
-        return 0 if match[1] == "No" else int(match[1])
 
 
 @dataclass(frozen=True)
@@ -96,7 +56,7 @@ def ask(data: bytes, graph: Graph) -> GpuAnswer:
     if isinstance(driver, str):
         raise BackendUnavailable(driver)
     environment, adapter = driver
-    (whole,) = _run([data], environment)
+    (whole,) = ask_gpu([data], environment)
     if whole.full is None:
         raise BackendUnavailable(f"the accelerator did not open the model on {adapter}: {whole.error}")
     everything = {node.index for node in graph.nodes}
@@ -106,7 +66,7 @@ def ask(data: bytes, graph: Graph) -> GpuAnswer:
     suspects = [node for node in graph.nodes if node.op in whole.refused and not graph.unpacks_weights(node)]
     models = {node.index: one_node_model(graph, node) for node in suspects}
     distinct = list(dict.fromkeys(models.values()))
-    answers = dict(zip(distinct, _run(distinct, environment), strict=True))
+    answers = dict(zip(distinct, ask_gpu(distinct, environment), strict=True))
     reasons = {}
     for node in suspects:
         answer = answers[models[node.index]]
@@ -133,42 +93,12 @@ def _driver() -> tuple[dict[str, str], str] | str:
         attempts.append({**os.environ, **found})
     probe = _probe()
     for environment in attempts:
-        (answer,) = _run([probe], environment)
+        (answer,) = ask_gpu([probe], environment)
         if answer.full is not None:
-            adapter = _ADAPTER.search(answer.log)
-            return environment, f"{adapter[1]}, {adapter[2]}" if adapter else "the GPU of this machine"
-    if "No adapters found" in answer.log:
+            return environment, answer.adapter or "the GPU of this machine"
+    if answer.no_driver:
         return "no Vulkan driver; Debian's package chromium-common has one that runs without a GPU"
     return f"the accelerator does not start: {answer.error}"
-
-
-def _run(models: Sequence[bytes], environment: dict[str, str]) -> list[_Answer]:
-    """Ask about models in one process of its own; a crash leaves the rest without an answer."""
-    if not models:
-        return []
-    with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
-        paths = []
-        for index, model in enumerate(models):
-            paths.append(str(Path(folder) / f"{index}.tflite"))
-            Path(paths[-1]).write_bytes(model)
-        command = [sys.executable, str(Path(__file__).with_name("gpu_worker.py")), *paths]
-        try:
-            done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return [_Answer(None, f"no answer in {_TIMEOUT_S} s", "")] * len(models)
-    logs = done.stderr.decode(errors="replace").split(MARK)[1:]
-    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
-    answers = []
-    for line, log in zip(lines, logs, strict=False):
-        said = json.loads(line.removeprefix(ANSWER))
-        # A model that is taken in part does not open on the GPU alone, and the log says so before the error.
-        full = False if _ON_GPU.search(log) else said.get("full")
-        answers.append(_Answer(full, " ".join(said.get("error", "").split()), log))
-    if len(answers) < len(models):
-        last = logs[-1] if logs else done.stderr.decode(errors="replace")
-        how = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
-        answers += [_Answer(None, f"the process that asked it ended early, {how}", last)] * (len(models) - len(answers))
-    return answers
 
 
 def _probe() -> bytes:

@@ -1,64 +1,120 @@
-"""Runtimes, one a file. ``open_backend`` picks by the file's suffix; a name given is obeyed or refused."""
+"""Runtimes, one a file. ``open_backend`` picks by the file's suffix; what is asked for is what runs, or an error."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.errors import InputError
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
-from edgeseg.spec import Format
+from edgeseg.runtime.options import SUFFIXES, RuntimeOptions
+from edgeseg.spec import BackendName, Format
 
-__all__ = ["BACKENDS", "SUFFIXES", "Backend", "TensorInfo", "default_threads", "open_artifact", "open_backend"]
+if TYPE_CHECKING:
+    from edgeseg.runtime.litert import InterpreterName
+
+__all__ = [
+    # what to call
+    "open_artifact",
+    "open_backend",
+    "open_with",
+    # what goes in and comes out
+    "Backend",
+    "RuntimeOptions",
+    "TensorInfo",
+    # tables and defaults
+    "BACKENDS",
+    "SUFFIXES",
+    "default_threads",
+]
+
+Opener = Callable[["Path | bytes", RuntimeOptions], Backend]
 
 
-def _litert(path: Path | bytes, num_threads: int | None) -> Backend:
-    from edgeseg.runtime.litert import LiteRTBackend
+def _interpreter(package: InterpreterName) -> Opener:
+    def opener(model: Path | bytes, options: RuntimeOptions) -> Backend:
+        from edgeseg.runtime.litert import LiteRTBackend
 
-    return LiteRTBackend(path, num_threads=num_threads)
+        return LiteRTBackend(
+            model,
+            num_threads=options.num_threads,
+            delegate=options.delegate,
+            delegate_options=options.delegate_options,
+            package=package,
+        )
+
+    return opener
 
 
-def _onnx(path: Path | bytes, num_threads: int | None) -> Backend:
+def _litert_compiled(model: Path | bytes, options: RuntimeOptions) -> Backend:
+    from edgeseg.runtime.litert_compiled import CompiledBackend
+
+    return CompiledBackend(model, accelerator=options.accelerator or "cpu", num_threads=options.num_threads)
+
+
+def _onnx(model: Path | bytes, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.onnx import OnnxBackend
 
-    return OnnxBackend(path, num_threads=num_threads)
+    return OnnxBackend(model, num_threads=options.num_threads, providers=options.providers)
 
 
-def _keras(path: Path, num_threads: int | None) -> Backend:
+def _keras(model: Path | bytes, options: RuntimeOptions) -> Backend:
     # Keras sets its threads for the whole process; num_threads is for the runtimes that set them for a model.
     from edgeseg.runtime.keras import KerasBackend
 
-    return KerasBackend.from_file(path)
+    assert isinstance(model, Path)  # no artifact is a Keras model in memory
+    return KerasBackend.from_file(model)
 
 
 #: Backend name to what opens it.
-BACKENDS: dict[str, Callable[[Path, int | None], Backend]] = {"litert": _litert, "onnx": _onnx, "keras": _keras}
+BACKENDS: dict[BackendName, Opener] = {
+    "litert": _interpreter("litert"),
+    "litert-compiled": _litert_compiled,
+    "tflite-runtime": _interpreter("tflite-runtime"),
+    "onnx": _onnx,
+    "keras": _keras,
+}
 
-#: File suffix to backend name.
-SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".keras": "keras", ".h5": "keras"}
 
-
-def open_backend(path: str | Path, *, backend: str | None = None, num_threads: int | None = None) -> Backend:
+def open_backend(
+    path: str | Path,
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+    accelerator: str | None = None,
+    delegate: str | None = None,
+    delegate_options: Mapping[str, str] | None = None,
+    providers: Sequence[str] = (),
+) -> Backend:
     """Open a model file on its runtime.
 
     Args:
         path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file.
-        backend: a name of ``BACKENDS``; by the file's suffix when left out.
+        backend: a name of ``BACKENDS``; by the file's suffix and the accelerator when left out.
         num_threads: threads of the runtime; ``default_threads()`` when left out.
+        accelerator: ``cpu``, ``gpu`` or ``npu``, for a ``.tflite`` file.
+        delegate: library of a TFLite delegate, such as ``libedgetpu.so.1``.
+        delegate_options: what that library takes.
+        providers: ONNX Runtime's execution providers in the order of preference, such as ``("cuda",)``.
 
     Raises:
-        InputError: the file is missing, broken, or of no known suffix; an unknown backend name.
-        BackendUnavailable: the runtime is not installed.
+        InputError: the file is missing, broken, or of no known suffix; an unknown name, or things asked for that do
+            not go together.
+        BackendUnavailable: the runtime is not installed, or what was asked for is not there or takes nothing of the
+            model.
     """
+    options = RuntimeOptions(backend, num_threads, accelerator, delegate, delegate_options or {}, tuple(providers))
+    return open_with(path, options)
+
+
+def open_with(path: str | Path, options: RuntimeOptions) -> Backend:
+    """``open_backend``, with everything that is asked of the runtime in one value."""
     path = Path(path)
-    name = backend or SUFFIXES.get(path.suffix.lower())
-    if name is None:
-        raise InputError(f"'{path}' has none of the known suffixes: {', '.join(SUFFIXES)}.")
-    if name not in BACKENDS:
-        raise InputError(f"unknown backend '{name}'; accepted: {', '.join(BACKENDS)}.")
+    name = options.choose(path)
     if not path.is_file():
         raise InputError(f"model file '{path}' does not exist.")
-    return BACKENDS[name](path, num_threads)
+    return BACKENDS[name](path, options)
 
 
 def open_artifact(data: bytes, file_format: Format, *, num_threads: int | None = None) -> Backend:
@@ -73,4 +129,4 @@ def open_artifact(data: bytes, file_format: Format, *, num_threads: int | None =
         InputError: the file is broken.
         BackendUnavailable: the runtime is not installed.
     """
-    return (_litert if file_format == "tflite" else _onnx)(data, num_threads)
+    return BACKENDS["litert" if file_format == "tflite" else "onnx"](data, RuntimeOptions(num_threads=num_threads))

@@ -1,67 +1,92 @@
-"""TFLite files on LiteRT: ``ai-edge-litert``, or ``tflite-runtime`` where an old device has only that."""
+"""TFLite files on an interpreter: ``ai-edge-litert``'s, or ``tflite-runtime``'s where an old device has only that."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import InputError, missing_extra
+from edgeseg.errors import BackendUnavailable, InputError, missing_extra
+from edgeseg.runtime import delegate as external
 from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
-from edgeseg.runtime.tflite_file import read_metadata
-from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg.runtime.tflite_file import read_model
 
 _log = logging.getLogger(__name__)
 
+InterpreterName = Literal["litert", "tflite-runtime"]
+
 
 class LiteRTBackend:
-    """A TFLite model on LiteRT's interpreter, CPU with XNNPACK."""
+    """A TFLite model on an interpreter: on the CPU with XNNPACK, and on a delegate where one is given."""
 
-    def __init__(self, model: str | Path | bytes, *, num_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path | bytes,
+        *,
+        num_threads: int | None = None,
+        delegate: str | None = None,
+        delegate_options: Mapping[str, str] | None = None,
+        package: InterpreterName = "litert",
+    ) -> None:
         """Open a model.
 
         Args:
             model: a ``.tflite`` file, or its bytes.
             num_threads: threads; ``default_threads()`` when left out.
+            delegate: library of a delegate; the nodes that it leaves run on the CPU.
+            delegate_options: what that library takes.
+            package: whose interpreter; ``litert`` is tflite-runtime's where ai-edge-litert is not installed.
 
         Raises:
             InputError: the file cannot be read, or is no TFLite model that the runtime accepts.
-            BackendUnavailable: neither runtime is installed.
+            BackendUnavailable: the runtime is not installed; the delegate is not there or takes nothing of the model.
         """
-        interpreter_class, self.runtime = _import_interpreter()
+        module, self.runtime = _import_interpreter(package)
+        delegates = [external.load(module.load_delegate, delegate, delegate_options or {})] if delegate else []
         what = "the model" if isinstance(model, bytes) else f"'{model}'"
+        content, self.spec = read_model(model)
         try:
-            content = model if isinstance(model, bytes) else Path(model).read_bytes()
-            text = read_metadata(content, METADATA_KEY)
-            self.spec = None if text is None else ModelSpec.from_json(text)
-            self._interpreter = interpreter_class(
-                model_content=content, num_threads=default_threads() if num_threads is None else num_threads
+            self._interpreter = module.Interpreter(
+                model_content=content,
+                num_threads=default_threads() if num_threads is None else num_threads,
+                experimental_delegates=delegates,
             )
+            if delegate:
+                self.runtime += f" with {_taken(self._interpreter, delegate)}"
             self._interpreter.allocate_tensors()
-        except OSError as error:
-            raise InputError(f"{what} cannot be read: {error.strerror}.") from error
         except (ValueError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(f"{what} is not a TFLite model that {self.runtime} runs: {error}") from error
         self.inputs = tuple(_info(details) for details in self._interpreter.get_input_details())
         self.outputs = tuple(_info(details) for details in self._interpreter.get_output_details())
-        self._input_index = self._interpreter.get_input_details()[0]["index"]
-        self._output_index = self._interpreter.get_output_details()[0]["index"]
+        self._input = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
+        self._output = self._interpreter.tensor(self._interpreter.get_output_details()[0]["index"])
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Run once; see ``Backend.run``."""
-        self._interpreter.set_tensor(self._input_index, image)
+        """Run once; see ``Backend.run``. What is returned is the interpreter's memory."""
+        memory = self._input()
+        if image.shape != memory.shape or image.dtype != memory.dtype:  # numpy would broadcast and convert
+            raise ValueError(f"the model takes {memory.shape} {memory.dtype}, got {image.shape} {image.dtype}")
+        np.copyto(memory, image)
+        del memory  # an array on the interpreter's memory would keep it from running
         self._interpreter.invoke()
-        output: NDArray[Any] = self._interpreter.get_tensor(self._output_index)
-        return output
+        return np.asarray(_Memory(self._output(), self._interpreter))
 
     def close(self) -> None:
         """Drop the interpreter and its arena."""
-        del self._interpreter
+        del self._input, self._output, self._interpreter
+
+
+class _Memory:
+    """A tensor's memory for numpy to look at: keeps the interpreter, but does not keep it from running again."""
+
+    def __init__(self, array: NDArray[Any], owner: Any) -> None:
+        self.__array_interface__ = array.__array_interface__
+        self._owner = owner
 
 
 def _info(details: dict[str, Any]) -> TensorInfo:
@@ -70,17 +95,36 @@ def _info(details: dict[str, Any]) -> TensorInfo:
     return TensorInfo(details["name"], shape, dtype_name(details["dtype"]), float(scale), int(zero_point))
 
 
-def _import_interpreter() -> tuple[Any, str]:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
+def _taken(interpreter: Any, library: str) -> str:
+    """What a delegate took, in words; XNNPACK comes with ``allocate_tensors`` and is not there yet."""
+    ops = [op["op_name"] for op in interpreter._get_ops_details()]
+    partitions = ops.count("DELEGATE")
+    if not partitions:
+        raise BackendUnavailable(
+            f"the delegate '{library}' takes none of the model's {len(ops)} nodes; "
+            "export for it (edgeseg export --target), compile the model for it, or run without --delegate."
+        )
+    return f"{Path(library).name} ({partitions} partition{'s' if partitions > 1 else ''})"
 
-        return Interpreter, f"ai-edge-litert {metadata.version('ai-edge-litert')}"
-    except ModuleNotFoundError:
-        pass
+
+def _import_interpreter(package: InterpreterName) -> tuple[Any, str]:
+    if package == "litert":
+        try:
+            from ai_edge_litert import interpreter
+
+            return interpreter, f"ai-edge-litert {metadata.version('ai-edge-litert')}"
+        except ModuleNotFoundError:
+            pass
     try:
-        from tflite_runtime.interpreter import Interpreter as OldInterpreter
+        from tflite_runtime import interpreter as old_interpreter
     except ModuleNotFoundError as error:
-        raise missing_extra("a .tflite model", "tflite") from error
+        if package == "litert":
+            raise missing_extra("a .tflite model", "tflite") from error
+        raise BackendUnavailable(
+            "tflite-runtime is not installed. Its last wheels are for Python 3.11 and older: "
+            'pip install tflite-runtime "numpy<2"'
+        ) from error
     version = metadata.version("tflite-runtime")
-    _log.warning("ai-edge-litert is not installed; running on tflite-runtime %s", version)
-    return OldInterpreter, f"tflite-runtime {version}"
+    if package == "litert":
+        _log.warning("ai-edge-litert is not installed; running on tflite-runtime %s", version)
+    return old_interpreter, f"tflite-runtime {version}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
+from edgeseg.runtime.onnx_providers import full_names, what_runs
 from edgeseg.spec import METADATA_KEY, ModelSpec
+
+_log = logging.getLogger(__name__)
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -23,18 +28,22 @@ _DTYPES = {
 
 
 class OnnxBackend:
-    """An ONNX model on ONNX Runtime's CPU provider."""
+    """An ONNX model on ONNX Runtime, its CPU provider or the ones that are asked for."""
 
-    def __init__(self, model: str | Path | bytes, *, num_threads: int | None = None) -> None:
+    def __init__(
+        self, model: str | Path | bytes, *, num_threads: int | None = None, providers: Sequence[str] = ()
+    ) -> None:
         """Open a model.
 
         Args:
             model: an ``.onnx`` file, or its bytes.
             num_threads: threads inside an op; ``default_threads()`` when left out.
+            providers: execution providers in the order of preference, ``cuda`` or ``CUDAExecutionProvider``; the
+                nodes that they leave run on the CPU, which ``runtime`` and a warning say.
 
         Raises:
-            InputError: the file is no ONNX model that the runtime accepts.
-            BackendUnavailable: onnxruntime is not installed.
+            InputError: the file is no ONNX model that the runtime accepts, or no provider has that name.
+            BackendUnavailable: onnxruntime is not installed; a provider is not there or takes nothing of the model.
         """
         try:
             import onnxruntime
@@ -42,31 +51,46 @@ class OnnxBackend:
         except ModuleNotFoundError as error:
             raise missing_extra("an .onnx model", "onnx") from error
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
+        asked = full_names(providers, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = default_threads() if num_threads is None else num_threads
         options.log_severity_level = 3  # errors only: warnings about graph clean-ups are not for users
+        if providers:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         what = "the model" if isinstance(model, bytes) else f"'{model}'"
         # ONNX Runtime raises a class of its own for each status; these are the ones a broken file leads to.
         statuses = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
         broken = tuple(getattr(ort_errors, status) for status in statuses)
         try:
             source = model if isinstance(model, bytes) else str(model)
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(source, options, providers=asked, enable_fallback=0)
         except broken as error:
             raise InputError(f"{what} is not an ONNX model that {self.runtime} runs: {error}") from error
+        self.runtime += what_runs(self._session, asked)
+        if "partly" in self.runtime:
+            _log.warning("%s runs on the CPU for the rest: %s", what, self.runtime)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.spec = None if text is None else ModelSpec.from_json(text)
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
         self.outputs = tuple(_info(value) for value in self._session.get_outputs())
+        self._binding, self._output = self._session.io_binding(), None
+        if -1 not in self.outputs[0].shape and self.outputs[0].dtype != "object":
+            self._output = np.empty(self.outputs[0].shape, self.outputs[0].dtype)
+            name, address = self.outputs[0].name, self._output.ctypes.data
+            self._binding.bind_output(name, "cpu", 0, self._output.dtype, self._output.shape, address)
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Run once; see ``Backend.run``."""
-        output: NDArray[Any] = self._session.run([self.outputs[0].name], {self.inputs[0].name: image})[0]
-        return output
+        """Run once; see ``Backend.run``. What is returned is memory that the next run writes to."""
+        if self._output is None:  # of a size that only the run decides
+            result: NDArray[Any] = self._session.run([self.outputs[0].name], {self.inputs[0].name: image})[0]
+            return result
+        self._binding.bind_cpu_input(self.inputs[0].name, image)
+        self._session.run_with_iobinding(self._binding)
+        return self._output
 
     def close(self) -> None:
         """Drop the session and its arena."""
-        del self._session
+        del self._binding, self._session
 
 
 def _info(value: Any) -> TensorInfo:

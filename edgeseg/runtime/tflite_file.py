@@ -1,4 +1,4 @@
-"""Reads metadata out of a TFLite flatbuffer with numpy alone.
+"""Reads metadata out of a TFLite flatbuffer with the standard library alone.
 
 The schema package of ai-edge-litert would do it, but costs a quarter of a second to import and is not there with
 ``tflite-runtime``. Field numbers are those of the TFLite schema, version 3.
@@ -7,9 +7,16 @@ The schema package of ai-edge-litert would do it, but costs a quarter of a secon
 from __future__ import annotations
 
 import struct
+from pathlib import Path
+
+from edgeseg.errors import InputError
+from edgeseg.spec import METADATA_KEY, ModelSpec
 
 _IDENTIFIER = b"TFL3"
-_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
+_MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 2, 4, 6
+_SUBGRAPH_TENSORS = 0
+_TENSOR_QUANTIZATION = 4
+_QUANTIZATION_SCALE, _QUANTIZATION_ZERO_POINT = 2, 3
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _BUFFER_DATA = 0
 
@@ -17,6 +24,29 @@ _BUFFER_DATA = 0
 def is_tflite(data: bytes) -> bool:
     """Whether the bytes begin as a TFLite model does."""
     return data[4:8] == _IDENTIFIER
+
+
+def read_model(model: str | Path | bytes) -> tuple[bytes, ModelSpec | None]:
+    """Read a model and the spec inside.
+
+    Args:
+        model: a ``.tflite`` file, or its bytes.
+
+    Returns:
+        The whole file, and its ModelSpec; ``None`` where it has none.
+
+    Raises:
+        InputError: the file cannot be read, is no TFLite model, or its spec cannot be read.
+    """
+    what = "the model" if isinstance(model, bytes) else f"'{model}'"
+    try:
+        content = model if isinstance(model, bytes) else Path(model).read_bytes()
+        text = read_metadata(content, METADATA_KEY)
+    except OSError as error:
+        raise InputError(f"{what} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"{what} does not open: {error}.") from error
+    return content, None if text is None else ModelSpec.from_json(text)
 
 
 def read_metadata(data: bytes, name: str) -> bytes | None:
@@ -35,22 +65,56 @@ def read_metadata(data: bytes, name: str) -> bytes | None:
     if not is_tflite(data):
         raise ValueError("not a TFLite model")
     try:
-        model = _uint32(data, 0)
-        for entry in _tables(data, model, _MODEL_METADATA):
-            if _string(data, entry, _METADATA_NAME) == name.encode():
-                index_at = _field(data, entry, _METADATA_BUFFER)
-                buffer = _tables(data, model, _MODEL_BUFFERS)[_uint32(data, index_at) if index_at else 0]
-                return _string(data, buffer, _BUFFER_DATA)
+        model = uint32(data, 0)
+        for entry in tables(data, model, _MODEL_METADATA):
+            if string(data, entry, _METADATA_NAME) == name.encode():
+                index_at = field(data, entry, _METADATA_BUFFER)
+                buffer = tables(data, model, _MODEL_BUFFERS)[uint32(data, index_at) if index_at else 0]
+                return string(data, buffer, _BUFFER_DATA)
     except (struct.error, IndexError) as error:
         raise ValueError("truncated TFLite model") from error
     return None
 
 
-def _uint32(data: bytes, at: int) -> int:
+def read_quantization(data: bytes, tensor: int) -> tuple[float, int]:
+    """Scale and zero point of a tensor of the first graph, as the interpreter says them.
+
+    Args:
+        data: a whole ``.tflite`` file that a runtime has opened.
+        tensor: its number.
+
+    Returns:
+        ``(0.0, 0)`` where the tensor is not quantised, or by channel.
+    """
+    graph = tables(data, uint32(data, 0), _MODEL_SUBGRAPHS)[0]
+    quantization = child(data, tables(data, graph, _SUBGRAPH_TENSORS)[tensor], _TENSOR_QUANTIZATION)
+    if quantization is None:
+        return 0.0, 0
+    scales = floats(data, quantization, _QUANTIZATION_SCALE)
+    at = field(data, quantization, _QUANTIZATION_ZERO_POINT)
+    if len(scales) != 1:
+        return 0.0, 0
+    return scales[0], int(struct.unpack_from("<q", data, at + uint32(data, at) + 4)[0]) if at is not None else 0
+
+
+def child(data: bytes, table: int, number: int) -> int | None:
+    """Where the table is that a field refers to; ``None`` where the field is not set."""
+    at = field(data, table, number)
+    return None if at is None else at + uint32(data, at)
+
+
+def floats(data: bytes, table: int, number: int) -> tuple[float, ...]:
+    """A field that is a vector of float32; empty where it is not set."""
+    vector = child(data, table, number)
+    return () if vector is None else struct.unpack_from(f"<{uint32(data, vector)}f", data, vector + 4)
+
+
+def uint32(data: bytes, at: int) -> int:
+    """The unsigned number of 32 bits at a place."""
     return int(struct.unpack_from("<I", data, at)[0])
 
 
-def _field(data: bytes, table: int, number: int) -> int | None:
+def field(data: bytes, table: int, number: int) -> int | None:
     """Where a field of a table is: flatbuffers keeps 16-bit offsets in a vtable before the table."""
     vtable = table - int(struct.unpack_from("<i", data, table)[0])
     size = int(struct.unpack_from("<H", data, vtable)[0])
@@ -59,21 +123,23 @@ def _field(data: bytes, table: int, number: int) -> int | None:
     return table + offset if offset else None
 
 
-def _tables(data: bytes, table: int, number: int) -> list[int]:
-    at = _field(data, table, number)
+def tables(data: bytes, table: int, number: int) -> list[int]:
+    """Where the tables are of a field that is a vector of them; empty where it is not set."""
+    at = field(data, table, number)
     if at is None:
         return []
-    vector = at + _uint32(data, at)
-    items = range(vector + 4, vector + 4 + 4 * _uint32(data, vector), 4)
-    return [item + _uint32(data, item) for item in items]
+    vector = at + uint32(data, at)
+    items = range(vector + 4, vector + 4 + 4 * uint32(data, vector), 4)
+    return [item + uint32(data, item) for item in items]
 
 
-def _string(data: bytes, table: int, number: int) -> bytes:
-    at = _field(data, table, number)
+def string(data: bytes, table: int, number: int) -> bytes:
+    """A field that is text or a vector of bytes; empty where it is not set."""
+    at = field(data, table, number)
     if at is None:
         return b""
-    vector = at + _uint32(data, at)
-    length = _uint32(data, vector)
+    vector = at + uint32(data, at)
+    length = uint32(data, vector)
     content = data[vector + 4 : vector + 4 + length]
     if len(content) != length:
         raise IndexError

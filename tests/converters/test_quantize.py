@@ -22,7 +22,9 @@ from edgeseg_converters.calibrate import CalibrationSet, choose
 from edgeseg_converters.engines import AiEdgeEngine
 from edgeseg_converters.frozen import freeze
 from edgeseg_converters.integers import Quantization
+from edgeseg_converters.layer_errors import layer_errors
 from edgeseg_converters.samples import Samples, natural_noise
+from edgeseg_converters.ties import same_indices
 
 SIZE = (32, 64)
 
@@ -126,15 +128,43 @@ def test_tensorflows_quantizer_raises_the_versions(unet: keras.Model, pictures: 
     assert result.verification.argmax_agreement > 0.9
 
 
-def test_segnet_with_the_delegates_pooling(pictures: CalibrationSet) -> None:
+@pytest.fixture(scope="module")
+def segnet() -> keras.Model:
+    return calibrated("segnet")
+
+
+def test_segnet_with_masks(segnet: keras.Model, pictures: CalibrationSet) -> None:
+    # Of the four places of a window the last is what the others leave: that part of the SPLIT nobody reads.
+    result = made(segnet, "int8", pictures)
+    cpu = coverage(result.data, "cpu")
+    assert {left.op for left in cpu.left} == {"QUANTIZE", "EQUAL", "CAST", "ARG_MAX"}
+    assert result.verification is not None
+    assert result.verification.argmax_agreement > 0.3  # as with the delegates' pooling
+    assert result.quantized is not None
+    assert result.quantized.same_indices is None
+    found = layer_errors(result.quantized.float_data, result.data, pictures.first(1).tensors(result.spec))
+    assert min(error.range_db for error in found) > 20
+
+
+def test_segnet_with_the_delegates_pooling(segnet: keras.Model, pictures: CalibrationSet) -> None:
     # TensorFlow's quantizer cannot calibrate these ops; here they are islands in float.
-    result = made(calibrated("segnet", (32, 64)), "int8", pictures, target="xnnpack")
+    result = made(segnet, "int8", pictures, target="xnnpack")
     counted = ops(result.data)
     assert counted["CUSTOM"] == 10  # five poolings and their unpoolings
     cpu = coverage(result.data, "cpu")
     assert {left.op for left in cpu.left} == {"QUANTIZE", "ARG_MAX", "CAST"}
     assert result.verification is not None
     assert result.verification.argmax_agreement > 0.3  # of 5 classes; indices flip where 8 bits make ties
+    assert result.quantized is not None
+    shares = result.quantized.same_indices
+    assert shares is not None
+    assert len(shares) == 5
+    # One of four places by chance. The first pooling has the errors of two layers alone.
+    assert shares[0] == max(shares) > 0.9
+    assert min(shares) > 0.5
+    float_data = result.quantized.float_data
+    image = natural_noise(50, SIZE)[None]
+    assert same_indices(float_data, float_data, [image]) == (1.0,) * 5
 
 
 @pytest.mark.parametrize("static", ["keep", "only"])

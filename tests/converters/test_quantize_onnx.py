@@ -23,9 +23,9 @@ from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.models.source import open_model
 from edgeseg.runtime.onnx import OnnxBackend
-from edgeseg.spec import Layout, ModelSpec, default_class_names, default_palette
+from edgeseg.spec import CalibrationMethod, Layout, ModelSpec, default_class_names, default_palette
 from edgeseg_converters.calibrate import CalibrationSet, choose
-from edgeseg_converters.calibrate_onnx import Method, measure
+from edgeseg_converters.calibrate_onnx import measure
 from edgeseg_converters.frozen import freeze
 from edgeseg_converters.onnx import convert, tap_logits
 from edgeseg_converters.quantize_onnx import SCHEME_KEY, Scheme, quantizable, quantize
@@ -212,7 +212,7 @@ def test_unpooling_moves_integers_unchanged(pictures: CalibrationSet) -> None:
 
 
 @pytest.mark.parametrize("method", ["entropy", "percentile"])
-def test_methods_cut_tails_only(method: Method, pictures: CalibrationSet) -> None:
+def test_methods_cut_tails_only(method: CalibrationMethod, pictures: CalibrationSet) -> None:
     keras.utils.set_random_seed(5)
     inputs = keras.Input((*SIZE, 3))
     model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(inputs))
@@ -230,7 +230,7 @@ def test_methods_cut_tails_only(method: Method, pictures: CalibrationSet) -> Non
 
 @pytest.mark.parametrize("method", ["minmax", "percentile"])
 def test_memory_does_not_grow_with_the_pictures(
-    method: Method, unet: tuple[bytes, ModelSpec], pictures: CalibrationSet
+    method: CalibrationMethod, unet: tuple[bytes, ModelSpec], pictures: CalibrationSet
 ) -> None:
     data, spec = unet
     peaks = []

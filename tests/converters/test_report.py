@@ -22,6 +22,7 @@ from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, compare
 from edgeseg_converters.calibrate import CalibrationSet, Stability
+from edgeseg_converters.domain import Domain
 from edgeseg_converters.latency import Environment, Latency
 from edgeseg_converters.layer_errors import LayerError
 from edgeseg_converters.report import Entry, Measured, Report, most_changed
@@ -110,10 +111,12 @@ def report(before: Baseline) -> Report:
                 without_rescue=Measured(1_000_000, Latency((0.012, 0.013, 0.014)), None, ACCURACY),
                 layers=(layer, exact),
                 gallery=gallery,
+                same_indices=(0.98, 0.81),
             ),
         ),
         CalibrationSet((Path("shapes/train/images/0.png"),), "shapes/train", 10, 0),
         Stability(0.2, ("conv;relu", 0.4), False),
+        Domain(3.5, 40),
         Environment("a CPU", "Linux x86_64", ("ai-edge-litert 2.3.0",), 2, 3, "2026-01-31T12:00Z"),
         {"tensorflow": "2.21.0"},
     )
@@ -178,6 +181,8 @@ def test_what_is_not_faster_and_what_is_not_stable_is_said(report: Report) -> No
     remarks = " ".join(report.remarks())
     assert "int8 tflite is not faster than fp32 tflite here: 14.00 ms beside 11.00 ms, slower than float" in remarks
     assert "The calibration pictures were too few" in remarks
+    assert "look unlike those that the model was trained on" in remarks
+    assert "float does in 98.0%, 81.0% of the windows" in remarks
     assert all(remark in _Page(report.to_html()).text for remark in report.remarks())
     # Twice as fast, and steady.
     fast = dataclasses.replace(report.entries[1], measured=Measured(1, Latency((0.005,) * 5), None, ACCURACY))

@@ -30,20 +30,20 @@ def model() -> keras.Model:
 
 
 def child(data: bytes, table: int, number: int) -> int:
-    at = tflite_file._field(data, table, number)
+    at = tflite_file.field(data, table, number)
     assert at is not None
-    return at + tflite_file._uint32(data, at)
+    return at + tflite_file.uint32(data, at)
 
 
 def byte(data: bytes, table: int, number: int) -> int:
-    at = tflite_file._field(data, table, number)
+    at = tflite_file.field(data, table, number)
     return 0 if at is None else data[at]
 
 
 def tensor(data: bytes, which: int) -> int:
     """The metadata of the only input or output."""
-    (subgraph,) = tflite_file._tables(data, tflite_file._uint32(data, 0), SUBGRAPHS)
-    (found,) = tflite_file._tables(data, subgraph, which)
+    (subgraph,) = tflite_file.tables(data, tflite_file.uint32(data, 0), SUBGRAPHS)
+    (found,) = tflite_file.tables(data, subgraph, which)
     return found
 
 
@@ -53,13 +53,13 @@ def test_it_says_how_to_feed_the_model(tiny_spec: ModelSpec, colour_order: str) 
     data = to_flatbuffer(spec, "image", "class_map")
     assert data[4:8] == b"M001"
     picture = tensor(data, INPUTS)
-    assert tflite_file._string(data, picture, 0) == b"image"
+    assert tflite_file.string(data, picture, 0) == b"image"
     image = child(data, child(data, picture, CONTENT), 1)
     assert byte(data, image, 0) == (colour_order == "rgb")  # 0 is "unknown"
     size = child(data, image, 1)
-    sides = [tflite_file._field(data, size, number) for number in (0, 1)]
-    assert [tflite_file._uint32(data, at) for at in sides if at] == [48, 32]  # width, height
-    (unit,) = tflite_file._tables(data, picture, UNITS)
+    sides = [tflite_file.field(data, size, number) for number in (0, 1)]
+    assert [tflite_file.uint32(data, at) for at in sides if at] == [48, 32]  # width, height
+    (unit,) = tflite_file.tables(data, picture, UNITS)
     options = child(data, unit, 1)
     numbers = [struct.unpack_from("<I3f", data, child(data, options, number)) for number in (0, 1)]
     assert numbers == [(3, 1.0, 2.0, 3.0), (3, 4.0, 5.0, 6.0)]
@@ -72,8 +72,8 @@ def test_a_file_has_ours_and_theirs(model: keras.Model, output_kind: OutputKind,
     result = export(model, output_kind=output_kind, verify=False)
     standard = tflite_file.read_metadata(result.data, ENTRY)
     assert standard is not None
-    (labels,) = tflite_file._tables(standard, tensor(standard, OUTPUTS), FILES)
-    assert (tflite_file._string(standard, labels, 0), byte(standard, labels, 2)) == (LABELS_FILE.encode(), kind)
+    (labels,) = tflite_file.tables(standard, tensor(standard, OUTPUTS), FILES)
+    assert (tflite_file.string(standard, labels, 0), byte(standard, labels, 2)) == (LABELS_FILE.encode(), kind)
     with zipfile.ZipFile(io.BytesIO(result.data)) as archive:
         assert archive.testzip() is None
         assert archive.read(LABELS_FILE).decode().split("\n") == list(result.spec.class_names)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import get_args
+
+import cv2
 import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.render import add_legend, class_filter, colour_table, render
+from edgeseg.render import Painter, class_filter, colour_table, render
 from edgeseg.segmenter import Segmentation
-from edgeseg.spec import ModelSpec
+from edgeseg.spec import ModelSpec, View
 
 # The ids of tiny_spec: background (0, 0, 0), square (200, 40, 0), disc (0, 80, 120).
 CLASS_MAP = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
@@ -70,7 +73,7 @@ def test_a_cutout_without_background_needs_classes(image: np.ndarray, tiny_spec:
     assert drawn[..., 3].tolist() == [[0, 255, 0], [0, 255, 0]]
 
 
-@pytest.mark.parametrize("view", ["overlay", "mask", "cutout"])
+@pytest.mark.parametrize("view", get_args(View))
 def test_an_unknown_class_is_named_in_every_view(image: np.ndarray, segmentation: Segmentation, view: str) -> None:
     with pytest.raises(InputError, match="unknown class 'dog'; the model has: background, square, disc"):
         render(view, image, segmentation, classes=["disc", "dog"])
@@ -78,8 +81,8 @@ def test_an_unknown_class_is_named_in_every_view(image: np.ndarray, segmentation
 
 def test_nothing_that_was_given_is_changed(image: np.ndarray, segmentation: Segmentation) -> None:
     before = image.copy()
-    for view in ("overlay", "mask", "cutout"):
-        add_legend(render(view, image, segmentation), segmentation)
+    for view in get_args(View):
+        render(view, image, segmentation)
     assert (image == before).all()
     assert (segmentation.class_map == CLASS_MAP).all()
 
@@ -88,7 +91,7 @@ def test_a_class_map_that_is_a_view_draws_the_same(tiny_spec: ModelSpec) -> None
     wide = np.zeros((2, 6), np.uint8)
     wide[:, 3:] = CLASS_MAP
     image = np.full((2, 3, 3), 80, np.uint8)
-    for view in ("overlay", "mask", "cutout"):
+    for view in get_args(View):
         cut = render(view, image, Segmentation(wide[:, 3:], tiny_spec))
         assert (cut == render(view, image, Segmentation(CLASS_MAP, tiny_spec))).all()
 
@@ -102,40 +105,56 @@ def test_the_tables_cover_ids_that_are_no_class(tiny_spec: ModelSpec) -> None:
     assert np.flatnonzero(class_filter(tiny_spec, ["disc", "background"])).tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("channels", [3, 4])
-def test_the_legend_is_a_strip_at_the_right(tiny_spec: ModelSpec, channels: int) -> None:
-    class_map = np.ones((200, 100), np.uint8)
-    class_map[:50] = 2
-    picture = np.full((200, 100, channels), 90, np.uint8)
-    drawn = add_legend(picture, Segmentation(class_map, tiny_spec))
-    assert drawn.shape[0] == 200
-    assert drawn.shape[1] > 100
-    assert drawn.shape[2] == channels
-    assert (drawn[:, :100] == picture).all()
-    strip = drawn[:, 100:]
-    first_rows = {
-        int(np.flatnonzero((strip[..., :3] == colour).all(-1).any(1))[0]): colour
-        for colour in ((200, 40, 0), (0, 80, 120))
-    }
-    assert [first_rows[row] for row in sorted(first_rows)] == [(200, 40, 0), (0, 80, 120)]  # the larger one first
-    assert (strip[-1, -1] == 255).all()  # white, and opaque beside a cut-out
+def test_the_rest_is_replaced_by_a_colour(image: np.ndarray, segmentation: Segmentation) -> None:
+    drawn = render("replace", image, segmentation, background=(1, 2, 3))
+    assert drawn.tolist() == [
+        [[1, 2, 3], [100, 200, 40], [100, 200, 40]],
+        [[100, 200, 40], [100, 200, 40], [1, 2, 3]],
+    ]
 
 
-def test_the_legend_lists_what_occurs_and_is_shown(tiny_spec: ModelSpec) -> None:
-    class_map = np.zeros((200, 100), np.uint8)
-    class_map[:, 40:] = 1
-    picture = np.zeros((200, 100, 3), np.uint8)
-    both = add_legend(picture, Segmentation(class_map, tiny_spec))[:, 100:]
-    one = add_legend(picture, Segmentation(class_map, tiny_spec), classes=["background", "disc"])[:, 100:]
-    assert (both == (200, 40, 0)).all(-1).any()
-    assert not (both == (0, 80, 120)).all(-1).any()  # disc does not occur
-    assert not (one == (200, 40, 0)).all(-1).any()
-    none = add_legend(picture, Segmentation(class_map, tiny_spec), classes=["disc"])
-    assert (none[:, 100:] == 255).all()
+def test_a_background_picture_covers_the_frame_and_keeps_its_shape(tiny_spec: ModelSpec) -> None:
+    # 40x40, a red left and a blue right half; a frame twice as wide as high shows the middle rows of it.
+    picture = np.zeros((40, 40, 3), np.uint8)
+    picture[:, :20, 0] = 255
+    picture[:, 20:, 2] = 255
+    picture[:10] = picture[30:] = 77
+    image = np.full((20, 40, 3), 9, np.uint8)
+    drawn = render("replace", image, Segmentation(np.zeros((20, 40), np.uint8), tiny_spec), background=picture)
+    assert (drawn[:, :20] == (255, 0, 0)).all()
+    assert (drawn[:, 20:] == (0, 0, 255)).all()
 
 
-@pytest.mark.parametrize("height", [1, 12, 30, 2000])
-def test_the_legend_fits_any_height(tiny_spec: ModelSpec, height: int) -> None:
-    class_map = np.tile(np.array([[0, 1, 2]], np.uint8), (height, 1))
-    drawn = add_legend(np.zeros((height, 3, 3), np.uint8), Segmentation(class_map, tiny_spec))
-    assert drawn.shape[0] == height
+def test_the_rest_is_blurred_and_the_chosen_stays_sharp(tiny_spec: ModelSpec) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+    class_map = np.zeros((160, 160), np.uint8)
+    class_map[:, 80:] = 1
+    drawn = render("blur", image, Segmentation(class_map, tiny_spec))
+    assert (drawn[:, 80:] == image[:, 80:]).all()
+    # White noise has a deviation of 74; the mean over the 64 pixels of an eighth's size alone leaves an eighth of it.
+    assert drawn[:, :80].std() < 15
+    assert abs(float(drawn[:, :80].mean()) - float(image[:, :80].mean())) < 3  # a blur keeps the brightness
+
+
+def test_a_painter_draws_into_the_frame_and_follows_its_colour_order(
+    image: np.ndarray, segmentation: Segmentation, tiny_spec: ModelSpec
+) -> None:
+    for view in get_args(View):
+        expected = render(view, image, segmentation, classes=["disc"], background=(5, 6, 7))
+        if view == "cutout":
+            expected = expected[..., :3] * (expected[..., 3:] // 255)
+        paint = Painter(tiny_spec, view, classes=["disc"], background=(5, 6, 7), order="bgr")
+        for _ in range(2):  # the buffers of the first frame don't show in the second
+            frame = np.ascontiguousarray(image[..., ::-1])
+            assert paint(frame, CLASS_MAP) is frame
+            assert (frame[..., ::-1] == expected).all(), view
+
+
+def test_a_painter_follows_a_change_of_size(tiny_spec: ModelSpec) -> None:
+    paint = Painter(tiny_spec, "replace", background=(5, 6, 7))
+    for size in ((4, 6), (8, 6), (4, 6)):
+        frame = np.zeros((*size, 3), np.uint8)
+        assert (paint(frame, np.zeros(size, np.uint8)) == (5, 6, 7)).all()
+        ids = cv2.resize(np.eye(2, dtype=np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
+        frame = np.zeros((*size, 3), np.uint8)
+        assert ((paint(frame, ids) == (5, 6, 7)).all(-1) == (ids == 0)).all()

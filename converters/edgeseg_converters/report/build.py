@@ -69,6 +69,7 @@ def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int
                 before_rescue,
                 _layers(result, quantized),
                 _gallery(result, quantized),
+                quantized.same_indices if quantized else None,
             )
         )
     static = next((r.quantized for r in results if r.quantized and r.quantized.calibration), None)
@@ -79,6 +80,7 @@ def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int
         tuple(sorted(entries, key=lambda entry: entry.precision not in ("fp32", "fp16"))),
         static.calibration if static else None,
         static.stability if static else None,
+        static.domain if static else None,
         environment,
         {name: version for result in results for name, version in result.spec.provenance.tools.items()},
     )

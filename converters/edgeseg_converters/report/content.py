@@ -16,6 +16,7 @@ from edgeseg.files import refuse_existing, write_bytes
 from edgeseg.spec import Format, ModelSpec, Precision
 from edgeseg_converters.accuracy import Accuracy
 from edgeseg_converters.calibrate import CalibrationSet, Stability
+from edgeseg_converters.domain import Domain
 from edgeseg_converters.latency import Environment, Latency
 from edgeseg_converters.layer_errors import LayerError
 from edgeseg_converters.report.gallery import Change
@@ -74,6 +75,7 @@ class Entry:
         layers: its tensors beside the float file's, the worst first; ``None`` where they were not measured, as for
             ONNX.
         gallery: the pictures that changed most.
+        same_indices: for each pooling with indices, the share of the windows whose maximum is where it was in float.
     """
 
     format: Format
@@ -84,6 +86,7 @@ class Entry:
     without_rescue: Measured | None = None
     layers: tuple[LayerError, ...] | None = None
     gallery: tuple[Change, ...] = ()
+    same_indices: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -127,6 +130,7 @@ class Entry:
             "without_rescue": None if self.without_rescue is None else self.without_rescue.to_dict(),
             "layers": self.layers,
             "gallery": [change.to_dict() for change in self.gallery],
+            "same_indices": self.same_indices,
         }
 
 
@@ -140,6 +144,7 @@ class Report:
         entries: the artifacts, the float ones first.
         calibration: the pictures that gave the ranges; ``None`` where none were needed.
         stability: whether they were enough.
+        domain: whether they are of the kind that the model was trained on.
         environment: where the latencies were measured.
         tools: package name to version, of everything that took part.
 
@@ -152,6 +157,7 @@ class Report:
     entries: tuple[Entry, ...]
     calibration: CalibrationSet | None = None
     stability: Stability | None = None
+    domain: Domain | None = None
     environment: Environment | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
 
@@ -191,6 +197,7 @@ class Report:
             "tools": self.tools,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "stability": self.stability,
+            "domain": None if self.domain is None else self.domain.to_dict(),
             "environment": self.environment,
             "artifacts": [entry.to_dict() for entry in self.entries],
         }
@@ -242,6 +249,13 @@ class Report:
                 f"{self.stability.disagreement:.0%} less of the range than all do; in '{name}' {share:.0%}."
             )
 
+        if self.domain and not self.domain.alike:
+            yield (
+                "The calibration pictures look unlike those that the model was trained on: the variance of its "
+                f"channels, which batch normalisation remembers, differs by a factor of {self.domain.factor:.1f}; 1.1 "
+                "to 1.3 is usual."
+            )
+
     def _about_speed(self) -> Iterator[str]:
         for entry in self.entries:
             base, latency = self.float_entry(entry.format), entry.measured.latency
@@ -261,6 +275,13 @@ class Report:
                 )
 
     def _about_layers(self) -> Iterator[str]:
+        for entry in self.entries:
+            if entry.same_indices:
+                shares = ", ".join(f"{share:.1%}" for share in entry.same_indices)
+                yield (
+                    f"{entry.name} takes the maximum of a pooling window from where float does in {shares} of the "
+                    "windows, pooling by pooling; elsewhere what is decoded from it moves by a pixel."
+                )
         names = [e.name for e in self.entries if e.layers is None and e.measured.accuracy and e.format == "onnx"]
         if names:
             yield f"The layers of {', '.join(names)} were not compared: that is done for TFLite only."

@@ -1,4 +1,4 @@
-"""What rules about convolutions share: the layer that alone reads another, weights in float64, a new convolution."""
+"""What rules about convolutions share: the parts of a site, weights in float64, a new convolution."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ from edgeseg_converters.rewrites.base import Site
 
 #: What a layer without an activation has as its activation.
 LINEAR = keras.activations.linear
+
+
+class ConvParts:
+    """The nodes of a site with one ``Conv2D`` by what they are; ``None`` stands for what it does not have."""
+
+    def __init__(self, site: Site) -> None:
+        self.by_kind = {node.kind: node for node in site.nodes}
+        self.conv = self.by_kind["Conv2D"]
+        self.pad, self.norm = self.by_kind.get("ZeroPadding2D"), self.by_kind.get("BatchNormalization")
 
 
 def only_user(graph: Graph, node: Node) -> Node | None:

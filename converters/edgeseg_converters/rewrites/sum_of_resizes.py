@@ -36,6 +36,7 @@ from edgeseg.errors import RewriteRefused
 from edgeseg_converters.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
 from edgeseg_converters.rewrites.convolution import (
+    ConvParts,
     folded_weights,
     is_pointwise,
     new_conv,
@@ -124,16 +125,12 @@ class ConcatOfResizesToSum(Rewrite):
         return {site.outputs[0]: layers.Activation(activation, name=name)(y)}
 
 
-class _Parts:
-    """The nodes of a site by what they are; ``resizes`` by the value of the concatenation that each makes."""
+class _Parts(ConvParts):
+    """With the concatenation, and ``resizes`` by the value of the concatenation that each makes."""
 
     def __init__(self, site: Site) -> None:
-        by_kind = {node.kind: node for node in site.nodes}
-        self.concat, self.conv, self.norm = (
-            by_kind["Concatenate"],
-            by_kind["Conv2D"],
-            by_kind.get("BatchNormalization"),
-        )
+        super().__init__(site)
+        self.concat = self.by_kind["Concatenate"]
         found = (resize_of(node) for node in site.nodes)
         self.resizes: dict[Any, Resize] = {x.node.outputs[0]: x for x in found if x}
 

@@ -28,6 +28,7 @@ from edgeseg.errors import RewriteRefused
 from edgeseg_converters.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
 from edgeseg_converters.rewrites.convolution import (
+    ConvParts,
     folded_weights,
     new_conv,
     norm_behind,
@@ -112,14 +113,12 @@ class UpsampleConv(Rewrite):
         return {site.outputs[0]: y}
 
 
-class _Parts:
-    """The nodes of a site by what they are."""
+class _Parts(ConvParts):
+    """With the upsampling before the convolution, and perhaps a concatenation between them."""
 
     def __init__(self, site: Site) -> None:
-        by_kind = {node.kind: node for node in site.nodes}
-        self.up, self.conv = by_kind["UpSampling2D"], by_kind["Conv2D"]
-        self.concat, self.pad = by_kind.get("Concatenate"), by_kind.get("ZeroPadding2D")
-        self.norm = by_kind.get("BatchNormalization")
+        super().__init__(site)
+        self.up, self.concat = self.by_kind["UpSampling2D"], self.by_kind.get("Concatenate")
 
     def channels_of_up(self) -> tuple[int, int]:
         """Where the upsampled channels are among the convolution's input channels."""

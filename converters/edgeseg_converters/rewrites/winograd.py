@@ -3,17 +3,10 @@
     Given:   y = Conv2D(F, 3, "same")(x)                                 x (B, H, W, C), y (B, H, W, F)
     Result:  y = reshape(concat(y_0, y_1, y_2, y_3), (H, W, F))          y_j (B, H, W/4, F), columns 4t + j of y
 
-Four neighbours of a row and the three taps of a kernel's row are two polynomials, whose product is known from its
-values at six points, 0, 1, -1, 2, -2 and infinity (Lavin & Gray 2015, "Fast Algorithms for Convolutional Neural
-Networks"; matrices B, G and A there):
-
-    d_i = DepthwiseConv2D((1, 6), stride 4)(x)    columns 4t - 1 ... 4t + 4 times the row i of B^T    6 of (H, W/4, C)
-    m_i = Conv2D(F, (3, 1))(d_i)                  the rows of the kernel times the row i of G         6 of (H, W/4, F)
-    y_j = sum over i of A_ij m_i                  13 sums and products                                4 of (H, W/4, F)
-
-Rows stay as they are: both axes would save more multiplications, for 16 to 36 maps with as many kernels. What was
-measured, times as fast as the direct convolution, C = F, LiteRT with XNNPACK on an x86 CPU that had other work too:
-CPU time of one thread / wall time of two.
+``winograd_transforms`` has the mathematics: six filtered maps of a quarter of the width, a (3, 1) convolution of each,
+and 13 sums and products of the results. Rows stay as they are: both axes would save more multiplications, for 16 to 36
+maps with as many kernels. What was measured, times as fast as the direct convolution, C = F, LiteRT with XNNPACK on an
+x86 CPU that had other work too: CPU time of one thread / wall time of two.
 
     map          C = 32         64             128            256            512
     8x8                                                                      1.35 / 1.29
@@ -40,9 +33,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from keras import layers, ops
-from numpy.typing import NDArray
+from keras import layers
 
 from edgeseg.errors import RewriteRefused
 from edgeseg.spec import INTEGERS
@@ -50,6 +41,7 @@ from edgeseg_converters.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
 from edgeseg_converters.rewrites.convolution import (
     LINEAR,
+    ConvParts,
     folded_weights,
     new_conv,
     norm_behind,
@@ -57,19 +49,7 @@ from edgeseg_converters.rewrites.convolution import (
     refuse_shared_layers,
     refuse_unless_plain_3x3,
 )
-
-_INPUT = np.array(  # B^T
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-_KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24  # G
-_PIXELS = 4
+from edgeseg_converters.rewrites.winograd_transforms import BIASED, PIXELS, input_maps, kernels, output_maps
 
 _INDEXED_POOLING = ("IndexedMaxPooling", "MaxPoolingWithArgmax2D")
 
@@ -110,8 +90,8 @@ class ConvToWinograd(Rewrite):
         conv = parts.conv.operation
         refuse_unless_plain_3x3(parts.conv, parts.pad)
         _, height, width, channels = site.inputs[0].shape
-        if height is None or width is None or width % _PIXELS:
-            raise RewriteRefused(f"its width {width} is not divisible by {_PIXELS}")
+        if height is None or width is None or width % PIXELS:
+            raise RewriteRefused(f"its width {width} is not divisible by {PIXELS}")
         if min(channels or 0, conv.filters) < self.min_channels:
             raise RewriteRefused(
                 f"it has {channels} -> {conv.filters} channels; with fewer than {self.min_channels} nothing is won"
@@ -129,20 +109,14 @@ class ConvToWinograd(Rewrite):
         parts = _Parts(site)
         name = parts.conv.name
         kernel, bias = folded_weights(parts.conv, parts.norm)
-        _, height, width, channels = site.inputs[0].shape
-        assert height is not None and width is not None
-        # As many pictures of one row: a stride along one axis alone is nothing that TensorFlow has.
-        rows = ops.reshape(tensors[site.inputs[0]], (-1, 1, width, channels))
-        m = []
-        for i, (values, taps) in enumerate(zip(_INPUT, _KERNEL, strict=True)):
-            d = _filter_rows(rows, values, f"{name}_input_{i}")
-            d = ops.reshape(d, (-1, height, width // _PIXELS, channels))
-            column = np.einsum("rscf,s->rcf", kernel, taps)[:, None]
-            # The point 1 goes into all four pixels once, and the bias with it.
-            m.append(new_conv(d, column, bias if i == 1 else None, name=f"{name}_{i}"))
-        pixels = [parts.activate(y, f"{name}_pixel_{j}") for j, y in enumerate(_sums(m))]
+        maps = input_maps(tensors[site.inputs[0]], name)
+        m = [
+            new_conv(d, taps, bias if i == BIASED else None, name=f"{name}_{i}")
+            for i, (d, taps) in enumerate(zip(maps, kernels(kernel), strict=True))
+        ]
+        pixels = [parts.activate(y, f"{name}_pixel_{j}") for j, y in enumerate(output_maps(m))]
         joined = layers.Concatenate(name=f"{name}_pixels")(pixels)
-        return {site.outputs[0]: layers.Reshape((height, width, kernel.shape[-1]), name=name)(joined)}
+        return {site.outputs[0]: layers.Reshape(site.outputs[0].shape[1:], name=name)(joined)}
 
 
 def _indexed_pooling_behind(site: Site) -> Node | None:
@@ -157,36 +131,12 @@ def _indexed_pooling_behind(site: Site) -> Node | None:
     return None
 
 
-def _filter_rows(rows: Any, values: NDArray[Any], name: str) -> Any:
-    """Six neighbours in a row weighted and added, at every fourth: ``(N, 1, W, C)`` to ``(N, 1, W/4, C)``."""
-    layer = layers.DepthwiseConv2D((1, len(values)), _PIXELS, padding="same", use_bias=False, name=name)
-    d = layer(rows)
-    layer.set_weights([np.broadcast_to(values[None, :, None, None], (1, len(values), rows.shape[-1], 1))])
-    return d
-
-
-def _sums(m: list[Any]) -> list[Any]:
-    """A^T m: powers of the points, of which a point and its negative share sum and difference."""
-    s1, d1, s2, d2 = ops.add(m[1], m[2]), ops.subtract(m[1], m[2]), ops.add(m[3], m[4]), ops.subtract(m[3], m[4])
-    return [
-        ops.add(ops.add(m[0], s1), s2),
-        ops.add(d1, ops.multiply(d2, 2.0)),
-        ops.add(s1, ops.multiply(s2, 4.0)),
-        ops.add(ops.add(d1, ops.multiply(d2, 8.0)), m[5]),
-    ]
-
-
-class _Parts:
-    """The nodes of a site by what they are."""
+class _Parts(ConvParts):
+    """With the activation behind the convolution."""
 
     def __init__(self, site: Site) -> None:
-        by_kind = {node.kind: node for node in site.nodes}
-        self.conv, self.pad, self.norm = (
-            by_kind["Conv2D"],
-            by_kind.get("ZeroPadding2D"),
-            by_kind.get("BatchNormalization"),
-        )
-        self.activation = by_kind.get("Activation", by_kind.get("ReLU"))
+        super().__init__(site)
+        self.activation = self.by_kind.get("Activation", self.by_kind.get("ReLU"))
 
     def activate(self, y: Any, name: str) -> Any:
         """The convolution's activation or that of the layer behind it, in a layer of its own."""

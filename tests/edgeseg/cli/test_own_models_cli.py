@@ -108,7 +108,8 @@ def test_options_for_keras_models_are_refused_for_artifacts(
         ("--output", "aux"),
     ):
         error = fails(capsys, "evaluate", str(artifact), "--data", str(dataset), *option)
-        assert f"{option[0]} goes with a Keras model" in error
+        assert f"edgeseg: {option[0]}" in error
+        assert "says itself how to feed it" in error
 
 
 def test_a_full_model_of_keras2_is_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -30,14 +30,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     recipes = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
     tflite, onnx = (result.save(folder) for result in export_all(model, spec, recipes, output_kind="logits"))
     save_model(model, folder / "model.keras", spec)
-    return {"litert": tflite, "onnx": onnx, "keras": folder / "model.keras"}
+    return {"litert": tflite, "litert-compiled": tflite, "onnx": onnx, "keras": folder / "model.keras"}
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+# tflite-runtime does not install beside numpy 2: tests/test_tflite_runtime.py
+HERE = [name for name in BACKENDS if name != "tflite-runtime"]
+
+
+@pytest.mark.parametrize("name", HERE)
 def test_same_logits_and_the_spec_inside(name: str, files: dict[str, Path]) -> None:
     image = np.random.default_rng(0).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
     expected = open_backend(files["keras"]).run(image)
-    backend = open_backend(files[name])
+    backend = open_backend(files[name], backend=name)
     try:
         assert isinstance(backend.spec, ModelSpec)
         assert backend.spec.input_size == SIZE
@@ -50,25 +54,40 @@ def test_same_logits_and_the_spec_inside(name: str, files: dict[str, Path]) -> N
         backend.close()
 
 
-@pytest.mark.parametrize("name", ["litert", "onnx"])
+@pytest.mark.parametrize("name", ["litert", "litert-compiled", "onnx"])
+def test_what_is_returned_is_the_runtimes_memory(name: str, files: dict[str, Path]) -> None:
+    rng = np.random.default_rng(2)
+    first, second = (rng.uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32) for _ in range(2))
+    backend = open_backend(files[name], backend=name)
+    output = backend.run(first)
+    kept = output.copy()
+    again = backend.run(second)  # runs although the caller still has the array
+    assert np.shares_memory(output, again)
+    assert not np.array_equal(output, kept)
+    backend.close()
+    np.testing.assert_array_equal(output, again)  # still there for who has it
+
+
+@pytest.mark.parametrize("name", ["litert", "litert-compiled", "onnx"])
 def test_threads_do_not_change_the_answer(name: str, files: dict[str, Path]) -> None:
     image = np.random.default_rng(1).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
-    one, two = (np.array(open_backend(files[name], num_threads=n).run(image)) for n in (1, 2))
+    one, two = (np.array(open_backend(files[name], backend=name, num_threads=n).run(image)) for n in (1, 2))
     np.testing.assert_allclose(one, two, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["litert", "onnx"])
+@pytest.mark.parametrize("name", ["litert", "litert-compiled", "onnx"])
 def test_truncated_file_is_one_clear_error(name: str, files: dict[str, Path], tmp_path: Path) -> None:
     cut = tmp_path / files[name].name
     cut.write_bytes(files[name].read_bytes()[: files[name].stat().st_size // 2])
     with pytest.raises(InputError, match=cut.name.replace(".", r"\.")):
-        open_backend(cut)
+        open_backend(cut, backend=name)
 
 
 @pytest.mark.parametrize(
     ("name", "hidden", "extra"),
     [
         ("litert", ["ai_edge_litert", "ai_edge_litert.interpreter", "tflite_runtime"], "tflite"),
+        ("litert-compiled", ["ai_edge_litert", "ai_edge_litert.compiled_model"], "tflite"),
         ("onnx", ["onnxruntime"], "onnx"),
     ],
 )
@@ -78,14 +97,18 @@ def test_missing_runtime_names_the_install_line(
     for module in hidden:
         monkeypatch.setitem(sys.modules, module, None)  # what Python itself uses to say "not there"
     with pytest.raises(BackendUnavailable, match=rf'pip install "edgeseg\[{extra}\]"'):
-        open_backend(files[name])
+        open_backend(files[name], backend=name)
 
 
-def test_a_name_is_obeyed_or_refused(files: dict[str, Path]) -> None:
-    with pytest.raises(InputError, match="unknown backend 'tflite'; accepted: litert, onnx, keras"):
-        open_backend(files["litert"], backend="tflite")
-    with pytest.raises(InputError, match="not an ONNX model"):
-        open_backend(files["litert"], backend="onnx")
+def test_a_name_is_obeyed_or_refused(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tflite_runtime", None)
+    with pytest.raises(BackendUnavailable, match='pip install tflite-runtime "numpy<2"'):
+        open_backend(files["litert"], backend="tflite-runtime")
+
+
+def test_a_picture_of_another_shape_is_not_stretched(files: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match=r"takes \(1, 32, 48, 3\) float32, got \(1, 1, 1, 3\) float32"):
+        open_backend(files["litert"]).run(np.zeros((1, 1, 1, 3), np.float32))
 
 
 def test_unknown_suffix_and_missing_file(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -22,17 +21,6 @@ def picture(red: int) -> np.ndarray:
 def write_picture(path: Path, red: int) -> str:
     path.write_bytes(encode_image(picture(red), path.suffix))
     return str(path)
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """Ten frames of MJPG whose red is 20 times the frame's number."""
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (80, 64))
-    for number in range(NUM_FRAMES):
-        writer.write(picture(20 * number)[..., ::-1])
-    writer.release()
-    return path
 
 
 def numbers(path: Path, *, start: int = 0, stride: int = 1) -> list[int]:
@@ -121,6 +109,21 @@ def test_what_is_no_video_is_an_input_error(tmp_path: Path, content: bytes) -> N
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"broken_001\.avi' does not decode as a video"):
         list(frames([str(path)]))
+
+
+def test_a_cut_off_video_gives_what_decodes_and_then_says_so(
+    clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cut.avi"
+    path.write_bytes(clip.read_bytes()[: clip.stat().st_size * 85 // 100])
+    stream = frames([str(path)])
+    names = [next(stream).name]
+    assert not caplog.records
+    names += [frame.name for frame in stream]
+    assert 3 <= len(names) <= 7
+    (record,) = caplog.records
+    assert record.name == "edgeseg.sources"
+    assert record.getMessage() == f"'{path}' says it has 10 frames, but {len(names)} decode: it is cut off or damaged."
 
 
 def test_a_truncated_mp4_is_an_input_error(street_clip: Path, tmp_path: Path) -> None:

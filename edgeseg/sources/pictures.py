@@ -1,9 +1,10 @@
-"""Where pictures come from: files, folders, globs and video files, as one stream of named frames."""
+"""Pictures and videos as one stream of named frames, for results that go by the name."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+from edgeseg.sources.video import VIDEO_SUFFIXES, Video
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Frame:
 
 def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterator[Frame]:
     """Read every picture of some sources, in order.
+
+    A video that ends before the number of frames it claims is told by a warning of the logger ``edgeseg.sources``.
 
     Args:
         sources: picture files, video files, folders (their pictures, sorted) or glob patterns.
@@ -78,19 +80,12 @@ def expand(sources: Sequence[str]) -> list[Path]:
 
 
 def _video(path: Path, start: int, stride: int) -> Iterator[Frame]:
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise InputError(f"'{path}' does not decode as a video.")
-        number = 0
-        while capture.grab():
+    with closing(Video(str(path))) as video:
+        while video.grab():
+            number = video.decoded - 1
             if number >= start and (number - start) % stride == 0:
-                ok, bgr = capture.retrieve()
-                if not ok:
-                    raise InputError(f"frame {number} of '{path}' does not decode.")
-                yield Frame(f"{path.stem}_{number:06d}", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
-            number += 1
-        if number <= start:
-            raise InputError(f"'{path}' has {number} frames, none from frame {start} on.")
-    finally:
-        capture.release()
+                image_rgb = cv2.cvtColor(video.retrieve(), cv2.COLOR_BGR2RGB)
+                yield Frame(f"{path.stem}_{number:06d}", image_rgb)  # type: ignore[arg-type]
+        video.warn_of_missing()
+        if video.decoded <= start:
+            raise InputError(f"'{path}' has {video.decoded} frames, none from frame {start} on.")

@@ -1,0 +1,193 @@
+"""The live loop: capture, preprocess, inference and drawing overlap, and what is shown is young.
+
+    Source.read() -> slot -> preprocess -> slot -> inference -> slot -> the caller
+
+Each arrow is a ``Slot`` of one frame. Of a live source the newest frame wins at every slot, so that nothing waits
+behind older frames; of a file every frame arrives. The caller's own thread draws and shows, as windows want the main
+thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.camera_stats import CameraStats
+from edgeseg.handover import Closed, Slot
+from edgeseg.imaging import Placement, preprocess, restore
+from edgeseg.segmenter import Segmentation, Segmenter
+from edgeseg.smoothing import Smoothing
+from edgeseg.sources import Captured, Source
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SegmentedFrame:
+    """A frame and its classes.
+
+    Attributes:
+        captured: the frame as the source gave it; ``captured.image_bgr`` may be drawn into.
+        segmentation: the class map at the frame's own size.
+        model_map: ``(H, W)`` uint8, the class map inside the model's input, bars cut off: small, for counting.
+    """
+
+    captured: Captured
+    segmentation: Segmentation
+    model_map: NDArray[np.uint8]
+
+    @property
+    def image_bgr(self) -> NDArray[np.uint8]:
+        """``(h, w, 3)`` uint8 BGR."""
+        return self.captured.image_bgr
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the camera or decoder handed the frame over."""
+        return time.perf_counter() - self.captured.captured_s
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A frame between two stages: ``array`` is the model's input, then its class map."""
+
+    captured: Captured
+    placement: Placement
+    array: NDArray[Any]
+
+
+class Camera:
+    """Segments what a source gives, frame by frame, on threads of its own.
+
+    Example:
+        >>> with Segmenter("model.tflite") as segmenter, Camera(segmenter, open_source("0")) as camera:
+        ...     for frame in camera:
+        ...         print(frame.segmentation.counts(), f"{frame.age_s * 1e3:.0f} ms old")
+
+    Attributes:
+        stats: what is measured.
+        source: where the frames come from; closed with the camera.
+    """
+
+    def __init__(self, segmenter: Segmenter, source: Source, *, smooth: int = 1) -> None:
+        """Prepare; the threads start with the first frame that is asked for.
+
+        Args:
+            segmenter: the open model; the camera's alone while it runs.
+            source: where the frames come from.
+            smooth: frames that a class must hold in a pixel before it is shown; 1 shows every map as it is.
+
+        Raises:
+            InputError: ``smooth`` is out of range.
+        """
+        self.stats = CameraStats()
+        self.source = source
+        self._segmenter = segmenter
+        self._smoothing = Smoothing(smooth)
+        newest = source.live
+        self._frames: Slot[Captured] = Slot(newest=newest)
+        self._tensors: Slot[_Prepared] = Slot(newest=newest)
+        self._maps: Slot[_Prepared] = Slot(newest=newest)
+        self._threads: list[threading.Thread] = []
+        self._last_index = -1
+
+    def next(self, timeout_s: float | None = None) -> SegmentedFrame | None:
+        """The next frame; of a live source the newest.
+
+        Args:
+            timeout_s: how long to wait, in seconds; without end when left out.
+
+        Returns:
+            ``None`` at the end of the source.
+
+        Raises:
+            TimeoutError: no frame yet.
+            SourceLost: the stream broke and did not come back.
+            EdgesegError: whatever else a stage of the loop could not do.
+        """
+        if not self._threads:
+            self._start()
+        try:
+            done = self._maps.get(timeout_s)
+        except Closed:
+            return None
+        # A gap in the numbers: frames that a newer one replaced, here or already in the source.
+        self.stats.dropped += done.captured.index - self._last_index - 1
+        self._last_index = done.captured.index
+        p = done.placement
+        inside = done.array[p.top : p.top + p.height, p.left : p.left + p.width]
+        segmentation = Segmentation(restore(done.array, p), self._segmenter.spec)
+        return SegmentedFrame(done.captured, segmentation, inside)
+
+    def __iter__(self) -> Iterator[SegmentedFrame]:
+        """Frame after frame to the end of the source; every frame counts as shown when the next is asked for."""
+        while True:
+            frame = self.next()
+            if frame is None:
+                return
+            yield frame
+            self.stats.frame_shown(frame.captured.captured_s)
+
+    def close(self) -> None:
+        """Stop the threads and close the source; the segmenter stays open."""
+        for slot in (self._frames, self._tensors, self._maps):
+            slot.close(discard=True)
+        self.source.close()
+        for thread in self._threads:
+            # An inference that runs cannot be cut short; nothing else takes longer than the source's own close.
+            thread.join()
+
+    def __enter__(self) -> Camera:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        stages: tuple[tuple[str, Callable[[], Any], Slot[Any]], ...] = (
+            ("capture", self._capture, self._frames),
+            ("preprocess", self._preprocess, self._tensors),
+            ("inference", self._infer, self._maps),
+        )
+        for name, step, out in stages:
+            # Daemons: a camera that was never closed must not keep the interpreter from ending.
+            thread = threading.Thread(target=_work, args=(step, out), name=f"edgeseg-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _capture(self) -> Captured:
+        with self.stats.timed("capture"):
+            captured = self.source.read()
+            if captured is None:
+                raise Closed
+        self.stats.captured = captured.index + 1
+        return captured
+
+    def _preprocess(self) -> _Prepared:
+        captured = self._frames.get()
+        with self.stats.timed("preprocess"):
+            tensor, placement = preprocess(captured.image_bgr, self._segmenter.spec, order="bgr")
+        return _Prepared(captured, placement, tensor)
+
+    def _infer(self) -> _Prepared:
+        prepared = self._tensors.get()
+        with self.stats.timed("inference"):
+            class_map = self._segmenter.infer(prepared.array)
+        return _Prepared(prepared.captured, prepared.placement, self._smoothing(class_map))
+
+
+def _work(step: Callable[[], T], out: Slot[T]) -> None:
+    try:
+        while True:
+            out.put(step())
+    except Closed:
+        out.close()
+    except BaseException as error:  # noqa: BLE001 - not handled here: the slot hands it to the next thread, in the end the caller's
+        out.close(error)

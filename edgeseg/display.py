@@ -1,0 +1,209 @@
+"""What happens to each frame of a camera: drawn, captioned, given to the sinks and the window; and its keys."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.camera import Camera, SegmentedFrame
+from edgeseg.camera_stats import CameraStats
+from edgeseg.captions import draw_legend, draw_status
+from edgeseg.errors import InputError
+from edgeseg.files import write_bytes
+from edgeseg.imaging import encode_image
+from edgeseg.render import Painter
+from edgeseg.sinks import Sink, VideoFile, Window
+from edgeseg.spec import Colour, ModelSpec, View
+
+#: How long one wait for a frame lasts, in seconds, before the window's keys are looked at.
+_POLL_S = 0.02
+
+
+@dataclass
+class Look:
+    """How frames are drawn; the window's keys change ``view``.
+
+    Attributes:
+        view: overlay, mask, cutout, blur or replace.
+        alpha: weight of the colours in the overlay, in [0, 1].
+        classes: the classes that are shown; all when ``None``.
+        background: for ``replace``: an RGB colour in 0..255, or ``(h, w, 3)`` uint8 BGR.
+        legend: draw the names, colours and shares of the classes.
+        status: draw fps, inference time, age and drops.
+    """
+
+    view: View = "overlay"
+    alpha: float = 0.6
+    classes: Sequence[str] | None = None
+    background: Colour | NDArray[np.uint8] = (0, 0, 0)
+    legend: bool = False
+    status: bool = False
+
+    def painter(self, spec: ModelSpec) -> Painter:
+        """A painter for BGR frames.
+
+        Raises:
+            InputError: a class that the model does not have, or a view that needs classes and has none.
+        """
+        return Painter(spec, self.view, alpha=self.alpha, classes=self.classes, background=self.background, order="bgr")
+
+
+@dataclass
+class Display:
+    """Shows what a camera segments, in ten lines of a program or from the command.
+
+    Example:
+        >>> with Segmenter("model.tflite") as segmenter, Camera(segmenter, open_source("0")) as camera:
+        ...     stats = Display(camera, window=Window("edgeseg"), on_frame=lambda frame: print(frame.age_s)).run()
+
+    Attributes:
+        camera: the frames; stays open.
+        look: how they are drawn.
+        sinks: where drawn frames go; closed at the end, also when the loop fails.
+        window: a window with keys; closed at the end.
+        on_frame: called with every frame before it is drawn.
+        max_frames: stop after so many.
+        folder: where snapshots and recordings go.
+    """
+
+    camera: Camera
+    spec: ModelSpec
+    look: Look = field(default_factory=Look)
+    sinks: Sequence[Sink] = ()
+    window: Window | None = None
+    on_frame: Callable[[SegmentedFrame], None] | None = None
+    max_frames: int | None = None
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        self._paint = self.look.painter(self.spec)
+        self._recorder: VideoFile | None = None
+        self._paused = False
+        self._stopped = False
+
+    def run(self) -> CameraStats:
+        """Run to the end of the source, ``max_frames``, the key ``q``, a closed window, or Ctrl-C.
+
+        Ctrl-C is the usual way to stop a camera, so it is no error: recordings are finished and the statistics
+        returned.
+
+        Raises:
+            SourceLost: the stream broke and did not come back.
+            EdgesegError: a sink that cannot write.
+        """
+        with ExitStack() as stack:
+            for sink in self.sinks:
+                stack.callback(sink.close)
+            if self.window is not None:
+                stack.callback(self.window.close)
+            stack.callback(self._stop_recording)
+            with suppress(KeyboardInterrupt):
+                self._loop()
+        return self.camera.stats
+
+    def stop(self) -> None:
+        """Let ``run`` end after the frame at hand; from any thread or signal handler."""
+        self._stopped = True
+
+    def _loop(self) -> None:
+        stats = self.camera.stats
+        image: NDArray[np.uint8] | None = None
+        while not self._stopped and (self.max_frames is None or stats.shown < self.max_frames):
+            if self._paused:
+                time.sleep(_POLL_S)
+            else:
+                try:
+                    frame = self.camera.next(_POLL_S if self.window is not None else 0.5)
+                except TimeoutError:
+                    pass
+                else:
+                    if frame is None:
+                        break
+                    image = self._show(frame)
+            self._keys(image)
+        if self.window is not None and stats.shown == 1 and not self.camera.source.live:
+            while not self._stopped:  # a single picture stays until a key; a film ends with its last frame
+                time.sleep(_POLL_S)
+                self._keys(image)
+
+    def _show(self, frame: SegmentedFrame) -> NDArray[np.uint8]:
+        stats = self.camera.stats
+        if self.on_frame is not None:
+            self.on_frame(frame)
+        with stats.timed("render"):
+            image = self._paint(frame.image_bgr, frame.segmentation.class_map)
+            if self.look.legend:
+                draw_legend(image, frame.model_map, self.spec, classes=self.look.classes, order="bgr")
+            if self.look.status:
+                draw_status(image, self._status())
+        with stats.timed("output"):
+            for sink in self.sinks:
+                sink.write(image, frame.captured.name)
+            if self._recorder is not None:
+                self._recorder.write(image, frame.captured.name)
+            if self.window is not None:
+                self.window.write(image, frame.captured.name)
+        stats.frame_shown(frame.captured.captured_s)
+        return image
+
+    def _status(self) -> list[str]:
+        live = self.camera.stats.live()
+        lines = [
+            f"{live['fps']:.1f} fps",
+            f"inference {live['inference_ms']:.1f} ms",
+            f"age {live['age_ms']:.0f} ms",
+        ]
+        if self.camera.source.live:
+            lines.append(f"dropped {live['dropped']}")
+        if self._recorder is not None:
+            lines.append("recording")
+        return lines
+
+    def _keys(self, image: NDArray[np.uint8] | None) -> None:
+        if self.window is None:
+            return
+        match self.window.poll():
+            case "q" | "escape" | "closed":
+                self._stopped = True
+            case "space":
+                self._paused = not self._paused
+            case "v":
+                self._next_view()
+            case "s" if image is not None:
+                write_bytes(
+                    _free(self.folder, "snapshot", ".png"), encode_image(np.ascontiguousarray(image[..., ::-1]))
+                )
+            case "r" if self._recorder is None:
+                fps = self.camera.source.fps or self.camera.stats.fps() or 25.0
+                path = _free(self.folder, "recording", ".mp4")
+                self._recorder = VideoFile(path, fps=fps, live=self.camera.source.live)
+            case "r":
+                self._stop_recording()
+
+    def _next_view(self) -> None:
+        views = get_args(View)
+        for _ in views:
+            self.look.view = views[(views.index(self.look.view) + 1) % len(views)]
+            try:
+                self._paint = self.look.painter(self.spec)
+                return
+            except InputError:  # a view that needs --classes, of a model without 'background': the next one then
+                continue
+
+    def _stop_recording(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
+
+
+def _free(folder: Path, stem: str, suffix: str) -> Path:
+    """The first of ``stem_001``, ``stem_002`` ... that does not exist."""
+    return next(path for n in itertools.count(1) if not (path := folder / f"{stem}_{n:03d}{suffix}").exists())

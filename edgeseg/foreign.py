@@ -1,0 +1,191 @@
+"""Models of other makers, without a ModelSpec inside: one is made of what the file says and what the user adds."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from edgeseg.errors import InputError
+from edgeseg.runtime import Backend, RuntimeOptions, TensorInfo, open_with
+from edgeseg.runtime.tflite_description import Description, read_description
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import ColourOrder, Fit, Layout, ModelSpec, OutputKind, default_palette
+
+_log = logging.getLogger(__name__)
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """What a user says about a model; ``None`` where nothing.
+
+    Attributes:
+        class_names: one name for each class.
+        mean: subtracted from the pixels in [0, 255], in the order of the channels.
+        std: what the difference is divided by.
+        colour_order: order of the channels; ``rgb`` when not said.
+        fit: how a picture gets the model's shape; ``letterbox`` when not said.
+        input_size: ``(H, W)`` in pixels, for a model that leaves it open.
+    """
+
+    class_names: tuple[str, ...] | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    colour_order: ColourOrder | None = None
+    fit: Fit | None = None
+    input_size: tuple[int, int] | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The options of the command line that say what is said here."""
+        options = {"class_names": "--labels", "input_size": "--imgsz"}
+        said = (field.name for field in fields(self) if getattr(self, field.name) is not None)
+        return [options.get(name, f"--{name.replace('_', '-')}") for name in said]
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """The class names of a text file, one a line.
+
+    Raises:
+        InputError: the file cannot be read, or has no names.
+    """
+    try:
+        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").strip().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"labels file '{path}' cannot be read as text: {error}.") from error
+    if not names or not all(names):
+        raise InputError(f"labels file '{path}' must have one class name a line, without empty lines between.")
+    return names
+
+
+def open_segmenter(
+    path: str | Path, runtime: RuntimeOptions, feeding: Feeding, *, classes: tuple[str, ...] | None = None
+) -> Segmenter:
+    """Open a model file, with or without a ModelSpec inside.
+
+    Args:
+        path: a ``.tflite``, ``.onnx`` or ``.keras`` file.
+        runtime: what it runs on.
+        feeding: how to feed a model without ModelSpec.
+        classes: their names, where neither the file nor ``feeding`` has them.
+
+    Raises:
+        InputError: a missing or broken file; a model that does not say how it is fed, and nobody else does; a
+            model that says so, and somebody else does too.
+        BackendUnavailable: what it should run on is not there.
+    """
+    backend = open_with(path, runtime)
+    if backend.spec is None:
+        return Segmenter(backend, spec=spec_for(path, backend, feeding, classes=classes))
+    if feeding.given:
+        raise InputError(
+            f"{' and '.join(feeding.given)}: only for a model without ModelSpec; '{path}' says itself how to feed it."
+        )
+    return Segmenter(backend)
+
+
+def spec_for(
+    path: str | Path, backend: Backend, feeding: Feeding, *, classes: tuple[str, ...] | None = None
+) -> ModelSpec:
+    """A ModelSpec for a model that has none, from its tensors, TFLite's standard metadata and what the user says.
+
+    Args:
+        path: the file.
+        backend: the same, open.
+        feeding: goes before what the file says.
+        classes: their names, where neither has them.
+
+    Returns:
+        A spec whose dtype is ``uint8`` where the model takes image bytes, else ``float32``; a segmenter quantises
+        for a model that takes other integers.
+
+    Raises:
+        InputError: something is missing, and the text names the options that say it; or the tensors are not those
+            of a segmentation model.
+    """
+    source, result = backend.inputs[0], backend.outputs[0]
+    layout = _layout(path, source)
+    if source.dtype not in ("float32", "uint8") and not (source.dtype in ("int8", "int16") and source.scale):
+        raise InputError(f"'{path}' takes {source.dtype}; accepted: float32, uint8, or int8 and int16 with a scale.")
+    height, width = source.shape[1:3] if layout == "nhwc" else source.shape[2:]
+    size = feeding.input_size or (height, width)
+    if min(size) < 1:
+        raise InputError(f"'{path}' leaves its input size open, {source.shape}: give --imgsz H,W.")
+    if -1 not in (height, width) and size != (height, width):
+        raise InputError(f"'{path}' takes pictures of {height},{width} and no other; leave out --imgsz.")
+    if len(backend.outputs) > 1:
+        _log.warning("'%s' has %d outputs; the first, '%s', is used", path, len(backend.outputs), result.name)
+    said = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
+    output_kind, channels = _output(path, result, layout)
+    names = feeding.class_names or said.class_names or classes
+    mean, std = feeding.mean or _triple(said.mean), feeding.std or _triple(said.std)
+    as_bytes = source.dtype == "uint8" and _takes_bytes(path, source, mean, std)
+    missing = [] if names else ["--labels FILE with one class name a line"]
+    if not as_bytes and (mean is None or std is None):
+        missing.append("--mean and --std, such as 127.5, for pixels in [0, 255]")
+    if missing:
+        asked = " and ".join(missing)
+        raise InputError(f"'{path}' has no ModelSpec inside and does not say how to feed it: give {asked}.")
+    assert names is not None
+    if channels is not None and channels != len(names):
+        raise InputError(f"'{path}' has {channels} channels of scores, but there are {len(names)} labels.")
+    spec = ModelSpec(
+        name=Path(path).stem,
+        input_size=size,
+        class_names=names,
+        palette=default_palette(len(names)),
+        layout=layout,
+        dtype="uint8" if as_bytes else "float32",
+        colour_order=feeding.colour_order or "rgb",
+        fit=feeding.fit or "letterbox",
+        output_kind=output_kind,
+    )
+    return spec if as_bytes or mean is None or std is None else spec.replace(mean=mean, std=std)
+
+
+def _layout(path: str | Path, source: TensorInfo) -> Layout:
+    if len(source.shape) == 4 and source.shape[0] in (1, -1):
+        if source.shape[3] == 3:
+            return "nhwc"
+        if source.shape[1] == 3:
+            return "nchw"
+    raise InputError(f"'{path}' takes {source.shape}; a segmentation model takes (1, H, W, 3) or (1, 3, H, W).")
+
+
+def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[OutputKind, int | None]:
+    """What the output is, and how many channels of scores it has where that is known."""
+    shape, integers = result.shape, np.issubdtype(np.dtype(result.dtype), np.integer)
+    if len(shape) == 4 and shape[-1 if layout == "nhwc" else 1] != 1:
+        channels = shape[-1 if layout == "nhwc" else 1]
+        return "logits", None if channels < 0 else channels  # the largest is the same, whatever scores they are
+    # A class map is whole numbers; with a scale they are the scores of a binary model.
+    if len(shape) in (3, 4) and integers and (result.scale, result.zero_point) in ((0.0, 0), (1.0, 0)):
+        return "argmax", None
+    raise InputError(
+        f"'{path}' gives {shape} {result.dtype}; accepted: a class map of integers (1, H, W) or (1, H, W, 1), "
+        "or scores with a channel for each class."
+    )
+
+
+def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std: Triple | None) -> bool:
+    """Whether a uint8 input is the picture's bytes: where nobody says otherwise, or what is said comes to that."""
+    if mean is None or std is None:
+        return True
+    if not source.scale:
+        if mean == (0, 0, 0) and std == (1, 1, 1):
+            return True
+        raise InputError(f"'{path}' takes the picture's bytes as they are (uint8, no scale): no --mean and --std.")
+    pixels = np.arange(256)[:, None]
+    steps = (pixels - np.array(mean)) / np.array(std) / source.scale + source.zero_point
+    return bool(np.abs(steps - pixels).max() <= 1)
+
+
+def _triple(values: tuple[float, ...] | None) -> Triple | None:
+    """One number for each channel, of one or three."""
+    if values is None or len(values) not in (1, 3):
+        return None
+    return values[0], values[len(values) // 2], values[-1]

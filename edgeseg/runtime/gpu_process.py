@@ -1,0 +1,100 @@
+"""Asks LiteRT's GPU accelerator about models in a process of its own: a crash in a driver must not be the caller's."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.runtime.gpu_worker import ANSWER, MARK
+
+# Loading the weights of the largest zoo model takes SwiftShader seconds; a driver that hangs never answers.
+_TIMEOUT_S = 300
+
+_ADAPTER = re.compile(r"Selected adapter: ([^,\n]+).*?backend=(\w+)")
+_REFUSED = re.compile(r"^(?:CUSTOM )?(\w+): ?(.*)$")
+_ON_GPU = re.compile(r"^(\d+|No) operations will run on the GPU", re.MULTILINE)
+_BEGIN = "Following operations are not supported by GPU delegate:"
+
+
+@dataclass(frozen=True)
+class GpuReply:
+    """What the accelerator said of one model.
+
+    Attributes:
+        full: whether it takes the whole model; ``None`` when it did not open.
+        error: why it did not.
+        log: the runtime's words about this model.
+    """
+
+    full: bool | None
+    error: str
+    log: str
+
+    @property
+    def adapter(self) -> str | None:
+        """What it ran on, as the driver names itself: ``SwiftShader Device (Subzero), Vulkan``."""
+        match = _ADAPTER.search(self.log)
+        return f"{match[1]}, {match[2]}" if match else None
+
+    @property
+    def no_driver(self) -> bool:
+        """Whether there is no driver at all."""
+        return "No adapters found" in self.log
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Op to the first reason that the log gives, of the ops that are refused somewhere in the model."""
+        lines = self.log.partition(_BEGIN)[2].partition("operations will run on the")[0].splitlines()
+        found: dict[str, str] = {}
+        for match in filter(None, map(_REFUSED.match, lines)):
+            found.setdefault(match[1], match[2].strip().rstrip("."))
+        return found
+
+    @property
+    def on_gpu(self) -> int | None:
+        """How many nodes run on the GPU."""
+        match = _ON_GPU.search(self.log)
+        if match is None:
+            return None
+        return 0 if match[1] == "No" else int(match[1])
+
+
+def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[GpuReply]:
+    """Ask about models in one process of its own; a crash leaves the rest without an answer.
+
+    Args:
+        models: whole ``.tflite`` files.
+        environment: the variables of that process, by which it finds a driver.
+    """
+    if not models:
+        return []
+    with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
+        paths = []
+        for index, model in enumerate(models):
+            paths.append(str(Path(folder) / f"{index}.tflite"))
+            Path(paths[-1]).write_bytes(model)
+        command = [sys.executable, str(Path(__file__).with_name("gpu_worker.py")), *paths]
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return [GpuReply(None, f"no answer in {_TIMEOUT_S} s", "")] * len(models)
+    logs = done.stderr.decode(errors="replace").split(MARK)[1:]
+    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
+    replies = []
+    for line, log in zip(lines, logs, strict=False):
+        said = json.loads(line.removeprefix(ANSWER))
+        # A model that is taken in part does not open on the GPU alone, and the log says so before the error.
+        full = False if _ON_GPU.search(log) else said.get("full")
+        replies.append(GpuReply(full, " ".join(said.get("error", "").split()), log))
+    if len(replies) < len(models):
+        last = logs[-1] if logs else done.stderr.decode(errors="replace")
+        how = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
+        missing = len(models) - len(replies)
+        replies += [GpuReply(None, f"the process that asked it ended early, {how}", last)] * missing
+    return replies

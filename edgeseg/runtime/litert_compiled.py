@@ -1,0 +1,179 @@
+"""TFLite files on LiteRT's ``CompiledModel``: the CPU with XNNPACK, the GPU, or an NPU."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import BackendUnavailable, InputError, missing_extra
+from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
+from edgeseg.runtime.gpu_process import GpuReply, ask_gpu
+from edgeseg.runtime.tflite_file import read_model, read_quantization
+
+_log = logging.getLogger(__name__)
+
+#: Where a Vulkan loader is told of a driver; the second is the older name.
+_DRIVER_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+
+#: What ``TensorBuffer`` reads and writes, of what a segmentation model has at its ends.
+_DTYPES = ("float32", "float16", "int32", "int8", "uint8", "bool")
+
+# XNNPACK and the GPU number the positions in a pooling window differently: cut between them, classes would be wrong.
+_INDEX_OP = b"MaxUnpooling2D"
+
+_ALIGNMENT = 64  # bytes; LiteRT copies host memory that is not
+
+
+class CompiledBackend:
+    """A TFLite model, compiled for one accelerator.
+
+    On the GPU it computes in half precision where the driver can, LiteRT's own default. LiteRT 2.3 keeps Python's lock
+    while it runs: other threads of the process wait for it, which they do not for the interpreter or ONNX Runtime.
+    """
+
+    def __init__(self, model: str | Path | bytes, *, accelerator: str = "cpu", num_threads: int | None = None) -> None:
+        """Open a model.
+
+        A GPU that takes a part of the graph runs that part; ``runtime`` and a warning say so. An NPU takes all or is
+        refused, as LiteRT does not say what of a graph it left to the CPU.
+
+        Args:
+            model: a ``.tflite`` file, or its bytes.
+            accelerator: ``cpu``, ``gpu`` or ``npu``.
+            num_threads: threads on the CPU; ``default_threads()`` when left out.
+
+        Raises:
+            InputError: the file cannot be read, or is no TFLite model that the runtime accepts.
+            BackendUnavailable: ai-edge-litert is not installed; there is no such accelerator, or it takes nothing.
+        """
+        try:
+            from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, HardwareAccelerator, Options
+        except ModuleNotFoundError as error:
+            raise missing_extra("backend 'litert-compiled'", "tflite") from error
+        content, self.spec = read_model(model)
+        what = "the model" if isinstance(model, bytes) else f"'{model}'"
+        self.runtime = f"ai-edge-litert {metadata.version('ai-edge-litert')} CompiledModel {accelerator}"
+        hardware = HardwareAccelerator[accelerator.upper()]
+        if accelerator == "gpu":
+            reply = _ask(content)
+            note = "" if reply.full else f"; partly: {reply.on_gpu} node(s), the rest on the CPU"
+            self.runtime += f" ({reply.adapter or 'the GPU of this machine'}{note})"
+            if not reply.full:
+                hardware |= HardwareAccelerator.CPU
+                _log.warning("%s is not fully accelerated: %s", what, self.runtime)
+        threads = default_threads() if num_threads is None else num_threads
+        options = Options(hardware, cpu_options=CpuOptions(num_threads=threads))
+        try:
+            self._model = CompiledModel.from_buffer(content, options=options)
+            self._content = content  # LiteRT reads the weights where they lie
+            signature = self._model.get_signature_by_index(0)["key"]
+            inputs = self._model.get_input_tensor_details(signature)
+            outputs = self._model.get_output_tensor_details(signature)
+        except RuntimeError as error:
+            if accelerator == "npu":
+                raise BackendUnavailable(
+                    f"{what} does not run on an NPU: LiteRT finds none here that takes the whole model; "
+                    "--accelerator gpu and cpu are the others."
+                ) from error
+            raise InputError(f"{what} is not a TFLite model that {self.runtime} runs: {_line(error)}") from error
+        self.inputs = tuple(_info(details, content) for details in inputs.values())
+        self.outputs = tuple(_info(details, content) for details in outputs.values())
+        for tensor in (self.inputs[0], self.outputs[0]):
+            if tensor.dtype not in _DTYPES:
+                raise InputError(f"{what}: CompiledModel does not hand over {tensor.dtype}; use --backend litert.")
+        self._input_buffers = self._model.create_input_buffers(0)
+        self._output_buffers = self._model.create_output_buffers(0)
+        # The memory that the CPU writes to; what a GPU wrote has to be fetched.
+        self._output = _aligned(self.outputs[0]) if accelerator == "cpu" else None
+        if self._output is not None:
+            from ai_edge_litert.tensor_buffer import TensorBuffer
+
+            self._output_buffers[0] = TensorBuffer.create_from_host_memory(self._output.reshape(-1))
+
+    def run(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Run once; see ``Backend.run``. What is returned is memory that the next run writes to."""
+        # Memory of ours would save this copy, but LiteRT 2.3 takes it for a tensor of one axis and refuses it.
+        self._input_buffers[0].write(image)
+        self._model.run_by_index(0, self._input_buffers, self._output_buffers)
+        if self._output is not None:
+            return self._output
+        shape = self.outputs[0].shape
+        result: NDArray[Any] = self._output_buffers[0].read(int(np.prod(shape)), np.dtype(self.outputs[0].dtype))
+        return result.reshape(shape)
+
+    def close(self) -> None:
+        """Drop the compiled model and its buffers."""
+        for buffer in (*self._input_buffers, *self._output_buffers):
+            buffer.destroy()
+        self._model.close()
+
+
+def _ask(content: bytes) -> GpuReply:
+    """What the GPU says of the model; asked in another process, as a driver that crashes takes its process along.
+
+    Raises:
+        BackendUnavailable: there is no GPU, or it takes nothing of the model.
+        InputError: it takes a part that may not be cut off.
+    """
+    environment = dict(os.environ)
+    folder = _vulkan_folder(next(filter(None, map(os.environ.get, _DRIVER_VARIABLES)), ""))
+    if folder is not None:
+        # The wheel looks for libvulkan.so.1 by name; a driver may bring it, in a folder that nobody looks into.
+        paths = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(paths)
+    (reply,) = ask_gpu([content], environment)
+    if reply.full is None:
+        why = "no Vulkan driver, or none for this machine's GPU" if reply.no_driver else reply.error
+        raise BackendUnavailable(
+            f"LiteRT's GPU accelerator does not start: {why}. "
+            "Install the GPU's driver, or name one in VK_DRIVER_FILES; --accelerator cpu runs without."
+        )
+    if not reply.full and not reply.on_gpu:
+        reasons = "; ".join(f"{op}: {reason}" for op, reason in reply.refused.items())
+        raise BackendUnavailable(f"the GPU takes nothing of the model ({reasons}); run it with --accelerator cpu.")
+    if not reply.full and _INDEX_OP in content:
+        raise InputError(
+            "the GPU takes a part of the model only, and MaxUnpooling2D must not be cut off from its pooling; "
+            "export it with --target gpu or generic."
+        )
+    if folder is not None:
+        ctypes.CDLL(str(folder / "libvulkan.so.1"), ctypes.RTLD_GLOBAL)
+    return reply
+
+
+@functools.cache  # what _ask() loads afterwards would be found, but not by the next process
+def _vulkan_folder(named: str) -> Path | None:
+    """Where libvulkan.so.1 lies beside the driver that the user names, if the system has none of its own."""
+    try:
+        ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        folder = Path(named.split(os.pathsep)[0]).parent
+        return folder if (folder / "libvulkan.so.1").is_file() else None
+    return None
+
+
+def _info(details: dict[str, Any], content: bytes) -> TensorInfo:
+    shape = tuple(int(side) for side in details["shape"])
+    scale, zero_point = read_quantization(content, details["index"])
+    return TensorInfo(details["name"], shape, dtype_name(details["dtype"]), scale, zero_point)
+
+
+def _aligned(tensor: TensorInfo) -> NDArray[Any]:
+    """Zeros of a tensor's shape and dtype, at an address that LiteRT writes to without a copy."""
+    size = int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize
+    memory = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(tensor.dtype).reshape(tensor.shape)
+
+
+def _line(error: RuntimeError) -> str:
+    """LiteRT's last words: the ones before say where in its sources it was."""
+    return str(error).strip().splitlines()[-1].strip("└ ")

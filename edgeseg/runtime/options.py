@@ -1,0 +1,86 @@
+"""``RuntimeOptions``: what a user asks of a runtime, and which backend that makes of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from edgeseg.errors import InputError, did_you_mean
+from edgeseg.spec import Accelerator, BackendName
+
+#: File suffix to backend name.
+SUFFIXES: dict[str, BackendName] = {".tflite": "litert", ".onnx": "onnx", ".keras": "keras", ".h5": "keras"}
+
+#: Which files a backend opens.
+_OPENS = {
+    "litert": (".tflite",),
+    "litert-compiled": (".tflite",),
+    "tflite-runtime": (".tflite",),
+    "onnx": (".onnx",),
+    "keras": (".keras", ".h5"),
+}
+_INTERPRETERS = ("litert", "tflite-runtime")
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """What a user asks of a runtime; everything may be left out, and what is asked is what runs, or an error.
+
+    Attributes:
+        backend: name of the runtime; by the file's suffix, and the accelerator, when ``None``.
+        num_threads: threads on the CPU; ``default_threads()`` when ``None``.
+        accelerator: what a ``.tflite`` file runs on; ``gpu`` and ``npu`` need LiteRT's ``CompiledModel``.
+        delegate: library of a TFLite delegate (``libedgetpu.so.1``), for the interpreter.
+        delegate_options: what that library's documentation has, as text.
+        providers: ONNX Runtime's execution providers in the order of preference, by ONNX Runtime's names or the
+            short ones (``cuda``).
+    """
+
+    backend: str | None = None
+    num_threads: int | None = None
+    accelerator: str | None = None
+    delegate: str | None = None
+    delegate_options: Mapping[str, str] = field(default_factory=dict)
+    providers: Sequence[str] = ()
+
+    def choose(self, path: Path) -> BackendName:
+        """The backend that opens a file.
+
+        Args:
+            path: a model file; only its suffix is looked at.
+
+        Raises:
+            InputError: a name that is not known, or things asked for that do not go together; the text says which.
+        """
+        suffix = path.suffix.lower()
+        _known("backend", self.backend, get_args(BackendName))
+        _known("accelerator", self.accelerator, get_args(Accelerator))
+        if self.backend is None and suffix not in SUFFIXES:
+            raise InputError(f"'{path}' has none of the known suffixes: {', '.join(SUFFIXES)}.")
+        elsewhere = self.accelerator not in (None, "cpu")
+        name: BackendName
+        if self.backend is not None:
+            name = self.backend  # type: ignore[assignment]  # _known() has looked
+        else:
+            name = "litert-compiled" if elsewhere and SUFFIXES[suffix] == "litert" else SUFFIXES[suffix]
+        if suffix in SUFFIXES and suffix not in _OPENS[name]:
+            raise InputError(f"backend '{name}' opens {' and '.join(_OPENS[name])} files, not '{path}'.")
+        if elsewhere and name != "litert-compiled":
+            instead = "--provider chooses for an .onnx file" if name == "onnx" else "litert-compiled runs it there"
+            raise InputError(f"backend '{name}' does not run on the accelerator '{self.accelerator}'; {instead}.")
+        if self.delegate is not None and (name not in _INTERPRETERS or elsewhere):
+            raise InputError(f"a delegate goes with the backends {' and '.join(_INTERPRETERS)}, not with '{name}'.")
+        if self.delegate_options and self.delegate is None:
+            raise InputError("delegate options go with a delegate: give --delegate FILE.")
+        if self.providers and self.accelerator is not None:
+            raise InputError("an .onnx file runs where its providers do: give --provider or --accelerator, not both.")
+        if self.providers and name != "onnx":
+            raise InputError(f"execution providers are for .onnx files; backend '{name}' has none.")
+        return name
+
+
+def _known(what: str, name: str | None, accepted: tuple[str, ...]) -> None:
+    if name is not None and name not in accepted:
+        raise InputError(f"unknown {what} '{name}'.{did_you_mean(name, accepted)} Accepted: {', '.join(accepted)}.")

@@ -1,0 +1,91 @@
+"""What a ``.tflite`` file of other makers says about itself in TFLite's standard metadata: normalisation and labels.
+
+Field numbers are those of TFLite's metadata_schema.fbs; ``edgeseg_converters.tflite_metadata`` writes the same.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from dataclasses import dataclass
+
+from edgeseg.runtime.tflite_file import child, field, floats, read_metadata, string, tables, uint32
+
+ENTRY = "TFLITE_METADATA"
+
+_MODEL_SUBGRAPHS = 3
+_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS = 2, 3
+_TENSOR_UNITS, _TENSOR_FILES = 4, 6
+_UNIT_TYPE, _UNIT_OPTIONS = 0, 1
+_NORMALIZATION = 1
+_FILE_NAME, _FILE_TYPE = 0, 2
+_LABEL_TYPES = (2, 3)  # what the channels stand for, and what the values do
+
+# Of a labels file; more is no list of at most 256 classes.
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Description:
+    """What of that is there.
+
+    Attributes:
+        class_names: the lines of the labels file; ``None`` without one.
+        mean: one number, or one for each channel; ``None`` where nothing is said.
+        std: likewise.
+    """
+
+    class_names: tuple[str, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def read_description(data: bytes) -> Description:
+    """Read the metadata of the first input and the first output; what is broken there counts as not said.
+
+    Args:
+        data: a whole ``.tflite`` file.
+    """
+    try:
+        content = read_metadata(data, ENTRY)
+        if content is None:
+            return Description()
+        subgraph = tables(content, uint32(content, 0), _MODEL_SUBGRAPHS)[0]
+        picture = tables(content, subgraph, _SUBGRAPH_INPUTS)[0]
+        result = tables(content, subgraph, _SUBGRAPH_OUTPUTS)[0]
+        mean, std = _normalization(content, picture)
+        names = [string(content, file, _FILE_NAME).decode() for file in _label_files(content, result)]
+    except (struct.error, IndexError, ValueError):  # the entry is there, but is no such table
+        return Description()
+    return Description(_lines(data, names), mean, std)
+
+
+def _normalization(content: bytes, tensor: int) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    for unit in tables(content, tensor, _TENSOR_UNITS):
+        options = child(content, unit, _UNIT_OPTIONS)
+        if _byte(content, unit, _UNIT_TYPE) == _NORMALIZATION and options is not None:
+            return floats(content, options, 0) or None, floats(content, options, 1) or None
+    return None, None
+
+
+def _label_files(content: bytes, tensor: int) -> list[int]:
+    files = tables(content, tensor, _TENSOR_FILES)
+    return [file for file in files if _byte(content, file, _FILE_TYPE) in _LABEL_TYPES]
+
+
+def _lines(data: bytes, names: list[str]) -> tuple[str, ...] | None:
+    """The lines of the first of these files, in the zip archive behind the model."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in names:
+                if archive.getinfo(name).file_size <= _MAX_BYTES:
+                    return tuple(archive.read(name).decode().strip().splitlines()) or None
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+        return None
+    return None
+
+
+def _byte(content: bytes, table: int, number: int) -> int:
+    at = field(content, table, number)
+    return 0 if at is None else content[at]

@@ -1,0 +1,54 @@
+"""Where rendered frames go: a video file, pictures, ffmpeg, a page in the browser, a window. One sink a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgeseg.errors import InputError, did_you_mean
+from edgeseg.sinks.base import Sink
+from edgeseg.sinks.ffmpeg_pipe import FfmpegPipe
+from edgeseg.sinks.mjpeg import MjpegServer
+from edgeseg.sinks.pictures import Pictures
+from edgeseg.sinks.video_file import CODECS, VideoFile
+from edgeseg.sinks.window import Window
+
+__all__ = [
+    # The contract
+    "Sink",
+    # Saved
+    "open_sink",
+    "VideoFile",
+    "Pictures",
+    "FfmpegPipe",
+    # Watched
+    "MjpegServer",
+    "Window",
+]
+
+
+def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = False) -> Sink:
+    """The sink that a user means by what was typed for ``--save``.
+
+    Args:
+        text: a video file (``out.mp4``), a folder for pictures (``frames/``), or ``ffmpeg:`` and what ffmpeg is to
+            write: a URL, a file, or a virtual camera (``ffmpeg:/dev/video10``).
+        fps: frames a second that a video is to have, above 0.
+        overwrite: whether existing files may be replaced.
+        live: the frames come as fast as they come, and a video is to play as long as it took (see ``VideoFile``).
+
+    Raises:
+        InputError: nothing of the kind, an existing file, a folder that cannot be written, a frame rate of 0.
+        BackendUnavailable: ``ffmpeg:`` without ffmpeg on the PATH.
+    """
+    if text.startswith("ffmpeg:"):
+        return FfmpegPipe(text.removeprefix("ffmpeg:"), fps=fps, overwrite=overwrite, live=live)
+    path = Path(text)
+    if text and (text.endswith(("/", os.sep)) or path.is_dir() or not path.suffix):
+        return Pictures(path, overwrite=overwrite)
+    if path.suffix.lower() in CODECS:
+        return VideoFile(path, fps=fps, overwrite=overwrite, live=live)
+    raise InputError(
+        f"frames cannot be saved as '{text}'; accepted: a video file ({', '.join(CODECS)}), a folder for pictures "
+        f"('frames/'), or 'ffmpeg:' and a URL or file.{did_you_mean(path.suffix.lower(), CODECS)}"
+    )

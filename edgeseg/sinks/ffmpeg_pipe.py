@@ -1,0 +1,266 @@
+"""Frames into the system's ffmpeg: streams, H.264 files, virtual cameras."""
+
+from __future__ import annotations
+
+import queue
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import BackendUnavailable, InputError, SinkLost
+from edgeseg.files import atomic_path, refuse_existing, require_writable_folder
+from edgeseg.sinks.base import DiskWatch, OneSize, checked_fps
+
+#: The container that a URL's scheme needs; the others are files to ffmpeg, which goes by their suffix.
+STREAM_FORMATS = {
+    "rtmp": ("-f", "flv"),
+    "rtmps": ("-f", "flv"),
+    "rtsp": ("-rtsp_transport", "tcp", "-f", "rtsp"),
+    "udp": ("-f", "mpegts"),
+    "tcp": ("-f", "mpegts"),
+    "srt": ("-f", "mpegts"),
+    "http": ("-f", "mpegts"),
+    "https": ("-f", "mpegts"),
+}
+
+
+class FfmpegPipe:
+    """Sends raw frames to an ``ffmpeg`` process, which encodes them.
+
+    A stream or a virtual camera gets the newest frame: one that ffmpeg has no time for is left out and counted in
+    ``dropped``. A file gets every frame. Frames of another size than the first are scaled, with black bars.
+
+    Args:
+        target: a URL (``rtmp://``, ``rtsp://``, ``udp://``, ``tcp://``, ``srt://``, ``http://``), the device of a
+            v4l2loopback camera (``/dev/video10``), or a file.
+        fps: frames a second. A stream carries the time at which each frame was written, so it may be a guess.
+        options: ffmpeg's own, put before the target; they win over those chosen here
+            (``("-c:v", "h264_v4l2m2m")`` for a board's encoder).
+        overwrite: whether an existing file may be replaced.
+        live: a file's frames carry the time at which they were written, as a stream's do.
+        stall_s: seconds without progress after which ffmpeg counts as hung.
+
+    Raises:
+        BackendUnavailable: there is no ffmpeg on the PATH.
+        InputError: a scheme that is not one of these, a device that is not there, a file that exists.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        fps: float,
+        options: Sequence[str] = (),
+        overwrite: bool = False,
+        live: bool = False,
+        stall_s: float = 10.0,
+    ) -> None:
+        self._program = shutil.which("ffmpeg")
+        if self._program is None:
+            raise BackendUnavailable(
+                "'ffmpeg:' needs the program ffmpeg, which is not on the PATH; install it (apt install ffmpeg, "
+                "brew install ffmpeg), or save to a video file without 'ffmpeg:'."
+            )
+        self._target = target
+        self._shown = masked(target)
+        self._kind = _kind(target, self._shown)
+        self._fps = checked_fps(fps)
+        self._options = tuple(options)
+        self._overwrite = overwrite
+        self._own_time = live or self._kind != "file"
+        self._stall_s = stall_s
+        if self._kind == "file":
+            refuse_existing(Path(target), overwrite=overwrite)
+            require_writable_folder(Path(target).parent)
+        self._size = OneSize(f"'{self._shown}'")
+        self._frames: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(maxsize=2)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._file = ExitStack()
+        self._watch: DiskWatch | None = None
+        self._said: deque[str] = deque(maxlen=20)
+        self._closed = False
+        self._failed = False
+        self.dropped = 0
+
+    def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
+        """Hand over a copy of a frame ``(h, w, 3)`` uint8 BGR; a stream has no use for its ``name``.
+
+        Raises:
+            SinkLost: ffmpeg ended or hangs, with its own last words; the disk is full.
+        """
+        if self._closed:
+            raise ValueError(f"write to '{self._shown}', which is closed")
+        image_bgr = self._size.fit(image_bgr)
+        if self._process is None:
+            self._process = self._start()
+        if self._process.poll() is not None or self._broken.is_set():
+            raise self._ended()
+        if self._watch is not None:
+            self._watch.check(image_bgr)
+        try:
+            self._frames.put(image_bgr.copy(), block=self._kind == "file", timeout=self._stall_s)
+        except queue.Full:
+            self.dropped += 1
+            if self._kind == "file" or time.perf_counter() - self._progress_s > self._stall_s:
+                raise self._ended() from None
+
+    def close(self) -> None:
+        """Let ffmpeg finish, give a file its name, and end the process and its threads.
+
+        Raises:
+            SinkLost: ffmpeg could not finish, unless ``write`` has said so already.
+        """
+        self._closed = True
+        if self._process is None:
+            return
+        process, told = self._process, self._failed
+        self._process = None
+        with self._file:  # renames a file that was finished, removes one that was not
+            error = self._finish(process)
+            if error is not None and (self._kind == "file" or not told):
+                raise error
+
+    def command(self, size_hw: tuple[int, int]) -> list[str]:
+        """What is run for frames of ``size_hw``, but for the temporary name that a file has at first."""
+        height, width = size_hw
+        command = [str(self._program), "-hide_banner", "-loglevel", "error", "-y"]
+        command += ["-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", f"{width}x{height}"]
+        command += ["-framerate", f"{self._fps:.6f}", "-probesize", "32", "-analyzeduration", "0"]
+        if self._own_time:
+            command += ["-use_wallclock_as_timestamps", "1"]
+        command += ["-i", "pipe:0", "-an", "-pix_fmt", "yuv420p"]  # what players and cameras' readers take
+        if height % 2 or width % 2:
+            command += ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"]  # yuv420p halves both sides
+        if self._kind == "stream":
+            # No look-ahead and no B frames: a frame leaves when it came. A viewer who joins waits two seconds at most.
+            command += ["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency"]
+            command += ["-g", str(max(1, round(2 * self._fps))), "-flush_packets", "1"]
+            command += STREAM_FORMATS[_scheme(self._target)]
+        elif self._kind == "device":
+            command += ["-f", "v4l2"]
+        return [*command, *self._options, self._target]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        assert self._size.size_hw is not None
+        command = self.command(self._size.size_hw)
+        with ExitStack() as file:
+            if self._kind == "file":
+                temporary = file.enter_context(atomic_path(self._target, overwrite=self._overwrite))
+                self._watch = DiskWatch(temporary, self._target)
+                command[-1] = str(temporary.absolute())
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                # A group of its own: Ctrl-C is for us, and ffmpeg ends in order when its input does.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+            self._file = file.pop_all()
+        assert process.stdin is not None
+        assert process.stderr is not None
+        self._progress_s = time.perf_counter()
+        self._broken = threading.Event()
+        self._feeder = threading.Thread(target=self._feed, args=(process.stdin,), name="edgeseg-ffmpeg", daemon=True)
+        self._listener = threading.Thread(
+            target=self._listen, args=(process.stderr,), name="edgeseg-ffmpeg-log", daemon=True
+        )
+        self._feeder.start()
+        self._listener.start()
+        return process
+
+    def _feed(self, stdin: IO[bytes]) -> None:
+        """Thread: frames to ffmpeg. Once it hung up, frames are still taken, so that nobody waits for the queue."""
+        while (frame := self._frames.get()) is not None:
+            left = frame.reshape(-1).data
+            try:
+                while left and not self._broken.is_set():
+                    left = left[stdin.write(left) :]
+            except OSError:
+                self._broken.set()
+            self._progress_s = time.perf_counter()
+        try:
+            stdin.close()
+        except OSError:
+            self._broken.set()
+
+    def _listen(self, stderr: IO[bytes]) -> None:
+        """Thread: ffmpeg's last words, without the key or password that a URL has."""
+        with stderr:
+            for line in stderr:
+                text = line.decode(errors="replace").strip().replace(self._target, self._shown)
+                if text:
+                    self._said.append(text)
+
+    def _finish(self, process: subprocess.Popen[bytes]) -> SinkLost | None:
+        """Wait for ffmpeg, at most two times ``stall_s`` and a second; the error when it did not end well."""
+        hung = False
+        try:
+            self._frames.put(None, timeout=self._stall_s)
+            process.wait(self._stall_s)
+        except (queue.Full, subprocess.TimeoutExpired):
+            hung = True
+            process.kill()
+            process.wait()
+            self._broken.set()
+            if self._feeder.is_alive():
+                self._frames.put(None)
+        self._feeder.join()
+        self._listener.join(1.0)
+        return self._error(hung=hung, status=process.returncode) if hung or process.returncode else None
+
+    def _ended(self) -> SinkLost:
+        """The error for a process that ended or hangs; it is gone afterwards."""
+        assert self._process is not None
+        self._failed = True
+        try:
+            status: int | None = self._process.wait(1.0 if self._broken.is_set() else 0)
+        except subprocess.TimeoutExpired:
+            status = None
+            self._process.kill()
+            self._process.wait()
+        self._listener.join(1.0)
+        return self._error(hung=status is None, status=status or 0)
+
+    def _error(self, *, hung: bool, status: int) -> SinkLost:
+        what = f"took no frame for {self._stall_s:g} s" if hung else f"ended with status {status}"
+        said = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
+        return SinkLost(f"ffmpeg, writing '{self._shown}', {what}{said}")
+
+
+def masked(target: str) -> str:
+    """A target without its secrets: the user of a URL, and what follows the first folder (RTMP's stream key)."""
+    found = re.match(r"(\w+://)(?:[^/@]*@)?([^/?]*/?[^/?]*)(.*)", target)
+    return target if found is None else f"{found[1]}{found[2]}{'/***' if found[3].strip('/') else found[3]}"
+
+
+def _scheme(target: str) -> str:
+    return target.partition("://")[0].lower() if "://" in target else ""
+
+
+def _kind(target: str, shown: str) -> Literal["stream", "device", "file"]:
+    if scheme := _scheme(target):
+        if scheme not in STREAM_FORMATS:
+            raise InputError(f"'{shown}': accepted schemes are {', '.join(STREAM_FORMATS)}; without one it is a file.")
+        return "stream"
+    if target.startswith("/dev/"):
+        if not Path(target).is_char_device():
+            raise InputError(
+                f"'{target}' is no device; make a virtual camera first: sudo modprobe v4l2loopback video_nr=10"
+            )
+        return "device"
+    if not Path(target).suffix:
+        raise InputError(f"'{target}' has no suffix for ffmpeg to go by; give a file (out.mp4), a URL or /dev/videoN.")
+    return "file"

@@ -1,0 +1,153 @@
+"""Frames as a page in the browser: motion JPEG over HTTP, from the standard library's server."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+from edgeseg.sinks.mjpeg_http import HttpServer
+
+_log = logging.getLogger(__name__)
+
+
+class MjpegServer:
+    """Serves the newest frame: ``/`` a page, ``/stream.mjpg``, ``/snapshot.jpg``, ``/stats`` as JSON.
+
+    A frame is encoded once, in ``write``, and only while somebody watches. Every client gets the newest frame when
+    it is ready for one, so a slow one misses frames and nothing queues up; one that takes nothing for
+    five seconds is dropped.
+
+    There is no password. On a loopback address, requests that name another host are refused, so that a web page in
+    the same machine's browser cannot come in through a name of its own (DNS rebinding).
+
+    Args:
+        host: address to listen on. ``"127.0.0.1"``: this machine only; ``"0.0.0.0"``: whoever reaches it.
+        port: 0 picks a free one, see ``url``.
+        quality: of the JPEG, 1 to 100.
+        stats: called for each ``/stats``, from a thread of the server; what it returns goes through ``json.dumps``.
+            The page shows its top-level numbers and texts. May be set later, as an attribute.
+
+    Raises:
+        InputError: the port is in use or not allowed, the host is not this machine's, a quality out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        quality: int = 80,
+        stats: Callable[[], Mapping[str, object]] | None = None,
+    ) -> None:
+        if not 1 <= quality <= 100:
+            raise InputError(f"the JPEG quality must be 1 to 100, got {quality}.")
+        if not 0 <= port <= 65535:
+            raise InputError(f"a port must be 0 to 65535, got {port}.")
+        self.stats = stats
+        self._quality = quality
+        self._changed = threading.Condition()
+        self._watchers = 0
+        self._jpeg: bytes | None = None
+        self._number = 0
+        self._closing = False
+        try:
+            self._server = HttpServer(host, port, self)
+        except OSError as error:
+            raise InputError(_cannot_listen(host, port, error)) from error
+        address, self.port = self._server.socket.getsockname()[:2]
+        ip = ipaddress.ip_address(address)
+        #: Names that a request may give this server; None where it listens for other machines.
+        self.allowed_hosts = (
+            frozenset({"localhost", "127.0.0.1", "::1", address, host.lower()}) if ip.is_loopback else None
+        )
+        shown = socket.gethostname() if ip.is_unspecified else f"[{address}]" if ip.version == 6 else address
+        #: What to open in a browser.
+        self.url = f"http://{shown}:{self.port}/"
+        if not ip.is_loopback:
+            _log.warning("whoever reaches %s sees the camera's picture; there is no password.", self.url)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="edgeseg-mjpeg", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def watchers(self) -> int:
+        """Clients that wait for frames now."""
+        return self._watchers
+
+    def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
+        """Show a frame ``(h, w, 3)`` uint8 BGR to whoever watches; the stream has no use for its ``name``."""
+        if not self._watchers or self._closing:
+            return
+        _, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
+        with self._changed:
+            if self._watchers:  # else the last one went meanwhile, and the next must not see an old picture first
+                self._jpeg = data.tobytes()
+                self._number += 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """End every connection and thread, within two seconds; may be called twice."""
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify_all()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.close_all(deadline_s=time.monotonic() + 1.5)
+
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[float], bytes | None]]:
+        """Count as a watcher, and get a function for the next JPEG that one has not had.
+
+        The function waits for so many seconds at most; None when no frame came, or the server closes.
+        """
+        seen = 0
+
+        def next_jpeg(timeout_s: float) -> bytes | None:
+            nonlocal seen
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or (self._jpeg and self._number > seen), timeout_s)
+                if self._closing or self._number <= seen:
+                    return None
+                seen = self._number
+                return self._jpeg
+
+        with self._changed:
+            self._watchers += 1
+        try:
+            yield next_jpeg
+        finally:
+            with self._changed:
+                self._watchers -= 1
+                if not self._watchers:
+                    self._jpeg = None
+
+    @property
+    def closing(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closing
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"'{host}' is no address of this machine; accepted: 127.0.0.1 (nobody else gets in), 0.0.0.0, or its own."
+        )
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; give another one, or 0 for a free one."
+    if error.errno == errno.EACCES:
+        return f"port {port} needs rights that this user has not; give one from 1024 on, or 0 for a free one."
+    return f"cannot listen on {host}, port {port}: {error.strerror}."

@@ -1,0 +1,182 @@
+"""The connections of the MJPEG page: what is asked, what is answered, what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from importlib.resources import files
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeseg.sinks.mjpeg import MjpegServer
+
+_log = logging.getLogger(__name__)
+
+#: Seconds after which a client that neither sends nor takes anything is dropped.
+CLIENT_TIMEOUT_S = 5.0
+MAX_CLIENTS = 32
+
+_BOUNDARY = "edgeseg-frame"
+_PART_HEAD = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # Another site's page may neither read nor show what the camera sees.
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+class HttpServer(TCPServer):
+    """One thread a connection, as ``ThreadingTCPServer`` has; but counted, and ended when the server is closed."""
+
+    allow_reuse_address = os.name != "nt"  # there it would share a port that is in use
+    request_queue_size = 16
+
+    def __init__(self, host: str, port: int, sink: MjpegServer) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, *_, address = found[0]
+        self.sink = sink
+        self._connections: dict[socket.socket, threading.Thread] = {}
+        self._lock = threading.Lock()
+        super().__init__(address, _Handler)  # type: ignore[arg-type]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; a connection above ``MAX_CLIENTS`` is closed."""
+        thread = threading.Thread(
+            target=self._process, args=(request, client_address), name="edgeseg-mjpeg-client", daemon=True
+        )
+        with self._lock:
+            full = len(self._connections) >= MAX_CLIENTS
+            if not full:
+                self._connections[request] = thread
+        if full:
+            self.shutdown_request(request)
+        else:
+            thread.start()
+
+    def _process(self, request: socket.socket, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except (ConnectionError, TimeoutError) as error:
+            _log.debug("client %s went: %s", client_address[0], error)
+        finally:
+            with self._lock:
+                self._connections.pop(request, None)
+            self.shutdown_request(request)
+
+    def close_all(self, deadline_s: float) -> None:
+        """Stop listening, end every connection, and wait for their threads until ``time.monotonic()`` says so."""
+        self.server_close()
+        with self._lock:
+            open_now = dict(self._connections)
+        for connection in open_now:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that is blocked on it
+            except OSError as error:
+                _log.debug("already closed: %s", error)
+        for thread in open_now.values():
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: HttpServer
+    server_version = "edgeseg"
+    sys_version = ""
+    timeout = CLIENT_TIMEOUT_S  # of each read and write
+
+    def do_GET(self) -> None:
+        routes = {
+            "/": self._page,
+            "/stream.mjpg": self._stream,
+            "/snapshot.jpg": self._snapshot,
+            "/stats": self._stats,
+        }
+        route = routes.get(self.path.partition("?")[0])
+        if not self._host_is_allowed():
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to localhost only")
+        elif route is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+        else:
+            route()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _host_is_allowed(self) -> bool:
+        allowed = self.server.sink.allowed_hosts
+        host = self.headers.get("Host", "").strip().lower()
+        name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+        return allowed is None or name in allowed
+
+    def _start(self, content_type: str, headers: Mapping[str, str]) -> bool:
+        """Send the head of an answer; whether a body is wanted."""
+        self.send_response(HTTPStatus.OK)
+        for key, value in {"Content-Type": content_type, **_HEADERS, **headers}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        return self.command != "HEAD"
+
+    def _send(self, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        if self._start(content_type, {"Content-Length": str(len(body)), **(headers or {})}):
+            self.wfile.write(body)
+
+    def _page(self) -> None:
+        nonce = secrets.token_urlsafe(16)
+        own = f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+        policy = f"default-src 'none'; img-src 'self'; connect-src 'self'; {own}"
+        page = files("edgeseg.sinks").joinpath("page.html").read_text(encoding="utf-8").replace("NONCE", nonce)
+        self._send("text/html; charset=utf-8", page.encode(), {"Content-Security-Policy": policy})
+
+    def _stats(self) -> None:
+        stats = self.server.sink.stats
+        self._send("application/json", json.dumps(dict(stats()) if stats else {}).encode())
+
+    def _snapshot(self) -> None:
+        with self.server.sink.watching() as next_jpeg:
+            jpeg = next_jpeg(self.timeout)
+        if jpeg is None:
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "No frame came")
+        else:
+            self._send("image/jpeg", jpeg)
+
+    def _stream(self) -> None:
+        # What the system holds back for a slow client is the age of its picture: some frames, not megabytes.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        if not self._start(f"multipart/x-mixed-replace; boundary={_BOUNDARY}", {}):
+            return
+        sink = self.server.sink
+        with sink.watching() as next_jpeg:
+            self.wfile.write(_PART_HEAD)
+            while not sink.closing:
+                jpeg = next_jpeg(1.0)
+                if jpeg is not None:
+                    # With the head of the next part: Chromium shows a part when it has that, else one frame late.
+                    # So there is no Content-Length; the boundary ends a part.
+                    self.wfile.write(jpeg + b"\r\n" + _PART_HEAD)
+                elif self._client_went():
+                    return
+
+    def _client_went(self) -> bool:
+        """Whether a client hung up while there was no frame to find it out with."""
+        self.connection.setblocking(False)
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        finally:
+            self.connection.settimeout(self.timeout)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        _log.debug("%s %s", self.address_string(), format % args)

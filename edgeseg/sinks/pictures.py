@@ -1,0 +1,48 @@
+"""Frames as pictures in a folder, one file each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+from edgeseg.files import require_writable_folder, write_bytes
+from edgeseg.imaging import IMAGE_SUFFIXES
+
+
+class Pictures:
+    """Writes every frame to ``folder/name.suffix``; a picture that stands there is a whole one.
+
+    Args:
+        folder: made when it is missing.
+        suffix: chooses the format, one of ``edgeseg.imaging.IMAGE_SUFFIXES``.
+        overwrite: whether existing pictures may be replaced.
+
+    Raises:
+        InputError: another suffix, or a folder that cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, suffix: str = ".jpg", overwrite: bool = False) -> None:
+        if suffix.lower() not in IMAGE_SUFFIXES:
+            raise InputError(
+                f"pictures cannot be written as '{suffix}'; accepted: {', '.join(sorted(IMAGE_SUFFIXES))}."
+            )
+        self._folder = Path(folder)
+        self._suffix = suffix
+        self._overwrite = overwrite
+        require_writable_folder(self._folder)
+
+    def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
+        """Write a frame ``(h, w, 3)`` uint8 BGR as the file of its name.
+
+        Raises:
+            InputError: the file exists, or cannot be written (a full disk); nothing half-written stays.
+        """
+        _, data = cv2.imencode(self._suffix, image_bgr)
+        write_bytes(self._folder / f"{name}{self._suffix}", data.tobytes(), overwrite=self._overwrite)
+
+    def close(self) -> None:
+        """Nothing is left to finish."""

@@ -1,0 +1,12 @@
+"""Where pictures come from.
+
+``frames`` reads files one after the other, for results that go by name. ``open_source`` opens anything that gives
+frames, cameras and streams among it, for a loop that shows them.
+"""
+
+from edgeseg.sources.base import Captured, Source
+from edgeseg.sources.opening import open_source
+from edgeseg.sources.pictures import Frame, expand, frames
+from edgeseg.sources.video import VIDEO_SUFFIXES
+
+__all__ = ["Frame", "expand", "frames", "Captured", "Source", "open_source", "VIDEO_SUFFIXES"]

@@ -1,0 +1,144 @@
+"""Files as a source: pictures and videos one after the other, as fast as they are read or in their own time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+from edgeseg.imaging import IMAGE_SUFFIXES, read_image_bgr
+from edgeseg.sources.base import Captured, masked
+from edgeseg.sources.pacing import Clock
+from edgeseg.sources.video import Video
+
+#: Pictures have no frame rate of their own: that of a paced folder of them.
+PICTURES_FPS = 25.0
+
+
+class Files:
+    """Pictures and videos as one ``Source``.
+
+    Paced, a clock decides which frame is due; frames that nobody was in time for are gone over without their colours
+    being made, pictures without being decoded.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        name: str,
+        pace: bool = False,
+        loop: bool = False,
+        fps: float | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Open the first file.
+
+        Args:
+            paths: pictures and videos, in their order, at least one; URLs of videos where ``timeout_s`` is given.
+            name: for messages.
+            pace: play in real time.
+            loop: begin again behind the last file, without end.
+            fps: of paced pictures; of 25 when left out. A video plays in its own, and in this where it says none.
+            timeout_s: how long the server behind a URL may be silent.
+
+        Raises:
+            InputError: the first file does not open.
+        """
+        self.name = name
+        self.live = pace
+        self.missing_frames = 0
+        self._paths = paths
+        self._loop = loop
+        self._fps = fps or PICTURES_FPS
+        self._timeout_s = timeout_s
+        self._closed = threading.Event()
+        self._lock = threading.Lock()  # OpenCV's capture is for one thread: close waits for the frame being read
+        self._first: Video | _Picture | None = self._open(paths[0])
+        if isinstance(self._first, _Picture):
+            self._first.retrieve()  # what is no picture is told now, as with a video, and not in the loop
+        self.fps = self._first.fps or (self._fps if pace else None)
+        self._next_index = 0
+        self._frames = self._play()
+
+    def read(self) -> Captured | None:
+        """The next frame, or the one that is due; None behind the last and after ``close``.
+
+        Raises:
+            InputError: a file does not decode.
+            SourceLost: the server of a URL broke off.
+        """
+        with self._lock:
+            return None if self._closed.is_set() else next(self._frames, None)
+
+    def stop(self) -> None:
+        """Ask for the end, without waiting for the frame that is being read."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        self.stop()
+        with self._lock:
+            self._frames.close()
+            if self._first is not None:
+                self._first.close()
+                self._first = None
+
+    def _open(self, path: str) -> Video | _Picture:
+        return _Picture(path) if Path(path).suffix.lower() in IMAGE_SUFFIXES else Video(path, timeout_s=self._timeout_s)
+
+    def _play(self) -> Generator[Captured]:
+        clock = Clock(self._closed) if self.live else None
+        rounds = 0
+        while rounds == 0 or self._loop:
+            for path in self._paths:
+                reel, self._first = self._first or self._open(path), None
+                with closing(reel):
+                    yield from self._frames_of(reel, clock, f"_round{rounds}" if rounds else "")
+                    if self._closed.is_set():
+                        return
+                    if rounds == 0 and isinstance(reel, Video):
+                        self.missing_frames += reel.missing_frames
+                        reel.warn_of_missing()
+            rounds += 1
+
+    def _frames_of(self, reel: Video | _Picture, clock: Clock | None, ending: str) -> Generator[Captured]:
+        stem = PurePosixPath(urlsplit(reel.path).path).stem if self._timeout_s else Path(reel.path).stem
+        frame_s = 1 / (reel.fps or self._fps)
+        while reel.grab():
+            index, self._next_index = self._next_index, self._next_index + 1
+            captured_s = time.perf_counter() if clock is None else clock.wait(frame_s)
+            if self._closed.is_set():
+                return
+            if captured_s is not None:
+                number = f"_{reel.decoded - 1:06d}" if isinstance(reel, Video) else ""
+                yield Captured(index, f"{stem}{number}{ending}", reel.retrieve(), captured_s)
+        if not reel.decoded:
+            raise InputError(f"'{masked(reel.path)}' has no frame that decodes.")
+
+
+class _Picture:
+    """A picture as a video of one frame; decoded only when it is looked at."""
+
+    fps = None
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.decoded = 0
+
+    def grab(self) -> bool:
+        self.decoded += 1
+        return self.decoded == 1
+
+    def retrieve(self) -> NDArray[np.uint8]:
+        return read_image_bgr(self.path)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,46 @@
+"""What OpenCV's captures are told and asked, whatever they read from."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import cv2
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_level_before = 0
+
+
+def stated_fps(capture: cv2.VideoCapture) -> float | None:
+    """The frame rate that an opened capture says; None for what is none (0, not a number, a clock of 90 kHz)."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if math.isfinite(fps) and 0 < fps <= 1000 else None
+
+
+def network_timeouts(timeout_s: float) -> Sequence[int]:
+    """OpenCV's parameters for a server that may be dead: its own default is 30 s, for opening and for every read."""
+    milliseconds = max(1, round(1000 * timeout_s))
+    return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV's warning off stderr that a source cannot be opened: the error that we raise says it.
+
+    The level is the process's: the last thread that leaves puts it back.
+    """
+    global _quiet_depth, _level_before
+    with _quiet_lock:
+        if not _quiet_depth:
+            _level_before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if not _quiet_depth:
+                cv2.utils.logging.setLogLevel(_level_before)

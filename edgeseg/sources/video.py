@@ -1,0 +1,111 @@
+"""One video, read from its beginning to its end by OpenCV, and what to say when frames are missing at the end."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import PurePath
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError, SourceLost
+from edgeseg.sources.base import masked
+from edgeseg.sources.opencv import network_timeouts, quiet_opencv, stated_fps
+
+# The package's own name: what a user sees and filters by.
+_log = logging.getLogger("edgeseg.sources")
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+
+
+class Video:
+    """A video file, or one that an HTTP server gives.
+
+    Attributes:
+        path: what was opened.
+        fps: frames a second as the file says; None when it does not.
+        decoded: frames grabbed so far.
+        missing_frames: once ``grab`` gave False: frames that the file says it has and that did not decode.
+    """
+
+    def __init__(self, path: str, *, timeout_s: float | None = None) -> None:
+        """Open it.
+
+        Args:
+            path: file or URL.
+            timeout_s: how long a server may be silent; None for a file.
+
+        Raises:
+            InputError: it does not decode as a video.
+        """
+        self.path = path
+        self._remote = timeout_s is not None
+        with quiet_opencv():
+            if timeout_s is None:
+                self._capture = cv2.VideoCapture(path)
+            else:
+                self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, network_timeouts(timeout_s))
+        if not self._capture.isOpened():
+            self._capture.release()
+            why = f"answer within {timeout_s:g} s, or not with a video" if timeout_s else "decode as a video"
+            raise InputError(f"'{masked(path)}' does not {why}.")
+        self.fps = stated_fps(self._capture)
+        claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)  # a huge negative number where there is no length
+        self._claimed = int(claimed) if 0 < claimed < 2**31 else 0
+        self._reached_s = 0.0
+        self.decoded = 0
+        self.missing_frames = 0
+
+    def grab(self) -> bool:
+        """Go to the next frame, without the cost of its colours; False behind the last.
+
+        Raises:
+            SourceLost: the video comes from a server, and ended before its length.
+        """
+        if self._capture.grab():
+            self.decoded += 1
+            self._reached_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            return True
+        self.missing_frames = self._count_missing()
+        if self.missing_frames and self._remote:
+            raise SourceLost(f"{self._numbers()}: the connection broke, or the file is cut off.")
+        return False
+
+    def warn_of_missing(self) -> None:
+        """Behind the last frame: log both numbers where the file claims more frames than decoded."""
+        if self.missing_frames:
+            _log.warning("%s: it is cut off or damaged.", self._numbers())
+
+    def retrieve(self) -> NDArray[np.uint8]:
+        """The frame that ``grab`` went to: ``(h, w, 3)`` uint8 BGR.
+
+        Raises:
+            InputError: it does not decode.
+        """
+        ok, image_bgr = self._capture.retrieve()
+        if not ok:
+            raise InputError(f"frame {self.decoded - 1} of '{masked(self.path)}' does not decode.")
+        return image_bgr  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Close the file. Not while another thread is in ``grab``."""
+        self._capture.release()
+
+    def _numbers(self) -> str:
+        return f"'{masked(self.path)}' says it has {self._claimed} frames, but {self.decoded} decode"
+
+    def _count_missing(self) -> int:
+        missing = self._claimed - self.decoded
+        if missing <= 0 or self.fps is None:
+            return max(missing, 0)
+        # Matroska says how long it is, and OpenCV makes the number from that: too high where the frame rate varies or
+        # the sound is longer. There it counts only when the frames end a second or more before.
+        estimated = PurePath(urlsplit(self.path).path if self._remote else self.path).suffix.lower() in (
+            ".mkv",
+            ".webm",
+        )
+        if estimated and self._claimed / self.fps - self._reached_s < 1:
+            return 0
+        return missing

@@ -1,0 +1,240 @@
+"""``edgeseg camera`` as a user runs it: a real artifact, clip and stream, a process of its own where it matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeseg.cli import main
+
+
+def _run(*arguments: str | Path) -> int:
+    return main(["camera", *map(str, arguments), "--no-show"])
+
+
+def _start(*arguments: str | Path) -> subprocess.Popen[str]:
+    code = "import sys; from edgeseg.cli import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "camera", *map(str, arguments), "--no-show"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_a_clip_is_segmented_saved_and_measured(
+    capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path, tmp_path: Path
+) -> None:
+    stats_file, video = tmp_path / "stats.json", tmp_path / "out.mp4"
+    assert _run(artifact, "--source", street_clip, "--max-frames", "40", "--stats", stats_file, "--save", video) == 0
+    stats: dict[str, Any] = json.loads(stats_file.read_text())
+    assert stats["frames"]["shown"] == 40
+    assert stats["frames"]["dropped"] == 0
+    assert (stats["live"], stats["format_version"]) == (False, 1)
+    assert stats["runtime"].startswith("ai-edge-litert ")
+    for stage in ("preprocess", "inference", "render", "output"):
+        assert stats["stages_ms"][stage]["median"] > 0
+    assert stats["age_ms"]["median"] > stats["stages_ms"]["inference"]["median"]
+    assert stats["memory_mb"]["last"] > 0
+    written = cv2.VideoCapture(str(video))
+    frames = 0
+    while written.grab():
+        frames += 1
+    assert frames == 40
+    assert "40 frames" in _one_line(capsys)
+
+
+def test_a_paced_clip_is_live_and_keeps_its_time(
+    capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path
+) -> None:
+    capsys.readouterr()
+    assert _run(artifact, "--source", street_clip, "--pace", "--max-frames", "10", "--json") == 0
+    stats = json.loads(capsys.readouterr().out)
+    assert stats["live"] is True
+    # 25 frames a second, or fewer where the machine is too slow for that: never faster than the clip. The first two
+    # frames may come closer together, as the first waited for the runtime's first call.
+    assert stats["fps"] < 30
+
+
+def test_every_view_is_saved(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "beach.png"), np.full((80, 60, 3), (255, 0, 0), np.uint8))  # blue
+    pictures: dict[str, Any] = {}
+    for view in ("overlay", "mask", "cutout", "blur", "replace"):
+        extra = ["--background", tmp_path / "beach.png"] if view == "replace" else []
+        # The seeded model sees class_3 in 3 of 4 pixels of the first frame: enough of both for every view to differ.
+        arguments = ["--visualize", view, "--classes", "class_3", "--no-legend", "--no-status", *extra]
+        assert _run(artifact, "--source", street_clip, "--max-frames", "1", "--save", tmp_path / view, *arguments) == 0
+        (file,) = (tmp_path / view).iterdir()
+        pictures[view] = cv2.imread(str(file)).astype(int)
+    assert {picture.shape for picture in pictures.values()} == {(272, 640, 3)}
+    views = list(pictures)
+    for index, first in enumerate(views):
+        for second in views[index + 1 :]:
+            assert np.abs(pictures[first] - pictures[second]).mean() > 1, (first, second)
+
+
+def test_a_browser_page_is_served_and_ctrl_c_ends_it_well(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
+    stats_file = tmp_path / "stats.json"
+    process = _start(artifact, "--source", street_clip, "--loop", "--serve", "0", "--stats", stats_file)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("watch it at http://127.0.0.1:"), line
+    url = line.split()[-1].rstrip("/")
+    snapshot = b""
+    deadline = time.monotonic() + 60
+    while not snapshot and time.monotonic() < deadline:
+        try:
+            snapshot = urllib.request.urlopen(f"{url}/snapshot.jpg", timeout=20).read()
+        except OSError:  # no frame yet
+            time.sleep(0.2)
+    assert cv2.imdecode(np.frombuffer(snapshot, np.uint8), cv2.IMREAD_COLOR).shape == (272, 640, 3)
+    live = json.loads(urllib.request.urlopen(f"{url}/stats", timeout=20).read())
+    assert live["fps"] >= 0
+    assert live["inference_ms"] > 0
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    assert "Traceback" not in rest
+    assert json.loads(stats_file.read_text())["frames"]["shown"] > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_a_service_manager_can_end_it_and_the_video_plays(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
+    video = tmp_path / "out.avi"
+    process = _start(artifact, "--source", street_clip, "--loop", "--save", video, "--serve", "0")
+    assert process.stderr is not None
+    url = process.stderr.readline().split()[-1].rstrip("/")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if json.loads(urllib.request.urlopen(f"{url}/stats", timeout=20).read())["frames"] > 5:
+            break
+        time.sleep(0.1)
+    process.terminate()
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    written = cv2.VideoCapture(str(video))
+    assert written.read()[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.avi"]  # no temporary file stays
+
+
+def test_a_stream_whose_server_comes_back_goes_on(
+    capsys: pytest.CaptureFixture[str],
+    artifact: Path,
+    serve: Callable[..., subprocess.Popen[bytes]],
+    free_port: int,
+    tmp_path: Path,
+) -> None:
+    url = f"http://127.0.0.1:{free_port}/feed"
+    server = serve(url)
+    stats_file = tmp_path / "stats.json"
+    process = _start(artifact, "--source", url, "--reconnect", "30", "--serve", "0", "--stats", stats_file)
+    assert process.stderr is not None
+    page = process.stderr.readline().split()[-1].rstrip("/")
+
+    def frames() -> int:
+        return int(json.loads(urllib.request.urlopen(f"{page}/stats", timeout=20).read())["frames"])
+
+    def wait_for_more_than(count: int) -> int:
+        deadline = time.monotonic() + 60
+        while (now := frames()) <= count and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert now > count
+        return now
+
+    before = wait_for_more_than(5)
+    server.kill()
+    server.wait()
+    time.sleep(0.5)
+    serve(url)
+    wait_for_more_than(before + 10)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    assert json.loads(stats_file.read_text())["live"] is True
+
+
+def test_a_stream_that_stays_away_ends_with_a_line_and_the_statistics(
+    capsys: pytest.CaptureFixture[str],
+    artifact: Path,
+    serve: Callable[..., subprocess.Popen[bytes]],
+    free_port: int,
+    tmp_path: Path,
+) -> None:
+    url = f"http://user:secret@127.0.0.1:{free_port}/feed"
+    server = serve(url.replace("user:secret@", ""))
+    stats_file = tmp_path / "stats.json"
+    process = _start(artifact, "--source", url, "--reconnect", "6", "--max-frames", "100000", "--stats", stats_file)
+    # The first connection is waited for as well, so the server may still be starting.
+    deadline = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < deadline and not _connected(free_port):
+        time.sleep(0.05)
+    time.sleep(1)
+    server.kill()
+    _, rest = process.communicate(timeout=90)
+    assert process.returncode == 2
+    assert "secret" not in rest
+    last = rest.strip().splitlines()[-1]
+    assert last.startswith("edgeseg: "), rest
+    assert json.loads(stats_file.read_text())["frames"]["shown"] > 0
+
+
+def _connected(port: int) -> bool:
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(f":{port:04X}" in line.split()[1] and line.split()[3] == "01" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--source", "empty.mp4"], "empty.mp4"),
+        (["--source", "missing.mp4"], "missing.mp4"),
+        (["--source", "77", "--stats", "s.json"], "camera"),
+        (["--source", "{clip}", "--classes", "dog", "--stats", "s.json"], "unknown class 'dog'"),
+        (["--source", "{clip}", "--visualize", "replace", "--stats", "s.json"], "--background"),
+        (["--source", "{clip}", "--background", "#ffffff", "--stats", "s.json"], "go together"),
+        (["--source", "{clip}", "--visualize", "cutout", "--stats", "s.json"], "no class 'background'"),
+        (["--source", "{clip}", "--save", "out.xyz"], "out.xyz"),
+        (["--source", "{clip}", "--save", "there.mp4"], "exists"),
+        (["--source", "{clip}", "--stats", "there.mp4"], "exists"),
+        (["--source", "{clip}"], "nothing to do"),
+        (["--source", "{clip}", "--serve", "eight"], "'eight' is no address"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    artifact: Path,
+    street_clip: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "there.mp4").write_bytes(b"mine")
+    before = sorted(tmp_path.iterdir())
+    extra = [] if {"--stats", "--save"} & set(arguments) or said == "nothing to do" else ["--stats", "other.json"]
+    assert _run(artifact, *(argument.format(clip=street_clip) for argument in arguments), *extra) == 2
+    line = _one_line(capsys)
+    assert line.startswith("edgeseg: ")
+    assert said in line
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "there.mp4").read_bytes() == b"mine"

@@ -1,0 +1,137 @@
+"""Models without ModelSpec, an ffmpeg that serves streams, and what a process holds open."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tflite_model() -> Callable[..., bytes]:
+    """A function that writes a model without ModelSpec; the ops have no options.
+
+    Its arguments: the ops by name, each alone or with its constant second input; for the input and every op's output
+    a shape and a dtype, those of the input where there are fewer; a scale and a zero point of all that are no map.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    def make(
+        ops: Sequence[str | tuple[str, Any]],
+        tensors: Sequence[tuple[Sequence[int], str]],
+        *,
+        scale: float = 0.0,
+        zero_point: int = 0,
+        metadata: bytes | None = None,
+    ) -> bytes:
+        model, graph = schema.ModelT(), schema.SubGraphT()
+        model.version, model.subgraphs, model.buffers, model.operatorCodes = 3, [graph], [schema.BufferT()], []
+        graph.tensors, graph.operators = [], []
+
+        def tensor(shape: Sequence[int], dtype: str, data: Any = None) -> int:
+            made = schema.TensorT()
+            made.name, made.shape, made.type, made.buffer = f"t{len(graph.tensors)}", list(shape), 0, 0
+            made.type = getattr(schema.TensorType, dtype.upper())
+            if scale and len(shape) == 4:
+                made.quantization = schema.QuantizationParametersT()
+                made.quantization.scale, made.quantization.zeroPoint = [scale], [zero_point]
+            if data is not None:
+                buffer = schema.BufferT()
+                buffer.data = list(np.asarray(data, dtype).tobytes())
+                made.buffer = len(model.buffers)
+                model.buffers.append(buffer)
+            graph.tensors.append(made)
+            return len(graph.tensors) - 1
+
+        last = tensor(*tensors[0])
+        graph.inputs = [last]
+        for index, op in enumerate(ops):
+            name, constant = op if isinstance(op, tuple) else (op, None)
+            code, node = schema.OperatorCodeT(), schema.OperatorT()
+            code.builtinCode = getattr(schema.BuiltinOperator, name)
+            code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), 1
+            if name in ("BROADCAST_TO", "RELU"):
+                code.version = 2  # the oldest that is registered; the oldest that takes integers
+            node.opcodeIndex, node.inputs = index, [last]
+            if constant is not None:
+                node.inputs.append(tensor(np.shape(constant), "int32", constant))
+            if name == "ARG_MAX":
+                node.builtinOptionsType = schema.BuiltinOptions.ArgMaxOptions
+                node.builtinOptions = schema.ArgMaxOptionsT()
+                node.builtinOptions.outputType = getattr(schema.TensorType, tensors[index + 1][1].upper())
+            last = tensor(*(tensors[index + 1] if index + 1 < len(tensors) else tensors[0]))
+            node.outputs = [last]
+            model.operatorCodes.append(code)
+            graph.operators.append(node)
+        graph.outputs = [last]
+        if metadata is not None:
+            entry, buffer = schema.MetadataT(), schema.BufferT()
+            buffer.data, entry.name, entry.buffer = list(metadata), b"TFLITE_METADATA", len(model.buffers)
+            model.buffers.append(buffer)
+            model.metadata = [entry]
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """Path of the ffmpeg that imageio-ffmpeg brings."""
+    return str(pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg: no ffmpeg to serve").get_ffmpeg_exe())
+
+
+@pytest.fixture
+def serve(ffmpeg: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """A function that starts ffmpeg on a URL, for one client, with a moving picture; killed at the end."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(url: str, size: str = "80x64") -> subprocess.Popen[bytes]:
+        codec = ["-c:v", "mjpeg", "-f", "mpjpeg", "-listen", "1"]
+        if not url.startswith("http"):
+            codec = ["-c:v", "mpeg2video", "-g", "5", "-f", "mpegts"]
+        picture = ["-re", "-f", "lavfi", "-i", f"testsrc=size={size}:rate=25"]
+        running.append(subprocess.Popen([ffmpeg, "-loglevel", "quiet", *picture, *codec, url]))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fails a test that leaves a thread or a file descriptor behind; a native timeout may first have to pass."""
+    before = _held()
+    yield
+    deadline = time.monotonic() + 10
+    while (left := _held() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+
+
+def _held() -> set[object]:
+    """Threads of Python, and what the descriptors of this process stand for: sockets, files and devices."""
+    links: set[object] = set()
+    for entry in Path("/proc/self/fd").glob("*") if Path("/proc/self/fd").is_dir() else ():
+        try:
+            links.add(str(entry.readlink()))
+        except OSError:  # the one that the listing itself had open
+            continue
+    return {link for link in links if not str(link).startswith("/proc")} | set(threading.enumerate())

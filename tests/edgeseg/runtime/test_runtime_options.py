@@ -1,0 +1,53 @@
+"""Which backend opens a file, and what does not go together: said before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeseg.errors import InputError
+from edgeseg.runtime import BACKENDS, RuntimeOptions
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "backend"),
+    [
+        ("m.tflite", {}, "litert"),
+        ("m.TFLITE", {"accelerator": "cpu"}, "litert"),
+        ("m.tflite", {"accelerator": "gpu"}, "litert-compiled"),
+        ("m.tflite", {"accelerator": "npu"}, "litert-compiled"),
+        ("m.tflite", {"backend": "litert-compiled"}, "litert-compiled"),
+        ("m.tflite", {"backend": "tflite-runtime", "delegate": "x.so"}, "tflite-runtime"),
+        ("m.onnx", {"providers": ("cuda",)}, "onnx"),
+        ("m.h5", {}, "keras"),
+        ("model", {"backend": "onnx"}, "onnx"),
+    ],
+)
+def test_the_backend_that_is_chosen(name: str, asked: dict[str, Any], backend: str) -> None:
+    assert RuntimeOptions(**asked).choose(Path(name)) == backend
+    assert backend in BACKENDS
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "message"),
+    [
+        ("m.tflite", {"backend": "lite"}, r"unknown backend 'lite'\. Did you mean 'litert'\? Accepted: litert, "),
+        ("m.tflite", {"accelerator": "tpu"}, "unknown accelerator 'tpu'"),
+        ("m.pb", {}, "none of the known suffixes"),
+        ("m.tflite", {"backend": "onnx"}, "backend 'onnx' opens .onnx files, not 'm.tflite'"),
+        ("m.onnx", {"backend": "litert"}, "backend 'litert' opens .tflite files"),
+        ("m.tflite", {"backend": "litert", "accelerator": "gpu"}, "litert-compiled runs it there"),
+        ("m.onnx", {"accelerator": "gpu"}, "--provider chooses for an .onnx file"),
+        ("m.onnx", {"accelerator": "cpu", "providers": ("cuda",)}, "--provider or --accelerator, not both"),
+        ("m.keras", {"accelerator": "npu"}, "backend 'keras' does not run on the accelerator 'npu'"),
+        ("m.tflite", {"accelerator": "gpu", "delegate": "x.so"}, "a delegate goes with the backends litert and"),
+        ("m.onnx", {"delegate": "x.so"}, "not with 'onnx'"),
+        ("m.tflite", {"delegate_options": {"a": "b"}}, "give --delegate FILE"),
+        ("m.tflite", {"providers": ("cuda",)}, "backend 'litert' has none"),
+    ],
+)
+def test_what_does_not_go_together(name: str, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RuntimeOptions(**asked).choose(Path(name))

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edgeseg.errors import InputError
+from edgeseg.sources import open_source
+from edgeseg.sources.base import masked
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://me:secret@door/1", "rtsp://me:***@door/1"),
+        ("rtsp://me:1234@door:554/1", "rtsp://me:***@door:554/1"),
+        ("rtsp://:secret@door", "rtsp://:***@door"),
+        ("rtsp://me:s@cr:et@door/1", "rtsp://me:***@door/1"),
+        ("rtsp://me:se/cret@door/1", "rtsp://me:***@door/1"),
+        ("http://door:8080/feed@2", "http://door:8080/feed@2"),
+        ("http://door/feed?user=me&pwd=secret&size=2", "http://door/feed?user=me&pwd=***&size=2"),
+        ("gst:rtspsrc location=rtsp://me:secret@door ! appsink", "gst:rtspsrc location=rtsp://me:***@door ! appsink"),
+        ("udp://239.0.0.1:1234", "udp://239.0.0.1:1234"),
+        ("street.mp4", "street.mp4"),
+    ],
+)
+def test_passwords_are_masked_and_nothing_else(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+@pytest.mark.parametrize("text", ["gone.mp4", "gone*.png", "gone/"])
+def test_a_file_that_is_not_there(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist or has no pictures"):
+        open_source(str(tmp_path / text))
+
+
+def test_a_folder_without_pictures(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(InputError, match="does not exist or has no pictures"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cameras are looked for in /dev")
+@pytest.mark.parametrize("text", ["97", "/dev/video97"])
+def test_a_camera_that_is_not_there_is_one_line_with_those_that_are(
+    text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = sorted(str(path) for path in Path("/dev").glob("video*"))
+    with pytest.raises(InputError) as caught:
+        open_source(text)
+    assert str(caught.value) == f"camera {text} is not there. Found: {', '.join(found) or 'no /dev/video* at all'}."
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="V4L2 is Linux'")
+def test_a_device_that_is_no_camera_is_refused() -> None:
+    with pytest.raises(InputError, match="camera /dev/null cannot be opened"):
+        open_source("/dev/null")
+
+
+def test_a_camera_that_does_not_come_is_waited_for_as_long_as_asked() -> None:
+    with pytest.raises(InputError, match="camera 97"):
+        open_source("97", reconnect_s=0.3)
+
+
+def test_gstreamer_is_refused_where_opencv_has_none() -> None:
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        pytest.skip("this OpenCV has GStreamer")
+    with pytest.raises(InputError, match="this OpenCV has no GStreamer"):
+        open_source("gst:videotestsrc ! appsink")
+
+
+def test_a_scheme_that_is_not_known_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"'rstp://me:\*\*\*@door' begins with 'rstp://'. Did you mean 'rtsp'\?"):
+        open_source("rstp://me:secret@door")
+
+
+@pytest.mark.parametrize("options", [{"timeout_s": 0}, {"reconnect_s": -1}, {"fps": 0}])
+def test_times_that_mean_nothing_are_refused(options: dict[str, float], clip: Path) -> None:
+    with pytest.raises(InputError, match="must be above 0"):
+        open_source(str(clip), **options)  # type: ignore[arg-type]
+
+
+def test_what_is_live_has_no_end_to_loop_at() -> None:
+    with pytest.raises(InputError, match="loop is for files"):
+        open_source("rtsp://door", loop=True)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from edgeseg import camera_stats
+from edgeseg.camera_stats import STAGES, CameraStats, resident_mb
+
+
+def test_an_empty_loop_still_has_a_result() -> None:
+    result = CameraStats().to_dict()
+    assert result["frames"] == {"captured": 0, "shown": 0, "dropped": 0}
+    assert result["fps"] == 0.0
+    assert result["age_ms"] == {}
+    assert set(result["stages_ms"]) == set(STAGES) - {"age"}
+    json.dumps(result)
+
+
+def test_percentiles_are_numpys_in_milliseconds() -> None:
+    stats = CameraStats()
+    for value in range(1, 102):
+        stats.add("render", value / 1e3)
+    summary = stats.to_dict()["stages_ms"]["render"]
+    assert (summary["count"], summary["min"], summary["max"]) == (101, 1.0, 101.0)
+    assert (summary["median"], summary["p90"], summary["p99"]) == (51.0, 91.0, 100.0)
+    assert stats.latest_ms("render", last=3) == pytest.approx(100.0)
+
+
+def test_frames_a_second_count_the_gaps_not_the_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats = CameraStats()
+    now = iter([10.0, 10.1, 10.2, 10.3, 10.4])
+    monkeypatch.setattr(camera_stats.time, "perf_counter", lambda: next(now))
+    for _ in range(5):
+        stats.frame_shown(captured_s=9.9)
+    assert stats.fps() == pytest.approx(10.0)  # five stamps bound four frames of 0.1 s
+    assert stats.to_dict()["age_ms"]["max"] == pytest.approx(500.0)
+
+
+def test_a_block_is_timed_and_one_that_fails_is_not() -> None:
+    stats = CameraStats()
+    with stats.timed("output"):
+        time.sleep(0.01)
+    with pytest.raises(ValueError, match="no"), stats.timed("output"):
+        raise ValueError("no")
+    summary = stats.to_dict()["stages_ms"]["output"]
+    assert summary["count"] == 1
+    assert summary["min"] >= 10.0
+
+
+def test_only_the_newest_samples_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_stats, "WINDOW", 10)
+    stats = CameraStats()
+    for value in range(1000):
+        stats.add("render", float(value))
+    assert stats.to_dict()["stages_ms"]["render"]["min"] == 990e3
+
+
+def test_resident_memory_grows_with_what_is_held() -> None:
+    before = resident_mb()
+    held = bytearray(b"x" * 100_000_000)
+    assert resident_mb() - before > 80  # 100 MB, less what the allocator had free
+    del held

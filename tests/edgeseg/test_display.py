@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeseg.camera import Camera, SegmentedFrame
+from edgeseg.display import Display, Look
+from edgeseg.errors import InputError, SinkLost
+from edgeseg.runtime.null import NullBackend
+from edgeseg.segmenter import Segmenter
+from edgeseg.sources import Source, open_source
+from edgeseg.spec import ModelSpec
+
+
+class _Kept:
+    """A sink that keeps copies."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.frames: list[NDArray[np.uint8]] = []
+        self.names: list[str] = []
+        self.closed = 0
+        self._fails_at = fails_at
+
+    def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
+        if len(self.frames) == self._fails_at:
+            raise SinkLost("the disk is full.")
+        self.frames.append(image_bgr.copy())
+        self.names.append(name)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class _Keys:
+    """A window without a screen: says the keys of a script, one a poll, counted in frames shown."""
+
+    def __init__(self, script: dict[int, list[str]]) -> None:
+        self.frames: list[NDArray[np.uint8]] = []
+        self._script = script
+        self.closed = False
+
+    def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
+        self.frames.append(image_bgr.copy())
+
+    def poll(self) -> str | None:
+        waiting = self._script.get(len(self.frames))
+        return waiting.pop(0) if waiting else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def segmenter(tiny_spec: ModelSpec) -> Segmenter:
+    """Says ``disc`` (2), whose colour is (0, 80, 120), everywhere."""
+    answer = np.full((1, *tiny_spec.input_size), 2, np.uint8)
+    return Segmenter(NullBackend(tiny_spec.replace(output_kind="argmax"), answer))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
+    """Opens a folder of so many grey pictures, the first 0, the next 10, and so on."""
+
+    def make(count: int) -> Source:
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        for index in range(count):
+            cv2.imwrite(str(folder / f"{index:03d}.png"), np.full((64, 96, 3), 10 * index, np.uint8))
+        return open_source(str(folder))
+
+    yield make
+
+
+def test_frames_are_drawn_and_reach_every_sink(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+    sinks = [_Kept(), _Kept()]
+    with Camera(segmenter, pictures(5)) as camera:
+        stats = Display(camera, segmenter.spec, Look(alpha=1.0), sinks).run()
+    for sink in sinks:
+        assert sink.names == ["000", "001", "002", "003", "004"]
+        assert all((frame == (120, 80, 0)).all() for frame in sink.frames)  # the class's colour in BGR
+        assert sink.closed == 1
+    assert stats.shown == 5
+    assert stats.to_dict()["stages_ms"]["output"]["count"] == 5
+
+
+def test_the_callback_sees_the_frame_before_it_is_drawn(
+    segmenter: Segmenter, pictures: Callable[[int], Source]
+) -> None:
+    seen: list[int] = []
+
+    def look_at(frame: SegmentedFrame) -> None:
+        seen.append(int(frame.image_bgr.max()))
+        assert frame.segmentation.counts() == {"background": 0, "square": 0, "disc": 64 * 96}
+
+    with Camera(segmenter, pictures(3)) as camera:
+        Display(camera, segmenter.spec, Look(alpha=1.0), on_frame=look_at).run()
+    assert seen == [0, 10, 20]
+
+
+def test_captions_are_drawn_where_they_are_asked_for(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+    name = pictures(1).name
+    plain, told = _Kept(), _Kept()
+    for sink, look in ((plain, Look("mask")), (told, Look("mask", legend=True, status=True))):
+        with Camera(segmenter, open_source(name)) as camera:
+            Display(camera, segmenter.spec, look, [sink]).run()
+    assert (plain.frames[0] == (120, 80, 0)).all()
+    assert (told.frames[0][:20] != plain.frames[0][:20]).any()
+
+
+def test_it_stops_after_so_many_frames_and_by_stop(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+    source = pictures(9)
+    with Camera(segmenter, source) as camera:
+        assert Display(camera, segmenter.spec, max_frames=4).run().shown == 4
+    with Camera(segmenter, open_source(source.name, loop=True)) as camera:
+        display = Display(camera, segmenter.spec)
+        threading.Timer(0.2, display.stop).start()
+        assert display.run().shown > 0
+
+
+def test_ctrl_c_ends_it_and_the_sinks_are_closed(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+    def interrupt(frame: SegmentedFrame) -> None:
+        if frame.captured.index == 2:
+            raise KeyboardInterrupt
+
+    sink = _Kept()
+    with Camera(segmenter, pictures(9)) as camera:
+        stats = Display(camera, segmenter.spec, sinks=[sink], on_frame=interrupt).run()
+    assert (stats.shown, sink.closed) == (2, 1)
+
+
+def test_a_sink_that_breaks_ends_it_and_all_are_closed(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+    broken, other = _Kept(fails_at=2), _Kept()
+    with Camera(segmenter, pictures(9)) as camera, pytest.raises(SinkLost, match="the disk is full"):
+        Display(camera, segmenter.spec, sinks=[broken, other]).run()
+    assert (broken.closed, other.closed) == (1, 1)
+    assert not [t for t in threading.enumerate() if t.name.startswith("edgeseg-")]
+
+
+def test_the_keys(segmenter: Segmenter, pictures: Callable[[int], Source], tmp_path: Path) -> None:
+    source = pictures(1)
+    keys = {
+        2: ["s"],
+        3: ["r"],
+        6: ["r"],
+        7: ["v"],
+        9: ["space", "x", "space"],
+        12: ["q"],
+    }
+    window = _Keys(keys)
+    with Camera(segmenter, open_source(source.name, loop=True)) as camera:
+        stats = Display(
+            camera,
+            segmenter.spec,
+            Look(alpha=1.0),
+            window=window,  # type: ignore[arg-type]
+            folder=tmp_path,
+        ).run()
+    assert stats.shown == 12
+    assert window.closed
+    snapshot = cv2.imread(str(tmp_path / "snapshot_001.png"))
+    assert (snapshot == (120, 80, 0)).all()
+    recording = cv2.VideoCapture(str(tmp_path / "recording_001.mp4"))
+    frames = 0
+    while recording.grab():
+        frames += 1
+    assert frames == 3  # the fourth, fifth and sixth frame
+
+
+def test_v_goes_through_the_views_that_work(
+    segmenter: Segmenter, tiny_spec: ModelSpec, pictures: Callable[[int], Source]
+) -> None:
+    spec = tiny_spec.replace(class_names=("sky", "road", "car"), output_kind="argmax")
+    source = pictures(1)
+    for used, expected in ((segmenter.spec, "cutout"), (spec, "overlay")):
+        look = Look()
+        window = _Keys({1: ["v"], 2: ["v"], 3: ["closed"]})
+        with Camera(segmenter, open_source(source.name, loop=True)) as camera:
+            Display(camera, used, look, window=window).run()  # type: ignore[arg-type]
+        # overlay, mask, and then a cut-out, which needs a class 'background' or --classes; else it starts again
+        assert look.view == expected
+
+
+def test_a_single_picture_stays_until_a_key(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+    window = _Keys({})
+    poll = window.poll
+    calls = []
+
+    def count() -> str | None:
+        calls.append(time.perf_counter())
+        return "q" if len(calls) == 10 else poll()
+
+    window.poll = count  # type: ignore[method-assign]
+    with Camera(segmenter, pictures(1)) as camera:
+        Display(camera, segmenter.spec, window=window).run()  # type: ignore[arg-type]
+    assert len(calls) == 10
+
+
+def test_a_class_the_model_lacks_is_refused_at_once(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+    with Camera(segmenter, pictures(1)) as camera, pytest.raises(InputError, match="unknown class 'dog'"):
+        Display(camera, segmenter.spec, Look(classes=["dog"]))

@@ -1,0 +1,221 @@
+"""Models of other makers: fed as their file or the user says, or refused with the options that are missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edgeseg.cli import main
+from edgeseg.errors import InputError
+from edgeseg.foreign import Feeding, open_segmenter, read_labels, spec_for
+from edgeseg.runtime import RuntimeOptions, TensorInfo
+from edgeseg.runtime.null import NullBackend
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.tflite_metadata import append_labels, to_flatbuffer
+
+SIZE = (4, 6)
+SHAPE = (1, *SIZE, 3)
+NAMES = ("red", "green", "blue")  # RELU alone finds the strongest channel
+HALF = (127.5, 127.5, 127.5)
+SAID = Feeding(NAMES, HALF, HALF)
+
+
+@pytest.fixture
+def picture() -> NDArray[np.uint8]:
+    """Of the models' size; one channel of each pixel is well above the others and the middle."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 120, (*SIZE, 3), np.uint8)
+    np.put_along_axis(image, rng.integers(0, 3, (*SIZE, 1)), 200, axis=-1)
+    return image
+
+
+@pytest.fixture
+def write(tmp_path: Path, tflite_model: Callable[..., bytes]) -> Callable[..., Path]:
+    def written(*args: Any, **options: Any) -> Path:
+        (tmp_path / "theirs.tflite").write_bytes(tflite_model(*args, **options))
+        return tmp_path / "theirs.tflite"
+
+    return written
+
+
+def opened(path: Path, feeding: Feeding = SAID) -> Segmenter:
+    return open_segmenter(path, RuntimeOptions(), feeding)
+
+
+def test_scores_are_read_as_the_flags_say(write: Callable[..., Path], picture: NDArray[np.uint8]) -> None:
+    path = write(["RELU"], [(SHAPE, "float32")])
+    segmenter = opened(path)
+    np.testing.assert_array_equal(segmenter(picture).class_map, picture.argmax(-1))
+    assert (segmenter.spec.name, segmenter.spec.output_kind, segmenter.spec.class_names) == ("theirs", "logits", NAMES)
+    bgr = opened(path, Feeding(NAMES, HALF, HALF, colour_order="bgr", fit="stretch"))
+    np.testing.assert_array_equal(bgr(picture).class_map, 2 - picture.argmax(-1))
+
+
+@pytest.mark.parametrize(
+    ("ops", "tensors"),
+    [
+        ([("ARG_MAX", 3)], [(SHAPE, "float32"), (SHAPE[:3], "int64")]),
+        (
+            [("ARG_MAX", 3), ("RESHAPE", (1, *SIZE, 1))],
+            [(SHAPE, "float32"), (SHAPE[:3], "int32"), ((1, *SIZE, 1), "int32")],
+        ),
+    ],
+    ids=["1HW", "1HW1"],
+)
+def test_integers_are_a_class_map(
+    ops: Any, tensors: Any, write: Callable[..., Path], picture: NDArray[np.uint8]
+) -> None:
+    segmenter = opened(write(ops, tensors))
+    assert segmenter.spec.output_kind == "argmax"
+    np.testing.assert_array_equal(segmenter(picture).class_map, picture.argmax(-1))
+
+
+def test_the_file_itself_says_it(write: Callable[..., Path], picture: NDArray[np.uint8], tiny_spec: ModelSpec) -> None:
+    theirs = tiny_spec.replace(class_names=NAMES, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
+    path = write(["RELU"], [(SHAPE, "float32")], metadata=to_flatbuffer(theirs, "t0", "t1"))
+    with pytest.raises(InputError, match=r"give --labels FILE with one class name a line\.$"):  # the archive has them
+        opened(path, Feeding())
+    path.write_bytes(append_labels(path.read_bytes(), theirs))
+    spec = opened(path, Feeding()).spec
+    assert (spec.class_names, spec.mean, spec.std) == (NAMES, theirs.mean, theirs.std)
+    assert opened(path, Feeding(std=HALF)).spec.std == HALF  # the user goes first
+
+
+@pytest.mark.parametrize("metadata", [b"", b"M001" * 20, b"\xff" * 40])
+def test_broken_metadata_says_nothing(metadata: bytes, write: Callable[..., Path]) -> None:
+    path = write(["RELU"], [(SHAPE, "float32")], metadata=metadata)
+    with pytest.raises(InputError, match=r"give --labels FILE .* and --mean and --std"):
+        opened(path, Feeding())
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [("int8", 0), ("uint8", 100)])
+def test_a_quantised_input_gets_the_normalised_picture(
+    dtype: str, zero_point: int, write: Callable[..., Path], picture: NDArray[np.uint8]
+) -> None:
+    segmenter = opened(write(["RELU"], [(SHAPE, dtype)], scale=1 / 100, zero_point=zero_point))
+    assert segmenter.spec.dtype == "float32"
+    np.testing.assert_array_equal(segmenter(picture).class_map, picture.argmax(-1))
+    steps = np.rint((picture[None] - 127.5) / 127.5 * 100) + zero_point  # 100 levels: inside both ranges
+    np.testing.assert_array_equal(
+        segmenter.backend.run(((picture[None] - 127.5) / 127.5).astype(np.float32)), np.maximum(steps, zero_point)
+    )
+
+
+def test_uint8_is_the_pictures_bytes_where_nothing_says_otherwise(
+    write: Callable[..., Path], picture: NDArray[np.uint8]
+) -> None:
+    path = write(["RELU"], [(SHAPE, "uint8")], scale=1 / 127.5, zero_point=128)
+    for feeding in (Feeding(NAMES), SAID):  # (p - 127.5) / 127.5 in steps of 1 / 127.5 is p but for half a step
+        segmenter = opened(path, feeding)
+        assert segmenter.spec.dtype == "uint8"
+        np.testing.assert_array_equal(segmenter(picture).class_map, picture.argmax(-1))
+    plain = write([("ARG_MAX", 3)], [(SHAPE, "uint8"), (SHAPE[:3], "int32")])
+    with pytest.raises(InputError, match=r"bytes as they are \(uint8, no scale\): no --mean and --std"):
+        opened(plain)
+
+
+def test_what_is_missing_is_asked_for(write: Callable[..., Path]) -> None:
+    path = write(["RELU"], [(SHAPE, "float32")])
+    with pytest.raises(InputError, match=r"does not say how to feed it: give --labels FILE .* and --mean and --std"):
+        opened(path, Feeding())
+    with pytest.raises(InputError, match="feed it: give --mean and --std"):
+        opened(path, Feeding(NAMES, mean=HALF))
+    with pytest.raises(InputError, match="3 channels of scores, but there are 2 labels"):
+        opened(path, Feeding(NAMES[:2], HALF, HALF))
+    with pytest.raises(InputError, match="takes pictures of 4,6 and no other"):
+        opened(path, Feeding(NAMES, HALF, HALF, input_size=(8, 8)))
+
+
+def test_an_onnx_model_with_an_open_size(tmp_path: Path) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("n", 3, "h", "w")) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    with pytest.raises(InputError, match=r"leaves its input size open.*give --imgsz H,W"):
+        opened(tmp_path / "m.onnx")
+    segmenter = opened(tmp_path / "m.onnx", Feeding(NAMES, HALF, HALF, input_size=(8, 12)))
+    assert (segmenter.spec.layout, segmenter.spec.input_size) == ("nchw", (8, 12))
+    image = np.zeros((5, 7, 3), np.uint8)
+    image[..., 1] = 255
+    assert np.all(segmenter(image).class_map == 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "result", "message"),
+    [
+        ((1, 10), (1, 4, 6, 3), r"takes \(1, 10\); a segmentation model takes \(1, H, W, 3\)"),
+        ((8, 4, 6, 3), (8, 4, 6, 3), r"takes \(8, 4, 6, 3\)"),
+        ((1, 4, 6, 3), (1, 1000), r"gives \(1, 1000\) float32; accepted: a class map of integers"),
+        ((1, 4, 6, 3), (1, 4, 6, 1), r"gives \(1, 4, 6, 1\) float32"),
+    ],
+)
+def test_what_is_no_segmentation_model(source: Any, result: Any, message: str, tiny_spec: ModelSpec) -> None:
+    backend = NullBackend(tiny_spec, np.zeros(result, np.float32))
+    backend.inputs = (TensorInfo("x", source, "float32"),)
+    with pytest.raises(InputError, match=message):
+        spec_for("m.onnx", backend, SAID)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_a_dtype_that_cannot_be_made(dtype: str, tiny_spec: ModelSpec) -> None:
+    backend = NullBackend(tiny_spec, np.zeros(SHAPE, np.float32))
+    backend.inputs = (TensorInfo("x", SHAPE, dtype),)
+    with pytest.raises(InputError, match=f"takes {dtype}; accepted: float32, uint8, or int8 and int16 with a scale"):
+        spec_for("m.onnx", backend, SAID)
+
+
+def test_a_spec_of_another_dtype_is_refused(tiny_spec: ModelSpec) -> None:
+    backend = NullBackend(tiny_spec, np.zeros((1, 32, 48), np.uint8))
+    with pytest.raises(InputError, match="the model takes float32 but its spec says uint8"):
+        Segmenter(backend, spec=tiny_spec.replace(dtype="uint8"))
+
+
+def test_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("road\n side walk \r\nsky\n\n", encoding="utf-8")
+    assert read_labels(path) == ("road", "side walk", "sky")
+    path.write_text("road\n\nsky")
+    with pytest.raises(InputError, match="one class name a line, without empty lines"):
+        read_labels(path)
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_labels(tmp_path)
+
+
+def test_the_commands(
+    write: Callable[..., Path], tmp_path: Path, shapes_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write(["RELU"], [(SHAPE, "float32")]))
+    (tmp_path / "labels.txt").write_text("\n".join(NAMES))
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((9, 9, 3), (0, 0, 255), np.uint8))  # BGR
+    predict = ["predict", path, str(tmp_path / "p.png"), "--json", "--backend", "litert"]
+    how = ["--mean", "127.5", "--std", "127.5"]
+    assert main([*predict, *how, "--labels", str(tmp_path / "labels.txt")]) == 0
+    (image,) = json.loads(capsys.readouterr().out)["images"]
+    assert image["counts"] == {"red": 81, "green": 0, "blue": 0}
+    assert main(predict) == 2
+    assert "give --labels FILE with one class name a line and --mean and --std" in capsys.readouterr().err
+    evaluate = ["evaluate", path, "--data", str(shapes_dataset), "--json"]
+    assert main([*evaluate, *how]) == 0  # the data set has the names
+    assert list(json.loads(capsys.readouterr().out)["per_class_iou"]) == ["wall", "red", "blue"]
+
+
+def test_the_commands_refuse_what_has_no_use(
+    tmp_path: Path, shapes_dataset: Path, tiny_spec: ModelSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*args: str) -> str:
+        assert main([*args, "--data", str(shapes_dataset)]) == 2
+        return capsys.readouterr().err
+
+    assert "'unet_mini' runs on Keras" in fails("evaluate", "unet_mini", "--accelerator", "gpu")
+    (tmp_path / "labels.txt").write_text("a\nb")
+    assert "--labels, --colour-order and" in fails("evaluate", "unet_mini", "--labels", str(tmp_path / "labels.txt"))
+    assert "'x' is not K=V" in fails("evaluate", "m.tflite", "--delegate-option", "x")
