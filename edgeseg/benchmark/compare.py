@@ -139,7 +139,8 @@ def _stretches(samples: NDArray[np.float64], rng: np.random.Generator) -> NDArra
     """As many samples, in stretches of the cube root of their number, from random places on a ring."""
     length = max(1, round(len(samples) ** (1 / 3)))
     starts = rng.integers(0, len(samples), -(-len(samples) // length))
-    return samples[((starts[:, None] + np.arange(length)) % len(samples)).ravel()[: len(samples)]]
+    drawn: NDArray[np.float64] = samples[((starts[:, None] + np.arange(length)) % len(samples)).ravel()[: len(samples)]]
+    return drawn
 
 
 def _key(result: LatencyResult) -> tuple[str, str, int, str]:

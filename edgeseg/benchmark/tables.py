@@ -11,10 +11,30 @@ from edgeseg.benchmark.result import LatencyResult
 
 #: Columns of ``rows``; those that begin with ``>`` are numbers.
 COLUMNS = (
-    "Artifact", "Device", "Runs on", ">Threads", ">Median ms", ">p90", ">p99", ">Min", ">First", ">Init", ">Memory MB", ">Size MB",
-)  # fmt: skip
+    "Artifact",
+    "Device",
+    "Runs on",
+    ">Threads",
+    ">Median ms",
+    ">p90",
+    ">p99",
+    ">Min",
+    ">First",
+    ">Init",
+    ">Memory MB",
+    ">Size MB",
+)
 
-COMPARISON_COLUMNS = ("Artifact", "Runs on", ">Threads", ">Before ms", ">After ms", ">Ratio", "99 % interval", "Verdict")
+COMPARISON_COLUMNS = (
+    "Artifact",
+    "Runs on",
+    ">Threads",
+    ">Before ms",
+    ">After ms",
+    ">Ratio",
+    "99 % interval",
+    "Verdict",
+)
 
 
 def rows(results: Sequence[LatencyResult]) -> list[list[str]]:

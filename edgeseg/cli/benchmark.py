@@ -10,7 +10,7 @@ import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
-from edgeseg.spec import Accelerator
+from edgeseg.spec import Accelerator, BackendName
 
 if TYPE_CHECKING:
     from edgeseg.benchmark.measure import Case, Plan
@@ -32,7 +32,11 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
 
 @click.command("benchmark")
 @click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...", type=click.Path(path_type=Path))
-@click.option("--accelerator", type=_options.NamesType(get_args(Accelerator)), default=("cpu",), help="cpu,gpu,npu.")
+@click.option("--accelerator", type=_options.NamesType(get_args(Accelerator)), default=("cpu",), help="Of a .tflite.")
+@click.option("--backend", type=click.Choice(get_args(BackendName)), help="By the file's suffix when left out.")
+@click.option("--delegate", metavar="FILE", help="Library of a TFLite delegate, such as libedgetpu.so.1.")
+@click.option("--delegate-option", type=_options.PairType(), multiple=True, help="What that library takes; repeatable.")
+@click.option("--provider", multiple=True, metavar="NAME", help="For an .onnx, such as cuda; repeatable.")
 @click.option("--num-threads", type=_CountsType(), help="Threads, with commas between for a sweep.")
 @click.option("--num-runs", type=click.IntRange(1), default=50, show_default=True, help="Timed calls at least.")
 @click.option("--warmup-runs", type=click.IntRange(1), default=5, show_default=True, help="Untimed calls, at least.")
@@ -45,7 +49,6 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
 @click.option("--device", "devices", multiple=True, help="local, ssh:HOST, adb, adb:SERIAL; may be given again.")
 @click.option("--devices", "table", type=click.Path(dir_okay=False, path_type=Path), help="devices.toml, all of it.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file of the raw results.")
-@_options.delegates
 @_options.overwrite
 @_options.as_json
 def command(
@@ -120,16 +123,18 @@ def _cases(
     """Every artifact on every accelerator with every number of threads."""
     from edgeseg.benchmark.measure import Case
 
-    chosen = {key: value for key, value in options.items() if value}
+    chosen = {
+        "backend": options["backend"],
+        "delegate": options["delegate"],
+        "delegate_options": dict(options["delegate_option"]),
+        "providers": tuple(options["provider"]),
+    }
+    asked = {name: value for name, value in chosen.items() if value}
     cases = []
     for artifact, accelerator, threads in itertools.product(artifacts, accelerators, num_threads or (None,)):
-        asked = {**chosen, "num_threads": threads}
         label = accelerator
-        if chosen.get("providers"):
-            label = "+".join(chosen["providers"])
-        elif chosen.get("delegate"):
-            label = Path(chosen["delegate"]).name
-        else:
-            asked["accelerator"] = accelerator
-        cases.append(Case(artifact, label, asked))
+        place: dict[str, Any] = {"accelerator": accelerator}
+        if "providers" in asked or "delegate" in asked:
+            label, place = "+".join(chosen["providers"]) or Path(chosen["delegate"]).name, {}
+        cases.append(Case(artifact, label, {**asked, **place, "num_threads": threads}))
     return cases

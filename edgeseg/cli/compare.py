@@ -15,7 +15,9 @@ _ALIKE = ("device", "machine", "threads", "scope", "accelerator", "runtime", "mo
 
 @click.command("compare")
 @click.argument("files", nargs=-1, required=True, metavar="RESULT.json...", type=click.Path(path_type=Path))
-@click.option("--format", "style", type=click.Choice(("table", "md", "csv", "html")), default="table", show_default=True)
+@click.option(
+    "--format", "style", type=click.Choice(("table", "md", "csv", "html")), default="table", show_default=True
+)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write to; for html.")
 @click.option("--allow", type=_options.NamesType(_ALIKE), default=(), help=f"May differ: {', '.join(_ALIKE)}.")
 @click.option("--max-regression", type=click.FloatRange(0), help="Percent slower that is still fine; more exits 1.")
@@ -84,5 +86,7 @@ def command(
             (print_table if style == "table" else print_markdown)(columns, table)
     slower = [c for c in comparisons if max_regression is not None and c.regressed(max_regression)]
     for c in slower:
-        note(f"edgeseg: {c.result.artifact} is {100 * (c.ratio - 1):.1f} % slower, more than {max_regression:g} % allowed.")
+        note(
+            f"edgeseg: {c.result.artifact} is {100 * (c.ratio - 1):.1f} % slower, more than {max_regression:g} % allowed."
+        )
     return 1 if slower else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edgeseg.benchmark.measure import Device
 from edgeseg.errors import InputError
 
@@ -22,3 +24,12 @@ def open_device(text: str) -> Device:
 
         return LocalDevice()
     raise InputError(f"unknown device '{text}'; accepted: local, ssh:HOST, adb, adb:SERIAL.")
+
+
+def read_table(path: Path) -> list[Device]:
+    """The devices of a ``devices.toml``, in its order.
+
+    Raises:
+        InputError: it cannot be read, or a device in it is not understood.
+    """
+    raise InputError(f"'{path}': not read yet")
