@@ -1,0 +1,214 @@
+"""A board behind ssh. It needs sshd and Python 3.10: edgeseg brings the rest along and takes artifacts away again."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import edgeseg
+from edgeseg.benchmark.devices.local import how_it_ended
+from edgeseg.benchmark.devices.ssh_link import Link
+from edgeseg.benchmark.worker import Reply, Request
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.files import sha256
+
+#: What stays on the device at the end.
+Keep = Literal["nothing", "environment", "everything"]
+
+#: Artifacts that ``keep="everything"`` leaves on a device take no more than this; those unused for longest go first.
+CACHE_BYTES = 2 << 30
+
+DEFAULT_FOLDER = "~/.cache/edgeseg/bench"
+
+#: Module to what pip calls it, with the lower bounds of edgeseg's own dependencies. A board has no libGL: headless.
+_ALWAYS = {"numpy": "numpy>=1.23.2", "cv2": "opencv-python-headless>=4.11"}
+_RUNTIMES = {
+    ".tflite": {"ai_edge_litert.interpreter": "ai-edge-litert>=2.1"},
+    ".onnx": {"onnxruntime": "onnxruntime>=1.20"},
+}
+# What runs a .tflite where ai-edge-litert has no wheels; taken when it is there, never installed.
+_ELSE = {"ai_edge_litert.interpreter": "tflite_runtime.interpreter"}
+_NO_NETWORK = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError|ReadTimeout|SSLError"
+
+
+class SshDevice:
+    """Measures on another machine, in processes of its Python.
+
+    A Python there that has what the artifact needs is used as it is; otherwise edgeseg makes an environment of its own
+    beside its artifacts. The code that measures is always the one that runs here, brought along by its hash.
+
+    Args:
+        host: as in ``ssh HOST``: a ``Host`` of the user's ssh config, a name, ``user@name``.
+        environment: folder on the device for all that edgeseg puts there; ``~/.cache/edgeseg/bench`` when left out.
+        python: interpreter on the device, a name or a path; ``python3`` when left out.
+        keep: what stays there at the end: the environment, the artifacts too (for the next time, at most 2 GiB), or
+            nothing.
+        options: more options of ``ssh``, such as ``("-F", "config")``; those of the environment variable
+            ``EDGESEG_SSH_OPTIONS`` when left out.
+
+    Raises:
+        InputError: the host is none.
+        BackendUnavailable: there is no ``ssh`` here.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        environment: str | None = None,
+        python: str | None = None,
+        keep: Keep = "environment",
+        options: Sequence[str] | None = None,
+    ) -> None:
+        if options is None:
+            options = shlex.split(os.environ.get("EDGESEG_SSH_OPTIONS", ""))
+        self.name = f"ssh:{host}"
+        self._host = host
+        self._folder = environment or DEFAULT_FOLDER
+        self._base = python or "python3"
+        self._keep = keep
+        self._link = Link(host, python=self._base, options=options)
+        self._root = self._code = self._about = ""
+        self._names: list[str] = []
+        self._pythons: dict[str, str] = {}
+
+    def __enter__(self) -> SshDevice:
+        """Connect and bring edgeseg's code.
+
+        Raises:
+            BackendUnavailable: no Python there, or one older than 3.10.
+            DeviceLost: no connection, or no room; the text says why.
+        """
+        self._names, self._pythons = [], {}
+        try:
+            self._link.open()
+            about = self._link.ask("hello", root=self._folder)
+            self._root, self._about = about["root"], f"Python {about['python']} on {about['machine']}"
+            packed = _packed()
+            digest = sha256(packed)
+            archive = self._put(packed, f"{digest}.zip", digest)
+            self._code = self._link.ask("unpack", root=self._root, archive=archive, name=digest[:16])["path"]
+        except BaseException as error:  # __exit__ is not called then, after Ctrl-C neither
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Tidy up where there is a connection left to do it with; end it."""
+        try:
+            if self._root and not self._link.lost:
+                keep = self._keep == "everything"
+                self._link.ask(
+                    "tidy",
+                    root=self._root,
+                    names=[] if keep else self._names,
+                    limit=CACHE_BYTES,
+                    code=self._code,
+                    everything=self._keep == "nothing",
+                )
+        except (DeviceLost, BackendUnavailable):
+            if error is None:
+                raise
+            # what ended the measurement is what the user must read
+        finally:
+            self._root = ""
+            self._link.close()
+
+    def put(self, path: Path, digest: str) -> str:
+        """Bring a file, and see to it that a Python there can run it.
+
+        Raises:
+            InputError: nothing that edgeseg can bring to a device runs such a file.
+            BackendUnavailable: the device cannot get what runs it; the text says what to do by hand.
+            DeviceLost: the connection broke, or there is no room.
+        """
+        suffix = path.suffix.lower()
+        if suffix in _RUNTIMES:
+            self._prepare(suffix)
+        elif suffix in (".keras", ".h5"):
+            raise InputError(f"'{path}' is a Keras model; what runs on {self.name} is what it is exported to.")
+        return self._put(path.read_bytes(), digest + suffix, digest)
+
+    def run(self, request: Request) -> Reply:
+        """See ``Device.run``."""
+        python = self._pythons.get(Path(request.path).suffix)
+        if python is None:
+            raise InputError(f"{self.name} runs .tflite and .onnx files, not '{Path(request.path).suffix}'.")
+        order = json.dumps(asdict(request))
+        done = self._link.ask("work", python=python, code=self._code, request=order)
+        if done["status"]:
+            ended = subprocess.CompletedProcess([python], done["status"], done["stdout"], done["stderr"])
+            raise DeviceLost(
+                f"the process that measured '{Path(request.path).name}' on {self.name} ended early, "
+                f"{how_it_ended(ended)}."
+            )
+        return Reply.from_json(json.loads(done["stdout"]))
+
+    def _put(self, data: bytes, name: str, digest: str) -> str:
+        self._names.append(name)
+        found = self._link.ask("have", root=self._root, name=name, sha256=digest)
+        if not found["have"]:
+            self._link.ask("put", upload=data, root=self._root, name=name, size=len(data), sha256=digest)
+        return str(found["path"])
+
+    def _prepare(self, suffix: str) -> None:
+        """Find or make a Python that can run such a file, once."""
+        if suffix in self._pythons:
+            return
+        needed = _ALWAYS | _RUNTIMES[suffix]
+        for modules in (list(needed), [_ELSE.get(module, module) for module in needed]):
+            found = self._link.ask("check", modules=modules)
+            if not found["missing"]:
+                self._pythons[suffix] = found["python"]
+                return
+        made = self._link.ask("install", root=self._root, requirements=list(needed.values()))
+        if "failed" in made:
+            raise BackendUnavailable(self._why_not(made, list(needed.values())))
+        found = self._link.ask("check", modules=list(needed), python=made["python"])
+        if found["missing"]:
+            ended = subprocess.CompletedProcess([], found["code"], "", found["text"])
+            raise BackendUnavailable(
+                f"'{needed[found['missing']]}' was installed on '{self._host}' but does not load there, "
+                f"{how_it_ended(ended)}."
+            )
+        self._pythons[suffix] = made["python"]
+
+    def _why_not(self, made: dict[str, Any], requirements: list[str]) -> str:
+        text: str = made["text"]
+        wanted = " ".join(f"'{requirement}'" for requirement in requirements)
+        by_hand = (
+            f'By hand: pip install {wanted} into a Python there, and name it in devices.toml: python = "/its/bin/python"'
+        )
+        start = f"'{self._host}' ({self._about}) has no Python with what is needed, and edgeseg could not make one: "
+        if re.search("No space left|quota exceeded", text):
+            return f"{start}its disk is full. Make room, or give another folder in devices.toml: environment"
+        if made["failed"] == "venv" and re.search("ensurepip|No module named venv", text):
+            return f"{start}its python cannot make environments. On Debian: sudo apt install python3-venv. {by_hand}"
+        if re.search(_NO_NETWORK, text):
+            return f"{start}it does not reach its package index. {by_hand}"
+        if none := re.search("No matching distribution found for ([^\\s(]+)", text):
+            return f"{start}its package index has no wheel of {none[1]} for {self._about}. {by_hand}"
+        return f"{start}{(text.strip().splitlines() or [made['failed']])[-1].strip().rstrip('.')}. {by_hand}"
+
+
+def _packed() -> bytes:
+    """The code of the edgeseg that runs here, the same bytes for the same code, with the version that it says it has."""
+    folder = Path(edgeseg.__file__).parent
+    version = edgeseg.__version__
+    files = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
+    files[f"edgeseg-{version}.dist-info/METADATA"] = f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n".encode()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # without the time of day
+    return packed.getvalue()
