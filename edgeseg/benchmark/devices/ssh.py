@@ -187,7 +187,8 @@ class SshDevice:
         text: str = made["text"]
         wanted = " ".join(f"'{requirement}'" for requirement in requirements)
         by_hand = (
-            f'By hand: pip install {wanted} into a Python there, and name it in devices.toml: python = "/its/bin/python"'
+            f"By hand: pip install {wanted} into a Python there, and name it in devices.toml: "
+            'python = "/its/bin/python"'
         )
         start = f"'{self._host}' ({self._about}) has no Python with what is needed, and edgeseg could not make one: "
         if re.search("No space left|quota exceeded", text):
@@ -202,11 +203,13 @@ class SshDevice:
 
 
 def _packed() -> bytes:
-    """The code of the edgeseg that runs here, the same bytes for the same code, with the version that it says it has."""
+    """The code of the edgeseg that runs here, with its version; the same bytes for the same code."""
     folder = Path(edgeseg.__file__).parent
     version = edgeseg.__version__
     files = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
-    files[f"edgeseg-{version}.dist-info/METADATA"] = f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n".encode()
+    files[f"edgeseg-{version}.dist-info/METADATA"] = (
+        f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n".encode()
+    )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():

@@ -72,7 +72,9 @@ class Link:
 
     def __init__(self, host: str, *, python: str, options: Sequence[str]) -> None:
         if not host or host.startswith("-") or not host.isprintable() or " " in host:
-            raise InputError(f"'{host}' is no host for ssh; accepted: ssh:HOST, a Host of your ssh config or user@name.")
+            raise InputError(
+                f"'{host}' is no host for ssh; accepted: ssh:HOST, a Host of your ssh config or user@name."
+            )
         if shutil.which("ssh") is None:
             raise BackendUnavailable("ssh is not installed here. On Debian and Ubuntu: apt install openssh-client")
         self._host = host
@@ -88,6 +90,7 @@ class Link:
         Raises:
             DeviceLost: there is no connection; the text says why.
         """
+        self.lost = False
         if os.name == "nt":
             return  # its ssh shares none
         self._folder = Path(tempfile.mkdtemp(prefix="edgeseg-"))

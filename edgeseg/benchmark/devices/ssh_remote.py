@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def main() -> None:
     with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: what follows the line is not read with it
         order = json.loads(stdin.readline())
     marker = order.pop("marker")
-    actions = {"hello": hello, "have": have, "put": put, "unpack": unpack}
+    actions: dict[str, Callable[..., dict[str, Any]]] = {"hello": hello, "have": have, "put": put, "unpack": unpack}
     actions |= {"check": check, "install": install, "work": work, "tidy": tidy}
     try:
         answer = actions[order.pop("do")](**order)
