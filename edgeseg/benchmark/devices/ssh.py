@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -92,12 +92,15 @@ class SshDevice:
         self._names, self._pythons = [], {}
         try:
             self._link.open()
-            about = self._link.ask("hello", root=self._folder)
-            self._root, self._about = about["root"], f"Python {about['python']} on {about['machine']}"
-            packed = _packed()
-            digest = sha256(packed)
-            archive = self._put(packed, f"{digest}.zip", digest)
-            self._code = self._link.ask("unpack", root=self._root, archive=archive, name=digest[:16])["path"]
+            files = _code()
+            digest = sha256(b"".join(name.encode() + data for name, data in files.items()))
+            about = self._link.ask("hello", root=self._folder, code=digest[:16])
+            self._root, self._code = about["root"], about["code"]
+            self._about = f"Python {about['python']} on {about['machine']}"
+            if not about["have"]:
+                packed = _packed(files)
+                archive = self._put(packed, f"{digest}.zip", sha256(packed))
+                self._link.ask("unpack", archive=archive, code=self._code)
         except BaseException as error:  # __exit__ is not called then, after Ctrl-C neither
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -202,16 +205,17 @@ class SshDevice:
         return f"{start}{(text.strip().splitlines() or [made['failed']])[-1].strip().rstrip('.')}. {by_hand}"
 
 
-def _packed() -> bytes:
-    """The code of the edgeseg that runs here, with its version; the same bytes for the same code."""
-    folder = Path(edgeseg.__file__).parent
-    version = edgeseg.__version__
+def _code() -> dict[str, bytes]:
+    """The edgeseg that runs here, with the version that it says it has: name in an archive to content."""
+    folder, version = Path(edgeseg.__file__).parent, edgeseg.__version__
     files = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
-    files[f"edgeseg-{version}.dist-info/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n".encode()
-    )
+    about = f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n"
+    return {**files, f"edgeseg-{version}.dist-info/METADATA": about.encode()}
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
-            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # without the time of day
+            archive.writestr(name, data)
     return packed.getvalue()

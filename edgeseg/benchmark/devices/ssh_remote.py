@@ -34,15 +34,19 @@ _PIECE = 1 << 16
 _IMPORTS = "import sys\nfor name in sys.argv[1:]:\n    __import__(name)\n    print(name)"
 
 
-def hello(root: str) -> dict[str, Any]:
-    """Make the folder; what an earlier session that was cut off left half-written in it goes."""
+def hello(root: str, code: str) -> dict[str, Any]:
+    """Make the folder and say what is there; what an earlier session that was cut off left half-written in it goes."""
     folder = Path(root).expanduser().absolute()
     for part in ("artifacts", "code"):
         (folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in (folder / part).glob(".part-*"):
             if time.time() - left.stat().st_mtime > _DAY_S:
                 _remove(left)
-    return {"root": str(folder), "python": platform.python_version(), "machine": platform.machine()}
+    known = folder / "code" / code
+    if found := known.is_dir():
+        os.utime(known)  # ``tidy`` removes code that was not used for a day
+    about = {"python": platform.python_version(), "machine": platform.machine()}
+    return {"root": str(folder), "code": str(known), "have": found, **about}
 
 
 def have(root: str, name: str, sha256: str) -> dict[str, Any]:
@@ -77,12 +81,9 @@ def put(root: str, name: str, size: int, sha256: str) -> dict[str, Any]:
     return {"path": str(path)}
 
 
-def unpack(root: str, archive: str, name: str) -> dict[str, Any]:
+def unpack(archive: str, code: str) -> dict[str, Any]:
     """Unpack edgeseg's own code and compile it, so that no measurement has to."""
-    folder = Path(root) / "code" / name
-    if folder.is_dir():
-        os.utime(folder)
-        return {"path": str(folder)}
+    folder = Path(code)
     temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
         with zipfile.ZipFile(archive) as packed:
@@ -91,7 +92,8 @@ def unpack(root: str, archive: str, name: str) -> dict[str, Any]:
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return {"path": str(folder)}
+        Path(archive).unlink(missing_ok=True)
+    return {}
 
 
 def check(modules: list[str], python: str = "") -> dict[str, Any]:
