@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import shlex
@@ -21,6 +22,8 @@ from edgeseg.benchmark.devices.ssh_link import Link
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.files import sha256
+
+_log = logging.getLogger(__name__)
 
 #: What stays on the device at the end.
 Keep = Literal["nothing", "environment", "everything"]
@@ -174,6 +177,10 @@ class SshDevice:
             if not found["missing"]:
                 self._pythons[suffix] = found["python"]
                 return
+        _log.warning(
+            "%s has no Python with all of %s: making one in %s, once; this can take minutes",
+            *(self.name, ", ".join(needed.values()), self._root),
+        )
         made = self._link.ask("install", root=self._root, requirements=list(needed.values()))
         if "failed" in made:
             raise BackendUnavailable(self._why_not(made, list(needed.values())))

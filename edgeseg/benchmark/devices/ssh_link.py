@@ -82,6 +82,7 @@ class Link:
         self._options = tuple(options)
         self._folder: Path | None = None
         self._master: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None
         self.lost = False
 
     def open(self) -> None:
@@ -95,25 +96,33 @@ class Link:
             return  # its ssh shares none
         self._folder = Path(tempfile.mkdtemp(prefix="edgeseg-"))
         socket = self._folder / "s"
-        with tempfile.TemporaryFile() as err:
-            # ``cat`` ends, and with it the connection, when this process dies in whatever way.
-            self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, err)
-            deadline = time.monotonic() + _START_S
-            while not socket.exists():
-                if self._master.poll() is not None:
-                    text = _text(err)
-                    self._end_master()
-                    if re.search("ControlPath|ControlSocket|unix_listener|mux", text):
-                        return
-                    raise self._failed(text)
-                if time.monotonic() > deadline:
-                    self._end_master()
-                    raise self._failed("Timeout, server does not finish the login")
-                time.sleep(0.02)
+        self._said = tempfile.TemporaryFile()
+        # ``cat`` ends, and with it the connection, when this process dies in whatever way.
+        self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, self._said)
+        deadline = time.monotonic() + _START_S
+        while not socket.exists():
+            if self._master.poll() is not None:
+                text = _text(self._said)
+                self.close()
+                if re.search("ControlPath|ControlSocket|unix_listener", text):
+                    return
+                raise self._failed(text)
+            if time.monotonic() > deadline:
+                self.close()
+                raise self._failed("Timeout, server does not finish the login")
+            time.sleep(0.02)
 
     def close(self) -> None:
         """End the connection and remove its socket."""
-        self._end_master()
+        if self._master is not None:
+            _end(self._master)
+        self._master = None
+        if self._said is not None:
+            self._said.close()
+        self._said = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = None
 
     def ask(self, do: str, *, upload: bytes = b"", **order: Any) -> dict[str, Any]:
         """Have an order followed.
@@ -161,14 +170,6 @@ class Link:
             start_new_session=True,  # Ctrl-C is for this process alone: it still needs ssh, to clean up
         )
 
-    def _end_master(self) -> None:
-        if self._master is not None:
-            _end(self._master)
-        self._master = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder = None
-
     def _unanswered(self, status: int, text: str) -> DeviceLost | BackendUnavailable:
         if old := re.search("edgeseg-found Python ([0-9.]+)", text):
             return BackendUnavailable(
@@ -185,6 +186,13 @@ class Link:
         return DeviceLost(f"'{self._host}' gave no answer (exit status {status}){_last(text)}")
 
     def _failed(self, text: str) -> DeviceLost:
+        """What ssh's own exit status, 255, means; it is that of a command too that a signal ended."""
+        if self._master is not None and self._said is not None:
+            try:
+                self._master.wait(1)
+            except subprocess.TimeoutExpired:
+                return DeviceLost(f"what edgeseg ran on '{self._host}' was killed there{_last(text)}")
+            text += _text(self._said)
         self.lost = True
         for pattern, meaning in _MEANINGS:
             if re.search(pattern, text):
