@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import get_args
 
@@ -58,9 +59,8 @@ def command(
                         "scope": c.result.scope,
                         "baseline_ms": c.baseline.median_s * 1e3,
                         "result_ms": c.result.median_s * 1e3,
-                        "ratio": c.ratio,
-                        "low": c.low,
-                        "high": c.high,
+                        "median_ratio": dataclasses.asdict(c.median),
+                        "fastest_ratio": dataclasses.asdict(c.fastest),
                         "significant": c.significant,
                     }
                     for c in comparisons
@@ -86,7 +86,6 @@ def command(
             (print_table if style == "table" else print_markdown)(columns, table)
     slower = [c for c in comparisons if max_regression is not None and c.regressed(max_regression)]
     for c in slower:
-        note(
-            f"edgeseg: {c.result.artifact} is {100 * (c.ratio - 1):.1f} % slower, more than {max_regression:g} % allowed."
-        )
+        told = f"{100 * (c.median.value - 1):.1f} % slower, more than {max_regression:g} % allowed"
+        note(f"edgeseg: {c.result.artifact} is {told}.")
     return 1 if slower else 0
