@@ -32,7 +32,8 @@ from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter(sys.argv[1], num_threads=int(sys.argv[2]))
 interpreter.allocate_tensors()
 details = interpreter.get_input_details()[0]
-interpreter.set_tensor(details["index"], np.random.default_rng(0).integers(0, 256, details["shape"]).astype(details["dtype"]))
+image = np.random.default_rng(0).integers(0, 256, details["shape"])
+interpreter.set_tensor(details["index"], image.astype(details["dtype"]))
 taken = []
 for _ in range(5 + int(sys.argv[3])):
     start = time.perf_counter()
