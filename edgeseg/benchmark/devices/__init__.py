@@ -100,7 +100,8 @@ def _of_table(path: Path, name: str, table: object) -> Device:
 
 
 def _named(text: str) -> bool:
-    return text in ("local", "adb") or any(text.startswith(f"{kind}:") for kind in ("ssh", "adb"))
+    kind, colon, rest = text.partition(":")
+    return text in ("local", "adb") or (kind == "ssh" and bool(colon)) or (kind == "adb" and bool(rest))
 
 
 def _check(settings: Mapping[str, str], kind: str) -> None:

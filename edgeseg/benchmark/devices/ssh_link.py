@@ -55,11 +55,11 @@ _MEANINGS = (
         "Permission denied|Too many authentication failures",
         "the device takes none of your keys, and no password is asked for. Copy a key to it: ssh-copy-id {host}",
     ),
-    ("Could not resolve hostname", "there is no machine of this name. Give a Host of your ssh config or an address"),
+    ("Could not resolve hostname", "there is no machine of this name. Give a Host of your ssh config or an address."),
     ("Connection refused", "nothing listens at its ssh port. Is sshd running there, and is it the right port?"),
     ("[Tt]imed out|Timeout, server", "it does not answer in time. Is it on, and in this network?"),
     ("No route to host|Network is unreachable", "there is no way to it from here. Is it on, and in this network?"),
-    ("Connection (closed|reset)|Broken pipe|closed by remote", "the connection was closed"),
+    ("Connection (closed|reset)|Broken pipe|closed by remote", "the connection was closed."),
 )
 
 
@@ -82,7 +82,6 @@ class Link:
         self._options = tuple(options)
         self._folder: Path | None = None
         self._master: subprocess.Popen[bytes] | None = None
-        self._said: IO[bytes] | None = None
         self.lost = False
 
     def open(self) -> None:
@@ -96,13 +95,13 @@ class Link:
             return  # its ssh shares none
         self._folder = Path(tempfile.mkdtemp(prefix="edgeseg-"))
         socket = self._folder / "s"
-        self._said = tempfile.TemporaryFile()
-        # ``cat`` ends, and with it the connection, when this process dies in whatever way.
-        self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, self._said)
+        with open(self._folder / "said", "wb") as said:
+            # ``cat`` ends, and with it the connection, when this process dies in whatever way.
+            self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, said)
         deadline = time.monotonic() + _START_S
         while not socket.exists():
             if self._master.poll() is not None:
-                text = _text(self._said)
+                text = (self._folder / "said").read_text(errors="replace")
                 self.close()
                 if re.search("ControlPath|ControlSocket|unix_listener", text):
                     return
@@ -117,9 +116,6 @@ class Link:
         if self._master is not None:
             _end(self._master)
         self._master = None
-        if self._said is not None:
-            self._said.close()
-        self._said = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
@@ -187,16 +183,16 @@ class Link:
 
     def _failed(self, text: str) -> DeviceLost:
         """What ssh's own exit status, 255, means; it is that of a command too that a signal ended."""
-        if self._master is not None and self._said is not None:
+        if self._master is not None and self._folder is not None:
             try:
                 self._master.wait(1)
             except subprocess.TimeoutExpired:
                 return DeviceLost(f"what edgeseg ran on '{self._host}' was killed there{_last(text)}")
-            text += _text(self._said)
+            text += (self._folder / "said").read_text(errors="replace")
         self.lost = True
         for pattern, meaning in _MEANINGS:
             if re.search(pattern, text):
-                return DeviceLost(f"no connection to '{self._host}': {meaning.format(host=self._host)}.")
+                return DeviceLost(f"no connection to '{self._host}': {meaning.format(host=self._host)}")
         return DeviceLost(f"the connection to '{self._host}' ended{_last(text)}")
 
     def _cannot(self, reason: str, file: str) -> str:

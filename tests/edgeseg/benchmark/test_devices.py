@@ -51,7 +51,7 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
         read_table(tmp_path / "devices.toml")
 
 
-@pytest.mark.parametrize("name", ["pi5", "", "ssh", "local:1"])
+@pytest.mark.parametrize("name", ["pi5", "", "ssh", "adb:", "local:1"])
 def test_an_unknown_device(name: str) -> None:
     with pytest.raises(InputError, match="Accepted: local, ssh:HOST, adb, adb:SERIAL"):
         open_device(name)

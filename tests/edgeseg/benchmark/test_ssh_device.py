@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from edgeseg.benchmark.devices.local import LocalDevice
 from edgeseg.benchmark.devices.ssh import SshDevice
 from edgeseg.benchmark.measure import Case, Plan, measure
 from edgeseg.benchmark.worker import Request
+from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.files import sha256
 
@@ -183,6 +185,24 @@ def test_a_result_is_what_a_local_one_is(board: SshDevice, model: Path, folder: 
     assert list((folder / "artifacts").iterdir()) == []
 
 
+def test_the_command_loses_no_result_for_a_device_that_is_gone(
+    server: Server,
+    model: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("EDGESEG_SSH_OPTIONS", " ".join(server.options))
+    table = tmp_path / "devices.toml"
+    board = f'[board]\ndevice = "ssh:board"\nenvironment = "{folder}"\npython = "{sys.executable}"\n'
+    table.write_text(f'[gone]\ndevice = "ssh:gone.invalid"\n{board}')
+    assert main(["benchmark", str(model), "--devices", str(table), "--rounds", "1", "--min-secs", "0", "--json"]) == 2
+    out, err = capfd.readouterr()
+    assert [result["environment"]["device"] for result in json.loads(out)["results"]] == ["ssh:board"]
+    assert "no connection to 'gone.invalid': there is no machine of this name" in err
+
+
 def test_what_is_there_by_its_hash_is_not_sent_again(server: Server, model: Path, folder: Path) -> None:
     digest = sha256(model.read_bytes())
     with _device(server, folder, keep="everything") as device:
@@ -268,7 +288,7 @@ def test_nothing_of_a_session_stays_here(
     here.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(here))
     with _device(server, folder) as device:
-        assert [path.name for path in here.glob("*/*")] == ["s"]  # the shared connection
+        assert {path.name for path in here.glob("*/*")} == {"s", "said"}  # the shared connection, what it prints
         device.put(model, sha256(model.read_bytes()))
     assert list(here.iterdir()) == []
     missing = _device(server, folder, python="python-that-is-not-there")
