@@ -26,12 +26,13 @@ from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 #: Seconds between signs of life to the device; it gives up after ``ssh_remote.SILENCE_S``.
 HEARTBEAT_S = 5.0
 
-# A lost link is noticed after 15 s at the latest. What else the user's configuration opens (forwarded ports, a screen,
-# a command for this host) is not for this.
+# A lost link is noticed after 15 s at the latest, and said at LogLevel INFO. What else the user's configuration opens
+# (forwarded ports, a command for this host, a connection that persists) is not for this.
 _SETTINGS = (
     *("-T", "-a", "-x"),
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
     *("-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "PermitLocalCommand=no"),
+    *("-o", "ControlPersist=no", "-o", "LogLevel=INFO"),
 )
 _START_S = 60.0  # connecting has its own limit; this one is for a login that never ends
 

@@ -45,6 +45,9 @@ class Server:
         (folder / "config").write_text(
             f"Host board\n HostName 127.0.0.1\n Port {self.port}\n User {getpass.getuser()}\n IdentitiesOnly yes\n"
             f" IdentityFile {folder}/user\n UserKnownHostsFile {folder}/known\n GlobalKnownHostsFile /dev/null\n"
+            # what people have in theirs, and what must not count here
+            f" ControlMaster auto\n ControlPath {folder}/mine\n ControlPersist yes\n"
+            " LogLevel QUIET\n RequestTTY force\n"
         )
         self.options = ("-F", str(folder / "config"))
         self._process: subprocess.Popen[bytes] | None = None
