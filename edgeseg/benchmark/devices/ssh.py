@@ -40,7 +40,7 @@ _RUNTIMES = {
     ".onnx": {"onnxruntime": "onnxruntime>=1.20"},
 }
 # What runs a .tflite where ai-edge-litert has no wheels; taken when it is there, never installed.
-_ELSE = {"ai_edge_litert.interpreter": "tflite_runtime.interpreter"}
+_ELSE = {"ai_edge_litert.interpreter>=2.1": "tflite_runtime.interpreter"}
 _NO_NETWORK = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError|ReadTimeout|SSLError"
 
 
@@ -81,8 +81,9 @@ class SshDevice:
         self._base = python or "python3"
         self._keep = keep
         self._link = Link(host, python=self._base, options=options)
-        self._root = self._code = self._about = ""
+        self._root = self._code = self._venv = self._about = ""
         self._names: list[str] = []
+        self._local: dict[str, str] = {}
         self._pythons: dict[str, str] = {}
 
     def __enter__(self) -> SshDevice:
@@ -98,7 +99,7 @@ class SshDevice:
             files = _code()
             digest = sha256(b"".join(name.encode() + data for name, data in files.items()))
             about = self._link.ask("hello", root=self._folder, code=digest[:16])
-            self._root, self._code = about["root"], about["code"]
+            self._root, self._code, self._venv = about["root"], about["code"], about["venv"]
             self._about = f"Python {about['python']} on {about['machine']}"
             if not about["have"]:
                 packed = _packed(files)
@@ -122,10 +123,8 @@ class SshDevice:
                     code=self._code,
                     everything=self._keep == "nothing",
                 )
-        except (DeviceLost, BackendUnavailable):
-            if error is None:
-                raise
-            # what ended the measurement is what the user must read
+        except (DeviceLost, BackendUnavailable) as failed:  # no reason to throw away what was measured
+            _log.warning("%s could not be tidied up: %s", self.name, failed)
         finally:
             self._root = ""
             self._link.close()
@@ -143,22 +142,24 @@ class SshDevice:
             self._prepare(suffix)
         elif suffix in (".keras", ".h5"):
             raise InputError(f"'{path}' is a Keras model; what runs on {self.name} is what it is exported to.")
-        return self._put(path.read_bytes(), digest + suffix, digest)
+        there = self._put(path.read_bytes(), digest + suffix, digest)
+        self._local[there] = str(path)
+        return there
 
     def run(self, request: Request) -> Reply:
         """See ``Device.run``."""
         python = self._pythons.get(Path(request.path).suffix)
         if python is None:
             raise InputError(f"{self.name} runs .tflite and .onnx files, not '{Path(request.path).suffix}'.")
-        order = json.dumps(asdict(request))
-        done = self._link.ask("work", python=python, code=self._code, request=order)
+        done = self._link.ask("work", python=python, code=self._code, request=json.dumps(asdict(request)))
+        name = self._local.get(request.path, request.path)  # what the user calls it: there it has its hash for a name
         if done["status"]:
             ended = subprocess.CompletedProcess([python], done["status"], done["stdout"], done["stderr"])
-            raise DeviceLost(
-                f"the process that measured '{Path(request.path).name}' on {self.name} ended early, "
-                f"{how_it_ended(ended)}."
-            )
-        return Reply.from_json(json.loads(done["stdout"]))
+            raise DeviceLost(f"the process that measured '{name}' on {self.name} ended early, {how_it_ended(ended)}.")
+        reply = json.loads(done["stdout"])
+        if "error" in reply:
+            reply["error"] = f"{self.name}: {reply['error'].replace(request.path, name)}"
+        return Reply.from_json(reply)
 
     def _put(self, data: bytes, name: str, digest: str) -> str:
         self._names.append(name)
@@ -172,24 +173,27 @@ class SshDevice:
         if suffix in self._pythons:
             return
         needed = _ALWAYS | _RUNTIMES[suffix]
-        for modules in (list(needed), [_ELSE.get(module, module) for module in needed]):
-            found = self._link.ask("check", modules=modules)
+        requirements = list(needed.values())
+        modules = [f"{module}>={requirement.partition('>=')[2]}" for module, requirement in needed.items()]
+        places = [("", modules), ("", [_ELSE.get(module, module) for module in modules])]
+        for python, wanted in [*places, (self._venv, modules)] if self._venv else places:
+            found = self._link.ask("check", modules=wanted, python=python)
             if not found["missing"]:
                 self._pythons[suffix] = found["python"]
                 return
         _log.warning(
-            "%s has no Python with all of %s: making one in %s, once; this can take minutes",
-            *(self.name, ", ".join(needed.values()), self._root),
+            "%s has no Python with all of %s: installing them in %s, once; this can take minutes",
+            *(self.name, ", ".join(requirements), self._root),
         )
-        made = self._link.ask("install", root=self._root, requirements=list(needed.values()))
+        made = self._link.ask("install", root=self._root, requirements=requirements)
         if "failed" in made:
-            raise BackendUnavailable(self._why_not(made, list(needed.values())))
-        found = self._link.ask("check", modules=list(needed), python=made["python"])
+            raise BackendUnavailable(self._why_not(made, requirements))
+        found = self._link.ask("check", modules=modules, python=made["python"])
         if found["missing"]:
             ended = subprocess.CompletedProcess([], found["code"], "", found["text"])
             raise BackendUnavailable(
-                f"'{needed[found['missing']]}' was installed on '{self._host}' but does not load there, "
-                f"{how_it_ended(ended)}."
+                f"'{requirements[modules.index(found['missing'])]}' was installed on '{self._host}' but does not load "
+                f"there, {how_it_ended(ended)}."
             )
         self._pythons[suffix] = made["python"]
 

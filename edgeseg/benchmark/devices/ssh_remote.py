@@ -30,8 +30,19 @@ SILENCE_S = 20.0
 
 _DAY_S = 86400.0
 _PIECE = 1 << 16
-#: Imports one module after the other, each named when it is there: the first that is not named is the one that fails.
-_IMPORTS = "import sys\nfor name in sys.argv[1:]:\n    __import__(name)\n    print(name)"
+_READY = "edgeseg-ready"  # lies in an environment that was installed to its end
+#: Imports ``module>=version``, one after the other, each named when it is there and new enough: the first that is not
+#: named is the one that fails.
+_IMPORTS = """
+import re, sys
+for wanted in sys.argv[1:]:
+    name, _, least = wanted.partition(">=")
+    __import__(name)
+    version = sys.modules[name.partition(".")[0]].__version__
+    if [int(part) for part in re.findall("[0-9]+", version)] < [int(part) for part in least.split(".") if part]:
+        sys.exit(name + " is " + version + ", " + least + " is needed")
+    print(wanted)
+"""
 
 
 def hello(root: str, code: str) -> dict[str, Any]:
@@ -46,7 +57,9 @@ def hello(root: str, code: str) -> dict[str, Any]:
     if found := known.is_dir():
         os.utime(known)  # ``tidy`` removes code that was not used for a day
     about = {"python": platform.python_version(), "machine": platform.machine()}
-    return {"root": str(folder), "code": str(known), "have": found, **about}
+    venv = _venv(folder)
+    made = str(venv / "bin" / "python") if (venv / _READY).exists() else ""
+    return {"root": str(folder), "code": str(known), "have": found, "venv": made, **about}
 
 
 def have(root: str, name: str, sha256: str) -> dict[str, Any]:
@@ -97,7 +110,7 @@ def unpack(archive: str, code: str) -> dict[str, Any]:
 
 
 def check(modules: list[str], python: str = "") -> dict[str, Any]:
-    """Which of the modules a Python cannot import, in a process of its own: a wheel for another CPU dies of SIGILL."""
+    """The first ``module>=version`` that a Python lacks; in a process of its own, as a wheel may die of SIGILL."""
     python = python or sys.executable
     code, out, err = _supervised([python, "-c", _IMPORTS, *modules])
     missing = [module for module in modules if module not in out.split()]
@@ -106,8 +119,8 @@ def check(modules: list[str], python: str = "") -> dict[str, Any]:
 
 def install(root: str, requirements: list[str]) -> dict[str, Any]:
     """Make an environment of edgeseg's own for this Python, or add to the one that is there."""
-    folder = Path(root) / "venv-{}.{}".format(*sys.version_info)
-    python, ready = folder / "bin" / "python", folder / "edgeseg-ready"
+    folder = _venv(Path(root))
+    python, ready = folder / "bin" / "python", folder / _READY
     if not ready.exists():
         code, out, err = _supervised([sys.executable, "-m", "venv", "--clear", str(folder)], left=folder)
         if code:
@@ -182,6 +195,10 @@ def _supervised(
     threading.Thread(target=watch, daemon=True).start()
     out, err = process.communicate(given)
     return process.returncode, out, err
+
+
+def _venv(root: Path) -> Path:
+    return root / "venv-{}.{}".format(*sys.version_info)
 
 
 def _sha256(path: Path) -> str:
