@@ -172,7 +172,11 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
     )
     peaks = [reply.peak_memory_bytes for reply in replies if reply.peak_memory_bytes is not None]
     rounds = [reply.latencies_s for reply in replies]
-    doubts = warnings(rounds, place) if rounds[0] else []
+    medians = [(reply.reported["median_ms"] / 1e3,) for reply in replies if reply.reported]
+    doubts = [
+        *warnings(rounds if rounds[0] else medians, place),
+        *(text for reply in replies for text in reply.warnings),
+    ]
     if plan.drift and rounds[0]:
         doubts.append(drift(rounds[0])[1])
     return LatencyResult(
@@ -193,7 +197,8 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
         stages_s=_stages(replies),
         fully_accelerated=first.fully_accelerated,
         software_rendering=first.software_rendering,
-        warnings=tuple(doubts),
+        coverage=None if first.coverage is None else (first.coverage[0], first.coverage[1]),
+        warnings=tuple(dict.fromkeys(doubts)),
         environment=place,
     )
 
