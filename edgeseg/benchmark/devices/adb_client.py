@@ -22,6 +22,7 @@ _SOON_S = 20.0
 
 _REFUSALS = {
     "unauthorized": "has not allowed this computer: unlock its screen and accept the USB debugging question",
+    "authorizing": "is still being asked whether it allows this computer: answer on its screen, then try again",
     "offline": "is offline: unplug it and plug it in again, or adb reconnect",
     "no permissions": "may not be opened by this user: see the udev rules of Android's developer pages",
 }

@@ -24,7 +24,7 @@ from pathlib import Path
 _VERSION = 0x01000000
 _MAX_DATA = 4096
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
-_TOKEN = 1  # of AUTH
+_TOKEN, _SIGNATURE = 1, 2  # of AUTH
 
 
 class Link:
@@ -73,8 +73,10 @@ class Link:
             features = "cmd" if "--without-shell-v2" in self.options else "shell_v2,cmd"
             banner = f"device::ro.product.name=stand;ro.product.model=In;ro.product.device=stand;features={features}"
             self.send(b"CNXN", _VERSION, _MAX_DATA, banner.encode())
-        elif command == b"AUTH":
-            return  # nobody unlocks this phone's screen
+        elif command == b"AUTH" and first == _SIGNATURE:
+            self.send(b"AUTH", _TOKEN, 0, os.urandom(20))  # of a key that is not known: the host then sends the key,
+        elif command == b"AUTH":  # and nobody unlocks this phone's screen
+            return
         elif command == b"OPEN":
             local = len(self.streams) + 1
             self.streams[local] = Stream(self, local, first)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from edgeseg.benchmark import compare
+from edgeseg.benchmark.devices import adb_client
 from edgeseg.benchmark.devices.adb import AdbDevice
 from edgeseg.benchmark.devices.benchmark_model import parse
 from edgeseg.benchmark.measure import Case, Plan, measure
@@ -26,8 +28,14 @@ from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="needs adb (apt install adb)")
 
+# A shell's background job ignores SIGINT, and so would its children.
+_PROGRAM = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from edgeseg.cli import main; sys.exit(main())"
+)
+
 HERE = Path(__file__).parent
-QUICK = Plan(rounds=2, num_runs=50, min_secs=0.5)
+QUICK = Plan(rounds=1, num_runs=50, min_secs=0.5)
 
 GETPROP = """#!/bin/sh
 case $1 in
@@ -149,7 +157,17 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_from_the_command_line(phone: Phone, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [str(model), "--device", f"adb:{phone.serial}", "--num-threads", "4", "--rounds", "2", "--num-runs", "60"]
+    arguments = [
+        str(model),
+        "--device",
+        f"adb:{phone.serial}",
+        "--num-threads",
+        "4",
+        "--rounds",
+        "2",
+        "--num-runs",
+        "60",
+    ]
     assert main(["benchmark", *arguments, "--min-secs", "2", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["latencies_s"] == []
@@ -257,13 +275,16 @@ def test_a_tool_that_fails(phone: Phone, model: Path, ends: str, error: type[Exc
 
 def test_a_device_that_vanishes(phone: Phone, model: Path, caplog: pytest.LogCaptureFixture) -> None:
     phone.behave(ends="hang")
-    device = AdbDevice(phone.serial)
-    killer = subprocess.Popen(
-        [sys.executable, "-c", _WHEN_CALLED.format(path=phone.root / "calls.jsonl", pid=phone.process.pid, number=9)]
-    )
+
+    def unplug() -> None:
+        _wait_for(lambda: bool(phone.calls))
+        phone.process.kill()
+
+    hand = threading.Thread(target=unplug)
+    hand.start()
     with pytest.raises(DeviceLost, match=f"the link to device '{phone.serial}' was lost"):
-        measure([Case(model, "cpu", {"accelerator": "cpu"})], device, QUICK)
-    killer.wait()
+        measure([Case(model, "cpu", {"accelerator": "cpu"})], AdbDevice(phone.serial), QUICK)
+    hand.join()
     (folder,) = phone.left
     assert f"stays there, /data/local/tmp/{folder}" in caplog.text
     os.kill(phone.calls[0]["pid"], signal.SIGKILL)  # as the phone's user might
@@ -271,7 +292,7 @@ def test_a_device_that_vanishes(phone: Phone, model: Path, caplog: pytest.LogCap
 
 def test_ctrl_c(phone: Phone, model: Path) -> None:
     phone.behave(ends="hang")
-    command = [sys.executable, "-m", "edgeseg.cli", "benchmark", str(model), "--device", f"adb:{phone.serial}"]
+    command = [sys.executable, "-c", _PROGRAM, "benchmark", str(model), "--device", f"adb:{phone.serial}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     _wait_for(lambda: bool(phone.calls))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
@@ -304,6 +325,21 @@ def test_which_device(
     assert main(["benchmark", str(model), *both]) == 0
     results = json.loads(capsys.readouterr().out)["results"]
     assert [r["environment"]["device"] for r in results] == [f"adb:{first.serial}", f"adb:{second.serial}"]
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ("offline", "is offline: unplug it"),
+        ("no permissions (user in plugdev group; are your udev rules wrong?); see [http://...]", "udev rules"),
+        ("authorizing", "is still being asked"),
+        ("recovery", "is in state 'recovery'"),
+    ],
+)
+def test_a_device_in_another_state(state: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adb_client, "attached", lambda: {"R58M": state})
+    with pytest.raises(InputError, match=text):
+        adb_client.choose(None)
 
 
 def test_what_adb_cannot_measure(phone: Phone, model: Path) -> None:
@@ -341,14 +377,6 @@ def test_lines_of_the_tool() -> None:
         parse(head + "INFO: count=50 first=1 curr=1 min=1 max=2 avg=1.5 std=0\n", "cpu")
     with pytest.raises(BackendUnavailable, match="ignored --use_npu=true"):
         parse("WARN: Unconsumed cmdline flags: --use_npu=true\n", "npu")
-
-
-_WHEN_CALLED = """
-import os, pathlib, time
-while not pathlib.Path({path!r}.replace("PosixPath", "")).exists():
-    time.sleep(0.05)
-os.kill({pid}, {number})
-"""
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
