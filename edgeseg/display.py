@@ -20,7 +20,7 @@ from edgeseg.errors import InputError
 from edgeseg.files import write_bytes
 from edgeseg.imaging import encode_image
 from edgeseg.render import Painter
-from edgeseg.sinks import Sink, VideoFile, Window
+from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
 from edgeseg.spec import Colour, ModelSpec, View
 
 #: How long one wait for a frame lasts, in seconds, before the window's keys are looked at.
@@ -119,6 +119,7 @@ class Display:
         while not self._stopped and (self.max_frames is None or stats.shown < self.max_frames):
             if self._paused:
                 time.sleep(_POLL_S)
+                self._show_again(image)
             else:
                 try:
                     frame = self.camera.next(_POLL_S if self.window is not None else 0.5)
@@ -153,6 +154,12 @@ class Display:
                 self.window.write(image, frame.captured.name)
         stats.frame_shown(frame.captured.captured_s)
         return image
+
+    def _show_again(self, image: NDArray[np.uint8] | None) -> None:
+        """Let a browser that comes during a pause see the picture, too; a video gets no frame twice."""
+        for sink in self.sinks:
+            if isinstance(sink, MjpegServer) and image is not None:
+                sink.write(image, "")
 
     def _status(self) -> list[str]:
         live = self.camera.stats.live()

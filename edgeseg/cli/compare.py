@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import get_args
 
@@ -33,18 +34,20 @@ def command(
     as_json: bool,
 ) -> int:
     """Compare benchmark results: the first file is the baseline, one file alone is shown as it is."""
-    from edgeseg.benchmark import compare, result, tables
+    from edgeseg.benchmark import tables
+    from edgeseg.benchmark.compare import Alike, compare, pair
+    from edgeseg.benchmark.result import read as read_results
     from edgeseg.errors import InputError
     from edgeseg.files import write_bytes
 
-    assert set(_ALIKE) == set(get_args(compare.Alike))
-    read = [result.read(path) for path in files]
+    assert set(_ALIKE) == set(get_args(Alike))
+    read = [read_results(path) for path in files]
     if max_regression is not None and len(files) < 2:
         raise InputError("--max-regression compares with a baseline: give two files, the baseline first.")
     comparisons = [
-        compare.compare(*pair, allow=allow)  # type: ignore[arg-type]  # the option's type has checked the names
+        compare(*pairing, allow=allow)  # type: ignore[arg-type]  # the option's type has checked the names
         for later in read[1:]
-        for pair in compare.pair(read[0], later)
+        for pairing in pair(read[0], later)
     ]
     if as_json:
         print_json(
@@ -58,9 +61,8 @@ def command(
                         "scope": c.result.scope,
                         "baseline_ms": c.baseline.median_s * 1e3,
                         "result_ms": c.result.median_s * 1e3,
-                        "ratio": c.ratio,
-                        "low": c.low,
-                        "high": c.high,
+                        "median_ratio": dataclasses.asdict(c.median),
+                        "fastest_ratio": dataclasses.asdict(c.fastest),
                         "significant": c.significant,
                     }
                     for c in comparisons
@@ -86,7 +88,6 @@ def command(
             (print_table if style == "table" else print_markdown)(columns, table)
     slower = [c for c in comparisons if max_regression is not None and c.regressed(max_regression)]
     for c in slower:
-        note(
-            f"edgeseg: {c.result.artifact} is {100 * (c.ratio - 1):.1f} % slower, more than {max_regression:g} % allowed."
-        )
+        told = f"{100 * (c.median.value - 1):.1f} % slower, more than {max_regression:g} % allowed"
+        note(f"edgeseg: {c.result.artifact} is {told}.")
     return 1 if slower else 0
