@@ -48,7 +48,7 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
 @click.option("--sustained", type=click.FloatRange(0, min_open=True), help="Minutes without a pause; drift is said.")
 @click.option("--device", "devices", multiple=True, help="local, ssh:HOST, adb, adb:SERIAL; may be given again.")
 @click.option("--devices", "table", type=click.Path(dir_okay=False, path_type=Path), help="devices.toml, all of it.")
-@click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb; else the device's own.")
+@click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file of the raw results.")
 @_options.overwrite
 @_options.as_json
@@ -78,7 +78,8 @@ def command(
     cases = _cases(artifacts, accelerator, num_threads, options)
     if benchmark_model is not None and not any(device.startswith("adb") for device in devices):
         raise InputError("--benchmark-model goes with --device adb.")
-    opened = [known.open_device(device, benchmark_model=benchmark_model) for device in devices]
+    tool = {} if benchmark_model is None else {"benchmark_model": benchmark_model}
+    opened = [known.open_device(device, **(tool if device.startswith("adb") else {})) for device in devices]
     opened += known.read_table(table) if table is not None else []
     results: list[result.LatencyResult] = []
     lost: list[str] = []

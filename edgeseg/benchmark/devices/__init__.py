@@ -15,7 +15,7 @@ def open_device(text: str, *, benchmark_model: str | None = None) -> Device:
 
     Args:
         text: ``local``, ``ssh:HOST`` (a host of the user's own ssh config), ``adb`` or ``adb:SERIAL``.
-        benchmark_model: the tool that measures behind adb, a file of this computer; see ``AdbDevice``.
+        benchmark_model: the tool that measures behind adb; see ``AdbDevice``.
 
     Raises:
         InputError: no device is called so.

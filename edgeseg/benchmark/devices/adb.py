@@ -38,14 +38,14 @@ class AdbDevice:
 
     Args:
         serial: as ``adb devices`` lists it; the only attached device when left out.
-        benchmark_model: the tool, a file of this computer for the device's processor; the one at
-            ``/data/local/tmp/benchmark_model`` on the device when left out.
+        benchmark_model: the tool for the device's processor: a file of this computer, which is copied, or an absolute
+            path on the device; ``/data/local/tmp/benchmark_model`` there when left out.
     """
 
     def __init__(self, serial: str | None = None, *, benchmark_model: str | None = None) -> None:
         self.name = "adb" if serial is None else f"adb:{serial}"
         self._serial = serial
-        self._local_tool = None if benchmark_model is None else Path(benchmark_model)
+        self._asked_tool = benchmark_model or DEFAULT_TOOL
         self._put: dict[str, str] = {}
 
     def __enter__(self) -> AdbDevice:
@@ -56,8 +56,6 @@ class AdbDevice:
             BackendUnavailable: adb or ``benchmark_model`` is missing, or the tool does not run there.
             DeviceLost: the device went away.
         """
-        if self._local_tool is not None and not self._local_tool.is_file():
-            raise InputError(f"benchmark_model '{self._local_tool}' does not exist.")
         self._client = Client(adb_client.choose(self._serial))
         self.name = f"adb:{self._client.serial}"
         self._folder = f"{FOLDER}/edgeseg-{secrets.token_hex(6)}"
@@ -115,39 +113,41 @@ class AdbDevice:
         )
 
     def _find_tool(self) -> Tool:
-        if self._local_tool is not None:
-            digest = sha256(self._local_tool.read_bytes())
-            path = self._push(self._local_tool, digest, ".bin")
+        path = self._on_device(self._asked_tool, ".bin")
+        if path is None:
+            raise BackendUnavailable(
+                f"there is no benchmark_model '{self._asked_tool}', neither here nor on device "
+                f"'{self._client.serial}' ({self._describe().abi}); give one with --benchmark-model FILE. "
+                f"For arm64-v8a it can be had at {benchmark_model.WHERE}."
+            )
+        if path != self._asked_tool:
             self._shell(f"chmod 755 {path}", "the tool cannot be made executable")
-        else:
-            path = DEFAULT_TOOL
-            answer = self._client.shell(f"test -f {path} && sha256sum {path}")
-            if answer.status:
-                abi = self._describe().abi
-                raise BackendUnavailable(
-                    f"device '{self._client.serial}' ({abi}) has no {path}; give one with --benchmark-model FILE. "
-                    f"For arm64-v8a it can be had at {benchmark_model.WHERE}."
-                )
-            digest = answer.text.split()[0]
-        usage = self._client.shell(f"{path} --help")  # its exit status is that of a failure, by intention
+        usage = self._client.shell(f"{shlex.quote(path)} --help")  # it exits as if it had failed, by intention
         flags = benchmark_model.known_flags(usage.text)
         if "graph" not in flags:
             raise BackendUnavailable(
-                f"'{self._local_tool or path}' is no benchmark_model that runs on device '{self._client.serial}' "
+                f"'{self._asked_tool}' is no benchmark_model that runs on device '{self._client.serial}' "
                 f"({self._describe().abi}): {last_line(usage.text)}"
             )
+        digest = self._client.shell(f"sha256sum {shlex.quote(path)}").text.split()[0]
         return Tool(path, flags, digest)
 
     def _delegate(self, text: str) -> str:
-        """The delegate's path on the device: a file of this computer is copied, another path is one of the device."""
+        path = self._on_device(text, ".so")
+        if path is None:
+            raise InputError(
+                f"delegate '{text}' is neither a file of this computer nor an absolute path on device "
+                f"'{self._client.serial}'."
+            )
+        return path
+
+    def _on_device(self, text: str, suffix: str) -> str | None:
+        """The path there: a file of this computer is copied, an absolute path may be one of the device."""
         if Path(text).is_file():
-            return self._push(Path(text), sha256(Path(text).read_bytes()), ".so")
+            return self._push(Path(text), sha256(Path(text).read_bytes()), suffix)
         if text.startswith("/") and not self._client.shell(f"test -f {shlex.quote(text)}").status:
             return text
-        raise InputError(
-            f"delegate '{text}' is neither a file of this computer nor an absolute path on device "
-            f"'{self._client.serial}'."
-        )
+        return None
 
     def _push(self, path: Path, digest: str, suffix: str) -> str:
         if digest not in self._put:

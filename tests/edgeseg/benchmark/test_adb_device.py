@@ -25,6 +25,7 @@ from edgeseg.benchmark.devices.benchmark_model import parse
 from edgeseg.benchmark.measure import Case, Plan, measure
 from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.files import sha256
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="needs adb (apt install adb)")
 
@@ -246,16 +247,22 @@ def test_a_tool_of_this_computer(attach: Callable[..., Phone], model: Path) -> N
     """On a device whose adbd is of the time before Android 7: no exit status, carriage returns."""
     phone = attach("--without-shell-v2", tool=False)
     case = Case(model, "cpu", {"accelerator": "cpu"})
-    with pytest.raises(BackendUnavailable, match=r"\(arm64-v8a\) has no /data/local/tmp/benchmark_model; give one"):
+    with pytest.raises(BackendUnavailable, match=r"there is no benchmark_model '/data/.* \(arm64-v8a\); give one with"):
         measure([case], AdbDevice(phone.serial), QUICK)
     with pytest.raises(BackendUnavailable, match="is no benchmark_model that runs on device"):
         measure([case], AdbDevice(phone.serial, benchmark_model=str(model)), QUICK)
     tool = str(HERE / "stand_in_tool.py")
     (result,) = measure([case], AdbDevice(None, benchmark_model=tool), QUICK)
+    shutil.copy(tool, phone.root / "data/local/tmp/benchmark_model")
+    with pytest.raises(BackendUnavailable, match="Permission denied"):
+        measure([case], AdbDevice(phone.serial), QUICK)
+    (phone.root / "data/local/tmp/benchmark_model").chmod(0o755)
+    elsewhere = "/data/local/tmp/benchmark_model"
+    (again,) = measure([case], AdbDevice(phone.serial, benchmark_model=elsewhere), QUICK)
     assert result.environment.device == f"adb:{phone.serial}"
-    assert result.environment.versions["benchmark_model"].startswith("sha256:")
+    assert result.environment.versions["benchmark_model"] == f"sha256:{sha256(Path(tool).read_bytes())[:12]}"
     assert phone.left == []
-    assert compare.compare(result, result).ratio == 1.0
+    assert compare.compare(result, again).ratio == 1.0
 
 
 @pytest.mark.parametrize(
