@@ -63,8 +63,8 @@ class Tool:
 
     @property
     def name(self) -> str:
-        """Whose tool it is: ``benchmark_model of LiteRT`` or ``benchmark_model of TFLite``."""
-        return f"benchmark_model of {'LiteRT' if 'use_npu' in self.flags else 'TFLite'}"
+        """Whose tool it is, and which build: what ``edgeseg compare`` calls the runtime."""
+        return f"benchmark_model of {'LiteRT' if 'use_npu' in self.flags else 'TFLite'} ({self.digest[:12]})"
 
     def command(self, request: Request, delegate: str | None = None) -> list[str]:
         """The command line of a request, the program first.
