@@ -44,6 +44,9 @@ _TIMINGS = re.compile(r"Inference timings in us: Init: ([0-9.e+]+), First infere
 _MEMORY = re.compile(r"Memory footprint delta .*overall=([0-9.e+-]+)|Overall footprint:\s+([0-9.]+) MB")
 _REPLACING = re.compile(r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \(([^)]+)\)")
 _APPLIED = re.compile(r"Explicitly applied (\w+) delegate, and the model graph will be (completely|partially)")
+_REASON = re.compile(
+    r"^(?:WARN(?:ING)?: .*|.*delegate is explicitly applied, the model graph will not be.*)$", re.MULTILINE
+)
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (.*)$", re.MULTILINE)
 
 
@@ -184,9 +187,10 @@ def _placement(text: str, accelerator: str) -> dict[str, Any]:
     # XNNPACK is the CPU: it takes what the accelerator left.
     nodes = next((found for found in _REPLACING.finditer(text) if "XNNPack" not in found[3]), None)
     if applied is None and (nodes is None or nodes[1] == "0"):
+        said = _REASON.search(text)
         raise BackendUnavailable(
-            f"nothing of the model ran on '{accelerator}': benchmark_model names no delegate that took a node. "
-            f"Its last line: {last_line(text)}"
+            f"nothing of the model ran on '{accelerator}': "
+            + (f"benchmark_model says: {said[0]}" if said else "benchmark_model names no delegate that took a node.")
         )
     coverage = (int(nodes[1]), int(nodes[2])) if nodes is not None and nodes[2] else None
     if applied is not None:
