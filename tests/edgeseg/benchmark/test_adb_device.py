@@ -97,6 +97,7 @@ def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]
     patch = pytest.MonkeyPatch()
     patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("logs")))  # the server's log
     for name in ("ADB_USB", "ADB_EMU", "ADB_MDNS"):  # what is plugged into this machine stays the user's
         patch.setenv(name, "0")
 
