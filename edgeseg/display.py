@@ -189,11 +189,16 @@ class Display:
                     _free(self.folder, "snapshot", ".png"), encode_image(np.ascontiguousarray(image[..., ::-1]))
                 )
             case "r" if self._recorder is None:
-                fps = self.camera.source.fps or self.camera.stats.fps() or 25.0
-                path = _free(self.folder, "recording", ".mp4")
-                self._recorder = VideoFile(path, fps=fps, live=self.camera.source.live)
+                self._start_recording()
             case "r":
                 self._stop_recording()
+
+    def _start_recording(self) -> None:
+        source = self.camera.source
+        # A camera says a rate that the network may not keep up with: as many frames as come, doubled ones help nobody.
+        rate = min(max(self.camera.stats.fps(), 1.0), 60.0) if source.live else source.fps or 25.0
+        path = _free(self.folder, "recording", ".mp4")
+        self._recorder = VideoFile(path, fps=rate, live=source.live)
 
     def _next_view(self) -> None:
         views = get_args(View)
