@@ -197,7 +197,7 @@ def _svg(height: float, body: Sequence[str], title: str) -> str:
 def _text(x: float, y: float, text: str, *, anchor: str, width: float | None = None) -> str:
     """A line of text; one that is longer than ``width`` pixels is pressed together, so that nothing is cut off."""
     pressed = ""
-    if width is not None and len(text) * 6.6 > width:
+    if width is not None and len(text) * 6.0 > width:
         pressed = f' textLength="{width:.0f}" lengthAdjust="spacingAndGlyphs"'
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{pressed}>{escape(text)}</text>'
 

@@ -34,7 +34,7 @@ h3 { margin: 1.6rem 0 .4rem; font-size: 1rem; } p { margin: .3rem 0; max-width: 
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 caption { caption-side: bottom; text-align: left; padding: .35rem 0; font-size: .88rem; }
 th, td { padding: .28rem .8rem .28rem 0; text-align: right; border-bottom: 1px solid var(--line); }
-th { font-weight: 600; white-space: nowrap; } .left { text-align: left; } td.left { overflow-wrap: anywhere; }
+th { font-weight: 600; white-space: nowrap; } .left { text-align: left; } td.left { overflow-wrap: break-word; }
 figure { margin: 0 0 1.4rem; } figcaption { font-size: .9rem; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; } svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 line { stroke-width: 2; } line.grid { stroke: var(--line); stroke-width: 1; }
