@@ -86,8 +86,12 @@ def calls(result: LatencyResult, name: str) -> str:
 
 
 def forest(comparisons: Sequence[Comparison]) -> str:
-    """The ratio of each pair with its 99 % interval, on a logarithmic axis; the band in the middle is noise."""
-    furthest = max(abs(math.log(end)) for c in comparisons for end in (c.low, c.high, 1.1))
+    """The ratios of each pair with their 99 % intervals, on a logarithmic axis; the band in the middle is noise.
+
+    The medians' is above, the one of the fastest tenths thin below: a difference needs both.
+    """
+    ends = [end for c in comparisons for ratio in (c.median, c.fastest) for end in (ratio.low, ratio.high)]
+    furthest = max(abs(math.log(end)) for end in (*ends, 1.1))
     axis = Axis(math.exp(-furthest * 1.05), math.exp(furthest * 1.05), _LABELS, _END, log=True)
     bottom = _ROW * len(comparisons) + 6
     band = axis(1 - NOISE), axis(1 + NOISE)
@@ -95,10 +99,12 @@ def forest(comparisons: Sequence[Comparison]) -> str:
     body += [*_grid(axis, bottom, "\N{MULTIPLICATION SIGN}"), _line(axis(1), 0, bottom, "thin")]
     for row, c in enumerate(comparisons):
         y = _ROW * row + 14
-        kind = "soft" if not c.significant else "bad" if c.ratio > 1 else "good"
+        kind = "soft" if not c.significant else "bad" if c.median.value > 1 else "good"
         body.append(_text(_LABELS - 12, y + 4, label(c.result), anchor="end", width=_LABELS - 20))
-        body.append(_across(axis(c.low), axis(c.high), y, kind))
-        body.append(f'<rect class="{kind}" x="{axis(c.ratio) - 4:.1f}" y="{y - 4}" width="8" height="8"/>')
+        for ratio, at, half in ((c.median, y - 3, 4), (c.fastest, y + 6, 2)):
+            body.append(_across(axis(ratio.low), axis(ratio.high), at, f"{kind} thinner" if half == 2 else kind))
+            left, side = axis(ratio.value) - half, 2 * half
+            body.append(f'<rect class="{kind}" x="{left:.1f}" y="{at - half}" width="{side}" height="{side}"/>')
     return _svg(bottom + 38, body, "ratios of the medians with their intervals")
 
 

@@ -40,7 +40,7 @@ svg { display: block; width: 100%; height: auto; } svg text { fill: var(--ink); 
 line { stroke-width: 2; } line.grid { stroke: var(--line); stroke-width: 1; }
 line.thin { stroke: var(--ink); stroke-width: 1; }
 line.new { stroke: var(--new); stroke-width: 3; } line.soft { stroke: var(--old); } line.good { stroke: var(--good); }
-line.bad { stroke: var(--bad); } rect.old { fill: var(--old); fill-opacity: .75; } rect.track { fill: var(--track); }
+line.bad { stroke: var(--bad); } line.thinner { stroke-width: 1; } rect.old { fill: var(--old); fill-opacity: .75; } rect.track { fill: var(--track); }
 rect.soft { fill: var(--old); } rect.good { fill: var(--good); } rect.bad { fill: var(--bad); }
 .dot { fill: var(--ink); fill-opacity: .45; } .over { fill: none; stroke: var(--bad); }
 .blob { fill: var(--new); fill-opacity: .55; stroke: var(--new); }
@@ -114,9 +114,9 @@ def _warnings(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
 
 def _comparisons(comparisons: Sequence[Comparison]) -> str:
     note = (
-        "Ratio of the medians, later over earlier: to the right is slower. The line is the 99 % interval of a "
-        f"bootstrap over processes; the band is what a machine does by itself, {NOISE:.0%} either way. Grey: no "
-        "difference that these runs can tell."
+        "Later over earlier, to the right is slower: the medians above, the fastest tenths thin below, each with the "
+        "99 % interval of a bootstrap over processes. A difference is one where both lie outside of the band, which is "
+        f"what a machine does by itself, {NOISE:.0%} either way; grey is none that these runs can tell."
     )
     picture = f"<figure>{charts.forest(comparisons)}<figcaption>{note}</figcaption></figure>\n"
     return (

@@ -51,8 +51,8 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
             str(c.result.num_threads),
             _ms(c.baseline.median_s * 1e3),
             _ms(c.result.median_s * 1e3),
-            f"{c.ratio:.3f}",
-            f"{c.low:.3f} to {c.high:.3f}",
+            f"{c.median.value:.3f}",
+            f"{c.median.low:.3f} to {c.median.high:.3f}",
             verdict(c),
         ]
         for c in comparisons
@@ -63,7 +63,7 @@ def verdict(comparison: Comparison) -> str:
     """``slower``, ``faster``, or that the runs cannot tell."""
     if not comparison.significant:
         return "no difference that these runs can tell"
-    return "slower" if comparison.ratio > 1 else "faster"
+    return "slower" if comparison.median.value > 1 else "faster"
 
 
 def to_csv(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:

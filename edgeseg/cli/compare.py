@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import get_args
 
@@ -68,9 +69,8 @@ def command(
                         "scope": c.result.scope,
                         "baseline_ms": c.baseline.median_s * 1e3,
                         "result_ms": c.result.median_s * 1e3,
-                        "ratio": c.ratio,
-                        "low": c.low,
-                        "high": c.high,
+                        "median_ratio": dataclasses.asdict(c.median),
+                        "fastest_ratio": dataclasses.asdict(c.fastest),
                         "significant": c.significant,
                     }
                     for c in comparisons
@@ -98,6 +98,6 @@ def command(
             (print_table if style == "table" else print_markdown)(columns, table)
     slower = [c for c in comparisons if max_regression is not None and c.regressed(max_regression)]
     for c in slower:
-        slowdown = 100 * (c.ratio - 1)
+        slowdown = 100 * (c.median.value - 1)
         note(f"edgeseg: {c.result.artifact} is {slowdown:.1f} % slower, more than {max_regression:g} % allowed.")
     return 1 if slower else 0
