@@ -40,7 +40,8 @@ svg { display: block; width: 100%; height: auto; } svg text { fill: var(--ink); 
 line { stroke-width: 2; } line.grid { stroke: var(--line); stroke-width: 1; }
 line.thin { stroke: var(--ink); stroke-width: 1; }
 line.new { stroke: var(--new); stroke-width: 3; } line.soft { stroke: var(--old); } line.good { stroke: var(--good); }
-line.bad { stroke: var(--bad); } line.thinner { stroke-width: 1; } rect.old { fill: var(--old); fill-opacity: .75; } rect.track { fill: var(--track); }
+line.bad { stroke: var(--bad); }
+line.thinner { stroke-width: 1; } rect.old { fill: var(--old); fill-opacity: .75; } rect.track { fill: var(--track); }
 rect.soft { fill: var(--old); } rect.good { fill: var(--good); } rect.bad { fill: var(--bad); }
 .dot { fill: var(--ink); fill-opacity: .45; } .over { fill: none; stroke: var(--bad); }
 .blob { fill: var(--new); fill-opacity: .55; stroke: var(--new); }
