@@ -27,7 +27,7 @@ from edgeseg.benchmark import machine
 from edgeseg.benchmark.result import STAGES, Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
-from edgeseg.runtime import Backend, open_backend
+from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.segmenter import Segmenter, to_class_map
 
 _STATUS = Path("/proc/self/status")
@@ -92,8 +92,12 @@ class Reply:
         return cls(**{key: value for key, value in data.items() if key in known})
 
 
-def measure(request: Request) -> Reply:
+def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
     """Open, warm up, time.
+
+    Args:
+        request: what to measure.
+        opener: what opens the artifact, called with its path and the request's options.
 
     Raises:
         EdgesegError: the artifact does not open, or not on what was asked for.
@@ -103,7 +107,7 @@ def measure(request: Request) -> Reply:
     _import_runtime(request.path)
     memory = _kib("VmRSS:")
     start = time.perf_counter()
-    backend = open_backend(request.path, **request.options)
+    backend = opener(request.path, **request.options)
     init_s = time.perf_counter() - start
     try:
         call = _end_to_end(backend, request.image) if request.scope == "end-to-end" else _inference(backend)
@@ -190,8 +194,12 @@ def _import_runtime(path: str) -> None:
     """Load the runtime before memory is looked at and before the clock starts: its code is not the model's."""
     import importlib
 
-    modules = {".tflite": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"), ".onnx": ("onnxruntime",)}
-    for module in modules.get(Path(path).suffix.lower(), ("keras",)):
+    modules = {
+        "tflite": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),
+        "onnx": ("onnxruntime",),
+        "keras": ("keras",),
+    }
+    for module in modules.get(SUFFIXES.get(Path(path).suffix.lower(), ""), ()):
         try:
             importlib.import_module(module)
             return
