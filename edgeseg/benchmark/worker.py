@@ -86,8 +86,7 @@ class Reply:
             InputError: the worker refused the artifact or a setting.
             BackendUnavailable: the worker lacks what was asked for.
         """
-        if "error" in data:
-            raise (BackendUnavailable if data["kind"] == "unavailable" else InputError)(data["error"])
+        raise_refusal(data)
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})
 
@@ -132,18 +131,34 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
     )
 
 
-def main() -> int:
-    """Answer one request; what native libraries print goes to stderr, so that stdout is the answer alone."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Answer the request on stdin; what native libraries print goes to stderr, so that stdout is the answer alone."""
+    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        reply: dict[str, Any] = asdict(measure(Request(**json.load(sys.stdin))))
+        reply = work(json.load(sys.stdin))
     except EdgesegError as error:
         kind = "unavailable" if isinstance(error, BackendUnavailable) else "input"
         reply = {"error": " ".join(str(error).split()), "kind": kind}
-    json.dump(reply, answer)
-    answer.close()
+    json.dump(reply, stdout)
+    stdout.close()
     return 0
+
+
+def raise_refusal(data: Mapping[str, Any]) -> None:
+    """Raise what ``answer`` had to say instead of an answer.
+
+    Raises:
+        InputError: the worker refused the artifact or a setting.
+        BackendUnavailable: the worker lacks what was asked for.
+    """
+    if "error" in data:
+        raise (BackendUnavailable if data["kind"] == "unavailable" else InputError)(data["error"])
+
+
+def main() -> int:
+    """Answer one ``Request``."""
+    return answer(lambda asked: asdict(measure(Request(**asked))))
 
 
 def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
