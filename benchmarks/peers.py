@@ -46,7 +46,7 @@ from edgeseg.models.zoo import ZOO
 Model = tuple[str, tuple[int, int]]
 
 PRECISIONS = ("fp32", "int8")
-_MODELS = ("unet_mini:224", "mobilenet_unet:512", "deeplabv3plus_mobilenetv2:512", "resnet50_segnet:416")
+_MODELS = ("unet_mini:224", "mobilenet_unet:224", "deeplabv3plus_mobilenetv2:512", "resnet50_segnet:224")
 _PACKAGES = ("openvino", "MNN", "ncnn", "pnnx")
 _CLASSES = 21
 _PEAK_SIDE = 2048
@@ -82,12 +82,12 @@ def convert(model: Model, precisions: list[str], cache: Path) -> None:
     from edgeseg.files import write_bytes
     from edgeseg.imaging import encode_image, preprocess
     from edgeseg_converters import Recipe, export_all
-    from edgeseg_converters.calibrate import choose
+    from edgeseg_converters.calibrate import MIN_IMAGES, choose
     from edgeseg_converters.integers import Quantization
     from edgeseg_converters.samples import collect
 
     name, size = model
-    *pictures, image = collect(None, split="val", count=13).images
+    *pictures, image = collect(None, split="val", count=MIN_IMAGES + 1).images
     spec = ZOO[name].default_spec(_CLASSES, size)
     keras_model: keras.Model = calibrated(name, size, pictures[:2])
     stem = _stem(model)
