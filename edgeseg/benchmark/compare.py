@@ -185,7 +185,8 @@ def _quantiles(samples: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArr
 def _measured(result: LatencyResult) -> NDArray[np.float64]:
     """``(2,)``: median and 10th percentile of what was measured."""
     samples = np.concatenate([np.asarray(taken) for taken in result.by_round()])
-    return _quantiles(samples[None], np.array([samples.size]))[0]
+    found: NDArray[np.float64] = _quantiles(samples[None], np.array([samples.size]))[0]
+    return found
 
 
 def _key(result: LatencyResult) -> tuple[str, str, int, str]:

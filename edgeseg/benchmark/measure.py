@@ -172,9 +172,11 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
     )
     peaks = [reply.peak_memory_bytes for reply in replies if reply.peak_memory_bytes is not None]
     rounds = [reply.latencies_s for reply in replies]
-    doubts = warnings(rounds, place) if rounds[0] else []
-    if plan.drift and rounds[0]:
-        doubts.append(drift(rounds[0])[1])
+    medians = [(reply.reported["median_ms"] / 1e3,) for reply in replies if reply.reported]
+    doubts = warnings(rounds if rounds[0] else medians, place)
+    doubts += [text for reply in replies for text in reply.warnings]
+    if plan.drift:
+        doubts.append(drift(rounds[0])[1] if rounds[0] else "no drift is known: the device's tool gives no samples")
     return LatencyResult(
         artifact=case.artifact.name,
         sha256=digest,
@@ -193,7 +195,8 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
         stages_s=_stages(replies),
         fully_accelerated=first.fully_accelerated,
         software_rendering=first.software_rendering,
-        warnings=tuple(doubts),
+        coverage=None if first.coverage is None else (first.coverage[0], first.coverage[1]),
+        warnings=tuple(dict.fromkeys(doubts)),
         environment=place,
     )
 

@@ -65,7 +65,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What one process measured; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``."""
+    """What one process measured; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``.
+
+    ``warnings`` are the device's own, beside those that the samples give reason for.
+    """
 
     runtime: str
     environment: dict[str, Any]
@@ -77,6 +80,8 @@ class Reply:
     peak_memory_bytes: int | None = None
     fully_accelerated: bool | None = None
     software_rendering: bool = False
+    coverage: tuple[int, int] | None = None
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Reply:

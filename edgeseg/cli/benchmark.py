@@ -48,6 +48,7 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
 @click.option("--sustained", type=click.FloatRange(0, min_open=True), help="Minutes without a pause; drift is said.")
 @click.option("--device", "devices", multiple=True, help="local, ssh:HOST, adb, adb:SERIAL; may be given again.")
 @click.option("--devices", "table", type=click.Path(dir_okay=False, path_type=Path), help="devices.toml, all of it.")
+@click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file of the raw results.")
 @click.option(
     "--profile",
@@ -63,6 +64,7 @@ def command(
     num_threads: tuple[int, ...] | None,
     devices: tuple[str, ...],
     table: Path | None,
+    benchmark_model: str | None,
     output: Path | None,
     profile: Path | None,
     overwrite: bool,
@@ -82,11 +84,17 @@ def command(
     plan = _plan(options)
     cases = _cases(artifacts, accelerator, num_threads, options)
     if profile is not None:
-        if output is not None or devices or table is not None:
-            raise InputError("--profile is of this machine and writes into its DIR: leave --output and --device out.")
+        if output is not None or devices or table is not None or plan.drift or plan.scope != "inference":
+            raise InputError(
+                "--profile is of single calls on this machine and writes into its DIR: "
+                "leave --output, --device, --devices, --sustained and --scope out."
+            )
         _profile(cases, profile, plan.num_runs, overwrite=overwrite, as_json=as_json)
         return
-    opened = [known.open_device(device) for device in devices]
+    if benchmark_model is not None and not any(device.startswith("adb") for device in devices):
+        raise InputError("--benchmark-model goes with --device adb.")
+    tool = {} if benchmark_model is None else {"benchmark_model": benchmark_model}
+    opened = [known.open_device(device, **(tool if device.startswith("adb") else {})) for device in devices]
     opened += known.read_table(table) if table is not None else []
     results: list[result.LatencyResult] = []
     lost: list[str] = []

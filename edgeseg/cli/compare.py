@@ -42,20 +42,22 @@ def command(
     as_json: bool,
 ) -> int:
     """Compare benchmark results: the first file is the baseline, one file alone is shown as it is."""
-    from edgeseg.benchmark import compare, result, tables
+    from edgeseg.benchmark import tables
+    from edgeseg.benchmark.compare import Alike, compare, pair
+    from edgeseg.benchmark.result import read as read_results
     from edgeseg.errors import InputError
     from edgeseg.files import write_bytes
 
-    assert set(_ALIKE) == set(get_args(compare.Alike))
-    read = [result.read(path) for path in files]
+    assert set(_ALIKE) == set(get_args(Alike))
+    read = [read_results(path) for path in files]
     if max_regression is not None and len(files) < 2:
         raise InputError("--max-regression compares with a baseline: give two files, the baseline first.")
     if accuracy and style != "html":
         raise InputError("--accuracy goes with --format html.")
     comparisons = [
-        compare.compare(*pair, allow=allow)  # type: ignore[arg-type]  # the option's type has checked the names
+        compare(*pairing, allow=allow)  # type: ignore[arg-type]  # the option's type has checked the names
         for later in read[1:]
-        for pair in compare.pair(read[0], later)
+        for pairing in pair(read[0], later)
     ]
     if as_json:
         print_json(

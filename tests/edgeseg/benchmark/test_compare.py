@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg.benchmark import compare as comparing
-from edgeseg.benchmark.compare import compare, pair, unlike
+from edgeseg.benchmark.compare import NOISE, compare, pair, unlike
 from edgeseg.benchmark.result import Environment, LatencyResult, to_json
 from edgeseg.cli import main
 from edgeseg.errors import InputError
@@ -162,10 +161,10 @@ def test_the_command_refuses_what_it_cannot_compare(capsys: pytest.CaptureFixtur
 
 def test_noise_is_what_machines_do_by_themselves() -> None:
     # A difference that every sample agrees on, but smaller than that, is none.
-    shift = 1 + comparing.NOISE / 2
+    shift = 1 + NOISE / 2
     still = _result(0, latencies_s=(0.01,) * 50)
     assert not compare(still, _result(0, latencies_s=(0.01 * shift,) * 50)).significant
-    assert compare(still, _result(0, latencies_s=(0.01 * (1 + 2 * comparing.NOISE),) * 50)).significant
+    assert compare(still, _result(0, latencies_s=(0.01 * (1 + 2 * NOISE),) * 50)).significant
 
 
 def test_processes_of_unlike_length_count_by_their_samples() -> None:
