@@ -32,13 +32,13 @@ from typing import Any
 
 import numpy as np
 from _peers import RUNTIMES, DoesNotConvert, open_peer, translate
-from _shared import THREADS, environment, parse_model, read_json, write_json
+from _peers_table import table
+from _shared import THREADS, environment, parse_model, write_json
 from _sides import calibrated, edgeseg_sources
 
 from edgeseg.benchmark import worker
 from edgeseg.benchmark.devices.local import how_it_ended
 from edgeseg.benchmark.measure import Case, Plan, measure
-from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost
 from edgeseg.models.zoo import ZOO
@@ -50,8 +50,6 @@ _MODELS = ("unet_mini:224", "mobilenet_unet:224", "deeplabv3plus_mobilenetv2:512
 _PACKAGES = ("openvino", "MNN", "ncnn", "pnnx")
 _CLASSES = 21
 _PEAK_SIDE = 2048
-#: A runtime whose class map agrees this much less than the best one's of the same model is not the fastest.
-_WORSE = 0.01
 _TASKS = Path("/proc/self/task")
 
 
@@ -157,37 +155,6 @@ def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any
 def _cpu_of_threads() -> dict[str, float]:
     """Seconds of CPU that each thread of this process has used; Linux only."""
     return {task.name: int((task / "schedstat").read_text().split()[0]) / 1e9 for task in _TASKS.iterdir()}
-
-
-def table(path: Path) -> str:
-    """A result file as Markdown: milliseconds, share of the peak, and agreement where it is not perfect."""
-    recorded = read_json(path)
-    entries = recorded["results"]
-    peak = recorded["environment"]["peak_gflops"]
-    text = [f"| Model, input | {' | '.join(RUNTIMES)} |", f"|---|{'---:|' * len(RUNTIMES)}"]
-    rows = dict.fromkeys((entry["model"], *entry["input_size"], entry["precision"]) for entry in entries)
-    notes: list[str] = []
-    for model, height, width, precision in rows:
-        mine = [
-            e for e in entries if (e["model"], *e["input_size"], e["precision"]) == (model, height, width, precision)
-        ]
-        found = {entry["runtime"]: entry for entry in mine}
-        right = max((entry["argmax_agreement"] for entry in mine if "latency" in entry), default=0.0) - _WORSE
-        timed = [entry for entry in mine if "latency" in entry and entry["argmax_agreement"] >= right]
-        best = min((_median_ms(entry) for entry in timed), default=0.0)
-        cells = [_cell(found[runtime], best, peak, notes) for runtime in RUNTIMES]
-        text.append(f"| {model} {precision}, {height}x{width} | {' | '.join(cells)} |")
-    made = recorded["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version)
-    text += [
-        "",
-        f"Median milliseconds; in brackets the share of the machine's {peak:.0f} float32 GFLOP/s, and the share of "
-        "pixels with the class that Keras gives (random weights: an int8 file flips more pixels than a trained one's). "
-        "\\*: the plain export, as the optimized one does not convert. "
-        f"{made['cpu']} ({made['machine']}), {made['num_threads']} threads, batch 1, {made['date']}; {versions}.",
-        *[f"[{number}] {note}." for number, note in enumerate(notes, 1)],
-    ]
-    return "\n".join(text)
 
 
 def main() -> None:
@@ -316,27 +283,6 @@ def _time_step() -> None:
 
 
 _STEPS = {"convert": _convert_step, "translate": _translate_step, "prove": _prove_step, "time": _time_step}
-
-
-def _cell(entry: dict[str, Any], best: float, peak: float, notes: list[str]) -> str:
-    if "refused" in entry:
-        if entry["refused"] not in notes:
-            notes.append(entry["refused"])
-        return f"does not convert [{notes.index(entry['refused']) + 1}]"
-    median = _median_ms(entry)
-    share = entry["gflops"] / (median / 1e3) / peak
-    text = f"**{median:.1f}**" if median == best else f"{median:.1f}"
-    text += "*" if entry["not_from"] else ""
-    return f"{text} ({share:.0%}, {_percent(entry['argmax_agreement'])})"
-
-
-def _percent(share: float) -> str:
-    """All but one pixel is not all."""
-    return "100 %" if share == 1 else f"{min(100 * share, 99.99):.2f} %"
-
-
-def _median_ms(entry: dict[str, Any]) -> float:
-    return LatencyResult.from_dict(entry["latency"]).median_s * 1e3
 
 
 def _gflops(name: str, size: tuple[int, ...]) -> float:
