@@ -149,7 +149,7 @@ def _trade_off(results: Sequence[LatencyResult], names: Sequence[str], mean_iou:
         for name, r in zip(names, results, strict=True)
         if r.artifact in mean_iou
     ]
-    note = "mIoU over the median latency; a circle's area is the size of the file."
+    note = "mIoU over the median latency; a circle grows with the size of its file, its number is the result's."
     return (
         f"<h2>Accuracy, latency, size</h2>\n<figure>{picture}<figcaption>{note}</figcaption></figure>\n"
         f"{_table(('Result', '>mIoU', '>Median ms', '>Size MB'), rows, '')}"
