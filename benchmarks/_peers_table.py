@@ -37,7 +37,8 @@ def table(path: Path) -> str:
     text += [
         "",
         f"Median milliseconds; in brackets the share of the machine's {peak:.0f} float32 GFLOP/s, and the share of "
-        "pixels with the class that Keras gives (random weights: an int8 file flips more pixels than a trained one's). "
+        "pixels with the class that Keras gives. The weights are random, so that many pixels are near a tie and int8 flips "
+        "them; beside it therefore the share with the class that ONNX Runtime gives for the same int8 file. "
         "\\*: the plain export, as the optimized one does not convert. "
         f"{made['cpu']} ({made['machine']}), {made['num_threads']} threads, batch 1, {made['date']}; {versions}.",
         *[f"[{number}] {note}." for number, note in enumerate(notes, 1)],
@@ -54,7 +55,10 @@ def _cell(entry: dict[str, Any], best: float, peak: float, notes: list[str]) -> 
     share = entry["gflops"] / (median / 1e3) / peak
     text = f"**{median:.1f}**" if median == best else f"{median:.1f}"
     text += "*" if entry["not_from"] else ""
-    return f"{text} ({share:.0%}, {_percent(entry['argmax_agreement'])})"
+    agreement = _percent(entry["argmax_agreement"])
+    if entry["precision"] != "fp32" and "same_file_agreement" in entry:
+        agreement += f", of ONNX Runtime's {_percent(entry['same_file_agreement'])}"
+    return f"{text} ({share:.0%}, {agreement})"
 
 
 def _percent(share: float) -> str:
