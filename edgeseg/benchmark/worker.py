@@ -27,7 +27,7 @@ from edgeseg.benchmark import machine
 from edgeseg.benchmark.result import STAGES, Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
-from edgeseg.runtime import Backend, open_backend
+from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.segmenter import Segmenter, to_class_map
 
 _STATUS = Path("/proc/self/status")
@@ -91,14 +91,17 @@ class Reply:
             InputError: the worker refused the artifact or a setting.
             BackendUnavailable: the worker lacks what was asked for.
         """
-        if "error" in data:
-            raise (BackendUnavailable if data["kind"] == "unavailable" else InputError)(data["error"])
+        raise_refusal(data)
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})
 
 
-def measure(request: Request) -> Reply:
+def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
     """Open, warm up, time.
+
+    Args:
+        request: what to measure.
+        opener: what opens the artifact, called with its path and the request's options.
 
     Raises:
         EdgesegError: the artifact does not open, or not on what was asked for.
@@ -108,7 +111,7 @@ def measure(request: Request) -> Reply:
     _import_runtime(request.path)
     memory = _kib("VmRSS:")
     start = time.perf_counter()
-    backend = open_backend(request.path, **request.options)
+    backend = opener(request.path, **request.options)
     init_s = time.perf_counter() - start
     try:
         call = _end_to_end(backend, request.image) if request.scope == "end-to-end" else _inference(backend)
@@ -133,18 +136,34 @@ def measure(request: Request) -> Reply:
     )
 
 
-def main() -> int:
-    """Answer one request; what native libraries print goes to stderr, so that stdout is the answer alone."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Answer the request on stdin; what native libraries print goes to stderr, so that stdout is the answer alone."""
+    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        reply: dict[str, Any] = asdict(measure(Request(**json.load(sys.stdin))))
+        reply = work(json.load(sys.stdin))
     except EdgesegError as error:
         kind = "unavailable" if isinstance(error, BackendUnavailable) else "input"
         reply = {"error": " ".join(str(error).split()), "kind": kind}
-    json.dump(reply, answer)
-    answer.close()
+    json.dump(reply, stdout)
+    stdout.close()
     return 0
+
+
+def raise_refusal(data: Mapping[str, Any]) -> None:
+    """Raise what ``answer`` had to say instead of an answer.
+
+    Raises:
+        InputError: the worker refused the artifact or a setting.
+        BackendUnavailable: the worker lacks what was asked for.
+    """
+    if "error" in data:
+        raise (BackendUnavailable if data["kind"] == "unavailable" else InputError)(data["error"])
+
+
+def main() -> int:
+    """Answer one ``Request``."""
+    return answer(lambda asked: asdict(measure(Request(**asked))))
 
 
 def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
@@ -195,8 +214,12 @@ def _import_runtime(path: str) -> None:
     """Load the runtime before memory is looked at and before the clock starts: its code is not the model's."""
     import importlib
 
-    modules = {".tflite": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"), ".onnx": ("onnxruntime",)}
-    for module in modules.get(Path(path).suffix.lower(), ("keras",)):
+    modules = {
+        "tflite": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),
+        "onnx": ("onnxruntime",),
+        "keras": ("keras",),
+    }
+    for module in modules.get(SUFFIXES.get(Path(path).suffix.lower(), ""), ()):
         try:
             importlib.import_module(module)
             return

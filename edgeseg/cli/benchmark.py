@@ -50,6 +50,12 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
 @click.option("--devices", "table", type=click.Path(dir_okay=False, path_type=Path), help="devices.toml, all of it.")
 @click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file of the raw results.")
+@click.option(
+    "--profile",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Time by op in place of latency, for an .onnx: a table, and JSON into DIR.",
+)
 @_options.overwrite
 @_options.as_json
 def command(
@@ -60,6 +66,7 @@ def command(
     table: Path | None,
     benchmark_model: str | None,
     output: Path | None,
+    profile: Path | None,
     overwrite: bool,
     as_json: bool,
     **options: Any,
@@ -76,6 +83,14 @@ def command(
         refuse_existing(output, overwrite=overwrite)
     plan = _plan(options)
     cases = _cases(artifacts, accelerator, num_threads, options)
+    if profile is not None:
+        if output is not None or devices or table is not None or plan.drift or plan.scope != "inference":
+            raise InputError(
+                "--profile is of single calls on this machine and writes into its DIR: "
+                "leave --output, --device, --devices, --sustained and --scope out."
+            )
+        _profile(cases, profile, plan.num_runs, overwrite=overwrite, as_json=as_json)
+        return
     if benchmark_model is not None and not any(device.startswith("adb") for device in devices):
         raise InputError("--benchmark-model goes with --device adb.")
     tool = {} if benchmark_model is None else {"benchmark_model": benchmark_model}
@@ -102,6 +117,31 @@ def command(
             note(f"{entry.artifact} on {entry.accelerator}, {entry.num_threads} threads: {warning}")
     if lost:
         raise InputError(" ".join(lost))
+
+
+def _profile(cases: list[Case], folder: Path, num_runs: int, *, overwrite: bool, as_json: bool) -> None:
+    """A profile by op of each case, and no latency: recording slows the runs."""
+    import json
+
+    from edgeseg.benchmark.profile import COLUMNS, profile
+    from edgeseg.files import refuse_existing, write_bytes
+
+    paths = [
+        folder / f"{case.artifact.name}.{case.accelerator}.{case.options['num_threads'] or 'default'}.profile.json"
+        for case in cases
+    ]
+    for path in paths:
+        refuse_existing(path, overwrite=overwrite)
+    found = [profile(case.artifact, case.options, num_runs) for case in cases]
+    for path, made in zip(paths, found, strict=True):
+        write_bytes(path, (json.dumps(made.to_dict(), indent=1) + "\n").encode(), overwrite=overwrite)
+    if as_json:
+        print_json({"format_version": 1, "profiles": [made.to_dict() for made in found]})
+        return
+    for made in found:
+        top = ", ".join(f"{op} x{count} {share:.0%}" for op, count, _, share in made.by_op()[:5])
+        title = f"{made.artifact} on {made.runtime}, {made.num_threads or 'default'} threads: {top}"
+        print_table(COLUMNS, made.rows(), title=title)
 
 
 def _plan(options: dict[str, Any]) -> Plan:

@@ -22,6 +22,13 @@ _ALIKE = ("device", "machine", "threads", "scope", "accelerator", "runtime", "mo
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write to; for html.")
 @click.option("--allow", type=_options.NamesType(_ALIKE), default=(), help=f"May differ: {', '.join(_ALIKE)}.")
 @click.option("--max-regression", type=click.FloatRange(0), help="Percent slower that is still fine; more exits 1.")
+@click.option(
+    "--accuracy",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.json",
+    help="For html: of evaluate --json or of an export's report; repeatable.",
+)
 @_options.overwrite
 @_options.as_json
 def command(
@@ -30,6 +37,7 @@ def command(
     output: Path | None,
     allow: tuple[str, ...],
     max_regression: float | None,
+    accuracy: tuple[Path, ...],
     overwrite: bool,
     as_json: bool,
 ) -> int:
@@ -44,6 +52,8 @@ def command(
     read = [read_results(path) for path in files]
     if max_regression is not None and len(files) < 2:
         raise InputError("--max-regression compares with a baseline: give two files, the baseline first.")
+    if accuracy and style != "html":
+        raise InputError("--accuracy goes with --format html.")
     comparisons = [
         compare(*pairing, allow=allow)  # type: ignore[arg-type]  # the option's type has checked the names
         for later in read[1:]
@@ -70,12 +80,14 @@ def command(
             }
         )
     elif style == "html":
+        from edgeseg.benchmark.accuracy import read_mean_iou
         from edgeseg.benchmark.page import page
 
         if output is None:
             raise InputError("--format html needs --output FILE.html.")
         everything = [entry for entries in read for entry in entries]
-        write_bytes(output, page(everything, comparisons).encode(), overwrite=overwrite)
+        known = {name: value for path in accuracy for name, value in read_mean_iou(path).items()}
+        write_bytes(output, page(everything, comparisons, known).encode(), overwrite=overwrite)
         note(str(output))
     else:
         columns = tables.COMPARISON_COLUMNS if comparisons else tables.COLUMNS
@@ -88,6 +100,6 @@ def command(
             (print_table if style == "table" else print_markdown)(columns, table)
     slower = [c for c in comparisons if max_regression is not None and c.regressed(max_regression)]
     for c in slower:
-        told = f"{100 * (c.median.value - 1):.1f} % slower, more than {max_regression:g} % allowed"
-        note(f"edgeseg: {c.result.artifact} is {told}.")
+        slowdown = 100 * (c.median.value - 1)
+        note(f"edgeseg: {c.result.artifact} is {slowdown:.1f} % slower, more than {max_regression:g} % allowed.")
     return 1 if slower else 0

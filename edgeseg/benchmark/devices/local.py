@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost
@@ -32,18 +33,32 @@ class LocalDevice:
 
     def run(self, request: Request) -> Reply:
         """See ``Device.run``."""
-        done = subprocess.run(
-            [sys.executable, "-m", "edgeseg.benchmark.worker"],
-            input=json.dumps(asdict(request)),
-            # The worker finds the edgeseg that runs here, installed or not.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise DeviceLost(f"the process that measured '{request.path}' ended early, {how_it_ended(done)}.")
-        return Reply.from_json(json.loads(done.stdout))
+        return Reply.from_json(ask("edgeseg.benchmark.worker", asdict(request)))
+
+
+def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
+    """What a module that ``worker.answer``s has to say, in a process of its own.
+
+    Args:
+        module: run as ``python -m``.
+        request: its ``path`` is the artifact.
+
+    Raises:
+        DeviceLost: the process died.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        input=json.dumps(request),
+        # The worker finds the edgeseg that runs here, installed or not.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(done)}.")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
