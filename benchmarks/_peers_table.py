@@ -37,8 +37,8 @@ def table(path: Path) -> str:
     text += [
         "",
         f"Median milliseconds; in brackets the share of the machine's {peak:.0f} float32 GFLOP/s, and the share of "
-        "pixels with the class that Keras gives. The weights are random, so that many pixels are near a tie and int8 flips "
-        "them; beside it therefore the share with the class that ONNX Runtime gives for the same int8 file. "
+        "pixels with the class that Keras gives. The weights are random, so that many pixels are near a tie and int8 "
+        "flips them; beside it therefore the share with the class that ONNX Runtime gives for the same int8 file. "
         "\\*: the plain export, as the optimized one does not convert. "
         f"{made['cpu']} ({made['machine']}), {made['num_threads']} threads, batch 1, {made['date']}; {versions}.",
         *[f"[{number}] {note}." for number, note in enumerate(notes, 1)],
