@@ -14,6 +14,7 @@ _PACKAGES = (
     "edgeseg",
     "numpy",
     "opencv-python",
+    "opencv-python-headless",
     "ai-edge-litert",
     "tflite-runtime",
     "onnxruntime",
