@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edgeseg.dataset import FolderDataset
+from edgeseg.datasets import FolderDataset
 from edgeseg.errors import InputError
 from edgeseg.metrics import ConfusionMatrix
 from edgeseg.segmenter import Segmenter

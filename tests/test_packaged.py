@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.datasets import FolderDataset, open_folder
 from edgeseg.evaluation import evaluate
 from edgeseg.models.source import OpenedModel, open_model
 from edgeseg.models.zoo import DEFAULT_MODEL

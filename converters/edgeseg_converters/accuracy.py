@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.dataset import FolderDataset
+from edgeseg.datasets import FolderDataset
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 from edgeseg.metrics import ConfusionMatrix, argmax_agreement

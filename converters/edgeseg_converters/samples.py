@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.datasets import FolderDataset, open_folder
 from edgeseg.imaging import read_image
 from edgeseg.sources import expand, frames
 

@@ -38,7 +38,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Score MODEL (.tflite, .onnx, .keras, .h5, or a zoo name with packaged weights) at the labels' own size."""
-    from edgeseg.dataset import open_folder
+    from edgeseg.datasets import open_folder
     from edgeseg.errors import InputError
     from edgeseg.evaluation import evaluate
     from edgeseg.foreign import open_segmenter

@@ -136,7 +136,7 @@ def command(
 ) -> int:
     """Export MODEL (a zoo name, or a .keras or .h5 file; the packaged model when left out)."""
     import edgeseg.models.source as source
-    from edgeseg.dataset import read_classes
+    from edgeseg.datasets import read_classes
     from edgeseg.errors import missing_extra
     from edgeseg.files import refuse_existing, require_writable_folder
 

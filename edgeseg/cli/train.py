@@ -37,7 +37,7 @@ from edgeseg.cli._terminal import note, print_json, quiet_native_logs
 @_options.as_json
 def command(model: str, output_dir: Path | None, resume: bool, overwrite: bool, as_json: bool, **settings: Any) -> None:
     """Train MODEL (a zoo name); best.keras is ready for export, last.keras for --resume."""
-    from edgeseg.dataset import open_folder
+    from edgeseg.datasets import open_folder
     from edgeseg.errors import missing_extra
     from edgeseg.models.zoo import find
 

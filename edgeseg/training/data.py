@@ -9,7 +9,7 @@ import grain
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.dataset import FolderDataset
+from edgeseg.datasets import FolderDataset
 from edgeseg.errors import InputError
 from edgeseg.imaging import letterbox, normalize
 from edgeseg.spec import ModelSpec

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from edgeseg.dataset import open_folder
+from edgeseg.datasets import open_folder
 from edgeseg.errors import InputError
 from edgeseg.files import refuse_existing, write_bytes
 from edgeseg.models import create, find

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.datasets import FolderDataset, open_folder
 from edgeseg.errors import InputError
 from edgeseg.evaluation import EvaluationResult, evaluate
 from edgeseg.imaging import encode_image

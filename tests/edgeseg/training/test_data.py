@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.dataset import Classes, FolderDataset, open_folder
+from edgeseg.datasets import Classes, FolderDataset, open_folder
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
 from edgeseg.training.augment import IGNORED, Augmentation

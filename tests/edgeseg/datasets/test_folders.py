@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.dataset import open_folder, read_classes
+from edgeseg.datasets import open_folder, read_classes
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 from edgeseg.spec import default_palette
