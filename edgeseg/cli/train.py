@@ -37,13 +37,13 @@ from edgeseg.cli._terminal import note, print_json, quiet_native_logs
 @_options.as_json
 def command(model: str, output_dir: Path | None, resume: bool, overwrite: bool, as_json: bool, **settings: Any) -> None:
     """Train MODEL (a zoo name); best.keras is ready for export, last.keras for --resume."""
-    from edgeseg.datasets import open_folder
+    from edgeseg.datasets import open_split
     from edgeseg.errors import missing_extra
     from edgeseg.models.zoo import find
 
     quiet_native_logs()
     find(model)
-    open_folder(settings["data"], "train")  # a mistake in the data is said before keras is imported
+    open_split(settings["data"], "train")  # a mistake in the data is said before keras is imported
     try:
         from edgeseg.training.fit import TrainConfig, train
     except ModuleNotFoundError as error:
