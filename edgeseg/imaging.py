@@ -39,7 +39,16 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing or does not decode.
     """
-    return _decode(path, read_bytes(path), cv2.IMREAD_COLOR_RGB)
+    return decode_image(path, read_bytes(path))
+
+
+def decode_image(path: str | Path, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same from the bytes of a file: ``(H, W, 3)`` uint8 RGB; ``path`` is for the error's text.
+
+    Raises:
+        InputError: they do not decode.
+    """
+    return _decode(path, data, cv2.IMREAD_COLOR_RGB)
 
 
 def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:

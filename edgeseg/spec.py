@@ -41,6 +41,8 @@ DataLayout = Literal["folders", "flat", "voc", "lists"]
 #: How a label picture says the class of a pixel: by the number that is stored (grey value or palette index), by its
 #: colour, or by being above (``binary``) or not above (``binary-dark``) a threshold, which is class 1.
 LabelEncoding = Literal["ids", "colours", "binary", "binary-dark"]
+#: Which pictures a split takes: any, or the last by number.
+SplitOrder = Literal["random", "name"]
 Colour = tuple[int, int, int]
 
 

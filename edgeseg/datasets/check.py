@@ -81,8 +81,9 @@ class CheckResult:
 
     def shares(self, split: str) -> NDArray[np.float64]:
         """``(C,)``: the share in [0, 1] of a split's pixels that each class has; ignored pixels are not counted."""
-        counts = self.pixels[split]
-        return counts / max(1, counts.sum())
+        counts = self.pixels[split].astype(np.float64)
+        shares: NDArray[np.float64] = counts / max(1, counts.sum())
+        return shares
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``edgeseg data check --json``."""
@@ -126,7 +127,9 @@ def check(
     found, classes = find_data(data)
     encoding = encoding_of(found, classes)
     chosen = tuple(splits) if splits is not None else _own_splits(found)
-    work = {split: _Work(LabelledSplit(classes, listing.pairs, encoding)) for split, listing in _listings(found, chosen)}
+    work = {
+        split: _Work(LabelledSplit(classes, listing.pairs, encoding)) for split, listing in _listings(found, chosen)
+    }
     findings = [finding for split in chosen for finding in _of_listing(found, split)]
     total, done = sum(len(one.data) for one in work.values()), 0
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
@@ -237,7 +240,9 @@ def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
         for digest, path in one.pictures.items():
             other, known = first.setdefault(digest, (split, path))
             if other != split:
-                text = f"'{path}' of {split} is the same picture as '{known}' of {other}: the score of {split} is untrue."
+                text = (
+                    f"'{path}' of {split} is the same picture as '{known}' of {other}: the score of {split} is untrue."
+                )
                 yield Finding("duplicate", str(path), text)
 
 

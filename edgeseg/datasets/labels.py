@@ -84,7 +84,8 @@ def _open(path: Path) -> Image.Image:
 
 def _stored_numbers(path: Path, picture: Image.Image) -> NDArray[np.integer]:
     """``(H, W)``: grey values or palette indices as they are in the file."""
-    numbers: NDArray[np.integer] = np.asarray(picture).astype(np.uint8) if picture.mode == "1" else np.asarray(picture)
+    # A copy: what Pillow lends is read-only.
+    numbers: NDArray[np.integer] = np.array(picture, np.uint8 if picture.mode == "1" else None)
     if picture.mode in ("LA", "La"):
         return numbers[..., 0]
     if numbers.ndim == 3:
