@@ -13,12 +13,6 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 
 
-@pytest.fixture
-def copy(shapes_dataset: Path, tmp_path: Path) -> Path:
-    """The data set, to be damaged."""
-    return Path(shutil.copytree(shapes_dataset, tmp_path / "data"))
-
-
 def write_classes(folder: Path, data: Any) -> Path:
     path = folder / "classes.json"
     path.write_text(data if isinstance(data, str) else json.dumps(data))
