@@ -6,19 +6,22 @@ import platform
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 #: The way of a frame. ``capture`` includes waiting for the camera; ``age`` is from there to the end of ``output``.
 STAGES = ("capture", "preprocess", "inference", "render", "output", "age")
 
 #: Samples that are kept of every stage: an hour at 30 fps would be 108,000; memory must stay flat for days.
 WINDOW = 10_000
+
+#: Frames after which the memory of a loop that keeps nothing should not grow any more.
+SETTLED = 100
 
 
 class CameraStats:
@@ -34,15 +37,16 @@ class CameraStats:
         self.captured = 0
         self.shown = 0
         self.dropped = 0
-        self._samples: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
-        self._shown_at: deque[float] = deque(maxlen=WINDOW)
+        self._samples = {stage: _Ring(WINDOW) for stage in STAGES}
+        self._shown_at = _Ring(WINDOW)
         self._lock = threading.Lock()
-        self._memory_mb: list[float] = []
+        self._first_mb = 0.0
+        self._max_mb = 0.0
 
     def add(self, stage: str, seconds: float) -> None:
         """Keep one sample of a stage."""
         with self._lock:
-            self._samples[stage].append(seconds)
+            self._samples[stage].add(seconds)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -56,24 +60,25 @@ class CameraStats:
         now = time.perf_counter()
         with self._lock:
             self.shown += 1
-            self._samples["age"].append(now - captured_s)
-            self._shown_at.append(now)
-            first = self.shown == 1
-        if first or self.shown % 500 == 0:
-            self._memory_mb.append(resident_mb())
+            self._samples["age"].add(now - captured_s)
+            self._shown_at.add(now)
+        if self.shown == SETTLED or self.shown % 500 == 0:
+            memory = resident_mb()
+            self._first_mb = self._first_mb or memory
+            self._max_mb = max(self._max_mb, memory)
 
     def fps(self, last: int = WINDOW) -> float:
         """Frames a second over the last frames shown; 0 while there are fewer than two."""
         with self._lock:
-            stamps = list(self._shown_at)[-last:]
+            stamps = self._shown_at.newest(last)
         # n time stamps bound n - 1 frames.
-        return (len(stamps) - 1) / (stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
+        return float((len(stamps) - 1) / (stamps[-1] - stamps[0])) if len(stamps) > 1 else 0.0
 
     def latest_ms(self, stage: str, last: int = 30) -> float:
         """Median of the last samples of a stage, in milliseconds; 0 while there is none."""
         with self._lock:
-            samples = list(self._samples[stage])[-last:]
-        return float(np.median(samples)) * 1e3 if samples else 0.0
+            samples = self._samples[stage].newest(last)
+        return float(np.median(samples)) * 1e3 if samples.size else 0.0
 
     def live(self) -> dict[str, Any]:
         """The few figures to watch while it runs."""
@@ -86,23 +91,44 @@ class CameraStats:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, for JSON: times in milliseconds, memory in MB of a million bytes."""
+        """All of it, for JSON: times in milliseconds; resident memory in MB of a million bytes.
+
+        Memory is looked at first after ``SETTLED`` frames, when decoder, runtime and buffers have what they need.
+        """
         with self._lock:
-            samples = {stage: np.array(values) * 1e3 for stage, values in self._samples.items()}
-        memory = [*self._memory_mb, resident_mb()]
+            samples = {stage: ring.newest(WINDOW) * 1e3 for stage, ring in self._samples.items()}
+        memory = resident_mb()
         return {
             "format_version": 1,
             "frames": {"captured": self.captured, "shown": self.shown, "dropped": self.dropped},
             "fps": round(self.fps(), 3),
             "stages_ms": {stage: _summary(samples[stage]) for stage in STAGES if stage != "age"},
             "age_ms": _summary(samples["age"]),
-            "memory_mb": {"first": memory[0], "last": memory[-1], "max": max(memory)},
+            "memory_mb": {"first": self._first_mb or memory, "last": memory, "max": max(memory, self._max_mb)},
             "environment": {
                 "machine": platform.machine(),
                 "system": platform.platform(),
                 "python": platform.python_version(),
             },
         }
+
+
+class _Ring:
+    """The newest samples, in memory that is taken once."""
+
+    def __init__(self, size: int) -> None:
+        self._values = np.full(size, np.nan)
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        self._values[self._count % self._values.size] = value
+        self._count += 1
+
+    def newest(self, count: int) -> NDArray[np.float64]:
+        """At most so many, oldest first; a copy."""
+        size = self._values.size
+        taken = min(count, size, self._count)
+        return self._values[np.arange(self._count - taken, self._count) % size]
 
 
 def resident_mb() -> float:
@@ -120,7 +146,7 @@ def resident_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
-def _summary(samples_ms: np.ndarray[Any, Any]) -> dict[str, float]:
+def _summary(samples_ms: NDArray[np.float64]) -> dict[str, float]:
     if not samples_ms.size:
         return {}
     points = dict(zip(("median", "p90", "p95", "p99"), np.percentile(samples_ms, (50, 90, 95, 99)), strict=True))

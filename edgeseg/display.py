@@ -20,7 +20,7 @@ from edgeseg.errors import InputError
 from edgeseg.files import write_bytes
 from edgeseg.imaging import encode_image
 from edgeseg.render import Painter
-from edgeseg.sinks import Sink, VideoFile, Window
+from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
 from edgeseg.spec import Colour, ModelSpec, View
 
 #: How long one wait for a frame lasts, in seconds, before the window's keys are looked at.
@@ -119,6 +119,7 @@ class Display:
         while not self._stopped and (self.max_frames is None or stats.shown < self.max_frames):
             if self._paused:
                 time.sleep(_POLL_S)
+                self._show_again(image)
             else:
                 try:
                     frame = self.camera.next(_POLL_S if self.window is not None else 0.5)
@@ -154,6 +155,12 @@ class Display:
         stats.frame_shown(frame.captured.captured_s)
         return image
 
+    def _show_again(self, image: NDArray[np.uint8] | None) -> None:
+        """Let a browser that comes during a pause see the picture, too; a video gets no frame twice."""
+        for sink in self.sinks:
+            if isinstance(sink, MjpegServer) and image is not None:
+                sink.write(image, "")
+
     def _status(self) -> list[str]:
         live = self.camera.stats.live()
         lines = [
@@ -182,11 +189,16 @@ class Display:
                     _free(self.folder, "snapshot", ".png"), encode_image(np.ascontiguousarray(image[..., ::-1]))
                 )
             case "r" if self._recorder is None:
-                fps = self.camera.source.fps or self.camera.stats.fps() or 25.0
-                path = _free(self.folder, "recording", ".mp4")
-                self._recorder = VideoFile(path, fps=fps, live=self.camera.source.live)
+                self._start_recording()
             case "r":
                 self._stop_recording()
+
+    def _start_recording(self) -> None:
+        source = self.camera.source
+        # A camera says a rate that the network may not keep up with: as many frames as come, doubled ones help nobody.
+        rate = min(max(self.camera.stats.fps(), 1.0), 60.0) if source.live else source.fps or 25.0
+        path = _free(self.folder, "recording", ".mp4")
+        self._recorder = VideoFile(path, fps=rate, live=source.live)
 
     def _next_view(self) -> None:
         views = get_args(View)

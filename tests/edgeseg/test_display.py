@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from edgeseg.display import Display, Look
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
+from edgeseg.sinks import MjpegServer
 from edgeseg.sources import Source, open_source
 from edgeseg.spec import ModelSpec
 
@@ -205,3 +208,20 @@ def test_a_single_picture_stays_until_a_key(segmenter: Segmenter, pictures: Call
 def test_a_class_the_model_lacks_is_refused_at_once(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
     with Camera(segmenter, pictures(1)) as camera, pytest.raises(InputError, match="unknown class 'dog'"):
         Display(camera, segmenter.spec, Look(classes=["dog"]))
+
+
+def test_a_browser_that_comes_during_a_pause_sees_the_frame(
+    segmenter: Segmenter, pictures: Callable[[int], Source]
+) -> None:
+    window = _Keys({1: ["space"]})
+    with contextlib.closing(MjpegServer(port=0)) as server, Camera(segmenter, pictures(3)) as camera:
+        display = Display(camera, segmenter.spec, sinks=[server], window=window)  # type: ignore[arg-type]
+        loop = threading.Thread(target=display.run)
+        loop.start()
+        while not window.frames:
+            time.sleep(0.01)
+        snapshot = urllib.request.urlopen(f"{server.url}snapshot.jpg", timeout=10).read()
+        display.stop()
+        loop.join()
+    assert len(window.frames) == 1
+    assert cv2.imdecode(np.frombuffer(snapshot, np.uint8), cv2.IMREAD_COLOR).shape == (64, 96, 3)
