@@ -129,21 +129,25 @@ def _advice(ids: NDArray[np.integer], classes: Classes) -> str:
     return f" Where 255 is no class, give --ignore-index 255{binary}."
 
 
-@functools.lru_cache(maxsize=8)
-def _colour_table(classes: Classes) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Colours as ``r * 65536 + g * 256 + b`` in rising order, and their ids."""
-    pairs = [(colour, index) for index, colour in enumerate(classes.palette)] + list(classes.more_colours)
-    table = {(red << 16) | (green << 8) | blue: index for (red, green, blue), index in reversed(pairs)}
-    codes = sorted(table)
-    return np.array(codes, np.int32), np.array([table[code] for code in codes], np.uint8)
+@functools.lru_cache(maxsize=2)
+def _colour_table(classes: Classes) -> NDArray[np.int16]:
+    """``(2**24,)``: the id of every colour ``r * 65536 + g * 256 + b``, -1 for what is no class.
+
+    32 MB; a search among the known colours takes more than twice as long as this look-up.
+    """
+    table = np.full(1 << 24, -1, np.int16)
+    for (red, green, blue), class_id in [*classes.more_colours, *zip(classes.palette, range(256), strict=False)]:
+        table[(red << 16) | (green << 8) | blue] = class_id
+    return table
 
 
 def _from_colours(path: Path, image_rgb: NDArray[np.uint8], classes: Classes) -> NDArray[np.uint8]:
-    known, ids = _colour_table(classes)
-    channels = image_rgb.astype(np.int32)
-    codes = (channels[..., 0] << 16) | (channels[..., 1] << 8) | channels[..., 2]
-    found = np.minimum(np.searchsorted(known, codes), len(known) - 1)
-    unknown = known[found] != codes
+    codes = image_rgb[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        codes <<= 8
+        codes |= image_rgb[..., channel]
+    ids = _colour_table(classes)[codes]
+    unknown = ids < 0
     if unknown.any():
         colours, counts = np.unique(codes[unknown], return_counts=True)
         order = np.argsort(-counts)[:5]
@@ -153,7 +157,7 @@ def _from_colours(path: Path, image_rgb: NDArray[np.uint8], classes: Classes) ->
         noun = "colour that is" if len(colours) == 1 else "colours that are"
         text = f"'{path}' has {len(colours)} {noun} no class: {shown}{rest}.{jpeg}"
         raise BadExample("unknown_colour", path, text)
-    return ids[found]
+    return ids.astype(np.uint8)
 
 
 def _rgb(code: int) -> str:
