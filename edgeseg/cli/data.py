@@ -13,7 +13,7 @@ from edgeseg.spec import SplitOrder
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
-    from edgeseg.datasets.check import CheckResult
+    from edgeseg.datasets.findings import CheckResult
 
 
 @click.group("data")
@@ -25,7 +25,7 @@ def command() -> None:
 @_options.dataset(argument="DIR")
 @click.option("--split", "splits", type=_options.NamesType(), help="Which, with commas between; all when left out.")
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
-@_options.num_threads
+@click.option("--num-threads", type=click.IntRange(1), help="That read; one a core when left out.")
 @_options.as_json
 def check_command(
     data: DataSource, splits: tuple[str, ...] | None, strict: bool, num_threads: int | None, as_json: bool

@@ -51,7 +51,8 @@ def command(
 ) -> None:
     """Train MODEL (a zoo name); best.keras is ready for export, last.keras for --resume."""
     from edgeseg.datasets import open_split
-    from edgeseg.datasets.check import check, require_good
+    from edgeseg.datasets.check import check
+    from edgeseg.datasets.findings import require_good
     from edgeseg.errors import missing_extra
     from edgeseg.models.zoo import find
 

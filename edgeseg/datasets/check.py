@@ -7,103 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.datasets.classes import Classes
-from edgeseg.datasets.faults import BadExample, FaultKind
+from edgeseg.datasets.faults import BadExample
+from edgeseg.datasets.findings import CheckResult, Finding
+from edgeseg.datasets.labels import read_palette
 from edgeseg.datasets.layouts import Found, list_split
 from edgeseg.datasets.source import Data, LabelledSplit, empty_text, encoding_of, find_data
-from edgeseg.errors import InputError
 from edgeseg.files import sha256
 from edgeseg.imaging import read_bytes
-from edgeseg.spec import DataLayout, LabelEncoding
-
-FindingKind = FaultKind | Literal["empty_split", "duplicate", "class_never_occurs", "unused_label"]
-
-# What a user may want as it is: training works with it.
-_WARNINGS = ("class_never_occurs", "unused_label")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        kind: what.
-        path: the file or folder, or the class.
-        text: a sentence.
-    """
-
-    kind: FindingKind
-    path: str
-    text: str
-
-    @property
-    def is_error(self) -> bool:
-        """Whether training would fail or the scores be untrue; else it is only worth knowing."""
-        return self.kind not in _WARNINGS
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What a check found.
-
-    Attributes:
-        layout: how the data set keeps its files.
-        label_encoding: how its labels show the classes.
-        classes: its classes.
-        num_pairs: readable pairs of each split.
-        pixels: for each split ``(C,)`` int64, pixels of each class in its readable pairs.
-        ignored_pixels: for each split, pixels of no class.
-        findings: what is wrong; errors first, by split and file.
-    """
-
-    layout: DataLayout
-    label_encoding: LabelEncoding
-    classes: Classes
-    num_pairs: dict[str, int]
-    pixels: dict[str, NDArray[np.int64]]
-    ignored_pixels: dict[str, int]
-    findings: tuple[Finding, ...]
-
-    @property
-    def errors(self) -> tuple[Finding, ...]:
-        """The findings that must be mended."""
-        return tuple(finding for finding in self.findings if finding.is_error)
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """The findings that are only worth knowing."""
-        return tuple(finding for finding in self.findings if not finding.is_error)
-
-    def shares(self, split: str) -> NDArray[np.float64]:
-        """``(C,)``: the share in [0, 1] of a split's pixels that each class has; ignored pixels are not counted."""
-        counts = self.pixels[split].astype(np.float64)
-        shares: NDArray[np.float64] = counts / max(1, counts.sum())
-        return shares
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``edgeseg data check --json``."""
-        names = self.classes.names
-        return {
-            "format_version": 1,
-            "layout": self.layout,
-            "label_encoding": self.label_encoding,
-            "classes": self.classes.to_dict(),
-            "splits": {
-                split: {
-                    "num_pairs": self.num_pairs[split],
-                    "pixels": dict(zip(names, self.pixels[split].tolist(), strict=True)),
-                    "ignored_pixels": self.ignored_pixels[split],
-                }
-                for split in self.num_pairs
-            },
-            "errors": [vars(finding) for finding in self.errors],
-            "warnings": [vars(finding) for finding in self.warnings],
-        }
 
 
 def check(
@@ -142,6 +58,7 @@ def check(
     findings += [finding for one in work.values() for finding in one.findings]
     findings += _duplicates(work)
     findings += _never(classes, work)
+    findings += _palettes(work)
     findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
     size = len(classes.names)
     return CheckResult(
@@ -157,11 +74,13 @@ def check(
 
 @dataclass(frozen=True)
 class _Read:
-    """One pair: pixels by class, with the ignored ones last; the picture's hash; or what is wrong with it."""
+    """One pair: pixels by class with the ignored ones last, the picture's hash and the label's palette; or a fault."""
 
     path: Path
+    label: Path
     counts: NDArray[np.int64] | None = None
     digest: str | None = None
+    palette: bytes = b""
     fault: BadExample | None = None
 
 
@@ -174,25 +93,30 @@ class _Work:
     counts: NDArray[np.int64] = field(init=False)
     findings: list[Finding] = field(default_factory=list)
     pictures: dict[str, Path] = field(default_factory=dict)
+    palettes: dict[bytes, list[Path]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(len(self.data.classes.names) + 1, np.int64)
 
     def read(self, index: int) -> _Read:
         """One pair, in whatever thread."""
-        path, classes = self.data.pairs[index][0], self.data.classes
+        (path, label_path), classes = self.data.pairs[index], self.data.classes
         try:
             _, label = self.data[index]
             content = read_bytes(path).tobytes()
             if is_cut_off(content):
                 raise BadExample("does_not_decode", path, f"'{path}' is truncated: its end is missing.")
         except BadExample as fault:
-            return _Read(path, fault=fault)
+            return _Read(path, label_path, fault=fault)
         by_id = np.bincount(label.ravel(), minlength=256)
         counts = by_id[: len(classes.names)].copy()
         if classes.ignore_index is not None and classes.ignore_index < len(counts):
             counts[classes.ignore_index] = 0
-        return _Read(path, np.append(counts, label.size - counts.sum()), sha256(content))
+        by_index = self.data.label_encoding == "ids"
+        palette = read_palette(label_path) if by_index else b""
+        return _Read(
+            path, label_path, np.append(counts, label.size - counts.sum()), sha256(content), palette[: 3 * len(counts)]
+        )
 
     def add(self, read: _Read) -> None:
         """Count what was read."""
@@ -202,6 +126,8 @@ class _Work:
             self.num_good += 1
             self.counts += read.counts
             self.pictures.setdefault(read.digest, read.path)
+            if read.palette:
+                self.palettes.setdefault(read.palette, []).append(read.label)
 
 
 def is_cut_off(content: bytes) -> bool:
@@ -253,24 +179,16 @@ def _never(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
             yield Finding("class_never_occurs", name, f"the class '{name}' (id {index}) is in no label.")
 
 
-def require_good(result: CheckResult, what: str, tell: Callable[[str], None], *, limit: int = 20) -> None:
-    """Stop where a check found errors, after telling which files they are about.
-
-    Args:
-        result: the check.
-        what: what does not happen, such as ``nothing was trained``.
-        tell: gets a line for each error, and one for the rest of them.
-        limit: lines at most.
-
-    Raises:
-        InputError: there are errors.
-    """
-    errors = result.errors
-    if not errors:
-        return
-    for finding in errors[:limit]:
-        tell(finding.text)
-    if len(errors) > limit:
-        tell(f"and {len(errors) - limit} more; edgeseg data check lists them all.")
-    noun = "problem" if len(errors) == 1 else "problems"
-    raise InputError(f"the data has {len(errors)} {noun}: {what}. Mend the files, or give --no-check.")
+def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:
+    """Labels whose indices may mean other classes: a program that sorts a palette renumbers them all."""
+    usual: dict[bytes, list[Path]] = {}
+    for one in work.values():
+        for palette, paths in one.palettes.items():
+            usual.setdefault(palette, []).extend(paths)
+    most = max(usual, key=lambda palette: len(usual[palette]), default=b"")
+    for palette, paths in usual.items():
+        known = min(len(palette), len(most))  # a palette may end where its picture's last index does
+        if palette[:known] != most[:known]:
+            for path in paths:
+                text = f"'{path}' has another palette than most labels: its indices may mean other classes."
+                yield Finding("palette_differs", str(path), text)

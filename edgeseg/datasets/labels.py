@@ -69,6 +69,12 @@ def recognise_encoding(paths: Sequence[Path], classes: Classes) -> LabelEncoding
     return "binary" if is_binary else "ids"
 
 
+def read_palette(path: Path) -> bytes:
+    """The palette of a label picture, three bytes (RGB) for each index; empty where it has none."""
+    with Image.open(path) as picture:
+        return bytes(picture.getpalette() or b"") if picture.mode == "P" else b""
+
+
 def _open(path: Path) -> Image.Image:
     """Decode, with Pillow: OpenCV turns a palette's indices into colours and 1-bit ids into 0 and 255."""
     try:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from edgeseg.datasets import DataSource
-from edgeseg.datasets.check import CheckResult, check, is_cut_off, require_good
+from edgeseg.datasets.check import check, is_cut_off
+from edgeseg.datasets.findings import CheckResult, require_good
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 
@@ -91,6 +92,20 @@ def test_vocs_trainval_is_no_duplicate(voc_dataset: Path) -> None:
     result = check(DataSource(str(voc_dataset), classes="wall,red,blue"))
     assert result.findings == ()
     assert list(result.num_pairs) == ["train", "val"]
+
+
+def test_a_mask_with_another_palette_is_a_warning(voc_dataset: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(voc_dataset, tmp_path / "voc"))
+    path = root / "VOCdevkit" / "VOC2007" / "SegmentationClass" / "01.png"
+    sorted_by_a_program = Image.open(path)
+    sorted_by_a_program.load()
+    palette = sorted_by_a_program.getpalette()
+    assert palette is not None
+    sorted_by_a_program.putpalette(palette[3:6] + palette[:3] + palette[6:])
+    sorted_by_a_program.save(path)
+    (warning,) = check(DataSource(str(root), classes="wall,red,blue")).findings
+    assert (warning.kind, Path(warning.path).name) == ("palette_differs", "01.png")
+    assert not warning.is_error
 
 
 def test_a_split_that_is_not_there_is_an_input_error(shapes_dataset: Path) -> None:
