@@ -135,7 +135,7 @@ def is_cut_off(content: bytes) -> bool:
     if content.startswith(b"\xff\xd8"):
         # Neither marker occurs inside coded pixels: the last scan must have an end behind it.
         return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
-    return content.startswith(b"\x89PNG") and b"IEND" not in content[-4096:]
+    return content.startswith(b"\x89PNG") and content.rfind(b"IEND") < 0
 
 
 def _own_splits(found: Found) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def convert(
         if progress:
             progress(done, len(documents))
     # Last: a folder without it is one of a run that was stopped.
-    table = json.dumps(classes.to_dict(), indent=2).encode()
+    table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
     write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
     return LabelmeResult(output_dir, len(documents), {name: drawn[name] for name in names})
 

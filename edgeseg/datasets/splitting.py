@@ -111,7 +111,7 @@ def split(
     existing = [name for name in ("train", "val", "test") if (folder / f"{name}.txt").exists() and name not in parts]
     if existing:
         raise InputError(f"'{folder}' has a {existing[0]}.txt of another split; give a new folder.")
-    write_bytes(folder / "classes.json", json.dumps(table, indent=2).encode(), overwrite=overwrite)
+    write_bytes(folder / "classes.json", (json.dumps(table, indent=2) + "\n").encode(), overwrite=overwrite)
     for name, part in parts.items():
         lines = ["\t".join(_relative(path, folder) for path in pair) for pair in part]
         write_bytes(folder / f"{name}.txt", ("\n".join(lines) + "\n").encode(), overwrite=overwrite)
