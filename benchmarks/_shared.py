@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,15 @@ def parse_model(text: str) -> tuple[str, tuple[int, int]]:
     return name, (numbers[0], numbers[-1])
 
 
-def environment(sources: str | None = None) -> dict[str, Any]:
+def environment(sources: str | None = None, packages: Sequence[str] = ()) -> dict[str, Any]:
     """The machine and the versions that numbers belong to.
 
     Args:
         sources: a hash of edgeseg's sources, where results of other sources must not be mixed in.
+        packages: whose versions matter beside those of every benchmark.
     """
     versions = {}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *packages):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

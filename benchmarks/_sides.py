@@ -55,7 +55,7 @@ def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache:
     wanted = _paths(model, targets, cache).items()
     missing = {k: path for k, path in wanted if k not in found and (k[1] == "today" or k[1] in RULES[k[0]])}
     name, size = model
-    keras_model = _calibrated(name, size, calibration) if missing else None
+    keras_model = calibrated(name, size, calibration) if missing else None
     for (runtime, side), path in missing.items():
         if side != "today":
             spec = ZOO[name].default_spec(_CLASSES, size)
@@ -72,7 +72,7 @@ class _Refused(Exception):
     """Today's converter does not take the model; the text says why."""
 
 
-def _calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]) -> keras.Model:
+def calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]) -> keras.Model:
     """A zoo model with seeded random weights and batch-norm statistics of real pictures.
 
     With the initial statistics the maps of a deep model fade to nothing, and every pixel is a tie.

@@ -36,6 +36,10 @@ class BackendUnavailable(EdgesegError):
     """A runtime or an optional part is not installed; the text has the install line."""
 
 
+class DeviceLost(EdgesegError):
+    """A device that is measured went away, or the process on it died; the text says what is known."""
+
+
 def did_you_mean(name: str, accepted: Iterable[str], *, cutoff: float = 0.6) -> str:
     """`` Did you mean 'export'?`` for a mistyped name, empty where none of the accepted is near.
 

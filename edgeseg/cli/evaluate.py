@@ -77,7 +77,7 @@ def command(
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)
     if as_json:
-        print_json(result.to_dict())
+        print_json({"artifact": Path(model).name, **result.to_dict()})
         return
     rows = [[name, f"{iou:.4f}"] for name, iou in result.per_class_iou.items()]
     rows += [["mean IoU", f"{result.mean_iou:.4f}"], ["pixel accuracy", f"{result.pixel_accuracy:.4f}"]]

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import logging
 import os
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,19 @@ _DTYPES = ("float32", "float16", "int32", "int8", "uint8", "bool")
 # XNNPACK and the GPU number the positions in a pooling window differently: cut between them, classes would be wrong.
 _INDEX_OP = b"MaxUnpooling2D"
 
+# Vulkan drivers that compute on the CPU, in the names they give themselves.
+_SOFTWARE = ("swiftshader", "llvmpipe", "softpipe")
+
 _ALIGNMENT = 64  # bytes; LiteRT copies host memory that is not
 
 
 class CompiledBackend:
     """A TFLite model, compiled for one accelerator.
+
+    Attributes:
+        fully_accelerated: whether the accelerator takes every node.
+        software_rendering: whether the GPU is a program on the CPU.
+        compile_s: seconds that LiteRT took to open the model, without the question that goes before on a GPU.
 
     On the GPU it computes in half precision where the driver can, LiteRT's own default. LiteRT 2.3 keeps Python's lock
     while it runs: other threads of the process wait for it, which they do not for the interpreter or ONNX Runtime.
@@ -62,18 +71,25 @@ class CompiledBackend:
         what = "the model" if isinstance(model, bytes) else f"'{model}'"
         self.runtime = f"ai-edge-litert {metadata.version('ai-edge-litert')} CompiledModel {accelerator}"
         hardware = HardwareAccelerator[accelerator.upper()]
+        self.fully_accelerated, self.software_rendering = True, False
         if accelerator == "gpu":
             reply = _ask(content)
             note = "" if reply.full else f"; partly: {reply.on_gpu} node(s), the rest on the CPU"
             self.runtime += f" ({reply.adapter or 'the GPU of this machine'}{note})"
+            self.fully_accelerated = bool(reply.full)
+            self.software_rendering = any(name in (reply.adapter or "").lower() for name in _SOFTWARE)
             if not reply.full:
                 hardware |= HardwareAccelerator.CPU
                 _log.warning("%s is not fully accelerated: %s", what, self.runtime)
         threads = default_threads() if num_threads is None else num_threads
         options = Options(hardware, cpu_options=CpuOptions(num_threads=threads))
         try:
+            start = time.perf_counter()
             self._model = CompiledModel.from_buffer(content, options=options)
+            self.compile_s = time.perf_counter() - start
             self._content = content  # LiteRT reads the weights where they lie
+            if accelerator == "cpu":
+                self.fully_accelerated = bool(self._model.is_fully_accelerated())
             signature = self._model.get_signature_by_index(0)["key"]
             inputs = self._model.get_input_tensor_details(signature)
             outputs = self._model.get_output_tensor_details(signature)

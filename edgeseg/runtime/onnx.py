@@ -31,7 +31,12 @@ class OnnxBackend:
     """An ONNX model on ONNX Runtime, its CPU provider or the ones that are asked for."""
 
     def __init__(
-        self, model: str | Path | bytes, *, num_threads: int | None = None, providers: Sequence[str] = ()
+        self,
+        model: str | Path | bytes,
+        *,
+        num_threads: int | None = None,
+        providers: Sequence[str] = (),
+        profile_to: Path | None = None,
     ) -> None:
         """Open a model.
 
@@ -40,6 +45,7 @@ class OnnxBackend:
             num_threads: threads inside an op; ``default_threads()`` when left out.
             providers: execution providers in the order of preference, ``cuda`` or ``CUDAExecutionProvider``; the
                 nodes that they leave run on the CPU, which ``runtime`` and a warning say.
+            profile_to: folder for a record of every node of every run, which slows the runs; see ``end_profiling``.
 
         Raises:
             InputError: the file is no ONNX model that the runtime accepts, or no provider has that name.
@@ -55,6 +61,9 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = default_threads() if num_threads is None else num_threads
         options.log_severity_level = 3  # errors only: warnings about graph clean-ups are not for users
+        if profile_to is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile_to / "onnxruntime")
         if providers:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         what = "the model" if isinstance(model, bytes) else f"'{model}'"
@@ -87,6 +96,10 @@ class OnnxBackend:
         self._binding.bind_cpu_input(self.inputs[0].name, image)
         self._session.run_with_iobinding(self._binding)
         return self._output
+
+    def end_profiling(self) -> Path:
+        """Write the record that ``profile_to`` asked for: JSON of Chrome's trace format."""
+        return Path(self._session.end_profiling())
 
     def close(self) -> None:
         """Drop the session and its arena."""

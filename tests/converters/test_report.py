@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeseg.benchmark import Environment, LatencyResult
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 from edgeseg.runtime.null import NullBackend
@@ -23,7 +24,6 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, compare
 from edgeseg_converters.calibrate import CalibrationSet, Stability
 from edgeseg_converters.domain import Domain
-from edgeseg_converters.latency import Environment, Latency
 from edgeseg_converters.layer_errors import LayerError
 from edgeseg_converters.report import Entry, Measured, Report, most_changed
 from edgeseg_converters.report.gallery import MAX_SIDE, _bounded, flipped_map
@@ -78,6 +78,14 @@ class _Page(HTMLParser):
             self.text += data
 
 
+def _timed(*latencies_s: float) -> LatencyResult:
+    environment = Environment("local", "a CPU", "Linux x86_64", 2, date="2026-01-31T12:00:00Z")
+    return LatencyResult(
+        "tiny", "0" * 64, 1, "cpu", "ai-edge-litert 2.3.0", 2, "inference", latencies_s, (len(latencies_s),), 3,
+        peak_memory_bytes=5_000_000, environment=environment,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def before(tmp_path: Path) -> Baseline:
     """Three pictures of which the float model says that all is background."""
@@ -102,13 +110,13 @@ def report(before: Baseline) -> Report:
         "tiny",
         SPEC,
         (
-            Entry("tflite", "fp32", Measured(4_000_000, Latency((0.010, 0.011, 0.012)), 9_000_000)),
+            Entry("tflite", "fp32", Measured(4_000_000, _timed(0.010, 0.011, 0.012))),
             Entry(
                 "tflite",
                 "int8",
-                Measured(1_100_000, Latency((0.013, 0.014, 0.016)), 5_000_000, accuracy),
+                Measured(1_100_000, _timed(0.013, 0.014, 0.016), accuracy),
                 rescue=rescue,
-                without_rescue=Measured(1_000_000, Latency((0.012, 0.013, 0.014)), None, ACCURACY),
+                without_rescue=Measured(1_000_000, _timed(0.012, 0.013, 0.014), ACCURACY),
                 layers=(layer, exact),
                 gallery=gallery,
                 same_indices=(0.98, 0.81),
@@ -117,7 +125,6 @@ def report(before: Baseline) -> Report:
         CalibrationSet((Path("shapes/train/images/0.png"),), "shapes/train", 10, 0),
         Stability(0.2, ("conv;relu", 0.4), False),
         Domain(3.5, 40),
-        Environment("a CPU", "Linux x86_64", ("ai-edge-litert 2.3.0",), 2, 3, "2026-01-31T12:00Z"),
         {"tensorflow": "2.21.0"},
     )
 
@@ -185,7 +192,7 @@ def test_what_is_not_faster_and_what_is_not_stable_is_said(report: Report) -> No
     assert "float does in 98.0%, 81.0% of the windows" in remarks
     assert all(remark in _Page(report.to_html()).text for remark in report.remarks())
     # Twice as fast, and steady.
-    fast = dataclasses.replace(report.entries[1], measured=Measured(1, Latency((0.005,) * 5), None, ACCURACY))
+    fast = dataclasses.replace(report.entries[1], measured=Measured(1, _timed(*(0.005,) * 5), ACCURACY))
     assert "faster" not in " ".join(dataclasses.replace(report, entries=(report.entries[0], fast)).remarks())
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from edgeseg.runtime import open_artifact
+from edgeseg.benchmark import Case, LatencyResult, Plan, measure
+from edgeseg.benchmark.devices.local import LocalDevice
+from edgeseg.runtime import default_threads, open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import Format
-from edgeseg_converters import latency
 from edgeseg_converters.export import ExportResult
 from edgeseg_converters.integers import Quantized
 from edgeseg_converters.layer_errors import LayerError, layer_errors
-from edgeseg_converters.memory import peak_memory
 from edgeseg_converters.report.content import Entry, Measured, Report
 from edgeseg_converters.report.gallery import Change, most_changed
 
 # Pictures that the tensors of the two models are compared on; all tensors of both are in memory at once.
 _NUM_LAYER_PICTURES = 4
+
+# Enough to say which precision is the faster one here; ``edgeseg benchmark`` asks more carefully.
+_PLAN = Plan(rounds=3, num_runs=21, warmup_runs=3, warmup_min_secs=0.0, min_secs=0.0)
 
 
 def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int], None] | None = None) -> Report:
@@ -36,15 +41,10 @@ def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int
         files[_name(result)] = result.data, result.recipe.format
         if result.quantized and result.quantized.unrescued:
             files[f"{_name(result)} without rescue"] = result.quantized.unrescued[0], result.recipe.format
-    times, environment = latency.measure(files, num_runs=20)
-    memory = {}
-    for number, (name, (data, file_format)) in enumerate(files.items()):
-        memory[name] = peak_memory(data, file_format, num_threads=environment.num_threads)
-        if progress:
-            progress("memory of the artifacts", number + 1, len(files))
+    times = _timed(files, progress)
 
     def measured(name: str) -> Measured:
-        return Measured(len(files[name][0]), times[name], memory[name])
+        return Measured(len(files[name][0]), times[name])
 
     made = {_name(result) for result in results}
     entries = [Entry(name, "fp32", measured(f"fp32 {name}")) for name in floats if f"fp32 {name}" not in made]
@@ -53,17 +53,12 @@ def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int
         quantized, before_rescue = result.quantized, None
         if quantized and quantized.unrescued:
             plain = measured(f"{_name(result)} without rescue")
-            before_rescue = Measured(plain.size_bytes, plain.latency, plain.peak_memory_bytes, quantized.unrescued[1])
+            before_rescue = Measured(plain.size_bytes, plain.latency, quantized.unrescued[1])
         entries.append(
             Entry(
                 result.recipe.format,
                 result.recipe.precision,
-                Measured(
-                    found.size_bytes,
-                    found.latency,
-                    found.peak_memory_bytes,
-                    quantized.accuracy if quantized else None,
-                ),
+                Measured(found.size_bytes, found.latency, quantized.accuracy if quantized else None),
                 result.verification,
                 quantized.rescue if quantized else None,
                 before_rescue,
@@ -81,9 +76,22 @@ def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int
         static.calibration if static else None,
         static.stability if static else None,
         static.domain if static else None,
-        environment,
         {name: version for result in results for name, version in result.spec.provenance.tools.items()},
     )
+
+
+def _timed(
+    files: Mapping[str, tuple[bytes, Format]], progress: Callable[[str, int, int], None] | None
+) -> dict[str, LatencyResult]:
+    """Latency and memory of every artifact, on this machine's CPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        cases = []
+        for name, (data, file_format) in files.items():
+            path = Path(folder) / f"{name.replace(' ', '.')}.{file_format}"
+            path.write_bytes(data)
+            cases.append(Case(path, "cpu", {"num_threads": default_threads()}))
+        step = None if progress is None else lambda done, total: progress("latency of the artifacts", done, total)
+        return dict(zip(files, measure(cases, LocalDevice(), _PLAN, progress=step), strict=True))
 
 
 def _name(result: ExportResult) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg import __version__
+from edgeseg.benchmark import LatencyResult
 from edgeseg.errors import InputError
 from edgeseg.files import refuse_existing, write_bytes
 from edgeseg.spec import Format, ModelSpec, Precision
 from edgeseg_converters.accuracy import Accuracy
 from edgeseg_converters.calibrate import CalibrationSet, Stability
 from edgeseg_converters.domain import Domain
-from edgeseg_converters.latency import Environment, Latency
 from edgeseg_converters.layer_errors import LayerError
 from edgeseg_converters.report.gallery import Change
 from edgeseg_converters.report.page import to_html
@@ -38,14 +38,12 @@ class Measured:
 
     Attributes:
         size_bytes: of the file.
-        latency: of one call of the runtime.
-        peak_memory_bytes: what opening it and running it once takes; see ``memory.peak_memory``.
+        latency: of one call of the runtime, and the memory that it takes.
         accuracy: beside the float model.
     """
 
     size_bytes: int
-    latency: Latency | None = None
-    peak_memory_bytes: int | None = None
+    latency: LatencyResult | None = None
     accuracy: Accuracy | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,7 +54,7 @@ class Measured:
         return {
             "size_bytes": self.size_bytes,
             "latency": None if self.latency is None else self.latency.to_dict(),
-            "peak_memory_bytes": self.peak_memory_bytes,
+            "peak_memory_bytes": None if self.latency is None else self.latency.peak_memory_bytes,
             "accuracy": accuracy,
         }
 
@@ -145,7 +143,6 @@ class Report:
         calibration: the pictures that gave the ranges; ``None`` where none were needed.
         stability: whether they were enough.
         domain: whether they are of the kind that the model was trained on.
-        environment: where the latencies were measured.
         tools: package name to version, of everything that took part.
 
     Example:
@@ -158,7 +155,6 @@ class Report:
     calibration: CalibrationSet | None = None
     stability: Stability | None = None
     domain: Domain | None = None
-    environment: Environment | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -180,6 +176,16 @@ class Report:
         """The float32 artifact of a format, which the others of that format are held beside."""
         return next((e for e in self.entries if e.format == file_format and e.precision == "fp32"), None)
 
+    @property
+    def timed(self) -> LatencyResult | None:
+        """A latency of the report: what is the same in all of them can be read from it."""
+        return next((entry.measured.latency for entry in self.entries if entry.measured.latency), None)
+
+    @property
+    def runtimes(self) -> list[str]:
+        """Name and version of each runtime that was timed."""
+        return sorted({entry.measured.latency.runtime for entry in self.entries if entry.measured.latency})
+
     def remarks(self) -> list[str]:
         """What a reader must know before believing the numbers."""
         return [*self._about_pictures(), *self._about_speed(), *self._about_layers()]
@@ -198,7 +204,7 @@ class Report:
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "stability": self.stability,
             "domain": None if self.domain is None else self.domain.to_dict(),
-            "environment": self.environment,
+            "environment": None if self.timed is None else self.timed.environment,
             "artifacts": [entry.to_dict() for entry in self.entries],
         }
         return {key: _as_json(value) for key, value in content.items()}

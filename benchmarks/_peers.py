@@ -1,0 +1,198 @@
+"""The runtimes that ``peers`` compares, each with a file of edgeseg's or with what its own converter makes of one.
+
+All get the same threads and full float32 where the file is float32: OpenVINO and MNN would else compute in bfloat16 or
+with shortcuts on some CPUs, and be faster for another answer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.runtime import Backend, open_backend
+from edgeseg.runtime.base import TensorInfo
+
+#: In the order of the table: the suffix of its own files, empty where it reads edgeseg's, and which of those it starts
+#: from; a second one is for where the first does not convert.
+RUNTIMES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "LiteRT": ("", ("tflite",)),
+    "ONNX Runtime": ("", ("onnx",)),
+    "OpenVINO": ("", ("onnx", "plain.onnx")),
+    "MNN": (".mnn", ("onnx", "plain.onnx")),
+    "ncnn": (".ncnn.param", ("plain.onnx",)),
+}
+
+
+class DoesNotConvert(Exception):
+    """A peer's converter does not take the model; the text says why."""
+
+
+class OpenVinoBackend:
+    """An ONNX file on OpenVINO's CPU plugin."""
+
+    def __init__(self, path: Path, num_threads: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_NUM_THREADS": num_threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+        self._input = self._request.get_input_tensor(0)
+        self.runtime, self.spec = f"openvino {metadata.version('openvino')}", None
+        self.inputs = (TensorInfo("input", tuple(self._input.shape), str(self._input.data.dtype)),)
+        self.outputs: tuple[TensorInfo, ...] = ()
+
+    def run(self, image: NDArray[Any]) -> NDArray[Any]:
+        """See ``Backend.run``."""
+        self._input.data[:] = image
+        self._request.infer()
+        output: NDArray[Any] = self._request.get_output_tensor(0).data
+        return output
+
+    def close(self) -> None:
+        """Drop the model."""
+        del self._input, self._request
+
+
+class MnnBackend:
+    """What MNN's converter made of an ONNX file, on its CPU backend."""
+
+    def __init__(self, path: Path, num_threads: int) -> None:
+        import MNN
+
+        self._mnn = MNN
+        self._interpreter = MNN.Interpreter(str(path))
+        settings = {"numThread": num_threads, "backend": "CPU", "precision": "high"}
+        self._session = self._interpreter.createSession(settings)
+        self._input = self._interpreter.getSessionInput(self._session)
+        self._output = self._interpreter.getSessionOutput(self._session)
+        self.runtime, self.spec = f"MNN {metadata.version('MNN')}", None
+        dtype = str(self._host(self._input).getNumpyData().dtype)
+        self.inputs = (TensorInfo("input", tuple(self._input.getShape()), dtype),)
+        self.outputs: tuple[TensorInfo, ...] = ()
+        self._result = self._host(self._output)
+
+    def _host(self, tensor: Any) -> Any:
+        """Memory of ours that a tensor of the session is copied to or from."""
+        return self._mnn.Tensor(tensor, tensor.getDimensionType())
+
+    def run(self, image: NDArray[Any]) -> NDArray[Any]:
+        """See ``Backend.run``."""
+        kind = self._input.getDataType()
+        self._input.copyFrom(self._mnn.Tensor(image.shape, kind, image, self._input.getDimensionType()))
+        self._interpreter.runSession(self._session)
+        self._output.copyToHostTensor(self._result)
+        output: NDArray[Any] = self._result.getNumpyData()
+        return output
+
+    def close(self) -> None:
+        """Drop the session."""
+        del self._session, self._interpreter
+
+
+class NcnnBackend:
+    """What pnnx made of an ONNX file with scores out, on ncnn's CPU; without ArgMax, which ncnn lacks."""
+
+    def __init__(self, path: Path, num_threads: int) -> None:
+        import ncnn
+
+        self._ncnn = ncnn
+        self._net = ncnn.Net()
+        self._net.opt.num_threads = num_threads
+        self._net.opt.use_vulkan_compute = False
+        for flag in ("packed", "storage", "arithmetic"):
+            setattr(self._net.opt, f"use_fp16_{flag}", False)
+        weights = path.with_name(path.name.removesuffix(".param") + ".bin")
+        if self._net.load_param(str(path)) or self._net.load_model(str(weights)):
+            raise DoesNotConvert("ncnn does not load what pnnx made")
+        self.runtime, self.spec = f"ncnn {metadata.version('ncnn')}", None
+        self.inputs = (TensorInfo("in0", _shape_of(path), "float32"),)
+        self.outputs: tuple[TensorInfo, ...] = ()
+
+    def run(self, image: NDArray[Any]) -> NDArray[Any]:
+        """``(1, 3, H, W)`` to ``(1, C, H, W)`` scores."""
+        extractor = self._net.create_extractor()
+        extractor.input("in0", self._ncnn.Mat(image[0]))
+        status, output = extractor.extract("out0")
+        if status:
+            raise DoesNotConvert(f"ncnn fails with status {status}")
+        return np.asarray(output)[None]
+
+    def close(self) -> None:
+        """Drop the network."""
+        self._net.clear()
+
+
+def open_peer(path: str | Path, *, peer: str, num_threads: int) -> Backend:
+    """A file on the runtime of that name."""
+    opened: dict[str, Callable[..., Any]] = {"OpenVINO": OpenVinoBackend, "MNN": MnnBackend, "ncnn": NcnnBackend}
+    if peer in opened:
+        backend: Backend = opened[peer](Path(path), num_threads)
+        return backend
+    return open_backend(path, num_threads=num_threads)
+
+
+def translate(peer: str, source: Path, target: Path) -> None:
+    """Make a peer's file of an ONNX file.
+
+    Raises:
+        DoesNotConvert: the converter refuses, or leaves out what it does not know.
+    """
+    {"MNN": _to_mnn, "ncnn": _to_ncnn}[peer](source, target)
+
+
+def _to_mnn(source: Path, target: Path) -> None:
+    # Not the command `mnnconvert`: it runs pip by itself to install what it reports every conversion to Alibaba with.
+    import _tools
+
+    made = _tools.mnnconvert(
+        ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "edgeseg"]
+    )
+    if not made or not target.exists():
+        raise DoesNotConvert("mnnconvert fails")
+
+
+def _to_ncnn(source: Path, target: Path) -> None:
+    import pnnx
+
+    program = Path(pnnx.__file__).with_name("pnnx")
+    stem = target.name.removesuffix(".ncnn.param")
+    weights = target.with_name(f"{stem}.ncnn.bin")
+    # Everything that pnnx writes beside its source goes to a name of this file's own.
+    command = [str(program), str(source), f"ncnnparam={target}", f"ncnnbin={weights}", "fp16=0"]
+    command += [
+        f"{key}={target.with_name(f'{stem}.pnnx.{key}')}" for key in ("pnnxparam", "pnnxbin", "pnnxpy", "ncnnpy")
+    ]
+    command += [f"pnnxonnx={target.with_name(f'{stem}.pnnx.onnx')}"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    told = done.stdout + done.stderr
+    unknown = sorted(
+        {line.split()[1] for line in told.splitlines() if line.startswith("ignore ") and len(line.split()) > 1}
+    )
+    if unknown:
+        target.unlink(missing_ok=True)
+        raise DoesNotConvert(f"pnnx leaves out {', '.join(unknown)}")
+    if done.returncode or not target.exists():
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise DoesNotConvert(f"pnnx ends with status {done.returncode}: {last}")
+
+
+def _shape_of(path: Path) -> tuple[int, ...]:
+    """The shape of the input, which ncnn's files do not say: that of the ONNX file it was made of."""
+    import onnx
+
+    source = path.with_name(path.name.removesuffix(".ncnn.param"))
+    dims = onnx.load(source, load_external_data=False).graph.input[0].type.tensor_type.shape.dim
+    return tuple(dim.dim_value for dim in dims)

@@ -1,0 +1,115 @@
+"""Devices that artifacts are measured on, one kind a file; ``open_device`` picks by what the user typed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeseg.benchmark.measure import Device
+from edgeseg.errors import InputError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["open_device", "read_table"]
+
+#: What a device's table in devices.toml may hold beside ``device``, with what is accepted for it.
+_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
+    "local": {},
+    "ssh": {"environment": (), "python": (), "keep": ("nothing", "environment", "everything")},
+    "adb": {"benchmark_model": ()},
+}
+
+
+def open_device(text: str, /, **settings: str) -> Device:
+    """The device of a name.
+
+    Args:
+        text: ``local``, ``ssh:HOST`` (a host of the user's own ssh config), ``adb`` or ``adb:SERIAL``.
+        **settings: what is said of it in ``devices.toml``; keywords of ``SshDevice`` and ``AdbDevice``.
+
+    Raises:
+        InputError: no device is called so, or it has no such setting.
+    """
+    kind, _, rest = text.partition(":")
+    if not _named(text):
+        accepted = "local, ssh:HOST, adb, adb:SERIAL"
+        raise InputError(f"unknown device '{text}'.{did_you_mean(kind, _KEYS)} Accepted: {accepted}.")
+    _check(settings, kind)
+    chosen: dict[str, Any] = dict(settings)
+    if kind == "ssh":
+        from edgeseg.benchmark.devices.ssh import SshDevice
+
+        return SshDevice(rest, **chosen)
+    if kind == "adb":
+        from edgeseg.benchmark.devices.adb import AdbDevice
+
+        return AdbDevice(rest or None, **chosen)
+    from edgeseg.benchmark.devices.local import LocalDevice
+
+    return LocalDevice()
+
+
+def read_table(path: Path) -> list[Device]:
+    """The devices of a ``devices.toml``, in its order.
+
+    A table for each, by a name for people: ``device`` is what ``--device`` takes; the other keys are settings of its
+    kind::
+
+        [pi5]
+        device = "ssh:pi5"
+        environment = "~/bench"      # folder on the device for what edgeseg puts there
+        python = "python3.11"        # interpreter on the device
+        keep = "everything"          # what stays there: nothing, environment or everything
+
+        [pixel8]
+        device = "adb:SERIAL"
+        benchmark_model = "/data/local/tmp/benchmark_model"
+
+    Raises:
+        InputError: it cannot be read, or a device in it is not understood.
+    """
+    try:
+        with open(path, "rb") as file:
+            tables = tomllib.load(file)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' is not TOML: {' '.join(str(error).split())}.") from error
+    if not tables:
+        raise InputError(f"'{path}' names no device; a table for each, such as: [pi5] and device = \"ssh:pi5\".")
+    return [_of_table(path, name, table) for name, table in tables.items()]
+
+
+def _of_table(path: Path, name: str, table: object) -> Device:
+    if not isinstance(table, Mapping):
+        raise InputError(f"'{path}': '{name}' stands in no table; write [a-name] above it.")
+    wrong = [key for key, value in table.items() if not isinstance(value, str)]
+    if wrong:
+        raise InputError(f"'{path}', [{name}]: '{wrong[0]}' must be text in quotes, got {table[wrong[0]]!r}.")
+    if "device" not in table:
+        raise InputError(f"'{path}', [{name}]: 'device' is missing, such as device = \"ssh:HOST\".")
+    try:
+        return open_device(table["device"], **{key: value for key, value in table.items() if key != "device"})
+    except InputError as error:
+        raise InputError(f"'{path}', [{name}]: {error}") from error
+
+
+def _named(text: str) -> bool:
+    kind, colon, rest = text.partition(":")
+    return text in ("local", "adb") or (kind == "ssh" and bool(colon)) or (kind == "adb" and bool(rest))
+
+
+def _check(settings: Mapping[str, str], kind: str) -> None:
+    accepted = _KEYS[kind]
+    for key, value in settings.items():
+        if key not in accepted:
+            names = ", ".join(("device", *accepted))
+            raise InputError(f"unknown key '{key}' of '{kind}'.{did_you_mean(key, accepted)} Accepted: {names}.")
+        if accepted[key] and value not in accepted[key]:
+            hint = did_you_mean(value, accepted[key])
+            raise InputError(f"unknown {key} '{value}'.{hint} Accepted: {', '.join(accepted[key])}.")

@@ -1,0 +1,191 @@
+"""An Android device behind ``adb``, measured by ``benchmark_model``: no Python, no root, no app is needed there.
+
+The tool gives statistics of each process and no samples: ``LatencyResult.reported`` has them and ``latencies_s`` is
+empty, so that p90 and p99 are not known.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shlex
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+from edgeseg.benchmark.devices import adb_client, android, benchmark_model
+from edgeseg.benchmark.devices.adb_client import Client
+from edgeseg.benchmark.devices.benchmark_model import Tool, last_line
+from edgeseg.benchmark.worker import Reply, Request
+from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
+from edgeseg.files import sha256
+
+#: The one folder that a shell user may write to and execute from.
+FOLDER = "/data/local/tmp"
+
+#: Where a tool that is there already is looked for; the place that TensorFlow's and LiteRT's pages push it to.
+DEFAULT_TOOL = f"{FOLDER}/benchmark_model"
+
+#: What opening a model may take beside its timed calls, in seconds: a GPU compiles its kernels for minutes.
+_OPENING_S = 600.0
+
+_log = logging.getLogger(__name__)
+
+
+class AdbDevice:
+    """A device that the system's ``adb`` sees.
+
+    Args:
+        serial: as ``adb devices`` lists it; the only attached device when left out.
+        benchmark_model: the tool for the device's processor: a file of this computer, which is copied, or an absolute
+            path on the device; ``/data/local/tmp/benchmark_model`` there when left out.
+    """
+
+    def __init__(self, serial: str | None = None, *, benchmark_model: str | None = None) -> None:
+        self.name = "adb" if serial is None else f"adb:{serial}"
+        self._serial = serial
+        self._asked_tool = benchmark_model or DEFAULT_TOOL
+        self._put: dict[str, str] = {}
+
+    def __enter__(self) -> AdbDevice:
+        """Find the device and the tool.
+
+        Raises:
+            InputError: no such device, several without a serial, or one that does not let this computer in.
+            BackendUnavailable: adb or ``benchmark_model`` is missing, or the tool does not run there.
+            DeviceLost: the device went away.
+        """
+        self._client = Client(adb_client.choose(self._serial))
+        self.name = f"adb:{self._client.serial}"
+        self._folder = f"{FOLDER}/edgeseg-{secrets.token_hex(6)}"
+        self._pid = f"{self._folder}/pid"
+        try:
+            self._shell(f"mkdir {self._folder}", "its folder for programs cannot be written")
+            self._tool = self._find_tool()
+        except BaseException:  # Ctrl-C too: __exit__ is not called for what fails in here
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Stop what still runs there and remove what was put there."""
+        self._remove()
+
+    def put(self, path: Path, digest: str) -> str:
+        """See ``Device.put``.
+
+        Raises:
+            InputError: it is no ``.tflite``.
+            DeviceLost: the device went away.
+        """
+        if path.suffix.lower() != ".tflite":
+            raise InputError(
+                f"'{path}' cannot be used over adb: benchmark_model runs .tflite files, and times inference alone."
+            )
+        return self._push(path, digest, ".tflite")
+
+    def run(self, request: Request) -> Reply:
+        """See ``Device.run``."""
+        options = request.options
+        delegate = self._delegate(options["delegate"]) if options.get("delegate") else None
+        command = shlex.join(self._tool.command(request, delegate))
+        if delegate is not None:
+            # A delegate of a chip's maker loads further libraries that lie beside it, by name.
+            command = f"LD_LIBRARY_PATH={shlex.quote(delegate.rpartition('/')[0])} {command}"
+        before = self._describe()
+        answer = self._client.shell(
+            f"sh -c {shlex.quote(f'echo $$ >{self._pid}; cd {self._folder}; {_exec(command)}')}; s=$?; "
+            f"rm -f {self._pid}; exit $s",
+            timeout_s=2 * request.max_secs + request.warmup_min_secs + _OPENING_S,  # the warm-up ends by max_secs too
+        )
+        if answer.status:
+            self._refuse(answer, request)
+        asked = str(options.get("accelerator", "cpu")) if delegate is None else delegate.rpartition("/")[2]
+        measured = benchmark_model.parse(answer.text, asked)
+        after = self._describe()
+        versions = {"benchmark_model": f"sha256:{self._tool.digest[:12]}"}
+        return Reply(
+            runtime=self._tool.name,
+            environment=asdict(before.environment(self.name, after, versions)),
+            warnings=after.warnings(),
+            **vars(measured),
+        )
+
+    def _find_tool(self) -> Tool:
+        path = self._on_device(self._asked_tool, ".bin")
+        if path is None:
+            raise BackendUnavailable(
+                f"there is no benchmark_model '{self._asked_tool}', neither here nor on device "
+                f"'{self._client.serial}' ({self._describe().abi}); give one with --benchmark-model FILE. "
+                f"For arm64-v8a it can be had at {benchmark_model.WHERE}."
+            )
+        if path != self._asked_tool:
+            self._shell(f"chmod 755 {path}", "the tool cannot be made executable")
+        usage = self._client.shell(f"{shlex.quote(path)} --help")  # it exits as if it had failed, by intention
+        flags = benchmark_model.known_flags(usage.text)
+        if "graph" not in flags:
+            raise BackendUnavailable(
+                f"'{self._asked_tool}' is no benchmark_model that runs on device '{self._client.serial}' "
+                f"({self._describe().abi}): {last_line(usage.text)}"
+            )
+        digest = self._client.shell(f"sha256sum {shlex.quote(path)}").text.split()[0]
+        return Tool(path, flags, digest)
+
+    def _delegate(self, text: str) -> str:
+        path = self._on_device(text, ".so")
+        if path is None:
+            raise InputError(
+                f"delegate '{text}' is neither a file of this computer nor an absolute path on device "
+                f"'{self._client.serial}'."
+            )
+        return path
+
+    def _on_device(self, text: str, suffix: str) -> str | None:
+        """The path there: a file of this computer is copied, an absolute path may be one of the device."""
+        if Path(text).is_file():
+            return self._push(Path(text), sha256(Path(text).read_bytes()), suffix)
+        if text.startswith("/") and not self._client.shell(f"test -f {shlex.quote(text)}").status:
+            return text
+        return None
+
+    def _push(self, path: Path, digest: str, suffix: str) -> str:
+        if digest not in self._put:
+            target = f"{self._folder}/{digest[:16]}{suffix}"
+            self._client.push(path, target)
+            self._put[digest] = target
+        return self._put[digest]
+
+    def _describe(self) -> android.Description:
+        return android.Description.read(self._client.shell(android.SCRIPT).text)
+
+    def _shell(self, script: str, otherwise: str) -> None:
+        answer = self._client.shell(script)
+        if answer.status:
+            raise InputError(f"device '{self._client.serial}': {otherwise}: {last_line(answer.text)}")
+
+    def _refuse(self, answer: adb_client.Answer, request: Request) -> None:
+        """Raise what a failed run means: the tool's own refusal, or its death."""
+        last = last_line(answer.text.replace("ERROR: Benchmarking failed.", ""))
+        if answer.status - 128 in set(signal.Signals):
+            name = signal.Signals(answer.status - 128).name
+            raise DeviceLost(f"benchmark_model was killed by {name} on '{self.name}'; its last line: {last}")
+        raise InputError(f"benchmark_model cannot run '{request.path.rpartition('/')[2]}' on '{self.name}': {last}")
+
+    def _remove(self) -> None:
+        """Kill the tool if it runs and remove the folder; what stays behind is said."""
+        self._put.clear()
+        try:
+            if adb_client.attached().get(self._client.serial) == "device":
+                kill = f"if [ -f {self._pid} ]; then kill -9 $(cat {self._pid}); fi"
+                if not self._client.shell(f"{kill}; rm -rf {self._folder}").status:
+                    return
+            why = "it is not attached any more"
+        except EdgesegError as error:
+            why = str(error)
+        _log.warning("what was put on device '%s' stays there, %s: %s", self._client.serial, self._folder, why)
+
+
+def _exec(command: str) -> str:
+    """The command in place of its shell, with variables before it: its process is the one whose id was noted."""
+    return f"exec env {command}" if "=" in command.split()[0] else f"exec {command}"

@@ -1,0 +1,141 @@
+"""The system's ``adb``: which devices are attached, a shell on one, files to it.
+
+A shell's answer ends with a line of its own that has the exit status: an ``adbd`` before Android 7 passes none on, and
+where the line is missing the link was lost. Commands run in a session of their own, so that Ctrl-C reaches Python alone
+and what it cleans up is not interrupted as well.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.benchmark.devices.benchmark_model import last_line
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+
+_MARK = "edgeseg-exit="
+
+#: For what the adb server or a shell answers at once, in seconds.
+_SOON_S = 20.0
+
+_REFUSALS = {
+    "unauthorized": "has not allowed this computer: unlock its screen and accept the USB debugging question",
+    "authorizing": "is still being asked whether it allows this computer: answer on its screen, then try again",
+    "offline": "is offline: unplug it and plug it in again, or adb reconnect",
+    "no permissions": "may not be opened by this user: see the udev rules of Android's developer pages",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command on the device printed on stdout and stderr together, and its exit status there."""
+
+    text: str
+    status: int
+
+
+def attached() -> dict[str, str]:
+    """Serial to state (``device``, ``offline``, ``unauthorized``, ...) of what the adb server sees.
+
+    Raises:
+        BackendUnavailable: there is no adb on the PATH.
+        DeviceLost: the adb server does not answer.
+    """
+    lines = _adb("devices").stdout.splitlines()
+    pairs = (line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith(("*", "List of")))
+    return {serial: " ".join(rest).strip() for serial, *rest in pairs}
+
+
+def choose(serial: str | None) -> str:
+    """The device of a serial number, or the only one.
+
+    Raises:
+        InputError: there is none, there are several, or it does not let this computer in.
+    """
+    states = attached()
+    if not states:
+        asked = "" if serial is None else f" '{serial}'"
+        raise InputError(
+            f"no device{asked} is attached over adb: enable USB debugging and plug it in, or adb connect HOST:PORT."
+        )
+    listed = ", ".join(f"{name} ({state})" for name, state in states.items())
+    if serial is None:
+        if len(states) > 1:
+            raise InputError(f"{len(states)} devices are attached over adb: {listed}; say which, --device adb:SERIAL.")
+        (serial,) = states
+    if serial not in states:
+        raise InputError(f"no device '{serial}' is attached over adb; there are: {listed}.")
+    state = states[serial]
+    if state != "device":
+        refusal = next((text for name, text in _REFUSALS.items() if state.startswith(name)), f"is in state '{state}'")
+        raise InputError(f"device '{serial}' {refusal}.")
+    return serial
+
+
+class Client:
+    """One attached device.
+
+    Args:
+        serial: as ``adb devices`` lists it.
+    """
+
+    def __init__(self, serial: str) -> None:
+        self.serial = serial
+
+    def shell(self, script: str, *, timeout_s: float = _SOON_S) -> Answer:
+        """Run a script in the device's shell; its stderr is joined to its stdout.
+
+        Raises:
+            DeviceLost: the device went away, or does not answer in time.
+        """
+        done = _adb("-s", self.serial, "shell", f"( {script} ) 2>&1; s=$?; echo; echo {_MARK}$s", timeout_s=timeout_s)
+        text, mark, status = done.stdout.replace("\r\n", "\n").rpartition(f"\n{_MARK}")
+        if not mark:
+            raise DeviceLost(f"{self._gone()}{_last(done)}")
+        return Answer(text, int(status))
+
+    def push(self, source: Path, target: str) -> None:
+        """Copy a file to the device.
+
+        Raises:
+            InputError: the device takes it not; the text has adb's last line.
+            DeviceLost: the device went away.
+        """
+        # adb says nothing while it copies: an hour is enough for gigabytes over a slow WLAN.
+        done = _adb("-s", self.serial, "push", str(source), target, timeout_s=3600.0)
+        if done.returncode:
+            if attached().get(self.serial) != "device":
+                raise DeviceLost(f"{self._gone()}{_last(done)}")
+            raise InputError(f"'{source}' cannot be copied to device '{self.serial}':{_last(done)}")
+
+    def _gone(self) -> str:
+        state = attached().get(self.serial, "gone")
+        return f"the link to device '{self.serial}' was lost (now: {state}); adb says:"
+
+
+def _adb(*arguments: str, timeout_s: float = _SOON_S) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("adb")
+    if program is None:
+        raise BackendUnavailable(
+            "adb is not on the PATH. Install Android's platform-tools, on Debian and Ubuntu: apt install adb"
+        )
+    try:
+        return subprocess.run(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout_s,
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        shown = " ".join(arguments[:3])
+        raise DeviceLost(f"no answer within {timeout_s:.0f} seconds to: adb {shown} ...") from error
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> str:
+    return f" {last_line(done.stderr + done.stdout)}"

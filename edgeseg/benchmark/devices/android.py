@@ -1,0 +1,105 @@
+"""What an Android device says of itself: names, versions, governor, heat and battery.
+
+Names of properties and lines are those of ``getprop``, ``dumpsys thermalservice`` and ``dumpsys battery`` in AOSP
+(``ThermalManagerService.java``, ``BatteryService.java``); a device that lacks one is described without it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from edgeseg.benchmark.result import Environment
+
+#: Prints everything that ``Description.read`` reads.
+SCRIPT = """
+for p in ro.product.manufacturer ro.product.model ro.soc.manufacturer ro.soc.model ro.board.platform \
+ro.build.version.release ro.build.version.sdk ro.product.cpu.abi; do echo "$p=$(getprop $p)"; done
+echo "cpus=$(nproc)"
+echo "governor=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor)"
+dumpsys thermalservice
+dumpsys battery
+"""
+
+#: Of ``android.os.PowerManager.THERMAL_STATUS_...``.
+_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+
+_PROPERTY = re.compile(r"^([\w.]+)=(\S.*)$", re.MULTILINE)
+_THERMAL = re.compile(r"Thermal Status: (\d)")
+_CURRENT = re.compile(r"Current temperatures from HAL:(.*?)(?:Current cooling devices|$)", re.DOTALL)
+# Types 0 and 1 are CPU and GPU in android.os.Temperature.
+_SENSOR = re.compile(r"Temperature\{mValue=([\d.]+), mType=[01],")
+_BATTERY = re.compile(r"^\s+(level|temperature): (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Description:
+    """A device at one moment.
+
+    Attributes:
+        properties: by the names in ``SCRIPT``; those without a value are missing.
+        thermal_status: ``none`` to ``shutdown``; empty where the device has no thermal service (before Android 10).
+        chip_c: hottest CPU or GPU sensor in degrees Celsius.
+        battery: ``level`` in percent and ``temperature`` in tenths of a degree Celsius.
+    """
+
+    properties: dict[str, str]
+    thermal_status: str
+    chip_c: float | None
+    battery: dict[str, int]
+
+    @classmethod
+    def read(cls, text: str) -> Description:
+        """From what ``SCRIPT`` printed."""
+        status = _THERMAL.search(text)
+        current = _CURRENT.search(text)
+        heat = [float(value) for value in _SENSOR.findall(current[1] if current else "")]
+        return cls(
+            properties=dict(_PROPERTY.findall(text)),
+            thermal_status=_STATUS[min(int(status[1]), len(_STATUS) - 1)] if status else "",
+            chip_c=max(heat, default=None),
+            battery={name: int(value) for name, value in _BATTERY.findall(text)},
+        )
+
+    @property
+    def abi(self) -> str:
+        """Such as ``arm64-v8a``; empty where it is not told."""
+        return self.properties.get("ro.product.cpu.abi", "")
+
+    def environment(self, device: str, after: Description, versions: dict[str, str]) -> Environment:
+        """The environment of a run that began with this description.
+
+        Args:
+            device: the name under which the user reaches it.
+            after: the description when it ended.
+            versions: of what measured.
+        """
+        get = self.properties.get
+        chip = f"{get('ro.soc.manufacturer', '')} {get('ro.soc.model') or get('ro.board.platform', '')}".strip()
+        model = f"{get('ro.product.manufacturer', '')} {get('ro.product.model', '')}".strip()
+        release = f"Android {get('ro.build.version.release', '?')} (API {get('ro.build.version.sdk', '?')})"
+        extra = {
+            "model": model,
+            "abi": self.abi,
+            "thermal_status": " to ".join(dict.fromkeys(filter(None, (self.thermal_status, after.thermal_status)))),
+            "battery_percent": str(self.battery.get("level", "")),
+            "battery_c": f"{self.battery['temperature'] / 10:g}" if "temperature" in self.battery else "",
+        }
+        return Environment(
+            device=device,
+            machine=f"{model}, {chip}".strip(", "),
+            system=f"{release} {self.abi}".strip(),
+            cpus=int(get("cpus", "0")) if get("cpus", "0").isdigit() else 0,
+            governor=get("governor", ""),
+            temperature_c=tuple(value for value in (self.chip_c, after.chip_c) if value is not None),
+            versions=versions,
+            date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            extra={name: value for name, value in extra.items() if value},
+        )
+
+    def warnings(self) -> tuple[str, ...]:
+        """Why numbers that were taken now should be distrusted."""
+        if self.thermal_status in ("", "none"):
+            return ()
+        return (f"the device reports thermal status '{self.thermal_status}': it throttles, or soon will",)

@@ -1,0 +1,216 @@
+"""TensorFlow Lite's and LiteRT's ``benchmark_model``: its command line, and what it prints.
+
+Two tools have this name. Both are built on ``tflite/tools/benchmark/benchmark_model.cc`` (repository
+google-ai-edge/LiteRT), whose lines are the ones read here: ``Initialized session in 12.3ms.``, and for the warm-up and
+for the timed calls one ``count=50 first=... min=... max=... avg=... std=... p5=... median=... p95=...`` in
+microseconds (``StatWithPercentiles`` in ``stats_calculator.h``; of equal values only ``curr`` is printed). They differ
+in flags and in how they speak of memory:
+
+- TFLite's, ``tflite/tools/benchmark/benchmark_tflite_model.cc``: ``use_xnnpack``, ``use_gpu``, ``use_nnapi``,
+  ``external_delegate_path``; ``Memory footprint delta from the start of the tool (MB): init=... overall=...``;
+  ``Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.``
+- LiteRT's, ``litert/tools/benchmark_litert_model.h``: ``use_cpu``, ``use_gpu``, ``use_npu``;
+  ``Overall footprint: 12.34 MB``.
+
+On Android the runtime adds ``Replacing 58 out of 58 node(s) with delegate (TfLiteGpuDelegateV2) node`` on stderr
+(``minimal_logging_android.cc``). A flag that a tool does not know is a warning to it and nothing else
+(``Unconsumed cmdline flags``, ``BenchmarkModel::ParseFlags``), and an NNAPI that is missing is one too: the CPU's
+latency would pass for an accelerator's. So flags are looked up in its ``--help`` first, and a result for an
+accelerator needs the line that says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeseg.benchmark.worker import Request
+from edgeseg.errors import BackendUnavailable, InputError
+
+#: Where the tools can be had; from LiteRT's and TensorFlow's pages about measuring.
+WHERE = (
+    "https://storage.googleapis.com/litert/binaries/latest/android_arm64/benchmark_model (LiteRT's own), or for a "
+    "delegate https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/"
+    "latest/android_aarch64_benchmark_model (TensorFlow Lite's)"
+)
+
+_FLAG = re.compile(r"^\s*--(\w+)=", re.MULTILINE)
+_STATS = re.compile(r"\bcount=(?P<count>\d+)\s(?P<rest>.*)$", re.MULTILINE)
+_PAIR = re.compile(r"(\w+)=([0-9.e+-]+)")
+_INIT = re.compile(r"Initialized session in ([0-9.e+]+)ms")
+_TIMINGS = re.compile(r"Inference timings in us: Init: ([0-9.e+]+), First inference: ([0-9.e+]+)")
+_MEMORY = re.compile(r"Memory footprint delta .*overall=([0-9.e+-]+)|Overall footprint:\s+([0-9.]+) MB")
+_REPLACING = re.compile(r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \(([^)]+)\)")
+_APPLIED = re.compile(r"Explicitly applied (\w+) delegate, and the model graph will be (completely|partially)")
+_REASON = re.compile(
+    r"^(?:WARN(?:ING)?: .*|.*delegate is explicitly applied, the model graph will not be.*)$", re.MULTILINE
+)
+_UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A ``benchmark_model`` on a device.
+
+    Attributes:
+        path: on the device.
+        flags: the names that its ``--help`` lists.
+        digest: SHA-256 of it; it has no version to ask for.
+    """
+
+    path: str
+    flags: frozenset[str]
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Whose tool it is, and which build: what ``edgeseg compare`` calls the runtime."""
+        return f"benchmark_model of {'LiteRT' if 'use_npu' in self.flags else 'TFLite'} ({self.digest[:12]})"
+
+    def command(self, request: Request, delegate: str | None = None) -> list[str]:
+        """The command line of a request, the program first.
+
+        Args:
+            request: what to measure.
+            delegate: path of a delegate's library on the device.
+
+        Raises:
+            InputError: the request asks for what no ``benchmark_model`` does.
+            BackendUnavailable: this one lacks a flag for it.
+        """
+        options = request.options
+        for name in ("backend", "providers"):
+            if options.get(name):
+                raise InputError(f"--{name.rstrip('s')} does not go with adb: there benchmark_model is the runtime.")
+        if request.scope != "inference":
+            raise InputError("--scope end-to-end cannot be measured over adb: benchmark_model times inference alone.")
+        wanted: dict[str, object] = {
+            "graph": request.path,
+            "num_runs": request.num_runs,
+            "min_secs": f"{request.min_secs:g}",
+            "max_secs": f"{request.max_secs:g}",
+            "warmup_runs": request.warmup_runs,
+            "warmup_min_secs": f"{request.warmup_min_secs:g}",
+        }
+        if options.get("num_threads"):
+            wanted["num_threads"] = options["num_threads"]
+        if delegate is not None:
+            wanted |= _delegate_flags(delegate, options.get("delegate_options") or {})
+        else:
+            wanted[self._accelerator_flag(options.get("accelerator", "cpu"))] = "true"
+        unknown = [name for name in wanted if name not in self.flags]
+        if unknown:
+            raise BackendUnavailable(
+                f"this {self.name} has no flag --{unknown[0]} and would ignore it; give another one with "
+                f"--benchmark-model. It can be had at {WHERE}."
+            )
+        return [self.path, *(f"--{name}={value}" for name, value in wanted.items())]
+
+    def _accelerator_flag(self, accelerator: str) -> str:
+        """TFLite's tool takes ``use_xnnpack`` and ``use_nnapi`` for what LiteRT's calls ``use_cpu`` and ``use_npu``."""
+        names = {"cpu": ("use_xnnpack", "use_cpu"), "gpu": ("use_gpu",), "npu": ("use_npu", "use_nnapi")}[accelerator]
+        return next((name for name in names if name in self.flags), names[-1])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run of the tool printed; fields as in ``Reply``."""
+
+    init_s: float
+    first_s: float
+    reported: dict[str, float]
+    peak_memory_bytes: int | None
+    fully_accelerated: bool | None
+    coverage: tuple[int, int] | None
+
+
+def known_flags(usage: str) -> frozenset[str]:
+    """The flags of a tool by what ``--help`` prints: ``	--num_runs=50	int32	optional	...``."""
+    return frozenset(_FLAG.findall(usage))
+
+
+def parse(text: str, accelerator: str) -> Measured:
+    """Read the output of a run.
+
+    Args:
+        text: stdout and stderr of the tool.
+        accelerator: ``cpu``, or what else was asked for.
+
+    Raises:
+        InputError: it is not understood; the text ends with the output's last line.
+        BackendUnavailable: the tool ignored a flag, or the accelerator took nothing of the model.
+    """
+    if ignored := _UNCONSUMED.search(text):
+        raise BackendUnavailable(f"benchmark_model ignored {ignored[1]}: what it timed is not what was asked for.")
+    found = [_statistics(match) for match in _STATS.finditer(text)]
+    timings, init = _TIMINGS.search(text), _INIT.search(text)
+    if len(found) < 2 or not (timings or init):
+        raise InputError(f"the output of benchmark_model is not understood; its last line: {last_line(text)}")
+    warmup, timed = found[-2:]
+    if "median_ms" not in timed:
+        raise InputError("this benchmark_model is too old: it prints no median; give a newer one, --benchmark-model.")
+    return Measured(
+        init_s=float(timings[1]) / 1e6 if timings else float(init[1]) / 1e3,  # type: ignore[index]  # one is there
+        first_s=warmup.pop("first_ms") / 1e3,
+        reported={name: value for name, value in timed.items() if name != "first_ms"},
+        peak_memory_bytes=_memory(text),
+        **_placement(text, accelerator),
+    )
+
+
+def last_line(text: str) -> str:
+    """The last line that has something in it, or ``(nothing)``."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "(nothing)")
+
+
+def _statistics(match: re.Match[str]) -> dict[str, float]:
+    """Milliseconds by the names of ``Summary``, and ``first_ms``."""
+    values = {name: float(value) / 1e3 for name, value in _PAIR.findall(match["rest"])}
+    if "min" not in values:  # all the same, so that the tool prints the newest alone
+        values |= {name: values["curr"] for name in ("first", "min", "max", "avg")} | {"std": 0.0}
+    return {"mean_ms" if name == "avg" else f"{name}_ms": value for name, value in values.items() if name != "curr"}
+
+
+def _memory(text: str) -> int | None:
+    """Growth of the process's largest resident size in bytes: ``ru_maxrss`` (``memory_info.cc``), its MB are MiB."""
+    found = _MEMORY.search(text)
+    return round(float(found[1] or found[2]) * 2**20) if found else None
+
+
+def _placement(text: str, accelerator: str) -> dict[str, Any]:
+    """Whether the accelerator runs the whole graph, and ``(delegated, total)`` nodes."""
+    if accelerator == "cpu":
+        return {"fully_accelerated": None, "coverage": None}
+    applied = _APPLIED.search(text)
+    # XNNPACK is the CPU: it takes what the accelerator left.
+    nodes = next((found for found in _REPLACING.finditer(text) if "XNNPack" not in found[3]), None)
+    if applied is None and (nodes is None or nodes[1] == "0"):
+        said = _REASON.search(text)
+        raise BackendUnavailable(
+            f"nothing of the model ran on '{accelerator}': "
+            + (f"benchmark_model says: {said[0]}" if said else "benchmark_model names no delegate that took a node.")
+        )
+    coverage = (int(nodes[1]), int(nodes[2])) if nodes is not None and nodes[2] else None
+    if applied is not None:
+        full: bool | None = applied[2] == "completely"
+    else:
+        full = coverage[0] == coverage[1] if coverage else None
+    return {"fully_accelerated": full, "coverage": coverage}
+
+
+def _delegate_flags(path: str, options: Mapping[str, str]) -> dict[str, object]:
+    """``external_delegate_options`` is split at ``;`` and ``:`` in ``external_delegate_provider.cc``.
+
+    Its help text says commas; and a pair that holds a second colon is dropped there without a word.
+    """
+    for name, value in options.items():
+        if any(mark in f"{name}{value}" for mark in ":;"):
+            raise InputError(
+                f"the delegate option '{name}={value}' has a ':' or ';', which benchmark_model cannot pass."
+            )
+    flags: dict[str, object] = {"external_delegate_path": path}
+    if options:
+        flags["external_delegate_options"] = ";".join(f"{name}:{value}" for name, value in options.items())
+    return flags

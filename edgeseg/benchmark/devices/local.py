@@ -1,0 +1,71 @@
+"""This machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from edgeseg.benchmark.worker import Reply, Request
+from edgeseg.errors import DeviceLost
+
+
+class LocalDevice:
+    """Measures in processes of this Python."""
+
+    name = "local"
+
+    def __enter__(self) -> LocalDevice:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Nothing was put anywhere."""
+
+    def put(self, path: Path, digest: str) -> str:
+        """The file lies where it is."""
+        return str(path)
+
+    def run(self, request: Request) -> Reply:
+        """See ``Device.run``."""
+        return Reply.from_json(ask("edgeseg.benchmark.worker", asdict(request)))
+
+
+def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
+    """What a module that ``worker.answer``s has to say, in a process of its own.
+
+    Args:
+        module: run as ``python -m``.
+        request: its ``path`` is the artifact.
+
+    Raises:
+        DeviceLost: the process died.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        input=json.dumps(request),
+        # The worker finds the edgeseg that runs here, installed or not.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(done)}.")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
+    """``killed by SIGSEGV: last line of its stderr``."""
+    if done.returncode < 0:
+        how = f"killed by {signal.Signals(-done.returncode).name}"
+    else:
+        how = f"exit status {done.returncode}"
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    return f"{how}: {last}" if last else how

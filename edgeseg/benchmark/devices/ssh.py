@@ -1,0 +1,232 @@
+"""A board behind ssh. It needs sshd and Python 3.10: edgeseg brings the rest along and takes artifacts away again."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+import shlex
+import subprocess
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import edgeseg
+from edgeseg.benchmark.devices.local import how_it_ended
+from edgeseg.benchmark.devices.ssh_link import Link
+from edgeseg.benchmark.worker import Reply, Request
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.files import sha256
+
+_log = logging.getLogger(__name__)
+
+#: What stays on the device at the end.
+Keep = Literal["nothing", "environment", "everything"]
+
+#: Artifacts that ``keep="everything"`` leaves on a device take no more than this; those unused for longest go first.
+CACHE_BYTES = 2 << 30
+
+DEFAULT_FOLDER = "~/.cache/edgeseg/bench"
+
+#: Module to what pip calls it, with the lower bounds of edgeseg's own dependencies. A board has no libGL: headless.
+_ALWAYS = {"numpy": "numpy>=1.23.2", "cv2": "opencv-python-headless>=4.11"}
+_RUNTIMES = {
+    ".tflite": {"ai_edge_litert.interpreter": "ai-edge-litert>=2.1"},
+    ".onnx": {"onnxruntime": "onnxruntime>=1.20"},
+}
+# What runs a .tflite where ai-edge-litert has no wheels; taken when it is there, never installed.
+_ELSE = {"ai_edge_litert.interpreter>=2.1": "tflite_runtime.interpreter"}
+_NO_NETWORK = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError|ReadTimeout|SSLError"
+
+
+class SshDevice:
+    """Measures on another machine, in processes of its Python.
+
+    A Python there that has what the artifact needs is used as it is; otherwise edgeseg makes an environment of its own
+    beside its artifacts. The code that measures is always the one that runs here, brought along by its hash.
+
+    Args:
+        host: as in ``ssh HOST``: a ``Host`` of the user's ssh config, a name, ``user@name``.
+        environment: folder on the device for all that edgeseg puts there; ``~/.cache/edgeseg/bench`` when left out.
+        python: interpreter on the device, a name or a path; ``python3`` when left out.
+        keep: what stays there at the end: the environment, the artifacts too (for the next time, at most 2 GiB), or
+            nothing.
+        options: more options of ``ssh``, such as ``("-F", "config")``; those of the environment variable
+            ``EDGESEG_SSH_OPTIONS`` when left out.
+
+    Raises:
+        InputError: the host is none.
+        BackendUnavailable: there is no ``ssh`` here.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        environment: str | None = None,
+        python: str | None = None,
+        keep: Keep = "environment",
+        options: Sequence[str] | None = None,
+    ) -> None:
+        if options is None:
+            options = shlex.split(os.environ.get("EDGESEG_SSH_OPTIONS", ""))
+        self.name = f"ssh:{host}"
+        self._host = host
+        self._folder = environment or DEFAULT_FOLDER
+        self._base = python or "python3"
+        self._keep = keep
+        self._link = Link(host, python=self._base, options=options)
+        self._root = self._code = self._venv = self._about = ""
+        self._names: list[str] = []
+        self._local: dict[str, str] = {}
+        self._pythons: dict[str, str] = {}
+
+    def __enter__(self) -> SshDevice:
+        """Connect and bring edgeseg's code.
+
+        Raises:
+            BackendUnavailable: no Python there, or one older than 3.10.
+            DeviceLost: no connection, or no room; the text says why.
+        """
+        self._names, self._pythons = [], {}
+        try:
+            self._link.open()
+            files = _code()
+            digest = sha256(b"".join(name.encode() + data for name, data in files.items()))
+            about = self._link.ask("hello", root=self._folder, code=digest[:16])
+            self._root, self._code, self._venv = about["root"], about["code"], about["venv"]
+            self._about = f"Python {about['python']} on {about['machine']}"
+            if not about["have"]:
+                packed = _packed(files)
+                archive = self._put(packed, f"{digest}.zip", sha256(packed))
+                self._link.ask("unpack", archive=archive, code=self._code)
+        except BaseException as error:  # __exit__ is not called then, after Ctrl-C neither
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Tidy up where there is a connection left to do it with; end it."""
+        try:
+            if self._root and not self._link.lost:
+                keep = self._keep == "everything"
+                self._link.ask(
+                    "tidy",
+                    root=self._root,
+                    names=[] if keep else self._names,
+                    limit=CACHE_BYTES,
+                    code=self._code,
+                    everything=self._keep == "nothing",
+                )
+        except (DeviceLost, BackendUnavailable) as failed:  # no reason to throw away what was measured
+            _log.warning("%s could not be tidied up: %s", self.name, failed)
+        finally:
+            self._root = ""
+            self._link.close()
+
+    def put(self, path: Path, digest: str) -> str:
+        """Bring a file, and see to it that a Python there can run it.
+
+        Raises:
+            InputError: nothing that edgeseg can bring to a device runs such a file.
+            BackendUnavailable: the device cannot get what runs it; the text says what to do by hand.
+            DeviceLost: the connection broke, or there is no room.
+        """
+        suffix = path.suffix.lower()
+        if suffix in _RUNTIMES:
+            self._prepare(suffix)
+        elif suffix in (".keras", ".h5"):
+            raise InputError(f"'{path}' is a Keras model; what runs on {self.name} is what it is exported to.")
+        there = self._put(path.read_bytes(), digest + suffix, digest)
+        self._local[there] = str(path)
+        return there
+
+    def run(self, request: Request) -> Reply:
+        """See ``Device.run``."""
+        python = self._pythons.get(Path(request.path).suffix)
+        if python is None:
+            raise InputError(f"{self.name} runs .tflite and .onnx files, not '{Path(request.path).suffix}'.")
+        done = self._link.ask("work", python=python, code=self._code, request=json.dumps(asdict(request)))
+        name = self._local.get(request.path, request.path)  # what the user calls it: there it has its hash for a name
+        if done["status"]:
+            ended = subprocess.CompletedProcess([python], done["status"], done["stdout"], done["stderr"])
+            raise DeviceLost(f"the process that measured '{name}' on {self.name} ended early, {how_it_ended(ended)}.")
+        reply = json.loads(done["stdout"])
+        if "error" in reply:
+            reply["error"] = f"{self.name}: {reply['error'].replace(request.path, name)}"
+        return Reply.from_json(reply)
+
+    def _put(self, data: bytes, name: str, digest: str) -> str:
+        self._names.append(name)
+        found = self._link.ask("have", root=self._root, name=name, sha256=digest)
+        if not found["have"]:
+            self._link.ask("put", upload=data, root=self._root, name=name, size=len(data), sha256=digest)
+        return str(found["path"])
+
+    def _prepare(self, suffix: str) -> None:
+        """Find or make a Python that can run such a file, once."""
+        if suffix in self._pythons:
+            return
+        needed = _ALWAYS | _RUNTIMES[suffix]
+        requirements = list(needed.values())
+        modules = [f"{module}>={requirement.partition('>=')[2]}" for module, requirement in needed.items()]
+        places = [("", modules), ("", [_ELSE.get(module, module) for module in modules])]
+        for python, wanted in [*places, (self._venv, modules)] if self._venv else places:
+            found = self._link.ask("check", modules=wanted, python=python)
+            if not found["missing"]:
+                self._pythons[suffix] = found["python"]
+                return
+        _log.warning(
+            "%s has no Python with all of %s: installing them in %s, once; this can take minutes",
+            *(self.name, ", ".join(requirements), self._root),
+        )
+        made = self._link.ask("install", root=self._root, requirements=requirements)
+        if "failed" in made:
+            raise BackendUnavailable(self._why_not(made, requirements))
+        found = self._link.ask("check", modules=modules, python=made["python"])
+        if found["missing"]:
+            ended = subprocess.CompletedProcess([], found["code"], "", found["text"])
+            raise BackendUnavailable(
+                f"'{requirements[modules.index(found['missing'])]}' was installed on '{self._host}' but does not load "
+                f"there, {how_it_ended(ended)}."
+            )
+        self._pythons[suffix] = made["python"]
+
+    def _why_not(self, made: dict[str, Any], requirements: list[str]) -> str:
+        text: str = made["text"]
+        wanted = " ".join(f"'{requirement}'" for requirement in requirements)
+        by_hand = (
+            f"By hand: pip install {wanted} into a Python there, and name it in devices.toml: "
+            'python = "/its/bin/python"'
+        )
+        start = f"'{self._host}' ({self._about}) has no Python with what is needed, and edgeseg could not make one: "
+        if re.search("No space left|quota exceeded", text):
+            return f"{start}its disk is full. Make room, or give another folder in devices.toml: environment"
+        if made["failed"] == "venv" and re.search("ensurepip|No module named venv", text):
+            return f"{start}its python cannot make environments. On Debian: sudo apt install python3-venv. {by_hand}"
+        if re.search(_NO_NETWORK, text):
+            return f"{start}it does not reach its package index. {by_hand}"
+        if none := re.search("No matching distribution found for ([^\\s(]+)", text):
+            return f"{start}its package index has no wheel of {none[1]} for {self._about}. {by_hand}"
+        return f"{start}{(text.strip().splitlines() or [made['failed']])[-1].strip().rstrip('.')}. {by_hand}"
+
+
+def _code() -> dict[str, bytes]:
+    """The edgeseg that runs here, with the version that it says it has: name in an archive to content."""
+    folder, version = Path(edgeseg.__file__).parent, edgeseg.__version__
+    files = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
+    about = f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n"
+    return {**files, f"edgeseg-{version}.dist-info/METADATA": about.encode()}
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return packed.getvalue()

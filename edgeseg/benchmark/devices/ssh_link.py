@@ -1,0 +1,246 @@
+"""The system's own ssh: one connection, orders over it, and what its failures mean.
+
+The user's configuration, keys, agent, jump hosts and known hosts count as they do in a terminal. Nothing is asked
+(``BatchMode``), and no check of a host's key is ever weakened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from edgeseg.benchmark.devices import ssh_remote
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+
+#: Seconds between signs of life to the device; it gives up after ``ssh_remote.SILENCE_S``.
+HEARTBEAT_S = 5.0
+
+# A lost link is noticed after 15 s at the latest, and said at LogLevel INFO. What else the user's configuration opens
+# (forwarded ports, a command for this host, a connection that persists) is not for this.
+_SETTINGS = (
+    *("-T", "-a", "-x"),
+    *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
+    *("-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "PermitLocalCommand=no"),
+    *("-o", "ControlPersist=no", "-o", "LogLevel=INFO"),
+)
+_START_S = 60.0  # connecting has its own limit; this one is for a login that never ends
+
+_BOOT = (
+    "import sys;sys.version_info<(3,10) and sys.exit('edgeseg-found Python %d.%d' % sys.version_info[:2]);"
+    "import json;exec(json.loads(open(0,'rb',0,closefd=False).readline().decode()))"
+)
+
+#: What ssh says, by its own source, and what it means; ``{host}`` is filled in.
+_MEANINGS = (
+    (
+        "IDENTIFICATION HAS CHANGED",
+        "the device's host key is not the one that is known: it was set up anew, or another machine answers. If that "
+        "is expected, forget the old key with: ssh-keygen -R {host}",
+    ),
+    (
+        "Host key verification failed",
+        "the device's host key is not known yet. Connect once by hand and compare it: ssh {host}",
+    ),
+    (
+        "Permission denied|Too many authentication failures",
+        "the device takes none of your keys, and no password is asked for. Copy a key to it: ssh-copy-id {host}",
+    ),
+    ("Could not resolve hostname", "there is no machine of this name. Give a Host of your ssh config or an address."),
+    ("Connection refused", "nothing listens at its ssh port. Is sshd running there, and is it the right port?"),
+    ("[Tt]imed out|Timeout, server", "it does not answer in time. Is it on, and in this network?"),
+    ("No route to host|Network is unreachable", "there is no way to it from here. Is it on, and in this network?"),
+    ("Connection (closed|reset)|Broken pipe|closed by remote", "the connection was closed."),
+)
+
+
+class Link:
+    """A connection to a host, opened by ``open``.
+
+    Attributes:
+        lost: whether ssh itself failed; there is nobody to clean up with then.
+    """
+
+    def __init__(self, host: str, *, python: str, options: Sequence[str]) -> None:
+        if not host or host.startswith("-") or not host.isprintable() or " " in host:
+            raise InputError(
+                f"'{host}' is no host for ssh; accepted: ssh:HOST, a Host of your ssh config or user@name."
+            )
+        if shutil.which("ssh") is None:
+            raise BackendUnavailable("ssh is not installed here. On Debian and Ubuntu: apt install openssh-client")
+        self._host = host
+        self._python = python
+        self._options = tuple(options)
+        self._folder: Path | None = None
+        self._master: subprocess.Popen[bytes] | None = None
+        self.lost = False
+
+    def open(self) -> None:
+        """Connect, once for all orders; where ssh cannot share a connection, every order makes its own.
+
+        Raises:
+            DeviceLost: there is no connection; the text says why.
+        """
+        self.lost = False
+        if os.name == "nt":
+            return  # its ssh shares none
+        self._folder = Path(tempfile.mkdtemp(prefix="edgeseg-"))
+        socket = self._folder / "s"
+        with open(self._folder / "said", "wb") as said:
+            # ``cat`` ends, and with it the connection, when this process dies in whatever way.
+            self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, said)
+        deadline = time.monotonic() + _START_S
+        while not socket.exists():
+            if self._master.poll() is not None:
+                text = (self._folder / "said").read_text(errors="replace")
+                self.close()
+                if re.search("ControlPath|ControlSocket|unix_listener", text):
+                    return
+                raise self._failed(text)
+            if time.monotonic() > deadline:
+                self.close()
+                raise self._failed("Timeout, server does not finish the login")
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """End the connection and remove its socket."""
+        if self._master is not None:
+            _end(self._master)
+        self._master = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = None
+
+    def ask(self, do: str, *, upload: bytes = b"", **order: Any) -> dict[str, Any]:
+        """Have an order followed.
+
+        Args:
+            do: name of a function of ``ssh_remote``.
+            upload: what it reads from stdin.
+            **order: its arguments.
+
+        Returns:
+            Its answer.
+
+        Raises:
+            BackendUnavailable: the device has no Python, or one that is too old.
+            DeviceLost: the connection broke, or the device could not do it; the text says why.
+        """
+        marker = secrets.token_hex(16)
+        lines = (Path(ssh_remote.__file__).read_text(encoding="utf-8"), {"do": do, "marker": marker, **order})
+        given = "".join(json.dumps(line) + "\n" for line in lines).encode() + upload
+        sharing = ("ControlMaster=no", f"ControlPath={self._folder / 's' if self._folder else 'none'}")
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = self._start(f"exec {_word(self._python)} -c {shlex.quote(_BOOT)}", sharing, out, err)
+            try:
+                _feed(process, given)
+            finally:
+                _end(process)
+            answered, text = _text(out).rpartition(marker)[2] if marker in _text(out) else "", _text(err)
+        if answered:
+            answer: dict[str, Any] = json.loads(answered.splitlines()[0])
+            if "error" in answer:
+                raise DeviceLost(self._cannot(answer["error"], answer["file"]))
+            return answer
+        raise self._unanswered(process.returncode, text)
+
+    def _start(
+        self, command: str, sharing: Sequence[str], out: IO[bytes] | None, err: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        shared = [word for setting in sharing for word in ("-o", setting)]
+        return subprocess.Popen(
+            # ssh takes the first value that it meets: the caller's options come before those here
+            ["ssh", *self._options, *_SETTINGS, *shared, "--", self._host, command],
+            stdin=subprocess.PIPE,
+            stdout=out or subprocess.DEVNULL,
+            stderr=err,
+            start_new_session=True,  # Ctrl-C is for this process alone: it still needs ssh, to clean up
+        )
+
+    def _unanswered(self, status: int, text: str) -> DeviceLost | BackendUnavailable:
+        if old := re.search("edgeseg-found Python ([0-9.]+)", text):
+            return BackendUnavailable(
+                f"'{self._host}' has Python {old[1]} as '{self._python}'; 3.10 or newer is needed. Install one and "
+                'name it in devices.toml: python = "python3.11"'
+            )
+        if status != 255 and re.search("not found|No such file|[Pp]ermission denied", text):
+            return BackendUnavailable(
+                f"'{self._host}' has no '{self._python}'. Install Python 3.10 or newer there, or name it in "
+                'devices.toml: python = "/path/to/python3"'
+            )
+        if status == 255:
+            return self._failed(text)
+        return DeviceLost(f"'{self._host}' gave no answer (exit status {status}){_last(text)}")
+
+    def _failed(self, text: str) -> DeviceLost:
+        """What ssh's own exit status, 255, means; it is that of a command too that a signal ended."""
+        if self._master is not None and self._folder is not None:
+            try:
+                self._master.wait(1)
+            except subprocess.TimeoutExpired:
+                return DeviceLost(f"what edgeseg ran on '{self._host}' was killed there{_last(text)}")
+            text += (self._folder / "said").read_text(errors="replace")
+        self.lost = True
+        for pattern, meaning in _MEANINGS:
+            if re.search(pattern, text):
+                return DeviceLost(f"no connection to '{self._host}': {meaning.format(host=self._host)}")
+        return DeviceLost(f"the connection to '{self._host}' ended{_last(text)}")
+
+    def _cannot(self, reason: str, file: str) -> str:
+        if "No space left" in reason or "quota" in reason:
+            reason = "its disk is full; nothing was left half-written. Make room or give another folder in "
+            reason += 'devices.toml: environment = "/folder"'
+        return f"'{self._host}' cannot write '{file}': {reason}."
+
+
+def _feed(process: subprocess.Popen[bytes], given: bytes) -> None:
+    """Give what it reads, and signs of life until it ends."""
+    assert process.stdin is not None
+    while True:
+        with contextlib.suppress(BrokenPipeError):  # it ended before it read all; its answer says why
+            process.stdin.write(given)
+            process.stdin.flush()
+        try:
+            process.wait(HEARTBEAT_S)
+        except subprocess.TimeoutExpired:
+            given = b"."
+        else:
+            return
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        if process.stdin is not None:
+            process.stdin.close()
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def _word(text: str) -> str:
+    """A word for the device's shell; ``~/`` is its home."""
+    return '"$HOME"/' + shlex.quote(text[2:]) if text.startswith("~/") else shlex.quote(text)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()
+    return f": {lines[-1].strip().rstrip('.')}." if lines else "."

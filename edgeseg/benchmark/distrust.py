@@ -1,0 +1,66 @@
+"""Why a measurement should not be believed: wide spread, a busy machine, a governor that saves power, throttling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeseg.benchmark.result import Environment
+
+#: 10th to 90th percentile over the median; a quiet laptop stays under 0.1, a shared machine seldom does.
+WIDE_SPREAD = 0.2
+
+#: Slowest median of a process over the fastest.
+ROUNDS_APART = 1.1
+
+#: Share of the CPUs that other work had.
+BUSY = 0.15
+
+#: Median of the last tenth of a sustained run over that of the first.
+DRIFT = 1.05
+
+
+def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> list[str]:
+    """What speaks against a result, a sentence each.
+
+    Args:
+        rounds: seconds of every call, by process; each process's median alone where there are no samples.
+        environment: where it was measured.
+    """
+    everything = np.concatenate([np.asarray(taken) for taken in rounds])
+    median = float(np.median(everything))
+    low, high = np.percentile(everything, (10, 90))
+    found = []
+    if max(map(len, rounds)) > 1 and (high - low) / median > WIDE_SPREAD:
+        found.append(
+            f"wide spread: 80 % of the runs lie within {low * 1e3:.2f} to {high * 1e3:.2f} ms, "
+            f"{100 * (high - low) / median:.0f} % of the median"
+        )
+    medians = [float(np.median(taken)) for taken in rounds]
+    if max(medians) / min(medians) > ROUNDS_APART:
+        found.append(
+            f"the processes disagree: their medians go from {min(medians) * 1e3:.2f} to {max(medians) * 1e3:.2f} ms"
+        )
+    if environment.load is not None and environment.load > BUSY:
+        found.append(f"busy machine: other work had {100 * environment.load:.0f} % of the CPUs just before")
+    if environment.governor not in ("", "performance"):
+        found.append(f"the CPU governor is '{environment.governor}', not 'performance': the clock moves with the load")
+    return found
+
+
+def drift(latencies_s: Sequence[float]) -> tuple[float, str]:
+    """How a sustained run ended against how it began.
+
+    Args:
+        latencies_s: seconds of every call, in order.
+
+    Returns:
+        Median of the last tenth over that of the first, and a sentence about it.
+    """
+    tenth = max(1, len(latencies_s) // 10)
+    ratio = float(np.median(latencies_s[-tenth:]) / np.median(latencies_s[:tenth]))
+    change = f"{100 * (ratio - 1):+.1f} % from the first tenth of the run to the last"
+    if ratio > DRIFT:
+        return ratio, f"drift {change}: the device throttles, or it got busy"
+    return ratio, f"drift {change}"

@@ -1,0 +1,101 @@
+"""What this machine says of itself: its name, governor, temperature and how busy it is. Linux tells most."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+
+from edgeseg.benchmark.result import Environment
+
+_PACKAGES = (
+    "edgeseg",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "ai-edge-litert",
+    "tflite-runtime",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "keras",
+    "tensorflow",
+)
+_CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_THERMAL = Path("/sys/class/thermal")
+_STAT = Path("/proc/stat")
+
+
+def environment(device: str = "local") -> Environment:
+    """This machine, now.
+
+    Args:
+        device: the name under which the user reaches it.
+    """
+    return Environment(
+        device=device,
+        machine=cpu_name(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        governor=_text(_CPUFREQ),
+        versions=versions(),
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def versions() -> dict[str, str]:
+    """The installed packages that can have to do with a latency."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cpu_name() -> str:
+    """The CPU as the system names it: a board's device tree, ``cpuinfo``, or what Python knows."""
+    fields = dict(line.split(":", 1) for line in _text(Path("/proc/cpuinfo")).splitlines() if ":" in line)
+    names = {key.strip(): value.strip() for key, value in fields.items()}
+    board = _text(Path("/proc/device-tree/model")).rstrip("\0")
+    return names.get("model name") or board or names.get("Model") or platform.processor() or platform.machine()
+
+
+def temperature_c() -> float | None:
+    """The hottest thermal zone in degrees Celsius; ``None`` where the system shows none."""
+    readings = [int(text) / 1000 for path in _THERMAL.glob("thermal_zone*/temp") if (text := _text(path)).isdigit()]
+    return max(readings) if readings else None
+
+
+def busy_share(seconds: float = 0.3) -> float | None:
+    """CPU share that is in use or stolen by other guests, in [0, 1], while this process sleeps.
+
+    Args:
+        seconds: how long to look.
+
+    Returns:
+        ``None`` where the system has no ``/proc/stat``.
+    """
+    before = _cpu_times()
+    time.sleep(seconds)
+    after = _cpu_times()
+    if before is None or after is None:
+        return None
+    total = sum(after) - sum(before)
+    idle = after[3] + after[4] - before[3] - before[4]  # idle and iowait
+    return min(1.0, max(0.0, 1 - idle / total)) if total else 0.0
+
+
+def _cpu_times() -> list[int] | None:
+    lines = _text(_STAT).splitlines()
+    # user nice system idle iowait irq softirq steal; guest time is in user already
+    return [int(value) for value in lines[0].split()[1:9]] if lines else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

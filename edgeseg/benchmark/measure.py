@@ -1,0 +1,207 @@
+"""Measures artifacts on a device: several processes each, in turns, joined to results that say what to distrust."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgeseg.benchmark.distrust import drift, warnings
+from edgeseg.benchmark.result import Environment, LatencyResult, Scope
+from edgeseg.benchmark.worker import Reply, Request
+from edgeseg.errors import InputError
+from edgeseg.files import sha256
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table that is to come.
+
+    Attributes:
+        artifact: the file, on this machine.
+        accelerator: for people: what is asked for.
+        options: keywords of ``edgeseg.runtime.open_backend``, ``num_threads`` among them.
+    """
+
+    artifact: Path
+    accelerator: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often; the names and defaults of LiteRT's ``benchmark_model`` where it has them.
+
+    Attributes:
+        rounds: processes of each case; they take turns with those of the other cases.
+        warmup_runs: untimed calls of each process, at least.
+        warmup_min_secs: how long each process warms up at least, in seconds.
+        num_runs: timed calls of each case at least, over all its processes.
+        min_secs: how long they take at least, in seconds, over all its processes.
+        max_secs: how long at most, in seconds, over all its processes.
+        scope: ``inference`` or ``end-to-end``.
+        image: a picture for ``end-to-end``.
+        seed: of the order in which cases take turns.
+        drift: say how the end compares with the beginning.
+    """
+
+    rounds: int = 5
+    warmup_runs: int = 5
+    warmup_min_secs: float = 0.5
+    num_runs: int = 50
+    min_secs: float = 1.0
+    max_secs: float = 150.0
+    scope: Scope = "inference"
+    image: Path | None = None
+    seed: int = 0
+    drift: bool = False
+
+    @classmethod
+    def sustained(cls, minutes: float, *, scope: Scope = "inference", image: Path | None = None) -> Plan:
+        """One process that runs without a pause, to see what heat does to a device.
+
+        Args:
+            minutes: how long.
+            scope: ``inference`` or ``end-to-end``.
+            image: a picture for ``end-to-end``.
+        """
+        seconds = 60 * minutes
+        return cls(rounds=1, num_runs=1, min_secs=seconds, max_secs=seconds, scope=scope, image=image, drift=True)
+
+
+class Device(Protocol):
+    """Where artifacts are measured. A context: what it put on the device is gone when it ends, also after an error.
+
+    Attributes:
+        name: ``local``, ``ssh:HOST`` or ``adb:SERIAL``.
+    """
+
+    name: str
+
+    def __enter__(self) -> Device: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+    def put(self, path: Path, digest: str) -> str:
+        """Bring a file to the device unless one of that SHA-256 is there; returns its path there."""
+        ...
+
+    def run(self, request: Request) -> Reply:
+        """Measure in one process.
+
+        Raises:
+            InputError: the artifact or a setting is wrong.
+            BackendUnavailable: the device has not what was asked for.
+            DeviceLost: the device went away, or the process died; the text says what is known.
+        """
+        ...
+
+
+def measure(
+    cases: Sequence[Case],
+    device: Device,
+    plan: Plan | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[LatencyResult]:
+    """Measure every case on a device.
+
+    Args:
+        cases: what to measure.
+        device: where; opened here.
+        plan: how long and how often.
+        progress: called with processes done and in all.
+
+    Returns:
+        One result for each case, in order.
+
+    Raises:
+        InputError: a file that is missing or does not open.
+        BackendUnavailable: something that was asked for is not there.
+        DeviceLost: the device went away or a process died.
+    """
+    plan = plan or Plan()
+    for case in cases:
+        if not case.artifact.is_file():
+            raise InputError(f"model file '{case.artifact}' does not exist.")
+    hashes = {case.artifact: sha256(case.artifact.read_bytes()) for case in cases}
+    replies: list[list[Reply]] = [[] for _ in cases]
+    rng = np.random.default_rng(plan.seed)
+    with device as opened:
+        image = None if plan.image is None else opened.put(plan.image, sha256(plan.image.read_bytes()))
+        paths = [opened.put(case.artifact, hashes[case.artifact]) for case in cases]
+        for number in range(plan.rounds):
+            for done, index in enumerate(rng.permutation(len(cases))):
+                replies[index].append(opened.run(_request(plan, paths[index], cases[index], image)))
+                if progress is not None:
+                    progress(number * len(cases) + done + 1, plan.rounds * len(cases))
+    return [
+        _joined(case, hashes[case.artifact], taken, plan, device.name)
+        for case, taken in zip(cases, replies, strict=True)
+    ]
+
+
+def _request(plan: Plan, path: str, case: Case, image: str | None) -> Request:
+    return Request(
+        path=path,
+        options=case.options,
+        scope=plan.scope,
+        warmup_runs=plan.warmup_runs,
+        warmup_min_secs=plan.warmup_min_secs,
+        num_runs=-(-plan.num_runs // plan.rounds),
+        min_secs=plan.min_secs / plan.rounds,
+        max_secs=plan.max_secs / plan.rounds,
+        image=image,
+    )
+
+
+def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, device: str) -> LatencyResult:
+    first = replies[0]
+    place = Environment(**{**first.environment, "device": device})
+    loads = [load for reply in replies if (load := reply.environment.get("load")) is not None]
+    heat = [value for reply in replies for value in reply.environment.get("temperature_c", ())]
+    place = dataclasses.replace(
+        place, load=max(loads, default=None), temperature_c=(heat[0], max(heat)) if heat else ()
+    )
+    peaks = [reply.peak_memory_bytes for reply in replies if reply.peak_memory_bytes is not None]
+    rounds = [reply.latencies_s for reply in replies]
+    medians = [(reply.reported["median_ms"] / 1e3,) for reply in replies if reply.reported]
+    doubts = warnings(rounds if rounds[0] else medians, place)
+    doubts += [text for reply in replies for text in reply.warnings]
+    if plan.drift:
+        doubts.append(drift(rounds[0])[1] if rounds[0] else "no drift is known: the device's tool gives no samples")
+    return LatencyResult(
+        artifact=case.artifact.name,
+        sha256=digest,
+        size_bytes=case.artifact.stat().st_size,
+        accelerator=case.accelerator,
+        runtime=first.runtime,
+        num_threads=int(case.options.get("num_threads") or 0),
+        scope=plan.scope,
+        latencies_s=tuple(value for taken in rounds for value in taken),
+        rounds=tuple(len(taken) for taken in rounds),
+        reported=tuple(reply.reported for reply in replies if reply.reported),
+        warmup_runs=plan.warmup_runs,
+        init_s=tuple(reply.init_s for reply in replies),
+        first_s=tuple(reply.first_s for reply in replies),
+        peak_memory_bytes=max(peaks, default=None),
+        stages_s=_stages(replies),
+        fully_accelerated=first.fully_accelerated,
+        software_rendering=first.software_rendering,
+        coverage=None if first.coverage is None else (first.coverage[0], first.coverage[1]),
+        warnings=tuple(dict.fromkeys(doubts)),
+        environment=place,
+    )
+
+
+def _stages(replies: Sequence[Reply]) -> dict[str, tuple[float, ...]]:
+    return {
+        stage: tuple(value for reply in replies for value in reply.stages_s[stage]) for stage in replies[0].stages_s
+    }

@@ -1,0 +1,159 @@
+"""Which op takes the time: ONNX Runtime's own record of its nodes, in a process that measures nothing else.
+
+Writing the record slows every node, small ones most, so that these times are for shares and never for a latency.
+
+    python -m edgeseg.benchmark.profile < request.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeseg.benchmark.devices.local import ask
+from edgeseg.benchmark.worker import answer, raise_refusal
+from edgeseg.errors import BackendUnavailable, InputError
+from edgeseg.runtime import SUFFIXES
+from edgeseg.runtime.onnx import OnnxBackend
+
+FORMAT_VERSION = 1
+
+_WARM_UP = 3
+
+#: Columns of ``rows``; those that begin with ``>`` are numbers.
+COLUMNS = ("Node", "Op", "Provider", ">ms", ">Share")
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One node of the graph as the runtime runs it, after its own fusions.
+
+    Attributes:
+        name: of the node.
+        op_type: of the node.
+        provider: what ran it.
+        ms: mean of a run, in milliseconds, with the record's own cost.
+        share: of the time of all nodes, in [0, 1].
+    """
+
+    name: str
+    op_type: str
+    provider: str
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of an artifact goes.
+
+    Attributes:
+        artifact: name of the file.
+        runtime: what ran it, with its version.
+        num_threads: of the runtime; 0 where nobody asked for any.
+        num_runs: calls that the times are means of.
+        nodes: the slowest first.
+    """
+
+    artifact: str
+    runtime: str
+    num_threads: int
+    num_runs: int
+    nodes: tuple[NodeTime, ...]
+
+    def by_op(self) -> list[tuple[str, int, float, float]]:
+        """Op, how many nodes, their milliseconds and share; the slowest first."""
+        found: dict[str, list[NodeTime]] = {}
+        for node in self.nodes:
+            found.setdefault(node.op_type, []).append(node)
+        summed = [(op, len(n), sum(x.ms for x in n), sum(x.share for x in n)) for op, n in found.items()]
+        return sorted(summed, key=lambda entry: -entry[2])
+
+    def rows(self, count: int = 15) -> list[list[str]]:
+        """The slowest nodes for a table with ``COLUMNS``."""
+        return [[n.name, n.op_type, n.provider, f"{n.ms:.3f}", f"{n.share:.1%}"] for n in self.nodes[:count]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        ops = [dict(zip(("op_type", "nodes", "ms", "share"), entry, strict=True)) for entry in self.by_op()]
+        return {"format_version": FORMAT_VERSION, **asdict(self), "ops": ops}
+
+
+def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
+    """Profile an artifact on this machine, in a process of its own.
+
+    Args:
+        path: the artifact.
+        options: ``num_threads`` and ``providers``, as for ``edgeseg.runtime.open_backend``.
+        num_runs: calls after the warm-up.
+
+    Raises:
+        BackendUnavailable: the runtime of this file gives no profile here; the text says what does.
+        InputError: the file is missing or does not open.
+        DeviceLost: the process died.
+    """
+    if not path.is_file():
+        raise InputError(f"model file '{path}' does not exist.")
+    if SUFFIXES.get(path.suffix.lower()) != "onnx":
+        raise BackendUnavailable(
+            f"'{path.name}': only ONNX Runtime gives a profile by op from Python; for a .tflite use LiteRT's "
+            "benchmark_model on the device, with --enable_op_profiling=true (Interpreter) or --use_profiler=true "
+            "(CompiledModel)."
+        )
+    alike = {"num_threads": None, "providers": None, "accelerator": "cpu"}
+    other = sorted(k for k, v in options.items() if v and (k not in alike or alike[k] not in (None, v)))
+    if other:
+        raise InputError(f"a profile is of ONNX Runtime with its threads and providers; {', '.join(other)} is not.")
+    known = {name: options[name] for name in ("num_threads", "providers") if options.get(name)}
+    reply = ask("edgeseg.benchmark.profile", {"path": str(path), "num_runs": num_runs, **known})
+    raise_refusal(reply)
+    nodes = tuple(NodeTime(**node) for node in reply["nodes"])
+    return Profile(path.name, reply["runtime"], known.get("num_threads", 0), num_runs, nodes)
+
+
+def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTime]:
+    """The nodes of the last runs of a record.
+
+    Args:
+        events: ONNX Runtime's, times in microseconds.
+        num_runs: how many runs count, from the end; those before are warm-up.
+    """
+    starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
+    first = starts[-num_runs]
+    taken: dict[tuple[str, str, str], float] = {}
+    for event in events:
+        name = event.get("name", "")
+        if event.get("cat") == "Node" and name.endswith("_kernel_time") and event["ts"] >= first:
+            key = name.removesuffix("_kernel_time"), event["args"]["op_name"], event["args"].get("provider", "")
+            taken[key] = taken.get(key, 0.0) + event["dur"] / 1e3 / num_runs
+    total = sum(taken.values()) or 1.0
+    nodes = [NodeTime(*key, ms, ms / total) for key, ms in taken.items()]
+    return sorted(nodes, key=lambda node: -node.ms)
+
+
+def _measure(path: str, num_runs: int, num_threads: int | None = None, providers: Sequence[str] = ()) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        backend = OnnxBackend(path, num_threads=num_threads, providers=providers, profile_to=Path(folder))
+        info = backend.inputs[0]
+        image = np.random.default_rng(0).integers(0, 256, info.shape).astype(info.dtype)
+        for _ in range(_WARM_UP + num_runs):
+            backend.run(image)
+        events = json.loads(backend.end_profiling().read_text(encoding="utf-8"))
+        backend.close()
+    return {"runtime": backend.runtime, "nodes": [asdict(node) for node in summarize(events, num_runs)]}
+
+
+def main() -> int:
+    """Answer one request."""
+    return answer(lambda asked: _measure(**asked))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""One process, one measurement: reads what to do as JSON from stdin, opens the artifact, times it, answers in JSON.
+
+Runs on the device that is measured, this machine or one behind ssh:
+
+    python -m edgeseg.benchmark.worker < request.json
+
+A process of its own makes the first call really the first, charges memory to the model alone, and keeps a crash in a
+driver from taking the other measurements along.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.benchmark import machine
+from edgeseg.benchmark.result import STAGES, Scope
+from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
+from edgeseg.imaging import preprocess, read_image, restore
+from edgeseg.runtime import SUFFIXES, Backend, open_backend
+from edgeseg.segmenter import Segmenter, to_class_map
+
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one process measures.
+
+    Warm-up and length follow LiteRT's ``benchmark_model``: at least so many runs and at least so long, at most
+    ``max_secs``.
+
+    Attributes:
+        path: the artifact, on the device.
+        options: keywords of ``edgeseg.runtime.open_backend``.
+        scope: ``inference`` or ``end-to-end``.
+        warmup_runs: untimed calls; the first call of the process is one of them and is reported on its own.
+        warmup_min_secs: how long to warm up at least, in seconds.
+        num_runs: timed calls at least.
+        min_secs: how long they take together at least, in seconds.
+        max_secs: how long at most, in seconds; one call is made in any case.
+        image: a picture on the device for ``end-to-end``; seeded noise of 640x480 when left out.
+    """
+
+    path: str
+    options: dict[str, Any] = field(default_factory=dict)
+    scope: Scope = "inference"
+    warmup_runs: int = 5
+    warmup_min_secs: float = 0.5
+    num_runs: int = 50
+    min_secs: float = 1.0
+    max_secs: float = 150.0
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one process measured; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``.
+
+    ``warnings`` are the device's own, beside those that the samples give reason for.
+    """
+
+    runtime: str
+    environment: dict[str, Any]
+    init_s: float
+    first_s: float
+    latencies_s: tuple[float, ...] = ()
+    reported: dict[str, float] = field(default_factory=dict)
+    stages_s: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    fully_accelerated: bool | None = None
+    software_rendering: bool = False
+    coverage: tuple[int, int] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Reply:
+        """Read what ``main`` wrote.
+
+        Raises:
+            InputError: the worker refused the artifact or a setting.
+            BackendUnavailable: the worker lacks what was asked for.
+        """
+        raise_refusal(data)
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in data.items() if key in known})
+
+
+def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
+    """Open, warm up, time.
+
+    Args:
+        request: what to measure.
+        opener: what opens the artifact, called with its path and the request's options.
+
+    Raises:
+        EdgesegError: the artifact does not open, or not on what was asked for.
+    """
+    load = machine.busy_share()
+    heat = [machine.temperature_c()]
+    _import_runtime(request.path)
+    memory = _kib("VmRSS:")
+    start = time.perf_counter()
+    backend = opener(request.path, **request.options)
+    init_s = time.perf_counter() - start
+    try:
+        call = _end_to_end(backend, request.image) if request.scope == "end-to-end" else _inference(backend)
+        (first,) = _repeat(call, 1, 0.0, 0.0)
+        _repeat(call, request.warmup_runs - 1, request.warmup_min_secs, request.max_secs)
+        taken = _repeat(call, request.num_runs, request.min_secs, request.max_secs)
+        peak = None if memory is None else (_kib("VmHWM:") or memory) - memory
+    finally:
+        backend.close()
+    heat.append(machine.temperature_c())
+    known = tuple(value for value in heat if value is not None)
+    return Reply(
+        runtime=backend.runtime,
+        init_s=getattr(backend, "compile_s", init_s),
+        first_s=sum(first),
+        latencies_s=tuple(sum(stages) for stages in taken),
+        stages_s=dict(zip(STAGES, zip(*taken, strict=True), strict=True)) if request.scope == "end-to-end" else {},
+        peak_memory_bytes=None if peak is None else peak * 1024,
+        fully_accelerated=getattr(backend, "fully_accelerated", None),
+        software_rendering=bool(getattr(backend, "software_rendering", False)),
+        environment=asdict(replace(machine.environment(), load=load, temperature_c=known)),
+    )
+
+
+def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Answer the request on stdin; what native libraries print goes to stderr, so that stdout is the answer alone."""
+    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        reply = work(json.load(sys.stdin))
+    except EdgesegError as error:
+        kind = "unavailable" if isinstance(error, BackendUnavailable) else "input"
+        reply = {"error": " ".join(str(error).split()), "kind": kind}
+    json.dump(reply, stdout)
+    stdout.close()
+    return 0
+
+
+def raise_refusal(data: Mapping[str, Any]) -> None:
+    """Raise what ``answer`` had to say instead of an answer.
+
+    Raises:
+        InputError: the worker refused the artifact or a setting.
+        BackendUnavailable: the worker lacks what was asked for.
+    """
+    if "error" in data:
+        raise (BackendUnavailable if data["kind"] == "unavailable" else InputError)(data["error"])
+
+
+def main() -> int:
+    """Answer one ``Request``."""
+    return answer(lambda asked: asdict(measure(Request(**asked))))
+
+
+def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
+    info = backend.inputs[0]
+    tensor = np.random.default_rng(0).integers(0, 256, info.shape).astype(info.dtype)
+
+    def call() -> tuple[float, ...]:
+        start = time.perf_counter()
+        backend.run(tensor)
+        return (time.perf_counter() - start,)
+
+    return call
+
+
+def _end_to_end(backend: Backend, path: str | None) -> Callable[[], tuple[float, ...]]:
+    spec = Segmenter(backend).spec  # or its refusal of a file without one
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    image: NDArray[np.uint8] = noise if path is None else read_image(path)
+
+    def call() -> tuple[float, ...]:
+        stamps = [time.perf_counter()]
+        tensor, placement = preprocess(image, spec)
+        stamps.append(time.perf_counter())
+        output = backend.run(tensor)
+        stamps.append(time.perf_counter())
+        restore(to_class_map(output, spec), placement)
+        stamps.append(time.perf_counter())
+        return tuple(later - earlier for earlier, later in itertools.pairwise(stamps))
+
+    return call
+
+
+def _repeat(
+    call: Callable[[], tuple[float, ...]], num_runs: int, min_secs: float, max_secs: float
+) -> list[tuple[float, ...]]:
+    """Call at least so often and so long; at most so long, but once where ``num_runs`` asks for any."""
+    taken: list[tuple[float, ...]] = []
+    start = time.perf_counter()
+    while True:
+        elapsed = time.perf_counter() - start
+        enough = len(taken) >= num_runs and elapsed >= min_secs
+        if enough or (taken and elapsed >= max_secs):
+            return taken
+        taken.append(call())
+
+
+def _import_runtime(path: str) -> None:
+    """Load the runtime before memory is looked at and before the clock starts: its code is not the model's."""
+    import importlib
+
+    modules = {
+        "tflite": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),
+        "onnx": ("onnxruntime",),
+        "keras": ("keras",),
+    }
+    for module in modules.get(SUFFIXES.get(Path(path).suffix.lower(), ""), ()):
+        try:
+            importlib.import_module(module)
+            return
+        except ModuleNotFoundError:
+            continue
+
+
+def _kib(name: str) -> int | None:
+    if not _STATUS.exists():
+        return None
+    return next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

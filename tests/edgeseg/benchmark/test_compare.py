@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeseg.benchmark.compare import NOISE, compare, pair, unlike
+from edgeseg.benchmark.result import Environment, LatencyResult, to_json
+from edgeseg.cli import main
+from edgeseg.errors import InputError
+
+
+def _result(seed: int, *, slower: float = 1.0, processes: int = 5, runs: int = 10, **changes: object) -> LatencyResult:
+    """10 ms, as a shared machine measures it: each process 2 % off, each call 3 %, every tenth twice as long."""
+    rng = np.random.default_rng(seed)
+    taken: list[float] = []
+    for _ in range(processes):
+        process = 1 + 0.02 * rng.standard_normal()
+        calls = 0.010 * slower * process * (1 + 0.03 * np.abs(rng.standard_normal(runs)))
+        calls[rng.random(runs) < 0.1] *= 2
+        taken += calls.tolist()
+    values: dict[str, object] = {
+        "artifact": "m.fp32.tflite",
+        "sha256": "a" * 64,
+        "size_bytes": 1000,
+        "accelerator": "cpu",
+        "runtime": "ai-edge-litert 2.3.0",
+        "num_threads": 2,
+        "scope": "inference",
+        "latencies_s": tuple(taken),
+        "rounds": (runs,) * processes,
+        "warmup_runs": 5,
+        "environment": Environment("local", "EPYC", "Linux", 2),
+    }
+    return LatencyResult(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_equal_runs_seldom_differ_and_fifteen_percent_is_caught() -> None:
+    # The demand: at most 1 of 20 equal pairs, at least 19 of 20 slowed ones. Forty tries of each on fixed seeds.
+    equal = [compare(_result(2 * seed), _result(2 * seed + 1)).significant for seed in range(40)]
+    slowed = [compare(_result(2 * seed), _result(2 * seed + 1, slower=1.15)).significant for seed in range(40)]
+    assert sum(equal) <= 2
+    assert sum(slowed) >= 38
+
+
+def test_a_busy_machine_is_not_a_slower_model() -> None:
+    # Other work doubles the time of 6 calls in 10: the median goes up by half, the fastest calls stay.
+    calm = _result(0)
+    calls = np.array(calm.latencies_s)
+    calls[np.random.default_rng(1).random(calls.size) < 0.6] *= 2
+    busy = dataclasses.replace(calm, latencies_s=tuple(calls.tolist()))
+    compared = compare(calm, busy)
+    assert compared.median.value > 1.4
+    assert not compared.significant
+    assert not compared.regressed(5)
+
+
+def test_the_ratio_is_of_the_medians_and_the_interval_holds_it() -> None:
+    before, after = _result(0), _result(1, slower=1.5)
+    compared = compare(before, after)
+    assert compared.median.value == pytest.approx(after.median_s / before.median_s)
+    assert compared.median.low <= compared.median.value <= compared.median.high
+    # The other way round it is the reciprocal; the interval too, but for the order of the draws.
+    back = compare(after, before)
+    assert back.median.value == pytest.approx(1 / compared.median.value)
+    assert back.median.low == pytest.approx(1 / compared.median.high, rel=0.02)
+
+
+def test_the_same_samples_give_the_same_answer_twice() -> None:
+    assert compare(_result(0), _result(1)) == compare(_result(0), _result(1))
+
+
+def test_a_regression_is_more_than_allowed_and_no_accident() -> None:
+    compared = compare(_result(0), _result(1, slower=1.15))
+    assert compared.regressed(5)
+    assert not compared.regressed(30)
+    assert not compare(_result(0), _result(1, slower=0.8)).regressed(0)
+
+
+def test_one_process_gives_a_wider_interval_than_five() -> None:
+    wide = compare(_result(0, processes=1, runs=50), _result(1, processes=1, runs=50)).median
+    # With a single process nothing is known of what differs between processes; the samples within it are all there is.
+    assert wide.low < wide.value < wide.high
+
+
+def test_statistics_of_a_tool_without_samples_can_be_compared() -> None:
+    reports = tuple({"median_ms": 10.0 + 0.1 * number, "min_ms": 9.0} for number in range(5))
+    plain = _result(0, latencies_s=(), rounds=(), reported=reports)
+    slower = _result(0, latencies_s=(), rounds=(), reported=tuple({"median_ms": 1.3 * r["median_ms"]} for r in reports))
+    assert not compare(plain, plain).significant
+    assert compare(plain, slower).significant
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("device", {"environment": Environment("ssh:pi5", "EPYC", "Linux", 2)}),
+        ("machine", {"environment": Environment("local", "Cortex-A76", "Linux", 2)}),
+        ("threads", {"num_threads": 4}),
+        ("scope", {"scope": "end-to-end"}),
+        ("accelerator", {"accelerator": "gpu"}),
+        ("runtime", {"runtime": "ai-edge-litert 2.4.0"}),
+        ("model", {"sha256": "b" * 64}),
+    ],
+)
+def test_unlike_runs_are_refused_unless_allowed(name: str, changes: dict[str, object]) -> None:
+    before, after = _result(0), _result(1, **changes)
+    assert list(unlike(before, after)) == [name]
+    with pytest.raises(InputError, match=rf"measured unlike: {name} \(.* --allow {name} "):
+        compare(before, after)
+    assert compare(before, after, allow=[name]).result is after  # type: ignore[list-item]
+
+
+def test_results_are_paired_by_what_they_are() -> None:
+    one, two = _result(0, num_threads=1), _result(1, num_threads=2)
+    assert pair([one, two], [two, one]) == [(two, two), (one, one)]
+    assert pair([one], [two]) == [(one, two)]  # two files of one result: compare says what differs
+    with pytest.raises(InputError, match="no artifact, accelerator, threads and scope in common"):
+        pair([one, _result(2, artifact="other")], [two, _result(3, artifact="third")])
+
+
+def _write(path: Path, *results: LatencyResult) -> str:
+    path.write_text(to_json(results))
+    return str(path)
+
+
+def test_the_command_exits_1_when_it_got_slower(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before = _write(tmp_path / "before.json", _result(0))
+    equal = _write(tmp_path / "equal.json", _result(1))
+    slower = _write(tmp_path / "slower.json", _result(2, slower=1.15))
+    assert main(["compare", before, equal, "--max-regression", "5"]) == 0
+    assert "no difference that these runs can tell" in capsys.readouterr().out
+    assert main(["compare", before, slower, "--max-regression", "5"]) == 1
+    captured = capsys.readouterr()
+    assert "slower" in captured.out
+    assert "more than 5 % allowed" in captured.err
+    assert main(["compare", before, slower]) == 0  # without a limit it only tells
+
+
+def test_the_command_refuses_what_it_cannot_compare(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before = _write(tmp_path / "before.json", _result(0))
+    other = _write(tmp_path / "other.json", _result(1, num_threads=4))
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    newer = tmp_path / "newer.json"
+    newer.write_text('{"format_version": 2, "results": []}')
+    for arguments, said in (
+        ([before, other], "--allow threads"),
+        ([before, str(broken)], "is no benchmark result"),
+        ([before, str(newer)], "format version 2"),
+        ([before, str(tmp_path / "missing.json")], "cannot be read"),
+        ([before, "--max-regression", "5"], "give two files"),
+    ):
+        assert main(["compare", *arguments]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert said in line
+    assert main(["compare", before, other, "--allow", "threads"]) == 0
+
+
+def test_noise_is_what_machines_do_by_themselves() -> None:
+    # A difference that every sample agrees on, but smaller than that, is none.
+    shift = 1 + NOISE / 2
+    still = _result(0, latencies_s=(0.01,) * 50)
+    assert not compare(still, _result(0, latencies_s=(0.01 * shift,) * 50)).significant
+    assert compare(still, _result(0, latencies_s=(0.01 * (1 + 2 * NOISE),) * 50)).significant
+
+
+def test_processes_of_unlike_length_count_by_their_samples() -> None:
+    rng = np.random.default_rng(0)
+    calls = tuple((0.01 * (1 + 0.02 * rng.random(60))).tolist())
+    before, after = (_result(0, latencies_s=calls, rounds=rounds) for rounds in ((10, 20, 30), (30, 20, 10)))
+    compared = compare(before, after)
+    assert compared.median.value == 1.0
+    assert compared.median.low < 1 < compared.median.high
+    # numpy agrees on what a quantile is.
+    assert before.median_s == pytest.approx(float(np.median(calls)))
+    assert compared.fastest.value == 1.0
