@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edgeseg.dataset import FolderDataset
+from edgeseg.datasets import LabelledSplit
 from edgeseg.errors import InputError
 from edgeseg.metrics import ConfusionMatrix
 from edgeseg.segmenter import Segmenter
@@ -44,7 +44,7 @@ class EvaluationResult:
 
 
 def evaluate(
-    segmenter: Segmenter, data: FolderDataset, *, progress: Callable[[int, int], None] | None = None
+    segmenter: Segmenter, data: LabelledSplit, *, progress: Callable[[int, int], None] | None = None
 ) -> EvaluationResult:
     """Score a model on a labelled split.
 

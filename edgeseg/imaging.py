@@ -39,7 +39,16 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing or does not decode.
     """
-    return _decode(path, _read(path), cv2.IMREAD_COLOR_RGB)
+    return decode_image(path, read_bytes(path))
+
+
+def decode_image(path: str | Path, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same from the bytes of a file: ``(H, W, 3)`` uint8 RGB; ``path`` is for the error's text.
+
+    Raises:
+        InputError: they do not decode.
+    """
+    return _decode(path, data, cv2.IMREAD_COLOR_RGB)
 
 
 def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
@@ -48,23 +57,21 @@ def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing or does not decode.
     """
-    return _decode(path, _read(path), cv2.IMREAD_COLOR)
+    return _decode(path, read_bytes(path), cv2.IMREAD_COLOR)
 
 
-def read_label(path: str | Path) -> NDArray[np.uint8]:
-    """Decode a label picture to ``(H, W)`` uint8 class ids.
+def read_bytes(path: str | Path) -> NDArray[np.uint8]:
+    """The bytes of a picture file.
 
     Raises:
-        InputError: the file is missing, does not decode, or is not 8-bit with one channel.
+        InputError: the file is missing or cannot be read.
     """
-    data = _read(path)
-    label = _decode(path, data, cv2.IMREAD_UNCHANGED)
-    # Decoders stretch a grey PNG of 1, 2 or 4 bits to 0..255 and its ids are lost: byte 24, in the header, tells.
-    bits = int(data[24]) if data[:8].tobytes() == b"\x89PNG\r\n\x1a\n" else 8
-    if label.ndim != 2 or label.dtype != np.uint8 or bits < 8:
-        found = f"a {bits}-bit PNG" if bits < 8 else f"{label.dtype} of shape {label.shape}"
-        raise InputError(f"'{path}' is {found}; a label must be an 8-bit grey picture of class ids.")
-    return label
+    try:
+        return np.fromfile(path, np.uint8)
+    except FileNotFoundError as error:
+        raise InputError(f"picture '{path}' does not exist.") from error
+    except OSError as error:
+        raise InputError(f"picture '{path}' cannot be read: {error.strerror or error}.") from error
 
 
 def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
@@ -175,15 +182,6 @@ def _in_order(image: NDArray[np.uint8], order: ColourOrder, spec: ModelSpec) -> 
     if order == spec.colour_order:
         return image
     return cv2.cvtColor(image.reshape(1, -1, 3), cv2.COLOR_BGR2RGB).reshape(image.shape)  # type: ignore[return-value]
-
-
-def _read(path: str | Path) -> NDArray[np.uint8]:
-    try:
-        return np.fromfile(path, np.uint8)
-    except FileNotFoundError as error:
-        raise InputError(f"picture '{path}' does not exist.") from error
-    except OSError as error:
-        raise InputError(f"picture '{path}' cannot be read: {error.strerror or error}.") from error
 
 
 def _decode(path: str | Path, data: NDArray[np.uint8], flags: int) -> NDArray[np.uint8]:

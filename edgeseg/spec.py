@@ -34,6 +34,15 @@ BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "ke
 Accelerator = Literal["cpu", "gpu", "npu"]
 #: Ways to draw a class map.
 View = Literal["overlay", "mask", "cutout", "blur", "replace"]
+#: How a data set keeps its files. ``folders``: ``{split}/{images,labels}``. ``flat``: ``images`` and ``labels``.
+#: ``voc``: PASCAL VOC's ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation/{split}.txt``. ``lists``:
+#: ``{split}.txt``, each line a picture and its label.
+DataLayout = Literal["folders", "flat", "voc", "lists"]
+#: How a label picture says the class of a pixel: by the number that is stored (grey value or palette index), by its
+#: colour, or by being above (``binary``) or not above (``binary-dark``) a threshold, which is class 1.
+LabelEncoding = Literal["ids", "colours", "binary", "binary-dark"]
+#: Which pictures a split takes: any, or the last by number.
+SplitOrder = Literal["random", "name"]
 Colour = tuple[int, int, int]
 
 

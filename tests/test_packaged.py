@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.evaluation import evaluate
 from edgeseg.models.source import OpenedModel, open_model
 from edgeseg.models.zoo import DEFAULT_MODEL
@@ -69,8 +69,8 @@ def test_every_artifact_agrees_on_test_pictures(artifacts: list[ExportResult]) -
 def test_every_artifact_scores_as_the_keras_model(
     packaged: OpenedModel, artifacts: list[ExportResult], camvid: Path, tmp_path: Path
 ) -> None:
-    whole = open_folder(camvid, "test")
-    some = FolderDataset(whole.classes, whole.pairs[::8])  # 30 pictures; the whole split is scored below
+    whole = open_split(camvid, "test")
+    some = LabelledSplit(whole.classes, whole.pairs[::8])  # 30 pictures; the whole split is scored below
     expected = evaluate(Segmenter(KerasBackend(packaged.model, packaged.spec)), some).mean_iou
     for result in artifacts:
         with Segmenter(result.save(tmp_path)) as segmenter:
@@ -79,4 +79,4 @@ def test_every_artifact_scores_as_the_keras_model(
 
 def test_the_shipped_file_reaches_its_score(artifacts: list[ExportResult], camvid: Path, tmp_path: Path) -> None:
     with Segmenter(artifacts[0].save(tmp_path)) as segmenter:
-        assert evaluate(segmenter, open_folder(camvid, "test")).mean_iou >= 0.60
+        assert evaluate(segmenter, open_split(camvid, "test")).mean_iou >= 0.60

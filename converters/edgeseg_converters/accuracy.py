@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.dataset import FolderDataset
+from edgeseg.datasets import Data, LabelledSplit, as_source
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 from edgeseg.metrics import ConfusionMatrix, argmax_agreement
@@ -52,7 +52,7 @@ class Pictures:
     """
 
     paths: tuple[Path, ...]
-    labels: FolderDataset | None
+    labels: LabelledSplit | None
     source: str
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]:
@@ -136,11 +136,11 @@ class Accuracy:
         }
 
 
-def collect(data: str | Path, *, split: str = "val", count: int | None = None, spec: ModelSpec) -> Pictures:
+def collect(data: Data, *, split: str = "val", count: int | None = None, spec: ModelSpec) -> Pictures:
     """Find what to measure on.
 
     Args:
-        data: a labelled folder data set or a folder of pictures.
+        data: a labelled data set or a folder of pictures.
         split: of a labelled data set.
         count: how many at most, evenly spread; all when left out.
         spec: of the model, whose number of classes the labels must have.
@@ -151,10 +151,10 @@ def collect(data: str | Path, *, split: str = "val", count: int | None = None, s
     paths, labels, source = find(data, split)
     if labels is not None and len(labels.classes.names) != spec.num_classes:
         known = len(labels.classes.names)
-        raise InputError(f"the model has {spec.num_classes} classes, '{Path(data).name}' has {known}.")
+        raise InputError(f"the model has {spec.num_classes} classes, '{as_source(data).name}' has {known}.")
     count = count or len(paths)
     if labels is not None:
-        labels = FolderDataset(labels.classes, tuple(spread(labels.pairs, count)))
+        labels = replace(labels, pairs=tuple(spread(labels.pairs, count)))
     return Pictures(tuple(spread(paths, count)), labels, source)
 
 

@@ -22,6 +22,7 @@ from ai_edge_quantizer import recipe_manager
 from ai_edge_quantizer.calibrator import Calibrator
 from numpy.typing import NDArray
 
+from edgeseg.datasets import Data
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
 from edgeseg.spec import ModelSpec
@@ -72,11 +73,11 @@ class CalibrationSet:
         return {"source": self.source, "num_images": len(names), "seed": self.seed, "files": names}
 
 
-def choose(data: str | Path, *, count: int = 100, seed: int = 0, split: str = "train") -> CalibrationSet:
+def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train") -> CalibrationSet:
     """Choose pictures to calibrate with.
 
     Args:
-        data: a labelled folder data set, of which ``split`` is used, or a folder of pictures.
+        data: a labelled data set, of which ``split`` is used, or a folder of pictures.
         count: how many at most.
         seed: of the random choice.
         split: of a labelled data set; it should not be the one that the accuracy is measured on.

@@ -15,6 +15,7 @@ import keras
 
 from edgeseg import __version__
 from edgeseg.coverage import Coverage
+from edgeseg.datasets import Data
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.files import sha256, write_bytes
 from edgeseg.models.source import assumed_spec
@@ -133,7 +134,7 @@ def export(
     target: Target = "generic",
     output_kind: OutputKind = "argmax",
     spec: ModelSpec | None = None,
-    data: str | Path | None = None,
+    data: Data | None = None,
     verify: bool = True,
     optimize: bool = True,
     calibration_method: CalibrationMethod | None = None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from edgeseg.datasets import Data
 from edgeseg.errors import InputError
 from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
@@ -52,7 +52,7 @@ class Quantization:
     def of(
         cls,
         recipes: Sequence[Recipe],
-        data: str | Path | None,
+        data: Data | None,
         spec: ModelSpec,
         *,
         calibration_split: str = "train",
@@ -67,7 +67,7 @@ class Quantization:
 
         Args:
             recipes: what is made; without an integer precision among them no pictures are looked for.
-            data: a labelled folder data set, or a folder of pictures.
+            data: a labelled data set, or a folder of pictures.
             spec: of the model.
             calibration_split: of a labelled data set, to calibrate with.
             num_calibration_samples: how many of it at most.

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.datasets import Data, LabelledSplit, as_source, is_labelled, open_split
 from edgeseg.imaging import read_image
 from edgeseg.sources import expand, frames
 
@@ -42,11 +42,11 @@ class Samples:
     source: str
 
 
-def collect(data: str | Path | None, *, split: str, count: int) -> Samples:
+def collect(data: Data | None, *, split: str, count: int) -> Samples:
     """Find pictures.
 
     Args:
-        data: a labelled folder data set, or a folder of pictures; installed packages are looked at when left out.
+        data: a labelled data set, or a folder of pictures; installed packages are looked at when left out.
         split: which split of a labelled data set.
         count: how many at most, spread evenly.
 
@@ -59,11 +59,11 @@ def collect(data: str | Path | None, *, split: str, count: int) -> Samples:
     return Samples(tuple(read_image(path) for path in spread(paths, count)), source)
 
 
-def find(data: str | Path, split: str) -> tuple[list[Path], FolderDataset | None, str]:
+def find(data: Data, split: str) -> tuple[list[Path], LabelledSplit | None, str]:
     """The pictures of a folder.
 
     Args:
-        data: a labelled folder data set, or a folder of pictures.
+        data: a labelled data set, or a folder of pictures.
         split: of a labelled data set.
 
     Returns:
@@ -72,11 +72,11 @@ def find(data: str | Path, split: str) -> tuple[list[Path], FolderDataset | None
     Raises:
         InputError: there are none.
     """
-    root = Path(data)
-    if not (root / "classes.json").exists():
-        return expand([str(root)]), None, root.name
-    labelled = open_folder(root, split)
-    return [image for image, _ in labelled.pairs], labelled, f"{root.name}/{split}"
+    source = as_source(data)
+    if not is_labelled(source):
+        return expand([source.root]), None, source.name
+    labelled = open_split(source, split)
+    return [image for image, _ in labelled.pairs], labelled, f"{source.name}/{split}"
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:

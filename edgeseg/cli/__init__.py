@@ -15,7 +15,19 @@ from edgeseg import __version__
 from edgeseg.errors import EdgesegError, VerificationFailed, did_you_mean
 
 #: In the order a newcomer needs them.
-COMMANDS = ("models", "export", "inspect", "predict", "camera", "evaluate", "benchmark", "compare", "train", "doctor")
+COMMANDS = (
+    "models",
+    "export",
+    "inspect",
+    "predict",
+    "camera",
+    "evaluate",
+    "benchmark",
+    "compare",
+    "data",
+    "train",
+    "doctor",
+)
 
 
 class _LazyGroup(click.Group):

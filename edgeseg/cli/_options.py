@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from edgeseg.errors import did_you_mean
-from edgeseg.spec import Accelerator, BackendName, ColourOrder, Fit
+from edgeseg.spec import Accelerator, BackendName, ColourOrder, DataLayout, Fit, LabelEncoding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -199,3 +199,58 @@ def foreign(function: F) -> F:
         click.option("--fit", type=click.Choice(get_args(Fit)), help="Into the input; letterbox if left out."),
     ]
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
+
+
+def dataset(
+    *,
+    required: bool = True,
+    help: str = "Labelled data set with its splits.",  # noqa: A002
+    argument: str | None = None,
+) -> Callable[[F], F]:
+    """``--data``, or an argument, and what to know about the data set, as one argument ``data``, a ``DataSource``.
+
+    Args:
+        required: whether it must be given; ``data`` is ``None`` where it is not.
+        help: of ``--data``.
+        argument: name of an argument of the command to take in place of ``--data``.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def collected(
+            *args: Any,
+            data: str | None,
+            classes: str | None,
+            data_layout: DataLayout | None,
+            label_encoding: LabelEncoding | None,
+            ignore_index: int | None,
+            colour_map: str | None,
+            **others: Any,
+        ) -> Any:
+            from edgeseg.datasets import DataSource
+
+            said = (data_layout, classes, label_encoding, ignore_index, colour_map)
+            if data is None and any(value is not None for value in said):
+                raise click.UsageError("--classes, --data-layout, --label-encoding and the like go with --data.")
+            return function(*args, data=None if data is None else DataSource(data, *said), **others)
+
+        where = (
+            click.argument("data", metavar=argument, type=click.Path())
+            if argument
+            else click.option("--data", required=required, type=click.Path(), help=help)
+        )
+        options = [
+            where,
+            click.option(
+                "--classes", help="Names A,B,C, a file of names, or voc; classes.json of the data if left out."
+            ),
+            click.option("--data-layout", type=click.Choice(get_args(DataLayout)), help="Recognised when left out."),
+            click.option("--label-encoding", type=click.Choice(get_args(LabelEncoding)), help="Likewise."),
+            click.option(
+                "--ignore-index", type=click.IntRange(0, 255), help="Label id that is no class; VOC's is 255."
+            ),
+            click.option("--colour-map", type=click.Path(), help="Text file: colours of the classes in the labels."),
+        ]
+        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
+
+    return decorate

@@ -12,15 +12,14 @@ from edgeseg.cli import _options
 from edgeseg.cli._terminal import print_json, print_table, progress, quiet_native_logs
 
 if TYPE_CHECKING:
+    from edgeseg.datasets import DataSource
     from edgeseg.foreign import Feeding
     from edgeseg.runtime import RuntimeOptions
 
 
 @click.command("evaluate")
 @click.argument("model")
-@click.option(
-    "--data", required=True, type=click.Path(), help="Labelled data set: {split}/{images,labels}, classes.json."
-)
+@_options.dataset(required=True)
 @click.option("--split", default="test", show_default=True)
 @_options.custom_objects
 @_options.output
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 @_options.as_json
 def command(
     model: str,
-    data: str,
+    data: DataSource,
     split: str,
     custom_objects: str | None,
     output: str | None,
@@ -38,7 +37,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Score MODEL (.tflite, .onnx, .keras, .h5, or a zoo name with packaged weights) at the labels' own size."""
-    from edgeseg.dataset import open_folder
+    from edgeseg.datasets import open_split
     from edgeseg.errors import InputError
     from edgeseg.evaluation import evaluate
     from edgeseg.foreign import open_segmenter
@@ -48,7 +47,7 @@ def command(
     from edgeseg.segmenter import Segmenter
 
     quiet_native_logs()
-    dataset = open_folder(data, split)
+    dataset = open_split(data, split)
     suffix = Path(model).suffix.lower()
     if suffix and SUFFIXES.get(suffix) != "keras":
         for option, value in {"--custom-objects": custom_objects, "--output": output}.items():
@@ -82,4 +81,4 @@ def command(
         return
     rows = [[name, f"{iou:.4f}"] for name, iou in result.per_class_iou.items()]
     rows += [["mean IoU", f"{result.mean_iou:.4f}"], ["pixel accuracy", f"{result.pixel_accuracy:.4f}"]]
-    print_table(["Class", ">IoU"], rows, title=f"{model} on {Path(data).name}/{split}, {result.num_images} images")
+    print_table(["Class", ">IoU"], rows, title=f"{model} on {data.name}/{split}, {result.num_images} images")

@@ -14,6 +14,7 @@ from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_nat
 from edgeseg.spec import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
 
 if TYPE_CHECKING:
+    from edgeseg.datasets import DataSource
     from edgeseg_converters import ExportResult
 
 
@@ -50,9 +51,8 @@ if TYPE_CHECKING:
     help="Axis order of an ONNX file's input and scores; TFLite is nhwc.",
 )
 @click.option("--opset", type=int, help="Version of ONNX's operators, 13 to 18; 17 when left out.")
-@click.option(
-    "--data",
-    type=click.Path(),
+@_options.dataset(
+    required=False,
     help="Pictures to verify and calibrate with and to measure the accuracy on: a labelled data set or a folder.",
 )
 @click.option(
@@ -116,7 +116,7 @@ def command(
     target: Target,
     layout: Layout,
     opset: int | None,
-    data: str | None,
+    data: DataSource | None,
     split: str,
     num_images: int,
     calibration_split: str,
@@ -136,7 +136,7 @@ def command(
 ) -> int:
     """Export MODEL (a zoo name, or a .keras or .h5 file; the packaged model when left out)."""
     import edgeseg.models.source as source
-    from edgeseg.dataset import read_classes
+    from edgeseg.datasets import is_labelled, open_classes
     from edgeseg.errors import missing_extra
     from edgeseg.files import refuse_existing, require_writable_folder
 
@@ -157,7 +157,7 @@ def command(
     for name in formats:
         rules_for(name, target)  # refused before the model is opened, not after
     samples = collect(data, split=split, count=num_images) if verify else None
-    classes = read_classes(Path(data) / "classes.json") if data and (Path(data) / "classes.json").exists() else None
+    classes = open_classes(data) if data and is_labelled(data) else None
     opened = source.open_model(
         model,
         weights=weights,

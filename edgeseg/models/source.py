@@ -19,7 +19,7 @@ from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_pal
 if TYPE_CHECKING:
     import keras
 
-    from edgeseg.dataset import Classes
+    from edgeseg.datasets import Classes
     from edgeseg.models.weights import WeightsReport
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import grain
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.dataset import FolderDataset
+from edgeseg.datasets import LabelledSplit
 from edgeseg.errors import InputError
 from edgeseg.imaging import letterbox, normalize
 from edgeseg.spec import ModelSpec
@@ -19,7 +19,7 @@ Example = tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]
 
 
 def training_pipeline(
-    data: FolderDataset,
+    data: LabelledSplit,
     spec: ModelSpec,
     augmentation: Augmentation,
     *,
@@ -80,7 +80,7 @@ def training_pipeline(
 
 
 def validation_batches(
-    data: FolderDataset, spec: ModelSpec, batch_size: int, *, label_size: tuple[int, int] | None = None
+    data: LabelledSplit, spec: ModelSpec, batch_size: int, *, label_size: tuple[int, int] | None = None
 ) -> Any:
     """Every picture once, letterboxed to the model's input size, as ``(images, labels)`` batches.
 
@@ -108,7 +108,7 @@ def validation_batches(
     return dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * batch_size))
 
 
-def sqrt_median_frequency(data: FolderDataset) -> NDArray[np.float32]:
+def sqrt_median_frequency(data: LabelledSplit) -> NDArray[np.float32]:
     """Class weights ``sqrt(median(f) / f)`` where ``f`` is the share of pixels among the pictures with the class.
 
     The square root of the median-frequency balancing of Eigen and Fergus 2015: the full form gives a class that

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from edgeseg.dataset import open_folder
+from edgeseg.datasets import DataSource, open_split
 from edgeseg.errors import InputError
 from edgeseg.files import refuse_existing, write_bytes
 from edgeseg.models import create, find
@@ -38,7 +38,7 @@ class TrainConfig:
 
     Attributes:
         model: a name of the zoo.
-        data: folder data set with ``train`` and ``val``.
+        data: labelled data set with ``train`` and ``val``; a folder, or a folder and what to know about it.
         input_size: ``(H, W)`` the model is made for and validated at; the zoo's default when ``None``.
         crop_size: ``(H, W)`` of the training crops; ``input_size`` when ``None``.
         epochs: passes over the training split.
@@ -55,7 +55,7 @@ class TrainConfig:
     """
 
     model: str
-    data: str
+    data: str | DataSource
     input_size: tuple[int, int] | None = None
     crop_size: tuple[int, int] | None = None
     epochs: int = 40
@@ -119,7 +119,7 @@ def train(
     output_dir = Path(output_dir)
     last = output_dir / "last.keras"
     zoo_model = find(config.model)
-    train_data, val_data = open_folder(config.data, "train"), open_folder(config.data, "val")
+    train_data, val_data = open_split(config.data, "train"), open_split(config.data, "val")
     classes = train_data.classes
     size = config.input_size or zoo_model.default_size
     crop_size = config.crop_size or size

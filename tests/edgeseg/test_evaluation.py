@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg.dataset import FolderDataset, open_folder
+from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.evaluation import EvaluationResult, evaluate
 from edgeseg.imaging import encode_image
@@ -18,7 +18,7 @@ from edgeseg.spec import ModelSpec
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> FolderDataset:
+def data(tmp_path: Path) -> LabelledSplit:
     """Two pictures of 2x4 whose labels are in the test below; id 9 is ignored."""
     (tmp_path / "classes.json").write_text(json.dumps({"names": ["a", "b", "c", "d"], "ignore_index": 9}))
     labels = {"p": [[0, 0, 1, 1], [0, 0, 1, 9]], "q": [[0, 1, 1, 1], [2, 2, 9, 9]]}
@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> FolderDataset:
     for name, label in labels.items():
         (tmp_path / "test" / "images" / f"{name}.png").write_bytes(encode_image(np.zeros((2, 4, 3), np.uint8)))
         (tmp_path / "test" / "labels" / f"{name}.png").write_bytes(encode_image(np.array(label, np.uint8)))
-    return open_folder(tmp_path, "test")
+    return open_split(tmp_path, "test")
 
 
 def null_segmenter(num_classes: int = 4) -> Segmenter:
@@ -37,7 +37,7 @@ def null_segmenter(num_classes: int = 4) -> Segmenter:
     return Segmenter(NullBackend(spec, np.repeat([[0, 1]], 4, axis=1).repeat(4, axis=0).astype(np.uint8)[None]))
 
 
-def test_scores_by_hand(data: FolderDataset) -> None:
+def test_scores_by_hand(data: LabelledSplit) -> None:
     result = evaluate(null_segmenter(), data)
     # Counted: 7 pixels of p, all right, and 6 of q: 0 -> 0, 1 -> 0, 1 -> 1, 1 -> 1, 2 -> 0, 2 -> 0.
     # a: 5 hits, 5 labelled, 8 predicted. b: 5 hits, 6 labelled, 5 predicted. c: 0 of 2. d: nowhere.
@@ -49,7 +49,7 @@ def test_scores_by_hand(data: FolderDataset) -> None:
 
 
 def test_a_right_model_scores_one(shapes_dataset: Path) -> None:
-    data = open_folder(shapes_dataset, "test")
+    data = open_split(shapes_dataset, "test")
     spec = ModelSpec("oracle", (64, 80), data.classes.names, data.classes.palette, output_kind="argmax")
 
     class Oracle(NullBackend):
@@ -63,7 +63,7 @@ def test_a_right_model_scores_one(shapes_dataset: Path) -> None:
     assert result == EvaluationResult(4, 1.0, 1.0, {"wall": 1.0, "red": 1.0, "blue": 1.0})
 
 
-def test_another_class_count_is_refused_before_a_picture_is_read(data: FolderDataset) -> None:
+def test_another_class_count_is_refused_before_a_picture_is_read(data: LabelledSplit) -> None:
     segmenter = null_segmenter(3)
     with pytest.raises(InputError, match="the model has 3 classes, the data has 4"):
         evaluate(segmenter, data)
@@ -71,25 +71,25 @@ def test_another_class_count_is_refused_before_a_picture_is_read(data: FolderDat
     assert segmenter.backend.seen is None
 
 
-def test_a_broken_label_is_an_input_error(data: FolderDataset) -> None:
+def test_a_broken_label_is_an_input_error(data: LabelledSplit) -> None:
     data.pairs[1][1].write_bytes(b"")
     with pytest.raises(InputError, match=r"q\.png"):
         evaluate(null_segmenter(), data)
 
 
-def test_progress_counts_the_pictures(data: FolderDataset) -> None:
+def test_progress_counts_the_pictures(data: LabelledSplit) -> None:
     calls: list[tuple[int, int]] = []
     evaluate(null_segmenter(), data, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 2), (2, 2)]
 
 
-def test_the_json_object_has_null_for_nan(data: FolderDataset) -> None:
+def test_the_json_object_has_null_for_nan(data: LabelledSplit) -> None:
     found = json.loads(json.dumps(evaluate(null_segmenter(), data).to_dict(), allow_nan=False))
     assert list(found) == ["num_images", "mean_iou", "pixel_accuracy", "per_class_iou"]
     assert found["per_class_iou"] == {"a": 5 / 8, "b": 5 / 6, "c": 0.0, "d": None}
 
 
-def test_a_split_of_ignored_pixels_is_valid_json_too(data: FolderDataset) -> None:
+def test_a_split_of_ignored_pixels_is_valid_json_too(data: LabelledSplit) -> None:
     for _, label in data.pairs:
         label.write_bytes(encode_image(np.full((2, 4), 9, np.uint8)))
     result = evaluate(null_segmenter(), data)
@@ -98,9 +98,9 @@ def test_a_split_of_ignored_pixels_is_valid_json_too(data: FolderDataset) -> Non
     assert found["pixel_accuracy"] is None
 
 
-def test_classes_in_another_order_are_said(data: FolderDataset, caplog: pytest.LogCaptureFixture) -> None:
+def test_classes_in_another_order_are_said(data: LabelledSplit, caplog: pytest.LogCaptureFixture) -> None:
     evaluate(null_segmenter(), data)
     assert not caplog.records
-    other = FolderDataset(dataclasses.replace(data.classes, names=("b", "a", "c", "d")), data.pairs)
+    other = LabelledSplit(dataclasses.replace(data.classes, names=("b", "a", "c", "d")), data.pairs)
     evaluate(null_segmenter(), other)
     assert "the model's classes are a, b, c, d, the data's are b, a, c, d" in caplog.text

@@ -110,7 +110,9 @@ def test_artifact_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 
 
 def test_data_folder_that_is_none(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
-    assert "classes.json" in fails(capsys, "evaluate", str(artifact), "--data", str(tmp_path))
+    assert "is not a labelled data set; looked for {split}/images" in fails(
+        capsys, "evaluate", str(artifact), "--data", str(tmp_path)
+    )
     assert "does not exist" in fails(capsys, "train", "unet_mini", "--data", str(tmp_path / "none"))
 
 

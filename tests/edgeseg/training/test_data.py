@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.dataset import Classes, FolderDataset, open_folder
+from edgeseg.datasets import Classes, LabelledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
 from edgeseg.training.augment import IGNORED, Augmentation
@@ -20,11 +20,11 @@ PLAIN = Augmentation((64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
 
 
 @pytest.fixture
-def data(shapes_dataset: Path) -> FolderDataset:
-    return open_folder(shapes_dataset, "train")
+def data(shapes_dataset: Path) -> LabelledSplit:
+    return open_split(shapes_dataset, "train")
 
 
-class _Memory(FolderDataset):
+class _Memory(LabelledSplit):
     """Labels that are given instead of read; the pictures are black."""
 
     def __init__(self, classes: Classes, labels: list[np.ndarray]) -> None:
@@ -39,7 +39,7 @@ class _Memory(FolderDataset):
         return np.zeros((*label.shape, 3), np.uint8), label
 
 
-def take(data: FolderDataset, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
+def take(data: LabelledSplit, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
     """The first batches of three pictures; ten pictures make three of them an epoch."""
     settings = {"augmentation": Augmentation((32, 48)), "batch_size": 3, "class_weights": WEIGHTS, "seed": 7}
     pipeline, steps = training_pipeline(data, spec, **(settings | options))
@@ -51,7 +51,7 @@ def equal(one: list[Batch], other: list[Batch]) -> bool:
     return all((x == y).all() for a, b in zip(one, other, strict=True) for x, y in zip(a, b, strict=True))
 
 
-def shown(batches: list[Batch], data: FolderDataset) -> list[int]:
+def shown(batches: list[Batch], data: LabelledSplit) -> list[int]:
     """Which pictures of the split the unaugmented labels of some batches are, in order."""
     labels = [data[index][1] for index in range(len(data))]
     return [
@@ -59,7 +59,7 @@ def shown(batches: list[Batch], data: FolderDataset) -> list[int]:
     ]
 
 
-def test_a_batch_has_the_promised_arrays(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+def test_a_batch_has_the_promised_arrays(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     images, labels, weights = take(data, tiny_spec, 1)[0]
     assert (images.shape, images.dtype) == ((3, 32, 48, 3), np.float32)
     assert (labels.shape, labels.dtype) == ((3, 32, 48), np.uint8)
@@ -67,7 +67,7 @@ def test_a_batch_has_the_promised_arrays(data: FolderDataset, tiny_spec: ModelSp
     assert -1 <= images.min() < 0 < images.max() <= 1  # (pixel - 127.5) / 127.5
 
 
-def test_weights_are_those_of_the_class_and_0_where_ignored(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+def test_weights_are_those_of_the_class_and_0_where_ignored(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     ids_seen: set[int] = set()
     for _, labels, weights in take(data, tiny_spec, 6, augmentation=Augmentation((96, 96))):
         for class_id, weight in enumerate(WEIGHTS):
@@ -88,7 +88,7 @@ def test_another_ignored_id_becomes_the_pipelines(tiny_spec: ModelSpec) -> None:
     assert (labels[0, 20:] == 0).all()
 
 
-def test_the_seed_decides_whatever_the_threads(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+def test_the_seed_decides_whatever_the_threads(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     first = take(data, tiny_spec, 7, num_threads=1)
     assert equal(first, take(data, tiny_spec, 7, num_threads=1))
     assert equal(first, take(data, tiny_spec, 7, num_threads=4))
@@ -97,12 +97,12 @@ def test_the_seed_decides_whatever_the_threads(data: FolderDataset, tiny_spec: M
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 5])
-def test_a_start_at_an_epoch_is_what_skipping_would_give(data: FolderDataset, tiny_spec: ModelSpec, epoch: int) -> None:
+def test_a_start_at_an_epoch_is_what_skipping_would_give(data: LabelledSplit, tiny_spec: ModelSpec, epoch: int) -> None:
     whole = take(data, tiny_spec, 3 * epoch + 4)
     assert equal(whole[3 * epoch :], take(data, tiny_spec, 4, start_epoch=epoch))
 
 
-def test_epochs_differ_in_order_and_in_augmentation(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+def test_epochs_differ_in_order_and_in_augmentation(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     batches = take(data, tiny_spec, 6, augmentation=PLAIN)
     first, second = shown(batches[:3], data), shown(batches[3:], data)
     assert first != second
@@ -125,7 +125,7 @@ def test_the_same_picture_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) 
     assert len({labels.tobytes() for _, labels, _ in itertools.islice(pipeline, 8)}) == 8
 
 
-def test_fewer_pictures_than_a_batch_is_an_input_error(data: FolderDataset, tiny_spec: ModelSpec) -> None:
+def test_fewer_pictures_than_a_batch_is_an_input_error(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="10 pictures, fewer than the batch size 11"):
         training_pipeline(data, tiny_spec, PLAIN, batch_size=11, class_weights=WEIGHTS, seed=0)
 
@@ -136,12 +136,12 @@ def test_a_broken_picture_is_an_input_error_in_the_callers_thread(
     root = Path(shutil.copytree(shapes_dataset, tmp_path / "data"))
     (root / "train" / "images" / "04.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"04\.png"):
-        take(open_folder(root, "train"), tiny_spec, 30)
+        take(open_split(root, "train"), tiny_spec, 30)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
 def test_validation_shows_each_picture_once(shapes_dataset: Path, tiny_spec: ModelSpec, batch_size: int) -> None:
-    data = open_folder(shapes_dataset, "val")
+    data = open_split(shapes_dataset, "val")
     spec = tiny_spec.replace(input_size=(64, 80))
     batches = list(validation_batches(data, spec, batch_size))
     labels = np.concatenate([labels for _, labels in batches])

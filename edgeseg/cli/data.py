@@ -1,0 +1,127 @@
+"""``edgeseg data``: check a labelled data set, share it out into splits, draw labelme's annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from edgeseg.cli import _options
+from edgeseg.cli._terminal import note, print_json, print_table, progress
+from edgeseg.spec import SplitOrder
+
+if TYPE_CHECKING:
+    from edgeseg.datasets import DataSource
+    from edgeseg.datasets.findings import CheckResult
+
+
+@click.group("data")
+def command() -> None:
+    """Check, split and convert labelled data; your files are never changed."""
+
+
+@command.command("check")
+@_options.dataset(argument="DIR")
+@click.option("--split", "splits", type=_options.NamesType(), help="Which, with commas between; all when left out.")
+@click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
+@click.option("--num-threads", type=click.IntRange(1), help="That read; one a core when left out.")
+@_options.as_json
+def check_command(
+    data: DataSource, splits: tuple[str, ...] | None, strict: bool, num_threads: int | None, as_json: bool
+) -> int:
+    """Read every file of DIR and list what is wrong: exit 1 where anything is."""
+    from edgeseg.datasets.check import check
+
+    with progress(f"checking {data.name}") as update:
+        result = check(data, splits=splits, num_threads=num_threads, progress=update)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _print(data, result)
+    return 1 if result.errors or (strict and result.warnings) else 0
+
+
+@command.command("split")
+@_options.dataset(argument="DIR")
+@click.option("--val", type=float, default=0.1, show_default=True, help="Share for validation.")
+@click.option("--test", type=float, default=0.1, show_default=True, help="Share for the test; 0 for none.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--order",
+    type=click.Choice(get_args(SplitOrder)),
+    default="random",
+    show_default=True,
+    help="name holds the last pictures out, by number: for frames of a video, where neighbours are nearly equal.",
+)
+@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR-split.")
+@_options.overwrite
+@_options.as_json
+def split_command(
+    data: DataSource,
+    val: float,
+    test: float,
+    seed: int,
+    order: SplitOrder,
+    output_dir: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Share DIR out into train, val and test: lists in a new folder, which is the --data of the other commands."""
+    from edgeseg.datasets.splitting import split
+
+    folder = output_dir or _beside(data.root, "split")
+    result = split(data, folder, val=val, test=test, seed=seed, order=order, overwrite=overwrite)
+    if as_json:
+        print_json({"format_version": 1, "folder": str(result.folder), "counts": result.counts})
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
+    print(f"{result.folder}  {counts}")
+    print(f"Next: edgeseg data check {result.folder}  |  edgeseg train MODEL --data {result.folder}")
+
+
+@command.command("labelme")
+@click.argument("folder", metavar="DIR", type=click.Path())
+@click.option("--classes", required=True, help="A,B,C or a file of names; the first is what no shape covers.")
+@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR-labels.")
+@_options.overwrite
+@_options.as_json
+def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrite: bool, as_json: bool) -> None:
+    """Draw the shapes of labelme's .json files in DIR into label pictures, in a new folder with the pictures."""
+    from edgeseg.datasets.classes import given_classes
+    from edgeseg.datasets.labelme import convert
+
+    names = given_classes(classes).names
+    with progress(f"drawing {Path(folder).name}") as update:
+        result = convert(folder, output_dir or _beside(folder, "labels"), names, overwrite=overwrite, progress=update)
+    if as_json:
+        shapes = {"num_pairs": result.num_pairs, "num_shapes": result.num_shapes}
+        print_json({"format_version": 1, "folder": str(result.folder), **shapes})
+        return
+    shapes_text = ", ".join(f"{count} {name}" for name, count in result.num_shapes.items() if count)
+    print(f"{result.folder}  {result.num_pairs} pairs; shapes: {shapes_text or 'none'}")
+    print(f"Next: edgeseg data split {result.folder} --val 0.1 --test 0.1")
+
+
+def _beside(folder: str, what: str) -> Path:
+    path = Path(folder).absolute()
+    return Path(folder).parent / f"{path.name}-{what}"
+
+
+def _print(data: DataSource, result: CheckResult) -> None:
+    splits = list(result.num_pairs)
+    rows = [
+        [name, *(f"{100 * result.shares(split)[index]:.2f} %" for split in splits)]
+        for index, name in enumerate(result.classes.names)
+    ]
+    pairs = ", ".join(f"{split} {count}" for split, count in result.num_pairs.items())
+    title = f"{data.name}: layout {result.layout}, labels are {result.label_encoding}; readable pairs: {pairs}"
+    print_table(["Share of pixels", *(f">{split}" for split in splits)], rows, title=title)
+    for finding in result.errors:
+        print(f"error: {finding.text}")
+    for finding in result.warnings:
+        print(f"warning: {finding.text}")
+    errors, warnings = len(result.errors), len(result.warnings)
+    print(f"{errors} errors, {warnings} warnings" if errors or warnings else "Nothing is wrong.")
+    if errors:
+        note("edgeseg: the data has errors; training would stop at them.")

@@ -1,0 +1,194 @@
+"""Reads a whole data set and says everything that is wrong with it, and how its pixels are shared out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.datasets.classes import Classes
+from edgeseg.datasets.faults import BadExample
+from edgeseg.datasets.findings import CheckResult, Finding
+from edgeseg.datasets.labels import read_palette
+from edgeseg.datasets.layouts import Found, list_split
+from edgeseg.datasets.source import Data, LabelledSplit, empty_text, encoding_of, find_data
+from edgeseg.files import sha256
+from edgeseg.imaging import read_bytes
+
+
+def check(
+    data: Data,
+    *,
+    splits: Sequence[str] | None = None,
+    num_threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckResult:
+    """Read every pair of a data set.
+
+    Args:
+        data: the data set, in any layout.
+        splits: which of its splits; all when left out, VOC's ``trainval`` only where it is the only one.
+        num_threads: that read; one a core when left out.
+        progress: called with (pairs done, pairs in all).
+
+    Raises:
+        InputError: it is no data set, its classes are not known, or it has no such split.
+    """
+    found, classes = find_data(data)
+    encoding = encoding_of(found, classes)
+    chosen = tuple(splits) if splits is not None else _own_splits(found)
+    work = {
+        split: _Work(LabelledSplit(classes, listing.pairs, encoding)) for split, listing in _listings(found, chosen)
+    }
+    findings = [finding for split in chosen for finding in _of_listing(found, split)]
+    total, done = sum(len(one.data) for one in work.values()), 0
+    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
+        for one in work.values():
+            for read in pool.map(one.read, range(len(one.data))):
+                one.add(read)
+                done += 1
+                if progress:
+                    progress(done, total)
+    findings += [finding for one in work.values() for finding in one.findings]
+    findings += _duplicates(work)
+    findings += _never(classes, work)
+    findings += _palettes(work)
+    findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
+    size = len(classes.names)
+    return CheckResult(
+        found.layout,
+        encoding,
+        classes,
+        {split: one.num_good for split, one in work.items()},
+        {split: one.counts[:size] for split, one in work.items()},
+        {split: int(one.counts[size:].sum()) for split, one in work.items()},
+        tuple(findings),
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One pair: pixels by class with the ignored ones last, the picture's hash and the label's palette; or a fault."""
+
+    path: Path
+    label: Path
+    counts: NDArray[np.int64] | None = None
+    digest: str | None = None
+    palette: bytes = b""
+    fault: BadExample | None = None
+
+
+@dataclass
+class _Work:
+    """A split and what has been found in it so far."""
+
+    data: LabelledSplit
+    num_good: int = 0
+    counts: NDArray[np.int64] = field(init=False)
+    findings: list[Finding] = field(default_factory=list)
+    pictures: dict[str, Path] = field(default_factory=dict)
+    palettes: dict[bytes, list[Path]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros(len(self.data.classes.names) + 1, np.int64)
+
+    def read(self, index: int) -> _Read:
+        """One pair, in whatever thread."""
+        (path, label_path), classes = self.data.pairs[index], self.data.classes
+        try:
+            _, label = self.data[index]
+            content = read_bytes(path).tobytes()
+            if is_cut_off(content):
+                raise BadExample("does_not_decode", path, f"'{path}' is truncated: its end is missing.")
+        except BadExample as fault:
+            return _Read(path, label_path, fault=fault)
+        by_id = np.bincount(label.ravel(), minlength=256)
+        counts = by_id[: len(classes.names)].copy()
+        if classes.ignore_index is not None and classes.ignore_index < len(counts):
+            counts[classes.ignore_index] = 0
+        by_index = self.data.label_encoding == "ids"
+        palette = read_palette(label_path) if by_index else b""
+        return _Read(
+            path, label_path, np.append(counts, label.size - counts.sum()), sha256(content), palette[: 3 * len(counts)]
+        )
+
+    def add(self, read: _Read) -> None:
+        """Count what was read."""
+        if read.fault is not None:
+            self.findings.append(_finding(read.fault))
+        elif read.counts is not None and read.digest is not None:
+            self.num_good += 1
+            self.counts += read.counts
+            self.pictures.setdefault(read.digest, read.path)
+            if read.palette:
+                self.palettes.setdefault(read.palette, []).append(read.label)
+
+
+def is_cut_off(content: bytes) -> bool:
+    """Whether a JPEG or PNG file lacks its end; OpenCV shows what there is of it and says nothing."""
+    if content.startswith(b"\xff\xd8"):
+        # Neither marker occurs inside coded pixels: the last scan must have an end behind it.
+        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+    return content.startswith(b"\x89PNG") and content.rfind(b"IEND") < 0
+
+
+def _own_splits(found: Found) -> tuple[str, ...]:
+    return tuple(split for split in found.splits if split != "trainval" or len(found.splits) == 1)
+
+
+def _listings(found: Found, splits: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    return ((split, list_split(found, split)) for split in splits)
+
+
+def _finding(fault: BadExample) -> Finding:
+    return Finding(fault.kind, str(fault.path), str(fault))
+
+
+def _of_listing(found: Found, split: str) -> Iterator[Finding]:
+    """What is wrong before any file is read."""
+    listing = list_split(found, split)
+    yield from map(_finding, listing.missing)
+    if not listing.pairs and not listing.missing:
+        yield Finding("empty_split", str(listing.place), empty_text(listing.place))
+    for path in listing.unused:
+        yield Finding("unused_label", str(path), f"'{path}' has no picture; it is left out.")
+
+
+def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
+    first: dict[str, tuple[str, Path]] = {}
+    for split, one in work.items():
+        for digest, path in one.pictures.items():
+            other, known = first.setdefault(digest, (split, path))
+            if other != split:
+                text = (
+                    f"'{path}' of {split} is the same picture as '{known}' of {other}: the score of {split} is untrue."
+                )
+                yield Finding("duplicate", str(path), text)
+
+
+def _never(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
+    total = sum((one.counts for one in work.values()), np.zeros(len(classes.names) + 1, np.int64))
+    for index, name in enumerate(classes.names):
+        if index != classes.ignore_index and total.any() and not total[index]:
+            yield Finding("class_never_occurs", name, f"the class '{name}' (id {index}) is in no label.")
+
+
+def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:
+    """Labels whose indices may mean other classes: a program that sorts a palette renumbers them all."""
+    usual: dict[bytes, list[Path]] = {}
+    for one in work.values():
+        for palette, paths in one.palettes.items():
+            usual.setdefault(palette, []).extend(paths)
+    most = max(usual, key=lambda palette: len(usual[palette]), default=b"")
+    for palette, paths in usual.items():
+        known = min(len(palette), len(most))  # a palette may end where its picture's last index does
+        if palette[:known] != most[:known]:
+            for path in paths:
+                text = f"'{path}' has another palette than most labels: its indices may mean other classes."
+                yield Finding("palette_differs", str(path), text)

@@ -1,0 +1,216 @@
+"""The classes of a data set: ``classes.json``, a text file of names, a colour map, or names on the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from edgeseg.errors import InputError
+from edgeseg.foreign import read_labels
+from edgeseg.spec import Colour, LabelEncoding, check_classes, default_palette
+
+#: What PASCAL VOC, and every tool that writes its layout, means by 255: the outline between objects.
+VOC_IGNORE = 255
+
+VOC_NAMES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+# Names by which colour maps call what is no class.
+_NO_CLASS = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set and how its labels show them.
+
+    Attributes:
+        names: one name for each class, in the order of the ids.
+        palette: one RGB colour in 0..255 for each class.
+        ignore_index: label id that is no class; ``None`` where there is none.
+        more_colours: colours of label pictures beyond the palette's, each with the id that it means; the id may be
+            ``ignore_index``.
+        label_encoding: ``None`` where it is recognised from the label pictures.
+        binary_threshold: of the binary encodings, in 0..254.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    ignore_index: int | None
+    more_colours: tuple[tuple[Colour, int], ...] = ()
+    label_encoding: LabelEncoding | None = None
+    binary_threshold: int = 127
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of ``classes.json``."""
+        table: dict[str, Any] = {
+            "names": list(self.names),
+            "palette": [list(colour) for colour in self.palette],
+            "ignore_index": self.ignore_index,
+        }
+        if self.more_colours:
+            table["more_colours"] = [[*colour, class_id] for colour, class_id in self.more_colours]
+        if self.label_encoding is not None:
+            table["label_encoding"] = self.label_encoding
+        if self.label_encoding in ("binary", "binary-dark"):
+            table["binary_threshold"] = self.binary_threshold
+        return table
+
+
+def read_classes(path: Path) -> Classes:
+    """Read ``classes.json``: ``{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id or null}``.
+
+    Only ``names`` is required; the palette defaults to PASCAL VOC's. Labels that are not plain ids may say so:
+    ``"label_encoding"``, ``"binary_threshold"`` (alone it means ``binary``), ``"more_colours": [[r, g, b, id], ...]``.
+
+    Raises:
+        InputError: the file is missing or not of that form.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data["names"], list):
+            raise TypeError("names is not a list")
+        names = tuple(str(name) for name in data["names"])
+        given = data.get("palette")
+        palette = tuple((int(r), int(g), int(b)) for r, g, b in given) if given else default_palette(len(names))
+        ignore, threshold = data.get("ignore_index"), data.get("binary_threshold")
+        classes = Classes(
+            names,
+            palette,
+            None if ignore is None else int(ignore),
+            tuple(((int(r), int(g), int(b)), int(to)) for r, g, b, to in data.get("more_colours", [])),
+            data.get("label_encoding", None if threshold is None else "binary"),
+            127 if threshold is None else int(threshold),
+        )
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}; a data folder needs a classes.json.") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"'{path}' is not of the form "
+            f'{{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id}}: {error!r}.'
+        ) from error
+    return checked(f"'{path}'", classes)
+
+
+def given_classes(text: str) -> Classes:
+    """The classes that ``--classes`` names.
+
+    Args:
+        text: ``a,b,c``; or ``voc``, the 21 of PASCAL VOC; or a file: ``classes.json``, or one name a line.
+
+    Raises:
+        InputError: the file is missing or not of its form, or a name is empty or there twice.
+    """
+    if text == "voc":
+        return Classes(VOC_NAMES, default_palette(len(VOC_NAMES)), VOC_IGNORE)
+    path = Path(text)
+    if path.suffix == ".json":
+        return read_classes(path)
+    from_file = path.is_file() or path.suffix in (".txt", ".names")
+    names = read_labels(path) if from_file else tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise InputError(f"--classes '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
+    return checked(f"'{text}'", Classes(names, default_palette(min(len(names), 256)), None))
+
+
+def read_colour_map(path: str | Path, classes: Classes | None = None) -> Classes:
+    """Read which colour is which class.
+
+    Takes what CamVid (``64 128 64 Animal``), CVAT (``road:128,64,128::``) and Kaggle's ``class_dict.csv``
+    (``road,128,64,128``) have: in each line a name and three numbers, in either order. Several colours may have one
+    name; ``void``, ``ignore`` and ``unlabelled`` are no class and become the ignored id.
+
+    Args:
+        path: the text file.
+        classes: the classes that the names are of; those of the file, in its order, when left out.
+
+    Raises:
+        InputError: the file is missing, a line is not of that form, or a name is no class.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"colour map '{path}' cannot be read as text: {error}.") from error
+    entries = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        entry = _colour_line(line)
+        if entry is not None:
+            entries.append(entry)
+        elif number > 1:  # the first may be a table's heading
+            raise InputError(f"'{path}' line {number}, '{line}', is not a name and three numbers from 0 to 255.")
+    if not entries:
+        raise InputError(f"colour map '{path}' has no line with a name and three numbers from 0 to 255.")
+    if classes is None:
+        names = tuple(dict.fromkeys(name for name, _ in entries if name.lower() not in _NO_CLASS))
+        classes = Classes(names, default_palette(min(len(names), 256)), None)
+    return checked(f"'{path}'", _with_colours(path, classes, entries))
+
+
+def checked(what: str, classes: Classes) -> Classes:
+    """The same classes, when there is nothing wrong with them.
+
+    Raises:
+        InputError: there is; ``what`` begins the sentence.
+    """
+    check_classes(what, classes.names, classes.palette, classes.ignore_index)
+    if classes.label_encoding not in (None, *get_args(LabelEncoding)):
+        accepted = ", ".join(get_args(LabelEncoding))
+        raise InputError(f"{what}: label_encoding '{classes.label_encoding}' is none of {accepted}.")
+    if classes.label_encoding in ("binary", "binary-dark") and len(classes.names) != 2:
+        raise InputError(f"{what}: a binary label has two classes, not {len(classes.names)}.")
+    if not 0 <= classes.binary_threshold <= 254:
+        raise InputError(f"{what}: binary_threshold must be 0 to 254, got {classes.binary_threshold}.")
+    for colour, class_id in classes.more_colours:
+        if not all(0 <= value <= 255 for value in colour):
+            raise InputError(f"{what}: the colour {colour} is not three numbers from 0 to 255 (RGB).")
+        if class_id != classes.ignore_index and not 0 <= class_id < len(classes.names):
+            raise InputError(f"{what}: the colour {colour} has the id {class_id}, which is no class.")
+    return classes
+
+
+def _colour_line(line: str) -> tuple[str, Colour] | None:
+    """``(name, colour)`` of a line of a colour map; ``None`` for another line."""
+    numbers = r"(\d+)[\s,;:]+(\d+)[\s,;:]+(\d+)"
+    first = re.fullmatch(rf"\s*{numbers}[\s,;:]+(\S.*?)[\s:]*", line)
+    last = re.fullmatch(rf"\s*(\S.*?)[\s,;:]+{numbers}(?:::?.*|\s*)", line)
+    if first:
+        *rgb, name = first.groups()
+    elif last:
+        name, *rgb = last.groups()
+    else:
+        return None
+    red, green, blue = (int(value) for value in rgb)
+    return (name, (red, green, blue)) if max(red, green, blue) <= 255 else None
+
+
+def _with_colours(path: str | Path, classes: Classes, entries: list[tuple[str, Colour]]) -> Classes:
+    """The classes with the colours of a map: a class's first is its palette's, the others come on top."""
+    ignore_index, palette, more = classes.ignore_index, dict[str, Colour](), list[tuple[Colour, int]]()
+    seen: dict[Colour, str] = {}
+    for name, colour in entries:
+        if seen.setdefault(colour, name) != name:
+            raise InputError(f"'{path}' gives the colour {colour} to '{seen[colour]}' and to '{name}'.")
+        if name in classes.names:
+            if palette.setdefault(name, colour) != colour:
+                more.append((colour, classes.names.index(name)))
+        elif name.lower() in _NO_CLASS:
+            ignore_index = VOC_IGNORE if ignore_index is None else ignore_index
+            more.append((colour, ignore_index))
+        else:
+            raise InputError(f"'{path}' has a colour of '{name}', which is none of {', '.join(classes.names)}.")
+    without = [name for name in classes.names if name not in palette]
+    if without:
+        raise InputError(f"'{path}' has no colour of {', '.join(without)}.")
+    return replace(
+        classes,
+        palette=tuple(palette[name] for name in classes.names),
+        ignore_index=ignore_index,
+        more_colours=tuple(dict.fromkeys(more)),
+        label_encoding="colours",
+    )

@@ -1,0 +1,171 @@
+"""labelme's JSON files to label pictures: a folder with ``images``, ``labels`` and ``classes.json``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
+from edgeseg.errors import InputError, did_you_mean
+from edgeseg.files import refuse_existing, write_bytes
+from edgeseg.imaging import IMAGE_SUFFIXES, decode_image, encode_image, read_bytes
+from edgeseg.spec import default_palette
+
+# Names with a meaning of their own in labelme.
+_BACKGROUND, _IGNORE = "_background_", "__ignore__"
+
+_SHAPES = ("polygon", "rectangle", "circle")
+
+
+@dataclass(frozen=True)
+class LabelmeResult:
+    """What a conversion wrote.
+
+    Attributes:
+        folder: what to give as ``--data`` from now on.
+        num_pairs: pictures with their labels.
+        num_shapes: shapes of each class that were drawn.
+    """
+
+    folder: Path
+    num_pairs: int
+    num_shapes: dict[str, int]
+
+
+def convert(
+    root: str | Path,
+    output_dir: str | Path,
+    names: Sequence[str],
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelmeResult:
+    """Draw the shapes of every JSON file of a folder, and copy the pictures beside them.
+
+    Args:
+        root: folder with the JSON files; their pictures are where they say, or inside them.
+        output_dir: a new folder.
+        names: the classes, in the order of the ids; the first is what no shape covers.
+        overwrite: whether files of an earlier run may be replaced.
+        progress: called with (files done, files in all).
+
+    Raises:
+        InputError: a file is not labelme's, a label is none of the classes, a shape has no area, or a picture is
+            missing. All files are looked at before the first is written.
+    """
+    root, output_dir = Path(root), Path(output_dir)
+    ids = {name: index for index, name in enumerate(names)}
+    classes = checked("--classes", Classes(tuple(names), default_palette(min(len(names), 256)), VOC_IGNORE))
+    ids = {_BACKGROUND: 0, _IGNORE: VOC_IGNORE} | ids
+    files = sorted(root.glob("*.json")) if root.is_dir() else []
+    files = [path for path in files if path.name != "classes.json"]
+    if not files:
+        raise InputError(f"'{root}' has no .json files of labelme.")
+    documents = {path: _read(path, ids) for path in files}
+    refuse_existing(output_dir / "classes.json", overwrite=overwrite)
+    if output_dir.absolute() == root.absolute():
+        raise InputError(f"'{output_dir}' has the annotations; give a new folder.")
+    drawn: Counter[str] = Counter()
+    for done, (path, document) in enumerate(documents.items(), 1):
+        suffix, content = _picture(path, document)
+        label = draw(document["shapes"], _size(path, document, content), ids)
+        drawn.update(shape["label"] for shape in document["shapes"])
+        write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
+        write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
+        if progress:
+            progress(done, len(documents))
+    # Last: a folder without it is one of a run that was stopped.
+    table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
+    write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
+    return LabelmeResult(output_dir, len(documents), {name: drawn[name] for name in names})
+
+
+def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[str, int]) -> NDArray[np.uint8]:
+    """Draw shapes in their order, a later one over an earlier one.
+
+    Args:
+        shapes: labelme's, each with ``label``, ``points`` and ``shape_type``.
+        size_hw: ``(H, W)`` of the picture.
+        ids: id of each label.
+
+    Returns:
+        ``(H, W)`` uint8, 0 where there is no shape; the pixels that labelme's own export would fill.
+    """
+    height, width = size_hw
+    canvas = Image.new("L", (width, height), 0)
+    pen = ImageDraw.Draw(canvas)
+    for shape in shapes:
+        class_id, points = ids[shape["label"]], [(float(x), float(y)) for x, y in shape["points"]]
+        kind = shape.get("shape_type") or "polygon"
+        if kind == "polygon":
+            pen.polygon(points, outline=class_id, fill=class_id)
+        elif kind == "rectangle":
+            (left, right), (top, bottom) = (sorted(side) for side in zip(*points, strict=True))
+            pen.rectangle((left, top, right, bottom), outline=class_id, fill=class_id)
+        else:
+            (x, y), edge = points
+            radius = math.dist((x, y), edge)
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=class_id, fill=class_id)
+    return np.array(canvas, np.uint8)
+
+
+def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
+    """A file, when it is labelme's and every shape can be drawn."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        shapes = document["shapes"]
+        for shape in shapes:
+            label, kind = shape["label"], shape.get("shape_type") or "polygon"
+            num_points = len([(float(x), float(y)) for x, y in shape["points"]])
+            if label not in ids:
+                hint = did_you_mean(label, ids)
+                raise InputError(f"'{path}' has the label '{label}', which is none of the classes.{hint}")
+            if kind not in _SHAPES:
+                raise InputError(f"'{path}' has a shape '{kind}' of '{label}'; accepted: {', '.join(_SHAPES)}.")
+            if num_points < 3 if kind == "polygon" else num_points != 2:
+                raise InputError(f"'{path}' has a {kind} of '{label}' with {num_points} points, which has no area.")
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"'{path}' is not a JSON file of labelme: {error!r}.") from error
+    return dict(document)
+
+
+def _picture(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
+    """Suffix and bytes of the picture: the one beside the file, else the one inside it."""
+    # Written on Windows it has backslashes, and the folder it names is often gone: then the name beside the JSON.
+    named = PureWindowsPath(str(document.get("imagePath") or ""))
+    suffix = named.suffix.lower()
+    for candidate in (path.parent / named.as_posix(), path.parent / named.name):
+        if suffix in IMAGE_SUFFIXES and candidate.is_file():
+            return candidate.suffix, read_bytes(candidate).tobytes()
+    inside = document.get("imageData")
+    if not inside:
+        raise InputError(f"the picture '{named}' of '{path}' is neither beside it nor inside it.")
+    try:
+        content = base64.b64decode(inside, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' has an imageData that is not base64: {error}.") from error
+    return (suffix if suffix in IMAGE_SUFFIXES else ".png"), content
+
+
+def _size(path: Path, document: dict[str, Any], content: bytes) -> tuple[int, int]:
+    """``(H, W)`` of the picture, which must be what the shapes were drawn on."""
+    height, width = decode_image(path, np.frombuffer(content, np.uint8)).shape[:2]
+    said = (document.get("imageHeight") or height, document.get("imageWidth") or width)
+    if said != (height, width):
+        raise InputError(f"'{path}' was drawn on a picture of {said}, but its picture is {(height, width)}.")
+    return height, width

@@ -1,0 +1,200 @@
+"""Opening a split: the one way in which training, evaluation, export and the checks read labelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.datasets.classes import (
+    VOC_IGNORE,
+    Classes,
+    checked,
+    given_classes,
+    read_classes,
+    read_colour_map,
+)
+from edgeseg.datasets.faults import BadExample
+from edgeseg.datasets.labels import read_ids, recognise_encoding
+from edgeseg.datasets.layouts import Found, Listing, find_layout, has_layout, list_split
+from edgeseg.errors import InputError
+from edgeseg.imaging import IMAGE_SUFFIXES, read_image
+from edgeseg.spec import DataLayout, LabelEncoding
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a data set is, and what the user says about it; ``None`` is found out.
+
+    Attributes:
+        root: its folder.
+        layout: how it keeps its files.
+        classes: ``a,b,c``, ``voc``, or a file of names; ``classes.json`` in the folder when ``None``.
+        label_encoding: how its labels show the classes.
+        ignore_index: label id that is no class.
+        colour_map: a file with the colour of each class.
+    """
+
+    root: str
+    layout: DataLayout | None = None
+    classes: str | None = None
+    label_encoding: LabelEncoding | None = None
+    ignore_index: int | None = None
+    colour_map: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name, for titles."""
+        return Path(self.root).absolute().name
+
+    @property
+    def plain(self) -> str | DataSource:
+        """The folder alone where nothing more was said."""
+        return self.root if self == DataSource(self.root) else self
+
+
+#: What every function that reads data takes: a folder, or a folder and what to know about it.
+Data = str | Path | DataSource
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """One split of a labelled data set.
+
+    Attributes:
+        classes: names, colours and the ignored id.
+        pairs: ``(picture, label)`` paths.
+        label_encoding: how the labels show the classes.
+    """
+
+    classes: Classes
+    pairs: tuple[tuple[Path, Path], ...]
+    label_encoding: LabelEncoding = "ids"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read one pair: ``(H, W, 3)`` uint8 RGB, and ``(H, W)`` uint8 class ids.
+
+        Raises:
+            BadExample: a picture does not decode, the two sizes differ, or a label has what is no class.
+        """
+        image_path, label_path = self.pairs[index]
+        try:
+            image = read_image(image_path)
+        except InputError as error:
+            raise BadExample("does_not_decode", image_path, str(error)) from error
+        label = read_ids(label_path, self.classes, self.label_encoding)
+        if image.shape[:2] != label.shape:
+            text = f"'{image_path}' is {image.shape[:2]} but its label '{label_path}' is {label.shape}."
+            raise BadExample("size_mismatch", label_path, text)
+        return image, label
+
+
+def as_source(data: Data) -> DataSource:
+    """A folder as a ``DataSource`` about which nothing was said."""
+    return data if isinstance(data, DataSource) else DataSource(str(data))
+
+
+def is_labelled(data: Data) -> bool:
+    """Whether it is, or is meant to be, a labelled data set, and not a folder of pictures."""
+    source = as_source(data)
+    says_more = source.plain != source.root
+    return says_more or (Path(source.root) / "classes.json").exists() or has_layout(Path(source.root))
+
+
+def open_split(data: Data, split: str) -> LabelledSplit:
+    """Find the pairs of one split.
+
+    Args:
+        data: the data set, in any of the layouts.
+        split: its name, ``train``, ``val`` or ``test``; ``all`` of a data set without splits.
+
+    Raises:
+        InputError: a folder or a label is missing, or the classes are not known; the text says which.
+    """
+    source = as_source(data)
+    found, classes = find_data(source)
+    listing = list_split(found, split)
+    if listing.missing:
+        raise listing.missing[0]
+    if not listing.pairs:
+        raise InputError(empty_text(listing.place))
+    return LabelledSplit(classes, listing.pairs, encoding_of(found, classes))
+
+
+def open_classes(data: Data) -> Classes:
+    """The classes of a data set.
+
+    Raises:
+        InputError: there is no data set, or its classes are not known.
+    """
+    return find_data(data)[1]
+
+
+def find_data(data: Data) -> tuple[Found, Classes]:
+    """The layout and the classes of a data set, without reading its pictures.
+
+    Raises:
+        InputError: there is no data set, or its classes are not known.
+    """
+    source = as_source(data)
+    found = find_layout(Path(source.root), source.layout)
+    return found, _classes_of(source, found)
+
+
+def encoding_of(found: Found, classes: Classes) -> LabelEncoding:
+    """How the labels of a whole data set, all splits together, show their classes.
+
+    Raises:
+        InputError: by colours, of which two classes have the same.
+    """
+    labels: list[Path] = []
+    for split in found.splits:
+        labels += [label for _, label in _listing_or_none(found, split)]
+    encoding = recognise_encoding(labels, classes)
+    if encoding == "colours" and len(set(classes.palette)) != len(classes.palette):
+        raise InputError("the labels have colours, but two classes have the same one in the palette.")
+    return encoding
+
+
+def empty_text(place: Path) -> str:
+    """What is said of a split with nothing in it."""
+    return f"'{place}' has no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})."
+
+
+def _listing_or_none(found: Found, split: str) -> Sequence[tuple[Path, Path]]:
+    try:
+        listing: Listing = list_split(found, split)
+    except InputError:  # said when that split is opened
+        return ()
+    return listing.pairs
+
+
+def _classes_of(source: DataSource, found: Found) -> Classes:
+    # VOC's own folder, or the one that the user named above it.
+    tables = [folder / "classes.json" for folder in (Path(source.root), found.base)]
+    table = next((path for path in tables if path.exists()), None)
+    classes: Classes | None = None
+    if source.classes is not None:
+        classes = given_classes(source.classes)
+    elif table is not None:
+        classes = read_classes(table)
+    if source.colour_map is not None:
+        classes = read_colour_map(source.colour_map, classes)
+    if classes is None:
+        raise InputError(
+            f"'{tables[0]}' cannot be read: a data folder needs a classes.json; "
+            "or give --classes a,b,c, a text file with one name a line, or --classes voc for PASCAL VOC's 21."
+        )
+    if source.classes is not None and found.layout == "voc" and classes.ignore_index is None:
+        classes = replace(classes, ignore_index=VOC_IGNORE)
+    if source.ignore_index is not None:
+        classes = replace(classes, ignore_index=source.ignore_index)
+    if source.label_encoding is not None:
+        classes = replace(classes, label_encoding=source.label_encoding)
+    return checked(f"'{source.root}'", classes)

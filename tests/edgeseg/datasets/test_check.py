@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeseg.datasets import DataSource
+from edgeseg.datasets.check import check, is_cut_off
+from edgeseg.datasets.findings import CheckResult, require_good
+from edgeseg.errors import InputError
+from edgeseg.imaging import encode_image
+
+
+def found(result: CheckResult) -> list[tuple[str, str]]:
+    return [(finding.kind, Path(finding.path).name) for finding in result.findings]
+
+
+def test_good_data_has_no_findings_and_its_pixels_are_counted(shapes_dataset: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    result = check(shapes_dataset, progress=lambda done, total: steps.append((done, total)))
+    assert result.findings == ()
+    assert result.num_pairs == {"train": 10, "val": 4, "test": 4}
+    assert steps == [(done, 18) for done in range(1, 19)]
+    labels = [np.array(Image.open(path)) for path in sorted((shapes_dataset / "val" / "labels").iterdir())]
+    assert result.pixels["val"].tolist() == [sum(int((label == index).sum()) for label in labels) for index in range(3)]
+    assert result.ignored_pixels["val"] == 4 * 2 * 80  # the strip that every label begins with
+    assert result.shares("val").sum() == pytest.approx(1)
+    assert result.to_dict()["splits"]["val"]["pixels"]["red"] == result.pixels["val"][1]
+
+
+def test_every_kind_of_damage_is_found_in_one_go(copy: Path) -> None:
+    images, labels = copy / "train" / "images", copy / "train" / "labels"
+    (labels / "00.png").unlink()
+    (images / "01.png").write_bytes(b"no picture")
+    (images / "02.png").write_bytes((images / "02.png").read_bytes()[:-500])
+    (labels / "03.png").write_bytes((labels / "03.png").read_bytes()[:-60])
+    (labels / "04.png").write_bytes(encode_image(np.zeros((64, 79), np.uint8)))
+    (labels / "05.png").write_bytes(encode_image(np.full((64, 80), 7, np.uint8)))
+    (labels / "unused.png").write_bytes(b"")
+    shutil.copy(copy / "train" / "images" / "06.png", copy / "val" / "images" / "03.png")
+    for path in (copy / "test" / "images").iterdir():
+        path.unlink()
+    result = check(copy)
+    # What is missing first, then what reading shows; warnings last.
+    assert found(result) == [
+        ("missing_pair", "00.png"),
+        ("empty_split", "images"),
+        ("does_not_decode", "01.png"),
+        ("does_not_decode", "02.png"),
+        ("does_not_decode", "03.png"),
+        ("size_mismatch", "04.png"),
+        ("id_out_of_range", "05.png"),
+        ("duplicate", "03.png"),
+        *[("unused_label", name) for name in ("unused.png", "00.png", "01.png", "02.png", "03.png")],
+    ]
+    assert "same picture as" in result.errors[7].text
+    assert "06.png' of train" in result.errors[7].text
+    assert result.num_pairs == {"train": 4, "val": 4, "test": 0}
+
+
+def test_the_threads_change_nothing(copy: Path) -> None:
+    for index in range(0, 10, 2):
+        (copy / "train" / "images" / f"{index:02d}.png").write_bytes(b"")
+    assert found(check(copy, num_threads=1)) == found(check(copy, num_threads=8))
+
+
+def test_a_class_in_no_label_is_a_warning(grey: Callable[..., Path]) -> None:
+    root = grey(np.zeros((4, 6), np.uint8))
+    result = check(DataSource(str(root), classes="a,b,c"))
+    assert [finding.text for finding in result.warnings] == [
+        "the class 'b' (id 1) is in no label.",
+        "the class 'c' (id 2) is in no label.",
+    ]
+    assert result.errors == ()
+
+
+def test_unknown_colours_are_errors_with_their_files(grey: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "colours.txt").write_text("0 0 0 a\n9 9 9 b\n")
+    label = np.zeros((4, 6, 3), np.uint8)
+    label[0, 0] = (200, 9, 9)
+    source = DataSource(str(grey(np.zeros((4, 6, 3), np.uint8), label)), colour_map=str(tmp_path / "colours.txt"))
+    (error,) = check(source).errors
+    assert (error.kind, Path(error.path).name) == ("unknown_colour", "1.png")
+    assert "(200, 9, 9) (1 pixels)" in error.text
+
+
+def test_vocs_trainval_is_no_duplicate(voc_dataset: Path) -> None:
+    result = check(DataSource(str(voc_dataset), classes="wall,red,blue"))
+    assert result.findings == ()
+    assert list(result.num_pairs) == ["train", "val"]
+
+
+def test_a_mask_with_another_palette_is_a_warning(voc_dataset: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(voc_dataset, tmp_path / "voc"))
+    path = root / "VOCdevkit" / "VOC2007" / "SegmentationClass" / "01.png"
+    sorted_by_a_program = Image.open(path)
+    sorted_by_a_program.load()
+    palette = sorted_by_a_program.getpalette()
+    assert palette is not None
+    sorted_by_a_program.putpalette(palette[3:6] + palette[:3] + palette[6:])
+    sorted_by_a_program.save(path)
+    (warning,) = check(DataSource(str(root), classes="wall,red,blue")).findings
+    assert (warning.kind, Path(warning.path).name) == ("palette_differs", "01.png")
+    assert not warning.is_error
+
+
+def test_a_split_that_is_not_there_is_an_input_error(shapes_dataset: Path) -> None:
+    with pytest.raises(InputError, match=r"splits found in .*: train, val, test"):
+        check(shapes_dataset, splits=["train", "dev"])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_file_that_lacks_its_end_is_seen_though_opencv_reads_it(suffix: str) -> None:
+    content = encode_image(np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8), suffix)
+    assert not is_cut_off(content)
+    assert not is_cut_off(content + b"what a phone adds")
+    assert is_cut_off(content[: len(content) // 2])
+
+
+def test_a_list_of_errors_has_a_limit_and_a_count(copy: Path) -> None:
+    for path in (copy / "train" / "labels").iterdir():
+        path.write_bytes(b"")
+    told: list[str] = []
+    with pytest.raises(InputError, match="the data has 10 problems: nothing was done"):
+        require_good(check(copy), "nothing was done", told.append, limit=3)
+    assert len(told) == 4
+    assert told[-1] == "and 7 more; edgeseg data check lists them all."
+
+
+def test_camvid_is_good(camvid: Path) -> None:
+    result = check(camvid, splits=["val"])
+    assert result.findings == ()
+    assert result.num_pairs == {"val": 101}

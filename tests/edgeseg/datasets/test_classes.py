@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeseg.datasets import given_classes, read_classes, read_colour_map
+from edgeseg.errors import InputError
+from edgeseg.spec import default_palette
+
+
+def write_classes(folder: Path, data: Any) -> Path:
+    path = folder / "classes.json"
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return path
+
+
+def test_only_the_names_are_required(tmp_path: Path) -> None:
+    classes = read_classes(write_classes(tmp_path, {"names": ["a", "b"]}))
+    assert classes.palette == default_palette(2)
+    assert classes.ignore_index is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        {},
+        {"names": []},
+        {"names": None},
+        {"names": 3},
+        {"names": "abc"},
+        {"names": ["a", "a"]},
+        {"names": [str(n) for n in range(257)]},
+        {"names": ["a"], "palette": [[0, 0]]},
+        {"names": ["a"], "palette": [0]},
+        {"names": ["a"], "palette": [[0, 0, 256]]},
+        {"names": ["a"], "palette": [[0, 0, -1]]},
+        {"names": ["a"], "palette": [[0, 0, 0], [1, 1, 1]]},
+        {"names": ["a"], "ignore_index": "void"},
+        {"names": ["a"], "ignore_index": [255]},
+        {"names": ["a"], "ignore_index": 256},
+        {"names": ["a"], "ignore_index": -1},
+    ],
+)
+def test_a_damaged_table_is_an_input_error_that_names_the_file(tmp_path: Path, data: Any) -> None:
+    with pytest.raises(InputError, match=r"classes\.json"):
+        read_classes(write_classes(tmp_path, data))
+
+
+def test_a_table_that_is_not_utf8_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_bytes(b'{"names": ["stra\xdfe"]}')
+    with pytest.raises(InputError, match=r"classes\.json"):
+        read_classes(tmp_path / "classes.json")
+
+
+def test_what_classes_json_says_of_its_labels_is_kept(tmp_path: Path) -> None:
+    table = {
+        "names": ["a", "b"],
+        "palette": [[0, 0, 0], [9, 9, 9]],
+        "ignore_index": 255,
+        "more_colours": [[1, 2, 3, 1], [224, 224, 192, 255]],
+        "label_encoding": "colours",
+    }
+    classes = read_classes(write_classes(tmp_path, table))
+    assert classes.more_colours == (((1, 2, 3), 1), ((224, 224, 192), 255))
+    assert classes.to_dict() == table
+    assert (
+        read_classes(write_classes(tmp_path, {"names": ["a", "b"], "binary_threshold": 9})).label_encoding == "binary"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"label_encoding": "grey"}, "none of ids, colours, binary, binary-dark"),
+        ({"label_encoding": "binary", "names": ["a", "b", "c"]}, "two classes, not 3"),
+        ({"binary_threshold": 255}, "0 to 254"),
+        ({"more_colours": [[1, 2, 3, 2]]}, "id 2, which is no class"),
+        ({"more_colours": [[1, 2, 256, 1]]}, "not three numbers"),
+        ({"more_colours": [[1, 2, 3]]}, "not of the form"),
+    ],
+)
+def test_what_it_says_wrongly_is_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=rf"classes\.json.*{said}"):
+        read_classes(write_classes(tmp_path, {"names": ["a", "b"]} | more))
+
+
+def test_classes_are_given_as_names_a_file_or_voc(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("road\nside walk\n")
+    assert given_classes("road, side walk").names == given_classes(str(tmp_path / "names.txt")).names
+    assert given_classes("road,sky").ignore_index is None
+    assert given_classes(str(write_classes(tmp_path, {"names": ["a"], "ignore_index": 3}))).ignore_index == 3
+    voc = given_classes("voc")
+    assert (len(voc.names), voc.names[15], voc.ignore_index) == (21, "person", 255)
+    for wrong, said in (
+        ("a,,b", "empty name"),
+        ("a,a", "occurs twice"),
+        (str(tmp_path / "gone.txt"), "cannot be read"),
+    ):
+        with pytest.raises(InputError, match=said):
+            given_classes(wrong)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10 20 30\troad\n1 2 3\tside walk\n4 5 6\troad\n0 0 0\tVoid\n",  # CamVid's label_colors.txt
+        "# label:color_rgb:parts:actions\nroad:10,20,30::\nside walk:1,2,3::\nroad:4,5,6::\nvoid:0,0,0::\n",  # CVAT's
+        "name,r,g,b\nroad,10,20,30\nside walk,1,2,3\nroad,4,5,6\nunlabelled,0,0,0\n",  # Kaggle's class_dict.csv
+    ],
+)
+def test_a_colour_map_is_read_in_the_forms_it_comes_in(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "colours.txt"
+    path.write_text(text)
+    classes = read_colour_map(path)
+    assert classes.names == ("road", "side walk")
+    assert classes.palette == ((10, 20, 30), (1, 2, 3))
+    assert classes.more_colours == (((4, 5, 6), 0), ((0, 0, 0), 255))
+    assert (classes.ignore_index, classes.label_encoding) == (255, "colours")
+    other_order = read_colour_map(path, given_classes("side walk,road"))
+    assert other_order.palette == ((1, 2, 3), (10, 20, 30))
+    assert other_order.more_colours[0] == ((4, 5, 6), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no line with a name"),
+        ("road 1 2 3\nsky 1 2\n", "line 2, 'sky 1 2', is not a name and three numbers"),
+        ("road 1 2 3\nsky 1 2 256\n", "line 2"),
+        ("road 1 2 3\nsky 1 2 3\n", r"gives the colour \(1, 2, 3\) to 'road' and to 'sky'"),
+    ],
+)
+def test_a_damaged_colour_map_is_an_input_error(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "colours.txt").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_colour_map(tmp_path / "colours.txt")
+
+
+def test_a_colour_map_must_fit_the_classes(tmp_path: Path) -> None:
+    (tmp_path / "colours.txt").write_text("road 1 2 3\n")
+    with pytest.raises(InputError, match="has no colour of sky"):
+        read_colour_map(tmp_path / "colours.txt", given_classes("road,sky"))
+    with pytest.raises(InputError, match="colour of 'road', which is none of sky"):
+        read_colour_map(tmp_path / "colours.txt", given_classes("sky"))

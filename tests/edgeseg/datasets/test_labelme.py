@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeseg.datasets import open_split
+from edgeseg.datasets.labelme import convert, draw
+from edgeseg.errors import InputError
+from edgeseg.imaging import encode_image
+
+IDS = {"a": 1, "b": 2}
+PICTURE = encode_image(np.full((20, 30, 3), 90, np.uint8))
+
+
+def shape(label: str, points: list[list[float]], kind: str | None = "polygon") -> dict[str, Any]:
+    return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
+
+
+def write(folder: Path, name: str, *shapes: dict[str, Any], **other: Any) -> Path:
+    """A file as labelme 5 writes it."""
+    folder.mkdir(exist_ok=True)
+    document = {"version": "5.4.1", "flags": {}, "shapes": list(shapes), "imagePath": f"{name}.png", "imageData": None}
+    document |= {"imageHeight": 20, "imageWidth": 30} | other
+    (folder / f"{name}.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_shapes_cover_their_pixels_and_later_ones_lie_on_top() -> None:
+    label = draw(
+        [
+            shape("a", [[2, 3], [12, 3], [12, 9], [2, 9]], None),  # old files have no shape_type
+            shape("b", [[25.0, 15.0], [10.0, 6.0]], "rectangle"),  # drawn from the corner at the bottom right
+        ],
+        (20, 30),
+        IDS,
+    )
+    expected = np.zeros((20, 30), np.uint8)
+    expected[3:10, 2:13] = 1
+    expected[6:16, 10:26] = 2
+    assert (label == expected).all()
+
+
+def test_a_circle_goes_through_its_second_point() -> None:
+    label = draw([shape("b", [[15.0, 10.0], [15.0, 4.0]], "circle")], (20, 30), IDS)
+    rows, columns = np.mgrid[:20, :30]
+    distance = np.hypot(rows - 10, columns - 15)
+    assert (label[distance <= 5.5] == 2).all()
+    assert (label[distance >= 7] == 0).all()
+
+
+def test_a_folder_becomes_a_data_set(tmp_path: Path) -> None:
+    root = write(tmp_path / "notes", "one", shape("cat", [[0, 0], [9, 0], [9, 9], [0, 9]]))
+    (root / "one.png").write_bytes(PICTURE)
+    inside = base64.b64encode(PICTURE).decode()
+    ignored = shape("__ignore__", [[0, 0], [29, 4]], "rectangle")
+    write(root, "two", ignored, imagePath="..\\gone\\two.png", imageData=inside)
+    before = sorted(root.iterdir())
+    result = convert(root, tmp_path / "out", ["background", "cat"])
+    assert (result.num_pairs, result.num_shapes) == (2, {"background": 0, "cat": 1})
+    assert sorted(root.iterdir()) == before
+    data = open_split(result.folder, "all")
+    assert data.classes.names == ("background", "cat")
+    (image, first), (_, second) = data[0], data[1]
+    assert (image == 90).all()
+    assert (first[:10, :10] == 1).all()
+    assert first.sum() == 100
+    assert (second[:5] == 255).all()
+    assert (second[5:] == 0).all()
+    with pytest.raises(InputError, match="exists; give --overwrite"):
+        convert(root, tmp_path / "out", ["background", "cat"])
+
+
+SQUARE = [[0, 0], [9, 0], [9, 9]]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "other", "said"),
+    [
+        ([shape("cta", SQUARE)], {}, r"label 'cta', which is none of the classes\. Did you mean 'cat'\?"),
+        ([shape("cat", SQUARE[:2], "line")], {}, "a shape 'line' of 'cat'; accepted: polygon, rectangle, circle"),
+        ([shape("cat", SQUARE[:2])], {}, "polygon of 'cat' with 2 points, which has no area"),
+        ([shape("cat", SQUARE, "circle")], {}, "circle of 'cat' with 3 points"),
+        ([{"label": "cat"}], {}, "is not a JSON file of labelme: KeyError"),
+        ([shape("cat", [[0], [1], [2]])], {}, "is not a JSON file of labelme"),
+        ([], {"imageHeight": 21}, r"drawn on a picture of \(21, 30\), but its picture is \(20, 30\)"),
+        ([], {"imagePath": "gone.png"}, r"picture 'gone\.png' of .* is neither beside it nor inside it"),
+        ([], {"imagePath": "gone.png", "imageData": "&"}, "not base64"),
+        ([], {"imagePath": "gone.png", "imageData": "AAAA"}, "does not decode"),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_input_error(
+    tmp_path: Path, shapes: list[dict[str, Any]], other: dict[str, Any], said: str
+) -> None:
+    root = write(tmp_path / "notes", "one", *shapes, **other)
+    (root / "one.png").write_bytes(PICTURE)
+    with pytest.raises(InputError, match=said):
+        convert(root, tmp_path / "out", ["background", "cat"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_annotations_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no \.json files of labelme"):
+        convert(tmp_path, tmp_path / "out", ["background", "cat"])
+    root = write(tmp_path / "notes", "one")
+    (root / "one.png").write_bytes(PICTURE)
+    with pytest.raises(InputError, match="has the annotations; give a new folder"):
+        convert(root, root, ["background", "cat"])

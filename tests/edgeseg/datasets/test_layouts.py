@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeseg.datasets import DataSource, is_labelled, open_split
+from edgeseg.datasets.layouts import find_layout, natural_order
+from edgeseg.errors import InputError
+
+CLASSES = "wall,red,blue"
+
+
+@pytest.mark.parametrize("inside", ["", "VOCdevkit", "VOCdevkit/VOC2007"])
+def test_voc_is_found_at_any_height_and_read_by_its_lists(voc_dataset: Path, shapes_dataset: Path, inside: str) -> None:
+    source = DataSource(str(voc_dataset / inside), classes=CLASSES)
+    assert find_layout(voc_dataset / inside).splits == ("train", "val", "trainval")
+    data = open_split(source, "val")
+    assert [image.name for image, _ in data.pairs] == ["04.jpg", "05.jpg"]
+    assert (data.label_encoding, data.classes.ignore_index) == ("ids", 255)
+    (_, label), (_, original) = data[1], open_split(shapes_dataset, "train")[5]
+    assert (label == original).all()
+    assert len(open_split(source, "trainval")) == 6
+
+
+def test_voc_without_lists_has_the_pictures_that_have_masks(voc_dataset: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(voc_dataset / "VOCdevkit" / "VOC2007", tmp_path / "VOC2012"))
+    shutil.rmtree(base / "ImageSets")
+    (base / "SegmentationClass" / "00.png").unlink()
+    source = DataSource(str(tmp_path), classes=CLASSES)
+    assert len(open_split(source, "all")) == 5
+    with pytest.raises(InputError, match="has no splits: make them with edgeseg data split"):
+        open_split(source, "train")
+
+
+def test_a_name_in_a_voc_list_without_files_is_named(voc_dataset: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(voc_dataset, tmp_path / "voc"))
+    base = root / "VOCdevkit" / "VOC2007"
+    (base / "JPEGImages" / "02.jpg").unlink()
+    with pytest.raises(InputError, match=r"train\.txt': '02' is not in '.*JPEGImages'"):
+        open_split(DataSource(str(root), classes=CLASSES), "train")
+    shutil.copytree(base, root / "VOCdevkit" / "VOC2012")
+    with pytest.raises(InputError, match=r"several VOC data sets: .*VOC2007, .*VOC2012; give one"):
+        open_split(DataSource(str(root), classes=CLASSES), "val")
+
+
+def test_classes_must_be_said_where_there_is_no_table(voc_dataset: Path) -> None:
+    with pytest.raises(InputError, match=r"needs a classes\.json; or give --classes a,b,c, .* or --classes voc"):
+        open_split(voc_dataset, "train")
+
+
+def test_a_flat_set_has_one_split(grey: Callable[..., Path]) -> None:
+    root = grey(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
+    data = open_split(DataSource(str(root), classes="a,b"), "all")
+    assert [image.stem for image, _ in data.pairs] == ["0", "1"]
+    assert data[1][1].all()
+
+
+@pytest.mark.parametrize("mark", ["\t", ";", ",", " ", " , "])
+def test_lists_have_pairs_with_any_of_the_usual_marks(grey: Callable[..., Path], tmp_path: Path, mark: str) -> None:
+    grey(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for split, index in (("train", 0), ("val", 1)):
+        line = mark.join([f"../flat/images/{index}.png", f"../flat/labels/{index}.png"])
+        (lists / f"{split}.txt").write_text(f"# picture, label\n\n{line}\n")
+    data = open_split(DataSource(str(lists), classes="a,b"), "val")
+    assert len(data) == 1
+    assert data[0][1].all()
+
+
+def test_a_line_that_is_no_pair_and_a_file_that_is_not_there_are_named(grey: Callable[..., Path]) -> None:
+    root = grey(np.zeros((4, 6), np.uint8))
+    source = DataSource(str(root), classes="a,b", layout="lists")
+    (root / "train.txt").write_text("images/0.png labels/0.png\nimages/0.png\n")
+    with pytest.raises(InputError, match=r"train\.txt' line 2, 'images/0\.png', is not a picture and its label"):
+        open_split(source, "train")
+    (root / "train.txt").write_text("images/0.png labels/7.png\n")
+    with pytest.raises(InputError, match=r"7\.png' does not exist; '.*train\.txt' line 1 asks for it"):
+        open_split(source, "train")
+
+
+def test_a_folder_of_two_layouts_asks_which(grey: Callable[..., Path]) -> None:
+    root = grey(np.zeros((4, 6), np.uint8))
+    (root / "train.txt").write_text("images/0.png labels/0.png\n")
+    with pytest.raises(InputError, match="several layouts: flat, lists; say which one with --data-layout"):
+        open_split(DataSource(str(root), classes="a,b"), "all")
+    assert len(open_split(DataSource(str(root), layout="flat", classes="a,b"), "all")) == 1
+    with pytest.raises(InputError, match="is not of layout 'voc'"):
+        open_split(DataSource(str(root), layout="voc", classes="a,b"), "all")
+    with pytest.raises(InputError, match=r"train\.txt' is a file; give the folder"):
+        open_split(root / "train.txt", "train")
+
+
+def test_pictures_alone_are_no_labelled_data(grey: Callable[..., Path], voc_dataset: Path) -> None:
+    root = grey(np.zeros((4, 6), np.uint8))
+    assert is_labelled(root)
+    assert is_labelled(voc_dataset)
+    assert not is_labelled(root / "images")
+    assert not is_labelled(root / "images" / "0.png")
+    assert is_labelled(
+        DataSource(str(root / "images"), classes="a,b")
+    )  # it is meant to be, and opening it says why not
+
+
+def test_numbers_in_names_sort_as_numbers() -> None:
+    names = ["10.png", "9.png", "a2.png", "a10.png", "100.png"]
+    assert sorted(map(Path, names), key=natural_order) == list(
+        map(Path, ["9.png", "10.png", "100.png", "a2.png", "a10.png"])
+    )
+
+
+def test_the_cells_open(cells: Path) -> None:
+    data = open_split(cells, "all")
+    assert (len(data), data.label_encoding) == (30, "binary")
+    image, label = data[0]
+    assert image.shape == (512, 512, 3)
+    assert set(np.unique(label)) == {0, 1}
+    dark = open_split(DataSource(str(cells), label_encoding="binary-dark"), "all")
+    assert (dark[0][1] == 1 - label).all()
