@@ -58,7 +58,7 @@ def test_the_command_writes_a_profile_and_no_latency(
     assert "Conv x1" in out and "CPUExecutionProvider" in out
     written = json.loads((tmp_path / "m.onnx.cpu.1.profile.json").read_text())
     assert (written["num_runs"], written["num_threads"]) == (5, 1)
-    assert written["ops"][0]["op_type"] == "Conv"  # 7x7x3x32 multiplications for each pixel against 32 comparisons
+    assert {"Conv", "ArgMax"} <= {op["op_type"] for op in written["ops"]}  # which takes longer is the machine's affair
     assert sum(node["share"] for node in written["nodes"]) == pytest.approx(1)
     assert "latencies_s" not in written
     assert main(args) == 2
