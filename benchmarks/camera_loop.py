@@ -9,7 +9,8 @@ In turns, in one process and with the same threads, round after round:
 - 640x480 and 1920x1080: the same clip scaled and encoded to those sizes, every frame. What Full HD costs is the
   difference in time a frame of the whole loop, decoding included; beside it the sum of the stages outside inference,
   each of which waits for cores that the network has.
-Ratios are of the medians of the rounds.
+Ratios are taken within a round, whose sides lie seconds apart, and are the medians over the rounds: a shared machine
+switches between a fast and a slow state every few seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SIZES = {"640x480": (640, 480), "1920x1080": (1920, 1080)}
 
 
 def bare(segmenter: Segmenter, clip: Path, seconds: float) -> float:
-    """Median seconds of one run of the backend, on the clip's first frame."""
+    """Seconds of one run of the backend, on the clip's first frame: the mean, as the loop's frames a second are."""
     capture = cv2.VideoCapture(str(clip))
     _, image = capture.read()
     capture.release()
@@ -45,7 +46,7 @@ def bare(segmenter: Segmenter, clip: Path, seconds: float) -> float:
         start = time.perf_counter()
         segmenter.backend.run(tensor)
         latencies.append(time.perf_counter() - start)
-    return statistics.median(latencies)
+    return statistics.mean(latencies)
 
 
 def loop(segmenter: Segmenter, clip: Path, seconds: float, *, pace: bool = False) -> dict[str, Any]:
@@ -126,8 +127,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("clip", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each side in each round")
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=2.5, help="of each side in each round")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     result = measure(args.artifact, args.clip, args.rounds, args.seconds)

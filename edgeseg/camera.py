@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 
 from edgeseg.camera_stats import CameraStats
 from edgeseg.handover import Closed, Slot
-from edgeseg.imaging import Placement, preprocess, restore
+from edgeseg.imaging import Placement, enlarge, preprocess
 from edgeseg.segmenter import Segmentation, Segmenter
 from edgeseg.smoothing import Smoothing
 from edgeseg.sources import Captured, Source
+from edgeseg.spec import ModelSpec
 
 T = TypeVar("T")
 
@@ -35,13 +37,21 @@ class SegmentedFrame:
 
     Attributes:
         captured: the frame as the source gave it; ``captured.image_bgr`` may be drawn into.
-        segmentation: the class map at the frame's own size.
         model_map: ``(H, W)`` uint8, the class map inside the model's input, bars cut off: small, for counting.
+        spec: names and colours of the classes.
     """
 
     captured: Captured
-    segmentation: Segmentation
     model_map: NDArray[np.uint8]
+    spec: ModelSpec
+
+    @cached_property
+    def segmentation(self) -> Segmentation:
+        """The class map at the frame's own size; made when it is asked for."""
+        size_hw = self.image_bgr.shape[:2]
+        if self.model_map.shape == size_hw:
+            return Segmentation(self.model_map, self.spec)
+        return Segmentation(enlarge(self.model_map, np.empty(size_hw, np.uint8)), self.spec)
 
     @property
     def image_bgr(self) -> NDArray[np.uint8]:
@@ -123,8 +133,7 @@ class Camera:
         self._last_index = done.captured.index
         p = done.placement
         inside = done.array[p.top : p.top + p.height, p.left : p.left + p.width]
-        segmentation = Segmentation(restore(done.array, p), self._segmenter.spec)
-        return SegmentedFrame(done.captured, segmentation, inside)
+        return SegmentedFrame(done.captured, inside, self._segmenter.spec)
 
     def __iter__(self) -> Iterator[SegmentedFrame]:
         """Frame after frame to the end of the source; every frame counts as shown when the next is asked for."""

@@ -140,7 +140,7 @@ class Display:
         if self.on_frame is not None:
             self.on_frame(frame)
         with stats.timed("render"):
-            image = self._paint(frame.image_bgr, frame.segmentation.class_map)
+            image = self._paint(frame.image_bgr, frame.model_map)
             if self.look.legend:
                 draw_legend(image, frame.model_map, self.spec, classes=self.look.classes, order="bgr")
             if self.look.status:

@@ -174,8 +174,21 @@ def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.ui
     inside = class_map[p.top : p.top + p.height, p.left : p.left + p.width]
     if inside.shape == p.original_hw:
         return inside
-    height, width = p.original_hw
-    return cv2.resize(inside, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
+    return enlarge(inside, np.empty(p.original_hw, np.uint8))
+
+
+def enlarge(small: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bring a class map, or what was looked up in one, to another size: nearest neighbour, the one way everywhere.
+
+    Args:
+        small: ``(h, w)`` or ``(h, w, 3)`` uint8.
+        out: ``(H, W)`` or ``(H, W, 3)`` uint8; it is written to.
+
+    Returns:
+        ``out``.
+    """
+    size_wh = (out.shape[1], out.shape[0])
+    return cv2.resize(small, size_wh, dst=out, interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 
 def _in_order(image: NDArray[np.uint8], order: ColourOrder, spec: ModelSpec) -> NDArray[np.uint8]:

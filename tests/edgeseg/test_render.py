@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
+from edgeseg.imaging import enlarge
 from edgeseg.render import Painter, class_filter, colour_table, render
 from edgeseg.segmenter import Segmentation
 from edgeseg.spec import ModelSpec, View
@@ -158,3 +159,14 @@ def test_a_painter_follows_a_change_of_size(tiny_spec: ModelSpec) -> None:
         ids = cv2.resize(np.eye(2, dtype=np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
         frame = np.zeros((*size, 3), np.uint8)
         assert ((paint(frame, ids) == (5, 6, 7)).all(-1) == (ids == 0)).all()
+
+
+def test_a_small_map_draws_what_the_enlarged_one_does(tiny_spec: ModelSpec) -> None:
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 3, (17, 23), np.uint8)
+    image = rng.integers(0, 256, (50, 71, 3), np.uint8)
+    large = enlarge(small, np.empty((50, 71), np.uint8))
+    for view in get_args(View):
+        for classes in (["disc"], ["background", "square", "disc"]):
+            paint = Painter(tiny_spec, view, classes=classes, background=(5, 6, 7))
+            assert (paint(image.copy(), small) == paint(image.copy(), large)).all(), view
