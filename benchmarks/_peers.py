@@ -55,9 +55,13 @@ class OpenVinoBackend:
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """See ``Backend.run``."""
         self._input.data[:] = image
-        self._request.infer()
+        self.invoke()
         output: NDArray[Any] = self._request.get_output_tensor(0).data
         return output
+
+    def invoke(self) -> None:
+        """See ``Backend.invoke``."""
+        self._request.infer()
 
     def close(self) -> None:
         """Drop the model."""
@@ -90,10 +94,14 @@ class MnnBackend:
         """See ``Backend.run``."""
         kind = self._input.getDataType()
         self._input.copyFrom(self._mnn.Tensor(image.shape, kind, image, self._input.getDimensionType()))
-        self._interpreter.runSession(self._session)
+        self.invoke()
         self._output.copyToHostTensor(self._result)
         output: NDArray[Any] = self._result.getNumpyData()
         return output
+
+    def invoke(self) -> None:
+        """See ``Backend.invoke``."""
+        self._interpreter.runSession(self._session)
 
     def close(self) -> None:
         """Drop the session."""
@@ -121,12 +129,17 @@ class NcnnBackend:
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """``(1, 3, H, W)`` to ``(1, C, H, W)`` scores."""
+        self._image = image
         extractor = self._net.create_extractor()
         extractor.input("in0", self._ncnn.Mat(image[0]))
         status, output = extractor.extract("out0")
         if status:
             raise DoesNotConvert(f"ncnn fails with status {status}")
         return np.asarray(output)[None]
+
+    def invoke(self) -> None:
+        """See ``Backend.invoke``; ncnn makes what it runs anew each time."""
+        self.run(self._image)
 
     def close(self) -> None:
         """Drop the network."""

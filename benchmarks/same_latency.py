@@ -4,8 +4,8 @@
 
 Each round starts five processes in random order: edgeseg's worker on the interpreter and on CompiledModel, a bare loop
 around each of the two runtimes in a dozen lines without edgeseg, and LiteRT's ``benchmark_litert_model``, which runs
-CompiledModel. Every process warms up with five calls and times the same number; the ratios are of the medians over
-all rounds.
+CompiledModel. Every process warms up with five calls and times the same number. Ratios are taken within a round and
+are the medians over the rounds, as a shared machine switches between a fast and a slow state.
 """
 
 from __future__ import annotations
@@ -129,7 +129,10 @@ def main() -> None:
             for side in order.sample(list(SIDES), len(SIDES)):
                 medians[side].append(statistics.median(SIDES[side](artifact, args.num_runs)))
         over_all = {side: statistics.median(values) * 1e3 for side, values in medians.items()}
-        ratios = {f"{ours} / {theirs}": over_all[ours] / over_all[theirs] for ours, theirs in PAIRS}
+        ratios = {
+            f"{ours} / {theirs}": statistics.median(a / b for a, b in zip(medians[ours], medians[theirs], strict=True))
+            for ours, theirs in PAIRS
+        }
         for side, value in over_all.items():
             print(f"{artifact.name}  {side:26} {value:8.3f} ms")
         for pair, ratio in ratios.items():

@@ -53,6 +53,10 @@ class Backend(Protocol):
         """
         ...
 
+    def invoke(self) -> None:
+        """Run once more on the picture of the last ``run``: the runtime's own work alone, which benchmarks time."""
+        ...
+
     def close(self) -> None:
         """Give the runtime's memory back."""
         ...

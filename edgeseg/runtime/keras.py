@@ -47,7 +47,12 @@ class KerasBackend:
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``."""
+        self._image = image
         return np.asarray(self._model.predict_on_batch(image))
+
+    def invoke(self) -> None:
+        """See ``Backend.invoke``; Keras has no way to leave the picture where it is."""
+        self.run(self._image)
 
     def close(self) -> None:
         """Drop the model."""

@@ -73,8 +73,12 @@ class LiteRTBackend:
             raise ValueError(f"the model takes {memory.shape} {memory.dtype}, got {image.shape} {image.dtype}")
         np.copyto(memory, image)
         del memory  # an array on the interpreter's memory would keep it from running
-        self._interpreter.invoke()
+        self.invoke()
         return np.asarray(_Memory(self._output(), self._interpreter))
+
+    def invoke(self) -> None:
+        """See ``Backend.invoke``."""
+        self._interpreter.invoke()
 
     def close(self) -> None:
         """Drop the interpreter and its arena."""

@@ -118,12 +118,16 @@ class CompiledBackend:
         """Run once; see ``Backend.run``. What is returned is memory that the next run writes to."""
         # Memory of ours would save this copy, but LiteRT 2.3 takes it for a tensor of one axis and refuses it.
         self._input_buffers[0].write(image)
-        self._model.run_by_index(0, self._input_buffers, self._output_buffers)
+        self.invoke()
         if self._output is not None:
             return self._output
         shape = self.outputs[0].shape
         result: NDArray[Any] = self._output_buffers[0].read(int(np.prod(shape)), np.dtype(self.outputs[0].dtype))
         return result.reshape(shape)
+
+    def invoke(self) -> None:
+        """See ``Backend.invoke``."""
+        self._model.run_by_index(0, self._input_buffers, self._output_buffers)
 
     def close(self) -> None:
         """Drop the compiled model and its buffers."""

@@ -37,5 +37,8 @@ class NullBackend:
         self.seen = image
         return self._output
 
+    def invoke(self) -> None:
+        """Nothing to do."""
+
     def close(self) -> None:
         """Nothing to give back."""

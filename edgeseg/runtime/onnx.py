@@ -90,12 +90,20 @@ class OnnxBackend:
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``. What is returned is memory that the next run writes to."""
+        self._image = image  # bound memory must live as long as it may be read
         if self._output is None:  # of a size that only the run decides
             result: NDArray[Any] = self._session.run([self.outputs[0].name], {self.inputs[0].name: image})[0]
             return result
         self._binding.bind_cpu_input(self.inputs[0].name, image)
         self._session.run_with_iobinding(self._binding)
         return self._output
+
+    def invoke(self) -> None:
+        """See ``Backend.invoke``."""
+        if self._output is None:
+            self.run(self._image)
+        else:
+            self._session.run_with_iobinding(self._binding)
 
     def end_profiling(self) -> Path:
         """Write the record that ``profile_to`` asked for: JSON of Chrome's trace format."""

@@ -44,6 +44,10 @@ class QuantizedInput:
         steps += self._info.zero_point
         return self._backend.run(steps.clip(self._limits.min, self._limits.max).astype(self._info.dtype))
 
+    def invoke(self) -> None:
+        """See ``Backend.invoke``."""
+        self._backend.invoke()
+
     def close(self) -> None:
         """Close the backend inside."""
         self._backend.close()
