@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edgeseg.camera_stats import CameraStats
 from edgeseg.handover import Closed, Slot
-from edgeseg.imaging import Placement, enlarge, preprocess
+from edgeseg.imaging import Placement, at_size, preprocess, without_bars
 from edgeseg.segmenter import Segmentation, Segmenter
 from edgeseg.smoothing import Smoothing
 from edgeseg.sources import Captured, Source
@@ -48,10 +48,8 @@ class SegmentedFrame:
     @cached_property
     def segmentation(self) -> Segmentation:
         """The class map at the frame's own size; made when it is asked for."""
-        size_hw = self.image_bgr.shape[:2]
-        if self.model_map.shape == size_hw:
-            return Segmentation(self.model_map, self.spec)
-        return Segmentation(enlarge(self.model_map, np.empty(size_hw, np.uint8)), self.spec)
+        height, width = self.image_bgr.shape[:2]
+        return Segmentation(at_size(self.model_map, (height, width)), self.spec)
 
     @property
     def image_bgr(self) -> NDArray[np.uint8]:
@@ -131,9 +129,7 @@ class Camera:
         # A gap in the numbers: frames that a newer one replaced, here or already in the source.
         self.stats.dropped += done.captured.index - self._last_index - 1
         self._last_index = done.captured.index
-        p = done.placement
-        inside = done.array[p.top : p.top + p.height, p.left : p.left + p.width]
-        return SegmentedFrame(done.captured, inside, self._segmenter.spec)
+        return SegmentedFrame(done.captured, without_bars(done.array, done.placement), self._segmenter.spec)
 
     def __iter__(self) -> Iterator[SegmentedFrame]:
         """Frame after frame to the end of the source; every frame counts as shown when the next is asked for."""

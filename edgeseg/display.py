@@ -62,7 +62,7 @@ class Display:
 
     Example:
         >>> with Segmenter("model.tflite") as segmenter, Camera(segmenter, open_source("0")) as camera:
-        ...     stats = Display(camera, window=Window("edgeseg"), on_frame=lambda frame: print(frame.age_s)).run()
+        ...     stats = Display(camera, segmenter.spec, window=Window("edgeseg")).run()
 
     Attributes:
         camera: the frames; stays open.

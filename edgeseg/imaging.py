@@ -170,11 +170,18 @@ def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.ui
     Returns:
         ``(h, w)`` uint8 class ids; nearest neighbour, so that no id is made up.
     """
+    return at_size(without_bars(class_map, placement), placement.original_hw)
+
+
+def without_bars(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
+    """The part of a class map at the model's input size that has the picture; a view."""
     p = placement
-    inside = class_map[p.top : p.top + p.height, p.left : p.left + p.width]
-    if inside.shape == p.original_hw:
-        return inside
-    return enlarge(inside, np.empty(p.original_hw, np.uint8))
+    return class_map[p.top : p.top + p.height, p.left : p.left + p.width]
+
+
+def at_size(class_map: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """A class map at another size; the map itself where it has that size."""
+    return class_map if class_map.shape == size_hw else enlarge(class_map, np.empty(size_hw, np.uint8))
 
 
 def enlarge(small: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from edgeseg.errors import InputError
+from edgeseg.json_fields import field_names, tuples
 
 FORMAT_VERSION = 1
 
@@ -145,9 +146,9 @@ class ModelSpec:
                 raise InputError(
                     f"the ModelSpec has format version {version}, this edgeseg reads {FORMAT_VERSION}; update edgeseg."
                 )
-            fields = {key: _tuples(value) for key, value in data.items() if key in _field_names(cls)}
-            provenance = {k: v for k, v in data["provenance"].items() if k in _field_names(Provenance)}
-            provenance["rewrites"] = _tuples(provenance.get("rewrites", []))
+            fields = {key: tuples(value) for key, value in data.items() if key in field_names(cls)}
+            provenance = {k: v for k, v in data["provenance"].items() if k in field_names(Provenance)}
+            provenance["rewrites"] = tuples(provenance.get("rewrites", []))
             return cls(**{**fields, "provenance": Provenance(**provenance)})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"this is not a ModelSpec: {error!r}. Export the model again with edgeseg.") from error
@@ -201,12 +202,3 @@ def default_palette(num_classes: int) -> tuple[Colour, ...]:
 def default_class_names(num_classes: int) -> tuple[str, ...]:
     """``class_0``, ``class_1`` and so on, for a model whose names nobody gave."""
     return tuple(f"class_{index}" for index in range(num_classes))
-
-
-def _field_names(cls: type) -> set[str]:
-    return {f.name for f in dataclasses.fields(cls)}
-
-
-def _tuples(value: Any) -> Any:
-    """JSON lists to tuples, at every depth."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from edgeseg.errors import InputError
+from edgeseg.json_fields import field_names, tuples
 
 FORMAT_VERSION = 1
 
@@ -173,8 +174,10 @@ class LatencyResult:
             InputError: a field is missing or of the wrong kind.
         """
         try:
-            values = {key: _tuples(value) for key, value in data.items() if key in _names(cls)}
-            place = {key: _tuples(value) for key, value in data["environment"].items() if key in _names(Environment)}
+            values = {key: tuples(value) for key, value in data.items() if key in field_names(cls)}
+            place = {
+                key: tuples(value) for key, value in data["environment"].items() if key in field_names(Environment)
+            }
             return cls(**{**values, "environment": Environment(**place)})
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"this is not a benchmark result: {error!r}.") from error
@@ -227,14 +230,3 @@ def _of_reports(reports: Sequence[Mapping[str, float]]) -> dict[str, float | Non
 
 def _median_ms(seconds: Sequence[float]) -> float | None:
     return float(np.median(seconds)) * 1e3 if seconds else None
-
-
-def _names(cls: type) -> set[str]:
-    return {f.name for f in dataclasses.fields(cls)}
-
-
-def _tuples(value: Any) -> Any:
-    """JSON lists to tuples, at every depth, in objects too."""
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from edgeseg.benchmark import machine
 from edgeseg.benchmark.result import STAGES, Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
+from edgeseg.json_fields import field_names
 from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.segmenter import Segmenter, to_class_map
 
@@ -92,8 +93,7 @@ class Reply:
             BackendUnavailable: the worker lacks what was asked for.
         """
         raise_refusal(data)
-        known = {f.name for f in fields(cls)}
-        return cls(**{key: value for key, value in data.items() if key in known})
+        return cls(**{key: value for key, value in data.items() if key in field_names(cls)})
 
 
 def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
