@@ -68,7 +68,8 @@ def command(
     else:
         open_split(data, "train")
     try:
-        from edgeseg.training.fit import TrainConfig, train
+        from edgeseg.training.config import TrainConfig
+        from edgeseg.training.fit import train
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
     folder = output_dir or Path("runs") / model

@@ -7,8 +7,9 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_file import load_model, read_spec
-from edgeseg.training import fit
-from edgeseg.training.fit import TrainConfig, train
+from edgeseg.training import checkpoint
+from edgeseg.training.config import TrainConfig
+from edgeseg.training.fit import train
 
 
 def config(data: Path, **changes: object) -> TrainConfig:
@@ -46,14 +47,14 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     whole = train(config(shapes_dataset), tmp_path / "whole", log=quiet)
 
-    real_save = fit.save_model
+    real_save = checkpoint.save_model
 
     def save_then_die(*args: object, **kwargs: object) -> None:
         real_save(*args, **kwargs)  # type: ignore[arg-type]
         if str(args[1]).endswith("last.keras"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "save_model", save_then_die)
+    monkeypatch.setattr(checkpoint, "save_model", save_then_die)
     with pytest.raises(KeyboardInterrupt):
         train(config(shapes_dataset), tmp_path / "cut", log=quiet)
     monkeypatch.undo()
