@@ -1,7 +1,7 @@
 """Random geometry and colour for training; picture and label always go through the same steps.
 
-By OpenCV: albumentations is archived and its successor AlbumentationsX is AGPL-3.0, and Keras' preprocessing layers
-would tie the pipeline to a training backend.
+By OpenCV: albumentations is no longer maintained (since June 2025) and its successor AlbumentationsX is AGPL-3.0;
+Keras' preprocessing layers run in the training backend, in the way of the model.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Augmentation:
             it is inside ``size``.
         rotate: probability of a rotation about the middle of what comes out.
         rotate_degrees: largest angle, to either side.
-        pad_value: RGB colour where there is no picture; the label is ``IGNORED`` there.
+        pad_value: RGB colour where there is no picture, before the colours change; the label is ``IGNORED`` there.
         flip: probability of a left-right flip.
         flip_vertical: probability of an upside-down flip, for pictures that have no top.
         blur: probability of a Gaussian blur.
