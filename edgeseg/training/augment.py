@@ -1,34 +1,120 @@
-"""Random flip, scale, crop and colour; picture and label always get the same geometry."""
+"""Random geometry and colour for training; picture and label always go through the same steps.
+
+By OpenCV: albumentations is no longer maintained (since June 2025) and its successor AlbumentationsX is AGPL-3.0;
+Keras' preprocessing layers run in the training backend, in the way of the model.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.errors import InputError
+
 #: Label id that no loss and no metric counts, whatever the data set's own ignored id is.
 IGNORED = 255
+
+#: ``crop``: pieces of pictures that are larger than the model's input, at up to twice or half their own scale.
+#: ``tutorial``: the whole picture, jittered and put on grey, as the U-Net, DeepLab and HRNet tutorials do.
+Preset = Literal["crop", "tutorial"]
+
+_PRESETS: Mapping[Preset, Mapping[str, Any]] = MappingProxyType(
+    {
+        "crop": {},
+        "tutorial": {
+            "scale": (0.25, 2.0),
+            "scale_of": "fitted",
+            "aspect": 0.3,
+            "hsv": (0.1, 0.7, 0.3),
+            "rotate": 0.25,
+            "blur": 0.25,
+        },
+    }
+)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training picture, each draw from the given generator.
+    """What is done to a training picture, in the order of the fields, each draw from the given generator.
+
+    The scaled picture lies anywhere in what comes out: a piece of it where it is larger, all of it where it is
+    smaller. ``rotate``, ``flip``, ``flip_vertical`` and ``blur`` are probabilities in [0, 1].
 
     Attributes:
-        crop_size: ``(H, W)`` of what comes out, in pixels.
-        scale: smallest and largest factor of the picture's size, drawn log-uniformly.
+        size: ``(H, W)`` of what comes out, in pixels.
+        aspect: ``j`` for a change of width to height by ``U(1 - j, 1 + j) / U(1 - j, 1 + j)``, the area kept.
+        scale: smallest and largest factor of the picture's size, drawn log-uniformly: as often halved as doubled.
+        scale_of: what ``scale`` is a factor of: ``picture``, its own size; ``fitted``, the largest with which all of
+            it is inside ``size``.
+        rotate: probability of a rotation about the middle of what comes out.
+        rotate_degrees: largest angle, to either side.
+        pad_value: RGB colour where there is no picture, before the colours change; the label is ``IGNORED`` there.
         flip: probability of a left-right flip.
-        hsv: largest relative change of hue, saturation and value.
-        pad_value: RGB colour where the scaled picture is smaller than the crop; the label is ``IGNORED`` there.
+        flip_vertical: probability of an upside-down flip, for pictures that have no top.
+        blur: probability of a Gaussian blur.
+        blur_size: side of its kernel, odd, in pixels; 5 is a sigma of 1.1 pixels.
+        brightness: largest change, as a share of 255 that is added.
+        contrast: largest relative change of the distance from middle grey.
+        hsv: largest change of the hue, as a share of the colour circle, and largest relative changes of saturation
+            and value.
     """
 
-    crop_size: tuple[int, int]
+    size: tuple[int, int]
+    aspect: float = 0.0
     scale: tuple[float, float] = (0.6, 1.6)
-    flip: float = 0.5
-    hsv: tuple[float, float, float] = (0.02, 0.4, 0.3)
+    scale_of: Literal["picture", "fitted"] = "picture"
+    rotate: float = 0.0
+    rotate_degrees: float = 10.0
     pad_value: tuple[int, int, int] = (128, 128, 128)
+    flip: float = 0.5
+    flip_vertical: float = 0.0
+    blur: float = 0.0
+    blur_size: int = 5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    hsv: tuple[float, float, float] = (0.02, 0.4, 0.3)
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise InputError(f"Augmentation.size must be (H, W) in pixels, got {self.size}.")
+        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
+            raise InputError(f"scale must be (smallest, largest), both above 0, got {self.scale}.")
+        if self.scale_of not in ("picture", "fitted"):
+            raise InputError(f"Augmentation.scale_of must be 'picture' or 'fitted', got {self.scale_of!r}.")
+        if not 0 <= self.aspect < 1:
+            raise InputError(f"Augmentation.aspect must be 0 to below 1, got {self.aspect}.")
+        for name in ("rotate", "flip", "flip_vertical", "blur", "brightness", "contrast"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"Augmentation.{name} must be 0 to 1, got {getattr(self, name)}.")
+        if not all(0 <= share <= 1 for share in self.hsv):
+            raise InputError(f"Augmentation.hsv must be three numbers from 0 to 1, got {self.hsv}.")
+        if not 0 <= self.rotate_degrees <= 180:
+            raise InputError(f"Augmentation.rotate_degrees must be 0 to 180, got {self.rotate_degrees}.")
+        if self.blur_size < 1 or self.blur_size % 2 == 0:
+            raise InputError(f"Augmentation.blur_size must be odd, got {self.blur_size}.")
+
+    @classmethod
+    def preset(cls, name: Preset, size: tuple[int, int], **changes: Any) -> Augmentation:
+        """One of the named settings.
+
+        Args:
+            name: ``crop`` or ``tutorial``.
+            size: ``(H, W)`` of what comes out.
+            changes: fields that differ from the preset.
+
+        Raises:
+            InputError: there is no such preset, or a field is out of its range.
+        """
+        if name not in _PRESETS:
+            raise InputError(f"augmentation must be one of {', '.join(get_args(Preset))}, got {name!r}.")
+        return cls(size, **{**_PRESETS[name], **changes})
 
     def __call__(
         self, image_rgb: NDArray[np.uint8], label: NDArray[np.uint8], rng: np.random.Generator
@@ -36,41 +122,128 @@ class Augmentation:
         """Augment one pair.
 
         Args:
-            image_rgb: ``(h, w, 3)`` uint8 RGB.
-            label: ``(h, w)`` uint8 class ids, ``IGNORED`` where there is no class.
+            image_rgb: ``(h, w, 3)`` uint8 RGB; not changed.
+            label: ``(h, w)`` uint8 class ids, ``IGNORED`` where there is no class; not changed.
             rng: the only source of randomness.
 
         Returns:
-            ``(H, W, 3)`` uint8 RGB and ``(H, W)`` uint8, at ``crop_size``.
+            ``(H, W, 3)`` uint8 RGB and ``(H, W)`` uint8, at ``size``.
         """
-        factor = float(np.exp(rng.uniform(*np.log(self.scale))))
-        height, width = (max(1, round(side * factor)) for side in label.shape)
-        # Area interpolation when shrinking: linear skips pixels and turns thin poles into dots.
-        shrink_or_grow = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        image = cv2.resize(image_rgb, (width, height), interpolation=shrink_or_grow)
-        ids = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-        crop_h, crop_w = self.crop_size
-        top = int(rng.integers(0, max(0, height - crop_h) + 1))
-        left = int(rng.integers(0, max(0, width - crop_w) + 1))
-        image, ids = (x[top : top + crop_h, left : left + crop_w] for x in (image, ids))
-        bottom, right = crop_h - ids.shape[0], crop_w - ids.shape[1]
-        if bottom or right:
-            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=self.pad_value)
-            ids = cv2.copyMakeBorder(ids, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=(IGNORED,))
+        image, ids = self._place(image_rgb, label, rng)
         if rng.random() < self.flip:
-            image, ids = image[:, ::-1], ids[:, ::-1]
-        return self._colour(np.ascontiguousarray(image), rng), np.ascontiguousarray(ids)
+            image, ids = cv2.flip(image, 1), cv2.flip(ids, 1)  # type: ignore[assignment]
+        if rng.random() < self.flip_vertical:
+            image, ids = cv2.flip(image, 0), cv2.flip(ids, 0)  # type: ignore[assignment]
+        if rng.random() < self.blur:
+            image = cv2.GaussianBlur(image, (self.blur_size, self.blur_size), 0)  # type: ignore[assignment]
+        return self._colour(image, rng), ids
+
+    def _place(
+        self, image: NDArray[np.uint8], label: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Scale, cut or pad, and rotate; arrays of their own, never views of the given ones."""
+        scaled = self._scaled_size(label.shape, rng)
+        degrees = rng.uniform(-1, 1) * self.rotate_degrees if rng.random() < self.rotate else 0.0
+        # What comes out is a window in the scaled picture; one that is turned needs a larger upright one around it.
+        window = _around(self.size, degrees)
+        spans = []
+        for side, turned, whole, pixels in zip(self.size, window, scaled, label.shape, strict=True):
+            first, last = sorted((0, whole - side))
+            start = int(rng.integers(first, last + 1)) - (turned - side) // 2
+            spans.append(_Span(start, turned, whole, pixels))
+        image, ids = _cut(image, *spans, self.pad_value), _cut(label, *spans, None)
+        if degrees:
+            image = _rotate(image, degrees, self.size, self.pad_value)
+            ids = _rotate(ids, degrees, self.size, None)
+        return image, ids
+
+    def _scaled_size(self, picture_hw: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
+        narrow, wide = rng.uniform(1 - self.aspect, 1 + self.aspect, 2)
+        stretch = math.sqrt(wide / narrow)
+        height, width = picture_hw[0] / stretch, picture_hw[1] * stretch
+        factor = math.exp(rng.uniform(*np.log(self.scale)))
+        if self.scale_of == "fitted":
+            factor *= min(self.size[0] / height, self.size[1] / width)
+        return max(1, round(height * factor)), max(1, round(width * factor))
 
     def _colour(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        hue, saturation, value = 1 + rng.uniform(-1, 1, 3) * self.hsv
+        added, contrast = rng.uniform(-1, 1, 2) * (255 * self.brightness, self.contrast)
+        hue, saturation, value = rng.uniform(-1, 1, 3) * self.hsv
         levels = np.arange(256, dtype=np.float64)
+        if added or contrast:
+            table = np.clip((levels - 127.5) * (1 + contrast) + 127.5 + added, 0, 255).round().astype(np.uint8)
+            image = cv2.LUT(image, table)  # type: ignore[assignment]
+        if not any(self.hsv):
+            return image
         table = np.stack(
             [
-                (levels + 180 * (hue - 1)) % 180,  # OpenCV's 8-bit hue is 0..179
-                np.clip(levels * saturation, 0, 255),
-                np.clip(levels * value, 0, 255),
+                (levels + 180 * hue) % 180,  # OpenCV's 8-bit hue is 0..179
+                np.clip(levels * (1 + saturation), 0, 255),
+                np.clip(levels * (1 + value), 0, 255),
             ],
             axis=-1,
         ).astype(np.uint8)
         hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table[None])
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]
+
+
+class _Span:
+    """A window along one axis: which pixels of the picture it shows, at which size, and what is beside them."""
+
+    def __init__(self, start: int, length: int, scaled: int, pixels: int) -> None:
+        """``length`` pixels from ``start`` of a side of ``pixels`` that was scaled to ``scaled``."""
+        end = start + length
+        shown = max(start, 0), min(end, scaled)
+        first, last = (round(position * pixels / scaled) for position in shown)
+        first = min(first, pixels - 1)
+        self.source = slice(first, max(last, first + 1))
+        self.size = shown[1] - shown[0]
+        self.before, self.after = shown[0] - start, end - shown[1]
+
+
+def _cut(
+    array: NDArray[np.uint8], rows: _Span, columns: _Span, pad_value: tuple[int, int, int] | None
+) -> NDArray[np.uint8]:
+    """Only what the window shows is scaled; a label, which has no ``pad_value``, by the nearest neighbour."""
+    part = array[rows.source, columns.source]
+    interpolation = cv2.INTER_NEAREST_EXACT
+    if pad_value is not None:
+        # Area interpolation when shrinking: linear skips pixels and turns thin poles into dots.
+        shrinks = rows.size * columns.size < part.shape[0] * part.shape[1]
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if part.shape[:2] == (rows.size, columns.size):
+        part = part.copy()
+    else:
+        part = cv2.resize(part, (columns.size, rows.size), interpolation=interpolation)  # type: ignore[assignment]
+    borders = (rows.before, rows.after, columns.before, columns.after)
+    if not any(borders):
+        return part
+    return cv2.copyMakeBorder(part, *borders, cv2.BORDER_CONSTANT, value=pad_value or (IGNORED,))  # type: ignore[return-value]
+
+
+def _around(size_hw: tuple[int, int], degrees: float) -> tuple[int, int]:
+    """The upright box around a turned one, with the same middle: an even number of pixels more on each axis."""
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    height, width = size_hw
+    more = height * cos + width * sin - height, width * cos + height * sin - width
+    by_half = [max(0, math.ceil(pixels / 2)) for pixels in more]
+    return height + 2 * by_half[0], width + 2 * by_half[1]
+
+
+def _rotate(
+    array: NDArray[np.uint8], degrees: float, size_hw: tuple[int, int], pad_value: tuple[int, int, int] | None
+) -> NDArray[np.uint8]:
+    """About the middle, cut to ``size_hw``; a label, which has no ``pad_value``, by the nearest neighbour."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    to_source = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
+    middle = np.array([size_hw[1] - 1, size_hw[0] - 1]) / 2
+    to_source[:, 2] = np.array([array.shape[1] - 1, array.shape[0] - 1]) / 2 - to_source[:, :2] @ middle
+    interpolation = cv2.INTER_NEAREST if pad_value is None else cv2.INTER_LINEAR
+    return cv2.warpAffine(  # type: ignore[return-value]
+        array,
+        to_source,
+        (size_hw[1], size_hw[0]),
+        flags=interpolation | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=pad_value or (IGNORED,),
+    )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeseg.errors import InputError
 from edgeseg.training.augment import IGNORED, Augmentation
 
 # Colours far apart in hue and full in saturation, so that the colour jitter does not mistake one for another.
@@ -53,13 +54,22 @@ def test_picture_and_label_keep_the_same_geometry(crop_size: tuple[int, int], sc
         assert not (wrong & ~edge).any()
 
 
-@pytest.mark.parametrize("scale", [(0.4, 1.0), (1.0, 2.5)])
-def test_picture_and_label_are_not_shifted_against_each_other(scale: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scale": (0.4, 1.0)},
+        {"scale": (1.0, 2.5)},
+        {"scale": (0.7, 1.4), "aspect": 0.3},
+        {"scale": (0.7, 1.4), "rotate": 1.0, "rotate_degrees": 40.0},
+        {"scale": (0.7, 1.4), "blur": 1.0, "flip_vertical": 0.5},
+    ],
+)
+def test_picture_and_label_are_not_shifted_against_each_other(changes: dict[str, Any]) -> None:
     """The centre of a white square, by the grey values and by the ids."""
     label = np.zeros((60, 90), np.uint8)
     label[15:41, 20:57] = 1
     image = np.repeat(label[..., None] * 255, 3, axis=-1)
-    augmentation = Augmentation((160, 240), scale=scale, hsv=(0.0, 0.0, 0.0), pad_value=(0, 0, 0))
+    augmentation = Augmentation((160, 240), hsv=(0.0, 0.0, 0.0), pad_value=(0, 0, 0), **changes)
     differences = []
     for seed in range(60):
         grey, ids = augmentation(image, label, np.random.default_rng(seed))
@@ -70,7 +80,8 @@ def test_picture_and_label_are_not_shifted_against_each_other(scale: tuple[float
         differences.append(np.subtract(*centres))
     # An id takes a whole pixel or none, which moves each of two edges by half a pixel at most; on average by nothing.
     # OpenCV's plain nearest neighbour, which rounds down, would be off by a quarter to three quarters of a pixel.
-    assert np.abs(differences).max() < 0.51
+    # A rotation samples what was sampled once, but its edges cross the pixels, so that most of it evens out.
+    assert np.abs(differences).max() < (0.6 if "rotate" in changes else 0.51)
     assert np.abs(np.mean(differences, axis=0)).max() < 0.1
 
 
@@ -110,14 +121,18 @@ def test_the_flip_has_its_probability() -> None:
 
 def test_what_is_added_is_ignored_and_has_the_pad_colour() -> None:
     augmentation = Augmentation((100, 150), scale=(0.5, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0), pad_value=(9, 9, 9))
+    corners = set()
     for image, label in draws(augmentation):
         added = label == IGNORED
-        height, width = (~added).any(1).sum(), (~added).any(0).sum()
+        rows, columns = (np.flatnonzero((~added).any(axis)) for axis in (1, 0))
+        height, width = len(rows), len(columns)
         assert 30 <= height <= 60
         assert width / height == pytest.approx(1.5, abs=0.05)
-        assert (~added[:height, :width]).all()
+        assert (~added[np.ix_(rows, columns)]).all()
         assert added.sum() == 100 * 150 - height * width
         assert (image[added] == 9).all()
+        corners.add((rows[0], columns[0]))
+    assert len(corners) > 30  # it lies anywhere
 
 
 def test_ids_are_never_invented() -> None:
@@ -125,11 +140,11 @@ def test_ids_are_never_invented() -> None:
     label = np.where(np.indices((60, 90)).sum(0) % 3 == 0, 7, 0).astype(np.uint8)
     label[20:30] = IGNORED
     image = np.zeros((60, 90, 3), np.uint8)
-    augmentation = Augmentation((48, 64), scale=(0.3, 3.0))
     found: set[int] = set()
     for seed in range(60):
-        _, ids = augmentation(image, label, np.random.default_rng(seed))
-        found |= set(np.unique(ids).tolist())
+        for augmentation in (Augmentation((48, 64), scale=(0.3, 3.0)), Augmentation.preset("tutorial", (48, 64))):
+            _, ids = augmentation(image, label, np.random.default_rng(seed))
+            found |= set(np.unique(ids).tolist())
     assert found == {0, 7, IGNORED}
 
 
@@ -144,6 +159,8 @@ def test_the_generator_decides_everything() -> None:
 def test_what_was_given_is_not_changed_nor_shared() -> None:
     image, label = pair()
     was = image.copy(), label.copy()
+    # As a cache lends them.
+    image.flags.writeable = label.flags.writeable = False
     augmented = Augmentation((60, 90), scale=(1.0, 1.0), flip=0.0)(image, label, np.random.default_rng(0))
     for array in augmented:
         assert array.flags.c_contiguous
@@ -154,9 +171,19 @@ def test_what_was_given_is_not_changed_nor_shared() -> None:
 
 @pytest.mark.parametrize("size", [{"height": 1, "width": 1}, {"height": 2, "width": 300}, {"height": 300, "width": 2}])
 def test_any_size_of_picture_gives_the_crop(size: Any) -> None:
-    for image, label in draws(Augmentation((32, 48), scale=(0.1, 2.0)), 20, **size):
-        assert image.shape == (32, 48, 3)
-        assert label.shape == (32, 48)
+    everything = {
+        "aspect": 0.9,
+        "rotate": 0.5,
+        "rotate_degrees": 180.0,
+        "blur": 0.5,
+        "brightness": 0.5,
+        "contrast": 0.5,
+    }
+    for scale_of in ("picture", "fitted"):
+        augmentation = Augmentation((32, 48), scale=(0.1, 2.0), scale_of=scale_of, **everything)  # type: ignore[arg-type]
+        for image, label in draws(augmentation, 20, **size):
+            assert image.shape == (32, 48, 3)
+            assert label.shape == (32, 48)
 
 
 def test_scales_are_drawn_log_uniformly() -> None:
@@ -167,3 +194,123 @@ def test_scales_are_drawn_log_uniformly() -> None:
     assert logs.min() == pytest.approx(-1, abs=0.1)
     assert logs.max() == pytest.approx(1, abs=0.1)
     assert abs(logs.mean()) < 0.2  # uniform on [-1, 1]: standard error of 100 draws is 0.06
+
+
+def test_the_aspect_changes_and_the_area_stays() -> None:
+    augmentation = Augmentation((200, 300), aspect=0.3, scale=(1.0, 1.0), flip=0.0)
+    stretches = []
+    for _, label in draws(augmentation, 100):
+        height, width = ((label != IGNORED).any(axis).sum() for axis in (1, 0))
+        assert height * width == pytest.approx(60 * 90, rel=0.02)  # half a pixel of 60
+        stretches.append(width / height / 1.5)
+    # U(0.7, 1.3) / U(0.7, 1.3) is 1 in the middle, and 100 draws come near to its ends, 0.54 and 1.86.
+    assert 0.53 < min(stretches) < 0.75
+    assert 1.4 < max(stretches) < 1.9
+    assert np.median(stretches) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [(40, 120), (120, 40), (50, 75)])
+def test_a_fitted_scale_of_1_is_the_letterbox(size: tuple[int, int]) -> None:
+    """The largest that is whole inside: it touches two opposite sides."""
+    augmentation = Augmentation(size, scale=(1.0, 1.0), scale_of="fitted", flip=0.0)
+    for _, label in draws(augmentation, 5):
+        height, width = ((label != IGNORED).any(axis).sum() for axis in (1, 0))
+        assert height == size[0] or width == size[1]
+        assert width / height == pytest.approx(1.5, abs=0.03)
+
+
+def test_the_tutorial_shows_the_whole_picture_on_grey_and_pieces_of_it() -> None:
+    augmentation = Augmentation.preset("tutorial", (64, 64), hsv=(0.0, 0.0, 0.0), blur=0.0, rotate=0.0)
+    heights = []
+    for image, label in draws(augmentation, 80):
+        heights.append((label != IGNORED).any(1).sum())
+        assert (image[label == IGNORED] == 128).all()
+    assert min(heights) < 20  # a quarter of what fits, of a picture that is wider than high
+    assert max(heights) == 64  # twice what fits: cut
+
+
+def test_a_rotation_turns_by_its_angle_and_shows_the_picture_in_the_corners() -> None:
+    """A horizontal edge through a large picture: its slope is the angle, and no corner is padded."""
+    label = np.zeros((400, 400), np.uint8)
+    label[200:] = 1
+    image = np.repeat(label[..., None] * 255, 3, axis=-1)
+    augmentation = Augmentation((100, 100), scale=(1.0, 1.0), rotate=1.0, rotate_degrees=20.0, flip=0.0)
+    degrees = []
+    for seed in range(100):
+        _, ids = augmentation(image, label, np.random.default_rng(seed))
+        tops = np.argmax(ids == 1, axis=0)
+        if (ids[0] == 0).all() and (ids[-1] == 1).all():
+            degrees.append(np.degrees(np.arctan(np.polyfit(np.arange(100), tops, 1)[0])))
+        assert IGNORED not in ids or ids[50, 50] != IGNORED
+    assert len(degrees) > 20
+    assert 10 < max(degrees) <= 20.5
+    assert -20.5 <= min(degrees) < -10
+
+
+def test_a_corner_that_a_rotation_uncovers_is_ignored() -> None:
+    augmentation = Augmentation((60, 90), scale=(1.0, 1.0), rotate=1.0, rotate_degrees=30.0, hsv=(0.0, 0.0, 0.0))
+    for image, label in draws(augmentation, 10):
+        assert (label == IGNORED).any()
+        # Where the picture ends its colour runs into the padding, within two pixels.
+        far = np.ones(label.shape, bool)
+        for axis in (0, 1):
+            for shift in range(-2, 3):
+                far &= np.roll(label, shift, axis) == IGNORED
+        assert np.abs(image[far].astype(int) - 128).max(initial=0) <= 1
+
+
+def test_a_vertical_flip_and_a_blur_have_their_probability() -> None:
+    plain = {"scale": (1.0, 1.0), "flip": 0.0, "hsv": (0.0, 0.0, 0.0)}
+    image, label = pair()
+    for probability, low, high in ((0.0, 0, 0), (1.0, 100, 100), (0.5, 30, 70)):
+        flipped = draws(Augmentation((60, 90), flip_vertical=probability, **plain), 100)  # type: ignore[arg-type]
+        assert low <= sum((ids == label[::-1]).all() for _, ids in flipped) <= high
+        blurred = list(draws(Augmentation((60, 90), blur=probability, **plain), 100))  # type: ignore[arg-type]
+        assert low <= sum((picture != image).any() for picture, _ in blurred) <= high
+        assert all((ids == label).all() for _, ids in blurred)
+
+
+def test_brightness_is_added_and_contrast_is_about_middle_grey() -> None:
+    grey = np.repeat(np.arange(50, 206, dtype=np.uint8)[None, :, None], 3, axis=-1)
+    label = np.zeros((1, 156), np.uint8)
+    plain = {"scale": (1.0, 1.0), "flip": 0.0, "hsv": (0.0, 0.0, 0.0)}
+    added, slopes = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        brighter, _ = Augmentation((1, 156), brightness=0.15, **plain)(grey, label, rng)  # type: ignore[arg-type]
+        difference = brighter.astype(int) - grey
+        assert difference.min() == difference.max()
+        added.append(difference.max())
+        steeper, _ = Augmentation((1, 156), contrast=0.2, **plain)(grey, label, rng)  # type: ignore[arg-type]
+        slope, start = np.polyfit(grey[0, :, 0], steeper[0, :, 0], 1)
+        assert slope * 127.5 + start == pytest.approx(127.5, abs=0.5)  # rounding
+        slopes.append(slope)
+    assert -39 < min(added) < -25 < 25 < max(added) < 39  # 0.15 of 255 is 38
+    assert 0.79 < min(slopes) < 0.87 < 1.13 < max(slopes) < 1.21
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"size": (0, 32)}, r"size must be \(H, W\)"),
+        ({"scale": (1.2, 0.8)}, "smallest, largest"),
+        ({"scale": (0.0, 1.0)}, "above 0"),
+        ({"scale_of": "width"}, "'picture' or 'fitted'"),
+        ({"aspect": 1.0}, "0 to below 1"),
+        ({"flip": 1.5}, "flip must be 0 to 1, got 1.5"),
+        ({"brightness": -0.1}, "brightness must be 0 to 1"),
+        ({"hsv": (0.1, 2.0, 0.1)}, "hsv must be three numbers"),
+        ({"rotate_degrees": 200.0}, "0 to 180"),
+        ({"blur_size": 4}, "odd"),
+    ],
+)
+def test_a_knob_out_of_its_range_is_an_input_error(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        Augmentation(**{"size": (32, 32), **changes})
+
+
+def test_there_are_two_presets() -> None:
+    assert Augmentation.preset("crop", (32, 48)) == Augmentation((32, 48))
+    assert Augmentation.preset("tutorial", (32, 48), flip=0.0).aspect == 0.3
+    with pytest.raises(InputError, match="crop, tutorial, got 'mosaic'"):
+        Augmentation.preset("mosaic", (32, 48))  # type: ignore[arg-type]
