@@ -23,7 +23,8 @@ from edgeseg.models.efficientnet_lite import load_imagenet_encoder
 from edgeseg.models.keras_file import load_model, read_training_state, save_model
 from edgeseg.spec import ModelSpec
 from edgeseg.training.augment import IGNORED, Augmentation
-from edgeseg.training.data import sqrt_median_frequency, training_pipeline, validation_batches
+from edgeseg.training.class_weights import sqrt_median_frequency
+from edgeseg.training.data import training_pipeline, validation_batches
 
 ClassWeights = Literal["none", "sqrt-median-frequency"]
 Log = Callable[[str], None]
@@ -148,11 +149,13 @@ def train(
         spec,
         Augmentation(crop_size, scale=config.scale, pad_value=spec.pad_value),
         batch_size=config.batch_size,
-        class_weights=weights,
         seed=config.seed,
-        label_size=model.output_shape[1:3],
+        label_sizes=model.output_shape[1:3],
         start_epoch=len(history),
     )
+    weight_table = np.zeros(256, np.float32)
+    weight_table[: len(weights)] = weights
+    batches = batches.map(lambda batch: (*batch, weight_table[batch[1]]))
     if not resume:
         _compile(model, config, steps)
     checkpoint = _Checkpoint(output_dir, config, spec, val_data, history, log)
@@ -250,7 +253,7 @@ class _Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # keras has 
         )
         self._exported.set_weights(self.model.get_weights())
         for images, labels in validation_batches(
-            self._val_data, self._spec, self._config.batch_size, label_size=self._exported.output_shape[1:3]
+            self._val_data, self._spec, self._config.batch_size, label_sizes=self._exported.output_shape[1:3]
         ):
             metric.update_state(labels, self._exported.predict_on_batch(images))
         return float(keras.ops.convert_to_numpy(metric.result()))
