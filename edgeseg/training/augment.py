@@ -151,7 +151,8 @@ class Augmentation:
             first, last = sorted((0, whole - side))
             start = int(rng.integers(first, last + 1)) - (turned - side) // 2
             spans.append(_Span(start, turned, whole, pixels))
-        image, ids = _cut(image, *spans, self.pad_value), _cut(label, *spans, None)
+        rows, columns = spans
+        image, ids = _cut(image, rows, columns, self.pad_value), _cut(label, rows, columns, None)
         if degrees:
             image = _rotate(image, degrees, self.size, self.pad_value)
             ids = _rotate(ids, degrees, self.size, None)

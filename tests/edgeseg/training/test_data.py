@@ -12,10 +12,9 @@ from edgeseg.datasets import Classes, LabelledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
 from edgeseg.training.augment import IGNORED, Augmentation
-from edgeseg.training.data import sqrt_median_frequency, training_pipeline, validation_batches
+from edgeseg.training.data import training_pipeline, validation_batches
 
 Batch = tuple[np.ndarray, ...]
-WEIGHTS = np.array([1.0, 2.0, 0.5], np.float32)
 PLAIN = Augmentation((64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
 
 
@@ -41,7 +40,7 @@ class _Memory(LabelledSplit):
 
 def take(data: LabelledSplit, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
     """The first batches of three pictures; ten pictures make three of them an epoch."""
-    settings = {"augmentation": Augmentation((32, 48)), "batch_size": 3, "class_weights": WEIGHTS, "seed": 7}
+    settings = {"augmentation": Augmentation((32, 48)), "batch_size": 3, "seed": 7}
     pipeline, steps = training_pipeline(data, spec, **(settings | options))
     assert steps == 3
     return list(itertools.islice(pipeline, count))
@@ -54,37 +53,50 @@ def equal(one: list[Batch], other: list[Batch]) -> bool:
 def shown(batches: list[Batch], data: LabelledSplit) -> list[int]:
     """Which pictures of the split the unaugmented labels of some batches are, in order."""
     labels = [data[index][1] for index in range(len(data))]
-    return [
-        next(i for i, label in enumerate(labels) if (label == ids).all()) for _, batch, _ in batches for ids in batch
-    ]
+    return [next(i for i, label in enumerate(labels) if (label == ids).all()) for _, batch in batches for ids in batch]
 
 
 def test_a_batch_has_the_promised_arrays(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
-    images, labels, weights = take(data, tiny_spec, 1)[0]
+    images, labels = take(data, tiny_spec, 1)[0]
     assert (images.shape, images.dtype) == ((3, 32, 48, 3), np.float32)
     assert (labels.shape, labels.dtype) == ((3, 32, 48), np.uint8)
-    assert (weights.shape, weights.dtype) == ((3, 32, 48), np.float32)
     assert -1 <= images.min() < 0 < images.max() <= 1  # (pixel - 127.5) / 127.5
 
 
-def test_weights_are_those_of_the_class_and_0_where_ignored(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+def test_labels_keep_the_classes_and_the_ignored_id(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     ids_seen: set[int] = set()
-    for _, labels, weights in take(data, tiny_spec, 6, augmentation=Augmentation((96, 96))):
-        for class_id, weight in enumerate(WEIGHTS):
-            assert (weights[labels == class_id] == weight).all()
-        assert (weights[labels == IGNORED] == 0).all()
+    for _, labels in take(data, tiny_spec, 6, augmentation=Augmentation((96, 96))):
         ids_seen |= set(np.unique(labels).tolist())
     assert ids_seen == {0, 1, 2, IGNORED}
+
+
+def test_each_output_gets_labels_of_its_size(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+    """The same ids as the full map's, every second or fourth of them; a tuple, or a dict, as the model wants."""
+    ((images, full),) = take(data, tiny_spec, 1)
+    ((_, one),) = take(data, tiny_spec, 1, label_sizes=(16, 24))
+    ((_, several),) = take(data, tiny_spec, 1, label_sizes=[(32, 48), (16, 24), (8, 12)])
+    ((_, named),) = take(data, tiny_spec, 1, label_sizes={"main": (32, 48), "side": (16, 24)})
+    assert images.shape == (3, 32, 48, 3)
+    assert isinstance(several, tuple)
+    assert (several[0] == full).all()
+    assert (several[1] == one).all()
+    assert several[2].shape == (3, 8, 12)
+    assert list(named) == ["main", "side"]
+    assert (named["main"] == full).all()
+    assert (named["side"] == one).all()
+    # The nearest of two neighbours is one of them.
+    assert ((one == full[:, ::2, ::2]) | (one == full[:, 1::2, 1::2])).all()
+    (batch,) = validation_batches(open_split(data.pairs[0][0].parents[2], "val"), tiny_spec, 4, label_sizes=[(8, 12)])
+    assert batch[1][0].shape == (4, 8, 12)
 
 
 def test_another_ignored_id_becomes_the_pipelines(tiny_spec: ModelSpec) -> None:
     label = np.zeros((64, 80), np.uint8)
     label[10:20] = 1
     one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, ignore_index=1), [label])
-    pipeline, _ = training_pipeline(one, tiny_spec, PLAIN, batch_size=1, class_weights=WEIGHTS, seed=0)
-    _, labels, weights = next(iter(pipeline))
+    pipeline, _ = training_pipeline(one, tiny_spec, PLAIN, batch_size=1, seed=0)
+    _, labels = next(iter(pipeline))
     assert (labels[0, 10:20] == IGNORED).all()
-    assert (weights[0, 10:20] == 0).all()
     assert (labels[0, 20:] == 0).all()
 
 
@@ -93,6 +105,7 @@ def test_the_seed_decides_whatever_the_threads(data: LabelledSplit, tiny_spec: M
     assert equal(first, take(data, tiny_spec, 7, num_threads=1))
     assert equal(first, take(data, tiny_spec, 7, num_threads=4))
     assert equal(first, take(data, tiny_spec, 7, num_threads=0))  # in the caller's thread
+    assert equal(first, take(data, tiny_spec, 7, cache_bytes=0))
     assert not equal(first, take(data, tiny_spec, 7, seed=8))
 
 
@@ -118,16 +131,14 @@ def test_epochs_differ_in_order_and_in_augmentation(data: LabelledSplit, tiny_sp
 def test_the_same_picture_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) -> None:
     label = np.arange(64 * 80).reshape(64, 80).astype(np.uint8) % 3
     one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, None), [label])
-    pipeline, steps = training_pipeline(
-        one, tiny_spec, Augmentation((32, 48)), batch_size=1, class_weights=WEIGHTS, seed=0
-    )
+    pipeline, steps = training_pipeline(one, tiny_spec, Augmentation((32, 48)), batch_size=1, seed=0)
     assert steps == 1
-    assert len({labels.tobytes() for _, labels, _ in itertools.islice(pipeline, 8)}) == 8
+    assert len({labels.tobytes() for _, labels in itertools.islice(pipeline, 8)}) == 8
 
 
 def test_fewer_pictures_than_a_batch_is_an_input_error(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="10 pictures, fewer than the batch size 11"):
-        training_pipeline(data, tiny_spec, PLAIN, batch_size=11, class_weights=WEIGHTS, seed=0)
+        training_pipeline(data, tiny_spec, PLAIN, batch_size=11, seed=0)
 
 
 def test_a_broken_picture_is_an_input_error_in_the_callers_thread(
@@ -173,37 +184,3 @@ def test_validation_turns_another_ignored_id_into_the_pipelines(tiny_spec: Model
     ((_, labels),) = validation_batches(_Memory(classes, [label]), tiny_spec, 1)
     assert (labels[0, :16] == 2).all()
     assert (labels[0, 16:] == IGNORED).all()
-
-
-def _quarters(*ids: int) -> np.ndarray:
-    return np.repeat(np.array(ids, np.uint8), 4).reshape(4, 4)
-
-
-def test_class_weights_by_hand() -> None:
-    classes = Classes(("a", "b", "c", "d"), ((0, 0, 0),) * 4, 255)
-    data = _Memory(classes, [_quarters(0, 0, 0, 1), _quarters(0, 0, 2, 255)])
-    # Of 16 pixels a picture: a has 12 + 8 of 32, b 4 of 16 (it is in one picture only), c 4 of 16, d none.
-    # f = 0.625, 0.25, 0.25; the median of the three is 0.25.
-    expected = [np.sqrt(0.25 / 0.625), 1.0, 1.0, 1.0]
-    weights = sqrt_median_frequency(data)
-    assert weights.dtype == np.float32
-    np.testing.assert_allclose(weights, expected, rtol=1e-6)
-
-
-def test_class_weights_count_pixels_where_pictures_differ_in_size() -> None:
-    data = _Memory(Classes(("a", "b"), ((0, 0, 0),) * 2, None), [np.zeros((4, 12), np.uint8), _quarters(0, 1, 1, 1)])
-    # f: a 52 of 64, b 12 of 16; their median is 0.78125.
-    expected = [np.sqrt(0.78125 / 0.8125), np.sqrt(0.78125 / 0.75)]
-    np.testing.assert_allclose(sqrt_median_frequency(data), expected, rtol=1e-6)
-
-
-def test_class_weights_do_not_count_an_ignored_id_below_the_class_count() -> None:
-    """Else the ignored class, often the largest, would move the median of all others."""
-    data = _Memory(Classes(("void", "a", "b"), ((0, 0, 0),) * 3, 0), [_quarters(0, 1, 1, 2)])
-    # f = 0.5 and 0.25; their median is 0.375.
-    np.testing.assert_allclose(sqrt_median_frequency(data), [1.0, np.sqrt(0.75), np.sqrt(1.5)], rtol=1e-6)
-
-
-def test_class_weights_of_ignored_pictures_are_1() -> None:
-    data = _Memory(Classes(("a", "b"), ((0, 0, 0),) * 2, 255), [_quarters(255, 255, 255, 255)])
-    assert sqrt_median_frequency(data).tolist() == [1.0, 1.0]
