@@ -65,5 +65,5 @@ def _points(history: Sequence[Mapping[str, float]], column: str) -> list[tuple[f
 
 def _mark_best(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     epoch, value = max(points, key=lambda point: point[1])
-    axes.plot([epoch], [value], "o", color="black", markersize=4)
+    axes.plot([epoch], [value], "o", color="black", markersize=9, fillstyle="none")
     axes.set_title(f"best mIoU {value:.4f} in epoch {epoch:g}", fontsize="medium", loc="right")
