@@ -1,0 +1,82 @@
+"""What a model under training makes of a few pictures, to look at: picture, label and prediction side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.captions import add_legend
+from edgeseg.datasets import LabelledSplit
+from edgeseg.files import write_bytes
+from edgeseg.imaging import at_size, encode_image, preprocess, restore
+from edgeseg.render import render
+from edgeseg.segmenter import Segmentation, to_class_map
+from edgeseg.spec import ModelSpec
+
+_TITLES = ("picture", "label", "prediction")
+_TITLE_HEIGHT = 24  # pixels
+
+
+def save_samples(
+    predict: Callable[[NDArray[Any]], NDArray[Any]],
+    data: LabelledSplit,
+    spec: ModelSpec,
+    path: str | Path,
+    *,
+    count: int = 4,
+    panel_width: int = 320,
+) -> None:
+    """Write a sheet of one row a picture; an earlier one at ``path`` is replaced, at once and never half.
+
+    The pictures are spread evenly over the split and are the same each time, so that the sheets of two epochs can be
+    compared. Colours are the palette's, black is what no class has: the ignored id. The legend lists the classes by
+    their share of the labels.
+
+    Args:
+        predict: the model in inference mode: ``(1, H, W, 3)`` float32, normalised, to ``(1, h, w, C)`` scores.
+        data: the split to take the pictures from; its classes are the model's.
+        spec: input size, normalisation and colours; ``nhwc`` and scores, as a Keras model is.
+        path: a ``.png`` or ``.jpg`` file.
+        count: how many pictures; all where the split has fewer.
+        panel_width: of each of the three panels, in pixels; the height keeps the picture's aspect.
+
+    Raises:
+        InputError: a picture is bad, or the file cannot be written.
+    """
+    rows, labels = [], []
+    for index in sample_indices(len(data), count):
+        image, label = data[index]
+        tensor, placement = preprocess(image, spec)
+        predicted = restore(to_class_map(predict(tensor), spec), placement)
+        size_hw = (max(1, round(panel_width * image.shape[0] / image.shape[1])), panel_width)
+        small = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA)
+        maps = [at_size(ids, size_hw) for ids in (label, predicted)]
+        rows.append(np.hstack([small, *(render("mask", small, Segmentation(ids, spec)) for ids in maps)]))
+        labels.append(maps[0])
+    sheet = np.vstack([_titles(panel_width), *rows])
+    sheet = add_legend(sheet, Segmentation(np.vstack(labels), spec))
+    write_bytes(path, encode_image(sheet, Path(path).suffix), overwrite=True)
+
+
+def sample_indices(length: int, count: int) -> list[int]:
+    """``count`` numbers spread evenly over ``range(length)``, first and last among them; all where there are fewer.
+
+    Args:
+        length: of the split.
+        count: how many are wanted.
+    """
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int)).tolist()
+
+
+def _titles(panel_width: int) -> NDArray[np.uint8]:
+    """``(24, 3 * panel_width, 3)`` uint8: the words above the columns."""
+    strip = np.full((_TITLE_HEIGHT, len(_TITLES) * panel_width, 3), 255, np.uint8)
+    for column, title in enumerate(_TITLES):
+        place = (column * panel_width + 6, _TITLE_HEIGHT - 8)
+        cv2.putText(strip, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return strip

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeseg.errors import InputError
+from edgeseg.imaging import read_image
+from edgeseg.training.curves import save_curves
+
+HISTORY = [
+    {"epoch": 1, "loss": 1.5, "val_loss": 1.4, "val_mean_iou": 0.2, "learning_rate": 1e-3},
+    {"epoch": 2, "loss": 0.9, "val_loss": 1.0, "val_mean_iou": 0.5, "learning_rate": 1e-4},
+]
+
+
+def inked(path: Path) -> list[int]:
+    """Pixels that are coloured, thus of a curve, in the middle of each of the three panels, from above."""
+    image = read_image(path).astype(int)
+    coloured = image.max(-1) - image.min(-1) > 60
+    return [int(part.sum()) for part in np.array_split(coloured, 9)[1::3]]
+
+
+def test_each_panel_has_its_curve(tmp_path: Path) -> None:
+    save_curves(HISTORY, tmp_path / "curves.png")
+    assert min(inked(tmp_path / "curves.png")) > 100
+
+
+def test_an_epoch_without_validation_and_a_nan_are_left_out(tmp_path: Path) -> None:
+    rows = [{key: value for key, value in row.items() if not key.startswith("val_")} for row in HISTORY]
+    save_curves([*rows, {**rows[1], "epoch": 3, "val_mean_iou": math.nan}], tmp_path / "curves.png")
+    loss, mean_iou, learning_rate = inked(tmp_path / "curves.png")
+    assert mean_iou == 0
+    assert min(loss, learning_rate) > 100
+
+
+def test_one_epoch_is_a_point_and_the_next_picture_replaces_it(tmp_path: Path) -> None:
+    path = tmp_path / "curves.png"
+    save_curves(HISTORY[:1], path)
+    one = path.read_bytes()
+    assert min(inked(path)) > 10
+    save_curves(HISTORY, path)
+    assert path.read_bytes() != one
+    assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_pyplot_stays_out_of_it(tmp_path: Path) -> None:
+    save_curves(HISTORY, tmp_path / "curves.png")
+    # Figures of pyplot stay in memory until they are closed, one more each epoch.
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_no_epoch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no epoch yet"):
+        save_curves([], tmp_path / "curves.png")

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeseg.datasets import LabelledSplit, open_split
+from edgeseg.errors import InputError
+from edgeseg.imaging import read_image
+from edgeseg.spec import ModelSpec
+from edgeseg.training.samples import sample_indices, save_samples
+
+TITLES = 24
+
+
+@pytest.fixture
+def data(shapes_dataset: Path) -> LabelledSplit:
+    """Pictures of 64x80."""
+    return open_split(shapes_dataset, "val")
+
+
+@pytest.fixture
+def spec(data: LabelledSplit) -> ModelSpec:
+    return ModelSpec("tiny", (32, 48), data.classes.names, data.classes.palette, ignore_index=255)
+
+
+def by_colour(tensor: np.ndarray) -> np.ndarray:
+    """Scores of a model that is right about the shapes: the class is the colour, as in the data set."""
+    red, _, blue = np.split(tensor, 3, axis=-1)
+    return np.concatenate([np.full_like(red, 0.5), red - blue, blue - red], axis=-1)
+
+
+def test_picture_label_and_prediction_stand_side_by_side(data: LabelledSplit, spec: ModelSpec, tmp_path: Path) -> None:
+    save_samples(by_colour, data, spec, tmp_path / "samples.png", count=2, panel_width=80)
+    sheet = read_image(tmp_path / "samples.png")
+    assert sheet.shape[0] == TITLES + 2 * 64
+    assert sheet.shape[1] > 3 * 80  # the legend
+    palette = np.array(spec.palette)
+    for row, index in enumerate((0, 3)):
+        image, label = data[index]
+        band = sheet[TITLES + 64 * row :][:64]
+        np.testing.assert_array_equal(band[:, :80], image)
+        strip = label == 255
+        np.testing.assert_array_equal(band[:, 80:160][~strip], palette[label[~strip]])
+        assert not band[:, 80:160][strip].any()
+        right = (band[:, 160:240] == palette[np.where(strip, 0, label)]).all(-1)
+        # The model sees 32x40 of the 64x80 pixels: only borders of rectangles may differ, by a pixel.
+        assert right[~strip].mean() > 0.95
+
+
+def test_two_sheets_of_one_model_are_one_file_and_a_worse_model_differs(
+    data: LabelledSplit, spec: ModelSpec, tmp_path: Path
+) -> None:
+    path = tmp_path / "samples.png"
+    save_samples(by_colour, data, spec, path)
+    first = path.read_bytes()
+    save_samples(by_colour, data, spec, path)
+    assert path.read_bytes() == first
+    save_samples(lambda tensor: -by_colour(tensor), data, spec, path)
+    assert path.read_bytes() != first
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "expected"), [(10, 4, [0, 3, 6, 9]), (3, 8, [0, 1, 2]), (5, 1, [0]), (1, 4, [0])]
+)
+def test_samples_are_spread_over_the_split(length: int, count: int, expected: list[int]) -> None:
+    assert sample_indices(length, count) == expected
+
+
+def test_a_model_of_other_classes_is_refused(data: LabelledSplit, spec: ModelSpec, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2 channels of scores but has 3 classes"):
+        save_samples(lambda tensor: by_colour(tensor)[..., :2], data, spec, tmp_path / "samples.png")
