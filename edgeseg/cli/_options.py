@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from edgeseg.errors import did_you_mean
 from edgeseg.spec import Accelerator, BackendName, ColourOrder, DataLayout, Fit, LabelEncoding
+
+if TYPE_CHECKING:
+    from edgeseg.datasets import DataSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -254,3 +258,16 @@ def dataset(
         return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
 
     return decorate
+
+
+def data_arguments(data: DataSource) -> str:
+    """What the options of ``dataset`` were, to be typed again: ``--data DIR --classes A,B``."""
+    said = {
+        "--data": data.root,
+        "--data-layout": data.layout,
+        "--classes": data.classes,
+        "--label-encoding": data.label_encoding,
+        "--ignore-index": data.ignore_index,
+        "--colour-map": data.colour_map,
+    }
+    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in said.items() if value is not None)

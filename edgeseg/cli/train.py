@@ -1,4 +1,4 @@
-"""``edgeseg train``: a zoo model on a labelled data set."""
+"""``edgeseg train``: a model of the zoo, or one's own, on a labelled data set."""
 
 from __future__ import annotations
 
@@ -8,57 +8,223 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeseg.cli import _options
+from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
 
+_FREQUENCY_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
+_LOSSES = ("cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice")
+#: Options that are fields of ``Augmentation``.
+_AUGMENTATION = (
+    "scale", "aspect", "rotate", "rotate_degrees", "flip", "flip_vertical", "blur", "brightness", "contrast", "hsv",
+)  # fmt: skip
 
-@click.command("train")
+
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "Data": (
+            "data", "classes", "data_layout", "label_encoding", "ignore_index", "colour_map", "checks",
+        ),
+        "Model": (
+            "input_size", "crop_size", "weights", "encoder_weights", "custom_objects", "output", "mean", "std",
+        ),
+        "Optimizer": (
+            "epochs", "batch_size", "optimizer", "learning_rate", "nominal_batch_size", "momentum", "weight_decay",
+            "clipnorm", "global_clipnorm", "ema", "mixed_precision",
+        ),
+        "Learning rate": ("schedule", "warmup_epochs", "warmup", "final_learning_rate", "decay_rate"),
+        "Freezing the encoder": (
+            "freeze_epochs", "freeze_batch_size", "freeze_learning_rate", "freeze_before",
+        ),
+        "Loss": (
+            "loss", "class_weights", "label_smoothing", "focal_alpha", "focal_gamma", "dice_beta", "dice_smooth",
+            "output_weights",
+        ),
+        "Augmentation": ("augmentation", *_AUGMENTATION),
+        "Batch norm": ("batch_norm_momentum", "batch_norm_recalibration"),
+        "Run": (
+            "output_dir", "resume", "early_stopping", "samples", "tensorboard", "seed", "overwrite", "as_json",
+        ),
+    }  # fmt: skip
+
+
+class _ClassWeightsType(click.ParamType[Any]):
+    """A word for weights from the data, or a number for each class."""
+
+    name = "|".join((*_FREQUENCY_WEIGHTS, "W0,W1,..."))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or value in _FREQUENCY_WEIGHTS:
+            return value
+        return _NumbersType().convert(value, param, ctx)
+
+
+class _NumbersType(click.ParamType[tuple[float, ...]]):
+    """``0.5,1,2``."""
+
+    name = "X,Y,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(number) for number in str(value).split(","))
+        except ValueError:
+            words = f"{', '.join(_FREQUENCY_WEIGHTS)} or " if param and param.name == "class_weights" else ""
+            self.fail(f"'{value}' is not accepted; give {words}numbers with commas between.", param, ctx)
+
+
+_POSITIVE = click.FloatRange(0, min_open=True)
+_SHARE = click.FloatRange(0, 1)
+_BELOW_1 = click.FloatRange(0, 1, max_open=True)
+
+
+@click.command("train", cls=_Command)
 @click.argument("model")
 @_options.dataset(help="Labelled data set with train and val.")
-@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/MODEL.")
-@click.option("--imgsz", "input_size", type=_options.SizeType(), help="Size the model is made for and validated at.")
-@click.option("--crop-size", type=_options.SizeType(), help="Size of the training crops; --imgsz when left out.")
-@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Peak; cosine to zero.")
-@click.option("--warmup-epochs", type=click.IntRange(0), default=2, show_default=True)
-@click.option("--weight-decay", type=float, default=0.02, show_default=True)
-@click.option("--scale", type=(float, float), default=(0.6, 1.6), show_default=True, help="Augmentation scale.")
-@click.option(
-    "--class-weights",
-    type=click.Choice(["none", "sqrt-median-frequency"]),
-    default="sqrt-median-frequency",
-    show_default=True,
-)
-@click.option("--batch-norm-momentum", type=click.FloatRange(0, 1, max_open=True), default=0.9, show_default=True)
-@click.option("--encoder-weights", type=click.Choice(["none", "imagenet"]), default="none", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on where a killed run of the same settings stopped.")
 @click.option("--check/--no-check", "checks", default=True, help="Read all files first; stop where one is bad.")
+@click.option("--imgsz", "input_size", type=_options.SizeType(), help="Size the model is made for and validated at.")
+@click.option("--crop-size", type=_options.SizeType(), help="Size of the training pictures; --imgsz when left out.")
+@click.option("--weights", type=click.Path(), help="Weights file a zoo model starts from; its head may differ.")
+@click.option("--encoder-weights", type=click.Choice(["none", "imagenet"]), default="none", show_default=True)
+@_options.custom_objects
+@_options.output
+@_options.feeding
+@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True, help="The frozen ones among them.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["adamw", "adam", "sgd"]),
+    default="adamw",
+    show_default=True,
+    help="sgd is with Nesterov's momentum.",
+)
+@click.option("--learning-rate", type=_POSITIVE, help="Peak. Left out: adamw 2e-3, adam 5e-4, sgd 7e-3.")
+@click.option(
+    "--nominal-batch-size",
+    type=click.IntRange(1),
+    help="The learning rate is for this batch size and scaled to the real one; the tutorials' is 16.",
+)
+@click.option("--momentum", type=_BELOW_1, default=0.9, show_default=True, help="Of sgd; adam's beta_1.")
+@click.option("--weight-decay", type=click.FloatRange(0), help="Left out: adamw 0.02, adam 0, sgd 1e-4.")
+@click.option("--clipnorm", type=_POSITIVE, help="Largest norm of the gradient of each variable.")
+@click.option("--global-clipnorm", type=_POSITIVE, help="Largest norm of all gradients together.")
+@click.option("--ema", type=_BELOW_1, help="Momentum of a moving average of the weights, which is what is exported.")
+@click.option(
+    "--mixed-precision", type=click.Choice(["float16", "bfloat16"]), help="Compute in it, keep weights in float32."
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(["cosine", "step", "exponential", "constant"]),
+    default="cosine",
+    show_default=True,
+    help="After the warm-up.",
+)
+@click.option("--warmup-epochs", type=click.IntRange(0), default=2, show_default=True)
+@click.option(
+    "--warmup",
+    type=click.Choice(["linear", "staircase"]),
+    default="linear",
+    show_default=True,
+    help="With every step, or with every epoch.",
+)
+@click.option("--final-learning-rate", type=_BELOW_1, help="Share of the peak. Left out: cosine 0, step 0.01.")
+@click.option(
+    "--decay-rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.96,
+    show_default=True,
+    help="Of exponential, each epoch.",
+)
+@click.option("--freeze-epochs", type=click.IntRange(0), default=0, show_default=True, help="With a frozen encoder.")
+@click.option("--freeze-batch-size", type=click.IntRange(1), help="In those; --batch-size when left out.")
+@click.option("--freeze-learning-rate", type=_POSITIVE, help="In those; --learning-rate when left out.")
+@click.option("--freeze-before", metavar="LAYER", help="First layer after the encoder; known for the zoo.")
+@click.option("--loss", type=click.Choice(_LOSSES), default="cross-entropy", show_default=True)
+@click.option("--class-weights", type=_ClassWeightsType(), default="sqrt-median-frequency", show_default=True)
+@click.option("--label-smoothing", type=_BELOW_1, default=0.0, show_default=True)
+@click.option("--focal-alpha", type=_POSITIVE, default=0.5, show_default=True)
+@click.option("--focal-gamma", type=click.FloatRange(0), default=2.0, show_default=True)
+@click.option("--dice-beta", type=_POSITIVE, default=1.0, show_default=True)
+@click.option("--dice-smooth", type=_POSITIVE, default=1e-5, show_default=True)
+@click.option("--output-weights", type=_NumbersType(), help="Of each output's loss, of a model with several.")
+@click.option(
+    "--augmentation",
+    type=click.Choice(["crop", "tutorial"]),
+    default="crop",
+    show_default=True,
+    help="Random pieces of pictures, or whole ones jittered on grey; the options below change it.",
+)
+@click.option("--scale", type=(float, float), metavar="LOW HIGH", help="Smallest and largest.")
+@click.option("--aspect", type=_BELOW_1, help="Jitter of width to height.")
+@click.option("--rotate", type=_SHARE, help="Probability of a rotation.")
+@click.option("--rotate-degrees", type=click.FloatRange(0, 180), help="Largest angle.")
+@click.option("--flip", type=_SHARE, help="Probability of a left-right flip.")
+@click.option("--flip-vertical", type=_SHARE, help="Probability of an upside-down flip.")
+@click.option("--blur", type=_SHARE, help="Probability of a Gaussian blur.")
+@click.option("--brightness", type=_SHARE, help="Largest change.")
+@click.option("--contrast", type=_SHARE, help="Largest relative change.")
+@click.option("--hsv", type=(float, float, float), metavar="H S V", help="Largest changes.")
+@click.option("--batch-norm-momentum", type=_BELOW_1, default=0.9, show_default=True, help="Of the moving averages.")
+@click.option(
+    "--batch-norm-recalibration",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Training pictures to compute the statistics from before each validation, in place of moving averages.",
+)
+@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/MODEL.")
+@click.option("--resume", is_flag=True, help="Go on where a killed run of the same settings stopped.")
+@click.option("--early-stopping", type=click.IntRange(1), metavar="N", help="End after N epochs without a better mIoU.")
+@click.option(
+    "--samples", type=click.IntRange(0), default=4, show_default=True, help="Pictures to draw predictions of."
+)
+@click.option("--tensorboard", is_flag=True, help="Write a log for it.")
+@click.option("--seed", type=int, default=0, show_default=True)
 @_options.overwrite
 @_options.as_json
 def command(
     model: str,
     data: DataSource,
+    checks: bool,
+    custom_objects: str | None,
+    output: str | None,
     output_dir: Path | None,
     resume: bool,
-    checks: bool,
+    samples: int,
+    tensorboard: bool,
     overwrite: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train MODEL (a zoo name); best.keras is ready for export, last.keras for --resume."""
+    """Train MODEL (a zoo name, or a .keras or .h5 file); best.keras is ready for export, last.keras for --resume.
+
+    Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
+    """
     from edgeseg.datasets import open_split
     from edgeseg.datasets.check import check
     from edgeseg.datasets.findings import require_good
     from edgeseg.errors import missing_extra
-    from edgeseg.models.zoo import find
+    from edgeseg.models.source import precheck
 
     quiet_native_logs()
-    find(model)
-    # A mistake in the data is said before keras is imported.
+    changes = {name: settings.pop(name) for name in _AUGMENTATION}
+    try:
+        precheck(model, settings["input_size"])
+        from edgeseg.training.config import TrainConfig
+    except ModuleNotFoundError as error:
+        raise missing_extra("edgeseg train", "train") from error
+    config = TrainConfig(
+        model=model,
+        data=data.plain,
+        main_output=output,
+        augmentation_changes={name: value for name, value in changes.items() if value is not None},
+        **settings,
+    )
+    # A mistake in the settings or the data is said before keras is imported.
     if checks:
         with progress("checking the data") as update:
             found = check(data, splits=("train", "val"), progress=update)
@@ -68,17 +234,23 @@ def command(
     else:
         open_split(data, "train")
     try:
-        from edgeseg.training.config import TrainConfig
         from edgeseg.training.fit import train
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
-    folder = output_dir or Path("runs") / model
     result = train(
-        TrainConfig(model=model, data=data.plain, **settings), folder, resume=resume, overwrite=overwrite, log=note
+        config,
+        output_dir or Path("runs") / Path(model).stem,
+        custom_objects=_options.read_custom_objects(custom_objects),
+        tensorboard=tensorboard,
+        samples=samples,
+        resume=resume,
+        overwrite=overwrite,
+        log=note,
     )
     if as_json:
         best = {"best": str(result.best), "best_epoch": result.best_epoch, "best_mean_iou": result.best_mean_iou}
         print_json({"format_version": 1, **best, "history": list(result.history)})
         return
     print(f"{result.best}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
-    print(f"Next: edgeseg evaluate {result.best} --data {data.root}  |  edgeseg export {result.best}")
+    again = _options.data_arguments(data)
+    print(f"Next: edgeseg evaluate {result.best} {again}  |  edgeseg export {result.best} {again}")

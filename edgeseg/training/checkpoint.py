@@ -1,97 +1,104 @@
-"""The files of a run: validated and written after every epoch, read again by a resumed run."""
+"""The files of a run, written after every epoch and read again by a resumed run."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
-import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from edgeseg.errors import InputError
-from edgeseg.files import write_bytes
-from edgeseg.models import create
-from edgeseg.models.keras_file import load_model, read_training_state, save_model
-from edgeseg.spec import ModelSpec
-from edgeseg.training.augment import IGNORED
+from edgeseg.files import refuse_existing, write_bytes
+from edgeseg.models.keras_file import read_training_state, save_model
+from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.data import validation_batches
 
-Log = Callable[[str], None]
-
-
-def load_checkpoint(last: Path, config: TrainConfig) -> tuple[keras.Model, list[dict[str, float]]]:
-    """The model with its optimizer, and the history, of a run of the same config."""
-    if not last.is_file():
-        raise InputError(f"there is nothing to resume: '{last}' does not exist; leave --resume out to start.")
-    state = read_training_state(last)
-    if state is None:
-        raise InputError(f"'{last}' was not written by edgeseg train; it cannot be resumed.")
-    # Through JSON, where tuples are lists, so that the two compare equal.
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    was = state["config"]
-    differs = [f"{key} was {was.get(key)}, is {value}" for key, value in wanted.items() if was.get(key) != value]
-    if differs:
-        raise InputError(f"'{last}' is of another run ({'; '.join(differs)}); resume with its own settings.")
-    return load_model(last, compile=True), state["history"]
+Row = Mapping[str, float]
 
 
-class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no type information
-    """Validates in inference mode after each epoch, then writes the files."""
+class RunFiles:
+    """``last.keras``, ``best.keras``, ``history.csv`` and the pictures of a run, in one folder.
 
-    def __init__(
-        self,
-        output_dir: Path,
-        config: TrainConfig,
-        spec: ModelSpec,
-        val_data: Any,
-        history: list[dict[str, float]],
-        log: Log,
-    ) -> None:
-        super().__init__()
-        self._dir, self._config, self._spec, self._log, self._history = output_dir, config, spec, log, history
-        self._val_data = val_data
-        # The model under training takes crops; this one has the same layers at the size it is made for.
-        self._exported = create(config.model, num_classes=spec.num_classes, input_size=spec.input_size)
+    Each is written to a temporary name first, ``last.keras`` after ``best.keras``: a kill at any moment costs the
+    epoch under way and no more.
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Validate, then write the files."""
-        mean_iou = self._validate()
-        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        loss = float((logs or {})["loss"])
-        if not math.isfinite(loss):
-            raise InputError(f"the loss is {loss} in epoch {epoch + 1}; start again with a lower learning rate.")
-        is_best = mean_iou > max((row["val_mean_iou"] for row in self._history), default=-1.0)
-        self._history.append(
-            {"epoch": epoch + 1, "loss": loss, "val_mean_iou": mean_iou, "learning_rate": learning_rate}
-        )
-        state = {"config": dataclasses.asdict(self._config), "history": self._history}
+    Attributes:
+        folder: where they are.
+        last: everything that resuming needs; the optimizer is in it.
+        best: the exported model of the best epoch, ready for export.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.last = self.folder / "last.keras"
+        self.best = self.folder / "best.keras"
+
+    def begin(self, *, overwrite: bool) -> None:
+        """Raise ``InputError`` where an earlier run is in the folder and may not be overwritten."""
+        refuse_existing(self.last, overwrite=overwrite)
+
+    def history(self, config: TrainConfig) -> list[dict[str, float]]:
+        """The epochs that a run of the same config has done.
+
+        Raises:
+            InputError: there is no such run, or it was of another config.
+        """
+        if not self.last.is_file():
+            raise InputError(f"there is nothing to resume: '{self.last}' does not exist; leave --resume out to start.")
+        state = read_training_state(self.last)
+        if state is None:
+            raise InputError(f"'{self.last}' was not written by edgeseg train; it cannot be resumed.")
+        wanted, was = config.as_dict(), state["config"]
+        differs = [f"{key} was {was.get(key)}, is {value}" for key, value in wanted.items() if was.get(key) != value]
+        if differs:
+            raise InputError(f"'{self.last}' is of another run ({'; '.join(differs)}); resume with its own settings.")
+        # What a kill in the middle of writing leaves behind.
+        for leftover in self.folder.glob(".*.keras"):
+            leftover.unlink()
+        return list(state["history"])
+
+    def restore(self, model: keras.Model) -> None:
+        """Fill a compiled model and its optimizer, moving averages and random generators from ``last.keras``.
+
+        Raises:
+            InputError: the file is of another model or optimizer.
+        """
+        state = read_training_state(self.last) or {}
+        optimizer = model.optimizer
+        optimizer.build(model.trainable_variables)
+        try:
+            model.load_weights(self.last)
+        except (ValueError, KeyError) as error:
+            raise InputError(f"'{self.last}' is not of this model: {str(error).splitlines()[0]}") from error
+        if int(optimizer.iterations) != state["iterations"]:  # Keras skips an optimizer that does not fit
+            raise InputError(f"'{self.last}' is not of this optimizer; it cannot be resumed.")
+        for variable, value in zip(_generators(model), state["generators"], strict=True):
+            variable.assign(np.array(value, variable.dtype))
+
+    def save(self, models: RunModels, config: TrainConfig, history: Sequence[Row], *, is_best: bool) -> None:
+        """Write the files of an epoch, the last of ``history``."""
         if is_best:
             # At its own input size and without the optimizer: ready for export.
-            save_model(self._exported, self._dir / "best.keras", self._spec, overwrite=True)
-        save_model(self.model, self._dir / "last.keras", self._spec, training_state=state, overwrite=True)
+            save_model(models.exported, self.best, models.spec, overwrite=True)
+        state = {
+            "config": config.as_dict(),
+            "history": list(history),
+            "iterations": int(models.learning.optimizer.iterations),
+            "generators": [keras.ops.convert_to_numpy(v).tolist() for v in _generators(models.learning)],
+        }
+        save_model(models.learning, self.last, models.spec, training_state=state, overwrite=True)
         table = io.StringIO()
-        writer = csv.DictWriter(table, self._history[0].keys())
+        writer = csv.DictWriter(table, history[0].keys())
         writer.writeheader()
-        writer.writerows(self._history)
-        write_bytes(self._dir / "history.csv", table.getvalue().encode(), overwrite=True)
-        self._log(
-            f"epoch {epoch + 1}/{self._config.epochs}  loss {loss:.4f}  val mIoU {mean_iou:.4f}"
-            + ("  (best)" if is_best else "")
-        )
+        writer.writerows(history)
+        write_bytes(self.folder / "history.csv", table.getvalue().encode(), overwrite=True)
 
-    def _validate(self) -> float:
-        metric = keras.metrics.MeanIoU(
-            self._spec.num_classes, ignore_class=IGNORED, sparse_y_true=True, sparse_y_pred=False
-        )
-        self._exported.set_weights(self.model.get_weights())
-        for images, labels in validation_batches(
-            self._val_data, self._spec, self._config.batch_size, label_size=self._exported.output_shape[1:3]
-        ):
-            metric.update_state(labels, self._exported.predict_on_batch(images))
-        return float(keras.ops.convert_to_numpy(metric.result()))
+
+def _generators(model: keras.Model) -> list[Any]:
+    """The states of the random generators, such as dropout's, which Keras does not save."""
+    saved = {id(variable) for variable in model.weights}
+    return [variable for variable in model.non_trainable_variables if id(variable) not in saved]

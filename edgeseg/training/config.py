@@ -1,17 +1,38 @@
-"""What a training run depends on, checked before anything is read."""
+"""What a training run depends on, checked before keras is imported or anything read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeseg.datasets import DataSource
 from edgeseg.errors import InputError
+from edgeseg.json_fields import tuples
+from edgeseg.training.augment import Augmentation, Preset
 
-ClassWeights = Literal["none", "sqrt-median-frequency"]
+if TYPE_CHECKING:
+    from edgeseg.training.losses import LossKind
+
+FrequencyWeights = Literal["none", "median-frequency", "sqrt-median-frequency"]
+Optimizer = Literal["adamw", "adam", "sgd"]
+MixedPrecision = Literal["float16", "bfloat16"]
+Schedule = Literal["cosine", "step", "exponential", "constant"]
+Warmup = Literal["linear", "staircase"]
 
 #: Architectures whose encoder has ImageNet weights, for ``--encoder-weights imagenet``.
 IMAGENET_ENCODERS = ("efficientnet_lite0_unet",)
+
+#: Peak learning rate and weight decay of each optimizer, where the config says none; those of adam and sgd are the
+#: DeepLab tutorial's.
+OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
+    {"adamw": (2e-3, 0.02), "adam": (5e-4, 0.0), "sgd": (7e-3, 1e-4)}
+)
 
 
 @dataclass(frozen=True)
@@ -19,20 +40,52 @@ class TrainConfig:
     """Everything a training run depends on; two runs of one config on one machine give one model.
 
     Attributes:
-        model: a name of the zoo.
+        model: a name of the zoo, or a ``.keras`` or full-model ``.h5`` file.
         data: labelled data set with ``train`` and ``val``; a folder, or a folder and what to know about it.
-        input_size: ``(H, W)`` the model is made for and validated at; the zoo's default when ``None``.
-        crop_size: ``(H, W)`` of the training crops; ``input_size`` when ``None``.
-        epochs: passes over the training split.
-        batch_size: crops in a step.
-        learning_rate: peak, reached after the warm-up, then cosine to zero.
-        warmup_epochs: epochs of linear warm-up.
-        weight_decay: of AdamW; biases and batch-norm parameters are exempt.
-        scale: smallest and largest augmentation scale.
-        class_weights: how the cross-entropy weighs the classes.
-        batch_norm_momentum: of the moving averages. Keras' 0.99 needs thousands of steps; with fewer the
-            exported model collapses while the training loss looks fine.
+        input_size: ``(H, W)`` the model is made for and validated at; the zoo's or the file's own when ``None``.
+        crop_size: ``(H, W)`` of the training pictures; ``input_size`` when ``None``.
+        mean: what is subtracted from the pixels in [0, 255]; the model's own when ``None``.
+        std: what the difference is divided by, likewise.
+        weights: a weights file that a model of the zoo starts from; its head may have another number of classes.
         encoder_weights: ``imagenet`` starts from a pretrained encoder where the zoo knows one.
+        epochs: passes over the training split, the frozen ones among them.
+        batch_size: pictures in a step.
+        freeze_epochs: first epochs in which the encoder does not learn; its batch norm is then in inference mode.
+        freeze_batch_size: pictures in a step of those; ``batch_size`` when ``None``.
+        freeze_learning_rate: peak of those; ``learning_rate`` when ``None``.
+        freeze_before: first layer after the encoder, of a model of one's own; known for the zoo.
+        optimizer: ``sgd`` is with Nesterov's momentum.
+        learning_rate: peak; ``OPTIMIZER_DEFAULTS`` when ``None``.
+        nominal_batch_size: the learning rate is meant for this batch size and scaled linearly to the real one, as the
+            tutorials do with 16; not scaled when ``None``.
+        weight_decay: decoupled; biases and batch-norm parameters are exempt. ``OPTIMIZER_DEFAULTS`` when ``None``.
+        momentum: of sgd, and adam's ``beta_1``.
+        clipnorm: largest norm of the gradient of each variable.
+        global_clipnorm: largest norm of all gradients together.
+        ema: momentum of the moving average of the weights, such as 0.99; what is validated and exported is then the
+            average. None when ``None``.
+        schedule: of the learning rate after the warm-up, see ``EpochSchedule``.
+        warmup_epochs: epochs of warm-up.
+        warmup: ``linear`` rises with every step from 0, ``staircase`` with every epoch.
+        final_learning_rate: where cosine and step end, as a share of the peak; 0 and 0.01 when ``None``.
+        decay_rate: of the exponential schedule, for each epoch.
+        loss: see ``SegmentationLoss``, whose arguments the next five are.
+        label_smoothing: in [0, 1).
+        focal_alpha: factor of the focal part.
+        focal_gamma: how much sure pixels are discounted.
+        dice_beta: above 1 weighs recall more, below 1 precision.
+        dice_smooth: added above and below.
+        class_weights: how the cross-entropy weighs the classes: from the data, or one number for each class.
+        output_weights: weight of each output's loss, of a model with several; 1 each when ``None``.
+        main_output: the output that is validated and exported, by name; the first when ``None``.
+        augmentation: the preset.
+        augmentation_changes: fields of ``Augmentation`` that differ from the preset.
+        batch_norm_momentum: of the moving averages. Keras' 0.99 needs thousands of steps; with fewer the
+            exported model collapses while the training loss looks fine. ``None`` leaves the model's own.
+        batch_norm_recalibration: training pictures from which the statistics are computed anew before each
+            validation, as the model will see them on the device; 0 keeps the moving averages.
+        early_stopping: epochs without a better validation mIoU after which the run ends.
+        mixed_precision: computes in that type, keeps weights in float32; for GPUs.
         seed: of the weights, the order and the augmentation.
     """
 
@@ -40,24 +93,123 @@ class TrainConfig:
     data: str | DataSource
     input_size: tuple[int, int] | None = None
     crop_size: tuple[int, int] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    weights: str | None = None
+    encoder_weights: Literal["none", "imagenet"] = "none"
     epochs: int = 40
     batch_size: int = 8
-    learning_rate: float = 2e-3
+    freeze_epochs: int = 0
+    freeze_batch_size: int | None = None
+    freeze_learning_rate: float | None = None
+    freeze_before: str | None = None
+    optimizer: Optimizer = "adamw"
+    learning_rate: float | None = None
+    nominal_batch_size: int | None = None
+    weight_decay: float | None = None
+    momentum: float = 0.9
+    clipnorm: float | None = None
+    global_clipnorm: float | None = None
+    ema: float | None = None
+    schedule: Schedule = "cosine"
     warmup_epochs: int = 2
-    weight_decay: float = 0.02
-    scale: tuple[float, float] = (0.6, 1.6)
-    class_weights: ClassWeights = "sqrt-median-frequency"
-    batch_norm_momentum: float = 0.9
-    encoder_weights: Literal["none", "imagenet"] = "none"
+    warmup: Warmup = "linear"
+    final_learning_rate: float | None = None
+    decay_rate: float = 0.96
+    loss: LossKind = "cross-entropy"
+    label_smoothing: float = 0.0
+    focal_alpha: float = 0.5
+    focal_gamma: float = 2.0
+    dice_beta: float = 1.0
+    dice_smooth: float = 1e-5
+    class_weights: FrequencyWeights | tuple[float, ...] = "sqrt-median-frequency"
+    output_weights: tuple[float, ...] | None = None
+    main_output: str | None = None
+    augmentation: Preset = "crop"
+    augmentation_changes: Mapping[str, Any] = field(default_factory=dict)
+    batch_norm_momentum: float | None = 0.9
+    batch_norm_recalibration: int = 0
+    early_stopping: int | None = None
+    mixed_precision: MixedPrecision | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} must be above 0, got {getattr(self, name)}.")
+        """Refuse what cannot be trained."""
+        for name in ("epochs", "batch_size"):
+            _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        for name in (
+            "learning_rate",
+            "freeze_batch_size",
+            "freeze_learning_rate",
+            "nominal_batch_size",
+            "clipnorm",
+            "global_clipnorm",
+            "early_stopping",
+        ):
+            value = getattr(self, name)
+            _require(name, value, value is None or 0 < value < math.inf, "above 0")
+        for name in ("batch_norm_recalibration", "weight_decay"):
+            value = getattr(self, name)
+            _require(name, value, value is None or 0 <= value < math.inf, "0 or more")
+        for name in ("momentum", "ema", "batch_norm_momentum", "final_learning_rate"):
+            value = getattr(self, name)
+            _require(name, value, value is None or 0 <= value < 1, "0 to below 1")
+        _require("decay_rate", self.decay_rate, 0 < self.decay_rate <= 1, "above 0 and at most 1")
+        for name, value, accepted in (
+            ("optimizer", self.optimizer, get_args(Optimizer)),
+            ("schedule", self.schedule, get_args(Schedule)),
+            ("warmup", self.warmup, get_args(Warmup)),
+            ("mixed_precision", self.mixed_precision, (None, *get_args(MixedPrecision))),
+            ("encoder_weights", self.encoder_weights, ("none", "imagenet")),
+        ):
+            _require(name, value, value in accepted, f"one of {', '.join(map(str, accepted))}")
+        if isinstance(self.class_weights, str):
+            kinds = get_args(FrequencyWeights)
+            _require("class_weights", self.class_weights, self.class_weights in kinds, f"{', '.join(kinds)} or numbers")
+        if self.clipnorm is not None and self.global_clipnorm is not None:
+            raise InputError("clipnorm and global_clipnorm are two ways to clip; give one.")
+        if not 0 <= self.freeze_epochs < self.epochs:
+            raise InputError(f"freeze_epochs must be 0 to {self.epochs - 1}, got {self.freeze_epochs}.")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(f"warmup_epochs must be 0 to {self.epochs - 1}, got {self.warmup_epochs}.")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(f"scale must be (smallest, largest), both above 0, got {self.scale}.")
         if self.encoder_weights == "imagenet" and self.model not in IMAGENET_ENCODERS:
             raise InputError(f"there are ImageNet weights for {', '.join(IMAGENET_ENCODERS)}, not for '{self.model}'.")
+        unknown = set(self.augmentation_changes) - {f.name for f in dataclasses.fields(Augmentation)} | (
+            {"size"} & set(self.augmentation_changes)
+        )
+        if unknown:
+            raise InputError(f"augmentation_changes has {', '.join(sorted(unknown))}, which Augmentation has not.")
+        Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
+
+    def to_json(self) -> str:
+        """One JSON object, which ``from_json`` reads."""
+        return json.dumps(self.as_dict(), indent=2)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dict(json.loads(json.dumps(dataclasses.asdict(self), default=str)))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> TrainConfig:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            InputError: it is no such object, or a setting is out of its range.
+        """
+        try:
+            values = tuples(json.loads(text))
+            if isinstance(values["data"], Mapping):
+                values["data"] = DataSource(**values["data"])
+            return cls(**values)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"these are no training settings: {error}") from error
+
+
+def _require(name: str, value: object, good: bool, accepted: str) -> None:
+    if not good:
+        raise InputError(f"{name} must be {accepted}, got {value}.")
+
+
+def is_model_file(model: str) -> bool:
+    """Whether it is a file and no name of the zoo."""
+    return Path(model).suffix.lower() in (".keras", ".h5")

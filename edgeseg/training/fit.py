@@ -1,22 +1,35 @@
-"""Trains a model of the zoo: compile, fit, checkpoints after every epoch, resume after a kill."""
+"""Trains a segmentation model: builds, compiles, fits in phases, writes files after every epoch, resumes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 
-from edgeseg.datasets import open_split
-from edgeseg.files import refuse_existing
-from edgeseg.models import create, find
-from edgeseg.models.efficientnet_lite import load_imagenet_encoder
-from edgeseg.training.augment import IGNORED, Augmentation
-from edgeseg.training.checkpoint import Checkpoint, Log, load_checkpoint
+from edgeseg.datasets import LabelledSplit, open_split
+from edgeseg.errors import InputError
+from edgeseg.models.functional import graph_of
+from edgeseg.spec import ModelSpec
+from edgeseg.training.building import RunModels, build_models
+from edgeseg.training.checkpoint import RunFiles
+from edgeseg.training.class_weights import given, median_frequency, sqrt_median_frequency
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.data import sqrt_median_frequency, training_pipeline
+from edgeseg.training.curves import save_curves
+from edgeseg.training.feed import Feed, SplitFeed
+from edgeseg.training.losses import SegmentationLoss
+from edgeseg.training.optimizers import make_optimizer
+from edgeseg.training.phases import encoder_layers, phases_of
+from edgeseg.training.samples import save_samples
+from edgeseg.training.schedules import schedule_of
+from edgeseg.training.validation import Validator
+
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -37,16 +50,39 @@ class TrainResult:
 
 
 def train(
-    config: TrainConfig, output_dir: str | Path, *, resume: bool = False, overwrite: bool = False, log: Log = print
+    config: TrainConfig,
+    output_dir: str | Path,
+    *,
+    model: keras.Model | None = None,
+    spec: ModelSpec | None = None,
+    feed: Callable[[RunModels], Feed] | None = None,
+    loss: Any = None,
+    custom_objects: Mapping[str, Any] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    tensorboard: bool = False,
+    samples: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    log: Log = print,
 ) -> TrainResult:
     """Train, or go on where a killed run stopped.
 
-    Writes ``last.keras`` (with the optimizer, for resuming), ``best.keras`` and ``history.csv`` after each epoch,
-    each to a temporary name first: a kill at any moment costs the epoch under way and no more.
+    Writes ``last.keras`` (with the optimizer, for resuming), ``best.keras``, ``history.csv`` and ``curves.png`` after
+    each epoch, each to a temporary name first: a kill at any moment costs the epoch under way and no more. On a CPU a
+    resumed run gives the numbers of an uninterrupted one.
 
     Args:
         config: the run.
         output_dir: folder for the files.
+        model: a model of one's own, functional or Sequential, in place of ``config.model``'s; it is not changed. Its
+            outputs are maps ``(B, H, W, C)`` of logits; a softmax at the end is taken off, since the loss has it.
+        spec: how to feed that model; ``config.mean`` and ``std`` say it where there is none.
+        feed: makes the batches in place of those of ``config.data``; for models with several inputs.
+        loss: as Keras' ``compile`` takes it, in place of the config's.
+        custom_objects: code that a model file refers to, see ``load_custom_objects``.
+        callbacks: Keras' or one's own; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
+        tensorboard: whether to write a log for it, into ``tensorboard`` in the folder.
+        samples: validation pictures to draw with label and prediction after each epoch, into ``samples``.
         resume: go on from ``last.keras``; the config must be that of the interrupted run.
         overwrite: whether files of an earlier run may be replaced.
         log: gets one line for each epoch.
@@ -54,71 +90,203 @@ def train(
     Raises:
         InputError: bad data, a folder that holds a run already, or a resume with another config.
     """
-    output_dir = Path(output_dir)
-    last = output_dir / "last.keras"
-    zoo_model = find(config.model)
-    train_data, val_data = open_split(config.data, "train"), open_split(config.data, "val")
-    classes = train_data.classes
-    size = config.input_size or zoo_model.default_size
-    crop_size = config.crop_size or size
-    spec = zoo_model.spec(size, classes.names, classes.palette, classes.ignore_index)
-    for checked in (size, crop_size):
-        zoo_model.check_size(checked)
+    files = RunFiles(output_dir)
+    train_data = None if feed else open_split(config.data, "train")
+    val_data = None if feed else open_split(config.data, "val")
+    history = files.history(config) if resume else []
+    if not resume:
+        files.begin(overwrite=overwrite)
+    more = [*_tensorboard(files.folder / "tensorboard", tensorboard), *callbacks]
 
     keras.utils.set_random_seed(config.seed)
-    history: list[dict[str, float]] = []
-    if resume:
-        model, history = load_checkpoint(last, config)
+    classes = train_data.classes if train_data else None
+    models = build_models(config, classes, model=model, spec=spec, custom_objects=custom_objects)
+    source: Feed
+    if feed is not None:
+        source = feed(models)
     else:
-        refuse_existing(last, overwrite=overwrite)
-        model = create(config.model, num_classes=spec.num_classes, input_size=crop_size)
-        if config.encoder_weights == "imagenet":
-            load_imagenet_encoder(model)
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = config.batch_norm_momentum
+        assert train_data is not None and val_data is not None
+        source = SplitFeed(config, models, train_data, val_data)
+    losses = _losses(config, models, train_data) if loss is None else loss
+    validator = Validator(models, source, _main_loss(losses, models), config.batch_norm_recalibration)
+    samples_of = (val_data, samples) if val_data is not None and samples else None
+    epoch_end = _EpochEnd(config, models, validator, files, history, samples_of, log)
+    _fit(config, models, source, losses, [epoch_end, *_early_stopping(config, history), *more], files, history)
+    if epoch_end.ran and (warning := validator.batch_norm_gap()):
+        log(f"warning: {warning}")
+    best = max(history, key=lambda row: row["val_mean_iou"])
+    return TrainResult(files.best, int(best["epoch"]), best["val_mean_iou"], tuple(history))
 
-    weights = np.ones(spec.num_classes, np.float32)
-    if config.class_weights == "sqrt-median-frequency":
-        weights = sqrt_median_frequency(train_data)
-    batches, steps = training_pipeline(
-        train_data,
-        spec,
-        Augmentation(crop_size, scale=config.scale, pad_value=spec.pad_value),
-        batch_size=config.batch_size,
-        class_weights=weights,
-        seed=config.seed,
-        label_size=model.output_shape[1:3],
-        start_epoch=len(history),
-    )
-    if not resume:
-        _compile(model, config, steps)
-    checkpoint = Checkpoint(output_dir, config, spec, val_data, history, log)
-    if len(history) < config.epochs:
+
+def _fit(
+    config: TrainConfig,
+    models: RunModels,
+    feed: Feed,
+    losses: Any,
+    callbacks: list[keras.callbacks.Callback],
+    files: RunFiles,
+    history: list[dict[str, float]],
+) -> None:
+    """Every phase that is not over yet; one that was interrupted begins with what the last epoch left."""
+    model = models.learning
+    encoder = encoder_layers(model, config.freeze_before) if config.freeze_epochs else []
+    learns = [layer.trainable for layer in encoder]
+    done = len(history)
+    for phase in phases_of(config):
+        if done > phase.end:
+            continue
+        for layer, own in zip(encoder, learns, strict=True):
+            layer.trainable = own and not phase.frozen
+        batches, steps = feed.training(phase.batch_size, len(history))
+        schedule = schedule_of(config, phase, steps_per_epoch=steps)
+        model.compile(
+            make_optimizer(config, schedule),
+            losses,
+            loss_weights=_output_weights(config, models),
+            auto_scale_loss=False,  # the optimizer does it
+        )
+        if phase.start < done:
+            files.restore(model)
+        if done == phase.end and phase.end < config.epochs:
+            # As fit() does at its end: the next phase begins with the moving average.
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+        # An encoder that is about to learn may still help: the early end is counted in the last phase alone.
+        current = [c for c in callbacks if not (phase.frozen and isinstance(c, _EarlyStopping))]
+        if len(history) >= phase.end or _stopped(current, model):
+            continue
         model.fit(
             batches,
             steps_per_epoch=steps,
-            epochs=config.epochs,
+            epochs=phase.end,
             initial_epoch=len(history),
             shuffle=False,  # the pipeline has done it
             verbose=0,
-            callbacks=[checkpoint],
+            callbacks=current,
         )
-    best = max(history, key=lambda row: row["val_mean_iou"])
-    return TrainResult(output_dir / "best.keras", int(best["epoch"]), best["val_mean_iou"], tuple(history))
+        if model.stop_training:  # by a callback of the caller's, whatever the phase
+            break
 
 
-def _compile(model: keras.Model, config: TrainConfig, steps: int) -> None:
-    warmup = config.warmup_epochs * steps
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else config.learning_rate,
-        decay_steps=config.epochs * steps - warmup,
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.SparseCategoricalCrossentropy(
-        from_logits=True, ignore_class=IGNORED, reduction="mean_with_sample_weight"
-    )
-    model.compile(optimizer=optimizer, loss=loss)
+def _losses(config: TrainConfig, models: RunModels, data: LabelledSplit | None) -> Any:
+    """The config's loss for each output."""
+    weights = None
+    if not isinstance(config.class_weights, str):
+        weights = given(config.class_weights, models.spec.class_names)
+    elif config.class_weights != "none" and data is not None:
+        by_frequency = {"median-frequency": median_frequency, "sqrt-median-frequency": sqrt_median_frequency}
+        weights = by_frequency[config.class_weights](data)
+
+    def make(_: Any) -> SegmentationLoss:
+        return SegmentationLoss(
+            config.loss,
+            class_weights=None if weights is None else weights.tolist(),
+            label_smoothing=config.label_smoothing,
+            focal_alpha=config.focal_alpha,
+            focal_gamma=config.focal_gamma,
+            dice_beta=config.dice_beta,
+            dice_smooth=config.dice_smooth,
+        )
+
+    return keras.tree.map_structure(make, graph_of(models.learning)._outputs_struct)
+
+
+def _output_weights(config: TrainConfig, models: RunModels) -> Any:
+    """``config.output_weights`` in the structure of the model's outputs."""
+    if config.output_weights is None:
+        return None
+    outputs = graph_of(models.learning)._outputs_struct
+    count = len(models.learning.outputs)
+    if len(config.output_weights) != count:
+        raise InputError(f"{len(config.output_weights)} output weights for a model with {count} outputs.")
+    return keras.tree.pack_sequence_as(outputs, list(config.output_weights))
+
+
+def _main_loss(losses: Any, models: RunModels) -> Any:
+    """The loss of the main output."""
+    if isinstance(losses, Mapping | list | tuple):
+        return keras.tree.flatten(losses)[models.main_output]
+    return losses
+
+
+def _tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:
+    if not wanted:
+        return []
+    if importlib.util.find_spec("tensorboard") is None:
+        raise InputError("--tensorboard needs the package of that name: pip install tensorboard.")
+    return [keras.callbacks.TensorBoard(folder, write_graph=False)]
+
+
+def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> list[keras.callbacks.Callback]:
+    return [_EarlyStopping(config.early_stopping, history, config.freeze_epochs)] if config.early_stopping else []
+
+
+def _stopped(callbacks: Sequence[keras.callbacks.Callback], model: keras.Model) -> bool:
+    """Whether the run had come to its early end before it was resumed."""
+    model.stop_training = False
+    for callback in callbacks:
+        if isinstance(callback, _EarlyStopping):
+            callback.set_model(model)
+            callback.on_train_begin()
+    return bool(model.stop_training)
+
+
+class _EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # keras has no type information
+    """Keras' own, which knows the epochs before a resume; those before ``start`` do not count."""
+
+    def __init__(self, patience: int, history: Sequence[Mapping[str, float]], start: int) -> None:
+        super().__init__("val_mean_iou", mode="max", patience=patience)
+        self._history, self._start = history, start
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        super().on_train_begin(logs)
+        for row in self._history[self._start :]:
+            self.on_epoch_end(int(row["epoch"]) - 1, row)
+
+
+class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
+    """Validates after each epoch, then writes the files."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        models: RunModels,
+        validator: Validator,
+        files: RunFiles,
+        history: list[dict[str, float]],
+        samples: tuple[LabelledSplit, int] | None,
+        log: Log,
+    ) -> None:
+        super().__init__()
+        self._config, self._models, self._validator, self._files = config, models, validator, files
+        self._history, self._samples, self._log = history, samples, log
+        self.ran = False
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {} if logs is None else logs
+        loss = logs["loss"]
+        if not math.isfinite(loss):
+            raise InputError(f"the loss is {loss} in epoch {epoch + 1}; start again with a lower learning rate.")
+        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        # Into Keras' own logs, for the callbacks that come after this one.
+        logs |= self._validator()
+        seconds = round(time.perf_counter() - self._began, 1)
+        is_best = logs["val_mean_iou"] > max((row["val_mean_iou"] for row in self._history), default=-1.0)
+        self._history.append({"epoch": epoch + 1, **logs, "learning_rate": learning_rate, "seconds": seconds})
+        self._files.save(self._models, self._config, self._history, is_best=is_best)
+        save_curves(self._history, self._files.folder / "curves.png")
+        if self._samples is not None:
+            data, count = self._samples
+            path = self._files.folder / "samples" / f"epoch_{epoch + 1:03d}.png"
+            save_samples(self._predict, data, self._models.spec, path, count=count)
+        self.ran = True
+        self._log(
+            f"epoch {epoch + 1}/{self._config.epochs}  loss {loss:.4f}  val loss {logs['val_loss']:.4f}  "
+            f"val mIoU {logs['val_mean_iou']:.4f}  {seconds:.0f} s" + ("  (best)" if is_best else "")
+        )
+
+    def _predict(self, images: Any) -> Any:
+        return keras.ops.convert_to_numpy(self._models.exported(images, training=False))

@@ -1,0 +1,82 @@
+"""Batch norm that is fit for export: its statistics recomputed, and a check that they fit the weights.
+
+The moving averages lag behind the weights, and belong to the weights of training, not to their moving average: in
+inference mode a model may fall far below what its training loss promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+_BatchNorm = keras.layers.BatchNormalization
+_DROPOUT = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianDropout)
+
+
+def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """Every batch norm of a model, those inside nested models too."""
+    return [layer for layer in _layers(model) if isinstance(layer, _BatchNorm)]
+
+
+def set_momentum(model: keras.Model, momentum: float) -> None:
+    """Set the momentum of the moving averages of every batch norm, in [0, 1); before the model is compiled."""
+    for layer in batch_norms(model):
+        layer.momentum = momentum
+
+
+def recalibrate(model: keras.Model, inputs: Iterable[Any]) -> None:
+    """Replace the moving statistics by the means over some pictures of what each batch norm sees, dropout off.
+
+    The precise batch norm of Wu and Johnson 2021 ("Rethinking 'Batch' in BatchNorm", section 3), with plain means of
+    the batches' means and variances.
+
+    Args:
+        model: changed in place; batch norms with ``trainable = False`` keep their statistics.
+        inputs: batches as the model takes them, of equal size; none leaves the model as it is.
+    """
+    with _learning_statistics(model) as layers:
+        for count, batch in enumerate(inputs):
+            for layer in layers:
+                layer.momentum = count / (count + 1)  # makes the moving average the mean of all batches so far
+            model(batch, training=True)
+
+
+def training_mode(model: keras.Model, inputs: Any) -> Any:
+    """What a model returns with the batch's own statistics, dropout off; its moving statistics stay.
+
+    Args:
+        model: not changed.
+        inputs: one batch.
+    """
+    with _learning_statistics(model) as layers:
+        for layer in layers:
+            layer.momentum = 1.0
+        return model(inputs, training=True)
+
+
+@contextmanager
+def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.BatchNormalization]]:
+    """The batch norms of a model whose dropout is off meanwhile; their momentum is put back."""
+    layers = batch_norms(model)
+    momenta = [layer.momentum for layer in layers]
+    dropouts = [layer for layer in _layers(model) if isinstance(layer, _DROPOUT)]
+    rates = [layer.rate for layer in dropouts]
+    try:
+        for layer in dropouts:
+            layer.rate = 0.0
+        yield layers
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        for layer, rate in zip(dropouts, rates, strict=True):
+            layer.rate = rate
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)

@@ -1,0 +1,180 @@
+"""The models of a run: one that learns at the training size, and one of its weights that is validated and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from edgeseg.datasets import Classes
+from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models import create, find
+from edgeseg.models.efficientnet_lite import load_imagenet_encoder
+from edgeseg.models.functional import as_functional, graph_of, output_names, select_output, size_of
+from edgeseg.models.keras_file import load_model, read_spec
+from edgeseg.models.source import assumed_spec, at_input_size
+from edgeseg.models.weights import load_weights
+from edgeseg.spec import ModelSpec, default_class_names
+from edgeseg.training.batch_norm import set_momentum
+from edgeseg.training.config import TrainConfig, is_model_file
+
+
+@dataclass(frozen=True)
+class RunModels:
+    """What a run works with; all outputs are logits.
+
+    Attributes:
+        learning: takes training pictures, computes in the run's precision.
+        twin: its tensors in the same order, in float32, at the size the model is made for.
+        exported: the main output of the twin, whose layers it shares.
+        main_output: its position among the twin's.
+        spec: how to feed the exported model.
+    """
+
+    learning: keras.Model
+    twin: keras.Model
+    exported: keras.Model
+    main_output: int
+    spec: ModelSpec
+
+    def update_twin(self) -> None:
+        """Give the twin what has been learnt: the moving average of the weights where the optimizer keeps one."""
+        pairs = list(zip(self.learning.weights, self.twin.weights, strict=True))
+        for learnt, variable in pairs:
+            variable.assign(learnt)
+        optimizer = self.learning.optimizer
+        if getattr(optimizer, "inner_optimizer", optimizer).use_ema:
+            twin_of = {id(learnt): variable for learnt, variable in pairs}
+            # What fit() does to the model at its end, done to another one.
+            optimizer.finalize_variable_values([twin_of[id(v)] for v in self.learning.trainable_variables])
+
+
+def build_models(
+    config: TrainConfig,
+    classes: Classes | None,
+    *,
+    model: keras.Model | None = None,
+    spec: ModelSpec | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> RunModels:
+    """Make the models of a run, with the weights that it starts from.
+
+    Args:
+        config: the run.
+        classes: of the data; may be left out where there is a spec.
+        model: a model to train in place of ``config.model``'s; it is not changed.
+        spec: how to feed that one; made from the config where it is left out.
+        custom_objects: code that a model file refers to, see ``keras_file.load_model``.
+
+    Raises:
+        InputError: an unknown name, a size that does not fit, a model of another number of classes.
+        UnsupportedModel: a model that Keras cannot rebuild, or whose output is no map.
+    """
+    if model is None and not is_model_file(config.model):
+        models = _from_zoo(config, _known(classes))
+    else:
+        if config.weights is not None:
+            raise InputError(f"--weights goes with a zoo name; '{config.model}' has its own.")
+        if model is None:
+            model = load_model(config.model, custom_objects=custom_objects)
+            spec = spec or read_spec(config.model)
+        models = _from_model(config, model, classes, spec, custom_objects)
+    if config.batch_norm_momentum is not None:
+        set_momentum(models.learning, config.batch_norm_momentum)
+    return models
+
+
+def _from_zoo(config: TrainConfig, classes: Classes) -> RunModels:
+    zoo_model = find(config.model)
+    size = config.input_size or zoo_model.default_size
+    crop_size = config.crop_size or size
+    for checked in (size, crop_size):
+        zoo_model.check_size(checked)
+    spec = zoo_model.spec(size, classes.names, classes.palette, classes.ignore_index)
+    spec = spec.replace(mean=config.mean or spec.mean, std=config.std or spec.std)
+    learning = create(config.model, num_classes=spec.num_classes, input_size=crop_size)
+    if config.encoder_weights == "imagenet":
+        load_imagenet_encoder(learning)
+    if config.weights is not None:
+        load_weights(learning, config.weights, allow_missing=("head",))
+    if config.mixed_precision:
+        learning = _rebuilt(learning, f"mixed_{config.mixed_precision}")
+    twin = create(config.model, num_classes=spec.num_classes, input_size=size)
+    return RunModels(learning, twin, twin, 0, spec)
+
+
+def _from_model(
+    config: TrainConfig,
+    model: keras.Model,
+    classes: Classes | None,
+    spec: ModelSpec | None,
+    custom_objects: Mapping[str, Any] | None,
+) -> RunModels:
+    height, width = config.input_size or (spec.input_size if spec else size_of(model))
+    if height is None or width is None:
+        raise InputError(f"'{config.model}' has no fixed input size; give --imgsz H,W.")
+    size, one_picture = (height, width), True
+    if graph_of(model) is not None and model.built:
+        one_picture = len(model.inputs) == 1
+    source = as_functional(model, size) if one_picture else model
+    crop_size = config.crop_size or size
+    try:
+        with keras.saving.custom_object_scope(dict(custom_objects or {})):
+            twin = _rebuilt(source)
+            learning = _rebuilt(source, f"mixed_{config.mixed_precision}" if config.mixed_precision else None)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedModel(f"'{config.model}' cannot be rebuilt from its config: {reason}") from error
+    if one_picture:
+        twin = at_input_size(twin, size, custom_objects=custom_objects)
+        learning = at_input_size(learning, crop_size, custom_objects=custom_objects)
+    names = output_names(twin)
+    main = config.main_output or names[0]
+    exported = select_output(twin, main)
+    shape = tuple(exported.outputs[0].shape)
+    if len(shape) != 4 or None in shape[1:]:
+        raise UnsupportedModel(f"the output '{main}' of '{config.model}' is {shape}; it must be a map (B, H, W, C).")
+    if spec is None:
+        spec = assumed_spec(model.name, size, shape[-1])
+    if classes is not None and spec.class_names in (default_class_names(spec.num_classes), classes.names):
+        spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)
+    spec = spec.replace(input_size=size, mean=config.mean or spec.mean, std=config.std or spec.std)
+    wanted = spec.num_classes if classes is None else len(classes.names)
+    if wanted != shape[-1] or spec.num_classes != shape[-1]:
+        raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {wanted}.")
+    return RunModels(learning, twin, exported, names.index(main), spec)
+
+
+def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
+    """The same layers and weights, without a softmax at the end, which the loss has, and in a precision.
+
+    Args:
+        model: functional or Sequential.
+        policy: a Keras dtype policy; the outputs' layers stay in float32. The layers' own when left out.
+    """
+    last = {id(tensor._keras_history.operation) for tensor in graph_of(model).outputs}
+
+    def change(layer: Any) -> Any:
+        config = layer.get_config()
+        if not isinstance(layer, keras.layers.Layer):
+            return layer.__class__.from_config(config)
+        if id(layer) in last:
+            if isinstance(layer, keras.layers.Softmax):
+                return keras.layers.Activation("linear", name=layer.name)
+            if config.get("activation") == "softmax":
+                config["activation"] = "linear"
+        elif policy is not None:
+            config["dtype"] = policy
+        return layer.__class__.from_config(config)
+
+    rebuilt = keras.models.clone_model(model, clone_function=change, recursive=True)
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt
+
+
+def _known(classes: Classes | None) -> Classes:
+    if classes is None:
+        raise InputError("a model of the zoo is made for the classes of a data set.")
+    return classes

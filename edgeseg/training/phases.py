@@ -1,0 +1,91 @@
+"""A run in one phase or two: with the encoder frozen, then with all of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import keras
+
+from edgeseg.errors import InputError, did_you_mean
+from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
+
+#: First layer of the decoder; what it is computed from is the encoder.
+_FIRST_OF_DECODER: Mapping[str, str] = MappingProxyType(
+    {
+        "unet_mini": "conv2d_7",
+        "mobilenet_unet": "conv2d_1",
+        "efficientnet_lite0_unet": "decoder1a_dw",
+        "unet_vgg16": "conv2d_1",
+        "unet_resnet50": "conv2d_1",
+        "resnet50_segnet": "conv2d_1",
+        "segnet": "conv2d_14",
+        "hrnetv2_w18": "conv2d_1",
+        "hrnetv2_w32": "conv2d_1",
+        "hrnetv2_w48": "conv2d_1",
+        "deeplabv3plus_xception": "aspp0",
+        "deeplabv3plus_mobilenetv2": "aspp0",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs that share an optimizer.
+
+    Attributes:
+        start: epochs before it.
+        end: epochs when it is over.
+        batch_size: pictures in a step.
+        learning_rate: peak.
+        frozen: whether the encoder is.
+    """
+
+    start: int
+    end: int
+    batch_size: int
+    learning_rate: float
+    frozen: bool
+
+
+def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
+    """The phases of a run, in order."""
+    usual = config.learning_rate or OPTIMIZER_DEFAULTS[config.optimizer][0]
+
+    def phase(start: int, end: int, batch_size: int, learning_rate: float, *, frozen: bool) -> Phase:
+        scale = batch_size / config.nominal_batch_size if config.nominal_batch_size else 1.0
+        return Phase(start, end, batch_size, learning_rate * scale, frozen)
+
+    learning = phase(config.freeze_epochs, config.epochs, config.batch_size, usual, frozen=False)
+    if not config.freeze_epochs:
+        return (learning,)
+    batch_size, rate = config.freeze_batch_size or config.batch_size, config.freeze_learning_rate or usual
+    return phase(0, config.freeze_epochs, batch_size, rate, frozen=True), learning
+
+
+def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> list[keras.layers.Layer]:
+    """The layers with weights that the decoder's first layer is computed from.
+
+    Args:
+        model: a functional model.
+        first_of_decoder: that layer's name; known for the zoo.
+
+    Raises:
+        InputError: there is no such layer, it has none before it, or no name was given for a model that is not of
+            the zoo.
+    """
+    name = first_of_decoder or _FIRST_OF_DECODER.get(model.name)
+    if name is None:
+        raise InputError(
+            f"which layers of '{model.name}' are the encoder is not known; name the first one after it: "
+            "--freeze-before LAYER."
+        )
+    names = [layer.name for layer in model.layers]
+    if name not in names:
+        raise InputError(f"the model has no layer '{name}' to freeze before.{did_you_mean(name, names)}")
+    before = keras.Model(model.inputs, model.get_layer(name).input).layers
+    found = [layer for layer in before if layer.weights]
+    if not found:
+        raise InputError(f"no layer before '{name}' has weights; there is nothing to freeze.")
+    return found

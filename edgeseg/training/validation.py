@@ -1,0 +1,63 @@
+"""Validation: the exported model in inference mode, with the weights that will be saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from edgeseg.training.augment import IGNORED
+from edgeseg.training.batch_norm import batch_norms, recalibrate, training_mode
+from edgeseg.training.building import RunModels
+from edgeseg.training.feed import Feed
+
+# A batch's own statistics always suit it a little better than those of all pictures.
+_FAR_APART = 1.5, 0.1  # as a factor, and as a difference
+
+
+class Validator:
+    """Gives the twin what was learnt and measures the exported model.
+
+    Args:
+        models: of the run.
+        feed: of the run.
+        loss: of the main output.
+        recalibration: training examples to compute the batch-norm statistics from; 0 keeps the moving averages.
+    """
+
+    def __init__(self, models: RunModels, feed: Feed, loss: Any, recalibration: int) -> None:
+        self._models, self._feed, self._loss, self._recalibration = models, feed, loss, recalibration
+        # Another model of the same layers: what is saved shall not carry loss and metrics.
+        self._evaluator = keras.Model(models.exported.inputs, models.exported.outputs[0])
+        self._counts = keras.metrics.MeanIoU(
+            models.spec.num_classes, name="mean_iou", ignore_class=IGNORED, sparse_y_true=True, sparse_y_pred=False
+        )
+        self._evaluator.compile(loss=loss, metrics=[self._counts])
+
+    def __call__(self) -> dict[str, float]:
+        """Scores of all the validation pictures, all but the first in [0, 1].
+
+        Returns:
+            ``val_loss`` and ``val_mean_iou`` .
+        """
+        self._models.update_twin()
+        if self._recalibration and batch_norms(self._models.twin):
+            recalibrate(self._models.twin, self._feed.statistics(self._recalibration))
+        scores = self._evaluator.evaluate(self._feed.validation(), verbose=0, return_dict=True)
+        return {f"val_{name}": float(value) for name, value in scores.items()}
+
+    def batch_norm_gap(self) -> str | None:
+        """A warning where the moving statistics do not fit the weights: one batch in training and inference mode."""
+        if not batch_norms(self._models.exported):
+            return None
+        inputs, labels = next(iter(self._feed.validation()))
+        training = float(self._loss(labels, training_mode(self._models.exported, inputs)))
+        inference = float(self._loss(labels, self._models.exported(inputs, training=False)))
+        factor, difference = _FAR_APART
+        if inference < max(training * factor, training + difference):
+            return None
+        return (
+            f"batch norm does not fit the weights yet: on the same pictures the loss is {training:.3f} with their own "
+            f"statistics and {inference:.3f} with the model's, which is what is exported and was measured; train "
+            "longer, with --batch-norm-recalibration 64 or with a lower --batch-norm-momentum."
+        )
