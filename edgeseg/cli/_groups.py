@@ -14,7 +14,9 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each under the first heading that names its parameter."""
-        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        records = {
+            param.name: param.get_help_record(ctx) for param in self.get_params(ctx) if isinstance(param, click.Option)
+        }
         named = {name for names in self.headings.values() for name in names}
         rest = [name for name in records if name not in named]
         for heading, names in [*self.headings.items(), ("Options", rest)]:

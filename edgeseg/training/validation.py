@@ -43,7 +43,10 @@ class Validator:
         self._models.update_twin()
         if self._recalibration and batch_norms(self._models.twin):
             recalibrate(self._models.twin, self._feed.statistics(self._recalibration))
-        scores = self._evaluator.evaluate(self._feed.validation(), verbose=0, return_dict=True)
+        self._evaluator.reset_metrics()
+        scores = {}
+        for inputs, labels in self._feed.validation():
+            scores = self._evaluator.test_on_batch(inputs, labels, return_dict=True)  # of all batches so far
         return {f"val_{name}": float(value) for name, value in scores.items()}
 
     def batch_norm_gap(self) -> str | None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from edgeseg.models import create
+from edgeseg.training.batch_norm import recalibrate, set_momentum, training_mode
+from edgeseg.training.phases import encoder_layers
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    inputs = keras.Input((4, 4, 2))
+    x = keras.layers.Dropout(0.5)(inputs)
+    return keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(x))
+
+
+BATCHES = np.random.default_rng(0).normal(3.0, 2.0, (3, 5, 4, 4, 2)).astype(np.float32)
+
+
+def test_recalibrated_statistics_are_the_means_over_the_batches(model: keras.Model) -> None:
+    set_momentum(model, 0.7)
+    recalibrate(model, BATCHES)
+    norm = model.get_layer("norm")
+    # Summed in another order, and not through dropout.
+    np.testing.assert_allclose(norm.moving_mean, BATCHES.mean((1, 2, 3)).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, BATCHES.var((1, 2, 3)).mean(0), rtol=1e-5)
+    assert norm.momentum == 0.7
+    assert model.layers[1].rate == 0.5
+
+
+def test_training_mode_leaves_the_statistics(model: keras.Model) -> None:
+    before = model.get_weights()
+    outputs = training_mode(model, BATCHES[0])
+    np.testing.assert_allclose(np.mean(outputs, (0, 1, 2)), 0, atol=1e-5)  # with the batch's own mean
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_frozen_batch_norm_stays_in_inference_mode(model: keras.Model) -> None:
+    model.get_layer("norm").trainable = False
+    before = model.get_weights()
+    np.testing.assert_allclose(model(BATCHES[0], training=True), training_mode(model, BATCHES[0]), rtol=1)
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_the_encoder_is_what_the_decoder_is_computed_from() -> None:
+    names = [layer.name for layer in encoder_layers(create("unet_mini", num_classes=2, input_size=(16, 16)))]
+    assert names == [f"conv2d_{number}" for number in range(1, 7)]

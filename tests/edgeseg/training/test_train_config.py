@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeseg.datasets import DataSource
+from edgeseg.errors import InputError
+from edgeseg.training.config import TrainConfig
+
+
+def test_it_comes_back_from_json() -> None:
+    source = DataSource("cells", label_encoding="binary", ignore_index=3)
+    config = TrainConfig(
+        "unet_mini", source, input_size=(64, 80), class_weights=(1.0, 2.5), augmentation_changes={"scale": (0.5, 2.0)}
+    )
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"model": "unet_mini"}', '{"model": "m", "data": "d", "speed": 1}'])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="these are no training settings"):
+        TrainConfig.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be above 0"),
+        ({"warmup_epochs": 40}, "warmup_epochs must be 0 to 39"),
+        ({"freeze_epochs": 40}, "freeze_epochs must be 0 to 39"),
+        ({"ema": 1.0}, "ema must be 0 to below 1, got 1.0"),
+        ({"optimizer": "lion"}, "optimizer must be one of adamw, adam, sgd, got lion"),
+        ({"class_weights": "median"}, "class_weights must be none, median-frequency, sqrt-median-frequency or numbers"),
+        ({"clipnorm": 1.0, "global_clipnorm": 1.0}, "give one"),
+        ({"augmentation_changes": {"scale": (2.0, 1.0)}}, "scale must be"),
+        ({"augmentation_changes": {"zoom": 1, "size": 2}}, "augmentation_changes has size, zoom"),
+        ({"encoder_weights": "imagenet"}, "not for 'unet_mini'"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainConfig("unet_mini", "data", **changes)
