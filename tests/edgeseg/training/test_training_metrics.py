@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,7 +8,6 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.metrics import ConfusionMatrix
-from edgeseg.models.keras_file import load_model
 from edgeseg.training.losses import SegmentationLoss
 from edgeseg.training.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
 
@@ -101,23 +99,22 @@ def test_a_reset_forgets_and_nothing_counted_is_nan() -> None:
         assert float(fed(metric, batches()).result()) == first
 
 
-def test_in_fit_and_in_a_saved_model(tmp_path: Path) -> None:
+def test_in_fit_and_from_a_config() -> None:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((5, 6, 4)), keras.layers.Conv2D(4, 1)])
     metrics = [MeanIoU(4), ClassIoU(NAMES), PixelAccuracy(4), FScore(4, beta=2.0)]
     model.compile(keras.optimizers.Adam(0.05), SegmentationLoss("cross-entropy+dice"), metrics=metrics)
     ids = np.concatenate([ids for ids, _ in batches()])
     images = np.concatenate([logits for _, logits in batches()])
-    logs = model.fit(images, ids, batch_size=2, epochs=3, verbose=0, validation_data=(images, ids)).history
+    logs = model.fit(images, ids, batch_size=2, epochs=1, verbose=0, validation_data=(images, ids)).history
     expected = ConfusionMatrix(4, 255)
     expected.update(ids, model.predict(images, verbose=0).argmax(-1))
     assert logs["val_mean_iou"][-1] == pytest.approx(expected.mean_iou, rel=1e-6)
     assert logs["val_iou_road"][-1] == pytest.approx(expected.per_class_iou[1], rel=1e-6)
-    model.save(tmp_path / "m.keras")
-    again = load_model(tmp_path / "m.keras", compile=True)
-    assert again.evaluate(images, ids, verbose=0, return_dict=True)["mean_iou"] == pytest.approx(expected.mean_iou)
     for metric in metrics:
-        assert type(metric).from_config(metric.get_config()).get_config() == metric.get_config()
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+        assert type(again) is type(metric)
+        assert again.get_config() == metric.get_config()
 
 
 def test_what_cannot_be_counted_is_refused() -> None:
