@@ -86,9 +86,9 @@ def calls(result: LatencyResult, name: str) -> str:
 
 
 def forest(comparisons: Sequence[Comparison]) -> str:
-    """The ratios of each pair with their 99 % intervals, on a logarithmic axis; the band in the middle is noise.
+    """The ratios of each pair with their intervals, on a logarithmic axis; the band in the middle is noise.
 
-    The medians' is above, the one of the fastest tenths thin below: a difference needs both.
+    The one of the fastest is above, the medians' thin below: a difference needs both.
     """
     ends = [end for c in comparisons for ratio in (c.median, c.fastest) for end in (ratio.low, ratio.high)]
     furthest = max(abs(math.log(end)) for end in (*ends, 1.1))
@@ -101,11 +101,11 @@ def forest(comparisons: Sequence[Comparison]) -> str:
         y = _ROW * row + 14
         kind = "soft" if not c.significant else "bad" if c.median.value > 1 else "good"
         body.append(_text(_LABELS - 12, y + 4, label(c.result), anchor="end", width=_LABELS - 20))
-        for ratio, at, half in ((c.median, y - 3, 4), (c.fastest, y + 6, 2)):
+        for ratio, at, half in ((c.fastest, y - 3, 4), (c.median, y + 6, 2)):
             body.append(_across(axis(ratio.low), axis(ratio.high), at, f"{kind} thinner" if half == 2 else kind))
             left, side = axis(ratio.value) - half, 2 * half
             body.append(f'<rect class="{kind}" x="{left:.1f}" y="{at - half}" width="{side}" height="{side}"/>')
-    return _svg(bottom + 38, body, "ratios of the medians with their intervals")
+    return _svg(bottom + 38, body, "ratios of the fastest and the medians with their intervals")
 
 
 def trade_off(results: Sequence[LatencyResult], mean_iou: Mapping[str, float]) -> str:

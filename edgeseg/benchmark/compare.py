@@ -1,11 +1,14 @@
 """Is it slower than it was? Results of two files side by side, with a confidence interval for the ratio.
 
 The samples of one process are alike, and what differs is from process to process (where memory lies, what else runs),
-so that a bootstrap over single samples would be far too sure of itself. Whole processes are drawn first, then stretches
-of samples within them, as neighbours are alike too (the moving block bootstrap, Kunsch 1989).
+so that a bootstrap over single samples would be far too sure of itself: whole processes are drawn.
 
-Other work on the machine slows the middle of the samples and leaves the fastest; a slower model slows both. So a
-difference counts only when the medians and the fastest tenths of the two runs agree on it.
+Other work on the machine only ever makes a process slower, and the quiet moments of many short processes agree within
+a percent or two while their medians do not. So what decides is the interval of the fastest: the fastest tenth of
+each process, and of these the fastest tenth again. The medians have to lie on the same side, or a run that had quiet
+moments and one that had none would differ. On 200 processes recorded on a shared host, whose medians went from 3.7 to
+8.5 ms, this told 2 % of the equal pairs of 12 processes apart and 97 % of those where one was 15 % slower; intervals
+of the medians as well as of the fastest found six in ten.
 """
 
 from __future__ import annotations
@@ -26,16 +29,21 @@ Alike = Literal["device", "machine", "threads", "scope", "accelerator", "runtime
 #: Two runs of one artifact on a machine that others use differ by this much without a cause, as a share.
 NOISE = 0.03
 
-_DRAWS = 2000
-_CONFIDENCE = 0.99
+#: Of the intervals.
+CONFIDENCE = 0.95
 
-# Bounds the memory of a bootstrap of a long run: 40 MB an array.
-_VALUES_AT_ONCE = 5_000_000
+_DRAWS = 1000
+
+# The share of calls, and of processes, that count as the fastest.
+_FASTEST = 0.1
+
+# A run of a single process is cut into this many stretches, which take the place of processes.
+_STRETCHES = 10
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Later over earlier, above 1 is slower, with its 99 % confidence interval."""
+    """Later over earlier, above 1 is slower, with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -50,7 +58,7 @@ class Comparison:
         baseline: the earlier one.
         result: the later one.
         median: ratio of the medians.
-        fastest: ratio of the 10th percentiles.
+        fastest: ratio of the fastest tenth of the processes, each by its fastest tenth of calls.
     """
 
     baseline: LatencyResult
@@ -60,9 +68,10 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether both intervals lie, on one side, beyond what a machine does by itself (``NOISE``)."""
-        both = (self.median, self.fastest)
-        return all(r.low > 1 + NOISE for r in both) or all(r.high < 1 - NOISE for r in both)
+        """Whether the fastest differ by more than a machine does by itself (``NOISE``), and the medians agree."""
+        slower = self.fastest.low > 1 + NOISE and self.median.value > 1 + NOISE
+        faster = self.fastest.high < 1 - NOISE and self.median.value < 1 - NOISE
+        return slower or faster
 
     def regressed(self, max_regression: float) -> bool:
         """Whether it is slower than allowed, and that is no accident of these runs.
@@ -70,7 +79,7 @@ class Comparison:
         Args:
             max_regression: allowed slow-down in percent.
         """
-        return self.significant and self.median.value > 1 + max_regression / 100
+        return self.significant and self.fastest.value > 1 + max_regression / 100
 
 
 def compare(
@@ -96,11 +105,10 @@ def compare(
             f"Their ratio would not be the model's; give --allow {names} to compare all the same."
         )
     rng = np.random.default_rng(seed)
-    draws = _draws(result, rng) / _draws(baseline, rng)  # (_DRAWS, 2)
-    values = _measured(result) / _measured(baseline)
-    tail = 100 * (1 - _CONFIDENCE) / 2
-    lows, highs = np.percentile(draws, (tail, 100 - tail), axis=0)
-    median, fastest = (Ratio(float(v), float(a), float(b)) for v, a, b in zip(values, lows, highs, strict=True))
+    ratios = _measured_and_drawn(result, rng) / _measured_and_drawn(baseline, rng)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    lows, highs = np.percentile(ratios[1:], (tail, 100 - tail), axis=0)
+    median, fastest = (Ratio(float(v), float(a), float(b)) for v, a, b in zip(ratios[0], lows, highs, strict=True))
     return Comparison(baseline, result, median, fastest)
 
 
@@ -141,52 +149,20 @@ def pair(
     return pairs
 
 
-def _draws(result: LatencyResult, rng: np.random.Generator) -> NDArray[np.float64]:
-    """``(_DRAWS, 2)``: median and 10th percentile of samples that this measurement might have given as well."""
-    rounds = [np.asarray(taken) for taken in result.by_round()]
-    lengths = np.array([len(taken) for taken in rounds])
-    table = np.full((len(rounds), lengths.max()), np.inf)  # a row a process; what a short one lacks sorts to the end
-    for row, taken in zip(table, rounds, strict=True):
-        row[: len(taken)] = taken
-    at_once = max(1, _VALUES_AT_ONCE // table.size)
-    chunks = [_drawn(table, lengths, min(at_once, _DRAWS - done), rng) for done in range(0, _DRAWS, at_once)]
-    return np.concatenate(chunks)
+def _measured_and_drawn(result: LatencyResult, rng: np.random.Generator) -> NDArray[np.float64]:
+    """``(1 + _DRAWS, 2)``: median of all calls and the fastest, of what was measured and of processes drawn from it."""
+    processes = _processes(result)
+    quick = np.array([np.quantile(calls, _FASTEST) for calls in processes])
+    measured = np.arange(len(processes))
+    chosen = np.vstack([measured, rng.integers(0, len(processes), (_DRAWS, len(processes)))])
+    medians = [np.median(np.concatenate([processes[index] for index in draw])) for draw in chosen]
+    return np.stack([medians, np.quantile(quick[chosen], _FASTEST, axis=1)], axis=1)
 
 
-def _drawn(
-    table: NDArray[np.float64], lengths: NDArray[np.int64], draws: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """``(draws, 2)``. Within a process, samples come in stretches of the cube root of their number, on a ring."""
-    processes, longest = table.shape
-    chosen = rng.integers(0, processes, (draws, processes))
-    count = lengths[chosen]  # samples of each process of each draw
-    stretch = np.maximum(1, np.round(count ** (1 / 3))).astype(np.int64)[..., None]
-    position = np.arange(longest)
-    starts = (rng.random((draws, processes, longest)) * count[..., None]).astype(np.int64)
-    start = np.take_along_axis(starts, np.broadcast_to(position // stretch, starts.shape), axis=2)
-    index = (start + position % stretch) % count[..., None]
-    samples = np.where(position < count[..., None], table[chosen[..., None], index], np.inf)
-    return _quantiles(samples.reshape(draws, -1), count.sum(axis=1))
-
-
-def _quantiles(samples: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``(n, 2)``: median and 10th percentile of the first ``counts`` smallest of each row, as numpy's."""
-    ordered = np.sort(samples, axis=1)
-    found = []
-    for share in (0.5, 0.1):
-        place = share * (counts - 1)
-        below = np.floor(place).astype(np.int64)
-        above = np.minimum(below + 1, counts - 1)
-        rows = np.arange(len(ordered))
-        found.append(ordered[rows, below] + (place - below) * (ordered[rows, above] - ordered[rows, below]))
-    return np.stack(found, axis=1)
-
-
-def _measured(result: LatencyResult) -> NDArray[np.float64]:
-    """``(2,)``: median and 10th percentile of what was measured."""
-    samples = np.concatenate([np.asarray(taken) for taken in result.by_round()])
-    found: NDArray[np.float64] = _quantiles(samples[None], np.array([samples.size]))[0]
-    return found
+def _processes(result: LatencyResult) -> list[NDArray[np.float64]]:
+    """The calls of each process in seconds; stretches of the only one, where there is one."""
+    taken = [np.asarray(calls) for calls in result.by_round()]
+    return taken if len(taken) > 1 else [*np.array_split(taken[0], min(_STRETCHES, len(taken[0])))]
 
 
 def _key(result: LatencyResult) -> tuple[str, str, int, str]:

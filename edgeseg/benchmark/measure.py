@@ -35,10 +35,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often; the names and defaults of LiteRT's ``benchmark_model`` where it has them.
+    """How long and how often; names as in LiteRT's ``benchmark_model``, and its defaults but for ``min_secs``.
 
     Attributes:
-        rounds: processes of each case; they take turns with those of the other cases.
+        rounds: processes of each case; they take turns with those of the other cases. 12 is what ``compare`` needs
+            on a machine that others use as well.
         warmup_runs: untimed calls of each process, at least.
         warmup_min_secs: how long each process warms up at least, in seconds.
         num_runs: timed calls of each case at least, over all its processes.
@@ -50,11 +51,11 @@ class Plan:
         drift: say how the end compares with the beginning.
     """
 
-    rounds: int = 5
+    rounds: int = 12
     warmup_runs: int = 5
     warmup_min_secs: float = 0.5
     num_runs: int = 50
-    min_secs: float = 1.0
+    min_secs: float = 2.0
     max_secs: float = 150.0
     scope: Scope = "inference"
     image: Path | None = None

@@ -7,7 +7,7 @@ from html import escape
 
 from edgeseg import __version__
 from edgeseg.benchmark import charts, tables
-from edgeseg.benchmark.compare import NOISE, Comparison
+from edgeseg.benchmark.compare import CONFIDENCE, NOISE, Comparison
 from edgeseg.benchmark.result import Environment, LatencyResult
 
 # The colours and widths are those of the report of an export.
@@ -115,9 +115,10 @@ def _warnings(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
 
 def _comparisons(comparisons: Sequence[Comparison]) -> str:
     note = (
-        "Later over earlier, to the right is slower: the medians above, the fastest tenths thin below, each with the "
-        "99 % interval of a bootstrap over processes. A difference is one where both lie outside of the band, which is "
-        f"what a machine does by itself, {NOISE:.0%} either way; grey is none that these runs can tell."
+        "Later over earlier, to the right is slower: the fastest above, the medians thin below, each with the "
+        f"{CONFIDENCE:.0%} interval of a bootstrap over processes. A difference is one where the interval of the "
+        "fastest and the median lie on one side of the band, which is what a machine does by itself, "
+        f"{NOISE:.0%} either way; grey is none that these runs can tell."
     )
     picture = f"<figure>{charts.forest(comparisons)}<figcaption>{note}</figcaption></figure>\n"
     return (

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from edgeseg.benchmark.compare import Comparison
+from edgeseg.benchmark.compare import CONFIDENCE, Comparison
 from edgeseg.benchmark.result import LatencyResult
 
 #: Columns of ``rows``; those that begin with ``>`` are numbers.
@@ -32,7 +32,8 @@ COMPARISON_COLUMNS = (
     ">Before ms",
     ">After ms",
     ">Ratio",
-    "99 % interval",
+    ">Of the fastest",
+    f"{CONFIDENCE:.0%} interval",
     "Verdict",
 )
 
@@ -52,7 +53,8 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
             _ms(c.baseline.median_s * 1e3),
             _ms(c.result.median_s * 1e3),
             f"{c.median.value:.3f}",
-            f"{c.median.low:.3f} to {c.median.high:.3f}",
+            f"{c.fastest.value:.3f}",
+            f"{c.fastest.low:.3f} to {c.fastest.high:.3f}",
             verdict(c),
         ]
         for c in comparisons

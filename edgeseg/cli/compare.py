@@ -100,6 +100,6 @@ def command(
             (print_table if style == "table" else print_markdown)(columns, table)
     slower = [c for c in comparisons if max_regression is not None and c.regressed(max_regression)]
     for c in slower:
-        slowdown = 100 * (c.median.value - 1)
+        slowdown = 100 * (c.fastest.value - 1)
         note(f"edgeseg: {c.result.artifact} is {slowdown:.1f} % slower, more than {max_regression:g} % allowed.")
     return 1 if slower else 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from edgeseg.cli import main
 from edgeseg.errors import InputError
 
 
-def _result(seed: int, *, slower: float = 1.0, processes: int = 5, runs: int = 10, **changes: object) -> LatencyResult:
+def _result(seed: int, *, slower: float = 1.0, processes: int = 12, runs: int = 10, **changes: object) -> LatencyResult:
     """10 ms, as a shared machine measures it: each process 2 % off, each call 3 %, every tenth twice as long."""
     rng = np.random.default_rng(seed)
     taken: list[float] = []
@@ -37,12 +38,22 @@ def _result(seed: int, *, slower: float = 1.0, processes: int = 5, runs: int = 1
     return LatencyResult(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def test_equal_runs_seldom_differ_and_fifteen_percent_is_caught() -> None:
-    # The demand: at most 1 of 20 equal pairs, at least 19 of 20 slowed ones. Forty tries of each on fixed seeds.
-    equal = [compare(_result(2 * seed), _result(2 * seed + 1)).significant for seed in range(40)]
-    slowed = [compare(_result(2 * seed), _result(2 * seed + 1, slower=1.15)).significant for seed in range(40)]
-    assert sum(equal) <= 2
-    assert sum(slowed) >= 38
+def test_equal_runs_on_a_shared_host_seldom_differ_and_fifteen_percent_is_caught() -> None:
+    # The first calls of 200 processes in a row, as a virtual machine measured them whose host others use: medians of
+    # 3.7 to 8.5 ms. Neighbouring stretches of 12 processes are compared. At most 1 of 20 equal
+    # pairs may differ, at least 19 of 20 slowed ones must.
+    recorded = json.loads((Path(__file__).parent / "shared_host.json").read_text())
+
+    def run(start: int, slower: float = 1.0) -> LatencyResult:
+        calls = slower * np.array(recorded[start : start + 12]) / 1e6
+        return _result(0, latencies_s=tuple(calls.ravel().tolist()), rounds=(len(calls[0]),) * 12)
+
+    starts = range(0, len(recorded) - 24, 4)
+    equal = [compare(run(start), run(start + 12)).significant for start in starts]
+    slowed = [compare(run(start), run(start + 12, 1.15)) for start in starts]
+    assert len(starts) == 44
+    assert sum(equal) <= 44 / 20
+    assert sum(found.significant and found.fastest.value > 1 for found in slowed) >= 44 * 19 / 20
 
 
 def test_a_busy_machine_is_not_a_slower_model() -> None:
@@ -66,6 +77,7 @@ def test_the_ratio_is_of_the_medians_and_the_interval_holds_it() -> None:
     back = compare(after, before)
     assert back.median.value == pytest.approx(1 / compared.median.value)
     assert back.median.low == pytest.approx(1 / compared.median.high, rel=0.02)
+    assert compared.fastest.low <= compared.fastest.value <= compared.fastest.high
 
 
 def test_the_same_samples_give_the_same_answer_twice() -> None:
@@ -162,9 +174,9 @@ def test_the_command_refuses_what_it_cannot_compare(capsys: pytest.CaptureFixtur
 def test_noise_is_what_machines_do_by_themselves() -> None:
     # A difference that every sample agrees on, but smaller than that, is none.
     shift = 1 + NOISE / 2
-    still = _result(0, latencies_s=(0.01,) * 50)
-    assert not compare(still, _result(0, latencies_s=(0.01 * shift,) * 50)).significant
-    assert compare(still, _result(0, latencies_s=(0.01 * (1 + 2 * NOISE),) * 50)).significant
+    still = _result(0, latencies_s=(0.01,) * 120)
+    assert not compare(still, _result(0, latencies_s=(0.01 * shift,) * 120)).significant
+    assert compare(still, _result(0, latencies_s=(0.01 * (1 + 2 * NOISE),) * 120)).significant
 
 
 def test_processes_of_unlike_length_count_by_their_samples() -> None:
@@ -176,4 +188,4 @@ def test_processes_of_unlike_length_count_by_their_samples() -> None:
     assert compared.median.low < 1 < compared.median.high
     # numpy agrees on what a quantile is.
     assert before.median_s == pytest.approx(float(np.median(calls)))
-    assert compared.fastest.value == 1.0
+    assert compared.fastest.low < 1 < compared.fastest.high
