@@ -88,11 +88,19 @@ class LabelledSplit:
             image = read_image(image_path)
         except InputError as error:
             raise BadExample("does_not_decode", image_path, str(error)) from error
-        label = read_ids(label_path, self.classes, self.label_encoding)
+        label = self.read_label(index)
         if image.shape[:2] != label.shape:
             text = f"'{image_path}' is {image.shape[:2]} but its label '{label_path}' is {label.shape}."
             raise BadExample("size_mismatch", label_path, text)
         return image, label
+
+    def read_label(self, index: int) -> NDArray[np.uint8]:
+        """Read one label without its picture: ``(H, W)`` uint8 class ids.
+
+        Raises:
+            BadExample: it does not decode, or has what is no class.
+        """
+        return read_ids(self.pairs[index][1], self.classes, self.label_encoding)
 
 
 def as_source(data: Data) -> DataSource:

@@ -1,0 +1,175 @@
+"""One loss for segmentation: cross-entropy or focal, Dice, or their sum; ignored pixels count in none of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import keras
+from keras import ops
+
+from edgeseg.errors import InputError
+from edgeseg.training.augment import IGNORED
+
+LossKind = Literal["cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice"]
+
+# 1 - p of a sure pixel is 0 in float32, where the slope of (1 - p)^gamma is infinite for gamma < 1.
+_LEAST_DOUBT = 1e-7
+
+
+@keras.saving.register_keras_serializable(package="edgeseg")  # type: ignore[untyped-decorator]
+class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no type information
+    """Loss of logits against class ids, over the pixels of a batch whose id is not ``ignore_index``.
+
+    With the softmax ``p``, the id ``y`` of a pixel, its weight ``w = class_weights[y]`` and ``C`` classes:
+
+    - cross-entropy: ``sum(w * ce) / sum(w)`` where ``ce = -sum_c(q_c * log p_c)`` and ``q`` is the label with
+      smoothing ``s``, ``(1 - s) * (c == y) + s / C`` (Szegedy et al. 2016, "Rethinking the Inception Architecture").
+    - focal: the same mean of ``alpha * (1 - p_y)^gamma * ce`` (Lin et al. 2017, "Focal Loss", equation 5; ``alpha``
+      is one number for all classes, as in the tutorials, since ``class_weights`` are there).
+    - dice: ``1 - mean_c(score_c)`` with ``score = ((1 + b^2) tp + s) / ((1 + b^2) tp + b^2 fn + fp + s)``, where
+      ``tp = sum(p * (c == y))`` and so on are sums over all counted pixels of the batch (the tutorials' form; Sudre et
+      al. 2017 compare it with others). Neither weights nor smoothing enter it.
+
+    The tutorials' Dice also counts the probabilities at ignored pixels, as false positives; here nothing of an ignored
+    pixel counts. A batch of ignored pixels has the loss 0. An id that is no class makes the loss NaN, since a compiled
+    loss cannot raise.
+
+    Under ``tf.distribute`` each replica takes its own mean and these are averaged, as Keras does with every loss.
+    ``sample_weight`` multiplies the pixels' shares of the loss without changing ``sum(w)``.
+
+    Example:
+        >>> model.compile("adam", SegmentationLoss("cross-entropy+dice", class_weights=[0.5, 2.0]))
+    """
+
+    def __init__(
+        self,
+        kind: LossKind = "cross-entropy",
+        *,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        focal_alpha: float = 0.5,
+        focal_gamma: float = 2.0,
+        dice_beta: float = 1.0,
+        dice_smooth: float = 1e-5,
+        ignore_index: int | None = IGNORED,
+        name: str = "segmentation_loss",
+    ) -> None:
+        """Check the settings.
+
+        Args:
+            kind: which loss, or which sum.
+            class_weights: one number of 0 or more for each class; 1 each when left out.
+            label_smoothing: of the cross-entropy and focal parts, in [0, 1).
+            focal_alpha: factor of the focal part, above 0; the tutorials' 0.5.
+            focal_gamma: how much sure pixels are discounted, 0 or more.
+            dice_beta: above 1 weighs recall more, below 1 precision; above 0.
+            dice_smooth: added above and below, above 0, so that a class which is nowhere scores 1.
+            ignore_index: id whose pixels do not count; ``None`` where every pixel does.
+            name: for logs.
+
+        Raises:
+            InputError: a setting is out of its range.
+        """
+        # float32 whatever the policy: under mixed precision the logits may be float16, where sums over pixels overflow.
+        super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
+        if kind not in get_args(LossKind):
+            raise InputError(f"loss '{kind}' is none of {', '.join(get_args(LossKind))}.")
+        weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        if weights is not None and not (all(math.isfinite(w) and w >= 0 for w in weights) and any(weights)):
+            raise InputError(f"class_weights must be numbers of 0 or more, not all 0, got {weights}.")
+        for what, value, good, accepted in (
+            ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1"),
+            ("focal_alpha", focal_alpha, 0 < focal_alpha < math.inf, "above 0"),
+            ("focal_gamma", focal_gamma, 0 <= focal_gamma < math.inf, "0 or more"),
+            ("dice_beta", dice_beta, 0 < dice_beta < math.inf, "above 0"),
+            ("dice_smooth", dice_smooth, 0 < dice_smooth < math.inf, "above 0"),
+        ):
+            if not good:
+                raise InputError(f"{what} must be {accepted}, got {value}.")
+        self._settings = {
+            "kind": kind,
+            "class_weights": weights,
+            "label_smoothing": label_smoothing,
+            "focal_alpha": focal_alpha,
+            "focal_gamma": focal_gamma,
+            "dice_beta": dice_beta,
+            "dice_smooth": dice_smooth,
+            "ignore_index": ignore_index,
+        }
+        self._kind, self._class_weights, self._label_smoothing = kind, weights, label_smoothing
+        self._focal_alpha, self._focal_gamma = focal_alpha, focal_gamma
+        self._dice_beta, self._dice_smooth, self._ignore_index = dice_beta, dice_smooth, ignore_index
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this loss again."""
+        return {**self._settings, "name": self.name}
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss as a map whose mean it is, so that Keras' own reduction scales it where there are replicas.
+
+        Args:
+            y_true: ``(B, ...)`` or ``(B, ..., 1)`` class ids; ``Loss.__call__`` has made them float32.
+            y_pred: ``(B, ..., C)`` float32 logits.
+
+        Returns:
+            ``(B, ...)`` float32.
+
+        Raises:
+            InputError: the shapes do not belong together, or there are fewer than two logits a pixel.
+        """
+        if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
+            y_true = ops.squeeze(y_true, axis=-1)
+        num_classes = y_pred.shape[-1]
+        self._check(tuple(y_true.shape), tuple(y_pred.shape))
+        ids = ops.cast(y_true, "int32")
+        counted = ops.ones_like(ids, "bool") if self._ignore_index is None else ops.not_equal(ids, self._ignore_index)
+        known = ops.logical_and(ids >= 0, ids < num_classes)
+        ids = ops.where(ops.logical_and(counted, known), ids, 0)
+        mask = ops.cast(counted, "float32")
+        log_p = ops.log_softmax(y_pred, axis=-1)
+        hits = ops.one_hot(ids, num_classes, dtype="float32") * mask[..., None]
+        parts = []
+        if "dice" in self._kind:
+            parts.append(self._dice(ops.exp(log_p), hits, mask))
+        if self._kind != "dice":
+            parts.append(self._per_pixel(log_p, hits, mask))
+        # The mean of a part that is one number is that number at every pixel.
+        loss = sum(parts) * ops.ones_like(mask)
+        return ops.where(ops.logical_or(known, ops.logical_not(counted)), loss, math.nan)
+
+    def _per_pixel(self, log_p: Any, hits: Any, mask: Any) -> Any:
+        """Cross-entropy or focal, each pixel times its weight, scaled so that the plain mean is the weighted one."""
+        hit = -ops.sum(hits * log_p, axis=-1)  # 0 where ignored
+        ce = hit
+        if self._label_smoothing:
+            ce = (1 - self._label_smoothing) * hit - self._label_smoothing * ops.mean(log_p, axis=-1)
+        if self._kind.startswith("focal"):
+            doubt = ops.maximum(-ops.expm1(-hit), _LEAST_DOUBT)  # 1 - p_y without cancellation
+            ce = self._focal_alpha * ops.power(doubt, self._focal_gamma) * ce
+        weights = mask
+        if self._class_weights is not None:
+            weights = ops.sum(hits * ops.convert_to_tensor(self._class_weights, "float32"), axis=-1)
+        return weights * ce * ops.divide_no_nan(ops.sum(ops.ones_like(mask)), ops.sum(weights))
+
+    def _dice(self, p: Any, hits: Any, mask: Any) -> Any:
+        pixels = tuple(range(len(mask.shape)))
+        true_positive = ops.sum(p * hits, axis=pixels)
+        false_positive = ops.sum(p * mask[..., None], axis=pixels) - true_positive
+        false_negative = ops.sum(hits, axis=pixels) - true_positive
+        beta2 = self._dice_beta**2
+        agreed = (1 + beta2) * true_positive + self._dice_smooth
+        return 1 - ops.mean(agreed / (agreed + beta2 * false_negative + false_positive))
+
+    def _check(self, ids: tuple[int | None, ...], logits: tuple[int | None, ...]) -> None:
+        differ = any(None not in (a, b) and a != b for a, b in zip(ids, logits[:-1], strict=False))
+        if len(ids) != len(logits) - 1 or differ:
+            raise InputError(f"labels are {ids} and logits {logits}; labels must be {logits[:-1]}, one id for a pixel.")
+        num_classes = logits[-1]
+        if num_classes is None or num_classes < 2:
+            raise InputError(
+                f"the model has {num_classes} logits for a pixel; it needs one for each of 2 or more classes."
+            )
+        if self._class_weights is not None and len(self._class_weights) != num_classes:
+            raise InputError(f"there are {len(self._class_weights)} class_weights for {num_classes} classes.")
