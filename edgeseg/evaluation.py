@@ -1,4 +1,4 @@
-"""mIoU of any model that a ``Segmenter`` runs: the Keras model and its artifacts go through the same code."""
+"""The scores of any model that a ``Segmenter`` runs: the Keras model and its artifacts go through the same code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.datasets import LabelledSplit
 from edgeseg.errors import InputError
@@ -17,30 +20,77 @@ from edgeseg.spec import default_class_names
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EvaluationResult:
-    """Scores over a split, at the labels' own size.
+    """Scores over a split, at the labels' own size; all are in [0, 1], and NaN where there is nothing to score.
 
     Attributes:
         num_images: pictures that were counted.
-        mean_iou: mIoU in [0, 1] over the classes that occur.
-        pixel_accuracy: in [0, 1].
-        per_class_iou: IoU in [0, 1] by class name; NaN for a class in neither labels nor predictions.
+        class_names: of the data, in the order of the ids.
+        matrix: the counted pixels, from which every score is computed.
     """
 
     num_images: int
-    mean_iou: float
-    pixel_accuracy: float
-    per_class_iou: dict[str, float]
+    class_names: tuple[str, ...]
+    matrix: ConfusionMatrix
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU over the classes that occur."""
+        return self.matrix.mean_iou
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the counted pixels whose class is right."""
+        return self.matrix.pixel_accuracy
+
+    @property
+    def per_class_iou(self) -> dict[str, float]:
+        """IoU by class name; NaN for a class in neither labels nor predictions."""
+        return self._by_name(self.matrix.per_class_iou)
+
+    @property
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """``iou``, ``precision``, ``recall`` (a class's pixel accuracy) and ``f_score``, each by class name."""
+        return {
+            "iou": self.per_class_iou,
+            "precision": self._by_name(self.matrix.per_class_precision),
+            "recall": self._by_name(self.matrix.per_class_recall),
+            "f_score": self._by_name(self.matrix.per_class_f_score()),
+        }
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The scores of the whole split by their names in JSON."""
+        matrix = self.matrix
+        return {
+            "mean_iou": matrix.mean_iou,
+            "mean_pixel_accuracy": matrix.mean_pixel_accuracy,
+            "mean_precision": matrix.mean_precision,
+            "mean_recall": matrix.mean_pixel_accuracy,
+            "pixel_accuracy": matrix.pixel_accuracy,
+            "frequency_weighted_iou": matrix.frequency_weighted_iou,
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``edgeseg evaluate --json``; NaN, which JSON lacks, becomes null."""
+        """The JSON object of ``edgeseg evaluate --json``; NaN, which JSON lacks, becomes null.
+
+        ``confusion_matrix`` has a row for each class of the labels and a column for each of the predictions, in pixels.
+        """
+        scores = {
+            f"per_class_{what}": {name: _or_null(score) for name, score in by_name.items()}
+            for what, by_name in self.per_class.items()
+        }
         return {
             "num_images": self.num_images,
-            "mean_iou": _or_null(self.mean_iou),
-            "pixel_accuracy": _or_null(self.pixel_accuracy),
-            "per_class_iou": {name: _or_null(iou) for name, iou in self.per_class_iou.items()},
+            **{name: _or_null(score) for name, score in self.means.items()},
+            **scores,
+            "class_names": list(self.class_names),
+            "confusion_matrix": self.matrix.counts.tolist(),
         }
+
+    def _by_name(self, scores: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(self.class_names, scores.tolist(), strict=True))
 
 
 def evaluate(
@@ -67,8 +117,7 @@ def evaluate(
         matrix.update(label, segmenter(image).class_map)
         if progress:
             progress(index + 1, len(data))
-    iou = dict(zip(data.classes.names, (float(value) for value in matrix.per_class_iou), strict=True))
-    return EvaluationResult(len(data), matrix.mean_iou, matrix.pixel_accuracy, iou)
+    return EvaluationResult(len(data), data.classes.names, matrix)
 
 
 def _or_null(score: float) -> float | None:

@@ -1,4 +1,9 @@
-"""Segmentation metrics from one confusion matrix: IoU, pixel accuracy, and the agreement of two class maps."""
+"""Segmentation metrics from one confusion matrix: IoU, accuracies, precision, recall; and how two class maps agree.
+
+Pixel accuracy, mean accuracy, mean IoU and frequency-weighted IoU are those of Long, Shelhamer and Darrell 2015, "Fully
+Convolutional Networks for Semantic Segmentation", section 5. A score with nothing to divide by is NaN, and a mean is
+over the classes that have the score.
+"""
 
 from __future__ import annotations
 
@@ -50,23 +55,75 @@ class ConfusionMatrix:
     @property
     def per_class_iou(self) -> NDArray[np.float64]:
         """``(C,)`` intersection over union in [0, 1]; NaN for a class in neither label nor prediction."""
-        intersection = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - intersection
-        iou = np.full(self.num_classes, np.nan)
-        np.divide(intersection, union, out=iou, where=union > 0)
-        return iou
+        hits, labelled, predicted = self._sums()
+        return _ratio(hits, labelled + predicted - hits)
+
+    @property
+    def per_class_recall(self) -> NDArray[np.float64]:
+        """``(C,)`` share of a class's labelled pixels that are predicted so, its pixel accuracy; NaN without label."""
+        hits, labelled, _ = self._sums()
+        return _ratio(hits, labelled)
+
+    @property
+    def per_class_precision(self) -> NDArray[np.float64]:
+        """``(C,)`` share of the pixels predicted as a class that are labelled so; NaN for one that never is."""
+        hits, _, predicted = self._sums()
+        return _ratio(hits, predicted)
+
+    def per_class_f_score(self, beta: float = 1.0) -> NDArray[np.float64]:
+        """Weighted harmonic mean of precision and recall (van Rijsbergen 1979); with ``beta`` 1 the Dice coefficient.
+
+        Args:
+            beta: how many times as much recall counts as precision, above 0.
+
+        Returns:
+            ``(C,)`` in [0, 1]; NaN for a class in neither label nor prediction.
+        """
+        hits, labelled, predicted = self._sums()
+        return _ratio((1 + beta**2) * hits, beta**2 * labelled + predicted)
 
     @property
     def mean_iou(self) -> float:
         """Mean IoU in [0, 1]: the mean over the classes that occur; NaN when none does."""
-        iou = self.per_class_iou
-        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+        return _mean(self.per_class_iou)
+
+    @property
+    def mean_pixel_accuracy(self) -> float:
+        """Mean pixel accuracy (mPA) in [0, 1], the mean of the classes' own; the same as their mean recall."""
+        return _mean(self.per_class_recall)
+
+    @property
+    def mean_precision(self) -> float:
+        """Mean precision in [0, 1], over the classes that are predicted anywhere."""
+        return _mean(self.per_class_precision)
+
+    @property
+    def frequency_weighted_iou(self) -> float:
+        """IoU in [0, 1] averaged over the classes by their labelled pixels; NaN without pixels."""
+        _, labelled, _ = self._sums()
+        weighted = np.where(labelled > 0, labelled * self.per_class_iou, 0.0)  # 0 * NaN is NaN
+        return float(weighted.sum() / labelled.sum()) if labelled.any() else float("nan")
 
     @property
     def pixel_accuracy(self) -> float:
         """Share of the counted pixels whose class is right, in [0, 1]; NaN without pixels."""
         total = self.counts.sum()
         return float(np.trace(self.counts) / total) if total else float("nan")
+
+    def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """``(C,)`` each: pixels that are right, labelled, predicted."""
+        counts = self.counts.astype(np.float64)
+        return np.diag(counts), counts.sum(1), counts.sum(0)
+
+
+def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio = np.full(above.shape, np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio
+
+
+def _mean(scores: NDArray[np.float64]) -> float:
+    return float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan")
 
 
 def argmax_agreement(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:

@@ -1,18 +1,20 @@
-"""``edgeseg evaluate``: mIoU of a Keras model or an artifact on a labelled split."""
+"""``edgeseg evaluate``: the scores of a Keras model or an artifact on a labelled split."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeseg.cli import _options
-from edgeseg.cli._terminal import print_json, print_table, progress, quiet_native_logs
+from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
+    from edgeseg.evaluation import EvaluationResult
     from edgeseg.foreign import Feeding
     from edgeseg.runtime import RuntimeOptions
 
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 @_options.output
 @_options.runtime
 @_options.foreign
+@click.option(
+    "--save",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for confusion_matrix.csv and .png and per_class.csv.",
+)
+@_options.overwrite
 @_options.as_json
 def command(
     model: str,
@@ -34,12 +42,15 @@ def command(
     output: str | None,
     runtime: RuntimeOptions,
     feeding: Feeding,
+    save: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Score MODEL (.tflite, .onnx, .keras, .h5, or a zoo name with packaged weights) at the labels' own size."""
     from edgeseg.datasets import open_split
     from edgeseg.errors import InputError
     from edgeseg.evaluation import evaluate
+    from edgeseg.evaluation_files import require_room, save_evaluation
     from edgeseg.foreign import open_segmenter
     from edgeseg.models.source import open_model
     from edgeseg.models.zoo import find
@@ -47,6 +58,8 @@ def command(
     from edgeseg.segmenter import Segmenter
 
     quiet_native_logs()
+    if save is not None:
+        require_room(save, overwrite=overwrite)
     dataset = open_split(data, split)
     suffix = Path(model).suffix.lower()
     if suffix and SUFFIXES.get(suffix) != "keras":
@@ -76,9 +89,28 @@ def command(
         segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)
+    if save is not None:
+        saved = save_evaluation(result, save, title=f"{model} on {data.name}/{split}", overwrite=overwrite)
+        note(f"saved: {', '.join(map(str, saved))}")
     if as_json:
         print_json({"artifact": Path(model).name, **result.to_dict()})
         return
-    rows = [[name, f"{iou:.4f}"] for name, iou in result.per_class_iou.items()]
-    rows += [["mean IoU", f"{result.mean_iou:.4f}"], ["pixel accuracy", f"{result.pixel_accuracy:.4f}"]]
-    print_table(["Class", ">IoU"], rows, title=f"{model} on {data.name}/{split}, {result.num_images} images")
+    _print_scores(result, f"{model} on {data.name}/{split}, {result.num_images} images")
+
+
+def _print_scores(result: EvaluationResult, title: str) -> None:
+    """A row for each class, the means below, and what is of all pixels together below that."""
+    columns = list(result.per_class.values())
+    rows = [[name, *(_figure(scores[name]) for scores in columns)] for name in result.class_names]
+    means = result.means
+    rows.append(["mean", *(_figure(means[key]) for key in ("mean_iou", "mean_precision", "mean_recall")), ""])
+    print_table(["Class", ">IoU", ">Precision", ">Recall", ">F-score"], rows, title=title)
+    print(
+        f"mIoU {_figure(means['mean_iou'])}  mPA {_figure(means['mean_pixel_accuracy'])}  "
+        f"pixel accuracy {_figure(means['pixel_accuracy'])}  "
+        f"frequency-weighted IoU {_figure(means['frequency_weighted_iou'])}"
+    )
+
+
+def _figure(score: float) -> str:
+    return "-" if math.isnan(score) else f"{score:.4f}"

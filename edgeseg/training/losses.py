@@ -18,7 +18,7 @@ LossKind = Literal["cross-entropy", "focal", "dice", "cross-entropy+dice", "foca
 _LEAST_DOUBT = 1e-7
 
 
-@keras.saving.register_keras_serializable(package="edgeseg")  # type: ignore[untyped-decorator]
+@keras.saving.register_keras_serializable(package="edgeseg")
 class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no type information
     """Loss of logits against class ids, over the pixels of a batch whose id is not ``ignore_index``.
 

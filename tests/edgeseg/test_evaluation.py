@@ -10,11 +10,13 @@ import pytest
 
 from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.errors import InputError
-from edgeseg.evaluation import EvaluationResult, evaluate
+from edgeseg.evaluation import evaluate
 from edgeseg.imaging import encode_image
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
+
+_SHAPES = ("wall", "red", "blue")
 
 
 @pytest.fixture
@@ -60,7 +62,9 @@ def test_a_right_model_scores_one(shapes_dataset: Path) -> None:
             return np.where(red > 0, 1, np.where(blue > 0, 2, 0)).astype(np.uint8)
 
     result = evaluate(Segmenter(Oracle(spec, np.zeros((1, 64, 80), np.uint8))), data)
-    assert result == EvaluationResult(4, 1.0, 1.0, {"wall": 1.0, "red": 1.0, "blue": 1.0})
+    assert result.num_images == 4
+    assert set(result.means.values()) == {1.0}
+    assert result.per_class == dict.fromkeys(("iou", "precision", "recall", "f_score"), dict.fromkeys(_SHAPES, 1.0))
 
 
 def test_another_class_count_is_refused_before_a_picture_is_read(data: LabelledSplit) -> None:
@@ -85,8 +89,16 @@ def test_progress_counts_the_pictures(data: LabelledSplit) -> None:
 
 def test_the_json_object_has_null_for_nan(data: LabelledSplit) -> None:
     found = json.loads(json.dumps(evaluate(null_segmenter(), data).to_dict(), allow_nan=False))
-    assert list(found) == ["num_images", "mean_iou", "pixel_accuracy", "per_class_iou"]
+    # Of edgeseg 0.1: they keep their names.
+    assert {"num_images", "mean_iou", "pixel_accuracy", "per_class_iou"} <= set(found)
     assert found["per_class_iou"] == {"a": 5 / 8, "b": 5 / 6, "c": 0.0, "d": None}
+    assert found["per_class_precision"] == {"a": 5 / 8, "b": 1.0, "c": None, "d": None}
+    assert found["per_class_recall"] == {"a": 1.0, "b": 5 / 6, "c": 0.0, "d": None}
+    assert found["mean_pixel_accuracy"] == found["mean_recall"] == pytest.approx((1 + 5 / 6 + 0) / 3)
+    assert found["mean_precision"] == pytest.approx((5 / 8 + 1) / 2)
+    assert found["frequency_weighted_iou"] == pytest.approx((5 * 5 / 8 + 6 * 5 / 6 + 2 * 0) / 13)
+    assert found["class_names"] == ["a", "b", "c", "d"]
+    assert found["confusion_matrix"] == [[5, 0, 0, 0], [1, 5, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0]]
 
 
 def test_a_split_of_ignored_pixels_is_valid_json_too(data: LabelledSplit) -> None:

@@ -19,6 +19,25 @@ def test_scores_by_hand() -> None:
     assert np.isnan(matrix.per_class_iou[3])
     assert matrix.mean_iou == pytest.approx(1 / 3)  # over the three that occur
     assert matrix.pixel_accuracy == 3 / 5  # the ignored pixel is not counted
+    # Recall: of what is labelled, 1 of 2, 2 of 2, 0 of 1. Precision: of what is predicted, 1 of 1, 2 of 4; 2 never is.
+    assert matrix.per_class_recall[:3].tolist() == [0.5, 1.0, 0.0]
+    assert matrix.mean_pixel_accuracy == 0.5
+    assert matrix.per_class_precision[:2].tolist() == [1.0, 0.5]
+    assert np.isnan(matrix.per_class_precision[2:]).all()
+    assert matrix.mean_precision == 0.75
+    assert matrix.frequency_weighted_iou == pytest.approx((2 * 0.5 + 2 * 0.5 + 1 * 0) / 5)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_the_f_score_is_the_weighted_harmonic_mean_of_precision_and_recall(beta: float) -> None:
+    matrix = ConfusionMatrix(4, ignore_index=255)
+    matrix.update(LABEL, PREDICTION)
+    for score, precision, recall in zip(
+        matrix.per_class_f_score(beta)[:2], matrix.per_class_precision, matrix.per_class_recall, strict=False
+    ):
+        assert score == pytest.approx((1 + beta**2) * precision * recall / (beta**2 * precision + recall))
+    assert matrix.per_class_f_score(beta)[2] == 0  # labelled, never predicted
+    assert np.isnan(matrix.per_class_f_score(beta)[3])
 
 
 def test_pictures_add_up_as_pixels_not_as_means() -> None:
@@ -61,7 +80,8 @@ def test_large_counts_do_not_overflow() -> None:
 def test_without_pixels_every_score_is_nan() -> None:
     matrix = ConfusionMatrix(2, 255)
     matrix.update(np.full((2, 2), 255, np.uint8), np.zeros((2, 2), np.uint8))
-    assert np.isnan([matrix.mean_iou, matrix.pixel_accuracy, *matrix.per_class_iou]).all()
+    means = (matrix.mean_iou, matrix.mean_pixel_accuracy, matrix.mean_precision, matrix.frequency_weighted_iou)
+    assert np.isnan([*means, matrix.pixel_accuracy, *matrix.per_class_iou]).all()
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,30 @@ def test_own_layers_are_evaluated(
     assert json.loads(capsys.readouterr().out)["per_class_iou"] == {"red": 0.0, "green": 0.5, "blue": 1.0}
 
 
+def test_an_evaluation_is_printed_and_saved(
+    capsys: pytest.CaptureFixture[str], own_model: Path, code: Path, dataset: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scores"
+    args = ["evaluate", str(own_model), "--data", str(dataset), "--std", "255", "--custom-objects", str(code)]
+    assert main([*args, "--mean", "255,0,0", "--save", str(folder)]) == 0
+    out = capsys.readouterr().out
+    # Both the red and the green picture are taken for green.
+    assert [line.split() for line in out.splitlines() if line.startswith(("red", "green", "mean"))] == [
+        ["red", "0.0000", "-", "0.0000", "0.0000"],
+        ["green", "0.5000", "0.5000", "1.0000", "0.6667"],
+        ["mean", "0.5000", "0.7500", "0.6667"],
+    ]
+    assert "mIoU 0.5000  mPA 0.6667  pixel accuracy 0.6667  frequency-weighted IoU 0.5000" in out
+    assert {path.name for path in folder.iterdir()} == {
+        "confusion_matrix.csv", "confusion_matrix.png", "per_class.csv",
+    }  # fmt: skip
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    # The model is not even opened.
+    error = fails(capsys, "evaluate", "gone.tflite", "--data", str(dataset), "--save", str(folder))
+    assert "confusion_matrix.csv' exists; give --overwrite" in error
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_options_for_keras_models_are_refused_for_artifacts(
     capsys: pytest.CaptureFixture[str], artifact: Path, code: Path, dataset: Path
 ) -> None:

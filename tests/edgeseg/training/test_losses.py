@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -204,39 +199,3 @@ def test_bad_settings_are_refused(settings: dict[str, Any], said: str) -> None:
 def test_shapes_that_do_not_belong_together_are_refused(ids: Any, logits: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         SegmentationLoss(class_weights=WEIGHTS)(np.zeros(ids), np.zeros(logits))
-
-
-_ON_JAX = """
-import json, sys
-import jax, keras, numpy as np
-from edgeseg.training.losses import SegmentationLoss
-settings, ids, logits = json.loads(sys.stdin.read())
-assert keras.backend.backend() == "jax"
-for each in settings:
-    loss = SegmentationLoss(**each)
-    step = jax.jit(jax.value_and_grad(lambda x: loss(np.array(ids, np.uint8), x)))
-    value, gradient = step(np.array(logits, np.float32))
-    print(json.dumps([float(value), np.asarray(gradient).tolist()]))
-"""
-
-
-def test_the_jax_backend_gives_the_same() -> None:
-    if find_spec("jax") is None:
-        pytest.skip("jax is not installed")
-    chosen = SETTINGS[3::4]  # with every setting among them, and both parts
-    done = subprocess.run(
-        [sys.executable, "-c", _ON_JAX],
-        input=json.dumps([chosen, IDS.tolist(), LOGITS.tolist()]),
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == len(chosen)
-    for settings, line in zip(chosen, lines, strict=True):
-        value, gradient = json.loads(line)
-        expected, slope = value_and_gradient(SegmentationLoss(**settings), IDS, LOGITS)
-        assert value == pytest.approx(expected, rel=2e-6)
-        np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-7)

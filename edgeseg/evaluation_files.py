@@ -1,0 +1,117 @@
+"""What ``edgeseg evaluate --save`` writes: the confusion matrix as CSV and as a picture, and the scores of the classes.
+
+The picture is matplotlib's: the charts of the benchmark page are SVG that lives by the page's style sheet, and a PNG of
+its own needs axes with slanted names in any script, which OpenCV's letters lack.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import missing_extra
+from edgeseg.evaluation import EvaluationResult
+from edgeseg.files import refuse_existing, require_writable_folder, write_bytes
+
+_NAMES = ("confusion_matrix.csv", "confusion_matrix.png", "per_class.csv")
+
+# More classes than these have cells too small for numbers.
+_MOST_NUMBERS = 24
+
+
+def require_room(folder: Path, *, overwrite: bool) -> None:
+    """Refuse before the long work what ``save_evaluation`` would refuse after it.
+
+    Raises:
+        BackendUnavailable: matplotlib is not installed.
+        InputError: a file exists and ``overwrite`` is false, or the folder cannot be written.
+    """
+    if find_spec("matplotlib") is None:
+        raise missing_extra("edgeseg evaluate --save", "charts")
+    for name in _NAMES:
+        refuse_existing(folder / name, overwrite=overwrite)
+    require_writable_folder(folder)
+
+
+def save_evaluation(
+    result: EvaluationResult, folder: str | Path, *, title: str = "", overwrite: bool = False
+) -> tuple[Path, ...]:
+    """Write ``confusion_matrix.csv``, ``confusion_matrix.png`` and ``per_class.csv``.
+
+    The matrix has a row for each class of the labels and a column for each of the predictions; pixels in the CSV,
+    shares of the row in the picture. A score that is not defined is an empty cell.
+
+    Args:
+        result: the scores.
+        folder: is made where it is missing.
+        title: above the picture.
+        overwrite: whether files of that name may be replaced.
+
+    Returns:
+        The paths, in that order.
+
+    Raises:
+        BackendUnavailable: matplotlib is not installed.
+        InputError: a file exists and ``overwrite`` is false, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    require_room(folder, overwrite=overwrite)
+    names, counts = result.class_names, result.matrix.counts
+    matrix = [
+        ["label \\ prediction", *names],
+        *([name, *row] for name, row in zip(names, counts.tolist(), strict=True)),
+    ]
+    per_class = result.per_class
+    table: list[Sequence[Any]] = [["class", *per_class, "label_pixels", "predicted_pixels"]]
+    for name, labelled, predicted in zip(names, counts.sum(1).tolist(), counts.sum(0).tolist(), strict=True):
+        scores = [scores[name] for scores in per_class.values()]
+        table.append([name, *("" if math.isnan(s) else f"{s:.6f}" for s in scores), labelled, predicted])
+    contents = (_csv(matrix), _picture(counts, names, title), _csv(table))
+    paths = tuple(folder / name for name in _NAMES)
+    for path, content in zip(paths, contents, strict=True):
+        write_bytes(path, content, overwrite=overwrite)
+    return paths
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> bytes:
+    """A PNG of the matrix, each row in shares of its label's pixels; a row without pixels is grey."""
+    from matplotlib.figure import Figure  # not pyplot: nothing of the user's own figures is touched
+
+    labelled = counts.sum(1, keepdims=True)
+    shares = np.ma.masked_array(counts / np.maximum(labelled, 1), np.broadcast_to(labelled == 0, counts.shape))
+    numbered = len(names) <= _MOST_NUMBERS
+    side = 3 + len(names) * (0.5 if numbered else 0.17)  # inches
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor("lightgrey")
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(drawn, ax=axes, label="share of the label's pixels", shrink=0.8)
+    places, size = range(len(names)), 9 if numbered else 6
+    literal = [name.replace("$", r"\$") for name in names]  # between two of them it would be a formula
+    axes.set_xticks(places, literal, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(places, literal, fontsize=size)
+    axes.set(xlabel="prediction", ylabel="label")
+    axes.set_title(title.replace("$", r"\$"), fontsize="medium", wrap=True)
+    for row, column in zip(*np.nonzero(~np.ma.getmaskarray(shares)), strict=True) if numbered else ():
+        share = float(shares[row, column])
+        # A cell of less than half a percent is left empty, or the noughts would hide the errors.
+        if share >= 0.005:
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=colour, fontsize=8)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100)
+    return picture.getvalue()
