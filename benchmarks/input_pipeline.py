@@ -148,10 +148,8 @@ def main() -> None:
     print(f"training step: {pace['step']:.2f} pictures/s")
     for side, ratio in result["ratio_to_the_step"].items():
         print(f"{side:20} {pace[side]:8.1f} pictures/s, {ratio:.1f} times what the step takes")
-    first, last = result["epochs"][min(1, len(result["epochs"]) - 1)], result["epochs"][-1]
-    print(
-        f"memory: {first['peak_mb']:.0f} MiB after epoch {first['epoch']}, {last['peak_mb']:.0f} after {last['epoch']}"
-    )
+    memory = ", ".join(f"{row['peak_mb']:.0f}" for row in result["epochs"])
+    print(f"largest resident set after each epoch, in MiB: {memory}")
     if args.output is not None:
         _shared.write_json(args.output, _shared.environment(packages=("grain", "opencv-python")), [result])
 

@@ -50,9 +50,9 @@ class Augmentation:
     Attributes:
         size: ``(H, W)`` of what comes out, in pixels.
         aspect: ``j`` for a change of width to height by ``U(1 - j, 1 + j) / U(1 - j, 1 + j)``, the area kept.
-        scale: smallest and largest factor of the picture's size, drawn log-uniformly: as often halved as doubled.
-        scale_of: what ``scale`` is a factor of: ``picture``, its own size; ``fitted``, the largest with which all of
-            it is inside ``size``.
+        scale: smallest and largest factor of the picture's size.
+        scale_of: ``picture`` for a factor of its own size, drawn log-uniformly: as often halved as doubled;
+            ``fitted`` for one of the largest size with which all of it is inside ``size``, drawn uniformly.
         rotate: probability of a rotation about the middle of what comes out.
         rotate_degrees: largest angle, to either side.
         pad_value: RGB colour where there is no picture, before the colours change; the label is ``IGNORED`` there.
@@ -162,9 +162,10 @@ class Augmentation:
         narrow, wide = rng.uniform(1 - self.aspect, 1 + self.aspect, 2)
         stretch = math.sqrt(wide / narrow)
         height, width = picture_hw[0] / stretch, picture_hw[1] * stretch
-        factor = math.exp(rng.uniform(*np.log(self.scale)))
         if self.scale_of == "fitted":
-            factor *= min(self.size[0] / height, self.size[1] / width)
+            factor = rng.uniform(*self.scale) * min(self.size[0] / height, self.size[1] / width)
+        else:
+            factor = math.exp(rng.uniform(*np.log(self.scale)))
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def _colour(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

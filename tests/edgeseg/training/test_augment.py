@@ -219,6 +219,13 @@ def test_a_fitted_scale_of_1_is_the_letterbox(size: tuple[int, int]) -> None:
         assert width / height == pytest.approx(1.5, abs=0.03)
 
 
+def test_fitted_scales_are_drawn_uniformly() -> None:
+    augmentation = Augmentation((60, 90), scale=(0.2, 1.0), scale_of="fitted", flip=0.0)
+    heights = [int((label != IGNORED).any(1).sum()) for _, label in draws(augmentation, 100)]
+    # Uniform on 0.2 to 1: mean 0.6, standard error of 100 draws 0.023; drawn log-uniformly the mean would be 0.497.
+    assert np.mean(heights) / 60 == pytest.approx(0.6, abs=0.07)
+
+
 def test_the_tutorial_shows_the_whole_picture_on_grey_and_pieces_of_it() -> None:
     augmentation = Augmentation.preset("tutorial", (64, 64), hsv=(0.0, 0.0, 0.0), blur=0.0, rotate=0.0)
     heights = []

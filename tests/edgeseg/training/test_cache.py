@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -71,6 +72,19 @@ def test_threads_that_read_the_same_pair_count_it_once() -> None:
     for index in range(3):  # all three fitted, so none was counted twice
         assert not cached[index][0].flags.writeable
     assert data.reads == reads
+
+
+def test_what_is_made_ahead_is_bounded(tiny_spec: ModelSpec) -> None:
+    """Two batches a thread, and the one that is taken: else a slow model's memory fills with finished batches."""
+    data = _Counting(60)
+    batches, _ = training_pipeline(
+        data, tiny_spec, Augmentation((32, 32)), batch_size=3, seed=0, num_threads=2, cache_bytes=0
+    )
+    iterator = iter(batches)
+    for taken in range(1, 4):
+        next(iterator)
+        time.sleep(0.05)  # more would be read here; that less is done in it does no harm
+        assert sum(data.reads) <= 3 * (taken + 2 * 2)
 
 
 def test_the_pipelines_read_through_it(tiny_spec: ModelSpec) -> None:
