@@ -13,6 +13,7 @@ from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
+    from edgeseg.training.distribution import Distribute
 
 _FREQUENCY_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
 _LOSSES = ("cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice")
@@ -45,7 +46,8 @@ class _Command(GroupedCommand):
         "Augmentation": ("augmentation", *_AUGMENTATION),
         "Batch norm": ("batch_norm_momentum", "batch_norm_recalibration"),
         "Run": (
-            "output_dir", "resume", "early_stopping", "samples", "tensorboard", "seed", "overwrite", "as_json",
+            "output_dir", "resume", "early_stopping", "samples", "tensorboard", "distribute", "seed", "overwrite",
+            "as_json",
         ),
     }  # fmt: skip
 
@@ -183,6 +185,14 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
     "--samples", type=click.IntRange(0), default=4, show_default=True, help="Pictures to draw predictions of."
 )
 @click.option("--tensorboard", is_flag=True, help="Write a log for it.")
+@click.option(
+    "--distribute",
+    type=click.Choice(["none", "auto", "workers"]),
+    default="none",
+    show_default=True,
+    help="Share each batch among the GPUs of this machine (auto); or with other processes (workers; needs "
+    "KERAS_BACKEND=jax, and Keras' KERAS_DISTRIBUTION_* variables in each).",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @_options.overwrite
 @_options.as_json
@@ -196,6 +206,7 @@ def command(
     resume: bool,
     samples: int,
     tensorboard: bool,
+    distribute: Distribute,
     overwrite: bool,
     as_json: bool,
     **settings: Any,
@@ -243,6 +254,7 @@ def command(
         custom_objects=_options.read_custom_objects(custom_objects),
         tensorboard=tensorboard,
         samples=samples,
+        distribute=distribute,
         resume=resume,
         overwrite=overwrite,
         log=note,

@@ -19,6 +19,7 @@ from edgeseg.models.weights import load_weights
 from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.batch_norm import set_momentum
 from edgeseg.training.config import TrainConfig, is_model_file
+from edgeseg.training.distribution import Distribution
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,18 @@ class RunModels:
     spec: ModelSpec
 
     def update_twin(self) -> None:
-        """Give the twin what has been learnt: the moving average of the weights where the optimizer keeps one."""
-        pairs = list(zip(self.learning.weights, self.twin.weights, strict=True))
-        for learnt, variable in pairs:
-            variable.assign(learnt)
+        """Give the twin what has been learnt: the moving average of the weights where the optimizer keeps one.
+
+        By way of numpy: what several devices share and what is one's own do not mix.
+        """
+        learnt = self.learning.get_weights()
         optimizer = self.learning.optimizer
-        if getattr(optimizer, "inner_optimizer", optimizer).use_ema:
-            twin_of = {id(learnt): variable for learnt, variable in pairs}
-            # What fit() does to the model at its end, done to another one.
-            optimizer.finalize_variable_values([twin_of[id(v)] for v in self.learning.trainable_variables])
+        if not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
+            self.twin.set_weights(learnt)
+            return
+        optimizer.finalize_variable_values(self.learning.trainable_variables)
+        self.twin.set_weights(self.learning.get_weights())
+        self.learning.set_weights(learnt)
 
 
 def build_models(
@@ -58,6 +62,7 @@ def build_models(
     model: keras.Model | None = None,
     spec: ModelSpec | None = None,
     custom_objects: Mapping[str, Any] | None = None,
+    distribution: Distribution | None = None,
 ) -> RunModels:
     """Make the models of a run, with the weights that it starts from.
 
@@ -67,26 +72,28 @@ def build_models(
         model: a model to train in place of ``config.model``'s; it is not changed.
         spec: how to feed that one; made from the config where it is left out.
         custom_objects: code that a model file refers to, see ``keras_file.load_model``.
+        distribution: the devices of the model that learns; the others are on one.
 
     Raises:
         InputError: an unknown name, a size that does not fit, a model of another number of classes.
         UnsupportedModel: a model that Keras cannot rebuild, or whose output is no map.
     """
+    distribution = distribution or Distribution()
     if model is None and not is_model_file(config.model):
-        models = _from_zoo(config, _known(classes))
+        models = _from_zoo(config, _known(classes), distribution)
     else:
         if config.weights is not None:
             raise InputError(f"--weights goes with a zoo name; '{config.model}' has its own.")
         if model is None:
             model = load_model(config.model, custom_objects=custom_objects)
             spec = spec or read_spec(config.model)
-        models = _from_model(config, model, classes, spec, custom_objects)
+        models = _from_model(config, model, classes, spec, custom_objects, distribution)
     if config.batch_norm_momentum is not None:
         set_momentum(models.learning, config.batch_norm_momentum)
     return models
 
 
-def _from_zoo(config: TrainConfig, classes: Classes) -> RunModels:
+def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution) -> RunModels:
     zoo_model = find(config.model)
     size = config.input_size or zoo_model.default_size
     crop_size = config.crop_size or size
@@ -94,13 +101,14 @@ def _from_zoo(config: TrainConfig, classes: Classes) -> RunModels:
         zoo_model.check_size(checked)
     spec = zoo_model.spec(size, classes.names, classes.palette, classes.ignore_index)
     spec = spec.replace(mean=config.mean or spec.mean, std=config.std or spec.std)
-    learning = create(config.model, num_classes=spec.num_classes, input_size=crop_size)
-    if config.encoder_weights == "imagenet":
-        load_imagenet_encoder(learning)
-    if config.weights is not None:
-        load_weights(learning, config.weights, allow_missing=("head",))
-    if config.mixed_precision:
-        learning = _rebuilt(learning, f"mixed_{config.mixed_precision}")
+    with distribution.making():
+        learning = create(config.model, num_classes=spec.num_classes, input_size=crop_size)
+        if config.encoder_weights == "imagenet":
+            load_imagenet_encoder(learning)
+        if config.weights is not None:
+            load_weights(learning, config.weights, allow_missing=("head",))
+        if config.mixed_precision:
+            learning = _rebuilt(learning, f"mixed_{config.mixed_precision}")
     twin = create(config.model, num_classes=spec.num_classes, input_size=size)
     return RunModels(learning, twin, twin, 0, spec)
 
@@ -111,6 +119,7 @@ def _from_model(
     classes: Classes | None,
     spec: ModelSpec | None,
     custom_objects: Mapping[str, Any] | None,
+    distribution: Distribution,
 ) -> RunModels:
     height, width = config.input_size or (spec.input_size if spec else size_of(model))
     if height is None or width is None:
@@ -123,13 +132,15 @@ def _from_model(
     try:
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
             twin = _rebuilt(source)
-            learning = _rebuilt(source, f"mixed_{config.mixed_precision}" if config.mixed_precision else None)
+            with distribution.making():
+                learning = _rebuilt(source, f"mixed_{config.mixed_precision}" if config.mixed_precision else None)
     except (ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedModel(f"'{config.model}' cannot be rebuilt from its config: {reason}") from error
     if one_picture:
         twin = at_input_size(twin, size, custom_objects=custom_objects)
-        learning = at_input_size(learning, crop_size, custom_objects=custom_objects)
+        with distribution.making():
+            learning = at_input_size(learning, crop_size, custom_objects=custom_objects)
     names = output_names(twin)
     main = config.main_output or names[0]
     exported = select_output(twin, main)

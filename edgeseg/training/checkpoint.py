@@ -58,7 +58,7 @@ class RunFiles:
             raise InputError(f"'{self.last}' is of another run ({'; '.join(differs)}); resume with its own settings.")
         # What a kill in the middle of writing leaves behind.
         for leftover in self.folder.glob(".*.keras"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)  # of several workers each tries
         return list(state["history"])
 
     def restore(self, model: keras.Model) -> None:

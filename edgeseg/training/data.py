@@ -34,6 +34,8 @@ def training_pipeline(
     start_epoch: int = 0,
     num_threads: int = 2,
     cache_bytes: int = 1 << 30,
+    worker: int = 0,
+    num_workers: int = 1,
 ) -> tuple[Any, int]:
     """Endless shuffled, augmented batches.
 
@@ -50,6 +52,9 @@ def training_pipeline(
         start_epoch: epochs that are done already.
         num_threads: that read and augment; each has two batches ready. With 0 the caller's thread does all.
         cache_bytes: memory for decoded pairs, 4 bytes a pixel; what does not fit is read again in each epoch.
+        worker: which of the processes that share each batch this is.
+        num_workers: how many there are; ``batch_size`` is a multiple of it. Their shares, one after the other, are the
+            batches of one process.
 
     Returns:
         A Grain dataset of ``(images, labels)`` and the number of steps in an epoch. ``images`` is ``(B, H, W, 3)``
@@ -79,11 +84,12 @@ def training_pipeline(
         .repeat()
         .random_map(example)
         # Without drop_remainder Grain rounds the length of an endless data set up, which overflows for batches of 1.
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size // num_workers, drop_remainder=True)
         # Stacked as bytes: a quarter of what there is to copy.
         .map(lambda batch: (normalize(batch[0], spec), batch[1]))
     )
-    dataset = dataset[start_epoch * steps :] if start_epoch else dataset
+    if start_epoch or num_workers > 1:
+        dataset = dataset[start_epoch * steps * num_workers + worker :: num_workers]
     return dataset.to_iter_dataset(_read_ahead(num_threads)), steps
 
 

@@ -15,6 +15,7 @@ from edgeseg.training.building import RunModels
 from edgeseg.training.cache import CachedPairs
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data import training_pipeline, validation_batches
+from edgeseg.training.distribution import Distribution
 from edgeseg.training.samples import sample_indices
 
 #: Memory for decoded validation pictures, which every epoch goes through.
@@ -28,7 +29,10 @@ class Feed(Protocol):
     """
 
     def training(self, batch_size: int, start_epoch: int) -> tuple[Iterable[Any], int]:
-        """Endless batches from an epoch on, and the steps in an epoch; the same ones for the same epoch."""
+        """Endless batches from an epoch on, and the steps in an epoch; the same ones for the same epoch.
+
+        Where several workers share a batch, each is given its own part of it, ``batch_size`` over their number.
+        """
 
     def validation(self) -> Iterable[Any]:
         """Every example once, with labels for the main output alone, at the exported model's size."""
@@ -45,10 +49,18 @@ class SplitFeed:
         models: of the run, for the sizes.
         train: what to learn from.
         val: what to validate with.
+        distribution: which part of a batch is this process's.
     """
 
-    def __init__(self, config: TrainConfig, models: RunModels, train: LabelledSplit, val: LabelledSplit) -> None:
-        self._config, self._models, self._train = config, models, train
+    def __init__(
+        self,
+        config: TrainConfig,
+        models: RunModels,
+        train: LabelledSplit,
+        val: LabelledSplit,
+        distribution: Distribution,
+    ) -> None:
+        self._config, self._models, self._train, self._distribution = config, models, train, distribution
         self._val = CachedPairs(val, _VALIDATION_CACHE)
         size = models.learning.inputs[0].shape[1:3]
         settings = {"pad_value": models.spec.pad_value, **config.augmentation_changes}
@@ -65,6 +77,8 @@ class SplitFeed:
             seed=self._config.seed,
             label_sizes=keras.tree.map_structure(_size, outputs),
             start_epoch=start_epoch,
+            worker=self._distribution.worker,
+            num_workers=self._distribution.num_workers,
         )
 
     def validation(self) -> Any:

@@ -21,6 +21,7 @@ from edgeseg.training.checkpoint import RunFiles
 from edgeseg.training.class_weights import given, median_frequency, sqrt_median_frequency
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.curves import save_curves
+from edgeseg.training.distribution import Distribute, Distribution, start
 from edgeseg.training.feed import Feed, SplitFeed
 from edgeseg.training.losses import SegmentationLoss
 from edgeseg.training.optimizers import make_optimizer
@@ -61,6 +62,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     tensorboard: bool = False,
     samples: int = 0,
+    distribute: Distribute = "none",
     resume: bool = False,
     overwrite: bool = False,
     log: Log = print,
@@ -83,6 +85,9 @@ def train(
         callbacks: Keras' or one's own; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
         tensorboard: whether to write a log for it, into ``tensorboard`` in the folder.
         samples: validation pictures to draw with label and prediction after each epoch, into ``samples``.
+        distribute: whether to train on several devices, see ``edgeseg.training.distribution``. ``batch_size`` is what
+            they share. Of several workers each gives the same arguments and sees the same ``output_dir``; the first
+            writes, and callbacks are called in all.
         resume: go on from ``last.keras``; the config must be that of the interrupted run.
         overwrite: whether files of an earlier run may be replaced.
         log: gets one line for each epoch.
@@ -90,29 +95,35 @@ def train(
     Raises:
         InputError: bad data, a folder that holds a run already, or a resume with another config.
     """
+    distribution = start(distribute)  # before anything is computed
+    for batch_size in {phase.batch_size for phase in phases_of(config)}:
+        distribution.require_shares(batch_size)
     files = RunFiles(output_dir)
     train_data = None if feed else open_split(config.data, "train")
     val_data = None if feed else open_split(config.data, "val")
     history = files.history(config) if resume else []
     if not resume:
         files.begin(overwrite=overwrite)
-    more = [*_tensorboard(files.folder / "tensorboard", tensorboard), *callbacks]
+    more = [*_tensorboard(files.folder / "tensorboard", tensorboard and distribution.is_chief), *callbacks]
 
     keras.utils.set_random_seed(config.seed)
     classes = train_data.classes if train_data else None
-    models = build_models(config, classes, model=model, spec=spec, custom_objects=custom_objects)
+    models = build_models(
+        config, classes, model=model, spec=spec, custom_objects=custom_objects, distribution=distribution
+    )
     source: Feed
     if feed is not None:
         source = feed(models)
     else:
         assert train_data is not None and val_data is not None
-        source = SplitFeed(config, models, train_data, val_data)
+        source = SplitFeed(config, models, train_data, val_data, distribution)
     losses = _losses(config, models, train_data) if loss is None else loss
     validator = Validator(models, source, _main_loss(losses, models), config.batch_norm_recalibration)
     samples_of = (val_data, samples) if val_data is not None and samples else None
-    epoch_end = _EpochEnd(config, models, validator, files, history, samples_of, log)
-    _fit(config, models, source, losses, [epoch_end, *_early_stopping(config, history), *more], files, history)
-    if epoch_end.ran and (warning := validator.batch_norm_gap()):
+    epoch_end = _EpochEnd(config, models, validator, files, history, samples_of, distribution, log)
+    each = [epoch_end, *_early_stopping(config, history), *more]
+    _fit(config, models, source, losses, each, files, history, distribution)
+    if epoch_end.ran and distribution.is_chief and (warning := validator.batch_norm_gap()):
         log(f"warning: {warning}")
     best = max(history, key=lambda row: row["val_mean_iou"])
     return TrainResult(files.best, int(best["epoch"]), best["val_mean_iou"], tuple(history))
@@ -126,6 +137,7 @@ def _fit(
     callbacks: list[keras.callbacks.Callback],
     files: RunFiles,
     history: list[dict[str, float]],
+    distribution: Distribution,
 ) -> None:
     """Every phase that is not over yet; one that was interrupted begins with what the last epoch left."""
     model = models.learning
@@ -139,30 +151,32 @@ def _fit(
             layer.trainable = own and not phase.frozen
         batches, steps = feed.training(phase.batch_size, len(history))
         schedule = schedule_of(config, phase, steps_per_epoch=steps)
-        model.compile(
-            make_optimizer(config, schedule),
-            losses,
-            loss_weights=_output_weights(config, models),
-            auto_scale_loss=False,  # the optimizer does it
-        )
-        if phase.start < done:
-            files.restore(model)
-        if done == phase.end and phase.end < config.epochs:
-            # As fit() does at its end: the next phase begins with the moving average.
-            model.optimizer.finalize_variable_values(model.trainable_variables)
+        with distribution.making():
+            model.compile(
+                make_optimizer(config, schedule),
+                losses,
+                loss_weights=_output_weights(config, models),
+                auto_scale_loss=False,  # the optimizer does it
+            )
+            if phase.start < done:
+                files.restore(model)
+            if done == phase.end and phase.end < config.epochs:
+                # As fit() does at its end: the next phase begins with the moving average.
+                model.optimizer.finalize_variable_values(model.trainable_variables)
         # An encoder that is about to learn may still help: the early end is counted in the last phase alone.
         current = [c for c in callbacks if not (phase.frozen and isinstance(c, _EarlyStopping))]
         if len(history) >= phase.end or _stopped(current, model):
             continue
-        model.fit(
-            batches,
-            steps_per_epoch=steps,
-            epochs=phase.end,
-            initial_epoch=len(history),
-            shuffle=False,  # the pipeline has done it
-            verbose=0,
-            callbacks=current,
-        )
+        with distribution.fitting():
+            model.fit(
+                batches,
+                steps_per_epoch=steps,
+                epochs=phase.end,
+                initial_epoch=len(history),
+                shuffle=False,  # the pipeline has done it
+                verbose=0,
+                callbacks=current,
+            )
         if model.stop_training:  # by a callback of the caller's, whatever the phase
             break
 
@@ -254,11 +268,12 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         files: RunFiles,
         history: list[dict[str, float]],
         samples: tuple[LabelledSplit, int] | None,
+        distribution: Distribution,
         log: Log,
     ) -> None:
         super().__init__()
         self._config, self._models, self._validator, self._files = config, models, validator, files
-        self._history, self._samples, self._log = history, samples, log
+        self._history, self._samples, self._distribution, self._log = history, samples, distribution, log
         self.ran = False
         self._began = 0.0
 
@@ -271,22 +286,30 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         if not math.isfinite(loss):
             raise InputError(f"the loss is {loss} in epoch {epoch + 1}; start again with a lower learning rate.")
         learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        with self._distribution.alone():
+            scores = self._validator()
         # Into Keras' own logs, for the callbacks that come after this one.
-        logs |= self._validator()
+        logs |= self._distribution.from_chief(scores)
         seconds = round(time.perf_counter() - self._began, 1)
         is_best = logs["val_mean_iou"] > max((row["val_mean_iou"] for row in self._history), default=-1.0)
         self._history.append({"epoch": epoch + 1, **logs, "learning_rate": learning_rate, "seconds": seconds})
+        self.ran = True
+        if self._distribution.is_chief:
+            with self._distribution.alone():
+                self._write(is_best)
+                text = f"epoch {epoch + 1}/{self._config.epochs}  loss {loss:.4f}  val loss {logs['val_loss']:.4f}  "
+                self._log(
+                    f"{text}val mIoU {logs['val_mean_iou']:.4f}  {seconds:.0f} s" + ("  (best)" if is_best else "")
+                )
+        self._distribution.wait_for_all()
+
+    def _write(self, is_best: bool) -> None:
         self._files.save(self._models, self._config, self._history, is_best=is_best)
         save_curves(self._history, self._files.folder / "curves.png")
         if self._samples is not None:
             data, count = self._samples
-            path = self._files.folder / "samples" / f"epoch_{epoch + 1:03d}.png"
+            path = self._files.folder / "samples" / f"epoch_{len(self._history):03d}.png"
             save_samples(self._predict, data, self._models.spec, path, count=count)
-        self.ran = True
-        self._log(
-            f"epoch {epoch + 1}/{self._config.epochs}  loss {loss:.4f}  val loss {logs['val_loss']:.4f}  "
-            f"val mIoU {logs['val_mean_iou']:.4f}  {seconds:.0f} s" + ("  (best)" if is_best else "")
-        )
 
     def _predict(self, images: Any) -> Any:
         return keras.ops.convert_to_numpy(self._models.exported(images, training=False))
