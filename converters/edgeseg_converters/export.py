@@ -37,7 +37,7 @@ from edgeseg_converters.frozen import check, trace
 from edgeseg_converters.given import note_opaque, prepare
 from edgeseg_converters.head import logits_model
 from edgeseg_converters.integers import Integers, Quantization, Quantized, check_quantization
-from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_options
+from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_backend, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
 from edgeseg_converters.samples import Samples, collect
 from edgeseg_converters.verify import Verification, reference, verify
@@ -235,6 +235,7 @@ def export_all(
         InputError: a format has no such target, layout or opset, or an integer precision lacks pictures.
         UnsupportedModel: the model cannot be converted; the text says why.
     """
+    check_backend()
     check_options([recipe.format for recipe in recipes], layout, opset)
     quantization = quantization or Quantization()
     for recipe in recipes:

@@ -108,6 +108,20 @@ class Recipe:
         return f"{model_name}.{self.precision}.{self.format}"
 
 
+def check_backend() -> None:
+    """Raise ``InputError`` where Keras runs on anything but TensorFlow, which the converters trace.
+
+    A model that was trained on another backend is a file like any other.
+    """
+    import keras
+
+    if (backend := keras.config.backend()) != "tensorflow":
+        raise InputError(
+            f"export needs Keras' TensorFlow backend, this is {backend}: unset KERAS_BACKEND for this command; "
+            "a .keras file that was trained on another backend exports as it is."
+        )
+
+
 def check_options(formats: Iterable[Format], layout: Layout = "nhwc", opset: int | None = None) -> None:
     """Check what only one of the formats has.
 

@@ -147,12 +147,13 @@ def command(
         from edgeseg_converters.accuracy import Gate
         from edgeseg_converters.coverage import ask_coverage
         from edgeseg_converters.integers import Quantization, check_quantization
-        from edgeseg_converters.recipes import check_options
+        from edgeseg_converters.recipes import check_backend, check_options
         from edgeseg_converters.samples import collect
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 
     recipes = [Recipe(f, p) for f in formats for p in precisions]
+    check_backend()
     check_options(formats, layout, opset)
     for name in formats:
         rules_for(name, target)  # refused before the model is opened, not after

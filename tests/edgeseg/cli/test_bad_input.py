@@ -25,6 +25,13 @@ def test_unknown_model_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> 
     assert "Did you mean 'unet_mini'?" in fails(capsys, "export", "unet_mni")
 
 
+def test_export_on_another_keras_backend_is_told_to_change(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keras.config.backend", lambda: "jax")
+    assert "this is jax: unset KERAS_BACKEND" in fails(capsys, "export", "unet_mini")
+
+
 def test_unknown_format_and_precision_name_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean 'tflite'?" in fails(capsys, "export", "--format", "tflit")
     assert "Did you mean 'fp16'?" in fails(capsys, "export", "--precision", "fp61")

@@ -136,6 +136,21 @@ def test_the_same_picture_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) 
     assert len({labels.tobytes() for _, labels in itertools.islice(pipeline, 8)}) == 8
 
 
+@pytest.mark.parametrize("start_epoch", [0, 2])
+def test_the_shares_of_two_workers_are_the_batches_of_one(
+    data: LabelledSplit, tiny_spec: ModelSpec, start_epoch: int
+) -> None:
+    settings = {"batch_size": 4, "start_epoch": start_epoch, "augmentation": Augmentation((32, 48)), "seed": 7}
+    whole, _ = training_pipeline(data, tiny_spec, **settings)  # type: ignore[arg-type]
+    parts = [
+        training_pipeline(data, tiny_spec, worker=worker, num_workers=2, **settings)[0]  # type: ignore[arg-type]
+        for worker in range(2)
+    ]
+    for batch, first, second in itertools.islice(zip(whole, *parts, strict=False), 5):
+        for both, one, other in zip(batch, first, second, strict=True):
+            np.testing.assert_array_equal(both, np.concatenate([one, other]))
+
+
 def test_fewer_pictures_than_a_batch_is_an_input_error(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="10 pictures, fewer than the batch size 11"):
         training_pipeline(data, tiny_spec, PLAIN, batch_size=11, seed=0)
