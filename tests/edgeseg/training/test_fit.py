@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
+from edgeseg.metrics import ConfusionMatrix
 from edgeseg.models.keras_file import load_model, read_spec
+from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 
@@ -22,6 +25,7 @@ KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
 import keras
+from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 
@@ -100,6 +104,63 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
 
 def without_time(row: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "seconds"}
+
+
+class TwoInputs:
+    """A picture and a hint of what it shows; the labels of one batch, of every epoch."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        images = rng.normal(size=(4, 16, 16, 3)).astype(np.float32)
+        labels = (images[..., 0] > 0).astype(np.uint8)
+        labels[:, :2] = 255
+        self.inputs = {"image": images, "hint": images[..., :1]}
+        self.labels = {"main": labels, "half": labels[:, ::2, ::2]}
+
+    def training(self, batch_size: int, start_epoch: int) -> tuple[Any, int]:
+        return (batch for batch in itertools.repeat((self.inputs, self.labels))), 3
+
+    def validation(self) -> Any:
+        return [(self.inputs, self.labels["main"])]
+
+    def statistics(self, count: int) -> Any:
+        return [self.inputs]
+
+
+def two_outputs() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    image, hint = keras.Input((16, 16, 3), name="image"), keras.Input((16, 16, 1), name="hint")
+    x = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.Concatenate()([image, hint]))
+    x = keras.layers.BatchNormalization()(x)
+    half = keras.layers.Conv2D(2, 2, strides=2, name="half")(x)
+    return keras.Model(
+        {"image": image, "hint": hint}, {"half": half, "main": keras.layers.Conv2D(2, 1, name="main")(x)}
+    )
+
+
+def test_a_model_of_ones_own_with_two_inputs_and_deep_supervision(tmp_path: Path) -> None:
+    """In bfloat16, until it has learnt nothing for two epochs; its best file has the main output alone, in float32."""
+    model = two_outputs()
+    settings = config(
+        "two", tmp_path, main_output="main", output_weights=(0.4, 1.0), batch_norm_recalibration=4, learning_rate=1e-9,
+        mixed_precision="bfloat16", early_stopping=2, epochs=9, class_weights=(1.0, 2.0),
+    )  # fmt: skip
+    spec = ModelSpec("two", (16, 16), ("no", "yes"), default_palette(2))
+    more = {"model": model, "spec": spec, "feed": lambda models: TwoInputs(), "log": quiet}
+    result = train(settings, tmp_path / "run", **more)
+    assert len(result.history) == 3
+    assert train(settings, tmp_path / "run", resume=True, **more).history == result.history
+    first = result.history[0]
+    assert first["loss"] == pytest.approx(0.4 * first["half_loss"] + first["main_loss"], rel=1e-3)
+
+    best = load_model(result.best)
+    assert [tensor.shape for tensor in best.outputs] == [(None, 16, 16, 2)]
+    feed = TwoInputs()
+    scores = keras.ops.convert_to_numpy(best(feed.inputs))
+    matrix = ConfusionMatrix(2, 255)
+    matrix.update(feed.labels["main"], scores.argmax(-1))
+    # What was measured is what was saved: the model in inference mode.
+    assert matrix.mean_iou == pytest.approx(result.best_mean_iou)
 
 
 def test_resume_with_other_settings_is_refused(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
