@@ -172,10 +172,9 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 @click.option(
     "--batch-norm-recalibration",
     type=click.IntRange(0),
-    default=0,
-    show_default=True,
     metavar="N",
-    help="Training pictures to compute the statistics from before each validation, in place of moving averages.",
+    help="Training pictures to compute the statistics from before each validation, in place of moving averages. "
+    "Left out: 64 with --ema, else 0.",
 )
 @click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/MODEL.")
 @click.option("--resume", is_flag=True, help="Go on where a killed run of the same settings stopped.")

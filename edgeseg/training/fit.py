@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from edgeseg.datasets import LabelledSplit, open_split
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.functional import graph_of
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
@@ -108,7 +108,7 @@ def train(
         assert train_data is not None and val_data is not None
         source = SplitFeed(config, models, train_data, val_data)
     losses = _losses(config, models, train_data) if loss is None else loss
-    validator = Validator(models, source, _main_loss(losses, models), config.batch_norm_recalibration)
+    validator = Validator(models, source, _main_loss(losses, models), config.num_recalibration)
     samples_of = (val_data, samples) if val_data is not None and samples else None
     epoch_end = _EpochEnd(config, models, validator, files, history, samples_of, log)
     _fit(config, models, source, losses, [epoch_end, *_early_stopping(config, history), *more], files, history)
@@ -212,7 +212,7 @@ def _tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:
     if not wanted:
         return []
     if importlib.util.find_spec("tensorboard") is None:
-        raise InputError("--tensorboard needs the package of that name: pip install tensorboard.")
+        raise missing_extra("--tensorboard", "train")
     return [keras.callbacks.TensorBoard(folder, write_graph=False)]
 
 

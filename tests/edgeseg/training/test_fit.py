@@ -42,13 +42,13 @@ train(TrainConfig.from_json(Path(sys.argv[1]).read_text()), sys.argv[2], callbac
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file with what a resume must bring back: batch norm and dropout; it ends in a softmax."""
+    """A model file with what a resume must bring back: batch norm and dropout; it ends in a softmax, at half size."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((32, 48, 3))
     x = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name="encoder")(inputs)
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="encoder_bn")(x))
     x = keras.layers.Dropout(0.2)(x)
-    scores = keras.layers.Conv2D(3, 3, padding="same", activation="softmax", name="scores")(x)
+    scores = keras.layers.Conv2D(3, 2, strides=2, activation="softmax", name="scores")(x)
     path = tmp_path_factory.mktemp("tiny") / "tiny.keras"
     keras.Model(inputs, scores, name="tiny").save(path)
     return path
@@ -65,7 +65,7 @@ def quiet(line: str) -> None:
 
 def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: Path) -> None:
     settings = {"input_size": (32, 48), "epochs": 12, "learning_rate": 5e-3}
-    result = train(config("unet_mini", shapes_dataset, **settings), tmp_path, samples=2, log=quiet)
+    result = train(config("unet_mini", shapes_dataset, **settings), tmp_path, samples=2, tensorboard=True, log=quiet)
     losses = [row["loss"] for row in result.history]
     assert losses[-1] < losses[0]
     # Three colours, three classes: far above what guessing the commonest class gives.
@@ -77,6 +77,7 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
     assert (tmp_path / "history.csv").read_text().count("\n") == 13
     assert (tmp_path / "curves.png").stat().st_size > 0
     assert len(list((tmp_path / "samples").iterdir())) == 12
+    assert {path.name for path in (tmp_path / "tensorboard").iterdir()} == {"train", "validation"}
 
 
 def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
