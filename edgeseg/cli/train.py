@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,10 +174,9 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 @click.option(
     "--batch-norm-recalibration",
     type=click.IntRange(0),
-    default=0,
-    show_default=True,
     metavar="N",
-    help="Training pictures to compute the statistics from before each validation, in place of moving averages.",
+    help="Training pictures to compute the statistics from before each validation, in place of moving averages. "
+    "Left out: 64 with --ema, else 0.",
 )
 @click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/MODEL.")
 @click.option("--resume", is_flag=True, help="Go on where a killed run of the same settings stopped.")
@@ -261,7 +261,9 @@ def command(
     )
     if as_json:
         best = {"best": str(result.best), "best_epoch": result.best_epoch, "best_mean_iou": result.best_mean_iou}
-        print_json({"format_version": 1, **best, "history": list(result.history)})
+        # JSON has no NaN, the IoU of a class that is nowhere.
+        rows = [{name: None if math.isnan(value) else value for name, value in row.items()} for row in result.history]
+        print_json({"format_version": 1, **best, "history": rows})
         return
     print(f"{result.best}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
     again = _options.data_arguments(data)

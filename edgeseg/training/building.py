@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from edgeseg.datasets import Classes
 from edgeseg.errors import InputError, UnsupportedModel
@@ -20,6 +22,8 @@ from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.batch_norm import set_momentum
 from edgeseg.training.config import TrainConfig, is_model_file
 from edgeseg.training.distribution import Distribution
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def _from_model(
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
             twin = _rebuilt(source)
             with distribution.making():
-                learning = _rebuilt(source, f"mixed_{config.mixed_precision}" if config.mixed_precision else None)
+                learning = _rebuilt(twin, f"mixed_{config.mixed_precision}" if config.mixed_precision else None)
     except (ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedModel(f"'{config.model}' cannot be rebuilt from its config: {reason}") from error
@@ -147,6 +151,7 @@ def _from_model(
     shape = tuple(exported.outputs[0].shape)
     if len(shape) != 4 or None in shape[1:]:
         raise UnsupportedModel(f"the output '{main}' of '{config.model}' is {shape}; it must be a map (B, H, W, C).")
+    _require_logits(config.model, exported)
     if spec is None:
         spec = assumed_spec(model.name, size, shape[-1])
     if classes is not None and spec.class_names in (default_class_names(spec.num_classes), classes.names):
@@ -172,6 +177,10 @@ def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
         if not isinstance(layer, keras.layers.Layer):
             return layer.__class__.from_config(config)
         if id(layer) in last:
+            if isinstance(layer, keras.layers.Softmax) or config.get("activation") == "softmax":
+                _log.warning(
+                    "'%s' ends in a softmax; it is trained and saved without, the loss has its own", model.name
+                )
             if isinstance(layer, keras.layers.Softmax):
                 return keras.layers.Activation("linear", name=layer.name)
             if config.get("activation") == "softmax":
@@ -183,6 +192,21 @@ def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
     rebuilt = keras.models.clone_model(model, clone_function=change, recursive=True)
     rebuilt.set_weights(model.get_weights())
     return rebuilt
+
+
+def _require_logits(name: str, model: keras.Model) -> None:
+    """Refuse a softmax that is not the last layer, which a look at the layers alone does not show."""
+    noise = np.random.default_rng(0)
+    inputs = keras.tree.map_structure(
+        lambda tensor: noise.normal(size=(1, *(side or 32 for side in tensor.shape[1:]))).astype(tensor.dtype),
+        graph_of(model)._inputs_struct,
+    )
+    scores = keras.ops.convert_to_numpy(model(inputs, training=False))
+    if scores.shape[-1] > 1 and scores.min() >= 0 and np.allclose(scores.sum(-1), 1, atol=1e-3):
+        raise UnsupportedModel(
+            f"'{name}' has a softmax inside, the loss takes logits; give the model without it, or with the softmax as "
+            "its last layer, which is then taken off."
+        )
 
 
 def _known(classes: Classes | None) -> Classes:

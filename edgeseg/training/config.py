@@ -34,6 +34,8 @@ OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
     {"adamw": (2e-3, 0.02), "adam": (5e-4, 0.0), "sgd": (7e-3, 1e-4)}
 )
 
+_RECALIBRATION_WITH_EMA = 64
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -83,7 +85,8 @@ class TrainConfig:
         batch_norm_momentum: of the moving averages. Keras' 0.99 needs thousands of steps; with fewer the
             exported model collapses while the training loss looks fine. ``None`` leaves the model's own.
         batch_norm_recalibration: training pictures from which the statistics are computed anew before each
-            validation, as the model will see them on the device; 0 keeps the moving averages.
+            validation, as the model will see them on the device; 0 keeps the moving averages. ``None`` is 64 with
+            ``ema``, since the averages belong to the weights under training, and 0 without.
         early_stopping: epochs without a better validation mIoU after which the run ends.
         mixed_precision: computes in that type, keeps weights in float32; for GPUs.
         seed: of the weights, the order and the augmentation.
@@ -128,7 +131,7 @@ class TrainConfig:
     augmentation: Preset = "crop"
     augmentation_changes: Mapping[str, Any] = field(default_factory=dict)
     batch_norm_momentum: float | None = 0.9
-    batch_norm_recalibration: int = 0
+    batch_norm_recalibration: int | None = None
     early_stopping: int | None = None
     mixed_precision: MixedPrecision | None = None
     seed: int = 0
@@ -180,6 +183,13 @@ class TrainConfig:
         if unknown:
             raise InputError(f"augmentation_changes has {', '.join(sorted(unknown))}, which Augmentation has not.")
         Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
+
+    @property
+    def num_recalibration(self) -> int:
+        """What ``batch_norm_recalibration`` comes to."""
+        if self.batch_norm_recalibration is None:
+            return 0 if self.ema is None else _RECALIBRATION_WITH_EMA
+        return self.batch_norm_recalibration
 
     def to_json(self) -> str:
         """One JSON object, which ``from_json`` reads."""

@@ -23,7 +23,7 @@ _VALIDATION_CACHE = 1 << 29
 
 
 class Feed(Protocol):
-    """Batches as Keras takes them: ``(inputs, labels)``, several of either as a tuple or a dict.
+    """Batches ``(inputs, labels)``, several of either as a tuple or a dict, as the model has them.
 
     Labels are ``(B, h, w)`` class ids of the size of the output, 255 where a pixel does not count.
     """
@@ -31,7 +31,8 @@ class Feed(Protocol):
     def training(self, batch_size: int, start_epoch: int) -> tuple[Iterable[Any], int]:
         """Endless batches from an epoch on, and the steps in an epoch; the same ones for the same epoch.
 
-        Where several workers share a batch, each is given its own part of it, ``batch_size`` over their number.
+        Anything that Keras' ``fit`` takes: a Grain or ``tf.data`` data set, or a generator. Where several workers
+        share a batch, each is given its own part of it, ``batch_size`` over their number.
         """
 
     def validation(self) -> Iterable[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from edgeseg.datasets import LabelledSplit, open_split
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.functional import graph_of
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
@@ -118,7 +118,7 @@ def train(
         assert train_data is not None and val_data is not None
         source = SplitFeed(config, models, train_data, val_data, distribution)
     losses = _losses(config, models, train_data) if loss is None else loss
-    validator = Validator(models, source, _main_loss(losses, models), config.batch_norm_recalibration)
+    validator = Validator(models, source, _main_loss(losses, models), config.num_recalibration)
     samples_of = (val_data, samples) if val_data is not None and samples else None
     epoch_end = _EpochEnd(config, models, validator, files, history, samples_of, distribution, log)
     each = [epoch_end, *_early_stopping(config, history), *more]
@@ -226,7 +226,7 @@ def _tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:
     if not wanted:
         return []
     if importlib.util.find_spec("tensorboard") is None:
-        raise InputError("--tensorboard needs the package of that name: pip install tensorboard.")
+        raise missing_extra("--tensorboard", "train")
     return [keras.callbacks.TensorBoard(folder, write_graph=False)]
 
 

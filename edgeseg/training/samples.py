@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -54,7 +54,7 @@ def save_samples(
         tensor, placement = preprocess(image, spec)
         predicted = restore(to_class_map(predict(tensor), spec), placement)
         size_hw = (max(1, round(panel_width * image.shape[0] / image.shape[1])), panel_width)
-        small = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA)
+        small = cast("NDArray[np.uint8]", cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA))
         maps = [at_size(ids, size_hw) for ids in (label, predicted)]
         rows.append(np.hstack([small, *(render("mask", small, Segmentation(ids, spec)) for ids in maps)]))
         labels.append(maps[0])
@@ -70,7 +70,7 @@ def sample_indices(length: int, count: int) -> list[int]:
         length: of the split.
         count: how many are wanted.
     """
-    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int)).tolist()
+    return [int(index) for index in np.unique(np.linspace(0, length - 1, min(count, length)).round())]
 
 
 def _titles(panel_width: int) -> NDArray[np.uint8]:

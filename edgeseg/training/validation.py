@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
-from edgeseg.training.augment import IGNORED
 from edgeseg.training.batch_norm import batch_norms, recalibrate, training_mode
 from edgeseg.training.building import RunModels
 from edgeseg.training.feed import Feed
+from edgeseg.training.metrics import ClassIoU
 
 # A batch's own statistics always suit it a little better than those of all pictures.
 _FAR_APART = 1.5, 0.1  # as a factor, and as a difference
@@ -29,25 +29,31 @@ class Validator:
         self._models, self._feed, self._loss, self._recalibration = models, feed, loss, recalibration
         # Another model of the same layers: what is saved shall not carry loss and metrics.
         self._evaluator = keras.Model(models.exported.inputs, models.exported.outputs[0])
-        self._counts = keras.metrics.MeanIoU(
-            models.spec.num_classes, name="mean_iou", ignore_class=IGNORED, sparse_y_true=True, sparse_y_pred=False
-        )
+        self._counts = ClassIoU(models.spec.class_names)
         self._evaluator.compile(loss=loss, metrics=[self._counts])
 
     def __call__(self) -> dict[str, float]:
         """Scores of all the validation pictures, all but the first in [0, 1].
 
         Returns:
-            ``val_loss`` and ``val_mean_iou`` .
+            ``val_loss``, ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of each class, NaN where it is
+            nowhere.
         """
         self._models.update_twin()
         if self._recalibration and batch_norms(self._models.twin):
             recalibrate(self._models.twin, self._feed.statistics(self._recalibration))
         self._evaluator.reset_metrics()
-        scores = {}
+        scores: dict[str, Any] = {}
         for inputs, labels in self._feed.validation():
             scores = self._evaluator.test_on_batch(inputs, labels, return_dict=True)  # of all batches so far
-        return {f"val_{name}": float(value) for name, value in scores.items()}
+        matrix = self._counts.confusion_matrix()
+        named = zip(self._counts.class_names, matrix.per_class_iou, strict=True)
+        return {
+            "val_loss": float(scores["loss"]),
+            "val_mean_iou": matrix.mean_iou,
+            "val_pixel_accuracy": matrix.pixel_accuracy,
+            **{f"val_iou_{name}": float(iou) for name, iou in named},
+        }
 
     def batch_norm_gap(self) -> str | None:
         """A warning where the moving statistics do not fit the weights: one batch in training and inference mode."""

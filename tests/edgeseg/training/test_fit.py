@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
+from edgeseg.metrics import ConfusionMatrix
 from edgeseg.models.keras_file import load_model, read_spec
+from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 
@@ -22,6 +25,7 @@ KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
 import keras
+from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 
@@ -38,13 +42,13 @@ train(TrainConfig.from_json(Path(sys.argv[1]).read_text()), sys.argv[2], callbac
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file with what a resume must bring back: batch norm and dropout; it ends in a softmax."""
+    """A model file with what a resume must bring back: batch norm and dropout; it ends in a softmax, at half size."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((32, 48, 3))
     x = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name="encoder")(inputs)
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="encoder_bn")(x))
     x = keras.layers.Dropout(0.2)(x)
-    scores = keras.layers.Conv2D(3, 3, padding="same", activation="softmax", name="scores")(x)
+    scores = keras.layers.Conv2D(3, 2, strides=2, activation="softmax", name="scores")(x)
     path = tmp_path_factory.mktemp("tiny") / "tiny.keras"
     keras.Model(inputs, scores, name="tiny").save(path)
     return path
@@ -61,7 +65,7 @@ def quiet(line: str) -> None:
 
 def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: Path) -> None:
     settings = {"input_size": (32, 48), "epochs": 12, "learning_rate": 5e-3}
-    result = train(config("unet_mini", shapes_dataset, **settings), tmp_path, samples=2, log=quiet)
+    result = train(config("unet_mini", shapes_dataset, **settings), tmp_path, samples=2, tensorboard=True, log=quiet)
     losses = [row["loss"] for row in result.history]
     assert losses[-1] < losses[0]
     # Three colours, three classes: far above what guessing the commonest class gives.
@@ -73,6 +77,7 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
     assert (tmp_path / "history.csv").read_text().count("\n") == 13
     assert (tmp_path / "curves.png").stat().st_size > 0
     assert len(list((tmp_path / "samples").iterdir())) == 12
+    assert {path.name for path in (tmp_path / "tensorboard").iterdir()} == {"train", "validation"}
 
 
 def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
@@ -100,6 +105,63 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
 
 def without_time(row: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "seconds"}
+
+
+class TwoInputs:
+    """A picture and a hint of what it shows; the labels of one batch, of every epoch."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        images = rng.normal(size=(4, 16, 16, 3)).astype(np.float32)
+        labels = (images[..., 0] > 0).astype(np.uint8)
+        labels[:, :2] = 255
+        self.inputs = {"image": images, "hint": images[..., :1]}
+        self.labels = {"main": labels, "half": labels[:, ::2, ::2]}
+
+    def training(self, batch_size: int, start_epoch: int) -> tuple[Any, int]:
+        return (batch for batch in itertools.repeat((self.inputs, self.labels))), 3
+
+    def validation(self) -> Any:
+        return [(self.inputs, self.labels["main"])]
+
+    def statistics(self, count: int) -> Any:
+        return [self.inputs]
+
+
+def two_outputs() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    image, hint = keras.Input((16, 16, 3), name="image"), keras.Input((16, 16, 1), name="hint")
+    x = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.Concatenate()([image, hint]))
+    x = keras.layers.BatchNormalization()(x)
+    half = keras.layers.Conv2D(2, 2, strides=2, name="half")(x)
+    return keras.Model(
+        {"image": image, "hint": hint}, {"half": half, "main": keras.layers.Conv2D(2, 1, name="main")(x)}
+    )
+
+
+def test_a_model_of_ones_own_with_two_inputs_and_deep_supervision(tmp_path: Path) -> None:
+    """In bfloat16, until it has learnt nothing for two epochs; its best file has the main output alone, in float32."""
+    model = two_outputs()
+    settings = config(
+        "two", tmp_path, main_output="main", output_weights=(0.4, 1.0), batch_norm_recalibration=4, learning_rate=1e-9,
+        mixed_precision="bfloat16", early_stopping=2, epochs=9, class_weights=(1.0, 2.0),
+    )  # fmt: skip
+    spec = ModelSpec("two", (16, 16), ("no", "yes"), default_palette(2))
+    more = {"model": model, "spec": spec, "feed": lambda models: TwoInputs(), "log": quiet}
+    result = train(settings, tmp_path / "run", **more)
+    assert len(result.history) == 3
+    assert train(settings, tmp_path / "run", resume=True, **more).history == result.history
+    first = result.history[0]
+    assert first["loss"] == pytest.approx(0.4 * first["half_loss"] + first["main_loss"], rel=1e-3)
+
+    best = load_model(result.best)
+    assert [tensor.shape for tensor in best.outputs] == [(None, 16, 16, 2)]
+    feed = TwoInputs()
+    scores = keras.ops.convert_to_numpy(best(feed.inputs))
+    matrix = ConfusionMatrix(2, 255)
+    matrix.update(feed.labels["main"], scores.argmax(-1))
+    # What was measured is what was saved: the model in inference mode.
+    assert matrix.mean_iou == pytest.approx(result.best_mean_iou)
 
 
 def test_resume_with_other_settings_is_refused(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:

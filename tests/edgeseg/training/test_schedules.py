@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.training.config import TrainConfig
-from edgeseg.training.phases import phases_of
-from edgeseg.training.schedules import EpochSchedule, schedule_of
+from edgeseg.training.schedules import EpochSchedule
 
 
 def rates(kind: Any, steps: list[int], **settings: Any) -> list[float]:
@@ -35,15 +33,3 @@ def rates(kind: Any, steps: list[int], **settings: Any) -> list[float]:
 def test_the_curve(kind: str, settings: dict[str, Any], steps: list[int], expected: list[float]) -> None:
     # float32's rounding of the epoch count and of the cosine
     np.testing.assert_allclose(rates(kind, steps, **settings), expected, atol=1e-6)
-
-
-def test_phases_have_their_own_batch_size_and_peak() -> None:
-    config = TrainConfig(
-        "unet_mini", "data", optimizer="sgd", epochs=10, freeze_epochs=4, freeze_batch_size=32, nominal_batch_size=16
-    )
-    frozen, free = phases_of(config)
-    assert (frozen.start, frozen.end, frozen.batch_size, frozen.frozen) == (0, 4, 32, True)
-    assert (free.start, free.end, free.batch_size, free.frozen) == (4, 10, 8, False)
-    # sgd's 7e-3 is for 16 pictures in a step.
-    assert (frozen.learning_rate, free.learning_rate) == (14e-3, 3.5e-3)
-    assert float(schedule_of(config, free, steps_per_epoch=3)(0)) == pytest.approx(3.5e-3 * (1 + np.cos(np.pi / 4)) / 2)

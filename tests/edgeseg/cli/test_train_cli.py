@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import click
+import pytest
+
+from edgeseg.cli import _options, main
+from edgeseg.cli.train import command
+from edgeseg.datasets import DataSource
+
+
+def test_every_option_is_under_a_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    grouped, _, rest = text.partition("\nOptions:\n")
+    assert " ".join(rest.split()) == "-h, --help Show this message and exit."
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    for option in options:
+        assert grouped.count(f"  {option.opts[0]} ") == 1
+
+
+def test_the_next_commands_get_the_same_data() -> None:
+    source = DataSource("my cells", label_encoding="binary", classes="wall,cell", ignore_index=3)
+    expected = "--data 'my cells' --classes wall,cell --label-encoding binary --ignore-index 3"
+    assert _options.data_arguments(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--class-weights", "median"), "give none, median-frequency, sqrt-median-frequency or numbers"),
+        (("--clipnorm", "1", "--global-clipnorm", "1"), "two ways to clip; give one"),
+        (("--freeze-epochs", "40"), "freeze_epochs must be 0 to 39"),
+        (("--scale", "2", "1"), "scale must be (smallest, largest)"),
+    ],
+)
+def test_wrong_settings_are_said_before_the_data_is_read(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert main(["train", "unet_mini", "--data", "nowhere", *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeseg.errors import InputError
+from edgeseg.models import create
+from edgeseg.training.config import TrainConfig
+from edgeseg.training.phases import encoder_layers, phases_of
+from edgeseg.training.schedules import schedule_of
+
+
+def test_phases_have_their_own_batch_size_and_peak() -> None:
+    config = TrainConfig(
+        "unet_mini", "data", optimizer="sgd", epochs=10, freeze_epochs=4, freeze_batch_size=32, nominal_batch_size=16
+    )
+    frozen, free = phases_of(config)
+    assert (frozen.start, frozen.end, frozen.batch_size, frozen.frozen) == (0, 4, 32, True)
+    assert (free.start, free.end, free.batch_size, free.frozen) == (4, 10, 8, False)
+    # sgd's 7e-3 is for 16 pictures in a step.
+    assert (frozen.learning_rate, free.learning_rate) == (14e-3, 3.5e-3)
+    assert float(schedule_of(config, free, steps_per_epoch=3)(0)) == pytest.approx(3.5e-3 * (1 + np.cos(np.pi / 4)) / 2)
+
+
+def test_the_encoder_is_what_the_decoder_is_computed_from() -> None:
+    names = [layer.name for layer in encoder_layers(create("unet_mini", num_classes=2, input_size=(16, 16)))]
+    assert names == [f"conv2d_{number}" for number in range(1, 7)]
+
+
+def test_a_layer_to_freeze_before_that_is_not_there_is_refused() -> None:
+    model = create("unet_mini", num_classes=2, input_size=(16, 16))
+    with pytest.raises(InputError, match=r"no layer 'conv2d_77' to freeze before. Did you mean 'conv2d_7'"):
+        encoder_layers(model, "conv2d_77")
+    with pytest.raises(InputError, match="nothing to freeze"):
+        encoder_layers(model, "conv2d_1")
