@@ -74,7 +74,7 @@ class RunFiles:
             model.load_weights(self.last)
         except (ValueError, KeyError) as error:
             raise InputError(f"'{self.last}' is not of this model: {str(error).splitlines()[0]}") from error
-        if int(optimizer.iterations) != state["iterations"]:  # Keras skips an optimizer that does not fit
+        if _iterations(model) != state["iterations"]:  # Keras skips an optimizer that does not fit
             raise InputError(f"'{self.last}' is not of this optimizer; it cannot be resumed.")
         for variable, value in zip(_generators(model), state["generators"], strict=True):
             variable.assign(np.array(value, variable.dtype))
@@ -87,7 +87,7 @@ class RunFiles:
         state = {
             "config": config.as_dict(),
             "history": list(history),
-            "iterations": int(models.learning.optimizer.iterations),
+            "iterations": _iterations(models.learning),
             "generators": [keras.ops.convert_to_numpy(v).tolist() for v in _generators(models.learning)],
         }
         save_model(models.learning, self.last, models.spec, training_state=state, overwrite=True)
@@ -96,6 +96,10 @@ class RunFiles:
         writer.writeheader()
         writer.writerows(history)
         write_bytes(self.folder / "history.csv", table.getvalue().encode(), overwrite=True)
+
+
+def _iterations(model: keras.Model) -> int:
+    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))  # also where it is on several devices
 
 
 def _generators(model: keras.Model) -> list[Any]:

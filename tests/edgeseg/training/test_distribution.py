@@ -15,7 +15,7 @@ import pytest
 
 import edgeseg
 from edgeseg.errors import InputError
-from edgeseg.training import distribution
+from edgeseg.training import distribution, fit
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.fit import train
@@ -30,6 +30,19 @@ def free_port() -> int:
 def rows(folder: Path) -> list[dict[str, float]]:
     with (folder / "history.csv").open() as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def settings_of(model: Path, data: Path) -> dict[str, Any]:
+    return {
+        "model": str(model),
+        "data": str(data),
+        "epochs": 3,
+        "warmup_epochs": 1,
+        "batch_size": 4,
+        "optimizer": "sgd",  # Adam makes a large step of a gradient that is nothing but rounding
+        "learning_rate": 0.05,
+        "ema": 0.5,
+    }
 
 
 @pytest.fixture
@@ -47,16 +60,7 @@ def test_two_workers_on_jax_that_resume_train_what_one_process_does(
     shapes_dataset: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("jax")
-    settings: dict[str, Any] = {
-        "model": str(tiny_model),
-        "data": str(shapes_dataset),
-        "epochs": 3,
-        "warmup_epochs": 1,
-        "batch_size": 4,
-        "optimizer": "sgd",  # Adam makes a large step of a gradient that is nothing but rounding
-        "learning_rate": 0.05,
-        "ema": 0.5,
-    }
+    settings = settings_of(tiny_model, shapes_dataset)
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     program = [sys.executable, str(Path(__file__).with_name("train_then_resume.py"))]
     environment = {
@@ -103,6 +107,26 @@ def test_two_workers_on_jax_that_resume_train_what_one_process_does(
     for one, two, was in zip(alone.weights, shared.weights, before.weights, strict=True):
         np.testing.assert_allclose(np.asarray(two), np.asarray(one), rtol=1e-4, atol=1e-5)
         assert np.abs(np.asarray(one) - np.asarray(was)).max() > 1e-3, one.path
+
+
+def test_mirrored_variables_train_and_resume_as_plain_ones_do(
+    shapes_dataset: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One mirrored device, as a process that has begun cannot get a second: the variables are of the same kind."""
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            raise KeyboardInterrupt
+
+    config = TrainConfig(**settings_of(tiny_model, shapes_dataset))
+    plain = train(config, tmp_path / "plain", log=print)
+    monkeypatch.setattr(fit, "start", lambda _: distribution._OnTensorFlow(["CPU:0"]))
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "mirrored", callbacks=[Interrupt()], log=print)
+    mirrored = train(config, tmp_path / "mirrored", resume=True, log=print)
+    for one, other in zip(plain.history, mirrored.history, strict=True):
+        # The same ops on the same numbers; only the order of the sums over a batch is the library's.
+        np.testing.assert_allclose([one["loss"], one["val_loss"]], [other["loss"], other["val_loss"]], rtol=1e-5)
 
 
 def test_several_workers_without_jax_are_refused() -> None:
