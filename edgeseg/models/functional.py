@@ -105,4 +105,4 @@ def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
     if len(names) == 1:
         return model
     inner = graph_of(model)
-    return keras.Model(inner.inputs, inner.outputs[names.index(output)], name=model.name)
+    return keras.Model(inner._inputs_struct, inner.outputs[names.index(output)], name=model.name)
