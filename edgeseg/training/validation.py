@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from edgeseg.errors import InputError
+from edgeseg.models.functional import graph_of
 from edgeseg.training.batch_norm import batch_norms, recalibrate, training_mode
 from edgeseg.training.building import RunModels
 from edgeseg.training.feed import Feed
@@ -21,14 +23,14 @@ class Validator:
     Args:
         models: of the run.
         feed: of the run.
-        loss: of the main output.
+        loss: of the main output, which can be called.
         recalibration: training examples to compute the batch-norm statistics from; 0 keeps the moving averages.
     """
 
     def __init__(self, models: RunModels, feed: Feed, loss: Any, recalibration: int) -> None:
         self._models, self._feed, self._loss, self._recalibration = models, feed, loss, recalibration
         # Another model of the same layers: what is saved shall not carry loss and metrics.
-        self._evaluator = keras.Model(models.exported.inputs, models.exported.outputs[0])
+        self._evaluator = keras.Model(graph_of(models.exported)._inputs_struct, models.exported.outputs[0])
         self._counts = ClassIoU(models.spec.class_names)
         self._evaluator.compile(loss=loss, metrics=[self._counts])
 
@@ -38,6 +40,9 @@ class Validator:
         Returns:
             ``val_loss``, ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of each class, NaN where it is
             nowhere.
+
+        Raises:
+            InputError: not one pixel counts.
         """
         self._models.update_twin()
         if self._recalibration and batch_norms(self._models.twin):
@@ -47,6 +52,8 @@ class Validator:
         for inputs, labels in self._feed.validation():
             scores = self._evaluator.test_on_batch(inputs, labels, return_dict=True)  # of all batches so far
         matrix = self._counts.confusion_matrix()
+        if not matrix.counts.any():
+            raise InputError("no pixel of the validation labels counts, all are ignored; no epoch can be the best.")
         named = zip(self._counts.class_names, matrix.per_class_iou, strict=True)
         return {
             "val_loss": float(scores["loss"]),
@@ -60,8 +67,8 @@ class Validator:
         if not batch_norms(self._models.exported):
             return None
         inputs, labels = next(iter(self._feed.validation()))
-        training = float(self._loss(labels, training_mode(self._models.exported, inputs)))
-        inference = float(self._loss(labels, self._models.exported(inputs, training=False)))
+        training = self._mean_loss(labels, training_mode(self._models.exported, inputs))
+        inference = self._mean_loss(labels, self._models.exported(inputs, training=False))
         factor, difference = _FAR_APART
         if inference < max(training * factor, training + difference):
             return None
@@ -70,3 +77,7 @@ class Validator:
             f"statistics and {inference:.3f} with the model's, which is what is exported and was measured; train "
             "longer, with --batch-norm-recalibration 64 or with a lower --batch-norm-momentum."
         )
+
+    def _mean_loss(self, labels: Any, scores: Any) -> float:
+        """A function of the caller's may give a number for each pixel."""
+        return float(keras.ops.convert_to_numpy(self._loss(labels, scores)).mean())
