@@ -234,7 +234,7 @@ def _output_weights(config: TrainConfig, models: RunModels) -> Any:
 
 
 def _main_loss(losses: Any, models: RunModels) -> Any:
-    """The loss of the main output, as something to call."""
+    """The loss of the main output, as Keras takes it."""
     name = output_names(models.twin)[models.main_output]
     found = losses
     if isinstance(losses, Mapping) and "/" not in name:
@@ -244,7 +244,7 @@ def _main_loss(losses: Any, models: RunModels) -> Any:
         found = leaves[models.main_output] if len(leaves) == len(models.twin.outputs) else None
     if found is None:
         raise InputError(f"the output '{name}' is what is validated, and there is no loss for it; give one.")
-    return keras.losses.get(found)
+    return found
 
 
 def _tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from edgeseg.errors import InputError
-from edgeseg.models.functional import graph_of
 from edgeseg.training.batch_norm import batch_norms, recalibrate, training_mode
 from edgeseg.training.building import RunModels
 from edgeseg.training.feed import Feed
@@ -23,23 +22,21 @@ class Validator:
     Args:
         models: of the run.
         feed: of the run.
-        loss: of the main output, which can be called.
+        loss: of the main output.
         recalibration: training examples to compute the batch-norm statistics from; 0 keeps the moving averages.
     """
 
     def __init__(self, models: RunModels, feed: Feed, loss: Any, recalibration: int) -> None:
-        self._models, self._feed, self._loss, self._recalibration = models, feed, loss, recalibration
-        # Another model of the same layers: what is saved shall not carry loss and metrics.
-        self._evaluator = keras.Model(graph_of(models.exported)._inputs_struct, models.exported.outputs[0])
+        self._models, self._feed, self._recalibration = models, feed, recalibration
+        self._loss = keras.losses.get(loss)
         self._counts = ClassIoU(models.spec.class_names)
-        self._evaluator.compile(loss=loss, metrics=[self._counts])
 
     def __call__(self) -> dict[str, float]:
         """Scores of all the validation pictures, all but the first in [0, 1].
 
         Returns:
-            ``val_loss``, ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of each class, NaN where it is
-            nowhere.
+            ``val_loss`` (the mean over the pictures), ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of
+            each class, NaN where it is nowhere.
 
         Raises:
             InputError: not one pixel counts.
@@ -47,16 +44,21 @@ class Validator:
         self._models.update_twin()
         if self._recalibration and batch_norms(self._models.twin):
             recalibrate(self._models.twin, self._feed.statistics(self._recalibration))
-        self._evaluator.reset_metrics()
-        scores: dict[str, Any] = {}
+        self._counts.reset_state()
+        loss, pictures = 0.0, 0
+        # Not evaluate(), which warns at the end of data whose length it was not told; test_on_batch() forgets the
+        # batches before.
         for inputs, labels in self._feed.validation():
-            scores = self._evaluator.test_on_batch(inputs, labels, return_dict=True)  # of all batches so far
+            logits = self._models.exported.predict_on_batch(inputs)
+            self._counts.update_state(labels, logits)
+            loss += len(logits) * self._mean_loss(labels, logits)
+            pictures += len(logits)
         matrix = self._counts.confusion_matrix()
         if not matrix.counts.any():
             raise InputError("no pixel of the validation labels counts, all are ignored; no epoch can be the best.")
         named = zip(self._counts.class_names, matrix.per_class_iou, strict=True)
         return {
-            "val_loss": float(scores["loss"]),
+            "val_loss": loss / pictures,
             "val_mean_iou": matrix.mean_iou,
             "val_pixel_accuracy": matrix.pixel_accuracy,
             **{f"val_iou_{name}": float(iou) for name, iou in named},
