@@ -237,10 +237,10 @@ def _main_loss(losses: Any, models: RunModels) -> Any:
     """The loss of the main output, as Keras takes it."""
     name = output_names(models.twin)[models.main_output]
     found = losses
-    if isinstance(losses, Mapping) and "/" not in name:
+    leaves = keras.tree.flatten(losses)
+    if isinstance(losses, Mapping) and len(losses) == len(leaves):  # by the outputs' names; else nested as they are
         found = losses.get(name)
     elif isinstance(losses, Mapping | list | tuple):
-        leaves = keras.tree.flatten(losses)
         found = leaves[models.main_output] if len(leaves) == len(models.twin.outputs) else None
     if found is None:
         raise InputError(f"the output '{name}' is what is validated, and there is no loss for it; give one.")

@@ -84,3 +84,13 @@ def test_one_of_several_outputs_takes_what_the_model_took(recwarn: pytest.Warnin
     model = keras.Model(inputs, [layers.Conv2D(2, 1, name=name)(inputs) for name in ("main", "half")])
     select_output(model, "main")(np.zeros((1, *SIZE, 3), np.float32))
     assert not [str(warning.message) for warning in recwarn if "structure" in str(warning.message)]
+
+
+def test_nothing_is_assumed_where_mean_and_std_are_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = saved(tmp_path, layers.Conv2D(3, 1))
+    given = TrainConfig(path, "data", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
+    spec = build_models(given, classes("a", "b", "c")).spec
+    assert (spec.mean, spec.std) == (given.mean, given.std)
+    assert "assuming" not in caplog.text
+    build_models(TrainConfig(path, "data"), classes("a", "b", "c"))
+    assert "assuming" in caplog.text
