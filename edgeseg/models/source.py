@@ -114,14 +114,12 @@ def assumed_spec(name: str, input_size: tuple[int, int], channels: int, *, feedi
         name: of the model.
         input_size: ``(H, W)`` in pixels.
         channels: of its output; one is a binary model, with two classes.
-        feeding_said: whether the user gave mean and standard deviation; then nothing is said.
+        feeding_said: whether the user gave mean and standard deviation; then no others are assumed.
     """
+    assumed = "RGB, letterbox"
     if not feeding_said:
-        _log.warning(
-            "'%s' says nothing about its input; assuming RGB, (pixel - 127.5) / 127.5, letterbox; "
-            "give --mean and --std, in Python a spec, where that is wrong",
-            name,
-        )
+        assumed += ", (pixel - 127.5) / 127.5; give --mean and --std, in Python a spec, where that is wrong"
+    _log.warning("'%s' says nothing about its input; assuming %s", name, assumed)
     count = max(channels, 2)
     return ModelSpec(name, input_size, default_class_names(count), default_palette(count))
 

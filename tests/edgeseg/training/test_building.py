@@ -86,11 +86,23 @@ def test_one_of_several_outputs_takes_what_the_model_took(recwarn: pytest.Warnin
     assert not [str(warning.message) for warning in recwarn if "structure" in str(warning.message)]
 
 
-def test_nothing_is_assumed_where_mean_and_std_are_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_mean_is_assumed_where_one_is_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path, layers.Conv2D(3, 1))
     given = TrainConfig(path, "data", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
     spec = build_models(given, classes("a", "b", "c")).spec
     assert (spec.mean, spec.std) == (given.mean, given.std)
-    assert "assuming" not in caplog.text
+    assert "127.5" not in caplog.text
     build_models(TrainConfig(path, "data"), classes("a", "b", "c"))
-    assert "assuming" in caplog.text
+    assert "127.5" in caplog.text
+
+
+@pytest.mark.parametrize("wrap", [lambda tensor: [tensor], lambda tensor: {"map": tensor}], ids=["list", "dict"])
+def test_one_input_and_output_in_a_list_or_dict(tmp_path: Path, wrap: Any) -> None:
+    """At another size for training, which Keras rebuilds from a tensor alone."""
+    inputs = keras.Input((*SIZE, 3), name="image")
+    path = tmp_path / "own.keras"
+    keras.Model(wrap(inputs), wrap(layers.Conv2D(3, 1)(inputs)), name="own").save(path)
+    models = build_models(TrainConfig(str(path), "data", crop_size=(32, 32)), classes("a", "b", "c"))
+    (scores,) = keras.tree.flatten(models.learning(np.zeros((1, 32, 32, 3), np.float32)))
+    assert scores.shape == (1, 32, 32, 3)
+    assert models.exported(np.zeros((1, *SIZE, 3), np.float32)).shape == (1, *SIZE, 3)
