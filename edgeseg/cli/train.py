@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +194,7 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
     help="Share each batch among the GPUs of this machine (auto); or with other processes (workers; needs "
     "KERAS_BACKEND=jax, and Keras' KERAS_DISTRIBUTION_* variables in each).",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @_options.overwrite
 @_options.as_json
 def command(
@@ -218,6 +219,7 @@ def command(
     from edgeseg.datasets import open_split
     from edgeseg.datasets.check import check
     from edgeseg.datasets.findings import require_good
+    from edgeseg.datasets.source import find_data
     from edgeseg.errors import missing_extra
     from edgeseg.models.source import precheck
 
@@ -267,4 +269,8 @@ def command(
         return
     print(f"{result.best}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
     again = _options.data_arguments(data)
-    print(f"Next: edgeseg evaluate {result.best} {again}  |  edgeseg export {result.best} {again}")
+    if custom_objects is not None:
+        again += f" --custom-objects {shlex.quote(custom_objects)}"
+    split = "" if "test" in find_data(data)[0].splits else " --split val"
+    best_file = shlex.quote(str(result.best))
+    print(f"Next: edgeseg evaluate {best_file} {again}{split}  |  edgeseg export {best_file} {again}")

@@ -46,7 +46,8 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     """A subclassed model as a functional one of a single layer, which has its variables.
 
     Args:
-        model: takes a picture ``(B, H, W, 3)``; functional and Sequential models are returned as they are.
+        model: takes a picture ``(B, H, W, 3)``; functional and Sequential models are returned as they are, but for a
+            list or dict of one input, in place of which is the tensor.
         input_size: ``(H, W)`` in pixels.
 
     Raises:
@@ -54,8 +55,11 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     """
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_size, 3))
-    if graph_of(model) is not None:
-        return model
+    inner = graph_of(model)
+    if inner is not None:
+        if len(inner.inputs) != 1 or inner._inputs_struct is inner.inputs[0]:
+            return model
+        return keras.Model(inner.inputs[0], inner._outputs_struct, name=model.name)
     inputs = keras.Input((*input_size, 3), name="image")
     try:
         outputs = twin(model)(inputs)
@@ -93,7 +97,7 @@ def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
     names = output_names(model)
     if output is None:
         if len(names) == 1:
-            return model
+            return select_output(model, names[0])
         raise UnsupportedModel(
             f"the model has {len(names)} outputs ({', '.join(names)}), export takes one; "
             f"pick it by --output {names[0]}, in Python by output={names[0]!r}."
@@ -102,7 +106,7 @@ def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
         raise InputError(
             f"the model has no output '{output}'.{did_you_mean(output, names)} Accepted: {', '.join(names)}."
         )
-    if len(names) == 1:
-        return model
     inner = graph_of(model)
-    return keras.Model(inner.inputs, inner.outputs[names.index(output)], name=model.name)
+    if inner._outputs_struct is inner.outputs[0]:
+        return model
+    return keras.Model(inner._inputs_struct, inner.outputs[names.index(output)], name=model.name)

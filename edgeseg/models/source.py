@@ -78,7 +78,8 @@ def open_model(
     if Path(name).suffix.lower() in _FILE_SUFFIXES:
         if weights is not None:
             raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
-        opened = _from_file(Path(name), num_classes, input_size, classes, custom_objects, output)
+        feeding_said = mean is not None and std is not None
+        opened = _from_file(Path(name), num_classes, input_size, classes, custom_objects, output, feeding_said)
     elif custom_objects is not None:
         raise InputError(f"--custom-objects goes with a model file; '{name}' is an architecture of the zoo.")
     elif output is not None:
@@ -106,19 +107,19 @@ def packaged_spec(name: str) -> ModelSpec | None:
     return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
 
 
-def assumed_spec(name: str, input_size: tuple[int, int], channels: int) -> ModelSpec:
+def assumed_spec(name: str, input_size: tuple[int, int], channels: int, *, feeding_said: bool = False) -> ModelSpec:
     """The spec of a model that came without one, which is said: [-1, 1], letterbox and nameless classes.
 
     Args:
         name: of the model.
         input_size: ``(H, W)`` in pixels.
         channels: of its output; one is a binary model, with two classes.
+        feeding_said: whether the user gave mean and standard deviation; then no others are assumed.
     """
-    _log.warning(
-        "'%s' says nothing about its input; assuming RGB, (pixel - 127.5) / 127.5, letterbox; "
-        "give --mean and --std, in Python a spec, where that is wrong",
-        name,
-    )
+    assumed = "RGB, letterbox"
+    if not feeding_said:
+        assumed += ", (pixel - 127.5) / 127.5; give --mean and --std, in Python a spec, where that is wrong"
+    _log.warning("'%s' says nothing about its input; assuming %s", name, assumed)
     count = max(channels, 2)
     return ModelSpec(name, input_size, default_class_names(count), default_palette(count))
 
@@ -199,6 +200,7 @@ def _from_file(
     classes: Classes | None,
     custom_objects: Mapping[str, Any] | None,
     output: str | None,
+    feeding_said: bool,
 ) -> OpenedModel:
     from edgeseg.models.functional import as_functional, select_output, size_of
 
@@ -217,7 +219,7 @@ def _from_file(
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")
     spec = read_spec(path)
     if spec is None:
-        spec = assumed_spec(path.stem, size, channels)
+        spec = assumed_spec(path.stem, size, channels, feeding_said=feeding_said)
     spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
     return OpenedModel(model, _with_classes(spec, classes))
 

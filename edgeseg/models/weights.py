@@ -183,7 +183,7 @@ def _misfit(path: str | Path, clashes: list[_Pair], left_over: list[str], missin
     ]
     return (
         f"'{path}' does not fit the model: {'; '.join(problems)}. Give weights of the same architecture, "
-        "or name the layers that may stay as they are: --allow-missing PATTERN."
+        "or, to export, name the layers that may stay as they are: --allow-missing PATTERN."
     )
 
 

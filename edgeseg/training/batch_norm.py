@@ -18,7 +18,7 @@ _DROPOUT = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.Ga
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """Every batch norm of a model, those inside nested models too."""
-    return [layer for layer in _layers(model) if isinstance(layer, _BatchNorm)]
+    return [layer for layer in layers_of(model) if isinstance(layer, _BatchNorm)]
 
 
 def set_momentum(model: keras.Model, momentum: float) -> None:
@@ -62,7 +62,7 @@ def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.Batch
     """The batch norms of a model whose dropout is off meanwhile; their momentum is put back."""
     layers = batch_norms(model)
     momenta = [layer.momentum for layer in layers]
-    dropouts = [layer for layer in _layers(model) if isinstance(layer, _DROPOUT)]
+    dropouts = [layer for layer in layers_of(model) if isinstance(layer, _DROPOUT)]
     rates = [layer.rate for layer in dropouts]
     try:
         for layer in dropouts:
@@ -75,8 +75,9 @@ def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.Batch
             layer.rate = rate
 
 
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Every layer of a model, a nested model before the layers in it."""
     for layer in model.layers:
         yield layer
         if isinstance(layer, keras.Model):
-            yield from _layers(layer)
+            yield from layers_of(layer)

@@ -84,6 +84,9 @@ def build_models(
     """
     distribution = distribution or Distribution()
     if model is None and not is_model_file(config.model):
+        for option, given in (("--custom-objects", custom_objects), ("--output", config.main_output)):
+            if given:
+                raise InputError(f"{option} goes with a model file; '{config.model}' is an architecture of the zoo.")
         models = _from_zoo(config, _known(classes), distribution)
     else:
         if config.weights is not None:
@@ -151,10 +154,17 @@ def _from_model(
     shape = tuple(exported.outputs[0].shape)
     if len(shape) != 4 or None in shape[1:]:
         raise UnsupportedModel(f"the output '{main}' of '{config.model}' is {shape}; it must be a map (B, H, W, C).")
+    if shape[-1] == 1:
+        raise InputError(
+            f"'{config.model}' has one score for a pixel; training takes one for each class, background too: 2 or more."
+        )
     _require_logits(config.model, exported)
     if spec is None:
-        spec = assumed_spec(model.name, size, shape[-1])
-    if classes is not None and spec.class_names in (default_class_names(spec.num_classes), classes.names):
+        said = config.mean is not None and config.std is not None
+        spec = assumed_spec(model.name, size, shape[-1], feeding_said=said)
+    # What is learnt are the data's classes, in their order; a model of other ones with their count forgets its own.
+    named = classes is not None and classes.names != default_class_names(len(classes.names))
+    if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
         spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)
     spec = spec.replace(input_size=size, mean=config.mean or spec.mean, std=config.std or spec.std)
     wanted = spec.num_classes if classes is None else len(classes.names)
@@ -164,7 +174,9 @@ def _from_model(
 
 
 def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
-    """The same layers and weights, without a softmax at the end, which the loss has, and in a precision.
+    """The same layers and weights, without a softmax or sigmoid at the end, and in a precision.
+
+    The loss has a softmax; a sigmoid of several classes has its order of scores, and would keep the loss from its end.
 
     Args:
         model: functional or Sequential.
@@ -177,19 +189,25 @@ def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
         if not isinstance(layer, keras.layers.Layer):
             return layer.__class__.from_config(config)
         if id(layer) in last:
-            if isinstance(layer, keras.layers.Softmax) or config.get("activation") == "softmax":
+            ending = "softmax" if isinstance(layer, keras.layers.Softmax) else config.get("activation")
+            if ending in ("softmax", "sigmoid"):
                 _log.warning(
-                    "'%s' ends in a softmax; it is trained and saved without, the loss has its own", model.name
+                    "'%s' ends in a %s; it is trained and saved without, the loss has its own", model.name, ending
                 )
-            if isinstance(layer, keras.layers.Softmax):
-                return keras.layers.Activation("linear", name=layer.name)
-            if config.get("activation") == "softmax":
+                if isinstance(layer, keras.layers.Softmax):
+                    return keras.layers.Activation("linear", name=layer.name)
                 config["activation"] = "linear"
         elif policy is not None:
             config["dtype"] = policy
         return layer.__class__.from_config(config)
 
-    rebuilt = keras.models.clone_model(model, clone_function=change, recursive=True)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.layers.Activation):
+            kwargs.pop("mask", None)  # of the Softmax that it may stand for
+        return layer(*args, **kwargs)
+
+    calls = None if isinstance(model, keras.Sequential) else call  # those are not called when they are made
+    rebuilt = keras.models.clone_model(model, clone_function=change, call_function=calls, recursive=True)
     rebuilt.set_weights(model.get_weights())
     return rebuilt
 
@@ -207,6 +225,10 @@ def _require_logits(name: str, model: keras.Model) -> None:
             f"'{name}' has a softmax inside, the loss takes logits; give the model without it, or with the softmax as "
             "its last layer, which is then taken off."
         )
+
+
+def _is_nameless(spec: ModelSpec) -> bool:
+    return spec.class_names == default_class_names(spec.num_classes)
 
 
 def _known(classes: Classes | None) -> Classes:

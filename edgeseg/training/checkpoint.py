@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from edgeseg.errors import InputError
-from edgeseg.files import refuse_existing, write_bytes
+from edgeseg.files import refuse_existing, require_writable_folder, write_bytes
 from edgeseg.models.keras_file import read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
@@ -32,8 +32,14 @@ class RunFiles:
         best: the exported model of the best epoch, ready for export.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, data: Mapping[str, Any] | None = None) -> None:
+        """Name the files.
+
+        Args:
+            folder: where they are.
+            data: what a resumed run must find again of the data, as plain JSON values; nothing where it is unknown.
+        """
+        self.folder, self._data = Path(folder), dict(data or {})
         self.last = self.folder / "last.keras"
         self.best = self.folder / "best.keras"
 
@@ -41,11 +47,28 @@ class RunFiles:
         """Raise ``InputError`` where an earlier run is in the folder and may not be overwritten."""
         refuse_existing(self.last, overwrite=overwrite)
 
+    def prepare(self, *, resume: bool) -> None:
+        """Clear the folder of what a kill left half written and, for a new run, of an earlier one's files.
+
+        ``best.keras`` stays until there is a better one: the run may have started from it.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        require_writable_folder(self.folder)
+        stale = [".best.*.keras", ".last.*.keras", ".history.*.csv", ".curves.*.png", "samples/.epoch_*.png"]
+        if not resume:
+            stale += [self.last.name, "history.csv", "curves.png", "samples/epoch_*.png"]
+            stale.append("tensorboard/*/events.out.tfevents.*")
+        for pattern in stale:
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
     def history(self, config: TrainConfig) -> list[dict[str, float]]:
         """The epochs that a run of the same config has done.
 
         Raises:
-            InputError: there is no such run, or it was of another config.
+            InputError: there is no such run, or it was of another config or other data.
         """
         if not self.last.is_file():
             raise InputError(f"there is nothing to resume: '{self.last}' does not exist; leave --resume out to start.")
@@ -56,9 +79,13 @@ class RunFiles:
         differs = [f"{key} was {was.get(key)}, is {value}" for key, value in wanted.items() if was.get(key) != value]
         if differs:
             raise InputError(f"'{self.last}' is of another run ({'; '.join(differs)}); resume with its own settings.")
-        # What a kill in the middle of writing leaves behind.
-        for leftover in self.folder.glob(".*.keras"):
-            leftover.unlink(missing_ok=True)  # of several workers each tries
+        data = state.get("data", self._data)
+        changed = [f"{key}: {data.get(key)}, now {now}" for key, now in self._data.items() if data.get(key) != now]
+        if changed:
+            raise InputError(
+                f"the data is not what '{self.last}' was trained on ({'; '.join(changed)}); resume with the same, or "
+                f"start a new run from '{self.best}'."
+            )
         return list(state["history"])
 
     def restore(self, model: keras.Model) -> None:
@@ -86,6 +113,7 @@ class RunFiles:
             save_model(models.exported, self.best, models.spec, overwrite=True)
         state = {
             "config": config.as_dict(),
+            "data": self._data,
             "history": list(history),
             "iterations": _iterations(models.learning),
             "generators": [keras.ops.convert_to_numpy(v).tolist() for v in _generators(models.learning)],

@@ -89,7 +89,7 @@ class TrainConfig:
             ``ema``, since the averages belong to the weights under training, and 0 without.
         early_stopping: epochs without a better validation mIoU after which the run ends.
         mixed_precision: computes in that type, keeps weights in float32; for GPUs.
-        seed: of the weights, the order and the augmentation.
+        seed: of the weights, the order and the augmentation, 0 to 2^32 - 1.
     """
 
     model: str
@@ -174,7 +174,11 @@ class TrainConfig:
         if not 0 <= self.freeze_epochs < self.epochs:
             raise InputError(f"freeze_epochs must be 0 to {self.epochs - 1}, got {self.freeze_epochs}.")
         if not 0 <= self.warmup_epochs < self.epochs:
-            raise InputError(f"warmup_epochs must be 0 to {self.epochs - 1}, got {self.warmup_epochs}.")
+            raise InputError(
+                f"warmup_epochs must be 0 to {self.epochs - 1} with {self.epochs} epochs, got {self.warmup_epochs}; "
+                f"give --warmup-epochs {self.epochs - 1}."
+            )
+        _require("seed", self.seed, 0 <= self.seed < 2**32, "0 to 4294967295")
         if self.encoder_weights == "imagenet" and self.model not in IMAGENET_ENCODERS:
             raise InputError(f"there are ImageNet weights for {', '.join(IMAGENET_ENCODERS)}, not for '{self.model}'.")
         unknown = set(self.augmentation_changes) - {f.name for f in dataclasses.fields(Augmentation)} | (

@@ -64,8 +64,7 @@ def training_pipeline(
     Raises:
         InputError: fewer pictures than a batch has.
     """
-    if len(data) < batch_size:
-        raise InputError(f"the training split has {len(data)} pictures, fewer than the batch size {batch_size}.")
+    require_batch(data, batch_size)
     steps = len(data) // batch_size
     pairs = CachedPairs(data, cache_bytes)
     to_ids = _label_table(data)
@@ -91,6 +90,12 @@ def training_pipeline(
     if start_epoch or num_workers > 1:
         dataset = dataset[start_epoch * steps * num_workers + worker :: num_workers]
     return dataset.to_iter_dataset(_read_ahead(num_threads)), steps
+
+
+def require_batch(data: Pairs, batch_size: int) -> None:
+    """Raise ``InputError`` where there are fewer pictures than a batch has."""
+    if len(data) < batch_size:
+        raise InputError(f"the training split has {len(data)} pictures, fewer than the batch size {batch_size}.")
 
 
 def validation_batches(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, Protocol
 
 import keras
 
-from edgeseg.datasets import LabelledSplit
-from edgeseg.models.functional import graph_of
+from edgeseg.datasets import BadExample, Classes, LabelledSplit
+from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models.functional import graph_of, output_names
 from edgeseg.training.augment import Augmentation
 from edgeseg.training.building import RunModels
-from edgeseg.training.cache import CachedPairs
+from edgeseg.training.cache import CachedPairs, Pair, Pairs
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.data import training_pipeline, validation_batches
+from edgeseg.training.data import require_batch, training_pipeline, validation_batches
 from edgeseg.training.distribution import Distribution
+from edgeseg.training.phases import phases_of
 from edgeseg.training.samples import sample_indices
 
 #: Memory for decoded validation pictures, which every epoch goes through.
@@ -51,6 +55,10 @@ class SplitFeed:
         train: what to learn from.
         val: what to validate with.
         distribution: which part of a batch is this process's.
+
+    Raises:
+        InputError: the model takes something else than one picture, or a phase's batch is larger than the split.
+        UnsupportedModel: an output is no map of the data's classes.
     """
 
     def __init__(
@@ -61,17 +69,25 @@ class SplitFeed:
         val: LabelledSplit,
         distribution: Distribution,
     ) -> None:
+        _require_picture_to_maps(config.model, models)
+        for phase in phases_of(config):
+            require_batch(train, phase.batch_size)
         self._config, self._models, self._train, self._distribution = config, models, train, distribution
-        self._val = CachedPairs(val, _VALIDATION_CACHE)
+        self._bad_files = _BadFiles()
+        self._val = CachedPairs(_Watched(val, self._bad_files), _VALIDATION_CACHE)
         size = models.learning.inputs[0].shape[1:3]
         settings = {"pad_value": models.spec.pad_value, **config.augmentation_changes}
         self._augmentation = Augmentation.preset(config.augmentation, tuple(size), **settings)
+
+    def reading(self) -> AbstractContextManager[Any]:
+        """In it, an error that began with a bad file is the ``BadExample``, not what the backend makes of it."""
+        return self._bad_files
 
     def training(self, batch_size: int, start_epoch: int) -> tuple[Any, int]:
         """Shuffled and augmented, from an epoch on."""
         outputs = graph_of(self._models.learning)._outputs_struct
         return training_pipeline(
-            self._train,
+            _Watched(self._train, self._bad_files),
             self._models.spec,
             self._augmentation,
             batch_size=batch_size,
@@ -90,11 +106,61 @@ class SplitFeed:
 
     def statistics(self, count: int) -> Iterator[Any]:
         """Training pictures, letterboxed and not augmented, spread over the split; whole batches."""
-        whole = max(1, count // self._config.batch_size) * self._config.batch_size
+        batches = min(count, len(self._train)) // self._config.batch_size
+        whole = max(1, batches) * self._config.batch_size
         pairs = tuple(self._train.pairs[index] for index in sample_indices(len(self._train), whole))
         part = dataclasses.replace(self._train, pairs=pairs)
         for images, _ in validation_batches(part, self._models.spec, self._config.batch_size):
             yield images
+
+
+class _BadFiles(AbstractContextManager[None]):
+    """The first bad file: in the reading threads of a backend's pipeline its exception becomes another one."""
+
+    first: BadExample | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self.first is not None:
+            raise self.first from None
+
+
+class _Watched:
+    """Pairs whose bad files are remembered."""
+
+    def __init__(self, data: Pairs, bad_files: _BadFiles) -> None:
+        self._data, self._bad_files = data, bad_files
+
+    @property
+    def classes(self) -> Classes:
+        return self._data.classes
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Pair:
+        try:
+            return self._data[index]
+        except BadExample as error:
+            self._bad_files.first = self._bad_files.first or error
+            raise
+
+
+def _require_picture_to_maps(name: str, models: RunModels) -> None:
+    """Refuse what this feed has no batches for."""
+    inputs = [tuple(tensor.shape) for tensor in models.learning.inputs]
+    if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][-1] != 3:
+        shapes = ", ".join(map(str, inputs))
+        raise InputError(f"'{name}' must take one picture (B, H, W, 3), it takes {shapes}; in Python give feed=.")
+    num_classes = models.spec.num_classes
+    for output, tensor in zip(output_names(models.learning), models.learning.outputs, strict=True):
+        shape = tuple(tensor.shape)
+        if len(shape) != 4 or None in shape[1:] or shape[-1] != num_classes:
+            raise UnsupportedModel(
+                f"the output '{output}' of '{name}' is {shape}; every output that is trained must be a map "
+                f"(B, H, W, {num_classes}) of the data's classes; in Python give feed= and loss=."
+            )
 
 
 def _size(tensor: Any) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import keras
 
 from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.errors import InputError, missing_extra
-from edgeseg.models.functional import graph_of
+from edgeseg.models.functional import graph_of, output_names
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.checkpoint import RunFiles
@@ -80,7 +81,8 @@ def train(
             outputs are maps ``(B, H, W, C)`` of logits; a softmax at the end is taken off, since the loss has it.
         spec: how to feed that model; ``config.mean`` and ``std`` say it where there is none.
         feed: makes the batches in place of those of ``config.data``; for models with several inputs.
-        loss: as Keras' ``compile`` takes it, in place of the config's.
+        loss: as Keras' ``compile`` takes it, in place of the config's; a dict has the outputs' names. The ids of the
+            labels that it gets are 255 where a pixel does not count.
         custom_objects: code that a model file refers to, see ``load_custom_objects``.
         callbacks: Keras' or one's own; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
         tensorboard: whether to write a log for it, into ``tensorboard`` in the folder.
@@ -93,14 +95,16 @@ def train(
         log: gets one line for each epoch.
 
     Raises:
-        InputError: bad data, a folder that holds a run already, or a resume with another config.
+        InputError: bad data, a folder that holds a run already or cannot be written, a model that does not go with the
+            data, a loss that is not finite, or a resume with another config or other data.
+        UnsupportedModel: a model that Keras cannot rebuild, or an output that is no map of logits.
     """
     distribution = start(distribute)  # before anything is computed
     for batch_size in {phase.batch_size for phase in phases_of(config)}:
         distribution.require_shares(batch_size)
-    files = RunFiles(output_dir)
     train_data = None if feed else open_split(config.data, "train")
     val_data = None if feed else open_split(config.data, "val")
+    files = RunFiles(output_dir, _facts(train_data, val_data))
     history = files.history(config) if resume else []
     if not resume:
         files.begin(overwrite=overwrite)
@@ -122,7 +126,10 @@ def train(
     samples_of = (val_data, samples) if val_data is not None and samples else None
     epoch_end = _EpochEnd(config, models, validator, files, history, samples_of, distribution, log)
     each = [epoch_end, *_early_stopping(config, history), *more]
-    _fit(config, models, source, losses, each, files, history, distribution)
+    if distribution.is_chief:
+        files.prepare(resume=resume)
+    with source.reading() if isinstance(source, SplitFeed) else nullcontext():
+        _fit(config, models, source, losses, each, files, history, distribution)
     if epoch_end.ran and distribution.is_chief and (warning := validator.batch_norm_gap()):
         log(f"warning: {warning}")
     best = max(history, key=lambda row: row["val_mean_iou"])
@@ -181,6 +188,17 @@ def _fit(
             break
 
 
+def _facts(train_data: LabelledSplit | None, val_data: LabelledSplit | None) -> dict[str, Any]:
+    """What a resumed run must find again: the schedule counts the steps, the history has the classes' names."""
+    if train_data is None or val_data is None:
+        return {}
+    return {
+        "training pictures": len(train_data),
+        "validation pictures": len(val_data),
+        "classes": list(train_data.classes.names),
+    }
+
+
 def _losses(config: TrainConfig, models: RunModels, data: LabelledSplit | None) -> Any:
     """The config's loss for each output."""
     weights = None
@@ -216,10 +234,17 @@ def _output_weights(config: TrainConfig, models: RunModels) -> Any:
 
 
 def _main_loss(losses: Any, models: RunModels) -> Any:
-    """The loss of the main output."""
-    if isinstance(losses, Mapping | list | tuple):
-        return keras.tree.flatten(losses)[models.main_output]
-    return losses
+    """The loss of the main output, as Keras takes it."""
+    name = output_names(models.twin)[models.main_output]
+    found = losses
+    leaves = keras.tree.flatten(losses)
+    if isinstance(losses, Mapping) and len(losses) == len(leaves):  # by the outputs' names; else nested as they are
+        found = losses.get(name)
+    elif isinstance(losses, Mapping | list | tuple):
+        found = leaves[models.main_output] if len(leaves) == len(models.twin.outputs) else None
+    if found is None:
+        raise InputError(f"the output '{name}' is what is validated, and there is no loss for it; give one.")
+    return found
 
 
 def _tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:

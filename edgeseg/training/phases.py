@@ -9,6 +9,7 @@ from types import MappingProxyType
 import keras
 
 from edgeseg.errors import InputError, did_you_mean
+from edgeseg.training.batch_norm import layers_of
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
 
 #: First layer of the decoder; what it is computed from is the encoder.
@@ -65,7 +66,7 @@ def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
 
 
 def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> list[keras.layers.Layer]:
-    """The layers with weights that the decoder's first layer is computed from.
+    """The layers with weights that the decoder's first layer is computed from, a nested model before those in it.
 
     Args:
         model: a functional model.
@@ -84,7 +85,7 @@ def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> l
     names = [layer.name for layer in model.layers]
     if name not in names:
         raise InputError(f"the model has no layer '{name}' to freeze before.{did_you_mean(name, names)}")
-    before = keras.Model(model.inputs, model.get_layer(name).input).layers
+    before = layers_of(keras.Model(model.inputs, model.get_layer(name).input))
     found = [layer for layer in before if layer.weights]
     if not found:
         raise InputError(f"no layer before '{name}' has weights; there is nothing to freeze.")

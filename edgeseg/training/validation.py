@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from edgeseg.errors import InputError
 from edgeseg.training.batch_norm import batch_norms, recalibrate, training_mode
 from edgeseg.training.building import RunModels
 from edgeseg.training.feed import Feed
@@ -36,6 +37,9 @@ class Validator:
         Returns:
             ``val_loss`` (the mean over the pictures), ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of
             each class, NaN where it is nowhere.
+
+        Raises:
+            InputError: not one pixel counts.
         """
         self._models.update_twin()
         if self._recalibration and batch_norms(self._models.twin):
@@ -47,9 +51,11 @@ class Validator:
         for inputs, labels in self._feed.validation():
             logits = self._models.exported.predict_on_batch(inputs)
             self._counts.update_state(labels, logits)
-            loss += len(logits) * float(self._loss(labels, logits))
+            loss += len(logits) * self._mean_loss(labels, logits)
             pictures += len(logits)
         matrix = self._counts.confusion_matrix()
+        if not matrix.counts.any():
+            raise InputError("no pixel of the validation labels counts, all are ignored; no epoch can be the best.")
         named = zip(self._counts.class_names, matrix.per_class_iou, strict=True)
         return {
             "val_loss": loss / pictures,
@@ -63,8 +69,8 @@ class Validator:
         if not batch_norms(self._models.exported):
             return None
         inputs, labels = next(iter(self._feed.validation()))
-        training = float(self._loss(labels, training_mode(self._models.exported, inputs)))
-        inference = float(self._loss(labels, self._models.exported(inputs, training=False)))
+        training = self._mean_loss(labels, training_mode(self._models.exported, inputs))
+        inference = self._mean_loss(labels, self._models.exported(inputs, training=False))
         factor, difference = _FAR_APART
         if inference < max(training * factor, training + difference):
             return None
@@ -73,3 +79,7 @@ class Validator:
             f"statistics and {inference:.3f} with the model's, which is what is exported and was measured; train "
             "longer, with --batch-norm-recalibration 64 or with a lower --batch-norm-momentum."
         )
+
+    def _mean_loss(self, labels: Any, scores: Any) -> float:
+        """A function of the caller's may give a number for each pixel."""
+        return float(keras.ops.convert_to_numpy(self._loss(labels, scores)).mean())

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import shlex
+import shutil
+from pathlib import Path
+
 import click
 import pytest
 
@@ -38,3 +42,29 @@ def test_wrong_settings_are_said_before_the_data_is_read(
 ) -> None:
     assert main(["train", "unet_mini", "--data", "nowhere", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_next_command_is_one_that_works(
+    shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a model with code of its own, on data without a test split."""
+    import keras
+
+    from edgeseg.models.custom_objects import load_custom_objects
+
+    data = Path(shutil.copytree(shapes_dataset, tmp_path / "data", ignore=shutil.ignore_patterns("test")))
+    code = tmp_path / "layers.py"
+    code.write_text(
+        "import keras\n\n@keras.saving.register_keras_serializable('own')\nclass Same(keras.layers.Layer):\n"
+        "    def call(self, x):\n        return x\n"
+    )
+    inputs = keras.Input((16, 16, 3))
+    keras.Model(inputs, keras.layers.Conv2D(3, 1)(load_custom_objects(str(code))["Same"]()(inputs))).save(
+        tmp_path / "own.keras"
+    )
+    arguments = ["--data", str(data), "--custom-objects", str(code), "--output-dir", str(tmp_path / "run")]
+    settings = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "5", "--samples", "0"]
+    assert main(["train", str(tmp_path / "own.keras"), *arguments, *settings]) == 0
+    printed = capsys.readouterr().out
+    command_line = printed.partition("Next: edgeseg ")[2].partition("  |  ")[0]
+    assert main(shlex.split(command_line)) == 0, command_line

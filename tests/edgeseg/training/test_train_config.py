@@ -28,6 +28,8 @@ def test_other_json_is_refused(text: str) -> None:
     [
         ({"epochs": 0}, "epochs must be above 0"),
         ({"warmup_epochs": 40}, "warmup_epochs must be 0 to 39"),
+        ({"epochs": 1}, "warmup_epochs must be 0 to 0 with 1 epochs, got 2; give --warmup-epochs 0"),
+        ({"seed": -1}, "seed must be 0 to 4294967295, got -1"),
         ({"freeze_epochs": 40}, "freeze_epochs must be 0 to 39"),
         ({"ema": 1.0}, "ema must be 0 to below 1, got 1.0"),
         ({"optimizer": "lion"}, "optimizer must be one of adamw, adam, sgd, got lion"),

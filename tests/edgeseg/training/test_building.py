@@ -1,0 +1,108 @@
+"""Models of one's own as a run takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from edgeseg.datasets import Classes
+from edgeseg.errors import InputError
+from edgeseg.models.functional import select_output
+from edgeseg.models.keras_file import save_model
+from edgeseg.spec import ModelSpec, default_class_names, default_palette
+from edgeseg.training.building import build_models
+from edgeseg.training.config import TrainConfig
+
+SIZE = (16, 16)
+
+
+def classes(*names: str) -> Classes:
+    return Classes(names, default_palette(len(names)), 255)
+
+
+def saved(folder: Path, head: Callable[[Any], Any]) -> str:
+    """A file, since what Keras reads again differs from what it saved: a Softmax is then called with ``mask``."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    path = folder / "own.keras"
+    keras.Model(inputs, head(layers.Conv2D(3, 1, name="scores")(inputs)), name="own").save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [layers.Softmax(), layers.Activation("softmax"), layers.Activation("sigmoid")],
+    ids=["Softmax", "softmax", "sigmoid"],
+)
+def test_what_makes_probabilities_at_the_end_is_taken_off(tmp_path: Path, ending: Any) -> None:
+    path = saved(tmp_path, ending)
+    models = build_models(TrainConfig(path, "data"), classes("a", "b", "c"))
+    image = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype(np.float32)
+    whole = keras.models.load_model(path)
+    logits = keras.Model(whole.input, whole.get_layer("scores").output)
+    for model in (models.exported, models.learning):
+        np.testing.assert_allclose(model(image), logits(image), atol=1e-6)
+
+
+def test_one_score_for_a_pixel_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, layers.Conv2D(1, 1, activation="sigmoid"))
+    with pytest.raises(InputError, match="has one score for a pixel; training takes one for each class"):
+        build_models(TrainConfig(path, "data"), classes("back", "cell"))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (classes("wall", "cat", "dog"), ("wall", "cat", "dog")),
+        (classes(*default_class_names(3)), ("sky", "road", "car")),
+    ],
+)
+def test_what_it_learns_are_the_classes_of_the_data(tmp_path: Path, data: Classes, expected: tuple[str, ...]) -> None:
+    inputs = keras.Input((*SIZE, 3))
+    spec = ModelSpec("own", SIZE, ("sky", "road", "car"), default_palette(3))
+    path = tmp_path / "own.keras"
+    save_model(keras.Model(inputs, layers.Conv2D(3, 1)(inputs)), path, spec)
+    assert build_models(TrainConfig(str(path), "data"), data).spec.class_names == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"), [({"main_output": "half"}, {}), ({}, {"custom_objects": {"Scale": layers.Layer}})]
+)
+def test_options_of_files_are_refused_with_a_zoo_name(changes: dict[str, Any], more: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="goes with a model file; 'unet_mini' is an architecture of the zoo"):
+        build_models(TrainConfig("unet_mini", "data", input_size=SIZE, **changes), classes("a", "b"), **more)
+
+
+def test_one_of_several_outputs_takes_what_the_model_took(recwarn: pytest.WarningsRecorder) -> None:
+    inputs = keras.Input((*SIZE, 3), name="image")
+    model = keras.Model(inputs, [layers.Conv2D(2, 1, name=name)(inputs) for name in ("main", "half")])
+    select_output(model, "main")(np.zeros((1, *SIZE, 3), np.float32))
+    assert not [str(warning.message) for warning in recwarn if "structure" in str(warning.message)]
+
+
+def test_no_mean_is_assumed_where_one_is_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = saved(tmp_path, layers.Conv2D(3, 1))
+    given = TrainConfig(path, "data", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
+    spec = build_models(given, classes("a", "b", "c")).spec
+    assert (spec.mean, spec.std) == (given.mean, given.std)
+    assert "127.5" not in caplog.text
+    build_models(TrainConfig(path, "data"), classes("a", "b", "c"))
+    assert "127.5" in caplog.text
+
+
+@pytest.mark.parametrize("wrap", [lambda tensor: [tensor], lambda tensor: {"map": tensor}], ids=["list", "dict"])
+def test_one_input_and_output_in_a_list_or_dict(tmp_path: Path, wrap: Any) -> None:
+    """At another size for training, which Keras rebuilds from a tensor alone."""
+    inputs = keras.Input((*SIZE, 3), name="image")
+    path = tmp_path / "own.keras"
+    keras.Model(wrap(inputs), wrap(layers.Conv2D(3, 1)(inputs)), name="own").save(path)
+    models = build_models(TrainConfig(str(path), "data", crop_size=(32, 32)), classes("a", "b", "c"))
+    (scores,) = keras.tree.flatten(models.learning(np.zeros((1, 32, 32, 3), np.float32)))
+    assert scores.shape == (1, 32, 32, 3)
+    assert models.exported(np.zeros((1, *SIZE, 3), np.float32)).shape == (1, *SIZE, 3)
