@@ -42,6 +42,7 @@ from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType,
 
 from edgeseg_converters.calibrate import Ranges
 from edgeseg_converters.frozen import INPUT_NAME
+from edgeseg_converters.onnx_compact import compact
 
 #: Key of the entry in ``metadata_props`` that says how a file was quantized: a ``Scheme`` as JSON.
 SCHEME_KEY = "edgeseg.quantization"
@@ -138,6 +139,7 @@ def quantize(
         quantizer.model.topological_sort()
         model = quantizer.model.model
     _take_bytes(model.graph)
+    compact(model.graph)
     model.metadata_props.add(key=SCHEME_KEY, value=json.dumps(asdict(scheme)))
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
