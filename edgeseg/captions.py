@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgeseg.segmenter import Segmentation
 from edgeseg.spec import Colour, ColourOrder, ModelSpec
 
+_OUTLINE = (128, 128, 128)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -115,7 +116,9 @@ def _draw_entries(
     for index, (text, colour) in enumerate(entries):
         top = pad + index * row
         drawn = colour if order == "rgb" else colour[::-1]
-        cv2.rectangle(image, (pad, top), (pad + row - pad // 2, top + row - pad // 2), drawn, cv2.FILLED)
+        corners = (pad, top), (pad + row - pad // 2, top + row - pad // 2)
+        cv2.rectangle(image, *corners, drawn, cv2.FILLED)
+        cv2.rectangle(image, *corners, _OUTLINE, 1)  # or a white class would not be seen on white
         cv2.putText(image, text, (2 * pad + row, top + row - pad), _FONT, scale, ink, 1, cv2.LINE_AA)
 
 

@@ -47,6 +47,13 @@ def test_the_legend_fits_any_height(tiny_spec: ModelSpec, height: int) -> None:
     assert drawn.shape[0] == height
 
 
+def test_a_white_class_is_seen_in_the_legend(tiny_spec: ModelSpec) -> None:
+    white = tiny_spec.replace(palette=((0, 0, 0), (255, 255, 255), (0, 80, 120)))
+    class_map = np.ones((64, 80), np.uint8)
+    strip = add_legend(np.zeros((64, 80, 3), np.uint8), Segmentation(class_map, white))[:, 80:]
+    assert (strip == 128).all(axis=-1).any()
+
+
 def test_a_drawn_legend_leaves_the_frames_size_and_has_the_classes_colours(tiny_spec: ModelSpec) -> None:
     class_map = np.ones((20, 30), np.uint8)  # smaller than the frame, as the model's own map is
     class_map[:5] = 2
