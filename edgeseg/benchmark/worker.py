@@ -175,9 +175,8 @@ def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
     def call() -> tuple[float, ...]:
         nonlocal first
         start = time.perf_counter()
-        if (
-            first
-        ):  # the picture stays in the runtime's memory: handing it over is not inference, as LiteRT's tool has it
+        # The picture stays in the runtime's memory: handing it over is not inference, as LiteRT's tool has it.
+        if first:
             backend.run(tensor)
             first = False
         else:

@@ -22,8 +22,8 @@ from edgeseg.training.distribution import Distribution
 from edgeseg.training.phases import phases_of
 from edgeseg.training.samples import sample_indices
 
-#: Memory for decoded validation pictures, which every epoch goes through.
-_VALIDATION_CACHE = 1 << 29
+#: Memory for decoded pictures, which every epoch of every phase goes through.
+_TRAINING_CACHE, _VALIDATION_CACHE = 1 << 30, 1 << 29
 
 
 class Feed(Protocol):
@@ -74,6 +74,7 @@ class SplitFeed:
             require_batch(train, phase.batch_size)
         self._config, self._models, self._train, self._distribution = config, models, train, distribution
         self._bad_files = _BadFiles()
+        self._cached = CachedPairs(_Watched(train, self._bad_files), _TRAINING_CACHE)
         self._val = CachedPairs(_Watched(val, self._bad_files), _VALIDATION_CACHE)
         size = models.learning.inputs[0].shape[1:3]
         settings = {"pad_value": models.spec.pad_value, **config.augmentation_changes}
@@ -87,13 +88,14 @@ class SplitFeed:
         """Shuffled and augmented, from an epoch on."""
         outputs = graph_of(self._models.learning)._outputs_struct
         return training_pipeline(
-            _Watched(self._train, self._bad_files),
+            self._cached,
             self._models.spec,
             self._augmentation,
             batch_size=batch_size,
             seed=self._config.seed,
             label_sizes=keras.tree.map_structure(_size, outputs),
             start_epoch=start_epoch,
+            cache_bytes=0,  # they are kept here, for all phases
             worker=self._distribution.worker,
             num_workers=self._distribution.num_workers,
         )
