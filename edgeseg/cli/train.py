@@ -21,7 +21,8 @@ _FREQUENCY_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
 _LOSSES = ("cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice")
 #: Options that are fields of ``Augmentation``.
 _AUGMENTATION = (
-    "scale", "aspect", "rotate", "rotate_degrees", "flip", "flip_vertical", "blur", "brightness", "contrast", "hsv",
+    "scale", "aspect", "rotate", "rotate_degrees", "elastic", "flip", "flip_vertical", "blur", "brightness", "contrast",
+    "hsv",
 )  # fmt: skip
 
 
@@ -34,8 +35,8 @@ class _Command(GroupedCommand):
             "input_size", "crop_size", "weights", "encoder_weights", "custom_objects", "output", "mean", "std",
         ),
         "Optimizer": (
-            "epochs", "batch_size", "optimizer", "learning_rate", "nominal_batch_size", "momentum", "weight_decay",
-            "clipnorm", "global_clipnorm", "ema", "mixed_precision",
+            "epochs", "repeat", "batch_size", "optimizer", "learning_rate", "nominal_batch_size", "momentum",
+            "weight_decay", "clipnorm", "global_clipnorm", "ema", "mixed_precision",
         ),
         "Learning rate": ("schedule", "warmup_epochs", "warmup", "final_learning_rate", "decay_rate"),
         "Freezing the encoder": (
@@ -97,6 +98,13 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 @_options.output
 @_options.feeding
 @click.option("--epochs", type=click.IntRange(1), default=40, show_default=True, help="The frozen ones among them.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Times each training picture is used in an epoch; more where there are few, large ones.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @click.option(
     "--optimizer",
@@ -165,6 +173,9 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 @click.option("--aspect", type=_BELOW_1, help="Jitter of width to height.")
 @click.option("--rotate", type=_SHARE, help="Probability of a rotation.")
 @click.option("--rotate-degrees", type=click.FloatRange(0, 180), help="Largest angle.")
+@click.option(
+    "--elastic", type=click.FloatRange(0), metavar="PIXELS", help="Standard deviation of smooth random displacements."
+)
 @click.option("--flip", type=_SHARE, help="Probability of a left-right flip.")
 @click.option("--flip-vertical", type=_SHARE, help="Probability of an upside-down flip.")
 @click.option("--blur", type=_SHARE, help="Probability of a Gaussian blur.")

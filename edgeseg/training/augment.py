@@ -55,6 +55,8 @@ class Augmentation:
             ``fitted`` for one of the largest size with which all of it is inside ``size``, drawn uniformly.
         rotate: probability of a rotation about the middle of what comes out.
         rotate_degrees: largest angle, to either side.
+        elastic: standard deviation, in pixels of what comes out, of the random displacements of a 3x3 grid with
+            cubic interpolation between (Ronneberger et al. 2015, "U-Net", section 3.1, where it is 10).
         pad_value: RGB colour where there is no picture, before the colours change; the label is ``IGNORED`` there.
         flip: probability of a left-right flip.
         flip_vertical: probability of an upside-down flip, for pictures that have no top.
@@ -72,6 +74,7 @@ class Augmentation:
     scale_of: Literal["picture", "fitted"] = "picture"
     rotate: float = 0.0
     rotate_degrees: float = 10.0
+    elastic: float = 0.0
     pad_value: tuple[int, int, int] = (128, 128, 128)
     flip: float = 0.5
     flip_vertical: float = 0.0
@@ -97,6 +100,8 @@ class Augmentation:
             raise InputError(f"Augmentation.hsv must be three numbers from 0 to 1, got {self.hsv}.")
         if not 0 <= self.rotate_degrees <= 180:
             raise InputError(f"Augmentation.rotate_degrees must be 0 to 180, got {self.rotate_degrees}.")
+        if not 0 <= self.elastic < math.inf:
+            raise InputError(f"Augmentation.elastic must be 0 or more pixels, got {self.elastic}.")
         if self.blur_size < 1 or self.blur_size % 2 == 0:
             raise InputError(f"Augmentation.blur_size must be odd, got {self.blur_size}.")
 
@@ -141,11 +146,12 @@ class Augmentation:
     def _place(
         self, image: NDArray[np.uint8], label: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Scale, cut or pad, and rotate; arrays of their own, never views of the given ones."""
+        """Scale, cut or pad, rotate and bend; arrays of their own, never views of the given ones."""
         scaled = self._scaled_size(label.shape, rng)
         degrees = rng.uniform(-1, 1) * self.rotate_degrees if rng.random() < self.rotate else 0.0
-        # What comes out is a window in the scaled picture; one that is turned needs a larger upright one around it.
-        window = _around(self.size, degrees)
+        moved = rng.normal(0.0, self.elastic, (3, 3, 2)) if self.elastic else None
+        # What comes out is a window in the scaled picture; one that is turned or bent needs a larger one around it.
+        window = _around(self.size, degrees, 0.0 if moved is None else float(np.abs(moved).max()))
         spans = []
         for side, turned, whole, pixels in zip(self.size, window, scaled, label.shape, strict=True):
             first, last = sorted((0, whole - side))
@@ -153,9 +159,9 @@ class Augmentation:
             spans.append(_Span(start, turned, whole, pixels))
         rows, columns = spans
         image, ids = _cut(image, rows, columns, self.pad_value), _cut(label, rows, columns, None)
-        if degrees:
-            image = _rotate(image, degrees, self.size, self.pad_value)
-            ids = _rotate(ids, degrees, self.size, None)
+        if degrees or moved is not None:
+            sources = _sources(self.size, image.shape, degrees, moved)
+            image, ids = _sample(image, sources, self.pad_value), _sample(ids, sources, None)
         return image, ids
 
     def _scaled_size(self, picture_hw: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
@@ -223,29 +229,43 @@ def _cut(
     return cv2.copyMakeBorder(part, *borders, cv2.BORDER_CONSTANT, value=pad_value or (IGNORED,))  # type: ignore[return-value]
 
 
-def _around(size_hw: tuple[int, int], degrees: float) -> tuple[int, int]:
+def _around(size_hw: tuple[int, int], degrees: float, margin: float) -> tuple[int, int]:
     """The upright box around a turned one, with the same middle: an even number of pixels more on each axis."""
     cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
     height, width = size_hw
-    more = height * cos + width * sin - height, width * cos + height * sin - width
+    more = (
+        turned - side + 2 * margin
+        for turned, side in ((height * cos + width * sin, height), (width * cos + height * sin, width))
+    )
     by_half = [max(0, math.ceil(pixels / 2)) for pixels in more]
     return height + 2 * by_half[0], width + 2 * by_half[1]
 
 
-def _rotate(
-    array: NDArray[np.uint8], degrees: float, size_hw: tuple[int, int], pad_value: tuple[int, int, int] | None
+def _sources(
+    size_hw: tuple[int, int], window: tuple[int, ...], degrees: float, moved: NDArray[np.float64] | None
+) -> NDArray[np.float32]:
+    """Where in the window each pixel comes from, ``(H, W, 2)`` as x and y: turned about the middle, then displaced."""
+    rows, columns = (np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2) for side in size_hw)
+    cos, sin = np.float32(math.cos(math.radians(degrees))), np.float32(math.sin(math.radians(degrees)))
+    middle = (window[1] - 1) / 2, (window[0] - 1) / 2
+    x = cos * columns - sin * rows[:, None] + np.float32(middle[0])
+    y = sin * columns + cos * rows[:, None] + np.float32(middle[1])
+    sources = np.stack([x, y], axis=-1)
+    if moved is not None:
+        sources += cv2.resize(moved.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    return sources
+
+
+def _sample(
+    array: NDArray[np.uint8], sources: NDArray[np.float32], pad_value: tuple[int, int, int] | None
 ) -> NDArray[np.uint8]:
-    """About the middle, cut to ``size_hw``; a label, which has no ``pad_value``, by the nearest neighbour."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    to_source = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
-    middle = np.array([size_hw[1] - 1, size_hw[0] - 1]) / 2
-    to_source[:, 2] = np.array([array.shape[1] - 1, array.shape[0] - 1]) / 2 - to_source[:, :2] @ middle
+    """A label, which has no ``pad_value``, by the nearest neighbour."""
     interpolation = cv2.INTER_NEAREST if pad_value is None else cv2.INTER_LINEAR
-    return cv2.warpAffine(  # type: ignore[return-value]
+    return cv2.remap(  # type: ignore[return-value]
         array,
-        to_source,
-        (size_hw[1], size_hw[0]),
-        flags=interpolation | cv2.WARP_INVERSE_MAP,
+        sources,
+        None,
+        interpolation,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=pad_value or (IGNORED,),
     )

@@ -52,6 +52,7 @@ class TrainConfig:
         encoder_weights: ``imagenet`` starts from a pretrained encoder where the zoo knows one.
         epochs: passes over the training split, the frozen ones among them.
         batch_size: pictures in a step.
+        repeat: times that each picture is used in an epoch, each time augmented anew; for few, large pictures.
         freeze_epochs: first epochs in which the encoder does not learn; its batch norm is then in inference mode.
         freeze_batch_size: pictures in a step of those; ``batch_size`` when ``None``.
         freeze_learning_rate: peak of those; ``learning_rate`` when ``None``.
@@ -102,6 +103,7 @@ class TrainConfig:
     encoder_weights: Literal["none", "imagenet"] = "none"
     epochs: int = 40
     batch_size: int = 8
+    repeat: int = 1
     freeze_epochs: int = 0
     freeze_batch_size: int | None = None
     freeze_learning_rate: float | None = None
@@ -138,7 +140,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "repeat"):
             _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in (
             "learning_rate",

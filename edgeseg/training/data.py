@@ -30,6 +30,7 @@ def training_pipeline(
     *,
     batch_size: int,
     seed: int,
+    repeat: int = 1,
     label_sizes: LabelSizes | None = None,
     start_epoch: int = 0,
     num_threads: int = 2,
@@ -48,6 +49,7 @@ def training_pipeline(
         augmentation: what is done to each pair.
         batch_size: pictures in a step; the last, smaller batch of an epoch is dropped.
         seed: of the order and of the augmentation.
+        repeat: times that each picture is used in an epoch.
         label_sizes: of the model's outputs, where they are not of the input's size, as SegNet's, or several.
         start_epoch: epochs that are done already.
         num_threads: that read and augment; each has two batches ready. With 0 the caller's thread does all.
@@ -64,18 +66,19 @@ def training_pipeline(
     Raises:
         InputError: fewer pictures than a batch has.
     """
-    require_batch(data, batch_size)
-    steps = len(data) // batch_size
+    require_batch(data, batch_size, repeat)
+    count = len(data) * repeat
+    steps = count // batch_size
     pairs = CachedPairs(data, cache_bytes)
     to_ids = _label_table(data)
 
     def example(index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Labels]:
-        image, label = pairs[index]
+        image, label = pairs[index % len(pairs)]
         image, ids = augmentation(image, cast("NDArray[np.uint8]", cv2.LUT(label, to_ids)), rng)
         return image, _at_sizes(ids, label_sizes)
 
     dataset = (
-        grain.MapDataset.range(len(data))
+        grain.MapDataset.range(count)
         .seed(seed)
         .shuffle()
         # A whole number of batches from each epoch, so that an epoch is the same pictures wherever a run is resumed.
@@ -92,9 +95,9 @@ def training_pipeline(
     return dataset.to_iter_dataset(_read_ahead(num_threads)), steps
 
 
-def require_batch(data: Pairs, batch_size: int) -> None:
-    """Raise ``InputError`` where there are fewer pictures than a batch has."""
-    if len(data) < batch_size:
+def require_batch(data: Pairs, batch_size: int, repeat: int = 1) -> None:
+    """Raise ``InputError`` where an epoch has fewer pictures than a batch."""
+    if len(data) * repeat < batch_size:
         raise InputError(f"the training split has {len(data)} pictures, fewer than the batch size {batch_size}.")
 
 

@@ -71,7 +71,7 @@ class SplitFeed:
     ) -> None:
         _require_picture_to_maps(config.model, models)
         for phase in phases_of(config):
-            require_batch(train, phase.batch_size)
+            require_batch(train, phase.batch_size, config.repeat)
         self._config, self._models, self._train, self._distribution = config, models, train, distribution
         self._bad_files = _BadFiles()
         self._cached = CachedPairs(_Watched(train, self._bad_files), _TRAINING_CACHE)
@@ -93,6 +93,7 @@ class SplitFeed:
             self._augmentation,
             batch_size=batch_size,
             seed=self._config.seed,
+            repeat=self._config.repeat,
             label_sizes=keras.tree.map_structure(_size, outputs),
             start_epoch=start_epoch,
             cache_bytes=0,  # they are kept here, for all phases

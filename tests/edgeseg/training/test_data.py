@@ -136,6 +136,21 @@ def test_the_same_picture_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) 
     assert len({labels.tobytes() for _, labels in itertools.islice(pipeline, 8)}) == 8
 
 
+def test_a_repeated_picture_comes_that_often_in_an_epoch_each_time_anew(
+    data: LabelledSplit, tiny_spec: ModelSpec
+) -> None:
+    settings = {"batch_size": 5, "seed": 7, "repeat": 3}
+    plain, steps = training_pipeline(data, tiny_spec, PLAIN, **settings)  # type: ignore[arg-type]
+    assert steps == 6
+    epoch = shown(list(itertools.islice(plain, steps)), data)
+    assert sorted(epoch) == sorted([*range(10)] * 3)
+    augmented, _ = training_pipeline(data, tiny_spec, Augmentation((32, 48)), **settings)  # type: ignore[arg-type]
+    images = [image.tobytes() for batch, _ in itertools.islice(augmented, steps) for image in batch]
+    assert len(set(images)) == 30
+    _, steps = training_pipeline(data, tiny_spec, PLAIN, batch_size=25, seed=7, repeat=3)
+    assert steps == 1  # a batch may have more than there are pictures
+
+
 @pytest.mark.parametrize("start_epoch", [0, 2])
 def test_the_shares_of_two_workers_are_the_batches_of_one(
     data: LabelledSplit, tiny_spec: ModelSpec, start_epoch: int
