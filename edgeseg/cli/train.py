@@ -261,17 +261,23 @@ def command(
         from edgeseg.training.fit import train
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
-    result = train(
-        config,
-        output_dir or Path("runs") / Path(model).stem,
-        custom_objects=_options.read_custom_objects(custom_objects),
-        tensorboard=tensorboard,
-        samples=samples,
-        distribute=distribute,
-        resume=resume,
-        overwrite=overwrite,
-        log=note,
-    )
+    folder = output_dir or Path("runs") / Path(model).stem
+    try:
+        result = train(
+            config,
+            folder,
+            custom_objects=_options.read_custom_objects(custom_objects),
+            tensorboard=tensorboard,
+            samples=samples,
+            distribute=distribute,
+            resume=resume,
+            overwrite=overwrite,
+            log=note,
+        )
+    except KeyboardInterrupt:
+        if (folder / "last.keras").exists():
+            note(f"edgeseg: '{folder}' has the epochs that are done; the same command with --resume goes on.")
+        raise
     if as_json:
         best = {"best": str(result.best), "best_epoch": result.best_epoch, "best_mean_iou": result.best_mean_iou}
         # JSON has no NaN, the IoU of a class that is nowhere.

@@ -175,6 +175,9 @@ class TrainConfig:
             raise InputError("clipnorm and global_clipnorm are two ways to clip; give one.")
         if not 0 <= self.freeze_epochs < self.epochs:
             raise InputError(f"freeze_epochs must be 0 to {self.epochs - 1}, got {self.freeze_epochs}.")
+        for name in ("freeze_batch_size", "freeze_learning_rate", "freeze_before"):
+            if getattr(self, name) is not None and not self.freeze_epochs:
+                raise InputError(f"{name} is of the frozen epochs, and freeze_epochs is 0; give --freeze-epochs N too.")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs must be 0 to {self.epochs - 1} with {self.epochs} epochs, got {self.warmup_epochs}; "

@@ -8,6 +8,7 @@ import click
 import pytest
 
 from edgeseg.cli import _options, main
+from edgeseg.cli._terminal import note
 from edgeseg.cli.train import command
 from edgeseg.datasets import DataSource
 
@@ -34,6 +35,9 @@ def test_the_next_commands_get_the_same_data() -> None:
         (("--class-weights", "median"), "give none, median-frequency, sqrt-median-frequency or numbers"),
         (("--clipnorm", "1", "--global-clipnorm", "1"), "two ways to clip; give one"),
         (("--freeze-epochs", "40"), "freeze_epochs must be 0 to 39"),
+        (("--freeze-before", "conv2d_7"), "freeze_epochs is 0; give --freeze-epochs N too"),
+        (("--freeze-learning-rate", "1e-3"), "freeze_epochs is 0"),
+        (("--repeat", "0"), "0 is not in the range x>=1"),
         (("--scale", "2", "1"), "scale must be (smallest, largest)"),
     ],
 )
@@ -68,3 +72,26 @@ def test_the_next_command_is_one_that_works(
     printed = capsys.readouterr().out
     command_line = printed.partition("Next: edgeseg ")[2].partition("  |  ")[0]
     assert main(shlex.split(command_line)) == 0, command_line
+
+
+def test_ctrl_c_says_how_to_go_on(
+    shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pressed after the first epoch, while its line is written."""
+    run = tmp_path / "run"
+    arguments = ["train", "unet_mini", "--data", str(shapes_dataset), "--imgsz", "32,48", "--output-dir", str(run)]
+    arguments += ["--epochs", "2", "--warmup-epochs", "1", "--samples", "0", "--no-check"]
+
+    def pressed(text: str) -> None:
+        note(text)
+        if text.startswith("epoch 1/2"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("edgeseg.cli.train.note", pressed)
+        assert main(arguments) == 130
+    *_, hint, last = capsys.readouterr().err.splitlines()
+    assert hint == f"edgeseg: '{run}' has the epochs that are done; the same command with --resume goes on."
+    assert last.startswith("edgeseg: interrupted")
+    assert main([*arguments, "--resume"]) == 0
+    assert len((run / "history.csv").read_text().splitlines()) == 3
