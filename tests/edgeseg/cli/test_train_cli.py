@@ -90,7 +90,7 @@ def test_ctrl_c_says_how_to_go_on(
     with monkeypatch.context() as patched:
         patched.setattr("edgeseg.cli.train.note", pressed)
         assert main(arguments) == 130
-    *_, hint, last = capsys.readouterr().err.splitlines()
+    hint, last = (line for line in capsys.readouterr().err.splitlines() if line.startswith("edgeseg: "))
     assert hint == f"edgeseg: '{run}' has the epochs that are done; the same command with --resume goes on."
     assert last.startswith("edgeseg: interrupted")
     assert main([*arguments, "--resume"]) == 0
