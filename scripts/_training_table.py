@@ -1,11 +1,17 @@
-"""Prints the scores of the runs in a folder as Markdown, such as ``_training_table.py runs/camvid``."""
+"""Prints the scores of the runs in a folder as Markdown and draws their curves: ``_training_table.py runs/camvid``."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from matplotlib.figure import Figure
+
+Rows = list[dict[str, str]]
 
 
 def main(folder: Path) -> None:
@@ -13,18 +19,35 @@ def main(folder: Path) -> None:
     scored = {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("*/test.json"))}
     if not scored:
         sys.exit(f"no run in '{folder}' was scored yet")
-    print("| model | epochs | hours | val mIoU | test mIoU | mPA | pixel accuracy |")
+    histories = {name: list(csv.DictReader((folder / name / "history.csv").open())) for name in scored}
+    print("| model | epochs | minutes | val mIoU | test mIoU | mPA | pixel accuracy |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name, score in scored.items():
-        rows = list(csv.DictReader((folder / name / "history.csv").open()))
-        hours = sum(float(row["seconds"]) for row in rows) / 3600
-        best = max(float(row["val_mean_iou"]) for row in rows)
+        best = max(float(row["val_mean_iou"]) for row in histories[name])
         scores = (best, *(score[key] for key in ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy")))
-        print(f"| {name} | {len(rows)} | {hours:.1f} | {' | '.join(f'{value:.3f}' for value in scores)} |")
+        taken = f"{len(histories[name])} | {_minutes(histories[name])[-1]:.0f}"
+        print(f"| {name} | {taken} | {' | '.join(f'{value:.3f}' for value in scores)} |")
     names = next(iter(scored.values()))["class_names"]
     print(f"\n| IoU | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
     for name, score in scored.items():
         print(f"| {name} | {' | '.join(_share(score['per_class_iou'][one]) for one in names)} |")
+    draw(histories, folder / "curves.png")
+
+
+def draw(histories: Mapping[str, Rows], path: Path) -> None:
+    """The validation mIoU of every run over the minutes that it took."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, rows in histories.items():
+        axes.plot(_minutes(rows), [float(row["val_mean_iou"]) for row in rows], label=name)
+    axes.set(xlabel="minutes", ylabel="validation mIoU", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def _minutes(rows: Rows) -> list[float]:
+    return list(itertools.accumulate(float(row["seconds"]) / 60 for row in rows))
 
 
 def _share(value: float | None) -> str:

@@ -230,14 +230,11 @@ def _cut(
 
 
 def _around(size_hw: tuple[int, int], degrees: float, margin: float) -> tuple[int, int]:
-    """The upright box around a turned one, with the same middle: an even number of pixels more on each axis."""
+    """The upright box around a turned one with a margin, with the same middle: an even number of pixels more."""
     cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
     height, width = size_hw
-    more = (
-        turned - side + 2 * margin
-        for turned, side in ((height * cos + width * sin, height), (width * cos + height * sin, width))
-    )
-    by_half = [max(0, math.ceil(pixels / 2)) for pixels in more]
+    turned = height * cos + width * sin, width * cos + height * sin
+    by_half = [max(0, math.ceil((around - side) / 2 + margin)) for around, side in zip(turned, size_hw, strict=True)]
     return height + 2 * by_half[0], width + 2 * by_half[1]
 
 

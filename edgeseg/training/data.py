@@ -102,7 +102,13 @@ def require_batch(data: Pairs, batch_size: int, repeat: int = 1) -> None:
 
 
 def validation_batches(
-    data: Pairs, spec: ModelSpec, batch_size: int, *, label_sizes: LabelSizes | None = None, num_threads: int = 2
+    data: Pairs,
+    spec: ModelSpec,
+    batch_size: int,
+    *,
+    label_sizes: LabelSizes | None = None,
+    indices: Sequence[int] | None = None,
+    num_threads: int = 2,
 ) -> Any:
     """Every picture once, in order, letterboxed to the model's input size, as ``(images, labels)`` batches.
 
@@ -111,6 +117,7 @@ def validation_batches(
         spec: input size, fit and normalisation.
         batch_size: pictures in a step; the last one may have fewer.
         label_sizes: of the model's outputs, as for ``training_pipeline``.
+        indices: of the pictures, where it is not all of them.
         num_threads: that read, as for ``training_pipeline``.
 
     Returns:
@@ -127,7 +134,7 @@ def validation_batches(
         return fitted, _at_sizes(ids, label_sizes)
 
     dataset = (
-        grain.MapDataset.range(len(data))
+        grain.MapDataset.source(range(len(data)) if indices is None else indices)
         .map(example)
         .batch(batch_size)
         .map(lambda batch: (normalize(batch[0], spec), batch[1]))

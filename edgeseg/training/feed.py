@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -111,9 +110,9 @@ class SplitFeed:
         """Training pictures, letterboxed and not augmented, spread over the split; whole batches."""
         batches = min(count, len(self._train)) // self._config.batch_size
         whole = max(1, batches) * self._config.batch_size
-        pairs = tuple(self._train.pairs[index] for index in sample_indices(len(self._train), whole))
-        part = dataclasses.replace(self._train, pairs=pairs)
-        for images, _ in validation_batches(part, self._models.spec, self._config.batch_size):
+        indices = sample_indices(len(self._train), whole)
+        spec, batch_size = self._models.spec, self._config.batch_size
+        for images, _ in validation_batches(self._cached, spec, batch_size, indices=indices):
             yield images
 
 

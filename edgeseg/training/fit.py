@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,17 +19,14 @@ from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.checkpoint import RunFiles
 from edgeseg.training.class_weights import given, median_frequency, sqrt_median_frequency
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.curves import save_curves
 from edgeseg.training.distribution import Distribute, Distribution, start
+from edgeseg.training.epoch_end import EarlyStopping, EpochEnd, Log
 from edgeseg.training.feed import Feed, SplitFeed
 from edgeseg.training.losses import SegmentationLoss
 from edgeseg.training.optimizers import make_optimizer
 from edgeseg.training.phases import encoder_layers, phases_of
-from edgeseg.training.samples import save_samples
 from edgeseg.training.schedules import schedule_of
 from edgeseg.training.validation import Validator
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,8 @@ def train(
         model: a model of one's own, functional or Sequential, in place of ``config.model``'s; it is not changed. Its
             outputs are maps ``(B, H, W, C)`` of logits; a softmax at the end is taken off, since the loss has it.
         spec: how to feed that model; ``config.mean`` and ``std`` say it where there is none.
-        feed: makes the batches in place of those of ``config.data``; for models with several inputs.
+        feed: makes the batches in place of those of ``config.data``; for models with several inputs. Class weights by
+            frequency, and ``samples``, are of that data and left out then.
         loss: as Keras' ``compile`` takes it, in place of the config's; a dict has the outputs' names. The ids of the
             labels that it gets are 255 where a pixel does not count.
         custom_objects: code that a model file refers to, see ``load_custom_objects``.
@@ -124,7 +120,7 @@ def train(
     losses = _losses(config, models, train_data) if loss is None else loss
     validator = Validator(models, source, _main_loss(losses, models), config.num_recalibration)
     samples_of = (val_data, samples) if val_data is not None and samples else None
-    epoch_end = _EpochEnd(config, models, validator, files, history, samples_of, distribution, log)
+    epoch_end = EpochEnd(config, models, validator, files, history, samples_of, distribution, log)
     each = [epoch_end, *_early_stopping(config, history), *more]
     if distribution.is_chief:
         files.prepare(resume=resume)
@@ -171,7 +167,7 @@ def _fit(
                 # As fit() does at its end: the next phase begins with the moving average.
                 model.optimizer.finalize_variable_values(model.trainable_variables)
         # An encoder that is about to learn may still help: the early end is counted in the last phase alone.
-        current = [c for c in callbacks if not (phase.frozen and isinstance(c, _EarlyStopping))]
+        current = [c for c in callbacks if not (phase.frozen and isinstance(c, EarlyStopping))]
         if len(history) >= phase.end or _stopped(current, model):
             continue
         with distribution.fitting():
@@ -256,85 +252,14 @@ def _tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:
 
 
 def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> list[keras.callbacks.Callback]:
-    return [_EarlyStopping(config.early_stopping, history, config.freeze_epochs)] if config.early_stopping else []
+    return [EarlyStopping(config.early_stopping, history, config.freeze_epochs)] if config.early_stopping else []
 
 
 def _stopped(callbacks: Sequence[keras.callbacks.Callback], model: keras.Model) -> bool:
     """Whether the run had come to its early end before it was resumed."""
     model.stop_training = False
     for callback in callbacks:
-        if isinstance(callback, _EarlyStopping):
+        if isinstance(callback, EarlyStopping):
             callback.set_model(model)
             callback.on_train_begin()
     return bool(model.stop_training)
-
-
-class _EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # keras has no type information
-    """Keras' own, which knows the epochs before a resume; those before ``start`` do not count."""
-
-    def __init__(self, patience: int, history: Sequence[Mapping[str, float]], start: int) -> None:
-        super().__init__("val_mean_iou", mode="max", patience=patience)
-        self._history, self._start = history, start
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        super().on_train_begin(logs)
-        for row in self._history[self._start :]:
-            self.on_epoch_end(int(row["epoch"]) - 1, row)
-
-
-class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
-    """Validates after each epoch, then writes the files."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        models: RunModels,
-        validator: Validator,
-        files: RunFiles,
-        history: list[dict[str, float]],
-        samples: tuple[LabelledSplit, int] | None,
-        distribution: Distribution,
-        log: Log,
-    ) -> None:
-        super().__init__()
-        self._config, self._models, self._validator, self._files = config, models, validator, files
-        self._history, self._samples, self._distribution, self._log = history, samples, distribution, log
-        self.ran = False
-        self._began = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._began = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = {} if logs is None else logs
-        loss = logs["loss"]
-        if not math.isfinite(loss):
-            raise InputError(f"the loss is {loss} in epoch {epoch + 1}; start again with a lower learning rate.")
-        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        with self._distribution.alone():
-            scores = self._validator()
-        # Into Keras' own logs, for the callbacks that come after this one.
-        logs |= self._distribution.from_chief(scores)
-        seconds = round(time.perf_counter() - self._began, 1)
-        is_best = logs["val_mean_iou"] > max((row["val_mean_iou"] for row in self._history), default=-1.0)
-        self._history.append({"epoch": epoch + 1, **logs, "learning_rate": learning_rate, "seconds": seconds})
-        self.ran = True
-        if self._distribution.is_chief:
-            with self._distribution.alone():
-                self._write(is_best)
-                text = f"epoch {epoch + 1}/{self._config.epochs}  loss {loss:.4f}  val loss {logs['val_loss']:.4f}  "
-                self._log(
-                    f"{text}val mIoU {logs['val_mean_iou']:.4f}  {seconds:.0f} s" + ("  (best)" if is_best else "")
-                )
-        self._distribution.wait_for_all()
-
-    def _write(self, is_best: bool) -> None:
-        self._files.save(self._models, self._config, self._history, is_best=is_best)
-        save_curves(self._history, self._files.folder / "curves.png")
-        if self._samples is not None:
-            data, count = self._samples
-            path = self._files.folder / "samples" / f"epoch_{len(self._history):03d}.png"
-            save_samples(self._predict, data, self._models.spec, path, count=count)
-
-    def _predict(self, images: Any) -> Any:
-        return keras.ops.convert_to_numpy(self._models.exported(images, training=False))

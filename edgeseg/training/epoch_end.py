@@ -1,0 +1,96 @@
+"""What is done at the end of an epoch: validation, the files of the run, and whether it goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from edgeseg.datasets import LabelledSplit
+from edgeseg.errors import InputError
+from edgeseg.training.building import RunModels
+from edgeseg.training.checkpoint import RunFiles
+from edgeseg.training.config import TrainConfig
+from edgeseg.training.curves import save_curves
+from edgeseg.training.distribution import Distribution
+from edgeseg.training.samples import save_samples
+from edgeseg.training.validation import Validator
+
+Log = Callable[[str], None]
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # keras has no type information
+    """Keras' own, which knows the epochs before a resume; those before ``start`` do not count."""
+
+    def __init__(self, patience: int, history: Sequence[Mapping[str, float]], start: int) -> None:
+        super().__init__("val_mean_iou", mode="max", patience=patience)
+        self._history, self._start = history, start
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Count the epochs that a resumed run has behind it."""
+        super().on_train_begin(logs)
+        for row in self._history[self._start :]:
+            self.on_epoch_end(int(row["epoch"]) - 1, row)
+
+
+class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
+    """Validates after each epoch, then writes the files."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        models: RunModels,
+        validator: Validator,
+        files: RunFiles,
+        history: list[dict[str, float]],
+        samples: tuple[LabelledSplit, int] | None,
+        distribution: Distribution,
+        log: Log,
+    ) -> None:
+        super().__init__()
+        self._config, self._models, self._validator, self._files = config, models, validator, files
+        self._history, self._samples, self._distribution, self._log = history, samples, distribution, log
+        self.ran = False
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Validate, add the scores to ``logs``, write, and say it in a line."""
+        logs = {} if logs is None else logs
+        loss = logs["loss"]
+        if not math.isfinite(loss):
+            raise InputError(f"the loss is {loss} in epoch {epoch + 1}; start again with a lower learning rate.")
+        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        with self._distribution.alone():
+            scores = self._validator()
+        # Into Keras' own logs, for the callbacks that come after this one.
+        logs |= self._distribution.from_chief(scores)
+        seconds = round(time.perf_counter() - self._began, 1)
+        is_best = logs["val_mean_iou"] > max((row["val_mean_iou"] for row in self._history), default=-1.0)
+        self._history.append({"epoch": epoch + 1, **logs, "learning_rate": learning_rate, "seconds": seconds})
+        self.ran = True
+        if self._distribution.is_chief:
+            with self._distribution.alone():
+                self._write(is_best)
+                text = f"epoch {epoch + 1}/{self._config.epochs}  loss {loss:.4f}  val loss {logs['val_loss']:.4f}  "
+                self._log(
+                    f"{text}val mIoU {logs['val_mean_iou']:.4f}  {seconds:.0f} s" + ("  (best)" if is_best else "")
+                )
+        self._distribution.wait_for_all()
+
+    def _write(self, is_best: bool) -> None:
+        self._files.save(self._models, self._config, self._history, is_best=is_best)
+        save_curves(self._history, self._files.folder / "curves.png")
+        if self._samples is not None:
+            data, count = self._samples
+            path = self._files.folder / "samples" / f"epoch_{len(self._history):03d}.png"
+            save_samples(self._predict, data, self._models.spec, path, count=count)
+
+    def _predict(self, images: Any) -> Any:
+        return keras.ops.convert_to_numpy(self._models.exported(images, training=False))
