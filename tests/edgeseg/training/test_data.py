@@ -90,6 +90,13 @@ def test_each_output_gets_labels_of_its_size(data: LabelledSplit, tiny_spec: Mod
     assert batch[1][0].shape == (4, 8, 12)
 
 
+def test_validation_can_be_of_some_pictures(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+    whole = [image for images, _ in validation_batches(data, tiny_spec, 4) for image in images]
+    assert len(whole) == 10
+    some = [image for images, _ in validation_batches(data, tiny_spec, 2, indices=(7, 0, 3)) for image in images]
+    np.testing.assert_array_equal(some, [whole[7], whole[0], whole[3]])
+
+
 def test_another_ignored_id_becomes_the_pipelines(tiny_spec: ModelSpec) -> None:
     label = np.zeros((64, 80), np.uint8)
     label[10:20] = 1
