@@ -12,6 +12,7 @@ import click
 from edgeseg.cli import _options
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
+from edgeseg.training.run_folder import LAST, require_place
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
@@ -92,7 +93,11 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 @click.option("--check/--no-check", "checks", default=True, help="Read all files first; stop where one is bad.")
 @click.option("--imgsz", "input_size", type=_options.SizeType(), help="Size the model is made for and validated at.")
 @click.option("--crop-size", type=_options.SizeType(), help="Size of the training pictures; --imgsz when left out.")
-@click.option("--weights", type=click.Path(), help="Weights file a zoo model starts from; its head may differ.")
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Weights file a zoo model starts from; its head may differ.",
+)
 @click.option("--encoder-weights", type=click.Choice(["none", "imagenet"]), default="none", show_default=True)
 @_options.custom_objects
 @_options.output
@@ -248,7 +253,9 @@ def command(
         augmentation_changes={name: value for name, value in changes.items() if value is not None},
         **settings,
     )
-    # A mistake in the settings or the data is said before keras is imported.
+    folder = output_dir or Path("runs") / Path(model).stem
+    # A mistake in the settings, the folder or the data is said before keras is imported.
+    require_place(folder, resume=resume, overwrite=overwrite)
     if checks:
         with progress("checking the data") as update:
             found = check(data, splits=("train", "val"), progress=update)
@@ -261,7 +268,7 @@ def command(
         from edgeseg.training.fit import train
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
-    folder = output_dir or Path("runs") / Path(model).stem
+    before = _written(folder)
     try:
         result = train(
             config,
@@ -275,7 +282,7 @@ def command(
             log=note,
         )
     except KeyboardInterrupt:
-        if (folder / "last.keras").exists():
+        if _written(folder) is not None and (resume or _written(folder) != before):
             note(f"edgeseg: '{folder}' has the epochs that are done; the same command with --resume goes on.")
         raise
     if as_json:
@@ -291,3 +298,9 @@ def command(
     split = "" if "test" in find_data(data)[0].splits else " --split val"
     best_file = shlex.quote(str(result.best))
     print(f"Next: edgeseg evaluate {best_file} {again}{split}  |  edgeseg export {best_file} {again}")
+
+
+def _written(folder: Path) -> int | None:
+    """When the last epoch of a run in the folder was written; ``None`` where there is none."""
+    last = folder / LAST
+    return last.stat().st_mtime_ns if last.exists() else None

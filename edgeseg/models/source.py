@@ -94,10 +94,13 @@ def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
     """Say a mistake in a zoo name or its size at once; ``open_model`` would, after the seconds that keras takes.
 
     Raises:
-        InputError: an unknown name, or a size that the strides don't allow.
+        InputError: an unknown name, a file that is not there, or a size that the strides don't allow.
     """
     name = source or DEFAULT_MODEL
-    if Path(name).suffix.lower() not in _FILE_SUFFIXES:
+    if Path(name).suffix.lower() in _FILE_SUFFIXES:
+        if not Path(name).exists():
+            raise InputError(f"model file '{name}' does not exist.")
+    else:
         find(name).check_size(input_size or find(name).default_size)
 
 

@@ -96,7 +96,7 @@ class Augmentation:
         for name in ("rotate", "flip", "flip_vertical", "blur", "brightness", "contrast"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"Augmentation.{name} must be 0 to 1, got {getattr(self, name)}.")
-        if not all(0 <= share <= 1 for share in self.hsv):
+        if len(self.hsv) != 3 or not all(0 <= share <= 1 for share in self.hsv):
             raise InputError(f"Augmentation.hsv must be three numbers from 0 to 1, got {self.hsv}.")
         if not 0 <= self.rotate_degrees <= 180:
             raise InputError(f"Augmentation.rotate_degrees must be 0 to 180, got {self.rotate_degrees}.")
@@ -149,7 +149,7 @@ class Augmentation:
         """Scale, cut or pad, rotate and bend; arrays of their own, never views of the given ones."""
         scaled = self._scaled_size(label.shape, rng)
         degrees = rng.uniform(-1, 1) * self.rotate_degrees if rng.random() < self.rotate else 0.0
-        moved = rng.normal(0.0, self.elastic, (3, 3, 2)) if self.elastic else None
+        moved = _displacements(self.size, self.elastic, rng) if self.elastic else None
         # What comes out is a window in the scaled picture; one that is turned or bent needs a larger one around it.
         window = _around(self.size, degrees, 0.0 if moved is None else float(np.abs(moved).max()))
         spans = []
@@ -238,8 +238,14 @@ def _around(size_hw: tuple[int, int], degrees: float, margin: float) -> tuple[in
     return height + 2 * by_half[0], width + 2 * by_half[1]
 
 
+def _displacements(size_hw: tuple[int, int], deviation: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """``(H, W, 2)`` pixels in x and y: normal at the points of a 3x3 grid, cubic between them."""
+    grid = rng.normal(0.0, deviation, (3, 3, 2)).astype(np.float32)
+    return cv2.resize(grid, size_hw[::-1], interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
+
+
 def _sources(
-    size_hw: tuple[int, int], window: tuple[int, ...], degrees: float, moved: NDArray[np.float64] | None
+    size_hw: tuple[int, int], window: tuple[int, ...], degrees: float, moved: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
     """Where in the window each pixel comes from, ``(H, W, 2)`` as x and y: turned about the middle, then displaced."""
     rows, columns = (np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2) for side in size_hw)
@@ -248,9 +254,7 @@ def _sources(
     x = cos * columns - sin * rows[:, None] + np.float32(middle[0])
     y = sin * columns + cos * rows[:, None] + np.float32(middle[1])
     sources = np.stack([x, y], axis=-1)
-    if moved is not None:
-        sources += cv2.resize(moved.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_CUBIC)
-    return sources
+    return sources if moved is None else sources + moved
 
 
 def _sample(

@@ -27,7 +27,7 @@ def set_momentum(model: keras.Model, momentum: float) -> None:
         layer.momentum = momentum
 
 
-def recalibrate(model: keras.Model, inputs: Iterable[Any]) -> None:
+def recalibrate(model: keras.Model, inputs: Iterable[Any], *, like: keras.Model | None = None) -> None:
     """Replace the moving statistics by the means over some pictures of what each batch norm sees, dropout off.
 
     The precise batch norm of Wu and Johnson 2021 ("Rethinking 'Batch' in BatchNorm", section 3), with plain means of
@@ -36,8 +36,10 @@ def recalibrate(model: keras.Model, inputs: Iterable[Any]) -> None:
     Args:
         model: changed in place; batch norms with ``trainable = False`` keep their statistics.
         inputs: batches as the model takes them, of equal size; none leaves the model as it is.
+        like: a model of the same layers; what is frozen there keeps its statistics too.
     """
-    with _learning_statistics(model) as layers:
+    pairs = zip(batch_norms(model), batch_norms(like or model), strict=True)
+    with _learning_statistics(model) as layers, _frozen([own for own, other in pairs if not other.trainable]):
         for count, batch in enumerate(inputs):
             for layer in layers:
                 layer.momentum = count / (count + 1)  # makes the moving average the mean of all batches so far
@@ -73,6 +75,19 @@ def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.Batch
             layer.momentum = momentum
         for layer, rate in zip(dropouts, rates, strict=True):
             layer.rate = rate
+
+
+@contextmanager
+def _frozen(layers: list[keras.layers.Layer]) -> Iterator[None]:
+    """Layers that are frozen meanwhile."""
+    were = [layer.trainable for layer in layers]
+    try:
+        for layer in layers:
+            layer.trainable = False
+        yield
+    finally:
+        for layer, was in zip(layers, were, strict=True):
+            layer.trainable = was
 
 
 def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:

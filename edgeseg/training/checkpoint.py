@@ -12,10 +12,12 @@ import keras
 import numpy as np
 
 from edgeseg.errors import InputError
-from edgeseg.files import refuse_existing, require_writable_folder, write_bytes
+from edgeseg.files import require_writable_folder, write_bytes
 from edgeseg.models.keras_file import read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
+from edgeseg.training.curves import save_curves
+from edgeseg.training.run_folder import BEST, HISTORY, LAST
 
 Row = Mapping[str, float]
 
@@ -40,12 +42,7 @@ class RunFiles:
             data: what a resumed run must find again of the data, as plain JSON values; nothing where it is unknown.
         """
         self.folder, self._data = Path(folder), dict(data or {})
-        self.last = self.folder / "last.keras"
-        self.best = self.folder / "best.keras"
-
-    def begin(self, *, overwrite: bool) -> None:
-        """Raise ``InputError`` where an earlier run is in the folder and may not be overwritten."""
-        refuse_existing(self.last, overwrite=overwrite)
+        self.last, self.best = self.folder / LAST, self.folder / BEST
 
     def prepare(self, *, resume: bool) -> None:
         """Clear the folder of what a kill left half written and, for a new run, of an earlier one's files.
@@ -58,7 +55,7 @@ class RunFiles:
         require_writable_folder(self.folder)
         stale = [".best.*.keras", ".last.*.keras", ".history.*.csv", ".curves.*.png", "samples/.epoch_*.png"]
         if not resume:
-            stale += [self.last.name, "history.csv", "curves.png", "samples/epoch_*.png"]
+            stale += [LAST, HISTORY, "curves.png", "samples/epoch_*.png"]
             stale.append("tensorboard/*/events.out.tfevents.*")
         for pattern in stale:
             for path in self.folder.glob(pattern):
@@ -68,10 +65,8 @@ class RunFiles:
         """The epochs that a run of the same config has done.
 
         Raises:
-            InputError: there is no such run, or it was of another config or other data.
+            InputError: it was of another config or other data.
         """
-        if not self.last.is_file():
-            raise InputError(f"there is nothing to resume: '{self.last}' does not exist; leave --resume out to start.")
         state = read_training_state(self.last)
         if state is None:
             raise InputError(f"'{self.last}' was not written by edgeseg train; it cannot be resumed.")
@@ -119,11 +114,16 @@ class RunFiles:
             "generators": [keras.ops.convert_to_numpy(v).tolist() for v in _generators(models.learning)],
         }
         save_model(models.learning, self.last, models.spec, training_state=state, overwrite=True)
+        self.save_history(history)
+
+    def save_history(self, history: Sequence[Row]) -> None:
+        """Write ``history.csv`` and ``curves.png``; again when a run is resumed, which a kill may have left without."""
         table = io.StringIO()
         writer = csv.DictWriter(table, history[0].keys())
         writer.writeheader()
         writer.writerows(history)
-        write_bytes(self.folder / "history.csv", table.getvalue().encode(), overwrite=True)
+        write_bytes(self.folder / HISTORY, table.getvalue().encode(), overwrite=True)
+        save_curves(history, self.folder / "curves.png")
 
 
 def _iterations(model: keras.Model) -> int:

@@ -1,4 +1,4 @@
-"""What a training run depends on, checked before keras is imported or anything read."""
+"""What a training run depends on; mistakes that need neither the data nor the model are found before those are read."""
 
 from __future__ import annotations
 
@@ -159,6 +159,8 @@ class TrainConfig:
         for name in ("momentum", "ema", "batch_norm_momentum", "final_learning_rate"):
             value = getattr(self, name)
             _require(name, value, value is None or 0 <= value < 1, "0 to below 1")
+        if self.schedule == "step" and self.final_learning_rate == 0:
+            raise InputError("the step schedule multiplies its way down, which never ends in 0; give 0.01, say.")
         _require("decay_rate", self.decay_rate, 0 < self.decay_rate <= 1, "above 0 and at most 1")
         for name, value, accepted in (
             ("optimizer", self.optimizer, get_args(Optimizer)),
@@ -175,9 +177,6 @@ class TrainConfig:
             raise InputError("clipnorm and global_clipnorm are two ways to clip; give one.")
         if not 0 <= self.freeze_epochs < self.epochs:
             raise InputError(f"freeze_epochs must be 0 to {self.epochs - 1}, got {self.freeze_epochs}.")
-        for name in ("freeze_batch_size", "freeze_learning_rate", "freeze_before"):
-            if getattr(self, name) is not None and not self.freeze_epochs:
-                raise InputError(f"{name} is of the frozen epochs, and freeze_epochs is 0; give --freeze-epochs N too.")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs must be 0 to {self.epochs - 1} with {self.epochs} epochs, got {self.warmup_epochs}; "
@@ -186,12 +185,30 @@ class TrainConfig:
         _require("seed", self.seed, 0 <= self.seed < 2**32, "0 to 4294967295")
         if self.encoder_weights == "imagenet" and self.model not in IMAGENET_ENCODERS:
             raise InputError(f"there are ImageNet weights for {', '.join(IMAGENET_ENCODERS)}, not for '{self.model}'.")
-        unknown = set(self.augmentation_changes) - {f.name for f in dataclasses.fields(Augmentation)} | (
-            {"size"} & set(self.augmentation_changes)
-        )
+        accepted = {f.name for f in dataclasses.fields(Augmentation)} - {"size"}
+        unknown = set(self.augmentation_changes) - accepted
         if unknown:
-            raise InputError(f"augmentation_changes has {', '.join(sorted(unknown))}, which Augmentation has not.")
-        Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
+            raise InputError(f"augmentation_changes has {', '.join(sorted(unknown))}; it takes {', '.join(accepted)}.")
+        self._refuse_what_does_nothing()
+
+    def _refuse_what_does_nothing(self) -> None:
+        """A setting that was changed and that no other setting lets have an effect."""
+        augmentation = Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
+        for name, chance in (("rotate_degrees", "rotate"), ("blur_size", "blur")):
+            if name in self.augmentation_changes and not getattr(augmentation, chance):
+                raise InputError(f"{name} does nothing without {chance}, the probability of one; give both.")
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for names, used, needed in (
+            (("freeze_batch_size", "freeze_learning_rate", "freeze_before"), self.freeze_epochs, "freeze_epochs"),
+            (("final_learning_rate",), self.schedule in ("cosine", "step"), "schedule cosine or step"),
+            (("decay_rate",), self.schedule == "exponential", "schedule exponential"),
+            (("label_smoothing",), self.loss != "dice", "a loss with cross-entropy or focal"),
+            (("focal_alpha", "focal_gamma"), self.loss.startswith("focal"), "a focal loss"),
+            (("dice_beta", "dice_smooth"), "dice" in self.loss, "a loss with dice"),
+        ):
+            for name in names:
+                if not used and getattr(self, name) != defaults[name]:
+                    raise InputError(f"{name} does nothing without {needed}.")
 
     @property
     def num_recalibration(self) -> int:

@@ -64,7 +64,7 @@ def training_pipeline(
         where ``label_sizes`` is a sequence or a mapping of sizes.
 
     Raises:
-        InputError: fewer pictures than a batch has.
+        InputError: fewer pictures than a batch has, or more than 255 classes.
     """
     require_batch(data, batch_size, repeat)
     count = len(data) * repeat
@@ -160,6 +160,10 @@ def _at_sizes(ids: NDArray[np.uint8], sizes: LabelSizes | None) -> Labels:
 
 def _label_table(data: Pairs) -> NDArray[np.uint8]:
     """Look-up from the data set's ids to the pipeline's, where only the ignored id differs."""
+    if len(data.classes.names) > IGNORED:
+        raise InputError(
+            f"{len(data.classes.names)} classes; training takes {IGNORED}, as id {IGNORED} is for no class."
+        )
     table = np.arange(256, dtype=np.uint8)
     if data.classes.ignore_index is not None:
         table[data.classes.ignore_index] = IGNORED

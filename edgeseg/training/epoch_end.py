@@ -14,7 +14,6 @@ from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
 from edgeseg.training.checkpoint import RunFiles
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.curves import save_curves
 from edgeseg.training.distribution import Distribution
 from edgeseg.training.samples import save_samples
 from edgeseg.training.validation import Validator
@@ -42,17 +41,20 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(
         self,
         config: TrainConfig,
+        *,
         models: RunModels,
         validator: Validator,
         files: RunFiles,
         history: list[dict[str, float]],
-        samples: tuple[LabelledSplit, int] | None,
+        sampled: LabelledSplit | None,
+        num_samples: int,
         distribution: Distribution,
         log: Log,
     ) -> None:
         super().__init__()
         self._config, self._models, self._validator, self._files = config, models, validator, files
-        self._history, self._samples, self._distribution, self._log = history, samples, distribution, log
+        self._history, self._distribution, self._log = history, distribution, log
+        self._sampled, self._num_samples = sampled, num_samples
         self.ran = False
         self._began = 0.0
 
@@ -86,11 +88,9 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _write(self, is_best: bool) -> None:
         self._files.save(self._models, self._config, self._history, is_best=is_best)
-        save_curves(self._history, self._files.folder / "curves.png")
-        if self._samples is not None:
-            data, count = self._samples
+        if self._sampled is not None:
             path = self._files.folder / "samples" / f"epoch_{len(self._history):03d}.png"
-            save_samples(self._predict, data, self._models.spec, path, count=count)
+            save_samples(self._predict, self._sampled, self._models.spec, path, count=self._num_samples)
 
     def _predict(self, images: Any) -> Any:
         return keras.ops.convert_to_numpy(self._models.exported(images, training=False))

@@ -25,6 +25,7 @@ from edgeseg.training.feed import Feed, SplitFeed
 from edgeseg.training.losses import SegmentationLoss
 from edgeseg.training.optimizers import make_optimizer
 from edgeseg.training.phases import encoder_layers, phases_of
+from edgeseg.training.run_folder import require_place
 from edgeseg.training.schedules import schedule_of
 from edgeseg.training.validation import Validator
 
@@ -98,12 +99,11 @@ def train(
     distribution = start(distribute)  # before anything is computed
     for batch_size in {phase.batch_size for phase in phases_of(config)}:
         distribution.require_shares(batch_size)
+    require_place(Path(output_dir), resume=resume, overwrite=overwrite)
     train_data = None if feed else open_split(config.data, "train")
     val_data = None if feed else open_split(config.data, "val")
     files = RunFiles(output_dir, _facts(train_data, val_data))
     history = files.history(config) if resume else []
-    if not resume:
-        files.begin(overwrite=overwrite)
     more = [*_tensorboard(files.folder / "tensorboard", tensorboard and distribution.is_chief), *callbacks]
 
     keras.utils.set_random_seed(config.seed)
@@ -119,11 +119,22 @@ def train(
         source = SplitFeed(config, models, train_data, val_data, distribution)
     losses = _losses(config, models, train_data) if loss is None else loss
     validator = Validator(models, source, _main_loss(losses, models), config.num_recalibration)
-    samples_of = (val_data, samples) if val_data is not None and samples else None
-    epoch_end = EpochEnd(config, models, validator, files, history, samples_of, distribution, log)
+    epoch_end = EpochEnd(
+        config,
+        models=models,
+        validator=validator,
+        files=files,
+        history=history,
+        sampled=val_data if samples else None,
+        num_samples=samples,
+        distribution=distribution,
+        log=log,
+    )
     each = [epoch_end, *_early_stopping(config, history), *more]
     if distribution.is_chief:
         files.prepare(resume=resume)
+        if history:
+            files.save_history(history)
     with source.reading() if isinstance(source, SplitFeed) else nullcontext():
         _fit(config, models, source, losses, each, files, history, distribution)
     if epoch_end.ran and distribution.is_chief and (warning := validator.batch_norm_gap()):

@@ -43,7 +43,8 @@ class Validator:
         """
         self._models.update_twin()
         if self._recalibration and batch_norms(self._models.twin):
-            recalibrate(self._models.twin, self._feed.statistics(self._recalibration))
+            inputs = self._feed.statistics(self._recalibration)
+            recalibrate(self._models.twin, inputs, like=self._models.learning)
         self._counts.reset_state()
         loss, pictures = 0.0, 0
         # Not evaluate(), which warns at the end of data whose length it was not told; test_on_batch() forgets the

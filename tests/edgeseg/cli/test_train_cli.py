@@ -35,9 +35,11 @@ def test_the_next_commands_get_the_same_data() -> None:
         (("--class-weights", "median"), "give none, median-frequency, sqrt-median-frequency or numbers"),
         (("--clipnorm", "1", "--global-clipnorm", "1"), "two ways to clip; give one"),
         (("--freeze-epochs", "40"), "freeze_epochs must be 0 to 39"),
-        (("--freeze-before", "conv2d_7"), "freeze_epochs is 0; give --freeze-epochs N too"),
-        (("--freeze-learning-rate", "1e-3"), "freeze_epochs is 0"),
+        (("--freeze-before", "conv2d_7"), "freeze_before does nothing without freeze_epochs"),
+        (("--freeze-learning-rate", "1e-3"), "freeze_learning_rate does nothing without freeze_epochs"),
         (("--repeat", "0"), "0 is not in the range x>=1"),
+        (("--weights", "nowhere.h5"), "'nowhere.h5' does not exist"),
+        (("--output-dir", "run", "--resume"), "there is nothing to resume"),
         (("--scale", "2", "1"), "scale must be (smallest, largest)"),
     ],
 )
@@ -46,6 +48,17 @@ def test_wrong_settings_are_said_before_the_data_is_read(
 ) -> None:
     assert main(["train", "unet_mini", "--data", "nowhere", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["last.keras", "best.keras", "history.csv"])
+def test_an_earlier_run_is_not_replaced_unasked(
+    shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Said before a picture is read: the folder of the data is not even looked for."""
+    (tmp_path / name).write_bytes(b"an earlier run")
+    assert main(["train", "unet_mini", "--data", "nowhere", "--output-dir", str(tmp_path)]) == 2
+    assert f"{name}' exists; give --overwrite" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == b"an earlier run"
 
 
 def test_the_next_command_is_one_that_works(
@@ -95,3 +108,12 @@ def test_ctrl_c_says_how_to_go_on(
     assert last.startswith("edgeseg: interrupted")
     assert main([*arguments, "--resume"]) == 0
     assert len((run / "history.csv").read_text().splitlines()) == 3
+
+    # Pressed before the first epoch of a new run: what is there is of the old one.
+    def at_once(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgeseg.training.fit.train", at_once)
+    capsys.readouterr()
+    assert main([*arguments, "--overwrite"]) == 130
+    assert "--resume" not in capsys.readouterr().err

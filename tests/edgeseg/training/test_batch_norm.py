@@ -43,3 +43,15 @@ def test_a_frozen_batch_norm_stays_in_inference_mode(model: keras.Model) -> None
     model(BATCHES[0], training=True)
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_what_is_frozen_in_the_model_that_learns_keeps_its_statistics(model: keras.Model) -> None:
+    learning = keras.models.clone_model(model)
+    learning.get_layer("norm").trainable = False
+    before = model.get_weights()
+    recalibrate(model, BATCHES, like=learning)
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert model.get_layer("norm").trainable
+    recalibrate(model, BATCHES, like=model)
+    assert abs(model.get_layer("norm").moving_mean.numpy() - 3).max() < 0.5  # the batches' mean is 3

@@ -173,6 +173,13 @@ def test_the_shares_of_two_workers_are_the_batches_of_one(
             np.testing.assert_array_equal(both, np.concatenate([one, other]))
 
 
+def test_the_id_that_is_ignored_is_no_class(tiny_spec: ModelSpec) -> None:
+    names = tuple(map(str, range(256)))
+    many = _Memory(Classes(names, ((0, 0, 0),) * 256, ignore_index=None), [np.zeros((8, 8), np.uint8)])
+    with pytest.raises(InputError, match="256 classes; training takes 255"):
+        training_pipeline(many, tiny_spec, PLAIN, batch_size=1, seed=0)
+
+
 def test_fewer_pictures_than_a_batch_is_an_input_error(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="10 pictures, fewer than the batch size 11"):
         training_pipeline(data, tiny_spec, PLAIN, batch_size=11, seed=0)

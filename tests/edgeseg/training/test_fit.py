@@ -195,6 +195,18 @@ def test_nothing_to_resume_and_nothing_overwritten(tiny: Path, shapes_dataset: P
         train(config(tiny, shapes_dataset), tmp_path, log=quiet)
 
 
+def test_a_resumed_run_has_its_table_and_curves_again(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
+    """A kill between ``last.keras`` and them, in the last epoch, leaves a run that is complete but for them."""
+    settings = config(tiny, shapes_dataset, epochs=1, warmup_epochs=0)
+    train(settings, tmp_path, log=quiet)
+    names = ("history.csv", "curves.png")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    for name in names:
+        (tmp_path / name).unlink()
+    train(settings, tmp_path, resume=True, log=quiet)
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+
+
 def test_batch_larger_than_the_split_is_refused(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fewer than the batch size 99"):
         train(config(tiny, shapes_dataset, batch_size=99), tmp_path, log=quiet)

@@ -37,9 +37,32 @@ def test_other_json_is_refused(text: str) -> None:
         ({"clipnorm": 1.0, "global_clipnorm": 1.0}, "give one"),
         ({"augmentation_changes": {"scale": (2.0, 1.0)}}, "scale must be"),
         ({"augmentation_changes": {"zoom": 1, "size": 2}}, "augmentation_changes has size, zoom"),
+        ({"augmentation_changes": {"rotate_degrees": 45.0}}, "rotate_degrees does nothing without rotate"),
+        ({"freeze_batch_size": 4}, "freeze_batch_size does nothing without freeze_epochs"),
+        ({"schedule": "constant", "final_learning_rate": 0.1}, "does nothing without schedule cosine or step"),
+        ({"decay_rate": 0.9}, "does nothing without schedule exponential"),
+        ({"schedule": "step", "final_learning_rate": 0.0}, "never ends in 0"),
+        ({"loss": "dice", "label_smoothing": 0.1}, "does nothing without a loss with cross-entropy or focal"),
+        ({"focal_gamma": 1.0}, "does nothing without a focal loss"),
+        ({"dice_beta": 2.0}, "does nothing without a loss with dice"),
         ({"encoder_weights": "imagenet"}, "not for 'unet_mini'"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainConfig("unet_mini", "data", **changes)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"freeze_epochs": 2, "freeze_batch_size": 4, "augmentation_changes": {"rotate": 0.5, "rotate_degrees": 45.0}},
+        {"augmentation": "tutorial", "augmentation_changes": {"rotate_degrees": 45.0}},
+        {"schedule": "exponential", "decay_rate": 0.9},
+        {"loss": "focal+dice", "focal_gamma": 1.0, "dice_beta": 2.0, "label_smoothing": 0.1},
+    ],
+)
+def test_settings_that_belong_together_are_taken(settings: dict[str, Any]) -> None:
+    """What is refused above, with what it goes with."""
+    config = TrainConfig("unet_mini", "data", **settings)
+    assert all(getattr(config, name) == value for name, value in settings.items())

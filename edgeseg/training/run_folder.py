@@ -1,0 +1,24 @@
+"""Which files a run leaves in its folder, and whether one may begin there; asked before keras is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeseg.errors import InputError
+from edgeseg.files import refuse_existing
+
+#: Everything that resuming needs; the exported model of the best epoch; one row for each epoch.
+LAST, BEST, HISTORY = "last.keras", "best.keras", "history.csv"
+
+
+def require_place(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Whether a run may begin, or go on, in a folder.
+
+    Raises:
+        InputError: files of an earlier run are there and may not be replaced; or there is nothing to resume.
+    """
+    if not resume:
+        for name in (LAST, BEST, HISTORY):
+            refuse_existing(folder / name, overwrite=overwrite)
+    elif not (folder / LAST).is_file():
+        raise InputError(f"there is nothing to resume: '{folder / LAST}' does not exist; leave --resume out to start.")
