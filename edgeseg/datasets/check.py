@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
 from edgeseg.datasets.labels import read_palette
-from edgeseg.datasets.layouts import Found, list_split
+from edgeseg.datasets.layouts import Found, Listing, list_split
 from edgeseg.datasets.source import Data, LabelledSplit, empty_text, encoding_of, find_data
 from edgeseg.files import sha256
 from edgeseg.imaging import read_bytes
@@ -41,12 +40,11 @@ def check(
         InputError: it is no data set, its classes are not known, or it has no such split.
     """
     found, classes = find_data(data)
-    encoding = encoding_of(found, classes)
-    chosen = tuple(splits) if splits is not None else _own_splits(found)
-    work = {
-        split: _Work(LabelledSplit(classes, listing.pairs, encoding)) for split, listing in _listings(found, chosen)
-    }
-    findings = [finding for split in chosen for finding in _of_listing(found, split)]
+    chosen = splits if splits is not None else _own_splits(found)
+    listings = {split: list_split(found, split) for split in dict.fromkeys(chosen)}
+    encoding = encoding_of(found, classes, listings)
+    work = {split: _Work(LabelledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
+    findings = [finding for listing in listings.values() for finding in _of_listing(listing)]
     total, done = sum(len(one.data) for one in work.values()), 0
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
         for one in work.values():
@@ -142,19 +140,14 @@ def _own_splits(found: Found) -> tuple[str, ...]:
     return tuple(split for split in found.splits if split != "trainval" or len(found.splits) == 1)
 
 
-def _listings(found: Found, splits: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    return ((split, list_split(found, split)) for split in splits)
-
-
 def _finding(fault: BadExample) -> Finding:
     return Finding(fault.kind, str(fault.path), str(fault))
 
 
-def _of_listing(found: Found, split: str) -> Iterator[Finding]:
+def _of_listing(listing: Listing) -> Iterator[Finding]:
     """What is wrong before any file is read."""
-    listing = list_split(found, split)
-    yield from map(_finding, listing.missing)
-    if not listing.pairs and not listing.missing:
+    yield from map(_finding, listing.faults)
+    if not listing.pairs and not listing.faults:
         yield Finding("empty_split", str(listing.place), empty_text(listing.place))
     for path in listing.unused:
         yield Finding("unused_label", str(path), f"'{path}' has no picture; it is left out.")
