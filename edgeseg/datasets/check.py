@@ -20,6 +20,9 @@ from edgeseg.datasets.source import Data, LabelledSplit, empty_text, encoding_of
 from edgeseg.files import sha256
 from edgeseg.imaging import read_bytes
 
+# Why a split must have a pixel that counts; the others are learnt from.
+_WITHOUT_PIXELS = {"val": "no epoch can be the best", "test": "there is nothing to score"}
+
 
 def check(
     data: Data,
@@ -55,6 +58,7 @@ def check(
                     progress(done, total)
     findings += [finding for one in work.values() for finding in one.findings]
     findings += _duplicates(work)
+    findings += _nothing_counts(classes, work)
     findings += _never(classes, work)
     findings += _palettes(work)
     findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
@@ -95,6 +99,11 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(len(self.data.classes.names) + 1, np.int64)
+
+    @property
+    def num_counted(self) -> int:
+        """Pixels that are not ignored."""
+        return int(self.counts[:-1].sum())
 
     def read(self, index: int) -> _Read:
         """One pair, in whatever thread."""
@@ -166,10 +175,28 @@ def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
 
 
 def _never(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
-    total = sum((one.counts for one in work.values()), np.zeros(len(classes.names) + 1, np.int64))
+    """Classes that no label has, and those that only a score would ask for."""
+    # Of a split without any, `_nothing_counts` says all there is to say.
+    counted = [split for split, one in work.items() if one.num_counted]
     for index, name in enumerate(classes.names):
-        if index != classes.ignore_index and total.any() and not total[index]:
+        if index == classes.ignore_index:
+            continue
+        within = [split for split in counted if work[split].counts[index]]
+        if counted and not within:
             yield Finding("class_never_occurs", name, f"the class '{name}' (id {index}) is in no label.")
+        elif "train" in counted and "train" not in within:
+            places = " and ".join(within)
+            text = f"the class '{name}' (id {index}) is in {places} but in no label of train: it cannot be learnt."
+            yield Finding("class_not_in_train", name, text)
+
+
+def _nothing_counts(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
+    for split, one in work.items():
+        if one.num_good and not one.num_counted:
+            why = _WITHOUT_PIXELS.get(split, "there is nothing to learn from")
+            ignored = f"all are the ignored id {classes.ignore_index}"
+            text = f"no pixel of the readable labels of {split} counts, {ignored}: {why}."
+            yield Finding("nothing_counts", split, text)
 
 
 def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:

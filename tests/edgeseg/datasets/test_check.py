@@ -78,6 +78,41 @@ def test_a_class_in_no_label_is_a_warning(grey: Callable[..., Path]) -> None:
     assert result.errors == ()
 
 
+def relabel(split: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Replace every label of a split by what ``change`` makes of it."""
+    for path in (split / "labels").iterdir():
+        path.write_bytes(encode_image(change(np.array(Image.open(path)))))
+
+
+def test_a_class_that_training_never_sees_is_a_warning(copy: Path) -> None:
+    relabel(copy / "train", lambda label: np.where(label == 1, 0, label).astype(np.uint8))
+    (warning,) = check(copy).findings
+    assert (warning.kind, warning.path, warning.is_error) == ("class_not_in_train", "red", False)
+    assert warning.text == "the class 'red' (id 1) is in val and test but in no label of train: it cannot be learnt."
+    (warning,) = check(copy, splits=["train", "val"]).findings
+    assert "is in val but in no label of train" in warning.text
+    assert check(copy, splits=["val", "test"]).findings == ()
+    relabel(copy / "val", lambda label: np.where(label == 1, 0, label).astype(np.uint8))
+    (warning,) = check(copy, splits=["train", "val"]).findings
+    assert warning.text == "the class 'red' (id 1) is in no label."
+
+
+@pytest.mark.parametrize(
+    ("split", "why"),
+    [
+        ("train", "there is nothing to learn from"),
+        ("val", "no epoch can be the best"),
+        ("test", "there is nothing to score"),
+    ],
+)
+def test_a_split_of_ignored_pixels_alone_is_an_error(copy: Path, split: str, why: str) -> None:
+    relabel(copy / split, lambda label: np.full_like(label, 255))
+    (error,) = check(copy).findings
+    assert (error.kind, error.path, error.is_error) == ("nothing_counts", split, True)
+    assert error.text == f"no pixel of the readable labels of {split} counts, all are the ignored id 255: {why}."
+    assert check(copy, splits=[name for name in ("train", "val", "test") if name != split]).findings == ()
+
+
 def test_two_files_of_one_name_are_an_error_that_names_both(copy: Path) -> None:
     images, labels = copy / "train" / "images", copy / "train" / "labels"
     shutil.copy(images / "01.png", images / "01.bmp")
