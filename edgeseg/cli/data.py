@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -77,7 +78,8 @@ def split_command(
         return
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
     print(f"{result.folder}  {counts}")
-    print(f"Next: edgeseg data check {result.folder}  |  edgeseg train MODEL --data {result.folder}")
+    quoted = shlex.quote(str(result.folder))
+    print(f"Next: edgeseg data check {quoted}  |  edgeseg train MODEL --data {quoted}")
 
 
 @command.command("labelme")
@@ -100,7 +102,7 @@ def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrit
         return
     shapes_text = ", ".join(f"{count} {name}" for name, count in result.num_shapes.items() if count)
     print(f"{result.folder}  {result.num_pairs} pairs; shapes: {shapes_text or 'none'}")
-    print(f"Next: edgeseg data split {result.folder} --val 0.1 --test 0.1")
+    print(f"Next: edgeseg data split {shlex.quote(str(result.folder))} --val 0.1 --test 0.1")
 
 
 def _beside(folder: str, what: str) -> Path:

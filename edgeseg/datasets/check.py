@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,13 @@ from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
 from edgeseg.datasets.labels import read_palette
-from edgeseg.datasets.layouts import Found, list_split
+from edgeseg.datasets.layouts import Found, Listing, list_split
 from edgeseg.datasets.source import Data, LabelledSplit, empty_text, encoding_of, find_data
 from edgeseg.files import sha256
 from edgeseg.imaging import read_bytes
+
+# Why a split must have a pixel that counts; the others are learnt from.
+_WITHOUT_PIXELS = {"val": "no epoch can be the best", "test": "there is nothing to score"}
 
 
 def check(
@@ -41,12 +43,11 @@ def check(
         InputError: it is no data set, its classes are not known, or it has no such split.
     """
     found, classes = find_data(data)
-    encoding = encoding_of(found, classes)
-    chosen = tuple(splits) if splits is not None else _own_splits(found)
-    work = {
-        split: _Work(LabelledSplit(classes, listing.pairs, encoding)) for split, listing in _listings(found, chosen)
-    }
-    findings = [finding for split in chosen for finding in _of_listing(found, split)]
+    chosen = splits if splits is not None else _own_splits(found)
+    listings = {split: list_split(found, split) for split in dict.fromkeys(chosen)}
+    encoding = encoding_of(found, classes, listings)
+    work = {split: _Work(LabelledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
+    findings = [finding for listing in listings.values() for finding in _of_listing(listing)]
     total, done = sum(len(one.data) for one in work.values()), 0
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
         for one in work.values():
@@ -57,6 +58,7 @@ def check(
                     progress(done, total)
     findings += [finding for one in work.values() for finding in one.findings]
     findings += _duplicates(work)
+    findings += _nothing_counts(classes, work)
     findings += _never(classes, work)
     findings += _palettes(work)
     findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
@@ -97,6 +99,11 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(len(self.data.classes.names) + 1, np.int64)
+
+    @property
+    def num_counted(self) -> int:
+        """Pixels that are not ignored."""
+        return int(self.counts[:-1].sum())
 
     def read(self, index: int) -> _Read:
         """One pair, in whatever thread."""
@@ -142,19 +149,14 @@ def _own_splits(found: Found) -> tuple[str, ...]:
     return tuple(split for split in found.splits if split != "trainval" or len(found.splits) == 1)
 
 
-def _listings(found: Found, splits: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    return ((split, list_split(found, split)) for split in splits)
-
-
 def _finding(fault: BadExample) -> Finding:
     return Finding(fault.kind, str(fault.path), str(fault))
 
 
-def _of_listing(found: Found, split: str) -> Iterator[Finding]:
+def _of_listing(listing: Listing) -> Iterator[Finding]:
     """What is wrong before any file is read."""
-    listing = list_split(found, split)
-    yield from map(_finding, listing.missing)
-    if not listing.pairs and not listing.missing:
+    yield from map(_finding, listing.faults)
+    if not listing.pairs and not listing.faults:
         yield Finding("empty_split", str(listing.place), empty_text(listing.place))
     for path in listing.unused:
         yield Finding("unused_label", str(path), f"'{path}' has no picture; it is left out.")
@@ -173,10 +175,28 @@ def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
 
 
 def _never(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
-    total = sum((one.counts for one in work.values()), np.zeros(len(classes.names) + 1, np.int64))
+    """Classes that no label has, and those that only a score would ask for."""
+    # Of a split without any, `_nothing_counts` says all there is to say.
+    counted = [split for split, one in work.items() if one.num_counted]
     for index, name in enumerate(classes.names):
-        if index != classes.ignore_index and total.any() and not total[index]:
+        if index == classes.ignore_index:
+            continue
+        within = [split for split in counted if work[split].counts[index]]
+        if counted and not within:
             yield Finding("class_never_occurs", name, f"the class '{name}' (id {index}) is in no label.")
+        elif "train" in counted and "train" not in within:
+            places = " and ".join(within)
+            text = f"the class '{name}' (id {index}) is in {places} but in no label of train: it cannot be learnt."
+            yield Finding("class_not_in_train", name, text)
+
+
+def _nothing_counts(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
+    for split, one in work.items():
+        if one.num_good and not one.num_counted:
+            why = _WITHOUT_PIXELS.get(split, "there is nothing to learn from")
+            ignored = f"all are the ignored id {classes.ignore_index}"
+            text = f"no pixel of the readable labels of {split} counts, {ignored}: {why}."
+            yield Finding("nothing_counts", split, text)
 
 
 def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import dataclass, replace
@@ -110,7 +111,7 @@ def given_classes(text: str) -> Classes:
     path = Path(text)
     if path.suffix == ".json":
         return read_classes(path)
-    from_file = path.is_file() or path.suffix in (".txt", ".names")
+    from_file = path.suffix in (".txt", ".names") or _is_file(path)
     names = read_labels(path) if from_file else tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise InputError(f"--classes '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
@@ -172,6 +173,15 @@ def checked(what: str, classes: Classes) -> Classes:
         if class_id != classes.ignore_index and not 0 <= class_id < len(classes.names):
             raise InputError(f"{what}: the colour {colour} has the id {class_id}, which is no class.")
     return classes
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # then it is names, many of them
+            return False
+        raise InputError(f"--classes '{path}' cannot be read: {error.strerror}.") from error
 
 
 def _colour_line(line: str) -> tuple[str, Colour] | None:

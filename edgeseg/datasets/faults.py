@@ -9,6 +9,7 @@ from edgeseg.errors import InputError
 
 FaultKind = Literal[
     "missing_pair",
+    "same_name",
     "does_not_decode",
     "size_mismatch",
     "id_out_of_range",

@@ -14,10 +14,21 @@ from edgeseg.datasets.faults import FaultKind
 from edgeseg.errors import InputError
 from edgeseg.spec import DataLayout, LabelEncoding
 
-FindingKind = FaultKind | Literal["empty_split", "duplicate", "class_never_occurs", "unused_label", "palette_differs"]
+FindingKind = (
+    FaultKind
+    | Literal[
+        "empty_split",
+        "nothing_counts",
+        "duplicate",
+        "class_never_occurs",
+        "class_not_in_train",
+        "unused_label",
+        "palette_differs",
+    ]
+)
 
 # What a user may want as it is: training works with it.
-_WARNINGS = ("class_never_occurs", "unused_label", "palette_differs")
+_WARNINGS = ("class_never_occurs", "class_not_in_train", "unused_label", "palette_differs")
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class Finding:
 
     Attributes:
         kind: what.
-        path: the file or folder, or the class.
+        path: the file or folder, or the class or the split.
         text: a sentence.
     """
 

@@ -58,7 +58,7 @@ def convert(
         output_dir: a new folder.
         names: the classes, in the order of the ids; the first is what no shape covers.
         overwrite: whether files of an earlier run may be replaced.
-        progress: called with (files done, files in all).
+        progress: called with (steps done, steps in all), two for each file: it is looked at, later it is drawn.
 
     Raises:
         InputError: a file is not labelme's, a label is none of the classes, a shape has no area, or a picture is
@@ -76,15 +76,21 @@ def convert(
     refuse_existing(output_dir / "classes.json", overwrite=overwrite)
     if output_dir.absolute() == root.absolute():
         raise InputError(f"'{output_dir}' has the annotations; give a new folder.")
-    drawn: Counter[str] = Counter()
+    # The sizes are kept, not the pictures: those of a whole folder may not fit into the memory.
+    sizes_hw: dict[Path, tuple[int, int]] = {}
     for done, (path, document) in enumerate(documents.items(), 1):
+        sizes_hw[path] = _size(path, document, _picture(path, document)[1])
+        if progress:
+            progress(done, 2 * len(documents))
+    drawn: Counter[str] = Counter()
+    for done, (path, document) in enumerate(documents.items(), len(documents) + 1):
         suffix, content = _picture(path, document)
-        label = draw(document["shapes"], _size(path, document, content), ids)
+        label = draw(document["shapes"], sizes_hw[path], ids)
         drawn.update(shape["label"] for shape in document["shapes"])
         write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
         write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
         if progress:
-            progress(done, len(documents))
+            progress(done, 2 * len(documents))
     # Last: a folder without it is one of a run that was stopped.
     table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
     write_bytes(output_dir / "classes.json", table, overwrite=overwrite)

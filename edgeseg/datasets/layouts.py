@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -42,13 +43,14 @@ class Listing:
 
     Attributes:
         pairs: ``(picture, label)`` paths that are both there, sorted by name or in the order of the list.
-        missing: one for each picture without label and the other way round, where a list asks for it.
+        faults: one for each picture without label and the other way round, where a list asks for it; and one for each
+            two pictures or labels that a name may mean.
         unused: labels without picture, which nobody asked for.
         place: what to name where there is nothing in it.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
-    missing: tuple[BadExample, ...]
+    faults: tuple[BadExample, ...]
     unused: tuple[Path, ...]
     place: Path
 
@@ -87,7 +89,7 @@ def has_layout(root: Path) -> bool:
 
 
 def list_split(found: Found, split: str) -> Listing:
-    """The files of one split, those that are missing set apart.
+    """The files of one split, what is wrong with its pairs set apart.
 
     Raises:
         InputError: there is no such split, or a list is not of its form.
@@ -125,7 +127,8 @@ def _candidates(root: Path, asked: DataLayout | None) -> list[Found]:
 
 def _known(found: Found) -> str:
     if found.splits == (ALL,):
-        return f"'{found.base}' has no splits: make them with edgeseg data split {found.base} --val 0.1 --test 0.1."
+        folder = shlex.quote(str(found.base))
+        return f"'{found.base}' has no splits: make them with edgeseg data split {folder} --val 0.1 --test 0.1."
     return f"splits found in '{found.base}': {', '.join(found.splits) or 'none'}."
 
 
@@ -170,40 +173,57 @@ _FINDERS: dict[DataLayout, Callable[[Path], Found | None]] = {
 
 
 def _pair_folders(images: Path, labels: Path) -> Listing:
-    by_stem = {path.stem: path for path in pictures_in(labels)}
-    pairs, missing = [], []
-    for image in pictures_in(images):
-        if image.stem in by_stem:
-            pairs.append((image, by_stem[image.stem]))
-        else:
-            missing.append(BadExample("missing_pair", image, f"'{image}' has no label in '{labels}'."))
-    used = {label for _, label in pairs}
-    return Listing(tuple(pairs), tuple(missing), tuple(p for p in by_stem.values() if p not in used), images)
+    images_of, labels_of = _by_stem(images), _by_stem(labels)
+    pairs, faults = [], []
+    for stem, found in images_of.items():
+        wrong = [*_same_name(found), *_same_name(labels_of.get(stem, []))]
+        if stem not in labels_of:
+            wrong.append(BadExample("missing_pair", found[0], f"'{found[0]}' has no label in '{labels}'."))
+        faults += wrong
+        if not wrong:
+            pairs.append((found[0], labels_of[stem][0]))
+    unused = [label for stem, found in labels_of.items() if stem not in images_of for label in found]
+    return Listing(tuple(pairs), tuple(faults), tuple(unused), images)
 
 
 def _pair_voc(found: Found, split: str) -> Listing:
     images, labels = found.base / "JPEGImages", found.base / "SegmentationClass"
-    image_of = {path.stem: path for path in pictures_in(images)}
-    label_of = {path.stem: path for path in pictures_in(labels)}
+    images_of, labels_of = _by_stem(images), _by_stem(labels)
     path = found.base / "ImageSets" / "Segmentation" / f"{split}.txt"
     if found.splits == (ALL,):
         # Most pictures of VOC have boxes and no masks: the masks say which are meant.
-        names, place = sorted(label_of), labels
+        names, place = sorted(labels_of), labels
     else:
         names, place = [name for _, name in _lines(path)], path
-    pairs, missing = [], []
+    pairs, faults = [], []
     for name in names:
-        if name in image_of and name in label_of:
-            pairs.append((image_of[name], label_of[name]))
-            continue
-        for folder, known in ((images, image_of), (labels, label_of)):
+        wrong = [*_same_name(images_of.get(name, [])), *_same_name(labels_of.get(name, []))]
+        for folder, known in ((images, images_of), (labels, labels_of)):
             if name not in known:
-                missing.append(BadExample("missing_pair", folder / name, f"'{place}': '{name}' is not in '{folder}'."))
-    return Listing(tuple(pairs), tuple(missing), (), place)
+                wrong.append(BadExample("missing_pair", folder / name, f"'{place}': '{name}' is not in '{folder}'."))
+        faults += wrong
+        if not wrong:
+            pairs.append((images_of[name][0], labels_of[name][0]))
+    return Listing(tuple(pairs), tuple(faults), (), place)
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    """The picture files of a folder, by their names without suffix."""
+    found: dict[str, list[Path]] = {}
+    for path in pictures_in(folder):
+        found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _same_name(paths: list[Path]) -> Iterator[BadExample]:
+    """What is said of each path beyond the first."""
+    for other in paths[1:]:
+        text = f"'{paths[0]}' and '{other}' have the same name but for the suffix: keep the one you mean."
+        yield BadExample("same_name", other, text)
 
 
 def _pair_list(path: Path) -> Listing:
-    pairs, missing = [], []
+    pairs, faults = [], []
     for number, line in _lines(path):
         separator = next((mark for mark in "\t;," if mark in line), None)
         parts = [part.strip() for part in line.split(separator)]
@@ -215,10 +235,10 @@ def _pair_list(path: Path) -> Listing:
             for one in (image, label)
             if not one.is_file()
         ]
-        missing += gone
+        faults += gone
         if not gone:
             pairs.append((image, label))
-    return Listing(tuple(pairs), tuple(missing), (), path)
+    return Listing(tuple(pairs), tuple(faults), (), path)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:

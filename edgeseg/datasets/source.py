@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,16 +123,17 @@ def open_split(data: Data, split: str) -> LabelledSplit:
         split: its name, ``train``, ``val`` or ``test``; ``all`` of a data set without splits.
 
     Raises:
-        InputError: a folder or a label is missing, or the classes are not known; the text says which.
+        InputError: a folder or a label is missing, two files have one name, or the classes are not known; the text
+            says which.
     """
     source = as_source(data)
     found, classes = find_data(source)
     listing = list_split(found, split)
-    if listing.missing:
-        raise listing.missing[0]
+    if listing.faults:
+        raise listing.faults[0]
     if not listing.pairs:
         raise InputError(empty_text(listing.place))
-    return LabelledSplit(classes, listing.pairs, encoding_of(found, classes))
+    return LabelledSplit(classes, listing.pairs, encoding_of(found, classes, {split: listing}))
 
 
 def open_classes(data: Data) -> Classes:
@@ -155,15 +156,21 @@ def find_data(data: Data) -> tuple[Found, Classes]:
     return found, _classes_of(source, found)
 
 
-def encoding_of(found: Found, classes: Classes) -> LabelEncoding:
+def encoding_of(found: Found, classes: Classes, listings: Mapping[str, Listing]) -> LabelEncoding:
     """How the labels of a whole data set, all splits together, show their classes.
+
+    Args:
+        found: the data set.
+        classes: its classes.
+        listings: of those of its splits that are listed already.
 
     Raises:
         InputError: by colours, of which two classes have the same.
     """
     labels: list[Path] = []
     for split in found.splits:
-        labels += [label for _, label in _listing_or_none(found, split)]
+        pairs = listings[split].pairs if split in listings else _pairs_or_none(found, split)
+        labels += [label for _, label in pairs]
     encoding = recognise_encoding(labels, classes)
     if encoding == "colours" and len(set(classes.palette)) != len(classes.palette):
         raise InputError("the labels have colours, but two classes have the same one in the palette.")
@@ -175,12 +182,11 @@ def empty_text(place: Path) -> str:
     return f"'{place}' has no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})."
 
 
-def _listing_or_none(found: Found, split: str) -> Sequence[tuple[Path, Path]]:
+def _pairs_or_none(found: Found, split: str) -> Sequence[tuple[Path, Path]]:
     try:
-        listing: Listing = list_split(found, split)
+        return list_split(found, split).pairs
     except InputError:  # said when that split is opened
         return ()
-    return listing.pairs
 
 
 def _classes_of(source: DataSource, found: Found) -> Classes:

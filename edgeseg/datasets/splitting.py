@@ -93,7 +93,7 @@ def split(
         overwrite: whether lists of an earlier run may be replaced.
 
     Raises:
-        InputError: the data has splits already, a pair is missing, or the folder is the data's own.
+        InputError: the data has splits already, a pair is not complete, or the folder is the data's own.
     """
     found, classes = find_data(data)
     folder = Path(output_dir)
@@ -102,12 +102,12 @@ def split(
     if folder.absolute() in (Path(as_source(data).root).absolute(), found.base.absolute()):
         raise InputError(f"'{folder}' is the data itself; give a new folder for the lists.")
     listing = list_split(found, ALL)
-    if listing.missing:
-        raise listing.missing[0]
+    if listing.faults:
+        raise listing.faults[0]
     if not listing.pairs:
         raise InputError(empty_text(listing.place))
     parts = split_pairs(listing.pairs, val=val, test=test, seed=seed, order=order)
-    table = replace(classes, label_encoding=encoding_of(found, classes)).to_dict()
+    table = replace(classes, label_encoding=encoding_of(found, classes, {ALL: listing})).to_dict()
     existing = [name for name in ("train", "val", "test") if (folder / f"{name}.txt").exists() and name not in parts]
     if existing:
         raise InputError(f"'{folder}' has a {existing[0]}.txt of another split; give a new folder.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,24 @@ def test_labelme_then_split_then_check(capsys: pytest.CaptureFixture[str], tmp_p
     assert result["splits"]["train"]["pixels"] == {"background": 3 * 500, "cat": 3 * 100}
     assert main(["data", "labelme", str(notes), "--classes", "background,dog"]) == 2
     assert "'cat', which is none of the classes" in capsys.readouterr().err
+
+
+def test_the_commands_that_come_next_can_be_pasted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    notes = tmp_path / "my notes"
+    notes.mkdir()
+    for index in range(2):
+        (notes / f"{index}.png").write_bytes(encode_image(np.full((4, 6, 3), index, np.uint8)))
+        document = {"shapes": [], "imagePath": f"{index}.png", "imageData": None}
+        (notes / f"{index}.json").write_text(json.dumps(document))
+    assert main(["data", "labelme", str(notes), "--classes", "background,cat"]) == 0
+    *_, following = capsys.readouterr().out.splitlines()
+    assert following.startswith(f"Next: edgeseg data split '{notes}-labels' --val")
+    program, *args = shlex.split(following.removeprefix("Next: "))
+    assert program == "edgeseg"
+    assert main([*args[:3], "--val", "0.5", "--test", "0"]) == 0
+    *_, following = capsys.readouterr().out.splitlines()
+    folder = f"{notes}-labels-split"
+    assert following == f"Next: edgeseg data check '{folder}'  |  edgeseg train MODEL --data '{folder}'"
 
 
 def test_training_stops_before_it_starts_with_a_list_of_the_bad_files(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeseg.datasets import DataSource
+from edgeseg.datasets import DataSource, layouts
 from edgeseg.datasets.check import check, is_cut_off
 from edgeseg.datasets.findings import CheckResult, require_good
 from edgeseg.errors import InputError
@@ -76,6 +76,78 @@ def test_a_class_in_no_label_is_a_warning(grey: Callable[..., Path]) -> None:
         "the class 'c' (id 2) is in no label.",
     ]
     assert result.errors == ()
+
+
+def relabel(split: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Replace every label of a split by what ``change`` makes of it."""
+    for path in (split / "labels").iterdir():
+        path.write_bytes(encode_image(change(np.array(Image.open(path)))))
+
+
+def test_a_class_that_training_never_sees_is_a_warning(copy: Path) -> None:
+    relabel(copy / "train", lambda label: np.where(label == 1, 0, label).astype(np.uint8))
+    (warning,) = check(copy).findings
+    assert (warning.kind, warning.path, warning.is_error) == ("class_not_in_train", "red", False)
+    assert warning.text == "the class 'red' (id 1) is in val and test but in no label of train: it cannot be learnt."
+    (warning,) = check(copy, splits=["train", "val"]).findings
+    assert "is in val but in no label of train" in warning.text
+    assert check(copy, splits=["val", "test"]).findings == ()
+    relabel(copy / "val", lambda label: np.where(label == 1, 0, label).astype(np.uint8))
+    (warning,) = check(copy, splits=["train", "val"]).findings
+    assert warning.text == "the class 'red' (id 1) is in no label."
+
+
+@pytest.mark.parametrize(
+    ("split", "why"),
+    [
+        ("train", "there is nothing to learn from"),
+        ("val", "no epoch can be the best"),
+        ("test", "there is nothing to score"),
+    ],
+)
+def test_a_split_of_ignored_pixels_alone_is_an_error(copy: Path, split: str, why: str) -> None:
+    relabel(copy / split, lambda label: np.full_like(label, 255))
+    (error,) = check(copy).findings
+    assert (error.kind, error.path, error.is_error) == ("nothing_counts", split, True)
+    assert error.text == f"no pixel of the readable labels of {split} counts, all are the ignored id 255: {why}."
+    assert check(copy, splits=[name for name in ("train", "val", "test") if name != split]).findings == ()
+
+
+def test_two_files_of_one_name_are_an_error_that_names_both(copy: Path) -> None:
+    images, labels = copy / "train" / "images", copy / "train" / "labels"
+    shutil.copy(images / "01.png", images / "01.bmp")
+    shutil.copy(labels / "03.png", labels / "03.TIF")
+    (labels / "spare.png").write_bytes(b"")
+    (labels / "spare.jpg").write_bytes(b"")
+    result = check(copy)
+    assert found(result) == [
+        ("same_name", "01.png"),
+        ("same_name", "03.png"),
+        ("unused_label", "spare.jpg"),
+        ("unused_label", "spare.png"),
+    ]
+    assert result.errors[1].text == (
+        f"'{labels / '03.TIF'}' and '{labels / '03.png'}' have the same name but for the suffix: keep the one you mean."
+    )
+    assert result.num_pairs["train"] == 8  # neither is read
+
+
+@pytest.mark.parametrize("splits", [None, ["val"], ["val", "val"]])
+def test_every_folder_is_listed_once(
+    shapes_dataset: Path, monkeypatch: pytest.MonkeyPatch, splits: list[str] | None
+) -> None:
+    listed: list[Path] = []
+
+    def pictures_in(folder: Path) -> list[Path]:
+        listed.append(folder)
+        return original(folder)
+
+    original = layouts.pictures_in
+    monkeypatch.setattr(layouts, "pictures_in", pictures_in)
+    check(shapes_dataset, splits=splits)
+    # All of them whatever is asked for: the encoding is that of the whole data set.
+    both = ("images", "labels")
+    assert sorted(listed) == sorted(shapes_dataset / split / one for split in ("train", "val", "test") for one in both)
 
 
 def test_unknown_colours_are_errors_with_their_files(grey: Callable[..., Path], tmp_path: Path) -> None:

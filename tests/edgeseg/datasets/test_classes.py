@@ -107,6 +107,15 @@ def test_classes_are_given_as_names_a_file_or_voc(tmp_path: Path) -> None:
             given_classes(wrong)
 
 
+def test_more_names_than_a_file_name_has_room_for(tmp_path: Path) -> None:
+    names = [f"class number {index}" for index in range(40)]
+    text = ",".join(names)
+    assert len(text) > 255  # where the file systems stop, and say so as an OSError
+    assert given_classes(text).names == tuple(names)
+    with pytest.raises(InputError, match="occurs twice"):
+        given_classes(f"{text},{names[0]}")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -60,7 +60,11 @@ def test_a_folder_becomes_a_data_set(tmp_path: Path) -> None:
     ignored = shape("__ignore__", [[0, 0], [29, 4]], "rectangle")
     write(root, "two", ignored, imagePath="..\\gone\\two.png", imageData=inside)
     before = sorted(root.iterdir())
-    result = convert(root, tmp_path / "out", ["background", "cat"])
+    steps: list[tuple[int, int]] = []
+    result = convert(
+        root, tmp_path / "out", ["background", "cat"], progress=lambda done, total: steps.append((done, total))
+    )
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert (result.num_pairs, result.num_shapes) == (2, {"background": 0, "cat": 1})
     assert sorted(root.iterdir()) == before
     data = open_split(result.folder, "all")
@@ -96,8 +100,10 @@ SQUARE = [[0, 0], [9, 0], [9, 9]]
 def test_what_cannot_be_drawn_is_an_input_error(
     tmp_path: Path, shapes: list[dict[str, Any]], other: dict[str, Any], said: str
 ) -> None:
-    root = write(tmp_path / "notes", "one", *shapes, **other)
-    (root / "one.png").write_bytes(PICTURE)
+    root = write(tmp_path / "notes", "a", shape("cat", SQUARE))  # good, and before the bad one
+    write(root, "one", *shapes, **other)
+    for name in ("a", "one"):
+        (root / f"{name}.png").write_bytes(PICTURE)
     with pytest.raises(InputError, match=said):
         convert(root, tmp_path / "out", ["background", "cat"])
     assert not (tmp_path / "out").exists()

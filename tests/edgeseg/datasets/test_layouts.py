@@ -9,6 +9,7 @@ import pytest
 
 from edgeseg.datasets import DataSource, is_labelled, open_split
 from edgeseg.datasets.layouts import find_layout, natural_order
+from edgeseg.datasets.splitting import split
 from edgeseg.errors import InputError
 
 CLASSES = "wall,red,blue"
@@ -47,6 +48,42 @@ def test_a_name_in_a_voc_list_without_files_is_named(voc_dataset: Path, tmp_path
         open_split(DataSource(str(root), classes=CLASSES), "val")
 
 
+def test_two_files_of_one_name_are_refused_where_they_are_listed(voc_dataset: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(voc_dataset, tmp_path / "voc"))
+    base = root / "VOCdevkit" / "VOC2007"
+    source = DataSource(str(root), classes=CLASSES)
+    shutil.copy(base / "JPEGImages" / "04.jpg", base / "JPEGImages" / "04.jpeg")
+    shutil.copy(base / "SegmentationClass" / "00.png", base / "SegmentationClass" / "00.bmp")
+    with pytest.raises(InputError, match=r"04\.jpeg' and '.*04\.jpg' have the same name but for the suffix: keep"):
+        open_split(source, "val")
+    with pytest.raises(InputError, match=r"00\.bmp' and '.*00\.png' have the same name"):
+        open_split(source, "train")
+    (base / "SegmentationClass" / "00.bmp").unlink()
+    assert len(open_split(source, "train")) == 4  # 04 is none of its business
+    shutil.rmtree(base / "ImageSets")
+    with pytest.raises(InputError, match=r"04\.jpeg' and '.*04\.jpg' have the same name"):
+        open_split(source, "all")
+
+
+def test_two_files_of_one_name_are_refused_in_folders(grey: Callable[..., Path]) -> None:
+    root = grey(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
+    source = DataSource(str(root), classes="a,b")
+    for folder in ("labels", "images"):
+        other = Path(shutil.copy(root / folder / "1.png", root / folder / "1.bmp"))
+        with pytest.raises(InputError, match=rf"{folder}/1\.bmp' and '.*{folder}/1\.png' have the same name"):
+            open_split(source, "all")
+        with pytest.raises(InputError, match="have the same name"):
+            split(source, root.parent / "lists", val=0.5, test=0)
+        other.unlink()
+    assert len(open_split(source, "all")) == 2
+
+
+def test_the_advised_command_can_be_pasted(grey: Callable[..., Path]) -> None:
+    root = grey(np.zeros((4, 6), np.uint8), name="my data")
+    with pytest.raises(InputError, match=r"edgeseg data split '.*my data' --val 0\.1"):
+        open_split(DataSource(str(root), classes="a,b"), "train")
+
+
 def test_classes_must_be_said_where_there_is_no_table(voc_dataset: Path) -> None:
     with pytest.raises(InputError, match=r"needs a classes\.json; or give --classes a,b,c, .* or --classes voc"):
         open_split(voc_dataset, "train")
@@ -64,9 +101,9 @@ def test_lists_have_pairs_with_any_of_the_usual_marks(grey: Callable[..., Path],
     grey(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
     lists = tmp_path / "lists"
     lists.mkdir()
-    for split, index in (("train", 0), ("val", 1)):
+    for name, index in (("train", 0), ("val", 1)):
         line = mark.join([f"../flat/images/{index}.png", f"../flat/labels/{index}.png"])
-        (lists / f"{split}.txt").write_text(f"# picture, label\n\n{line}\n")
+        (lists / f"{name}.txt").write_text(f"# picture, label\n\n{line}\n")
     data = open_split(DataSource(str(lists), classes="a,b"), "val")
     assert len(data) == 1
     assert data[0][1].all()
