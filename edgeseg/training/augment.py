@@ -262,7 +262,7 @@ def _sample(
 ) -> NDArray[np.uint8]:
     """A label, which has no ``pad_value``, by the nearest neighbour."""
     interpolation = cv2.INTER_NEAREST if pad_value is None else cv2.INTER_LINEAR
-    return cv2.remap(  # type: ignore[return-value]
+    return cv2.remap(  # type: ignore[call-overload,no-any-return]  # its stub has no None
         array,
         sources,
         None,

@@ -185,10 +185,10 @@ class TrainConfig:
         _require("seed", self.seed, 0 <= self.seed < 2**32, "0 to 4294967295")
         if self.encoder_weights == "imagenet" and self.model not in IMAGENET_ENCODERS:
             raise InputError(f"there are ImageNet weights for {', '.join(IMAGENET_ENCODERS)}, not for '{self.model}'.")
-        accepted = {f.name for f in dataclasses.fields(Augmentation)} - {"size"}
-        unknown = set(self.augmentation_changes) - accepted
+        known = {f.name for f in dataclasses.fields(Augmentation)} - {"size"}
+        unknown = set(self.augmentation_changes) - known
         if unknown:
-            raise InputError(f"augmentation_changes has {', '.join(sorted(unknown))}; it takes {', '.join(accepted)}.")
+            raise InputError(f"augmentation_changes has {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}.")
         self._refuse_what_does_nothing()
 
     def _refuse_what_does_nothing(self) -> None:
