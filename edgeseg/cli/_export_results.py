@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,8 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
             _print_quantized(path, result.quantized)
     for rule, sites in result.rewrites.counts():
         print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
-    print(f"Next: edgeseg inspect {first}  |  edgeseg predict {first} PICTURE --save out")
+    quoted = shlex.quote(str(first))
+    print(f"Next: edgeseg inspect {quoted}  |  edgeseg predict {quoted} PICTURE --save out")
 
 
 def _print_quantized(path: Path, quantized: Quantized) -> None:
