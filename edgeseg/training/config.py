@@ -188,7 +188,9 @@ class TrainConfig:
         known = {f.name for f in dataclasses.fields(Augmentation)} - {"size"}
         unknown = set(self.augmentation_changes) - known
         if unknown:
-            raise InputError(f"augmentation_changes has {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}.")
+            raise InputError(
+                f"augmentation_changes has {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}."
+            )
         self._refuse_what_does_nothing()
 
     def _refuse_what_does_nothing(self) -> None:
