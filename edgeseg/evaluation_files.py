@@ -6,10 +6,9 @@ its own needs axes with slanted names in any script, which OpenCV's letters lack
 
 from __future__ import annotations
 
-import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import missing_extra
 from edgeseg.evaluation import EvaluationResult
-from edgeseg.files import refuse_existing, require_writable_folder, write_bytes
+from edgeseg.files import csv_text, refuse_existing, require_writable_folder, write_bytes
 
 _NAMES = ("confusion_matrix.csv", "confusion_matrix.png", "per_class.csv")
 
@@ -74,17 +73,11 @@ def save_evaluation(
     for name, labelled, predicted in zip(names, counts.sum(1).tolist(), counts.sum(0).tolist(), strict=True):
         scores = [scores[name] for scores in per_class.values()]
         table.append([name, *("" if math.isnan(s) else f"{s:.6f}" for s in scores), labelled, predicted])
-    contents = (_csv(matrix), _picture(counts, names, title), _csv(table))
+    contents = (csv_text(matrix).encode(), _picture(counts, names, title), csv_text(table).encode())
     paths = tuple(folder / name for name in _NAMES)
     for path, content in zip(paths, contents, strict=True):
         write_bytes(path, content, overwrite=overwrite)
     return paths
-
-
-def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
 
 
 def _picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> bytes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edgeseg.errors import InputError
 
@@ -67,6 +70,13 @@ def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> No
     """Write a whole file at once through ``atomic_path``."""
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as comma-separated lines, quoted where a comma or a quote needs it."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def sha256(data: bytes) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from edgeseg.benchmark.compare import CONFIDENCE, Comparison
 from edgeseg.benchmark.result import LatencyResult
+from edgeseg.files import csv_text
 
 #: Columns of ``rows``; those that begin with ``>`` are numbers.
 COLUMNS = (
@@ -70,11 +69,7 @@ def verdict(comparison: Comparison) -> str:
 
 def to_csv(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:
     """The same rows as CSV with a line of names."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.lstrip(">") for column in columns])
-    writer.writerows(table)
-    return text.getvalue()
+    return csv_text([[column.lstrip(">") for column in columns], *table])
 
 
 def runs_on(result: LatencyResult) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import keras
 import numpy as np
 
 from edgeseg.errors import InputError
-from edgeseg.files import require_writable_folder, write_bytes
+from edgeseg.files import csv_text, require_writable_folder, write_bytes
 from edgeseg.models.keras_file import read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
@@ -118,11 +116,9 @@ class RunFiles:
 
     def save_history(self, history: Sequence[Row]) -> None:
         """Write ``history.csv`` and ``curves.png``; again when a run is resumed, which a kill may have left without."""
-        table = io.StringIO()
-        writer = csv.DictWriter(table, history[0].keys())
-        writer.writeheader()
-        writer.writerows(history)
-        write_bytes(self.folder / HISTORY, table.getvalue().encode(), overwrite=True)
+        columns = tuple(history[0])
+        table = csv_text([columns, *([row.get(name, "") for name in columns] for row in history)])
+        write_bytes(self.folder / HISTORY, table.encode(), overwrite=True)
         save_curves(history, self.folder / "curves.png")
 
 

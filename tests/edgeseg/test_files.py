@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.files import atomic_path, refuse_existing, require_writable_folder, sha256, write_bytes
+from edgeseg.files import atomic_path, csv_text, refuse_existing, require_writable_folder, sha256, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -133,3 +133,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, exist
     assert done.stderr == ""
     assert names(tmp_path) == (["model.tflite"] if existing else [])
     assert not existing or path.read_bytes() == b"old"
+
+
+def test_csv_quotes_what_needs_it() -> None:
+    assert csv_text([("name", "iou"), ('a,"b"', 0.5), ["c", ""]]) == 'name,iou\n"a,""b""",0.5\nc,\n'
