@@ -224,5 +224,8 @@ def _difference(site: Site, new: Graph) -> float:
             expected, got = (keras.ops.convert_to_numpy(v) for v in (old_values[before], new_values[after]))
             if expected.shape != got.shape:
                 raise RewriteRefused(f"the replacement gives {got.shape}, the layer {expected.shape}")
+            if not (np.isfinite(expected).all() and np.isfinite(got).all()):
+                who = "the replacement" if np.isfinite(expected).all() else "the layer"
+                raise RewriteRefused(f"{who} gives NaN or infinity on random input, which proves nothing")
             worst = max(worst, float(np.abs(expected.astype(np.float64) - got).max()))
     return worst

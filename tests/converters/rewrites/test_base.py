@@ -89,6 +89,24 @@ def test_a_layer_that_does_something_else_under_the_name_stays_and_is_refused() 
     np.testing.assert_array_equal(result.model(np.ones((1, 4, 4, 2))), np.full((1, 4, 4, 2), 6))
 
 
+class DoubleToNan(DoubleToAdd):
+    """What it puts there is NaN for every ``x``."""
+
+    def replacement(self, site: Site, tensors: Tensors) -> Tensors:
+        (node,) = site.nodes
+        return {node.outputs[0]: keras.ops.sqrt(-1 - keras.ops.square(tensors[node.inputs[0]]))}
+
+
+def test_nan_is_no_proof() -> None:
+    """The largest of 0.0 and NaN is 0.0 to ``max``, so a replacement of nothing but NaN would pass."""
+    result = rewrite(doubles(2.0), [DoubleToNan()])
+    assert [refused.reason for refused in result.refused] == [
+        "the replacement gives NaN or infinity on random input, which proves nothing"
+    ]
+    model = doubles(float("nan"))
+    assert rewrite(model, [DoubleToAdd()]).model is model
+
+
 def test_nothing_to_do_gives_the_model_itself() -> None:
     inputs = keras.Input((4, 4, 2))
     model = keras.Model(inputs, layers.ReLU()(inputs))
