@@ -58,10 +58,15 @@ class Node:
         """The tensors among the arguments, in order."""
         return tuple(leaf for leaf in tree.flatten((self.args, self.kwargs)) if isinstance(leaf, Value))
 
-    @property
+    @cached_property
     def kind(self) -> str:
-        """The class name of the layer."""
-        return type(self.operation).__name__
+        """The class name of the layer; with its module before it where it is not Keras' own but one of Keras' has it.
+
+        So a rule about ``Conv2D`` does not look for a kernel in a user's class that is called so too.
+        """
+        name, module = type(self.operation).__name__, type(self.operation).__module__
+        is_keras = module.partition(".")[0] == "keras"
+        return f"{module}.{name}" if hasattr(keras.layers, name) and not is_keras else name
 
     def __call__(self, values: Mapping[Value, Any]) -> dict[Value, Any]:
         """Run the layer in inference mode on the tensors that stand for its inputs."""

@@ -6,17 +6,24 @@ sentence), and what is put there (``replacement``, ordinary Keras code on symbol
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgeseg.errors import RewriteRefused
 from edgeseg.spec import Precision
 from edgeseg_converters.graph import Graph, Node, Value, run
+
+_log = logging.getLogger(__name__)
+
+# What a rule raises where a layer is not as it thought, and Keras or TensorFlow where what it built does not fit.
+_UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError)
 
 #: Symbolic tensors by the value that each stands for.
 Tensors = Mapping[Value, keras.KerasTensor]
@@ -54,8 +61,8 @@ class Rewrite(ABC):
     """Replaces one layer, or a pattern of several, by standard layers.
 
     Attributes:
-        layer_class: the class name of the layer where ``match`` looks; a user's own class of that name counts too,
-            as the proof shows whether it does the same.
+        layer_class: the class name of the layer where ``match`` looks. One that Keras does not have may be anybody's:
+            the proof shows whether it does the same.
         atol: the largest absolute difference between old and new that float rounding explains, on inputs in [-4, 4].
         not_for: precisions that lose more by what it puts there than by what was there.
     """
@@ -148,7 +155,8 @@ def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
     """Apply rules one after the other, each wherever it holds.
 
     Every replacement is proven: old and new run on the same random input, and a difference above the rule's
-    ``atol`` means that the layer is not what its name says, so it stays and the place is among the refused.
+    ``atol`` means that the layer is not what its name says, so it stays and the place is among the refused. So it is
+    where a rule fails, with a warning, as that is a defect of the rule: the model is no worse without it.
 
     Args:
         model: functional or Sequential; it is not changed.
@@ -162,16 +170,23 @@ def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
     refused: list[Refused] = []
     for rule in rules:
         for node in list(graph.nodes):
-            # What an earlier site took with it is gone; what a rule puts there it does not look at again.
-            site = rule.match(graph, node) if node in graph.nodes else None
-            if site is None:
-                continue
+            if node not in graph.nodes:
+                continue  # an earlier site took it with it; what a rule puts there it does not look at again
+            place = node.name
             try:
+                site = rule.match(graph, node)
+                if site is None:
+                    continue
+                place = site.name
                 graph, error = _apply(rule, site)
             except RewriteRefused as refusal:
-                refused.append(Refused(rule.name, site.name, str(refusal)))
+                refused.append(Refused(rule.name, place, str(refusal)))
+            except _UNFORESEEN as failure:
+                what = " ".join(f"{type(failure).__name__}: {failure}".split())[:200]
+                _log.warning("'%s' stays as it is; please report that %s failed: %s", place, rule.name, what)
+                refused.append(Refused(rule.name, place, f"the rule failed: {what}"))
             else:
-                applied.append(Applied(rule.name, site.name, error))
+                applied.append(Applied(rule.name, place, error))
     return RewriteResult(graph.to_model() if applied else model, tuple(applied), tuple(refused))
 
 

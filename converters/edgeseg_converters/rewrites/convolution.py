@@ -40,7 +40,7 @@ def norm_behind(graph: Graph, conv: Node) -> list[Node]:
     after = only_user(graph, conv)
     if after is None or after.kind != "BatchNormalization" or conv.operation.activation is not LINEAR:
         return []
-    return [after]
+    return [after] if after.operation.axis in (-1, 3) else []  # a filter's channels have one scale, rows have not
 
 
 def is_pointwise(conv: Node) -> bool:
@@ -73,8 +73,9 @@ def refuse_unless_plain_3x3(conv: Node, pad: Node | None) -> None:
 
 def folded_weights(conv: Node, norm: Node | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Kernel ``(kh, kw, C, F)`` and bias ``(F,)`` of a convolution with its batch normalisation in them."""
-    kernel, *rest = (np.asarray(array, np.float64) for array in conv.operation.get_weights())
-    bias = rest[0] if rest else np.zeros(kernel.shape[-1])
+    layer = conv.operation
+    kernel = _array(layer.kernel)  # unlike get_weights(), with what LoRA has learnt in it
+    bias = np.zeros(kernel.shape[-1]) if layer.bias is None else _array(layer.bias)
     if norm is None:
         return kernel, bias
     scale, offset = norm_weights(norm)

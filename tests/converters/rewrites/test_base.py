@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -105,6 +107,37 @@ def test_nan_is_no_proof() -> None:
     ]
     model = doubles(float("nan"))
     assert rewrite(model, [DoubleToAdd()]).model is model
+
+
+class Broken(DoubleToAdd):
+    """Fails in one of its three parts."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+
+    def match(self, graph: Graph, node: Node) -> Site | None:
+        return self.tried("match", super().match(graph, node), node.kind == "Double")
+
+    def check(self, site: Site) -> None:
+        self.tried("check", None)
+
+    def replacement(self, site: Site, tensors: Tensors) -> Tensors:
+        return self.tried("replacement", super().replacement(site, tensors))
+
+    def tried(self, part: str, result: Any, fails: bool = True) -> Any:
+        if part == self.part and fails:
+            raise AttributeError("it has no\n'kernel_size'")
+        return result
+
+
+@pytest.mark.parametrize("part", ["match", "check", "replacement"])
+def test_a_rule_that_fails_is_told_of_and_stops_nothing(part: str, caplog: pytest.LogCaptureFixture) -> None:
+    result = rewrite(doubles(2.0), [Broken(part), DoubleToAdd()])
+    assert result.counts() == (("DoubleToAdd", 1),)
+    (refused,) = result.refused
+    assert (refused.rule, refused.site) == ("Broken", "double_0")
+    assert refused.reason == "the rule failed: AttributeError: it has no 'kernel_size'"
+    assert "'double_0' stays as it is; please report that Broken failed" in caplog.text
 
 
 def test_nothing_to_do_gives_the_model_itself() -> None:
