@@ -85,7 +85,7 @@ class Accuracy:
     Attributes:
         source: what it was measured on.
         num_images: how many pictures.
-        mean_iou: mIoU in [0, 1], float and quantized; ``None`` without labels.
+        mean_iou: mIoU in [0, 1], float and quantized; ``None`` without labels, NaN where every pixel is ignored.
         per_class_iou: the same for every class; NaN for a class that does not occur.
         agreement: share of pixels with the same class in both, in [0, 1].
         changed: share of pixels that changed their class, for each picture.
@@ -199,6 +199,8 @@ def _failure(found: Accuracy, gate: Gate) -> str:
         if found.agreement < gate.min_agreement:
             return f"only {found.agreement:.2%} of the pixels kept their class; at least {gate.min_agreement:.0%}"
         return ""
+    if math.isnan(found.drop):
+        return "no pixel of its pictures has a label, all are ignored, so nothing was measured"
     name, drop = found.worst_class
     reasons = []
     if not found.drop <= gate.max_drop:

@@ -106,9 +106,9 @@ class Graph:
                 "build it with keras.Model(inputs, outputs)."
             )
         inputs = tuple(Value(tensor.shape, tensor.dtype) for tensor in inner.inputs)
-        reader = _Reader()
-        outputs = reader.walk(inner.outputs, dict(zip(map(id, inner.inputs), inputs, strict=True)))
         names = tuple(tensor._keras_history.operation.name for tensor in inner.inputs)
+        reader = _Reader(names)
+        outputs = reader.walk(inner.outputs, dict(zip(map(id, inner.inputs), inputs, strict=True)))
         return cls(model.name, inputs, names, reader.nodes, outputs, (inner._inputs_struct, inner._outputs_struct))
 
     @classmethod
@@ -196,7 +196,7 @@ class Graph:
         new = []
         for node in by.nodes:
             if id(node.operation) not in names:
-                names[id(node.operation)] = unique_name(node.name, names.values())
+                names[id(node.operation)] = unique_name(node.name, (*self.input_names, *names.values()))
             args, kwargs = tree.map_structure(rename, (node.args, node.kwargs))
             made = tuple(rename(value) for value in node.outputs)
             new.append(Node(node.operation, args, kwargs, made, names[id(node.operation)]))
@@ -230,10 +230,15 @@ def unique_name(name: str, taken: Collection[str]) -> str:
 
 
 class _Reader:
-    """Collects the nodes of a model; a nested model's take the place of the call to it."""
+    """Collects the nodes of a model; a nested model's take the place of the call to it.
 
-    def __init__(self) -> None:
+    Args:
+        input_names: of the model's input layers, whose names no other layer may have.
+    """
+
+    def __init__(self, input_names: tuple[str, ...] = ()) -> None:
         self.nodes: list[Node] = []
+        self._input_names = input_names
         self._names: dict[int, str] = {}
 
     def walk(self, results: Iterable[Any], values: dict[int, Value], prefix: str = "") -> tuple[Value, ...]:
@@ -272,7 +277,7 @@ class _Reader:
     def _name(self, operation: Any, prefix: str) -> str:
         """The layer's own; with the nested model's before it only where two layers would have the same."""
         if id(operation) not in self._names:
-            taken = self._names.values()
+            taken = (*self._input_names, *self._names.values())
             name = operation.name if operation.name not in taken else prefix + operation.name
             self._names[id(operation)] = unique_name(name, taken)
         return self._names[id(operation)]

@@ -50,6 +50,17 @@ def test_nested_models_are_flattened_and_equal_names_told_apart() -> None:
     assert outputs_equal(again, model)
 
 
+def test_a_nested_layer_with_the_name_of_the_outer_input_gets_another() -> None:
+    inner_input = keras.Input((8, 8, 4))
+    inner = keras.Model(inner_input, layers.Conv2D(4, 3, padding="same", name="image")(inner_input), name="inner")
+    inputs = keras.Input((8, 8, 4), name="image")
+    model = keras.Model(inputs, inner(inputs))
+
+    again = Graph.from_model(model).to_model()
+    assert [layer.name for layer in again.layers] == ["image", "inner.image"]
+    assert outputs_equal(again, model)
+
+
 def test_a_shared_layer_and_a_shared_model_stay_shared() -> None:
     inner_input = keras.Input((8, 8, 4))
     inner = keras.Model(inner_input, layers.Conv2D(4, 3, padding="same", name="shared")(inner_input))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def test_a_class_that_falls_is_named(shapes_dataset: Path) -> None:
     assert found.agreement == pytest.approx(1 - (len(rows) // 2) / label.size)
     assert compare(before, constant(spec, right), Gate()).passed
     assert compare(before, constant(spec, worse), Gate(max_drop=99, max_class_drop=99)).passed
+
+
+def test_labels_that_ignore_every_pixel_measure_nothing(shapes_dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(shapes_dataset, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "val" / "labels").iterdir():
+        cv2.imwrite(str(path), np.full((64, 80), 255, np.uint8))
+    spec = spec_of(tmp_path)
+    pictures = collect(tmp_path, split="val", count=1, spec=spec)
+    segmenter = constant(spec, np.zeros((64, 80), np.uint8))
+    found = compare(baseline(segmenter, pictures), segmenter, Gate())
+    assert not found.passed
+    assert found.reason == "no pixel of its pictures has a label, all are ignored, so nothing was measured"
+    assert found.to_dict()["mean_iou"] is None
 
 
 def test_without_labels_the_pixels_that_kept_their_class_count(shapes_dataset: Path) -> None:
