@@ -20,6 +20,7 @@ from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg_converters.foreign import ForeignOps
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
 from edgeseg_converters.onnx_aftercare import tidy
+from edgeseg_converters.onnx_missing_ops import HANDLERS
 from edgeseg_converters.recipes import DEFAULT_OPSET
 
 
@@ -51,6 +52,7 @@ def convert(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> byte
             model, _ = tf2onnx.convert._convert_common(
                 graph_def,
                 name=spec.name,
+                custom_op_handlers=HANDLERS,
                 optimizers={name: _collected(made) for name, made in tf2onnx.optimizer._get_optimizers().items()},
                 continue_on_error=True,
                 input_names=[source.name],
@@ -69,6 +71,7 @@ def convert(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> byte
     model = tidy(model)
     if spec.provenance.precision == "fp16":
         model = convert_float_to_float16(model, keep_io_types=True)
+        _drop_repeated_casts(model.graph)
         # The tool appends its input Cast behind the nodes that read it, which onnx.checker refuses.
         OnnxModel(model).topological_sort()
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
@@ -111,6 +114,15 @@ def tap_logits(data: bytes) -> bytes:
     del graph.output[:]
     graph.output.append(onnx.helper.make_tensor_value_info("tapped", dtype, [None] * 4))
     return bytes(model.SerializeToString())
+
+
+def _drop_repeated_casts(graph: onnx.GraphProto) -> None:
+    """Keep one of the equal casts that the fp16 tool makes of a tensor for each Min and Max that reads it."""
+    made: set[str] = set()
+    for node in list(graph.node):
+        if node.op_type == "Cast" and node.output[0] in made:
+            graph.node.remove(node)  # the first one that is equal
+        made.update(node.output)
 
 
 def _collected(optimizer: Callable[[], Any]) -> Callable[[], Any]:
