@@ -40,6 +40,7 @@ from edgeseg_converters.integers import Integers, Quantization, Quantized, check
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_backend, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
 from edgeseg_converters.samples import Samples, collect
+from edgeseg_converters.untouched import note_training, untouched
 from edgeseg_converters.verify import Verification, reference, verify
 
 _log = logging.getLogger(__name__)
@@ -244,9 +245,11 @@ def export_all(
     model = prepare(model, spec.input_size)
     check(model, spec)
     stripped = logits_model(model)
-    expected = reference(model, spec, samples) if samples else None
+    note_training(model)
     calibration = quantization.calibration if any(recipe.is_static for recipe in recipes) else None
-    integers = Integers(quantization, domain.compare(model, calibration, spec) if calibration else None)
+    with untouched(model):
+        expected = reference(model, spec, samples) if samples else None
+        integers = Integers(quantization, domain.compare(model, calibration, spec) if calibration else None)
     plans = [_Plan.of(recipe, rules_for(recipe.format, target), optimize) for recipe in recipes]
     prepared: dict[_Plan, tuple[RewriteResult, Any]] = {}
     for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):

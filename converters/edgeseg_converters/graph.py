@@ -70,7 +70,9 @@ class Node:
 
     def __call__(self, values: Mapping[Value, Any]) -> dict[Value, Any]:
         """Run the layer in inference mode on the tensors that stand for its inputs."""
-        return _apply(self.operation, self, values)
+        # As Keras does in predict, also where the graph says training=True.
+        mode = {"training": False} if getattr(self.operation, "_call_has_training_arg", False) else {}
+        return _apply(self.operation, self, values, mode)
 
 
 @dataclass
@@ -283,11 +285,13 @@ class _Reader:
         return self._names[id(operation)]
 
 
-def _apply(operation: Any, node: Node, values: Mapping[Value, Any]) -> dict[Value, Any]:
+def _apply(
+    operation: Any, node: Node, values: Mapping[Value, Any], mode: Mapping[str, Any] | None = None
+) -> dict[Value, Any]:
     args, kwargs = tree.map_structure(
         lambda leaf: values[leaf] if isinstance(leaf, Value) else leaf, (node.args, node.kwargs)
     )
-    outputs = tree.flatten(operation(*args, **kwargs))
+    outputs = tree.flatten(operation(*args, **{**kwargs, **(mode or {})}))
     return dict(zip(node.outputs, outputs, strict=True))
 
 

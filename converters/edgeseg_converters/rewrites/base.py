@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edgeseg.errors import RewriteRefused
 from edgeseg.spec import Precision
 from edgeseg_converters.graph import Graph, Node, Value, run
+from edgeseg_converters.untouched import untouched
 
 _log = logging.getLogger(__name__)
 
@@ -165,6 +166,11 @@ def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
     Raises:
         UnsupportedModel: the model has no graph.
     """
+    with untouched(model):
+        return _rewrite(model, rules)
+
+
+def _rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
     graph = Graph.from_model(model)
     applied: list[Applied] = []
     refused: list[Refused] = []
