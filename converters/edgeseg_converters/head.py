@@ -173,13 +173,13 @@ def add_head(scores: Any, kind: OutputKind, *, probabilities: bool = False) -> A
     Returns:
         ``(B, h, w)`` uint8 for ``argmax``, else ``(B, h, w, C)`` float32. A binary model's one channel becomes two.
         Of logits: softmax over ``[0, x]`` is ``[1 - sigmoid(x), sigmoid(x)]``. Of probabilities: ``[1 - p, p]``, and
-        ``[0.5, p]`` where only the larger one counts, which is exact for integers too.
+        ``[0, p - 0.5]`` where only the larger one counts.
     """
     if scores.shape[-1] == 1:
-        background = tf.zeros_like(scores)
-        if probabilities:
-            background = 1 - scores if kind == "softmax" else background + 0.5
-        scores = tf.concat([background, scores], axis=-1)
+        if probabilities and kind == "softmax":
+            scores = tf.concat([1 - scores, scores], axis=-1)
+        else:  # not a concatenation with a constant, which the quantizer for TFLite fails on
+            scores = tf.pad(scores - 0.5 if probabilities else scores, [[0, 0], [0, 0], [0, 0], [1, 0]])
     if kind == "argmax":  # not keras.ops.argmax, which adds a comparison for -0.0 that converters keep
         return tf.cast(tf.argmax(scores, axis=-1, output_type=tf.int32), tf.uint8)
     return tf.nn.softmax(scores) if kind == "softmax" and not probabilities else scores
@@ -207,7 +207,7 @@ def _ends_in_its_activation(node: Node, op_type: str) -> bool:
         return False
     (output,) = tf.function(activation, autograph=False).get_concrete_function(tf.TensorSpec((1, 2, 2, 2))).outputs
     end = source(output).op
-    return end.type == op_type and source(end.inputs[0]).op.type == "Placeholder"
+    return bool(end.type == op_type and source(end.inputs[0]).op.type == "Placeholder")
 
 
 def _looks_binary(model: keras.Model, found: Range, spec: ModelSpec, samples: Samples | None) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -41,10 +43,10 @@ def proven(model: keras.Model, file_format: Format, output_kind: OutputKind = "a
     return result
 
 
-def answer(result: ExportResult) -> Any:
+def answer(result: ExportResult, image: Any = IMAGE) -> Any:
     backend = open_artifact(result.data, result.recipe.format)
     try:
-        return np.array(backend.run(IMAGE))
+        return np.array(backend.run(image))
     finally:
         backend.close()
 
@@ -54,7 +56,7 @@ def head_of(model: keras.Model, output_kind: OutputKind = "argmax") -> Head:
     return read_head(model, spec.replace(output_kind=output_kind), PICTURES)
 
 
-def enlarged(channels: int, activation: str) -> Callable[[Any], Any]:
+def enlarged(channels: int, activation: str | None) -> Callable[[Any], Any]:
     def end(x: Any) -> Any:
         x = layers.Conv2D(channels, 3, strides=2, padding="same", activation=activation)(x)
         return layers.UpSampling2D(2, interpolation="bilinear")(x)
@@ -69,6 +71,18 @@ def test_an_enlarged_probability_is_foreground_above_one_half(file_format: Forma
     foreground = model.predict_on_batch(IMAGE)[..., 0] > 0.5
     assert 0.1 < foreground.mean() < 0.9  # all of it is above 0
     np.testing.assert_array_equal(answer(proven(model, file_format)), foreground)
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_a_single_channel_becomes_integers(activation: str | None, tmp_path: Path) -> None:
+    for index, image in enumerate(np.random.default_rng(1).integers(0, 256, (8, *SIZE, 3), np.uint8)):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), image)
+    model = model_of(enlarged(1, activation))
+    result = export(model, precision="int8", spec=SPECS[2], data=tmp_path, verify=False)
+    output = model.predict_on_batch(IMAGE)[..., 0] - (0.5 if activation else 0)
+    differs = answer(result, PICTURES.images[0][None]) != (output > 0)
+    # Both activations are rounded to 1/255 of their ranges, as the pixels were before: a few steps at the end.
+    assert np.abs(output[differs]).max(initial=0) < 8 / 255 * np.ptp(output)
 
 
 @both_formats
