@@ -146,8 +146,9 @@ def export(
     """Convert a Keras model and prove the artifact against it.
 
     Args:
-        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; a subclassed model is converted
-            without rewrites. Where its size is not fixed, ``spec`` gives it.
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; of one channel, the foreground is
+            above 0 and 0.5. A subclassed model is converted without rewrites. Where its size is not fixed, ``spec``
+            gives it.
         format: ``tflite`` or ``onnx``.
         precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
         target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
