@@ -35,7 +35,7 @@ from edgeseg_converters import domain, onnx, tflite
 from edgeseg_converters.foreign import ForeignOps, with_layers
 from edgeseg_converters.frozen import check, trace
 from edgeseg_converters.given import note_opaque, prepare
-from edgeseg_converters.head import logits_model
+from edgeseg_converters.head import read_head
 from edgeseg_converters.integers import Integers, Quantization, Quantized, check_quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_backend, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
@@ -147,8 +147,9 @@ def export(
     """Convert a Keras model and prove the artifact against it.
 
     Args:
-        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; a subclassed model is converted
-            without rewrites. Where its size is not fixed, ``spec`` gives it.
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; of one channel, the foreground is
+            above 0 and 0.5. A subclassed model is converted without rewrites. Where its size is not fixed, ``spec``
+            gives it.
         format: ``tflite`` or ``onnx``.
         precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
         target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
@@ -244,22 +245,23 @@ def export_all(
     spec = spec.replace(output_kind=output_kind, layout=layout)
     model = prepare(model, spec.input_size)
     check(model, spec)
-    stripped = logits_model(model)
     note_training(model)
     calibration = quantization.calibration if any(recipe.is_static for recipe in recipes) else None
     with untouched(model):
-        expected = reference(model, spec, samples) if samples else None
+        head = read_head(model, spec, samples)
+        expected = reference(model, spec, samples, head) if samples else None
         integers = Integers(quantization, domain.compare(model, calibration, spec) if calibration else None)
     plans = [_Plan.of(recipe, rules_for(recipe.format, target), optimize) for recipe in recipes]
     prepared: dict[_Plan, tuple[RewriteResult, Any]] = {}
     for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):
         start = time.perf_counter()
         if plan not in prepared:
-            rewritten = rewrite(stripped, plan.rules)
+            rewritten = rewrite(head.model, plan.rules)
             for refused in _refused(rewritten, plan.swaps):
                 _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
             note_opaque(rewritten.model, plan.swaps)
-            prepared[plan] = rewritten, trace(rewritten.model, spec.replace(dtype=plan.dtype))
+            fed = spec.replace(dtype=plan.dtype)
+            prepared[plan] = rewritten, trace(rewritten.model, fed, probabilities=head.probabilities)
         rewritten, frozen = prepared[plan]
         if plan not in plans[number + 1 :]:
             del prepared[plan]  # every one holds all weights

@@ -16,7 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.functional import select_output
 from edgeseg.spec import ModelSpec, OutputKind
-from edgeseg_converters.head import add_head, check_scores, logits_model
+from edgeseg_converters.head import add_head, check_scores, read_head
 
 INPUT_NAME = "image"
 OUTPUT_NAMES: dict[OutputKind, str] = {"argmax": "class_map", "softmax": "scores", "logits": "logits"}
@@ -35,16 +35,17 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
         [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``, else to ``(1, h, w, C)`` float32.
 
     Raises:
-        UnsupportedModel: more than one input or output, an output that is no map, or softmax asked of sigmoids.
+        UnsupportedModel: more than one input or output, an output that is no map, or scores that the model has not.
     """
     check(model, spec)
-    return trace(logits_model(model), spec)
+    head = read_head(model, spec)
+    return trace(head.model, spec, probabilities=head.probabilities)
 
 
-def trace(logits: keras.Model, spec: ModelSpec) -> Any:
-    """``freeze`` for a model that has been checked and ends in logits."""
+def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -> Any:
+    """``freeze`` for a model that has been checked and ends in logits, or in probabilities where that is said."""
     signature = [tf.TensorSpec((1, *spec.input_size, 3), tf.float32, name=INPUT_NAME)]
-    weights = [(variable, variable.numpy()) for variable in logits.variables]
+    weights = [(variable, variable.numpy()) for variable in model.variables]
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def serve(image: tf.Tensor) -> tuple[tf.Tensor]:
@@ -52,7 +53,8 @@ def trace(logits: keras.Model, spec: ModelSpec) -> Any:
         constants = [(variable, tf.constant(array)) for variable, array in weights]
         with keras.StatelessScope(state_mapping=constants):
             pixels = _normalise(image, spec) if spec.dtype == "uint8" else image
-            return (add_head(logits(pixels, training=False), spec.output_kind),)
+            scores = model(pixels, training=False)
+            return (add_head(scores, spec.output_kind, probabilities=probabilities),)
 
     function = serve.get_concrete_function()
     weights.clear()  # the graph has its own copy, and the function would keep this one
@@ -83,13 +85,18 @@ def check(model: keras.Model, spec: ModelSpec) -> None:
             "make a keras.Model of the picture alone and export that."
         )
     select_output(model)
+    check_scores(model)
     shape = model.outputs[0].shape
     if len(shape) != 4:
         raise UnsupportedModel(
             f"the output must be a map (B, H, W, C), got {shape}; leave out the final Reshape of a flattened model."
         )
+    if shape[-1] == 1 and spec.num_classes != 2:
+        raise InputError(
+            "the model has one output channel, which tells two classes apart; give two class names, the background's "
+            f"first, got {spec.num_classes}."
+        )
     if max(shape[-1], 2) != spec.num_classes:
         raise InputError(f"the model has {shape[-1]} output channels, but {spec.num_classes} class names were given.")
     if spec.num_classes > 256:
         raise UnsupportedModel(f"a class map is uint8, which holds 256 classes; the model has {spec.num_classes}.")
-    check_scores(model, spec.output_kind)

@@ -103,7 +103,10 @@ def tap_logits(data: bytes) -> bytes:
     """
     model = onnx.load_from_string(data)
     graph = model.graph
-    arg_max = next(node for node in graph.node if node.op_type == "ArgMax")
+    producers = {output: node for node in graph.node for output in node.output}
+    arg_max = producers[graph.output[0].name]
+    while arg_max.op_type != "ArgMax":  # ours, behind its Cast; the model may have one of its own
+        arg_max = producers[arg_max.input[0]]
     axis = next((a.i for a in arg_max.attribute if a.name == "axis"), 0)
     tapped, dtype = arg_max.input[0], onnx.TensorProto.FLOAT
     if axis == 1:  # an NCHW argmax; the caller compares NHWC

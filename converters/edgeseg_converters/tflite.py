@@ -76,7 +76,10 @@ def tap_logits(data: bytes) -> bytes:
     """
     model = flatbuffer.read(data)
     graph = model.subgraphs[0]
-    arg_max = next(op for op in graph.operators if flatbuffer.op_name(model, op) == "ARG_MAX")
+    producers = {int(output): op for op in graph.operators for output in op.outputs}
+    arg_max = producers[int(graph.outputs[0])]
+    while flatbuffer.op_name(model, arg_max) != "ARG_MAX":  # ours, behind its Cast; the model may have one of its own
+        arg_max = producers[int(arg_max.inputs[0])]
     graph.outputs = [int(arg_max.inputs[0])]
     # The signature names the class map as the output; the interpreter is given the plain subgraph instead.
     model.signatureDefs = None

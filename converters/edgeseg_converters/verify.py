@@ -11,7 +11,8 @@ demanded in full. A model without pooling indices gets no such leave.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,13 @@ from edgeseg.runtime.tflite_file import read_metadata
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, Format, ModelSpec, OutputKind
 from edgeseg_converters import onnx, tflite
-from edgeseg_converters.head import add_head, class_map, logits_model
+from edgeseg_converters.head import Head, add_head, read_head
 from edgeseg_converters.recipes import Gate, Recipe
 from edgeseg_converters.rewrites import MaxUnpoolingToMasks
 from edgeseg_converters.samples import Samples
 from edgeseg_converters.ties import other_choices
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Reference:
         spec: how the pictures were fed, and the artifact's layout.
         samples: the pictures.
         class_maps: ``(h, w)`` uint8 for each picture, of the model as it was given.
-        scores: ``(1, h, w, C)`` float32 for each picture: softmax where the spec asks for it, else logits.
+        scores: ``(1, h, w, C)`` float32 for each picture: softmax where the spec asks for it, else what the
+            class map is made of.
         movement: see ``Verification.keras_movement``.
     """
 
@@ -89,15 +93,27 @@ class Reference:
         return max(max(float(np.abs(scores).max()) for scores in self.scores), 1e-30)
 
 
-def reference(model: keras.Model, spec: ModelSpec, samples: Samples) -> Reference:
-    """Run the Keras model on the pictures, in inference mode."""
+def reference(model: keras.Model, spec: ModelSpec, samples: Samples, head: Head | None = None) -> Reference:
+    """Run the Keras model on the pictures, in inference mode.
+
+    Args:
+        model: as it was given.
+        spec: how to feed it, and the artifact's ``output_kind``.
+        samples: the pictures.
+        head: how the model ends; found out when left out.
+    """
+    head = head or read_head(model, spec, samples)
     inputs = tuple(preprocess(image, spec.replace(layout="nhwc"))[0] for image in samples.images)
     outputs = [KerasBackend(model).run(tensor) for tensor in inputs]
-    class_maps = tuple(np.asarray(class_map(model, output))[0] for output in outputs)
-    stripped = logits_model(model)
-    logits = outputs if stripped is model else [KerasBackend(stripped).run(tensor) for tensor in inputs]
+    class_maps = tuple(np.asarray(head.class_map(output))[0] for output in outputs)
+    _note_one_class(class_maps, spec, samples)
+    ends = outputs if head.model is model else [KerasBackend(head.model).run(tensor) for tensor in inputs]
     kind: OutputKind = "softmax" if spec.output_kind == "softmax" else "logits"
-    scores = tuple(np.asarray(add_head(values, kind)) for values in logits)
+
+    def scores_of(values: Any) -> NDArray[np.float32]:
+        return np.asarray(add_head(values, kind, probabilities=head.probabilities))
+
+    scores = tuple(map(scores_of, ends))
     expected = Reference(spec, samples, class_maps, scores)
     if not any(type(layer).__name__ == MaxUnpoolingToMasks.layer_class for layer in model._flatten_layers()):
         return expected
@@ -105,8 +121,8 @@ def reference(model: keras.Model, spec: ModelSpec, samples: Samples) -> Referenc
     for tensor, values in zip(inputs, scores, strict=True):
         # All values in the same direction: what was equal, such as the bars of a letterbox, stays equal.
         for towards in (-np.inf, np.inf):
-            shifted = KerasBackend(stripped).run(np.nextafter(tensor, np.float32(towards)))
-            moved = max(moved, float(np.abs(np.asarray(add_head(shifted, kind)) - values).max()))
+            shifted = KerasBackend(head.model).run(np.nextafter(tensor, np.float32(towards)))
+            moved = max(moved, float(np.abs(scores_of(shifted) - values).max()))
     return dataclasses.replace(expected, movement=moved / expected.largest)
 
 
@@ -149,6 +165,18 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
     )
     reason = _failure(proof, recipe.gate)
     return dataclasses.replace(proof, passed=not reason, reason=reason)
+
+
+def _note_one_class(class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, samples: Samples) -> None:
+    """Warn where the proof cannot see a class that got lost."""
+    ids = {int(value) for class_map in class_maps for value in np.unique(class_map)}
+    if len(ids) == 1:
+        _log.warning(
+            "the Keras model gives every pixel of %s the class '%s': agreement there proves little, verify on pictures "
+            "of what the model is for (--data DIR)",
+            samples.source,
+            spec.class_names[ids.pop()],
+        )
 
 
 def _failure(proof: Verification, gate: Gate) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from edgeseg_converters.head import final_activation, logits_model
 
@@ -16,12 +17,19 @@ def nested(x: keras.KerasTensor) -> keras.KerasTensor:
     return keras.Model(inner, keras.layers.Conv2D(3, 1, activation="softmax")(inner))(x)
 
 
+def cooler(x: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.ops.softmax(2 * x)
+
+
 ENDINGS: dict[str, tuple[Ending, str]] = {
     "conv with activation": (lambda x: keras.layers.Conv2D(3, 1, activation="softmax")(x), "softmax"),
     "activation layer": (lambda x: keras.layers.Activation("softmax")(keras.layers.Conv2D(3, 1)(x)), "softmax"),
     "softmax layer": (lambda x: keras.layers.Softmax()(keras.layers.Conv2D(3, 1)(x)), "softmax"),
     "sigmoid": (lambda x: keras.layers.Conv2D(3, 1, activation="sigmoid")(x), "sigmoid"),
     "nested model": (nested, "softmax"),
+    "TensorFlow's function": (lambda x: keras.layers.Conv2D(3, 1, activation=tf.nn.softmax)(x), "softmax"),
+    "of another temperature": (lambda x: keras.layers.Conv2D(3, 1, activation=cooler)(x), "softmax"),
+    "logarithm": (lambda x: keras.layers.Conv2D(3, 1, activation="log_softmax")(x), "log_softmax"),
 }
 
 
