@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -30,6 +31,19 @@ def twin(operation: Any, **changes: Any) -> Any:
     # Around __setattr__, which tracks what it sees and is locked in a built layer.
     made.__dict__.update(changes, _inbound_nodes=[], _outbound_nodes=[])
     return made
+
+
+def set_weights(model: keras.Model, weights: Sequence[Any]) -> None:
+    """``model.set_weights``, after which the model also computes with them, see ``finalize``."""
+    model.set_weights(weights)
+    finalize(model)
+
+
+def finalize(model: keras.Layer) -> None:
+    """Let the layers at any depth know their new weights: Normalization computes with a copy of its statistics."""
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def size_of(model: keras.Model) -> tuple[int | None, int | None]:

@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.keras_file import load_model, read_spec
@@ -146,20 +148,48 @@ def at_input_size(
         ZOO[model.name].check_size(input_size)
     import keras
 
+    from edgeseg.models.functional import graph_of, set_weights
+
+    picture = keras.Input((*input_size, 3), dtype=graph_of(model).inputs[0].dtype)
     own = dict(custom_objects or {})
     # A layer gives the name of its class, whatever it was called in the file.
     own |= {keras.saving.get_registered_name(value): value for value in own.values() if hasattr(value, "__name__")}
     try:
         with keras.saving.custom_object_scope(own):
-            resized = keras.models.clone_model(model, input_tensors=keras.Input((*input_size, 3)))
+            resized = keras.models.clone_model(model, input_tensors=picture)
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
             f"Its own size is {model.input_shape[1:3]}."
         ) from error
-    resized.set_weights(model.get_weights())
+    set_weights(resized, model.get_weights())
     return resized
+
+
+def _require_same(model: keras.Model, resized: keras.Model) -> None:
+    """Refuse a model rebuilt from its config where the one it was made of runs at that size and says another thing.
+
+    A layer may keep something that is neither a weight nor in its config; the rebuilt one is what an export is proven
+    against, so nobody would see it later.
+    """
+    import keras
+
+    (tensor,) = resized.inputs
+    noise = np.random.default_rng(0).integers(0, 256, (1, *tensor.shape[1:])).astype(tensor.dtype)
+
+    def run(each: keras.Model) -> list[Any]:
+        return [keras.ops.convert_to_numpy(x).astype(float) for x in keras.tree.flatten(each(noise, training=False))]
+
+    for own, got in zip(run(model), run(resized), strict=True):
+        # The same layers on the same numbers; a float16 kernel that sums in another order is within 1e-2.
+        largest = np.abs(own[np.isfinite(own)]).max(initial=0)
+        if not np.allclose(got, own, rtol=0, atol=1e-2 * largest, equal_nan=True):
+            raise InputError(
+                f"'{model.name}' rebuilt from its config at {tensor.shape[1]},{tensor.shape[2]} (H,W) gives something "
+                "else than the model itself: a layer holds values that are neither weights nor in its get_config; "
+                "save the model with that size as its input's."
+            )
 
 
 def _from_zoo(
@@ -216,7 +246,10 @@ def _from_file(
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or model.inputs[0].shape[-1] != 3:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
         raise InputError(f"'{path}' must take one picture (B, H, W, 3), it takes {shapes}.")
-    model = at_input_size(model, size, custom_objects=custom_objects)
+    resized = at_input_size(model, size, custom_objects=custom_objects)
+    if resized is not model and None in model.inputs[0].shape[1:3]:
+        _require_same(model, resized)
+    model = resized
     channels = model.outputs[0].shape[-1]
     if num_classes not in (None, channels):
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")

@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 
 from edgeseg.errors import InputError
+from edgeseg.models.functional import finalize
 from edgeseg.models.h5_tensors import FileLayer, Tensor, read_weights
 from edgeseg.models.model_slots import ModelLayer, Slot, model_layers
 from edgeseg.models.weights_match import MayStay, match_layers
@@ -99,9 +100,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
     if not filled:
         raise InputError(f"'{path}' fills nothing of the model: all that it holds is allowed to stay; allow less.")
     _assign(path, filled)
-    for entry in model_layers(model, flat=True):
-        if hasattr(entry.layer, "finalize_state"):  # Normalization computes with a copy of its statistics
-            entry.layer.finalize_state()
+    finalize(model)
     return WeightsReport(
         matched=tuple((tensor.name, slot.name, tensor.shape) for tensor, slot in filled),
         left_over=tuple(left_over.allowed),
