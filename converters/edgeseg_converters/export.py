@@ -34,6 +34,7 @@ from edgeseg.spec import (
 from edgeseg_converters import domain, onnx, tflite
 from edgeseg_converters.foreign import ForeignOps, with_layers
 from edgeseg_converters.frozen import check, trace
+from edgeseg_converters.full_precision import float32_policy
 from edgeseg_converters.given import note_opaque, prepare
 from edgeseg_converters.head import logits_model
 from edgeseg_converters.integers import Integers, Quantization, Quantized, check_quantization
@@ -240,11 +241,12 @@ def export_all(
     quantization = quantization or Quantization()
     for recipe in recipes:
         check_quantization(recipe, target, output_kind, quantization)
-    spec = spec.replace(output_kind=output_kind, layout=layout)
-    model = prepare(model, spec.input_size)
-    check(model, spec)
-    stripped = logits_model(model)
-    expected = reference(model, spec, samples) if samples else None
+    spec = spec.replace(output_kind=output_kind, layout=layout, dtype="float32")  # an artifact's is its recipe's
+    with float32_policy():
+        model = prepare(model, spec.input_size)
+        check(model, spec)
+        stripped = logits_model(model)
+        expected = reference(model, spec, samples) if samples else None
     calibration = quantization.calibration if any(recipe.is_static for recipe in recipes) else None
     integers = Integers(quantization, domain.compare(model, calibration, spec) if calibration else None)
     plans = [_Plan.of(recipe, rules_for(recipe.format, target), optimize) for recipe in recipes]
@@ -252,11 +254,13 @@ def export_all(
     for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):
         start = time.perf_counter()
         if plan not in prepared:
-            rewritten = rewrite(stripped, plan.rules)
+            with float32_policy():
+                rewritten = rewrite(stripped, plan.rules)
+                frozen = trace(rewritten.model, spec.replace(dtype=plan.dtype))
             for refused in _refused(rewritten, plan.swaps):
                 _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
             note_opaque(rewritten.model, plan.swaps)
-            prepared[plan] = rewritten, trace(rewritten.model, spec.replace(dtype=plan.dtype))
+            prepared[plan] = rewritten, frozen
         rewritten, frozen = prepared[plan]
         if plan not in plans[number + 1 :]:
             del prepared[plan]  # every one holds all weights

@@ -52,7 +52,8 @@ def trace(logits: keras.Model, spec: ModelSpec) -> Any:
         constants = [(variable, tf.constant(array)) for variable, array in weights]
         with keras.StatelessScope(state_mapping=constants):
             pixels = _normalise(image, spec) if spec.dtype == "uint8" else image
-            return (add_head(logits(pixels, training=False), spec.output_kind),)
+            scores = tf.cast(logits(pixels, training=False), tf.float32)  # a model may end in a cast of its own
+            return (add_head(scores, spec.output_kind),)
 
     function = serve.get_concrete_function()
     weights.clear()  # the graph has its own copy, and the function would keep this one
