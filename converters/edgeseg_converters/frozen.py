@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.functional import select_output
+from edgeseg.models.functional import require_picture, select_output
 from edgeseg.spec import ModelSpec, OutputKind
 from edgeseg_converters.head import add_head, check_scores, logits_model
 
@@ -36,6 +36,7 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
 
     Raises:
         UnsupportedModel: more than one input or output, an output that is no map, or softmax asked of sigmoids.
+        InputError: the input is no RGB picture, or the number of class names is not that of the output's channels.
     """
     check(model, spec)
     return trace(logits_model(model), spec)
@@ -83,6 +84,7 @@ def check(model: keras.Model, spec: ModelSpec) -> None:
             f"the model has {len(model.inputs)} inputs ({names}), export takes one; "
             "make a keras.Model of the picture alone and export that."
         )
+    require_picture(model, model.name)
     select_output(model)
     shape = model.outputs[0].shape
     if len(shape) != 4:

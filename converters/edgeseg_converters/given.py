@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import keras
 
 from edgeseg.errors import InputError
-from edgeseg.models.functional import as_functional, graph_of, select_output, size_of
+from edgeseg.models.functional import as_functional, graph_of, require_picture, select_output, size_of
 from edgeseg_converters.full_precision import in_float32
 from edgeseg_converters.graph import Graph
 from edgeseg_converters.rewrites import Rewrite
@@ -29,10 +29,13 @@ def prepare(model: keras.Model, input_size: tuple[int, int] | None = None, outpu
         given one where nothing is to be done.
 
     Raises:
-        InputError: there is no size, a layer does not go with it, or there is no such output.
+        InputError: the input is no RGB picture, there is no size, a layer does not go with it, or there is no such
+            output.
         UnsupportedModel: there are several outputs and none was named, the model's code fails on a picture, or a
             layer in half precision cannot be made again in float32.
     """
+    if graph_of(model) is not None and len(graph_of(model).inputs) == 1:
+        require_picture(model, model.name)  # first: of other shapes the sides would be read wrong
     own = size_of(model)
     size = input_size or own
     height, width = size

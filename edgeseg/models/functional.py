@@ -56,6 +56,30 @@ def size_of(model: keras.Model) -> tuple[int | None, int | None]:
     return (shape[1], shape[2]) if is_map else (None, None)
 
 
+def require_picture(model: keras.Model, name: str) -> None:
+    """Refuse a functional model that does not take a picture, and say what to put before it.
+
+    Args:
+        model: with one input.
+        name: what messages call it.
+
+    Raises:
+        InputError: its input is not ``(B, H, W, 3)``.
+    """
+    shape = tuple(graph_of(model).inputs[0].shape)
+    if len(shape) == 4 and shape[-1] == 3:
+        return
+    before = "the layers that make its input from RGB"
+    if len(shape) == 4 and shape[1] == 3:
+        before = "keras.layers.Permute((3, 1, 2)), and Permute((2, 3, 1)) behind its output"
+    elif len(shape) == 4 and shape[-1] == 1:
+        before = "keras.ops.image.rgb_to_grayscale"
+    raise InputError(
+        f"'{name}' must take one picture (B, H, W, 3), it takes {shape}; "
+        f"make a keras.Model of a keras.Input((H, W, 3)) with {before} before it."
+    )
+
+
 def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Model:
     """A subclassed model as a functional one of a single layer, which has its variables.
 

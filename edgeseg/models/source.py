@@ -235,7 +235,7 @@ def _from_file(
     output: str | None,
     feeding_said: bool,
 ) -> OpenedModel:
-    from edgeseg.models.functional import as_functional, select_output, size_of
+    from edgeseg.models.functional import as_functional, require_picture, select_output, size_of
 
     model = load_model(path, custom_objects=custom_objects)
     height, width = input_size or size_of(model)
@@ -243,9 +243,10 @@ def _from_file(
         raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
     size = height, width
     model = select_output(as_functional(model, size), output)
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or model.inputs[0].shape[-1] != 3:
+    if len(model.inputs) != 1:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
         raise InputError(f"'{path}' must take one picture (B, H, W, 3), it takes {shapes}.")
+    require_picture(model, str(path))
     resized = at_input_size(model, size, custom_objects=custom_objects)
     if resized is not model and None in model.inputs[0].shape[1:3]:
         _require_same(model, resized)
