@@ -18,8 +18,8 @@ from edgeseg.coverage import Coverage
 from edgeseg.datasets import Data
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.files import sha256, write_bytes
+from edgeseg.models.feeding import zoo_model_of
 from edgeseg.models.source import assumed_spec
-from edgeseg.models.zoo import ZOO
 from edgeseg.spec import (
     CalibrationMethod,
     Format,
@@ -153,7 +153,8 @@ def export(
         precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
         target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
         output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
-        spec: how to feed the model; a zoo model's own when left out, else [-1, 1] and nameless classes.
+        spec: how to feed the model; a zoo model's own when left out, else nameless classes and [-1, 1], or
+            the pixels as they are for a model that takes integers or begins with a Rescaling or Normalization of them.
         data: pictures to verify with, to calibrate with and to measure the accuracy on: a labelled data set, of which
             ``train`` calibrates and ``val`` measures, or a folder. Where it is left out, an installed package's
             pictures verify, and ``int8`` and ``w8a16`` are refused.
@@ -312,8 +313,9 @@ def _refused(rewritten: RewriteResult, rules: Sequence[Rewrite]) -> list[Refused
 
 
 def infer_spec(model: keras.Model) -> ModelSpec:
-    """The spec of a model that came without one: the zoo's by its name, else [-1, 1] and nameless classes."""
+    """The spec of a model that came without one: the zoo's where it is one of it, else see ``assumed_spec``."""
     size, channels = model.input_shape[1:3], model.output_shape[-1]
-    if model.name in ZOO:
-        return ZOO[model.name].default_spec(max(channels, 2), size)
-    return assumed_spec(model.name, size, channels)
+    zoo_model = zoo_model_of(model)
+    if zoo_model is not None:
+        return zoo_model.default_spec(max(channels, 2), size)
+    return assumed_spec(model.name, size, channels, model=model)

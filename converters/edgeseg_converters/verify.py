@@ -91,7 +91,7 @@ class Reference:
 
 def reference(model: keras.Model, spec: ModelSpec, samples: Samples) -> Reference:
     """Run the Keras model on the pictures, in inference mode."""
-    inputs = tuple(preprocess(image, spec.replace(layout="nhwc"))[0] for image in samples.images)
+    inputs = tuple(preprocess(image, spec.replace(layout="nhwc", dtype="float32"))[0] for image in samples.images)
     outputs = [KerasBackend(model).run(tensor) for tensor in inputs]
     class_maps = tuple(np.asarray(class_map(model, output))[0] for output in outputs)
     stripped = logits_model(model)

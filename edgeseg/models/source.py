@@ -15,7 +15,7 @@ import numpy as np
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.keras_file import load_model, read_spec
-from edgeseg.models.zoo import DEFAULT_MODEL, ZOO, find
+from edgeseg.models.zoo import DEFAULT_MODEL, find
 from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
 
 if TYPE_CHECKING:
@@ -112,21 +112,44 @@ def packaged_spec(name: str) -> ModelSpec | None:
     return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
 
 
-def assumed_spec(name: str, input_size: tuple[int, int], channels: int, *, feeding_said: bool = False) -> ModelSpec:
+def assumed_spec(
+    name: str,
+    input_size: tuple[int, int],
+    channels: int,
+    *,
+    feeding_said: bool = False,
+    model: keras.Model | None = None,
+) -> ModelSpec:
     """The spec of a model that came without one, which is said: [-1, 1], letterbox and nameless classes.
+
+    A model that takes integers, or begins with a Rescaling or Normalization of pixels, is fed [0, 255] as it is.
 
     Args:
         name: of the model.
         input_size: ``(H, W)`` in pixels.
         channels: of its output; one is a binary model, with two classes.
         feeding_said: whether the user gave mean and standard deviation; then no others are assumed.
+        model: what its input's dtype and its first layers say is obeyed.
     """
-    assumed = "RGB, letterbox"
-    if not feeding_said:
-        assumed += ", (pixel - 127.5) / 127.5; give --mean and --std, in Python a spec, where that is wrong"
-    _log.warning("'%s' says nothing about its input; assuming %s", name, assumed)
     count = max(channels, 2)
-    return ModelSpec(name, input_size, default_class_names(count), default_palette(count))
+    spec = ModelSpec(name, input_size, default_class_names(count), default_palette(count))
+    said, assumed = "says nothing about its input", "RGB, letterbox"
+    if not feeding_said:
+        pixels = _why_pixels(model)
+        if pixels:
+            said, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
+        assumed += ", pixels in [0, 255] as they are" if pixels else ", (pixel - 127.5) / 127.5"
+        assumed += "; give --mean and --std, in Python a spec, where that is wrong"
+    _log.warning("'%s' %s; assuming %s", name, said, assumed)
+    return spec
+
+
+def _why_pixels(model: keras.Model | None) -> str:
+    if model is None:
+        return ""
+    from edgeseg.models.feeding import takes_pixels
+
+    return takes_pixels(model)
 
 
 def at_input_size(
@@ -144,11 +167,14 @@ def at_input_size(
     """
     if tuple(model.input_shape[1:3]) == tuple(input_size):
         return model
-    if model.name in ZOO:
-        ZOO[model.name].check_size(input_size)
     import keras
 
+    from edgeseg.models.feeding import zoo_model_of
     from edgeseg.models.functional import graph_of, set_weights
+
+    zoo_model = zoo_model_of(model)
+    if zoo_model is not None:
+        zoo_model.check_size(input_size)
 
     picture = keras.Input((*input_size, 3), dtype=graph_of(model).inputs[0].dtype)
     own = dict(custom_objects or {})
@@ -256,7 +282,7 @@ def _from_file(
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")
     spec = read_spec(path)
     if spec is None:
-        spec = assumed_spec(path.stem, size, channels, feeding_said=feeding_said)
+        spec = assumed_spec(path.stem, size, channels, feeding_said=feeding_said, model=model)
     spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
     return OpenedModel(model, _with_classes(spec, classes))
 
