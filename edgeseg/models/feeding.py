@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from edgeseg.models.functional import graph_of
-from edgeseg.models.weights import head_layers
+from edgeseg.models.model_slots import model_layers
+from edgeseg.models.weights import head_of
 from edgeseg.models.zoo import ZOO, ZooModel
 
 #: How wide [0, 255] may be behind a layer that is made for it; one that is made for [0, 1] or [-1, 1] exceeds it.
@@ -29,7 +30,7 @@ def zoo_model_of(model: keras.Model) -> ZooModel | None:
     named = ZOO.get(model.name)
     if named is None or getattr(model, "_zoo_name", None) == model.name:
         return named
-    in_head = sum(math.prod(slot.shape) for layer in head_layers(model) for slot in layer.slots)
+    in_head = sum(math.prod(slot.shape) for layer in head_of(model_layers(model)) for slot in layer.slots)
     for_each_class, rest = divmod(in_head, model.outputs[0].shape[-1])
     parameters = model.count_params() - in_head + for_each_class * _COUNTED_CLASSES
     return named if rest == 0 and parameters == named.parameters else None

@@ -68,7 +68,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
     """
     layers = model_layers(model)
     patterns = (allow_missing,) if isinstance(allow_missing, str) else tuple(allow_missing)
-    head = head_layers(model)
+    head = head_of(layers)
     may_stay = _permission(patterns, head if _HEAD in patterns else [])
     file_layers = read_weights(path)
     match = match_layers(file_layers, layers, may_stay)
@@ -130,9 +130,8 @@ def _assign(path: str | Path, filled: list[_Pair]) -> None:
         slot.variable.assign(tensor.values)
 
 
-def head_layers(model: keras.Model) -> list[ModelLayer]:
-    """The model's last layer with weights; a BatchNormalization there counts with the layer before it."""
-    layers = model_layers(model)
+def head_of(layers: list[ModelLayer]) -> list[ModelLayer]:
+    """A model's last layer with weights; a BatchNormalization there counts with the layer before it."""
     if layers and isinstance(layers[-1].layer, keras.layers.BatchNormalization):
         return layers[-2:]
     return layers[-1:]
