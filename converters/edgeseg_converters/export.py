@@ -18,8 +18,8 @@ from edgeseg.coverage import Coverage
 from edgeseg.datasets import Data
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.files import sha256, write_bytes
+from edgeseg.models.feeding import zoo_model_of
 from edgeseg.models.source import assumed_spec
-from edgeseg.models.zoo import ZOO
 from edgeseg.spec import (
     CalibrationMethod,
     Format,
@@ -34,6 +34,7 @@ from edgeseg.spec import (
 from edgeseg_converters import domain, onnx, tflite
 from edgeseg_converters.foreign import ForeignOps, with_layers
 from edgeseg_converters.frozen import check, trace
+from edgeseg_converters.full_precision import float32_policy
 from edgeseg_converters.given import note_opaque, prepare
 from edgeseg_converters.head import read_head
 from edgeseg_converters.integers import Integers, Quantization, Quantized, check_quantization
@@ -154,7 +155,8 @@ def export(
         precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
         target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
         output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
-        spec: how to feed the model; a zoo model's own when left out, else [-1, 1] and nameless classes.
+        spec: how to feed the model; a zoo model's own when left out, else nameless classes and [-1, 1], or
+            the pixels as they are for a model that takes integers or begins with a Rescaling or Normalization of them.
         data: pictures to verify with, to calibrate with and to measure the accuracy on: a labelled data set, of which
             ``train`` calibrates and ``val`` measures, or a folder. Where it is left out, an installed package's
             pictures verify, and ``int8`` and ``w8a16`` are refused.
@@ -242,12 +244,13 @@ def export_all(
     quantization = quantization or Quantization()
     for recipe in recipes:
         check_quantization(recipe, target, output_kind, quantization)
-    spec = spec.replace(output_kind=output_kind, layout=layout)
-    model = prepare(model, spec.input_size)
+    spec = spec.replace(output_kind=output_kind, layout=layout, dtype="float32")  # an artifact's is its recipe's
+    with float32_policy():
+        model = prepare(model, spec.input_size)
     check(model, spec)
     note_training(model)
     calibration = quantization.calibration if any(recipe.is_static for recipe in recipes) else None
-    with untouched(model):
+    with untouched(model), float32_policy():
         head = read_head(model, spec, samples)
         expected = reference(model, spec, samples, head) if samples else None
         integers = Integers(quantization, domain.compare(model, calibration, spec) if calibration else None)
@@ -256,12 +259,14 @@ def export_all(
     for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):
         start = time.perf_counter()
         if plan not in prepared:
-            rewritten = rewrite(head.model, plan.rules)
+            with float32_policy():
+                rewritten = rewrite(head.model, plan.rules)
+                fed = spec.replace(dtype=plan.dtype)
+                frozen = trace(rewritten.model, fed, probabilities=head.probabilities)
             for refused in _refused(rewritten, plan.swaps):
                 _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
             note_opaque(rewritten.model, plan.swaps)
-            fed = spec.replace(dtype=plan.dtype)
-            prepared[plan] = rewritten, trace(rewritten.model, fed, probabilities=head.probabilities)
+            prepared[plan] = rewritten, frozen
         rewritten, frozen = prepared[plan]
         if plan not in plans[number + 1 :]:
             del prepared[plan]  # every one holds all weights
@@ -313,8 +318,9 @@ def _refused(rewritten: RewriteResult, rules: Sequence[Rewrite]) -> list[Refused
 
 
 def infer_spec(model: keras.Model) -> ModelSpec:
-    """The spec of a model that came without one: the zoo's by its name, else [-1, 1] and nameless classes."""
+    """The spec of a model that came without one: the zoo's where it is one of it, else see ``assumed_spec``."""
     size, channels = model.input_shape[1:3], model.output_shape[-1]
-    if model.name in ZOO:
-        return ZOO[model.name].default_spec(max(channels, 2), size)
-    return assumed_spec(model.name, size, channels)
+    zoo_model = zoo_model_of(model)
+    if zoo_model is not None:
+        return zoo_model.default_spec(max(channels, 2), size)
+    return assumed_spec(model.name, size, channels, model=model)

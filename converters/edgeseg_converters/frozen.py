@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.functional import select_output
+from edgeseg.models.functional import require_picture, select_output
 from edgeseg.spec import ModelSpec, OutputKind
 from edgeseg_converters.head import add_head, check_scores, read_head
 
@@ -36,6 +36,7 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
 
     Raises:
         UnsupportedModel: more than one input or output, an output that is no map, or scores that the model has not.
+        InputError: the input is no RGB picture, or the number of class names is not that of the output's channels.
     """
     check(model, spec)
     head = read_head(model, spec)
@@ -53,7 +54,7 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
         constants = [(variable, tf.constant(array)) for variable, array in weights]
         with keras.StatelessScope(state_mapping=constants):
             pixels = _normalise(image, spec) if spec.dtype == "uint8" else image
-            scores = model(pixels, training=False)
+            scores = tf.cast(model(pixels, training=False), tf.float32)  # a model may end in a cast of its own
             return (add_head(scores, spec.output_kind, probabilities=probabilities),)
 
     function = serve.get_concrete_function()
@@ -84,6 +85,7 @@ def check(model: keras.Model, spec: ModelSpec) -> None:
             f"the model has {len(model.inputs)} inputs ({names}), export takes one; "
             "make a keras.Model of the picture alone and export that."
         )
+    require_picture(model, model.name)
     select_output(model)
     check_scores(model)
     shape = model.outputs[0].shape

@@ -1,4 +1,4 @@
-"""The model as the user gave it, made ready: functional, one output, a fixed input size; itself left as it was."""
+"""The model as the user gave it, made ready: functional, one output, fixed size, float32; itself left as it was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import keras
 
 from edgeseg.errors import InputError
-from edgeseg.models.functional import as_functional, graph_of, select_output, size_of
+from edgeseg.models.functional import as_functional, graph_of, require_picture, select_output, size_of
+from edgeseg_converters.full_precision import in_float32
 from edgeseg_converters.graph import Graph
 from edgeseg_converters.rewrites import Rewrite
 
@@ -24,12 +25,17 @@ def prepare(model: keras.Model, input_size: tuple[int, int] | None = None, outpu
         output: which output, of a model with several.
 
     Returns:
-        A functional model with the same variables; the given one where nothing is to be done.
+        A functional model with the same variables, but for some of a mixed-precision model, see ``in_float32``; the
+        given one where nothing is to be done.
 
     Raises:
-        InputError: there is no size, a layer does not go with it, or there is no such output.
-        UnsupportedModel: there are several outputs and none was named, or the model's code fails on a picture.
+        InputError: the input is no RGB picture, there is no size, a layer does not go with it, or there is no such
+            output.
+        UnsupportedModel: there are several outputs and none was named, the model's code fails on a picture, or a
+            layer in half precision cannot be made again in float32.
     """
+    if graph_of(model) is not None and len(graph_of(model).inputs) == 1:
+        require_picture(model, model.name)  # first: of other shapes the sides would be read wrong
     own = size_of(model)
     size = input_size or own
     height, width = size
@@ -41,7 +47,7 @@ def prepare(model: keras.Model, input_size: tuple[int, int] | None = None, outpu
     is_picture = len(functional.inputs) == 1 and len(functional.inputs[0].shape) == 4
     if is_picture and tuple(functional.inputs[0].shape[1:3]) != (height, width):
         functional = Graph.from_model(functional).resized((height, width))
-    return functional
+    return in_float32(functional)
 
 
 def note_opaque(model: keras.Model, swaps: Sequence[Rewrite]) -> None:

@@ -103,7 +103,7 @@ def reference(model: keras.Model, spec: ModelSpec, samples: Samples, head: Head 
         head: how the model ends; found out when left out.
     """
     head = head or read_head(model, spec, samples)
-    inputs = tuple(preprocess(image, spec.replace(layout="nhwc"))[0] for image in samples.images)
+    inputs = tuple(preprocess(image, spec.replace(layout="nhwc", dtype="float32"))[0] for image in samples.images)
     outputs = [KerasBackend(model).run(tensor) for tensor in inputs]
     class_maps = tuple(np.asarray(head.class_map(output))[0] for output in outputs)
     _note_one_class(class_maps, spec, samples)

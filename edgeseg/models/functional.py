@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -32,6 +33,19 @@ def twin(operation: Any, **changes: Any) -> Any:
     return made
 
 
+def set_weights(model: keras.Model, weights: Sequence[Any]) -> None:
+    """``model.set_weights``, after which the model also computes with them, see ``finalize``."""
+    model.set_weights(weights)
+    finalize(model)
+
+
+def finalize(model: keras.Layer) -> None:
+    """Let the layers at any depth know their new weights: Normalization computes with a copy of its statistics."""
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
 def size_of(model: keras.Model) -> tuple[int | None, int | None]:
     """``(H, W)`` of a model's input in pixels, ``None`` where a side is not fixed or nothing is known of it."""
     if graph_of(model) is not None:
@@ -40,6 +54,30 @@ def size_of(model: keras.Model) -> tuple[int | None, int | None]:
         shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
     is_map = isinstance(shape, (tuple, list)) and len(shape) == 4
     return (shape[1], shape[2]) if is_map else (None, None)
+
+
+def require_picture(model: keras.Model, name: str) -> None:
+    """Refuse a functional model that does not take a picture, and say what to put before it.
+
+    Args:
+        model: with one input.
+        name: what messages call it.
+
+    Raises:
+        InputError: its input is not ``(B, H, W, 3)``.
+    """
+    shape = tuple(graph_of(model).inputs[0].shape)
+    if len(shape) == 4 and shape[-1] == 3:
+        return
+    before = "the layers that make its input from RGB"
+    if len(shape) == 4 and shape[1] == 3:
+        before = "keras.layers.Permute((3, 1, 2)), and Permute((2, 3, 1)) behind its output"
+    elif len(shape) == 4 and shape[-1] == 1:
+        before = "keras.ops.image.rgb_to_grayscale"
+    raise InputError(
+        f"'{name}' must take one picture (B, H, W, 3), it takes {shape}; "
+        f"make a keras.Model of a keras.Input((H, W, 3)) with {before} before it."
+    )
 
 
 def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Model:

@@ -10,10 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.keras_file import load_model, read_spec
-from edgeseg.models.zoo import DEFAULT_MODEL, ZOO, find
+from edgeseg.models.zoo import DEFAULT_MODEL, find
 from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
 
 if TYPE_CHECKING:
@@ -110,21 +112,44 @@ def packaged_spec(name: str) -> ModelSpec | None:
     return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
 
 
-def assumed_spec(name: str, input_size: tuple[int, int], channels: int, *, feeding_said: bool = False) -> ModelSpec:
+def assumed_spec(
+    name: str,
+    input_size: tuple[int, int],
+    channels: int,
+    *,
+    feeding_said: bool = False,
+    model: keras.Model | None = None,
+) -> ModelSpec:
     """The spec of a model that came without one, which is said: [-1, 1], letterbox and nameless classes.
+
+    A model that takes integers, or begins with a Rescaling or Normalization of pixels, is fed [0, 255] as it is.
 
     Args:
         name: of the model.
         input_size: ``(H, W)`` in pixels.
         channels: of its output; one is a binary model, with two classes.
         feeding_said: whether the user gave mean and standard deviation; then no others are assumed.
+        model: what its input's dtype and its first layers say is obeyed.
     """
-    assumed = "RGB, letterbox"
-    if not feeding_said:
-        assumed += ", (pixel - 127.5) / 127.5; give --mean and --std, in Python a spec, where that is wrong"
-    _log.warning("'%s' says nothing about its input; assuming %s", name, assumed)
     count = max(channels, 2)
-    return ModelSpec(name, input_size, default_class_names(count), default_palette(count))
+    spec = ModelSpec(name, input_size, default_class_names(count), default_palette(count))
+    said, assumed = "says nothing about its input", "RGB, letterbox"
+    if not feeding_said:
+        pixels = _why_pixels(model)
+        if pixels:
+            said, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
+        assumed += ", pixels in [0, 255] as they are" if pixels else ", (pixel - 127.5) / 127.5"
+        assumed += "; give --mean and --std, in Python a spec, where that is wrong"
+    _log.warning("'%s' %s; assuming %s", name, said, assumed)
+    return spec
+
+
+def _why_pixels(model: keras.Model | None) -> str:
+    if model is None:
+        return ""
+    from edgeseg.models.feeding import takes_pixels
+
+    return takes_pixels(model)
 
 
 def at_input_size(
@@ -142,24 +167,55 @@ def at_input_size(
     """
     if tuple(model.input_shape[1:3]) == tuple(input_size):
         return model
-    if model.name in ZOO:
-        ZOO[model.name].check_size(input_size)
     import keras
 
+    from edgeseg.models.feeding import zoo_model_of
+    from edgeseg.models.functional import graph_of, set_weights
+
+    zoo_model = zoo_model_of(model)
+    if zoo_model is not None:
+        zoo_model.check_size(input_size)
+
+    picture = keras.Input((*input_size, 3), dtype=graph_of(model).inputs[0].dtype)
     own = dict(custom_objects or {})
     # A layer gives the name of its class, whatever it was called in the file.
     own |= {keras.saving.get_registered_name(value): value for value in own.values() if hasattr(value, "__name__")}
     try:
         with keras.saving.custom_object_scope(own):
-            resized = keras.models.clone_model(model, input_tensors=keras.Input((*input_size, 3)))
+            resized = keras.models.clone_model(model, input_tensors=picture)
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
             f"Its own size is {model.input_shape[1:3]}."
         ) from error
-    resized.set_weights(model.get_weights())
+    set_weights(resized, model.get_weights())
     return resized
+
+
+def _require_same(model: keras.Model, resized: keras.Model) -> None:
+    """Refuse a model rebuilt from its config where the one it was made of runs at that size and says another thing.
+
+    A layer may keep something that is neither a weight nor in its config; the rebuilt one is what an export is proven
+    against, so nobody would see it later.
+    """
+    import keras
+
+    (tensor,) = resized.inputs
+    noise = np.random.default_rng(0).integers(0, 256, (1, *tensor.shape[1:])).astype(tensor.dtype)
+
+    def run(each: keras.Model) -> list[Any]:
+        return [keras.ops.convert_to_numpy(x).astype(float) for x in keras.tree.flatten(each(noise, training=False))]
+
+    for own, got in zip(run(model), run(resized), strict=True):
+        # The same layers on the same numbers; a float16 kernel that sums in another order is within 1e-2.
+        largest = np.abs(own[np.isfinite(own)]).max(initial=0)
+        if not np.allclose(got, own, rtol=0, atol=1e-2 * largest, equal_nan=True):
+            raise InputError(
+                f"'{model.name}' rebuilt from its config at {tensor.shape[1]},{tensor.shape[2]} (H,W) gives something "
+                "else than the model itself: a layer holds values that are neither weights nor in its get_config; "
+                "save the model with that size as its input's."
+            )
 
 
 def _from_zoo(
@@ -205,7 +261,7 @@ def _from_file(
     output: str | None,
     feeding_said: bool,
 ) -> OpenedModel:
-    from edgeseg.models.functional import as_functional, select_output, size_of
+    from edgeseg.models.functional import as_functional, require_picture, select_output, size_of
 
     model = load_model(path, custom_objects=custom_objects)
     height, width = input_size or size_of(model)
@@ -213,16 +269,20 @@ def _from_file(
         raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
     size = height, width
     model = select_output(as_functional(model, size), output)
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or model.inputs[0].shape[-1] != 3:
+    if len(model.inputs) != 1:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
         raise InputError(f"'{path}' must take one picture (B, H, W, 3), it takes {shapes}.")
-    model = at_input_size(model, size, custom_objects=custom_objects)
+    require_picture(model, str(path))
+    resized = at_input_size(model, size, custom_objects=custom_objects)
+    if resized is not model and None in model.inputs[0].shape[1:3]:
+        _require_same(model, resized)
+    model = resized
     channels = model.outputs[0].shape[-1]
     if num_classes not in (None, channels):
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")
     spec = read_spec(path)
     if spec is None:
-        spec = assumed_spec(path.stem, size, channels, feeding_said=feeding_said)
+        spec = assumed_spec(path.stem, size, channels, feeding_said=feeding_said, model=model)
     spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
     return OpenedModel(model, _with_classes(spec, classes))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 
 from edgeseg.errors import InputError
+from edgeseg.models.functional import finalize
 from edgeseg.models.h5_tensors import FileLayer, Tensor, read_weights
 from edgeseg.models.model_slots import ModelLayer, Slot, model_layers
 from edgeseg.models.weights_match import MayStay, match_layers
@@ -67,7 +68,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
     """
     layers = model_layers(model)
     patterns = (allow_missing,) if isinstance(allow_missing, str) else tuple(allow_missing)
-    head = _head(layers)
+    head = head_of(layers)
     may_stay = _permission(patterns, head if _HEAD in patterns else [])
     file_layers = read_weights(path)
     match = match_layers(file_layers, layers, may_stay)
@@ -99,9 +100,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
     if not filled:
         raise InputError(f"'{path}' fills nothing of the model: all that it holds is allowed to stay; allow less.")
     _assign(path, filled)
-    for entry in model_layers(model, flat=True):
-        if hasattr(entry.layer, "finalize_state"):  # Normalization computes with a copy of its statistics
-            entry.layer.finalize_state()
+    finalize(model)
     return WeightsReport(
         matched=tuple((tensor.name, slot.name, tensor.shape) for tensor, slot in filled),
         left_over=tuple(left_over.allowed),
@@ -131,7 +130,8 @@ def _assign(path: str | Path, filled: list[_Pair]) -> None:
         slot.variable.assign(tensor.values)
 
 
-def _head(layers: list[ModelLayer]) -> list[ModelLayer]:
+def head_of(layers: list[ModelLayer]) -> list[ModelLayer]:
+    """A model's last layer with weights; a BatchNormalization there counts with the layer before it."""
     if layers and isinstance(layers[-1].layer, keras.layers.BatchNormalization):
         return layers[-2:]
     return layers[-1:]

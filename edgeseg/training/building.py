@@ -14,7 +14,7 @@ from edgeseg.datasets import Classes
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
 from edgeseg.models.efficientnet_lite import load_imagenet_encoder
-from edgeseg.models.functional import as_functional, graph_of, output_names, select_output, size_of
+from edgeseg.models.functional import as_functional, graph_of, output_names, select_output, set_weights, size_of
 from edgeseg.models.keras_file import load_model, read_spec
 from edgeseg.models.source import assumed_spec, at_input_size
 from edgeseg.models.weights import load_weights
@@ -52,10 +52,10 @@ class RunModels:
         learnt = self.learning.get_weights()
         optimizer = self.learning.optimizer
         if not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
-            self.twin.set_weights(learnt)
+            set_weights(self.twin, learnt)
             return
         optimizer.finalize_variable_values(self.learning.trainable_variables)
-        self.twin.set_weights(self.learning.get_weights())
+        set_weights(self.twin, self.learning.get_weights())
         self.learning.set_weights(learnt)
 
 
@@ -161,7 +161,7 @@ def _from_model(
     _require_logits(config.model, exported)
     if spec is None:
         said = config.mean is not None and config.std is not None
-        spec = assumed_spec(model.name, size, shape[-1], feeding_said=said)
+        spec = assumed_spec(model.name, size, shape[-1], feeding_said=said, model=exported)
     # What is learnt are the data's classes, in their order; a model of other ones with their count forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
@@ -208,7 +208,7 @@ def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
 
     calls = None if isinstance(model, keras.Sequential) else call  # those are not called when they are made
     rebuilt = keras.models.clone_model(model, clone_function=change, call_function=calls, recursive=True)
-    rebuilt.set_weights(model.get_weights())
+    set_weights(rebuilt, model.get_weights())
     return rebuilt
 
 

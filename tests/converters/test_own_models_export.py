@@ -18,7 +18,7 @@ from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.layers import ResizeBilinear, UpsampleLike
 from edgeseg.models.source import assumed_spec, open_model
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import Format
+from edgeseg.spec import Format, ModelSpec
 from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.head import final_activation, logits_model
 from edgeseg_converters.samples import Samples
@@ -163,6 +163,40 @@ def test_a_dynamic_size_is_exported_at_the_one_that_is_given(file_format: Format
     assert model.input_shape == (None, None, None, 3)
     with pytest.raises(InputError, match="no fixed input size; give --imgsz"):
         export(model, format=file_format, verify=False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        ((*SIZE, 1), r"keras\.ops\.image\.rgb_to_grayscale before it"),
+        ((*SIZE, 4), "the layers that make its input from RGB before it"),
+        ((3, *SIZE), r"Permute\(\(3, 1, 2\)\), and Permute\(\(2, 3, 1\)\) behind its output"),
+        (SIZE, "the layers that make its input from RGB before it"),
+    ],
+)
+@pytest.mark.parametrize("spec", [None, assumed_spec("own", SIZE, 3)], ids=["no spec", "a spec"])
+def test_what_does_not_take_a_picture_is_refused_with_the_way_out(
+    shape: tuple[int, ...], remedy: str, spec: ModelSpec | None
+) -> None:
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, layers.Activation("relu")(inputs), name="own")
+    with pytest.raises(InputError, match=rf"'own' must take one picture \(B, H, W, 3\), it takes .*{remedy}") as caught:
+        export(model, spec=spec, verify=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_grey_pictures_is_exported_by_the_way_that_is_named() -> None:
+    keras.utils.set_random_seed(0)
+    inputs, grey = keras.Input((*SIZE, 3)), keras.Input((*SIZE, 1))
+    model = keras.Model(grey, layers.Conv2D(3, 3, padding="same")(grey))
+    proven(keras.Model(inputs, model(keras.ops.image.rgb_to_grayscale(inputs))), "tflite")
+
+
+def test_channels_first_is_exported_by_the_way_that_is_named() -> None:
+    keras.utils.set_random_seed(0)
+    inputs, first = keras.Input((*SIZE, 3)), keras.Input((3, *SIZE))
+    model = keras.Model(first, layers.Conv2D(3, 3, padding="same", data_format="channels_first")(first))
+    proven(keras.Model(inputs, layers.Permute((2, 3, 1))(model(layers.Permute((3, 1, 2))(inputs)))), "tflite")
 
 
 def two_outputs(as_dict: bool) -> keras.Model:

@@ -448,6 +448,57 @@ def test_another_input_size_is_as_built_for_it(build: Callable[[tuple[int, int]]
     np.testing.assert_array_equal(predict(resized, x), predict(expected, x))
 
 
+def adapted(size: tuple[int, int] | tuple[None, None]) -> keras.Model:
+    """With a Normalization in a nested model, which has seen pixels."""
+    keras.utils.set_random_seed(0)
+    inner = keras.Input((None, None, 3))
+    nested = keras.Model(inner, layers.Normalization(name="normal")(inner), name="stem")
+    inputs = keras.Input((*size, 3))
+    model = keras.Model(inputs, layers.Conv2D(2, 3, padding="same")(nested(inputs)))
+    nested.get_layer("normal").adapt(np.random.default_rng(1).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32))
+    return model
+
+
+@pytest.mark.parametrize("size", [(None, None), (8, 8)], ids=["any size", "one size"])
+def test_a_normalization_keeps_its_statistics_at_another_size(size: Any, tmp_path: Path) -> None:
+    model = adapted(size)
+    model.save(tmp_path / "x.keras")
+    opened = open_model(str(tmp_path / "x.keras"), input_size=(16, 24), mean=(0.0,) * 3, std=(1.0,) * 3)
+    x = picture(1, 16, 24, 3) * 255
+    everywhere = adapted((None, None))  # the same weights, by the same seed
+    # The same convolution of the same float32 numbers, which are below 10.
+    np.testing.assert_allclose(predict(opened.model, x), predict(everywhere, x), atol=1e-4)
+
+
+@keras.saving.register_keras_serializable(package="test_own_models")
+class Forgetful(layers.Layer):  # type: ignore[misc]
+    """Has a number that neither its weights nor its config know, but its file."""
+
+    factor = 1.0
+
+    def call(self, x: Any) -> Any:
+        return x * self.factor
+
+    def save_own_variables(self, store: Any) -> None:
+        store["factor"] = np.float32(3)
+
+    def load_own_variables(self, store: Any) -> None:
+        self.factor = float(np.asarray(store["factor"]))
+
+
+def test_a_layer_that_forgets_what_it_holds_is_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, Forgetful()(inputs), name="own").save(tmp_path / "x.keras")
+    with pytest.raises(InputError, match=r"'own' rebuilt from its config at 16,24 \(H,W\) gives something else"):
+        open_model(str(tmp_path / "x.keras"), input_size=(16, 24))
+
+
+def test_an_integer_input_stays_one_at_another_size() -> None:
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(layers.Rescaling(1 / 255)(inputs)))
+    assert at_input_size(model, (16, 24)).inputs[0].dtype == "uint8"
+
+
 def test_open_model_with_custom_objects(tmp_path: Path) -> None:
     with_own_layers().save(tmp_path / "x.keras")
     own = {"Doubling": Doubling, "Tripling": Tripling}

@@ -86,6 +86,19 @@ def test_one_of_several_outputs_takes_what_the_model_took(recwarn: pytest.Warnin
     assert not [str(warning.message) for warning in recwarn if "structure" in str(warning.message)]
 
 
+def test_a_normalization_keeps_its_statistics(tmp_path: Path) -> None:
+    path, normal = tmp_path / "own.keras", layers.Normalization()
+    normal.adapt(np.random.default_rng(1).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32))
+    inputs = keras.Input((*SIZE, 3))
+    model = keras.Model(inputs, layers.Conv2D(3, 1)(normal(inputs)), name="own")
+    model.save(path)
+    models = build_models(TrainConfig(str(path), "data"), classes("a", "b", "c"))
+    image = np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype(np.float32)
+    for made in (models.exported, models.learning):
+        # The same sums of the same float32 numbers, which are below 10; forgotten statistics are off by hundreds.
+        np.testing.assert_allclose(made(image), model(image), atol=1e-4)
+
+
 def test_no_mean_is_assumed_where_one_is_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path, layers.Conv2D(3, 1))
     given = TrainConfig(path, "data", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
