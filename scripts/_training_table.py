@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import sys
 from collections.abc import Mapping
@@ -25,7 +24,8 @@ def main(folder: Path) -> None:
     for name, score in scored.items():
         best = max(float(row["val_mean_iou"]) for row in histories[name])
         scores = (best, *(score[key] for key in ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy")))
-        taken = f"{len(histories[name])} | {_minutes(histories[name])[-1]:.0f}"
+        minutes = sum(float(row["seconds"]) for row in histories[name]) / 60
+        taken = f"{len(histories[name])} | {minutes:.0f}"
         print(f"| {name} | {taken} | {' | '.join(f'{value:.3f}' for value in scores)} |")
     names = next(iter(scored.values()))["class_names"]
     print(f"\n| IoU | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
@@ -35,19 +35,15 @@ def main(folder: Path) -> None:
 
 
 def draw(histories: Mapping[str, Rows], path: Path) -> None:
-    """The validation mIoU of every run over the minutes that it took."""
+    """The validation mIoU of every run over its epochs."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for name, rows in histories.items():
-        axes.plot(_minutes(rows), [float(row["val_mean_iou"]) for row in rows], label=name)
-    axes.set(xlabel="minutes", ylabel="validation mIoU", ylim=(0, None))
+        axes.plot(range(1, len(rows) + 1), [float(row["val_mean_iou"]) for row in rows], label=name)
+    axes.set(xlabel="epoch", ylabel="validation mIoU", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=100)
-
-
-def _minutes(rows: Rows) -> list[float]:
-    return list(itertools.accumulate(float(row["seconds"]) / 60 for row in rows))
 
 
 def _share(value: float | None) -> str:
