@@ -72,7 +72,7 @@ class Node:
         """Run the layer in inference mode on the tensors that stand for its inputs."""
         # As Keras does in predict, also where the graph says training=True.
         mode = {"training": False} if getattr(self.operation, "_call_has_training_arg", False) else {}
-        return _apply(self.operation, self, values, mode)
+        return _apply(self.operation, self, values, **mode)
 
 
 @dataclass
@@ -285,13 +285,11 @@ class _Reader:
         return self._names[id(operation)]
 
 
-def _apply(
-    operation: Any, node: Node, values: Mapping[Value, Any], mode: Mapping[str, Any] | None = None
-) -> dict[Value, Any]:
+def _apply(operation: Any, node: Node, values: Mapping[Value, Any], **overruled: Any) -> dict[Value, Any]:
     args, kwargs = tree.map_structure(
         lambda leaf: values[leaf] if isinstance(leaf, Value) else leaf, (node.args, node.kwargs)
     )
-    outputs = tree.flatten(operation(*args, **{**kwargs, **(mode or {})}))
+    outputs = tree.flatten(operation(*args, **(kwargs | overruled)))
     return dict(zip(node.outputs, outputs, strict=True))
 
 

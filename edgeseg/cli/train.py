@@ -282,7 +282,8 @@ def command(
             log=note,
         )
     except KeyboardInterrupt:
-        if _written(folder) is not None and (resume or _written(folder) != before):
+        written = _written(folder)
+        if written is not None and (resume or written != before):
             note(f"edgeseg: '{folder}' has the epochs that are done; the same command with --resume goes on.")
         raise
     if as_json:

@@ -133,13 +133,12 @@ def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
         UnsupportedModel: there are several, and none was named.
     """
     names = output_names(model)
-    if output is None:
-        if len(names) == 1:
-            return select_output(model, names[0])
+    if output is None and len(names) > 1:
         raise UnsupportedModel(
             f"the model has {len(names)} outputs ({', '.join(names)}), export takes one; "
             f"pick it by --output {names[0]}, in Python by output={names[0]!r}."
         )
+    output = names[0] if output is None else output
     if output not in names:
         raise InputError(
             f"the model has no output '{output}'.{did_you_mean(output, names)} Accepted: {', '.join(names)}."

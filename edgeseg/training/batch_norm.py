@@ -6,7 +6,7 @@ inference mode a model may fall far below what its training loss promises.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +39,10 @@ def recalibrate(model: keras.Model, inputs: Iterable[Any], *, like: keras.Model 
         like: a model of the same layers; what is frozen there keeps its statistics too.
     """
     pairs = zip(batch_norms(model), batch_norms(like or model), strict=True)
-    with _learning_statistics(model) as layers, _frozen([own for own, other in pairs if not other.trainable]):
+    frozen = [own for own, other in pairs if not other.trainable]
+    with _learning_statistics(model) as layers, _put_back(frozen, "trainable"):
+        for layer in frozen:
+            layer.trainable = False
         for count, batch in enumerate(inputs):
             for layer in layers:
                 layer.momentum = count / (count + 1)  # makes the moving average the mean of all batches so far
@@ -63,31 +66,22 @@ def training_mode(model: keras.Model, inputs: Any) -> Any:
 def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.BatchNormalization]]:
     """The batch norms of a model whose dropout is off meanwhile; their momentum is put back."""
     layers = batch_norms(model)
-    momenta = [layer.momentum for layer in layers]
     dropouts = [layer for layer in layers_of(model) if isinstance(layer, _DROPOUT)]
-    rates = [layer.rate for layer in dropouts]
-    try:
+    with _put_back(layers, "momentum"), _put_back(dropouts, "rate"):
         for layer in dropouts:
             layer.rate = 0.0
         yield layers
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for layer, rate in zip(dropouts, rates, strict=True):
-            layer.rate = rate
 
 
 @contextmanager
-def _frozen(layers: list[keras.layers.Layer]) -> Iterator[None]:
-    """Layers that are frozen meanwhile."""
-    were = [layer.trainable for layer in layers]
+def _put_back(layers: Sequence[keras.layers.Layer], attribute: str) -> Iterator[None]:
+    """An attribute that may be changed meanwhile."""
+    before = [getattr(layer, attribute) for layer in layers]
     try:
-        for layer in layers:
-            layer.trainable = False
         yield
     finally:
-        for layer, was in zip(layers, were, strict=True):
-            layer.trainable = was
+        for layer, value in zip(layers, before, strict=True):
+            setattr(layer, attribute, value)
 
 
 def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
