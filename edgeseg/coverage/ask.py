@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from edgeseg.coverage.tflite_tables import TABLES
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime.tflite_file import is_tflite
 from edgeseg.spec import Format
+from edgeseg.versions import installed_version
 
 #: Format to the accelerators that are known for it; the first ones are asked, the others read in a table.
 ACCELERATORS: dict[Format, tuple[str, ...]] = {
@@ -196,4 +196,4 @@ def _build(
 
 
 def _litert() -> str:
-    return f"ai-edge-litert {metadata.version('ai-edge-litert')}"
+    return f"ai-edge-litert {installed_version('ai-edge-litert')}"

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 
+from edgeseg.coverage import coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.models import create
 from edgeseg.models.keras_file import save_model
 from edgeseg.models.zoo import ZOO
 from edgeseg.runtime import BACKENDS, open_backend
 from edgeseg.spec import ModelSpec
+from edgeseg.versions import installed_version
 from edgeseg_converters import Recipe, export_all
 
 SIZE = (32, 48)
@@ -112,6 +118,33 @@ def test_missing_runtime_names_the_install_line(
         monkeypatch.setitem(sys.modules, module, None)  # what Python itself uses to say "not there"
     with pytest.raises(BackendUnavailable, match=rf'pip install "edgeseg\[{extra}\]"'):
         open_backend(files[name], backend=name)
+
+
+def test_runtimes_under_another_name_are_found(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    real, module_of = metadata.version, {"ai-edge-litert": "ai_edge_litert", "onnxruntime": "onnxruntime"}
+
+    def version(name: str) -> str:
+        if name in module_of:
+            raise metadata.PackageNotFoundError(name)
+        return {"ai-edge-litert-nightly": "9.9.dev1", "onnxruntime-gpu": "9.8"}.get(name) or real(name)
+
+    brought = {"ai_edge_litert": ["ai-edge-litert-nightly"], "onnxruntime": ["onnxruntime-gpu"]}
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: brought)
+    monkeypatch.setitem(sys.modules, "tflite_runtime", None)
+    for name in ("litert", "litert-compiled"):
+        with closing(open_backend(files[name], backend=name)) as backend:
+            assert backend.runtime.startswith("ai-edge-litert 9.9.dev1")
+    (cpu,), _ = coverage_of_all(files["litert"], ["cpu"])
+    assert "ai-edge-litert 9.9.dev1" in cpu.source_note
+    model = create("unet_mini", num_classes=3, input_size=SIZE)
+    (made,) = export_all(model, ZOO["unet_mini"].default_spec(3, SIZE), [Recipe("onnx", "fp32")])
+    assert made.spec.provenance.tools["onnxruntime"] == "9.8"
+    brought.clear()  # built from source, without metadata: what the module itself says
+    assert installed_version("onnxruntime") == onnxruntime.__version__
+    monkeypatch.setitem(sys.modules, "says_nothing", ModuleType("says_nothing"))
+    assert installed_version("says-nothing") == "of unknown version"
+    assert installed_version("surely-not-there") is None
 
 
 def test_a_name_is_obeyed_or_refused(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
