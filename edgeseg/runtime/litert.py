@@ -82,7 +82,7 @@ class LiteRTBackend:
 
     def close(self) -> None:
         """Drop the interpreter and its arena."""
-        del self._input, self._output, self._interpreter
+        self._input = self._output = self._interpreter = None
 
 
 class _Memory:

@@ -133,6 +133,7 @@ class CompiledBackend:
         """Drop the compiled model and its buffers."""
         for buffer in (*self._input_buffers, *self._output_buffers):
             buffer.destroy()
+        self._input_buffers, self._output_buffers = [], []
         self._model.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from contextlib import closing
 from importlib import metadata
@@ -12,7 +13,9 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
+import tensorflow as tf
 
+from edgeseg.benchmark.worker import Request, measure
 from edgeseg.coverage import coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.models import create
@@ -58,6 +61,7 @@ def test_same_logits_and_the_spec_inside(name: str, files: dict[str, Path]) -> N
         np.testing.assert_allclose(backend.run(image), expected, atol=1e-4)
     finally:
         backend.close()
+    backend.close()  # nothing to do, and no error
 
 
 @pytest.mark.parametrize("name", ["litert", "litert-compiled", "onnx"])
@@ -93,6 +97,24 @@ def test_threads_do_not_change_the_answer(name: str, files: dict[str, Path]) -> 
     image = np.random.default_rng(1).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
     one, two = (np.array(open_backend(files[name], backend=name, num_threads=n).run(image)) for n in (1, 2))
     np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_keras_models_get_the_threads_of_the_process_or_are_refused(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras.ops.ones(1)  # TensorFlow has begun here
+    with pytest.raises(InputError, match="TensorFlow takes its number of threads before the first op"):
+        open_backend(files["keras"], num_threads=31)
+    asked: dict[str, int] = {}
+    for kind in ("intra", "inter"):
+        name = f"set_{kind}_op_parallelism_threads"
+        monkeypatch.setattr(tf.config.threading, name, functools.partial(asked.__setitem__, kind))
+    once = Request(str(files["keras"]), {"num_threads": 31}, warmup_runs=1, warmup_min_secs=0, num_runs=2, min_secs=0)
+    assert len(measure(once).latencies_s) == 2  # of a model whose batch is open
+    assert asked == {"intra": 31, "inter": 1}
+    monkeypatch.setattr("keras.config.backend", lambda: "jax")
+    with pytest.raises(InputError, match="this is jax: leave it out"):
+        open_backend(files["keras"], num_threads=31)
 
 
 @pytest.mark.parametrize("name", ["litert", "litert-compiled", "onnx"])
