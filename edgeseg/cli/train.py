@@ -139,7 +139,7 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
     show_default=True,
     help="After the warm-up.",
 )
-@click.option("--warmup-epochs", type=click.IntRange(0), default=2, show_default=True)
+@click.option("--warmup-epochs", type=click.IntRange(0), help="Left out: 2, in a run of 2 epochs 1, of 1 none.")
 @click.option(
     "--warmup",
     type=click.Choice(["linear", "staircase"]),
@@ -241,6 +241,8 @@ def command(
 
     quiet_native_logs()
     changes = {name: settings.pop(name) for name in _AUGMENTATION}
+    if settings["warmup_epochs"] is None:
+        settings["warmup_epochs"] = min(2, settings["epochs"] - 1)
     try:
         precheck(model, settings["input_size"])
         from edgeseg.training.config import TrainConfig
