@@ -26,7 +26,7 @@ def command() -> None:
 @_options.dataset(argument="DIR")
 @click.option("--split", "splits", type=_options.NamesType(), help="Which, with commas between; all when left out.")
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
-@click.option("--num-threads", type=click.IntRange(1), help="That read; one a core when left out.")
+@click.option("--num-threads", type=click.IntRange(1), help="Threads that read. Left out: one per core.")
 @_options.as_json
 def check_command(
     data: DataSource, splits: tuple[str, ...] | None, strict: bool, num_threads: int | None, as_json: bool

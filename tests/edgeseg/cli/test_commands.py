@@ -88,7 +88,7 @@ def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
     monkeypatch.setitem(GATES, "fp32", Gate(min_agreement=1.1, max_relative_error=None))
     args = ["export", "unet_mini", "--imgsz", "32", "--output-dir", str(tmp_path), "--num-images", "1"]
     assert main(args) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["unet_mini.fp32.rejected.tflite"]
+    assert [path.name for path in tmp_path.iterdir()] == ["unet_mini.fp32.tflite.rejected"]
     captured = capsys.readouterr()
     assert "FAILED" in captured.out
     assert "failed its verification: only" in captured.err
