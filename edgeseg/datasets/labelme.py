@@ -71,7 +71,8 @@ def convert(
     files = sorted(root.glob("*.json")) if root.is_dir() else []
     files = [path for path in files if path.name != "classes.json"]
     if not files:
-        raise InputError(f"'{root}' has no .json files of labelme.")
+        what = "has no .json files of labelme" if root.is_dir() else "is no folder"
+        raise InputError(f"'{root}' {what}.")
     refuse_existing(output_dir / "classes.json", overwrite=overwrite)
     if output_dir.absolute() == root.absolute():
         raise InputError(f"'{output_dir}' has the annotations; give a new folder.")

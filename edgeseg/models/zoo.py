@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from edgeseg.errors import InputError, did_you_mean
@@ -232,5 +233,7 @@ def find(name: str) -> ZooModel:
     """
     if name in ZOO:
         return ZOO[name]
+    if Path(name).suffix or Path(name).exists():
+        raise InputError(f"'{name}' is no .keras or .h5 file, and no name of the zoo ('edgeseg models' lists them).")
     hint = did_you_mean(name, ZOO, cutoff=0.4)
     raise InputError(f"unknown model '{name}'.{hint} The zoo has: {', '.join(ZOO)}.")

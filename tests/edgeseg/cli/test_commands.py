@@ -25,6 +25,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
+    assert all(text in " ".join(out.split()) for text in COMMANDS.values())  # none is cut off
 
 
 def test_models_lists_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
