@@ -83,9 +83,9 @@ def test_export_warns_of_a_model_that_an_accelerator_cuts_in_pieces(
 def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeseg_converters.recipes import GATES, Gate
+    from edgeseg_converters.recipes import GATES, VerificationGate
 
-    monkeypatch.setitem(GATES, "fp32", Gate(min_agreement=1.1, max_relative_error=None))
+    monkeypatch.setitem(GATES, "fp32", VerificationGate(min_agreement=1.1, max_relative_error=None))
     args = ["export", "unet_mini", "--imgsz", "32", "--output-dir", str(tmp_path), "--num-images", "1"]
     assert main(args) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["unet_mini.fp32.tflite.rejected"]
