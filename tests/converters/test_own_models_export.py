@@ -146,6 +146,18 @@ def test_foreign_ops_are_named_with_all_their_layers(file_format: Format) -> Non
     assert "\n" not in message
 
 
+class PoolWithIndices(layers.Layer):  # type: ignore[misc]
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        values, indices = tf.nn.max_pool_with_argmax(x, 2, 2, "SAME")
+        return values + tf.cast(indices, tf.float32)
+
+
+def test_a_pooling_with_indices_is_told_the_names_that_are_replaced() -> None:
+    inputs = keras.Input((*SIZE, 3))
+    with pytest.raises(UnsupportedModel, match=r"replaced where the classes are MaxPoolingWithArgmax2D and MaxUnpool"):
+        export(keras.Model(inputs, PoolWithIndices()(inputs)), verify=False)
+
+
 def dynamic() -> keras.Model:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))
@@ -171,7 +183,7 @@ def test_a_dynamic_size_is_exported_at_the_one_that_is_given(file_format: Format
     [
         ((*SIZE, 1), r"keras\.ops\.image\.rgb_to_grayscale before it"),
         ((*SIZE, 4), "the layers that make its input from RGB before it"),
-        ((3, *SIZE), r"Permute\(\(3, 1, 2\)\), and Permute\(\(2, 3, 1\)\) behind its output"),
+        ((3, *SIZE), r"Permute\(\(3, 1, 2\)\) before it and Permute\(\(2, 3, 1\)\) behind its output"),
         (SIZE, "the layers that make its input from RGB before it"),
     ],
 )
