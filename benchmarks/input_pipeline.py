@@ -28,6 +28,7 @@ import _shared
 from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.models.zoo import find
 from edgeseg.training.augment import Augmentation
+from edgeseg.training.cache import CachedPairs
 from edgeseg.training.data import training_pipeline
 
 #: Side to its preset and the memory for decoded pictures, in bytes.
@@ -41,13 +42,12 @@ def open_pipeline(
     preset, cache_bytes = PIPELINES[side]
     classes = data.classes
     batches, steps = training_pipeline(
-        data,
+        CachedPairs(data, cache_bytes),
         find(name).spec(size, classes.names, classes.palette, classes.ignore_index),
         Augmentation.preset(preset, size),  # type: ignore[arg-type]
         batch_size=batch_size,
         seed=0,
         num_threads=_shared.THREADS,
-        cache_bytes=cache_bytes,
     )
     return iter(batches), steps
 

@@ -18,8 +18,8 @@ from edgeseg.imaging import preprocess
 from edgeseg.models.functional import twin
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.spec import ModelSpec, OutputKind
-from edgeseg_converters.graph import Graph, Node, unique_name
-from edgeseg_converters.ranges import Range, Ranges, fed_from, source, traced
+from edgeseg_converters.graph import Graph, Node, Value, unique_name
+from edgeseg_converters.ranges import Range, ValueRanges, fed_from, source, traced
 from edgeseg_converters.samples import Samples, natural_noise
 
 _log = logging.getLogger(__name__)
@@ -65,20 +65,20 @@ def read_head(model: keras.Model, spec: ModelSpec, samples: Samples | None = Non
     Raises:
         UnsupportedModel: the output is no scores, or not such as the ``output_kind`` asks for.
     """
-    activation, channels, kind = final_activation(model), model.outputs[0].shape[-1], spec.output_kind
-    if activation:
-        if activation != "sigmoid" and channels == 1:
+    graph, channels, kind = Graph.from_model(model), model.outputs[0].shape[-1], spec.output_kind
+    final = _final_activation(graph)
+    if final:
+        if final.name != "sigmoid" and channels == 1:
             raise UnsupportedModel(
-                f"the model ends in a {activation} over one channel, which gives the same everywhere; "
+                f"the model ends in a {final.name} over one channel, which gives the same everywhere; "
                 "a model of one channel ends in a sigmoid."
             )
-        if activation == "sigmoid" and channels > 1 and kind == "softmax":
+        if final.name == "sigmoid" and channels > 1 and kind == "softmax":
             raise UnsupportedModel(
                 "the model ends in a sigmoid for each class and has no softmax; ask for argmax or logits."
             )
-        return Head(logits_model(model), activation, False)
-    graph = Graph.from_model(model)
-    found = Ranges(graph).of(graph.outputs[0])
+        return Head(_without(graph, final), final.name, False)
+    found = ValueRanges(graph).of(graph.outputs[0])
     probabilities = found.is_probability
     if channels == 1 and not probabilities and found.origin != "linear":
         probabilities = _looks_binary(model, found, spec, samples)
@@ -101,36 +101,40 @@ def read_head(model: keras.Model, spec: ModelSpec, samples: Samples | None = Non
     return Head(model, None, probabilities)
 
 
-def final_activation(model: keras.Model) -> str | None:
-    """``softmax``, ``sigmoid`` or ``log_softmax`` when the model ends in one.
+@dataclass(frozen=True)
+class _Final:
+    """The activation that a model ends in: a layer's, a nested model's, or one in code of its own."""
 
-    It may be a layer's, a nested model's, or in code of its own.
-    """
-    graph = Graph.from_model(model)
-    node = graph.producer(graph.outputs[0])
-    return _ACTIVATIONS.get(traced(node, graph.outputs[0]).op.type) if node else None
+    name: str
+    node: Node
+    value: Value
+    op: Any  # as TensorFlow traced it
 
 
-def logits_model(model: keras.Model) -> keras.Model:
-    """The same layers without the final activation; the model itself where there is none.
+def _final_activation(graph: Graph) -> _Final | None:
+    (value,) = graph.outputs
+    node = graph.producer(value)
+    if node is None:
+        return None
+    op = traced(node, value).op
+    return _Final(_ACTIVATIONS[op.type], node, value, op) if op.type in _ACTIVATIONS else None
+
+
+def _without(graph: Graph, final: _Final) -> keras.Model:
+    """The same layers but for the final activation.
 
     The classes are the same, as the activations keep the order, and a device need not compute them. The new model
     holds the variables of the old one, which is not changed.
     """
-    graph = Graph.from_model(model)
-    (value,) = graph.outputs
-    node = graph.producer(value)
-    end = traced(node, value) if node else None
-    if node is None or end is None or end.op.type not in _ACTIVATIONS:
-        return model
-    before = fed_from(node, source(end.op.inputs[0]))
+    node = final.node
+    before = fed_from(node, source(final.op.inputs[0]))
     if before is not None:  # the activation is all that the layer does
         nodes = [other for other in graph.nodes if other is not node]
         return dataclasses.replace(graph, nodes=nodes, outputs=(before,), _structures=None).to_model()
-    if _ends_in_its_activation(node, end.op.type):  # Conv2D(..., activation="softmax")
+    if _ends_in_its_activation(node, final.op.type):  # Conv2D(..., activation="softmax")
         cut = twin(node.operation, activation=keras.activations.linear)
     else:
-        cut = WithoutActivation(node.operation, node.outputs.index(value))
+        cut = WithoutActivation(node.operation, node.outputs.index(final.value))
     # A head that is called in several places keeps its activation, and its name, in the others.
     taken = {other.name for other in graph.nodes if other is not node} | set(graph.input_names)
     linear = dataclasses.replace(node, operation=cut, name=unique_name(node.name, taken))
@@ -191,7 +195,7 @@ def check_scores(model: keras.Model) -> None:
     (value,) = graph.outputs
     if len(value.shape) == 4 and value.shape[-1] != 1:
         return
-    if "int" in value.dtype or value.dtype == "bool" or Ranges(graph).of(value).origin == "ids":
+    if "int" in value.dtype or value.dtype == "bool" or ValueRanges(graph).of(value).origin == "ids":
         raise UnsupportedModel(
             f"'{model.name}' gives class ids or other whole numbers ({value.dtype}), export takes scores; "
             "leave out the argmax or threshold at its end, --output-kind argmax puts one there."

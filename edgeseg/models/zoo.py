@@ -238,9 +238,10 @@ def find(name: str) -> ZooModel:
             f"'{name}' is a folder; a SavedModel has no layers to read. Accepted: the .keras or .h5 file of a model; "
             "in Python, where it was made: model.save('NAME.keras')."
         )
-    if Path(name).is_file():
+    if Path(name).suffix or Path(name).exists():
         raise InputError(
-            f"'{name}' has no suffix of a Keras model; accepted: .keras and .h5 (an .hdf5 file may be renamed)."
+            f"'{name}' is no .keras or .h5 file, and no name of the zoo ('edgeseg models' lists them); "
+            "an .hdf5 file of Keras may be renamed to .h5."
         )
     hint = did_you_mean(name, ZOO, cutoff=0.4)
     raise InputError(f"unknown model '{name}'.{hint} The zoo has: {', '.join(ZOO)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import at_size, letterbox, normalize
 from edgeseg.spec import ModelSpec
 from edgeseg.training.augment import IGNORED, Augmentation
-from edgeseg.training.cache import CachedPairs, Pairs
+from edgeseg.training.cache import Pairs
 
 Size = tuple[int, int]
 #: ``(H, W)`` of a model's output; or of each of its outputs, in their order or by their names.
@@ -34,7 +35,6 @@ def training_pipeline(
     label_sizes: LabelSizes | None = None,
     start_epoch: int = 0,
     num_threads: int = 2,
-    cache_bytes: int = 1 << 30,
     worker: int = 0,
     num_workers: int = 1,
 ) -> tuple[Any, int]:
@@ -44,7 +44,7 @@ def training_pipeline(
     resumed at ``start_epoch`` sees what the uninterrupted run would have seen.
 
     Args:
-        data: the training split.
+        data: the training split; ``CachedPairs`` of it, or each epoch reads the files again.
         spec: normalisation and colour order.
         augmentation: what is done to each pair.
         batch_size: pictures in a step; the last, smaller batch of an epoch is dropped.
@@ -53,7 +53,6 @@ def training_pipeline(
         label_sizes: of the model's outputs, where they are not of the input's size, as SegNet's, or several.
         start_epoch: epochs that are done already.
         num_threads: that read and augment; each has two batches ready. With 0 the caller's thread does all.
-        cache_bytes: memory for decoded pairs, 4 bytes a pixel; what does not fit is read again in each epoch.
         worker: which of the processes that share each batch this is.
         num_workers: how many there are; ``batch_size`` is a multiple of it. Their shares, one after the other, are the
             batches of one process.
@@ -69,11 +68,10 @@ def training_pipeline(
     require_batch(data, batch_size, repeat)
     count = len(data) * repeat
     steps = count // batch_size
-    pairs = CachedPairs(data, cache_bytes)
     to_ids = _label_table(data)
 
     def example(index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Labels]:
-        image, label = pairs[index % len(pairs)]
+        image, label = data[index % len(data)]
         image, ids = augmentation(image, cast("NDArray[np.uint8]", cv2.LUT(label, to_ids)), rng)
         return image, _at_sizes(ids, label_sizes)
 
@@ -98,7 +96,12 @@ def training_pipeline(
 def require_batch(data: Pairs, batch_size: int, repeat: int = 1) -> None:
     """Raise ``InputError`` where an epoch has fewer pictures than a batch."""
     if len(data) * repeat < batch_size:
-        raise InputError(f"the training split has {len(data)} pictures, fewer than the batch size {batch_size}.")
+        count = len(data)
+        pictures = "1 picture" if count == 1 else f"{count} pictures"
+        raise InputError(
+            f"the training split has {pictures}, fewer than the batch size {batch_size}; "
+            f"accepted: up to {count * repeat}; --repeat {math.ceil(batch_size / max(count, 1))} uses each more often."
+        )
 
 
 def validation_batches(

@@ -95,7 +95,6 @@ class SplitFeed:
             repeat=self._config.repeat,
             label_sizes=keras.tree.map_structure(_size, outputs),
             start_epoch=start_epoch,
-            cache_bytes=0,  # they are kept here, for all phases
             worker=self._distribution.worker,
             num_workers=self._distribution.num_workers,
         )

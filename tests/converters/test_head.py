@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeseg_converters.head import final_activation, logits_model
+from edgeseg.models.source import assumed_spec
+from edgeseg_converters.head import read_head
 
+SPEC = assumed_spec("own", (4, 6), 3)
 Ending = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
@@ -39,11 +41,11 @@ def test_the_activation_is_found_and_taken_off(ending: str) -> None:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4, 6, 3))
     model = keras.Model(inputs, build(keras.layers.Conv2D(8, 3, padding="same")(inputs)))
-    assert final_activation(model) == activation
-    stripped = logits_model(model)
-    assert final_activation(stripped) is None
+    head = read_head(model, SPEC)
+    assert head.activation == activation
+    assert read_head(head.model, SPEC).activation is None
     image = np.random.default_rng(0).normal(size=(1, 4, 6, 3)).astype(np.float32)
-    logits, probabilities = stripped.predict_on_batch(image), model.predict_on_batch(image)
+    logits, probabilities = head.model.predict_on_batch(image), model.predict_on_batch(image)
     expected = getattr(keras.activations, activation)(keras.ops.convert_to_tensor(logits))
     # The same activation of the same float32 numbers: a few ulp of values below 1.
     np.testing.assert_allclose(expected, probabilities, atol=1e-6)
@@ -52,5 +54,6 @@ def test_the_activation_is_found_and_taken_off(ending: str) -> None:
 def test_a_model_of_logits_is_left_alone() -> None:
     inputs = keras.Input((4, 6, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
-    assert final_activation(model) is None
-    assert logits_model(model) is model
+    head = read_head(model, SPEC)
+    assert head.activation is None
+    assert head.model is model

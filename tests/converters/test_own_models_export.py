@@ -21,7 +21,7 @@ from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import Format, ModelSpec
 from edgeseg_converters import ExportResult, Recipe, export, export_all
-from edgeseg_converters.head import final_activation, logits_model
+from edgeseg_converters.head import read_head
 from edgeseg_converters.samples import Samples
 
 SIZE = (16, 24)
@@ -261,11 +261,10 @@ def test_a_softmax_in_code_is_taken_off(build: Any) -> None:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4, 6, 3))
     model = keras.Model(inputs, build(layers.Conv2D(3, 1, name="conv")(inputs)))
-    assert final_activation(model) == "softmax"
-    stripped = logits_model(model)
-    assert final_activation(stripped) is None
+    head = read_head(model, assumed_spec("own", (4, 6), 3))
+    assert head.activation == "softmax"
     image = np.random.default_rng(0).normal(size=(1, 4, 6, 3)).astype(np.float32)
-    probabilities = keras.ops.softmax(stripped.predict_on_batch(image))
+    probabilities = keras.ops.softmax(head.model.predict_on_batch(image))
     # The same softmax of the same float32 numbers: a few ulp of values below 1.
     np.testing.assert_allclose(probabilities, model.predict_on_batch(image), atol=1e-6)
 
@@ -274,7 +273,7 @@ def test_the_layers_of_the_model_that_is_given_get_no_new_places() -> None:
     inputs = keras.Input((4, 6, 3))
     model = keras.Model(inputs, layers.Conv2D(3, 1, activation="softmax")(layers.Conv2D(3, 1)(inputs)))
     before = [len(layer._inbound_nodes) for layer in model.layers]
-    stripped = logits_model(model)
+    stripped = read_head(model, assumed_spec("own", (4, 6), 3)).model
     assert [len(layer._inbound_nodes) for layer in model.layers] == before
     assert model.layers[-1].activation is keras.activations.softmax
     assert all(a is b for a, b in zip(model.variables, stripped.variables, strict=True))

@@ -45,7 +45,7 @@ def test_what_is_there_but_no_model_file_is_no_unknown_name(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"is a folder; a SavedModel has no layers.*model\.save\('NAME\.keras'\)"):
         find(str(tmp_path))
     (tmp_path / "old.hdf5").write_bytes(b"")
-    with pytest.raises(InputError, match=r"old\.hdf5' has no suffix of a Keras model; accepted: \.keras and \.h5"):
+    with pytest.raises(InputError, match=r"old\.hdf5' is no \.keras or \.h5 file.*may be renamed to \.h5"):
         find(str(tmp_path / "old.hdf5"))
 
 

@@ -12,6 +12,7 @@ from edgeseg.datasets import Classes, LabelledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
 from edgeseg.training.augment import IGNORED, Augmentation
+from edgeseg.training.cache import CachedPairs, Pairs
 from edgeseg.training.data import training_pipeline, validation_batches
 
 Batch = tuple[np.ndarray, ...]
@@ -38,7 +39,7 @@ class _Memory(LabelledSplit):
         return np.zeros((*label.shape, 3), np.uint8), label
 
 
-def take(data: LabelledSplit, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
+def take(data: Pairs, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
     """The first batches of three pictures; ten pictures make three of them an epoch."""
     settings = {"augmentation": Augmentation((32, 48)), "batch_size": 3, "seed": 7}
     pipeline, steps = training_pipeline(data, spec, **(settings | options))
@@ -112,7 +113,7 @@ def test_the_seed_decides_whatever_the_threads(data: LabelledSplit, tiny_spec: M
     assert equal(first, take(data, tiny_spec, 7, num_threads=1))
     assert equal(first, take(data, tiny_spec, 7, num_threads=4))
     assert equal(first, take(data, tiny_spec, 7, num_threads=0))  # in the caller's thread
-    assert equal(first, take(data, tiny_spec, 7, cache_bytes=0))
+    assert equal(first, take(CachedPairs(data, 1 << 20), tiny_spec, 7))
     assert not equal(first, take(data, tiny_spec, 7, seed=8))
 
 
@@ -181,7 +182,7 @@ def test_the_id_that_is_ignored_is_no_class(tiny_spec: ModelSpec) -> None:
 
 
 def test_fewer_pictures_than_a_batch_is_an_input_error(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
-    with pytest.raises(InputError, match="10 pictures, fewer than the batch size 11"):
+    with pytest.raises(InputError, match=r"10 pictures, fewer than the batch size 11; .* --repeat 2 uses"):
         training_pipeline(data, tiny_spec, PLAIN, batch_size=11, seed=0)
 
 
