@@ -26,6 +26,7 @@ from ai_edge_quantizer import quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
+from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import Precision
 from edgeseg_converters import flatbuffer
 from edgeseg_converters.calibrate import Ranges
@@ -58,6 +59,9 @@ def quantize(
     Returns:
         A ``.tflite`` file. With a static precision the inner tensors are integers and the input and the output are
         what the tool leaves; ``integer_io.put_in`` makes them uint8.
+
+    Raises:
+        UnsupportedModel: the tool fails.
     """
     tool = quantizer.Quantizer(data)
     for scope in [".*"] if only is None else map(_scope, only):
@@ -73,7 +77,13 @@ def quantize(
     calibration = None if ranges is None else _statistics(ranges, data)
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # channels whose weights are all zero, and interpreters that keep all tensors
-        result = tool.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
+        try:
+            result = tool.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
+        except (ValueError, LookupError, RuntimeError) as error:  # of an op that the tool has not met in this form
+            raise UnsupportedModel(
+                f"ai-edge-quantizer cannot make {precision} of the model: {' '.join(str(error).split())[:200]} "
+                "Please report it; fp16 does without, and so does --format onnx."
+            ) from error
     return bytes(result.quantized_model)
 
 

@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 from edgeseg.coverage import coverage
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
 from edgeseg.models.zoo import ZOO
@@ -227,6 +227,17 @@ def test_equal_vectors_are_stored_once(unet: keras.Model, pictures: CalibrationS
         if old.quantization is not None and old.quantization.scale is not None:
             np.testing.assert_array_equal(old.quantization.scale, new.quantization.scale)
             np.testing.assert_array_equal(old.quantization.zeroPoint, new.quantization.zeroPoint)
+
+
+def test_what_the_tool_cannot_do_is_one_line(
+    unet: keras.Model, pictures: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("Ranks of scales (5)\nmust be 4.")
+
+    monkeypatch.setattr("ai_edge_quantizer.quantizer.Quantizer.quantize", fail)
+    with pytest.raises(UnsupportedModel, match=r"cannot make int8 of the model: Ranks of scales \(5\) must be 4\."):
+        made(unet, "int8", pictures)
 
 
 class WithColumns(layers.Layer):  # type: ignore[misc]
