@@ -2,6 +2,7 @@
 
 1. ``exact_sizes``: tf2onnx writes the size of a resize as float scales, and a runtime floors ``side * scale``: 7 to 31
    gives 30. Such a Resize gets its size as integers; whole scales are exact and stay, as some providers want them.
+   Where it writes a size, it writes empty scales as well, which the fp16 tool makes a second size of: they go.
 2. ``optimize``: ONNX Runtime's own "basic" passes, once, at export. They are those that hold for every provider:
    constants folded, Pad, Mul and Add taken into the convolution before or after them, Transposes pushed through the
    graph until they meet and cancel. Of what was tried on the zoo only these and onnxslim fold a Mul into a
@@ -59,7 +60,14 @@ def exact_sizes(model: onnx.ModelProto) -> int:
         sizes = np.rint(shape * scales.astype(np.float64)).astype(np.int64)
         model.graph.initializer.append(numpy_helper.from_array(sizes, name))
         node.input[:] = [node.input[0], "", "", name]
+    for node in model.graph.node:
+        if node.op_type == "Resize" and len(node.input) == 4 and not _reads_a_region(node):
+            node.input[1:3] = ["", ""]
     return len(todo)
+
+
+def _reads_a_region(node: onnx.NodeProto) -> bool:
+    return any(helper.get_attribute_value(attribute) == b"tf_crop_and_resize" for attribute in node.attribute)
 
 
 def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
