@@ -74,6 +74,10 @@ def command(
             raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
         if feeding.class_names or feeding.colour_order or feeding.fit:
             raise InputError("--labels, --colour-order and --fit are for .tflite and .onnx files without ModelSpec.")
+        from edgeseg.runtime.keras import KerasBackend, set_threads
+
+        if runtime.num_threads is not None:
+            set_threads(runtime.num_threads)
         objects = _options.read_custom_objects(custom_objects)
         opened = open_model(
             model,
@@ -84,8 +88,6 @@ def command(
             custom_objects=objects,
             output=output,
         )
-        from edgeseg.runtime.keras import KerasBackend
-
         segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)
