@@ -1,8 +1,11 @@
 """The workstation side of edgeseg: convert a Keras model and prove the artifact against it."""
 
+from edgeseg_converters.accuracy import AccuracyGate
 from edgeseg_converters.export import ExportResult, export, export_all
-from edgeseg_converters.recipes import Gate, Recipe
+from edgeseg_converters.integers import Quantization
+from edgeseg_converters.recipes import Recipe, VerificationGate
 from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
+from edgeseg_converters.samples import Samples
 from edgeseg_converters.verify import Verification
 
 __all__ = [
@@ -15,8 +18,11 @@ __all__ = [
     "RewriteResult",
     "Verification",
     # what to ask for
-    "Gate",
+    "AccuracyGate",
+    "Quantization",
     "Recipe",
     "rules_for",
     "Rules",
+    "Samples",
+    "VerificationGate",
 ]

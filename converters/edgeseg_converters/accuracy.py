@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Gate:
+class AccuracyGate:
     """What a quantized artifact may lose.
 
     Attributes:
@@ -164,7 +164,7 @@ def baseline(segmenter: Segmenter, pictures: Pictures, progress: Progress | None
     return Baseline(pictures, tuple(maps), matrix, segmenter.spec.class_names)
 
 
-def compare(before: Baseline, segmenter: Segmenter, gate: Gate, progress: Progress | None = None) -> Accuracy:
+def compare(before: Baseline, segmenter: Segmenter, gate: AccuracyGate, progress: Progress | None = None) -> Accuracy:
     """Run a quantized artifact and hold it against the float model."""
     maps, matrix = _run(segmenter, before.pictures, progress)
     kept = [argmax_agreement(old, new) for old, new in zip(before.class_maps, maps, strict=True)]
@@ -194,7 +194,7 @@ def _run(
     return maps, matrix
 
 
-def _failure(found: Accuracy, gate: Gate) -> str:
+def _failure(found: Accuracy, gate: AccuracyGate) -> str:
     if found.mean_iou is None:
         if found.agreement < gate.min_agreement:
             return f"only {found.agreement:.2%} of the pixels kept their class; at least {gate.min_agreement:.0%}"

@@ -147,6 +147,9 @@ def export(
 ) -> ExportResult:
     """Convert a Keras model and prove the artifact against it.
 
+    What it has no argument for, such as the splits, the number of calibration pictures and the limits of the accuracy
+    gate, ``export_all`` takes as a ``Quantization`` and as ``Samples``.
+
     Args:
         model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; of one channel, the foreground is
             above 0 and 0.5. A subclassed model is converted without rewrites. Where its size is not fixed, ``spec``
@@ -225,12 +228,12 @@ def export_all(
         recipes: what to make.
         target: see ``export``.
         output_kind: see ``export``.
-        samples: pictures to verify with; no verification when ``None``.
+        samples: pictures to verify with, such as ``samples.collect`` finds; no verification when ``None``.
         optimize: see ``export``.
         layout: see ``export``.
         opset: see ``export``.
-        quantization: pictures, gate and rescue of the integer precisions; without it there are float ones and
-            ``dynamic``.
+        quantization: pictures, gate and rescue of the integer precisions, most easily by ``Quantization.of``; without
+            it there are float ones and ``dynamic``.
 
     Yields:
         One result for each recipe as it is done, also when a gate failed.
@@ -238,6 +241,11 @@ def export_all(
     Raises:
         InputError: a format has no such target, layout or opset, or an integer precision lacks pictures.
         UnsupportedModel: the model cannot be converted; the text says why.
+
+    Example:
+        >>> recipes = [Recipe("tflite", "int8"), Recipe("onnx", "int8")]
+        >>> quantization = Quantization.of(recipes, "data/", spec, gate=AccuracyGate(max_drop=0.5), rescue=True)
+        >>> results = list(export_all(model, spec, recipes, quantization=quantization))
     """
     check_backend()
     check_options([recipe.format for recipe in recipes], layout, opset)

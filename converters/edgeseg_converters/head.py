@@ -19,7 +19,7 @@ from edgeseg.models.functional import twin
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.spec import ModelSpec, OutputKind
 from edgeseg_converters.graph import Graph, Node, Value, unique_name
-from edgeseg_converters.ranges import Range, Ranges, fed_from, source, traced
+from edgeseg_converters.ranges import Range, ValueRanges, fed_from, source, traced
 from edgeseg_converters.samples import Samples, natural_noise
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def read_head(model: keras.Model, spec: ModelSpec, samples: Samples | None = Non
                 "the model ends in a sigmoid for each class and has no softmax; ask for argmax or logits."
             )
         return Head(_without(graph, final), final.name, False)
-    found = Ranges(graph).of(graph.outputs[0])
+    found = ValueRanges(graph).of(graph.outputs[0])
     probabilities = found.is_probability
     if channels == 1 and not probabilities and found.origin != "linear":
         probabilities = _looks_binary(model, found, spec, samples)
@@ -195,7 +195,7 @@ def check_scores(model: keras.Model) -> None:
     (value,) = graph.outputs
     if len(value.shape) == 4 and value.shape[-1] != 1:
         return
-    if "int" in value.dtype or value.dtype == "bool" or Ranges(graph).of(value).origin == "ids":
+    if "int" in value.dtype or value.dtype == "bool" or ValueRanges(graph).of(value).origin == "ids":
         raise UnsupportedModel(
             f"'{model.name}' gives class ids or other whole numbers ({value.dtype}), export takes scores; "
             "leave out the argmax or threshold at its end, --output-kind argmax puts one there."

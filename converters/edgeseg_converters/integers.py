@@ -11,7 +11,7 @@ from edgeseg.errors import InputError
 from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import CalibrationMethod, Format, ModelSpec, OutputKind, Target
-from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, collect, compare
+from edgeseg_converters.accuracy import Accuracy, AccuracyGate, Baseline, Pictures, baseline, collect, compare
 from edgeseg_converters.calibrate import CalibrationSet, Stability, choose
 from edgeseg_converters.calibrate_onnx import DEFAULT_METHOD
 from edgeseg_converters.domain import Domain
@@ -43,7 +43,7 @@ class Quantization:
 
     calibration: CalibrationSet | None = None
     pictures: Pictures | None = None
-    gate: Gate = field(default_factory=Gate)
+    gate: AccuracyGate = field(default_factory=AccuracyGate)
     rescue: bool = False
     method: CalibrationMethod | None = None
     progress: Progress | None = None
@@ -59,7 +59,7 @@ class Quantization:
         num_calibration_samples: int = 100,
         seed: int = 0,
         split: str = "val",
-        gate: Gate | None = None,
+        gate: AccuracyGate | None = None,
         rescue: bool = False,
         method: CalibrationMethod | None = None,
     ) -> Quantization:
@@ -85,10 +85,10 @@ class Quantization:
             if any(recipe.is_static for recipe in recipes):
                 calibration = choose(data, count=num_calibration_samples, seed=seed, split=calibration_split)
             pictures = collect(data, split=split, spec=spec)
-        return cls(calibration, pictures, gate or Gate(), rescue, method)
+        return cls(calibration, pictures, gate or AccuracyGate(), rescue, method)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantized:
     """An integer artifact and what is known of it.
 
@@ -216,19 +216,19 @@ class Integers:
             probes = list(calibration.first(_NUM_INDEX_PICTURES).tensors(spec))
             indices = same_indices(engine.float_data, data, probes)
         return Quantized(
-            data,
-            engine.float_data,
-            engine.float_spec,
-            engine.name,
-            calibration,
-            stability,
-            accuracy,
-            rescued,
-            unrescued,
-            self._baselines.get(engine.float_data),
-            indices,
-            self._domain if calibration else None,
-            method if calibration else None,
+            data=data,
+            float_data=engine.float_data,
+            float_spec=engine.float_spec,
+            engine=engine.name,
+            calibration=calibration,
+            stability=stability,
+            accuracy=accuracy,
+            rescue=rescued,
+            unrescued=unrescued,
+            baseline=self._baselines.get(engine.float_data),
+            same_indices=indices,
+            domain=self._domain if calibration else None,
+            method=method if calibration else None,
         )
 
     def _needed(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy:

@@ -64,7 +64,7 @@ class Range:
         return math.isclose(self.low, 0, abs_tol=1e-5) and math.isclose(self.high, 1, abs_tol=1e-5)
 
 
-class Ranges:
+class ValueRanges:
     """The ranges of a graph's values, each found once.
 
     Args:

@@ -32,7 +32,7 @@ OPSETS = range(13, 19)
 
 
 @dataclass(frozen=True)
-class Gate:
+class VerificationGate:
     """What an artifact must reach against the Keras model.
 
     Attributes:
@@ -51,13 +51,13 @@ class Gate:
     max_unstable: float = 0.05
 
 
-GATES: dict[Precision, Gate] = {
-    "fp32": Gate(min_agreement=0.999, max_relative_error=1e-3),
-    "fp16": Gate(min_agreement=0.995, max_relative_error=None),
+GATES: dict[Precision, VerificationGate] = {
+    "fp32": VerificationGate(min_agreement=0.999, max_relative_error=1e-3),
+    "fp16": VerificationGate(min_agreement=0.995, max_relative_error=None),
     # What a broken conversion falls below; whether the accuracy is good enough is for the gate with labels to say.
-    "dynamic": Gate(min_agreement=0.95, max_relative_error=None),
-    "int8": Gate(min_agreement=0.9, max_relative_error=None),
-    "w8a16": Gate(min_agreement=0.95, max_relative_error=None),
+    "dynamic": VerificationGate(min_agreement=0.95, max_relative_error=None),
+    "int8": VerificationGate(min_agreement=0.9, max_relative_error=None),
+    "w8a16": VerificationGate(min_agreement=0.95, max_relative_error=None),
 }
 
 _PRECISIONS: dict[Format, tuple[Precision, ...]] = {
@@ -89,7 +89,7 @@ class Recipe:
             raise InputError(f"{self.format} has no precision '{self.precision}'; accepted: {known}.")
 
     @property
-    def gate(self) -> Gate:
+    def gate(self) -> VerificationGate:
         """What the artifact must reach."""
         return GATES[self.precision]
 

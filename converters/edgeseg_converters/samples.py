@@ -1,4 +1,4 @@
-"""Pictures to verify with: the user's own, else those that an installed package ships, else noise."""
+"""Pictures to verify with: the user's own, else those that installed packages ship, filled up with noise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Samples:
 
     Attributes:
         images: ``(h, w, 3)`` uint8 RGB each.
-        source: for the report: a folder, the packages, or that it is noise.
+        source: for the report: a folder, the packages, or noise, and how many of each.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -46,15 +46,15 @@ def collect(data: Data | None, *, split: str, count: int) -> Samples:
     """Find pictures.
 
     Args:
-        data: a labelled data set, or a folder of pictures; installed packages are looked at when left out.
+        data: a labelled data set, or a folder of pictures; when left out, what installed packages have, and noise.
         split: which split of a labelled data set.
-        count: how many at most, spread evenly.
+        count: how many; of ``data`` at most, spread evenly.
 
     Raises:
         InputError: ``data`` has no pictures, or one does not decode.
     """
     if data is None:
-        return _installed(count) or Samples(tuple(natural_noise(seed) for seed in range(count)), "seeded 1/f noise")
+        return _without_data(count)
     paths, _, source = find(data, split)
     return Samples(tuple(read_image(path) for path in spread(paths, count)), source)
 
@@ -106,7 +106,7 @@ def natural_noise(seed: int, size_hw: tuple[int, int] = (384, 512)) -> NDArray[n
     return scaled.clip(0, 255).astype(np.uint8)
 
 
-def _installed(count: int) -> Samples | None:
+def _without_data(count: int) -> Samples:
     images: list[NDArray[np.uint8]] = []
     packages: list[str] = []
     for package, inside in _PACKAGED:
@@ -117,4 +117,12 @@ def _installed(count: int) -> Samples | None:
                 some = itertools.islice(frames([str(path)], stride=_CLIP_STRIDE), count - len(images))
                 images += [frame.image_rgb for frame in some]
                 packages.append(package)
-    return Samples(tuple(images), f"pictures of {', '.join(dict.fromkeys(packages))}") if images else None
+    found_in, lacking = ", ".join(dict.fromkeys(packages)), count - len(images)
+    if not images:
+        source = "seeded 1/f noise"
+    elif lacking:
+        noun = "picture" if len(images) == 1 else "pictures"
+        source = f"{len(images)} {noun} of {found_in} and {lacking} of seeded 1/f noise"
+    else:
+        source = f"pictures of {found_in}"
+    return Samples((*images, *(natural_noise(seed) for seed in range(lacking))), source)

@@ -29,7 +29,7 @@ from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, Format, ModelSpec, OutputKind
 from edgeseg_converters import onnx, tflite
 from edgeseg_converters.head import Head, add_head, read_head
-from edgeseg_converters.recipes import Gate, Recipe
+from edgeseg_converters.recipes import Recipe, VerificationGate
 from edgeseg_converters.rewrites import MaxUnpoolingToMasks
 from edgeseg_converters.samples import Samples
 from edgeseg_converters.ties import other_choices
@@ -179,7 +179,7 @@ def _note_one_class(class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, sa
         )
 
 
-def _failure(proof: Verification, gate: Gate) -> str:
+def _failure(proof: Verification, gate: VerificationGate) -> str:
     if not np.isfinite(proof.max_relative_error):
         return "the logits are not finite"
     if proof.argmax_agreement < gate.min_agreement:

@@ -114,7 +114,7 @@ def command(
         print_table(tables.COLUMNS, tables.rows(results))
     for entry in results:
         for warning in entry.warnings:
-            note(f"{entry.artifact} on {entry.accelerator}, {entry.num_threads} threads: {warning}")
+            note(f"{entry.artifact} on {entry.accelerator}, {tables.threads_text(entry)} threads: {warning}")
     if lost:
         raise InputError(" ".join(lost))
 

@@ -95,7 +95,7 @@ def command(
         saved = save_evaluation(result, save, title=f"{model} on {data.name}/{split}", overwrite=overwrite)
         note(f"saved: {', '.join(map(str, saved))}")
     if as_json:
-        print_json({"artifact": Path(model).name, **result.to_dict()})
+        print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict()})
         return
     _print_scores(result, f"{model} on {data.name}/{split}, {result.num_images} images")
 

@@ -143,10 +143,9 @@ def command(
     quiet_native_logs()
     source.precheck(model, imgsz)
     try:
-        from edgeseg_converters import Recipe, export_all, rules_for
-        from edgeseg_converters.accuracy import Gate
+        from edgeseg_converters import AccuracyGate, Quantization, Recipe, export_all, rules_for
         from edgeseg_converters.coverage import ask_coverage
-        from edgeseg_converters.integers import Quantization, check_quantization
+        from edgeseg_converters.integers import check_quantization
         from edgeseg_converters.recipes import check_backend, check_options
         from edgeseg_converters.samples import collect
     except ModuleNotFoundError as error:
@@ -180,7 +179,7 @@ def command(
         num_calibration_samples=num_calibration_samples,
         seed=seed,
         split=split,
-        gate=Gate(max_drop, max_class_drop, min_agreement),
+        gate=AccuracyGate(max_drop, max_class_drop, min_agreement),
         rescue=rescue,
         method=calibration_method,
     )
@@ -237,6 +236,6 @@ def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:
     """An artifact that failed its proof is kept for study, under a name that no script picks up."""
     name = Path(result.file_name)
     if result.failure:
-        name = name.with_suffix(f".rejected{name.suffix}")
+        name = name.with_name(f"{name}.rejected")
         overwrite = True  # of an earlier rejected file
     return result.save(folder / name, overwrite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from edgeseg.errors import InputError, did_you_mean
@@ -228,9 +229,19 @@ def find(name: str) -> ZooModel:
     """Look up an architecture.
 
     Raises:
-        InputError: there is none of that name; the text names the nearest.
+        InputError: there is none of that name; the text names the nearest, or what to make of a file or folder.
     """
     if name in ZOO:
         return ZOO[name]
+    if Path(name).is_dir():
+        raise InputError(
+            f"'{name}' is a folder; a SavedModel has no layers to read. Accepted: the .keras or .h5 file of a model; "
+            "in Python, where it was made: model.save('NAME.keras')."
+        )
+    if Path(name).suffix or Path(name).exists():
+        raise InputError(
+            f"'{name}' is no .keras or .h5 file, and no name of the zoo ('edgeseg models' lists them); "
+            "an .hdf5 file of Keras may be renamed to .h5."
+        )
     hint = did_you_mean(name, ZOO, cutoff=0.4)
     raise InputError(f"unknown model '{name}'.{hint} The zoo has: {', '.join(ZOO)}.")

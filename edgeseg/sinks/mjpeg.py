@@ -75,7 +75,7 @@ class MjpegServer:
         #: What to open in a browser.
         self.url = f"http://{shown}:{self.port}/"
         if not ip.is_loopback:
-            _log.warning("whoever reaches %s sees the camera's picture; there is no password.", self.url)
+            _log.warning("anyone who can reach %s can watch the camera; there is no password.", self.url)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="edgeseg-mjpeg", daemon=True
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+import edgeseg_converters
 from edgeseg.errors import InputError, UnsupportedModel, VerificationFailed
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
@@ -16,7 +18,7 @@ from edgeseg.models.zoo import ZOO
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter, to_class_map
 from edgeseg.spec import Format, OutputKind, Precision
-from edgeseg_converters import Recipe, export, export_all
+from edgeseg_converters import Quantization, Recipe, export, export_all
 from edgeseg_converters.recipes import GATES
 from edgeseg_converters.samples import Samples, natural_noise
 from edgeseg_converters.verify import reference, verify
@@ -34,6 +36,14 @@ def model() -> keras.Model:
 @pytest.fixture(scope="module")
 def samples() -> Samples:
     return Samples(tuple(natural_noise(seed, SIZE) for seed in range(2)), "noise")
+
+
+def test_what_export_all_takes_is_exported_beside_it() -> None:
+    hints = [*get_type_hints(export_all).values(), *get_type_hints(Quantization.of).values()]
+    taken = {kind for hint in hints for kind in get_args(hint) if isinstance(kind, type)}
+    taken = {kind for kind in taken if kind.__module__.startswith("edgeseg_converters.")}
+    assert {"AccuracyGate", "Quantization", "Samples"} <= {kind.__name__ for kind in taken}
+    assert all(getattr(edgeseg_converters, kind.__name__) is kind for kind in taken)
 
 
 def test_a_tflite_file_has_a_signature_with_readable_names(model: keras.Model) -> None:

@@ -14,7 +14,7 @@ from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
 from edgeseg.models.zoo import ZOO
 from edgeseg_converters import Recipe, export, export_all
-from edgeseg_converters.recipes import GATES, Gate
+from edgeseg_converters.recipes import GATES, VerificationGate
 from edgeseg_converters.samples import Samples
 from edgeseg_converters.verify import Verification, _failure, reference, verify
 
@@ -120,7 +120,7 @@ def test_only_a_model_that_is_itself_unsteady_may_have_pixels_beyond_the_gate(
     proof = Verification("noise", 1, agreement, 0.2, 2e-2, share, movement, passed=False, reason="")
     assert _failure(proof, GATES["fp32"]).startswith(reason)
     assert bool(_failure(proof, GATES["fp32"])) == bool(reason)
-    assert _failure(proof, Gate(min_agreement=0.9, max_relative_error=None)) == ""
+    assert _failure(proof, VerificationGate(min_agreement=0.9, max_relative_error=None)) == ""
 
 
 def test_a_nan_in_the_artifact_fails_the_proof() -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from edgeseg_converters.graph import Graph
-from edgeseg_converters.ranges import Range, Ranges
+from edgeseg_converters.ranges import Range, ValueRanges
 
 Tensor = Any
 
@@ -65,7 +65,7 @@ OTHERS: dict[str, tuple[Callable[[Tensor], Tensor], Range]] = {
 def found(build: Callable[[Tensor], Tensor]) -> Range:
     inputs = keras.Input((4, 6, 3))
     graph = Graph.from_model(keras.Model(inputs, build(inputs)))
-    return Ranges(graph).of(graph.outputs[0])
+    return ValueRanges(graph).of(graph.outputs[0])
 
 
 @pytest.mark.parametrize("name", PROBABILITIES)

@@ -21,7 +21,7 @@ from edgeseg.imaging import encode_image
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.accuracy import Accuracy, Baseline, Gate, Pictures, baseline, compare
+from edgeseg_converters.accuracy import Accuracy, AccuracyGate, Baseline, Pictures, baseline, compare
 from edgeseg_converters.calibrate import CalibrationSet, Stability
 from edgeseg_converters.domain import Domain
 from edgeseg_converters.layer_errors import LayerError
@@ -214,7 +214,7 @@ def test_the_picture_that_changed_most_comes_first(before: Baseline) -> None:
 def test_the_shares_are_those_that_the_gate_measured(before: Baseline) -> None:
     now = np.zeros(SIZE, np.uint8)
     now[:, 3] = 1
-    accuracy = compare(before, _answers(now), Gate())
+    accuracy = compare(before, _answers(now), AccuracyGate())
     found = most_changed(before, _answers(now), accuracy)
     assert [change.changed for change in found] == pytest.approx(list(accuracy.changed))
 

@@ -20,7 +20,7 @@ from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import Recipe, export_all
-from edgeseg_converters.accuracy import Accuracy, Gate, baseline, collect, compare
+from edgeseg_converters.accuracy import Accuracy, AccuracyGate, baseline, collect, compare
 from edgeseg_converters.calibrate import choose
 from edgeseg_converters.integers import Quantization
 from edgeseg_converters.rescue import Cost, rescue, sensitivity
@@ -48,7 +48,7 @@ def test_a_class_that_falls_is_named(shapes_dataset: Path) -> None:
     worse = right.copy()
     rows, columns = np.nonzero(worse == 2)
     worse[rows[: len(rows) // 2], columns[: len(rows) // 2]] = 0  # half of blue becomes wall
-    found = compare(before, constant(spec, worse), Gate())
+    found = compare(before, constant(spec, worse), AccuracyGate())
     assert not found.passed
     name, drop = found.worst_class
     assert name == "blue"
@@ -56,8 +56,8 @@ def test_a_class_that_falls_is_named(shapes_dataset: Path) -> None:
     assert "the class 'blue' fell by" in found.reason
     assert "mIoU fell by" in found.reason
     assert found.agreement == pytest.approx(1 - (len(rows) // 2) / label.size)
-    assert compare(before, constant(spec, right), Gate()).passed
-    assert compare(before, constant(spec, worse), Gate(max_drop=99, max_class_drop=99)).passed
+    assert compare(before, constant(spec, right), AccuracyGate()).passed
+    assert compare(before, constant(spec, worse), AccuracyGate(max_drop=99, max_class_drop=99)).passed
 
 
 def test_labels_that_ignore_every_pixel_measure_nothing(shapes_dataset: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_labels_that_ignore_every_pixel_measure_nothing(shapes_dataset: Path, tm
     spec = spec_of(tmp_path)
     pictures = collect(tmp_path, split="val", count=1, spec=spec)
     segmenter = constant(spec, np.zeros((64, 80), np.uint8))
-    found = compare(baseline(segmenter, pictures), segmenter, Gate())
+    found = compare(baseline(segmenter, pictures), segmenter, AccuracyGate())
     assert not found.passed
     assert found.reason == "no pixel of its pictures has a label, all are ignored, so nothing was measured"
     assert found.to_dict()["mean_iou"] is None
@@ -80,7 +80,7 @@ def test_without_labels_the_pixels_that_kept_their_class_count(shapes_dataset: P
     before = baseline(constant(spec, class_map), pictures)
     other = class_map.copy()
     other[:8] = 1
-    found = compare(before, constant(spec, other), Gate(min_agreement=0.9))
+    found = compare(before, constant(spec, other), AccuracyGate(min_agreement=0.9))
     assert found.mean_iou is None
     assert math.isnan(found.drop)
     assert found.reason == "only 87.50% of the pixels kept their class; at least 90%"

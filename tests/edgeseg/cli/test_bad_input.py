@@ -25,6 +25,11 @@ def test_unknown_model_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> 
     assert "Did you mean 'unet_mini'?" in fails(capsys, "export", "unet_mni")
 
 
+def test_a_file_that_is_no_model_of_keras_is_no_mistyped_name(capsys: pytest.CaptureFixture[str]) -> None:
+    error = fails(capsys, "export", "unet_mini.fp16.tflite")
+    assert "is no .keras or .h5 file, and no name of the zoo" in error
+
+
 def test_export_on_another_keras_backend_is_told_to_change(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +131,13 @@ def test_data_folder_that_is_none(capsys: pytest.CaptureFixture[str], artifact: 
 def test_data_of_another_class_count(capsys: pytest.CaptureFixture[str], artifact: Path, shapes_dataset: Path) -> None:
     error = fails(capsys, "evaluate", str(artifact), "--data", str(shapes_dataset))
     assert "the model has 5 classes, the data has 3" in error
+
+
+def test_a_view_that_the_model_cannot_give_is_refused_before_the_first_picture(
+    capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path
+) -> None:
+    args = ("predict", str(artifact), str(tmp_path / "none.png"), "--save", str(tmp_path), "--visualize")
+    assert "a cut-out needs --classes" in fails(capsys, *args, "overlay,cutout")
 
 
 def test_unknown_class_and_view(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:

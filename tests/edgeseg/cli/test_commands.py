@@ -25,6 +25,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
+    assert all(text in " ".join(out.split()) for text in COMMANDS.values())  # none is cut off
 
 
 def test_models_lists_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,12 +83,12 @@ def test_export_warns_of_a_model_that_an_accelerator_cuts_in_pieces(
 def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeseg_converters.recipes import GATES, Gate
+    from edgeseg_converters.recipes import GATES, VerificationGate
 
-    monkeypatch.setitem(GATES, "fp32", Gate(min_agreement=1.1, max_relative_error=None))
+    monkeypatch.setitem(GATES, "fp32", VerificationGate(min_agreement=1.1, max_relative_error=None))
     args = ["export", "unet_mini", "--imgsz", "32", "--output-dir", str(tmp_path), "--num-images", "1"]
     assert main(args) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["unet_mini.fp32.rejected.tflite"]
+    assert [path.name for path in tmp_path.iterdir()] == ["unet_mini.fp32.tflite.rejected"]
     captured = capsys.readouterr()
     assert "FAILED" in captured.out
     assert "failed its verification: only" in captured.err
