@@ -248,12 +248,14 @@ def test_a_browser_that_comes_during_a_pause_sees_the_frame(
         written = []
         write = server.write
         monkeypatch.setattr(server, "write", lambda image, name: (written.append(name), write(image, name)))
-        snapshot = urllib.request.urlopen(f"{server.url}snapshot.jpg", timeout=10).read()
-        with server.watching() as next_jpeg:
-            assert next_jpeg(10.0) is not None
-            assert next_jpeg(0.2) is None  # the same frame is not encoded again and again
-        assert len(written) == 2
-        display.stop()
-        loop.join()
+        try:
+            snapshot = urllib.request.urlopen(f"{server.url}snapshot.jpg", timeout=10).read()
+            with server.watching() as next_jpeg:
+                assert next_jpeg(10.0) is not None
+                assert next_jpeg(0.2) is None  # the same frame is not encoded again and again
+            assert len(written) == 2
+        finally:
+            display.stop()
+            loop.join()
     assert len(window.frames) == 1
     assert cv2.imdecode(np.frombuffer(snapshot, np.uint8), cv2.IMREAD_COLOR).shape == (64, 96, 3)
