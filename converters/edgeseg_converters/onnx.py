@@ -139,7 +139,7 @@ def _collected(optimizer: Callable[[], Any]) -> Callable[[], Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep tf2onnx from logging its errors, which come back as ours, and TensorFlow that what it calls is deprecated."""
+    """Keep tf2onnx from logging its errors, which come back as ours, and TensorFlow that its calls are deprecated."""
     with (
         set_scope_level(logging.CRITICAL, logging.getLogger("tf2onnx")),
         set_scope_level(logging.ERROR, tf.get_logger()),
