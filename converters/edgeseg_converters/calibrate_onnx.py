@@ -37,28 +37,14 @@ _BINS = 2048
 _QUANTIZED_BINS = 128
 
 
-def measure(
-    data: bytes,
-    pictures: CalibrationSet,
-    spec: ModelSpec,
-    *,
-    method: CalibrationMethod = DEFAULT_METHOD,
-    num_threads: int = 2,
-) -> Ranges:
+def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
     """Run a float model on the pictures and note the range of every tensor in each.
 
     Args:
         data: a float32 ``.onnx`` file whose input takes values 0 to 255.
         pictures: what to run it on.
         spec: how to feed it; the layout is obeyed.
-        method: how the range follows from the values. ``minmax`` takes all of it; ``percentile`` leaves out the rarest
-            values; ``entropy`` cuts where the distribution of the quantized values is nearest to that of the float
-            ones (Kullback-Leibler divergence).
         num_threads: for the runtime.
-
-    Returns:
-        The ranges; those of ``entropy`` and ``percentile`` are cut in each picture, where it exceeds them, and so
-        their ``stability`` is mostly perfect: whether the pictures were enough, ``minmax`` tells.
 
     Raises:
         InputError: a picture does not decode.
@@ -70,16 +56,44 @@ def measure(
     seen = [np.stack(session.run(None, feed)) for feed in _feeds(pictures, spec)]
     low, high = np.stack(seen, axis=-1).reshape(2, len(names), len(seen))
     ranges = Ranges(dict(zip(names, low, strict=True)), dict(zip(names, high, strict=True)))
-    if method != "minmax":
-        cut = _thresholds(
-            _session(_with_outputs(model, names), num_threads), names, ranges, _feeds(pictures, spec), method
-        )
-        ranges = Ranges(
-            {name: np.maximum(ranges.low[name], cut[name][0]) for name in names},
-            {name: np.minimum(ranges.high[name], cut[name][1]) for name in names},
-        )
     ranges.low[INPUT_NAME][:], ranges.high[INPUT_NAME][:] = 0, 255  # bytes, whatever the pictures hold
     return ranges
+
+
+def cut(
+    ranges: Ranges,
+    data: bytes,
+    pictures: CalibrationSet,
+    spec: ModelSpec,
+    *,
+    method: CalibrationMethod = DEFAULT_METHOD,
+    num_threads: int = 2,
+) -> Ranges:
+    """Run the model once more and cut the tails of the ranges off.
+
+    Args:
+        ranges: what ``measure`` found with the same model and pictures.
+        data: see ``measure``, and so on.
+        pictures: see ``measure``.
+        spec: see ``measure``.
+        method: how the range follows from the values. ``minmax`` takes all of it, without a run; ``percentile`` leaves
+            out the rarest values; ``entropy`` cuts where the distribution of the quantized values is nearest to that of
+            the float ones (Kullback-Leibler divergence).
+        num_threads: see ``measure``.
+
+    Returns:
+        The ranges, cut in each picture where it exceeds what the method keeps; so their ``stability`` is mostly
+        perfect: whether the pictures were enough, the whole ones tell.
+    """
+    if method == "minmax":
+        return ranges
+    names = [name for name in ranges.low if name != INPUT_NAME]  # the picture's bytes are all kept
+    session = _session(_with_outputs(onnx.load_from_string(data), names), num_threads)
+    kept = _thresholds(session, names, ranges, _feeds(pictures, spec), method)
+    return Ranges(
+        {**ranges.low, **{name: np.maximum(ranges.low[name], kept[name][0]) for name in names}},
+        {**ranges.high, **{name: np.minimum(ranges.high[name], kept[name][1]) for name in names}},
+    )
 
 
 def activations(model: onnx.ModelProto) -> list[str]:
@@ -120,7 +134,7 @@ def _with_extremes(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
 
 
 def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
-    """The model with the named tensors as its outputs; the image, which is fed, is copied."""
+    """The model with the named tensors as its outputs."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
     del tapped.graph.output[:]
@@ -144,8 +158,8 @@ def _thresholds(
         most = max(abs(low), abs(high), np.finfo(np.float32).tiny)
         edges = np.linspace(-most, most, _BINS + 1, dtype=np.float32)
         collector.histogram_dict[name] = (np.zeros(_BINS, np.int64), edges, low, high, most)
-    with contextlib.redirect_stdout(io.StringIO()):  # the collector prints
-        for feed in feeds:
-            collector.collect(dict(zip(names, session.run(None, feed), strict=True)))
+    for feed in feeds:
+        collector.collect_value(dict(zip(names, session.run(None, feed), strict=True)))  # "collect" prints first
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
         found = collector.compute_collection_result()
     return {name: found[name][:2] for name in names}

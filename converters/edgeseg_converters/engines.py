@@ -68,7 +68,7 @@ def open_engine(
         file_format: ``tflite`` or ``onnx``.
         pictures: to calibrate with; a static precision needs them.
         opset: of an ONNX file.
-        method: how the ranges of an ONNX file follow from what was seen; see ``calibrate_onnx.measure``.
+        method: how the ranges of an ONNX file follow from what was seen; see ``calibrate_onnx.cut``.
     """
     if file_format == "onnx":
         if pictures is None:
@@ -162,10 +162,9 @@ class OnnxRuntimeEngine:
         self.float_spec = float_spec(spec)
         self.float_data = onnx.convert(frozen, self.float_spec, opset=opset)
         # The whole ranges tell whether the pictures were enough; what is quantized with has its tails cut.
-        whole = calibrate_onnx.measure(self.float_data, pictures, spec, method="minmax")
+        whole = calibrate_onnx.measure(self.float_data, pictures, spec)
         self.ranges: Ranges | None = whole
-        measured = method == "minmax"
-        self._cut = whole if measured else calibrate_onnx.measure(self.float_data, pictures, spec, method=method)
+        self._cut = calibrate_onnx.cut(whole, self.float_data, pictures, spec, method=method)
         self.ops: Sequence[str] = quantize_onnx.quantizable(self.float_data)
 
     def build(self, keep: Sequence[str] = ()) -> bytes:

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,8 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 def exact_sizes(model: onnx.ModelProto) -> int:
     """Give every Resize whose scales are no whole numbers its output size as int64 instead.
 
-    A float32 scale is within 6e-8 of ``out / in``, so ``round(in * scale)`` is the size that was meant for every side
-    below 8 million.
+    A float32 scale is within 6e-8 of ``out / in``. Enlarged by 5e-7 it is above it after any rounding, so that what is
+    floored is the size that was meant, for every side below a million; one inference then gives the sizes of all.
 
     Args:
         model: is changed.
@@ -56,11 +57,16 @@ def exact_sizes(model: onnx.ModelProto) -> int:
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     todo = [node for node in model.graph.node if node.op_type == "Resize" and _fractional(node, constants)]
-    for count, node in enumerate(todo):  # in the order of the graph: what comes later is inferred from what is right
-        shape = np.array(_shapes(model)[node.input[0]])
-        scales = numpy_helper.to_array(constants[node.input[2]])
+    if not todo:
+        return 0
+    enlarged = {
+        name: numpy_helper.from_array(numpy_helper.to_array(constants[name]) * np.float32(1 + 2**-21), name)
+        for name in {node.input[2] for node in todo}
+    }
+    shapes = _shapes(model, enlarged)
+    for count, node in enumerate(todo):
         name = f"{node.output[0]}_size_{count}"
-        sizes = np.rint(shape * scales.astype(np.float64)).astype(np.int64)
+        sizes = np.array(shapes[node.output[0]], np.int64)
         model.graph.initializer.append(numpy_helper.from_array(sizes, name))
         node.input[:] = [node.input[0], "", "", name]
     for node in model.graph.node:
@@ -144,6 +150,7 @@ def join_normalisations(model: onnx.ModelProto) -> int:
         for name in node.input:
             users.setdefault(name, []).append(node)
     outputs = {output.name for output in graph.output}
+    made = 0
     removed: list[onnx.NodeProto] = []
     for mul in [node for node in graph.node if node.op_type == "Mul"]:
         found = _by_channel(mul, shapes, constants)
@@ -162,10 +169,11 @@ def join_normalisations(model: onnx.ModelProto) -> int:
         norm = helper.make_node("BatchNormalization", [x, *names], [last.output[0]], name=last.name, epsilon=0.0)
         removed.extend([mul] if last is mul else [mul, last])
         graph.node.insert(list(graph.node).index(last), norm)
+        made += 1
     for node in removed:
         graph.node.remove(node)
     _drop_unread(graph)
-    return sum(node.op_type == "BatchNormalization" for node in graph.node)
+    return made
 
 
 def _fractional(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
@@ -175,9 +183,25 @@ def _fractional(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) ->
     return bool((scales != np.rint(scales)).any())
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    # Not strict: behind a wrong size nothing fits, and it is not yet put right.
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+def _shapes(model: onnx.ModelProto, instead: Mapping[str, onnx.TensorProto] | None = None) -> dict[str, list[int]]:
+    """The shape of every tensor but the small constants.
+
+    Args:
+        model: is read.
+        instead: vectors to take in the place of the model's own.
+    """
+    graph = model.graph
+    bare = onnx.GraphProto(
+        name=graph.name, node=graph.node, input=graph.input, output=graph.output, value_info=graph.value_info
+    )
+    for tensor in graph.initializer:
+        if len(tensor.dims) < 2:  # sizes, paddings, scales
+            bare.initializer.append((instead or {}).get(tensor.name, tensor))
+        else:  # of weights only the shape counts, and there may be a gigabyte of them
+            bare.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    made = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=bare)
+    made.functions.extend(model.functions)
+    inferred = onnx.shape_inference.infer_shapes(made).graph
     values = [*inferred.input, *inferred.value_info, *inferred.output]
     return {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in values}
 

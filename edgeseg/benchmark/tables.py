@@ -26,6 +26,7 @@ COLUMNS = (
 
 COMPARISON_COLUMNS = (
     "Artifact",
+    "Device",
     "Runs on",
     ">Threads",
     ">Before ms",
@@ -47,6 +48,7 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     return [
         [
             c.result.artifact,
+            c.result.environment.device,
             runs_on(c.result),
             threads_text(c.result),
             _ms(c.baseline.median_s * 1e3),

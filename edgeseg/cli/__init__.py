@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
 import click
 
 from edgeseg import __version__
-from edgeseg.errors import EdgesegError, VerificationFailed, did_you_mean
+from edgeseg.errors import EdgesegError, did_you_mean
 
 _CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -83,17 +84,15 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except click.ClickException as error:
         return _fail(error.format_message(), 2)
-    except VerificationFailed as error:
-        return _fail(str(error), 1)
     except EdgesegError as error:
         return _fail(str(error), 2)
     except ImportError as error:
+        if not re.search(r"\blib(GL|gthread|glib)\b", str(error)):
+            return _fail(f"{error.name or 'a package'} cannot be loaded: {error}", 2)
         # OpenCV's wheel expects the system's libGL and GLib, which a bare container lacks.
-        if error.name != "cv2" and "lib" not in str(error):
-            raise
         return _fail(f"OpenCV cannot be loaded ({error}). On Debian and Ubuntu: apt install libgl1 libglib2.0-0", 2)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; files that were not finished are not there.", 130)
+        return _fail("interrupted; unfinished files were discarded.", 130)
     except BrokenPipeError:
         return _reader_left()
     except SystemExit as error:

@@ -152,8 +152,8 @@ def runtime(function: F) -> F:
     @functools.wraps(function)
     def collected(
         *args: Any,
-        backend: str | None,
-        accelerator: str | None,
+        backend: BackendName | None,
+        accelerator: Accelerator | None,
         delegate: str | None,
         delegate_option: tuple[tuple[str, str], ...],
         provider: tuple[str, ...],

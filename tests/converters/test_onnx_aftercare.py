@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import keras
@@ -70,6 +71,31 @@ def test_sizes_that_are_computed_are_proven_in_fp16() -> None:
     assert result.verification.passed, result.verification.reason
 
 
+def test_shapes_are_inferred_once_without_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three resizes that floor to one pixel less, the second and the third of what the one before made."""
+    sides = (7, 31, 67, 101)
+    nodes, constants = [], {"kernel": np.ones((64, 64, 3, 3), np.float32)}
+    for index, (side, larger) in enumerate(itertools.pairwise(sides)):
+        scale = np.nextafter(np.float32(larger / side), np.float32(0))  # as some sides round
+        constants[f"scales_{index}"] = np.array([1, 1, scale, 2], np.float32)
+        nodes.append(helper.make_node("Resize", [f"t{index}", "", f"scales_{index}"], [f"t{index + 1}"], mode="linear"))
+    nodes[0].input[0], nodes[-1].output[0] = "conv", "y"
+    nodes.insert(0, helper.make_node("Conv", ["x", "kernel"], ["conv"], pads=[1, 1, 1, 1]))
+    model = _model(nodes, constants, (1, 64, 7, 3), (1, 64, 101, 24))
+    sizes: list[int] = []
+    infer = onnx.shape_inference.infer_shapes
+
+    def noted(model: onnx.ModelProto) -> onnx.ModelProto:
+        sizes.append(model.ByteSize())
+        return infer(model)
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", noted)
+    assert exact_sizes(model) == 3
+    assert len(sizes) == 1
+    assert sizes[0] < constants["kernel"].nbytes / 10
+    assert _run(model).shape == (1, 64, 101, 24)
+
+
 def test_whole_scales_stay() -> None:
     model = _model(
         [helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest")],
@@ -111,18 +137,21 @@ def test_passes_leave_the_numbers_and_only_standard_ops() -> None:
 
 @pytest.mark.parametrize("with_offset", [True, False])
 def test_scale_and_offset_of_channels_become_one_normalisation(with_offset: bool) -> None:
+    """One that was there before is not counted."""
     rng = np.random.default_rng(0)
     scale, offset = (rng.normal(size=(1, 3, 1, 1)).astype(np.float32) for _ in range(2))
-    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Mul", ["scale", "a"], ["m"])]
+    constants = {name: np.full(3, 0.5, np.float32) for name in ("gamma", "beta", "mean", "variance")}
+    nodes = [helper.make_node("BatchNormalization", ["x", *constants], ["a"])]
+    nodes.append(helper.make_node("Mul", ["scale", "a"], ["m"]))
     if with_offset:
         nodes.append(helper.make_node("Add", ["m", "offset"], ["n"]))
     nodes.append(helper.make_node("Relu", ["n" if with_offset else "m"], ["y"]))
-    constants = {"scale": scale, "offset": offset} if with_offset else {"scale": scale}
+    constants.update({"scale": scale, "offset": offset} if with_offset else {"scale": scale})
     model = _model(nodes, constants, (1, 3, 4, 5), (1, 3, 4, 5))
     expected = _run(model)
     assert join_normalisations(model) == 1
     onnx.checker.check_model(model, full_check=True)
-    assert [node.op_type for node in model.graph.node] == ["Relu", "BatchNormalization", "Relu"]
+    assert [node.op_type for node in model.graph.node] == ["BatchNormalization", "BatchNormalization", "Relu"]
     # One rounding more or less: the runtime may fuse the product and the sum.
     np.testing.assert_allclose(_run(model), expected, rtol=0, atol=1e-6)
 

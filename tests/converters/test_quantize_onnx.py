@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from edgeseg.errors import InputError
-from edgeseg.imaging import preprocess
+from edgeseg.imaging import preprocess, read_image
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.models.source import open_model
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import CalibrationMethod, Layout, ModelSpec, default_class_names, default_palette
-from edgeseg_converters.calibrate import CalibrationSet, choose
-from edgeseg_converters.calibrate_onnx import measure
+from edgeseg_converters import calibrate
+from edgeseg_converters.calibrate import CalibrationSet, Ranges, choose
+from edgeseg_converters.calibrate_onnx import DEFAULT_METHOD, cut, measure
+from edgeseg_converters.engines import open_engine
 from edgeseg_converters.frozen import freeze
 from edgeseg_converters.onnx import convert, tap_logits
 from edgeseg_converters.quantize_onnx import SCHEME_KEY, Scheme, quantizable, quantize
@@ -75,6 +77,12 @@ def calibrated(model: keras.Model) -> keras.Model:
     return model
 
 
+def ranges_of(
+    data: bytes, pictures: CalibrationSet, spec: ModelSpec, method: CalibrationMethod = DEFAULT_METHOD
+) -> Ranges:
+    return cut(measure(data, pictures, spec), data, pictures, spec, method=method)
+
+
 def run(data: bytes, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     backend = OnnxBackend(data)
     (info,) = backend.inputs
@@ -98,7 +106,7 @@ def test_trained_weights_keep_their_classes(pictures: CalibrationSet) -> None:
     opened = open_model(None, input_size=(64, 96))
     spec = opened.spec.replace(dtype="uint8", output_kind="argmax")
     data = float_file(opened.model, spec)
-    assert agreement(data, quantize(data, measure(data, pictures, spec)), spec) > 0.9
+    assert agreement(data, quantize(data, ranges_of(data, pictures, spec)), spec) > 0.9
     keras.backend.clear_session()
 
 
@@ -109,7 +117,7 @@ def test_a_whole_model_runs_on_integers(pictures: CalibrationSet, tmp_path: Path
     model = calibrated(create("mobilenet_unet", num_classes=4, input_size=(64, 64)))
     spec = spec_for(model)
     data = float_file(model, spec)
-    quantized = quantize(data, measure(data, pictures, spec, method="minmax"))
+    quantized = quantize(data, ranges_of(data, pictures, spec, "minmax"))
     assert agreement(data, quantized, spec) > 0.25  # the share of chance
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "as_it_runs.onnx")
@@ -126,7 +134,7 @@ def test_bytes_in_and_class_map_out(layout: Layout, pictures: CalibrationSet) ->
     model = calibrated(create("unet_mini", num_classes=4, input_size=SIZE))
     spec = spec_for(model, layout)
     data = float_file(model, spec)
-    quantized = quantize(data, measure(data, pictures, spec))
+    quantized = quantize(data, ranges_of(data, pictures, spec))
     backend = OnnxBackend(quantized)
     assert backend.spec == spec
     assert (backend.inputs[0].dtype, backend.outputs[0].dtype) == ("uint8", "uint8")
@@ -149,7 +157,7 @@ def test_the_normalisation_inside_is_the_one_outside() -> None:
 
 def test_weights_fit_16_bit_sums_where_those_saturate(unet: tuple[bytes, ModelSpec], pictures: CalibrationSet) -> None:
     data, spec = unet
-    ranges = measure(data, pictures, spec)
+    ranges = ranges_of(data, pictures, spec)
     for scheme, most in ((Scheme(), 64), (Scheme(reduce_range=False), 127)):
         model = onnx.load_from_string(quantize(data, ranges, scheme=scheme))
         weights = [
@@ -167,7 +175,7 @@ def test_weights_fit_16_bit_sums_where_those_saturate(unet: tuple[bytes, ModelSp
 
 def test_ops_can_be_kept_and_chosen(unet: tuple[bytes, ModelSpec], pictures: CalibrationSet) -> None:
     data, spec = unet
-    ranges = measure(data, pictures, spec)
+    ranges = ranges_of(data, pictures, spec)
     ops = quantizable(data)
     convolutions = [node.output[0] for node in onnx.load_from_string(data).graph.node if node.op_type == "Conv"]
     assert set(convolutions) < set(ops)
@@ -196,7 +204,7 @@ def test_unpooling_moves_integers_unchanged(pictures: CalibrationSet) -> None:
     model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(y))
     spec = spec_for(model)
     data = float_file(model, spec)
-    graph = onnx.load_from_string(quantize(data, measure(data, pictures, spec)))
+    graph = onnx.load_from_string(quantize(data, ranges_of(data, pictures, spec)))
     before = next(node.input[0] for node in graph.graph.node if node.op_type == "SpaceToDepth")
     after = next(node.output[0] for node in graph.graph.node if node.op_type == "DepthToSpace")
     del graph.graph.output[:]
@@ -218,7 +226,7 @@ def test_methods_cut_tails_only(method: CalibrationMethod, pictures: Calibration
     model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(inputs))
     spec = spec_for(model)
     data = float_file(model, spec)
-    whole, cut = measure(data, pictures, spec, method="minmax"), measure(data, pictures, spec, method=method)
+    whole, cut = ranges_of(data, pictures, spec, "minmax"), ranges_of(data, pictures, spec, method)
     assert cut.limits("image") == whole.limits("image") == (0, 255)
     narrower = 0
     for name in whole.low:
@@ -226,6 +234,26 @@ def test_methods_cut_tails_only(method: CalibrationMethod, pictures: Calibration
         assert least <= low <= high <= most
         narrower += (low, high) != (least, most)
     assert narrower
+
+
+@pytest.mark.parametrize(("method", "runs"), [("minmax", 1), ("percentile", 2)])
+def test_a_picture_is_run_once_for_each_pass(
+    method: CalibrationMethod, runs: int, pictures: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extremes, then the histograms."""
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input((*SIZE, 3))
+    model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(inputs))
+    read: list[Path] = []
+
+    def noted(path: Path) -> NDArray[np.uint8]:
+        read.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(calibrate, "read_image", noted)
+    engine = open_engine(freeze(model, spec_for(model)), spec_for(model), "onnx", pictures, method=method)
+    assert engine.ranges is not None
+    assert len(read) == runs * len(pictures.paths)
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile"])
@@ -237,7 +265,7 @@ def test_memory_does_not_grow_with_the_pictures(
     for repeats in (1, 4):
         many = dataclasses.replace(pictures, paths=pictures.paths * repeats)
         tracemalloc.start()
-        measure(data, many, spec, method=method)
+        ranges_of(data, many, spec, method)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # Three times the pictures' extremes, 8 bytes for each tensor, are kept; one picture's tensors are megabytes.
@@ -249,7 +277,7 @@ def test_a_broken_picture_is_named(unet: tuple[bytes, ModelSpec], pictures: Cali
     broken = tmp_path / "broken.png"
     broken.write_bytes(pictures.paths[0].read_bytes()[:100])
     with pytest.raises(InputError, match=r"broken\.png"):
-        measure(data, dataclasses.replace(pictures, paths=(*pictures.paths, broken)), spec)
+        ranges_of(data, dataclasses.replace(pictures, paths=(*pictures.paths, broken)), spec)
 
 
 def _on_integers(graph: onnx.GraphProto) -> set[str]:

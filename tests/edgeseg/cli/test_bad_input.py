@@ -144,3 +144,32 @@ def test_unknown_class_and_view(capsys: pytest.CaptureFixture[str], artifact: Pa
     picture = str(tmp_path / "x.png")
     assert "unknown class 'dog'" in fails(capsys, "predict", str(artifact), picture, "--count", "--classes", "dog")
     assert "Did you mean 'overlay'?" in fails(capsys, "predict", str(artifact), picture, "--visualize", "overly")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [
+        ("libGL.so.1: cannot open shared object file", "cv2", "OpenCV cannot be loaded (libGL.so.1: cannot"),
+        ("libgthread-2.0.so.0: cannot open shared object file", None, "apt install libgl1 libglib2.0-0"),
+        (
+            "/lib/aarch64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by libLiteRt.so)",
+            "ai_edge_litert",
+            "edgeseg: ai_edge_litert cannot be loaded: /lib/aarch64-linux-gnu/libc.so.6: version `GLIBC_2.34' not",
+        ),
+        (
+            "numpy.core.multiarray failed\nto import",
+            None,
+            "a package cannot be loaded: numpy.core.multiarray",
+        ),
+    ],
+)
+def test_a_library_that_does_not_load_is_named(
+    text: str, name: str | None, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ImportError(text, name=name)
+
+    monkeypatch.setattr("edgeseg.cli.cli.main", refuse)
+    error = fails(capsys, "doctor")
+    assert said in error
+    assert ("OpenCV" in error) == ("libGL" in text or "libgthread" in text)

@@ -206,8 +206,8 @@ def test_doctor_names_the_install_line_of_a_missing_part(
 ) -> None:
     from edgeseg import installation
 
-    real = installation._version
-    monkeypatch.setattr(installation, "_version", lambda name: None if name == "onnxruntime" else real(name))
+    real = installation.installed_version
+    monkeypatch.setattr(installation, "installed_version", lambda name: None if name == "onnxruntime" else real(name))
     parts = {part["package"]: part for part in run_json(capsys, "doctor")["parts"]}
     assert parts["onnxruntime"]["install"] == 'pip install --upgrade "edgeseg[onnx]"'
     assert parts["numpy"]["ok"]
