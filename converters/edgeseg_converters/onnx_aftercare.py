@@ -37,6 +37,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
         A model with the same inputs and outputs that computes the same, beyond float rounding of folded constants.
     """
     exact_sizes(model)
+    drop_empty_scales(model.graph)
     add_computed_biases(model.graph)
     model = optimize(model)
     join_normalisations(model)
@@ -69,10 +70,14 @@ def exact_sizes(model: onnx.ModelProto) -> int:
         sizes = np.array(shapes[node.output[0]], np.int64)
         model.graph.initializer.append(numpy_helper.from_array(sizes, name))
         node.input[:] = [node.input[0], "", "", name]
-    for node in model.graph.node:
+    return len(todo)
+
+
+def drop_empty_scales(graph: onnx.GraphProto) -> None:
+    """Leave out, of every Resize to a size, the scales and the region that it does not read, in place."""
+    for node in graph.node:
         if node.op_type == "Resize" and len(node.input) == 4 and not _reads_a_region(node):
             node.input[1:3] = ["", ""]
-    return len(todo)
 
 
 def _reads_a_region(node: onnx.NodeProto) -> bool:
