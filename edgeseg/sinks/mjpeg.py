@@ -86,6 +86,11 @@ class MjpegServer:
         """Clients that wait for frames now."""
         return self._watchers
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether somebody watches and has no picture yet."""
+        return self._watchers > 0 and self._jpeg is None
+
     def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
         """Show a frame ``(h, w, 3)`` uint8 BGR to whoever watches; the stream has no use for its ``name``."""
         if not self._watchers or self._closing:
