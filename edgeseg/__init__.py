@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import (
     BackendUnavailable,
+    DeviceLost,
     EdgesegError,
     InputError,
     RewriteRefused,
+    SinkLost,
     SourceLost,
     UnsupportedModel,
     VerificationFailed,
@@ -39,6 +41,8 @@ __all__ = [
     "VerificationFailed",
     "BackendUnavailable",
     "SourceLost",
+    "SinkLost",
+    "DeviceLost",
 ]
 
 # Names whose module imports numpy or OpenCV: loaded when they are first asked for, so that start-up stays cheap.

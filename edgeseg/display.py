@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 from edgeseg.camera import Camera, SegmentedFrame
 from edgeseg.camera_stats import CameraStats
 from edgeseg.captions import draw_legend, draw_status
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, SinkLost
 from edgeseg.files import write_bytes
 from edgeseg.imaging import encode_image
 from edgeseg.render import Painter
 from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
 from edgeseg.spec import Colour, ModelSpec, View
+
+_log = logging.getLogger(__name__)
 
 #: How long one wait for a frame lasts, in seconds, before the window's keys are looked at.
 _POLL_S = 0.02
@@ -71,7 +74,7 @@ class Display:
         window: a window with keys; closed at the end.
         on_frame: called with every frame before it is drawn.
         max_frames: stop after so many.
-        folder: where snapshots and recordings go.
+        folder: where snapshots and recordings go; one that cannot be written is logged, and the loop goes on.
     """
 
     camera: Camera
@@ -149,7 +152,11 @@ class Display:
             for sink in self.sinks:
                 sink.write(image, frame.captured.name)
             if self._recorder is not None:
-                self._recorder.write(image, frame.captured.name)
+                try:
+                    self._recorder.write(image, frame.captured.name)
+                except SinkLost as error:
+                    _log.warning("the recording ends: %s", error)
+                    self._stop_recording()
             if self.window is not None:
                 self.window.write(image, frame.captured.name)
         stats.frame_shown(frame.captured.captured_s)
@@ -158,7 +165,7 @@ class Display:
     def _show_again(self, image: NDArray[np.uint8] | None) -> None:
         """Let a browser that comes during a pause see the picture, too; a video gets no frame twice."""
         for sink in self.sinks:
-            if isinstance(sink, MjpegServer) and image is not None:
+            if isinstance(sink, MjpegServer) and image is not None and sink.waited_for:
                 sink.write(image, "")
 
     def _status(self) -> list[str]:
@@ -185,20 +192,26 @@ class Display:
             case "v":
                 self._next_view()
             case "s" if image is not None:
-                write_bytes(
-                    _free(self.folder, "snapshot", ".png"), encode_image(np.ascontiguousarray(image[..., ::-1]))
-                )
+                self._snapshot(image)
             case "r" if self._recorder is None:
                 self._start_recording()
             case "r":
                 self._stop_recording()
 
+    def _snapshot(self, image: NDArray[np.uint8]) -> None:
+        try:
+            write_bytes(_free(self.folder, "snapshot", ".png"), encode_image(np.ascontiguousarray(image[..., ::-1])))
+        except (InputError, OSError) as error:
+            _log.warning("no snapshot: %s", error)
+
     def _start_recording(self) -> None:
         source = self.camera.source
         # A camera says a rate that the network may not keep up with: as many frames as come, doubled ones help nobody.
         rate = min(max(self.camera.stats.fps(), 1.0), 60.0) if source.live else source.fps or 25.0
-        path = _free(self.folder, "recording", ".mp4")
-        self._recorder = VideoFile(path, fps=rate, live=source.live)
+        try:
+            self._recorder = VideoFile(_free(self.folder, "recording", ".mp4"), fps=rate, live=source.live)
+        except (InputError, OSError) as error:
+            _log.warning("no recording: %s", error)
 
     def _next_view(self) -> None:
         views = get_args(View)
@@ -211,9 +224,12 @@ class Display:
                 continue
 
     def _stop_recording(self) -> None:
-        if self._recorder is not None:
-            self._recorder.close()
-            self._recorder = None
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            try:
+                recorder.close()
+            except (InputError, SinkLost) as error:
+                _log.warning("the recording is not whole: %s", error)
 
 
 def _free(folder: Path, stem: str, suffix: str) -> Path:

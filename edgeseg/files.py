@@ -51,7 +51,12 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise ``InputError`` when ``path`` exists and may not be overwritten; ask before long work, not after."""
+    """Raise ``InputError`` when ``path`` exists and may not be overwritten; ask before long work, not after.
+
+    A device or a pipe, ``/dev/null`` or ``/dev/stdout``, may not in any case: a rename would put the file in its place.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"'{path}' is no file but a device or a pipe; name a file.")
     if path.exists() and not overwrite:
         raise InputError(f"'{path}' exists; give --overwrite (overwrite=True) or another place.")
 

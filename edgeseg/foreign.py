@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -78,14 +79,16 @@ def open_segmenter(
             model that says so, and somebody else does too.
         BackendUnavailable: what it should run on is not there.
     """
-    backend = open_with(path, runtime)
-    if backend.spec is None:
-        return Segmenter(backend, spec=spec_for(path, backend, feeding, classes=classes))
-    if feeding.given:
-        raise InputError(
-            f"{' and '.join(feeding.given)}: only for a model without ModelSpec; '{path}' says itself how to feed it."
-        )
-    return Segmenter(backend)
+    with ExitStack() as refused:
+        backend = open_with(path, runtime)
+        refused.callback(backend.close)
+        if backend.spec is not None and feeding.given:
+            given = " and ".join(feeding.given)
+            raise InputError(f"{given}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
+        spec = backend.spec or spec_for(path, backend, feeding, classes=classes)
+        segmenter = Segmenter(backend, spec=spec)
+        refused.pop_all()
+    return segmenter
 
 
 def spec_for(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,12 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
     path = Path(path)
     if SUFFIXES.get(path.suffix.lower()) == "keras":
         raise InputError(f"'{path}' is a Keras model; inspect the artifact that edgeseg export makes of it.")
-    backend = open_backend(path)
-    data = path.read_bytes()
-    is_tflite = path.suffix.lower() == ".tflite"
-    chosen = accelerators("tflite" if is_tflite else "onnx", names)
-    ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)
-    about = (path, len(data), sha256(data), backend.runtime, backend.spec, backend.inputs, backend.outputs, ops)
-    backend.close()
+    with closing(open_backend(path)) as backend:
+        data = path.read_bytes()
+        is_tflite = path.suffix.lower() == ".tflite"
+        chosen = accelerators("tflite" if is_tflite else "onnx", names)
+        ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)
+        about = (path, len(data), sha256(data), backend.runtime, backend.spec, backend.inputs, backend.outputs, ops)
     return Inspection(*about, *coverage_of_all(data, chosen))
 
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
+from edgeseg.versions import installed_version
+
 _REQUIREMENT = re.compile(r"""^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*([^;]*)(?:;\s*extra == ["']([^"']+)["'])?$""")
 _AT_LEAST = re.compile(r">=\s*([0-9.]+)")
 
@@ -45,20 +47,13 @@ def parts() -> list[Part]:
         known = found.get(package)
         if extra not in _EXTRAS or (known and _EXTRAS.index(known.needed_for) < _EXTRAS.index(extra)):
             continue
-        installed = _version(package)
+        installed = installed_version(package)
         minimum = _AT_LEAST.search(required)
         new_enough = installed is not None and (minimum is None or _release(installed) >= _release(minimum[1]))
         target = "edgeseg" if extra == "edgeseg" else f'"edgeseg[{extra}]"'
         install = "" if new_enough else f"pip install --upgrade {target}"
         found[package] = Part(package, extra, required, installed, new_enough, install)
     return sorted(found.values(), key=lambda part: _EXTRAS.index(part.needed_for))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _release(version: str) -> tuple[int, ...]:

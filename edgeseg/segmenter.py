@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, restore
 from edgeseg.runtime import Backend, open_backend
 from edgeseg.runtime.quantized_input import feed_as
-from edgeseg.spec import ModelSpec
+from edgeseg.spec import Accelerator, BackendName, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Segmenter:
         model: str | Path | Backend,
         *,
         spec: ModelSpec | None = None,
-        backend: str | None = None,
+        backend: BackendName | None = None,
         num_threads: int | None = None,
-        accelerator: str | None = None,
+        accelerator: Accelerator | None = None,
         delegate: str | None = None,
         delegate_options: Mapping[str, str] | None = None,
         providers: Sequence[str] = (),
@@ -61,7 +62,8 @@ class Segmenter:
         """Open a model; what it runs on is said as to ``edgeseg.runtime.open_backend``.
 
         Args:
-            model: a ``.tflite``, ``.onnx`` or ``.keras`` file, or an open backend.
+            model: a ``.tflite``, ``.onnx`` or ``.keras`` file, or an open backend, which ``close`` closes; one that is
+                refused stays open.
             spec: how to feed it; needed only for a file that has no ModelSpec inside.
             backend: name of the runtime; by the file's suffix and the accelerator when left out.
             num_threads: threads of the runtime.
@@ -75,25 +77,29 @@ class Segmenter:
                 dtype than the model.
             BackendUnavailable: the runtime is not installed, or what it should run on is not there.
         """
-        if isinstance(model, (str, Path)):
-            opened = open_backend(
-                model,
-                backend=backend,
-                num_threads=num_threads,
-                accelerator=accelerator,
-                delegate=delegate,
-                delegate_options=delegate_options,
-                providers=providers,
-            )
-        else:
-            opened = model
-        found = spec or opened.spec
-        if found is None:
-            raise InputError(
-                f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec= (edgeseg.foreign makes one)."
-            )
-        self.spec = found
-        self.backend: Backend = feed_as(opened, found.dtype)
+        with ExitStack() as refused:
+            if isinstance(model, (str, Path)):
+                opened = open_backend(
+                    model,
+                    backend=backend,
+                    num_threads=num_threads,
+                    accelerator=accelerator,
+                    delegate=delegate,
+                    delegate_options=delegate_options,
+                    providers=providers,
+                )
+                refused.callback(opened.close)
+            else:
+                opened = model
+            found = spec or opened.spec
+            if found is None:
+                raise InputError(
+                    f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec= "
+                    "(edgeseg.foreign makes one)."
+                )
+            self.spec = found
+            self.backend: Backend = feed_as(opened, found.dtype)
+            refused.pop_all()
 
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Segmentation:
         """Segment one picture.
@@ -123,7 +129,7 @@ class Segmenter:
         return to_class_map(self.backend.run(tensor), self.spec)
 
     def close(self) -> None:
-        """Give the runtime's memory back."""
+        """Give the runtime's memory back; may be called twice."""
         self.backend.close()
 
     def __enter__(self) -> Segmenter:

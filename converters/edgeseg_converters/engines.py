@@ -93,7 +93,7 @@ class AiEdgeEngine:
     def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet | None) -> None:
         self._spec = spec
         self.float_spec = float_spec(spec)
-        self.float_data = tflite.convert(frozen, self.float_spec)
+        self.float_data = tflite.convert(frozen, self.float_spec, to_quantize=True)
         self._pictures = pictures
         self.ranges: Ranges | None = None if pictures is None else measure(self.float_data, pictures, spec)
         model = flatbuffer.read(self.float_data)
@@ -137,7 +137,7 @@ class TensorFlowEngine:
     def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet) -> None:
         self._frozen, self._spec, self._pictures = frozen, spec, pictures
         self.float_spec = float_spec(spec)
-        self.float_data = tflite.convert(frozen, self.float_spec)
+        self.float_data = tflite.convert(frozen, self.float_spec, to_quantize=True)
 
     def build(self, keep: Sequence[str] = ()) -> bytes:
         """See ``Engine``."""

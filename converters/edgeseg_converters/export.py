@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from edgeseg.spec import (
     Provenance,
     Target,
 )
+from edgeseg.versions import installed_version
 from edgeseg_converters import domain, onnx, tflite
 from edgeseg_converters.foreign import ForeignOps, with_layers
 from edgeseg_converters.frozen import check, trace
@@ -278,7 +278,8 @@ def export_all(
         rewritten, frozen = prepared[plan]
         if plan not in plans[number + 1 :]:
             del prepared[plan]  # every one holds all weights
-        tools = {"edgeseg": __version__, **{name: metadata.version(name) for name in _TOOLS[recipe.format]}}
+        found = {name: installed_version(name) for name in _TOOLS[recipe.format]}
+        tools = {"edgeseg": __version__, **{name: version for name, version in found.items() if version is not None}}
         source = spec.provenance.source or model.name
         provenance = Provenance(source, recipe.precision, target, rewritten.counts(), tools)
         made = spec.replace(dtype=plan.dtype, provenance=provenance)

@@ -10,6 +10,8 @@ import keras
 
 from edgeseg.errors import UnsupportedModel
 
+_POOLING, _UNPOOLING = "MaxPoolingWithArgmax2D", "MaxUnpooling2D"  # which the rewrites look for
+
 
 class ForeignOps(UnsupportedModel):
     """A converter has nothing for some of TensorFlow's ops.
@@ -42,6 +44,8 @@ def with_layers(error: ForeignOps, frozen: Any, model: keras.Model) -> Unsupport
         listed.append(f"{op} in {named}" if named else op)
         custom = custom or bool(places)
     hint = " Write these layers with ops that it has, or leave them out of the model." if custom else ""
+    if "MaxPoolWithArgmax" in error.ops and not any(type(layer).__name__ == _POOLING for _, layer in layers):
+        hint += f" Pooling with indices and unpooling are replaced where the classes are {_POOLING} and {_UNPOOLING}."
     return UnsupportedModel(f"{error.complaint}: {'; '.join(listed)}.{hint}")
 
 

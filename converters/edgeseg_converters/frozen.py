@@ -19,6 +19,8 @@ from edgeseg.spec import ModelSpec, OutputKind
 from edgeseg_converters.head import add_head, check_scores, read_head
 
 INPUT_NAME = "image"
+# Ops whose second input is a filter.
+_FILTERING = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "BatchMatMulV3")
 OUTPUT_NAMES: dict[OutputKind, str] = {"argmax": "class_map", "softmax": "scores", "logits": "logits"}
 
 
@@ -61,8 +63,40 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
     weights.clear()  # the graph has its own copy, and the function would keep this one
     if function.captured_inputs or function.graph.as_graph_def().library.function:
         # A layer of the user's that holds a tf.Variable or calls a tf.function, which Keras does not see.
-        return convert_variables_to_constants_v2(function)
+        function = convert_variables_to_constants_v2(function)
+    _fold_filters(function.graph)
     return function
+
+
+def _fold_filters(graph: tf.Graph) -> None:
+    """Make constants of filters that are computed from constants: standardised weights, the patches of a ViT.
+
+    TensorFlow folds nothing that has more than 100 kB, and no integer kernel and no delegate takes a filter that is
+    not constant.
+    """
+    known: set[str] = set()  # ops whose result depends on no picture and no random number
+    computed = []
+    for op in graph.get_operations():
+        if op.type == "Const" or (
+            op.inputs and not op.op_def.is_stateful and all(tensor.op.name in known for tensor in op.inputs)
+        ):
+            known.add(op.name)
+        elif op.type in _FILTERING and op.inputs[1].op.name in known and not _is_plain(op.inputs[1].op):
+            computed.append(op)
+    if not computed:
+        return
+    with tf.compat.v1.Session(graph=graph) as session:
+        filters = session.run([op.inputs[1] for op in computed])
+    with graph.as_default():
+        for op, array in zip(computed, filters, strict=True):
+            op._update_input(1, tf.constant(array, name=f"{op.name}/filter"))
+
+
+def _is_plain(op: tf.Operation) -> bool:
+    """Whether a filter is a constant but for its shape, which every converter folds."""
+    while op.type in ("Identity", "Reshape"):
+        op = op.inputs[0].op
+    return bool(op.type == "Const")
 
 
 def _normalise(image: Any, spec: ModelSpec) -> Any:

@@ -1,16 +1,17 @@
-"""The model as the user gave it, made ready: functional, one output, fixed size, float32; itself left as it was."""
+"""The user's model made ready: functional, one map as output, fixed size, float32; itself left as it was."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
 import keras
 
 from edgeseg.errors import InputError
-from edgeseg.models.functional import as_functional, graph_of, require_picture, select_output, size_of
+from edgeseg.models.functional import as_functional, graph_of, require_picture, select_output, size_of, twin
 from edgeseg_converters.full_precision import in_float32
-from edgeseg_converters.graph import Graph
+from edgeseg_converters.graph import Graph, Node
 from edgeseg_converters.rewrites import Rewrite
 
 _log = logging.getLogger(__name__)
@@ -43,11 +44,43 @@ def prepare(model: keras.Model, input_size: tuple[int, int] | None = None, outpu
         raise InputError(
             f"the model '{model.name}' has no fixed input size; give --imgsz H,W, in Python a spec with input_size."
         )
-    functional = select_output(as_functional(model, (height, width)), output)
+    functional = _unflattened(select_output(as_functional(model, (height, width)), output))
     is_picture = len(functional.inputs) == 1 and len(functional.inputs[0].shape) == 4
     if is_picture and tuple(functional.inputs[0].shape[1:3]) != (height, width):
         functional = Graph.from_model(functional).resized((height, width))
     return in_float32(functional)
+
+
+def _unflattened(model: keras.Model) -> keras.Model:
+    """A model that ends in ``Reshape((H * W, C))`` and perhaps a softmax, as Keras 1 wanted it, without that Reshape.
+
+    Rows of pixels are the same in a row or in a map: an activation behind the Reshape works on each value or pixel.
+    """
+    graph = Graph.from_model(model)
+    behind: list[Node] = []
+    node = graph.producer(graph.outputs[0])
+    while node is not None and _is_activation(node):
+        behind.insert(0, node)
+        node = graph.producer(node.inputs[0])
+    if node is None or node.kind != "Reshape" or len(node.outputs[0].shape) != 3:
+        return model
+    (source,) = node.inputs
+    if len(source.shape) != 4 or source.shape[-1] != node.outputs[0].shape[-1]:
+        return model
+    rest = [other for other in graph.nodes if other not in (node, *behind)]
+    start = dataclasses.replace(graph, nodes=rest, outputs=(source,)).to_model()
+    y = start.outputs[0]
+    for layer in behind:
+        y = twin(layer.operation)(y)
+    return keras.Model(start.inputs[0], y, name=model.name)
+
+
+def _is_activation(node: Node) -> bool:
+    """Whether a layer works on each value or pixel by itself: an activation of Keras', over the last axis if any."""
+    if node.kind == "Softmax":
+        return node.operation.axis in (-1, len(node.inputs[0].shape) - 1)
+    function = node.operation.activation if node.kind == "Activation" else None
+    return str(getattr(function, "__module__", "")).startswith("keras.")
 
 
 def note_opaque(model: keras.Model, swaps: Sequence[Rewrite]) -> None:

@@ -46,7 +46,7 @@ def convert(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> byte
         # What from_graph_def does, which takes no optimizers. Each of some thirty runs of them has a copy of the
         # graph, weights and all, and the copies are cycles that Python seldom looks for: 176 MB took 17 GB.
         with tf.Graph().as_default(), _quiet():
-            graph_def = tf_optimize([source.name], [result.name], frozen.graph.as_graph_def())
+            graph_def = tf_optimize([source.name], [result.name], _inlinable(frozen.graph.as_graph_def()))
         with _only_new_objects_collected(), _quiet():
             model, _ = tf2onnx.convert._convert_common(
                 graph_def,
@@ -116,6 +116,18 @@ def tap_logits(data: bytes) -> bytes:
     del graph.output[:]
     graph.output.append(onnx.helper.make_tensor_value_info("tapped", dtype, [None] * 4))
     return bytes(model.SerializeToString())
+
+
+def _inlinable(graph_def: Any) -> Any:
+    """The same graph, in which functions that ask for XLA are inlined like all others.
+
+    Keras asks for it in a Conv2D with groups; TensorFlow then keeps the function, of which tf2onnx knows nothing.
+    """
+    functions = graph_def.library.function
+    for part in (*graph_def.node, *functions, *(node for function in functions for node in function.node_def)):
+        part.attr.pop("_XlaMustCompile", None)
+        part.attr.pop("_noinline", None)
+    return graph_def
 
 
 def _drop_repeated_casts(graph: onnx.GraphProto) -> None:

@@ -24,7 +24,9 @@ from ai_edge_quantizer import quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
+from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import Precision
+from edgeseg_converters import flatbuffer
 from edgeseg_converters.calibrate import Ranges
 from edgeseg_converters.frozen import INPUT_NAME
 from edgeseg_converters.quiet import no_progress_bars
@@ -56,6 +58,9 @@ def quantize(
     Returns:
         A ``.tflite`` file. With a static precision the inner tensors are integers and the input and the output are
         what the tool leaves; ``integer_io.put_in`` makes them uint8.
+
+    Raises:
+        UnsupportedModel: the tool fails.
     """
     tool = quantizer.Quantizer(data)
     for scope in [".*"] if only is None else map(_scope, only):
@@ -68,10 +73,16 @@ def quantize(
         tool.update_quantization_recipe(
             _scope(name), TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
-    calibration = None if ranges is None else _statistics(ranges)
+    calibration = None if ranges is None else _statistics(ranges, data)
     with no_progress_bars(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # channels whose weights are all zero, and interpreters that keep all tensors
-        result = tool.quantize(calibration, enable_progress_report=False)
+        try:
+            result = tool.quantize(calibration, enable_progress_report=False)
+        except (ValueError, LookupError, RuntimeError) as error:  # of an op that the tool has not met in this form
+            raise UnsupportedModel(
+                f"ai-edge-quantizer cannot make {precision} of the model: {' '.join(str(error).split())[:200]} "
+                "Please report it; fp16 does without, and so does --format onnx."
+            ) from error
     return bytes(result.quantized_model)
 
 
@@ -80,13 +91,15 @@ def _scope(name: str) -> str:
     return f"(^|;){re.escape(name)};"
 
 
-def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
-    """The ranges as the tool wants them; the image's is known, so that its bytes are taken as they are."""
-    found = {
-        name: {
-            side: np.array([value], np.float32) for side, value in zip(("min", "max"), ranges.limits(name), strict=True)
-        }
-        for name in ranges.low
-    }
-    found[INPUT_NAME] = {"min": np.array([0], np.float32), "max": np.array([255], np.float32)}
-    return found
+def _statistics(ranges: Ranges, data: bytes) -> dict[str, dict[str, Any]]:
+    """The ranges as the tool wants them; the image's is known, so that its bytes are taken as they are.
+
+    Every number has the rank of its tensor: the tool computes with it on constants that are joined to that tensor.
+    """
+    limits = {name: ranges.limits(name) for name in ranges.low} | {INPUT_NAME: (0.0, 255.0)}
+    ranks = {tensor.name.decode(): np.size(tensor.shape) for tensor in flatbuffer.read(data).subgraphs[0].tensors}
+
+    def shaped(name: str, value: float) -> Any:
+        return np.full((1,) * ranks[name], value, np.float32)
+
+    return {name: {"min": shaped(name, low), "max": shaped(name, high)} for name, (low, high) in limits.items()}

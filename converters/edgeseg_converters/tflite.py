@@ -16,17 +16,19 @@ from edgeseg_converters import delegate_ops, flatbuffer, tflite_metadata
 from edgeseg_converters.foreign import ForeignOps
 from edgeseg_converters.frozen import INPUT_NAME, OUTPUT_NAMES
 from edgeseg_converters.graph import unique_name
+from edgeseg_converters.transposed_conv import take_out_activations
 
 # What the converter says when TFLite has no builtin for an op.
 _FOREIGN_OPS = re.compile(r"(?:TF Select|Custom) ops: ([^\n]+)")
 
 
-def convert(frozen: Any, spec: ModelSpec) -> bytes:
+def convert(frozen: Any, spec: ModelSpec, *, to_quantize: bool = False) -> bytes:
     """Convert a frozen function.
 
     Args:
         frozen: what ``frozen.freeze`` made.
         spec: goes into the file as the metadata entry ``edgeseg.spec``; its precision is obeyed.
+        to_quantize: whether a quantizer reads it, which wants activations in the ops before them.
 
     Returns:
         A ``.tflite`` file of builtin ops; the two custom ops of ``delegate_ops`` where the rewrites put them.
@@ -47,6 +49,8 @@ def convert(frozen: Any, spec: ModelSpec) -> bytes:
     model = flatbuffer.read(data)
     if delegated:
         delegate_ops.put_in(model)
+    if not to_quantize:
+        take_out_activations(model)
     return finish(model, spec)
 
 

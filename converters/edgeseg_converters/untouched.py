@@ -7,9 +7,11 @@ overrules it there; in the code of a user's layer it holds wherever the layer ru
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
@@ -41,11 +43,19 @@ def untouched(model: keras.Model) -> Iterator[None]:
 
 
 def note_training(model: keras.Model) -> None:
-    """Warn of layers called with ``training=True`` in the graph, which inference overrules."""
-    nodes = Graph.from_model(model).nodes
-    names = dict.fromkeys(f"'{node.name}'" for node in nodes if node.kwargs.get("training") is True)
+    """Warn of layers called with ``training=True`` in the graph, which inference overrules.
+
+    Not of those where that is the default, such as Resizing and augmentations: nobody said it.
+    """
+    nodes = [node for node in Graph.from_model(model).nodes if node.kwargs.get("training") is True]
+    names = dict.fromkeys(f"'{node.name}'" for node in nodes if not _trains_by_default(node.operation))
     if names:
         _log.warning(
             "%s: called with training=True; the artifact is the model in inference mode, as predict runs it",
             ", ".join(names),
         )
+
+
+def _trains_by_default(operation: Any) -> bool:
+    training = inspect.signature(operation.call).parameters.get("training")
+    return training is not None and training.default is True

@@ -13,7 +13,7 @@ of the medians as well as of the fastest found six in ten.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -82,6 +82,21 @@ class Comparison:
         return self.significant and self.fastest.value > 1 + max_regression / 100
 
 
+@dataclass(frozen=True)
+class Pairing:
+    """Two files' results side by side.
+
+    Attributes:
+        pairs: baseline and result.
+        gone: of the baseline, without a partner in the later file.
+        new: of the later file, without a partner in the baseline.
+    """
+
+    pairs: tuple[tuple[LatencyResult, LatencyResult], ...]
+    gone: tuple[LatencyResult, ...]
+    new: tuple[LatencyResult, ...]
+
+
 def compare(
     baseline: LatencyResult, result: LatencyResult, *, allow: Collection[Alike] = (), seed: int = 0
 ) -> Comparison:
@@ -127,26 +142,27 @@ def unlike(first: LatencyResult, second: LatencyResult) -> dict[Alike, tuple[str
     return {name: (str(a), str(b)) for name, (a, b) in values.items() if a != b}
 
 
-def pair(
-    baseline: Sequence[LatencyResult], results: Sequence[LatencyResult]
-) -> list[tuple[LatencyResult, LatencyResult]]:
+def pair(baseline: Sequence[LatencyResult], results: Sequence[LatencyResult]) -> Pairing:
     """Results of two files that belong together: by file name, accelerator, threads and scope.
 
-    Where both files have one result it is the pair, whatever it is called: ``compare`` says what differs.
+    The device is a part of it where a file has results of several. Two files of one device each are paired without,
+    and where both have one result it is the pair, whatever it is called: ``compare`` says what differs.
 
     Raises:
-        InputError: no two belong together.
+        InputError: no two belong together, or a file has two results that nothing tells apart.
     """
     if len(baseline) == len(results) == 1:
-        return [(baseline[0], results[0])]
-    known = {_key(result): result for result in baseline}
-    pairs = [(known[_key(result)], result) for result in results if _key(result) in known]
+        return Pairing(((baseline[0], results[0]),), (), ())
+    by_device = any(len({result.environment.device for result in file}) > 1 for file in (baseline, results))
+    before, after = _keyed(baseline, by_device), _keyed(results, by_device)
+    pairs = tuple((before[key], result) for key, result in after.items() if key in before)
     if not pairs:
         raise InputError(
-            "the files have no artifact, accelerator, threads and scope in common: "
-            f"{_keys(baseline)} against {_keys(results)}."
+            f"the files have no artifact, accelerator, threads{',' if by_device else ' and'} scope"
+            f"{' and device' if by_device else ''} in common: {_names(before)} against {_names(after)}."
         )
-    return pairs
+    gone = tuple(result for key, result in before.items() if key not in after)
+    return Pairing(pairs, gone, tuple(result for key, result in after.items() if key not in before))
 
 
 def _measured_and_drawn(result: LatencyResult, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -165,9 +181,19 @@ def _processes(result: LatencyResult) -> list[NDArray[np.float64]]:
     return taken if len(taken) > 1 else [*np.array_split(taken[0], min(_STRETCHES, len(taken[0])))]
 
 
-def _key(result: LatencyResult) -> tuple[str, str, int, str]:
-    return result.artifact, result.accelerator, result.num_threads, result.scope
+def _keyed(results: Sequence[LatencyResult], by_device: bool) -> dict[tuple[str, ...], LatencyResult]:
+    keyed: dict[tuple[str, ...], LatencyResult] = {}
+    for result in results:
+        device = (result.environment.device,) if by_device else ()
+        key = (result.artifact, result.accelerator, str(result.num_threads), result.scope, *device)
+        if key in keyed:
+            raise InputError(
+                f"a file has two results of {'/'.join(key)}, which cannot be told apart; "
+                "give the artifacts names of their own and measure again."
+            )
+        keyed[key] = result
+    return keyed
 
 
-def _keys(results: Sequence[LatencyResult]) -> str:
-    return ", ".join("/".join(map(str, _key(result))) for result in results)
+def _names(keyed: Mapping[tuple[str, ...], LatencyResult]) -> str:
+    return ", ".join("/".join(key) for key in keyed)

@@ -115,10 +115,10 @@ def _warnings(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
 
 def _comparisons(comparisons: Sequence[Comparison]) -> str:
     note = (
-        "Later over earlier, to the right is slower: the fastest above, the medians thin below, each with the "
-        f"{CONFIDENCE:.0%} interval of a bootstrap over processes. A difference is one where the interval of the "
-        "fastest and the median lie on one side of the band, which is what a machine does by itself, "
-        f"{NOISE:.0%} either way; grey is none that these runs can tell."
+        "Time after over time before; to the right is slower. Above the ratio of the fastest calls, thin below it the "
+        f"ratio of the medians, each with the {CONFIDENCE:.0%} interval of a bootstrap over processes. A result counts "
+        "as different when the interval of the fastest and the median both lie outside the noise band of "
+        f"{NOISE:.0%}, on the same side; grey means that these runs show no difference."
     )
     picture = f"<figure>{charts.forest(comparisons)}<figcaption>{note}</figcaption></figure>\n"
     return (

@@ -26,6 +26,7 @@ COLUMNS = (
 
 COMPARISON_COLUMNS = (
     "Artifact",
+    "Device",
     "Runs on",
     ">Threads",
     ">Before ms",
@@ -47,8 +48,9 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     return [
         [
             c.result.artifact,
+            c.result.environment.device,
             runs_on(c.result),
-            str(c.result.num_threads),
+            threads_text(c.result),
             _ms(c.baseline.median_s * 1e3),
             _ms(c.result.median_s * 1e3),
             f"{c.median.value:.3f}",
@@ -72,6 +74,11 @@ def to_csv(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:
     return csv_text([[column.lstrip(">") for column in columns], *table])
 
 
+def threads_text(result: LatencyResult) -> str:
+    """How many threads, or that nobody asked for any."""
+    return str(result.num_threads or "default")
+
+
 def runs_on(result: LatencyResult) -> str:
     """The accelerator, and what a reader must know of it."""
     if result.software_rendering:
@@ -87,7 +94,7 @@ def _row(result: LatencyResult) -> list[str]:
         result.artifact,
         result.environment.device,
         runs_on(result),
-        str(result.num_threads or "default"),
+        threads_text(result),
         _ms(s.median_ms),
         _ms(s.p90_ms),
         _ms(s.p99_ms),

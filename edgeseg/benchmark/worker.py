@@ -118,7 +118,8 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
         (first,) = _repeat(call, 1, 0.0, 0.0)
         _repeat(call, request.warmup_runs - 1, request.warmup_min_secs, request.max_secs)
         taken = _repeat(call, request.num_runs, request.min_secs, request.max_secs)
-        peak = None if memory is None else (_kib("VmHWM:") or memory) - memory
+        most = _kib("VmHWM:")
+        peak = None if memory is None or most is None else most - memory
     finally:
         backend.close()
     heat.append(machine.temperature_c())
@@ -168,7 +169,10 @@ def main() -> int:
 
 def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
     info = backend.inputs[0]
-    tensor = np.random.default_rng(0).integers(0, 256, info.shape).astype(info.dtype)
+    batch, *sides = info.shape
+    if -1 in sides:
+        raise InputError(f"the model leaves its input size open, {info.shape}; measure it with --scope end-to-end.")
+    tensor = np.random.default_rng(0).integers(0, 256, (1 if batch == -1 else batch, *sides)).astype(info.dtype)
 
     first = True
 
@@ -238,7 +242,8 @@ def _import_runtime(path: str) -> None:
 def _kib(name: str) -> int | None:
     if not _STATUS.exists():
         return None
-    return next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(name))
+    lines = _STATUS.read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), None)
 
 
 if __name__ == "__main__":

@@ -5,29 +5,34 @@ Exit status: 0 done; 1 ran, but a gate failed; 2 wrong use or a missing part, wi
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import re
 import sys
 from collections.abc import Sequence
 
 import click
 
 from edgeseg import __version__
-from edgeseg.errors import EdgesegError, VerificationFailed, did_you_mean
+from edgeseg.errors import EdgesegError, did_you_mean
 
-#: In the order a newcomer needs them.
-COMMANDS = (
-    "models",
-    "export",
-    "inspect",
-    "predict",
-    "camera",
-    "evaluate",
-    "benchmark",
-    "compare",
-    "data",
-    "train",
-    "doctor",
-)
+_CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
+#: In the order a newcomer needs them, with what ``edgeseg --help`` says of each.
+COMMANDS = {
+    "models": "List the zoo and the packaged weights.",
+    "export": "Make TFLite and ONNX of a Keras model, each file proven against it.",
+    "inspect": "Show a file's spec and ops, and what each accelerator takes or leaves.",
+    "predict": "Draw the classes of pictures, folders and videos, or count them.",
+    "camera": "Segment a camera, stream, video or folder, live.",
+    "evaluate": "Score a model or an exported file on labelled data.",
+    "benchmark": "Measure latency here, over ssh and over adb, and how sure it is.",
+    "compare": "Hold results against a baseline; exit 1 when something got slower.",
+    "data": "Check, split and convert labelled data.",
+    "train": "Train a model of the zoo, or your own.",
+    "doctor": "Show what is installed, what is missing, and the line that mends it.",
+}
 
 
 class _LazyGroup(click.Group):
@@ -35,6 +40,10 @@ class _LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -66,28 +75,60 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    _open_missing_streams()
     try:
         result = cli.main(args, prog_name="edgeseg", standalone_mode=False)
+        sys.stdout.flush()  # here, and not when Python ends: a full disk or a closed pipe can still be told
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         return 2
     except click.ClickException as error:
         return _fail(error.format_message(), 2)
-    except VerificationFailed as error:
-        return _fail(str(error), 1)
     except EdgesegError as error:
         return _fail(str(error), 2)
     except ImportError as error:
+        if not re.search(r"\blib(GL|gthread|glib)\b", str(error)):
+            return _fail(f"{error.name or 'a package'} cannot be loaded: {error}", 2)
         # OpenCV's wheel expects the system's libGL and GLib, which a bare container lacks.
-        if error.name != "cv2" and "lib" not in str(error):
-            raise
         return _fail(f"OpenCV cannot be loaded ({error}). On Debian and Ubuntu: apt install libgl1 libglib2.0-0", 2)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; files that were not finished are not there.", 130)
+        return _fail("interrupted; unfinished files were discarded.", 130)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe went away; nobody is left to tell
-        return 141
+        return _reader_left()
+    except SystemExit as error:
+        if error.code != 1:
+            raise
+        return _reader_left()  # how click and rich end on a closed pipe; nothing else in here exits
+    except OSError as error:
+        if error.errno not in _CANNOT_BE_WRITTEN:
+            raise
+        where = f"'{error.filename}'" if error.filename else "standard output"
+        _drop_output()
+        return _fail(f"{where} cannot be written: {error.strerror}.", 2)
     return result if isinstance(result, int) else 0
+
+
+def _open_missing_streams() -> None:
+    """Give a process that was started without standard streams (``>&-``) some that lead nowhere.
+
+    Python has None for them, and the next file that is opened would get their descriptor, and what native code prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process
+
+
+def _reader_left() -> int:
+    """The status of a program whose reader went away, as in ``| head``; nobody is left to tell."""
+    _drop_output()
+    return 128 + 13  # SIGPIPE's
+
+
+def _drop_output() -> None:
+    """Lead stdout nowhere, or Python tries once more at its end to write what is left, and says that it cannot."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _fail(message: str, status: int) -> int:

@@ -47,14 +47,14 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
         if result.verification.keras_movement is not None:
             worst = max(p.unstable_share for _, r in saved if (p := r.verification))
             print(
-                f"Pooling indices: where two values tie but for rounding, either may win; {worst:.2%} of the pixels "
-                f"moved. Keras' own logits move by {result.verification.keras_movement:.1e} of the largest when the "
-                "input moves by one rounding."
+                "Pooling indices: where two values differ by rounding alone, runtimes may pick either one; "
+                f"{worst:.2%} of the pixels changed class. Keras' own logits move by "
+                f"{result.verification.keras_movement:.1e} of the largest when the input moves by one rounding."
             )
         other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
         if other_ties:
             print(
-                f"Pooling by the delegate's own op: of equal maxima LiteRT's CPU took another than Keras in "
+                f"Pooling by the delegate's own op: of equal maxima LiteRT's CPU picked another one than Keras in "
                 f"{max(other_ties):.2%} of the windows."
             )
     for path, result in saved:

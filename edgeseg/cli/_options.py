@@ -152,8 +152,8 @@ def runtime(function: F) -> F:
     @functools.wraps(function)
     def collected(
         *args: Any,
-        backend: str | None,
-        accelerator: str | None,
+        backend: BackendName | None,
+        accelerator: Accelerator | None,
         delegate: str | None,
         delegate_option: tuple[tuple[str, str], ...],
         provider: tuple[str, ...],
@@ -199,8 +199,16 @@ def foreign(function: F) -> F:
         imgsz,
         click.option("--labels", type=click.Path(), help="Class names, one a line; for a model without spec."),
         feeding,
-        click.option("--colour-order", type=click.Choice(get_args(ColourOrder)), help="Of the input; rgb if left out."),
-        click.option("--fit", type=click.Choice(get_args(Fit)), help="Into the input; letterbox if left out."),
+        click.option(
+            "--colour-order",
+            type=click.Choice(get_args(ColourOrder)),
+            help="Channel order of the input. Left out: rgb.",
+        ),
+        click.option(
+            "--fit",
+            type=click.Choice(get_args(Fit)),
+            help="How pictures are fitted into the input. Left out: letterbox.",
+        ),
     ]
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
 
@@ -245,15 +253,25 @@ def dataset(
         )
         options = [
             where,
+            click.option("--classes", help="Names A,B,C, a file of names, or voc. Left out: classes.json of the data."),
             click.option(
-                "--classes", help="Names A,B,C, a file of names, or voc; classes.json of the data if left out."
+                "--data-layout",
+                type=click.Choice(get_args(DataLayout)),
+                help="How the folder is laid out. Left out: detected.",
             ),
-            click.option("--data-layout", type=click.Choice(get_args(DataLayout)), help="Recognised when left out."),
-            click.option("--label-encoding", type=click.Choice(get_args(LabelEncoding)), help="Likewise."),
             click.option(
-                "--ignore-index", type=click.IntRange(0, 255), help="Label id that is no class; VOC's is 255."
+                "--label-encoding",
+                type=click.Choice(get_args(LabelEncoding)),
+                help="How labels encode classes. Left out: detected.",
             ),
-            click.option("--colour-map", type=click.Path(), help="Text file: colours of the classes in the labels."),
+            click.option(
+                "--ignore-index",
+                type=click.IntRange(0, 255),
+                help="Label id of pixels that do not count; VOC's is 255.",
+            ),
+            click.option(
+                "--colour-map", type=click.Path(), help="Text file with the colour of each class, for colour labels."
+            ),
         ]
         return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
 

@@ -38,11 +38,11 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
 @click.option("--delegate-option", type=_options.PairType(), multiple=True, help="What that library takes; repeatable.")
 @click.option("--provider", multiple=True, metavar="NAME", help="For an .onnx, such as cuda; repeatable.")
 @click.option("--num-threads", type=_CountsType(), help="Threads, with commas between for a sweep.")
-@click.option("--num-runs", type=click.IntRange(1), default=50, show_default=True, help="Timed calls at least.")
-@click.option("--warmup-runs", type=click.IntRange(1), default=5, show_default=True, help="Untimed calls, at least.")
-@click.option("--min-secs", type=click.FloatRange(0), default=2.0, show_default=True, help="Time measured at least.")
-@click.option("--max-secs", type=click.FloatRange(0), default=150.0, show_default=True, help="Time measured at most.")
-@click.option("--rounds", type=click.IntRange(1), default=12, show_default=True, help="Processes that share the runs.")
+@click.option("--num-runs", type=click.IntRange(1), help="Timed calls at least; 50 when left out.")
+@click.option("--warmup-runs", type=click.IntRange(1), help="Untimed calls at least; 5 when left out.")
+@click.option("--min-secs", type=click.FloatRange(0), help="Time measured at least; 2 when left out.")
+@click.option("--max-secs", type=click.FloatRange(0), help="Time measured at most; 150 when left out.")
+@click.option("--rounds", type=click.IntRange(1), help="Processes that share the runs; 12 when left out.")
 @click.option("--scope", type=click.Choice(("inference", "end-to-end")), default="inference", show_default=True)
 @click.option("--image", type=click.Path(dir_okay=False, path_type=Path), help="Picture for --scope end-to-end.")
 @click.option("--sustained", type=click.FloatRange(0, min_open=True), help="Minutes without a pause; drift is said.")
@@ -81,7 +81,7 @@ def command(
 
     if output is not None:
         refuse_existing(output, overwrite=overwrite)
-    plan = _plan(options)
+    plan = _plan(options, profile=profile is not None)
     cases = _cases(artifacts, accelerator, num_threads, options)
     if profile is not None:
         if output is not None or devices or table is not None or plan.drift or plan.scope != "inference":
@@ -114,7 +114,7 @@ def command(
         print_table(tables.COLUMNS, tables.rows(results))
     for entry in results:
         for warning in entry.warnings:
-            note(f"{entry.artifact} on {entry.accelerator}, {entry.num_threads} threads: {warning}")
+            note(f"{entry.artifact} on {entry.accelerator}, {tables.threads_text(entry)} threads: {warning}")
     if lost:
         raise InputError(" ".join(lost))
 
@@ -144,19 +144,25 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, *, overwrite: bool,
         print_table(COLUMNS, made.rows(), title=title)
 
 
-def _plan(options: dict[str, Any]) -> Plan:
+def _plan(options: dict[str, Any], *, profile: bool) -> Plan:
     from edgeseg.benchmark.measure import Plan
     from edgeseg.errors import InputError
 
     image, scope, minutes = options.pop("image"), options.pop("scope"), options.pop("sustained")
-    times = {name: options.pop(name) for name in ("num_runs", "warmup_runs", "min_secs", "max_secs", "rounds")}
+    asked = {name: options.pop(name) for name in ("num_runs", "warmup_runs", "min_secs", "max_secs", "rounds")}
+    times = {name: value for name, value in asked.items() if value is not None}
+    without_use = [f"--{name.replace('_', '-')}" for name in times if minutes is not None or name != "num_runs"]
+    if without_use and (profile or minutes is not None):
+        what = "--profile counts its calls alone" if profile else "--sustained runs one process for its minutes"
+        raise InputError(f"{what}: leave {' and '.join(without_use)} out.")
     if image is not None and scope != "end-to-end":
         raise InputError("--image goes with --scope end-to-end.")
-    if times["max_secs"] < times["min_secs"]:
-        raise InputError(f"--max-secs {times['max_secs']:g} is less than --min-secs {times['min_secs']:g}.")
     if minutes is not None:
         return Plan.sustained(minutes, scope=scope, image=image)
-    return Plan(scope=scope, image=image, **times)
+    plan = Plan(scope=scope, image=image, **times)
+    if plan.max_secs < plan.min_secs:
+        raise InputError(f"--max-secs {plan.max_secs:g} is less than --min-secs {plan.min_secs:g}.")
+    return plan
 
 
 def _cases(

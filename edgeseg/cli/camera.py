@@ -93,7 +93,7 @@ def command(
     quiet_native_logs()
     from edgeseg.camera import Camera
     from edgeseg.display import Display, Look
-    from edgeseg.errors import EdgesegError, InputError, SinkLost, SourceLost
+    from edgeseg.errors import EdgesegError, InputError
     from edgeseg.files import refuse_existing, write_bytes
     from edgeseg.foreign import open_segmenter
     from edgeseg.sinks import MjpegServer, Sink, open_sink
@@ -126,7 +126,9 @@ def command(
         lost: EdgesegError | None = None
         try:
             measured = display.run()
-        except (SourceLost, SinkLost) as error:
+        except EdgesegError as error:
+            if isinstance(error, InputError) and not camera.stats.shown:
+                raise
             lost, measured = error, camera.stats  # what was measured until then is not thrown away
         result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_markdown, print_table
+
+if TYPE_CHECKING:
+    from edgeseg.benchmark.result import LatencyResult
 
 _ALIKE = ("device", "machine", "threads", "scope", "accelerator", "runtime", "model")
 
@@ -41,7 +44,11 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Compare benchmark results: the first file is the baseline, one file alone is shown as it is."""
+    """Compare benchmark results: the first file is the baseline, one file alone is shown as it is.
+
+    A result that only one of two files has is said on stderr; one that only the baseline has fails --max-regression,
+    as nothing shows that it did not get slower.
+    """
     from edgeseg.benchmark import tables
     from edgeseg.benchmark.compare import Alike, compare, pair
     from edgeseg.benchmark.result import read as read_results
@@ -54,21 +61,21 @@ def command(
         raise InputError("--max-regression compares with a baseline: give two files, the baseline first.")
     if accuracy and style != "html":
         raise InputError("--accuracy goes with --format html.")
+    pairings = [pair(read[0], later) for later in read[1:]]
     comparisons = [
-        compare(*pairing, allow=allow)  # type: ignore[arg-type]  # the option's type has checked the names
-        for later in read[1:]
-        for pairing in pair(read[0], later)
+        compare(*two, allow=allow)  # type: ignore[arg-type]  # the option's type has checked the names
+        for pairing in pairings
+        for two in pairing.pairs
     ]
+    gone = [(files[0], path, result) for path, p in zip(files[1:], pairings, strict=True) for result in p.gone]
+    new = [(path, files[0], result) for path, p in zip(files[1:], pairings, strict=True) for result in p.new]
     if as_json:
         print_json(
             {
                 "format_version": 1,
                 "comparisons": [
                     {
-                        "artifact": c.result.artifact,
-                        "accelerator": c.result.accelerator,
-                        "num_threads": c.result.num_threads,
-                        "scope": c.result.scope,
+                        **_what(c.result),
                         "baseline_ms": c.baseline.median_s * 1e3,
                         "result_ms": c.result.median_s * 1e3,
                         "median_ratio": dataclasses.asdict(c.median),
@@ -76,6 +83,10 @@ def command(
                         "significant": c.significant,
                     }
                     for c in comparisons
+                ],
+                "unpaired": [
+                    {"only_in": str(there), "not_in": str(missing), **_what(entry)}
+                    for there, missing, entry in (*gone, *new)
                 ],
             }
         )
@@ -98,8 +109,27 @@ def command(
             print(tables.to_csv(columns, table), end="")
         else:
             (print_table if style == "table" else print_markdown)(columns, table)
+    for there, missing, entry in (*gone, *new):
+        what = ", ".join(f"{name} {value}" for name, value in _what(entry).items() if name != "artifact")
+        note(f"{entry.artifact} ({what}) is in {there} and not in {missing}: not compared.")
     slower = [c for c in comparisons if max_regression is not None and c.regressed(max_regression)]
     for c in slower:
         slowdown = 100 * (c.fastest.value - 1)
         note(f"edgeseg: {c.result.artifact} is {slowdown:.1f} % slower, more than {max_regression:g} % allowed.")
-    return 1 if slower else 0
+    if gone and max_regression is not None:
+        note(
+            f"edgeseg: {len(gone)} of the baseline's results have no partner, so --max-regression fails: measure them "
+            "too, or make a baseline without them."
+        )
+    return 1 if slower or (gone and max_regression is not None) else 0
+
+
+def _what(result: LatencyResult) -> dict[str, Any]:
+    """What two results are paired by, in JSON's names."""
+    return {
+        "artifact": result.artifact,
+        "accelerator": result.accelerator,
+        "num_threads": result.num_threads,
+        "scope": result.scope,
+        "device": result.environment.device,
+    }

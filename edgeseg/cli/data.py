@@ -22,11 +22,11 @@ def command() -> None:
     """Check, split and convert labelled data; your files are never changed."""
 
 
-@command.command("check")
+@command.command("check", short_help="List what is wrong; exit 1 where anything is.")
 @_options.dataset(argument="DIR")
 @click.option("--split", "splits", type=_options.NamesType(), help="Which, with commas between; all when left out.")
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
-@click.option("--num-threads", type=click.IntRange(1), help="That read; one a core when left out.")
+@click.option("--num-threads", type=click.IntRange(1), help="Threads that read. Left out: one per core.")
 @_options.as_json
 def check_command(
     data: DataSource, splits: tuple[str, ...] | None, strict: bool, num_threads: int | None, as_json: bool
@@ -43,7 +43,7 @@ def check_command(
     return 1 if result.errors or (strict and result.warnings) else 0
 
 
-@command.command("split")
+@command.command("split", short_help="Share it out into train, val and test.")
 @_options.dataset(argument="DIR")
 @click.option("--val", type=float, default=0.1, show_default=True, help="Share for validation.")
 @click.option("--test", type=float, default=0.1, show_default=True, help="Share for the test; 0 for none.")
@@ -82,7 +82,7 @@ def split_command(
     print(f"Next: edgeseg data check {quoted}  |  edgeseg train MODEL --data {quoted}")
 
 
-@command.command("labelme")
+@command.command("labelme", short_help="Draw labelme's annotations as labels.")
 @click.argument("folder", metavar="DIR", type=click.Path())
 @click.option("--classes", required=True, help="A,B,C or a file of names; the first is what no shape covers.")
 @click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR-labels.")

@@ -74,6 +74,10 @@ def command(
             raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
         if feeding.class_names or feeding.colour_order or feeding.fit:
             raise InputError("--labels, --colour-order and --fit are for .tflite and .onnx files without ModelSpec.")
+        from edgeseg.runtime.keras import KerasBackend, set_threads
+
+        if runtime.num_threads is not None:
+            set_threads(runtime.num_threads)
         objects = _options.read_custom_objects(custom_objects)
         opened = open_model(
             model,
@@ -84,8 +88,6 @@ def command(
             custom_objects=objects,
             output=output,
         )
-        from edgeseg.runtime.keras import KerasBackend
-
         segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)
@@ -93,7 +95,7 @@ def command(
         saved = save_evaluation(result, save, title=f"{model} on {data.name}/{split}", overwrite=overwrite)
         note(f"saved: {', '.join(map(str, saved))}")
     if as_json:
-        print_json({"artifact": Path(model).name, **result.to_dict()})
+        print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict()})
         return
     _print_scores(result, f"{model} on {data.name}/{split}, {result.num_images} images")
 

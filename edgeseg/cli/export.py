@@ -236,6 +236,6 @@ def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:
     """An artifact that failed its proof is kept for study, under a name that no script picks up."""
     name = Path(result.file_name)
     if result.failure:
-        name = name.with_suffix(f".rejected{name.suffix}")
+        name = name.with_name(f"{name}.rejected")
         overwrite = True  # of an earlier rejected file
     return result.save(folder / name, overwrite)

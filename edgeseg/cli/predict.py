@@ -56,7 +56,7 @@ def command(
     from edgeseg.files import require_writable_folder, write_bytes
     from edgeseg.foreign import open_segmenter
     from edgeseg.imaging import encode_image
-    from edgeseg.render import class_filter, render
+    from edgeseg.render import Painter, class_filter, render
     from edgeseg.sources import frames
 
     quiet_native_logs()
@@ -67,6 +67,8 @@ def command(
     results: list[dict[str, Any]] = []
     with open_segmenter(artifact, runtime, feeding) as segmenter:
         class_filter(segmenter.spec, classes)
+        for view in visualize if save is not None else ():
+            Painter(segmenter.spec, view, classes=classes)  # refuses before the first picture what it cannot draw
         for frame in itertools.islice(frames(sources, start=start_frame, stride=vid_stride), max_frames):
             segmentation = segmenter(frame.image_rgb)
             files = []

@@ -101,7 +101,7 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 @_options.custom_objects
 @_options.output
 @_options.feeding
-@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True, help="The frozen ones among them.")
+@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True, help="In all, with the frozen ones.")
 @click.option(
     "--repeat",
     type=click.IntRange(1),
@@ -138,7 +138,7 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
     show_default=True,
     help="After the warm-up.",
 )
-@click.option("--warmup-epochs", type=click.IntRange(0), default=2, show_default=True)
+@click.option("--warmup-epochs", type=click.IntRange(0), help="Left out: 2, fewer in a run of 1 or 2 epochs.")
 @click.option(
     "--warmup",
     type=click.Choice(["linear", "staircase"]),
@@ -154,9 +154,15 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
     show_default=True,
     help="Of exponential, each epoch.",
 )
-@click.option("--freeze-epochs", type=click.IntRange(0), default=0, show_default=True, help="With a frozen encoder.")
-@click.option("--freeze-batch-size", type=click.IntRange(1), help="In those; --batch-size when left out.")
-@click.option("--freeze-learning-rate", type=_POSITIVE, help="In those; --learning-rate when left out.")
+@click.option(
+    "--freeze-epochs",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="First epochs, in which only the decoder learns.",
+)
+@click.option("--freeze-batch-size", type=click.IntRange(1), help="In the frozen epochs. Left out: --batch-size.")
+@click.option("--freeze-learning-rate", type=_POSITIVE, help="In the frozen epochs. Left out: --learning-rate.")
 @click.option("--freeze-before", metavar="LAYER", help="First layer after the encoder; known for the zoo.")
 @click.option("--loss", type=click.Choice(_LOSSES), default="cross-entropy", show_default=True)
 @click.option("--class-weights", type=_ClassWeightsType(), default="sqrt-median-frequency", show_default=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
-from importlib import metadata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgeseg.coverage.tflite_tables import TABLES
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime.tflite_file import is_tflite
 from edgeseg.spec import Format
+from edgeseg.versions import installed_version
 
 #: Format to the accelerators that are known for it; the first ones are asked, the others read in a table.
 ACCELERATORS: dict[Format, tuple[str, ...]] = {
@@ -60,10 +62,10 @@ def coverage(artifact: bytes | str | Path, accelerator: str) -> Coverage:
         >>> coverage("unet_mini.fp32.tflite", "cpu").summary
         'delegated 21 of 27 nodes in 5 partitions'
     """
-    data = _read(artifact)
-    (name,) = accelerators(_format(data), [accelerator])
+    asked = _Artifact(_read(artifact))
+    (name,) = accelerators(asked.format, [accelerator])
     try:
-        return _find(data, name)
+        return _find(asked, name)
     except BackendUnavailable as error:
         raise BackendUnavailable(f"{name} was not asked: {error}") from error
 
@@ -83,11 +85,11 @@ def coverage_of_all(
     Raises:
         InputError: see ``coverage``.
     """
-    data = _read(artifact)
+    asked = _Artifact(_read(artifact))
     found, not_asked = [], {}
-    for name in accelerators(_format(data), names):
+    for name in accelerators(asked.format, names):
         try:
-            found.append(_find(data, name))
+            found.append(_find(asked, name))
         except BackendUnavailable as error:
             not_asked[name] = str(error)
     return tuple(found), not_asked
@@ -106,20 +108,54 @@ def _read(artifact: bytes | str | Path) -> bytes:
         raise InputError(f"'{artifact}' cannot be read: {error.strerror}.") from error
 
 
-def _format(data: bytes) -> Format:
-    """TFLite says what it is; ONNX, a protobuf without a mark, is what is left and is checked when it is opened."""
-    return "tflite" if is_tflite(data) else "onnx"
+@dataclass(frozen=True)
+class _Artifact:
+    """A file's bytes, parsed when the first accelerator needs it and not again for the others."""
+
+    data: bytes
+
+    @property
+    def format(self) -> Format:
+        """TFLite says what it is; ONNX, a protobuf without a mark, is what is left and is checked when it is opened."""
+        return "tflite" if is_tflite(self.data) else "onnx"
+
+    @cached_property
+    def graph(self) -> Graph:
+        return read_graph(self.data)
+
+    @cached_property
+    def nodes(self) -> Sequence[Any]:
+        """Those of an ONNX model.
+
+        Raises:
+            InputError: it is none.
+            BackendUnavailable: the package that reads it is not installed.
+        """
+        try:
+            import onnx
+        except ModuleNotFoundError as error:  # not part of a device's install
+            raise missing_extra("the coverage of an .onnx model", "convert") from error
+        from google.protobuf.message import DecodeError
+
+        try:
+            nodes: Sequence[Any] = onnx.load_from_string(self.data).graph.node
+        except DecodeError as error:
+            raise InputError("the bytes are neither a TFLite nor an ONNX model.") from error
+        if not nodes:
+            raise InputError("the bytes are neither a TFLite nor an ONNX model.")
+        return nodes
 
 
-def _find(data: bytes, accelerator: str) -> Coverage:
-    return _onnx(data, accelerator) if _format(data) == "onnx" else _tflite(data, read_graph(data), accelerator)
+def _find(artifact: _Artifact, accelerator: str) -> Coverage:
+    return _onnx(artifact, accelerator) if artifact.format == "onnx" else _tflite(artifact, accelerator)
 
 
-def _tflite(data: bytes, graph: Graph, accelerator: str) -> Coverage:
+def _tflite(artifact: _Artifact, accelerator: str) -> Coverage:
+    graph = artifact.graph
     if accelerator == "cpu":
-        return _asked_cpu(data, graph)
+        return _asked_cpu(artifact.data, graph)
     if accelerator == "gpu":
-        return _asked_gpu(data, graph)
+        return _asked_gpu(artifact.data, graph)
     table = TABLES[accelerator]
     reasons = {n.index: text for n in graph.nodes if (text := table.reason(graph, n)) and not graph.unpacks_weights(n)}
     pieces = partitions(graph, {node.index for node in graph.nodes} - set(reasons))
@@ -152,24 +188,12 @@ def _asked_gpu(data: bytes, graph: Graph) -> Coverage:
     return _build("gpu", graph.ops, left, min(1, answer.number), answer.pieces > 1, "asked", note)
 
 
-def _onnx(data: bytes, accelerator: str) -> Coverage:
-    try:
-        import onnx
-    except ModuleNotFoundError as error:  # not part of a device's install
-        raise missing_extra("the coverage of an .onnx model", "convert") from error
-    from google.protobuf.message import DecodeError
-
-    try:
-        nodes = onnx.load_from_string(data).graph.node
-    except DecodeError as error:
-        raise InputError("the bytes are neither a TFLite nor an ONNX model.") from error
-    if not nodes:
-        raise InputError("the bytes are neither a TFLite nor an ONNX model.")
-    ops = [node.op_type for node in nodes]
+def _onnx(artifact: _Artifact, accelerator: str) -> Coverage:
+    ops = [node.op_type for node in artifact.nodes]
     if accelerator == "cpu":
-        return _build("cpu", ops, {}, 1, False, "asked", _open_on_cpu(data))
+        return _build("cpu", ops, {}, 1, False, "asked", _open_on_cpu(artifact.data))
     provider = PROVIDERS[accelerator]
-    left = {index: text for index, node in enumerate(nodes) if (text := provider.reason(node))}
+    left = {index: text for index, node in enumerate(artifact.nodes) if (text := provider.reason(node))}
     # How a provider cuts depends on ONNX Runtime's own passes: said only where there is nothing to cut.
     return _build(accelerator, ops, left, None if left else 1, False, "table", provider.note)
 
@@ -196,4 +220,4 @@ def _build(
 
 
 def _litert() -> str:
-    return f"ai-edge-litert {metadata.version('ai-edge-litert')}"
+    return f"ai-edge-litert {installed_version('ai-edge-litert')}"

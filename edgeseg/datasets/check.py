@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from edgeseg.datasets.source import Data, LabelledSplit, empty_text, encoding_of
 from edgeseg.files import sha256
 from edgeseg.imaging import read_bytes
 
+# Not the fill byte, and not what occurs inside coded pixels: a stuffed 0xFF and the restarts.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 # Why a split must have a pixel that counts; the others are learnt from.
 _WITHOUT_PIXELS = {"val": "no epoch can be the best", "test": "there is nothing to score"}
 
@@ -140,9 +143,19 @@ class _Work:
 def is_cut_off(content: bytes) -> bool:
     """Whether a JPEG or PNG file lacks its end; OpenCV shows what there is of it and says nothing."""
     if content.startswith(b"\xff\xd8"):
-        # Neither marker occurs inside coded pixels: the last scan must have an end behind it.
-        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+        return not _jpeg_ends(content)
     return content.startswith(b"\x89PNG") and content.rfind(b"IEND") < 0
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Whether its segments (ITU-T T.81, annex B) lead to an end; what a phone adds behind that may be anything."""
+    position = 2
+    while marker := _JPEG_MARKER.search(content, position):
+        if marker[0] == b"\xff\xd9":
+            return True
+        # Behind the header of a scan its coded pixels are skipped, as no marker occurs in them.
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+    return False
 
 
 def _own_splits(found: Found) -> tuple[str, ...]:

@@ -71,30 +71,32 @@ def convert(
     files = sorted(root.glob("*.json")) if root.is_dir() else []
     files = [path for path in files if path.name != "classes.json"]
     if not files:
-        raise InputError(f"'{root}' has no .json files of labelme.")
-    documents = {path: _read(path, ids) for path in files}
+        what = "has no .json files of labelme" if root.is_dir() else "is no folder"
+        raise InputError(f"'{root}' {what}.")
     refuse_existing(output_dir / "classes.json", overwrite=overwrite)
     if output_dir.absolute() == root.absolute():
         raise InputError(f"'{output_dir}' has the annotations; give a new folder.")
-    # The sizes are kept, not the pictures: those of a whole folder may not fit into the memory.
+    # Neither the documents nor the pictures are kept, only sizes: a document may have its picture inside.
     sizes_hw: dict[Path, tuple[int, int]] = {}
-    for done, (path, document) in enumerate(documents.items(), 1):
+    for done, path in enumerate(files, 1):
+        document = _read(path, ids)
         sizes_hw[path] = _size(path, document, _picture(path, document)[1])
         if progress:
-            progress(done, 2 * len(documents))
+            progress(done, 2 * len(files))
     drawn: Counter[str] = Counter()
-    for done, (path, document) in enumerate(documents.items(), len(documents) + 1):
+    for done, path in enumerate(files, len(files) + 1):
+        document = _read(path, ids)
         suffix, content = _picture(path, document)
         label = draw(document["shapes"], sizes_hw[path], ids)
         drawn.update(shape["label"] for shape in document["shapes"])
         write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
         write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
         if progress:
-            progress(done, 2 * len(documents))
+            progress(done, 2 * len(files))
     # Last: a folder without it is one of a run that was stopped.
     table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
     write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
-    return LabelmeResult(output_dir, len(documents), {name: drawn[name] for name in names})
+    return LabelmeResult(output_dir, len(files), {name: drawn[name] for name in names})
 
 
 def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[str, int]) -> NDArray[np.uint8]:

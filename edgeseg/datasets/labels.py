@@ -122,9 +122,9 @@ def _checked_ids(path: Path, numbers: NDArray[np.integer], classes: Classes) -> 
         ids, counts = np.unique(numbers[unknown], return_counts=True)
         shown = ", ".join(f"{number} ({count} pixels)" for number, count in zip(ids[:5], counts[:5], strict=True))
         rest = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
-        text = f"'{path}' has ids that are no class: {shown}{rest}; there are {num_classes} classes, ignore_index "
-        advice = _advice(ids, classes)
-        raise BadExample("id_out_of_range", path, f"{text}{ignored}.{advice}")
+        besides = "no ignored id" if ignored is None else f"the ignored id {ignored}"
+        text = f"'{path}' has ids that are no class: {shown}{rest}; there are {num_classes} classes and {besides}."
+        raise BadExample("id_out_of_range", path, f"{text}{_advice(ids, classes)}")
     return numbers.astype(np.uint8, copy=False)
 
 

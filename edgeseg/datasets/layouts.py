@@ -117,7 +117,7 @@ def pictures_in(folder: Path) -> list[Path]:
 def natural_order(path: Path) -> tuple[object, ...]:
     """Sorts ``9.png`` before ``10.png``."""
     parts = re.split(r"(\d+)", path.stem)
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
 def _candidates(root: Path, asked: DataLayout | None) -> list[Found]:

@@ -98,7 +98,10 @@ def split(
     found, classes = find_data(data)
     folder = Path(output_dir)
     if found.splits != (ALL,):
-        raise InputError(f"'{found.base}' has splits already: {', '.join(found.splits)}; they are kept as they are.")
+        raise InputError(
+            f"'{found.base}' has splits already: {', '.join(found.splits)}; they are kept as they are. "
+            "To share one out, give its own folder, and --classes."
+        )
     if folder.absolute() in (Path(as_source(data).root).absolute(), found.base.absolute()):
         raise InputError(f"'{folder}' is the data itself; give a new folder for the lists.")
     listing = list_split(found, ALL)

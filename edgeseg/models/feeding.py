@@ -16,6 +16,9 @@ from edgeseg.models.zoo import ZOO, ZooModel
 #: How wide [0, 255] may be behind a layer that is made for it; one that is made for [0, 1] or [-1, 1] exceeds it.
 _WIDEST = 100.0
 
+#: What is taken from pixels is their mean; one of values in [0, 1] or [-1, 1] is below it.
+_LEAST_MEAN = 10.0
+
 _COUNTED_CLASSES = 21  # of ``ZooModel.parameters``
 
 
@@ -46,12 +49,15 @@ def takes_pixels(model: keras.Model) -> str:
     if np.issubdtype(keras.backend.standardize_dtype(picture.dtype), np.integer) and picture.dtype != "int8":
         return f"takes {picture.dtype}"
     met, _ = _follow(graph_of(model), picture)
-    layer = next((layer for layer in met if 255 * _factor(layer) <= _WIDEST), None)
-    return f"begins with a {type(layer).__name__} ('{layer.name}')" if layer is not None else ""
+    first = next((call.operation for call in met if 255 * _factor(call) <= _WIDEST or _mean(call) >= _LEAST_MEAN), None)
+    if first is None:
+        return ""
+    is_layer = isinstance(first, keras.layers.Layer)
+    return f"begins with {f'a {type(first).__name__}' if is_layer else 'arithmetic on pixels'} ('{first.name}')"
 
 
 def _follow(graph: Any, tensor: Any) -> tuple[list[Any], list[Any]]:
-    """The operations that meet a tensor's values, and the tensors that have them; nested models are looked into."""
+    """The calls that meet a tensor's values, and the tensors that have them; nested models are looked into."""
     met, same = [], [tensor]
     calls = [call for depth in graph._nodes_by_depth.values() for call in depth]
     for known in same:  # which grows
@@ -66,23 +72,52 @@ def _follow(graph: Any, tensor: Any) -> tuple[list[Any], list[Any]]:
             elif _keeps_values(call.operation):
                 same += call.outputs
             else:
-                met.append(call.operation)
+                met.append(call)
     return met, same
 
 
 def _keeps_values(operation: Any) -> bool:
-    """Whether the values that come out in inference are those that came in; augmentations do nothing then."""
+    """Whether the values that come out in inference are those that came in; augmentations do nothing then.
+
+    GetItem and Stack put the channels into another order, as ``keras.applications.resnet.preprocess_input`` does.
+    """
     name = type(operation).__name__
-    return type(operation).__module__.startswith("keras.") and (
-        name in ("Cast", "Identity", "Resizing", "Dropout") or name.startswith("Random")
-    )
+    augments = (name,) if name.startswith("Random") else ()
+    return _is(operation, "Cast", "Identity", "Resizing", "Dropout", "GetItem", "Stack", *augments)
 
 
-def _factor(operation: Any) -> float:
-    """What a Rescaling or Normalization multiplies by, the largest of its channels; infinite of any other."""
+def _is(operation: Any, *names: str) -> bool:
+    """Whether it is Keras' own of one of these classes, of which those of ``keras.ops`` are not public."""
+    return type(operation).__module__.startswith("keras.") and type(operation).__name__ in names
+
+
+def _factor(call: Any) -> float:
+    """What the picture is multiplied by, the largest of its channels; infinite where it is not."""
+    operation = call.operation
     if isinstance(operation, keras.layers.Rescaling):
         return float(np.abs(operation.scale).max())
     if isinstance(operation, keras.layers.Normalization) and not operation.invert:
         smallest = float(keras.ops.convert_to_numpy(operation.variance).min())
         return 1 / math.sqrt(smallest) if smallest > 0 else math.inf
+    if _is(operation, "TrueDivide") and (divisor := _constant(call)) is not None:
+        return float(1 / np.abs(divisor).min()) if divisor.all() else math.inf
+    if _is(operation, "Multiply") and (factor := _constant(call)) is not None:
+        return float(np.abs(factor).max())
     return math.inf
+
+
+def _mean(call: Any) -> float:
+    """What is taken from the picture, the largest of its channels; 0 where nothing is."""
+    if not _is(call.operation, "Subtract", "Add"):
+        return 0.0
+    mean = _constant(call)
+    return 0.0 if mean is None else float(np.abs(mean).max())
+
+
+def _constant(call: Any) -> Any:
+    """The number or numbers, float64, that an operation of two arguments has beside its one tensor."""
+    given = call.arguments.args
+    fixed = [argument for argument in given if not isinstance(argument, keras.KerasTensor)]
+    if len(given) != 2 or len(fixed) != 1 or (fixed[0] is given[0] and _is(call.operation, "TrueDivide")):
+        return None  # also of a number that is divided by the picture
+    return np.asarray(keras.ops.convert_to_numpy(fixed[0]), np.float64)

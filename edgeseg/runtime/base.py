@@ -58,7 +58,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the runtime's memory back."""
+        """Give the runtime's memory back; may be called twice."""
         ...
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.errors import InputError, missing_extra
 from edgeseg.runtime.base import TensorInfo, dtype_name
 from edgeseg.spec import ModelSpec
 
@@ -34,15 +35,21 @@ class KerasBackend:
         self.outputs = tuple(_info(tensor) for tensor in model.outputs)
 
     @classmethod
-    def from_file(cls, path: Path) -> KerasBackend:
+    def from_file(cls, path: Path, *, num_threads: int | None = None) -> KerasBackend:
         """Open a ``.keras`` or full-model ``.h5`` file.
 
+        Args:
+            path: the file.
+            num_threads: see ``set_threads``; TensorFlow's own choice when left out.
+
         Raises:
-            InputError: the file is broken or Keras refuses it.
+            InputError: the file is broken or Keras refuses it; the threads cannot be set any more.
             BackendUnavailable: keras is not installed.
         """
         from edgeseg.models.keras_file import load_model, read_spec
 
+        if num_threads is not None:
+            set_threads(num_threads)
         return cls(load_model(path), read_spec(path))
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -56,7 +63,35 @@ class KerasBackend:
 
     def close(self) -> None:
         """Drop the model."""
-        del self._model
+        self._model = None
+
+
+def set_threads(num_threads: int) -> None:
+    """Let TensorFlow compute with so many threads inside an op, and one op after the other, as ONNX Runtime does.
+
+    It takes them for the whole process and before its first op, so that a process has them once.
+
+    Raises:
+        InputError: TensorFlow has begun with another number, or Keras runs on another backend.
+        BackendUnavailable: keras is not installed.
+    """
+    try:
+        import keras
+    except ModuleNotFoundError as error:
+        raise missing_extra("a Keras model", "train") from error
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise InputError(f"num_threads of a Keras model are TensorFlow's, and this is {backend}: leave it out.")
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(num_threads)
+    except RuntimeError as error:
+        raise InputError(
+            "TensorFlow takes its number of threads before the first op of a process and keeps it; "
+            "open the model in a process of its own, or leave num_threads out."
+        ) from error
 
 
 def _info(tensor: Any) -> TensorInfo:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime import delegate as external
 from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
 from edgeseg.runtime.tflite_file import read_model
+from edgeseg.versions import installed_version
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class LiteRTBackend:
 
     def close(self) -> None:
         """Drop the interpreter and its arena."""
-        del self._input, self._output, self._interpreter
+        self._input = self._output = self._interpreter = None
 
 
 class _Memory:
@@ -115,10 +115,10 @@ def _import_interpreter(package: InterpreterName) -> tuple[Any, str]:
     if package == "litert":
         try:
             from ai_edge_litert import interpreter
-
-            return interpreter, f"ai-edge-litert {metadata.version('ai-edge-litert')}"
         except ModuleNotFoundError:
             pass
+        else:
+            return interpreter, f"ai-edge-litert {installed_version('ai-edge-litert')}"
     try:
         from tflite_runtime import interpreter as old_interpreter
     except ModuleNotFoundError as error:
@@ -128,7 +128,7 @@ def _import_interpreter(package: InterpreterName) -> tuple[Any, str]:
             "tflite-runtime is not installed. Its last wheels are for Python 3.11 and older: "
             'pip install tflite-runtime "numpy<2"'
         ) from error
-    version = metadata.version("tflite-runtime")
+    version = installed_version("tflite-runtime")
     if package == "litert":
         _log.warning("ai-edge-litert is not installed; running on tflite-runtime %s", version)
     return old_interpreter, f"tflite-runtime {version}"

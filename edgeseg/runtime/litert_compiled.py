@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
 from edgeseg.runtime.gpu_process import GpuReply, ask_gpu
 from edgeseg.runtime.tflite_file import read_model, read_quantization
+from edgeseg.versions import installed_version
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class CompiledBackend:
             raise missing_extra("backend 'litert-compiled'", "tflite") from error
         content, self.spec = read_model(model)
         what = "the model" if isinstance(model, bytes) else f"'{model}'"
-        self.runtime = f"ai-edge-litert {metadata.version('ai-edge-litert')} CompiledModel {accelerator}"
+        self.runtime = f"ai-edge-litert {installed_version('ai-edge-litert')} CompiledModel {accelerator}"
         hardware = HardwareAccelerator[accelerator.upper()]
         self.fully_accelerated, self.software_rendering = True, False
         if accelerator == "gpu":
@@ -133,6 +133,7 @@ class CompiledBackend:
         """Drop the compiled model and its buffers."""
         for buffer in (*self._input_buffers, *self._output_buffers):
             buffer.destroy()
+        self._input_buffers, self._output_buffers = [], []
         self._model.close()
 
 

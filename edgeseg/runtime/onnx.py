@@ -111,7 +111,7 @@ class OnnxBackend:
 
     def close(self) -> None:
         """Drop the session and its arena."""
-        del self._binding, self._session
+        self._binding = self._session = None
 
 
 def _info(value: Any) -> TensorInfo:

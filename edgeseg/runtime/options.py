@@ -30,7 +30,7 @@ class RuntimeOptions:
 
     Attributes:
         backend: name of the runtime; by the file's suffix, and the accelerator, when ``None``.
-        num_threads: threads on the CPU; ``default_threads()`` when ``None``.
+        num_threads: threads on the CPU; ``default_threads()`` when ``None``, and TensorFlow's choice for a Keras model.
         accelerator: what a ``.tflite`` file runs on; ``gpu`` and ``npu`` need LiteRT's ``CompiledModel``.
         delegate: library of a TFLite delegate (``libedgetpu.so.1``), for the interpreter.
         delegate_options: what that library's documentation has, as text.
@@ -38,9 +38,9 @@ class RuntimeOptions:
             short ones (``cuda``).
     """
 
-    backend: str | None = None
+    backend: BackendName | None = None
     num_threads: int | None = None
-    accelerator: str | None = None
+    accelerator: Accelerator | None = None
     delegate: str | None = None
     delegate_options: Mapping[str, str] = field(default_factory=dict)
     providers: Sequence[str] = ()
@@ -62,7 +62,7 @@ class RuntimeOptions:
         elsewhere = self.accelerator not in (None, "cpu")
         name: BackendName
         if self.backend is not None:
-            name = self.backend  # type: ignore[assignment]  # _known() has looked
+            name = self.backend
         else:
             name = "litert-compiled" if elsewhere and SUFFIXES[suffix] == "litert" else SUFFIXES[suffix]
         if suffix in SUFFIXES and suffix not in _OPENS[name]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import re
 import shutil
 import subprocess
 import threading
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.files import atomic_path, refuse_existing, require_writable_folder
+from edgeseg.masking import masked
 from edgeseg.sinks.base import DiskWatch, OneSize, checked_fps
 
 #: The container that a URL's scheme needs; the others are files to ffmpeg, which goes by their suffix.
@@ -72,7 +72,7 @@ class FfmpegPipe:
                 "brew install ffmpeg), or save to a video file without 'ffmpeg:'."
             )
         self._target = target
-        self._shown = masked(target)
+        self._shown = masked(target, stream_key=True)
         self._kind = _kind(target, self._shown)
         self._fps = checked_fps(fps)
         self._options = tuple(options)
@@ -238,12 +238,6 @@ class FfmpegPipe:
         what = f"took no frame for {self._stall_s:g} s" if hung else f"ended with status {status}"
         said = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
         return SinkLost(f"ffmpeg, writing '{self._shown}', {what}{said}")
-
-
-def masked(target: str) -> str:
-    """A target without its secrets: the user of a URL, and what follows the first folder (RTMP's stream key)."""
-    found = re.match(r"(\w+://)(?:[^/@]*@)?([^/?]*/?[^/?]*)(.*)", target)
-    return target if found is None else f"{found[1]}{found[2]}{'/***' if found[3].strip('/') else found[3]}"
 
 
 def _scheme(target: str) -> str:

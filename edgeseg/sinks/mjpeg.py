@@ -75,7 +75,7 @@ class MjpegServer:
         #: What to open in a browser.
         self.url = f"http://{shown}:{self.port}/"
         if not ip.is_loopback:
-            _log.warning("whoever reaches %s sees the camera's picture; there is no password.", self.url)
+            _log.warning("anyone who can reach %s can watch the camera; there is no password.", self.url)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="edgeseg-mjpeg", daemon=True
         )
@@ -85,6 +85,11 @@ class MjpegServer:
     def watchers(self) -> int:
         """Clients that wait for frames now."""
         return self._watchers
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether somebody watches and has no picture yet."""
+        return self._watchers > 0 and self._jpeg is None
 
     def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
         """Show a frame ``(h, w, 3)`` uint8 BGR to whoever watches; the stream has no use for its ``name``."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, SinkLost
 from edgeseg.files import require_writable_folder, write_bytes
 from edgeseg.imaging import IMAGE_SUFFIXES
 
@@ -39,10 +39,16 @@ class Pictures:
         """Write a frame ``(h, w, 3)`` uint8 BGR as the file of its name.
 
         Raises:
-            InputError: the file exists, or cannot be written (a full disk); nothing half-written stays.
+            InputError: the file exists.
+            SinkLost: it cannot be written (a full disk); nothing half-written stays.
         """
         _, data = cv2.imencode(self._suffix, image_bgr)
-        write_bytes(self._folder / f"{name}{self._suffix}", data.tobytes(), overwrite=self._overwrite)
+        try:
+            write_bytes(self._folder / f"{name}{self._suffix}", data.tobytes(), overwrite=self._overwrite)
+        except InputError as error:
+            if isinstance(error.__cause__, OSError):
+                raise SinkLost(str(error)) from error
+            raise
 
     def close(self) -> None:
         """Nothing is left to finish."""

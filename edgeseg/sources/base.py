@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-_PASSWORD = re.compile(
-    r"(://[^/:@?\s]*):"
-    r"(?:[^/\s]*@"  # up to the last @ of the address, as a password may have one itself
-    r"|(?!\d*(?:[/?\s]|$))\S*@)"  # or has a slash, which is why digits and a slash are a port
-)
-_SECRET = re.compile(r"([?&](?:pass|passwd|password|pwd|token|key|secret|auth)=)[^&\s]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,8 +56,3 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of the file, device or connection. From any thread; wakes a blocked ``read`` within a second."""
-
-
-def masked(text: str) -> str:
-    """A source's text with the passwords in it as ``***``: ``rtsp://me:***@door/1``."""
-    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))

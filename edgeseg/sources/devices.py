@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 
 from edgeseg.errors import InputError
-from edgeseg.sources.base import masked
+from edgeseg.masking import masked
 from edgeseg.sources.opencv import network_timeouts, quiet_opencv
 
 

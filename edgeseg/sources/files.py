@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image_bgr
-from edgeseg.sources.base import Captured, masked
+from edgeseg.masking import masked
+from edgeseg.sources.base import Captured
 from edgeseg.sources.pacing import Clock
 from edgeseg.sources.video import Video
 
@@ -92,7 +93,12 @@ class Files:
                 self._first = None
 
     def _open(self, path: str) -> Video | _Picture:
-        return _Picture(path) if Path(path).suffix.lower() in IMAGE_SUFFIXES else Video(path, timeout_s=self._timeout_s)
+        picture = self._plain(path).suffix.lower() in IMAGE_SUFFIXES
+        return _Picture(path) if picture else Video(path, timeout_s=self._timeout_s)
+
+    def _plain(self, path: str) -> PurePath:
+        """A path, without the address and the query of a URL."""
+        return PurePosixPath(urlsplit(path).path) if self._timeout_s else PurePath(path)
 
     def _play(self) -> Generator[Captured]:
         clock = Clock(self._closed) if self.live else None
@@ -110,7 +116,7 @@ class Files:
             rounds += 1
 
     def _frames_of(self, reel: Video | _Picture, clock: Clock | None, ending: str) -> Generator[Captured]:
-        stem = PurePosixPath(urlsplit(reel.path).path).stem if self._timeout_s else Path(reel.path).stem
+        stem = self._plain(reel.path).stem
         frame_s = 1 / (reel.fps or self._fps)
         while reel.grab():
             index, self._next_index = self._next_index, self._next_index + 1

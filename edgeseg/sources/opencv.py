@@ -12,6 +12,7 @@ import cv2
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _level_before = 0
+_ERROR = 2  #: OpenCV's level that leaves its warnings out
 
 
 def stated_fps(capture: cv2.VideoCapture) -> float | None:
@@ -35,7 +36,7 @@ def quiet_opencv() -> Iterator[None]:
     global _quiet_depth, _level_before
     with _quiet_lock:
         if not _quiet_depth:
-            _level_before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+            _level_before = _set_log_level(_ERROR)
         _quiet_depth += 1
     try:
         yield
@@ -43,4 +44,10 @@ def quiet_opencv() -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if not _quiet_depth:
-                cv2.utils.logging.setLogLevel(_level_before)
+                _set_log_level(_level_before)
+
+
+def _set_log_level(level: int) -> int:
+    """Set it and give back the one before; OpenCV 5 moved the function, and 4.11 is the newest for numpy 1."""
+    before: int = getattr(cv2.utils, "logging", cv2).setLogLevel(level)
+    return before

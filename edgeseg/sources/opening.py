@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import cv2
 
 from edgeseg.errors import InputError, did_you_mean
-from edgeseg.sources.base import Source, masked
+from edgeseg.masking import masked
+from edgeseg.sources.base import Source
 from edgeseg.sources.detached import Detached
 from edgeseg.sources.devices import Camera, Device, NetworkStream, Pipeline
 from edgeseg.sources.files import Files

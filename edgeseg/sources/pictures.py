@@ -74,7 +74,8 @@ def expand(sources: Sequence[str]) -> list[Path]:
     for path in paths:
         if by_name.setdefault(path.stem, path) != path:
             raise InputError(
-                f"'{by_name[path.stem]}' and '{path}' would have one name in the results; give them in separate runs."
+                f"'{by_name[path.stem]}' and '{path}' would have one name in the results; "
+                f"rename one, or give a pattern that takes one of them, as '{path.with_name('*' + path.suffix)}'."
             )
     return paths
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import InputError, SourceLost
-from edgeseg.sources.base import masked
+from edgeseg.masking import masked
 from edgeseg.sources.opencv import network_timeouts, quiet_opencv, stated_fps
 
 # The package's own name: what a user sees and filters by.

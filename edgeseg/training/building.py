@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -161,7 +162,9 @@ def _from_model(
     _require_logits(config.model, exported)
     if spec is None:
         said = config.mean is not None and config.std is not None
-        spec = assumed_spec(model.name, size, shape[-1], feeding_said=said, model=exported)
+        # A file gives its name, as in export; what Keras calls a model is often "functional".
+        name = Path(config.model).stem if is_model_file(config.model) else model.name
+        spec = assumed_spec(name, size, shape[-1], feeding_said=said, model=exported)
     # What is learnt are the data's classes, in their order; a model of other ones with their count forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):

@@ -9,17 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from edgeseg.datasets import DataSource
 from edgeseg.errors import InputError
 from edgeseg.json_fields import tuples
 from edgeseg.training.augment import Augmentation, Preset
 
-if TYPE_CHECKING:
-    from edgeseg.training.losses import LossKind
-
 FrequencyWeights = Literal["none", "median-frequency", "sqrt-median-frequency"]
+LossKind = Literal["cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice"]
 Optimizer = Literal["adamw", "adam", "sgd"]
 MixedPrecision = Literal["float16", "bfloat16"]
 Schedule = Literal["cosine", "step", "exponential", "constant"]
@@ -68,7 +66,7 @@ class TrainConfig:
         ema: momentum of the moving average of the weights, such as 0.99; what is validated and exported is then the
             average. None when ``None``.
         schedule: of the learning rate after the warm-up, see ``EpochSchedule``.
-        warmup_epochs: epochs of warm-up.
+        warmup_epochs: epochs of warm-up, fewer than ``epochs``; ``None`` is 2, or all but the last where that is less.
         warmup: ``linear`` rises with every step from 0, ``staircase`` with every epoch.
         final_learning_rate: where cosine and step end, as a share of the peak; 0 and 0.01 when ``None``.
         decay_rate: of the exponential schedule, for each epoch.
@@ -117,7 +115,7 @@ class TrainConfig:
     global_clipnorm: float | None = None
     ema: float | None = None
     schedule: Schedule = "cosine"
-    warmup_epochs: int = 2
+    warmup_epochs: int | None = None
     warmup: Warmup = "linear"
     final_learning_rate: float | None = None
     decay_rate: float = 0.96
@@ -168,6 +166,7 @@ class TrainConfig:
             ("warmup", self.warmup, get_args(Warmup)),
             ("mixed_precision", self.mixed_precision, (None, *get_args(MixedPrecision))),
             ("encoder_weights", self.encoder_weights, ("none", "imagenet")),
+            ("loss", self.loss, get_args(LossKind)),
         ):
             _require(name, value, value in accepted, f"one of {', '.join(map(str, accepted))}")
         if isinstance(self.class_weights, str):
@@ -177,10 +176,9 @@ class TrainConfig:
             raise InputError("clipnorm and global_clipnorm are two ways to clip; give one.")
         if not 0 <= self.freeze_epochs < self.epochs:
             raise InputError(f"freeze_epochs must be 0 to {self.epochs - 1}, got {self.freeze_epochs}.")
-        if not 0 <= self.warmup_epochs < self.epochs:
+        if not 0 <= self.num_warmup_epochs < self.epochs:
             raise InputError(
-                f"warmup_epochs must be 0 to {self.epochs - 1} with {self.epochs} epochs, got {self.warmup_epochs}; "
-                f"give --warmup-epochs {self.epochs - 1}."
+                f"warmup_epochs must be 0 to {self.epochs - 1} with {self.epochs} epochs, got {self.warmup_epochs}."
             )
         _require("seed", self.seed, 0 <= self.seed < 2**32, "0 to 4294967295")
         if self.encoder_weights == "imagenet" and self.model not in IMAGENET_ENCODERS:
@@ -211,6 +209,11 @@ class TrainConfig:
             for name in names:
                 if not used and getattr(self, name) != defaults[name]:
                     raise InputError(f"{name} does nothing without {needed}.")
+
+    @property
+    def num_warmup_epochs(self) -> int:
+        """What ``warmup_epochs`` comes to."""
+        return min(2, self.epochs - 1) if self.warmup_epochs is None else self.warmup_epochs
 
     @property
     def num_recalibration(self) -> int:

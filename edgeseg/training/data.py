@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -95,7 +96,12 @@ def training_pipeline(
 def require_batch(data: Pairs, batch_size: int, repeat: int = 1) -> None:
     """Raise ``InputError`` where an epoch has fewer pictures than a batch."""
     if len(data) * repeat < batch_size:
-        raise InputError(f"the training split has {len(data)} pictures, fewer than the batch size {batch_size}.")
+        count = len(data)
+        pictures = "1 picture" if count == 1 else f"{count} pictures"
+        raise InputError(
+            f"the training split has {pictures}, fewer than the batch size {batch_size}; "
+            f"accepted: up to {count * repeat}; --repeat {math.ceil(batch_size / max(count, 1))} uses each more often."
+        )
 
 
 def validation_batches(

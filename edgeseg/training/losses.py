@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import keras
 from keras import ops
 
 from edgeseg.errors import InputError
 from edgeseg.training.augment import IGNORED
-
-LossKind = Literal["cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice"]
+from edgeseg.training.config import LossKind
 
 # 1 - p of a sure pixel is 0 in float32, where the slope of (1 - p)^gamma is infinite for gamma < 1.
 _LEAST_DOUBT = 1e-7

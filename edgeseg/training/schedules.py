@@ -114,7 +114,7 @@ def schedule_of(config: TrainConfig, phase: Phase, *, steps_per_epoch: int) -> E
         epochs=config.epochs,
         steps_per_epoch=steps_per_epoch,
         start_epoch=phase.start,
-        warmup_epochs=config.warmup_epochs,
+        warmup_epochs=config.num_warmup_epochs,
         warmup=config.warmup,
         final_share=config.final_learning_rate,
         decay_rate=config.decay_rate,

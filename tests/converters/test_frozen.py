@@ -39,6 +39,19 @@ def test_batch_and_size_are_static_and_no_variable_is_left(image: np.ndarray) ->
     assert not [op.name for op in frozen.graph.get_operations() if op.type in ("VarHandleOp", "ReadVariableOp")]
 
 
+def test_a_filter_that_is_computed_becomes_a_constant(image: np.ndarray) -> None:
+    inputs = keras.Input((16, 24, 3))
+    x = keras.ops.image.extract_patches(inputs, 8)  # a convolution with an identity matrix, 147 kB
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 1)(x))
+    frozen = freeze(model, spec_for(model, "logits"))
+    patches = next(op for op in frozen.graph.get_operations() if op.type == "Conv2D" and op.inputs[1].shape[-1] == 192)
+    assert patches.inputs[1].op.type == "Const"
+    with tf.compat.v1.Session(graph=frozen.graph) as session:
+        got = session.run(frozen.outputs[0].name, {frozen.inputs[0].name: image})
+    # 192 products in another order.
+    np.testing.assert_allclose(got, model.predict_on_batch(image), atol=1e-5)
+
+
 def test_argmax_is_the_models(image: np.ndarray) -> None:
     model = small_model()
     (got,) = freeze(model, spec_for(model))(tf.constant(image))

@@ -50,6 +50,27 @@ def test_sizes_that_float_scales_miss_are_right(align_corners: bool) -> None:
     assert [len(node.input) for node in resizes] == [4, 4]
 
 
+class ResizeLike(keras.layers.Layer):  # type: ignore[misc]
+    def call(self, maps: list[tf.Tensor]) -> tf.Tensor:
+        unknown = [tf.TensorSpec((None, None, None, x.shape[-1])) for x in maps]
+        return tf.function(lambda x, like: tf.image.resize(x, tf.shape(like)[1:3]), input_signature=unknown)(*maps)
+
+    def compute_output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+        return (*shapes[1][:3], shapes[0][3])
+
+
+def test_sizes_that_are_computed_are_proven_in_fp16() -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 12, 3))
+    small = layers.Conv2D(4, 3, strides=2, padding="same")(inputs)
+    model = keras.Model(inputs, layers.Conv2D(5, 1)(ResizeLike()([small, inputs])))
+    spec = ModelSpec("resized", (8, 12), default_class_names(5), default_palette(5))
+    samples = Samples((natural_noise(0, (8, 12)),), "noise")
+    (result,) = export_all(model, spec, [Recipe("onnx", "fp16")], output_kind="logits", samples=samples)
+    assert result.verification is not None
+    assert result.verification.passed, result.verification.reason
+
+
 def test_shapes_are_inferred_once_without_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three resizes that floor to one pixel less, the second and the third of what the one before made."""
     sides = (7, 31, 67, 101)

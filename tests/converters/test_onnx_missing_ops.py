@@ -48,3 +48,15 @@ def test_activations_of_keras_are_proven(activation: Any) -> None:
     for result in results:
         assert result.verification is not None
         assert result.verification.passed, result.verification.reason
+
+
+def test_a_convolution_with_groups_is_proven() -> None:
+    """Keras compiles it by XLA, of which tf2onnx knows nothing."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(8, 3, padding="same", groups=4)(layers.Conv2D(8, 3, padding="same")(inputs))
+    (result,) = export_all(
+        keras.Model(inputs, layers.Conv2D(3, 1)(x)), SPEC, [Recipe("onnx", "fp32")], samples=PICTURES
+    )
+    assert result.verification is not None
+    assert result.verification.passed, result.verification.reason

@@ -17,6 +17,7 @@ from edgeseg.cli import main
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.layers import ResizeBilinear, UpsampleLike
 from edgeseg.models.source import assumed_spec, open_model
+from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import Format, ModelSpec
 from edgeseg_converters import ExportResult, Recipe, export, export_all
@@ -145,6 +146,18 @@ def test_foreign_ops_are_named_with_all_their_layers(file_format: Format) -> Non
     assert "\n" not in message
 
 
+class PoolWithIndices(layers.Layer):  # type: ignore[misc]
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        values, indices = tf.nn.max_pool_with_argmax(x, 2, 2, "SAME")
+        return values + tf.cast(indices, tf.float32)
+
+
+def test_a_pooling_with_indices_is_told_the_names_that_are_replaced() -> None:
+    inputs = keras.Input((*SIZE, 3))
+    with pytest.raises(UnsupportedModel, match=r"replaced where the classes are MaxPoolingWithArgmax2D and MaxUnpool"):
+        export(keras.Model(inputs, PoolWithIndices()(inputs)), verify=False)
+
+
 def dynamic() -> keras.Model:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))
@@ -170,7 +183,7 @@ def test_a_dynamic_size_is_exported_at_the_one_that_is_given(file_format: Format
     [
         ((*SIZE, 1), r"keras\.ops\.image\.rgb_to_grayscale before it"),
         ((*SIZE, 4), "the layers that make its input from RGB before it"),
-        ((3, *SIZE), r"Permute\(\(3, 1, 2\)\), and Permute\(\(2, 3, 1\)\) behind its output"),
+        ((3, *SIZE), r"Permute\(\(3, 1, 2\)\) before it and Permute\(\(2, 3, 1\)\) behind its output"),
         (SIZE, "the layers that make its input from RGB before it"),
     ],
 )
@@ -264,3 +277,26 @@ def test_the_layers_of_the_model_that_is_given_get_no_new_places() -> None:
     assert [len(layer._inbound_nodes) for layer in model.layers] == before
     assert model.layers[-1].activation is keras.activations.softmax
     assert all(a is b for a, b in zip(model.variables, stripped.variables, strict=True))
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid", layers.Softmax(), layers.Activation("softmax")])
+def test_a_flattened_map_becomes_one_again(activation: Any) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Reshape((-1, 3))(layers.Conv2D(3, 3, padding="same")(inputs))
+    flat = keras.Model(inputs, activation(x) if callable(activation) else layers.Activation(activation)(x), name="flat")
+    kind = "logits" if activation in (None, "sigmoid") else "softmax"
+    result = proven(flat, "tflite", output_kind=kind)
+    backend = LiteRTBackend(result.data)
+    image = np.random.default_rng(1).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
+    expected = np.asarray(flat(image)).reshape(1, *SIZE, 3)
+    got = backend.run(image)
+    # The same products and one activation in float32.
+    np.testing.assert_allclose(got if activation != "sigmoid" else 1 / (1 + np.exp(-got)), expected, atol=1e-5)
+
+
+def test_what_is_no_flattened_map_is_refused() -> None:
+    inputs = keras.Input((*SIZE, 3))
+    model = keras.Model(inputs, layers.Reshape((SIZE[0], -1))(layers.Conv2D(3, 1)(inputs)), name="rows")
+    with pytest.raises(UnsupportedModel, match=r"the output must be a map \(B, H, W, C\)"):
+        export(model, spec=assumed_spec("own", SIZE, 3 * SIZE[1]), verify=False)

@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 from edgeseg.coverage import coverage
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
 from edgeseg.models.zoo import ZOO
@@ -227,3 +227,35 @@ def test_equal_vectors_are_stored_once(unet: keras.Model, pictures: CalibrationS
         if old.quantization is not None and old.quantization.scale is not None:
             np.testing.assert_array_equal(old.quantization.scale, new.quantization.scale)
             np.testing.assert_array_equal(old.quantization.zeroPoint, new.quantization.zeroPoint)
+
+
+def test_what_the_tool_cannot_do_is_one_line(
+    unet: keras.Model, pictures: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("Ranks of scales (5)\nmust be 4.")
+
+    monkeypatch.setattr("ai_edge_quantizer.quantizer.Quantizer.quantize", fail)
+    with pytest.raises(UnsupportedModel, match=r"cannot make int8 of the model: Ranks of scales \(5\) must be 4\."):
+        made(unet, "int8", pictures)
+
+
+class WithColumns(layers.Layer):  # type: ignore[misc]
+    """CoordConv's step: where a pixel lies, joined to the map as one more channel."""
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        columns = np.broadcast_to(np.linspace(-1, 1, SIZE[1], dtype=np.float32), (1, *SIZE))
+        return keras.ops.concatenate([x, np.array(columns)[..., None]], axis=-1)
+
+    def compute_output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:3], shape[3] + 1)
+
+
+@pytest.mark.parametrize("precision", ["int8", "w8a16"])
+def test_a_constant_that_is_joined_to_a_map(precision: Precision, pictures: CalibrationSet) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(6, 3, padding="same")(WithColumns()(layers.Conv2D(4, 3, padding="same")(inputs)))
+    model = keras.Model(inputs, layers.Conv2D(5, 1)(x), name="unet_mini")
+    result = made(model, precision, pictures)
+    assert result.verification is not None and result.verification.argmax_agreement > 0.95  # of random weights

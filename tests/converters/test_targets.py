@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import keras
 import pytest
+from keras import layers
 
 from edgeseg.coverage import coverage, gpu
 from edgeseg.errors import InputError
@@ -75,6 +76,20 @@ def test_the_zoo_is_whole_on_the_gpu(model: keras.Model) -> None:
 def unet() -> keras.Model:
     keras.utils.set_random_seed(0)
     return create("unet_mini", num_classes=4, input_size=(32, 32))
+
+
+@pytest.mark.parametrize("target", ["generic", "xnnpack", "gpu"])
+def test_transposed_convolutions_with_activations_are_whole_on_both(target: Target) -> None:
+    """The converter fuses the activation, into a version of the op that the GPU does not have."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(8, 3, strides=4, padding="same")(inputs)
+    for activation in ("relu", "relu6"):
+        x = layers.Conv2DTranspose(8, 3, strides=2, padding="same", bias_initializer="normal", activation=activation)(x)
+    data = artifact(keras.Model(inputs, layers.Conv2DTranspose(4, 2, bias_initializer="normal")(x)), target)
+    assert coverage(data, "cpu").left == ()
+    if not isinstance(gpu._driver(), str):
+        assert coverage(data, "gpu").left == ()
 
 
 def test_of_a_class_map_xnnpack_leaves_the_end_alone(unet: keras.Model) -> None:

@@ -176,6 +176,31 @@ def test_the_keys(segmenter: Segmenter, pictures: Callable[[int], Source], tmp_p
     assert frames == 3  # the fourth, fifth and sixth frame
 
 
+def test_keys_for_a_folder_that_cannot_be_written_do_not_end_it(
+    segmenter: Segmenter, pictures: Callable[[int], Source], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    window = _Keys({1: ["s"], 2: ["r"]})
+    with Camera(segmenter, pictures(4)) as camera:
+        display = Display(camera, segmenter.spec, window=window, folder=tmp_path / "file")  # type: ignore[arg-type]
+        assert display.run().shown == 4
+    assert [message.split(":")[0] for message in caplog.messages] == ["no snapshot", "no recording"]
+
+
+def test_a_recording_that_breaks_is_logged_and_the_loop_goes_on(
+    segmenter: Segmenter,
+    pictures: Callable[[int], Source],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("edgeseg.display.VideoFile", lambda path, **options: _Kept(fails_at=1))
+    with Camera(segmenter, pictures(4)) as camera:
+        display = Display(camera, segmenter.spec, window=_Keys({1: ["r"]}), folder=tmp_path)  # type: ignore[arg-type]
+        assert display.run().shown == 4
+    assert caplog.messages == ["the recording ends: the disk is full."]
+
+
 def test_v_goes_through_the_views_that_work(
     segmenter: Segmenter, tiny_spec: ModelSpec, pictures: Callable[[int], Source]
 ) -> None:
@@ -211,7 +236,7 @@ def test_a_class_the_model_lacks_is_refused_at_once(segmenter: Segmenter, pictur
 
 
 def test_a_browser_that_comes_during_a_pause_sees_the_frame(
-    segmenter: Segmenter, pictures: Callable[[int], Source]
+    segmenter: Segmenter, pictures: Callable[[int], Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = _Keys({1: ["space"]})
     with contextlib.closing(MjpegServer(port=0)) as server, Camera(segmenter, pictures(3)) as camera:
@@ -220,7 +245,14 @@ def test_a_browser_that_comes_during_a_pause_sees_the_frame(
         loop.start()
         while not window.frames:
             time.sleep(0.01)
+        written = []
+        write = server.write
+        monkeypatch.setattr(server, "write", lambda image, name: (written.append(name), write(image, name)))
         snapshot = urllib.request.urlopen(f"{server.url}snapshot.jpg", timeout=10).read()
+        with server.watching() as next_jpeg:
+            assert next_jpeg(10.0) is not None
+            assert next_jpeg(0.2) is None  # the same frame is not encoded again and again
+        assert len(written) == 2
         display.stop()
         loop.join()
     assert len(window.frames) == 1

@@ -48,6 +48,15 @@ def test_an_existing_file_is_kept_unless_asked(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.bin"]
 
 
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    """Nor is /dev/null, which root could replace."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="no file but a device or a pipe"):
+        write_bytes(pipe, b"new", overwrite=True)
+    assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize("error", [RuntimeError("converter"), KeyboardInterrupt(), OSError("a library's own")])
 def test_an_existing_file_survives_a_block_that_fails(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.bin"

@@ -17,7 +17,9 @@ from onnx import TensorProto, helper
 from edgeseg.cli import main
 from edgeseg.errors import InputError
 from edgeseg.foreign import Feeding, open_segmenter, read_labels, spec_for
+from edgeseg.inspection import inspect
 from edgeseg.runtime import RuntimeOptions, TensorInfo
+from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
@@ -124,8 +126,10 @@ def test_uint8_is_the_pictures_bytes_where_nothing_says_otherwise(
         opened(plain)
 
 
-def test_what_is_missing_is_asked_for(write: Callable[..., Path]) -> None:
+def test_what_is_missing_is_asked_for(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(["RELU"], [(SHAPE, "float32")])
+    closed: list[LiteRTBackend] = []
+    monkeypatch.setattr(LiteRTBackend, "close", lambda self: closed.append(self))
     with pytest.raises(InputError, match=r"does not say how to feed it: give --labels FILE .* and --mean and --std"):
         opened(path, Feeding())
     with pytest.raises(InputError, match="feed it: give --mean and --std"):
@@ -134,6 +138,14 @@ def test_what_is_missing_is_asked_for(write: Callable[..., Path]) -> None:
         opened(path, Feeding(NAMES[:2], HALF, HALF))
     with pytest.raises(InputError, match="takes pictures of 4,6 and no other"):
         opened(path, Feeding(NAMES, HALF, HALF, input_size=(8, 8)))
+    assert len(closed) == 4  # what was opened does not stay open
+    with pytest.raises(InputError, match="no ModelSpec inside"):
+        Segmenter(path)
+    with pytest.raises(InputError, match="unknown accelerator 'gpuu'"):
+        inspect(path, ["gpuu"])
+    assert len(closed) == 6
+    opened(path)
+    assert len(closed) == 6
 
 
 def test_an_onnx_model_with_an_open_size(tmp_path: Path) -> None:

@@ -92,9 +92,10 @@ def test_a_regression_is_more_than_allowed_and_no_accident() -> None:
 
 
 def test_one_process_gives_a_wider_interval_than_five() -> None:
-    wide = compare(_result(0, processes=1, runs=50), _result(1, processes=1, runs=50)).median
     # With a single process nothing is known of what differs between processes; the samples within it are all there is.
-    assert wide.low < wide.value < wide.high
+    one, five = (compare(_result(0, processes=n, runs=10), _result(1, processes=n, runs=10)).median for n in (1, 5))
+    assert one.low < one.value < one.high
+    assert one.high / one.low > five.high / five.low
 
 
 def test_statistics_of_a_tool_without_samples_can_be_compared() -> None:
@@ -127,10 +128,30 @@ def test_unlike_runs_are_refused_unless_allowed(name: str, changes: dict[str, ob
 
 def test_results_are_paired_by_what_they_are() -> None:
     one, two = _result(0, num_threads=1), _result(1, num_threads=2)
-    assert pair([one, two], [two, one]) == [(two, two), (one, one)]
-    assert pair([one], [two]) == [(one, two)]  # two files of one result: compare says what differs
+    assert pair([one, two], [two, one]).pairs == ((two, two), (one, one))
+    assert pair([one], [two]).pairs == ((one, two),)  # two files of one result: compare says what differs
     with pytest.raises(InputError, match="no artifact, accelerator, threads and scope in common"):
         pair([one, _result(2, artifact="other")], [two, _result(3, artifact="third")])
+    with pytest.raises(InputError, match=r"two results of m\.fp32\.tflite/cpu/1/inference, which cannot be told apart"):
+        pair([one, one], [one, two])
+
+
+def test_results_of_several_devices_are_paired_with_their_own() -> None:
+    pi_before, phone_before, pi, phone, other = (
+        _result(seed, environment=Environment(device, "SoC", "Linux", 4))
+        for seed, device in enumerate(("ssh:pi5", "adb", "ssh:pi5", "adb", "ssh:pi4"))
+    )
+    both = pair([pi_before, phone_before], [phone, pi])
+    assert both.pairs == ((phone_before, phone), (pi_before, pi))
+    assert both.gone == both.new == ()
+    one_left = pair([pi_before, phone_before], [pi, other])
+    assert (one_left.pairs, one_left.gone, one_left.new) == (((pi_before, pi),), (phone_before,), (other,))
+    with pytest.raises(InputError, match=r"scope and device in common: .*/ssh:pi5, .*/adb against .*/ssh:pi4"):
+        pair([pi_before, phone_before], [other])
+    # Files of one device each: --allow device is for them.
+    second = dataclasses.replace(other, num_threads=4)
+    first = dataclasses.replace(pi_before, num_threads=4)
+    assert pair([pi_before, first], [other, second]).pairs == ((pi_before, other), (first, second))
 
 
 def _write(path: Path, *results: LatencyResult) -> str:
@@ -169,6 +190,22 @@ def test_the_command_refuses_what_it_cannot_compare(capsys: pytest.CaptureFixtur
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert said in line
     assert main(["compare", before, other, "--allow", "threads"]) == 0
+
+
+def test_what_only_one_file_has_is_said_and_fails_the_gate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    kept, renamed = _result(0), _result(1, artifact="old.tflite")
+    before = _write(tmp_path / "before.json", kept, renamed)
+    after = _write(tmp_path / "after.json", kept, _result(1, artifact="new.tflite"))
+    assert main(["compare", before, after, "--json"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert [(entry["artifact"], entry["device"]) for entry in found["comparisons"]] == [("m.fp32.tflite", "local")]
+    assert [(e["artifact"], e["only_in"]) for e in found["unpaired"]] == [("old.tflite", before), ("new.tflite", after)]
+    assert "old.tflite (accelerator cpu, num_threads 2, scope inference, device local) is in" in captured.err
+    assert main(["compare", before, after, "--max-regression", "5"]) == 1
+    assert "1 of the baseline's results have no partner, so --max-regression fails" in capsys.readouterr().err
+    # What is new has nothing to be slower than.
+    assert main(["compare", _write(tmp_path / "less.json", kept), after, "--max-regression", "5"]) == 0
 
 
 def test_noise_is_what_machines_do_by_themselves() -> None:

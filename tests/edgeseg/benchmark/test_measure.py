@@ -10,6 +10,7 @@ from types import TracebackType
 
 import pytest
 
+from edgeseg.benchmark import worker
 from edgeseg.benchmark.devices import open_device
 from edgeseg.benchmark.devices.local import LocalDevice
 from edgeseg.benchmark.measure import Case, Plan, measure
@@ -124,6 +125,16 @@ def test_this_machine(tmp_path: Path, tflite_model: Callable[..., bytes]) -> Non
         assert 0 <= (result.peak_memory_bytes or 0) < 100e6  # of the model alone, without Python and LiteRT
         assert "litert" in result.runtime
         assert (result.environment.device, result.num_threads) == ("local", 1)
+
+
+def test_a_system_that_does_not_say_the_peak(
+    tmp_path: Path, tflite_model: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t  1000 kB\n")
+    (tmp_path / "one.tflite").write_bytes(tflite_model(["ABS"], [((1, 8, 8, 3), "float32")]))
+    monkeypatch.setattr(worker, "_STATUS", tmp_path / "status")
+    request = Request(str(tmp_path / "one.tflite"), warmup_min_secs=0, num_runs=2, min_secs=0)
+    assert worker.measure(request).peak_memory_bytes is None
 
 
 def test_a_broken_model_is_the_users_mistake(tmp_path: Path) -> None:

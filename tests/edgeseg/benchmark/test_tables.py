@@ -26,6 +26,11 @@ def test_what_is_not_known_is_a_dash(make_result: Make) -> None:
     found = dict(zip(COLUMNS, rows([result])[0], strict=True))
     assert [found[name] for name in (">p90", ">p99", ">Init", ">Memory MB")] == ["-"] * 4
     assert (found[">Median ms"], found[">Threads"]) == ("9.00", "default")
+    unasked = make_result(num_threads=0)
+    assert (
+        dict(zip(COMPARISON_COLUMNS, *comparison_rows([compare(unasked, unasked)]), strict=True))[">Threads"]
+        == "default"
+    )
 
 
 def test_where_it_really_ran(make_result: Make) -> None:

@@ -25,6 +25,11 @@ def test_unknown_model_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> 
     assert "Did you mean 'unet_mini'?" in fails(capsys, "export", "unet_mni")
 
 
+def test_a_file_that_is_no_model_of_keras_is_no_mistyped_name(capsys: pytest.CaptureFixture[str]) -> None:
+    error = fails(capsys, "export", "unet_mini.fp16.tflite")
+    assert "is no .keras or .h5 file, and no name of the zoo" in error
+
+
 def test_export_on_another_keras_backend_is_told_to_change(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +133,43 @@ def test_data_of_another_class_count(capsys: pytest.CaptureFixture[str], artifac
     assert "the model has 5 classes, the data has 3" in error
 
 
+def test_a_view_that_the_model_cannot_give_is_refused_before_the_first_picture(
+    capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path
+) -> None:
+    args = ("predict", str(artifact), str(tmp_path / "none.png"), "--save", str(tmp_path), "--visualize")
+    assert "a cut-out needs --classes" in fails(capsys, *args, "overlay,cutout")
+
+
 def test_unknown_class_and_view(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
     picture = str(tmp_path / "x.png")
     assert "unknown class 'dog'" in fails(capsys, "predict", str(artifact), picture, "--count", "--classes", "dog")
     assert "Did you mean 'overlay'?" in fails(capsys, "predict", str(artifact), picture, "--visualize", "overly")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [
+        ("libGL.so.1: cannot open shared object file", "cv2", "OpenCV cannot be loaded (libGL.so.1: cannot"),
+        ("libgthread-2.0.so.0: cannot open shared object file", None, "apt install libgl1 libglib2.0-0"),
+        (
+            "/lib/aarch64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by libLiteRt.so)",
+            "ai_edge_litert",
+            "edgeseg: ai_edge_litert cannot be loaded: /lib/aarch64-linux-gnu/libc.so.6: version `GLIBC_2.34' not",
+        ),
+        (
+            "numpy.core.multiarray failed\nto import",
+            None,
+            "a package cannot be loaded: numpy.core.multiarray",
+        ),
+    ],
+)
+def test_a_library_that_does_not_load_is_named(
+    text: str, name: str | None, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ImportError(text, name=name)
+
+    monkeypatch.setattr("edgeseg.cli.cli.main", refuse)
+    error = fails(capsys, "doctor")
+    assert said in error
+    assert ("OpenCV" in error) == ("libGL" in text or "libgthread" in text)

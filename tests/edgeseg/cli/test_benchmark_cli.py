@@ -91,6 +91,11 @@ def test_a_program_that_plays_the_gpu_is_no_gpu(model: Path) -> None:
         (("--num-threads", "1,two"), "accepted: 2 or 1,2,4"),
         (("--image", "x.png"), "--image goes with --scope end-to-end"),
         (("--max-secs", "1", "--min-secs", "2"), "--max-secs 1 is less than --min-secs 2"),
+        (
+            ("--sustained", "1", "--num-runs", "9", "--rounds", "2"),
+            "leave --num-runs and --rounds out.",
+        ),
+        (("--profile", "p", "--num-runs", "9", "--min-secs", "1"), "counts its calls alone: leave --min-secs out."),
         (("--accelerator", "gpuu"), "Did you mean 'gpu'?"),
     ],
 )

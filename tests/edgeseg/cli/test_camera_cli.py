@@ -196,6 +196,18 @@ def test_a_stream_that_stays_away_ends_with_a_line_and_the_statistics(
     assert json.loads(stats_file.read_text())["frames"]["shown"] > 0
 
 
+def test_a_sink_that_refuses_a_frame_leaves_the_statistics(
+    capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / f"{street_clip.stem}_000002.jpg").touch()
+    stats_file = tmp_path / "s.json"
+    arguments = ["--source", street_clip, "--save", f"{tmp_path}/pictures/", "--stats", stats_file]
+    assert _run(artifact, *arguments) == 2
+    assert "_000002.jpg' exists" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert json.loads(stats_file.read_text())["frames"]["shown"] == 2
+
+
 def _connected(port: int) -> bool:
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(f":{port:04X}" in line.split()[1] and line.split()[3] == "01" for line in lines)

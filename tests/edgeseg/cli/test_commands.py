@@ -25,6 +25,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
+    assert all(text in " ".join(out.split()) for text in COMMANDS.values())  # none is cut off
 
 
 def test_models_lists_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +88,7 @@ def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
     monkeypatch.setitem(GATES, "fp32", VerificationGate(min_agreement=1.1, max_relative_error=None))
     args = ["export", "unet_mini", "--imgsz", "32", "--output-dir", str(tmp_path), "--num-images", "1"]
     assert main(args) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["unet_mini.fp32.rejected.tflite"]
+    assert [path.name for path in tmp_path.iterdir()] == ["unet_mini.fp32.tflite.rejected"]
     captured = capsys.readouterr()
     assert "FAILED" in captured.out
     assert "failed its verification: only" in captured.err
@@ -220,8 +221,8 @@ def test_doctor_names_the_install_line_of_a_missing_part(
 ) -> None:
     from edgeseg import installation
 
-    real = installation._version
-    monkeypatch.setattr(installation, "_version", lambda name: None if name == "onnxruntime" else real(name))
+    real = installation.installed_version
+    monkeypatch.setattr(installation, "installed_version", lambda name: None if name == "onnxruntime" else real(name))
     parts = {part["package"]: part for part in run_json(capsys, "doctor")["parts"]}
     assert parts["onnxruntime"]["install"] == 'pip install --upgrade "edgeseg[onnx]"'
     assert parts["numpy"]["ok"]

@@ -86,7 +86,7 @@ def test_labelme_then_split_then_check(capsys: pytest.CaptureFixture[str], tmp_p
     result = run_json(capsys, "data", "check", shared["folder"])
     assert result["layout"] == "lists"
     assert result["splits"]["train"]["pixels"] == {"background": 3 * 500, "cat": 3 * 100}
-    assert main(["data", "labelme", str(notes), "--classes", "background,dog"]) == 2
+    assert main(["data", "labelme", str(notes), "--classes", "background,dog", "--overwrite"]) == 2
     assert "'cat', which is none of the classes" in capsys.readouterr().err
 
 
@@ -123,7 +123,7 @@ def test_training_stops_before_it_starts_with_a_list_of_the_bad_files(
     said = ["val/images' has no pictures", "01.png' does not decode", "02.png' is (64, 79)", "03.png' has ids"]
     assert len(lines) == 5
     assert all(text in line for text, line in zip(said, lines, strict=False))
-    assert lines[4].startswith("edgeseg: the data has 4 problems: nothing was trained.")
+    assert lines[4].startswith("edgeseg: the data has 4 problems, so nothing was trained.")
     assert not run.exists()
 
 

@@ -213,7 +213,7 @@ def test_the_ties_of_the_delegates_pooling_are_in_the_report(
     assert 0 <= artifact["verification"]["other_ties"] < 0.01  # after a convolution and a ReLU ties are rare
     assert main([*args, "--overwrite"]) == 0
     out = capsys.readouterr().out
-    assert "of equal maxima LiteRT's CPU took another than Keras in 0." in out
+    assert "of equal maxima LiteRT's CPU picked another one than Keras in 0." in out
     assert "on cpu: delegated" in out
     assert main(["inspect", artifact["path"], "--accelerator", "cpu"]) == 0
     assert "MaxUnpooling2D x1" in capsys.readouterr().out

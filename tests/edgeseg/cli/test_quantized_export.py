@@ -71,7 +71,7 @@ def test_a_gate_that_fails_exits_1_and_keeps_the_report(
     assert main(list(args)) == 1
     assert "failed its accuracy gate: only" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "unet_mini.int8.rejected.tflite", "unet_mini.report.html", "unet_mini.report.json",
+        "unet_mini.int8.tflite.rejected", "unet_mini.report.html", "unet_mini.report.json",
     ]  # fmt: skip
 
 

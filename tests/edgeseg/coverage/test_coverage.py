@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from edgeseg.coverage import ACCELERATORS, Coverage, accelerators, coverage, coverage_of_all, gpu, xnnpack
 from edgeseg.coverage.ask import ASKED
-from edgeseg.coverage.tflite_graph import one_node_model, partitions, read_graph
+from edgeseg.coverage.tflite_graph import Graph, one_node_model, partitions, read_graph
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import gpu_process
 
@@ -243,6 +243,19 @@ def test_without_the_schema_package_it_says_what_to_install(
     found, not_asked = coverage_of_all(argmax_model, ["cpu", "nnapi"])
     assert found == ()
     assert 'pip install "edgeseg[tflite]"' in not_asked["nnapi"]
+
+
+def test_a_file_is_parsed_once_for_all_accelerators(argmax_model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+
+    def counted(data: bytes) -> Graph:
+        parsed.append(data)
+        return read_graph(data)
+
+    monkeypatch.setattr("edgeseg.coverage.ask.read_graph", counted)
+    found, _ = coverage_of_all(argmax_model, ["cpu", "nnapi", "coreml", "qnn"])
+    assert len(found) == 4
+    assert len(parsed) == 1
 
 
 def test_a_missing_file_is_refused() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -189,15 +190,27 @@ def test_a_split_that_is_not_there_is_an_input_error(shapes_dataset: Path) -> No
 def test_a_file_that_lacks_its_end_is_seen_though_opencv_reads_it(suffix: str) -> None:
     content = encode_image(np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8), suffix)
     assert not is_cut_off(content)
-    assert not is_cut_off(content + b"what a phone adds")
+    assert not is_cut_off(content + b"what a phone adds: \xff\xda\x00\x0c")
     assert is_cut_off(content[: len(content) // 2])
+
+
+def test_the_end_of_a_progressive_jpeg_is_found_behind_its_scans_and_its_thumbnail() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    thumbnail = encode_image(pixels[:16, :16], ".jpg")
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", progressive=True, restart_marker_blocks=4, comment=thumbnail)
+    content = file.getvalue()
+    assert content.count(b"\xff\xda") > 3
+    assert not is_cut_off(content)
+    assert is_cut_off(content[:-2])
+    assert is_cut_off(content[: content.rfind(b"\xff\xda")])
 
 
 def test_a_list_of_errors_has_a_limit_and_a_count(copy: Path) -> None:
     for path in (copy / "train" / "labels").iterdir():
         path.write_bytes(b"")
     told: list[str] = []
-    with pytest.raises(InputError, match="the data has 10 problems: nothing was done"):
+    with pytest.raises(InputError, match="the data has 10 problems, so nothing was done"):
         require_good(check(copy), "nothing was done", told.append, limit=3)
     assert len(told) == 4
     assert told[-1] == "and 7 more; edgeseg data check lists them all."

@@ -144,9 +144,9 @@ def test_pictures_alone_are_no_labelled_data(grey: Callable[..., Path], voc_data
 
 
 def test_numbers_in_names_sort_as_numbers() -> None:
-    names = ["10.png", "9.png", "a2.png", "a10.png", "100.png"]
+    names = ["10.png", "9.png", "a2.png", "a10.png", "100.png", "a²3.png"]
     assert sorted(map(Path, names), key=natural_order) == list(
-        map(Path, ["9.png", "10.png", "100.png", "a2.png", "a10.png"])
+        map(Path, ["9.png", "10.png", "100.png", "a2.png", "a10.png", "a²3.png"])
     )
 
 

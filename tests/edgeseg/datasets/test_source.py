@@ -55,7 +55,8 @@ def test_an_id_that_is_no_class_is_named(copy: Path) -> None:
     label[5, 5] = 3
     (copy / "val" / "labels" / "01.png").write_bytes(encode_image(label))
     with pytest.raises(
-        InputError, match=r"01\.png' has ids that are no class: 3 \(1 pixels\); there are 3 classes, ignore_index 255"
+        InputError,
+        match=r"01\.png' has ids that are no class: 3 \(1 pixels\); there are 3 classes and the ignored id 255",
     ):
         open_split(copy, "val")[1]
 
@@ -63,7 +64,7 @@ def test_an_id_that_is_no_class_is_named(copy: Path) -> None:
 def test_without_an_ignored_id_255_is_no_class(copy: Path) -> None:
     write_classes(copy, {"names": ["wall", "red", "blue"]})
     with pytest.raises(
-        InputError, match=r"no class: 255 \(160 pixels\).*ignore_index None\. .* give --ignore-index 255"
+        InputError, match=r"no class: 255 \(160 pixels\).*3 classes and no ignored id\. .* give --ignore-index 255"
     ):
         open_split(copy, "val")[0]
 

@@ -55,6 +55,16 @@ def statistics(scale: float) -> Callable[[Any], Any]:
         (nested, "float32", "begins with a Rescaling ('to_one')"),
         (beside, "float32", "begins with a Rescaling ('to_one')"),
         (statistics(255), "float32", "begins with a Normalization ('normal')"),
+        (keras.applications.resnet.preprocess_input, "float32", "begins with arithmetic on pixels ('add')"),
+        (
+            keras.applications.mobilenet_v2.preprocess_input,
+            "float32",
+            "begins with arithmetic on pixels ('true_divide')",
+        ),
+        (lambda x: 1 / 127.5 * x - 1, "float32", "begins with arithmetic on pixels ('multiply')"),
+        (lambda x: (x - 0.5) * 2, "float32", ""),
+        (lambda x: x / x, "float32", ""),
+        (lambda x: 300 / x, "float32", ""),
         # Made for pixels that are in [0, 1] or in [-1, 1] already, or for nothing of the kind:
         (statistics(1), "float32", ""),
         (layers.Rescaling(0.5, offset=0.5), "float32", ""),
@@ -64,6 +74,7 @@ def statistics(scale: float) -> Callable[[Any], Any]:
     ],
 )
 def test_what_takes_pixels_as_they_are(start: Any, dtype: str, reason: str) -> None:
+    keras.backend.clear_session()  # the numbers in automatic names
     assert takes_pixels(ending_in_a_map(start, dtype)) == reason
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ def test_builds_at_any_size_its_stride_allows(entry: ZooModel) -> None:
     model = create(entry.name, num_classes=21, input_size=size)
     assert model.count_params() == entry.parameters
     assert model.input_shape == (None, *size, 3)
+    assert model.get_layer(entry.first_of_decoder).weights
     assert model.output_shape[-1] == 21
     assert size[0] % model.output_shape[1] == 0  # the input's size, or a whole fraction of it
     logits = model.predict_on_batch(np.zeros((1, *size, 3), np.float32))
@@ -37,6 +40,14 @@ def test_size_against_the_stride_names_the_nearest(entry: ZooModel) -> None:
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(InputError, match=r"unknown model 'unet-mini'\. Did you mean 'unet_mini'\?"):
         find("unet-mini")
+
+
+def test_what_is_there_but_no_model_file_is_no_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a folder; a SavedModel has no layers.*model\.save\('NAME\.keras'\)"):
+        find(str(tmp_path))
+    (tmp_path / "old.hdf5").write_bytes(b"")
+    with pytest.raises(InputError, match=r"old\.hdf5' is no \.keras or \.h5 file.*may be renamed to \.h5"):
+        find(str(tmp_path / "old.hdf5"))
 
 
 def test_one_class_is_refused() -> None:

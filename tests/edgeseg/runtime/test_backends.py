@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from contextlib import closing
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
+import tensorflow as tf
 
+from edgeseg.benchmark.worker import Request, measure
+from edgeseg.coverage import coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.models import create
 from edgeseg.models.keras_file import save_model
 from edgeseg.models.zoo import ZOO
 from edgeseg.runtime import BACKENDS, open_backend
 from edgeseg.spec import ModelSpec
+from edgeseg.versions import installed_version
 from edgeseg_converters import Recipe, export_all
 
 SIZE = (32, 48)
@@ -52,6 +61,7 @@ def test_same_logits_and_the_spec_inside(name: str, files: dict[str, Path]) -> N
         np.testing.assert_allclose(backend.run(image), expected, atol=1e-4)
     finally:
         backend.close()
+    backend.close()  # nothing to do, and no error
 
 
 @pytest.mark.parametrize("name", ["litert", "litert-compiled", "onnx"])
@@ -89,6 +99,24 @@ def test_threads_do_not_change_the_answer(name: str, files: dict[str, Path]) -> 
     np.testing.assert_allclose(one, two, atol=1e-6)
 
 
+def test_keras_models_get_the_threads_of_the_process_or_are_refused(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras.ops.ones(1)  # TensorFlow has begun here
+    with pytest.raises(InputError, match="TensorFlow takes its number of threads before the first op"):
+        open_backend(files["keras"], num_threads=31)
+    asked: dict[str, int] = {}
+    for kind in ("intra", "inter"):
+        name = f"set_{kind}_op_parallelism_threads"
+        monkeypatch.setattr(tf.config.threading, name, functools.partial(asked.__setitem__, kind))
+    once = Request(str(files["keras"]), {"num_threads": 31}, warmup_runs=1, warmup_min_secs=0, num_runs=2, min_secs=0)
+    assert len(measure(once).latencies_s) == 2  # of a model whose batch is open
+    assert asked == {"intra": 31, "inter": 1}
+    monkeypatch.setattr("keras.config.backend", lambda: "jax")
+    with pytest.raises(InputError, match="this is jax: leave it out"):
+        open_backend(files["keras"], num_threads=31)
+
+
 @pytest.mark.parametrize("name", ["litert", "litert-compiled", "onnx"])
 def test_truncated_file_is_one_clear_error(name: str, files: dict[str, Path], tmp_path: Path) -> None:
     cut = tmp_path / files[name].name
@@ -112,6 +140,33 @@ def test_missing_runtime_names_the_install_line(
         monkeypatch.setitem(sys.modules, module, None)  # what Python itself uses to say "not there"
     with pytest.raises(BackendUnavailable, match=rf'pip install "edgeseg\[{extra}\]"'):
         open_backend(files[name], backend=name)
+
+
+def test_runtimes_under_another_name_are_found(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    real, module_of = metadata.version, {"ai-edge-litert": "ai_edge_litert", "onnxruntime": "onnxruntime"}
+
+    def version(name: str) -> str:
+        if name in module_of:
+            raise metadata.PackageNotFoundError(name)
+        return {"ai-edge-litert-nightly": "9.9.dev1", "onnxruntime-gpu": "9.8"}.get(name) or real(name)
+
+    brought = {"ai_edge_litert": ["ai-edge-litert-nightly"], "onnxruntime": ["onnxruntime-gpu"]}
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: brought)
+    monkeypatch.setitem(sys.modules, "tflite_runtime", None)
+    for name in ("litert", "litert-compiled"):
+        with closing(open_backend(files[name], backend=name)) as backend:
+            assert backend.runtime.startswith("ai-edge-litert 9.9.dev1")
+    (cpu,), _ = coverage_of_all(files["litert"], ["cpu"])
+    assert "ai-edge-litert 9.9.dev1" in cpu.source_note
+    model = create("unet_mini", num_classes=3, input_size=SIZE)
+    (made,) = export_all(model, ZOO["unet_mini"].default_spec(3, SIZE), [Recipe("onnx", "fp32")])
+    assert made.spec.provenance.tools["onnxruntime"] == "9.8"
+    brought.clear()  # built from source, without metadata: what the module itself says
+    assert installed_version("onnxruntime") == onnxruntime.__version__
+    monkeypatch.setitem(sys.modules, "says_nothing", ModuleType("says_nothing"))
+    assert installed_version("says-nothing") == "of unknown version"
+    assert installed_version("surely-not-there") is None
 
 
 def test_a_name_is_obeyed_or_refused(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

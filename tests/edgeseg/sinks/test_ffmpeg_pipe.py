@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
+from edgeseg.masking import masked
 from edgeseg.sinks import FfmpegPipe
-from edgeseg.sinks.ffmpeg_pipe import masked
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ def test_a_server_that_is_not_there_is_one_line_without_the_key(scene: Any) -> N
             time.sleep(0.01)
     pipe.close()
     text = str(caught.value)
-    assert "ffmpeg, writing 'rtmp://127.0.0.1" in text
+    assert "ffmpeg, writing 'rtmp://me:***@127.0.0.1" in text
     assert "ended with status" in text
     assert "\n" not in text
     assert not any(secret in text for secret in ("secret-key", "pw"))
@@ -197,11 +197,14 @@ def test_what_cannot_begin_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     ("target", "shown"),
     [
         ("rtmp://host/app/key?x=1", "rtmp://host/app/***"),
-        ("rtsp://me:pw@host:8554/cam", "rtsp://host:8554/cam"),
+        ("rtmp://me:p/w@d@host/app/key", "rtmp://me:***@host/app/***"),
+        ("rtmp://host:1935/app/k@y", "rtmp://host:1935/app/***"),
+        ("rtmp://me:12/pw@host/app/key", "rtmp://me:12/***"),
+        ("rtsp://me:pw@host:8554/cam/", "rtsp://me:***@host:8554/cam/"),
         ("srt://host:9?passphrase=pw", "srt://host:9/***"),
         ("udp://127.0.0.1:9", "udp://127.0.0.1:9"),
         ("out.mp4", "out.mp4"),
     ],
 )
 def test_secrets_of_a_url_are_masked(target: str, shown: str) -> None:
-    assert masked(target) == shown
+    assert masked(target, stream_key=True) == shown

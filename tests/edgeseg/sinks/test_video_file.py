@@ -176,6 +176,11 @@ def test_pictures_have_their_frames_names(tmp_path: Path, scene: Any) -> None:
     assert (scene.read(tmp_path / "out" / "clip_000001.png")[0] == scene.frame()).all()
     with pytest.raises(InputError, match=r"clip_000001\.png' exists"):
         pictures.write(scene.frame(), "clip_000001")
+    lost = Pictures(tmp_path / "lost")
+    (tmp_path / "lost").rmdir()
+    (tmp_path / "lost").touch()
+    with pytest.raises(SinkLost, match="lost' cannot be written: "):
+        lost.write(scene.frame(), "clip_000001")
     with pytest.raises(InputError, match=r"written as '\.mp3'"):
         Pictures(tmp_path, suffix=".mp3")
     Pictures(tmp_path / "out", suffix=".png", overwrite=True).write(scene.frame(8, 8), "clip_000001")

@@ -7,8 +7,8 @@ import cv2
 import pytest
 
 from edgeseg.errors import InputError
+from edgeseg.masking import masked
 from edgeseg.sources import open_source
-from edgeseg.sources.base import masked
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ from edgeseg.sources.base import masked
 )
 def test_passwords_are_masked_and_nothing_else(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+def test_the_query_of_a_url_does_not_make_it_a_picture(free_port: int) -> None:
+    with pytest.raises(InputError, match=r"'http://me:\*\*\*@127.*thumb=b\.jpg' does not answer") as refused:
+        open_source(f"http://me:secret@127.0.0.1:{free_port}/a.mp4?thumb=b.jpg", timeout_s=2)
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["gone.mp4", "gone*.png", "gone/"])

@@ -182,7 +182,7 @@ def test_the_id_that_is_ignored_is_no_class(tiny_spec: ModelSpec) -> None:
 
 
 def test_fewer_pictures_than_a_batch_is_an_input_error(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
-    with pytest.raises(InputError, match="10 pictures, fewer than the batch size 11"):
+    with pytest.raises(InputError, match=r"10 pictures, fewer than the batch size 11; .* --repeat 2 uses"):
         training_pipeline(data, tiny_spec, PLAIN, batch_size=11, seed=0)
 
 

@@ -28,7 +28,8 @@ def test_other_json_is_refused(text: str) -> None:
     [
         ({"epochs": 0}, "epochs must be above 0"),
         ({"warmup_epochs": 40}, "warmup_epochs must be 0 to 39"),
-        ({"epochs": 1}, "warmup_epochs must be 0 to 0 with 1 epochs, got 2; give --warmup-epochs 0"),
+        ({"epochs": 2, "warmup_epochs": 2}, "warmup_epochs must be 0 to 1 with 2 epochs, got 2"),
+        ({"loss": "hinge"}, "loss must be one of cross-entropy, focal, dice"),
         ({"seed": -1}, "seed must be 0 to 4294967295, got -1"),
         ({"freeze_epochs": 40}, "freeze_epochs must be 0 to 39"),
         ({"ema": 1.0}, "ema must be 0 to below 1, got 1.0"),
@@ -51,6 +52,10 @@ def test_other_json_is_refused(text: str) -> None:
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainConfig("unet_mini", "data", **changes)
+
+
+def test_the_warm_up_of_a_short_run_is_shorter() -> None:
+    assert [TrainConfig("unet_mini", "data", epochs=n).num_warmup_epochs for n in (1, 2, 3, 40)] == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,8 @@
+"""``python -m edgeseg``: the command, for an interpreter whose scripts are not on the PATH."""
+
+import sys
+
+from edgeseg.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""What users type, fit for messages and logs: without the passwords and keys that URLs carry."""
+
+from __future__ import annotations
+
+import re
+
+_PASSWORD = re.compile(
+    r"(://[^/:@?\s]*):"
+    r"(?:[^/\s]*@"  # up to the last @ of the address, as a password may have one itself
+    r"|(?!\d*(?:[/?\s]|$))\S*@)"  # or has a slash, which is why digits and a slash are a port
+)
+_SECRET = re.compile(r"([?&](?:pass|passwd|password|passphrase|pwd|token|key|secret|auth)=)[^&\s]*", re.IGNORECASE)
+_TO_FIRST_FOLDER = re.compile(r"\w+://[^/?]*(?:/[^/?@]*(?=[/?]|$))?")
+
+
+def masked(text: str, *, stream_key: bool = False) -> str:
+    """A text with the passwords in it as ``***``: ``rtsp://me:***@door/1``.
+
+    Args:
+        text: a URL, or what has URLs in it.
+        stream_key: the text is a URL that is sent to, and what follows its first folder is secret (RTMP's stream key,
+            SRT's passphrase): ``rtmp://host/app/***``.
+    """
+    text = _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+    shown = _TO_FIRST_FOLDER.match(text) if stream_key else None
+    return f"{shown[0]}/***" if shown and text[shown.end() :].strip("/") else text
