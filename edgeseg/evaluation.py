@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseg.datasets import LabelledSplit
 from edgeseg.errors import InputError
+from edgeseg.json_fields import as_json
 from edgeseg.metrics import ConfusionMatrix
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import default_class_names
@@ -77,14 +77,10 @@ class EvaluationResult:
 
         ``confusion_matrix`` has a row for each class of the labels and a column for each of the predictions, in pixels.
         """
-        scores = {
-            f"per_class_{what}": {name: _or_null(score) for name, score in by_name.items()}
-            for what, by_name in self.per_class.items()
-        }
+        scores = {f"per_class_{what}": by_name for what, by_name in self.per_class.items()}
         return {
             "num_images": self.num_images,
-            **{name: _or_null(score) for name, score in self.means.items()},
-            **scores,
+            **as_json({**self.means, **scores}),
             "class_names": list(self.class_names),
             "confusion_matrix": self.matrix.counts.tolist(),
         }
@@ -118,7 +114,3 @@ def evaluate(
         if progress:
             progress(index + 1, len(data))
     return EvaluationResult(len(data), data.classes.names, matrix)
-
-
-def _or_null(score: float) -> float | None:
-    return None if math.isnan(score) else score

@@ -1,9 +1,26 @@
-"""Reading a frozen dataclass back from JSON: which of its fields are there, and lists as the tuples they were."""
+"""To JSON, which has no NaN; and a frozen dataclass back from it: which fields are there, lists as tuples again."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
+
+
+def as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can say: a dataclass is an object, a tuple a list, NaN and infinity are null, at every depth."""
+    return {name: _as_json(value) for name, value in fields.items()}
+
+
+def _as_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return as_json(value)
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def field_names(cls: type) -> set[str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeseg.datasets import Data, LabelledSplit, as_source
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
+from edgeseg.json_fields import as_json
 from edgeseg.metrics import ConfusionMatrix, argmax_agreement
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
@@ -118,22 +119,22 @@ class Accuracy:
         """For the JSON of ``export`` and of the report; NaN becomes null."""
         worst, worst_drop = self.worst_class
         before, after = (math.nan, math.nan) if self.mean_iou is None else self.mean_iou
-        return {
+        fields = {
             "source": self.source,
             "num_images": self.num_images,
-            "mean_iou_float": _or_null(before),
-            "mean_iou": _or_null(after),
-            "drop_points": _or_null(self.drop),
+            "mean_iou_float": before,
+            "mean_iou": after,
+            "drop_points": self.drop,
             "worst_class": worst or None,
-            "worst_class_drop_points": _or_null(worst_drop),
+            "worst_class_drop_points": worst_drop,
             "per_class_iou": {
-                name: {"float": _or_null(pair[0]), "quantized": _or_null(pair[1])}
-                for name, pair in self.per_class_iou.items()
+                name: {"float": old, "quantized": new} for name, (old, new) in self.per_class_iou.items()
             },
             "argmax_agreement": self.agreement,
             "passed": self.passed,
             "reason": self.reason,
         }
+        return as_json(fields)
 
 
 def collect(data: Data, *, split: str = "val", count: int | None = None, spec: ModelSpec) -> Pictures:
@@ -213,7 +214,3 @@ def _failure(found: Accuracy, gate: AccuracyGate) -> str:
 
 def _fall(points: float, scores: tuple[float, float]) -> str:
     return f"{points:.1f} points ({scores[0]:.3f} to {scores[1]:.3f})"
-
-
-def _or_null(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -7,9 +7,7 @@ pictures say the same as the other half is what tells that there were enough.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from edgeseg.imaging import preprocess, read_image
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import flatbuffer
 from edgeseg_converters.frozen import INPUT_NAME
+from edgeseg_converters.quiet import no_progress_bars
 from edgeseg_converters.samples import find, spread
 
 #: Fewer pictures than this are refused: a range out of one or two pictures is chance.
@@ -161,9 +160,8 @@ def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
         calibrator = Calibrator(_with_all_read(data), num_threads, qsv_update_func=_appended)
-    for tensor in pictures.tensors(spec):
-        # The tool draws a progress bar of its own for every call.
-        with contextlib.redirect_stderr(io.StringIO()):
+    with no_progress_bars():
+        for tensor in pictures.tensors(spec):
             calibrator.calibrate({None: [{INPUT_NAME: tensor}]}, manager)
     # Masks, which are no values, have no range.
     seen = {

@@ -14,6 +14,7 @@ import tf2onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 from tf2onnx.tf_loader import tf_optimize
+from tf2onnx.verbose_logging import set_scope_level
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
@@ -39,16 +40,14 @@ def convert(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> byte
     Raises:
         UnsupportedModel: tf2onnx does not know an op.
     """
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # its errors come back as ours
-    tf.get_logger().setLevel(logging.ERROR)  # tf2onnx calls functions that TensorFlow marks as deprecated
     (source,), (result,) = frozen.inputs, frozen.outputs
     nchw = spec.layout == "nchw"
     try:
         # What from_graph_def does, which takes no optimizers. Each of some thirty runs of them has a copy of the
         # graph, weights and all, and the copies are cycles that Python seldom looks for: 176 MB took 17 GB.
-        with tf.Graph().as_default():
+        with tf.Graph().as_default(), _quiet():
             graph_def = tf_optimize([source.name], [result.name], _inlinable(frozen.graph.as_graph_def()))
-        with _only_new_objects_collected():
+        with _only_new_objects_collected(), _quiet():
             model, _ = tf2onnx.convert._convert_common(
                 graph_def,
                 name=spec.name,
@@ -148,6 +147,16 @@ def _collected(optimizer: Callable[[], Any]) -> Callable[[], Any]:
         return optimizer()
 
     return make
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep tf2onnx from logging its errors, which come back as ours, and TensorFlow that its calls are deprecated."""
+    with (
+        set_scope_level(logging.CRITICAL, logging.getLogger("tf2onnx")),
+        set_scope_level(logging.ERROR, tf.get_logger()),
+    ):
+        yield
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 1. ``exact_sizes``: tf2onnx writes the size of a resize as float scales, and a runtime floors ``side * scale``: 7 to 31
    gives 30. Such a Resize gets its size as integers; whole scales are exact and stay, as some providers want them.
    Where it writes a size, it writes empty scales as well, which the fp16 tool makes a second size of: they go.
-2. ``optimize``: ONNX Runtime's own "basic" passes, once, at export. They are those that hold for every provider:
+2. ``add_computed_biases``: tf2onnx takes a map of one pixel that is added, DeepLab's image pooling, as the bias of the
+   convolution before. Integers and most providers want constants there: it becomes an Add again.
+3. ``optimize``: ONNX Runtime's own "basic" passes, once, at export. They are those that hold for every provider:
    constants folded, Pad, Mul and Add taken into the convolution before or after them, Transposes pushed through the
    graph until they meet and cancel. Of what was tried on the zoo only these and onnxslim fold a Mul into a
    convolution; onnxscript and onnxoptimizer leave it. These are the ones that the CPU provider runs on any file
    anyway, so the file is what was measured, and every other reader of ONNX gets it as clean.
-3. ``join_normalisations``: a batch normalisation behind an activation is no part of a convolution and arrives as Mul
+4. ``join_normalisations``: a batch normalisation behind an activation is no part of a convolution and arrives as Mul
    and Add; as one BatchNormalization it stays in ONNX Runtime's blocked layout, where two elementwise ops leave it.
 """
 
@@ -26,7 +28,7 @@ from onnx import helper, numpy_helper
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """All three, in order.
+    """All of them, in order.
 
     Args:
         model: of fixed shapes, float32, as tf2onnx wrote it; it is changed.
@@ -35,6 +37,8 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
         A model with the same inputs and outputs that computes the same, beyond float rounding of folded constants.
     """
     exact_sizes(model)
+    drop_empty_scales(model.graph)
+    add_computed_biases(model.graph)
     model = optimize(model)
     join_normalisations(model)
     return model
@@ -66,14 +70,41 @@ def exact_sizes(model: onnx.ModelProto) -> int:
         sizes = np.array(shapes[node.output[0]], np.int64)
         model.graph.initializer.append(numpy_helper.from_array(sizes, name))
         node.input[:] = [node.input[0], "", "", name]
-    for node in model.graph.node:
+    return len(todo)
+
+
+def drop_empty_scales(graph: onnx.GraphProto) -> None:
+    """Leave out, of every Resize to a size, the scales and the region that it does not read, in place."""
+    for node in graph.node:
         if node.op_type == "Resize" and len(node.input) == 4 and not _reads_a_region(node):
             node.input[1:3] = ["", ""]
-    return len(todo)
 
 
 def _reads_a_region(node: onnx.NodeProto) -> bool:
     return any(helper.get_attribute_value(attribute) == b"tf_crop_and_resize" for attribute in node.attribute)
+
+
+def add_computed_biases(graph: onnx.GraphProto) -> int:
+    """Put an Add behind every convolution whose bias is no constant.
+
+    Args:
+        graph: is changed.
+
+    Returns:
+        How many there were.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    todo = [node for node in graph.node if node.op_type == "Conv" and len(node.input) > 2]
+    todo = [node for node in todo if node.input[2] not in constants]
+    for node in todo:
+        result, bias = node.output[0], node.input.pop()
+        linear, column, axes = f"{result}_linear", f"{result}_column", f"{result}_axes"
+        node.output[0] = linear
+        graph.initializer.append(numpy_helper.from_array(np.array([1, 2], np.int64), axes))
+        behind = list(graph.node).index(node) + 1
+        graph.node.insert(behind, helper.make_node("Unsqueeze", [bias, axes], [column], name=column))
+        graph.node.insert(behind + 1, helper.make_node("Add", [linear, column], [result], name=f"{result}_add"))
+    return len(todo)
 
 
 def optimize(model: onnx.ModelProto) -> onnx.ModelProto:

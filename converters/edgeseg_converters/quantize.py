@@ -14,8 +14,6 @@ quantizer cannot. It does not raise op versions, which delegates that check them
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import warnings
 from collections.abc import Collection
@@ -31,6 +29,7 @@ from edgeseg.spec import Precision
 from edgeseg_converters import flatbuffer
 from edgeseg_converters.calibrate import Ranges
 from edgeseg_converters.frozen import INPUT_NAME
+from edgeseg_converters.quiet import no_progress_bars
 
 _STATIC = {"int8": 8, "w8a16": 16}
 
@@ -75,10 +74,10 @@ def quantize(
             _scope(name), TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
     calibration = None if ranges is None else _statistics(ranges, data)
-    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    with no_progress_bars(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # channels whose weights are all zero, and interpreters that keep all tensors
         try:
-            result = tool.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
+            result = tool.quantize(calibration, enable_progress_report=False)
         except (ValueError, LookupError, RuntimeError) as error:  # of an op that the tool has not met in this form
             raise UnsupportedModel(
                 f"ai-edge-quantizer cannot make {precision} of the model: {' '.join(str(error).split())[:200]} "

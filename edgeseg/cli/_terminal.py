@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from edgeseg.json_fields import as_json
+
 
 def print_json(value: dict[str, Any]) -> None:
-    """The one machine-readable object on stdout."""
-    print(json.dumps(value, indent=2))
+    """The one machine-readable object on stdout; what is not finite becomes null."""
+    print(json.dumps(as_json(value), indent=2, allow_nan=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -294,9 +293,7 @@ def command(
         raise
     if as_json:
         best = {"best": str(result.best), "best_epoch": result.best_epoch, "best_mean_iou": result.best_mean_iou}
-        # JSON has no NaN, the IoU of a class that is nowhere.
-        rows = [{name: None if math.isnan(value) else value for name, value in row.items()} for row in result.history]
-        print_json({"format_version": 1, **best, "history": rows})
+        print_json({"format_version": 1, **best, "history": result.history})
         return
     print(f"{result.best}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
     again = _options.data_arguments(data)

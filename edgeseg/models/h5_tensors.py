@@ -23,12 +23,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.archive import read_entry
 from edgeseg.errors import InputError
 
 _ARCHIVE_ENTRY = "model.weights.h5"
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second is TensorFlow 2.12's word for the first
 _NOT_WEIGHTS = ("optimizer", "metrics")  # beside the layers in a training checkpoint
 _ACCEPTED = "accepted: .keras, .weights.h5 (Keras 3), .h5 (Keras 2)"
+_MAX_PACKED = 100  # times the size of the archive; Keras does not compress, and weights hardly get smaller
 _MAX_EXPANSION = 2000  # deflate reaches 1032; a file that claims more would only fill the memory
 # What h5py and zipfile raise on a damaged file; h5py has no error class of its own.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -90,7 +92,8 @@ def read_weights(path: str | Path) -> list[FileLayer]:
             with zipfile.ZipFile(path) as archive:
                 if _ARCHIVE_ENTRY not in archive.namelist():
                     raise InputError(f"it is a zip archive without '{_ARCHIVE_ENTRY}'; {_ACCEPTED}")
-                source = io.BytesIO(archive.read(_ARCHIVE_ENTRY))
+                limit = max(_MAX_PACKED * Path(path).stat().st_size, 2**20)
+                source = io.BytesIO(read_entry(archive, _ARCHIVE_ENTRY, limit))
         elif not h5py.is_hdf5(path):
             raise InputError(f"it is neither HDF5 nor a whole .keras archive; {_ACCEPTED}")
         with h5py.File(source, "r") as file:
@@ -99,7 +102,7 @@ def read_weights(path: str | Path) -> list[FileLayer]:
         raise InputError(f"'{path}' cannot be used as weights: {error}.") from error
     except _DAMAGE as error:
         reason = str(error).strip().splitlines() or [repr(error)]
-        raise InputError(f"'{path}' cannot be read, it may be truncated: {reason[0].rstrip('.')}.") from error
+        raise InputError(f"'{path}' cannot be read, it may be damaged: {reason[0].rstrip('.')}.") from error
 
 
 def _layers_of(file: h5py.File) -> list[FileLayer]:

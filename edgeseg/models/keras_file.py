@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeseg.archive import MAX_JSON, read_entry
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.files import atomic_path
 from edgeseg.models.model_config import is_hdf5, read_config
@@ -172,8 +173,10 @@ def _read_entry(path: str | Path, entry: str) -> bytes | None:
         return None
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.read(entry) if entry in archive.namelist() else None
+            return read_entry(archive, entry, MAX_JSON) if entry in archive.namelist() else None
     except FileNotFoundError as error:
         raise InputError(f"model file '{path}' does not exist.") from error
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"'{path}' is not a .keras archive; it may be truncated.") from error
+    except ValueError as error:
+        raise InputError(f"'{path}' cannot be read: {error}.") from error

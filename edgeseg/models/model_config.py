@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeseg.archive import MAX_JSON, read_entry
 from edgeseg.errors import InputError
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -92,8 +93,9 @@ def read_config(path: str | Path) -> ModelConfig:
             kind = "an HDF5 file" if Path(path).suffix.lower() == ".h5" else "a .keras archive"
             raise InputError(f"'{path}' is not {kind}; it may be truncated.")
         with zipfile.ZipFile(path) as archive:
-            root = json.loads(archive.read("config.json"))
-            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
+            root = json.loads(read_entry(archive, "config.json", MAX_JSON))
+            told = "metadata.json" in archive.namelist()
+            metadata = json.loads(read_entry(archive, "metadata.json", MAX_JSON)) if told else {}
         # A file without metadata is no worse to Keras 3 itself.
         version = metadata.get("keras_version", "3") if isinstance(metadata, dict) else "3"
         return ModelConfig(_checked(root), str(version), "zip")

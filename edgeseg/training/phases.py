@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import keras
 
 from edgeseg.errors import InputError, did_you_mean
+from edgeseg.models.zoo import ZOO
 from edgeseg.training.batch_norm import layers_of
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
-
-#: First layer of the decoder; what it is computed from is the encoder.
-_FIRST_OF_DECODER: Mapping[str, str] = MappingProxyType(
-    {
-        "unet_mini": "conv2d_7",
-        "mobilenet_unet": "conv2d_1",
-        "efficientnet_lite0_unet": "decoder1a_dw",
-        "unet_vgg16": "conv2d_1",
-        "unet_resnet50": "conv2d_1",
-        "resnet50_segnet": "conv2d_1",
-        "segnet": "conv2d_14",
-        "hrnetv2_w18": "conv2d_1",
-        "hrnetv2_w32": "conv2d_1",
-        "hrnetv2_w48": "conv2d_1",
-        "deeplabv3plus_xception": "aspp0",
-        "deeplabv3plus_mobilenetv2": "aspp0",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +57,8 @@ def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> l
         InputError: there is no such layer, it has none before it, or no name was given for a model that is not of
             the zoo.
     """
-    name = first_of_decoder or _FIRST_OF_DECODER.get(model.name)
+    known = ZOO.get(model.name)
+    name = first_of_decoder or (known.first_of_decoder if known else None)
     if name is None:
         raise InputError(
             f"which layers of '{model.name}' are the encoder is not known; name the first one after it: "

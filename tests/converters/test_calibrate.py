@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from ai_edge_quantizer.utils import progress_utils
 
 from edgeseg.errors import InputError
 from edgeseg.models import create
@@ -14,6 +16,7 @@ from edgeseg.models.zoo import ZOO
 from edgeseg_converters import tflite
 from edgeseg_converters.calibrate import MAX_DISAGREEMENT, MIN_IMAGES, Ranges, choose, measure
 from edgeseg_converters.frozen import freeze
+from edgeseg_converters.quantize import quantize
 
 SIZE = (32, 48)
 
@@ -56,6 +59,28 @@ def test_the_ranges_are_those_of_every_picture(shapes_dataset: Path) -> None:
     np.testing.assert_array_equal(found.high["image"], [tensor.max() for tensor in tensors])
     assert found.limits("image") == (min(t.min() for t in tensors), max(t.max() for t in tensors))
     assert all(len(values) == 8 for values in found.low.values())
+
+
+def test_the_tool_draws_no_bar_and_stderr_stays(shapes_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may write to it meanwhile."""
+    drawn: list[tuple[bool, bool]] = []
+    stderr = sys.stderr
+
+    class Bar:
+        def __init__(self, *, disable: bool, **_: object) -> None:
+            drawn.append((not disable, sys.stderr is not stderr))
+
+        def update(self, _: int) -> None: ...
+
+        def close(self) -> None: ...
+
+    inputs = keras.Input((*SIZE, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 3)(inputs))
+    spec = ZOO["unet_mini"].default_spec(3, SIZE).replace(dtype="uint8", output_kind="argmax")
+    data = tflite.convert(freeze(model, spec), spec)
+    monkeypatch.setattr(progress_utils.tqdm, "tqdm", Bar)
+    quantize(data, "int8", measure(data, choose(shapes_dataset, count=8), spec))
+    assert set(drawn) == {(False, False)}
 
 
 def test_halves_that_agree_are_enough() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import keras
@@ -40,6 +41,19 @@ def test_every_opset_is_written_and_proven(opset: int, model: keras.Model, sampl
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     assert [(o.domain, o.version) for o in onnx.load_from_string(result.data).opset_import] == [("", opset)]
+
+
+def test_the_loggers_of_the_process_keep_their_levels(model: keras.Model) -> None:
+    loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow")]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.INFO)
+        export(model, format="onnx", verify=False)
+        assert [logger.level for logger in loggers] == [logging.INFO] * 2
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @pytest.mark.parametrize(

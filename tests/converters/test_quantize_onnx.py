@@ -286,3 +286,21 @@ def _on_integers(graph: onnx.GraphProto) -> set[str]:
     return {
         node.name for node in graph.node if node.op_type == "Conv" and made.get(node.input[1]) == "DequantizeLinear"
     }
+
+
+def test_image_pooling_is_no_bias_in_integers(pictures: CalibrationSet, caplog: pytest.LogCaptureFixture) -> None:
+    """The map of one pixel that DeepLab adds; the quantizer for ONNX wants constants in the place of a bias."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", bias_initializer="normal")(inputs)
+    pooled = layers.Conv2D(6, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    model = keras.Model(inputs, layers.Add()([layers.Conv2D(6, 1, use_bias=False)(x), pooled]))
+    spec = spec_for(model)
+    data = convert(freeze(model, spec.replace(dtype="float32", mean=(0.0,) * 3, std=(1.0,) * 3)), spec)
+    for made in (data, quantize(data, measure(data, pictures, spec))):
+        graph = onnx.load_from_string(made).graph
+        constants = {tensor.name for tensor in graph.initializer}
+        constants |= {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants}
+        biases = [node.input[2] for node in graph.node if node.op_type == "Conv" and len(node.input) > 2]
+        assert biases and not set(biases) - constants
+    assert "Expected bias" not in caplog.text

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from edgeseg import __version__
 from edgeseg.benchmark import LatencyResult
 from edgeseg.errors import InputError
 from edgeseg.files import refuse_existing, write_bytes
+from edgeseg.json_fields import as_json
 from edgeseg.spec import Format, ModelSpec, Precision
 from edgeseg_converters.accuracy import Accuracy
 from edgeseg_converters.calibrate import CalibrationSet, Stability
@@ -207,7 +206,7 @@ class Report:
             "environment": None if self.timed is None else self.timed.environment,
             "artifacts": [entry.to_dict() for entry in self.entries],
         }
-        return {key: _as_json(value) for key, value in content.items()}
+        return as_json(content)
 
     def to_html(self) -> str:
         """The report as a page that needs nothing else: styles and pictures are inside, and there is no script."""
@@ -291,14 +290,3 @@ class Report:
         names = [e.name for e in self.entries if e.layers is None and e.measured.accuracy and e.format == "onnx"]
         if names:
             yield f"The layers of {', '.join(names)} were not compared: that is done for TFLite only."
-
-
-def _as_json(value: Any) -> Any:
-    """What JSON can say: a dataclass is an object, a tuple a list, NaN and infinity are null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -94,6 +94,21 @@ def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
     assert "failed its verification: only" in captured.err
 
 
+def test_json_of_a_model_that_gives_nan_has_no_nan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import keras
+
+    inputs = keras.Input((16, 16, 3))
+    keras.Model(inputs, keras.layers.Conv2D(2, 1, bias_initializer=keras.initializers.Constant(np.nan))(inputs)).save(
+        tmp_path / "nan.keras"
+    )
+    args = ["export", str(tmp_path / "nan.keras"), "--output-dir", str(tmp_path), "--num-images", "1", "--json"]
+    assert main(args) == 1
+    told = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    (artifact,) = told["artifacts"]
+    assert artifact["verification"]["max_abs_error"] is None
+    assert artifact["verification"]["reason"] == "the logits are not finite"
+
+
 def test_export_of_a_users_keras_file_takes_its_names_from_the_data(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, shapes_dataset: Path
 ) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import marshal
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,9 @@ from keras import layers
 
 from edgeseg.errors import InputError
 from edgeseg.models import create
+from edgeseg.models.h5_tensors import read_weights
 from edgeseg.models.hrnet import hrnetv2
-from edgeseg.models.keras_file import load_model
+from edgeseg.models.keras_file import load_model, read_spec
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
 from edgeseg.models.model_config import entries, read_config
 from edgeseg.models.source import at_input_size, open_model
@@ -389,6 +391,30 @@ def test_a_config_nested_beyond_reason(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", '{"class_name": "a", "config": ' + "[" * 900 + "]" * 900 + "}")
     assert_refused(path, "x.keras'")
+
+
+@pytest.mark.parametrize(
+    ("entry", "read"),
+    [
+        ("config.json", load_model),
+        ("metadata.json", load_model),
+        ("edgeseg.spec.json", read_spec),
+        ("model.weights.h5", read_weights),
+    ],
+)
+def test_an_archive_whose_entries_expand(tmp_path: Path, entry: str, read: Callable[[Path], object]) -> None:
+    """A hundred kilobytes that would fill a hundred megabytes."""
+    path = tmp_path / "x.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        if entry == "metadata.json":
+            archive.writestr("config.json", "{}")
+        archive.writestr(entry, bytes(100 * 2**20))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=f"x.keras'.*its entry '{entry}' claims 104857600 bytes, at most"):
+        read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])

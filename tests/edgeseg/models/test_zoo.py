@@ -21,6 +21,7 @@ def test_builds_at_any_size_its_stride_allows(entry: ZooModel) -> None:
     model = create(entry.name, num_classes=21, input_size=size)
     assert model.count_params() == entry.parameters
     assert model.input_shape == (None, *size, 3)
+    assert model.get_layer(entry.first_of_decoder).weights
     assert model.output_shape[-1] == 21
     assert size[0] % model.output_shape[1] == 0  # the input's size, or a whole fraction of it
     logits = model.predict_on_batch(np.zeros((1, *size, 3), np.float32))
