@@ -19,8 +19,8 @@ from PIL import Image
 
 from edgeseg.spec import ModelSpec, default_palette
 
-# Two test processes on two cores: pools of a thread a core get in each other's way (the tests of the rewrites took 105 s,
-# then 89). TensorFlow reads it when it is imported.
+# Two test processes on two cores: pools of a thread a core get in each other's way (the tests of the rewrites took
+# 105 s, then 89). TensorFlow reads it when it is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
