@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import click
 
@@ -139,6 +139,12 @@ def overwrite(function: F) -> F:
     return click.option("--overwrite", is_flag=True, help="Replace files that exist.")(function)
 
 
+def _with_options(function: F, collected: Callable[..., Any], options: Sequence[Callable[[Any], Any]]) -> F:
+    """``collected`` in place of ``function``, behind options, which its help lists in their order."""
+    wrapped: Any = functools.wraps(function)(collected)
+    return cast("F", functools.reduce(lambda decorated, option: option(decorated), reversed(options), wrapped))
+
+
 def num_threads(function: F) -> F:
     """``--num-threads``."""
     return click.option("--num-threads", type=click.IntRange(1), help="Threads; the cores, at most 4, when left out.")(
@@ -149,7 +155,6 @@ def num_threads(function: F) -> F:
 def runtime(function: F) -> F:
     """What a model runs on, as one argument ``runtime``, a ``RuntimeOptions``."""
 
-    @functools.wraps(function)
     def collected(
         *args: Any,
         backend: BackendName | None,
@@ -173,13 +178,12 @@ def runtime(function: F) -> F:
         click.option("--provider", multiple=True, metavar="NAME", help="For an .onnx, such as cuda; repeatable."),
         num_threads,
     ]
-    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
+    return _with_options(function, collected, options)
 
 
 def foreign(function: F) -> F:
     """How to feed a model that does not say it, as one argument ``feeding``, an ``edgeseg.foreign.Feeding``."""
 
-    @functools.wraps(function)
     def collected(
         *args: Any,
         labels: str | None,
@@ -210,7 +214,7 @@ def foreign(function: F) -> F:
             help="How pictures are fitted into the input. Left out: letterbox.",
         ),
     ]
-    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
+    return _with_options(function, collected, options)
 
 
 def dataset(
@@ -228,7 +232,6 @@ def dataset(
     """
 
     def decorate(function: F) -> F:
-        @functools.wraps(function)
         def collected(
             *args: Any,
             data: str | None,
@@ -273,7 +276,7 @@ def dataset(
                 "--colour-map", type=click.Path(), help="Text file with the colour of each class, for colour labels."
             ),
         ]
-        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)  # type: ignore[return-value]
+        return _with_options(function, collected, options)
 
     return decorate
 
