@@ -23,6 +23,11 @@ def cooler(x: keras.KerasTensor) -> keras.KerasTensor:
     return keras.ops.softmax(2 * x)
 
 
+class SoftmaxHead(keras.layers.Layer):  # type: ignore[misc]
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(x)
+
+
 ENDINGS: dict[str, tuple[Ending, str]] = {
     "conv with activation": (lambda x: keras.layers.Conv2D(3, 1, activation="softmax")(x), "softmax"),
     "activation layer": (lambda x: keras.layers.Activation("softmax")(keras.layers.Conv2D(3, 1)(x)), "softmax"),
@@ -31,6 +36,8 @@ ENDINGS: dict[str, tuple[Ending, str]] = {
     "nested model": (nested, "softmax"),
     "TensorFlow's function": (lambda x: keras.layers.Conv2D(3, 1, activation=tf.nn.softmax)(x), "softmax"),
     "of another temperature": (lambda x: keras.layers.Conv2D(3, 1, activation=cooler)(x), "softmax"),
+    "a layer of one's own": (lambda x: SoftmaxHead()(keras.layers.Conv2D(3, 1)(x)), "softmax"),
+    "operation": (lambda x: keras.ops.softmax(keras.layers.Conv2D(3, 1)(x)), "softmax"),
     "logarithm": (lambda x: keras.layers.Conv2D(3, 1, activation="log_softmax")(x), "log_softmax"),
 }
 

@@ -62,11 +62,6 @@ class IncompleteGamma(layers.Layer):  # type: ignore[misc]
         return tf.math.igamma(x * x + 1, x * x + 1)
 
 
-class SoftmaxHead(layers.Layer):  # type: ignore[misc]
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(x)
-
-
 @pytest.fixture(scope="module")
 def subclassed() -> keras.Model:
     keras.utils.set_random_seed(0)
@@ -254,19 +249,6 @@ def test_operations_outside_of_layers(file_format: Format) -> None:
     x = keras.ops.concatenate([x, x[..., :2] / 3], axis=-1)
     model = keras.Model(inputs, keras.ops.softmax(layers.Conv2D(3, 1)(x)))
     proven(model, file_format, output_kind="softmax")
-
-
-@pytest.mark.parametrize("build", [SoftmaxHead(), keras.ops.softmax], ids=["layer", "operation"])
-def test_a_softmax_in_code_is_taken_off(build: Any) -> None:
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((4, 6, 3))
-    model = keras.Model(inputs, build(layers.Conv2D(3, 1, name="conv")(inputs)))
-    head = read_head(model, assumed_spec("own", (4, 6), 3))
-    assert head.activation == "softmax"
-    image = np.random.default_rng(0).normal(size=(1, 4, 6, 3)).astype(np.float32)
-    probabilities = keras.ops.softmax(head.model.predict_on_batch(image))
-    # The same softmax of the same float32 numbers: a few ulp of values below 1.
-    np.testing.assert_allclose(probabilities, model.predict_on_batch(image), atol=1e-6)
 
 
 def test_the_layers_of_the_model_that_is_given_get_no_new_places() -> None:
