@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import ColourOrder
 from edgeseg.segmenter import Segmentation
-from edgeseg.spec import Colour, ColourOrder, ModelSpec
+from edgeseg.spec import Colour, ModelSpec
 
 _OUTLINE = (128, 128, 128)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from edgeseg.camera import Camera, SegmentedFrame
 from edgeseg.camera_stats import CameraStats
 from edgeseg.captions import draw_legend, draw_status
+from edgeseg.choices import View
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.files import write_bytes
 from edgeseg.imaging import encode_image
 from edgeseg.render import Painter
 from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
-from edgeseg.spec import Colour, ModelSpec, View
+from edgeseg.spec import Colour, ModelSpec
 
 _log = logging.getLogger(__name__)
 

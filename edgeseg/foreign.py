@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeseg.choices import ColourOrder, Fit, Layout, OutputKind
 from edgeseg.errors import InputError
 from edgeseg.runtime import Backend, RuntimeOptions, TensorInfo, open_with
 from edgeseg.runtime.tflite_description import Description, read_description
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import ColourOrder, Fit, Layout, ModelSpec, OutputKind, default_palette
+from edgeseg.spec import ModelSpec, default_palette
 
 _log = logging.getLogger(__name__)
 
@@ -46,21 +47,6 @@ class Feeding:
         options = {"class_names": "--labels", "input_size": "--imgsz"}
         said = (field.name for field in fields(self) if getattr(self, field.name) is not None)
         return [options.get(name, f"--{name.replace('_', '-')}") for name in said]
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """The class names of a text file, one a line.
-
-    Raises:
-        InputError: the file cannot be read, or has no names.
-    """
-    try:
-        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").strip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"labels file '{path}' cannot be read as text: {error}.") from error
-    if not names or not all(names):
-        raise InputError(f"labels file '{path}' must have one class name a line, without empty lines between.")
-    return names
 
 
 def open_segmenter(

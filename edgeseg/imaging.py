@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import ColourOrder
 from edgeseg.errors import InputError
-from edgeseg.spec import ColourOrder, ModelSpec
+from edgeseg.spec import ModelSpec
 
 _INTERPOLATION = {
     "linear": cv2.INTER_LINEAR,

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import ColourOrder, View
 from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
 from edgeseg.segmenter import Segmentation
-from edgeseg.spec import Colour, ColourOrder, ModelSpec, View
+from edgeseg.spec import Colour, ModelSpec
 
 #: The views that keep the chosen classes of the picture and do something to the rest.
 _KEEPS = frozenset({"cutout", "blur", "replace"})

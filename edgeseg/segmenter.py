@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, restore
 from edgeseg.runtime import Backend, open_backend
 from edgeseg.runtime.quantized_input import feed_as
-from edgeseg.spec import Accelerator, BackendName, ModelSpec
+from edgeseg.spec import ModelSpec
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+from edgeseg.choices import ColourOrder, Fit, InputDtype, Layout, OutputKind, Precision, Resize, Target
 from edgeseg.errors import InputError
 from edgeseg.json_fields import field_names, tuples
 
@@ -16,34 +17,6 @@ FORMAT_VERSION = 1
 #: Key of the entry in TFLite metadata, ONNX ``metadata_props`` and the ``.keras`` archive.
 METADATA_KEY = "edgeseg.spec"
 
-Layout = Literal["nhwc", "nchw"]
-InputDtype = Literal["float32", "uint8"]
-ColourOrder = Literal["rgb", "bgr"]
-Fit = Literal["letterbox", "stretch"]
-Resize = Literal["linear", "cubic", "area", "nearest"]
-OutputKind = Literal["argmax", "softmax", "logits"]
-CalibrationMethod = Literal["minmax", "entropy", "percentile"]
-Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
-#: The precisions whose weights are integers.
-INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
-Format = Literal["tflite", "onnx"]
-#: What will run an artifact: anything, or a delegate whose own ops and limits the export takes into account.
-Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]
-#: What runs a file; the first three a .tflite.
-BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "keras"]
-#: What a .tflite file may be run on.
-Accelerator = Literal["cpu", "gpu", "npu"]
-#: Ways to draw a class map.
-View = Literal["overlay", "mask", "cutout", "blur", "replace"]
-#: How a data set keeps its files. ``folders``: ``{split}/{images,labels}``. ``flat``: ``images`` and ``labels``.
-#: ``voc``: PASCAL VOC's ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation/{split}.txt``. ``lists``:
-#: ``{split}.txt``, each line a picture and its label.
-DataLayout = Literal["folders", "flat", "voc", "lists"]
-#: How a label picture says the class of a pixel: by the number that is stored (grey value or palette index), by its
-#: colour, or by being above (``binary``) or not above (``binary-dark``) a threshold, which is class 1.
-LabelEncoding = Literal["ids", "colours", "binary", "binary-dark"]
-#: Which pictures a split takes: any, or the last by number.
-SplitOrder = Literal["random", "name"]
 Colour = tuple[int, int, int]
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from edgeseg.spec import CalibrationMethod, ModelSpec
+from edgeseg.choices import CalibrationMethod
+from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibrate import CalibrationSet, Ranges
 from edgeseg_converters.frozen import INPUT_NAME
 

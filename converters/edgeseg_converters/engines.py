@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import CalibrationMethod, Format, Target
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
-from edgeseg.spec import CalibrationMethod, Format, ModelSpec, Target
+from edgeseg.spec import ModelSpec
 from edgeseg_converters import calibrate_onnx, flatbuffer, integer_io, onnx, quantize_onnx, tflite
 from edgeseg_converters.calibrate import CalibrationSet, Ranges, measure
 from edgeseg_converters.quantize import quantize

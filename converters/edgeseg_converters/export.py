@@ -13,23 +13,14 @@ from typing import Any
 import keras
 
 from edgeseg import __version__
+from edgeseg.choices import CalibrationMethod, Format, InputDtype, Layout, OutputKind, Precision, Target
 from edgeseg.coverage import Coverage
 from edgeseg.datasets import Data
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.files import sha256, write_bytes
 from edgeseg.models.feeding import zoo_model_of
 from edgeseg.models.source import assumed_spec
-from edgeseg.spec import (
-    CalibrationMethod,
-    Format,
-    InputDtype,
-    Layout,
-    ModelSpec,
-    OutputKind,
-    Precision,
-    Provenance,
-    Target,
-)
+from edgeseg.spec import ModelSpec, Provenance
 from edgeseg.versions import installed_version
 from edgeseg_converters import domain, onnx, tflite
 from edgeseg_converters.foreign import ForeignOps, with_layers

@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from edgeseg.choices import OutputKind
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.functional import require_picture, select_output
-from edgeseg.spec import ModelSpec, OutputKind
+from edgeseg.spec import ModelSpec
 from edgeseg_converters.head import add_head, check_scores, read_head
 
 INPUT_NAME = "image"

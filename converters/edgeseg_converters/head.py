@@ -13,11 +13,12 @@ import tensorflow as tf
 from keras import tree
 from numpy.typing import NDArray
 
+from edgeseg.choices import OutputKind
 from edgeseg.errors import UnsupportedModel
 from edgeseg.imaging import preprocess
 from edgeseg.models.functional import twin
 from edgeseg.runtime.keras import KerasBackend
-from edgeseg.spec import ModelSpec, OutputKind
+from edgeseg.spec import ModelSpec
 from edgeseg_converters.graph import Graph, Node, Value, unique_name
 from edgeseg_converters.ranges import Range, ValueRanges, fed_from, source, traced
 from edgeseg_converters.samples import Samples, natural_noise

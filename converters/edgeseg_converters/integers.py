@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeseg.choices import CalibrationMethod, Format, OutputKind, Target
 from edgeseg.datasets import Data
 from edgeseg.errors import InputError
 from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import CalibrationMethod, Format, ModelSpec, OutputKind, Target
+from edgeseg.spec import ModelSpec
 from edgeseg_converters.accuracy import Accuracy, AccuracyGate, Baseline, Pictures, baseline, collect, compare
 from edgeseg_converters.calibrate import CalibrationSet, Stability, choose
 from edgeseg_converters.calibrate_onnx import DEFAULT_METHOD

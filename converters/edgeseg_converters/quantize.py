@@ -24,8 +24,8 @@ from ai_edge_quantizer import quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName
 
+from edgeseg.choices import Precision
 from edgeseg.errors import UnsupportedModel
-from edgeseg.spec import Precision
 from edgeseg_converters import flatbuffer
 from edgeseg_converters.calibrate import Ranges
 from edgeseg_converters.frozen import INPUT_NAME

@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
+from edgeseg.choices import INTEGERS, Format, Layout, Precision
 from edgeseg.errors import InputError
-from edgeseg.spec import INTEGERS, Format, Layout, Precision
 
 #: The newest opset that tf2onnx writes is 18; 17 is what most of ONNX Runtime's providers had first.
 DEFAULT_OPSET = 17

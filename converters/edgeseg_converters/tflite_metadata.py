@@ -19,7 +19,8 @@ from typing import Any
 
 import flatbuffers
 
-from edgeseg.spec import ModelSpec, OutputKind
+from edgeseg.choices import OutputKind
+from edgeseg.spec import ModelSpec
 
 ENTRY = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"

@@ -20,13 +20,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import Format, OutputKind
 from edgeseg.imaging import preprocess
 from edgeseg.metrics import argmax_agreement
 from edgeseg.runtime import open_artifact
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.runtime.tflite_file import read_metadata
 from edgeseg.segmenter import to_class_map
-from edgeseg.spec import METADATA_KEY, Format, ModelSpec, OutputKind
+from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg_converters import onnx, tflite
 from edgeseg_converters.head import Head, add_head, read_head
 from edgeseg_converters.recipes import Recipe, VerificationGate

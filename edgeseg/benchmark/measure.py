@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgeseg.benchmark.distrust import drift, warnings
-from edgeseg.benchmark.result import Environment, LatencyResult, Scope
+from edgeseg.benchmark.result import Environment, LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
+from edgeseg.choices import Scope
 from edgeseg.errors import InputError
 from edgeseg.files import sha256
 

@@ -11,16 +11,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from edgeseg.choices import Scope
 from edgeseg.errors import InputError
 from edgeseg.json_fields import field_names, tuples
 
 FORMAT_VERSION = 1
 
-Scope = Literal["inference", "end-to-end"]
 
 #: The stages of an end-to-end run, in order.
 STAGES = ("preprocess", "inference", "postprocess")

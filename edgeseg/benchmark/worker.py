@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.benchmark import machine
-from edgeseg.benchmark.result import STAGES, Scope
+from edgeseg.benchmark.result import STAGES
+from edgeseg.choices import Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
 from edgeseg.json_fields import field_names

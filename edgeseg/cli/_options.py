@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import click
 
+from edgeseg.choices import Accelerator, BackendName, ColourOrder, DataLayout, Fit, LabelEncoding
 from edgeseg.errors import did_you_mean
-from edgeseg.spec import Accelerator, BackendName, ColourOrder, DataLayout, Fit, LabelEncoding
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
@@ -194,7 +194,8 @@ def foreign(function: F) -> F:
         imgsz: tuple[int, int] | None,
         **others: Any,
     ) -> Any:
-        from edgeseg.foreign import Feeding, read_labels
+        from edgeseg.datasets.classes import read_labels
+        from edgeseg.foreign import Feeding
 
         names = None if labels is None else read_labels(labels)
         return function(*args, feeding=Feeding(names, mean, std, colour_order, fit, imgsz), **others)

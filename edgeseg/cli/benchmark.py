@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg.choices import Accelerator, BackendName
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
-from edgeseg.spec import Accelerator, BackendName
 
 if TYPE_CHECKING:
     from edgeseg.benchmark.measure import Case, Plan

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg.choices import View
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, quiet_native_logs
-from edgeseg.spec import Colour, View
+from edgeseg.spec import Colour
 
 if TYPE_CHECKING:
     from edgeseg.foreign import Feeding

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from edgeseg.choices import SplitOrder
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, progress
-from edgeseg.spec import SplitOrder
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource

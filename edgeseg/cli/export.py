@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
 from edgeseg.cli import _options
 from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, size_text
-from edgeseg.spec import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
@@ -217,9 +217,10 @@ def command(
             note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
             note_cuts(*saved[-1])
         if page:
+            from edgeseg_converters.report import save
             from edgeseg_converters.report.build import report_of
 
-            report_of([result for _, result in saved], update).save(page, overwrite=overwrite)
+            save(report_of([result for _, result in saved], update), page, overwrite=overwrite)
     if as_json:
         print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
     else:

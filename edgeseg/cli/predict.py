@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg.choices import View
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
-from edgeseg.spec import View
 
 if TYPE_CHECKING:
     from edgeseg.foreign import Feeding

@@ -14,8 +14,8 @@ from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
 from edgeseg.training.run_folder import LAST, require_place
 
 if TYPE_CHECKING:
+    from edgeseg.choices import Distribute
     from edgeseg.datasets import DataSource
-    from edgeseg.training.distribution import Distribute
 
 _FREQUENCY_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
 _LOSSES = ("cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice")

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from edgeseg.choices import Format
 from edgeseg.coverage import gpu, xnnpack
 from edgeseg.coverage.onnx_tables import PROVIDERS
 from edgeseg.coverage.result import Coverage, LeftNode, grouped
@@ -16,7 +17,6 @@ from edgeseg.coverage.tflite_graph import Graph, partitions, read_graph
 from edgeseg.coverage.tflite_tables import TABLES
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime.tflite_file import is_tflite
-from edgeseg.spec import Format
 from edgeseg.versions import installed_version
 
 #: Format to the accelerators that are known for it; the first ones are asked, the others read in a table.

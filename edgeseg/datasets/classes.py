@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from edgeseg.choices import LabelEncoding
 from edgeseg.errors import InputError
-from edgeseg.foreign import read_labels
-from edgeseg.spec import Colour, LabelEncoding, check_classes, default_palette
+from edgeseg.spec import Colour, check_classes, default_palette
 
 #: What PASCAL VOC, and every tool that writes its layout, means by 255: the outline between objects.
 VOC_IGNORE = 255
@@ -116,6 +116,21 @@ def given_classes(text: str) -> Classes:
     if not all(names):
         raise InputError(f"--classes '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
     return checked(f"'{text}'", Classes(names, default_palette(min(len(names), 256)), None))
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """The class names of a text file, one a line.
+
+    Raises:
+        InputError: the file cannot be read, or has no names.
+    """
+    try:
+        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").strip().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"labels file '{path}' cannot be read as text: {error}.") from error
+    if not names or not all(names):
+        raise InputError(f"labels file '{path}' must have one class name a line, without empty lines between.")
+    return names
 
 
 def read_colour_map(path: str | Path, classes: Classes | None = None) -> Classes:

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import DataLayout, LabelEncoding
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import FaultKind
 from edgeseg.errors import InputError
-from edgeseg.spec import DataLayout, LabelEncoding
 
 FindingKind = (
     FaultKind

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeseg.choices import LabelEncoding
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_bytes
-from edgeseg.spec import LabelEncoding
 
 # Labels that are looked at to recognise their encoding: one alone may show no more than the background.
 _NUM_LOOKED_AT = 16

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from edgeseg.choices import DataLayout
 from edgeseg.datasets.faults import BadExample
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES
-from edgeseg.spec import DataLayout
 
 #: What a data set without splits is asked for.
 ALL = "all"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import DataLayout, LabelEncoding
 from edgeseg.datasets.classes import (
     VOC_IGNORE,
     Classes,
@@ -22,7 +23,6 @@ from edgeseg.datasets.labels import read_ids, recognise_encoding
 from edgeseg.datasets.layouts import Found, Listing, find_layout, has_layout, list_split
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image
-from edgeseg.spec import DataLayout, LabelEncoding
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg.choices import Accelerator, BackendName, Format
 from edgeseg.errors import InputError
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
 from edgeseg.runtime.options import SUFFIXES, RuntimeOptions
-from edgeseg.spec import Accelerator, BackendName, Format
 
 if TYPE_CHECKING:
     from edgeseg.runtime.litert import InterpreterName

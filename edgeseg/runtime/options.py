@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError, did_you_mean
-from edgeseg.spec import Accelerator, BackendName
 
 #: File suffix to backend name.
 SUFFIXES: dict[str, BackendName] = {".tflite": "litert", ".onnx": "onnx", ".keras": "keras", ".h5": "keras"}

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import InputDtype
 from edgeseg.errors import InputError
 from edgeseg.runtime.base import Backend
-from edgeseg.spec import InputDtype
 
 
 def feed_as(backend: Backend, dtype: InputDtype) -> Backend:

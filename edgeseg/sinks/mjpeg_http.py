@@ -9,15 +9,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from socketserver import TCPServer
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from edgeseg.sinks.mjpeg import MjpegServer
+from typing import Any, Protocol
 
 _log = logging.getLogger(__name__)
 
@@ -37,13 +35,34 @@ _HEADERS = {
 }
 
 
+class Feed(Protocol):
+    """What the connections ask of whoever has the frames.
+
+    Attributes:
+        stats: what ``/stats`` gives; ``None`` where there is nothing to tell.
+    """
+
+    stats: Callable[[], Mapping[str, object]] | None
+
+    @property
+    def allowed_hosts(self) -> frozenset[str] | None:
+        """Names that a request may give this server; ``None`` where any may be."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether no frame will come any more."""
+
+    def watching(self) -> AbstractContextManager[Callable[[float], bytes | None]]:
+        """Count as a watcher, and get a function for the next JPEG; see ``MjpegServer.watching``."""
+
+
 class HttpServer(TCPServer):
     """One thread a connection, as ``ThreadingTCPServer`` has; but counted, and ended when the server is closed."""
 
     allow_reuse_address = os.name != "nt"  # there it would share a port that is in use
     request_queue_size = 16
 
-    def __init__(self, host: str, port: int, sink: MjpegServer) -> None:
+    def __init__(self, host: str, port: int, sink: Feed) -> None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, *_, address = found[0]
         self.sink = sink

@@ -16,16 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.choices import AugmentationPreset
 from edgeseg.errors import InputError
 
 #: Label id that no loss and no metric counts, whatever the data set's own ignored id is.
 IGNORED = 255
 
-#: ``crop``: pieces of pictures that are larger than the model's input, at up to twice or half their own scale.
-#: ``tutorial``: the whole picture, jittered and put on grey, as the U-Net, DeepLab and HRNet tutorials do.
-Preset = Literal["crop", "tutorial"]
-
-_PRESETS: Mapping[Preset, Mapping[str, Any]] = MappingProxyType(
+_PRESETS: Mapping[AugmentationPreset, Mapping[str, Any]] = MappingProxyType(
     {
         "crop": {},
         "tutorial": {
@@ -106,7 +103,7 @@ class Augmentation:
             raise InputError(f"Augmentation.blur_size must be odd, got {self.blur_size}.")
 
     @classmethod
-    def preset(cls, name: Preset, size: tuple[int, int], **changes: Any) -> Augmentation:
+    def preset(cls, name: AugmentationPreset, size: tuple[int, int], **changes: Any) -> Augmentation:
         """One of the named settings.
 
         Args:
@@ -118,7 +115,7 @@ class Augmentation:
             InputError: there is no such preset, or a field is out of its range.
         """
         if name not in _PRESETS:
-            raise InputError(f"augmentation must be one of {', '.join(get_args(Preset))}, got {name!r}.")
+            raise InputError(f"augmentation must be one of {', '.join(get_args(AugmentationPreset))}, got {name!r}.")
         return cls(size, **{**_PRESETS[name], **changes})
 
     def __call__(

@@ -9,19 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from edgeseg.choices import (
+    AugmentationPreset,
+    EncoderWeights,
+    FrequencyWeights,
+    LossKind,
+    MixedPrecision,
+    Optimizer,
+    Schedule,
+    Warmup,
+)
 from edgeseg.datasets import DataSource
 from edgeseg.errors import InputError
 from edgeseg.json_fields import tuples
-from edgeseg.training.augment import Augmentation, Preset
-
-FrequencyWeights = Literal["none", "median-frequency", "sqrt-median-frequency"]
-LossKind = Literal["cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice"]
-Optimizer = Literal["adamw", "adam", "sgd"]
-MixedPrecision = Literal["float16", "bfloat16"]
-Schedule = Literal["cosine", "step", "exponential", "constant"]
-Warmup = Literal["linear", "staircase"]
+from edgeseg.training.augment import Augmentation
 
 #: Architectures whose encoder has ImageNet weights, for ``--encoder-weights imagenet``.
 IMAGENET_ENCODERS = ("efficientnet_lite0_unet",)
@@ -98,7 +101,7 @@ class TrainConfig:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     weights: str | None = None
-    encoder_weights: Literal["none", "imagenet"] = "none"
+    encoder_weights: EncoderWeights = "none"
     epochs: int = 40
     batch_size: int = 8
     repeat: int = 1
@@ -128,7 +131,7 @@ class TrainConfig:
     class_weights: FrequencyWeights | tuple[float, ...] = "sqrt-median-frequency"
     output_weights: tuple[float, ...] | None = None
     main_output: str | None = None
-    augmentation: Preset = "crop"
+    augmentation: AugmentationPreset = "crop"
     augmentation_changes: Mapping[str, Any] = field(default_factory=dict)
     batch_norm_momentum: float | None = 0.9
     batch_norm_recalibration: int | None = None
@@ -165,7 +168,7 @@ class TrainConfig:
             ("schedule", self.schedule, get_args(Schedule)),
             ("warmup", self.warmup, get_args(Warmup)),
             ("mixed_precision", self.mixed_precision, (None, *get_args(MixedPrecision))),
-            ("encoder_weights", self.encoder_weights, ("none", "imagenet")),
+            ("encoder_weights", self.encoder_weights, get_args(EncoderWeights)),
             ("loss", self.loss, get_args(LossKind)),
         ):
             _require(name, value, value in accepted, f"one of {', '.join(map(str, accepted))}")

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 
+from edgeseg.choices import Distribute
 from edgeseg.errors import InputError
 
 #: ``none``: one device. ``auto``: every GPU of this machine. ``workers``: with the other processes that the
 #: environment names, each with every GPU that it sees.
-Distribute = Literal["none", "auto", "workers"]
 
 #: What Keras reads in ``keras.distribution.initialize``.
 ADDRESSES, NUM_WORKERS, WORKER = (

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from edgeseg.choices import Distribute
 from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.functional import graph_of, output_names
@@ -19,7 +20,7 @@ from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.checkpoint import RunFiles
 from edgeseg.training.class_weights import given, median_frequency, sqrt_median_frequency
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.distribution import Distribute, Distribution, start
+from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.epoch_end import EarlyStopping, EpochEnd, Log
 from edgeseg.training.feed import Feed, SplitFeed
 from edgeseg.training.losses import SegmentationLoss

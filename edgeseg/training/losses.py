@@ -9,9 +9,9 @@ from typing import Any, get_args
 import keras
 from keras import ops
 
+from edgeseg.choices import LossKind
 from edgeseg.errors import InputError
 from edgeseg.training.augment import IGNORED
-from edgeseg.training.config import LossKind
 
 # 1 - p of a sure pixel is 0 in float32, where the slope of (1 - p)^gamma is infinite for gamma < 1.
 _LEAST_DOUBT = 1e-7

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from edgeseg.training.config import Schedule, TrainConfig, Warmup
+from edgeseg.choices import Schedule, Warmup
+from edgeseg.training.config import TrainConfig
 from edgeseg.training.phases import Phase
 
 #: Stages of the step schedule, as in the tutorials.

@@ -14,9 +14,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from edgeseg.choices import Format, OutputKind
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.runtime import open_artifact
-from edgeseg.spec import Format, ModelSpec, OutputKind, default_class_names, default_palette
+from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.head import Head, read_head
 from edgeseg_converters.samples import Samples

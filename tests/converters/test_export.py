@@ -11,13 +11,13 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import edgeseg_converters
+from edgeseg.choices import Format, OutputKind, Precision
 from edgeseg.errors import InputError, UnsupportedModel, VerificationFailed
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
 from edgeseg.models.zoo import ZOO
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter, to_class_map
-from edgeseg.spec import Format, OutputKind, Precision
 from edgeseg_converters import Quantization, Recipe, export, export_all
 from edgeseg_converters.recipes import GATES
 from edgeseg_converters.samples import Samples, natural_noise

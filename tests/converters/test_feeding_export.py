@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+from edgeseg.choices import Format
 from edgeseg.models.source import assumed_spec
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import Format
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.samples import Samples
 from edgeseg_converters.verify import reference

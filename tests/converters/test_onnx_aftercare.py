@@ -15,8 +15,9 @@ from keras import layers
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeseg.choices import Precision
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
-from edgeseg.spec import ModelSpec, Precision, default_class_names, default_palette
+from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.onnx_aftercare import exact_sizes, join_normalisations, optimize
 from edgeseg_converters.samples import Samples, natural_noise

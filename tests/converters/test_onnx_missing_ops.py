@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from edgeseg.choices import Layout
 from edgeseg.models.source import assumed_spec
-from edgeseg.spec import Layout
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.samples import Samples
 

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
+from edgeseg.choices import Format, Layout, OutputKind, Precision
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.zoo import ZOO
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import Format, Layout, OutputKind, Precision
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.recipes import OPSETS, check_options
 from edgeseg_converters.samples import Samples, natural_noise

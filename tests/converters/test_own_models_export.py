@@ -13,13 +13,14 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from edgeseg.choices import Format
 from edgeseg.cli import main
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.layers import ResizeBilinear, UpsampleLike
 from edgeseg.models.source import assumed_spec, open_model
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import Format, ModelSpec
+from edgeseg.spec import ModelSpec
 from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.head import read_head
 from edgeseg_converters.samples import Samples

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from keras import layers
 
+from edgeseg.choices import Precision, Target
 from edgeseg.coverage import coverage
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
 from edgeseg.models.zoo import ZOO
 from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg.spec import Precision, Target
 from edgeseg_converters import ExportResult, Recipe, export, export_all, flatbuffer
 from edgeseg_converters.calibrate import CalibrationSet, choose
 from edgeseg_converters.engines import AiEdgeEngine

@@ -17,13 +17,14 @@ from keras import layers
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from edgeseg.choices import CalibrationMethod, Layout
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.models.source import open_model
 from edgeseg.runtime.onnx import OnnxBackend
-from edgeseg.spec import CalibrationMethod, Layout, ModelSpec, default_class_names, default_palette
+from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import calibrate
 from edgeseg_converters.calibrate import CalibrationSet, Ranges, choose
 from edgeseg_converters.calibrate_onnx import DEFAULT_METHOD, cut, measure

@@ -10,10 +10,11 @@ from pathlib import Path
 import keras
 import pytest
 
+from edgeseg.choices import OutputKind
 from edgeseg.models import create
 from edgeseg.runtime import tflite_file
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import METADATA_KEY, ModelSpec, OutputKind
+from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg_converters import export
 from edgeseg_converters.tflite import tap_logits
 from edgeseg_converters.tflite_metadata import ENTRY, LABELS_FILE, append_labels, to_flatbuffer

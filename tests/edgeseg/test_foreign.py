@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from edgeseg.cli import main
 from edgeseg.errors import InputError
-from edgeseg.foreign import Feeding, open_segmenter, read_labels, spec_for
+from edgeseg.foreign import Feeding, open_segmenter, spec_for
 from edgeseg.inspection import inspect
 from edgeseg.runtime import RuntimeOptions, TensorInfo
 from edgeseg.runtime.litert import LiteRTBackend
@@ -189,17 +189,6 @@ def test_a_spec_of_another_dtype_is_refused(tiny_spec: ModelSpec) -> None:
     backend = NullBackend(tiny_spec, np.zeros((1, 32, 48), np.uint8))
     with pytest.raises(InputError, match="the model takes float32 but its spec says uint8"):
         Segmenter(backend, spec=tiny_spec.replace(dtype="uint8"))
-
-
-def test_labels(tmp_path: Path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_text("road\n side walk \r\nsky\n\n", encoding="utf-8")
-    assert read_labels(path) == ("road", "side walk", "sky")
-    path.write_text("road\n\nsky")
-    with pytest.raises(InputError, match="one class name a line, without empty lines"):
-        read_labels(path)
-    with pytest.raises(InputError, match="cannot be read as text"):
-        read_labels(tmp_path)
 
 
 def test_the_commands(

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeseg.choices import Fit, Resize
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image, letterbox, normalize, preprocess, read_image, restore
-from edgeseg.spec import Fit, ModelSpec, Resize
+from edgeseg.spec import ModelSpec
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeseg.choices import View
 from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
 from edgeseg.render import Painter, class_filter, colour_table, render
 from edgeseg.segmenter import Segmentation
-from edgeseg.spec import ModelSpec, View
+from edgeseg.spec import ModelSpec
 
 # The ids of tiny_spec: background (0, 0, 0), square (200, 40, 0), disc (0, 80, 120).
 CLASS_MAP = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgeseg.benchmark import Case, LatencyResult, Plan, measure
 from edgeseg.benchmark.devices.local import LocalDevice
+from edgeseg.choices import Format
 from edgeseg.runtime import default_threads, open_artifact
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import Format
 from edgeseg_converters.export import ExportResult
 from edgeseg_converters.integers import Quantized
 from edgeseg_converters.layer_errors import LayerError, layer_errors

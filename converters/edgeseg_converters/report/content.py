@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from edgeseg import __version__
 from edgeseg.benchmark import LatencyResult
-from edgeseg.errors import InputError
-from edgeseg.files import refuse_existing, write_bytes
+from edgeseg.choices import Format, Precision
 from edgeseg.json_fields import as_json
-from edgeseg.spec import Format, ModelSpec, Precision
+from edgeseg.spec import ModelSpec
 from edgeseg_converters.accuracy import Accuracy
 from edgeseg_converters.calibrate import CalibrationSet, Stability
 from edgeseg_converters.domain import Domain
 from edgeseg_converters.layer_errors import LayerError
 from edgeseg_converters.report.gallery import Change
-from edgeseg_converters.report.page import to_html
 from edgeseg_converters.rescue import Rescue
 from edgeseg_converters.verify import Verification
 
@@ -145,7 +142,7 @@ class Report:
         tools: package name to version, of everything that took part.
 
     Example:
-        >>> Report("unet_mini", spec, entries).save("unet_mini.report.html")
+        >>> save(Report("unet_mini", spec, entries), "unet_mini.report.html")
     """
 
     model: str
@@ -207,34 +204,6 @@ class Report:
             "artifacts": [entry.to_dict() for entry in self.entries],
         }
         return as_json(content)
-
-    def to_html(self) -> str:
-        """The report as a page that needs nothing else: styles and pictures are inside, and there is no script."""
-        return to_html(self)
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
-        """Write the page, and the JSON beside it.
-
-        Args:
-            path: of the page; the JSON has the same name with the suffix ``.json``.
-            overwrite: whether existing files may be replaced.
-
-        Returns:
-            Both paths.
-
-        Raises:
-            InputError: another suffix than ``.html``; one of the files exists, or cannot be written.
-        """
-        page = Path(path)
-        if page.suffix != ".html":
-            raise InputError(f"a report is written as an .html file with a .json beside it, got '{page.name}'.")
-        data = page.with_suffix(".json")
-        for file in (page, data):
-            refuse_existing(file, overwrite=overwrite)
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        write_bytes(page, self.to_html().encode(), overwrite=overwrite)
-        write_bytes(data, text.encode(), overwrite=overwrite)
-        return page, data
 
     def _about_pictures(self) -> Iterator[str]:
         measured = [entry.measured.accuracy for entry in self.entries if entry.measured.accuracy]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.errors import InputError
+from edgeseg.files import refuse_existing, write_bytes
 from edgeseg.imaging import encode_image
-
-if TYPE_CHECKING:
-    from edgeseg_converters.report.content import Entry, Report
+from edgeseg_converters.report.content import Entry, Report
 
 TEMPLATE = "page.html.j2"
 
@@ -27,8 +29,34 @@ _NONE = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 
 
+def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+    """Write the page, and the JSON beside it.
+
+    Args:
+        report: what they say.
+        path: of the page; the JSON has the same name with the suffix ``.json``.
+        overwrite: whether existing files may be replaced.
+
+    Returns:
+        Both paths.
+
+    Raises:
+        InputError: another suffix than ``.html``; one of the files exists, or cannot be written.
+    """
+    page = Path(path)
+    if page.suffix != ".html":
+        raise InputError(f"a report is written as an .html file with a .json beside it, got '{page.name}'.")
+    data = page.with_suffix(".json")
+    for file in (page, data):
+        refuse_existing(file, overwrite=overwrite)
+    text = json.dumps(report.to_dict(), indent=1, allow_nan=False)
+    write_bytes(page, to_html(report).encode(), overwrite=overwrite)
+    write_bytes(data, text.encode(), overwrite=overwrite)
+    return page, data
+
+
 def to_html(report: Report) -> str:
-    """Fill the page; see ``Report.to_html``."""
+    """Fill the page, which needs nothing else: styles and pictures are inside, and there is no script."""
     source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

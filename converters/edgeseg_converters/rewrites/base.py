@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from edgeseg.choices import Precision
 from edgeseg.errors import RewriteRefused
-from edgeseg.spec import Precision
 from edgeseg_converters.graph import Graph, Node, Value, run
 from edgeseg_converters.untouched import untouched
 

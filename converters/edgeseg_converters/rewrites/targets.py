@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeseg.choices import Format, Precision, Target
 from edgeseg.errors import InputError
-from edgeseg.spec import Format, Precision, Target
 from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
 from edgeseg_converters.rewrites.base import Rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks

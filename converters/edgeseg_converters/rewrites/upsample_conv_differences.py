@@ -38,7 +38,7 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from edgeseg.spec import INTEGERS
+from edgeseg.choices import INTEGERS
 from edgeseg_converters.rewrites.convolution import new_conv
 from edgeseg_converters.rewrites.upsample_conv import UpsampleConv
 

@@ -35,8 +35,8 @@ from typing import Any
 
 from keras import layers
 
+from edgeseg.choices import INTEGERS
 from edgeseg.errors import RewriteRefused
-from edgeseg.spec import INTEGERS
 from edgeseg_converters.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
 from edgeseg_converters.rewrites.convolution import (

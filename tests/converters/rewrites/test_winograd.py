@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from edgeseg.choices import Precision
 from edgeseg.coverage import coverage
 from edgeseg.models import create
 from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg.spec import Precision
 from edgeseg_converters import export
 from edgeseg_converters.rewrites import rewrite, rules_for
 from edgeseg_converters.rewrites.base import tied_values

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from edgeseg.datasets import given_classes, read_classes, read_colour_map
+from edgeseg.datasets.classes import read_labels
 from edgeseg.errors import InputError
 from edgeseg.spec import default_palette
 
@@ -158,3 +159,14 @@ def test_a_colour_map_must_fit_the_classes(tmp_path: Path) -> None:
         read_colour_map(tmp_path / "colours.txt", given_classes("road,sky"))
     with pytest.raises(InputError, match="colour of 'road', which is none of sky"):
         read_colour_map(tmp_path / "colours.txt", given_classes("sky"))
+
+
+def test_a_file_of_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("road\n side walk \r\nsky\n\n", encoding="utf-8")
+    assert read_labels(path) == ("road", "side walk", "sky")
+    path.write_text("road\n\nsky")
+    with pytest.raises(InputError, match="one class name a line, without empty lines"):
+        read_labels(path)
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_labels(tmp_path)

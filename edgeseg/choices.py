@@ -1,0 +1,57 @@
+"""The closed sets of names that a user chooses from; the command line, dataclasses and error texts read them here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+# A model's input and output.
+Layout = Literal["nhwc", "nchw"]
+InputDtype = Literal["float32", "uint8"]
+ColourOrder = Literal["rgb", "bgr"]
+Fit = Literal["letterbox", "stretch"]
+Resize = Literal["linear", "cubic", "area", "nearest"]
+OutputKind = Literal["argmax", "softmax", "logits"]
+
+# An export.
+Format = Literal["tflite", "onnx"]
+Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
+#: The precisions whose weights are integers.
+INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
+#: What will run an artifact: anything, or a delegate whose own ops and limits the export takes into account.
+Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]
+CalibrationMethod = Literal["minmax", "entropy", "percentile"]
+
+# A run on a device.
+#: What runs a file; the first three a .tflite.
+BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "keras"]
+#: What a .tflite file may be run on.
+Accelerator = Literal["cpu", "gpu", "npu"]
+#: Ways to draw a class map.
+View = Literal["overlay", "mask", "cutout", "blur", "replace"]
+#: What a latency is of: the runtime's call alone, or from an image to its class map.
+Scope = Literal["inference", "end-to-end"]
+
+# A data set.
+#: How a data set keeps its files. ``folders``: ``{split}/{images,labels}``. ``flat``: ``images`` and ``labels``.
+#: ``voc``: PASCAL VOC's ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation/{split}.txt``. ``lists``:
+#: ``{split}.txt``, each line a picture and its label.
+DataLayout = Literal["folders", "flat", "voc", "lists"]
+#: How a label picture says the class of a pixel: by the number that is stored (grey value or palette index), by its
+#: colour, or by being above (``binary``) or not above (``binary-dark``) a threshold, which is class 1.
+LabelEncoding = Literal["ids", "colours", "binary", "binary-dark"]
+#: Which pictures a split takes: any, or the last by number.
+SplitOrder = Literal["random", "name"]
+
+# A training run.
+EncoderWeights = Literal["none", "imagenet"]
+FrequencyWeights = Literal["none", "median-frequency", "sqrt-median-frequency"]
+LossKind = Literal["cross-entropy", "focal", "dice", "cross-entropy+dice", "focal+dice"]
+Optimizer = Literal["adamw", "adam", "sgd"]
+MixedPrecision = Literal["float16", "bfloat16"]
+Schedule = Literal["cosine", "step", "exponential", "constant"]
+Warmup = Literal["linear", "staircase"]
+#: ``crop``: pieces of pictures that are larger than the model's input, at up to twice or half their own scale.
+#: ``tutorial``: the whole picture, jittered and put on grey, as the U-Net, DeepLab and HRNet tutorials do.
+AugmentationPreset = Literal["crop", "tutorial"]
+#: Who shares each batch: nobody, the GPUs of this machine, or other processes.
+Distribute = Literal["none", "auto", "workers"]
