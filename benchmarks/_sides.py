@@ -43,8 +43,8 @@ def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from edgeseg.models.zoo import ZOO
     from edgeseg_converters import Recipe, export_all
+    from edgeseg_converters.images import collect
     from edgeseg_converters.rewrites import RULES
-    from edgeseg_converters.samples import collect
 
     *calibration, image = collect(None, split="val", count=3).images
     np.save(cache / PICTURE, image)

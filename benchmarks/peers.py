@@ -80,9 +80,9 @@ def convert(model: Model, precisions: list[str], cache: Path) -> None:
     from edgeseg.files import write_bytes
     from edgeseg.imaging import encode_image, preprocess
     from edgeseg_converters import Recipe, export_all
-    from edgeseg_converters.calibrate import MIN_IMAGES, choose
-    from edgeseg_converters.integers import Quantization
-    from edgeseg_converters.samples import collect
+    from edgeseg_converters.calibration import MIN_IMAGES, choose
+    from edgeseg_converters.images import collect
+    from edgeseg_converters.quantization.make import Quantization
 
     name, size = model
     *pictures, image = collect(None, split="val", count=MIN_IMAGES + 1).images

@@ -24,9 +24,10 @@ from edgeseg.models.zoo import ZOO
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import Provenance
-from edgeseg_converters import onnx, tflite
-from edgeseg_converters.frozen import freeze
+from edgeseg_converters.keras_model.freeze import freeze
+from edgeseg_converters.onnx.convert import to_onnx
 from edgeseg_converters.rewrites import rewrite, rules_for
+from edgeseg_converters.tflite.convert import to_tflite
 
 THREADS = 2
 
@@ -44,8 +45,8 @@ def measure(name: str, size: int, runs: int) -> list[dict[str, object]]:
             "with": rewrite(model, rules.in_order(optimize=True)),
         }
         frozen = {side: freeze(result.model, spec) for side, result in sides.items()}
-        module, backend = (tflite, LiteRTBackend) if runtime == "tflite" else (onnx, OnnxBackend)
-        backends = {side: backend(module.convert(f, spec), num_threads=THREADS) for side, f in frozen.items()}
+        convert, backend = (to_tflite, LiteRTBackend) if runtime == "tflite" else (to_onnx, OnnxBackend)
+        backends = {side: backend(convert(f, spec), num_threads=THREADS) for side, f in frozen.items()}
         agreement = float(np.mean(backends["with"].run(image) == backends["without"].run(image)))
         latencies: dict[str, list[float]] = {side: [] for side in backends}
         for run in range(runs + 3):  # three to warm up

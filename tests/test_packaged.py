@@ -15,7 +15,7 @@ from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.sources import frames
 from edgeseg_converters import ExportResult, Recipe, export_all
-from edgeseg_converters.samples import collect
+from edgeseg_converters.images import collect
 
 RECIPES = [Recipe(f, p) for f in ("tflite", "onnx") for p in ("fp32", "fp16")]
 

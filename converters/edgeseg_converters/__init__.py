@@ -1,12 +1,12 @@
 """The workstation side of edgeseg: convert a Keras model and prove the artifact against it."""
 
-from edgeseg_converters.accuracy import AccuracyGate
 from edgeseg_converters.export import ExportResult, export, export_all
-from edgeseg_converters.integers import Quantization
+from edgeseg_converters.images import Samples
+from edgeseg_converters.quantization.accuracy import AccuracyGate
+from edgeseg_converters.quantization.make import Quantization
 from edgeseg_converters.recipes import Recipe, VerificationGate
 from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
-from edgeseg_converters.samples import Samples
-from edgeseg_converters.verify import Verification
+from edgeseg_converters.verification import Verification
 
 __all__ = [
     # what to call

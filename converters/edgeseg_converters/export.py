@@ -22,18 +22,20 @@ from edgeseg.models.feeding import zoo_model_of
 from edgeseg.models.source import assumed_spec
 from edgeseg.spec import ModelSpec, Provenance
 from edgeseg.versions import installed_version
-from edgeseg_converters import domain, onnx, tflite
-from edgeseg_converters.foreign import ForeignOps, with_layers
-from edgeseg_converters.frozen import check, trace
-from edgeseg_converters.full_precision import float32_policy
-from edgeseg_converters.given import note_opaque, prepare
-from edgeseg_converters.head import read_head
-from edgeseg_converters.integers import Integers, Quantization, Quantized, check_quantization
+from edgeseg_converters.images import Samples, collect
+from edgeseg_converters.keras_model.float32 import float32_policy
+from edgeseg_converters.keras_model.freeze import check, trace
+from edgeseg_converters.keras_model.output_head import read_head
+from edgeseg_converters.keras_model.prepare import note_opaque, prepare
+from edgeseg_converters.keras_model.training_mode import note_training, untouched
+from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, with_layers
+from edgeseg_converters.onnx.convert import to_onnx
+from edgeseg_converters.quantization.domain_shift import compare
+from edgeseg_converters.quantization.make import Integers, Quantization, Quantized, check_quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe, check_backend, check_options
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, Rules, rewrite, rules_for
-from edgeseg_converters.samples import Samples, collect
-from edgeseg_converters.untouched import note_training, untouched
-from edgeseg_converters.verify import Verification, reference, verify
+from edgeseg_converters.tflite.convert import to_tflite
+from edgeseg_converters.verification import Verification, reference, verify
 
 _log = logging.getLogger(__name__)
 
@@ -252,7 +254,7 @@ def export_all(
     with untouched(model), float32_policy():
         head = read_head(model, spec, samples)
         expected = reference(model, spec, samples, head) if samples else None
-        integers = Integers(quantization, domain.compare(model, calibration, spec) if calibration else None)
+        integers = Integers(quantization, compare(model, calibration, spec) if calibration else None)
     plans = [_Plan.of(recipe, rules_for(recipe.format, target), optimize) for recipe in recipes]
     prepared: dict[_Plan, tuple[RewriteResult, Any]] = {}
     for number, (recipe, plan) in enumerate(zip(recipes, plans, strict=True)):
@@ -280,9 +282,9 @@ def export_all(
                 quantized = integers.make(frozen, made, recipe, opset or DEFAULT_OPSET)
                 data = quantized.data
             elif recipe.format == "tflite":
-                data = tflite.convert(frozen, made)
+                data = to_tflite(frozen, made)
             else:
-                data = onnx.convert(frozen, made, opset=opset or DEFAULT_OPSET)
+                data = to_onnx(frozen, made, opset=opset or DEFAULT_OPSET)
         except UnsupportedModel as error:
             told = with_layers(error, frozen, model) if isinstance(error, ForeignOps) else error
             left = "; ".join(f"'{s.site}' could not be replaced: {s.reason}" for s in _refused(rewritten, plan.swaps))

@@ -10,7 +10,7 @@ from edgeseg.cli._terminal import note, print_table, size_text
 
 if TYPE_CHECKING:
     from edgeseg_converters import ExportResult
-    from edgeseg_converters.integers import Quantized
+    from edgeseg_converters.quantization.make import Quantized
 
 
 def note_cuts(path: Path, result: ExportResult) -> None:

@@ -145,9 +145,9 @@ def command(
     try:
         from edgeseg_converters import AccuracyGate, Quantization, Recipe, export_all, rules_for
         from edgeseg_converters.coverage import ask_coverage
-        from edgeseg_converters.integers import check_quantization
+        from edgeseg_converters.images import collect
+        from edgeseg_converters.quantization.make import check_quantization
         from edgeseg_converters.recipes import check_backend, check_options
-        from edgeseg_converters.samples import collect
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 

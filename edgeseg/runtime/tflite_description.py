@@ -1,6 +1,6 @@
 """What a ``.tflite`` file of other makers says about itself in TFLite's standard metadata: normalisation and labels.
 
-Field numbers are those of TFLite's metadata_schema.fbs; ``edgeseg_converters.tflite_metadata`` writes the same.
+Field numbers are those of TFLite's metadata_schema.fbs; ``edgeseg_converters.tflite.metadata`` writes the same.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.runtime import open_artifact
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import ExportResult, Recipe, export, export_all
-from edgeseg_converters.head import Head, read_head
-from edgeseg_converters.samples import Samples
+from edgeseg_converters.images import Samples
+from edgeseg_converters.keras_model.output_head import Head, read_head
 
 SIZE = (16, 24)
 PICTURES = Samples(tuple(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)), "white noise")

@@ -19,9 +19,9 @@ from edgeseg.models.zoo import ZOO
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter, to_class_map
 from edgeseg_converters import Quantization, Recipe, export, export_all
+from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.recipes import GATES
-from edgeseg_converters.samples import Samples, natural_noise
-from edgeseg_converters.verify import reference, verify
+from edgeseg_converters.verification import reference, verify
 
 SIZE = (64, 96)
 RECIPES = [Recipe(f, p) for f in ("tflite", "onnx") for p in ("fp32", "fp16")]

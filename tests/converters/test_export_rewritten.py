@@ -14,9 +14,9 @@ from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
 from edgeseg.models.zoo import ZOO
 from edgeseg_converters import Recipe, export, export_all
+from edgeseg_converters.images import Samples
 from edgeseg_converters.recipes import GATES, VerificationGate
-from edgeseg_converters.samples import Samples
-from edgeseg_converters.verify import Verification, _failure, reference, verify
+from edgeseg_converters.verification import Verification, _failure, reference, verify
 
 FORMATS = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
 

@@ -14,8 +14,8 @@ from edgeseg.choices import Format
 from edgeseg.models.source import assumed_spec
 from edgeseg.segmenter import Segmenter
 from edgeseg_converters import Recipe, export, export_all
-from edgeseg_converters.samples import Samples
-from edgeseg_converters.verify import reference
+from edgeseg_converters.images import Samples
+from edgeseg_converters.verification import reference
 
 SIZE = (16, 24)
 both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])

@@ -22,8 +22,8 @@ from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import ExportResult, Recipe, export, export_all
-from edgeseg_converters.head import read_head
-from edgeseg_converters.samples import Samples
+from edgeseg_converters.images import Samples
+from edgeseg_converters.keras_model.output_head import read_head
 
 SIZE = (16, 24)
 both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])

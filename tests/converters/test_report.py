@@ -21,14 +21,14 @@ from edgeseg.imaging import encode_image
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.accuracy import Accuracy, AccuracyGate, Baseline, Pictures, baseline, compare
-from edgeseg_converters.calibrate import CalibrationSet, Stability
-from edgeseg_converters.domain import Domain
-from edgeseg_converters.layer_errors import LayerError
+from edgeseg_converters.calibration import CalibrationSet, Stability
+from edgeseg_converters.quantization.accuracy import Accuracy, AccuracyGate, Baseline, Pictures, baseline, compare
+from edgeseg_converters.quantization.domain_shift import Domain
+from edgeseg_converters.quantization.rescue import Cost, Rescue
 from edgeseg_converters.report import Entry, Measured, Report, most_changed, save, to_html
 from edgeseg_converters.report.gallery import MAX_SIDE, _bounded, flipped_map
 from edgeseg_converters.report.page import TEMPLATE, _picture
-from edgeseg_converters.rescue import Cost, Rescue
+from edgeseg_converters.tflite.layer_errors import LayerError
 
 SIZE = (20, 30)
 SPEC = ModelSpec(

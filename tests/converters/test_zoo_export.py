@@ -12,7 +12,7 @@ from edgeseg.models import create
 from edgeseg.models.hrnet import hrnetv2
 from edgeseg.models.zoo import ZOO
 from edgeseg_converters import Recipe, export_all
-from edgeseg_converters.samples import Samples, natural_noise
+from edgeseg_converters.images import Samples, natural_noise
 
 SIZES = [(64, 64), (64, 96)]
 

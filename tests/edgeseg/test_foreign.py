@@ -23,7 +23,7 @@ from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.tflite_metadata import append_labels, to_flatbuffer
+from edgeseg_converters.tflite.metadata import append_labels, to_flatbuffer
 
 SIZE = (4, 6)
 SHAPE = (1, *SIZE, 3)

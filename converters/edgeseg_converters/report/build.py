@@ -12,10 +12,10 @@ from edgeseg.choices import Format
 from edgeseg.runtime import default_threads, open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg_converters.export import ExportResult
-from edgeseg_converters.integers import Quantized
-from edgeseg_converters.layer_errors import LayerError, layer_errors
+from edgeseg_converters.quantization.make import Quantized
 from edgeseg_converters.report.content import Entry, Measured, Report
 from edgeseg_converters.report.gallery import Change, most_changed
+from edgeseg_converters.tflite.layer_errors import LayerError, layer_errors
 
 # Pictures that the tensors of the two models are compared on; all tensors of both are in memory at once.
 _NUM_LAYER_PICTURES = 4

@@ -12,13 +12,13 @@ from edgeseg.benchmark import LatencyResult
 from edgeseg.choices import Format, Precision
 from edgeseg.json_fields import as_json
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.accuracy import Accuracy
-from edgeseg_converters.calibrate import CalibrationSet, Stability
-from edgeseg_converters.domain import Domain
-from edgeseg_converters.layer_errors import LayerError
+from edgeseg_converters.calibration import CalibrationSet, Stability
+from edgeseg_converters.quantization.accuracy import Accuracy
+from edgeseg_converters.quantization.domain_shift import Domain
+from edgeseg_converters.quantization.rescue import Rescue
 from edgeseg_converters.report.gallery import Change
-from edgeseg_converters.rescue import Rescue
-from edgeseg_converters.verify import Verification
+from edgeseg_converters.tflite.layer_errors import LayerError
+from edgeseg_converters.verification import Verification
 
 FORMAT_VERSION = 1
 

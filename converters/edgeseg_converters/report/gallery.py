@@ -13,7 +13,7 @@ from edgeseg.imaging import read_image
 from edgeseg.render import colour_table, render
 from edgeseg.segmenter import Segmentation, Segmenter
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.accuracy import Accuracy, Baseline
+from edgeseg_converters.quantization.accuracy import Accuracy, Baseline
 
 #: Pictures in the page are at most this wide and high, in pixels, so that the file stays a few megabytes.
 MAX_SIDE = 480

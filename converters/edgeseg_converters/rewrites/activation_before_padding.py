@@ -16,9 +16,9 @@ from __future__ import annotations
 import keras
 
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
-from edgeseg_converters.rewrites.convolution import only_user, refuse_shared_layers
+from edgeseg_converters.rewrites.shared.convolution import only_user, refuse_shared_layers
 
 # One function for every pixel; PReLU has weights for each place and is not among them.
 _ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "ELU")

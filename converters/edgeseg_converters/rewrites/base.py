@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from edgeseg.choices import Precision
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.graph import Graph, Node, Value, run
-from edgeseg_converters.untouched import untouched
+from edgeseg_converters.keras_model.graph import Graph, Node, Value, run
+from edgeseg_converters.keras_model.training_mode import untouched
 
 _log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from typing import Any
 
 from keras import layers, ops
 
-from edgeseg_converters.rewrites.lowered import DepthToSpace, SpaceToDepth
-from edgeseg_converters.rewrites.max_unpooling_site import MaxUnpoolingRewrite
+from edgeseg_converters.rewrites.shared.lowered import DepthToSpace, SpaceToDepth
+from edgeseg_converters.rewrites.shared.max_unpooling_site import MaxUnpoolingRewrite
 
 
 class MaxUnpoolingToMasks(MaxUnpoolingRewrite):

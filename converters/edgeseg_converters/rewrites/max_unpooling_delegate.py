@@ -20,8 +20,8 @@ from typing import Any
 
 from edgeseg.errors import RewriteRefused
 from edgeseg_converters.rewrites.base import Site
-from edgeseg_converters.rewrites.lowered import IndexedMaxPooling, IndexedUnpooling
-from edgeseg_converters.rewrites.max_unpooling_site import MaxUnpoolingRewrite
+from edgeseg_converters.rewrites.shared.lowered import IndexedMaxPooling, IndexedUnpooling
+from edgeseg_converters.rewrites.shared.max_unpooling_site import MaxUnpoolingRewrite
 
 
 class MaxUnpoolingToDelegateOps(MaxUnpoolingRewrite):

@@ -16,9 +16,9 @@ from __future__ import annotations
 from keras import layers
 
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
-from edgeseg_converters.rewrites.convolution import LINEAR, norm_weights, only_user
+from edgeseg_converters.rewrites.shared.convolution import LINEAR, norm_weights, only_user
 
 _FOLDING = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")
 

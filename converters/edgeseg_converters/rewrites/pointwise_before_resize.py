@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from keras import layers
 
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
-from edgeseg_converters.rewrites.convolution import (
+from edgeseg_converters.rewrites.shared.convolution import (
     LINEAR,
     folded_weights,
     is_pointwise,
@@ -29,7 +29,7 @@ from edgeseg_converters.rewrites.convolution import (
     norm_behind,
     refuse_shared_layers,
 )
-from edgeseg_converters.rewrites.resizes import after_idle, resize_of
+from edgeseg_converters.rewrites.shared.resizes import after_idle, resize_of
 
 
 class PointwiseBeforeResize(Rewrite):

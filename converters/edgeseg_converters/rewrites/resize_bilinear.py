@@ -12,9 +12,9 @@ from __future__ import annotations
 import keras
 
 from edgeseg.models.layers import ResizeBilinear
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Site
-from edgeseg_converters.rewrites.static_size import FixedSizeRewrite
+from edgeseg_converters.rewrites.shared.static_size import FixedSizeRewrite
 
 
 class ResizeBilinearToFixedSize(FixedSizeRewrite):

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from keras import layers
 
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
-from edgeseg_converters.rewrites.convolution import only_user, refuse_shared_layers
-from edgeseg_converters.rewrites.resizes import resize_of, sum_repeated
+from edgeseg_converters.rewrites.shared.convolution import only_user, refuse_shared_layers
+from edgeseg_converters.rewrites.shared.resizes import resize_of, sum_repeated
 
 
 class SumInSteps(Rewrite):

@@ -33,9 +33,9 @@ import numpy as np
 from keras import layers
 
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
-from edgeseg_converters.rewrites.convolution import (
+from edgeseg_converters.rewrites.shared.convolution import (
     ConvParts,
     folded_weights,
     is_pointwise,
@@ -44,7 +44,7 @@ from edgeseg_converters.rewrites.convolution import (
     only_user,
     refuse_shared_layers,
 )
-from edgeseg_converters.rewrites.resizes import Resize, after_idle, resize_of, sum_repeated
+from edgeseg_converters.rewrites.shared.resizes import Resize, after_idle, resize_of, sum_repeated
 
 
 class ConcatOfResizesToSum(Rewrite):

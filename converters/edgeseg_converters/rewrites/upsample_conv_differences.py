@@ -39,8 +39,8 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from edgeseg.choices import INTEGERS
-from edgeseg_converters.rewrites.convolution import new_conv
-from edgeseg_converters.rewrites.upsample_conv import UpsampleConv
+from edgeseg_converters.rewrites.shared.convolution import new_conv
+from edgeseg_converters.rewrites.shared.upsample_conv import UpsampleConv
 
 # Which taps of three each tap sums up: two for odd pixels, one for what even ones have more.
 _ODD, _MORE = np.array([[1, 1, 0], [0, 0, 1]]), np.array([[0, 1, 0]])

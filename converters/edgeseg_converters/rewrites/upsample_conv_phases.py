@@ -27,8 +27,8 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from edgeseg_converters.rewrites.convolution import new_conv
-from edgeseg_converters.rewrites.upsample_conv import UpsampleConv
+from edgeseg_converters.rewrites.shared.convolution import new_conv
+from edgeseg_converters.rewrites.shared.upsample_conv import UpsampleConv
 
 # Which taps of three a tap of two sums up, (2, 3), for the even and the odd rows of the output.
 _TAPS = (np.array([[1, 0, 0], [0, 1, 1]]), np.array([[1, 1, 0], [0, 0, 1]]))

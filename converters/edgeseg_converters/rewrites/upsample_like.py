@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import keras
 
-from edgeseg_converters.graph import Node
-from edgeseg_converters.rewrites.lowered import NearestResize
-from edgeseg_converters.rewrites.static_size import FixedSizeRewrite
+from edgeseg_converters.keras_model.graph import Node
+from edgeseg_converters.rewrites.shared.lowered import NearestResize
+from edgeseg_converters.rewrites.shared.static_size import FixedSizeRewrite
 
 
 class UpsampleLikeToNearestResize(FixedSizeRewrite):

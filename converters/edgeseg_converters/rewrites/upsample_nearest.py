@@ -17,9 +17,9 @@ Holds when h and w are fixed; the second for whole factors. Exact: values are co
 from __future__ import annotations
 
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
-from edgeseg_converters.rewrites.lowered import NearestBroadcast, NearestResize
+from edgeseg_converters.rewrites.shared.lowered import NearestBroadcast, NearestResize
 
 
 class UpsamplingToNearestResize(Rewrite):

@@ -37,9 +37,9 @@ from keras import layers
 
 from edgeseg.choices import INTEGERS
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
-from edgeseg_converters.rewrites.convolution import (
+from edgeseg_converters.rewrites.shared.convolution import (
     LINEAR,
     ConvParts,
     folded_weights,
@@ -49,7 +49,7 @@ from edgeseg_converters.rewrites.convolution import (
     refuse_shared_layers,
     refuse_unless_plain_3x3,
 )
-from edgeseg_converters.rewrites.winograd_transforms import BIASED, PIXELS, input_maps, kernels, output_maps
+from edgeseg_converters.rewrites.shared.winograd_transforms import BIASED, PIXELS, input_maps, kernels, output_maps
 
 _INDEXED_POOLING = ("IndexedMaxPooling", "MaxPoolingWithArgmax2D")
 

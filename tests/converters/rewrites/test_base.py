@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites import Rewrite, Site, rewrite
 from edgeseg_converters.rewrites.base import Tensors, tied_values
 

@@ -17,9 +17,9 @@ from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.export import infer_spec
+from edgeseg_converters.images import Samples
 from edgeseg_converters.rewrites import MaxUnpoolingToDelegateOps, rewrite
-from edgeseg_converters.samples import Samples
-from edgeseg_converters.verify import reference, verify
+from edgeseg_converters.verification import reference, verify
 
 RULE = MaxUnpoolingToDelegateOps()
 GONE = ["MaxPoolingWithArgmax2D", "MaxUnpooling2D"]

@@ -11,8 +11,8 @@ from keras import layers
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, ResizeBilinear
 from edgeseg_converters.rewrites import rewrite
 from edgeseg_converters.rewrites.base import tied_values
-from edgeseg_converters.rewrites.lowered import NearestResize
 from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
+from edgeseg_converters.rewrites.shared.lowered import NearestResize
 
 RULE = PointwiseBeforeResize()
 

@@ -8,7 +8,7 @@ from keras import layers
 from edgeseg.models.hrnet import hrnetv2
 from edgeseg_converters.rewrites import UpsampleLikeToNearestResize, rewrite
 from edgeseg_converters.rewrites.base import tied_values
-from edgeseg_converters.rewrites.lowered import NearestResize
+from edgeseg_converters.rewrites.shared.lowered import NearestResize
 from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
 
 

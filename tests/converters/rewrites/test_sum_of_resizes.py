@@ -13,7 +13,7 @@ from edgeseg.models.hrnet import hrnetv2
 from edgeseg.models.layers import ResizeBilinear
 from edgeseg_converters.rewrites import ResizeBilinearToFixedSize, UpsampleLikeToNearestResize, rewrite
 from edgeseg_converters.rewrites.base import tied_values
-from edgeseg_converters.rewrites.lowered import NearestResize
+from edgeseg_converters.rewrites.shared.lowered import NearestResize
 from edgeseg_converters.rewrites.sum_of_resizes import ConcatOfResizesToSum
 
 RULE = ConcatOfResizesToSum()

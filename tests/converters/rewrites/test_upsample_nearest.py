@@ -14,7 +14,7 @@ from edgeseg_converters.rewrites import (
     UpsamplingToNearestResize,
     rewrite,
 )
-from edgeseg_converters.rewrites.lowered import NearestBroadcast, NearestResize
+from edgeseg_converters.rewrites.shared.lowered import NearestBroadcast, NearestResize
 
 
 @pytest.mark.parametrize("size", [2, 3, (4, 1), 7])

@@ -12,7 +12,7 @@ import tensorflow as tf
 from edgeseg.errors import InputError
 from edgeseg.models import create, find
 from edgeseg.models.zoo import DEFAULT_MODEL, ZOO, ZooModel
-from edgeseg_converters.frozen import freeze
+from edgeseg_converters.keras_model.freeze import freeze
 
 
 @pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))

@@ -1,0 +1,189 @@
+"""Calibration: which pictures show a model its activations, and what ranges they have there.
+
+Static integer precisions need the range of every activation. It is measured on the user's own pictures, fed exactly as
+the model is fed on the device. The range of each picture is kept, not only the sum of all: whether half of the
+pictures say the same as the other half is what tells that there were enough.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_quantizer import recipe as aeq_recipe
+from ai_edge_quantizer import recipe_manager
+from ai_edge_quantizer.calibrator import Calibrator
+from numpy.typing import NDArray
+
+from edgeseg.datasets import Data
+from edgeseg.errors import InputError
+from edgeseg.imaging import preprocess, read_image
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.images import find, spread
+from edgeseg_converters.keras_model.freeze import INPUT_NAME
+from edgeseg_converters.tflite import flatbuffer
+from edgeseg_converters.tflite.quantizer_internals import no_progress_bars
+
+#: Fewer pictures than this are refused: a range out of one or two pictures is chance.
+MIN_IMAGES = 8
+
+#: Half of the pictures may see a range that is this much narrower than what all of them see. On CamVid nine of ten
+#: tensors differ by less than that with 50 pictures and by more with 8.
+MAX_DISAGREEMENT = 0.2
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """The pictures, and how they were chosen, so that the choice can be made again.
+
+    Attributes:
+        paths: of the pictures, in the order of use.
+        source: the folder's name, with the split of a labelled data set.
+        available: how many there were to choose from.
+        seed: of the choice.
+    """
+
+    paths: tuple[Path, ...]
+    source: str
+    available: int
+    seed: int
+
+    def tensors(self, spec: ModelSpec) -> Iterator[NDArray[np.float32]]:
+        """Each picture as the network in the artifact gets it: ``(1, H, W, 3)`` float32, values 0 to 255.
+
+        Raises:
+            InputError: a picture does not decode; the text names the file.
+        """
+        for path in self.paths:
+            yield preprocess(read_image(path), spec.replace(dtype="uint8", layout="nhwc"))[0].astype(np.float32)
+
+    def first(self, count: int) -> CalibrationSet:
+        """Some of the pictures, evenly spread."""
+        return dataclasses.replace(self, paths=tuple(spread(self.paths, count)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For reports."""
+        names = [str(Path(path.parent.name) / path.name) for path in self.paths]
+        return {"source": self.source, "num_images": len(names), "seed": self.seed, "files": names}
+
+
+def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train") -> CalibrationSet:
+    """Choose pictures to calibrate with.
+
+    Args:
+        data: a labelled data set, of which ``split`` is used, or a folder of pictures.
+        count: how many at most.
+        seed: of the random choice.
+        split: of a labelled data set; it should not be the one that the accuracy is measured on.
+
+    Raises:
+        InputError: there are fewer than ``MIN_IMAGES``.
+    """
+    paths, _, source = find(data, split)
+    if len(paths) < MIN_IMAGES:
+        raise InputError(
+            f"'{source}' has {len(paths)} pictures; calibration needs at least {MIN_IMAGES}, 100 are usual. "
+            "Give --data a folder with pictures as the model will see them."
+        )
+    order = np.random.default_rng(seed).permutation(len(paths))[:count]
+    return CalibrationSet(tuple(paths[index] for index in sorted(order)), source, len(paths), seed)
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Whether the pictures were enough.
+
+    Attributes:
+        disagreement: how much narrower the range is that half of the pictures see than the one that all see, in
+            [0, 1]; nine of ten tensors differ less. (Behind a ReLU6 even one picture often sees the whole range.)
+        worst: the tensor where the halves differ most, and by how much.
+        stable: whether ``disagreement`` is at most ``MAX_DISAGREEMENT``.
+    """
+
+    disagreement: float
+    worst: tuple[str, float]
+    stable: bool
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What the tensors of a model were seen to hold.
+
+    Attributes:
+        low: tensor name to the smallest value in each picture, ``(N,)`` float32.
+        high: tensor name to the largest.
+    """
+
+    low: Mapping[str, NDArray[np.float32]]
+    high: Mapping[str, NDArray[np.float32]]
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """The range that a tensor gets: what all pictures together span.
+
+        A mean over the pictures would cut what single pictures hold, such as the sun in the sky.
+        """
+        return float(self.low[name].min()), float(self.high[name].max())
+
+    def stability(self) -> Stability:
+        """Compare what each half of the pictures, every other one, spans with what all span."""
+        found: dict[str, float] = {}
+        for name in self.low:
+            low, high = self.limits(name)
+            if high > low and len(self.low[name]) > 1:
+                halves = [(self.low[name][k::2].min(), self.high[name][k::2].max()) for k in (0, 1)]
+                found[name] = max(1 - float(top - bottom) / (high - low) for bottom, top in halves)
+        if not found:
+            return Stability(1.0, ("", 1.0), False)
+        typical, worst = float(np.quantile(list(found.values()), 0.9)), max(found, key=lambda name: found[name])
+        return Stability(typical, (worst, found[worst]), typical <= MAX_DISAGREEMENT)
+
+
+def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
+    """Run a float model on the pictures and note the range of every tensor in each.
+
+    Args:
+        data: a float32 ``.tflite`` file whose input takes values 0 to 255.
+        pictures: what to run it on.
+        spec: how to feed it.
+        num_threads: for the runtime; XNNPACK is used, so the unpooling custom ops run too.
+
+    Raises:
+        InputError: a picture does not decode.
+    """
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(aeq_recipe.static_wi8_ai8())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
+        calibrator = Calibrator(_with_all_read(data), num_threads, qsv_update_func=_appended)
+    with no_progress_bars():
+        for tensor in pictures.tensors(spec):
+            calibrator.calibrate({None: [{INPUT_NAME: tensor}]}, manager)
+    # Masks, which are no values, have no range.
+    seen = {
+        name: found
+        for name, found in calibrator.get_model_qsvs().items()
+        if found and np.issubdtype(np.asarray(found["min"]).dtype, np.floating)
+    }
+    low, high = ({name: np.ravel(found[side]) for name, found in seen.items()} for side in ("min", "max"))
+    return Ranges(low, high)
+
+
+def _with_all_read(data: bytes) -> bytes:
+    """The same model with an output for what nobody reads: the tool wants to look at every tensor."""
+    model = flatbuffer.read(data)
+    graph = model.subgraphs[0]
+    alone = flatbuffer.unread(graph)
+    if not alone:
+        return data
+    graph.outputs = [*map(int, graph.outputs), *alone]
+    return flatbuffer.write(model)
+
+
+def _appended(so_far: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the ranges of all pictures in the place where the tool keeps a running mean."""
+    return {side: np.append(so_far[side], new[side]) for side in ("min", "max")}

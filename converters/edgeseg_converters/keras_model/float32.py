@@ -1,0 +1,122 @@
+"""Mixed-precision models in float32: neither TFLite nor an ``fp32`` file has Keras' float16 in the middle.
+
+A policy like ``mixed_float16`` keeps its variables in float32 and casts them where they are used, so the layers need
+only be told another policy. The precision of an artifact is the recipe's matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from edgeseg.errors import UnsupportedModel
+from edgeseg.models.functional import graph_of, set_weights, twin
+from edgeseg_converters.keras_model.graph import Graph, Node, Value
+
+_HALF = ("float16", "bfloat16")
+
+
+@contextmanager
+def float32_policy() -> Iterator[None]:
+    """Layers that are made here compute in float32, whatever policy the user trains with."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model with all layers computing in float32; the given one where they do.
+
+    Args:
+        model: functional, with nested models or without; it is not changed.
+
+    Returns:
+        A model that holds the variables of the old one, but for layers made of layers: those have copies.
+
+    Raises:
+        UnsupportedModel: a layer cannot be made again with another policy.
+    """
+    if not _is_half(model) and not any(tensor.dtype in _HALF for tensor in model.inputs):
+        return model
+    graph = Graph.from_model(model)
+    changed: dict[int, Any] = {}
+    for node in graph.nodes:
+        if id(node.operation) not in changed:
+            changed[id(node.operation)] = _changed(node)
+    for value in graph.inputs:
+        value.dtype = "float32" if value.dtype in _HALF else value.dtype
+    nodes = [dataclasses.replace(node, operation=changed[id(node.operation)]) for node in graph.nodes]
+    return dataclasses.replace(graph, nodes=nodes).to_model()
+
+
+def _is_half(layer: keras.Layer) -> bool:
+    return any(_computes_half(inner) for inner in layer._flatten_layers())
+
+
+def _computes_half(layer: keras.Layer) -> bool:
+    # What only holds layers or tensors has the policy of the day, and computes nothing.
+    is_holder = graph_of(layer) is not None or isinstance(layer, keras.layers.InputLayer)
+    return not is_holder and layer.compute_dtype in _HALF
+
+
+def _changed(node: Node) -> Any:
+    layer = node.operation
+    if not isinstance(layer, keras.Layer) or not _is_half(layer):
+        return layer
+    is_simple = len(list(layer._flatten_layers())) == 1 and layer.quantization_mode is None
+    keeps_copies = hasattr(layer, "finalize_state")  # Normalization, of its statistics in half precision
+    if is_simple and not keeps_copies and all(variable.dtype not in _HALF for variable in layer.variables):
+        return twin(layer, _dtype_policy=keras.DTypePolicy("float32"))
+    return _made_again(node)
+
+
+def _made_again(node: Node) -> Any:
+    """A layer made of layers, from its config, as its parts take their policies from where they are made."""
+    layer = node.operation
+    kinds = {type(inner) for inner in layer._flatten_layers()}
+    own = {keras.saving.get_registered_name(kind): kind for kind in kinds}
+    try:
+        with float32_policy(), keras.saving.custom_object_scope(own):
+            made = type(layer).from_config(_without_half(layer.get_config()))
+        node_of_made = dataclasses.replace(node, operation=made)
+        node_of_made({value: _symbol(value) for value in node.inputs})  # which builds it
+        set_weights(made, layer.get_weights())
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        raise _refusal(layer, " ".join(str(error).split())[:200]) from error
+    left = next((inner for inner in made._flatten_layers() if _computes_half(inner)), None)
+    if left is not None:
+        raise _refusal(layer, f"'{left.name}' in it stays in {left.compute_dtype}")
+    return made
+
+
+def _symbol(value: Value) -> keras.KerasTensor:
+    return keras.KerasTensor(value.shape, "float32" if value.dtype in _HALF else value.dtype)
+
+
+def _without_half(config: Any) -> Any:
+    """A config with float32 in place of every policy, of layers within layers too, that computes in half of it."""
+    if isinstance(config, dict):
+        return {
+            key: "float32" if key == "dtype" and _names_half(value) else _without_half(value)
+            for key, value in config.items()
+        }
+    return [_without_half(item) for item in config] if isinstance(config, list) else config
+
+
+def _names_half(policy: Any) -> bool:
+    name = policy["config"].get("name") if isinstance(policy, dict) and "config" in policy else policy
+    return name in (*_HALF, *(f"mixed_{kind}" for kind in _HALF))
+
+
+def _refusal(layer: keras.Layer, reason: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"'{layer.name}' ({type(layer).__name__}) computes in {layer.compute_dtype} and cannot be made again in "
+        f"float32: {reason}. Build the model under keras.config.set_dtype_policy('float32') and load its weights."
+    )

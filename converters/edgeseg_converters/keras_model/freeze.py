@@ -1,0 +1,139 @@
+"""A Keras model as one static TensorFlow function: batch 1, fixed size, constant weights, the asked-for output.
+
+Both converters start here. A batch of ``None`` blocks the fusing of dilated convolutions, and variables that are
+not frozen give NaN in ``from_concrete_functions``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from edgeseg.choices import OutputKind
+from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models.functional import require_picture, select_output
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.keras_model.output_head import add_head, check_scores, read_head
+
+INPUT_NAME = "image"
+# Ops whose second input is a filter.
+_FILTERING = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "BatchMatMulV3")
+OUTPUT_NAMES: dict[OutputKind, str] = {"argmax": "class_map", "softmax": "scores", "logits": "logits"}
+
+
+def freeze(model: keras.Model, spec: ModelSpec) -> Any:
+    """Trace a model and make its weights constants.
+
+    Args:
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; one channel means a binary model.
+        spec: ``input_size`` and ``output_kind`` are obeyed; with the dtype ``uint8`` also ``mean`` and ``std``, which
+            then are part of the function.
+
+    Returns:
+        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32, normalised or, with the dtype ``uint8``, in
+        [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``, else to ``(1, h, w, C)`` float32.
+
+    Raises:
+        UnsupportedModel: more than one input or output, an output that is no map, or scores that the model has not.
+        InputError: the input is no RGB picture, or the number of class names is not that of the output's channels.
+    """
+    check(model, spec)
+    head = read_head(model, spec)
+    return trace(head.model, spec, probabilities=head.probabilities)
+
+
+def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -> Any:
+    """``freeze`` for a model that has been checked and ends in logits, or in probabilities where that is said."""
+    signature = [tf.TensorSpec((1, *spec.input_size, 3), tf.float32, name=INPUT_NAME)]
+    weights = [(variable, variable.numpy()) for variable in model.variables]
+
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
+    def serve(image: tf.Tensor) -> tuple[tf.Tensor]:
+        # Constants from the start: tracing variables and replacing them afterwards takes twice as long.
+        constants = [(variable, tf.constant(array)) for variable, array in weights]
+        with keras.StatelessScope(state_mapping=constants):
+            pixels = _normalise(image, spec) if spec.dtype == "uint8" else image
+            scores = tf.cast(model(pixels, training=False), tf.float32)  # a model may end in a cast of its own
+            return (add_head(scores, spec.output_kind, probabilities=probabilities),)
+
+    function = serve.get_concrete_function()
+    weights.clear()  # the graph has its own copy, and the function would keep this one
+    if function.captured_inputs or function.graph.as_graph_def().library.function:
+        # A layer of the user's that holds a tf.Variable or calls a tf.function, which Keras does not see.
+        function = convert_variables_to_constants_v2(function)
+    _fold_filters(function.graph)
+    return function
+
+
+def _fold_filters(graph: tf.Graph) -> None:
+    """Make constants of filters that are computed from constants: standardised weights, the patches of a ViT.
+
+    TensorFlow folds nothing that has more than 100 kB, and no integer kernel and no delegate takes a filter that is
+    not constant.
+    """
+    known: set[str] = set()  # ops whose result depends on no picture and no random number
+    computed = []
+    for op in graph.get_operations():
+        if op.type == "Const" or (
+            op.inputs and not op.op_def.is_stateful and all(tensor.op.name in known for tensor in op.inputs)
+        ):
+            known.add(op.name)
+        elif op.type in _FILTERING and op.inputs[1].op.name in known and not _is_plain(op.inputs[1].op):
+            computed.append(op)
+    if not computed:
+        return
+    with tf.compat.v1.Session(graph=graph) as session:
+        filters = session.run([op.inputs[1] for op in computed])
+    with graph.as_default():
+        for op, array in zip(computed, filters, strict=True):
+            op._update_input(1, tf.constant(array, name=f"{op.name}/filter"))
+
+
+def _is_plain(op: tf.Operation) -> bool:
+    """Whether a filter is a constant but for its shape, which every converter folds."""
+    while op.type in ("Identity", "Reshape"):
+        op = op.inputs[0].op
+    return bool(op.type == "Const")
+
+
+def _normalise(image: Any, spec: ModelSpec) -> Any:
+    """``(image - mean) / std`` as one 1x1 depthwise convolution, which every integer backend has.
+
+    Folded into the network's first convolution it would be wrong at the borders: those are padded with zeros of the
+    normalised image, not with black.
+    """
+    scale = 1 / np.asarray(spec.std, np.float32)
+    kernel = tf.constant(scale.reshape(1, 1, 3, 1))
+    scaled = tf.nn.depthwise_conv2d(image, kernel, strides=[1, 1, 1, 1], padding="VALID")
+    return tf.nn.bias_add(scaled, tf.constant(-np.asarray(spec.mean, np.float32) * scale))
+
+
+def check(model: keras.Model, spec: ModelSpec) -> None:
+    """Raise ``UnsupportedModel`` or ``InputError`` when ``freeze`` could not make what the spec says."""
+    if len(model.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in model.inputs)
+        raise UnsupportedModel(
+            f"the model has {len(model.inputs)} inputs ({names}), export takes one; "
+            "make a keras.Model of the picture alone and export that."
+        )
+    require_picture(model, model.name)
+    select_output(model)
+    check_scores(model)
+    shape = model.outputs[0].shape
+    if len(shape) != 4:
+        raise UnsupportedModel(
+            f"the output must be a map (B, H, W, C), got {shape}; leave out the final Reshape of a flattened model."
+        )
+    if shape[-1] == 1 and spec.num_classes != 2:
+        raise InputError(
+            "the model has one output channel, which tells two classes apart; give two class names, the background's "
+            f"first, got {spec.num_classes}."
+        )
+    if max(shape[-1], 2) != spec.num_classes:
+        raise InputError(f"the model has {shape[-1]} output channels, but {spec.num_classes} class names were given.")
+    if spec.num_classes > 256:
+        raise UnsupportedModel(f"a class map is uint8, which holds 256 classes; the model has {spec.num_classes}.")

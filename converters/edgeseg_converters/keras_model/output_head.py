@@ -1,0 +1,245 @@
+"""The end of a model: whether it gives logits or probabilities, the model without its softmax, what is put there."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+from numpy.typing import NDArray
+
+from edgeseg.choices import OutputKind
+from edgeseg.errors import UnsupportedModel
+from edgeseg.imaging import preprocess
+from edgeseg.models.functional import twin
+from edgeseg.runtime.keras import KerasBackend
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.images import Samples, natural_noise
+from edgeseg_converters.keras_model.graph import Graph, Node, Value, unique_name
+from edgeseg_converters.keras_model.intervals import Range, ValueRanges, fed_from, source, traced
+
+_log = logging.getLogger(__name__)
+
+# The order of the classes is the same before and after them.
+_ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
+
+
+@dataclass(frozen=True)
+class Head:
+    """How a model ends.
+
+    Attributes:
+        model: what is converted: without the final activation, the model itself where there is none.
+        activation: what was taken off: ``softmax``, ``sigmoid``, ``log_softmax``, or ``None``.
+        probabilities: whether ``model`` gives probabilities all the same: its softmax or sigmoid is not the last
+            thing it does, and is left where it is.
+    """
+
+    model: keras.Model
+    activation: str | None
+    probabilities: bool
+
+    def class_map(self, output: Any) -> Any:
+        """The classes that the given model's output stands for, ``(B, h, w, C)`` to ``(B, h, w)`` uint8."""
+        if output.shape[-1] == 1:
+            threshold = 0.5 if self.probabilities or self.activation == "sigmoid" else 0.0
+            return tf.cast(output[..., 0] > threshold, tf.uint8)
+        return add_head(output, "argmax")
+
+
+def read_head(model: keras.Model, spec: ModelSpec, samples: Samples | None = None) -> Head:
+    """Find out how a model ends.
+
+    What the ops at its end can give decides. Only where they are not known the model is run: if all that it gives lies
+    in [0, 1], and sums to 1 over several channels, it is taken as probabilities, and a warning says so.
+
+    Args:
+        model: functional, from ``(B, H, W, 3)`` to one map ``(B, h, w, C)``.
+        spec: how to feed it, and the ``output_kind`` that it has to be good for.
+        samples: what to run it on; noise when left out.
+
+    Raises:
+        UnsupportedModel: the output is no scores, or not such as the ``output_kind`` asks for.
+    """
+    graph, channels, kind = Graph.from_model(model), model.outputs[0].shape[-1], spec.output_kind
+    final = _final_activation(graph)
+    if final:
+        if final.name != "sigmoid" and channels == 1:
+            raise UnsupportedModel(
+                f"the model ends in a {final.name} over one channel, which gives the same everywhere; "
+                "a model of one channel ends in a sigmoid."
+            )
+        if final.name == "sigmoid" and channels > 1 and kind == "softmax":
+            raise UnsupportedModel(
+                "the model ends in a sigmoid for each class and has no softmax; ask for argmax or logits."
+            )
+        return Head(_without(graph, final), final.name, False)
+    found = ValueRanges(graph).of(graph.outputs[0])
+    probabilities = found.is_probability
+    if channels == 1 and not probabilities and found.origin != "linear":
+        probabilities = _looks_binary(model, found, spec, samples)
+    if channels > 1 and kind != "argmax" and found.origin != "linear":
+        outputs = _run(model, spec, samples)
+        sums_to_1 = all(np.allclose(values.sum(axis=-1), 1, atol=1e-3) for values in outputs)
+        if probabilities and not sums_to_1 and kind == "softmax":
+            raise UnsupportedModel(
+                f"'{model.name}' gives a probability for each class, which do not sum to 1 as a softmax's do; "
+                "ask for argmax."
+            )
+        if not probabilities and sums_to_1 and _in_unit_interval(outputs):
+            probabilities = True
+            _warn(model, samples, "lie in [0, 1] and sum to 1: they are taken as the probabilities of a softmax")
+    if probabilities and kind == "logits":
+        raise UnsupportedModel(
+            f"'{model.name}' gives probabilities and has no logits, as its softmax or sigmoid is not the last thing it "
+            "does; ask for --output-kind softmax or argmax."
+        )
+    return Head(model, None, probabilities)
+
+
+@dataclass(frozen=True)
+class _Final:
+    """The activation that a model ends in: a layer's, a nested model's, or one in code of its own."""
+
+    name: str
+    node: Node
+    value: Value
+    op: Any  # as TensorFlow traced it
+
+
+def _final_activation(graph: Graph) -> _Final | None:
+    (value,) = graph.outputs
+    node = graph.producer(value)
+    if node is None:
+        return None
+    op = traced(node, value).op
+    return _Final(_ACTIVATIONS[op.type], node, value, op) if op.type in _ACTIVATIONS else None
+
+
+def _without(graph: Graph, final: _Final) -> keras.Model:
+    """The same layers but for the final activation.
+
+    The classes are the same, as the activations keep the order, and a device need not compute them. The new model
+    holds the variables of the old one, which is not changed.
+    """
+    node = final.node
+    before = fed_from(node, source(final.op.inputs[0]))
+    if before is not None:  # the activation is all that the layer does
+        nodes = [other for other in graph.nodes if other is not node]
+        return dataclasses.replace(graph, nodes=nodes, outputs=(before,), _structures=None).to_model()
+    if _ends_in_its_activation(node, final.op.type):  # Conv2D(..., activation="softmax")
+        cut = twin(node.operation, activation=keras.activations.linear)
+    else:
+        cut = WithoutActivation(node.operation, node.outputs.index(final.value))
+    # A head that is called in several places keeps its activation, and its name, in the others.
+    taken = {other.name for other in graph.nodes if other is not node} | set(graph.input_names)
+    linear = dataclasses.replace(node, operation=cut, name=unique_name(node.name, taken))
+    nodes = [linear if other is node else other for other in graph.nodes]
+    return dataclasses.replace(graph, nodes=nodes, _structures=None).to_model()
+
+
+class WithoutActivation(keras.layers.Layer):  # type: ignore[misc]
+    """A layer of the user's own code, up to the activation that it ends in.
+
+    The activation is nowhere but in the code, so it is left out of what TensorFlow traced of it.
+    """
+
+    def __init__(self, operation: Any, index: int) -> None:
+        super().__init__(name=operation.name)
+        self._operation = operation
+        self._index = index
+        # A function, so that the code is traced also where Keras runs it eagerly.
+        self._traced = tf.function(self._cut, autograph=False)
+        self.built = True
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - Keras' own
+        return self._traced(*args, **kwargs)
+
+    def _cut(self, *args: Any, **kwargs: Any) -> Any:
+        results = self._operation(*args, **kwargs)
+        flat = tree.flatten(results)
+        flat[self._index] = source(flat[self._index]).op.inputs[0]
+        return tree.pack_sequence_as(results, flat)
+
+
+def add_head(scores: Any, kind: OutputKind, *, probabilities: bool = False) -> Any:
+    """Turn scores into what is asked for.
+
+    Args:
+        scores: ``(B, h, w, C)`` float32, numpy or TensorFlow.
+        kind: ``argmax`` needs no softmax before it.
+        probabilities: whether they are in [0, 1]; else they are logits.
+
+    Returns:
+        ``(B, h, w)`` uint8 for ``argmax``, else ``(B, h, w, C)`` float32. A binary model's one channel becomes two.
+        Of logits: softmax over ``[0, x]`` is ``[1 - sigmoid(x), sigmoid(x)]``. Of probabilities: ``[1 - p, p]``, and
+        ``[0, p - 0.5]`` where only the larger one counts.
+    """
+    if scores.shape[-1] == 1:
+        if probabilities and kind == "softmax":
+            scores = tf.concat([1 - scores, scores], axis=-1)
+        else:  # not a concatenation with a constant, which the quantizer for TFLite fails on
+            scores = tf.pad(scores - 0.5 if probabilities else scores, [[0, 0], [0, 0], [0, 0], [1, 0]])
+    if kind == "argmax":  # not keras.ops.argmax, which adds a comparison for -0.0 that converters keep
+        return tf.cast(tf.argmax(scores, axis=-1, output_type=tf.int32), tf.uint8)
+    return tf.nn.softmax(scores) if kind == "softmax" and not probabilities else scores
+
+
+def check_scores(model: keras.Model) -> None:
+    """Raise ``UnsupportedModel`` where the output is class ids already, or a mask of whole numbers."""
+    graph = Graph.from_model(model)
+    (value,) = graph.outputs
+    if len(value.shape) == 4 and value.shape[-1] != 1:
+        return
+    if "int" in value.dtype or value.dtype == "bool" or ValueRanges(graph).of(value).origin == "ids":
+        raise UnsupportedModel(
+            f"'{model.name}' gives class ids or other whole numbers ({value.dtype}), export takes scores; "
+            "leave out the argmax or threshold at its end, --output-kind argmax puts one there."
+        )
+
+
+def _ends_in_its_activation(node: Node, op_type: str) -> bool:
+    """Whether it is a layer of Keras' whose attribute ``activation`` is the final op and nothing else."""
+    layer = node.operation
+    is_keras = isinstance(layer, keras.layers.Layer) and type(layer).__module__.split(".")[0] == "keras"
+    activation = getattr(layer, "activation", None) if is_keras else None
+    if not callable(activation):
+        return False
+    (output,) = tf.function(activation, autograph=False).get_concrete_function(tf.TensorSpec((1, 2, 2, 2))).outputs
+    end = source(output).op
+    return bool(end.type == op_type and source(end.inputs[0]).op.type == "Placeholder")
+
+
+def _looks_binary(model: keras.Model, found: Range, spec: ModelSpec, samples: Samples | None) -> bool:
+    """Whether a single channel, of which the ops do not tell, is a probability by what it gives."""
+    outputs = _run(model, spec, samples)
+    if _in_unit_interval(outputs):
+        _warn(model, samples, "lie in [0, 1]: they are taken as probabilities, with the foreground above 0.5")
+        return True
+    if found.low >= 0:
+        most = max(float(values.max()) for values in outputs)
+        raise UnsupportedModel(
+            f"'{model.name}' has one channel that is never negative and goes up to {most:.3g}, which is neither a "
+            "logit nor a probability; end it in a sigmoid, or in a convolution without activation."
+        )
+    return False
+
+
+def _run(model: keras.Model, spec: ModelSpec, samples: Samples | None) -> list[NDArray[Any]]:
+    images = samples.images if samples else (natural_noise(0), natural_noise(1))
+    backend, fed = KerasBackend(model), spec.replace(dtype="float32", layout="nhwc")
+    return [backend.run(preprocess(image, fed)[0]) for image in images]
+
+
+def _in_unit_interval(outputs: list[NDArray[Any]]) -> bool:
+    return all(values.min() >= 0 and values.max() <= 1 for values in outputs)
+
+
+def _warn(model: keras.Model, samples: Samples | None, conclusion: str) -> None:
+    images = samples.source if samples else "seeded 1/f noise"
+    _log.warning("'%s' ends in ops that are not recognised; its values on %s %s", model.name, images, conclusion)

@@ -1,0 +1,1 @@
+"""From the frozen function to an ONNX file, float or integer."""

@@ -1,0 +1,1 @@
+"""Integer artifacts: made, held against the float model, and rescued where they lost too much."""

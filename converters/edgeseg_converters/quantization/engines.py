@@ -1,0 +1,191 @@
+"""Quantizers behind one interface: what export, the gate and the rescue need of them, whatever tool does the work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.choices import CalibrationMethod, Format, Target
+from edgeseg.runtime.litert import LiteRTBackend
+from edgeseg.runtime.onnx import OnnxBackend
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.calibration import CalibrationSet, Ranges, measure
+from edgeseg_converters.onnx.calibrate import DEFAULT_METHOD, cut
+from edgeseg_converters.onnx.calibrate import measure as measure_onnx
+from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
+from edgeseg_converters.onnx.convert import to_onnx, with_spec
+from edgeseg_converters.onnx.quantize import quantizable
+from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
+from edgeseg_converters.recipes import DEFAULT_OPSET
+from edgeseg_converters.tflite import flatbuffer, integer_io
+from edgeseg_converters.tflite.convert import finish, to_tflite
+from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
+from edgeseg_converters.tflite.quantize import quantize
+from edgeseg_converters.tflite.quantize_tensorflow import quantize_ptq
+
+#: Targets whose compilers check op versions, which only TensorFlow's quantizer raises.
+VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
+
+# Pictures that the sensitivity of every op is measured on; each is run once for every op.
+_NUM_PROBES = 4
+
+# Ops that only select or convert; nothing is lost in them.
+_NOT_QUANTIZED = ("ARG_MAX", "CAST", "QUANTIZE", "DEQUANTIZE")
+
+
+class Engine(Protocol):
+    """Makes integer artifacts of one float model.
+
+    Attributes:
+        name: of the tool, as in the spec.
+        float_data: the float artifact that is quantized.
+        float_spec: how to feed that one.
+        ranges: what the calibration saw; ``None`` where the tool keeps it to itself.
+        ops: names of what can be kept in float, one for each op; empty where the tool quantizes all or nothing.
+    """
+
+    name: str
+    float_data: bytes
+    float_spec: ModelSpec
+    ranges: Ranges | None
+    ops: Sequence[str]
+
+    def build(self, keep: Sequence[str] = ()) -> bytes:
+        """The artifact, with some ops kept in float."""
+
+    def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        """The logits of a few calibration pictures, in a model where only these ops are quantized."""
+
+
+def open_engine(
+    frozen: Any,
+    spec: ModelSpec,
+    file_format: Format,
+    pictures: CalibrationSet | None,
+    opset: int = DEFAULT_OPSET,
+    method: CalibrationMethod = DEFAULT_METHOD,
+) -> Engine:
+    """The engine for an artifact.
+
+    Args:
+        frozen: what ``frozen.trace`` made for ``spec``.
+        spec: of the artifact; precision, target and layout are obeyed.
+        file_format: ``tflite`` or ``onnx``.
+        pictures: to calibrate with; a static precision needs them.
+        opset: of an ONNX file.
+        method: how the ranges of an ONNX file follow from what was seen; see ``onnx.calibrate.cut``.
+    """
+    if file_format == "onnx":
+        if pictures is None:
+            raise ValueError("ONNX has no integer precision without calibration")
+        return OnnxRuntimeEngine(frozen, spec, pictures, opset, method)
+    if spec.provenance.target in VERSION_CHECKING and pictures is not None and spec.provenance.precision == "int8":
+        return TensorFlowEngine(frozen, spec, pictures)
+    return AiEdgeEngine(frozen, spec, pictures)
+
+
+def float_spec(spec: ModelSpec) -> ModelSpec:
+    """How to feed the float model inside an artifact: bytes as float32 where the artifact normalises them itself."""
+    fed = spec if spec.dtype == "float32" else spec.replace(dtype="float32", mean=(0.0,) * 3, std=(1.0,) * 3)
+    return fed.replace(provenance=dataclasses.replace(spec.provenance, precision="fp32"))
+
+
+class AiEdgeEngine:
+    """ai-edge-quantizer; see ``quantize``."""
+
+    name = "ai-edge-quantizer"
+
+    def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet | None) -> None:
+        self._spec = spec
+        self.float_spec = float_spec(spec)
+        self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
+        self._pictures = pictures
+        self.ranges: Ranges | None = None if pictures is None else measure(self.float_data, pictures, spec)
+        model = flatbuffer.read(self.float_data)
+        graph = model.subgraphs[0]
+        self.ops: Sequence[str] = [
+            graph.tensors[op.outputs[0]].name.decode()
+            for op in graph.operators
+            if flatbuffer.op_name(model, op) not in _NOT_QUANTIZED
+        ]
+
+    def build(self, keep: Sequence[str] = ()) -> bytes:
+        """See ``Engine``."""
+        precision = self._spec.provenance.precision
+        model = flatbuffer.read(quantize(self.float_data, precision, self.ranges, keep=keep))
+        if self._spec.dtype == "uint8":
+            integer_io.put_in(model)
+        return finish(model, self._spec)
+
+    def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        """See ``Engine``."""
+        if self._pictures is None:
+            raise ValueError("there are no pictures to measure on")
+        data = self.float_data
+        if only:
+            data = quantize(data, self._spec.provenance.precision, self.ranges, only=only)
+        backend = LiteRTBackend(tap_tflite_logits(data))
+        try:
+            probes = self._pictures.first(_NUM_PROBES).tensors(self._spec)
+            return [np.array(backend.run(tensor)) for tensor in probes]
+        finally:
+            backend.close()
+
+
+class TensorFlowEngine:
+    """TensorFlow's own quantizer; see ``quantize_ptq``. It keeps nothing in float."""
+
+    name = "tensorflow"
+    ops: Sequence[str] = ()
+    ranges: Ranges | None = None
+
+    def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet) -> None:
+        self._frozen, self._spec, self._pictures = frozen, spec, pictures
+        self.float_spec = float_spec(spec)
+        self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
+
+    def build(self, keep: Sequence[str] = ()) -> bytes:
+        """See ``Engine``."""
+        if keep:
+            raise ValueError("TensorFlow's quantizer keeps no op in float")
+        return quantize_ptq(self._frozen, self._spec, self._pictures)
+
+    def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        """There are no ops to ask for."""
+        raise NotImplementedError
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime's quantizer; see ``onnx.quantize``."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet, opset: int, method: CalibrationMethod
+    ) -> None:
+        self._spec, self._pictures = spec, pictures
+        self.float_spec = float_spec(spec)
+        self.float_data = to_onnx(frozen, self.float_spec, opset=opset)
+        # The whole ranges tell whether the pictures were enough; what is quantized with has its tails cut.
+        whole = measure_onnx(self.float_data, pictures, spec)
+        self.ranges: Ranges | None = whole
+        self._cut = cut(whole, self.float_data, pictures, spec, method=method)
+        self.ops: Sequence[str] = quantizable(self.float_data)
+
+    def build(self, keep: Sequence[str] = ()) -> bytes:
+        """See ``Engine``."""
+        return with_spec(quantize_onnx(self.float_data, self._cut, keep=keep), self._spec)
+
+    def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+        """See ``Engine``."""
+        backend = OnnxBackend(tap_onnx_logits(quantize_onnx(self.float_data, self._cut, only=only)))
+        axes = (0, 3, 1, 2) if self._spec.layout == "nchw" else (0, 1, 2, 3)
+        try:
+            probes = self._pictures.first(_NUM_PROBES).tensors(self._spec)
+            return [np.array(backend.run(tensor.astype(np.uint8).transpose(axes))) for tensor in probes]
+        finally:
+            backend.close()

@@ -1,0 +1,1 @@
+"""What several rewrite rules are made of."""

@@ -1,0 +1,221 @@
+"""Where a quantized TFLite file loses precision: every tensor beside the same tensor of the float file.
+
+The quantizer keeps the names of the tensors, so the two files are run on the same pictures and read tensor by tensor.
+Two numbers are told apart: how far the tensor is from the float one in the running integer model, which carries the
+errors of all that came before, and how far the float values alone move when they are put on the tensor's scale, which
+is what its range costs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+from edgeseg.runtime import default_threads
+from edgeseg_converters.tflite import flatbuffer
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One tensor of a quantized file beside the float file's.
+
+    A signal-to-noise ratio is ``10 log10(sum(x^2) / sum((x - y)^2))`` over all pictures, in dB: 6 dB are one bit.
+    It is infinite where nothing differs.
+
+    Attributes:
+        tensor: its name in both files.
+        op: what makes it, as the float file has it (``CONV_2D``).
+        range_db: of the float values put on the tensor's scale; infinite for a tensor that stayed in float.
+        channel_db: the same for each channel alone, the median over the channels; far below ``range_db`` where few
+            channels are so large that the others have few steps left.
+        model_db: of the tensor in the running model, with the errors of all before it.
+        low: smallest value in the float file.
+        high: largest value in the float file.
+        scale: what one step of the integer is worth; ``None`` for a tensor that stayed in float.
+        limits: smallest and largest value that the integer can say; ``None`` likewise.
+        clipped: share of the float values beyond that by more than half a step, in [0, 1].
+    """
+
+    tensor: str
+    op: str
+    range_db: float
+    channel_db: float
+    model_db: float
+    low: float
+    high: float
+    scale: float | None
+    limits: tuple[float, float] | None
+    clipped: float
+
+
+def layer_errors(
+    before: bytes, after: bytes, pictures: Iterable[NDArray[np.float32]], *, num_threads: int | None = None
+) -> tuple[LayerError, ...]:
+    """Compare every tensor that an op makes and that both files have.
+
+    Args:
+        before: the float ``.tflite`` file, whose input takes values 0 to 255.
+        after: the file that was quantized from it, its input uint8 or float32.
+        pictures: ``(1, H, W, 3)`` float32, whole numbers from 0 to 255, as ``CalibrationSet.tensors`` gives them;
+            a few are enough. All tensors of both models are held in memory at once.
+        num_threads: of the runtime; ``default_threads()`` when left out.
+
+    Returns:
+        The tensors, those whose range costs most first; where no range costs anything, those furthest off in the
+        running model first.
+
+    Raises:
+        InputError: there are no pictures, or the files have no tensor in common.
+    """
+    threads = default_threads() if num_threads is None else num_threads
+    old, new = _Model(before, threads), _Model(after, threads)
+    made_by = _ops(before)
+    shared = [name for name in made_by if old.holds_values(name) and new.holds_values(name)]
+    sums = {name: _Sums(new.scale(name)) for name in shared if old.shape(name) == new.shape(name)}
+    if not sums:
+        raise InputError("the two files have no tensor in common; give the file that the other was quantized from.")
+    count = 0
+    for picture in pictures:
+        count += 1
+        old.run(picture)
+        new.run(picture)
+        for name, summed in sums.items():
+            summed.add(old.read(name), new.read(name))
+    if not count:
+        raise InputError("there are no pictures to compare the layers on.")
+    found = [summed.result(name, made_by[name]) for name, summed in sums.items()]
+    return tuple(sorted(found, key=lambda error: (error.range_db, error.model_db)))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What one step is worth, the zero point, and the integers' own limits."""
+
+    scale: float
+    zero_point: int
+    lowest: int
+    highest: int
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        return (self.lowest - self.zero_point) * self.scale, (self.highest - self.zero_point) * self.scale
+
+    def rounded(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The values on this scale, clipped as the integer clips them."""
+        steps = np.clip(np.round(values / self.scale) + self.zero_point, self.lowest, self.highest)
+        return np.asarray((steps - self.zero_point) * self.scale, np.float32)
+
+
+class _Model:
+    """A TFLite file that keeps its inner tensors, which a runtime otherwise overwrites."""
+
+    def __init__(self, data: bytes, num_threads: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors takes memory, which is known
+            self._interpreter = Interpreter(
+                model_content=data, num_threads=num_threads, experimental_preserve_all_tensors=True
+            )
+        self._interpreter.allocate_tensors()
+        self._tensors: dict[str, Any] = {details["name"]: details for details in self._interpreter.get_tensor_details()}
+        self._input = self._interpreter.get_input_details()[0]
+
+    def holds_values(self, name: str) -> bool:
+        """Whether there is such a tensor and it holds values, not class ids or a shape."""
+        found = self._tensors.get(name)
+        return found is not None and (found["dtype"] == np.float32 or self.scale(name) is not None)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._tensors[name]["shape"])
+
+    def scale(self, name: str) -> _Scale | None:
+        details = self._tensors[name]
+        scales = details["quantization_parameters"]["scales"]
+        if len(scales) != 1 or not np.issubdtype(details["dtype"], np.integer):
+            return None
+        limits = np.iinfo(details["dtype"])
+        return _Scale(
+            float(scales[0]), int(details["quantization_parameters"]["zero_points"][0]), limits.min, limits.max
+        )
+
+    def run(self, picture: NDArray[np.float32]) -> None:
+        self._interpreter.set_tensor(self._input["index"], picture.astype(self._input["dtype"]))
+        self._interpreter.invoke()
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """A tensor of the last run as float32, dequantized where it is an integer."""
+        values = self._interpreter.get_tensor(self._tensors[name]["index"]).astype(np.float32)
+        found = self.scale(name)
+        return np.asarray(values if found is None else (values - found.zero_point) * found.scale, np.float32)
+
+
+@dataclass
+class _Sums:
+    """What has been seen of a tensor so far; the sums are one for each channel."""
+
+    scale: _Scale | None
+    signal: Any = 0.0
+    range_noise: Any = 0.0
+    model_noise: float = 0.0
+    low: float = np.inf
+    high: float = -np.inf
+    clipped: int = 0
+    size: int = 0
+
+    def add(self, old: NDArray[np.float32], new: NDArray[np.float32]) -> None:
+        self.signal = self.signal + _energy(old)
+        self.model_noise += float(_energy(old - new).sum())
+        self.low, self.high = min(self.low, float(old.min())), max(self.high, float(old.max()))
+        self.size += old.size
+        if self.scale is not None:
+            self.range_noise = self.range_noise + _energy(old - self.scale.rounded(old))
+            (lowest, highest), half = self.scale.limits, self.scale.scale / 2
+            self.clipped += int(np.count_nonzero((old < lowest - half) | (old > highest + half)))
+
+    def result(self, name: str, op: str) -> LayerError:
+        total = float(np.sum(self.signal))
+        live = np.atleast_1d(self.signal) > 0  # a channel that is always zero says nothing
+        channels = [_decibel(s, n) for s, n in zip(*np.broadcast_arrays(self.signal, self.range_noise), strict=True)]
+        return LayerError(
+            tensor=name,
+            op=op,
+            range_db=_decibel(total, float(np.sum(self.range_noise))),
+            channel_db=float(np.median(np.array(channels)[live])) if live.any() else np.inf,
+            model_db=_decibel(total, self.model_noise),
+            low=self.low,
+            high=self.high,
+            scale=None if self.scale is None else self.scale.scale,
+            limits=None if self.scale is None else self.scale.limits,
+            clipped=self.clipped / self.size,
+        )
+
+
+def _energy(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum of squares of each channel."""
+    channels = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+    return np.asarray(np.square(channels, dtype=np.float64).sum(axis=0))
+
+
+def _decibel(signal: float, noise: float) -> float:
+    if noise == 0:
+        return np.inf
+    return 10 * float(np.log10(signal / noise)) if signal > 0 else -np.inf
+
+
+def _ops(data: bytes) -> dict[str, str]:
+    """Name of each tensor that an op makes and somebody reads to the op's kind, in the order of the file."""
+    model = flatbuffer.read(data)
+    graph = model.subgraphs[0]
+    unread = flatbuffer.unread(graph)
+    return {
+        graph.tensors[index].name.decode(): flatbuffer.op_name(model, op)
+        for op in graph.operators
+        for index in op.outputs
+        if int(index) not in unread
+    }

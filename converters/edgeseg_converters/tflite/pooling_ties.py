@@ -1,0 +1,95 @@
+"""Which maximum a delegate's pooling takes: measured on an artifact, where the next unpooling depends on it.
+
+TensorFlow takes the first of a window in row order. XNNPACK goes through a window by columns, so where (0, 1) and
+(1, 0) are equal and larger than (0, 0), it takes the other one, and what is decoded from it moves by a pixel. Integers
+make equal what was not, so a quantized file may take another one even where the same runtime reads both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from edgeseg.coverage.tflite_graph import read_graph
+from edgeseg_converters.tflite import flatbuffer
+from edgeseg_converters.tflite.delegate_pooling import POOL
+
+
+def other_choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> float | None:
+    """How often LiteRT's CPU takes another maximum of a pooling window than TensorFlow.
+
+    Both look at the same values, those of the artifact, so that only ties count and no rounding.
+
+    Args:
+        artifact: a ``.tflite`` file.
+        inputs: what it is run on.
+
+    Returns:
+        The share of the windows, of every channel of every pooling with indices, in [0, 1]; ``None`` where the
+        artifact has no such custom op.
+    """
+    other = windows = 0
+    for pools in _choices(artifact, inputs):
+        for source, taken in pools:
+            other += int(np.count_nonzero(taken != _first(source)))
+            windows += taken.size
+    return other / windows if windows else None
+
+
+def same_indices(before: bytes, after: bytes, inputs: Sequence[NDArray[Any]]) -> tuple[float, ...] | None:
+    """How often a quantized file takes the maximum of a pooling window from the same place as the float file.
+
+    Args:
+        before: the float ``.tflite`` file.
+        after: what was quantized from it.
+        inputs: whole numbers from 0 to 255, which both are run on.
+
+    Returns:
+        For each pooling with indices, in the order of the files, the share of the windows of all channels in [0, 1];
+        ``None`` where the files have no such custom op: what a target without it decodes by, masks, is not looked at.
+    """
+    shares = [
+        [float(np.mean(old == new)) for (_, old), (_, new) in zip(*pools, strict=True)]
+        for pools in zip(_choices(before, inputs), _choices(after, inputs), strict=True)
+    ]
+    return tuple(map(float, np.mean(shares, axis=0))) if shares else None
+
+
+def _choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> Iterator[list[tuple[NDArray[Any], NDArray[Any]]]]:
+    """For each input, of every pooling: its values, and which of each window was taken, numbered as XNNPACK does."""
+    pools = [node for node in read_graph(artifact).nodes if node.op == POOL]
+    if not pools:
+        return
+    interpreter = Interpreter(model_content=_with_outputs(artifact, [(p.inputs[0], p.outputs[1]) for p in pools]))
+    interpreter.allocate_tensors()
+    image = interpreter.get_input_details()[0]
+    places = [details["index"] for details in interpreter.get_output_details()][-2 * len(pools) :]
+    for tensor in inputs:
+        interpreter.set_tensor(image["index"], tensor.astype(image["dtype"]))
+        interpreter.invoke()
+        values = [interpreter.get_tensor(index) for index in places]
+        # XNNPACK writes uint32 where the file says float32: the column times two, plus the row.
+        yield [(source, taken.view(np.uint32)) for source, taken in zip(values[::2], values[1::2], strict=True)]
+
+
+def _first(x: NDArray[np.float32]) -> NDArray[Any]:
+    """The first maximum in row order of every 2x2 window of ``(1, 2h, 2w, C)``, numbered as XNNPACK does."""
+    _, height, width, channels = x.shape
+    windows = x.reshape(height // 2, 2, width // 2, 2, channels).transpose(0, 2, 4, 1, 3)
+    row, column = np.divmod(windows.reshape(*windows.shape[:3], 4).argmax(-1), 2)
+    numbers: NDArray[Any] = column * 2 + row
+    return numbers[None]
+
+
+def _with_outputs(artifact: bytes, pairs: Sequence[tuple[int, int]]) -> bytes:
+    """The same model that also gives these tensors."""
+    model = flatbuffer.read(artifact)
+    graph = model.subgraphs[0]
+    # Its own output stays one: XNNPACK crashes on an unpooling that nobody reads.
+    graph.outputs = [*map(int, graph.outputs), *(tensor for pair in pairs for tensor in pair)]
+    model.signatureDefs = None  # it knows one output
+    return flatbuffer.write(model)

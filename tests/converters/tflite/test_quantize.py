@@ -1,0 +1,262 @@
+"""Integer TFLite files by both quantizers, on tiny calibrated models and the real runtime."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from edgeseg.choices import Precision, Target
+from edgeseg.coverage import coverage
+from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.imaging import preprocess
+from edgeseg.models import create
+from edgeseg.models.zoo import ZOO
+from edgeseg.runtime.litert import LiteRTBackend
+from edgeseg_converters import ExportResult, Recipe, export, export_all
+from edgeseg_converters.calibration import CalibrationSet, choose
+from edgeseg_converters.images import Samples, natural_noise
+from edgeseg_converters.keras_model.freeze import freeze
+from edgeseg_converters.quantization.engines import AiEdgeEngine
+from edgeseg_converters.quantization.make import Quantization
+from edgeseg_converters.tflite import flatbuffer
+from edgeseg_converters.tflite.layer_errors import layer_errors
+from edgeseg_converters.tflite.pooling_ties import same_indices
+
+SIZE = (32, 64)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(8):
+        cv2.imwrite(str(folder / f"{seed}.png"), natural_noise(seed, SIZE)[..., ::-1])
+    return choose(folder)
+
+
+def calibrated(name: str, size: tuple[int, int] = SIZE) -> keras.Model:
+    """Random weights and batch normalisation that has seen pictures, so that no map is constant."""
+    keras.utils.set_random_seed(0)
+    model = create(name, num_classes=5, input_size=size)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(np.stack([natural_noise(seed, size) for seed in range(20, 24)]) / np.float32(127.5) - 1, training=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def unet() -> keras.Model:
+    return calibrated("unet_mini")
+
+
+def made(
+    model: keras.Model, precision: Precision, pictures: CalibrationSet, target: Target = "generic"
+) -> ExportResult:
+    spec = ZOO[model.name].default_spec(5, model.input_shape[1:3])
+    samples = Samples(tuple(natural_noise(seed, spec.input_size) for seed in range(40, 42)), "noise")
+    settings = Quantization(calibration=pictures)
+    recipe = Recipe("tflite", precision)
+    (result,) = export_all(model, spec, [recipe], target=target, samples=samples, quantization=settings)
+    return result
+
+
+def ops(data: bytes) -> Counter[str]:
+    model = flatbuffer.read(data)
+    return Counter(flatbuffer.op_name(model, op) for op in model.subgraphs[0].operators)
+
+
+def test_int8_takes_bytes_and_gives_classes(unet: keras.Model, pictures: CalibrationSet) -> None:
+    result = made(unet, "int8", pictures)
+    backend = LiteRTBackend(result.data)
+    (image,), (class_map,) = backend.inputs, backend.outputs
+    assert (image.dtype, image.scale, image.zero_point) == ("uint8", 1.0, 0)
+    assert class_map.dtype == "uint8"
+    assert result.spec.dtype == "uint8"
+    cpu = coverage(result.data, "cpu")
+    assert {left.op for left in cpu.left} == {"QUANTIZE", "ARG_MAX", "CAST"}  # the image, and the class map
+    assert cpu.partitions == 1
+    # The upsampling's DEPTH_TO_SPACE moves integers, though the quantizer has no rule for it.
+    counted = ops(result.data)
+    assert counted["DEPTH_TO_SPACE"] == 2
+    assert counted["DEQUANTIZE"] == 0
+    assert result.verification is not None
+    # Random weights leave classes close together; a swapped channel or a wrong scale agrees on a fifth.
+    assert result.verification.argmax_agreement > 0.9
+
+
+def test_the_differences_of_the_float_file_are_left_out(unet: keras.Model, pictures: CalibrationSet) -> None:
+    rules = {rule for rule, _ in made(unet, "int8", pictures).spec.provenance.rewrites}
+    assert "UpsampleConvToPhases" in rules
+    assert "UpsampleConvToDifferences" not in rules
+
+
+def test_16_bit_activations_are_nearer(unet: keras.Model, pictures: CalibrationSet) -> None:
+    eight, sixteen = (made(unet, precision, pictures).verification for precision in ("int8", "w8a16"))
+    assert eight is not None
+    assert sixteen is not None
+    # The weights have 8 bits in both, so an error remains.
+    assert sixteen.max_relative_error < eight.max_relative_error
+    assert sixteen.argmax_agreement > eight.argmax_agreement
+
+
+def test_dynamic_takes_floats_and_needs_no_pictures() -> None:
+    model = calibrated("deeplabv3plus_mobilenetv2", (64, 64))
+    result = export(model, precision="dynamic", verify=False)
+    assert result.spec.dtype == "float32"
+    graph = flatbuffer.read(result.data).subgraphs[0]
+    kinds = {int(tensor.type) for tensor in graph.tensors}
+    assert 9 in kinds  # INT8 weights
+    cpu = coverage(result.data, "cpu")
+    assert cpu.partitions == 1  # depthwise convolutions stay in float, or each of them would be a cut
+    assert {left.op for left in cpu.left} <= {"ARG_MAX", "CAST", "RESIZE_NEAREST_NEIGHBOR"}
+
+
+def test_tensorflows_quantizer_raises_the_versions(unet: keras.Model, pictures: CalibrationSet) -> None:
+    result = made(unet, "int8", pictures, target="edgetpu")
+    assert result.quantized is not None
+    assert result.quantized.engine == "tensorflow"
+    model = flatbuffer.read(result.data)
+    versions = {flatbuffer.op_name(model, op): model.operatorCodes[op.opcodeIndex].version
+                for op in model.subgraphs[0].operators}  # fmt: skip
+    assert versions["CONV_2D"] >= 3  # int8 with a scale for each channel
+    assert LiteRTBackend(result.data).inputs[0].scale == 1.0
+    assert result.verification is not None
+    assert result.verification.argmax_agreement > 0.9
+
+
+@pytest.fixture(scope="module")
+def segnet() -> keras.Model:
+    return calibrated("segnet")
+
+
+def test_segnet_with_masks(segnet: keras.Model, pictures: CalibrationSet) -> None:
+    # Of the four places of a window the last is what the others leave: that part of the SPLIT nobody reads.
+    result = made(segnet, "int8", pictures)
+    cpu = coverage(result.data, "cpu")
+    assert {left.op for left in cpu.left} == {"QUANTIZE", "EQUAL", "CAST", "ARG_MAX"}
+    assert result.verification is not None
+    assert result.verification.argmax_agreement > 0.3  # as with the delegates' pooling
+    assert result.quantized is not None
+    assert result.quantized.same_indices is None
+    found = layer_errors(result.quantized.float_data, result.data, pictures.first(1).tensors(result.spec))
+    assert min(error.range_db for error in found) > 20
+
+
+def test_segnet_with_the_delegates_pooling(segnet: keras.Model, pictures: CalibrationSet) -> None:
+    # TensorFlow's quantizer cannot calibrate these ops; here they are islands in float.
+    result = made(segnet, "int8", pictures, target="xnnpack")
+    counted = ops(result.data)
+    assert counted["CUSTOM"] == 10  # five poolings and their unpoolings
+    cpu = coverage(result.data, "cpu")
+    assert {left.op for left in cpu.left} == {"QUANTIZE", "ARG_MAX", "CAST"}
+    assert result.verification is not None
+    assert result.verification.argmax_agreement > 0.3  # of 5 classes; indices flip where 8 bits make ties
+    assert result.quantized is not None
+    shares = result.quantized.same_indices
+    assert shares is not None
+    assert len(shares) == 5
+    # One of four places by chance. The first pooling has the errors of two layers alone.
+    assert shares[0] == max(shares) > 0.9
+    assert min(shares) > 0.5
+    float_data = result.quantized.float_data
+    image = natural_noise(50, SIZE)[None]
+    assert same_indices(float_data, float_data, [image]) == (1.0,) * 5
+
+
+@pytest.mark.parametrize("static", ["keep", "only"])
+def test_ops_can_be_kept_in_float(static: str, unet: keras.Model, pictures: CalibrationSet) -> None:
+    spec = ZOO["unet_mini"].default_spec(5, SIZE).replace(dtype="uint8", output_kind="argmax")
+    spec = spec.replace(provenance=made(unet, "int8", pictures).spec.provenance)
+    engine = AiEdgeEngine(freeze(unet, spec), spec, pictures)
+    exact = engine.logits([])
+    all_of_them = engine.logits(engine.ops)
+    last = [name for name in engine.ops if "resize" not in name][-1]
+    if static == "only":
+        error = [np.abs(new - old).max() for new, old in zip(engine.logits([last]), exact, strict=True)]
+        whole = [np.abs(new - old).max() for new, old in zip(all_of_them, exact, strict=True)]
+        assert 0 < max(error) < max(whole)
+    else:
+        kept = ops(engine.build([last]))
+        assert kept["DEQUANTIZE"] == 1 + ops(engine.build())["DEQUANTIZE"]
+
+
+def test_pictures_of_bytes_go_in_as_they_are(unet: keras.Model, pictures: CalibrationSet) -> None:
+    result = made(unet, "int8", pictures)
+    image = natural_noise(77, SIZE)
+    tensor = preprocess(image, result.spec)[0]
+    np.testing.assert_array_equal(tensor[0], image)
+    assert LiteRTBackend(result.data).run(tensor).shape == (1, *SIZE)
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "reason"),
+    [("int8", "argmax", "needs pictures to calibrate"), ("w8a16", "argmax", "needs pictures to calibrate")],
+)
+def test_static_precisions_want_pictures(unet: keras.Model, precision: Precision, kind: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        export(unet, precision=precision, verify=False)
+
+
+def test_integers_have_no_scores(unet: keras.Model, pictures: CalibrationSet) -> None:
+    spec = ZOO["unet_mini"].default_spec(5, SIZE)
+    settings = Quantization(calibration=pictures)
+    with pytest.raises(InputError, match="int8 gives a class map of bytes"):
+        list(export_all(unet, spec, [Recipe("tflite", "int8")], output_kind="softmax", quantization=settings))
+
+
+def test_onnx_has_no_dynamic() -> None:
+    with pytest.raises(InputError, match=r"onnx has no precision 'dynamic'; accepted: fp32, fp16, int8\."):
+        Recipe("onnx", "dynamic")
+
+
+def test_equal_vectors_are_stored_once(unet: keras.Model, pictures: CalibrationSet) -> None:
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    data = made(unet, "int8", pictures).data
+    model = flatbuffer.read(data)
+    plain = bytes(flatbuffer_utils.convert_object_to_bytearray(flatbuffer.read(data)))
+    shared = flatbuffer.write(model)
+    assert len(shared) < len(plain)
+    again = flatbuffer.read(shared)
+    for old, new in zip(model.subgraphs[0].tensors, again.subgraphs[0].tensors, strict=True):
+        assert old.name == new.name
+        if old.quantization is not None and old.quantization.scale is not None:
+            np.testing.assert_array_equal(old.quantization.scale, new.quantization.scale)
+            np.testing.assert_array_equal(old.quantization.zeroPoint, new.quantization.zeroPoint)
+
+
+def test_what_the_tool_cannot_do_is_one_line(
+    unet: keras.Model, pictures: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("Ranks of scales (5)\nmust be 4.")
+
+    monkeypatch.setattr("ai_edge_quantizer.quantizer.Quantizer.quantize", fail)
+    with pytest.raises(UnsupportedModel, match=r"cannot make int8 of the model: Ranks of scales \(5\) must be 4\."):
+        made(unet, "int8", pictures)
+
+
+class WithColumns(layers.Layer):  # type: ignore[misc]
+    """CoordConv's step: where a pixel lies, joined to the map as one more channel."""
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        columns = np.broadcast_to(np.linspace(-1, 1, SIZE[1], dtype=np.float32), (1, *SIZE))
+        return keras.ops.concatenate([x, np.array(columns)[..., None]], axis=-1)
+
+    def compute_output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:3], shape[3] + 1)
+
+
+@pytest.mark.parametrize("precision", ["int8", "w8a16"])
+def test_a_constant_that_is_joined_to_a_map(precision: Precision, pictures: CalibrationSet) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(6, 3, padding="same")(WithColumns()(layers.Conv2D(4, 3, padding="same")(inputs)))
+    model = keras.Model(inputs, layers.Conv2D(5, 1)(x), name="unet_mini")
+    result = made(model, precision, pictures)
+    assert result.verification is not None and result.verification.argmax_agreement > 0.95  # of random weights
