@@ -28,8 +28,8 @@ import numpy as np
 from _shared import THREADS, environment, parse_model, read_json, write_json
 from _sides import PICTURE, RUNTIMES, artifacts, convert_sides, edgeseg_sources
 
+from edgeseg.evaluation.confusion import argmax_agreement
 from edgeseg.imaging import preprocess
-from edgeseg.metrics import argmax_agreement
 from edgeseg.models.zoo import ZOO
 from edgeseg.runtime import Backend
 from edgeseg.runtime.litert import LiteRTBackend

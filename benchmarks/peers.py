@@ -77,7 +77,7 @@ def convert(model: Model, precisions: list[str], cache: Path) -> None:
     """Make edgeseg's files of a model, what each is fed with, and the class map that Keras gives."""
     import keras
 
-    from edgeseg.files import write_bytes
+    from edgeseg._internal.files import write_bytes
     from edgeseg.imaging import encode_image, preprocess
     from edgeseg_converters import Recipe, export_all
     from edgeseg_converters.calibration import MIN_IMAGES, choose

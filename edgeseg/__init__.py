@@ -19,7 +19,7 @@ from edgeseg.errors import (
 from edgeseg.spec import ModelSpec, Provenance
 
 if TYPE_CHECKING:
-    from edgeseg.metrics import ConfusionMatrix, argmax_agreement
+    from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
     from edgeseg.segmenter import Segmentation, Segmenter
 
 __version__ = "0.1.0"
@@ -47,8 +47,8 @@ __all__ = [
 
 # Names whose module imports numpy or OpenCV: loaded when they are first asked for, so that start-up stays cheap.
 _LAZY = {
-    "ConfusionMatrix": "edgeseg.metrics",
-    "argmax_agreement": "edgeseg.metrics",
+    "ConfusionMatrix": "edgeseg.evaluation.confusion",
+    "argmax_agreement": "edgeseg.evaluation.confusion",
     "Segmenter": "edgeseg.segmenter",
     "Segmentation": "edgeseg.segmenter",
 }

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeseg._internal.files import sha256
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import InputError
-from edgeseg.files import sha256
 from edgeseg.runtime import SUFFIXES, TensorInfo, open_backend
 from edgeseg.spec import ModelSpec
 

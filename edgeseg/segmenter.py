@@ -96,7 +96,7 @@ class Segmenter:
             if found is None:
                 raise InputError(
                     f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec= "
-                    "(edgeseg.foreign makes one)."
+                    "(edgeseg.opening makes one)."
                 )
             self.spec = found
             self.backend: Backend = feed_as(opened, found.dtype)
@@ -119,7 +119,7 @@ class Segmenter:
         return Segmentation(restore(self.infer(tensor), placement), self.spec)
 
     def infer(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
-        """The middle of the way, for a caller who does the steps himself (``edgeseg.camera``).
+        """The middle of the way, for a caller who does the steps himself (``edgeseg.camera.loop``).
 
         Args:
             tensor: ``(1, H, W, 3)`` or ``(1, 3, H, W)``, from ``imaging.preprocess``.

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
+from edgeseg._internal.json import field_names, tuples
 from edgeseg.choices import ColourOrder, Fit, InputDtype, Layout, OutputKind, Precision, Resize, Target
 from edgeseg.errors import InputError
-from edgeseg.json_fields import field_names, tuples
 
 FORMAT_VERSION = 1
 

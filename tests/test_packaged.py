@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeseg.datasets import LabelledSplit, open_split
-from edgeseg.evaluation import evaluate
+from edgeseg.evaluation.evaluate import evaluate
 from edgeseg.models.source import OpenedModel, open_model
 from edgeseg.models.zoo import DEFAULT_MODEL
 from edgeseg.runtime.keras import KerasBackend

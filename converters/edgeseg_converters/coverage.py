@@ -5,7 +5,7 @@ The asking itself is ``edgeseg.coverage``, which a device has too: this package'
 
 from edgeseg.coverage import Coverage, LeftNode, coverage, coverage_of_all
 from edgeseg.coverage.ask import ASKED
-from edgeseg.runtime.tflite_file import is_tflite
+from edgeseg.tflite.file import is_tflite
 
 __all__ = [
     # what to call

@@ -13,15 +13,15 @@ from typing import Any
 import keras
 
 from edgeseg import __version__
+from edgeseg._internal.files import sha256, write_bytes
+from edgeseg._internal.versions import installed_version
 from edgeseg.choices import CalibrationMethod, Format, InputDtype, Layout, OutputKind, Precision, Target
 from edgeseg.coverage import Coverage
 from edgeseg.datasets import Data
 from edgeseg.errors import UnsupportedModel, VerificationFailed
-from edgeseg.files import sha256, write_bytes
 from edgeseg.models.feeding import zoo_model_of
 from edgeseg.models.source import assumed_spec
 from edgeseg.spec import ModelSpec, Provenance
-from edgeseg.versions import installed_version
 from edgeseg_converters.images import Samples, collect
 from edgeseg_converters.keras_model.float32 import float32_policy
 from edgeseg_converters.keras_model.freeze import check, trace

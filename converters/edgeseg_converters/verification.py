@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.choices import Format, OutputKind
+from edgeseg.evaluation.confusion import argmax_agreement
 from edgeseg.imaging import preprocess
-from edgeseg.metrics import argmax_agreement
 from edgeseg.runtime import open_artifact
 from edgeseg.runtime.keras import KerasBackend
-from edgeseg.runtime.tflite_file import read_metadata
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg.tflite.file import read_metadata
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import Head, add_head, read_head
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits

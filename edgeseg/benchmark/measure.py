@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgeseg._internal.files import sha256
 from edgeseg.benchmark.distrust import drift, warnings
 from edgeseg.benchmark.result import Environment, LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.choices import Scope
 from edgeseg.errors import InputError
-from edgeseg.files import sha256
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any, get_args
 
 import numpy as np
 
+from edgeseg._internal.json import field_names, tuples
 from edgeseg.choices import Scope
 from edgeseg.errors import InputError
-from edgeseg.json_fields import field_names, tuples
 
 FORMAT_VERSION = 1
 

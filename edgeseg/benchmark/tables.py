@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeseg._internal.files import csv_text
 from edgeseg.benchmark.compare import CONFIDENCE, Comparison
 from edgeseg.benchmark.result import LatencyResult
-from edgeseg.files import csv_text
 
 #: Columns of ``rows``; those that begin with ``>`` are numbers.
 COLUMNS = (

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.json import field_names
 from edgeseg.benchmark import machine
 from edgeseg.benchmark.result import STAGES
 from edgeseg.choices import Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
-from edgeseg.json_fields import field_names
 from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.segmenter import Segmenter, to_class_map
 

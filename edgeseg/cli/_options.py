@@ -182,7 +182,7 @@ def runtime(function: F) -> F:
 
 
 def foreign(function: F) -> F:
-    """How to feed a model that does not say it, as one argument ``feeding``, an ``edgeseg.foreign.Feeding``."""
+    """How to feed a model that does not say it, as one argument ``feeding``, an ``edgeseg.opening.Feeding``."""
 
     def collected(
         *args: Any,
@@ -195,7 +195,7 @@ def foreign(function: F) -> F:
         **others: Any,
     ) -> Any:
         from edgeseg.datasets.classes import read_labels
-        from edgeseg.foreign import Feeding
+        from edgeseg.opening import Feeding
 
         names = None if labels is None else read_labels(labels)
         return function(*args, feeding=Feeding(names, mean, std, colour_order, fit, imgsz), **others)

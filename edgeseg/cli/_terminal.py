@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from edgeseg.json_fields import as_json
+from edgeseg._internal.json import as_json
 
 
 def print_json(value: dict[str, Any]) -> None:

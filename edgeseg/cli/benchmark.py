@@ -73,11 +73,11 @@ def command(
 ) -> None:
     """Time ARTIFACTs: medians and percentiles of raw samples, in several processes that take turns."""
     quiet_native_logs()
+    from edgeseg._internal.files import refuse_existing, write_bytes
     from edgeseg.benchmark import devices as known
     from edgeseg.benchmark import result, tables
     from edgeseg.benchmark.measure import measure
     from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-    from edgeseg.files import refuse_existing, write_bytes
 
     if output is not None:
         refuse_existing(output, overwrite=overwrite)
@@ -123,8 +123,8 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, *, overwrite: bool,
     """A profile by op of each case, and no latency: recording slows the runs."""
     import json
 
+    from edgeseg._internal.files import refuse_existing, write_bytes
     from edgeseg.benchmark.profile import COLUMNS, profile
-    from edgeseg.files import refuse_existing, write_bytes
 
     paths = [
         folder / f"{case.artifact.name}.{case.accelerator}.{case.options['num_threads'] or 'default'}.profile.json"

@@ -17,7 +17,7 @@ from edgeseg.cli._terminal import note, print_json, quiet_native_logs
 from edgeseg.spec import Colour
 
 if TYPE_CHECKING:
-    from edgeseg.foreign import Feeding
+    from edgeseg.opening import Feeding
     from edgeseg.runtime import RuntimeOptions
     from edgeseg.sinks import Window
 
@@ -92,11 +92,11 @@ def command(
     Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r record and stop recording.
     """
     quiet_native_logs()
-    from edgeseg.camera import Camera
-    from edgeseg.display import Display, Look
+    from edgeseg._internal.files import refuse_existing, write_bytes
+    from edgeseg.camera.display import Display, Look
+    from edgeseg.camera.loop import Camera
     from edgeseg.errors import EdgesegError, InputError
-    from edgeseg.files import refuse_existing, write_bytes
-    from edgeseg.foreign import open_segmenter
+    from edgeseg.opening import open_segmenter
     from edgeseg.sinks import MjpegServer, Sink, open_sink
     from edgeseg.sources import open_source
 

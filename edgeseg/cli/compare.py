@@ -49,11 +49,11 @@ def command(
     A result that only one of two files has is said on stderr; one that only the baseline has fails --max-regression,
     as nothing shows that it did not get slower.
     """
+    from edgeseg._internal.files import write_bytes
     from edgeseg.benchmark import tables
     from edgeseg.benchmark.compare import Alike, compare, pair
     from edgeseg.benchmark.result import read as read_results
     from edgeseg.errors import InputError
-    from edgeseg.files import write_bytes
 
     assert set(_ALIKE) == set(get_args(Alike))
     read = [read_results(path) for path in files]

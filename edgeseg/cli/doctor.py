@@ -16,7 +16,7 @@ def command(as_json: bool) -> int:
     import platform
 
     from edgeseg import __version__
-    from edgeseg.installation import parts
+    from edgeseg._internal.installation import parts
     from edgeseg.runtime.base import default_threads
 
     found = parts()

@@ -14,8 +14,8 @@ from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
-    from edgeseg.evaluation import EvaluationResult
-    from edgeseg.foreign import Feeding
+    from edgeseg.evaluation.evaluate import EvaluationResult
+    from edgeseg.opening import Feeding
     from edgeseg.runtime import RuntimeOptions
 
 
@@ -49,11 +49,11 @@ def command(
     """Score MODEL (.tflite, .onnx, .keras, .h5, or a zoo name with packaged weights) at the labels' own size."""
     from edgeseg.datasets import open_split
     from edgeseg.errors import InputError
-    from edgeseg.evaluation import evaluate
-    from edgeseg.evaluation_files import require_room, save_evaluation
-    from edgeseg.foreign import open_segmenter
+    from edgeseg.evaluation.evaluate import evaluate
+    from edgeseg.evaluation.files import require_room, save_evaluation
     from edgeseg.models.source import open_model
     from edgeseg.models.zoo import find
+    from edgeseg.opening import open_segmenter
     from edgeseg.runtime import SUFFIXES, RuntimeOptions
     from edgeseg.segmenter import Segmenter
 

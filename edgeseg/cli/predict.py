@@ -13,7 +13,7 @@ from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
 
 if TYPE_CHECKING:
-    from edgeseg.foreign import Feeding
+    from edgeseg.opening import Feeding
     from edgeseg.runtime import RuntimeOptions
 
 
@@ -51,12 +51,12 @@ def command(
     as_json: bool,
 ) -> None:
     """Segment SOURCES (pictures, videos, folders, patterns) with ARTIFACT (.tflite, .onnx or .keras)."""
-    from edgeseg.captions import add_legend
+    from edgeseg._internal.files import require_writable_folder, write_bytes
+    from edgeseg.drawing.captions import add_legend
+    from edgeseg.drawing.painter import Painter, class_filter, render
     from edgeseg.errors import InputError
-    from edgeseg.files import require_writable_folder, write_bytes
-    from edgeseg.foreign import open_segmenter
     from edgeseg.imaging import encode_image
-    from edgeseg.render import Painter, class_filter, render
+    from edgeseg.opening import open_segmenter
     from edgeseg.sources import frames
 
     quiet_native_logs()

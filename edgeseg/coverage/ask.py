@@ -9,15 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from edgeseg._internal.versions import installed_version
 from edgeseg.choices import Format
 from edgeseg.coverage import gpu, xnnpack
 from edgeseg.coverage.onnx_tables import PROVIDERS
 from edgeseg.coverage.result import Coverage, LeftNode, grouped
-from edgeseg.coverage.tflite_graph import Graph, partitions, read_graph
 from edgeseg.coverage.tflite_tables import TABLES
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
-from edgeseg.runtime.tflite_file import is_tflite
-from edgeseg.versions import installed_version
+from edgeseg.tflite.file import is_tflite
+from edgeseg.tflite.graph import Graph, partitions, read_graph
 
 #: Format to the accelerators that are known for it; the first ones are asked, the others read in a table.
 ACCELERATORS: dict[Format, tuple[str, ...]] = {

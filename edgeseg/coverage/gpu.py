@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeseg.coverage.tflite_graph import Graph, one_node_model, partitions
 from edgeseg.errors import BackendUnavailable
 from edgeseg.runtime.gpu_process import ask_gpu
+from edgeseg.tflite.graph import Graph, one_node_model, partitions
 
 #: Where Debian's package chromium-common has SwiftShader, a Vulkan driver that runs on the CPU.
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeseg.coverage.tflite_graph import Graph, Node
+from edgeseg.tflite.graph import Graph, Node
 
 
 @dataclass(frozen=True)

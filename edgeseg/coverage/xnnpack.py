@@ -6,8 +6,8 @@ tensors that go in and come out. From those the nodes inside follow: go back fro
 
 from __future__ import annotations
 
-from edgeseg.coverage.tflite_graph import Graph, Node
 from edgeseg.errors import InputError
+from edgeseg.tflite.graph import Graph, Node
 
 #: Where the sentences of ``reason`` come from; that a node is left is the wheel's own answer.
 REASONS_FROM = "reasons from google-ai-edge/LiteRT f674577, tflite/delegates/xnnpack/xnnpack_delegate.cc"

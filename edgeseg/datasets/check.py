@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import sha256
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
 from edgeseg.datasets.labels import read_palette
 from edgeseg.datasets.layouts import Found, Listing, list_split
 from edgeseg.datasets.source import Data, LabelledSplit, empty_text, encoding_of, find_data
-from edgeseg.files import sha256
 from edgeseg.imaging import read_bytes
 
 # Not the fill byte, and not what occurs inside coded pixels: a stuffed 0xFF and the restarts.

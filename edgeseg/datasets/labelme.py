@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from edgeseg._internal.files import refuse_existing, write_bytes
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
 from edgeseg.errors import InputError, did_you_mean
-from edgeseg.files import refuse_existing, write_bytes
 from edgeseg.imaging import IMAGE_SUFFIXES, decode_image, encode_image, read_bytes
 from edgeseg.spec import default_palette
 

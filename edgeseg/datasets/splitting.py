@@ -8,11 +8,11 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeseg._internal.files import write_bytes
 from edgeseg.choices import SplitOrder
 from edgeseg.datasets.layouts import ALL, list_split, natural_order
 from edgeseg.datasets.source import Data, as_source, empty_text, encoding_of, find_data
 from edgeseg.errors import InputError
-from edgeseg.files import write_bytes
 
 Pair = tuple[Path, Path]
 

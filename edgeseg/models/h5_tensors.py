@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.archive import read_entry
+from edgeseg._internal.zip_entries import read_entry
 from edgeseg.errors import InputError
 
 _ARCHIVE_ENTRY = "model.weights.h5"

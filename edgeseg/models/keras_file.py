@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeseg.archive import MAX_JSON, read_entry
+from edgeseg._internal.files import atomic_path
+from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError, missing_extra
-from edgeseg.files import atomic_path
 from edgeseg.models.model_config import is_hdf5, read_config
 from edgeseg.spec import METADATA_KEY, ModelSpec
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeseg.archive import MAX_JSON, read_entry
+from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.versions import installed_version
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime import delegate as external
 from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
-from edgeseg.runtime.tflite_file import read_model
-from edgeseg.versions import installed_version
+from edgeseg.tflite.file import read_model
 
 _log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.versions import installed_version
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
 from edgeseg.runtime.gpu_process import GpuReply, ask_gpu
-from edgeseg.runtime.tflite_file import read_model, read_quantization
-from edgeseg.versions import installed_version
+from edgeseg.tflite.file import read_model, read_quantization
 
 _log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.sinks.base import Sink
 from edgeseg.sinks.ffmpeg_pipe import FfmpegPipe
+from edgeseg.sinks.images import Pictures
 from edgeseg.sinks.mjpeg import MjpegServer
-from edgeseg.sinks.pictures import Pictures
 from edgeseg.sinks.video_file import CODECS, VideoFile
 from edgeseg.sinks.window import Window
 

@@ -16,9 +16,9 @@ from typing import IO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import atomic_path, refuse_existing, require_writable_folder
+from edgeseg._internal.redact import masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
-from edgeseg.files import atomic_path, refuse_existing, require_writable_folder
-from edgeseg.masking import masked
 from edgeseg.sinks.base import DiskWatch, OneSize, checked_fps
 
 #: The container that a URL's scheme needs; the others are files to ffmpeg, which goes by their suffix.

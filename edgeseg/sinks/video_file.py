@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import atomic_path, refuse_existing, require_writable_folder
 from edgeseg.errors import InputError, SinkLost
-from edgeseg.files import atomic_path, refuse_existing, require_writable_folder
 from edgeseg.sinks.base import DiskWatch, OneSize, RealTime, checked_fps
 
 #: Suffix to the codec that the wheels of opencv-python encode it with. They have no H.264 (``ffmpeg:out.mp4`` has);

@@ -5,8 +5,8 @@ frames, cameras and streams among it, for a loop that shows them.
 """
 
 from edgeseg.sources.base import Captured, Source
+from edgeseg.sources.images import Frame, expand, frames
 from edgeseg.sources.opening import open_source
-from edgeseg.sources.pictures import Frame, expand, frames
 from edgeseg.sources.video import VIDEO_SUFFIXES
 
 __all__ = ["Frame", "expand", "frames", "Captured", "Source", "open_source", "VIDEO_SUFFIXES"]

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import cv2
 
+from edgeseg._internal.redact import masked
 from edgeseg.errors import InputError
-from edgeseg.masking import masked
 from edgeseg.sources.opencv import network_timeouts, quiet_opencv
 
 

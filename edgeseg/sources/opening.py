@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import cv2
 
+from edgeseg._internal.redact import masked
 from edgeseg.errors import InputError, did_you_mean
-from edgeseg.masking import masked
 from edgeseg.sources.base import Source
 from edgeseg.sources.detached import Detached
 from edgeseg.sources.devices import Camera, Device, NetworkStream, Pipeline
 from edgeseg.sources.files import Files
-from edgeseg.sources.pictures import expand
+from edgeseg.sources.images import expand
 from edgeseg.sources.stream import Stream
 from edgeseg.sources.video import VIDEO_SUFFIXES
 

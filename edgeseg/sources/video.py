@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.redact import masked
 from edgeseg.errors import InputError, SourceLost
-from edgeseg.masking import masked
 from edgeseg.sources.opencv import network_timeouts, quiet_opencv, stated_fps
 
 # The package's own name: what a user sees and filters by.

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
+from edgeseg._internal.json import tuples
 from edgeseg.choices import (
     AugmentationPreset,
     EncoderWeights,
@@ -23,7 +24,6 @@ from edgeseg.choices import (
 )
 from edgeseg.datasets import DataSource
 from edgeseg.errors import InputError
-from edgeseg.json_fields import tuples
 from edgeseg.training.augment import Augmentation
 
 #: Architectures whose encoder has ImageNet weights, for ``--encoder-weights imagenet``.

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from edgeseg._internal.files import write_bytes
 from edgeseg.errors import InputError
-from edgeseg.files import write_bytes
 
 #: Title of a panel, and the columns of the history in it with what they are called.
 _PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (

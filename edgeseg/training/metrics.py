@@ -1,4 +1,4 @@
-"""Streaming Keras metrics of logits against class ids: the scores of ``edgeseg.metrics``, over any count of pixels."""
+"""Streaming Keras metrics of logits against class ids: the scores of ``ConfusionMatrix``, over any count of pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
-from edgeseg.metrics import ConfusionMatrix
+from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.training.augment import IGNORED
 
 # Counts are kept as two float32 numbers, high * _BASE + low: exact up to 2^44 pixels on every backend and device.
@@ -85,7 +85,7 @@ class _Matrix(_Counts):
         super().__init__(num_classes, (num_classes, num_classes), ignore_index, name)
 
     def confusion_matrix(self) -> ConfusionMatrix:
-        """What was counted since the last reset, exactly, for every score that ``edgeseg.metrics`` has."""
+        """What was counted since the last reset, exactly, for every score that ``edgeseg.evaluation.confusion`` has."""
         matrix = ConfusionMatrix(self.num_classes, self.ignore_index)
         matrix.counts = self._exact()
         return matrix

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeseg._internal.files import refuse_existing
 from edgeseg.errors import InputError
-from edgeseg.files import refuse_existing
 
 #: Everything that resuming needs; the exported model of the best epoch; one row for each epoch.
 LAST, BEST, HISTORY = "last.keras", "best.keras", "history.csv"

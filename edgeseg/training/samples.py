@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.captions import add_legend
+from edgeseg._internal.files import write_bytes
 from edgeseg.datasets import LabelledSplit
-from edgeseg.files import write_bytes
+from edgeseg.drawing.captions import add_legend
+from edgeseg.drawing.painter import render
 from edgeseg.imaging import at_size, encode_image, preprocess, restore
-from edgeseg.render import render
 from edgeseg.segmenter import Segmentation, to_class_map
 from edgeseg.spec import ModelSpec
 

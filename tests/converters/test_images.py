@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeseg._internal.files import write_bytes
 from edgeseg.errors import InputError
-from edgeseg.files import write_bytes
 from edgeseg.imaging import encode_image
 from edgeseg_converters import images
 from edgeseg_converters.images import collect, natural_noise

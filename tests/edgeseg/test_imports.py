@@ -55,7 +55,8 @@ def test_a_light_start_loads_nothing_heavy(code: str) -> None:
         "import edgeseg.cli; assert edgeseg.cli.main(['doctor', '--json']) in (0, 1)",
         "import edgeseg.models, edgeseg.models.keras_file, edgeseg.models.pytorch_file, edgeseg.models.source",
         "import edgeseg.runtime, edgeseg.runtime.litert, edgeseg.runtime.onnx, edgeseg.runtime.keras",
-        "import edgeseg.segmenter, edgeseg.sources, edgeseg.render, edgeseg.evaluation, edgeseg.inspection",
+        "import edgeseg.segmenter, edgeseg.sources, edgeseg.drawing.painter, edgeseg.inspection, edgeseg.opening",
+        "import edgeseg.evaluation.evaluate, edgeseg.camera",
         "import edgeseg.coverage",
         "from edgeseg import Segmenter, Segmentation, ConfusionMatrix, argmax_agreement",
         # A mistake is told before the seconds that keras takes.

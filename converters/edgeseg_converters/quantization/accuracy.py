@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.json import as_json
 from edgeseg.datasets import Data, LabelledSplit, as_source
 from edgeseg.errors import InputError
+from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
 from edgeseg.imaging import read_image
-from edgeseg.json_fields import as_json
-from edgeseg.metrics import ConfusionMatrix, argmax_agreement
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import find, spread

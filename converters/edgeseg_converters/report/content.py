@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeseg import __version__
+from edgeseg._internal.json import as_json
 from edgeseg.benchmark import LatencyResult
 from edgeseg.choices import Format, Precision
-from edgeseg.json_fields import as_json
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Stability
 from edgeseg_converters.quantization.accuracy import Accuracy

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.drawing.painter import colour_table, render
 from edgeseg.imaging import read_image
-from edgeseg.render import colour_table, render
 from edgeseg.segmenter import Segmentation, Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.quantization.accuracy import Accuracy, Baseline

@@ -12,8 +12,8 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import refuse_existing, write_bytes
 from edgeseg.errors import InputError
-from edgeseg.files import refuse_existing, write_bytes
 from edgeseg.imaging import encode_image
 from edgeseg_converters.report.content import Entry, Report
 

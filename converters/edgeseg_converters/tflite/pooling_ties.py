@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeseg.coverage.tflite_graph import read_graph
+from edgeseg.tflite.graph import read_graph
 from edgeseg_converters.tflite import flatbuffer
 from edgeseg_converters.tflite.delegate_pooling import POOL
 

@@ -14,12 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
+from edgeseg._internal.files import sha256
 from edgeseg.benchmark.devices import adb_client, android, benchmark_model
 from edgeseg.benchmark.devices.adb_client import Client
 from edgeseg.benchmark.devices.benchmark_model import Tool, last_line
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
-from edgeseg.files import sha256
 
 #: The one folder that a shell user may write to and execute from.
 FOLDER = "/data/local/tmp"

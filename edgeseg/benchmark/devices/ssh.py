@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Any, Literal
 
 import edgeseg
+from edgeseg._internal.files import sha256
 from edgeseg.benchmark.devices.local import how_it_ended
 from edgeseg.benchmark.devices.ssh_link import Link
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-from edgeseg.files import sha256
 
 _log = logging.getLogger(__name__)
 

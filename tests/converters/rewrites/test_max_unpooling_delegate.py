@@ -10,11 +10,11 @@ import pytest
 from keras import layers, ops
 
 from edgeseg.coverage import coverage
-from edgeseg.coverage.tflite_graph import read_graph
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.imaging import preprocess
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.runtime.litert import LiteRTBackend
+from edgeseg.tflite.graph import read_graph
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.export import infer_spec
 from edgeseg_converters.images import Samples

@@ -12,9 +12,9 @@ import pytest
 
 from edgeseg.choices import OutputKind
 from edgeseg.models import create
-from edgeseg.runtime import tflite_file
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg.tflite import file as tflite_file
 from edgeseg_converters import export
 from edgeseg_converters.tflite.convert import tap_logits
 from edgeseg_converters.tflite.metadata import ENTRY, LABELS_FILE, append_labels, to_flatbuffer

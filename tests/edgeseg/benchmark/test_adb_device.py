@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from edgeseg._internal.files import sha256
 from edgeseg.benchmark.compare import compare
 from edgeseg.benchmark.devices import adb_client
 from edgeseg.benchmark.devices.adb import AdbDevice
@@ -25,7 +26,6 @@ from edgeseg.benchmark.devices.benchmark_model import parse
 from edgeseg.benchmark.measure import Case, Plan, measure
 from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-from edgeseg.files import sha256
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="needs adb (apt install adb)")
 

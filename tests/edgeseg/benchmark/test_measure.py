@@ -10,6 +10,7 @@ from types import TracebackType
 
 import pytest
 
+from edgeseg._internal.files import sha256
 from edgeseg.benchmark import worker
 from edgeseg.benchmark.devices import open_device
 from edgeseg.benchmark.devices.local import LocalDevice
@@ -17,7 +18,6 @@ from edgeseg.benchmark.measure import Case, Plan, measure
 from edgeseg.benchmark.result import Environment
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-from edgeseg.files import sha256
 
 
 class Scripted:

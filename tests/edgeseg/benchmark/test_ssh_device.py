@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeseg._internal.files import sha256
 from edgeseg.benchmark.devices import ssh
 from edgeseg.benchmark.devices.local import LocalDevice
 from edgeseg.benchmark.devices.ssh import SshDevice
@@ -26,7 +27,6 @@ from edgeseg.benchmark.measure import Case, Plan, measure
 from edgeseg.benchmark.worker import Request
 from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-from edgeseg.files import sha256
 
 QUICK = Plan(rounds=2, warmup_runs=1, warmup_min_secs=0, num_runs=4, min_secs=0)
 

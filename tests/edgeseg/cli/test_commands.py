@@ -219,7 +219,7 @@ def test_train_evaluate_export_evaluate(
 def test_doctor_names_the_install_line_of_a_missing_part(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeseg import installation
+    from edgeseg._internal import installation
 
     real = installation.installed_version
     monkeypatch.setattr(installation, "installed_version", lambda name: None if name == "onnxruntime" else real(name))

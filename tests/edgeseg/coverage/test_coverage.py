@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 
 from edgeseg.coverage import ACCELERATORS, Coverage, accelerators, coverage, coverage_of_all, gpu, xnnpack
 from edgeseg.coverage.ask import ASKED
-from edgeseg.coverage.tflite_graph import Graph, one_node_model, partitions, read_graph
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import gpu_process
+from edgeseg.tflite.graph import Graph, one_node_model, partitions, read_graph
 
 
 def left(found: Coverage) -> dict[str, str]:

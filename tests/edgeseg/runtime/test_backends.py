@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
+from edgeseg._internal.versions import installed_version
 from edgeseg.benchmark.worker import Request, measure
 from edgeseg.coverage import coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
@@ -23,7 +24,6 @@ from edgeseg.models.keras_file import save_model
 from edgeseg.models.zoo import ZOO
 from edgeseg.runtime import BACKENDS, open_backend
 from edgeseg.spec import ModelSpec
-from edgeseg.versions import installed_version
 from edgeseg_converters import Recipe, export_all
 
 SIZE = (32, 48)

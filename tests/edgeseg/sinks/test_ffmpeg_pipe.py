@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeseg._internal.redact import masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
-from edgeseg.masking import masked
 from edgeseg.sinks import FfmpegPipe
 
 

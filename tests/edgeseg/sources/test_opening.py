@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edgeseg._internal.redact import masked
 from edgeseg.errors import InputError
-from edgeseg.masking import masked
 from edgeseg.sources import open_source
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from edgeseg.datasets import open_split
 from edgeseg.errors import InputError
-from edgeseg.metrics import ConfusionMatrix
+from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.models.keras_file import load_model, read_spec
 from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.metrics import ConfusionMatrix
+from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.training.losses import SegmentationLoss
 from edgeseg.training.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg import evaluation_files
 from edgeseg.errors import BackendUnavailable, InputError
-from edgeseg.evaluation import EvaluationResult
-from edgeseg.evaluation_files import save_evaluation
+from edgeseg.evaluation import files as evaluation_files
+from edgeseg.evaluation.confusion import ConfusionMatrix
+from edgeseg.evaluation.evaluate import EvaluationResult
+from edgeseg.evaluation.files import save_evaluation
 from edgeseg.imaging import read_image
-from edgeseg.metrics import ConfusionMatrix
 
 
 def result(counts: list[list[int]], names: tuple[str, ...]) -> EvaluationResult:

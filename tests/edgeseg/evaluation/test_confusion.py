@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.metrics import ConfusionMatrix, argmax_agreement
+from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
 
 LABEL = np.array([[0, 0, 1], [1, 2, 255]], np.uint8)
 PREDICTION = np.array([[0, 1, 1], [1, 1, 2]], np.uint8)

@@ -4,7 +4,7 @@ import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseg.runtime.tflite_file import is_tflite, read_metadata
+from edgeseg.tflite.file import is_tflite, read_metadata
 
 
 def model_with(entries: dict[str, bytes]) -> bytes:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
-from edgeseg.versions import installed_version
+from edgeseg._internal.versions import installed_version
 
 _REQUIREMENT = re.compile(r"""^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*([^;]*)(?:;\s*extra == ["']([^"']+)["'])?$""")
 _AT_LEAST = re.compile(r">=\s*([0-9.]+)")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeseg._internal.files import atomic_path, csv_text, refuse_existing, require_writable_folder, sha256, write_bytes
 from edgeseg.errors import InputError
-from edgeseg.files import atomic_path, csv_text, refuse_existing, require_writable_folder, sha256, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -126,7 +126,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, exist
     program = """
         import resource, sys
         from edgeseg.errors import InputError
-        from edgeseg.files import write_bytes
+        from edgeseg._internal.files import write_bytes
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
         try:
             write_bytes(sys.argv[1], b"x" * 1_000_000, overwrite=True)

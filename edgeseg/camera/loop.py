@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.camera_stats import CameraStats
-from edgeseg.handover import Closed, Slot
+from edgeseg.camera.slot import Closed, Slot
+from edgeseg.camera.smoothing import Smoothing
+from edgeseg.camera.stats import CameraStats
 from edgeseg.imaging import Placement, at_size, preprocess, without_bars
 from edgeseg.segmenter import Segmentation, Segmenter
-from edgeseg.smoothing import Smoothing
 from edgeseg.sources import Captured, Source
 from edgeseg.spec import ModelSpec
 

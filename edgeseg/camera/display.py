@@ -14,14 +14,14 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.camera import Camera, SegmentedFrame
-from edgeseg.camera_stats import CameraStats
-from edgeseg.captions import draw_legend, draw_status
+from edgeseg._internal.files import write_bytes
+from edgeseg.camera.loop import Camera, SegmentedFrame
+from edgeseg.camera.stats import CameraStats
 from edgeseg.choices import View
+from edgeseg.drawing.captions import draw_legend, draw_status
+from edgeseg.drawing.painter import Painter
 from edgeseg.errors import InputError, SinkLost
-from edgeseg.files import write_bytes
 from edgeseg.imaging import encode_image
-from edgeseg.render import Painter
 from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
 from edgeseg.spec import Colour, ModelSpec
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from edgeseg.choices import View
+from edgeseg.drawing.painter import Painter, class_filter, colour_table, render
 from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
-from edgeseg.render import Painter, class_filter, colour_table, render
 from edgeseg.segmenter import Segmentation
 from edgeseg.spec import ModelSpec
 

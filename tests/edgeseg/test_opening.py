@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 
 from edgeseg.cli import main
 from edgeseg.errors import InputError
-from edgeseg.foreign import Feeding, open_segmenter, spec_for
 from edgeseg.inspection import inspect
+from edgeseg.opening import Feeding, open_segmenter, spec_for
 from edgeseg.runtime import RuntimeOptions, TensorInfo
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.null import NullBackend

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from edgeseg.handover import Closed, Slot
+from edgeseg.camera.slot import Closed, Slot
 
 
 def test_the_newest_item_wins() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeseg.captions import add_legend, draw_legend, draw_status
+from edgeseg.drawing.captions import add_legend, draw_legend, draw_status
 from edgeseg.segmenter import Segmentation
 from edgeseg.spec import ModelSpec
 

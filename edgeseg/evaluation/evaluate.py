@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.json import as_json
 from edgeseg.datasets import LabelledSplit
 from edgeseg.errors import InputError
-from edgeseg.json_fields import as_json
-from edgeseg.metrics import ConfusionMatrix
+from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import default_class_names
 

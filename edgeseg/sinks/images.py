@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import require_writable_folder, write_bytes
 from edgeseg.errors import InputError, SinkLost
-from edgeseg.files import require_writable_folder, write_bytes
 from edgeseg.imaging import IMAGE_SUFFIXES
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import csv_text, refuse_existing, require_writable_folder, write_bytes
 from edgeseg.errors import missing_extra
-from edgeseg.evaluation import EvaluationResult
-from edgeseg.files import csv_text, refuse_existing, require_writable_folder, write_bytes
+from edgeseg.evaluation.evaluate import EvaluationResult
 
 _NAMES = ("confusion_matrix.csv", "confusion_matrix.png", "per_class.csv")
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgeseg.camera.smoothing import Smoothing
 from edgeseg.errors import InputError
-from edgeseg.smoothing import Smoothing
 
 
 def _pixel(frames: int, ids: list[int]) -> list[int]:

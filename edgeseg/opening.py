@@ -12,9 +12,9 @@ import numpy as np
 from edgeseg.choices import ColourOrder, Fit, Layout, OutputKind
 from edgeseg.errors import InputError
 from edgeseg.runtime import Backend, RuntimeOptions, TensorInfo, open_with
-from edgeseg.runtime.tflite_description import Description, read_description
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, default_palette
+from edgeseg.tflite.description import Description, read_description
 
 _log = logging.getLogger(__name__)
 

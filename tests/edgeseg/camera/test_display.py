@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeseg.camera import Camera, SegmentedFrame
-from edgeseg.display import Display, Look
+from edgeseg.camera.display import Display, Look
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
@@ -194,7 +194,7 @@ def test_a_recording_that_breaks_is_logged_and_the_loop_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("edgeseg.display.VideoFile", lambda path, **options: _Kept(fails_at=1))
+    monkeypatch.setattr("edgeseg.camera.display.VideoFile", lambda path, **options: _Kept(fails_at=1))
     with Camera(segmenter, pictures(4)) as camera:
         display = Display(camera, segmenter.spec, window=_Keys({1: ["r"]}), folder=tmp_path)  # type: ignore[arg-type]
         assert display.run().shown == 4

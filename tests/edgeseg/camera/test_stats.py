@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from edgeseg import camera_stats
-from edgeseg.camera_stats import STAGES, CameraStats, resident_mb
+from edgeseg.camera import stats as camera_stats
+from edgeseg.camera.stats import STAGES, CameraStats, resident_mb
 
 
 def test_an_empty_loop_still_has_a_result() -> None:

@@ -10,8 +10,8 @@ import struct
 import zipfile
 from dataclasses import dataclass
 
-from edgeseg.archive import read_entry
-from edgeseg.runtime.tflite_file import child, field, floats, read_metadata, string, tables, uint32
+from edgeseg._internal.zip_entries import read_entry
+from edgeseg.tflite.file import child, field, floats, read_metadata, string, tables, uint32
 
 ENTRY = "TFLITE_METADATA"
 

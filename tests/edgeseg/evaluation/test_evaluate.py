@@ -10,7 +10,7 @@ import pytest
 
 from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.errors import InputError
-from edgeseg.evaluation import evaluate
+from edgeseg.evaluation.evaluate import evaluate
 from edgeseg.imaging import encode_image
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter

@@ -1,0 +1,1 @@
+"""Class maps as images: views, legends and lines of figures."""

@@ -1,0 +1,1 @@
+"""Reading .tflite files on a device, without TensorFlow."""
