@@ -1,5 +1,5 @@
 """The live loop: newest frame in, class map out, and how old what is shown is."""
 
-from edgeseg.camera.loop import Camera
+from edgeseg.camera.loop import Camera, SegmentedFrame
 
-__all__ = ["Camera"]
+__all__ = ["Camera", "SegmentedFrame"]
