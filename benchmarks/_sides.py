@@ -41,7 +41,7 @@ def artifacts(model: tuple[str, tuple[int, int]], targets: list[str], cache: Pat
 def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> None:
     """Make what the cache does not have yet, and the picture."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from edgeseg.models.zoo import ZOO
+    from edgeseg.models.zoo.table import ZOO
     from edgeseg_converters import Recipe, export_all
     from edgeseg_converters.images import collect
     from edgeseg_converters.rewrites import RULES
@@ -81,7 +81,7 @@ def calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]
 
     from edgeseg.imaging import preprocess
     from edgeseg.models import create
-    from edgeseg.models.zoo import ZOO
+    from edgeseg.models.zoo.table import ZOO
 
     keras.utils.set_random_seed(0)
     model = create(name, num_classes=_CLASSES, input_size=size)

@@ -35,7 +35,7 @@ def convert(side: str, name: str, size: tuple[int, int]) -> dict[str, float]:
     import tensorflow as tf
 
     from edgeseg.models import create
-    from edgeseg.models.zoo import ZOO
+    from edgeseg.models.zoo.table import ZOO
     from edgeseg_converters import Recipe, export_all
 
     model = create(name, num_classes=21, input_size=size)

@@ -30,7 +30,7 @@ from _sides import PICTURE, RUNTIMES, artifacts, convert_sides, edgeseg_sources
 
 from edgeseg.evaluation.confusion import argmax_agreement
 from edgeseg.imaging import preprocess
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime import Backend
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend

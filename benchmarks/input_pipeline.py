@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import _shared
 
 from edgeseg.datasets import LabelledSplit, open_split
-from edgeseg.models.zoo import find
+from edgeseg.models.zoo.table import find
 from edgeseg.training.augment import Augmentation
 from edgeseg.training.cache import CachedPairs
 from edgeseg.training.data import training_pipeline

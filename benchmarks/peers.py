@@ -41,7 +41,7 @@ from edgeseg.benchmark.devices.local import how_it_ended
 from edgeseg.benchmark.measure import Case, Plan, measure
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 
 Model = tuple[str, tuple[int, int]]
 

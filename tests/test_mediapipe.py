@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgeseg.imaging import preprocess
-from edgeseg.models.source import open_model
+from edgeseg.models.opening import open_model
 from edgeseg.segmenter import Segmenter
 from edgeseg.sources import frames
 from edgeseg_converters import ExportResult, Recipe, export_all

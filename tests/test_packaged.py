@@ -9,8 +9,8 @@ import pytest
 
 from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.evaluation.evaluate import evaluate
-from edgeseg.models.source import OpenedModel, open_model
-from edgeseg.models.zoo import DEFAULT_MODEL
+from edgeseg.models.opening import OpenedModel, open_model
+from edgeseg.models.zoo.table import DEFAULT_MODEL
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.sources import frames

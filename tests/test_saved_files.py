@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeseg import Segmenter
-from edgeseg.models.keras_file import load_model, read_spec
+from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 

@@ -19,8 +19,8 @@ from edgeseg.choices import CalibrationMethod, Format, InputDtype, Layout, Outpu
 from edgeseg.coverage import Coverage
 from edgeseg.datasets import Data
 from edgeseg.errors import UnsupportedModel, VerificationFailed
-from edgeseg.models.feeding import zoo_model_of
-from edgeseg.models.source import assumed_spec
+from edgeseg.models.opening import assumed_spec
+from edgeseg.models.preprocessing import zoo_model_of
 from edgeseg.spec import ModelSpec, Provenance
 from edgeseg_converters.images import Samples, collect
 from edgeseg_converters.keras_model.float32 import float32_policy

@@ -123,7 +123,7 @@ def read_custom_objects(path: str | None) -> dict[str, Any] | None:
     from edgeseg.errors import missing_extra
 
     try:
-        from edgeseg.models.custom_objects import load_custom_objects
+        from edgeseg.models.keras_files.custom_objects import load_custom_objects
     except ModuleNotFoundError as error:
         raise missing_extra("--custom-objects", "train") from error
     return load_custom_objects(path)

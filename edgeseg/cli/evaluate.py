@@ -51,8 +51,8 @@ def command(
     from edgeseg.errors import InputError
     from edgeseg.evaluation.evaluate import evaluate
     from edgeseg.evaluation.files import require_room, save_evaluation
-    from edgeseg.models.source import open_model
-    from edgeseg.models.zoo import find
+    from edgeseg.models.opening import open_model
+    from edgeseg.models.zoo.table import find
     from edgeseg.opening import open_segmenter
     from edgeseg.runtime import SUFFIXES, RuntimeOptions
     from edgeseg.segmenter import Segmenter

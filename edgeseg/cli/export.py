@@ -135,7 +135,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Export MODEL (a zoo name, or a .keras or .h5 file; the packaged model when left out)."""
-    import edgeseg.models.source as source
+    import edgeseg.models.opening as source
     from edgeseg._internal.files import refuse_existing, require_writable_folder
     from edgeseg.datasets import is_labelled, open_classes
     from edgeseg.errors import missing_extra

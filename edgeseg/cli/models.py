@@ -15,8 +15,8 @@ def command(style: str, as_json: bool) -> None:
     """List the zoo (counts for 21 classes, GFLOPs at the default size) and the packaged weights."""
     import dataclasses
 
-    from edgeseg.models.source import packaged_spec
-    from edgeseg.models.zoo import ZOO
+    from edgeseg.models.opening import packaged_spec
+    from edgeseg.models.zoo.table import ZOO
 
     packaged = {name: packaged_spec(name) for name in ZOO}
     if as_json:

@@ -242,7 +242,7 @@ def command(
     from edgeseg.datasets.findings import require_good
     from edgeseg.datasets.source import find_data
     from edgeseg.errors import missing_extra
-    from edgeseg.models.source import precheck
+    from edgeseg.models.opening import precheck
 
     quiet_native_logs()
     changes = {name: settings.pop(name) for name in _AUGMENTATION}

@@ -6,12 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import InputError, missing_extra
-from edgeseg.models.zoo import DEFAULT_MODEL, ZOO, ZooModel, find
+from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, ZooModel, find
 
 if TYPE_CHECKING:
     import keras
 
-    from edgeseg.models.weights import WeightsReport, load_weights
+    from edgeseg.models.weights.load import WeightsReport, load_weights
 
 __all__ = ["DEFAULT_MODEL", "ZOO", "WeightsReport", "ZooModel", "create", "find", "load_weights"]
 
@@ -21,7 +21,7 @@ _LAZY = ("WeightsReport", "load_weights")
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module("edgeseg.models.weights"), name)
+        return getattr(importlib.import_module("edgeseg.models.weights.load"), name)
     raise AttributeError(f"module 'edgeseg.models' has no attribute '{name}'")
 
 

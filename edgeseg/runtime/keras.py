@@ -46,7 +46,7 @@ class KerasBackend:
             InputError: the file is broken or Keras refuses it; the threads cannot be set any more.
             BackendUnavailable: keras is not installed.
         """
-        from edgeseg.models.keras_file import load_model, read_spec
+        from edgeseg.models.keras_files.load import load_model, read_spec
 
         if num_threads is not None:
             set_threads(num_threads)

@@ -14,11 +14,11 @@ import numpy as np
 from edgeseg.datasets import Classes
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
-from edgeseg.models.efficientnet_lite import load_imagenet_encoder
-from edgeseg.models.functional import as_functional, graph_of, output_names, select_output, set_weights, size_of
-from edgeseg.models.keras_file import load_model, read_spec
-from edgeseg.models.source import assumed_spec, at_input_size
-from edgeseg.models.weights import load_weights
+from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_graph import as_functional, graph_of, output_names, select_output, set_weights, size_of
+from edgeseg.models.opening import assumed_spec, at_input_size
+from edgeseg.models.weights.load import load_weights
+from edgeseg.models.zoo.efficientnet_lite import load_imagenet_encoder
 from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.batch_norm import set_momentum
 from edgeseg.training.config import TrainConfig, is_model_file

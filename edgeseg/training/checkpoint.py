@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeseg._internal.files import csv_text, require_writable_folder, write_bytes
 from edgeseg.errors import InputError
-from edgeseg.models.keras_file import read_training_state, save_model
+from edgeseg.models.keras_files.load import read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.curves import save_curves

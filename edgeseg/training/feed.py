@@ -11,7 +11,7 @@ import keras
 
 from edgeseg.datasets import BadExample, Classes, LabelledSplit
 from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.functional import graph_of, output_names
+from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.training.augment import Augmentation
 from edgeseg.training.building import RunModels
 from edgeseg.training.cache import CachedPairs, Pair, Pairs

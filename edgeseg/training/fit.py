@@ -14,7 +14,7 @@ import keras
 from edgeseg.choices import Distribute
 from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.errors import InputError, missing_extra
-from edgeseg.models.functional import graph_of, output_names
+from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.checkpoint import RunFiles

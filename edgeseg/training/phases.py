@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from edgeseg.errors import InputError, did_you_mean
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.training.batch_norm import layers_of
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
 

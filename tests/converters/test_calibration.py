@@ -12,7 +12,7 @@ from ai_edge_quantizer.utils import progress_utils
 
 from edgeseg.errors import InputError
 from edgeseg.models import create
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters.calibration import MAX_DISAGREEMENT, MIN_IMAGES, Ranges, choose, measure
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.tflite.convert import to_tflite

@@ -15,7 +15,7 @@ from edgeseg.choices import Format, OutputKind, Precision
 from edgeseg.errors import InputError, UnsupportedModel, VerificationFailed
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter, to_class_map
 from edgeseg_converters import Quantization, Recipe, export, export_all

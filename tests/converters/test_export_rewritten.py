@@ -12,7 +12,7 @@ from keras import layers
 from edgeseg.errors import UnsupportedModel
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.images import Samples
 from edgeseg_converters.recipes import GATES, VerificationGate

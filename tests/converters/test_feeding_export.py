@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 from edgeseg.choices import Format
-from edgeseg.models.source import assumed_spec
+from edgeseg.models.opening import assumed_spec
 from edgeseg.segmenter import Segmenter
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.images import Samples

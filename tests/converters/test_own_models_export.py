@@ -17,7 +17,7 @@ from edgeseg.choices import Format
 from edgeseg.cli import main
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.layers import ResizeBilinear, UpsampleLike
-from edgeseg.models.source import assumed_spec, open_model
+from edgeseg.models.opening import assumed_spec, open_model
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec

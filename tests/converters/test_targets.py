@@ -13,9 +13,9 @@ from edgeseg.choices import OutputKind, Target
 from edgeseg.coverage import coverage, gpu
 from edgeseg.errors import InputError
 from edgeseg.models import create
-from edgeseg.models.deeplab import deeplabv3plus_xception
-from edgeseg.models.hrnet import hrnetv2
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.deeplab import deeplabv3plus_xception
+from edgeseg.models.zoo.hrnet import hrnetv2
+from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.rewrites import RULES, rules_for
 

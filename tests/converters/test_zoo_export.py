@@ -9,8 +9,8 @@ import keras
 import pytest
 
 from edgeseg.models import create
-from edgeseg.models.hrnet import hrnetv2
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.hrnet import hrnetv2
+from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples, natural_noise
 

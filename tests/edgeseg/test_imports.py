@@ -53,7 +53,8 @@ def test_a_light_start_loads_nothing_heavy(code: str) -> None:
         "import edgeseg.cli; assert edgeseg.cli.main(['models']) == 0",
         "import edgeseg.cli; assert edgeseg.cli.main(['models', '--json']) == 0",
         "import edgeseg.cli; assert edgeseg.cli.main(['doctor', '--json']) in (0, 1)",
-        "import edgeseg.models, edgeseg.models.keras_file, edgeseg.models.pytorch_file, edgeseg.models.source",
+        "import edgeseg.models, edgeseg.models.opening, edgeseg.models.keras_files.load",
+        "import edgeseg.models.weights.pytorch",
         "import edgeseg.runtime, edgeseg.runtime.litert, edgeseg.runtime.onnx, edgeseg.runtime.keras",
         "import edgeseg.segmenter, edgeseg.sources, edgeseg.drawing.painter, edgeseg.inspection, edgeseg.opening",
         "import edgeseg.evaluation.evaluate, edgeseg.camera",
@@ -73,7 +74,7 @@ def test_a_spec_is_read_out_of_a_keras_file_without_keras(tmp_path: Path, tiny_s
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("edgeseg.spec.json", tiny_spec.to_json())
-    code = f"from edgeseg.models.keras_file import read_spec; assert read_spec({str(path)!r}).name == 'tiny'"
+    code = f"from edgeseg.models.keras_files.load import read_spec; assert read_spec({str(path)!r}).name == 'tiny'"
     assert not loaded_by(code) & set(HEAVY)
 
 

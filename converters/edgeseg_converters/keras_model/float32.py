@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from edgeseg.errors import UnsupportedModel
-from edgeseg.models.functional import graph_of, set_weights, twin
+from edgeseg.models.keras_graph import graph_of, set_weights, twin
 from edgeseg_converters.keras_model.graph import Graph, Node, Value
 
 _HALF = ("float16", "bfloat16")

@@ -15,7 +15,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from edgeseg.choices import OutputKind
 from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.functional import require_picture, select_output
+from edgeseg.models.keras_graph import require_picture, select_output
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.keras_model.output_head import add_head, check_scores, read_head
 

@@ -16,7 +16,7 @@ import keras
 from keras import tree
 
 from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.functional import graph_of, twin
+from edgeseg.models.keras_graph import graph_of, twin
 
 
 class Value:

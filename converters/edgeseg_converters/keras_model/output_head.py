@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeseg.choices import OutputKind
 from edgeseg.errors import UnsupportedModel
 from edgeseg.imaging import preprocess
-from edgeseg.models.functional import twin
+from edgeseg.models.keras_graph import twin
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import Samples, natural_noise

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 
 from edgeseg.errors import InputError
-from edgeseg.models.functional import as_functional, graph_of, require_picture, select_output, size_of, twin
+from edgeseg.models.keras_graph import as_functional, graph_of, require_picture, select_output, size_of, twin
 from edgeseg_converters.keras_model.float32 import in_float32
 from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites import Rewrite

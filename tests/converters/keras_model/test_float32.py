@@ -13,7 +13,7 @@ from keras import layers
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.models.layers import UpsampleLike
-from edgeseg.models.source import assumed_spec
+from edgeseg.models.opening import assumed_spec
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.prepare import prepare

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeseg.models.source import assumed_spec
+from edgeseg.models.opening import assumed_spec
 from edgeseg_converters.keras_model.output_head import read_head
 
 SPEC = assumed_spec("own", (4, 6), 3)

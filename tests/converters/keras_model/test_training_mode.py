@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from edgeseg.models.source import assumed_spec
+from edgeseg.models.opening import assumed_spec
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples
 

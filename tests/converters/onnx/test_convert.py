@@ -13,7 +13,7 @@ import pytest
 from edgeseg.choices import Format, Layout, OutputKind, Precision
 from edgeseg.errors import InputError
 from edgeseg.models import create
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg_converters import Recipe, export, export_all

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from edgeseg.choices import Layout
-from edgeseg.models.source import assumed_spec
+from edgeseg.models.opening import assumed_spec
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples
 

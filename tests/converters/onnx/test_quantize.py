@@ -22,7 +22,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
-from edgeseg.models.source import open_model
+from edgeseg.models.opening import open_model
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import calibration

@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 from numpy.typing import NDArray
 
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters.calibration import CalibrationSet, choose
 from edgeseg_converters.images import natural_noise
 from edgeseg_converters.quantization.domain_shift import MAX_FACTOR, Domain, compare

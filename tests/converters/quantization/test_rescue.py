@@ -15,7 +15,7 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models import create
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, default_class_names, default_palette

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from edgeseg.models.hrnet import hrnetv2
+from edgeseg.models.zoo.hrnet import hrnetv2
 from edgeseg_converters.rewrites import UpsampleLikeToNearestResize, rewrite
 from edgeseg_converters.rewrites.base import tied_values
 from edgeseg_converters.rewrites.shared.lowered import NearestResize

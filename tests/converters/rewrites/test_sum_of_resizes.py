@@ -9,8 +9,8 @@ import pytest
 from keras import layers
 
 from edgeseg.models import create
-from edgeseg.models.hrnet import hrnetv2
 from edgeseg.models.layers import ResizeBilinear
+from edgeseg.models.zoo.hrnet import hrnetv2
 from edgeseg_converters.rewrites import ResizeBilinearToFixedSize, UpsampleLikeToNearestResize, rewrite
 from edgeseg_converters.rewrites.base import tied_values
 from edgeseg_converters.rewrites.shared.lowered import NearestResize

@@ -7,8 +7,8 @@ import pytest
 from keras import layers
 
 from edgeseg.models import create
-from edgeseg.models.hrnet import hrnetv2
 from edgeseg.models.layers import UpsampleLike
+from edgeseg.models.zoo.hrnet import hrnetv2
 from edgeseg_converters.rewrites import UpsampleLikeToNearestResize, rewrite
 
 RULE = UpsampleLikeToNearestResize()

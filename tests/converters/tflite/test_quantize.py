@@ -15,7 +15,7 @@ from edgeseg.coverage import coverage
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.calibration import CalibrationSet, choose

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeseg.cli import COMMANDS, main
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.spec import ModelSpec
 
 

@@ -67,7 +67,7 @@ def test_the_next_command_is_one_that_works(
     """Of a model with code of its own, on data without a test split."""
     import keras
 
-    from edgeseg.models.custom_objects import load_custom_objects
+    from edgeseg.models.keras_files.custom_objects import load_custom_objects
 
     data = Path(shutil.copytree(shapes_dataset, tmp_path / "data", ignore=shutil.ignore_patterns("test")))
     code = tmp_path / "layers.py"

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from edgeseg.errors import InputError
 from edgeseg.models import layers as edgeseg_layers
-from edgeseg.models.keras_file import load_model
+from edgeseg.models.keras_files.load import load_model
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
 
 
@@ -275,7 +275,7 @@ def test_a_file_with_them_loads_in_a_fresh_process(tmp_path):
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", images)
     script = (
-        "import sys, numpy; from edgeseg.models.keras_file import load_model; "
+        "import sys, numpy; from edgeseg.models.keras_files.load import load_model; "
         "model = load_model(sys.argv[1] + '/model.keras'); "
         "numpy.save(sys.argv[1] + '/out.npy', model(numpy.load(sys.argv[1] + '/images.npy')))"
     )

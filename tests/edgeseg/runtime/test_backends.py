@@ -20,8 +20,8 @@ from edgeseg.benchmark.worker import Request, measure
 from edgeseg.coverage import coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.models import create
-from edgeseg.models.keras_file import save_model
-from edgeseg.models.zoo import ZOO
+from edgeseg.models.keras_files.load import save_model
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime import BACKENDS, open_backend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import Recipe, export_all

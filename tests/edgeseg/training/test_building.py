@@ -13,8 +13,8 @@ from keras import layers
 
 from edgeseg.datasets import Classes
 from edgeseg.errors import InputError
-from edgeseg.models.functional import select_output
-from edgeseg.models.keras_file import save_model
+from edgeseg.models.keras_files.load import save_model
+from edgeseg.models.keras_graph import select_output
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg.training.building import build_models
 from edgeseg.training.config import TrainConfig

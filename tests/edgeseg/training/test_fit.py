@@ -16,7 +16,7 @@ import pytest
 from edgeseg.datasets import open_split
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
-from edgeseg.models.keras_file import load_model, read_spec
+from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data import validation_batches

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_file import load_model
+from edgeseg.models.keras_files.load import load_model
 from edgeseg.training.losses import LossKind, SegmentationLoss
 
 RNG = np.random.default_rng(5)

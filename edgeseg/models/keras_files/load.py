@@ -1,0 +1,183 @@
+"""Model files: edgeseg's own ``.keras`` with the ModelSpec inside, and what others wrote, Keras 2 included.
+
+The spec is one more entry in the zip archive, which Keras itself skips.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeseg._internal.files import atomic_path
+from edgeseg._internal.zip_entries import MAX_JSON, read_entry
+from edgeseg.errors import InputError, missing_extra
+from edgeseg.models.keras_files.config import is_hdf5, read_config
+from edgeseg.spec import METADATA_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    import keras
+
+_SPEC_ENTRY = f"{METADATA_KEY}.json"
+_STATE_ENTRY = "edgeseg.training.json"
+_LONGEST_REASON = 300  # characters of what Keras says
+
+# Keras looks at little before it uses it, and h5py has RuntimeError for most damage: all of these come from files.
+_REFUSALS = (
+    OSError,
+    zipfile.BadZipFile,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+)
+
+
+def save_model(
+    model: keras.Model,
+    path: str | Path,
+    spec: ModelSpec,
+    *,
+    training_state: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a ``.keras`` file that knows how it wants to be fed.
+
+    Args:
+        model: the model, with its optimizer where it is compiled.
+        path: where to, ending in ``.keras``.
+        spec: how to feed it.
+        training_state: plain JSON values that ``read_training_state`` gives back; for resuming.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        InputError: the file exists, or cannot be written.
+    """
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_SPEC_ENTRY, spec.to_json())
+            if training_state is not None:
+                archive.writestr(_STATE_ENTRY, json.dumps(training_state))
+
+
+def load_model(
+    path: str | Path,
+    *,
+    compile: bool = False,  # noqa: A002 - Keras' own word
+    custom_objects: Mapping[str, Any] | None = None,
+) -> keras.Model:
+    """Load a model file; code inside it (Lambda bytecode) is never run.
+
+    What Keras 2 wrote, and every ``.h5``, is built from its config and then filled by ``load_weights``: Keras 3's own
+    way refuses common layers of Keras 2 and pairs tensors by their order alone.
+
+    Args:
+        path: a ``.keras`` file, or the full-model ``.h5`` of Keras 2 or 3.
+        compile: whether to restore optimizer and loss too; only of what Keras 3 wrote as ``.keras``.
+        custom_objects: classes and functions by the names in the file, see ``load_custom_objects``. Those of
+            ``edgeseg.models.keras_files.custom_objects.KNOWN`` need not be given; these win.
+
+    Returns:
+        The model, in float32 or whatever precision it was saved in.
+
+    Raises:
+        InputError: the file is missing, truncated, holds weights only, has a Lambda layer or classes that nobody gave,
+            or is refused by Keras; the text says what and what to do.
+        BackendUnavailable: keras is not installed.
+    """
+    own = dict(custom_objects or {})
+    try:
+        config = read_config(path)
+        import keras
+
+        from edgeseg.models.keras_files.keras2 import to_keras3
+
+        # Importing them registers the zoo's own layers with Keras.
+        from edgeseg.models.keras_files.resolve import resolve, settle_lambdas
+        from edgeseg.models.weights.load import load_weights
+    except ModuleNotFoundError as error:
+        raise missing_extra("a Keras model", "train") from error
+    try:
+        root = to_keras3(config.root, own) if config.is_keras2 else config.root
+        replaced = settle_lambdas(root, own, path)
+        objects = resolve(root, {**own, **replaced}, path)
+        if config.container == "zip" and not config.is_keras2 and not replaced:
+            if Path(path).suffix.lower() != ".keras":
+                raise InputError(f"'{path}' is a .keras archive; give it the suffix .keras.")
+            model: keras.Model = keras.models.load_model(path, objects, compile, safe_mode=True)
+            return model
+        if compile:
+            raise InputError(f"'{path}' cannot be resumed: only .keras files of Keras 3 keep what training needs.")
+        model = _build(root, objects)
+        if model.weights:
+            load_weights(model, path)
+    except InputError:
+        raise
+    except _REFUSALS as error:
+        raise InputError(f"Keras cannot load '{path}': {_reason(error)}") from error
+    return model
+
+
+def _build(root: dict[str, Any], objects: dict[str, Any]) -> keras.Model:
+    """The architecture of a config that has been looked through, with random weights."""
+    import keras
+
+    root.pop("compile_config", None)
+    if "module" not in root:  # the form of .h5 files
+        kinds = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
+        model_class = objects.get(root["class_name"]) or kinds[root["class_name"]]
+
+        class InSafeMode:  # Keras turns it on for what it deserialises, which this form by itself is not
+            @staticmethod
+            def from_config(config: dict[str, Any]) -> Any:
+                return model_class.from_config(config, custom_objects=objects)
+
+        name = InSafeMode.__name__
+        root = {"module": None, "class_name": name, "config": root["config"], "registered_name": name}
+        objects = {**objects, name: InSafeMode}
+    model = keras.saving.deserialize_keras_object(root, objects, safe_mode=True)
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError("its config is not that of a whole model")
+    return model
+
+
+def _reason(error: Exception) -> str:
+    """The part of Keras' message that says what is wrong: it begins with whole configs."""
+    text = " ".join(str(error).split()) or repr(error)
+    text = text.rpartition("Exception encountered: ")[2].partition(" Full object config:")[0]
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
+
+def read_spec(path: str | Path) -> ModelSpec | None:
+    """The ModelSpec inside a model file, without keras; ``None`` when another tool wrote the file.
+
+    Raises:
+        InputError: the file is missing or no archive, or the spec in it cannot be read.
+    """
+    data = _read_entry(path, _SPEC_ENTRY)
+    return None if data is None else ModelSpec.from_json(data)
+
+
+def read_training_state(path: str | Path) -> dict[str, Any] | None:
+    """What ``save_model`` was given as ``training_state``; ``None`` when there is none."""
+    data = _read_entry(path, _STATE_ENTRY)
+    return None if data is None else dict(json.loads(data))
+
+
+def _read_entry(path: str | Path, entry: str) -> bytes | None:
+    if is_hdf5(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return read_entry(archive, entry, MAX_JSON) if entry in archive.namelist() else None
+    except FileNotFoundError as error:
+        raise InputError(f"model file '{path}' does not exist.") from error
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"'{path}' is not a .keras archive; it may be truncated.") from error
+    except ValueError as error:
+        raise InputError(f"'{path}' cannot be read: {error}.") from error

@@ -1,0 +1,299 @@
+"""What the command line calls MODEL: a zoo name, a ``.keras`` or ``.h5`` file, or nothing for the packaged model."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeseg.errors import InputError
+from edgeseg.models import create
+from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.zoo.table import DEFAULT_MODEL, find
+from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
+
+if TYPE_CHECKING:
+    import keras
+
+    from edgeseg.datasets import Classes
+    from edgeseg.models.weights.load import WeightsReport
+
+_log = logging.getLogger(__name__)
+
+_FILE_SUFFIXES = (".keras", ".h5")
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A Keras model and how to feed it.
+
+    Attributes:
+        model: the model.
+        spec: how to feed it.
+        weights_report: which tensor of the user's weights file went where; ``None`` where there was no such file.
+    """
+
+    model: keras.Model
+    spec: ModelSpec
+    weights_report: WeightsReport | None = None
+
+
+def open_model(
+    source: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    classes: Classes | None = None,
+    allow_missing: Sequence[str] = (),
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+    output: str | None = None,
+) -> OpenedModel:
+    """Open what the user named.
+
+    Args:
+        source: a zoo name, or a ``.keras`` or full-model ``.h5`` file; the packaged model when left out.
+        weights: a weights file for a zoo model; the packaged weights where there are any, else random ones.
+        num_classes: of a zoo model; the packaged weights' or 21 when left out.
+        input_size: ``(H, W)``; the file's or the architecture's default when left out.
+        classes: names, colours and ignored id, where the file has none.
+        allow_missing: see ``load_weights``.
+        mean: what is subtracted from the pixels in [0, 255], where the file has nothing or something wrong about it.
+        std: what the difference is divided by, likewise.
+        custom_objects: code that a file refers to, see ``keras_file.load_model``.
+        output: which output, of a model file with several.
+
+    Raises:
+        UnsupportedModel: a model with several outputs, of which none was named.
+        InputError: an unknown name, a missing or broken file, a size or a class count that does not fit.
+        BackendUnavailable: keras is not installed.
+    """
+    name = source or DEFAULT_MODEL
+    if Path(name).suffix.lower() in _FILE_SUFFIXES:
+        if weights is not None:
+            raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
+        feeding_said = mean is not None and std is not None
+        opened = _from_file(Path(name), num_classes, input_size, classes, custom_objects, output, feeding_said)
+    elif custom_objects is not None:
+        raise InputError(f"--custom-objects goes with a model file; '{name}' is an architecture of the zoo.")
+    elif output is not None:
+        raise InputError(f"--output goes with a model file; '{name}' is an architecture of the zoo, with one output.")
+    else:
+        opened = _from_zoo(name, weights, num_classes, input_size, classes, allow_missing)
+    spec = opened.spec.replace(mean=mean or opened.spec.mean, std=std or opened.spec.std)
+    return dataclasses.replace(opened, spec=spec)
+
+
+def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
+    """Say a mistake in a zoo name or its size at once; ``open_model`` would, after the seconds that keras takes.
+
+    Raises:
+        InputError: an unknown name, a file that is not there, or a size that the strides don't allow.
+    """
+    name = source or DEFAULT_MODEL
+    if Path(name).suffix.lower() in _FILE_SUFFIXES:
+        if not Path(name).exists():
+            raise InputError(f"model file '{name}' does not exist.")
+    else:
+        find(name).check_size(input_size or find(name).default_size)
+
+
+def packaged_spec(name: str) -> ModelSpec | None:
+    """The spec of the weights that edgeseg ships for an architecture; ``None`` when it ships none."""
+    file = resources.files("edgeseg.models") / "packaged" / f"{name}.json"
+    return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
+
+
+def assumed_spec(
+    name: str,
+    input_size: tuple[int, int],
+    channels: int,
+    *,
+    feeding_said: bool = False,
+    model: keras.Model | None = None,
+) -> ModelSpec:
+    """The spec of a model that came without one, which is said: [-1, 1], letterbox and nameless classes.
+
+    A model that takes integers, or begins with a Rescaling or Normalization of pixels, is fed [0, 255] as it is.
+
+    Args:
+        name: of the model.
+        input_size: ``(H, W)`` in pixels.
+        channels: of its output; one is a binary model, with two classes.
+        feeding_said: whether the user gave mean and standard deviation; then no others are assumed.
+        model: what its input's dtype and its first layers say is obeyed.
+    """
+    count = max(channels, 2)
+    spec = ModelSpec(name, input_size, default_class_names(count), default_palette(count))
+    said, assumed = "says nothing about its input", "RGB, letterbox"
+    if not feeding_said:
+        pixels = _why_pixels(model)
+        if pixels:
+            said, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
+        assumed += ", pixels in [0, 255] as they are" if pixels else ", (pixel - 127.5) / 127.5"
+        assumed += "; give --mean and --std, in Python a spec, where that is wrong"
+    _log.warning("'%s' %s; assuming %s", name, said, assumed)
+    return spec
+
+
+def _why_pixels(model: keras.Model | None) -> str:
+    if model is None:
+        return ""
+    from edgeseg.models.preprocessing import takes_pixels
+
+    return takes_pixels(model)
+
+
+def at_input_size(
+    model: keras.Model, input_size: tuple[int, int], *, custom_objects: Mapping[str, Any] | None = None
+) -> keras.Model:
+    """The same layers and weights for another input size; the model itself when the size is its own.
+
+    Args:
+        model: a functional model.
+        input_size: ``(H, W)`` in pixels.
+        custom_objects: classes and functions that Keras does not know, as the model was loaded with.
+
+    Raises:
+        InputError: a layer of the model is made for its own size only, or a zoo model's strides don't allow it.
+    """
+    if tuple(model.input_shape[1:3]) == tuple(input_size):
+        return model
+    import keras
+
+    from edgeseg.models.keras_graph import graph_of, set_weights
+    from edgeseg.models.preprocessing import zoo_model_of
+
+    zoo_model = zoo_model_of(model)
+    if zoo_model is not None:
+        zoo_model.check_size(input_size)
+
+    picture = keras.Input((*input_size, 3), dtype=graph_of(model).inputs[0].dtype)
+    own = dict(custom_objects or {})
+    # A layer gives the name of its class, whatever it was called in the file.
+    own |= {keras.saving.get_registered_name(value): value for value in own.values() if hasattr(value, "__name__")}
+    try:
+        with keras.saving.custom_object_scope(own):
+            resized = keras.models.clone_model(model, input_tensors=picture)
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
+            f"Its own size is {model.input_shape[1:3]}."
+        ) from error
+    set_weights(resized, model.get_weights())
+    return resized
+
+
+def _require_same(model: keras.Model, resized: keras.Model) -> None:
+    """Refuse a model rebuilt from its config where the one it was made of runs at that size and says another thing.
+
+    A layer may keep something that is neither a weight nor in its config; the rebuilt one is what an export is proven
+    against, so nobody would see it later.
+    """
+    import keras
+
+    (tensor,) = resized.inputs
+    noise = np.random.default_rng(0).integers(0, 256, (1, *tensor.shape[1:])).astype(tensor.dtype)
+
+    def run(each: keras.Model) -> list[Any]:
+        return [keras.ops.convert_to_numpy(x).astype(float) for x in keras.tree.flatten(each(noise, training=False))]
+
+    for own, got in zip(run(model), run(resized), strict=True):
+        # The same layers on the same numbers; a float16 kernel that sums in another order is within 1e-2.
+        largest = np.abs(own[np.isfinite(own)]).max(initial=0)
+        if not np.allclose(got, own, rtol=0, atol=1e-2 * largest, equal_nan=True):
+            raise InputError(
+                f"'{model.name}' rebuilt from its config at {tensor.shape[1]},{tensor.shape[2]} (H,W) gives something "
+                "else than the model itself: a layer holds values that are neither weights nor in its get_config; "
+                "save the model with that size as its input's."
+            )
+
+
+def _from_zoo(
+    name: str,
+    weights: str | Path | None,
+    num_classes: int | None,
+    input_size: tuple[int, int] | None,
+    classes: Classes | None,
+    allow_missing: Sequence[str],
+) -> OpenedModel:
+    zoo_model = find(name)
+    packaged = packaged_spec(name) if weights is None else None
+    if packaged is not None and num_classes not in (None, packaged.num_classes):
+        packaged = None
+    if packaged is not None:
+        spec = packaged.replace(input_size=input_size or packaged.input_size)
+    else:
+        count = num_classes or (len(classes.names) if classes else 21)
+        spec = zoo_model.default_spec(count, input_size)
+        spec = _with_classes(spec, classes).replace(provenance=Provenance(source=str(weights or name)))
+    model = create(name, num_classes=spec.num_classes, input_size=spec.input_size)
+    report = None
+    if packaged is not None:
+        from edgeseg.models.weights.load import load_weights
+
+        with resources.as_file(resources.files("edgeseg.models") / "packaged" / f"{name}.weights.h5") as path:
+            load_weights(model, path)
+    elif weights is not None:
+        from edgeseg.models.weights.load import load_weights
+
+        report = load_weights(model, weights, allow_missing=allow_missing)
+    else:
+        _log.warning("%s has random weights: right for latency, not for pictures; give --weights FILE", name)
+    return OpenedModel(model, spec, report)
+
+
+def _from_file(
+    path: Path,
+    num_classes: int | None,
+    input_size: tuple[int, int] | None,
+    classes: Classes | None,
+    custom_objects: Mapping[str, Any] | None,
+    output: str | None,
+    feeding_said: bool,
+) -> OpenedModel:
+    from edgeseg.models.keras_graph import as_functional, require_picture, select_output, size_of
+
+    model = load_model(path, custom_objects=custom_objects)
+    height, width = input_size or size_of(model)
+    if height is None or width is None:
+        raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
+    size = height, width
+    model = select_output(as_functional(model, size), output)
+    if len(model.inputs) != 1:
+        shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
+        raise InputError(f"'{path}' must take one picture (B, H, W, 3), it takes {shapes}.")
+    require_picture(model, str(path))
+    resized = at_input_size(model, size, custom_objects=custom_objects)
+    if resized is not model and None in model.inputs[0].shape[1:3]:
+        _require_same(model, resized)
+    model = resized
+    channels = model.outputs[0].shape[-1]
+    if num_classes not in (None, channels):
+        raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")
+    spec = read_spec(path)
+    if spec is None:
+        spec = assumed_spec(path.stem, size, channels, feeding_said=feeding_said, model=model)
+    spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
+    return OpenedModel(model, _with_classes(spec, classes))
+
+
+def _with_classes(spec: ModelSpec, classes: Classes | None) -> ModelSpec:
+    """Names from the data where the file has none; the file's own stay."""
+    if classes is None or spec.class_names != default_class_names(spec.num_classes):
+        return spec
+    if len(classes.names) != spec.num_classes:
+        raise InputError(
+            f"the model has {spec.num_classes} classes, the data has {len(classes.names)}; "
+            f"give --num-classes {len(classes.names)} or other data."
+        )
+    return spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)

@@ -1,0 +1,123 @@
+"""What a model itself says of how it is fed: by being one of the zoo, by its input's dtype, by its first layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeseg.models.keras_graph import graph_of
+from edgeseg.models.weights.load import head_of
+from edgeseg.models.weights.variables import model_layers
+from edgeseg.models.zoo.table import ZOO, ZooModel
+
+#: How wide [0, 255] may be behind a layer that is made for it; one that is made for [0, 1] or [-1, 1] exceeds it.
+_WIDEST = 100.0
+
+#: What is taken from pixels is their mean; one of values in [0, 1] or [-1, 1] is below it.
+_LEAST_MEAN = 10.0
+
+_COUNTED_CLASSES = 21  # of ``ZooModel.parameters``
+
+
+def zoo_model_of(model: keras.Model) -> ZooModel | None:
+    """The architecture of the zoo that a model is, by its name and more: other people's models are called segnet too.
+
+    It is what ``create`` made, or has the number of parameters that the architecture has without further options.
+
+    Args:
+        model: functional, with any number of classes and any input size.
+    """
+    named = ZOO.get(model.name)
+    if named is None or getattr(model, "_zoo_name", None) == model.name:
+        return named
+    in_head = sum(math.prod(slot.shape) for layer in head_of(model_layers(model)) for slot in layer.slots)
+    for_each_class, rest = divmod(in_head, model.outputs[0].shape[-1])
+    parameters = model.count_params() - in_head + for_each_class * _COUNTED_CLASSES
+    return named if rest == 0 and parameters == named.parameters else None
+
+
+def takes_pixels(model: keras.Model) -> str:
+    """Why a model takes pixels in [0, 255] as they are, as the end of a sentence on it; empty where nothing says so.
+
+    Args:
+        model: functional, of one picture.
+    """
+    picture = graph_of(model).inputs[0]
+    if np.issubdtype(keras.backend.standardize_dtype(picture.dtype), np.integer) and picture.dtype != "int8":
+        return f"takes {picture.dtype}"
+    met, _ = _follow(graph_of(model), picture)
+    first = next((call.operation for call in met if 255 * _factor(call) <= _WIDEST or _mean(call) >= _LEAST_MEAN), None)
+    if first is None:
+        return ""
+    is_layer = isinstance(first, keras.layers.Layer)
+    return f"begins with {f'a {type(first).__name__}' if is_layer else 'arithmetic on pixels'} ('{first.name}')"
+
+
+def _follow(graph: Any, tensor: Any) -> tuple[list[Any], list[Any]]:
+    """The calls that meet a tensor's values, and the tensors that have them; nested models are looked into."""
+    met, same = [], [tensor]
+    calls = [call for depth in graph._nodes_by_depth.values() for call in depth]
+    for known in same:  # which grows
+        readers = [(call, i) for call in calls for i, read in enumerate(call.input_tensors) if read is known]
+        for call, place in readers:
+            inner = graph_of(call.operation)
+            if inner is not None:
+                met_inside, same_inside = _follow(inner, inner.inputs[place])
+                met += met_inside
+                kept = {id(inside) for inside in same_inside}
+                same += [out for out, made in zip(call.outputs, inner.outputs, strict=True) if id(made) in kept]
+            elif _keeps_values(call.operation):
+                same += call.outputs
+            else:
+                met.append(call)
+    return met, same
+
+
+def _keeps_values(operation: Any) -> bool:
+    """Whether the values that come out in inference are those that came in; augmentations do nothing then.
+
+    GetItem and Stack put the channels into another order, as ``keras.applications.resnet.preprocess_input`` does.
+    """
+    name = type(operation).__name__
+    augments = (name,) if name.startswith("Random") else ()
+    return _is(operation, "Cast", "Identity", "Resizing", "Dropout", "GetItem", "Stack", *augments)
+
+
+def _is(operation: Any, *names: str) -> bool:
+    """Whether it is Keras' own of one of these classes, of which those of ``keras.ops`` are not public."""
+    return type(operation).__module__.startswith("keras.") and type(operation).__name__ in names
+
+
+def _factor(call: Any) -> float:
+    """What the picture is multiplied by, the largest of its channels; infinite where it is not."""
+    operation = call.operation
+    if isinstance(operation, keras.layers.Rescaling):
+        return float(np.abs(operation.scale).max())
+    if isinstance(operation, keras.layers.Normalization) and not operation.invert:
+        smallest = float(keras.ops.convert_to_numpy(operation.variance).min())
+        return 1 / math.sqrt(smallest) if smallest > 0 else math.inf
+    if _is(operation, "TrueDivide") and (divisor := _constant(call)) is not None:
+        return float(1 / np.abs(divisor).min()) if divisor.all() else math.inf
+    if _is(operation, "Multiply") and (factor := _constant(call)) is not None:
+        return float(np.abs(factor).max())
+    return math.inf
+
+
+def _mean(call: Any) -> float:
+    """What is taken from the picture, the largest of its channels; 0 where nothing is."""
+    if not _is(call.operation, "Subtract", "Add"):
+        return 0.0
+    mean = _constant(call)
+    return 0.0 if mean is None else float(np.abs(mean).max())
+
+
+def _constant(call: Any) -> Any:
+    """The number or numbers, float64, that an operation of two arguments has beside its one tensor."""
+    given = call.arguments.args
+    fixed = [argument for argument in given if not isinstance(argument, keras.KerasTensor)]
+    if len(given) != 2 or len(fixed) != 1 or (fixed[0] is given[0] and _is(call.operation, "TrueDivide")):
+        return None  # also of a number that is divided by the picture
+    return np.asarray(keras.ops.convert_to_numpy(fixed[0]), np.float64)

@@ -1,0 +1,1 @@
+"""The architectures: a table of them, and one family a file."""

@@ -1,0 +1,1 @@
+"""Encoders that several families of the zoo share."""

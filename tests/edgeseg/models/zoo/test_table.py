@@ -1,0 +1,95 @@
+"""What every architecture of the zoo promises, in one tester; a new row of the table is tested without a line here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from edgeseg.errors import InputError
+from edgeseg.models import create, find
+from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, ZooModel
+from edgeseg_converters.keras_model.freeze import freeze
+
+
+@pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))
+def test_builds_at_any_size_its_stride_allows(entry: ZooModel) -> None:
+    size = (entry.stride, 2 * entry.stride)
+    model = create(entry.name, num_classes=21, input_size=size)
+    assert model.count_params() == entry.parameters
+    assert model.input_shape == (None, *size, 3)
+    assert model.get_layer(entry.first_of_decoder).weights
+    assert model.output_shape[-1] == 21
+    assert size[0] % model.output_shape[1] == 0  # the input's size, or a whole fraction of it
+    # Called, not predicted: to trace a model of a thousand layers takes longer than to run it once.
+    logits = keras.ops.convert_to_numpy(model(np.zeros((1, *size, 3), np.float32), training=False))
+    assert logits.dtype == np.float32
+    assert np.isfinite(logits).all()
+    assert not np.allclose(logits.sum(-1), 1)  # logits, no softmax
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ZOO.values() if entry.stride > 1], ids=lambda entry: entry.name)
+def test_size_against_the_stride_names_the_nearest(entry: ZooModel) -> None:
+    height, width = entry.default_size
+    with pytest.raises(InputError, match=rf"divisible by {entry.stride}, .*Nearest: {height},{width}\."):
+        create(entry.name, num_classes=2, input_size=(height + 1, width - 1))
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"unknown model 'unet-mini'\. Did you mean 'unet_mini'\?"):
+        find("unet-mini")
+
+
+def test_what_is_there_but_no_model_file_is_no_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a folder; a SavedModel has no layers.*model\.save\('NAME\.keras'\)"):
+        find(str(tmp_path))
+    (tmp_path / "old.hdf5").write_bytes(b"")
+    with pytest.raises(InputError, match=r"old\.hdf5' is no \.keras or \.h5 file.*may be renamed to \.h5"):
+        find(str(tmp_path / "old.hdf5"))
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(InputError, match="num_classes must be at least 2"):
+        create("unet_mini", num_classes=1)
+
+
+# The two wider HRNets are the narrow one's code with other numbers, and tracing each takes half a minute.
+@pytest.mark.parametrize("name", [name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48")])
+def test_gflops_are_what_tensorflow_counts(name: str) -> None:
+    entry = ZOO[name]
+    side = max(entry.stride, 64)
+    spec = entry.default_spec(21, (side, 2 * side)).replace(output_kind="logits")
+    frozen = freeze(create(name, num_classes=21, input_size=spec.input_size), spec)
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    counted = tf.compat.v1.profiler.profile(frozen.graph, options={**options, "output": "none"}).total_float_ops
+    height, width = entry.default_size
+    # Work grows with the area; dilated convolutions are padded to whole tiles, which weighs more on a small picture.
+    scaled = counted * height * width / (side * 2 * side) / 1e9
+    assert scaled == pytest.approx(entry.gflops, rel=0.25 if "deeplab" in name else 0.02)
+
+
+def test_the_default_model_is_in_the_zoo() -> None:
+    assert DEFAULT_MODEL in ZOO
+
+
+@pytest.mark.parametrize("name", ["unet_mini", "mobilenet_unet", "efficientnet_lite0_unet"])
+def test_a_step_lowers_the_loss_and_a_round_trip_changes_nothing(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    keras.utils.set_random_seed(0)
+    model = create(name, num_classes=3, input_size=(32, 64))
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, 32, 64, 3)).astype(np.float32)
+    labels = rng.integers(0, 3, (2, 32, 64))
+    model.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = model.train_on_batch(images, labels)
+    for _ in range(5):
+        after = model.train_on_batch(images, labels)
+    assert after < before
+    path = tmp_path_factory.mktemp("zoo") / "model.keras"
+    model.save(path)
+    again = keras.models.load_model(path)
+    np.testing.assert_array_equal(again.predict_on_batch(images), model.predict_on_batch(images))
