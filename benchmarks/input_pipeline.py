@@ -27,9 +27,9 @@ import _shared
 
 from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.models.zoo.table import find
-from edgeseg.training.augment import Augmentation
-from edgeseg.training.cache import CachedPairs
-from edgeseg.training.data import training_pipeline
+from edgeseg.training.data.augment import Augmentation
+from edgeseg.training.data.cache import CachedPairs
+from edgeseg.training.data.pipeline import training_pipeline
 
 #: Side to its preset and the memory for decoded pictures, in bytes.
 PIPELINES = {"crop": ("crop", 1 << 30), "tutorial": ("tutorial", 1 << 30), "crop, nothing kept": ("crop", 0)}
@@ -87,7 +87,7 @@ def make_step(name: str, size: tuple[int, int], num_classes: int) -> Any:
     import tensorflow as tf
 
     from edgeseg.models import create
-    from edgeseg.training.augment import IGNORED
+    from edgeseg.training.data.augment import IGNORED
 
     tf.config.threading.set_intra_op_parallelism_threads(_shared.THREADS)
     model = create(name, num_classes=num_classes, input_size=size)

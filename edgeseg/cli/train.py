@@ -11,7 +11,7 @@ import click
 from edgeseg.cli import _options
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
-from edgeseg.training.run_folder import LAST, require_place
+from edgeseg.training.run.folder import LAST, require_place
 
 if TYPE_CHECKING:
     from edgeseg.choices import Distribute

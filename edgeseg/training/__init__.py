@@ -1,1 +1,49 @@
 """Training of segmentation models with Keras: data, augmentation, schedules, and the fit with its checkpoints."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeseg.training.config import TrainConfig
+    from edgeseg.training.data.augment import Augmentation
+    from edgeseg.training.fit import TrainResult, train
+    from edgeseg.training.objective.losses import SegmentationLoss
+    from edgeseg.training.objective.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
+    from edgeseg.training.objective.schedules import EpochSchedule
+
+__all__ = [
+    # what to call, with what, and what comes back
+    "train",
+    "TrainConfig",
+    "TrainResult",
+    "Augmentation",
+    # for a compile() of one's own
+    "SegmentationLoss",
+    "EpochSchedule",
+    "ClassIoU",
+    "FScore",
+    "MeanIoU",
+    "PixelAccuracy",
+]
+
+# Their modules import keras or OpenCV: loaded when they are first asked for, so that the command line starts quickly.
+_LAZY = {
+    "train": "edgeseg.training.fit",
+    "TrainConfig": "edgeseg.training.config",
+    "TrainResult": "edgeseg.training.fit",
+    "Augmentation": "edgeseg.training.data.augment",
+    "SegmentationLoss": "edgeseg.training.objective.losses",
+    "EpochSchedule": "edgeseg.training.objective.schedules",
+    "ClassIoU": "edgeseg.training.objective.metrics",
+    "FScore": "edgeseg.training.objective.metrics",
+    "MeanIoU": "edgeseg.training.objective.metrics",
+    "PixelAccuracy": "edgeseg.training.objective.metrics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'edgeseg.training' has no attribute '{name}'")

@@ -20,9 +20,9 @@ from edgeseg.models.opening import assumed_spec, at_input_size
 from edgeseg.models.weights.load import load_weights
 from edgeseg.models.zoo.efficientnet_lite import load_imagenet_encoder
 from edgeseg.spec import ModelSpec, default_class_names
-from edgeseg.training.batch_norm import set_momentum
 from edgeseg.training.config import TrainConfig, is_model_file
 from edgeseg.training.distribution import Distribution
+from edgeseg.training.objective.batch_norm import set_momentum
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from edgeseg.choices import (
 )
 from edgeseg.datasets import DataSource
 from edgeseg.errors import InputError
-from edgeseg.training.augment import Augmentation
+from edgeseg.training.data.augment import Augmentation
 
 #: Architectures whose encoder has ImageNet weights, for ``--encoder-weights imagenet``.
 IMAGENET_ENCODERS = ("efficientnet_lite0_unet",)

@@ -17,18 +17,18 @@ from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
-from edgeseg.training.checkpoint import RunFiles
-from edgeseg.training.class_weights import given, median_frequency, sqrt_median_frequency
 from edgeseg.training.config import TrainConfig
+from edgeseg.training.data.feed import Feed, SplitFeed
 from edgeseg.training.distribution import Distribution, start
-from edgeseg.training.epoch_end import EarlyStopping, EpochEnd, Log
-from edgeseg.training.feed import Feed, SplitFeed
-from edgeseg.training.losses import SegmentationLoss
-from edgeseg.training.optimizers import make_optimizer
-from edgeseg.training.phases import encoder_layers, phases_of
-from edgeseg.training.run_folder import require_place
-from edgeseg.training.schedules import schedule_of
-from edgeseg.training.validation import Validator
+from edgeseg.training.objective.class_weights import given, median_frequency, sqrt_median_frequency
+from edgeseg.training.objective.losses import SegmentationLoss
+from edgeseg.training.objective.optimizers import make_optimizer
+from edgeseg.training.objective.phases import encoder_layers, phases_of
+from edgeseg.training.objective.schedules import schedule_of
+from edgeseg.training.run.checkpoint import RunFiles
+from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd, Log
+from edgeseg.training.run.folder import require_place
+from edgeseg.training.run.validation import Validator
 
 
 @dataclass(frozen=True)

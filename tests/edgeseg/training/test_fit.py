@@ -19,7 +19,7 @@ from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.data import validation_batches
+from edgeseg.training.data.pipeline import validation_batches
 from edgeseg.training.fit import train
 
 #: Trains, and dies without a word in the middle of the fourth epoch.

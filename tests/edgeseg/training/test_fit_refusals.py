@@ -17,7 +17,7 @@ from edgeseg.datasets import BadExample
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
-from edgeseg.training.losses import SegmentationLoss
+from edgeseg.training.objective.losses import SegmentationLoss
 
 
 class _NoStep(keras.callbacks.Callback):

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
-from edgeseg.training.curves import save_curves
+from edgeseg.training.run.curves import save_curves
 
 HISTORY = [
     {"epoch": 1, "loss": 1.5, "val_loss": 1.4, "val_mean_iou": 0.2, "learning_rate": 1e-3},

@@ -12,14 +12,14 @@ import keras
 from edgeseg.datasets import BadExample, Classes, LabelledSplit
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.keras_graph import graph_of, output_names
-from edgeseg.training.augment import Augmentation
 from edgeseg.training.building import RunModels
-from edgeseg.training.cache import CachedPairs, Pair, Pairs
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.data import require_batch, training_pipeline, validation_batches
+from edgeseg.training.data.augment import Augmentation
+from edgeseg.training.data.cache import CachedPairs, Pair, Pairs
+from edgeseg.training.data.pipeline import require_batch, training_pipeline, validation_batches
 from edgeseg.training.distribution import Distribution
-from edgeseg.training.phases import phases_of
-from edgeseg.training.samples import sample_indices
+from edgeseg.training.objective.phases import phases_of
+from edgeseg.training.run.samples import sample_indices
 
 #: Memory for decoded pictures, which every epoch of every phase goes through.
 _TRAINING_CACHE, _VALIDATION_CACHE = 1 << 30, 1 << 29

@@ -11,9 +11,9 @@ import pytest
 from edgeseg.datasets import Classes, LabelledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
-from edgeseg.training.augment import IGNORED, Augmentation
-from edgeseg.training.cache import CachedPairs, Pairs
-from edgeseg.training.data import training_pipeline, validation_batches
+from edgeseg.training.data.augment import IGNORED, Augmentation
+from edgeseg.training.data.cache import CachedPairs, Pairs
+from edgeseg.training.data.pipeline import training_pipeline, validation_batches
 
 Batch = tuple[np.ndarray, ...]
 PLAIN = Augmentation((64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))

@@ -8,8 +8,8 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
-from edgeseg.training.losses import SegmentationLoss
-from edgeseg.training.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
+from edgeseg.training.objective.losses import SegmentationLoss
+from edgeseg.training.objective.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
 
 NAMES = ("sky", "road", "car", "never")
 

@@ -9,7 +9,7 @@ from edgeseg.datasets import LabelledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 from edgeseg.spec import ModelSpec
-from edgeseg.training.samples import sample_indices, save_samples
+from edgeseg.training.run.samples import sample_indices, save_samples
 
 TITLES = 24
 

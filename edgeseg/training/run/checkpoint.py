@@ -14,8 +14,8 @@ from edgeseg.errors import InputError
 from edgeseg.models.keras_files.load import read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.curves import save_curves
-from edgeseg.training.run_folder import BEST, HISTORY, LAST
+from edgeseg.training.run.curves import save_curves
+from edgeseg.training.run.folder import BEST, HISTORY, LAST
 
 Row = Mapping[str, float]
 

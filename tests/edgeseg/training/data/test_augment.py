@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.training.augment import IGNORED, Augmentation
+from edgeseg.training.data.augment import IGNORED, Augmentation
 
 # Colours far apart in hue and full in saturation, so that the colour jitter does not mistake one for another.
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)], np.int64)

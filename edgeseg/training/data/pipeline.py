@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from edgeseg.errors import InputError
 from edgeseg.imaging import at_size, letterbox, normalize
 from edgeseg.spec import ModelSpec
-from edgeseg.training.augment import IGNORED, Augmentation
-from edgeseg.training.cache import Pairs
+from edgeseg.training.data.augment import IGNORED, Augmentation
+from edgeseg.training.data.cache import Pairs
 
 Size = tuple[int, int]
 #: ``(H, W)`` of a model's output; or of each of its outputs, in their order or by their names.

@@ -12,11 +12,11 @@ import keras
 from edgeseg.datasets import LabelledSplit
 from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
-from edgeseg.training.checkpoint import RunFiles
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution
-from edgeseg.training.samples import save_samples
-from edgeseg.training.validation import Validator
+from edgeseg.training.run.checkpoint import RunFiles
+from edgeseg.training.run.samples import save_samples
+from edgeseg.training.run.validation import Validator
 
 Log = Callable[[str], None]
 

@@ -8,8 +8,8 @@ import keras
 
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.models.zoo.table import ZOO
-from edgeseg.training.batch_norm import layers_of
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
+from edgeseg.training.objective.batch_norm import layers_of
 
 
 @dataclass(frozen=True)

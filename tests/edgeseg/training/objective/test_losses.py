@@ -10,7 +10,7 @@ from keras import ops
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.load import load_model
-from edgeseg.training.losses import LossKind, SegmentationLoss
+from edgeseg.training.objective.losses import LossKind, SegmentationLoss
 
 RNG = np.random.default_rng(5)
 LOGITS = RNG.normal(0, 2, (2, 3, 4, 3))

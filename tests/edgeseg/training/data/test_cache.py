@@ -10,9 +10,9 @@ import pytest
 
 from edgeseg.datasets import Classes
 from edgeseg.spec import ModelSpec
-from edgeseg.training.augment import Augmentation
-from edgeseg.training.cache import CachedPairs
-from edgeseg.training.data import training_pipeline, validation_batches
+from edgeseg.training.data.augment import Augmentation
+from edgeseg.training.data.cache import CachedPairs
+from edgeseg.training.data.pipeline import training_pipeline, validation_batches
 
 SIDE = 20
 PAIR_BYTES = SIDE * SIDE * 4

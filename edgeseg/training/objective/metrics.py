@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
-from edgeseg.training.augment import IGNORED
+from edgeseg.training.data.augment import IGNORED
 
 # Counts are kept as two float32 numbers, high * _BASE + low: exact up to 2^44 pixels on every backend and device.
 # One float32, as in Keras' own MeanIoU, rounds from 2^24 on, 97 pictures of CamVid; int64 is off in JAX.

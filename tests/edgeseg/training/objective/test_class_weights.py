@@ -10,7 +10,7 @@ from edgeseg.datasets import Classes, LabelledSplit, open_split
 from edgeseg.datasets.faults import BadExample
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
-from edgeseg.training.class_weights import given, median_frequency, sqrt_median_frequency
+from edgeseg.training.objective.class_weights import given, median_frequency, sqrt_median_frequency
 
 
 def split(folder: Path, labels: list[np.ndarray], num_classes: int, ignore_index: int | None) -> LabelledSplit:

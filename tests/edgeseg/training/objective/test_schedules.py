@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.training.schedules import EpochSchedule
+from edgeseg.training.objective.schedules import EpochSchedule
 
 
 def rates(kind: Any, steps: list[int], **settings: Any) -> list[float]:

@@ -10,7 +10,7 @@ from keras import ops
 
 from edgeseg.choices import Schedule, Warmup
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.phases import Phase
+from edgeseg.training.objective.phases import Phase
 
 #: Stages of the step schedule, as in the tutorials.
 _STAGES = 10

@@ -7,8 +7,8 @@ import pytest
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.phases import encoder_layers, phases_of
-from edgeseg.training.schedules import schedule_of
+from edgeseg.training.objective.phases import encoder_layers, phases_of
+from edgeseg.training.objective.schedules import schedule_of
 
 
 def test_phases_have_their_own_batch_size_and_peak() -> None:

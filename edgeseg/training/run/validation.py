@@ -7,10 +7,10 @@ from typing import Any
 import keras
 
 from edgeseg.errors import InputError
-from edgeseg.training.batch_norm import batch_norms, recalibrate, training_mode
 from edgeseg.training.building import RunModels
-from edgeseg.training.feed import Feed
-from edgeseg.training.metrics import ClassIoU
+from edgeseg.training.data.feed import Feed
+from edgeseg.training.objective.batch_norm import batch_norms, recalibrate, training_mode
+from edgeseg.training.objective.metrics import ClassIoU
 
 # A batch's own statistics always suit it a little better than those of all pictures.
 _FAR_APART = 1.5, 0.1  # as a factor, and as a difference

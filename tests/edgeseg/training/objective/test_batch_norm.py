@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from edgeseg.training.batch_norm import recalibrate, set_momentum, training_mode
+from edgeseg.training.objective.batch_norm import recalibrate, set_momentum, training_mode
 
 
 @pytest.fixture

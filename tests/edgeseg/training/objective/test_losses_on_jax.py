@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeseg.training.losses import SegmentationLoss
-from edgeseg.training.metrics import FScore, MeanIoU
+from edgeseg.training.objective.losses import SegmentationLoss
+from edgeseg.training.objective.metrics import FScore, MeanIoU
 
 RNG = np.random.default_rng(6)
 LOGITS = RNG.normal(0, 2, (2, 3, 4, 3)).astype(np.float32)
@@ -29,8 +29,8 @@ SETTINGS: dict[str, Any] = {
 _PROGRAM = """
 import json, sys
 import jax, keras, numpy as np
-from edgeseg.training.losses import SegmentationLoss
-from edgeseg.training.metrics import FScore, MeanIoU
+from edgeseg.training.objective.losses import SegmentationLoss
+from edgeseg.training.objective.metrics import FScore, MeanIoU
 
 assert keras.backend.backend() == "jax"
 settings, ids, logits = json.loads(sys.stdin.read())

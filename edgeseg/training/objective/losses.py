@@ -11,7 +11,7 @@ from keras import ops
 
 from edgeseg.choices import LossKind
 from edgeseg.errors import InputError
-from edgeseg.training.augment import IGNORED
+from edgeseg.training.data.augment import IGNORED
 
 # 1 - p of a sure pixel is 0 in float32, where the slope of (1 - p)^gamma is infinite for gamma < 1.
 _LEAST_DOUBT = 1e-7

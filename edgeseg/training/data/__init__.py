@@ -1,0 +1,1 @@
+"""From the files of a split to augmented batches."""

@@ -1,0 +1,1 @@
+"""What a run minimizes and reports, and the schedule by which it gets there."""
