@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RUNTIMES = ("tflite", "onnx")
 #: In the cache: what the files are timed and compared on, ``(h, w, 3)`` uint8 RGB, not one of the calibration.
-PICTURE = "picture.npy"
+IMAGE = "image.npy"
 _SOURCES = Path(edgeseg.__file__).parent.parent
 _CLASSES = 21
 
@@ -39,7 +39,7 @@ def artifacts(model: tuple[str, tuple[int, int]], targets: list[str], cache: Pat
 
 
 def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> None:
-    """Make what the cache does not have yet, and the picture."""
+    """Make what the cache does not have yet, and the image."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from edgeseg.models.zoo.table import ZOO
     from edgeseg_converters import Recipe, export_all
@@ -47,7 +47,7 @@ def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache:
     from edgeseg_converters.rewrites import RULES
 
     *calibration, image = collect(None, split="val", count=3).images
-    np.save(cache / PICTURE, image)
+    np.save(cache / IMAGE, image)
     for target in targets:
         if not any(target in known for known in RULES.values()):
             raise InputError(f"no format has the target '{target}'.")
@@ -73,7 +73,7 @@ class _Refused(Exception):
 
 
 def calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]) -> keras.Model:
-    """A zoo model with seeded random weights and batch-norm statistics of real pictures.
+    """A zoo model with seeded random weights and batch-norm statistics of real images.
 
     With the initial statistics the maps of a deep model fade to nothing, and every pixel is a tie.
     """

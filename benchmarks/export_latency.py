@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from _shared import THREADS, environment, parse_model, read_json, write_json
-from _sides import PICTURE, RUNTIMES, artifacts, convert_sides, edgeseg_sources
+from _sides import IMAGE, RUNTIMES, artifacts, convert_sides, edgeseg_sources
 
 from edgeseg.evaluation.confusion import argmax_agreement
 from edgeseg.imaging import preprocess
@@ -59,7 +59,7 @@ def measure(model: Model, targets: list[str], runs: int, cache: Path) -> list[di
     """
     name, size = model
     plain = ZOO[name].default_spec(21, size)
-    image = np.load(cache / PICTURE)
+    image = np.load(cache / IMAGE)
     backends: dict[tuple[str, str], Backend] = {}
     inputs, maps = {}, {}
     found = artifacts(model, targets, cache)

@@ -4,8 +4,8 @@
 
 In turns, in one process and with the same threads, round after round:
 - step: one training step of the model, Adam and cross-entropy as ``fit`` compiles them, on a batch that is ready;
-- crop, tutorial: the pipeline with that preset, its pictures cached, as from the second epoch on;
-- crop, nothing kept: the same where every picture is decoded anew, as in the first epoch or without memory for it.
+- crop, tutorial: the pipeline with that preset, its images cached, as from the second epoch on;
+- crop, nothing kept: the same where every image is decoded anew, as in the first epoch or without memory for it.
 Ratios are taken within a round and are the medians over the rounds. Before all that, before the model takes memory:
 some epochs of the pipeline, with the process' largest resident set after each; the first one fills the cache.
 """
@@ -25,18 +25,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import _shared
 
-from edgeseg.datasets import LabelledSplit, open_split
+from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.models.zoo.table import find
 from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.data.cache import CachedPairs
 from edgeseg.training.data.pipeline import training_pipeline
 
-#: Side to its preset and the memory for decoded pictures, in bytes.
+#: Side to its preset and the memory for decoded images, in bytes.
 PIPELINES = {"crop": ("crop", 1 << 30), "tutorial": ("tutorial", 1 << 30), "crop, nothing kept": ("crop", 0)}
 
 
 def open_pipeline(
-    data: LabelledSplit, name: str, size: tuple[int, int], batch_size: int, side: str
+    data: LabeledSplit, name: str, size: tuple[int, int], batch_size: int, side: str
 ) -> tuple[Iterator[Any], int]:
     """The batches of one side, and the steps in an epoch."""
     preset, cache_bytes = PIPELINES[side]
@@ -58,20 +58,20 @@ def peak_mb() -> float:
 
 
 def epochs_alone(batches: Iterator[Any], steps: int, batch_size: int, epochs: int) -> list[dict[str, float]]:
-    """Whole epochs with nothing else: pictures a second, and the memory after each."""
+    """Whole epochs with nothing else: images a second, and the memory after each."""
     rows = []
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
         for _ in range(steps):
             next(batches)
         pace = steps * batch_size / (time.perf_counter() - start)
-        rows.append({"epoch": epoch, "pictures_a_second": pace, "peak_mb": peak_mb()})
-        print(f"epoch {epoch}: {pace:7.1f} pictures/s, largest resident set {peak_mb():.0f} MiB", flush=True)
+        rows.append({"epoch": epoch, "images_a_second": pace, "peak_mb": peak_mb()})
+        print(f"epoch {epoch}: {pace:7.1f} images/s, largest resident set {peak_mb():.0f} MiB", flush=True)
     return rows
 
 
 def pipeline_pace(batches: Iterator[Any], batch_size: int, seconds: float) -> float:
-    """Pictures a second of a pipeline whose batches are dropped."""
+    """Images a second of a pipeline whose batches are dropped."""
     for _ in range(4 * _shared.THREADS):  # what it made ahead while another side was timed
         next(batches)
     count, start = 0, time.perf_counter()
@@ -124,9 +124,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "input_size": size,
         "batch_size": args.batch_size,
         "dataset": Path(args.data).name,
-        "num_pictures": len(data),
+        "num_images": len(data),
         "epochs": epochs,
-        "pictures_a_second": {side: statistics.median(values) for side, values in paces.items()},
+        "images_a_second": {side: statistics.median(values) for side, values in paces.items()},
         "ratio_to_the_step": ratios,
         "rounds": paces,
     }
@@ -135,7 +135,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Run it and print what it found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="folder of a labelled data set with a train split")
+    parser.add_argument("data", help="folder of a labeled data set with a train split")
     parser.add_argument("--model", default="mobilenet_unet:256", help="NAME:SIZE or NAME:H,W")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=6)
@@ -144,10 +144,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     result = measure(args)
-    pace = result["pictures_a_second"]
-    print(f"training step: {pace['step']:.2f} pictures/s")
+    pace = result["images_a_second"]
+    print(f"training step: {pace['step']:.2f} images/s")
     for side, ratio in result["ratio_to_the_step"].items():
-        print(f"{side:20} {pace[side]:8.1f} pictures/s, {ratio:.1f} times what the step takes")
+        print(f"{side:20} {pace[side]:8.1f} images/s, {ratio:.1f} times what the step takes")
     memory = ", ".join(f"{row['peak_mb']:.0f}" for row in result["epochs"])
     print(f"largest resident set after each epoch, in MiB: {memory}")
     if args.output is not None:

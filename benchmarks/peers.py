@@ -85,14 +85,14 @@ def convert(model: Model, precisions: list[str], cache: Path) -> None:
     from edgeseg_converters.quantization.make import Quantization
 
     name, size = model
-    *pictures, image = collect(None, split="val", count=MIN_IMAGES + 1).images
+    *images, image = collect(None, split="val", count=MIN_IMAGES + 1).images
     spec = ZOO[name].default_spec(_CLASSES, size)
-    keras_model: keras.Model = calibrated(name, size, pictures[:2])
+    keras_model: keras.Model = calibrated(name, size, images[:2])
     stem = _stem(model)
     np.save(cache / f"{stem}.keras.npy", np.argmax(keras_model.predict(preprocess(image, spec)[0], verbose=0), -1))
-    folder = cache / "pictures"
-    for index, picture in enumerate(pictures):
-        write_bytes(folder / f"{index}.png", encode_image(picture, ".png"), overwrite=True)
+    folder = cache / "images"
+    for index, written in enumerate(images):
+        write_bytes(folder / f"{index}.png", encode_image(written, ".png"), overwrite=True)
     recipes = [Recipe(kind, precision) for precision in precisions for kind in ("tflite", "onnx")]  # type: ignore[arg-type]
     settings = Quantization(calibration=choose(folder))
     for result in export_all(keras_model, spec, recipes, quantization=settings):
@@ -132,16 +132,16 @@ def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any
         does not depend on what else the machine does. ``same_file_agreement`` is that with ONNX Runtime on the file
         that a peer's was made of: of an int8 file it says more, as rounding is not the peer's.
     """
-    picture = np.load(f"{source}.npy")
+    image = np.load(f"{source}.npy")
     workers = {}
     for threads in (1, THREADS):
         backend = open_peer(path, peer=peer, num_threads=threads)
-        backend.run(picture)
+        backend.run(image)
         time.sleep(0.3)  # threads spin on for a while after a call
         before = _cpu_of_threads()
         start = time.perf_counter()
         while time.perf_counter() - start < 1.0:
-            output = np.array(backend.run(picture))
+            output = np.array(backend.run(image))
         used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in _cpu_of_threads().items()}
         workers[threads] = sum(seconds > 0.1 * max(used.values()) for seconds in used.values())
         backend.close()
@@ -153,7 +153,7 @@ def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any
     found = {"argmax_agreement": float((output == expected).mean()), "threads_that_work": workers}
     if source.suffix == ".onnx" and peer != "ONNX Runtime":
         backend = open_peer(source, peer="ONNX Runtime", num_threads=THREADS)
-        same = np.array(backend.run(picture))
+        same = np.array(backend.run(image))
         backend.close()
         same = same.argmax(1) if same.ndim == 4 else same
         found["same_file_agreement"] = float((output == same).mean())

@@ -7,7 +7,7 @@ from typing import Literal
 # A model's input and output.
 Layout = Literal["nhwc", "nchw"]
 InputDtype = Literal["float32", "uint8"]
-ColourOrder = Literal["rgb", "bgr"]
+ColorOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "stretch"]
 Resize = Literal["linear", "cubic", "area", "nearest"]
 OutputKind = Literal["argmax", "softmax", "logits"]
@@ -34,12 +34,12 @@ Scope = Literal["inference", "end-to-end"]
 # A data set.
 #: How a data set keeps its files. ``folders``: ``{split}/{images,labels}``. ``flat``: ``images`` and ``labels``.
 #: ``voc``: PASCAL VOC's ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation/{split}.txt``. ``lists``:
-#: ``{split}.txt``, each line a picture and its label.
+#: ``{split}.txt``, each line an image and its label.
 DataLayout = Literal["folders", "flat", "voc", "lists"]
-#: How a label picture says the class of a pixel: by the number that is stored (grey value or palette index), by its
-#: colour, or by being above (``binary``) or not above (``binary-dark``) a threshold, which is class 1.
-LabelEncoding = Literal["ids", "colours", "binary", "binary-dark"]
-#: Which pictures a split takes: any, or the last by number.
+#: How a label image says the class of a pixel: by the number that is stored (gray value or palette index), by its
+#: color, or by being above (``binary``) or not above (``binary-dark``) a threshold, which is class 1.
+LabelEncoding = Literal["ids", "colors", "binary", "binary-dark"]
+#: Which images a split takes: any, or the last by number.
 SplitOrder = Literal["random", "name"]
 
 # A training run.
@@ -50,8 +50,8 @@ Optimizer = Literal["adamw", "adam", "sgd"]
 MixedPrecision = Literal["float16", "bfloat16"]
 Schedule = Literal["cosine", "step", "exponential", "constant"]
 Warmup = Literal["linear", "staircase"]
-#: ``crop``: pieces of pictures that are larger than the model's input, at up to twice or half their own scale.
-#: ``tutorial``: the whole picture, jittered and put on grey, as the U-Net, DeepLab and HRNet tutorials do.
+#: ``crop``: pieces of images that are larger than the model's input, at up to twice or half their own scale.
+#: ``tutorial``: the whole image, jittered and put on gray, as the U-Net, DeepLab and HRNet tutorials do.
 AugmentationPreset = Literal["crop", "tutorial"]
 #: Who shares each batch: nobody, the GPUs of this machine, or other processes.
 Distribute = Literal["none", "auto", "workers"]

@@ -1,4 +1,4 @@
-"""Reading pictures, fitting them into a model's input, and class maps back to the picture's own size."""
+"""Reading images, fitting them into a model's input, and class maps back to the image's own size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.choices import ColourOrder
+from edgeseg.choices import ColorOrder
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
 
@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies inside a model's input, in pixels; ``restore`` needs it for the way back."""
+    """Where an image lies inside a model's input, in pixels; ``restore`` needs it for the way back."""
 
     top: int
     left: int
@@ -35,7 +35,7 @@ class Placement:
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Decode a picture to ``(H, W, 3)`` uint8 RGB, turned as its EXIF orientation says.
+    """Decode an image to ``(H, W, 3)`` uint8 RGB, turned as its EXIF orientation says.
 
     Raises:
         InputError: the file is missing or does not decode.
@@ -53,7 +53,7 @@ def decode_image(path: str | Path, data: NDArray[np.uint8]) -> NDArray[np.uint8]
 
 
 def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
-    """The same picture as ``(H, W, 3)`` uint8 BGR: for what OpenCV writes or shows, without a swap there and back.
+    """The same image as ``(H, W, 3)`` uint8 BGR: for what OpenCV writes or shows, without a swap there and back.
 
     Raises:
         InputError: the file is missing or does not decode.
@@ -62,7 +62,7 @@ def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: str | Path) -> NDArray[np.uint8]:
-    """The bytes of a picture file.
+    """The bytes of an image file.
 
     Raises:
         InputError: the file is missing or cannot be read.
@@ -70,19 +70,19 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8]:
     try:
         return np.fromfile(path, np.uint8)
     except FileNotFoundError as error:
-        raise InputError(f"picture '{path}' does not exist.") from error
+        raise InputError(f"image '{path}' does not exist.") from error
     except OSError as error:
-        raise InputError(f"picture '{path}' cannot be read: {error.strerror or error}.") from error
+        raise InputError(f"image '{path}' cannot be read: {error.strerror or error}.") from error
 
 
 def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
-    """Encode ``(H, W, 3)`` uint8 RGB, ``(H, W, 4)`` RGBA or ``(H, W)`` grey as the format of ``suffix``.
+    """Encode ``(H, W, 3)`` uint8 RGB, ``(H, W, 4)`` RGBA or ``(H, W)`` gray as the format of ``suffix``.
 
     Raises:
-        InputError: no picture format has that suffix.
+        InputError: no image format has that suffix.
     """
-    if not cv2.haveImageWriter(f"picture{suffix}"):
-        raise InputError(f"pictures cannot be written as '{suffix}'; accepted: {', '.join(sorted(IMAGE_SUFFIXES))}.")
+    if not cv2.haveImageWriter(f"image{suffix}"):
+        raise InputError(f"images cannot be written as '{suffix}'; accepted: {', '.join(sorted(IMAGE_SUFFIXES))}.")
     conversions = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     channels = image_rgb.shape[2] if image_rgb.ndim == 3 else 1
     bgr = cv2.cvtColor(image_rgb, conversions[channels]) if channels in conversions else image_rgb
@@ -91,17 +91,17 @@ def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
 
 
 def letterbox(
-    image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder = "rgb"
+    image: NDArray[np.uint8], spec: ModelSpec, *, order: ColorOrder = "rgb"
 ) -> tuple[NDArray[np.uint8], Placement]:
-    """Fit a picture into the model's input size as ``spec.fit`` and ``spec.resize`` say.
+    """Fit an image into the model's input size as ``spec.fit`` and ``spec.resize`` say.
 
     Args:
         image: ``(h, w, 3)`` uint8.
-        spec: gives the size ``(H, W)``, the fit, the interpolation and the colour of the bars.
-        order: the colour order of ``image``; the bars follow it.
+        spec: gives the size ``(H, W)``, the fit, the interpolation and the color of the bars.
+        order: the color order of ``image``; the bars follow it.
 
     Returns:
-        ``(H, W, 3)`` uint8 in the same order, and where the picture lies in it.
+        ``(H, W, 3)`` uint8 in the same order, and where the image lies in it.
     """
     height, width = image.shape[:2]
     target_h, target_w = spec.input_size
@@ -118,22 +118,22 @@ def letterbox(
     if (new_h, new_w) == (target_h, target_w):
         return image, placement
     bars = (top, target_h - new_h - top, left, target_w - new_w - left)
-    colour = spec.pad_value if order == "rgb" else spec.pad_value[::-1]
-    return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, value=colour), placement  # type: ignore[return-value]
+    color = spec.pad_value if order == "rgb" else spec.pad_value[::-1]
+    return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, value=color), placement  # type: ignore[return-value]
 
 
-def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder = "rgb") -> NDArray[np.float32]:
-    """``(pixel - mean) / std`` in the model's colour order.
+def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColorOrder = "rgb") -> NDArray[np.float32]:
+    """``(pixel - mean) / std`` in the model's color order.
 
     Args:
         image: ``(..., 3)`` uint8.
-        spec: gives mean, std (in the order of the model's channels) and the colour order.
-        order: the colour order of ``image``.
+        spec: gives mean, std (in the order of the model's channels) and the color order.
+        order: the color order of ``image``.
 
     Returns:
         ``(..., 3)`` float32.
     """
-    # One table look-up a channel: each of the 256 values is normalised once, not once a pixel.
+    # One table look-up a channel: each of the 256 values is normalized once, not once a pixel.
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
     table: NDArray[np.float32] = (np.arange(256, dtype=np.float32)[:, None] - mean) / std
     flat = _in_order(image, order, spec).reshape(1, -1, 3)
@@ -141,14 +141,14 @@ def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder =
 
 
 def preprocess(
-    image: NDArray[np.uint8], spec: ModelSpec, *, order: ColourOrder = "rgb"
+    image: NDArray[np.uint8], spec: ModelSpec, *, order: ColorOrder = "rgb"
 ) -> tuple[NDArray[np.generic], Placement]:
-    """Turn a picture into the model's input tensor.
+    """Turn an image into the model's input tensor.
 
     Args:
         image: ``(h, w, 3)`` uint8.
         spec: the model's spec.
-        order: the colour order of ``image``.
+        order: the color order of ``image``.
 
     Returns:
         ``(1, H, W, 3)`` or ``(1, 3, H, W)`` in ``spec.dtype``, and the placement for ``restore``.
@@ -162,20 +162,20 @@ def preprocess(
 
 
 def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """Cut the letterbox bars off a class map and bring it to the picture's own size.
+    """Cut the letterbox bars off a class map and bring it to the image's own size.
 
     Args:
         class_map: ``(H, W)`` uint8 class ids at the model's input size.
-        placement: what ``preprocess`` returned for this picture.
+        placement: what ``preprocess`` returned for this image.
 
     Returns:
-        ``(h, w)`` uint8 class ids; nearest neighbour, so that no id is made up.
+        ``(h, w)`` uint8 class ids; nearest neighbor, so that no id is made up.
     """
     return at_size(without_bars(class_map, placement), placement.original_hw)
 
 
 def without_bars(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """The part of a class map at the model's input size that has the picture; a view."""
+    """The part of a class map at the model's input size that has the image; a view."""
     p = placement
     return class_map[p.top : p.top + p.height, p.left : p.left + p.width]
 
@@ -186,7 +186,7 @@ def at_size(class_map: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[n
 
 
 def enlarge(small: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bring a class map, or what was looked up in one, to another size: nearest neighbour, the one way everywhere.
+    """Bring a class map, or what was looked up in one, to another size: nearest neighbor, the one way everywhere.
 
     Args:
         small: ``(h, w)`` or ``(h, w, 3)`` uint8.
@@ -199,8 +199,8 @@ def enlarge(small: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint
     return cv2.resize(small, size_wh, dst=out, interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 
-def _in_order(image: NDArray[np.uint8], order: ColourOrder, spec: ModelSpec) -> NDArray[np.uint8]:
-    if order == spec.colour_order:
+def _in_order(image: NDArray[np.uint8], order: ColorOrder, spec: ModelSpec) -> NDArray[np.uint8]:
+    if order == spec.color_order:
         return image
     return cv2.cvtColor(image.reshape(1, -1, 3), cv2.COLOR_BGR2RGB).reshape(image.shape)  # type: ignore[return-value]
 
@@ -211,5 +211,5 @@ def _decode(path: str | Path, data: NDArray[np.uint8], flags: int) -> NDArray[np
     except cv2.error:  # an empty buffer, or a size beyond all reason; other broken files give None
         image = None
     if image is None:
-        raise InputError(f"'{path}' does not decode as a picture; it may be truncated or no picture at all.")
+        raise InputError(f"'{path}' does not decode as an image; it may be truncated or no image at all.")
     return image  # type: ignore[return-value]

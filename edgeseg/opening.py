@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeseg.choices import ColourOrder, Fit, Layout, OutputKind
+from edgeseg.choices import ColorOrder, Fit, Layout, OutputKind
 from edgeseg.errors import InputError
 from edgeseg.runtime import Backend, RuntimeOptions, TensorInfo, open_with
 from edgeseg.segmenter import Segmenter
@@ -29,15 +29,15 @@ class Feeding:
         class_names: one name for each class.
         mean: subtracted from the pixels in [0, 255], in the order of the channels.
         std: what the difference is divided by.
-        colour_order: order of the channels; ``rgb`` when not said.
-        fit: how a picture gets the model's shape; ``letterbox`` when not said.
+        color_order: order of the channels; ``rgb`` when not said.
+        fit: how an image gets the model's shape; ``letterbox`` when not said.
         input_size: ``(H, W)`` in pixels, for a model that leaves it open.
     """
 
     class_names: tuple[str, ...] | None = None
     mean: Triple | None = None
     std: Triple | None = None
-    colour_order: ColourOrder | None = None
+    color_order: ColorOrder | None = None
     fit: Fit | None = None
     input_size: tuple[int, int] | None = None
 
@@ -89,7 +89,7 @@ def spec_for(
         classes: their names, where neither has them.
 
     Returns:
-        A spec whose dtype is ``uint8`` where the model takes image bytes, else ``float32``; a segmenter quantises
+        A spec whose dtype is ``uint8`` where the model takes image bytes, else ``float32``; a segmenter quantizes
         for a model that takes other integers.
 
     Raises:
@@ -105,7 +105,7 @@ def spec_for(
     if min(size) < 1:
         raise InputError(f"'{path}' leaves its input size open, {source.shape}: give --imgsz H,W.")
     if -1 not in (height, width) and size != (height, width):
-        raise InputError(f"'{path}' takes pictures of {height},{width} and no other; leave out --imgsz.")
+        raise InputError(f"'{path}' takes images of {height},{width} and no other; leave out --imgsz.")
     if len(backend.outputs) > 1:
         _log.warning("'%s' has %d outputs; the first, '%s', is used", path, len(backend.outputs), result.name)
     said = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
@@ -129,7 +129,7 @@ def spec_for(
         palette=default_palette(len(names)),
         layout=layout,
         dtype="uint8" if as_bytes else "float32",
-        colour_order=feeding.colour_order or "rgb",
+        color_order=feeding.color_order or "rgb",
         fit=feeding.fit or "letterbox",
         output_kind=output_kind,
     )
@@ -161,13 +161,13 @@ def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[Outpu
 
 
 def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std: Triple | None) -> bool:
-    """Whether a uint8 input is the picture's bytes: where nobody says otherwise, or what is said comes to that."""
+    """Whether a uint8 input is the image's bytes: where nobody says otherwise, or what is said comes to that."""
     if mean is None or std is None:
         return True
     if not source.scale:
         if mean == (0, 0, 0) and std == (1, 1, 1):
             return True
-        raise InputError(f"'{path}' takes the picture's bytes as they are (uint8, no scale): no --mean and --std.")
+        raise InputError(f"'{path}' takes the image's bytes as they are (uint8, no scale): no --mean and --std.")
     pixels = np.arange(256)[:, None]
     steps = (pixels - np.array(mean)) / np.array(std) / source.scale + source.zero_point
     return bool(np.abs(steps - pixels).max() <= 1)

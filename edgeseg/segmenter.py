@@ -1,4 +1,4 @@
-"""``Segmenter``: from a picture to a class map of the picture's own size, the same way on every runtime."""
+"""``Segmenter``: from an image to a class map of the image's own size, the same way on every runtime."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from edgeseg.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The answer for one picture.
+    """The answer for one image.
 
     Attributes:
-        class_map: ``(h, w)`` uint8 class ids, at the picture's own size.
-        spec: the model's spec: names and colours of the ids.
+        class_map: ``(h, w)`` uint8 class ids, at the image's own size.
+        spec: the model's spec: names and colors of the ids.
     """
 
     class_map: NDArray[np.uint8]
@@ -40,7 +40,7 @@ class Segmentation:
 
 
 class Segmenter:
-    """Runs a segmentation model on pictures.
+    """Runs a segmentation model on images.
 
     Example:
         >>> segmenter = Segmenter("efficientnet_lite0_unet.fp16.tflite")
@@ -103,7 +103,7 @@ class Segmenter:
             refused.pop_all()
 
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Segmentation:
-        """Segment one picture.
+        """Segment one image.
 
         Args:
             image_rgb: ``(h, w, 3)`` uint8 RGB, of any size.
@@ -112,9 +112,9 @@ class Segmenter:
             The class map at ``(h, w)``.
 
         Raises:
-            InputError: the array is not a picture of that form.
+            InputError: the array is not an image of that form.
         """
-        _check_picture(image_rgb)
+        _check_image(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
         return Segmentation(restore(self.infer(tensor), placement), self.spec)
 
@@ -125,7 +125,7 @@ class Segmenter:
             tensor: ``(1, H, W, 3)`` or ``(1, 3, H, W)``, from ``imaging.preprocess``.
 
         Returns:
-            ``(H, W)`` uint8 class ids at the model's input size; ``imaging.restore`` brings them to the picture's.
+            ``(H, W)`` uint8 class ids at the model's input size; ``imaging.restore`` brings them to the image's.
         """
         return to_class_map(self.backend.run(tensor), self.spec)
 
@@ -149,7 +149,7 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
         spec: says which.
 
     Returns:
-        ``(H, W)`` uint8; a map smaller than the input (SegNet's is half of it) is enlarged, nearest neighbour.
+        ``(H, W)`` uint8; a map smaller than the input (SegNet's is half of it) is enlarged, nearest neighbor.
         Always a copy: ``output`` may be memory that the runtime uses again.
 
     Raises:
@@ -173,11 +173,11 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
     return class_map
 
 
-def _check_picture(image_rgb: Any) -> None:
+def _check_image(image_rgb: Any) -> None:
     if not isinstance(image_rgb, np.ndarray):  # cv2.imread gives None for a file that is not there
         got = type(image_rgb).__name__
     elif image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
         got = f"{image_rgb.shape} {image_rgb.dtype}"
     else:
         return
-    raise InputError(f"a picture must be (h, w, 3) uint8 RGB, got {got}.")
+    raise InputError(f"an image must be (h, w, 3) uint8 RGB, got {got}.")

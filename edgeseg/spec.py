@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
 from edgeseg._internal.json import field_names, tuples
-from edgeseg.choices import ColourOrder, Fit, InputDtype, Layout, OutputKind, Precision, Resize, Target
+from edgeseg.choices import ColorOrder, Fit, InputDtype, Layout, OutputKind, Precision, Resize, Target
 from edgeseg.errors import InputError
 
-FORMAT_VERSION = 1
+#: 2: ``color_order``, which was ``colour_order``. 1: the first.
+FORMAT_VERSION = 2
+_READABLE = (1, 2)
 
 #: Key of the entry in TFLite metadata, ONNX ``metadata_props`` and the ``.keras`` archive.
 METADATA_KEY = "edgeseg.spec"
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,16 @@ class ModelSpec:
         name: name of the model, for people.
         input_size: ``(H, W)`` of the model's input, in pixels.
         class_names: one name for each class, in the order of the ids.
-        palette: one RGB colour in 0..255 for each class.
+        palette: one RGB color in 0..255 for each class.
         ignore_index: label id that is no class and counts nowhere; ``None`` where there is none.
         layout: axis order of the input, and of scores: ``nhwc`` is ``(1, H, W, 3)``, ``nchw`` ``(1, 3, H, W)``.
-        dtype: dtype of the input. ``uint8`` takes image bytes as they are, ``float32`` normalised ones.
-        colour_order: order of the three input channels.
+        dtype: dtype of the input. ``uint8`` takes image bytes as they are, ``float32`` normalized ones.
+        color_order: order of the three input channels.
         mean: subtracted from the pixels in [0, 255], in the order of the channels.
         std: what the difference is divided by.
         fit: ``letterbox`` keeps the aspect ratio and pads with ``pad_value``; ``stretch`` does not.
-        resize: interpolation of the picture on its way to ``input_size``.
-        pad_value: RGB colour of the letterbox bars, in 0..255.
+        resize: interpolation of the image on its way to ``input_size``.
+        pad_value: RGB color of the letterbox bars, in 0..255.
         output_kind: ``argmax`` is a class map ``(1, H, W)`` in either layout; the others are scores, float32
             ``(1, H, W, C)``, or ``(1, C, H, W)`` in ``nchw``.
         provenance: how the file was made.
@@ -65,16 +67,16 @@ class ModelSpec:
     name: str
     input_size: tuple[int, int]
     class_names: tuple[str, ...]
-    palette: tuple[Colour, ...]
+    palette: tuple[Color, ...]
     ignore_index: int | None = None
     layout: Layout = "nhwc"
     dtype: InputDtype = "float32"
-    colour_order: ColourOrder = "rgb"
+    color_order: ColorOrder = "rgb"
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
     std: tuple[float, float, float] = (127.5, 127.5, 127.5)
     fit: Fit = "letterbox"
     resize: Resize = "linear"
-    pad_value: Colour = (128, 128, 128)
+    pad_value: Color = (128, 128, 128)
     output_kind: OutputKind = "logits"
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -85,7 +87,7 @@ class ModelSpec:
         if 0 in self.std:
             raise InputError(f"ModelSpec.std must not contain 0, got {self.std}.")
         hints = get_type_hints(type(self))
-        for name in ("layout", "dtype", "colour_order", "fit", "resize", "output_kind"):
+        for name in ("layout", "dtype", "color_order", "fit", "resize", "output_kind"):
             accepted = get_args(hints[name])
             if getattr(self, name) not in accepted:
                 raise InputError(f"ModelSpec.{name} must be one of {accepted}, got {getattr(self, name)!r}.")
@@ -100,7 +102,7 @@ class ModelSpec:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        """Serialise to one line of JSON."""
+        """Serialize to one line of JSON."""
         return json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}, separators=(",", ":"))
 
     @classmethod
@@ -115,10 +117,13 @@ class ModelSpec:
         try:
             data = json.loads(text)
             version = data["format_version"]
-            if version != FORMAT_VERSION:
+            if version not in _READABLE:
+                readable = " and ".join(map(str, _READABLE))
                 raise InputError(
-                    f"the ModelSpec has format version {version}, this edgeseg reads {FORMAT_VERSION}; update edgeseg."
+                    f"the ModelSpec has format version {version}, this edgeseg reads {readable}; update edgeseg."
                 )
+            if version == 1:
+                data["color_order"] = data.pop("colour_order", "rgb")
             fields = {key: tuples(value) for key, value in data.items() if key in field_names(cls)}
             provenance = {k: v for k, v in data["provenance"].items() if k in field_names(Provenance)}
             provenance["rewrites"] = tuples(provenance.get("rewrites", []))
@@ -127,13 +132,13 @@ class ModelSpec:
             raise InputError(f"this is not a ModelSpec: {error!r}. Export the model again with edgeseg.") from error
 
 
-def check_classes(what: str, names: Sequence[str], palette: Sequence[Colour], ignore_index: int | None) -> None:
+def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ignore_index: int | None) -> None:
     """Check a table of classes.
 
     Args:
         what: whose table it is, as the start of a sentence.
         names: 1 to 256, which is what 8-bit ids can tell apart; none twice, as scores and filters go by name.
-        palette: one RGB colour in 0..255 for each name.
+        palette: one RGB color in 0..255 for each name.
         ignore_index: ``None``, or 0 to 255.
 
     Raises:
@@ -146,17 +151,17 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Colour], ig
         raise InputError(f"{what}: the class name '{twice}' occurs twice; give each class a name of its own.")
     if len(palette) != len(names):
         raise InputError(
-            f"{what} has {len(names)} class names but {len(palette)} colours; give one colour for each class."
+            f"{what} has {len(names)} class names but {len(palette)} colors; give one color for each class."
         )
-    for colour in palette:
-        if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
-            raise InputError(f"{what}: the colour {colour} is not three numbers from 0 to 255 (RGB).")
+    for color in palette:
+        if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+            raise InputError(f"{what}: the color {color} is not three numbers from 0 to 255 (RGB).")
     if ignore_index is not None and not 0 <= ignore_index <= 255:
         raise InputError(f"{what}: ignore_index must be 0 to 255, as labels are 8-bit, or null; got {ignore_index}.")
 
 
-def default_palette(num_classes: int) -> tuple[Colour, ...]:
-    """The PASCAL VOC colour map, a fixed distinct RGB colour for each of up to 256 classes.
+def default_palette(num_classes: int) -> tuple[Color, ...]:
+    """The PASCAL VOC color map, a fixed distinct RGB color for each of up to 256 classes.
 
     Source: the VOC 2012 development kit, ``VOClabelcolormap``: the bits of the id, spread over the channels.
     """

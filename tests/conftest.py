@@ -1,4 +1,4 @@
-"""What several test files share: a small spec, a data set that can be learnt, and real pictures where there are any."""
+"""What several test files share: a small spec, a data set that can be learned, and real images where there are any."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-#: Class name to the RGB colour that its pixels have in the pictures of ``shapes_dataset``.
+#: Class name to the RGB color that its pixels have in the images of ``shapes_dataset``.
 _SHAPES = {"wall": (70, 70, 70), "red": (210, 50, 40), "blue": (40, 60, 210)}
 
 
@@ -52,12 +52,12 @@ def tiny_spec() -> ModelSpec:
 
 @pytest.fixture(scope="session")
 def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of 10, 4 and 4 pictures of 64x80: rectangles on a wall, where the colour is the class.
+    """A data set of 10, 4 and 4 images of 64x80: rectangles on a wall, where the color is the class.
 
     Every label begins with a strip of the ignored id 255. Shared by the session: read it, don't change it.
     """
     root = tmp_path_factory.mktemp("shapes")
-    palette = [list(colour) for colour in _SHAPES.values()]
+    palette = [list(color) for color in _SHAPES.values()]
     classes = {"names": list(_SHAPES), "palette": palette, "ignore_index": 255}
     (root / "classes.json").write_text(json.dumps(classes))
     rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def voc_dataset(shapes_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first six training pictures as the tutorials keep them: ``VOCdevkit/VOC2007``, masks with VOC's palette.
+    """The first six training images as the tutorials keep them: ``VOCdevkit/VOC2007``, masks with VOC's palette.
 
     Four are listed for training, two for validation; there is no classes.json. Shared: read it, don't change it.
     """
@@ -82,13 +82,13 @@ def voc_dataset(shapes_dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
     lists = base / "ImageSets" / "Segmentation"
     for folder in (base / "JPEGImages", base / "SegmentationClass", lists):
         folder.mkdir(parents=True)
-    colours = [value for colour in default_palette(256) for value in colour]
+    colors = [value for color in default_palette(256) for value in color]
     for index in range(6):
         image = Image.open(shapes_dataset / "train" / "images" / f"{index:02d}.png")
         image.save(base / "JPEGImages" / f"{index:02d}.jpg", quality=95)
         label = np.array(Image.open(shapes_dataset / "train" / "labels" / f"{index:02d}.png"))
         mask = Image.frombytes("P", (label.shape[1], label.shape[0]), label.tobytes())
-        mask.putpalette(colours)
+        mask.putpalette(colors)
         mask.save(base / "SegmentationClass" / f"{index:02d}.png")
     (lists / "train.txt").write_text("00\n01\n02\n03\n")
     (lists / "val.txt").write_text("04\n05\n")
@@ -118,7 +118,7 @@ def camvid() -> Path:
 
 @pytest.fixture(scope="session")
 def cells() -> Path:
-    """Electron-microscopy cells, 30 pictures with binary masks, where the variable EDGESEG_CELLS says."""
+    """Electron-microscopy cells, 30 images with binary masks, where the variable EDGESEG_CELLS says."""
     root = os.environ.get("EDGESEG_CELLS")
     if not root:
         pytest.skip("EDGESEG_CELLS is not set: no cells")
@@ -162,13 +162,13 @@ def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
 
 
 def _shapes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One picture ``(64, 80, 3)`` uint8 RGB with a little noise, and its label ``(64, 80)`` uint8."""
+    """One image ``(64, 80, 3)`` uint8 RGB with a little noise, and its label ``(64, 80)`` uint8."""
     label = np.zeros((64, 80), np.uint8)
     for class_id in (1, 2):
         top, left = rng.integers(4, 36), rng.integers(0, 52)
         height, width = rng.integers(16, 29, 2)
         label[top : top + height, left : left + width] = class_id
-    colours = np.array(list(_SHAPES.values()), np.int64)[label]
-    image = (colours + rng.integers(-12, 13, colours.shape)).clip(0, 255).astype(np.uint8)
+    colors = np.array(list(_SHAPES.values()), np.int64)[label]
+    image = (colors + rng.integers(-12, 13, colors.shape)).clip(0, 255).astype(np.uint8)
     label[:2] = 255
     return image, label

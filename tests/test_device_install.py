@@ -39,8 +39,8 @@ def test_it_predicts(device: Path, tmp_path: Path) -> None:
 
     keras.utils.set_random_seed(0)
     artifact = export(create("unet_mini", num_classes=3, input_size=(32, 48)), verify=False).save(tmp_path)
-    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "p.png"), picture)
+    photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "p.png"), photo)
     done = run(device / "edgeseg", "predict", artifact, tmp_path / "p.png", "--save", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     (image,) = json.loads(done.stdout)["images"]

@@ -30,8 +30,8 @@ import numpy as np
 import mediapipe
 from mediapipe.tasks.python import BaseOptions, vision
 
-model, picture, category_mask = sys.argv[1:]
-image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.load(picture))
+model, image, category_mask = sys.argv[1:]
+image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.load(image))
 options = vision.ImageSegmenterOptions(
     base_options=BaseOptions(model_asset_path=model), output_category_mask=True, output_confidence_masks=True
 )
@@ -66,8 +66,8 @@ def test_mediapipe_sees_what_we_see(python: Path, artifact: ExportResult, street
     height, width = artifact.spec.input_size
     # At the model's own size neither side resizes: MediaPipe does it in another way than OpenCV.
     image = cv2.resize(next(frames([str(street_clip)], start=150)).image_rgb, (width, height))
-    np.save(tmp_path / "picture.npy", image)
-    command = [python, "-c", THEIRS, model, tmp_path / "picture.npy", tmp_path / "theirs.npy"]
+    np.save(tmp_path / "image.npy", image)
+    command = [python, "-c", THEIRS, model, tmp_path / "image.npy", tmp_path / "theirs.npy"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""The weights that edgeseg ships: what the wheel promises, on real pictures."""
+"""The weights that edgeseg ships: what the wheel promises, on real images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.datasets import LabelledSplit, open_split
+from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.evaluation.evaluate import evaluate
 from edgeseg.models.opening import OpenedModel, open_model
 from edgeseg.models.zoo.table import DEFAULT_MODEL
@@ -27,7 +27,7 @@ def packaged() -> OpenedModel:
 
 @pytest.fixture(scope="module")
 def artifacts(packaged: OpenedModel, tmp_path_factory: pytest.TempPathFactory, camvid: Path) -> list[ExportResult]:
-    """All four, verified on CamVid's test pictures."""
+    """All four, verified on CamVid's test images."""
     samples = collect(camvid, split="test", count=12)
     return list(export_all(packaged.model, packaged.spec, RECIPES, samples=samples))
 
@@ -48,7 +48,7 @@ def test_spec_names_the_classes(packaged: OpenedModel) -> None:
 
 
 def test_it_sees_a_street(packaged: OpenedModel, street_clip: Path) -> None:
-    """A picture it was not trained on: sky and buildings above, none of the sky below."""
+    """An image it was not trained on: sky and buildings above, none of the sky below."""
     frame = next(frames([str(street_clip)], start=150))
     segmentation = Segmenter(KerasBackend(packaged.model, packaged.spec))(frame.image_rgb)
     names = segmentation.spec.class_names
@@ -58,7 +58,7 @@ def test_it_sees_a_street(packaged: OpenedModel, street_clip: Path) -> None:
     assert (above == names.index("sky")).mean() > 3 * (below == names.index("sky")).mean()
 
 
-def test_every_artifact_agrees_on_test_pictures(artifacts: list[ExportResult]) -> None:
+def test_every_artifact_agrees_on_test_images(artifacts: list[ExportResult]) -> None:
     for result in artifacts:
         proof = result.verification
         assert proof is not None
@@ -70,7 +70,7 @@ def test_every_artifact_scores_as_the_keras_model(
     packaged: OpenedModel, artifacts: list[ExportResult], camvid: Path, tmp_path: Path
 ) -> None:
     whole = open_split(camvid, "test")
-    some = LabelledSplit(whole.classes, whole.pairs[::8])  # 30 pictures; the whole split is scored below
+    some = LabeledSplit(whole.classes, whole.pairs[::8])  # 30 images; the whole split is scored below
     expected = evaluate(Segmenter(KerasBackend(packaged.model, packaged.spec)), some).mean_iou
     for result in artifacts:
         with Segmenter(result.save(tmp_path)) as segmenter:

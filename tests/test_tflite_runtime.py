@@ -35,8 +35,8 @@ def old_device(wheel: Path, new_environment: Callable[..., Path]) -> Path:
 def test_it_predicts_what_the_new_runtime_does(old_device: Path, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     artifact = export(create("unet_mini", num_classes=3, input_size=(32, 48)), verify=False).save(tmp_path)
-    picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "p.png"), picture[..., ::-1])
+    photo = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "p.png"), photo[..., ::-1])
 
     def predict(*options: str) -> subprocess.CompletedProcess[str]:
         command = [old_device / "edgeseg", "predict", artifact, tmp_path / "p.png", "--json", *options]
@@ -46,9 +46,9 @@ def test_it_predicts_what_the_new_runtime_does(old_device: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert "ai-edge-litert is not installed; running on tflite-runtime 2.14.0" in done.stderr
     (image,) = json.loads(done.stdout)["images"]
-    expected = Segmenter(artifact)(picture).counts()
+    expected = Segmenter(artifact)(photo).counts()
     # Three years of kernels lie between the two: scores differ by some ulp, and so may a class where two of them tie.
-    assert sum(abs(image["counts"][name] - expected[name]) for name in expected) <= 0.002 * picture[..., 0].size * 2
+    assert sum(abs(image["counts"][name] - expected[name]) for name in expected) <= 0.002 * photo[..., 0].size * 2
     by_name = predict("--backend", "tflite-runtime")
     assert by_name.returncode == 0, by_name.stderr
     assert json.loads(by_name.stdout)["images"] == [image]

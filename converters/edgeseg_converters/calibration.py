@@ -1,8 +1,8 @@
-"""Calibration: which pictures show a model its activations, and what ranges they have there.
+"""Calibration: which images show a model its activations, and what ranges they have there.
 
-Static integer precisions need the range of every activation. It is measured on the user's own pictures, fed exactly as
-the model is fed on the device. The range of each picture is kept, not only the sum of all: whether half of the
-pictures say the same as the other half is what tells that there were enough.
+Static integer precisions need the range of every activation. It is measured on the user's own images, fed exactly as
+the model is fed on the device. The range of each image is kept, not only the sum of all: whether half of the
+images say the same as the other half is what tells that there were enough.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from edgeseg_converters.keras_model.freeze import INPUT_NAME
 from edgeseg_converters.tflite import flatbuffer
 from edgeseg_converters.tflite.quantizer_internals import no_progress_bars
 
-#: Fewer pictures than this are refused: a range out of one or two pictures is chance.
+#: Fewer images than this are refused: a range out of one or two images is chance.
 MIN_IMAGES = 8
 
-#: Half of the pictures may see a range that is this much narrower than what all of them see. On CamVid nine of ten
-#: tensors differ by less than that with 50 pictures and by more with 8.
+#: Half of the images may see a range that is this much narrower than what all of them see. On CamVid nine of ten
+#: tensors differ by less than that with 50 images and by more with 8.
 MAX_DISAGREEMENT = 0.2
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The pictures, and how they were chosen, so that the choice can be made again.
+    """The images, and how they were chosen, so that the choice can be made again.
 
     Attributes:
-        paths: of the pictures, in the order of use.
-        source: the folder's name, with the split of a labelled data set.
+        paths: of the images, in the order of use.
+        source: the folder's name, with the split of a labeled data set.
         available: how many there were to choose from.
         seed: of the choice.
     """
@@ -54,16 +54,16 @@ class CalibrationSet:
     seed: int
 
     def tensors(self, spec: ModelSpec) -> Iterator[NDArray[np.float32]]:
-        """Each picture as the network in the artifact gets it: ``(1, H, W, 3)`` float32, values 0 to 255.
+        """Each image as the network in the artifact gets it: ``(1, H, W, 3)`` float32, values 0 to 255.
 
         Raises:
-            InputError: a picture does not decode; the text names the file.
+            InputError: an image does not decode; the text names the file.
         """
         for path in self.paths:
             yield preprocess(read_image(path), spec.replace(dtype="uint8", layout="nhwc"))[0].astype(np.float32)
 
     def first(self, count: int) -> CalibrationSet:
-        """Some of the pictures, evenly spread."""
+        """Some of the images, evenly spread."""
         return dataclasses.replace(self, paths=tuple(spread(self.paths, count)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,13 +73,13 @@ class CalibrationSet:
 
 
 def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train") -> CalibrationSet:
-    """Choose pictures to calibrate with.
+    """Choose images to calibrate with.
 
     Args:
-        data: a labelled data set, of which ``split`` is used, or a folder of pictures.
+        data: a labeled data set, of which ``split`` is used, or a folder of images.
         count: how many at most.
         seed: of the random choice.
-        split: of a labelled data set; it should not be the one that the accuracy is measured on.
+        split: of a labeled data set; it should not be the one that the accuracy is measured on.
 
     Raises:
         InputError: there are fewer than ``MIN_IMAGES``.
@@ -87,8 +87,8 @@ def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train")
     paths, _, source = find(data, split)
     if len(paths) < MIN_IMAGES:
         raise InputError(
-            f"'{source}' has {len(paths)} pictures; calibration needs at least {MIN_IMAGES}, 100 are usual. "
-            "Give --data a folder with pictures as the model will see them."
+            f"'{source}' has {len(paths)} images; calibration needs at least {MIN_IMAGES}, 100 are usual. "
+            "Give --data a folder with images as the model will see them."
         )
     order = np.random.default_rng(seed).permutation(len(paths))[:count]
     return CalibrationSet(tuple(paths[index] for index in sorted(order)), source, len(paths), seed)
@@ -96,11 +96,11 @@ def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train")
 
 @dataclass(frozen=True)
 class Stability:
-    """Whether the pictures were enough.
+    """Whether the images were enough.
 
     Attributes:
-        disagreement: how much narrower the range is that half of the pictures see than the one that all see, in
-            [0, 1]; nine of ten tensors differ less. (Behind a ReLU6 even one picture often sees the whole range.)
+        disagreement: how much narrower the range is that half of the images see than the one that all see, in
+            [0, 1]; nine of ten tensors differ less. (Behind a ReLU6 even one image often sees the whole range.)
         worst: the tensor where the halves differ most, and by how much.
         stable: whether ``disagreement`` is at most ``MAX_DISAGREEMENT``.
     """
@@ -115,7 +115,7 @@ class Ranges:
     """What the tensors of a model were seen to hold.
 
     Attributes:
-        low: tensor name to the smallest value in each picture, ``(N,)`` float32.
+        low: tensor name to the smallest value in each image, ``(N,)`` float32.
         high: tensor name to the largest.
     """
 
@@ -123,14 +123,14 @@ class Ranges:
     high: Mapping[str, NDArray[np.float32]]
 
     def limits(self, name: str) -> tuple[float, float]:
-        """The range that a tensor gets: what all pictures together span.
+        """The range that a tensor gets: what all images together span.
 
-        A mean over the pictures would cut what single pictures hold, such as the sun in the sky.
+        A mean over the images would cut what single images hold, such as the sun in the sky.
         """
         return float(self.low[name].min()), float(self.high[name].max())
 
     def stability(self) -> Stability:
-        """Compare what each half of the pictures, every other one, spans with what all span."""
+        """Compare what each half of the images, every other one, spans with what all span."""
         found: dict[str, float] = {}
         for name in self.low:
             low, high = self.limits(name)
@@ -143,17 +143,17 @@ class Ranges:
         return Stability(typical, (worst, found[worst]), typical <= MAX_DISAGREEMENT)
 
 
-def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
-    """Run a float model on the pictures and note the range of every tensor in each.
+def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
+    """Run a float model on the images and note the range of every tensor in each.
 
     Args:
         data: a float32 ``.tflite`` file whose input takes values 0 to 255.
-        pictures: what to run it on.
+        images: what to run it on.
         spec: how to feed it.
         num_threads: for the runtime; XNNPACK is used, so the unpooling custom ops run too.
 
     Raises:
-        InputError: a picture does not decode.
+        InputError: an image does not decode.
     """
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(aeq_recipe.static_wi8_ai8())
@@ -161,7 +161,7 @@ def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threa
         warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
         calibrator = Calibrator(_with_all_read(data), num_threads, qsv_update_func=_appended)
     with no_progress_bars():
-        for tensor in pictures.tensors(spec):
+        for tensor in images.tensors(spec):
             calibrator.calibrate({None: [{INPUT_NAME: tensor}]}, manager)
     # Masks, which are no values, have no range.
     seen = {
@@ -185,5 +185,5 @@ def _with_all_read(data: bytes) -> bytes:
 
 
 def _appended(so_far: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the ranges of all pictures in the place where the tool keeps a running mean."""
+    """Keep the ranges of all images in the place where the tool keeps a running mean."""
     return {side: np.append(so_far[side], new[side]) for side in ("min", "max")}

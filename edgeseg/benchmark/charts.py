@@ -1,4 +1,4 @@
-"""The pictures of the page, each an ``<svg>`` that takes its colours from the page's style; every text is escaped."""
+"""The images of the page, each an ``<svg>`` that takes its colors from the page's style; every text is escaped."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Plan:
         min_secs: how long they take at least, in seconds, over all its processes.
         max_secs: how long at most, in seconds, over all its processes.
         scope: ``inference`` or ``end-to-end``.
-        image: a picture for ``end-to-end``.
+        image: an image for ``end-to-end``.
         seed: of the order in which cases take turns.
         drift: say how the end compares with the beginning.
     """
@@ -70,7 +70,7 @@ class Plan:
         Args:
             minutes: how long.
             scope: ``inference`` or ``end-to-end``.
-            image: a picture for ``end-to-end``.
+            image: an image for ``end-to-end``.
         """
         seconds = 60 * minutes
         return cls(rounds=1, num_runs=1, min_secs=seconds, max_secs=seconds, scope=scope, image=image, drift=True)

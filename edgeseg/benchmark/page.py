@@ -10,7 +10,7 @@ from edgeseg.benchmark import charts, tables
 from edgeseg.benchmark.compare import CONFIDENCE, NOISE, Comparison
 from edgeseg.benchmark.result import Environment, LatencyResult
 
-# The colours and widths are those of the report of an export.
+# The colors and widths are those of the report of an export.
 _STYLE = """
 :root { --ink: #1b1f24; --soft: #59636e; --page: #fff; --line: #d5dae0; --track: #eceff2;
         --old: #8c959f; --new: #1a66c9; --good: #1a7f37; --bad: #c3271b; }
@@ -118,18 +118,18 @@ def _comparisons(comparisons: Sequence[Comparison]) -> str:
         "Time after over time before; to the right is slower. Above the ratio of the fastest calls, thin below it the "
         f"ratio of the medians, each with the {CONFIDENCE:.0%} interval of a bootstrap over processes. A result counts "
         "as different when the interval of the fastest and the median both lie outside the noise band of "
-        f"{NOISE:.0%}, on the same side; grey means that these runs show no difference."
+        f"{NOISE:.0%}, on the same side; gray means that these runs show no difference."
     )
-    picture = f"<figure>{charts.forest(comparisons)}<figcaption>{note}</figcaption></figure>\n"
+    image = f"<figure>{charts.forest(comparisons)}<figcaption>{note}</figcaption></figure>\n"
     return (
         "<h2>Before and after</h2>\n"
-        + picture
+        + image
         + _table(tables.COMPARISON_COLUMNS, tables.comparison_rows(comparisons), "")
     )
 
 
 def _results(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
-    picture = (
+    image = (
         f"<figure>{charts.spans(results, names)}<figcaption>Bar: 80 % of the calls. Thin ticks: the "
         "median of each process. Blue: the median of all.</figcaption></figure>\n"
     )
@@ -138,12 +138,12 @@ def _results(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
         "file. Memory: what opening and running added to a process at its peak."
     )
     rows = [[str(number), *row] for number, row in enumerate(tables.rows(results), 1)]
-    return f"<h2>Results</h2>\n{picture}{_table(('>#', *tables.COLUMNS), rows, note)}"
+    return f"<h2>Results</h2>\n{image}{_table(('>#', *tables.COLUMNS), rows, note)}"
 
 
 def _trade_off(results: Sequence[LatencyResult], names: Sequence[str], mean_iou: Mapping[str, float]) -> str:
-    picture = charts.trade_off(results, mean_iou)
-    if not picture:
+    image = charts.trade_off(results, mean_iou)
+    if not image:
         return ""
     rows = [
         [name, f"{mean_iou[r.artifact]:.4f}", f"{r.median_s * 1e3:.2f}", f"{r.size_bytes / 1e6:.2f}"]
@@ -152,7 +152,7 @@ def _trade_off(results: Sequence[LatencyResult], names: Sequence[str], mean_iou:
     ]
     note = "mIoU over the median latency; a circle grows with the size of its file, its number is the result's."
     return (
-        f"<h2>Accuracy, latency, size</h2>\n<figure>{picture}<figcaption>{note}</figcaption></figure>\n"
+        f"<h2>Accuracy, latency, size</h2>\n<figure>{image}<figcaption>{note}</figcaption></figure>\n"
         f"{_table(('Result', '>mIoU', '>Median ms', '>Size MB'), rows, '')}"
     )
 
@@ -160,18 +160,18 @@ def _trade_off(results: Sequence[LatencyResult], names: Sequence[str], mean_iou:
 def _calls(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
     text = (
         "<h2>Every call</h2>\n<p class=soft>In the order in which they were made, in milliseconds; a column for each "
-        "process, its median in blue, and at the right how often which time. Red rings lie above the picture.</p>\n"
+        "process, its median in blue, and at the right how often which time. Red rings lie above the image.</p>\n"
     )
     for name, result in zip(names, results, strict=True):
         if result.latencies_s:
             counted = (
                 f"{_count(len(result.latencies_s), 'call')} in {_count(len(result.rounds), 'process', 'processes')}"
             )
-            picture = charts.calls(result, name)
+            image = charts.calls(result, name)
         else:
-            counted, picture = "the device's own tool gives statistics and no single calls", ""
+            counted, image = "the device's own tool gives statistics and no single calls", ""
         text += f"<figure><figcaption><b>{escape(name)}</b>, {counted}; {escape(result.runtime)}"
-        text += f"</figcaption>{picture}</figure>\n"
+        text += f"</figcaption>{image}</figure>\n"
     return text
 
 

@@ -84,7 +84,7 @@ class LatencyResult:
         accelerator: ``cpu``, ``gpu``, ``npu``, or a name of ONNX Runtime's providers or of a delegate's library.
         runtime: what really ran, with its version, and whether the accelerator took the whole graph.
         num_threads: of the runtime.
-        scope: ``inference`` is one call of the runtime; ``end-to-end`` picture to class map.
+        scope: ``inference`` is one call of the runtime; ``end-to-end`` image to class map.
         latencies_s: seconds of every timed call, in order; warm-up calls are not among them. Empty where the device's
             own tool gives statistics alone: those are in ``reported`` then.
         rounds: how many of them belong to each process, in order; each process opened the model anew.

@@ -51,7 +51,7 @@ class Request:
         num_runs: timed calls at least.
         min_secs: how long they take together at least, in seconds.
         max_secs: how long at most, in seconds; one call is made in any case.
-        image: a picture on the device for ``end-to-end``; seeded noise of 640x480 when left out.
+        image: an image on the device for ``end-to-end``; seeded noise of 640x480 when left out.
     """
 
     path: str
@@ -180,7 +180,7 @@ def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
     def call() -> tuple[float, ...]:
         nonlocal first
         start = time.perf_counter()
-        # The picture stays in the runtime's memory: handing it over is not inference, as LiteRT's tool has it.
+        # The image stays in the runtime's memory: handing it over is not inference, as LiteRT's tool has it.
         if first:
             backend.run(tensor)
             first = False

@@ -23,7 +23,7 @@ from edgeseg.drawing.painter import Painter
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.imaging import encode_image
 from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
-from edgeseg.spec import Colour, ModelSpec
+from edgeseg.spec import Color, ModelSpec
 
 _log = logging.getLogger(__name__)
 
@@ -37,17 +37,17 @@ class Look:
 
     Attributes:
         view: overlay, mask, cutout, blur or replace.
-        alpha: weight of the colours in the overlay, in [0, 1].
+        alpha: weight of the colors in the overlay, in [0, 1].
         classes: the classes that are shown; all when ``None``.
-        background: for ``replace``: an RGB colour in 0..255, or ``(h, w, 3)`` uint8 BGR.
-        legend: draw the names, colours and shares of the classes.
+        background: for ``replace``: an RGB color in 0..255, or ``(h, w, 3)`` uint8 BGR.
+        legend: draw the names, colors and shares of the classes.
         status: draw fps, inference time, age and drops.
     """
 
     view: View = "overlay"
     alpha: float = 0.6
     classes: Sequence[str] | None = None
-    background: Colour | NDArray[np.uint8] = (0, 0, 0)
+    background: Color | NDArray[np.uint8] = (0, 0, 0)
     legend: bool = False
     status: bool = False
 
@@ -135,7 +135,7 @@ class Display:
                     image = self._show(frame)
             self._keys(image)
         if self.window is not None and stats.shown == 1 and not self.camera.source.live:
-            while not self._stopped:  # a single picture stays until a key; a film ends with its last frame
+            while not self._stopped:  # a single image stays until a key; a film ends with its last frame
                 time.sleep(_POLL_S)
                 self._keys(image)
 
@@ -164,7 +164,7 @@ class Display:
         return image
 
     def _show_again(self, image: NDArray[np.uint8] | None) -> None:
-        """Let a browser that comes during a pause see the picture, too; a video gets no frame twice."""
+        """Let a browser that comes during a pause see the image, too; a video gets no frame twice."""
         for sink in self.sinks:
             if isinstance(sink, MjpegServer) and image is not None and sink.waited_for:
                 sink.write(image, "")

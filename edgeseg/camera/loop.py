@@ -38,7 +38,7 @@ class SegmentedFrame:
     Attributes:
         captured: the frame as the source gave it; ``captured.image_bgr`` may be drawn into.
         model_map: ``(H, W)`` uint8, the class map inside the model's input, bars cut off: small, for counting.
-        spec: names and colours of the classes.
+        spec: names and colors of the classes.
     """
 
     captured: Captured

@@ -56,7 +56,7 @@ class CameraStats:
         self.add(stage, time.perf_counter() - start)
 
     def frame_shown(self, captured_s: float) -> None:
-        """A frame is out; call it when its picture was handed on."""
+        """A frame is out; call it when its image was handed on."""
         now = time.perf_counter()
         with self._lock:
             self.shown += 1

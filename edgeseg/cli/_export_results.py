@@ -63,37 +63,37 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
     for rule, sites in result.rewrites.counts():
         print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
     quoted = shlex.quote(str(first))
-    print(f"Next: edgeseg inspect {quoted}  |  edgeseg predict {quoted} PICTURE --save out")
+    print(f"Next: edgeseg inspect {quoted}  |  edgeseg predict {quoted} IMAGE --save out")
 
 
 def _print_quantized(path: Path, quantized: Quantized) -> None:
     """What integers cost, and what they were made from."""
     if quantized.calibration and quantized.stability:
         chosen, stability = quantized.calibration, quantized.stability
-        print(f"{path.name} calibrated on {len(chosen.paths)} pictures of {chosen.source}, seed {chosen.seed}.")
+        print(f"{path.name} calibrated on {len(chosen.paths)} images of {chosen.source}, seed {chosen.seed}.")
         if not stability.stable:
             note(
-                f"edgeseg: {len(chosen.paths)} pictures may be too few: half of them see ranges up to "
+                f"edgeseg: {len(chosen.paths)} images may be too few: half of them see ranges up to "
                 f"{stability.disagreement:.0%} narrower. Give more by --num-calibration-samples and --data."
             )
     if quantized.calibration and quantized.domain and not quantized.domain.alike:
         note(
-            f"edgeseg: the pictures of {quantized.calibration.source} look unlike those that the model was trained on: "
+            f"edgeseg: the images of {quantized.calibration.source} look unlike those that the model was trained on: "
             f"the variance of its channels differs by a factor of {quantized.domain.factor:.1f}, 1.1 to 1.3 is usual. "
-            "Give --data pictures as the model will see them."
+            "Give --data images as the model will see them."
         )
     accuracy = quantized.accuracy
     if accuracy and accuracy.mean_iou:
         before, after = accuracy.mean_iou
         name, drop = accuracy.worst_class
         print(
-            f"{path.name} on {accuracy.source} ({accuracy.num_images} pictures): mIoU {before:.4f} in float, "
+            f"{path.name} on {accuracy.source} ({accuracy.num_images} images): mIoU {before:.4f} in float, "
             f"{after:.4f} in integers; the class that lost most is '{name}', {drop:.1f} points; "
             f"same class {accuracy.agreement:.2%}."
         )
     elif accuracy:
         print(
-            f"{path.name} on {accuracy.source} ({accuracy.num_images} pictures, no labels): "
+            f"{path.name} on {accuracy.source} ({accuracy.num_images} images, no labels): "
             f"same class {accuracy.agreement:.2%}."
         )
     if quantized.same_indices:

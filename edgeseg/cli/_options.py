@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import click
 
-from edgeseg.choices import Accelerator, BackendName, ColourOrder, DataLayout, Fit, LabelEncoding
+from edgeseg.choices import Accelerator, BackendName, ColorOrder, DataLayout, Fit, LabelEncoding
 from edgeseg.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def foreign(function: F) -> F:
         labels: str | None,
         mean: tuple[float, float, float] | None,
         std: tuple[float, float, float] | None,
-        colour_order: ColourOrder | None,
+        color_order: ColorOrder | None,
         fit: Fit | None,
         imgsz: tuple[int, int] | None,
         **others: Any,
@@ -198,21 +198,21 @@ def foreign(function: F) -> F:
         from edgeseg.opening import Feeding
 
         names = None if labels is None else read_labels(labels)
-        return function(*args, feeding=Feeding(names, mean, std, colour_order, fit, imgsz), **others)
+        return function(*args, feeding=Feeding(names, mean, std, color_order, fit, imgsz), **others)
 
     options = [
         imgsz,
         click.option("--labels", type=click.Path(), help="Class names, one a line; for a model without spec."),
         feeding,
         click.option(
-            "--colour-order",
-            type=click.Choice(get_args(ColourOrder)),
+            "--color-order",
+            type=click.Choice(get_args(ColorOrder)),
             help="Channel order of the input. Left out: rgb.",
         ),
         click.option(
             "--fit",
             type=click.Choice(get_args(Fit)),
-            help="How pictures are fitted into the input. Left out: letterbox.",
+            help="How images are fitted into the input. Left out: letterbox.",
         ),
     ]
     return _with_options(function, collected, options)
@@ -221,7 +221,7 @@ def foreign(function: F) -> F:
 def dataset(
     *,
     required: bool = True,
-    help: str = "Labelled data set with its splits.",  # noqa: A002
+    help: str = "Labeled data set with its splits.",  # noqa: A002
     argument: str | None = None,
 ) -> Callable[[F], F]:
     """``--data``, or an argument, and what to know about the data set, as one argument ``data``, a ``DataSource``.
@@ -240,12 +240,12 @@ def dataset(
             data_layout: DataLayout | None,
             label_encoding: LabelEncoding | None,
             ignore_index: int | None,
-            colour_map: str | None,
+            color_map: str | None,
             **others: Any,
         ) -> Any:
             from edgeseg.datasets import DataSource
 
-            said = (data_layout, classes, label_encoding, ignore_index, colour_map)
+            said = (data_layout, classes, label_encoding, ignore_index, color_map)
             if data is None and any(value is not None for value in said):
                 raise click.UsageError("--classes, --data-layout, --label-encoding and the like go with --data.")
             return function(*args, data=None if data is None else DataSource(data, *said), **others)
@@ -274,7 +274,7 @@ def dataset(
                 help="Label id of pixels that do not count; VOC's is 255.",
             ),
             click.option(
-                "--colour-map", type=click.Path(), help="Text file with the colour of each class, for colour labels."
+                "--color-map", type=click.Path(), help="Text file with the color of each class, for color labels."
             ),
         ]
         return _with_options(function, collected, options)
@@ -290,6 +290,6 @@ def data_arguments(data: DataSource) -> str:
         "--classes": data.classes,
         "--label-encoding": data.label_encoding,
         "--ignore-index": data.ignore_index,
-        "--colour-map": data.colour_map,
+        "--color-map": data.color_map,
     }
     return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in said.items() if value is not None)

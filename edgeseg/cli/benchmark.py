@@ -44,7 +44,7 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
 @click.option("--max-secs", type=click.FloatRange(0), help="Time measured at most; 150 when left out.")
 @click.option("--rounds", type=click.IntRange(1), help="Processes that share the runs; 12 when left out.")
 @click.option("--scope", type=click.Choice(("inference", "end-to-end")), default="inference", show_default=True)
-@click.option("--image", type=click.Path(dir_okay=False, path_type=Path), help="Picture for --scope end-to-end.")
+@click.option("--image", type=click.Path(dir_okay=False, path_type=Path), help="Image for --scope end-to-end.")
 @click.option("--sustained", type=click.FloatRange(0, min_open=True), help="Minutes to run on end, reporting drift.")
 @click.option("--device", "devices", multiple=True, help="local, ssh:HOST, adb, adb:SERIAL; may be given again.")
 @click.option("--devices", "table", type=click.Path(dir_okay=False, path_type=Path), help="devices.toml, all of it.")

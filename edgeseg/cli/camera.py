@@ -1,4 +1,4 @@
-"""``edgeseg camera``: segment a camera, stream, video or pictures as they come, and show how old each frame is."""
+"""``edgeseg camera``: segment a camera, stream, video or images as they come, and show how old each frame is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from edgeseg.choices import View
 from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, quiet_native_logs
-from edgeseg.spec import Colour
+from edgeseg.spec import Color
 
 if TYPE_CHECKING:
     from edgeseg.opening import Feeding
@@ -40,14 +40,14 @@ class _AddressType(click.ParamType[tuple[str, int]]):
 @click.argument("artifact", type=click.Path())
 @click.option("--source", default="0", show_default=True, help="Camera index or device, file, folder, pattern or URL.")
 @click.option("--visualize", type=click.Choice(get_args(View)), default="overlay", show_default=True)
-@click.option("--alpha", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="Weight of the colours.")
+@click.option("--alpha", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="Weight of the colors.")
 @click.option("--classes", type=_options.NamesType(), help="Show only these classes, with commas between.")
-@click.option("--background", help="For --visualize replace: a picture, or a colour as '#00b140'.")
+@click.option("--background", help="For --visualize replace: an image, or a color as '#00b140'.")
 @click.option("--legend/--no-legend", default=True, help="Name and share of each class, on the frame.")
 @click.option("--status/--no-status", default=True, help="fps, inference time, age and drops, on the frame.")
 @click.option("--smooth", type=click.IntRange(1, 255), default=1, help="Frames that a class must hold to be shown.")
 @click.option("--show/--no-show", default=None, help="A window; where there is a display, when left out.")
-@click.option("--save", "saves", multiple=True, help="FILE.mp4, a folder for pictures, or ffmpeg:TARGET.")
+@click.option("--save", "saves", multiple=True, help="FILE.mp4, a folder for images, or ffmpeg:TARGET.")
 @click.option("--serve", type=_AddressType(), help="Show it in a browser, at this address; loopback without HOST.")
 @click.option("--stats", type=click.Path(dir_okay=False, path_type=Path), help="JSON of what was measured.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
@@ -162,12 +162,12 @@ def _window(show: bool | None) -> Window | None:
 
 
 def _background(text: str | None) -> Any:
-    """A colour as RGB, or a picture as BGR; black when nothing is given."""
+    """A color as RGB, or an image as BGR; black when nothing is given."""
     from edgeseg.imaging import read_image
 
     if text is None:
         return (0, 0, 0)
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        colour: Colour = (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16))
-        return colour
+        color: Color = (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16))
+        return color
     return read_image(text)[..., ::-1].copy()

@@ -1,4 +1,4 @@
-"""``edgeseg data``: check a labelled data set, share it out into splits, draw labelme's annotations."""
+"""``edgeseg data``: check a labeled data set, share it out into splits, draw labelme's annotations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("data")
 def command() -> None:
-    """Check, split and convert labelled data; your files are never changed."""
+    """Check, split and convert labeled data; your files are never changed."""
 
 
 @command.command("check", short_help="List what is wrong; exit 1 where anything is.")
@@ -53,7 +53,7 @@ def check_command(
     type=click.Choice(get_args(SplitOrder)),
     default="random",
     show_default=True,
-    help="name holds the last pictures out, by number: for frames of a video, where neighbours are nearly equal.",
+    help="name holds the last images out, by number: for frames of a video, where neighbors are nearly equal.",
 )
 @click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR-split.")
 @_options.overwrite
@@ -89,7 +89,7 @@ def split_command(
 @_options.overwrite
 @_options.as_json
 def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrite: bool, as_json: bool) -> None:
-    """Draw the shapes of labelme's .json files in DIR into label pictures, in a new folder with the pictures."""
+    """Draw the shapes of labelme's .json files in DIR into label images, in a new folder with the images."""
     from edgeseg.datasets.classes import given_classes
     from edgeseg.datasets.labelme import convert
 

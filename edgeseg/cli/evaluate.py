@@ -1,4 +1,4 @@
-"""``edgeseg evaluate``: the scores of a Keras model or an artifact on a labelled split."""
+"""``edgeseg evaluate``: the scores of a Keras model or an artifact on a labeled split."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def command(
             find(model)
         if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
             raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
-        if feeding.class_names or feeding.colour_order or feeding.fit:
-            raise InputError("--labels, --colour-order and --fit are for .tflite and .onnx files without ModelSpec.")
+        if feeding.class_names or feeding.color_order or feeding.fit:
+            raise InputError("--labels, --color-order and --fit are for .tflite and .onnx files without ModelSpec.")
         from edgeseg.runtime.keras import KerasBackend, set_threads
 
         if runtime.num_threads is not None:

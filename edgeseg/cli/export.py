@@ -53,23 +53,21 @@ if TYPE_CHECKING:
 @click.option("--opset", type=int, help="Version of ONNX's operators, 13 to 18; 17 when left out.")
 @_options.dataset(
     required=False,
-    help="Pictures to verify and calibrate with and to measure the accuracy on: a labelled data set or a folder.",
+    help="Images to verify and calibrate with and to measure the accuracy on: a labeled data set or a folder.",
 )
+@click.option("--split", default="val", show_default=True, help="Split of a labeled data set to verify and measure on.")
+@click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Images to verify with.")
 @click.option(
-    "--split", default="val", show_default=True, help="Split of a labelled data set to verify and measure on."
-)
-@click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Pictures to verify with.")
-@click.option(
-    "--calibration-split", default="train", show_default=True, help="Split of a labelled data set to calibrate on."
+    "--calibration-split", default="train", show_default=True, help="Split of a labeled data set to calibrate on."
 )
 @click.option("--num-calibration-samples", type=click.IntRange(1), default=100, show_default=True)
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of calibration pictures."
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of calibration images."
 )
 @click.option(
     "--calibration-method",
     type=click.Choice(get_args(CalibrationMethod)),
-    help="How the ranges of an ONNX file follow from the pictures; percentile when left out. TFLite has no choice.",
+    help="How the ranges of an ONNX file follow from the images; percentile when left out. TFLite has no choice.",
 )
 @click.option(
     "--max-drop",
@@ -137,7 +135,7 @@ def command(
     """Export MODEL (a zoo name, or a .keras or .h5 file; the packaged model when left out)."""
     import edgeseg.models.opening as source
     from edgeseg._internal.files import refuse_existing, require_writable_folder
-    from edgeseg.datasets import is_labelled, open_classes
+    from edgeseg.datasets import is_labeled, open_classes
     from edgeseg.errors import missing_extra
 
     quiet_native_logs()
@@ -157,7 +155,7 @@ def command(
     for name in formats:
         rules_for(name, target)  # refused before the model is opened, not after
     samples = collect(data, split=split, count=num_images) if verify else None
-    classes = open_classes(data) if data and is_labelled(data) else None
+    classes = open_classes(data) if data and is_labeled(data) else None
     opened = source.open_model(
         model,
         weights=weights,
@@ -193,7 +191,7 @@ def command(
     require_writable_folder(output_dir)
     for recipe in recipes:
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
-    page = output_dir / f"{spec.name}.report.html" if report and quantization.pictures else None
+    page = output_dir / f"{spec.name}.report.html" if report and quantization.images else None
     for path in [page, page.with_suffix(".json")] if page else []:
         refuse_existing(path, overwrite=overwrite)
 

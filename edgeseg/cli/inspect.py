@@ -42,8 +42,8 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
         made = spec.provenance
         rows += [
             ["model", f"{spec.name}, from {made.source}, {made.precision}"],
-            ["picture", f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W), {spec.resize}, {spec.layout}"],
-            ["normalise", f"{spec.colour_order}, (pixel - {_numbers(spec.mean)}) / {_numbers(spec.std)}, {spec.dtype}"],
+            ["image", f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W), {spec.resize}, {spec.layout}"],
+            ["normalize", f"{spec.color_order}, (pixel - {_numbers(spec.mean)}) / {_numbers(spec.std)}, {spec.dtype}"],
             ["output", spec.output_kind],
             [f"{spec.num_classes} classes", ", ".join(spec.class_names)],
             ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in made.rewrites) or "none"],

@@ -1,4 +1,4 @@
-"""``edgeseg predict``: class maps of pictures, drawn."""
+"""``edgeseg predict``: class maps of images, drawn."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 @click.command("predict")
 @click.argument("artifact", type=click.Path())
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Folder for the drawn pictures.")
+@click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Folder for the drawn images.")
 @click.option("--visualize", type=_options.NamesType(get_args(View)), default="overlay", show_default=True)
-@click.option("--alpha", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="Weight of the colours.")
+@click.option("--alpha", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="Weight of the colors.")
 @click.option("--classes", type=_options.NamesType(), help="Show only these classes, with commas between.")
 @click.option("--legend/--no-legend", default=True, help="Name and share of each class at the right.")
 @click.option("--count", is_flag=True, help="Print the pixels of every class.")
 @click.option("--start-frame", type=click.IntRange(0), default=0, show_default=True, help="First frame of a video.")
 @click.option("--vid-stride", type=click.IntRange(1), default=1, show_default=True, help="Every n-th frame of a video.")
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many pictures.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many images.")
 @_options.runtime
 @_options.foreign
 @_options.overwrite
@@ -50,7 +50,7 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Segment SOURCES (pictures, videos, folders, patterns) with ARTIFACT (.tflite, .onnx or .keras)."""
+    """Segment SOURCES (images, videos, folders, patterns) with ARTIFACT (.tflite, .onnx or .keras)."""
     from edgeseg._internal.files import require_writable_folder, write_bytes
     from edgeseg.drawing.captions import add_legend
     from edgeseg.drawing.painter import Painter, class_filter, render
@@ -68,16 +68,16 @@ def command(
     with open_segmenter(artifact, runtime, feeding) as segmenter:
         class_filter(segmenter.spec, classes)
         for view in visualize if save is not None else ():
-            Painter(segmenter.spec, view, classes=classes)  # refuses before the first picture what it cannot draw
+            Painter(segmenter.spec, view, classes=classes)  # refuses before the first image what it cannot draw
         for frame in itertools.islice(frames(sources, start=start_frame, stride=vid_stride), max_frames):
             segmentation = segmenter(frame.image_rgb)
             files = []
             for view in visualize if save is not None else ():
-                picture = render(view, frame.image_rgb, segmentation, alpha=alpha, classes=classes)
+                image = render(view, frame.image_rgb, segmentation, alpha=alpha, classes=classes)
                 if legend:
-                    picture = add_legend(picture, segmentation, classes=classes)
+                    image = add_legend(image, segmentation, classes=classes)
                 path = Path(save or ".") / f"{frame.name}.{view}.png"
-                write_bytes(path, encode_image(picture), overwrite=overwrite)
+                write_bytes(path, encode_image(image), overwrite=overwrite)
                 files.append(str(path))
                 note(str(path))
             results.append({"name": frame.name, "files": files, "counts": segmentation.counts()})
@@ -85,4 +85,4 @@ def command(
         print_json({"format_version": 1, "artifact": artifact, "images": results})
     elif count:
         rows = [[r["name"], name, str(n)] for r in results for name, n in r["counts"].items() if n]
-        print_table(["Picture", "Class", ">Pixels"], rows)
+        print_table(["Image", "Class", ">Pixels"], rows)

@@ -1,4 +1,4 @@
-"""``edgeseg train``: a model of the zoo, or one's own, on a labelled data set."""
+"""``edgeseg train``: a model of the zoo, or one's own, on a labeled data set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AUGMENTATION = (
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Data": (
-            "data", "classes", "data_layout", "label_encoding", "ignore_index", "colour_map", "checks",
+            "data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "checks",
         ),
         "Model": (
             "input_size", "crop_size", "weights", "encoder_weights", "custom_objects", "output", "mean", "std",
@@ -88,10 +88,10 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 
 @click.command("train", cls=_Command)
 @click.argument("model")
-@_options.dataset(help="Labelled data set with train and val.")
+@_options.dataset(help="Labeled data set with train and val.")
 @click.option("--check/--no-check", "checks", default=True, help="Read all files first; stop where one is bad.")
 @click.option("--imgsz", "input_size", type=_options.SizeType(), help="Size the model is made for and validated at.")
-@click.option("--crop-size", type=_options.SizeType(), help="Size of the training pictures; --imgsz when left out.")
+@click.option("--crop-size", type=_options.SizeType(), help="Size of the training images; --imgsz when left out.")
 @click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False),
@@ -107,7 +107,7 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Times each training picture is used in an epoch; more where there are few, large ones.",
+    help="Times each training image is used in an epoch; more where there are few, large ones.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @click.option(
@@ -177,7 +177,7 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
     type=click.Choice(["crop", "tutorial"]),
     default="crop",
     show_default=True,
-    help="Random pieces of pictures, or whole ones jittered on grey; the options below change it.",
+    help="Random pieces of images, or whole ones jittered on gray; the options below change it.",
 )
 @click.option("--scale", type=(float, float), metavar="LOW HIGH", help="Smallest and largest.")
 @click.option("--aspect", type=_BELOW_1, help="Jitter of width to height.")
@@ -197,15 +197,13 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
     "--batch-norm-recalibration",
     type=click.IntRange(0),
     metavar="N",
-    help="Training pictures to compute the statistics from before each validation, in place of moving averages. "
+    help="Training images to compute the statistics from before each validation, in place of moving averages. "
     "Left out: 64 with --ema, else 0.",
 )
 @click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/MODEL.")
 @click.option("--resume", is_flag=True, help="Go on where a killed run of the same settings stopped.")
 @click.option("--early-stopping", type=click.IntRange(1), metavar="N", help="End after N epochs without a better mIoU.")
-@click.option(
-    "--samples", type=click.IntRange(0), default=4, show_default=True, help="Pictures to draw predictions of."
-)
+@click.option("--samples", type=click.IntRange(0), default=4, show_default=True, help="Images to draw predictions of.")
 @click.option("--tensorboard", is_flag=True, help="Write a log for it.")
 @click.option(
     "--distribute",

@@ -1,23 +1,23 @@
-"""Labelled data sets: finding the pairs of a split and reading them as pictures and class ids."""
+"""Labeled data sets: finding the pairs of a split and reading them as images and class ids."""
 
-from edgeseg.datasets.classes import Classes, given_classes, read_classes, read_colour_map
+from edgeseg.datasets.classes import Classes, given_classes, read_classes, read_color_map
 from edgeseg.datasets.faults import BadExample, FaultKind
-from edgeseg.datasets.source import Data, DataSource, LabelledSplit, as_source, is_labelled, open_classes, open_split
+from edgeseg.datasets.source import Data, DataSource, LabeledSplit, as_source, is_labeled, open_classes, open_split
 
 __all__ = [
     # Opening
     "open_split",
     "open_classes",
-    "is_labelled",
+    "is_labeled",
     "as_source",
     "Data",
     "DataSource",
-    "LabelledSplit",
+    "LabeledSplit",
     # Classes
     "Classes",
     "given_classes",
     "read_classes",
-    "read_colour_map",
+    "read_color_map",
     # What may be wrong
     "BadExample",
     "FaultKind",

@@ -18,12 +18,12 @@ from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
 from edgeseg.datasets.labels import read_palette
 from edgeseg.datasets.layouts import Found, Listing, list_split
-from edgeseg.datasets.source import Data, LabelledSplit, empty_text, encoding_of, find_data
+from edgeseg.datasets.source import Data, LabeledSplit, empty_text, encoding_of, find_data
 from edgeseg.imaging import read_bytes
 
 # Not the fill byte, and not what occurs inside coded pixels: a stuffed 0xFF and the restarts.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-# Why a split must have a pixel that counts; the others are learnt from.
+# Why a split must have a pixel that counts; the others are learned from.
 _WITHOUT_PIXELS = {"val": "no epoch can be the best", "test": "there is nothing to score"}
 
 
@@ -49,7 +49,7 @@ def check(
     chosen = splits if splits is not None else _own_splits(found)
     listings = {split: list_split(found, split) for split in dict.fromkeys(chosen)}
     encoding = encoding_of(found, classes, listings)
-    work = {split: _Work(LabelledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
+    work = {split: _Work(LabeledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
     findings = [finding for listing in listings.values() for finding in _of_listing(listing)]
     total, done = sum(len(one.data) for one in work.values()), 0
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
@@ -79,7 +79,7 @@ def check(
 
 @dataclass(frozen=True)
 class _Read:
-    """One pair: pixels by class with the ignored ones last, the picture's hash and the label's palette; or a fault."""
+    """One pair: pixels by class with the ignored ones last, the image's hash and the label's palette; or a fault."""
 
     path: Path
     label: Path
@@ -93,11 +93,11 @@ class _Read:
 class _Work:
     """A split and what has been found in it so far."""
 
-    data: LabelledSplit
+    data: LabeledSplit
     num_good: int = 0
     counts: NDArray[np.int64] = field(init=False)
     findings: list[Finding] = field(default_factory=list)
-    pictures: dict[str, Path] = field(default_factory=dict)
+    images: dict[str, Path] = field(default_factory=dict)
     palettes: dict[bytes, list[Path]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -135,7 +135,7 @@ class _Work:
         elif read.counts is not None and read.digest is not None:
             self.num_good += 1
             self.counts += read.counts
-            self.pictures.setdefault(read.digest, read.path)
+            self.images.setdefault(read.digest, read.path)
             if read.palette:
                 self.palettes.setdefault(read.palette, []).append(read.label)
 
@@ -172,18 +172,16 @@ def _of_listing(listing: Listing) -> Iterator[Finding]:
     if not listing.pairs and not listing.faults:
         yield Finding("empty_split", str(listing.place), empty_text(listing.place))
     for path in listing.unused:
-        yield Finding("unused_label", str(path), f"'{path}' has no picture; it is left out.")
+        yield Finding("unused_label", str(path), f"'{path}' has no image; it is left out.")
 
 
 def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
     first: dict[str, tuple[str, Path]] = {}
     for split, one in work.items():
-        for digest, path in one.pictures.items():
+        for digest, path in one.images.items():
             other, known = first.setdefault(digest, (split, path))
             if other != split:
-                text = (
-                    f"'{path}' of {split} is the same picture as '{known}' of {other}: the score of {split} is untrue."
-                )
+                text = f"'{path}' of {split} is the same image as '{known}' of {other}: the score of {split} is untrue."
                 yield Finding("duplicate", str(path), text)
 
 
@@ -199,7 +197,7 @@ def _never(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
             yield Finding("class_never_occurs", name, f"the class '{name}' (id {index}) is in no label.")
         elif "train" in counted and "train" not in within:
             places = " and ".join(within)
-            text = f"the class '{name}' (id {index}) is in {places} but in no label of train: it cannot be learnt."
+            text = f"the class '{name}' (id {index}) is in {places} but in no label of train: it cannot be learned."
             yield Finding("class_not_in_train", name, text)
 
 
@@ -220,7 +218,7 @@ def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:
             usual.setdefault(palette, []).extend(paths)
     most = max(usual, key=lambda palette: len(usual[palette]), default=b"")
     for palette, paths in usual.items():
-        known = min(len(palette), len(most))  # a palette may end where its picture's last index does
+        known = min(len(palette), len(most))  # a palette may end where its image's last index does
         if palette[:known] != most[:known]:
             for path in paths:
                 text = f"'{path}' has another palette than most labels: its indices may mean other classes."

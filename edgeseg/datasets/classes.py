@@ -1,4 +1,4 @@
-"""The classes of a data set: ``classes.json``, a text file of names, a colour map, or names on the command line."""
+"""The classes of a data set: ``classes.json``, a text file of names, a color map, or names on the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from edgeseg.choices import LabelEncoding
 from edgeseg.errors import InputError
-from edgeseg.spec import Colour, check_classes, default_palette
+from edgeseg.spec import Color, check_classes, default_palette
 
 #: What PASCAL VOC, and every tool that writes its layout, means by 255: the outline between objects.
 VOC_IGNORE = 255
@@ -21,7 +21,7 @@ VOC_NAMES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
-# Names by which colour maps call what is no class.
+# Names by which color maps call what is no class.
 _NO_CLASS = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
 
@@ -31,18 +31,18 @@ class Classes:
 
     Attributes:
         names: one name for each class, in the order of the ids.
-        palette: one RGB colour in 0..255 for each class.
+        palette: one RGB color in 0..255 for each class.
         ignore_index: label id that is no class; ``None`` where there is none.
-        more_colours: colours of label pictures beyond the palette's, each with the id that it means; the id may be
+        more_colors: colors of label images beyond the palette's, each with the id that it means; the id may be
             ``ignore_index``.
-        label_encoding: ``None`` where it is recognised from the label pictures.
+        label_encoding: ``None`` where it is recognized from the label images.
         binary_threshold: of the binary encodings, in 0..254.
     """
 
     names: tuple[str, ...]
-    palette: tuple[Colour, ...]
+    palette: tuple[Color, ...]
     ignore_index: int | None
-    more_colours: tuple[tuple[Colour, int], ...] = ()
+    more_colors: tuple[tuple[Color, int], ...] = ()
     label_encoding: LabelEncoding | None = None
     binary_threshold: int = 127
 
@@ -50,11 +50,11 @@ class Classes:
         """The object of ``classes.json``."""
         table: dict[str, Any] = {
             "names": list(self.names),
-            "palette": [list(colour) for colour in self.palette],
+            "palette": [list(color) for color in self.palette],
             "ignore_index": self.ignore_index,
         }
-        if self.more_colours:
-            table["more_colours"] = [[*colour, class_id] for colour, class_id in self.more_colours]
+        if self.more_colors:
+            table["more_colors"] = [[*color, class_id] for color, class_id in self.more_colors]
         if self.label_encoding is not None:
             table["label_encoding"] = self.label_encoding
         if self.label_encoding in ("binary", "binary-dark"):
@@ -66,7 +66,7 @@ def read_classes(path: Path) -> Classes:
     """Read ``classes.json``: ``{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id or null}``.
 
     Only ``names`` is required; the palette defaults to PASCAL VOC's. Labels that are not plain ids may say so:
-    ``"label_encoding"``, ``"binary_threshold"`` (alone it means ``binary``), ``"more_colours": [[r, g, b, id], ...]``.
+    ``"label_encoding"``, ``"binary_threshold"`` (alone it means ``binary``), ``"more_colors": [[r, g, b, id], ...]``.
 
     Raises:
         InputError: the file is missing or not of that form.
@@ -83,7 +83,7 @@ def read_classes(path: Path) -> Classes:
             names,
             palette,
             None if ignore is None else int(ignore),
-            tuple(((int(r), int(g), int(b)), int(to)) for r, g, b, to in data.get("more_colours", [])),
+            tuple(((int(r), int(g), int(b)), int(to)) for r, g, b, to in data.get("more_colors", [])),
             data.get("label_encoding", None if threshold is None else "binary"),
             127 if threshold is None else int(threshold),
         )
@@ -133,11 +133,11 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     return names
 
 
-def read_colour_map(path: str | Path, classes: Classes | None = None) -> Classes:
-    """Read which colour is which class.
+def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
+    """Read which color is which class.
 
     Takes what CamVid (``64 128 64 Animal``), CVAT (``road:128,64,128::``) and Kaggle's ``class_dict.csv``
-    (``road,128,64,128``) have: in each line a name and three numbers, in either order. Several colours may have one
+    (``road,128,64,128``) have: in each line a name and three numbers, in either order. Several colors may have one
     name; ``void``, ``ignore`` and ``unlabelled`` are no class and become the ignored id.
 
     Args:
@@ -150,22 +150,22 @@ def read_colour_map(path: str | Path, classes: Classes | None = None) -> Classes
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"colour map '{path}' cannot be read as text: {error}.") from error
+        raise InputError(f"color map '{path}' cannot be read as text: {error}.") from error
     entries = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        entry = _colour_line(line)
+        entry = _color_line(line)
         if entry is not None:
             entries.append(entry)
         elif number > 1:  # the first may be a table's heading
             raise InputError(f"'{path}' line {number}, '{line}', is not a name and three numbers from 0 to 255.")
     if not entries:
-        raise InputError(f"colour map '{path}' has no line with a name and three numbers from 0 to 255.")
+        raise InputError(f"color map '{path}' has no line with a name and three numbers from 0 to 255.")
     if classes is None:
         names = tuple(dict.fromkeys(name for name, _ in entries if name.lower() not in _NO_CLASS))
         classes = Classes(names, default_palette(min(len(names), 256)), None)
-    return checked(f"'{path}'", _with_colours(path, classes, entries))
+    return checked(f"'{path}'", _with_colors(path, classes, entries))
 
 
 def checked(what: str, classes: Classes) -> Classes:
@@ -182,11 +182,11 @@ def checked(what: str, classes: Classes) -> Classes:
         raise InputError(f"{what}: a binary label has two classes, not {len(classes.names)}.")
     if not 0 <= classes.binary_threshold <= 254:
         raise InputError(f"{what}: binary_threshold must be 0 to 254, got {classes.binary_threshold}.")
-    for colour, class_id in classes.more_colours:
-        if not all(0 <= value <= 255 for value in colour):
-            raise InputError(f"{what}: the colour {colour} is not three numbers from 0 to 255 (RGB).")
+    for color, class_id in classes.more_colors:
+        if not all(0 <= value <= 255 for value in color):
+            raise InputError(f"{what}: the color {color} is not three numbers from 0 to 255 (RGB).")
         if class_id != classes.ignore_index and not 0 <= class_id < len(classes.names):
-            raise InputError(f"{what}: the colour {colour} has the id {class_id}, which is no class.")
+            raise InputError(f"{what}: the color {color} has the id {class_id}, which is no class.")
     return classes
 
 
@@ -199,8 +199,8 @@ def _is_file(path: Path) -> bool:
         raise InputError(f"--classes '{path}' cannot be read: {error.strerror}.") from error
 
 
-def _colour_line(line: str) -> tuple[str, Colour] | None:
-    """``(name, colour)`` of a line of a colour map; ``None`` for another line."""
+def _color_line(line: str) -> tuple[str, Color] | None:
+    """``(name, color)`` of a line of a color map; ``None`` for another line."""
     numbers = r"(\d+)[\s,;:]+(\d+)[\s,;:]+(\d+)"
     first = re.fullmatch(rf"\s*{numbers}[\s,;:]+(\S.*?)[\s:]*", line)
     last = re.fullmatch(rf"\s*(\S.*?)[\s,;:]+{numbers}(?:::?.*|\s*)", line)
@@ -214,28 +214,28 @@ def _colour_line(line: str) -> tuple[str, Colour] | None:
     return (name, (red, green, blue)) if max(red, green, blue) <= 255 else None
 
 
-def _with_colours(path: str | Path, classes: Classes, entries: list[tuple[str, Colour]]) -> Classes:
-    """The classes with the colours of a map: a class's first is its palette's, the others come on top."""
-    ignore_index, palette, more = classes.ignore_index, dict[str, Colour](), list[tuple[Colour, int]]()
-    seen: dict[Colour, str] = {}
-    for name, colour in entries:
-        if seen.setdefault(colour, name) != name:
-            raise InputError(f"'{path}' gives the colour {colour} to '{seen[colour]}' and to '{name}'.")
+def _with_colors(path: str | Path, classes: Classes, entries: list[tuple[str, Color]]) -> Classes:
+    """The classes with the colors of a map: a class's first is its palette's, the others come on top."""
+    ignore_index, palette, more = classes.ignore_index, dict[str, Color](), list[tuple[Color, int]]()
+    seen: dict[Color, str] = {}
+    for name, color in entries:
+        if seen.setdefault(color, name) != name:
+            raise InputError(f"'{path}' gives the color {color} to '{seen[color]}' and to '{name}'.")
         if name in classes.names:
-            if palette.setdefault(name, colour) != colour:
-                more.append((colour, classes.names.index(name)))
+            if palette.setdefault(name, color) != color:
+                more.append((color, classes.names.index(name)))
         elif name.lower() in _NO_CLASS:
             ignore_index = VOC_IGNORE if ignore_index is None else ignore_index
-            more.append((colour, ignore_index))
+            more.append((color, ignore_index))
         else:
-            raise InputError(f"'{path}' has a colour of '{name}', which is none of {', '.join(classes.names)}.")
+            raise InputError(f"'{path}' has a color of '{name}', which is none of {', '.join(classes.names)}.")
     without = [name for name in classes.names if name not in palette]
     if without:
-        raise InputError(f"'{path}' has no colour of {', '.join(without)}.")
+        raise InputError(f"'{path}' has no color of {', '.join(without)}.")
     return replace(
         classes,
         palette=tuple(palette[name] for name in classes.names),
         ignore_index=ignore_index,
-        more_colours=tuple(dict.fromkeys(more)),
-        label_encoding="colours",
+        more_colors=tuple(dict.fromkeys(more)),
+        label_encoding="colors",
     )

@@ -13,7 +13,7 @@ FaultKind = Literal[
     "does_not_decode",
     "size_mismatch",
     "id_out_of_range",
-    "unknown_colour",
+    "unknown_color",
     "not_ids",
 ]
 

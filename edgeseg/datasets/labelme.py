@@ -1,4 +1,4 @@
-"""labelme's JSON files to label pictures: a folder with ``images``, ``labels`` and ``classes.json``."""
+"""labelme's JSON files to label images: a folder with ``images``, ``labels`` and ``classes.json``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LabelmeResult:
 
     Attributes:
         folder: what to give as ``--data`` from now on.
-        num_pairs: pictures with their labels.
+        num_pairs: images with their labels.
         num_shapes: shapes of each class that were drawn.
     """
 
@@ -51,17 +51,17 @@ def convert(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelmeResult:
-    """Draw the shapes of every JSON file of a folder, and copy the pictures beside them.
+    """Draw the shapes of every JSON file of a folder, and copy the images beside them.
 
     Args:
-        root: folder with the JSON files; their pictures are where they say, or inside them.
+        root: folder with the JSON files; their images are where they say, or inside them.
         output_dir: a new folder.
         names: the classes, in the order of the ids; the first is what no shape covers.
         overwrite: whether files of an earlier run may be replaced.
         progress: called with (steps done, steps in all), two for each file: it is looked at, later it is drawn.
 
     Raises:
-        InputError: a file is not labelme's, a label is none of the classes, a shape has no area, or a picture is
+        InputError: a file is not labelme's, a label is none of the classes, a shape has no area, or an image is
             missing. All files are looked at before the first is written.
     """
     root, output_dir = Path(root), Path(output_dir)
@@ -76,17 +76,17 @@ def convert(
     refuse_existing(output_dir / "classes.json", overwrite=overwrite)
     if output_dir.absolute() == root.absolute():
         raise InputError(f"'{output_dir}' has the annotations; give a new folder.")
-    # Neither the documents nor the pictures are kept, only sizes: a document may have its picture inside.
+    # Neither the documents nor the images are kept, only sizes: a document may have its image inside.
     sizes_hw: dict[Path, tuple[int, int]] = {}
     for done, path in enumerate(files, 1):
         document = _read(path, ids)
-        sizes_hw[path] = _size(path, document, _picture(path, document)[1])
+        sizes_hw[path] = _size(path, document, _image(path, document)[1])
         if progress:
             progress(done, 2 * len(files))
     drawn: Counter[str] = Counter()
     for done, path in enumerate(files, len(files) + 1):
         document = _read(path, ids)
-        suffix, content = _picture(path, document)
+        suffix, content = _image(path, document)
         label = draw(document["shapes"], sizes_hw[path], ids)
         drawn.update(shape["label"] for shape in document["shapes"])
         write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
@@ -104,7 +104,7 @@ def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[s
 
     Args:
         shapes: labelme's, each with ``label``, ``points`` and ``shape_type``.
-        size_hw: ``(H, W)`` of the picture.
+        size_hw: ``(H, W)`` of the image.
         ids: id of each label.
 
     Returns:
@@ -152,8 +152,8 @@ def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
     return dict(document)
 
 
-def _picture(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
-    """Suffix and bytes of the picture: the one beside the file, else the one inside it."""
+def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
+    """Suffix and bytes of the image: the one beside the file, else the one inside it."""
     # Written on Windows it has backslashes, and the folder it names is often gone: then the name beside the JSON.
     named = PureWindowsPath(str(document.get("imagePath") or ""))
     suffix = named.suffix.lower()
@@ -162,7 +162,7 @@ def _picture(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
             return candidate.suffix, read_bytes(candidate).tobytes()
     inside = document.get("imageData")
     if not inside:
-        raise InputError(f"the picture '{named}' of '{path}' is neither beside it nor inside it.")
+        raise InputError(f"the image '{named}' of '{path}' is neither beside it nor inside it.")
     try:
         content = base64.b64decode(inside, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
@@ -171,9 +171,9 @@ def _picture(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
 
 
 def _size(path: Path, document: dict[str, Any], content: bytes) -> tuple[int, int]:
-    """``(H, W)`` of the picture, which must be what the shapes were drawn on."""
+    """``(H, W)`` of the image, which must be what the shapes were drawn on."""
     height, width = decode_image(path, np.frombuffer(content, np.uint8)).shape[:2]
     said = (document.get("imageHeight") or height, document.get("imageWidth") or width)
     if said != (height, width):
-        raise InputError(f"'{path}' was drawn on a picture of {said}, but its picture is {(height, width)}.")
+        raise InputError(f"'{path}' was drawn on an image of {said}, but its image is {(height, width)}.")
     return height, width

@@ -1,4 +1,4 @@
-"""Where a data set keeps the pictures and labels of its splits: four layouts, recognised by what is there."""
+"""Where a data set keeps the images and labels of its splits: four layouts, recognized by what is there."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ALL = "all"
 
 _SPLIT_ORDER = ("train", "val", "test")
 _LIST_NAMES = (*_SPLIT_ORDER, "trainval", ALL)
-_LIST_FORM = "a picture and its label, with a tab, ';', ',' or space between"
+_LIST_FORM = "an image and its label, with a tab, ';', ',' or space between"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A data set that was recognised.
+    """A data set that was recognized.
 
     Attributes:
         layout: how it keeps its files.
@@ -42,10 +42,10 @@ class Listing:
     """The files of one split.
 
     Attributes:
-        pairs: ``(picture, label)`` paths that are both there, sorted by name or in the order of the list.
-        faults: one for each picture without label and the other way round, where a list asks for it; and one for each
-            two pictures or labels that a name may mean.
-        unused: labels without picture, which nobody asked for.
+        pairs: ``(image, label)`` paths that are both there, sorted by name or in the order of the list.
+        faults: one for each image without label and the other way round, where a list asks for it; and one for each
+            two images or labels that a name may mean.
+        unused: labels without image, which nobody asked for.
         place: what to name where there is nothing in it.
     """
 
@@ -72,10 +72,10 @@ def find_layout(root: Path, asked: DataLayout | None = None) -> Found:
     found = _candidates(root, asked)
     found = [data for data in found if data.splits] or found
     if not found:
-        wanted = f"of layout '{asked}'" if asked else "a labelled data set"
+        wanted = f"of layout '{asked}'" if asked else "a labeled data set"
         raise InputError(
             f"'{root}' is not {wanted}; looked for {{split}}/images and {{split}}/labels, images and labels, "
-            "JPEGImages and SegmentationClass (VOC), or lists {split}.txt of pictures and labels."
+            "JPEGImages and SegmentationClass (VOC), or lists {split}.txt of images and labels."
         )
     if len(found) > 1:
         layouts = ", ".join(data.layout for data in found)
@@ -84,7 +84,7 @@ def find_layout(root: Path, asked: DataLayout | None = None) -> Found:
 
 
 def has_layout(root: Path) -> bool:
-    """Whether there is anything that looks like a labelled data set."""
+    """Whether there is anything that looks like a labeled data set."""
     return root.is_dir() and any(data.splits for data in _candidates(root, None))
 
 
@@ -109,8 +109,8 @@ def list_split(found: Found, split: str) -> Listing:
     return _pair_list(found.base / f"{split}.txt")
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder, sorted by name."""
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
@@ -191,7 +191,7 @@ def _pair_voc(found: Found, split: str) -> Listing:
     images_of, labels_of = _by_stem(images), _by_stem(labels)
     path = found.base / "ImageSets" / "Segmentation" / f"{split}.txt"
     if found.splits == (ALL,):
-        # Most pictures of VOC have boxes and no masks: the masks say which are meant.
+        # Most images of VOC have boxes and no masks: the masks say which are meant.
         names, place = sorted(labels_of), labels
     else:
         names, place = [name for _, name in _lines(path)], path
@@ -208,9 +208,9 @@ def _pair_voc(found: Found, split: str) -> Listing:
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The picture files of a folder, by their names without suffix."""
+    """The image files of a folder, by their names without suffix."""
     found: dict[str, list[Path]] = {}
-    for path in pictures_in(folder):
+    for path in images_in(folder):
         found.setdefault(path.stem, []).append(path)
     return found
 

@@ -1,4 +1,4 @@
-"""Opening a split: the one way in which training, evaluation, export and the checks read labelled data."""
+"""Opening a split: the one way in which training, evaluation, export and the checks read labeled data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from edgeseg.datasets.classes import (
     checked,
     given_classes,
     read_classes,
-    read_colour_map,
+    read_color_map,
 )
 from edgeseg.datasets.faults import BadExample
-from edgeseg.datasets.labels import read_ids, recognise_encoding
+from edgeseg.datasets.labels import read_ids, recognize_encoding
 from edgeseg.datasets.layouts import Found, Listing, find_layout, has_layout, list_split
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image
@@ -35,7 +35,7 @@ class DataSource:
         classes: ``a,b,c``, ``voc``, or a file of names; ``classes.json`` in the folder when ``None``.
         label_encoding: how its labels show the classes.
         ignore_index: label id that is no class.
-        colour_map: a file with the colour of each class.
+        color_map: a file with the color of each class.
     """
 
     root: str
@@ -43,7 +43,7 @@ class DataSource:
     classes: str | None = None
     label_encoding: LabelEncoding | None = None
     ignore_index: int | None = None
-    colour_map: str | None = None
+    color_map: str | None = None
 
     @property
     def name(self) -> str:
@@ -61,12 +61,12 @@ Data = str | Path | DataSource
 
 
 @dataclass(frozen=True)
-class LabelledSplit:
-    """One split of a labelled data set.
+class LabeledSplit:
+    """One split of a labeled data set.
 
     Attributes:
-        classes: names, colours and the ignored id.
-        pairs: ``(picture, label)`` paths.
+        classes: names, colors and the ignored id.
+        pairs: ``(image, label)`` paths.
         label_encoding: how the labels show the classes.
     """
 
@@ -81,7 +81,7 @@ class LabelledSplit:
         """Read one pair: ``(H, W, 3)`` uint8 RGB, and ``(H, W)`` uint8 class ids.
 
         Raises:
-            BadExample: a picture does not decode, the two sizes differ, or a label has what is no class.
+            BadExample: an image does not decode, the two sizes differ, or a label has what is no class.
         """
         image_path, label_path = self.pairs[index]
         try:
@@ -95,7 +95,7 @@ class LabelledSplit:
         return image, label
 
     def read_label(self, index: int) -> NDArray[np.uint8]:
-        """Read one label without its picture: ``(H, W)`` uint8 class ids.
+        """Read one label without its image: ``(H, W)`` uint8 class ids.
 
         Raises:
             BadExample: it does not decode, or has what is no class.
@@ -108,14 +108,14 @@ def as_source(data: Data) -> DataSource:
     return data if isinstance(data, DataSource) else DataSource(str(data))
 
 
-def is_labelled(data: Data) -> bool:
-    """Whether it is, or is meant to be, a labelled data set, and not a folder of pictures."""
+def is_labeled(data: Data) -> bool:
+    """Whether it is, or is meant to be, a labeled data set, and not a folder of images."""
     source = as_source(data)
     says_more = source.plain != source.root
     return says_more or (Path(source.root) / "classes.json").exists() or has_layout(Path(source.root))
 
 
-def open_split(data: Data, split: str) -> LabelledSplit:
+def open_split(data: Data, split: str) -> LabeledSplit:
     """Find the pairs of one split.
 
     Args:
@@ -133,7 +133,7 @@ def open_split(data: Data, split: str) -> LabelledSplit:
         raise listing.faults[0]
     if not listing.pairs:
         raise InputError(empty_text(listing.place))
-    return LabelledSplit(classes, listing.pairs, encoding_of(found, classes, {split: listing}))
+    return LabeledSplit(classes, listing.pairs, encoding_of(found, classes, {split: listing}))
 
 
 def open_classes(data: Data) -> Classes:
@@ -146,7 +146,7 @@ def open_classes(data: Data) -> Classes:
 
 
 def find_data(data: Data) -> tuple[Found, Classes]:
-    """The layout and the classes of a data set, without reading its pictures.
+    """The layout and the classes of a data set, without reading its images.
 
     Raises:
         InputError: there is no data set, or its classes are not known.
@@ -165,21 +165,21 @@ def encoding_of(found: Found, classes: Classes, listings: Mapping[str, Listing])
         listings: of those of its splits that are listed already.
 
     Raises:
-        InputError: by colours, of which two classes have the same.
+        InputError: by colors, of which two classes have the same.
     """
     labels: list[Path] = []
     for split in found.splits:
         pairs = listings[split].pairs if split in listings else _pairs_or_none(found, split)
         labels += [label for _, label in pairs]
-    encoding = recognise_encoding(labels, classes)
-    if encoding == "colours" and len(set(classes.palette)) != len(classes.palette):
-        raise InputError("the labels have colours, but two classes have the same one in the palette.")
+    encoding = recognize_encoding(labels, classes)
+    if encoding == "colors" and len(set(classes.palette)) != len(classes.palette):
+        raise InputError("the labels have colors, but two classes have the same one in the palette.")
     return encoding
 
 
 def empty_text(place: Path) -> str:
     """What is said of a split with nothing in it."""
-    return f"'{place}' has no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})."
+    return f"'{place}' has no images ({', '.join(sorted(IMAGE_SUFFIXES))})."
 
 
 def _pairs_or_none(found: Found, split: str) -> Sequence[tuple[Path, Path]]:
@@ -198,8 +198,8 @@ def _classes_of(source: DataSource, found: Found) -> Classes:
         classes = given_classes(source.classes)
     elif table is not None:
         classes = read_classes(table)
-    if source.colour_map is not None:
-        classes = read_colour_map(source.colour_map, classes)
+    if source.color_map is not None:
+        classes = read_color_map(source.color_map, classes)
     if classes is None:
         raise InputError(
             f"'{tables[0]}' cannot be read: a data folder needs a classes.json; "

@@ -35,16 +35,16 @@ def split_pairs(
 ) -> dict[str, list[Pair]]:
     """Share pairs out.
 
-    In random order a picture's place follows from ``seed`` and its own name alone: the same on every machine, and
-    pictures that are added later move few of the others to another split.
+    In random order an image's place follows from ``seed`` and its own name alone: the same on every machine, and
+    images that are added later move few of the others to another split.
 
     Args:
-        pairs: ``(picture, label)`` paths.
+        pairs: ``(image, label)`` paths.
         val: share for validation, in [0, 1).
         test: share for the test, in [0, 1).
         seed: of the random order.
-        order: ``name`` takes the last pictures, by number, for the test and those before them for validation: frames
-            of a video, of which neighbours are nearly equal, must not be shared out at random.
+        order: ``name`` takes the last images, by number, for the test and those before them for validation: frames
+            of a video, of which neighbors are nearly equal, must not be shared out at random.
 
     Returns:
         The pairs of ``train``, ``val`` and ``test``, each sorted by name; a split with share 0 is left out.
@@ -61,7 +61,7 @@ def split_pairs(
         return (hashlib.sha256(f"{seed}/{pair[0].stem}".encode()).digest(), pair[0].stem)
 
     ordered = sorted(pairs, key=place)
-    # A share above 0 is a picture at least: an empty split would be a mistake found later.
+    # A share above 0 is an image at least: an empty split would be a mistake found later.
     num_val, num_test = (max(1, round(share * len(pairs))) if share else 0 for share in (val, test))
     num_train = len(pairs) - num_val - num_test
     if num_train < 1:

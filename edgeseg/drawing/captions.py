@@ -1,4 +1,4 @@
-"""Words on pictures: a legend of the classes that occur, and a line of figures."""
+"""Words on images: a legend of the classes that occur, and a line of figures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.choices import ColourOrder
+from edgeseg.choices import ColorOrder
 from edgeseg.segmenter import Segmentation
-from edgeseg.spec import Colour, ModelSpec
+from edgeseg.spec import Color, ModelSpec
 
 _OUTLINE = (128, 128, 128)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -19,15 +19,15 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def add_legend(
     image: NDArray[np.uint8], segmentation: Segmentation, *, classes: Collection[str] | None = None
 ) -> NDArray[np.uint8]:
-    """Put a strip to the right of a picture: a colour, a name and a share for each class that occurs.
+    """Put a strip to the right of an image: a color, a name and a share for each class that occurs.
 
     Args:
         image: ``(h, w, 3)`` RGB or ``(h, w, 4)`` RGBA, uint8.
-        segmentation: gives names, colours and shares.
+        segmentation: gives names, colors and shares.
         classes: names of the classes to list; all that occur when left out.
 
     Returns:
-        The picture with the strip, as high as before; the classes with most pixels where not all have room.
+        The image with the strip, as high as before; the classes with most pixels where not all have room.
     """
     height = image.shape[0]
     scale, row, pad = _metrics(height)
@@ -45,16 +45,16 @@ def draw_legend(
     spec: ModelSpec,
     *,
     classes: Collection[str] | None = None,
-    order: ColourOrder = "rgb",
+    order: ColorOrder = "rgb",
 ) -> None:
     """The same legend, drawn into the right edge of a frame, on a darkened ground: the frame keeps its size.
 
     Args:
         image: ``(h, w, 3)`` uint8 in ``order``; it is drawn into.
         class_map: ``(H, W)`` uint8 class ids of any size; a small one is counted faster.
-        spec: names and colours.
+        spec: names and colors.
         classes: names of the classes to list; all that occur when left out.
-        order: the colour order of the frame.
+        order: the color order of the frame.
     """
     height, width = image.shape[:2]
     scale, row, pad = _metrics(height)
@@ -81,42 +81,40 @@ def draw_status(image: NDArray[np.uint8], lines: Sequence[str]) -> None:
 
 
 def _metrics(height: int) -> tuple[float, int, int]:
-    """Scale of the font, height of a row and padding, in pixels, for a picture of that height."""
+    """Scale of the font, height of a row and padding, in pixels, for an image of that height."""
     scale = max(0.35, min(0.8, height / 800))
     return scale, round(36 * scale), round(12 * scale)
 
 
-def _entries(
-    class_map: NDArray[np.uint8], spec: ModelSpec, classes: Collection[str] | None
-) -> list[tuple[str, Colour]]:
-    """Text and RGB colour of each class that occurs, the one with most pixels first."""
+def _entries(class_map: NDArray[np.uint8], spec: ModelSpec, classes: Collection[str] | None) -> list[tuple[str, Color]]:
+    """Text and RGB color of each class that occurs, the one with most pixels first."""
     counts = np.bincount(class_map.ravel(), minlength=spec.num_classes)
     found = [
-        (int(count), name, colour)
-        for count, name, colour in zip(counts, spec.class_names, spec.palette, strict=False)
+        (int(count), name, color)
+        for count, name, color in zip(counts, spec.class_names, spec.palette, strict=False)
         if count and (classes is None or name in classes)
     ]
     found.sort(key=lambda entry: -entry[0])
-    return [(f"{name}  {100 * count / class_map.size:.1f} %", colour) for count, name, colour in found]
+    return [(f"{name}  {100 * count / class_map.size:.1f} %", color) for count, name, color in found]
 
 
-def _width(entries: Sequence[tuple[str, Colour]], scale: float, row: int, pad: int) -> int:
+def _width(entries: Sequence[tuple[str, Color]], scale: float, row: int, pad: int) -> int:
     widest = max((cv2.getTextSize(text, _FONT, scale, 1)[0][0] for text, _ in entries), default=0)
     return widest + row + 3 * pad
 
 
 def _draw_entries(
     image: NDArray[np.uint8],
-    entries: Sequence[tuple[str, Colour]],
-    ink: Colour,
-    order: ColourOrder,
+    entries: Sequence[tuple[str, Color]],
+    ink: Color,
+    order: ColorOrder,
     *,
     frame_height: int | None = None,
 ) -> None:
     scale, row, pad = _metrics(frame_height or image.shape[0])
-    for index, (text, colour) in enumerate(entries):
+    for index, (text, color) in enumerate(entries):
         top = pad + index * row
-        drawn = colour if order == "rgb" else colour[::-1]
+        drawn = color if order == "rgb" else color[::-1]
         corners = (pad, top), (pad + row - pad // 2, top + row - pad // 2)
         cv2.rectangle(image, *corners, drawn, cv2.FILLED)
         cv2.rectangle(image, *corners, _OUTLINE, 1)  # or a white class would not be seen on white

@@ -1,4 +1,4 @@
-"""Drawing class maps: what is shown of a picture. Colour comes by table look-up, never by class loops."""
+"""Drawing class maps: what is shown of an image. Color comes by table look-up, never by class loops."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.choices import ColourOrder, View
+from edgeseg.choices import ColorOrder, View
 from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
 from edgeseg.segmenter import Segmentation
-from edgeseg.spec import Colour, ModelSpec
+from edgeseg.spec import Color, ModelSpec
 
-#: The views that keep the chosen classes of the picture and do something to the rest.
+#: The views that keep the chosen classes of the image and do something to the rest.
 _KEEPS = frozenset({"cutout", "blur", "replace"})
 
 
@@ -35,22 +35,22 @@ class Painter:
         *,
         alpha: float = 0.6,
         classes: Collection[str] | None = None,
-        background: Colour | NDArray[np.uint8] = (0, 0, 0),
-        order: ColourOrder = "rgb",
+        background: Color | NDArray[np.uint8] = (0, 0, 0),
+        order: ColorOrder = "rgb",
     ) -> None:
         """Prepare the tables.
 
         Args:
-            spec: names and colours of the classes.
-            view: ``overlay`` blends the class colours into the picture, ``mask`` is the colours alone; the others
+            spec: names and colors of the classes.
+            view: ``overlay`` blends the class colors into the image, ``mask`` is the colors alone; the others
                 keep the chosen classes and make the rest black (``cutout``), blurred (``blur``), or the background's
                 (``replace``).
-            alpha: weight of the colours in the overlay, in [0, 1].
+            alpha: weight of the colors in the overlay, in [0, 1].
             classes: names of the classes to show; all when left out, but for the views that keep classes: those
                 keep all but ``background``.
-            background: for ``replace``: an RGB colour in 0..255, or a picture ``(h, w, 3)`` uint8 in ``order``, which
+            background: for ``replace``: an RGB color in 0..255, or an image ``(h, w, 3)`` uint8 in ``order``, which
                 is cropped to the frames' shape.
-            order: the colour order of the frames.
+            order: the color order of the frames.
 
         Raises:
             InputError: an unknown class name, or a view that keeps classes without any named, of a model without
@@ -67,10 +67,10 @@ class Painter:
                     f"Its classes: {', '.join(spec.class_names)}."
                 )
             self._shown[spec.class_names.index("background")] = False
-        table = colour_table(spec)
+        table = color_table(spec)
         if view == "mask":
             table[~self._shown] = 0
-        self._colours = np.ascontiguousarray(table if order == "rgb" else table[:, ::-1])[:, None]
+        self._colors = np.ascontiguousarray(table if order == "rgb" else table[:, ::-1])[:, None]
         #: ``(256,)`` uint8: 255 for the ids that are not shown, else 0.
         self.hidden_ids = np.where(self._shown, 0, 255).astype(np.uint8)
         if not isinstance(background, np.ndarray):
@@ -84,7 +84,7 @@ class Painter:
 
         Args:
             image: ``(h, w, 3)`` uint8 in the painter's order; it is drawn into.
-            class_map: uint8 class ids, ``(h, w)`` or smaller: a small map is coloured first and enlarged then, which
+            class_map: uint8 class ids, ``(h, w)`` or smaller: a small map is colored first and enlarged then, which
                 at Full HD takes two thirds of the time and gives the same pixels as ``imaging.restore``.
 
         Returns:
@@ -98,27 +98,27 @@ class Painter:
             elif self.view == "cutout":
                 self._layer[:] = 0
         if self.view == "mask":
-            return self._coloured(class_map, image)
+            return self._colored(class_map, image)
         if self.view == "overlay":
             return self._overlay(image, class_map)
         if self.view == "blur":
             _blur(image, self._layer)
         return cv2.copyTo(self._layer, self._hidden_in(class_map), dst=image)  # type: ignore[return-value]
 
-    def _coloured(self, class_map: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _colored(self, class_map: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if class_map.shape == out.shape[:2]:
-            return cv2.applyColorMap(class_map, self._colours, dst=out)  # type: ignore[return-value]
-        return enlarge(cv2.applyColorMap(class_map, self._colours), out)  # type: ignore[arg-type]
+            return cv2.applyColorMap(class_map, self._colors, dst=out)  # type: ignore[return-value]
+        return enlarge(cv2.applyColorMap(class_map, self._colors), out)  # type: ignore[arg-type]
 
     def _hidden_in(self, class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """``(h, w)`` uint8 of the last picture: 255 where the class is not shown, else 0; valid until the next call."""
+        """``(h, w)`` uint8 of the last image: 255 where the class is not shown, else 0; valid until the next call."""
         if class_map.shape != self._hidden_pixels.shape:
             return enlarge(cv2.LUT(class_map, self.hidden_ids), self._hidden_pixels)  # type: ignore[arg-type]
         self._hidden_pixels = cv2.LUT(class_map, self.hidden_ids, dst=self._hidden_pixels)  # type: ignore[assignment]
         return self._hidden_pixels
 
     def _overlay(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        self._coloured(class_map, self._layer)
+        self._colored(class_map, self._layer)
         if not self._shown.all():
             cv2.copyTo(image, self._hidden_in(class_map), dst=self._layer)
         return cv2.addWeighted(image, 1 - self._alpha, self._layer, self._alpha, 0, dst=image)  # type: ignore[return-value]
@@ -131,15 +131,15 @@ def render(
     *,
     alpha: float = 0.6,
     classes: Collection[str] | None = None,
-    background: Colour | NDArray[np.uint8] = (0, 0, 0),
+    background: Color | NDArray[np.uint8] = (0, 0, 0),
 ) -> NDArray[np.uint8]:
-    """Draw one view of one segmented picture; for many, ``Painter`` is faster.
+    """Draw one view of one segmented image; for many, ``Painter`` is faster.
 
     Args:
         view: as in ``Painter``; a cut-out has transparency here.
-        image_rgb: ``(h, w, 3)`` uint8 RGB, the picture that was segmented; it stays as it is.
+        image_rgb: ``(h, w, 3)`` uint8 RGB, the image that was segmented; it stays as it is.
         segmentation: what the Segmenter returned for it.
-        alpha: weight of the colours in the overlay, in [0, 1].
+        alpha: weight of the colors in the overlay, in [0, 1].
         classes: as in ``Painter``.
         background: as in ``Painter``.
 
@@ -157,7 +157,7 @@ def render(
     return painter(image_rgb.copy(), class_map)
 
 
-def colour_table(spec: ModelSpec) -> NDArray[np.uint8]:
+def color_table(spec: ModelSpec) -> NDArray[np.uint8]:
     """``(256, 3)`` uint8 RGB: the palette, black for every id that is no class."""
     table = np.zeros((256, 3), np.uint8)
     table[: spec.num_classes] = spec.palette
@@ -188,13 +188,13 @@ def _blur(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     cv2.resize(cv2.GaussianBlur(small, (size, size), 0), (width, height), dst=out)
 
 
-def _cover(picture: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale a picture so that it covers the size, and cut what stands over, evenly."""
+def _cover(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale an image so that it covers the size, and cut what stands over, evenly."""
     height, width = size_hw
-    scale = max(height / picture.shape[0], width / picture.shape[1])
-    scaled_hw = [max(wanted, round(side * scale)) for wanted, side in zip(size_hw, picture.shape[:2], strict=True)]
+    scale = max(height / image.shape[0], width / image.shape[1])
+    scaled_hw = [max(wanted, round(side * scale)) for wanted, side in zip(size_hw, image.shape[:2], strict=True)]
     scaled = cv2.resize(
-        picture, (scaled_hw[1], scaled_hw[0]), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image, (scaled_hw[1], scaled_hw[0]), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
     top, left = (scaled_hw[0] - height) // 2, (scaled_hw[1] - width) // 2
     return scaled[top : top + height, left : left + width]  # type: ignore[return-value]

@@ -1,1 +1,1 @@
-"""Scores of a model on labelled images, and the files that keep them."""
+"""Scores of a model on labeled images, and the files that keep them."""

@@ -14,7 +14,7 @@ from edgeseg.errors import InputError
 
 
 class ConfusionMatrix:
-    """Counts of (label, prediction) pairs, summed over pictures.
+    """Counts of (label, prediction) pairs, summed over images.
 
     Example:
         >>> matrix = ConfusionMatrix(num_classes=2, ignore_index=255)
@@ -30,7 +30,7 @@ class ConfusionMatrix:
         self.counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, label: NDArray[np.integer], prediction: NDArray[np.integer]) -> None:
-        """Count one picture, or a batch of pictures.
+        """Count one image, or a batch of images.
 
         Args:
             label: class ids of any shape, integer; ``ignore_index`` is not counted.
@@ -55,18 +55,18 @@ class ConfusionMatrix:
     @property
     def per_class_iou(self) -> NDArray[np.float64]:
         """``(C,)`` intersection over union in [0, 1]; NaN for a class in neither label nor prediction."""
-        hits, labelled, predicted = self._sums()
-        return _ratio(hits, labelled + predicted - hits)
+        hits, labeled, predicted = self._sums()
+        return _ratio(hits, labeled + predicted - hits)
 
     @property
     def per_class_recall(self) -> NDArray[np.float64]:
-        """``(C,)`` share of a class's labelled pixels that are predicted so, its pixel accuracy; NaN without label."""
-        hits, labelled, _ = self._sums()
-        return _ratio(hits, labelled)
+        """``(C,)`` share of a class's labeled pixels that are predicted so, its pixel accuracy; NaN without label."""
+        hits, labeled, _ = self._sums()
+        return _ratio(hits, labeled)
 
     @property
     def per_class_precision(self) -> NDArray[np.float64]:
-        """``(C,)`` share of the pixels predicted as a class that are labelled so; NaN for one that never is."""
+        """``(C,)`` share of the pixels predicted as a class that are labeled so; NaN for one that never is."""
         hits, _, predicted = self._sums()
         return _ratio(hits, predicted)
 
@@ -79,8 +79,8 @@ class ConfusionMatrix:
         Returns:
             ``(C,)`` in [0, 1]; NaN for a class in neither label nor prediction.
         """
-        hits, labelled, predicted = self._sums()
-        return _ratio((1 + beta**2) * hits, beta**2 * labelled + predicted)
+        hits, labeled, predicted = self._sums()
+        return _ratio((1 + beta**2) * hits, beta**2 * labeled + predicted)
 
     @property
     def mean_iou(self) -> float:
@@ -99,10 +99,10 @@ class ConfusionMatrix:
 
     @property
     def frequency_weighted_iou(self) -> float:
-        """IoU in [0, 1] averaged over the classes by their labelled pixels; NaN without pixels."""
-        _, labelled, _ = self._sums()
-        weighted = np.where(labelled > 0, labelled * self.per_class_iou, 0.0)  # 0 * NaN is NaN
-        return float(weighted.sum() / labelled.sum()) if labelled.any() else float("nan")
+        """IoU in [0, 1] averaged over the classes by their labeled pixels; NaN without pixels."""
+        _, labeled, _ = self._sums()
+        weighted = np.where(labeled > 0, labeled * self.per_class_iou, 0.0)  # 0 * NaN is NaN
+        return float(weighted.sum() / labeled.sum()) if labeled.any() else float("nan")
 
     @property
     def pixel_accuracy(self) -> float:
@@ -111,7 +111,7 @@ class ConfusionMatrix:
         return float(np.trace(self.counts) / total) if total else float("nan")
 
     def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """``(C,)`` each: pixels that are right, labelled, predicted."""
+        """``(C,)`` each: pixels that are right, labeled, predicted."""
         counts = self.counts.astype(np.float64)
         return np.diag(counts), counts.sum(1), counts.sum(0)
 

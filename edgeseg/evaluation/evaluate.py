@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.json import as_json
-from edgeseg.datasets import LabelledSplit
+from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.segmenter import Segmenter
@@ -25,7 +25,7 @@ class EvaluationResult:
     """Scores over a split, at the labels' own size; all are in [0, 1], and NaN where there is nothing to score.
 
     Attributes:
-        num_images: pictures that were counted.
+        num_images: images that were counted.
         class_names: of the data, in the order of the ids.
         matrix: the counted pixels, from which every score is computed.
     """
@@ -90,17 +90,17 @@ class EvaluationResult:
 
 
 def evaluate(
-    segmenter: Segmenter, data: LabelledSplit, *, progress: Callable[[int, int], None] | None = None
+    segmenter: Segmenter, data: LabeledSplit, *, progress: Callable[[int, int], None] | None = None
 ) -> EvaluationResult:
-    """Score a model on a labelled split.
+    """Score a model on a labeled split.
 
     Args:
         segmenter: the model.
         data: the split; its classes must be the model's.
-        progress: called with (pictures done, pictures in all).
+        progress: called with (images done, images in all).
 
     Raises:
-        InputError: the number of classes differs, or a picture is bad.
+        InputError: the number of classes differs, or an image is bad.
     """
     names = segmenter.spec.class_names
     if len(names) != len(data.classes.names):

@@ -1,6 +1,6 @@
-"""What ``edgeseg evaluate --save`` writes: the confusion matrix as CSV and as a picture, and the scores of the classes.
+"""What ``edgeseg evaluate --save`` writes: the confusion matrix as CSV and as an image, and the scores of the classes.
 
-The picture is matplotlib's: the charts of the benchmark page are SVG that lives by the page's style sheet, and a PNG of
+The image is matplotlib's: the charts of the benchmark page are SVG that lives by the page's style sheet, and a PNG of
 its own needs axes with slanted names in any script, which OpenCV's letters lack.
 """
 
@@ -46,12 +46,12 @@ def save_evaluation(
     """Write ``confusion_matrix.csv``, ``confusion_matrix.png`` and ``per_class.csv``.
 
     The matrix has a row for each class of the labels and a column for each of the predictions; pixels in the CSV,
-    shares of the row in the picture. A score that is not defined is an empty cell.
+    shares of the row in the image. A score that is not defined is an empty cell.
 
     Args:
         result: the scores.
         folder: is made where it is missing.
-        title: above the picture.
+        title: above the image.
         overwrite: whether files of that name may be replaced.
 
     Returns:
@@ -70,22 +70,22 @@ def save_evaluation(
     ]
     per_class = result.per_class
     table: list[Sequence[Any]] = [["class", *per_class, "label_pixels", "predicted_pixels"]]
-    for name, labelled, predicted in zip(names, counts.sum(1).tolist(), counts.sum(0).tolist(), strict=True):
+    for name, labeled, predicted in zip(names, counts.sum(1).tolist(), counts.sum(0).tolist(), strict=True):
         scores = [scores[name] for scores in per_class.values()]
-        table.append([name, *("" if math.isnan(s) else f"{s:.6f}" for s in scores), labelled, predicted])
-    contents = (csv_text(matrix).encode(), _picture(counts, names, title), csv_text(table).encode())
+        table.append([name, *("" if math.isnan(s) else f"{s:.6f}" for s in scores), labeled, predicted])
+    contents = (csv_text(matrix).encode(), _image(counts, names, title), csv_text(table).encode())
     paths = tuple(folder / name for name in _NAMES)
     for path, content in zip(paths, contents, strict=True):
         write_bytes(path, content, overwrite=overwrite)
     return paths
 
 
-def _picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> bytes:
-    """A PNG of the matrix, each row in shares of its label's pixels; a row without pixels is grey."""
+def _image(counts: NDArray[np.int64], names: Sequence[str], title: str) -> bytes:
+    """A PNG of the matrix, each row in shares of its label's pixels; a row without pixels is gray."""
     from matplotlib.figure import Figure  # not pyplot: nothing of the user's own figures is touched
 
-    labelled = counts.sum(1, keepdims=True)
-    shares = np.ma.masked_array(counts / np.maximum(labelled, 1), np.broadcast_to(labelled == 0, counts.shape))
+    labeled = counts.sum(1, keepdims=True)
+    shares = np.ma.masked_array(counts / np.maximum(labeled, 1), np.broadcast_to(labeled == 0, counts.shape))
     numbered = len(names) <= _MOST_NUMBERS
     side = 3 + len(names) * (0.5 if numbered else 0.17)  # inches
     figure = Figure(figsize=(side + 1, side), layout="constrained")
@@ -103,8 +103,8 @@ def _picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> byt
         share = float(shares[row, column])
         # A cell of less than half a percent is left empty, or the noughts would hide the errors.
         if share >= 0.005:
-            colour = "white" if share > 0.5 else "black"
-            axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=colour, fontsize=8)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100)
-    return picture.getvalue()
+            color = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=color, fontsize=8)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=100)
+    return image.getvalue()

@@ -35,7 +35,7 @@ def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = 
         **options: the architecture's own options, see its builder.
 
     Returns:
-        A functional model from ``(B, H, W, 3)`` float32, normalised as ``ZOO[name]`` says,
+        A functional model from ``(B, H, W, 3)`` float32, normalized as ``ZOO[name]`` says,
         to logits ``(B, H, W, num_classes)`` float32.
 
     Raises:

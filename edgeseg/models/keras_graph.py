@@ -56,8 +56,8 @@ def size_of(model: keras.Model) -> tuple[int | None, int | None]:
     return (shape[1], shape[2]) if is_map else (None, None)
 
 
-def require_picture(model: keras.Model, name: str) -> None:
-    """Refuse a functional model that does not take a picture, and say what to put before it.
+def require_image(model: keras.Model, name: str) -> None:
+    """Refuse a functional model that does not take an image, and say what to put before it.
 
     Args:
         model: with one input.
@@ -75,7 +75,7 @@ def require_picture(model: keras.Model, name: str) -> None:
     elif len(shape) == 4 and shape[-1] == 1:
         before = "keras.ops.image.rgb_to_grayscale"
     raise InputError(
-        f"'{name}' must take one picture (B, H, W, 3), it takes {shape}; "
+        f"'{name}' must take one image (B, H, W, 3), it takes {shape}; "
         f"make a keras.Model of a keras.Input((H, W, 3)) with {before} before it{behind}."
     )
 
@@ -84,12 +84,12 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     """A subclassed model as a functional one of a single layer, which has its variables.
 
     Args:
-        model: takes a picture ``(B, H, W, 3)``; functional and Sequential models are returned as they are, but for a
+        model: takes an image ``(B, H, W, 3)``; functional and Sequential models are returned as they are, but for a
             list or dict of one input, in place of which is the tensor.
         input_size: ``(H, W)`` in pixels.
 
     Raises:
-        UnsupportedModel: Keras cannot tell what the model returns for a picture of that size.
+        UnsupportedModel: Keras cannot tell what the model returns for an image of that size.
     """
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_size, 3))
@@ -104,7 +104,7 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     except (ValueError, TypeError, NotImplementedError, AttributeError, RuntimeError) as error:  # from the user's call
         reason = " ".join(str(error).split())[:200]
         raise UnsupportedModel(
-            f"'{model.name}' is a subclassed model, and its call fails on a picture {(None, *input_size, 3)}: {reason}"
+            f"'{model.name}' is a subclassed model, and its call fails on an image {(None, *input_size, 3)}: {reason}"
         ) from error
     return keras.Model(inputs, outputs, name=model.name)
 

@@ -1,6 +1,6 @@
 """Custom layers of the zoo: pooling indices and their inverse, and the two resizes that Keras itself does not have.
 
-They are plain serialisable Keras layers: a ``.keras`` file with them loads after ``import edgeseg.models.layers``.
+They are plain serializable Keras layers: a ``.keras`` file with them loads after ``import edgeseg.models.layers``.
 On the TensorFlow backend each runs TensorFlow's own op; on the others an exact form of ``keras.ops``.
 """
 
@@ -201,7 +201,7 @@ class MaxUnpooling2D(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="edgeseg")
 class UpsampleLike(keras.layers.Layer):  # type: ignore[misc]
-    """Nearest-neighbour resize of one map to the height and width of another.
+    """Nearest-neighbor resize of one map to the height and width of another.
 
     Output row ``i`` is source row ``floor(i * h / H)``: the rule of TensorFlow 1's ``tf.image.resize_images``,
     with which HRNet and RetinaNet in Keras were trained. For whole factors it is the usual nearest upsampling.
@@ -234,7 +234,7 @@ class ResizeBilinear(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         size: ``(H, W)`` in pixels; left out, the layer is called on ``[source, target]`` and takes the target's.
-        align_corners: ``True``: the corner pixels' centres stay in place, output row ``i`` is at source row
+        align_corners: ``True``: the corner pixels' centers stay in place, output row ``i`` is at source row
             ``i * (h - 1) / (H - 1)``, as in TensorFlow 1 models that say ``align_corners=True``. ``False``: pixels
             are areas, row ``i`` is at ``(i + 0.5) * h / H - 0.5``, as in Keras and OpenCV.
 
@@ -323,7 +323,7 @@ def _nearest_indices(source: int, target: int) -> NDArray[np.int32]:
 
 
 def _batch_offsets(batch: Any, positions: Any) -> Any:
-    """``(B, 1, 1, 1)`` int32: the flat index at which each picture of a batch starts."""
+    """``(B, 1, 1, 1)`` int32: the flat index at which each image of a batch starts."""
     return ops.reshape(ops.arange(batch, dtype="int32") * positions, (-1, 1, 1, 1))
 
 

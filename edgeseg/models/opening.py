@@ -64,7 +64,7 @@ def open_model(
         weights: a weights file for a zoo model; the packaged weights where there are any, else random ones.
         num_classes: of a zoo model; the packaged weights' or 21 when left out.
         input_size: ``(H, W)``; the file's or the architecture's default when left out.
-        classes: names, colours and ignored id, where the file has none.
+        classes: names, colors and ignored id, where the file has none.
         allow_missing: see ``load_weights``.
         mean: what is subtracted from the pixels in [0, 255], where the file has nothing or something wrong about it.
         std: what the difference is divided by, likewise.
@@ -176,13 +176,13 @@ def at_input_size(
     if zoo_model is not None:
         zoo_model.check_size(input_size)
 
-    picture = keras.Input((*input_size, 3), dtype=graph_of(model).inputs[0].dtype)
+    image = keras.Input((*input_size, 3), dtype=graph_of(model).inputs[0].dtype)
     own = dict(custom_objects or {})
     # A layer gives the name of its class, whatever it was called in the file.
     own |= {keras.saving.get_registered_name(value): value for value in own.values() if hasattr(value, "__name__")}
     try:
         with keras.saving.custom_object_scope(own):
-            resized = keras.models.clone_model(model, input_tensors=picture)
+            resized = keras.models.clone_model(model, input_tensors=image)
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -248,7 +248,7 @@ def _from_zoo(
 
         report = load_weights(model, weights, allow_missing=allow_missing)
     else:
-        _log.warning("%s has random weights: right for latency, not for pictures; give --weights FILE", name)
+        _log.warning("%s has random weights: right for latency, not for images; give --weights FILE", name)
     return OpenedModel(model, spec, report)
 
 
@@ -261,7 +261,7 @@ def _from_file(
     output: str | None,
     feeding_said: bool,
 ) -> OpenedModel:
-    from edgeseg.models.keras_graph import as_functional, require_picture, select_output, size_of
+    from edgeseg.models.keras_graph import as_functional, require_image, select_output, size_of
 
     model = load_model(path, custom_objects=custom_objects)
     height, width = input_size or size_of(model)
@@ -271,8 +271,8 @@ def _from_file(
     model = select_output(as_functional(model, size), output)
     if len(model.inputs) != 1:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
-        raise InputError(f"'{path}' must take one picture (B, H, W, 3), it takes {shapes}.")
-    require_picture(model, str(path))
+        raise InputError(f"'{path}' must take one image (B, H, W, 3), it takes {shapes}.")
+    require_image(model, str(path))
     resized = at_input_size(model, size, custom_objects=custom_objects)
     if resized is not model and None in model.inputs[0].shape[1:3]:
         _require_same(model, resized)

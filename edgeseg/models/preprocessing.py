@@ -43,12 +43,12 @@ def takes_pixels(model: keras.Model) -> str:
     """Why a model takes pixels in [0, 255] as they are, as the end of a sentence on it; empty where nothing says so.
 
     Args:
-        model: functional, of one picture.
+        model: functional, of one image.
     """
-    picture = graph_of(model).inputs[0]
-    if np.issubdtype(keras.backend.standardize_dtype(picture.dtype), np.integer) and picture.dtype != "int8":
-        return f"takes {picture.dtype}"
-    met, _ = _follow(graph_of(model), picture)
+    image = graph_of(model).inputs[0]
+    if np.issubdtype(keras.backend.standardize_dtype(image.dtype), np.integer) and image.dtype != "int8":
+        return f"takes {image.dtype}"
+    met, _ = _follow(graph_of(model), image)
     first = next((call.operation for call in met if 255 * _factor(call) <= _WIDEST or _mean(call) >= _LEAST_MEAN), None)
     if first is None:
         return ""
@@ -92,7 +92,7 @@ def _is(operation: Any, *names: str) -> bool:
 
 
 def _factor(call: Any) -> float:
-    """What the picture is multiplied by, the largest of its channels; infinite where it is not."""
+    """What the image is multiplied by, the largest of its channels; infinite where it is not."""
     operation = call.operation
     if isinstance(operation, keras.layers.Rescaling):
         return float(np.abs(operation.scale).max())
@@ -107,7 +107,7 @@ def _factor(call: Any) -> float:
 
 
 def _mean(call: Any) -> float:
-    """What is taken from the picture, the largest of its channels; 0 where nothing is."""
+    """What is taken from the image, the largest of its channels; 0 where nothing is."""
     if not _is(call.operation, "Subtract", "Add"):
         return 0.0
     mean = _constant(call)
@@ -119,5 +119,5 @@ def _constant(call: Any) -> Any:
     given = call.arguments.args
     fixed = [argument for argument in given if not isinstance(argument, keras.KerasTensor)]
     if len(given) != 2 or len(fixed) != 1 or (fixed[0] is given[0] and _is(call.operation, "TrueDivide")):
-        return None  # also of a number that is divided by the picture
+        return None  # also of a number that is divided by the image
     return np.asarray(keras.ops.convert_to_numpy(fixed[0]), np.float64)

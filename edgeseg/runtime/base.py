@@ -20,8 +20,8 @@ class TensorInfo:
         name: its name in the file.
         shape: its shape; -1 where it is dynamic.
         dtype: numpy's name of its dtype.
-        scale: quantisation scale, 0 where the tensor is not quantised.
-        zero_point: quantisation zero point.
+        scale: quantization scale, 0 where the tensor is not quantized.
+        zero_point: quantization zero point.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Backend(Protocol):
         ...
 
     def invoke(self) -> None:
-        """Run once more on the picture of the last ``run``: the runtime's own work alone, which benchmarks time."""
+        """Run once more on the image of the last ``run``: the runtime's own work alone, which benchmarks time."""
         ...
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Backend(Protocol):
 def default_threads() -> int:
     """Threads when nobody says: the cores this process may use, at most 4.
 
-    More than 4 seldom helps one picture and on big.LITTLE chips puts work on the slow cores.
+    More than 4 seldom helps one image and on big.LITTLE chips puts work on the slow cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, cores)

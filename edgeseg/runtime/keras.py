@@ -58,7 +58,7 @@ class KerasBackend:
         return np.asarray(self._model.predict_on_batch(image))
 
     def invoke(self) -> None:
-        """See ``Backend.invoke``; Keras has no way to leave the picture where it is."""
+        """See ``Backend.invoke``; Keras has no way to leave the image where it is."""
         self.run(self._image)
 
     def close(self) -> None:

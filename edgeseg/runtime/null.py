@@ -12,7 +12,7 @@ from edgeseg.spec import ModelSpec
 
 
 class NullBackend:
-    """Answers every picture with the same output."""
+    """Answers every image with the same output."""
 
     runtime = "null"
 
@@ -33,7 +33,7 @@ class NullBackend:
         self.seen: NDArray[Any] | None = None
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Remember the picture and return the answer."""
+        """Remember the image and return the answer."""
         self.seen = image
         return self._output
 

@@ -1,4 +1,4 @@
-"""Feeds a model whose input is quantised with the normalised float picture that a spec asks for."""
+"""Feeds a model whose input is quantized with the normalized float image that a spec asks for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeseg.runtime.base import Backend
 
 
 def feed_as(backend: Backend, dtype: InputDtype) -> Backend:
-    """A backend whose input has the dtype that a spec says: the same, or one that quantises on the way in.
+    """A backend whose input has the dtype that a spec says: the same, or one that quantizes on the way in.
 
     Raises:
         InputError: the model takes another dtype, and has no scale by which it could be made.

@@ -1,4 +1,4 @@
-"""Where rendered frames go: a video file, pictures, ffmpeg, a page in the browser, a window. One sink a file."""
+"""Where rendered frames go: a video file, images, ffmpeg, a page in the browser, a window. One sink a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.sinks.base import Sink
 from edgeseg.sinks.ffmpeg_pipe import FfmpegPipe
-from edgeseg.sinks.images import Pictures
+from edgeseg.sinks.images import ImageFiles
 from edgeseg.sinks.mjpeg import MjpegServer
 from edgeseg.sinks.video_file import CODECS, VideoFile
 from edgeseg.sinks.window import Window
@@ -19,7 +19,7 @@ __all__ = [
     # Saved
     "open_sink",
     "VideoFile",
-    "Pictures",
+    "ImageFiles",
     "FfmpegPipe",
     # Watched
     "MjpegServer",
@@ -31,7 +31,7 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
     """The sink that a user means by what was typed for ``--save``.
 
     Args:
-        text: a video file (``out.mp4``), a folder for pictures (``frames/``), or ``ffmpeg:`` and what ffmpeg is to
+        text: a video file (``out.mp4``), a folder for images (``frames/``), or ``ffmpeg:`` and what ffmpeg is to
             write: a URL, a file, or a virtual camera (``ffmpeg:/dev/video10``).
         fps: frames a second that a video is to have, above 0.
         overwrite: whether existing files may be replaced.
@@ -45,10 +45,10 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
         return FfmpegPipe(text.removeprefix("ffmpeg:"), fps=fps, overwrite=overwrite, live=live)
     path = Path(text)
     if text and (text.endswith(("/", os.sep)) or path.is_dir() or not path.suffix):
-        return Pictures(path, overwrite=overwrite)
+        return ImageFiles(path, overwrite=overwrite)
     if path.suffix.lower() in CODECS:
         return VideoFile(path, fps=fps, overwrite=overwrite, live=live)
     raise InputError(
-        f"frames cannot be saved as '{text}'; accepted: a video file ({', '.join(CODECS)}), a folder for pictures "
+        f"frames cannot be saved as '{text}'; accepted: a video file ({', '.join(CODECS)}), a folder for images "
         f"('frames/'), or 'ffmpeg:' and a URL or file.{did_you_mean(path.suffix.lower(), CODECS)}"
     )

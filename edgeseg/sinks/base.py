@@ -87,7 +87,7 @@ class OneSize:
 class RealTime:
     """Says how often a frame is written so that a video of fixed rate plays as long as its frames took to come."""
 
-    #: A longer gap (the loop was paused) is cut to this: nobody wants an hour of one picture.
+    #: A longer gap (the loop was paused) is cut to this: nobody wants an hour of one image.
     LONGEST_GAP_S = 1.0
 
     def __init__(self, fps: float) -> None:

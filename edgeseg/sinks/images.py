@@ -1,4 +1,4 @@
-"""Frames as pictures in a folder, one file each."""
+"""Frames as images in a folder, one file each."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edgeseg.errors import InputError, SinkLost
 from edgeseg.imaging import IMAGE_SUFFIXES
 
 
-class Pictures:
-    """Writes every frame to ``folder/name.suffix``; a picture that stands there is a whole one.
+class ImageFiles:
+    """Writes every frame to ``folder/name.suffix``; an image that stands there is a whole one.
 
     Args:
         folder: made when it is missing.
         suffix: chooses the format, one of ``edgeseg.imaging.IMAGE_SUFFIXES``.
-        overwrite: whether existing pictures may be replaced.
+        overwrite: whether existing images may be replaced.
 
     Raises:
         InputError: another suffix, or a folder that cannot be written.
@@ -27,9 +27,7 @@ class Pictures:
 
     def __init__(self, folder: str | Path, suffix: str = ".jpg", overwrite: bool = False) -> None:
         if suffix.lower() not in IMAGE_SUFFIXES:
-            raise InputError(
-                f"pictures cannot be written as '{suffix}'; accepted: {', '.join(sorted(IMAGE_SUFFIXES))}."
-            )
+            raise InputError(f"images cannot be written as '{suffix}'; accepted: {', '.join(sorted(IMAGE_SUFFIXES))}.")
         self._folder = Path(folder)
         self._suffix = suffix
         self._overwrite = overwrite

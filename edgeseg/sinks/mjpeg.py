@@ -88,7 +88,7 @@ class MjpegServer:
 
     @property
     def waited_for(self) -> bool:
-        """Whether somebody watches and has no picture yet."""
+        """Whether somebody watches and has no image yet."""
         return self._watchers > 0 and self._jpeg is None
 
     def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
@@ -97,7 +97,7 @@ class MjpegServer:
             return
         _, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
         with self._changed:
-            if self._watchers:  # else the last one went meanwhile, and the next must not see an old picture first
+            if self._watchers:  # else the last one went meanwhile, and the next must not see an old image first
                 self._jpeg = data.tobytes()
                 self._number += 1
                 self._changed.notify_all()

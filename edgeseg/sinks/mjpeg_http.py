@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send("image/jpeg", jpeg)
 
     def _stream(self) -> None:
-        # What the system holds back for a slow client is the age of its picture: some frames, not megabytes.
+        # What the system holds back for a slow client is the age of its image: some frames, not megabytes.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if not self._start(f"multipart/x-mixed-replace; boundary={_BOUNDARY}", {}):

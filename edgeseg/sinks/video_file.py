@@ -23,7 +23,7 @@ class VideoFile:
 
     The file gets its name when it is closed, so that a name stands for a file that plays; ``close`` after Ctrl-C keeps
     what was recorded. A frame of another size is scaled as a whole, with black bars. Encoders halve the resolution of
-    colour, so the last row or column of an odd size is left out.
+    color, so the last row or column of an odd size is left out.
 
     Args:
         path: what is written; its suffix, one of ``CODECS``, chooses the codec.

@@ -1,4 +1,4 @@
-"""Where pictures come from.
+"""Where images come from.
 
 ``frames`` reads files one after the other, for results that go by name. ``open_source`` opens anything that gives
 frames, cameras and streams among it, for a loop that shows them.

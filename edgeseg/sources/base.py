@@ -16,7 +16,7 @@ class Captured:
     Attributes:
         index: number of the frame in the source, from 0. It goes on over a reconnect and over the rounds of a loop,
             and counts the frames that nobody was in time for: a gap of n is n dropped frames.
-        name: for files that are written: ``street`` for a picture, ``street_000012`` for a frame of a video.
+        name: for files that are written: ``street`` for an image, ``street_000012`` for a frame of a video.
         image_bgr: ``(h, w, 3)`` uint8 BGR. The caller's own: no later frame is written into it.
         captured_s: ``time.perf_counter()`` when the driver or decoder handed the frame over; of a paced file, when
             the frame was due.

@@ -58,7 +58,7 @@ class Camera:
         # V4L2 waits for 10 s in a read of a camera that stands still, and takes no timeout from us. OpenCV reads
         # this once in the process, at the first such wait; whole seconds.
         os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
-        why = "cannot be opened; is another program using it, or has it no picture to give?"
+        why = "cannot be opened; is another program using it, or has it no image to give?"
         if self._path is not None and not self._path.exists():
             why = "is not there."
         elif self._path is not None and not os.access(self._path, os.R_OK | os.W_OK):

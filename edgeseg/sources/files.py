@@ -1,4 +1,4 @@
-"""Files as a source: pictures and videos one after the other, as fast as they are read or in their own time."""
+"""Files as a source: images and videos one after the other, as fast as they are read or in their own time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from edgeseg.sources.base import Captured
 from edgeseg.sources.pacing import Clock
 from edgeseg.sources.video import Video
 
-#: Pictures have no frame rate of their own: that of a paced folder of them.
-PICTURES_FPS = 25.0
+#: Images have no frame rate of their own: that of a paced folder of them.
+IMAGES_FPS = 25.0
 
 
 class Files:
-    """Pictures and videos as one ``Source``.
+    """Images and videos as one ``Source``.
 
-    Paced, a clock decides which frame is due; frames that nobody was in time for are gone over without their colours
-    being made, pictures without being decoded.
+    Paced, a clock decides which frame is due; frames that nobody was in time for are gone over without their colors
+    being made, images without being decoded.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Files:
         """Open the first file.
 
         Args:
-            paths: pictures and videos, in their order, at least one; URLs of videos where ``timeout_s`` is given.
+            paths: images and videos, in their order, at least one; URLs of videos where ``timeout_s`` is given.
             name: for messages.
             pace: play in real time.
             loop: begin again behind the last file, without end.
-            fps: of paced pictures; of 25 when left out. A video plays in its own, and in this where it says none.
+            fps: of paced images; of 25 when left out. A video plays in its own, and in this where it says none.
             timeout_s: how long the server behind a URL may be silent.
 
         Raises:
@@ -58,13 +58,13 @@ class Files:
         self.missing_frames = 0
         self._paths = paths
         self._loop = loop
-        self._fps = fps or PICTURES_FPS
+        self._fps = fps or IMAGES_FPS
         self._timeout_s = timeout_s
         self._closed = threading.Event()
         self._lock = threading.Lock()  # OpenCV's capture is for one thread: close waits for the frame being read
-        self._first: Video | _Picture | None = self._open(paths[0])
-        if isinstance(self._first, _Picture):
-            self._first.retrieve()  # what is no picture is told now, as with a video, and not in the loop
+        self._first: Video | _Image | None = self._open(paths[0])
+        if isinstance(self._first, _Image):
+            self._first.retrieve()  # what is no image is told now, as with a video, and not in the loop
         self.fps = self._first.fps or (self._fps if pace else None)
         self._next_index = 0
         self._frames = self._play()
@@ -92,9 +92,9 @@ class Files:
                 self._first.close()
                 self._first = None
 
-    def _open(self, path: str) -> Video | _Picture:
-        picture = self._plain(path).suffix.lower() in IMAGE_SUFFIXES
-        return _Picture(path) if picture else Video(path, timeout_s=self._timeout_s)
+    def _open(self, path: str) -> Video | _Image:
+        image = self._plain(path).suffix.lower() in IMAGE_SUFFIXES
+        return _Image(path) if image else Video(path, timeout_s=self._timeout_s)
 
     def _plain(self, path: str) -> PurePath:
         """A path, without the address and the query of a URL."""
@@ -115,7 +115,7 @@ class Files:
                         reel.warn_of_missing()
             rounds += 1
 
-    def _frames_of(self, reel: Video | _Picture, clock: Clock | None, ending: str) -> Generator[Captured]:
+    def _frames_of(self, reel: Video | _Image, clock: Clock | None, ending: str) -> Generator[Captured]:
         stem = self._plain(reel.path).stem
         frame_s = 1 / (reel.fps or self._fps)
         while reel.grab():
@@ -130,8 +130,8 @@ class Files:
             raise InputError(f"'{masked(reel.path)}' has no frame that decodes.")
 
 
-class _Picture:
-    """A picture as a video of one frame; decoded only when it is looked at."""
+class _Image:
+    """An image as a video of one frame; decoded only when it is looked at."""
 
     fps = None
 

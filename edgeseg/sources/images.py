@@ -1,4 +1,4 @@
-"""Pictures and videos as one stream of named frames, for results that go by the name."""
+"""Images and videos as one stream of named frames, for results that go by the name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgeseg.sources.video import VIDEO_SUFFIXES, Video
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         name: file stem; for a video the stem and the frame's number.
@@ -31,12 +31,12 @@ class Frame:
 
 
 def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterator[Frame]:
-    """Read every picture of some sources, in order.
+    """Read every image of some sources, in order.
 
     A video that ends before the number of frames it claims is told by a warning of the logger ``edgeseg.sources``.
 
     Args:
-        sources: picture files, video files, folders (their pictures, sorted) or glob patterns.
+        sources: image files, video files, folders (their images, sorted) or glob patterns.
         start: number of a video's first frame that is taken, counted from 0.
         stride: take every n-th frame of a video from there.
 
@@ -56,7 +56,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
     """The files behind sources; folders and patterns are sorted by name.
 
     Raises:
-        InputError: a source that does not exist or has no pictures, or two files of one stem: results go by it.
+        InputError: a source that does not exist or has no images, or two files of one stem: results go by it.
     """
     paths: list[Path] = []
     for source in sources:
@@ -68,7 +68,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
         else:
             found = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
         if not found:
-            raise InputError(f"source '{source}' does not exist or has no pictures.")
+            raise InputError(f"source '{source}' does not exist or has no images.")
         paths += found
     by_name: dict[str, Path] = {}
     for path in paths:

@@ -40,7 +40,7 @@ def open_source(
     ``0``                                 a camera by its number, live
     ``/dev/video0``                       a camera by its path, live
     ``street.mp4``, ``a.png``             a file
-    ``pictures/``, ``"shots/*.jpg"``      the pictures and videos in it, sorted by name
+    ``images/``, ``"shots/*.jpg"``      the images and videos in it, sorted by name
     ``rtsp://``, ``udp://``, ``tcp://``   a stream, live
     ``http://host/feed``, ``https://``    a stream (MJPEG, MPEG-TS), live
     ``http://host/street.mp4``            a file: the path has a video's suffix
@@ -51,19 +51,19 @@ def open_source(
     ends before its length is lost as well.
 
     Within one connection OpenCV brings every frame to the size of the first; after a reconnect, and in a folder of
-    pictures, frames come in the size they have.
+    images, frames come in the size they have.
 
     Args:
         text: as in the table.
         pace: a file plays in real time, and is then live: a late reader misses frames.
         loop: a file begins again behind its end, without end.
-        fps: of paced pictures, 25 when left out; a video plays in its own.
+        fps: of paced images, 25 when left out; a video plays in its own.
         reconnect_s: how long a lost live source is waited for, from its last frame on, and how long one that is not
             there at the beginning; it is tried again after 0.25 s, doubling to 4 s. None: it is not waited for.
         timeout_s: how long a server, or a camera that is there, may be silent until it counts as lost.
 
     Raises:
-        InputError: it does not exist, is no picture or video, does not answer, or cannot do what was asked.
+        InputError: it does not exist, is no image or video, does not answer, or cannot do what was asked.
     """
     if timeout_s <= 0 or (reconnect_s is not None and reconnect_s < 0) or (fps is not None and fps <= 0):
         raise InputError(

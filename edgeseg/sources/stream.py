@@ -21,7 +21,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
 class Stream:
     """A camera or network stream as a ``Source``, for one thread: a blocked ``read`` is not woken here.
 
-    A live source has no regular end: one that stops is lost. Frames whose picture is damaged are passed over, and
+    A live source has no regular end: one that stops is lost. Frames whose image is damaged are passed over, and
     count in the index.
     """
 

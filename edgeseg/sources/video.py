@@ -59,7 +59,7 @@ class Video:
         self.missing_frames = 0
 
     def grab(self) -> bool:
-        """Go to the next frame, without the cost of its colours; False behind the last.
+        """Go to the next frame, without the cost of its colors; False behind the last.
 
         Raises:
             SourceLost: the video comes from a server, and ended before its length.

@@ -1,4 +1,4 @@
-"""What a ``.tflite`` file of other makers says about itself in TFLite's standard metadata: normalisation and labels.
+"""What a ``.tflite`` file of other makers says about itself in TFLite's standard metadata: normalization and labels.
 
 Field numbers are those of TFLite's metadata_schema.fbs; ``edgeseg_converters.tflite.metadata`` writes the same.
 """
@@ -53,9 +53,9 @@ def read_description(data: bytes) -> Description:
         if content is None:
             return Description()
         subgraph = tables(content, uint32(content, 0), _MODEL_SUBGRAPHS)[0]
-        picture = tables(content, subgraph, _SUBGRAPH_INPUTS)[0]
+        image = tables(content, subgraph, _SUBGRAPH_INPUTS)[0]
         result = tables(content, subgraph, _SUBGRAPH_OUTPUTS)[0]
-        mean, std = _normalization(content, picture)
+        mean, std = _normalization(content, image)
         names = [string(content, file, _FILE_NAME).decode() for file in _label_files(content, result)]
     except (struct.error, IndexError, ValueError):  # the entry is there, but is no such table
         return Description()

@@ -84,7 +84,7 @@ def read_quantization(data: bytes, tensor: int) -> tuple[float, int]:
         tensor: its number.
 
     Returns:
-        ``(0.0, 0)`` where the tensor is not quantised, or by channel.
+        ``(0.0, 0)`` where the tensor is not quantized, or by channel.
     """
     graph = tables(data, uint32(data, 0), _MODEL_SUBGRAPHS)[0]
     quantization = child(data, tables(data, graph, _SUBGRAPH_TENSORS)[tensor], _TENSOR_QUANTIZATION)

@@ -32,7 +32,7 @@ class RunModels:
     """What a run works with; all outputs are logits.
 
     Attributes:
-        learning: takes training pictures, computes in the run's precision.
+        learning: takes training images, computes in the run's precision.
         twin: its tensors in the same order, in float32, at the size the model is made for.
         exported: the main output of the twin, whose layers it shares.
         main_output: its position among the twin's.
@@ -46,18 +46,18 @@ class RunModels:
     spec: ModelSpec
 
     def update_twin(self) -> None:
-        """Give the twin what has been learnt: the moving average of the weights where the optimizer keeps one.
+        """Give the twin what has been learned: the moving average of the weights where the optimizer keeps one.
 
         By way of numpy: what several devices share and what is one's own do not mix.
         """
-        learnt = self.learning.get_weights()
+        learned = self.learning.get_weights()
         optimizer = self.learning.optimizer
         if not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
-            set_weights(self.twin, learnt)
+            set_weights(self.twin, learned)
             return
         optimizer.finalize_variable_values(self.learning.trainable_variables)
         set_weights(self.twin, self.learning.get_weights())
-        self.learning.set_weights(learnt)
+        self.learning.set_weights(learned)
 
 
 def build_models(
@@ -132,10 +132,10 @@ def _from_model(
     height, width = config.input_size or (spec.input_size if spec else size_of(model))
     if height is None or width is None:
         raise InputError(f"'{config.model}' has no fixed input size; give --imgsz H,W.")
-    size, one_picture = (height, width), True
+    size, one_image = (height, width), True
     if graph_of(model) is not None and model.built:
-        one_picture = len(model.inputs) == 1
-    source = as_functional(model, size) if one_picture else model
+        one_image = len(model.inputs) == 1
+    source = as_functional(model, size) if one_image else model
     crop_size = config.crop_size or size
     try:
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
@@ -145,7 +145,7 @@ def _from_model(
     except (ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedModel(f"'{config.model}' cannot be rebuilt from its config: {reason}") from error
-    if one_picture:
+    if one_image:
         twin = at_input_size(twin, size, custom_objects=custom_objects)
         with distribution.making():
             learning = at_input_size(learning, crop_size, custom_objects=custom_objects)
@@ -165,7 +165,7 @@ def _from_model(
         # A file gives its name, as in export; what Keras calls a model is often "functional".
         name = Path(config.model).stem if is_model_file(config.model) else model.name
         spec = assumed_spec(name, size, shape[-1], feeding_said=said, model=exported)
-    # What is learnt are the data's classes, in their order; a model of other ones with their count forgets its own.
+    # What is learned are the data's classes, in their order; a model of other ones with their count forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
         spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)

@@ -44,18 +44,18 @@ class TrainConfig:
 
     Attributes:
         model: a name of the zoo, or a ``.keras`` or full-model ``.h5`` file.
-        data: labelled data set with ``train`` and ``val``; a folder, or a folder and what to know about it.
+        data: labeled data set with ``train`` and ``val``; a folder, or a folder and what to know about it.
         input_size: ``(H, W)`` the model is made for and validated at; the zoo's or the file's own when ``None``.
-        crop_size: ``(H, W)`` of the training pictures; ``input_size`` when ``None``.
+        crop_size: ``(H, W)`` of the training images; ``input_size`` when ``None``.
         mean: what is subtracted from the pixels in [0, 255]; the model's own when ``None``.
         std: what the difference is divided by, likewise.
         weights: a weights file that a model of the zoo starts from; its head may have another number of classes.
         encoder_weights: ``imagenet`` starts from a pretrained encoder where the zoo knows one.
         epochs: passes over the training split, the frozen ones among them.
-        batch_size: pictures in a step.
-        repeat: times that each picture is used in an epoch, each time augmented anew; for few, large pictures.
+        batch_size: images in a step.
+        repeat: times that each image is used in an epoch, each time augmented anew; for few, large images.
         freeze_epochs: first epochs in which the encoder does not learn; its batch norm is then in inference mode.
-        freeze_batch_size: pictures in a step of those; ``batch_size`` when ``None``.
+        freeze_batch_size: images in a step of those; ``batch_size`` when ``None``.
         freeze_learning_rate: peak of those; ``learning_rate`` when ``None``.
         freeze_before: first layer after the encoder, of a model of one's own; known for the zoo.
         optimizer: ``sgd`` is with Nesterov's momentum.
@@ -86,7 +86,7 @@ class TrainConfig:
         augmentation_changes: fields of ``Augmentation`` that differ from the preset.
         batch_norm_momentum: of the moving averages. Keras' 0.99 needs thousands of steps; with fewer the
             exported model collapses while the training loss looks fine. ``None`` leaves the model's own.
-        batch_norm_recalibration: training pictures from which the statistics are computed anew before each
+        batch_norm_recalibration: training images from which the statistics are computed anew before each
             validation, as the model will see them on the device; 0 keeps the moving averages. ``None`` is 64 with
             ``ema``, since the averages belong to the weights under training, and 0 without.
         early_stopping: epochs without a better validation mIoU after which the run ends.
@@ -233,6 +233,18 @@ class TrainConfig:
         """Plain JSON values."""
         return dict(json.loads(json.dumps(dataclasses.asdict(self), default=str)))
 
+    @staticmethod
+    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of an earlier edgeseg under today's names: until November 2026 they had British ones."""
+        data = values.get("data")
+        if not isinstance(data, Mapping) or "colour_map" not in data:
+            return dict(values)
+        data = {**data, "color_map": data["colour_map"]}
+        del data["colour_map"]
+        if data["label_encoding"] == "colours":
+            data["label_encoding"] = "colors"
+        return {**values, "data": data}
+
     @classmethod
     def from_json(cls, text: str | bytes) -> TrainConfig:
         """Read what ``to_json`` wrote.
@@ -241,7 +253,7 @@ class TrainConfig:
             InputError: it is no such object, or a setting is out of its range.
         """
         try:
-            values = tuples(json.loads(text))
+            values = cls.renamed(tuples(json.loads(text)))
             if isinstance(values["data"], Mapping):
                 values["data"] = DataSource(**values["data"])
             return cls(**values)

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from edgeseg.choices import Distribute
-from edgeseg.datasets import LabelledSplit, open_split
+from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.spec import ModelSpec
@@ -84,7 +84,7 @@ def train(
         custom_objects: code that a model file refers to, see ``load_custom_objects``.
         callbacks: Keras' or one's own; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
         tensorboard: whether to write a log for it, into ``tensorboard`` in the folder.
-        samples: validation pictures to draw with label and prediction after each epoch, into ``samples``.
+        samples: validation images to draw with label and prediction after each epoch, into ``samples``.
         distribute: whether to train on several devices, see ``edgeseg.training.distribution``. ``batch_size`` is what
             they share. Of several workers each gives the same arguments and sees the same ``output_dir``; the first
             writes, and callbacks are called in all.
@@ -196,18 +196,18 @@ def _fit(
             break
 
 
-def _facts(train_data: LabelledSplit | None, val_data: LabelledSplit | None) -> dict[str, Any]:
+def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> dict[str, Any]:
     """What a resumed run must find again: the schedule counts the steps, the history has the classes' names."""
     if train_data is None or val_data is None:
         return {}
     return {
-        "training pictures": len(train_data),
-        "validation pictures": len(val_data),
+        "training images": len(train_data),
+        "validation images": len(val_data),
         "classes": list(train_data.classes.names),
     }
 
 
-def _losses(config: TrainConfig, models: RunModels, data: LabelledSplit | None) -> Any:
+def _losses(config: TrainConfig, models: RunModels, data: LabeledSplit | None) -> Any:
     """The config's loss for each output."""
     weights = None
     if not isinstance(config.class_weights, str):

@@ -1,4 +1,4 @@
-"""Calibration: which pictures, what they say, and whether there were enough."""
+"""Calibration: which images, what they say, and whether there were enough."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_the_choice_is_seeded_and_recorded(shapes_dataset: Path) -> None:
     assert len(first.first(3).paths) == 3
 
 
-def test_too_few_pictures_are_refused(shapes_dataset: Path) -> None:
-    with pytest.raises(InputError, match=rf"has 4 pictures; calibration needs at least {MIN_IMAGES}"):
+def test_too_few_images_are_refused(shapes_dataset: Path) -> None:
+    with pytest.raises(InputError, match=rf"has 4 images; calibration needs at least {MIN_IMAGES}"):
         choose(shapes_dataset / "val" / "images")
 
 
-def test_a_corrupt_picture_is_named(shapes_dataset: Path, tmp_path: Path) -> None:
+def test_a_corrupt_image_is_named(shapes_dataset: Path, tmp_path: Path) -> None:
     for index, path in enumerate(sorted((shapes_dataset / "train" / "images").iterdir())):
         (tmp_path / path.name).write_bytes(path.read_bytes()[: 40 if index == 5 else None])
     spec = ZOO["unet_mini"].default_spec(3, SIZE)
@@ -48,14 +48,14 @@ def test_a_corrupt_picture_is_named(shapes_dataset: Path, tmp_path: Path) -> Non
         list(choose(tmp_path).tensors(spec))
 
 
-def test_the_ranges_are_those_of_every_picture(shapes_dataset: Path) -> None:
+def test_the_ranges_are_those_of_every_image(shapes_dataset: Path) -> None:
     keras.utils.set_random_seed(0)
     spec = ZOO["unet_mini"].default_spec(3, SIZE).replace(dtype="uint8", output_kind="argmax")
     model = create("unet_mini", num_classes=3, input_size=SIZE)
     data = to_tflite(freeze(model, spec), spec)
-    pictures = choose(shapes_dataset, count=8)
-    found = measure(data, pictures, spec)
-    tensors = list(pictures.tensors(spec))
+    images = choose(shapes_dataset, count=8)
+    found = measure(data, images, spec)
+    tensors = list(images.tensors(spec))
     np.testing.assert_array_equal(found.high["image"], [tensor.max() for tensor in tensors])
     assert found.limits("image") == (min(t.min() for t in tensors), max(t.max() for t in tensors))
     assert all(len(values) == 8 for values in found.low.values())
@@ -97,5 +97,5 @@ def test_halves_that_differ_are_too_few() -> None:
     assert found.worst == ("x", pytest.approx(0.75))
 
 
-def test_one_picture_says_nothing() -> None:
+def test_one_image_says_nothing() -> None:
     assert not ranges([0], [1]).stability().stable

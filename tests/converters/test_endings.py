@@ -23,9 +23,9 @@ from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import Head, read_head
 
 SIZE = (16, 24)
-PICTURES = Samples(tuple(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)), "white noise")
+IMAGES = Samples(tuple(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)), "white noise")
 # As the default spec feeds the first of them.
-IMAGE = (PICTURES.images[0][None].astype(np.float32) - 127.5) / 127.5
+IMAGE = (IMAGES.images[0][None].astype(np.float32) - 127.5) / 127.5
 SPECS = {count: ModelSpec("own", SIZE, default_class_names(count), default_palette(count)) for count in (2, 3)}
 both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 
@@ -38,7 +38,7 @@ def model_of(end: Callable[[Any], Any], name: str = "own") -> keras.Model:
 
 def proven(model: keras.Model, file_format: Format, output_kind: OutputKind = "argmax") -> ExportResult:
     spec = SPECS[max(model.output_shape[-1], 2)]
-    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=PICTURES, output_kind=output_kind)
+    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=IMAGES, output_kind=output_kind)
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     return result
@@ -54,7 +54,7 @@ def answer(result: ExportResult, image: Any = IMAGE) -> Any:
 
 def head_of(model: keras.Model, output_kind: OutputKind = "argmax") -> Head:
     spec = SPECS[max(model.output_shape[-1], 2)]
-    return read_head(model, spec.replace(output_kind=output_kind), PICTURES)
+    return read_head(model, spec.replace(output_kind=output_kind), IMAGES)
 
 
 def enlarged(channels: int, activation: str | None) -> Callable[[Any], Any]:
@@ -81,7 +81,7 @@ def test_a_single_channel_becomes_integers(activation: str | None, tmp_path: Pat
     model = model_of(enlarged(1, activation))
     result = export(model, precision="int8", spec=SPECS[2], data=tmp_path, verify=False)
     output = model.predict_on_batch(IMAGE)[..., 0] - (0.5 if activation else 0)
-    differs = answer(result, PICTURES.images[0][None]) != (output > 0)
+    differs = answer(result, IMAGES.images[0][None]) != (output > 0)
     # Both activations are rounded to 1/255 of their ranges, as the pixels were before: a few steps at the end.
     assert np.abs(output[differs]).max(initial=0) < 8 / 255 * np.ptp(output)
 
@@ -130,7 +130,7 @@ class OwnSoftmax(layers.Layer):  # type: ignore[misc]
         (OwnSoftmax(), 3, "softmax", "lie in [0, 1] and sum to 1: they are taken as the probabilities of a softmax"),
     ],
 )
-def test_what_is_not_recognised_is_told_by_its_values_and_said(
+def test_what_is_not_recognized_is_told_by_its_values_and_said(
     layer: Any, channels: int, kind: OutputKind, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = model_of(lambda x: layer(layers.Conv2D(channels, 1)(x)))
@@ -138,7 +138,7 @@ def test_what_is_not_recognised_is_told_by_its_values_and_said(
         head = head_of(model, kind)
     assert head.probabilities
     (record,) = caplog.records
-    assert record.getMessage() == f"'own' ends in ops that are not recognised; its values on white noise {said}"
+    assert record.getMessage() == f"'own' ends in ops that are not recognized; its values on white noise {said}"
     if channels == 1:
         output = model.predict_on_batch(IMAGE)
         np.testing.assert_array_equal(head.class_map(output), output[..., 0] > 0.5)

@@ -30,25 +30,25 @@ def onnx_ops(data: bytes) -> list[str]:
     return [node.op_type for node in onnx.load_from_string(data).graph.node]
 
 
-def pictures(size: tuple[int, int], seed: int, count: int) -> np.ndarray:
-    """White noise: neighbours differ, so that few windows tie within rounding."""
+def images(size: tuple[int, int], seed: int, count: int) -> np.ndarray:
+    """White noise: neighbors differ, so that few windows tie within rounding."""
     return np.random.default_rng(seed).integers(0, 256, (count, *size, 3), np.uint8)
 
 
 def calibrated_segnet(size: tuple[int, int]) -> keras.Model:
-    """Random weights, and batch normalisation that has seen data; else its maps fade to ties within rounding."""
+    """Random weights, and batch normalization that has seen data; else its maps fade to ties within rounding."""
     keras.utils.set_random_seed(0)
     model = create("segnet", num_classes=5, input_size=size)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.0
-    model(pictures(size, 0, 4) / np.float32(255), training=True)
+    model(images(size, 0, 4) / np.float32(255), training=True)
     return model
 
 
 def test_segnet_exports_to_both_formats() -> None:
     size = (96, 160)
-    samples = Samples(tuple(pictures(size, 1, 2)), "white noise")
+    samples = Samples(tuple(images(size, 1, 2)), "white noise")
     for result in export_all(calibrated_segnet(size), ZOO["segnet"].default_spec(5, size), FORMATS, samples=samples):
         proof = result.verification
         assert proof is not None
@@ -129,7 +129,7 @@ def test_a_nan_in_the_artifact_fails_the_proof() -> None:
     bad.layers[-1].set_weights([np.full_like(w, np.nan) for w in bad.layers[-1].get_weights()])
     spec = ZOO["unet_mini"].default_spec(3, (16, 16)).replace(output_kind="argmax")
     (artifact,) = export_all(bad, spec, FORMATS[:1], optimize=False)
-    expected = reference(good, spec, Samples(tuple(pictures((16, 16), 0, 1)), "white noise"))
+    expected = reference(good, spec, Samples(tuple(images((16, 16), 0, 1)), "white noise"))
     assert verify(expected, artifact.data, FORMATS[0]).reason == "the logits are not finite"
 
 

@@ -20,7 +20,7 @@ from edgeseg_converters.verification import reference
 SIZE = (16, 24)
 both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
-PICTURES = Samples((IMAGE,), "white noise")
+IMAGES = Samples((IMAGE,), "white noise")
 
 
 def scaling(dtype: str, name: str = "own") -> keras.Model:
@@ -51,8 +51,8 @@ def test_a_model_that_scales_pixels_gets_pixels(
 def test_a_spec_of_bytes_is_proven_on_what_a_float_artifact_is_fed(file_format: Format) -> None:
     model = scaling("float32")
     spec = assumed_spec("own", SIZE, 3).replace(dtype="uint8")
-    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=PICTURES)
+    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=IMAGES)
     assert result.verification is not None and result.verification.passed, result.failure
     assert result.spec.dtype == "float32"
-    floats = reference(model, spec.replace(dtype="float32"), PICTURES)
-    np.testing.assert_array_equal(reference(model, spec, PICTURES).scores[0], floats.scores[0])
+    floats = reference(model, spec.replace(dtype="float32"), IMAGES)
+    np.testing.assert_array_equal(reference(model, spec, IMAGES).scores[0], floats.scores[0])

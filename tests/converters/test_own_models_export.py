@@ -27,14 +27,14 @@ from edgeseg_converters.keras_model.output_head import read_head
 
 SIZE = (16, 24)
 both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])
-# White noise: neighbours differ, so no two classes tie.
-PICTURES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
+# White noise: neighbors differ, so no two classes tie.
+IMAGES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
 
 
 def proven(model: keras.Model, file_format: Format, **options: Any) -> ExportResult:
     """Exported for ``SIZE``, run on its own runtime, and equal to the model."""
     spec = assumed_spec("own", SIZE, 3)
-    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=PICTURES, **options)
+    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=IMAGES, **options)
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     return result
@@ -184,20 +184,20 @@ def test_a_dynamic_size_is_exported_at_the_one_that_is_given(file_format: Format
     ],
 )
 @pytest.mark.parametrize("spec", [None, assumed_spec("own", SIZE, 3)], ids=["no spec", "a spec"])
-def test_what_does_not_take_a_picture_is_refused_with_the_way_out(
+def test_what_does_not_take_a_image_is_refused_with_the_way_out(
     shape: tuple[int, ...], remedy: str, spec: ModelSpec | None
 ) -> None:
     inputs = keras.Input(shape)
     model = keras.Model(inputs, layers.Activation("relu")(inputs), name="own")
-    with pytest.raises(InputError, match=rf"'own' must take one picture \(B, H, W, 3\), it takes .*{remedy}") as caught:
+    with pytest.raises(InputError, match=rf"'own' must take one image \(B, H, W, 3\), it takes .*{remedy}") as caught:
         export(model, spec=spec, verify=False)
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_of_grey_pictures_is_exported_by_the_way_that_is_named() -> None:
+def test_a_model_of_gray_images_is_exported_by_the_way_that_is_named() -> None:
     keras.utils.set_random_seed(0)
-    inputs, grey = keras.Input((*SIZE, 3)), keras.Input((*SIZE, 1))
-    model = keras.Model(grey, layers.Conv2D(3, 3, padding="same")(grey))
+    inputs, gray = keras.Input((*SIZE, 3)), keras.Input((*SIZE, 1))
+    model = keras.Model(gray, layers.Conv2D(3, 3, padding="same")(gray))
     proven(keras.Model(inputs, model(keras.ops.image.rgb_to_grayscale(inputs))), "tflite")
 
 

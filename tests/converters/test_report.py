@@ -1,4 +1,4 @@
-"""The report says what was measured: every class, the pictures that changed most, and nothing from outside the file."""
+"""The report says what was measured: every class, the images that changed most, and nothing from outside the file."""
 
 from __future__ import annotations
 
@@ -22,12 +22,19 @@ from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Stability
-from edgeseg_converters.quantization.accuracy import Accuracy, AccuracyGate, Baseline, Pictures, baseline, compare
+from edgeseg_converters.quantization.accuracy import (
+    Accuracy,
+    AccuracyGate,
+    Baseline,
+    EvaluationImages,
+    baseline,
+    compare,
+)
 from edgeseg_converters.quantization.domain_shift import Domain
 from edgeseg_converters.quantization.rescue import Cost, Rescue
 from edgeseg_converters.report import Entry, Measured, Report, most_changed, save, to_html
 from edgeseg_converters.report.gallery import MAX_SIDE, _bounded, flipped_map
-from edgeseg_converters.report.page import TEMPLATE, _picture
+from edgeseg_converters.report.page import TEMPLATE, _image
 from edgeseg_converters.tflite.layer_errors import LayerError
 
 SIZE = (20, 30)
@@ -88,12 +95,12 @@ def _timed(*latencies_s: float) -> LatencyResult:
 
 @pytest.fixture
 def before(tmp_path: Path) -> Baseline:
-    """Three pictures of which the float model says that all is background."""
+    """Three images of which the float model says that all is background."""
     rng = np.random.default_rng(0)
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.png").write_bytes(encode_image(rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)))
-    pictures = Pictures(tuple(sorted(tmp_path.glob("*.png"))), None, "some")
-    return baseline(_answers(np.zeros(SIZE, np.uint8)), pictures)
+    images = EvaluationImages(tuple(sorted(tmp_path.glob("*.png"))), None, "some")
+    return baseline(_answers(np.zeros(SIZE, np.uint8)), images)
 
 
 @pytest.fixture
@@ -169,8 +176,8 @@ def test_a_report_that_passed_says_by_how_much(report: Report) -> None:
     passed = dataclasses.replace(report, entries=(entry,))
     assert passed.passed
     assert passed.headline == "int8 tflite passed: mIoU -10.0 points, the worst class '<b>' -19.0."
-    unlabelled = dataclasses.replace(good, mean_iou=None, per_class_iou={})
-    entry = dataclasses.replace(entry, measured=Measured(1, accuracy=unlabelled))
+    unlabeled = dataclasses.replace(good, mean_iou=None, per_class_iou={})
+    entry = dataclasses.replace(entry, measured=Measured(1, accuracy=unlabeled))
     passed = dataclasses.replace(report, entries=(entry,))
     assert passed.headline == "int8 tflite passed: 93.00% of the pixels kept their class."
     assert any("no labels" in remark for remark in passed.remarks())
@@ -187,7 +194,7 @@ def test_a_file_that_was_held_against_nothing_has_not_passed(report: Report) -> 
 def test_what_is_not_faster_and_what_is_not_stable_is_said(report: Report) -> None:
     remarks = " ".join(report.remarks())
     assert "int8 tflite is not faster than fp32 tflite here: 14.00 ms beside 11.00 ms, slower than float" in remarks
-    assert "The calibration pictures were too few" in remarks
+    assert "The calibration images were too few" in remarks
     assert "look unlike those that the model was trained on" in remarks
     assert "float does in 98.0%, 81.0% of the windows" in remarks
     assert all(remark in _Page(to_html(report)).text for remark in report.remarks())
@@ -196,7 +203,7 @@ def test_what_is_not_faster_and_what_is_not_stable_is_said(report: Report) -> No
     assert "faster" not in " ".join(dataclasses.replace(report, entries=(report.entries[0], fast)).remarks())
 
 
-def test_the_picture_that_changed_most_comes_first(before: Baseline) -> None:
+def test_the_image_that_changed_most_comes_first(before: Baseline) -> None:
     now = np.zeros(SIZE, np.uint8)
     now[:5, :10] = 2
     now[7, 0] = 1
@@ -219,7 +226,7 @@ def test_the_shares_are_those_that_the_gate_measured(before: Baseline) -> None:
     assert [change.changed for change in found] == pytest.approx(list(accuracy.changed))
 
 
-def test_the_map_has_exactly_the_pixels_that_flipped_in_the_new_colour() -> None:
+def test_the_map_has_exactly_the_pixels_that_flipped_in_the_new_color() -> None:
     rng = np.random.default_rng(1)
     old, new = rng.integers(0, 3, (2, 40, 50), dtype=np.uint8)
     drawn = flipped_map(old, new, SPEC)
@@ -227,18 +234,18 @@ def test_the_map_has_exactly_the_pixels_that_flipped_in_the_new_colour() -> None
     assert np.array_equal(drawn[old != new][:, :3], np.array(SPEC.palette)[new[old != new]])
     assert not drawn[old == new].any()
     # And it survives being put into the page.
-    (encoded,) = re.findall("base64,(.*)", _picture(drawn))
+    (encoded,) = re.findall("base64,(.*)", _image(drawn))
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(decoded[..., [2, 1, 0, 3]], drawn)
 
 
-def test_pictures_are_bounded_and_a_lone_pixel_stays_and_keeps_its_colour() -> None:
+def test_images_are_bounded_and_a_lone_pixel_stays_and_keeps_its_color() -> None:
     image = np.zeros((2 * MAX_SIDE, 3 * MAX_SIDE, 4), np.uint8)
     image[500, 700] = 200, 40, 0, 255
     small = _bounded(image)
     assert small.shape == (MAX_SIDE * 2 // 3, MAX_SIDE, 4)
     seen = small[small[..., 3] > 0]
-    # One of nine pixels: a ninth of the opacity, and the colour not darkened by the transparent black around it.
+    # One of nine pixels: a ninth of the opacity, and the color not darkened by the transparent black around it.
     assert seen.tolist() == [[200, 40, 0, 28]]
 
 
@@ -249,7 +256,7 @@ def test_the_rescue_says_what_was_kept_and_what_it_cost(report: Report) -> None:
     assert "and mIoU beside float from \N{MINUS SIGN}10.0 to \N{MINUS SIGN}1.0 points" in text
 
 
-def test_the_json_holds_all_but_the_pictures(report: Report, tmp_path: Path) -> None:
+def test_the_json_holds_all_but_the_images(report: Report, tmp_path: Path) -> None:
     page, data = save(report, tmp_path / "tiny.report.html")
     assert (page.name, data.name) == ("tiny.report.html", "tiny.report.json")
     assert page.read_text(encoding="utf-8") == to_html(report)

@@ -90,15 +90,15 @@ def ffmpeg() -> str:
 
 @pytest.fixture
 def serve(ffmpeg: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """A function that starts ffmpeg on a URL, for one client, with a moving picture; killed at the end."""
+    """A function that starts ffmpeg on a URL, for one client, with a moving image; killed at the end."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(url: str, size: str = "80x64") -> subprocess.Popen[bytes]:
         codec = ["-c:v", "mjpeg", "-f", "mpjpeg", "-listen", "1"]
         if not url.startswith("http"):
             codec = ["-c:v", "mpeg2video", "-g", "5", "-f", "mpegts"]
-        picture = ["-re", "-f", "lavfi", "-i", f"testsrc=size={size}:rate=25"]
-        running.append(subprocess.Popen([ffmpeg, "-loglevel", "quiet", *picture, *codec, url]))
+        image = ["-re", "-f", "lavfi", "-i", f"testsrc=size={size}:rate=25"]
+        running.append(subprocess.Popen([ffmpeg, "-loglevel", "quiet", *image, *codec, url]))
         return running[-1]
 
     yield start

@@ -33,7 +33,7 @@ SAID = Feeding(NAMES, HALF, HALF)
 
 
 @pytest.fixture
-def picture() -> NDArray[np.uint8]:
+def photo() -> NDArray[np.uint8]:
     """Of the models' size; one channel of each pixel is well above the others and the middle."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 120, (*SIZE, 3), np.uint8)
@@ -54,13 +54,13 @@ def opened(path: Path, feeding: Feeding = SAID) -> Segmenter:
     return open_segmenter(path, RuntimeOptions(), feeding)
 
 
-def test_scores_are_read_as_the_flags_say(write: Callable[..., Path], picture: NDArray[np.uint8]) -> None:
+def test_scores_are_read_as_the_flags_say(write: Callable[..., Path], photo: NDArray[np.uint8]) -> None:
     path = write(["RELU"], [(SHAPE, "float32")])
     segmenter = opened(path)
-    np.testing.assert_array_equal(segmenter(picture).class_map, picture.argmax(-1))
+    np.testing.assert_array_equal(segmenter(photo).class_map, photo.argmax(-1))
     assert (segmenter.spec.name, segmenter.spec.output_kind, segmenter.spec.class_names) == ("theirs", "logits", NAMES)
-    bgr = opened(path, Feeding(NAMES, HALF, HALF, colour_order="bgr", fit="stretch"))
-    np.testing.assert_array_equal(bgr(picture).class_map, 2 - picture.argmax(-1))
+    bgr = opened(path, Feeding(NAMES, HALF, HALF, color_order="bgr", fit="stretch"))
+    np.testing.assert_array_equal(bgr(photo).class_map, 2 - photo.argmax(-1))
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,13 @@ def test_scores_are_read_as_the_flags_say(write: Callable[..., Path], picture: N
     ],
     ids=["1HW", "1HW1"],
 )
-def test_integers_are_a_class_map(
-    ops: Any, tensors: Any, write: Callable[..., Path], picture: NDArray[np.uint8]
-) -> None:
+def test_integers_are_a_class_map(ops: Any, tensors: Any, write: Callable[..., Path], photo: NDArray[np.uint8]) -> None:
     segmenter = opened(write(ops, tensors))
     assert segmenter.spec.output_kind == "argmax"
-    np.testing.assert_array_equal(segmenter(picture).class_map, picture.argmax(-1))
+    np.testing.assert_array_equal(segmenter(photo).class_map, photo.argmax(-1))
 
 
-def test_the_file_itself_says_it(write: Callable[..., Path], picture: NDArray[np.uint8], tiny_spec: ModelSpec) -> None:
+def test_the_file_itself_says_it(write: Callable[..., Path], photo: NDArray[np.uint8], tiny_spec: ModelSpec) -> None:
     theirs = tiny_spec.replace(class_names=NAMES, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
     path = write(["RELU"], [(SHAPE, "float32")], metadata=to_flatbuffer(theirs, "t0", "t1"))
     with pytest.raises(InputError, match=r"give --labels FILE with one class name a line\.$"):  # the archive has them
@@ -101,26 +99,26 @@ def test_broken_metadata_says_nothing(metadata: bytes, write: Callable[..., Path
 
 
 @pytest.mark.parametrize(("dtype", "zero_point"), [("int8", 0), ("uint8", 100)])
-def test_a_quantised_input_gets_the_normalised_picture(
-    dtype: str, zero_point: int, write: Callable[..., Path], picture: NDArray[np.uint8]
+def test_a_quantized_input_gets_the_normalized_image(
+    dtype: str, zero_point: int, write: Callable[..., Path], photo: NDArray[np.uint8]
 ) -> None:
     segmenter = opened(write(["RELU"], [(SHAPE, dtype)], scale=1 / 100, zero_point=zero_point))
     assert segmenter.spec.dtype == "float32"
-    np.testing.assert_array_equal(segmenter(picture).class_map, picture.argmax(-1))
-    steps = np.rint((picture[None] - 127.5) / 127.5 * 100) + zero_point  # 100 levels: inside both ranges
+    np.testing.assert_array_equal(segmenter(photo).class_map, photo.argmax(-1))
+    steps = np.rint((photo[None] - 127.5) / 127.5 * 100) + zero_point  # 100 levels: inside both ranges
     np.testing.assert_array_equal(
-        segmenter.backend.run(((picture[None] - 127.5) / 127.5).astype(np.float32)), np.maximum(steps, zero_point)
+        segmenter.backend.run(((photo[None] - 127.5) / 127.5).astype(np.float32)), np.maximum(steps, zero_point)
     )
 
 
-def test_uint8_is_the_pictures_bytes_where_nothing_says_otherwise(
-    write: Callable[..., Path], picture: NDArray[np.uint8]
+def test_uint8_is_the_images_bytes_where_nothing_says_otherwise(
+    write: Callable[..., Path], photo: NDArray[np.uint8]
 ) -> None:
     path = write(["RELU"], [(SHAPE, "uint8")], scale=1 / 127.5, zero_point=128)
     for feeding in (Feeding(NAMES), SAID):  # (p - 127.5) / 127.5 in steps of 1 / 127.5 is p but for half a step
         segmenter = opened(path, feeding)
         assert segmenter.spec.dtype == "uint8"
-        np.testing.assert_array_equal(segmenter(picture).class_map, picture.argmax(-1))
+        np.testing.assert_array_equal(segmenter(photo).class_map, photo.argmax(-1))
     plain = write([("ARG_MAX", 3)], [(SHAPE, "uint8"), (SHAPE[:3], "int32")])
     with pytest.raises(InputError, match=r"bytes as they are \(uint8, no scale\): no --mean and --std"):
         opened(plain)
@@ -136,7 +134,7 @@ def test_what_is_missing_is_asked_for(write: Callable[..., Path], monkeypatch: p
         opened(path, Feeding(NAMES, mean=HALF))
     with pytest.raises(InputError, match="3 channels of scores, but there are 2 labels"):
         opened(path, Feeding(NAMES[:2], HALF, HALF))
-    with pytest.raises(InputError, match="takes pictures of 4,6 and no other"):
+    with pytest.raises(InputError, match="takes images of 4,6 and no other"):
         opened(path, Feeding(NAMES, HALF, HALF, input_size=(8, 8)))
     assert len(closed) == 4  # what was opened does not stay open
     with pytest.raises(InputError, match="no ModelSpec inside"):
@@ -218,5 +216,5 @@ def test_the_commands_refuse_what_has_no_use(
 
     assert "'unet_mini' runs on Keras" in fails("evaluate", "unet_mini", "--accelerator", "gpu")
     (tmp_path / "labels.txt").write_text("a\nb")
-    assert "--labels, --colour-order and" in fails("evaluate", "unet_mini", "--labels", str(tmp_path / "labels.txt"))
+    assert "--labels, --color-order and" in fails("evaluate", "unet_mini", "--labels", str(tmp_path / "labels.txt"))
     assert "'x' is not K=V" in fails("evaluate", "m.tflite", "--delegate-option", "x")

@@ -85,22 +85,22 @@ def test_the_letterbox_is_taken_away_exactly(
     assert (result.class_map == truth).all()
 
 
-def test_a_picture_larger_than_the_input_gets_a_map_of_its_own_size(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
+def test_a_image_larger_than_the_input_gets_a_map_of_its_own_size(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
     result = segmenter(tiny_spec, scores(answer))(blank(96, 144))
     assert (result.class_map == np.kron(answer, np.ones((3, 3), np.uint8))).all()
 
 
-def test_the_backend_sees_the_normalised_picture(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
+def test_the_backend_sees_the_normalized_image(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
     backend = NullBackend(tiny_spec, scores(answer))
     image = np.full((32, 32, 3), (255, 0, 127), np.uint8)
     Segmenter(backend)(image)
     assert backend.seen is not None
     assert backend.seen.dtype == np.float32
     assert backend.seen[0, 5, 24].tolist() == pytest.approx([1.0, -1.0, -0.5 / 127.5])
-    assert backend.seen[0, 5, 2].tolist() == pytest.approx([0.5 / 127.5] * 3)  # the grey bar
+    assert backend.seen[0, 5, 2].tolist() == pytest.approx([0.5 / 127.5] * 3)  # the gray bar
 
 
-def test_a_view_of_an_array_is_a_picture_too(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
+def test_a_view_of_an_array_is_a_image_too(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
     backend = NullBackend(tiny_spec, scores(answer))
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     Segmenter(backend)(image[::-1, ::-1])
@@ -130,12 +130,12 @@ def test_an_answer_does_not_change_when_the_runtime_reuses_its_memory(tiny_spec:
         np.zeros((0, 4, 3), np.uint8),
         np.zeros((4, 0, 3), np.uint8),
         [[[0, 0, 0]]],
-        "picture.png",
+        "image.png",
         None,  # what cv2.imread gives for a missing file
     ],
 )
-def test_what_is_no_picture_is_refused(tiny_spec: ModelSpec, answer: np.ndarray, image: Any) -> None:
-    with pytest.raises(InputError, match=r"a picture must be \(h, w, 3\) uint8 RGB, got "):
+def test_what_is_no_image_is_refused(tiny_spec: ModelSpec, answer: np.ndarray, image: Any) -> None:
+    with pytest.raises(InputError, match=r"an image must be \(h, w, 3\) uint8 RGB, got "):
         segmenter(tiny_spec, scores(answer))(image)
 
 

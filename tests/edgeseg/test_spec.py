@@ -20,7 +20,7 @@ def full_spec() -> ModelSpec:
         ignore_index=7,
         layout="nchw",
         dtype="uint8",
-        colour_order="bgr",
+        color_order="bgr",
         mean=(103.9, 116.8, 123.7),
         std=(1.0, 2.0, 3.0),
         fit="stretch",
@@ -46,8 +46,8 @@ def test_a_newer_file_with_unknown_fields_is_read(tiny_spec: ModelSpec) -> None:
 
 
 def test_another_format_version_is_refused_with_what_to_do(tiny_spec: ModelSpec) -> None:
-    data = json.loads(tiny_spec.to_json()) | {"format_version": 2}
-    with pytest.raises(InputError, match=r"format version 2, this edgeseg reads 1; update edgeseg"):
+    data = json.loads(tiny_spec.to_json()) | {"format_version": 3}
+    with pytest.raises(InputError, match=r"format version 3, this edgeseg reads 1 and 2; update edgeseg"):
         ModelSpec.from_json(json.dumps(data))
 
 
@@ -92,11 +92,11 @@ def test_a_damaged_field_is_an_input_error(tiny_spec: ModelSpec, key: str, value
         ({"dtype": "int8"}, "dtype"),
         ({"input_size": (32,)}, "input_size must be"),
         ({"input_size": (32, -1)}, "input_size must be"),
-        ({"class_names": ("a", "b")}, "2 class names but 3 colours"),
+        ({"class_names": ("a", "b")}, "2 class names but 3 colors"),
         ({"class_names": ("a", "b", "a")}, "class name 'a' occurs twice"),
         ({"class_names": (), "palette": ()}, "1 to 256 classes, got 0"),
         ({"class_names": default_class_names(257), "palette": ((0, 0, 0),) * 257}, "1 to 256 classes, got 257"),
-        ({"palette": ((0, 0, 0), (0, 0, -1), (0, 0, 0))}, r"colour \(0, 0, -1\)"),
+        ({"palette": ((0, 0, 0), (0, 0, -1), (0, 0, 0))}, r"color \(0, 0, -1\)"),
     ],
 )
 def test_a_wrong_value_is_refused_when_the_spec_is_made(

@@ -15,7 +15,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from edgeseg.choices import OutputKind
 from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.keras_graph import require_picture, select_output
+from edgeseg.models.keras_graph import require_image, select_output
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.keras_model.output_head import add_head, check_scores, read_head
 
@@ -34,12 +34,12 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
             then are part of the function.
 
     Returns:
-        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32, normalised or, with the dtype ``uint8``, in
+        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32, normalized or, with the dtype ``uint8``, in
         [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``, else to ``(1, h, w, C)`` float32.
 
     Raises:
         UnsupportedModel: more than one input or output, an output that is no map, or scores that the model has not.
-        InputError: the input is no RGB picture, or the number of class names is not that of the output's channels.
+        InputError: the input is no RGB image, or the number of class names is not that of the output's channels.
     """
     check(model, spec)
     head = read_head(model, spec)
@@ -56,7 +56,7 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
         # Constants from the start: tracing variables and replacing them afterwards takes twice as long.
         constants = [(variable, tf.constant(array)) for variable, array in weights]
         with keras.StatelessScope(state_mapping=constants):
-            pixels = _normalise(image, spec) if spec.dtype == "uint8" else image
+            pixels = _normalize(image, spec) if spec.dtype == "uint8" else image
             scores = tf.cast(model(pixels, training=False), tf.float32)  # a model may end in a cast of its own
             return (add_head(scores, spec.output_kind, probabilities=probabilities),)
 
@@ -70,12 +70,12 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
 
 
 def _fold_filters(graph: tf.Graph) -> None:
-    """Make constants of filters that are computed from constants: standardised weights, the patches of a ViT.
+    """Make constants of filters that are computed from constants: standardized weights, the patches of a ViT.
 
     TensorFlow folds nothing that has more than 100 kB, and no integer kernel and no delegate takes a filter that is
     not constant.
     """
-    known: set[str] = set()  # ops whose result depends on no picture and no random number
+    known: set[str] = set()  # ops whose result depends on no image and no random number
     computed = []
     for op in graph.get_operations():
         if op.type == "Const" or (
@@ -100,11 +100,11 @@ def _is_plain(op: tf.Operation) -> bool:
     return bool(op.type == "Const")
 
 
-def _normalise(image: Any, spec: ModelSpec) -> Any:
+def _normalize(image: Any, spec: ModelSpec) -> Any:
     """``(image - mean) / std`` as one 1x1 depthwise convolution, which every integer backend has.
 
     Folded into the network's first convolution it would be wrong at the borders: those are padded with zeros of the
-    normalised image, not with black.
+    normalized image, not with black.
     """
     scale = 1 / np.asarray(spec.std, np.float32)
     kernel = tf.constant(scale.reshape(1, 1, 3, 1))
@@ -118,9 +118,9 @@ def check(model: keras.Model, spec: ModelSpec) -> None:
         names = ", ".join(tensor.name for tensor in model.inputs)
         raise UnsupportedModel(
             f"the model has {len(model.inputs)} inputs ({names}), export takes one; "
-            "make a keras.Model of the picture alone and export that."
+            "make a keras.Model of the image alone and export that."
         )
-    require_picture(model, model.name)
+    require_image(model, model.name)
     select_output(model)
     check_scores(model)
     shape = model.outputs[0].shape

@@ -51,7 +51,7 @@ class Range:
         low: the least that it can be; ``-inf`` where nothing is known.
         high: the most.
         origin: ``linear`` is what a convolution gives, which nobody takes for a probability; ``ids`` come from an
-            argmax; a ``constant`` does not depend on the picture.
+            argmax; a ``constant`` does not depend on the image.
     """
 
     low: float = -math.inf

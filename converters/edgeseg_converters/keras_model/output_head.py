@@ -242,4 +242,4 @@ def _in_unit_interval(outputs: list[NDArray[Any]]) -> bool:
 
 def _warn(model: keras.Model, samples: Samples | None, conclusion: str) -> None:
     images = samples.source if samples else "seeded 1/f noise"
-    _log.warning("'%s' ends in ops that are not recognised; its values on %s %s", model.name, images, conclusion)
+    _log.warning("'%s' ends in ops that are not recognized; its values on %s %s", model.name, images, conclusion)

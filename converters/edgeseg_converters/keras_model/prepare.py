@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_graph import as_functional, graph_of, require_picture, select_output, size_of, twin
+from edgeseg.models.keras_graph import as_functional, graph_of, require_image, select_output, size_of, twin
 from edgeseg_converters.keras_model.float32 import in_float32
 from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites import Rewrite
@@ -30,13 +30,13 @@ def prepare(model: keras.Model, input_size: tuple[int, int] | None = None, outpu
         given one where nothing is to be done.
 
     Raises:
-        InputError: the input is no RGB picture, there is no size, a layer does not go with it, or there is no such
+        InputError: the input is no RGB image, there is no size, a layer does not go with it, or there is no such
             output.
-        UnsupportedModel: there are several outputs and none was named, the model's code fails on a picture, or a
+        UnsupportedModel: there are several outputs and none was named, the model's code fails on an image, or a
             layer in half precision cannot be made again in float32.
     """
     if graph_of(model) is not None and len(graph_of(model).inputs) == 1:
-        require_picture(model, model.name)  # first: of other shapes the sides would be read wrong
+        require_image(model, model.name)  # first: of other shapes the sides would be read wrong
     own = size_of(model)
     size = input_size or own
     height, width = size
@@ -45,8 +45,8 @@ def prepare(model: keras.Model, input_size: tuple[int, int] | None = None, outpu
             f"the model '{model.name}' has no fixed input size; give --imgsz H,W, in Python a spec with input_size."
         )
     functional = _unflattened(select_output(as_functional(model, (height, width)), output))
-    is_picture = len(functional.inputs) == 1 and len(functional.inputs[0].shape) == 4
-    if is_picture and tuple(functional.inputs[0].shape[1:3]) != (height, width):
+    is_image = len(functional.inputs) == 1 and len(functional.inputs[0].shape) == 4
+    if is_image and tuple(functional.inputs[0].shape[1:3]) != (height, width):
         functional = Graph.from_model(functional).resized((height, width))
     return in_float32(functional)
 

@@ -1,6 +1,6 @@
 """Running a user's model without a trace in it, and a word on layers that it puts into training mode.
 
-A layer in training mode writes: batch normalisation its statistics, dropout its seed, into variables that every model
+A layer in training mode writes: batch normalization its statistics, dropout its seed, into variables that every model
 made of the same layers shares. ``training=True`` in a functional model's graph does nothing in ``predict``, for Keras
 overrules it there; in the code of a user's layer it holds wherever the layer runs.
 """

@@ -1,9 +1,9 @@
-"""Calibration of an ONNX file: what its tensors hold, by one of three methods, in the memory of one picture.
+"""Calibration of an ONNX file: what its tensors hold, by one of three methods, in the memory of one image.
 
-ONNX Runtime's calibrators keep the tensors of every picture until the last, and their option against that,
-``CalibMaxIntermediateOutputs``, throws the pictures away unread. Here a first pass notes the smallest and the largest
-value of each tensor in each picture, reduced inside the graph. ``entropy`` and ``percentile`` then cut the tails off,
-by histograms that a second pass fills picture by picture: their edges are known by then, so their size is, too.
+ONNX Runtime's calibrators keep the tensors of every image until the last, and their option against that,
+``CalibMaxIntermediateOutputs``, throws the images away unread. Here a first pass notes the smallest and the largest
+value of each tensor in each image, reduced inside the graph. ``entropy`` and ``percentile`` then cut the tails off,
+by histograms that a second pass fills image by image: their edges are known by then, so their size is, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Ranges
 from edgeseg_converters.keras_model.freeze import INPUT_NAME
 
-#: Packaged model, CamVid's validation pictures: ``percentile`` (50 pictures to calibrate with) 0.7235 mIoU and 99.12 %
+#: Packaged model, CamVid's validation images: ``percentile`` (50 images to calibrate with) 0.7235 mIoU and 99.12 %
 #: of the pixels with their class, ``minmax`` (100) 0.7222 and 98.90 %, float 0.7237. The mIoUs are too near to tell
 #: apart; the choice rests on the agreement. With weights of 8 bits ``entropy`` (50) lost most, 0.7196 against 0.7244.
 DEFAULT_METHOD: CalibrationMethod = "percentile"
@@ -38,33 +38,33 @@ _BINS = 2048
 _QUANTIZED_BINS = 128
 
 
-def measure(data: bytes, pictures: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
-    """Run a float model on the pictures and note the range of every tensor in each.
+def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
+    """Run a float model on the images and note the range of every tensor in each.
 
     Args:
         data: a float32 ``.onnx`` file whose input takes values 0 to 255.
-        pictures: what to run it on.
+        images: what to run it on.
         spec: how to feed it; the layout is obeyed.
         num_threads: for the runtime.
 
     Raises:
-        InputError: a picture does not decode.
+        InputError: an image does not decode.
     """
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
     names = activations(model)
     session = _session(_with_extremes(model, names), num_threads)
-    # One array of (2 T,) for a picture, whatever its size.
-    seen = [np.stack(session.run(None, feed)) for feed in _feeds(pictures, spec)]
+    # One array of (2 T,) for an image, whatever its size.
+    seen = [np.stack(session.run(None, feed)) for feed in _feeds(images, spec)]
     low, high = np.stack(seen, axis=-1).reshape(2, len(names), len(seen))
     ranges = Ranges(dict(zip(names, low, strict=True)), dict(zip(names, high, strict=True)))
-    ranges.low[INPUT_NAME][:], ranges.high[INPUT_NAME][:] = 0, 255  # bytes, whatever the pictures hold
+    ranges.low[INPUT_NAME][:], ranges.high[INPUT_NAME][:] = 0, 255  # bytes, whatever the images hold
     return ranges
 
 
 def cut(
     ranges: Ranges,
     data: bytes,
-    pictures: CalibrationSet,
+    images: CalibrationSet,
     spec: ModelSpec,
     *,
     method: CalibrationMethod = DEFAULT_METHOD,
@@ -73,9 +73,9 @@ def cut(
     """Run the model once more and cut the tails of the ranges off.
 
     Args:
-        ranges: what ``measure`` found with the same model and pictures.
+        ranges: what ``measure`` found with the same model and images.
         data: see ``measure``, and so on.
-        pictures: see ``measure``.
+        images: see ``measure``.
         spec: see ``measure``.
         method: how the range follows from the values. ``minmax`` takes all of it, without a run; ``percentile`` leaves
             out the rarest values; ``entropy`` cuts where the distribution of the quantized values is nearest to that of
@@ -83,14 +83,14 @@ def cut(
         num_threads: see ``measure``.
 
     Returns:
-        The ranges, cut in each picture where it exceeds what the method keeps; so their ``stability`` is mostly
-        perfect: whether the pictures were enough, the whole ones tell.
+        The ranges, cut in each image where it exceeds what the method keeps; so their ``stability`` is mostly
+        perfect: whether the images were enough, the whole ones tell.
     """
     if method == "minmax":
         return ranges
-    names = [name for name in ranges.low if name != INPUT_NAME]  # the picture's bytes are all kept
+    names = [name for name in ranges.low if name != INPUT_NAME]  # the image's bytes are all kept
     session = _session(_with_outputs(onnx.load_from_string(data), names), num_threads)
-    kept = _thresholds(session, names, ranges, _feeds(pictures, spec), method)
+    kept = _thresholds(session, names, ranges, _feeds(images, spec), method)
     return Ranges(
         {**ranges.low, **{name: np.maximum(ranges.low[name], kept[name][0]) for name in names}},
         {**ranges.high, **{name: np.minimum(ranges.high[name], kept[name][1]) for name in names}},
@@ -109,8 +109,8 @@ def activations(model: onnx.ModelProto) -> list[str]:
     return [name for name in made if kinds.get(name) == TensorProto.FLOAT]
 
 
-def _feeds(pictures: CalibrationSet, spec: ModelSpec) -> Iterator[dict[str, NDArray[np.float32]]]:
-    for tensor in pictures.tensors(spec):
+def _feeds(images: CalibrationSet, spec: ModelSpec) -> Iterator[dict[str, NDArray[np.float32]]]:
+    for tensor in images.tensors(spec):
         nchw = spec.layout == "nchw"
         yield {INPUT_NAME: np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)) if nchw else tensor}
 

@@ -1,4 +1,4 @@
-"""ONNX with integers: ONNX Runtime's QDQ quantizer on a float file, which takes the bytes of a picture afterwards.
+"""ONNX with integers: ONNX Runtime's QDQ quantizer on a float file, which takes the bytes of an image afterwards.
 
 Activations are uint8 and weights int8 with a scale for each output channel, on purpose:
 
@@ -8,9 +8,9 @@ Activations are uint8 and weights int8 with a scale for each output channel, on 
 * Depthwise convolutions keep 8 bits: their kernels multiply in 32 bits, and theirs are the weights that 7 bits hurt.
 * int8 activations and uint8 weights say the same everywhere, too, but run on slower kernels.
 
-Measured with ONNX Runtime 1.31 on the packaged model, CamVid's 101 validation pictures, ``minmax`` ranges of 100 of its
-training pictures (float: mIoU 0.7237); the last two columns are the share of pixels that keep the float model's class,
-in two pictures on a CPU with VNNI and an emulated one with AVX2 alone:
+Measured with ONNX Runtime 1.31 on the packaged model, CamVid's 101 validation images, ``minmax`` ranges of 100 of its
+training images (float: mIoU 0.7237); the last two columns are the share of pixels that keep the float model's class,
+in two images on a CPU with VNNI and an emulated one with AVX2 alone:
 
 =========================================== ======= ================= ====== ======
 activations, weights                        mIoU    time over float's VNNI   AVX2
@@ -23,7 +23,7 @@ uint8, uint8                                0.7253  7                 0.9905 0.9
 uint8, int8 with one scale for all channels 0.5692  0.7
 =========================================== ======= ================= ====== ======
 
-A normalisation that is no part of a convolution becomes a depthwise one. Ops that only move values keep the scale of
+A normalization that is no part of a convolution becomes a depthwise one. Ops that only move values keep the scale of
 their input, and so do the exact products and differences of unpooling, which stay in float: what they give is what
 they were given, to the bit.
 """
@@ -146,9 +146,9 @@ def quantize(
 
 
 def _prepared(data: bytes) -> onnx.ModelProto:
-    """The model with inferred shapes, nodes named by their outputs, and normalisations as convolutions."""
+    """The model with inferred shapes, nodes named by their outputs, and normalizations as convolutions."""
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
-    _normalisations_to_convolutions(model.graph)
+    _normalizations_to_convolutions(model.graph)
     for node in model.graph.node:
         node.name = node.output[0]
     return model
@@ -159,7 +159,7 @@ def _quantizable(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(node.name for node in model.graph.node if node.op_type in _COMPUTES and node.name not in selections)
 
 
-def _normalisations_to_convolutions(graph: onnx.GraphProto) -> None:
+def _normalizations_to_convolutions(graph: onnx.GraphProto) -> None:
     """Make each BatchNormalization a 1x1 depthwise convolution, which integers have and which they round exactly.
 
     A channel's one weight is its scale times the largest integer.

@@ -1,4 +1,4 @@
-"""What tf2onnx leaves behind, put right: output sizes, work on constants, transposes, normalisations.
+"""What tf2onnx leaves behind, put right: output sizes, work on constants, transposes, normalizations.
 
 1. ``exact_sizes``: tf2onnx writes the size of a resize as float scales, and a runtime floors ``side * scale``: 7 to 31
    gives 30. Such a Resize gets its size as integers; whole scales are exact and stay, as some providers want them.
@@ -10,7 +10,7 @@
    graph until they meet and cancel. Of what was tried on the zoo only these and onnxslim fold a Mul into a
    convolution; onnxscript and onnxoptimizer leave it. These are the ones that the CPU provider runs on any file
    anyway, so the file is what was measured, and every other reader of ONNX gets it as clean.
-4. ``join_normalisations``: a batch normalisation behind an activation is no part of a convolution and arrives as Mul
+4. ``join_normalizations``: a batch normalization behind an activation is no part of a convolution and arrives as Mul
    and Add; as one BatchNormalization it stays in ONNX Runtime's blocked layout, where two elementwise ops leave it.
 """
 
@@ -40,7 +40,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     drop_empty_scales(model.graph)
     add_computed_biases(model.graph)
     model = optimize(model)
-    join_normalisations(model)
+    join_normalizations(model)
     return model
 
 
@@ -133,7 +133,7 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     return optimized
 
 
-def join_normalisations(model: onnx.ModelProto) -> int:
+def join_normalizations(model: onnx.ModelProto) -> int:
     """Make ``x * scale + offset`` with a value for each channel one BatchNormalization.
 
         Given:   y = Add(Mul(x, scale), offset)                      x (1, C, H, W), scale and offset (C, 1, 1)

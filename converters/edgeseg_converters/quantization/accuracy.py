@@ -1,4 +1,4 @@
-"""The accuracy gate: what quantizing costs, class by class, on pictures that the calibration has not seen.
+"""The accuracy gate: what quantizing costs, class by class, on images that the calibration has not seen.
 
 A mean over the classes hides the two that fell, so every class is looked at. Without labels the classes that the
 float model gives stand for them, and only the share of pixels that kept theirs can be said.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.json import as_json
-from edgeseg.datasets import Data, LabelledSplit, as_source
+from edgeseg.datasets import Data, LabeledSplit, as_source
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
 from edgeseg.imaging import read_image
@@ -43,21 +43,21 @@ class AccuracyGate:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class EvaluationImages:
     """What the accuracy is measured on.
 
     Attributes:
-        paths: of the pictures.
+        paths: of the images.
         labels: the split that they are of; ``None`` where there are no labels.
         source: for reports: the folder, and the split.
     """
 
     paths: tuple[Path, ...]
-    labels: LabelledSplit | None
+    labels: LabeledSplit | None
     source: str
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]:
-        """Each picture ``(h, w, 3)`` uint8 RGB, and its label ``(h, w)`` where there is one."""
+        """Each image ``(h, w, 3)`` uint8 RGB, and its label ``(h, w)`` where there is one."""
         for index, path in enumerate(self.paths):
             yield (read_image(path), None) if self.labels is None else self.labels[index]
 
@@ -67,13 +67,13 @@ class Baseline:
     """What the float model says; measured once for all artifacts.
 
     Attributes:
-        pictures: what it was shown.
-        class_maps: ``(h, w)`` uint8 for each picture, at the picture's own size.
+        images: what it was shown.
+        class_maps: ``(h, w)`` uint8 for each image, at the image's own size.
         matrix: its predictions against the labels; ``None`` without labels.
         class_names: of the ids.
     """
 
-    pictures: Pictures
+    images: EvaluationImages
     class_maps: tuple[NDArray[np.uint8], ...]
     matrix: ConfusionMatrix | None
     class_names: tuple[str, ...]
@@ -85,11 +85,11 @@ class Accuracy:
 
     Attributes:
         source: what it was measured on.
-        num_images: how many pictures.
+        num_images: how many images.
         mean_iou: mIoU in [0, 1], float and quantized; ``None`` without labels, NaN where every pixel is ignored.
         per_class_iou: the same for every class; NaN for a class that does not occur.
         agreement: share of pixels with the same class in both, in [0, 1].
-        changed: share of pixels that changed their class, for each picture.
+        changed: share of pixels that changed their class, for each image.
         passed: whether the gate is met.
         reason: why not, in a sentence; empty when passed.
     """
@@ -137,17 +137,17 @@ class Accuracy:
         return as_json(fields)
 
 
-def collect(data: Data, *, split: str = "val", count: int | None = None, spec: ModelSpec) -> Pictures:
+def collect(data: Data, *, split: str = "val", count: int | None = None, spec: ModelSpec) -> EvaluationImages:
     """Find what to measure on.
 
     Args:
-        data: a labelled data set or a folder of pictures.
-        split: of a labelled data set.
+        data: a labeled data set or a folder of images.
+        split: of a labeled data set.
         count: how many at most, evenly spread; all when left out.
         spec: of the model, whose number of classes the labels must have.
 
     Raises:
-        InputError: no pictures, or labels of other classes.
+        InputError: no images, or labels of other classes.
     """
     paths, labels, source = find(data, split)
     if labels is not None and len(labels.classes.names) != spec.num_classes:
@@ -156,18 +156,18 @@ def collect(data: Data, *, split: str = "val", count: int | None = None, spec: M
     count = count or len(paths)
     if labels is not None:
         labels = replace(labels, pairs=tuple(spread(labels.pairs, count)))
-    return Pictures(tuple(spread(paths, count)), labels, source)
+    return EvaluationImages(tuple(spread(paths, count)), labels, source)
 
 
-def baseline(segmenter: Segmenter, pictures: Pictures, progress: Progress | None = None) -> Baseline:
+def baseline(segmenter: Segmenter, images: EvaluationImages, progress: Progress | None = None) -> Baseline:
     """Run the float model."""
-    maps, matrix = _run(segmenter, pictures, progress)
-    return Baseline(pictures, tuple(maps), matrix, segmenter.spec.class_names)
+    maps, matrix = _run(segmenter, images, progress)
+    return Baseline(images, tuple(maps), matrix, segmenter.spec.class_names)
 
 
 def compare(before: Baseline, segmenter: Segmenter, gate: AccuracyGate, progress: Progress | None = None) -> Accuracy:
     """Run a quantized artifact and hold it against the float model."""
-    maps, matrix = _run(segmenter, before.pictures, progress)
+    maps, matrix = _run(segmenter, before.images, progress)
     kept = [argmax_agreement(old, new) for old, new in zip(before.class_maps, maps, strict=True)]
     mean, classes = None, {}
     if before.matrix is not None and matrix is not None:
@@ -175,23 +175,23 @@ def compare(before: Baseline, segmenter: Segmenter, gate: AccuracyGate, progress
         pairs = zip(before.matrix.per_class_iou, matrix.per_class_iou, strict=True)
         classes = {name: (float(old), float(new)) for name, (old, new) in zip(before.class_names, pairs, strict=True)}
     changed = tuple(1 - share for share in kept)
-    found = Accuracy(before.pictures.source, len(maps), mean, classes, float(np.mean(kept)), changed, False, "")
+    found = Accuracy(before.images.source, len(maps), mean, classes, float(np.mean(kept)), changed, False, "")
     reason = _failure(found, gate)
     return Accuracy(**{**vars(found), "passed": not reason, "reason": reason})
 
 
 def _run(
-    segmenter: Segmenter, pictures: Pictures, progress: Progress | None
+    segmenter: Segmenter, images: EvaluationImages, progress: Progress | None
 ) -> tuple[list[NDArray[np.uint8]], ConfusionMatrix | None]:
-    labels = pictures.labels
+    labels = images.labels
     matrix = None if labels is None else ConfusionMatrix(segmenter.spec.num_classes, labels.classes.ignore_index)
     maps = []
-    for index, (image, label) in enumerate(pictures):
+    for index, (image, label) in enumerate(images):
         maps.append(segmenter(image).class_map)
         if matrix is not None and label is not None:
             matrix.update(label, maps[-1])
         if progress:
-            progress(index + 1, len(pictures.paths))
+            progress(index + 1, len(images.paths))
     return maps, matrix
 
 
@@ -201,7 +201,7 @@ def _failure(found: Accuracy, gate: AccuracyGate) -> str:
             return f"only {found.agreement:.2%} of the pixels kept their class; at least {gate.min_agreement:.0%}"
         return ""
     if math.isnan(found.drop):
-        return "no pixel of its pictures has a label, all are ignored, so nothing was measured"
+        return "no pixel of its images has a label, all are ignored, so nothing was measured"
     name, drop = found.worst_class
     reasons = []
     if not found.drop <= gate.max_drop:

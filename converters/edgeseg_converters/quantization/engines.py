@@ -30,7 +30,7 @@ from edgeseg_converters.tflite.quantize_tensorflow import quantize_ptq
 #: Targets whose compilers check op versions, which only TensorFlow's quantizer raises.
 VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
 
-# Pictures that the sensitivity of every op is measured on; each is run once for every op.
+# Images that the sensitivity of every op is measured on; each is run once for every op.
 _NUM_PROBES = 4
 
 # Ops that only select or convert; nothing is lost in them.
@@ -58,14 +58,14 @@ class Engine(Protocol):
         """The artifact, with some ops kept in float."""
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
-        """The logits of a few calibration pictures, in a model where only these ops are quantized."""
+        """The logits of a few calibration images, in a model where only these ops are quantized."""
 
 
 def open_engine(
     frozen: Any,
     spec: ModelSpec,
     file_format: Format,
-    pictures: CalibrationSet | None,
+    images: CalibrationSet | None,
     opset: int = DEFAULT_OPSET,
     method: CalibrationMethod = DEFAULT_METHOD,
 ) -> Engine:
@@ -75,21 +75,21 @@ def open_engine(
         frozen: what ``frozen.trace`` made for ``spec``.
         spec: of the artifact; precision, target and layout are obeyed.
         file_format: ``tflite`` or ``onnx``.
-        pictures: to calibrate with; a static precision needs them.
+        images: to calibrate with; a static precision needs them.
         opset: of an ONNX file.
         method: how the ranges of an ONNX file follow from what was seen; see ``onnx.calibrate.cut``.
     """
     if file_format == "onnx":
-        if pictures is None:
+        if images is None:
             raise ValueError("ONNX has no integer precision without calibration")
-        return OnnxRuntimeEngine(frozen, spec, pictures, opset, method)
-    if spec.provenance.target in VERSION_CHECKING and pictures is not None and spec.provenance.precision == "int8":
-        return TensorFlowEngine(frozen, spec, pictures)
-    return AiEdgeEngine(frozen, spec, pictures)
+        return OnnxRuntimeEngine(frozen, spec, images, opset, method)
+    if spec.provenance.target in VERSION_CHECKING and images is not None and spec.provenance.precision == "int8":
+        return TensorFlowEngine(frozen, spec, images)
+    return AiEdgeEngine(frozen, spec, images)
 
 
 def float_spec(spec: ModelSpec) -> ModelSpec:
-    """How to feed the float model inside an artifact: bytes as float32 where the artifact normalises them itself."""
+    """How to feed the float model inside an artifact: bytes as float32 where the artifact normalizes them itself."""
     fed = spec if spec.dtype == "float32" else spec.replace(dtype="float32", mean=(0.0,) * 3, std=(1.0,) * 3)
     return fed.replace(provenance=dataclasses.replace(spec.provenance, precision="fp32"))
 
@@ -99,12 +99,12 @@ class AiEdgeEngine:
 
     name = "ai-edge-quantizer"
 
-    def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet | None) -> None:
+    def __init__(self, frozen: Any, spec: ModelSpec, images: CalibrationSet | None) -> None:
         self._spec = spec
         self.float_spec = float_spec(spec)
         self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
-        self._pictures = pictures
-        self.ranges: Ranges | None = None if pictures is None else measure(self.float_data, pictures, spec)
+        self._images = images
+        self.ranges: Ranges | None = None if images is None else measure(self.float_data, images, spec)
         model = flatbuffer.read(self.float_data)
         graph = model.subgraphs[0]
         self.ops: Sequence[str] = [
@@ -123,14 +123,14 @@ class AiEdgeEngine:
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
         """See ``Engine``."""
-        if self._pictures is None:
-            raise ValueError("there are no pictures to measure on")
+        if self._images is None:
+            raise ValueError("there are no images to measure on")
         data = self.float_data
         if only:
             data = quantize(data, self._spec.provenance.precision, self.ranges, only=only)
         backend = LiteRTBackend(tap_tflite_logits(data))
         try:
-            probes = self._pictures.first(_NUM_PROBES).tensors(self._spec)
+            probes = self._images.first(_NUM_PROBES).tensors(self._spec)
             return [np.array(backend.run(tensor)) for tensor in probes]
         finally:
             backend.close()
@@ -143,8 +143,8 @@ class TensorFlowEngine:
     ops: Sequence[str] = ()
     ranges: Ranges | None = None
 
-    def __init__(self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet) -> None:
-        self._frozen, self._spec, self._pictures = frozen, spec, pictures
+    def __init__(self, frozen: Any, spec: ModelSpec, images: CalibrationSet) -> None:
+        self._frozen, self._spec, self._images = frozen, spec, images
         self.float_spec = float_spec(spec)
         self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
 
@@ -152,7 +152,7 @@ class TensorFlowEngine:
         """See ``Engine``."""
         if keep:
             raise ValueError("TensorFlow's quantizer keeps no op in float")
-        return quantize_ptq(self._frozen, self._spec, self._pictures)
+        return quantize_ptq(self._frozen, self._spec, self._images)
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
         """There are no ops to ask for."""
@@ -165,15 +165,15 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
 
     def __init__(
-        self, frozen: Any, spec: ModelSpec, pictures: CalibrationSet, opset: int, method: CalibrationMethod
+        self, frozen: Any, spec: ModelSpec, images: CalibrationSet, opset: int, method: CalibrationMethod
     ) -> None:
-        self._spec, self._pictures = spec, pictures
+        self._spec, self._images = spec, images
         self.float_spec = float_spec(spec)
         self.float_data = to_onnx(frozen, self.float_spec, opset=opset)
-        # The whole ranges tell whether the pictures were enough; what is quantized with has its tails cut.
-        whole = measure_onnx(self.float_data, pictures, spec)
+        # The whole ranges tell whether the images were enough; what is quantized with has its tails cut.
+        whole = measure_onnx(self.float_data, images, spec)
         self.ranges: Ranges | None = whole
-        self._cut = cut(whole, self.float_data, pictures, spec, method=method)
+        self._cut = cut(whole, self.float_data, images, spec, method=method)
         self.ops: Sequence[str] = quantizable(self.float_data)
 
     def build(self, keep: Sequence[str] = ()) -> bytes:
@@ -185,7 +185,7 @@ class OnnxRuntimeEngine:
         backend = OnnxBackend(tap_onnx_logits(quantize_onnx(self.float_data, self._cut, only=only)))
         axes = (0, 3, 1, 2) if self._spec.layout == "nchw" else (0, 1, 2, 3)
         try:
-            probes = self._pictures.first(_NUM_PROBES).tensors(self._spec)
+            probes = self._images.first(_NUM_PROBES).tensors(self._spec)
             return [np.array(backend.run(tensor.astype(np.uint8).transpose(axes))) for tensor in probes]
         finally:
             backend.close()

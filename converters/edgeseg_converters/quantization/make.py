@@ -18,7 +18,7 @@ from edgeseg_converters.quantization.accuracy import (
     Accuracy,
     AccuracyGate,
     Baseline,
-    Pictures,
+    EvaluationImages,
     baseline,
     collect,
     compare,
@@ -29,8 +29,8 @@ from edgeseg_converters.quantization.rescue import Rescue, rescue, sensitivity
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.tflite.pooling_ties import same_indices
 
-# Pictures that pooling indices are compared on: a picture has a hundred thousand windows and more.
-_NUM_INDEX_PICTURES = 2
+# Images that pooling indices are compared on: an image has a hundred thousand windows and more.
+_NUM_INDEX_IMAGES = 2
 
 #: Told what is done now, how far it is, and how far it goes.
 Progress = Callable[[str, int, int], None]
@@ -41,17 +41,17 @@ class Quantization:
     """What the integer precisions of an export need.
 
     Attributes:
-        calibration: pictures that show the model its activations; the static precisions need them.
-        pictures: what the accuracy is measured on; ``None`` leaves the gate out.
+        calibration: images that show the model its activations; the static precisions need them.
+        images: what the accuracy is measured on; ``None`` leaves the gate out.
         gate: what may be lost.
         rescue: whether to look for ops to keep in float where the gate is not passed.
         method: how the ranges of an ONNX file follow from what was seen, ``percentile`` when left out; TFLite's are all
             that was seen.
-        progress: called while pictures are run.
+        progress: called while images are run.
     """
 
     calibration: CalibrationSet | None = None
-    pictures: Pictures | None = None
+    images: EvaluationImages | None = None
     gate: AccuracyGate = field(default_factory=AccuracyGate)
     rescue: bool = False
     method: CalibrationMethod | None = None
@@ -72,29 +72,29 @@ class Quantization:
         rescue: bool = False,
         method: CalibrationMethod | None = None,
     ) -> Quantization:
-        """Find the pictures that some recipes need.
+        """Find the images that some recipes need.
 
         Args:
-            recipes: what is made; without an integer precision among them no pictures are looked for.
-            data: a labelled data set, or a folder of pictures.
+            recipes: what is made; without an integer precision among them no images are looked for.
+            data: a labeled data set, or a folder of images.
             spec: of the model.
-            calibration_split: of a labelled data set, to calibrate with.
+            calibration_split: of a labeled data set, to calibrate with.
             num_calibration_samples: how many of it at most.
             seed: of their choice.
-            split: of a labelled data set, to measure the accuracy on.
+            split: of a labeled data set, to measure the accuracy on.
             gate: see the class, and so on.
             rescue: see the class.
             method: see the class.
 
         Raises:
-            InputError: there are no pictures, or too few, or labels of other classes.
+            InputError: there are no images, or too few, or labels of other classes.
         """
-        calibration, pictures = None, None
+        calibration, images = None, None
         if data is not None and any(recipe.is_quantized for recipe in recipes):
             if any(recipe.is_static for recipe in recipes):
                 calibration = choose(data, count=num_calibration_samples, seed=seed, split=calibration_split)
-            pictures = collect(data, split=split, spec=spec)
-        return cls(calibration, pictures, gate or AccuracyGate(), rescue, method)
+            images = collect(data, split=split, spec=spec)
+        return cls(calibration, images, gate or AccuracyGate(), rescue, method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +106,17 @@ class Quantized:
         float_data: the float file that it was made from, with an input of its own.
         float_spec: how to feed that one.
         engine: the tool that quantized.
-        calibration: the pictures; ``None`` for ``dynamic``.
+        calibration: the images; ``None`` for ``dynamic``.
         stability: whether they were enough; ``None`` where the tool keeps the ranges to itself.
-        accuracy: beside the float model; ``None`` without pictures.
+        accuracy: beside the float model; ``None`` without images.
         rescue: what was kept in float; ``None`` where none was needed or asked for.
         unrescued: the file before the rescue, and its accuracy.
-        baseline: what the float model said on the pictures of the gate.
+        baseline: what the float model said on the images of the gate.
         same_indices: for each pooling with indices, the share of its windows whose maximum is where the float file has
-            it, on a few calibration pictures; ``None`` where there is no custom op for it.
-        domain: whether the calibration pictures are of the kind that the model was trained on; ``None`` where it has
+            it, on a few calibration images; ``None`` where there is no custom op for it.
+        domain: whether the calibration images are of the kind that the model was trained on; ``None`` where it has
             no memory of those.
-        method: how the ranges followed from the pictures; ``None`` without pictures.
+        method: how the ranges followed from the images; ``None`` without images.
     """
 
     data: bytes
@@ -162,14 +162,14 @@ def check_quantization(recipe: Recipe, target: Target, output_kind: OutputKind, 
             f"TFLite is calibrated by the whole range of what was seen, not by {settings.method}; "
             "leave --calibration-method out, or export onnx alone."
         )
-    if settings.rescue and recipe.is_static and settings.pictures is None:
-        raise InputError("a rescue needs pictures to measure the accuracy on; give --data DIR.")
+    if settings.rescue and recipe.is_static and settings.images is None:
+        raise InputError("a rescue needs images to measure the accuracy on; give --data DIR.")
     if settings.rescue and recipe.is_static and target in VERSION_CHECKING:
         raise InputError(f"a rescue keeps ops in float, which the target {target} does not run; leave --rescue out.")
     if recipe.is_static and settings.calibration is None:
         raise InputError(
-            f"{recipe.precision} needs pictures to calibrate with, as the model will see them; give --data DIR, "
-            "in Python data=. Without pictures there are fp16 and dynamic."
+            f"{recipe.precision} needs images to calibrate with, as the model will see them; give --data DIR, "
+            "in Python data=. Without images there are fp16 and dynamic."
         )
     if recipe.is_static and output_kind != "argmax":
         raise InputError(
@@ -186,7 +186,7 @@ class Integers:
 
         Args:
             settings: see ``Quantization``.
-            domain: of the calibration pictures.
+            domain: of the calibration images.
         """
         self._settings, self._domain = settings, domain
         self._baselines: dict[bytes, Baseline] = {}
@@ -201,7 +201,7 @@ class Integers:
             opset: of an ONNX file.
 
         Raises:
-            InputError: a picture does not decode.
+            InputError: an image does not decode.
             UnsupportedModel: the model does not convert.
         """
         settings = self._settings
@@ -222,7 +222,7 @@ class Integers:
         stability = None if engine.ranges is None else engine.ranges.stability()
         indices = None
         if calibration and recipe.format == "tflite":
-            probes = list(calibration.first(_NUM_INDEX_PICTURES).tensors(spec))
+            probes = list(calibration.first(_NUM_INDEX_IMAGES).tensors(spec))
             indices = same_indices(engine.float_data, data, probes)
         return Quantized(
             data=data,
@@ -242,17 +242,17 @@ class Integers:
 
     def _needed(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy:
         accuracy = self._measure(engine, data, file_format)
-        assert accuracy is not None  # there were pictures for the first artifact
+        assert accuracy is not None  # there were images for the first artifact
         return accuracy
 
     def _measure(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy | None:
         settings = self._settings
-        if settings.pictures is None:
+        if settings.images is None:
             return None
         if engine.float_data not in self._baselines:
             with _open(engine.float_data, file_format, engine.float_spec) as segmenter:
                 progress = self._progress("accuracy of the float model")
-                self._baselines[engine.float_data] = baseline(segmenter, settings.pictures, progress)
+                self._baselines[engine.float_data] = baseline(segmenter, settings.images, progress)
         with _open(data, file_format) as segmenter:
             progress = self._progress("accuracy in integers")
             return compare(self._baselines[engine.float_data], segmenter, settings.gate, progress)

@@ -1,6 +1,6 @@
 """The rescue: which ops cost a quantized model its accuracy, and the fewest of them kept in float until it passes.
 
-1. Every op is quantized alone, in a model that is otherwise float, and the logits of a few pictures are compared with
+1. Every op is quantized alone, in a model that is otherwise float, and the logits of a few images are compared with
    the float model's. That is what the op itself costs; running the whole integer model instead would charge an op for
    what came before it.
 2. The ops are sorted by that cost, and the first k are kept in float: k grows by doubling until the gate is passed,
@@ -24,7 +24,7 @@ from edgeseg_converters.quantization.accuracy import Accuracy
 Quantize = Callable[[Sequence[str]], bytes]
 #: Measures an artifact against the gate.
 Measure = Callable[[bytes], Accuracy]
-#: Gives the logits of a few pictures for an artifact in which only the ops of these names are quantized.
+#: Gives the logits of a few images for an artifact in which only the ops of these names are quantized.
 Logits = Callable[[Sequence[str]], Sequence[NDArray[np.float32]]]
 
 
@@ -99,8 +99,8 @@ def sensitivity(
 
 def _differences(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the classes of a pixel differ by; an error that all of them share changes no class."""
-    centred: NDArray[np.float32] = logits - logits.mean(axis=-1, keepdims=True)
-    return centred
+    centered: NDArray[np.float32] = logits - logits.mean(axis=-1, keepdims=True)
+    return centered
 
 
 def rescue(costs: Sequence[Cost], quantize: Quantize, measure: Measure, *, max_share: float = 0.5) -> Rescue:

@@ -17,8 +17,8 @@ from edgeseg_converters.report.content import Entry, Measured, Report
 from edgeseg_converters.report.gallery import Change, most_changed
 from edgeseg_converters.tflite.layer_errors import LayerError, layer_errors
 
-# Pictures that the tensors of the two models are compared on; all tensors of both are in memory at once.
-_NUM_LAYER_PICTURES = 4
+# Images that the tensors of the two models are compared on; all tensors of both are in memory at once.
+_NUM_LAYER_IMAGES = 4
 
 # Enough to say which precision is the faster one here; ``edgeseg benchmark`` asks more carefully.
 _PLAN = Plan(rounds=3, num_runs=21, warmup_runs=3, warmup_min_secs=0.0, min_secs=0.0)
@@ -102,8 +102,8 @@ def _layers(result: ExportResult, quantized: Quantized | None) -> tuple[LayerErr
     """TFLite keeps the names of the tensors, so the two files can be laid beside each other."""
     if quantized is None or quantized.calibration is None or result.recipe.format != "tflite":
         return None
-    pictures = quantized.calibration.first(_NUM_LAYER_PICTURES).tensors(result.spec)
-    return layer_errors(quantized.float_data, result.data, pictures)
+    images = quantized.calibration.first(_NUM_LAYER_IMAGES).tensors(result.spec)
+    return layer_errors(quantized.float_data, result.data, images)
 
 
 def _gallery(result: ExportResult, quantized: Quantized | None) -> tuple[Change, ...]:

@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 
 # Below this share of the float file's time an artifact is called faster; what is nearer may be noise.
 _FASTER = 0.95
-# A spread of the timed calls above this is too wide to tell neighbours apart.
+# A spread of the timed calls above this is too wide to tell neighbors apart.
 _UNSTABLE_SPREAD = 0.2
 
 
@@ -68,7 +68,7 @@ class Entry:
         without_rescue: the file before the rescue.
         layers: its tensors beside the float file's, the worst first; ``None`` where they were not measured, as for
             ONNX.
-        gallery: the pictures that changed most.
+        gallery: the images that changed most.
         same_indices: for each pooling with indices, the share of the windows whose maximum is where it was in float.
     """
 
@@ -134,9 +134,9 @@ class Report:
 
     Attributes:
         model: name of the model.
-        spec: names and colours of the classes, and the input.
+        spec: names and colors of the classes, and the input.
         entries: the artifacts, the float ones first.
-        calibration: the pictures that gave the ranges; ``None`` where none were needed.
+        calibration: the images that gave the ranges; ``None`` where none were needed.
         stability: whether they were enough.
         domain: whether they are of the kind that the model was trained on.
         tools: package name to version, of everything that took part.
@@ -184,10 +184,10 @@ class Report:
 
     def remarks(self) -> list[str]:
         """What a reader must know before believing the numbers."""
-        return [*self._about_pictures(), *self._about_speed(), *self._about_layers()]
+        return [*self._about_images(), *self._about_speed(), *self._about_layers()]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON, without the pictures; NaN and infinity are null."""
+        """The report as JSON, without the images; NaN and infinity are null."""
         content = {
             "format_version": FORMAT_VERSION,
             "edgeseg": __version__,
@@ -205,7 +205,7 @@ class Report:
         }
         return as_json(content)
 
-    def _about_pictures(self) -> Iterator[str]:
+    def _about_images(self) -> Iterator[str]:
         measured = [entry.measured.accuracy for entry in self.entries if entry.measured.accuracy]
         if measured and all(found.mean_iou is None for found in measured):
             yield (
@@ -214,19 +214,19 @@ class Report:
             )
         if self.calibration and any(found.source == self.calibration.source for found in measured):
             yield (
-                f"The accuracy was measured on '{self.calibration.source}', of which the calibration took its pictures."
+                f"The accuracy was measured on '{self.calibration.source}', of which the calibration took its images."
             )
         if self.stability and not self.stability.stable:
             name, share = self.stability.worst
             yield (
-                f"The calibration pictures were too few: in one of ten tensors half of them see at least "
+                f"The calibration images were too few: in one of ten tensors half of them see at least "
                 f"{self.stability.disagreement:.0%} less of the range than all do; in '{name}' {share:.0%}."
             )
 
         if self.domain and not self.domain.alike:
             yield (
-                "The calibration pictures look unlike those that the model was trained on: the variance of its "
-                f"channels, which batch normalisation remembers, differs by a factor of {self.domain.factor:.1f}; 1.1 "
+                "The calibration images look unlike those that the model was trained on: the variance of its "
+                f"channels, which batch normalization remembers, differs by a factor of {self.domain.factor:.1f}; 1.1 "
                 "to 1.3 is usual."
             )
 

@@ -1,4 +1,4 @@
-"""The pictures that changed most: the float model's answer, the artifact's, and the pixels that flipped."""
+"""The images that changed most: the float model's answer, the artifact's, and the pixels that flipped."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.drawing.painter import colour_table, render
+from edgeseg.drawing.painter import color_table, render
 from edgeseg.imaging import read_image
 from edgeseg.segmenter import Segmentation, Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.quantization.accuracy import Accuracy, Baseline
 
-#: Pictures in the page are at most this wide and high, in pixels, so that the file stays a few megabytes.
+#: Images in the page are at most this wide and high, in pixels, so that the file stays a few megabytes.
 MAX_SIDE = 480
 
-# More kinds of change than this say nothing about one picture.
+# More kinds of change than this say nothing about one image.
 _NUM_FLIPS = 3
 
 
@@ -29,7 +29,7 @@ class Flip:
     Attributes:
         before: the class that the float model gives.
         after: the class that the artifact gives.
-        share: of the picture's pixels, in [0, 1].
+        share: of the image's pixels, in [0, 1].
     """
 
     before: str
@@ -39,14 +39,14 @@ class Flip:
 
 @dataclass(frozen=True)
 class Change:
-    """One picture, and what became of it.
+    """One image, and what became of it.
 
     Attributes:
-        file: the picture's file name.
+        file: the image's file name.
         changed: share of pixels that changed their class, in [0, 1].
         flips: the most frequent changes, the first the largest.
-        picture: ``(h, w, 3)`` uint8 RGB, at most ``MAX_SIDE`` wide and high, like all of these.
-        before: the float model's classes over the picture.
+        image: ``(h, w, 3)`` uint8 RGB, at most ``MAX_SIDE`` wide and high, like all of these.
+        before: the float model's classes over the image.
         after: the artifact's.
         flipped: ``(h, w, 4)`` uint8 RGBA; see ``flipped_map``.
     """
@@ -54,42 +54,42 @@ class Change:
     file: str
     changed: float
     flips: tuple[Flip, ...]
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
     flipped: NDArray[np.uint8]
 
     def to_dict(self) -> dict[str, Any]:
-        """For the JSON of the report, which has no pictures."""
+        """For the JSON of the report, which has no images."""
         return {"file": self.file, "changed": self.changed, "flips": [vars(flip) for flip in self.flips]}
 
 
 def most_changed(before: Baseline, segmenter: Segmenter, accuracy: Accuracy, count: int = 6) -> tuple[Change, ...]:
-    """Run an artifact again on the pictures that changed most.
+    """Run an artifact again on the images that changed most.
 
     Args:
         before: the float model's answers.
         segmenter: the artifact.
         accuracy: what ``accuracy.compare`` measured with these two.
-        count: how many pictures at most; one that did not change is left out.
+        count: how many images at most; one that did not change is left out.
 
     Returns:
-        The pictures, the one that changed most first.
+        The images, the one that changed most first.
     """
     order = sorted(range(len(accuracy.changed)), key=lambda index: -accuracy.changed[index])
     return tuple(change(before, segmenter, index) for index in order[:count] if accuracy.changed[index] > 0)
 
 
 def change(before: Baseline, segmenter: Segmenter, index: int) -> Change:
-    """Run an artifact on one picture of the baseline and draw what became of it."""
-    path, spec = before.pictures.paths[index], segmenter.spec
+    """Run an artifact on one image of the baseline and draw what became of it."""
+    path, spec = before.images.paths[index], segmenter.spec
     image, old = read_image(path), before.class_maps[index]
     new = segmenter(image).class_map
     return Change(
         file=path.name,
         changed=float(np.mean(old != new)),
         flips=_flips(old, new, spec),
-        picture=_bounded(image),
+        image=_bounded(image),
         before=_bounded(render("overlay", image, Segmentation(old, spec))),
         after=_bounded(render("overlay", image, Segmentation(new, spec))),
         flipped=_bounded(flipped_map(old, new, spec)),
@@ -97,18 +97,18 @@ def change(before: Baseline, segmenter: Segmenter, index: int) -> Change:
 
 
 def flipped_map(before: NDArray[np.uint8], after: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
-    """Draw the pixels that changed their class, in the colour of the new one.
+    """Draw the pixels that changed their class, in the color of the new one.
 
     Args:
         before: ``(h, w)`` uint8 class ids.
         after: ``(h, w)`` uint8 class ids.
-        spec: gives the colours.
+        spec: gives the colors.
 
     Returns:
         ``(h, w, 4)`` uint8 RGBA; opaque where the classes differ, all zero elsewhere.
     """
     changed = before != after
-    drawn = np.dstack([colour_table(spec)[after], np.full(after.shape, 255, np.uint8)])
+    drawn = np.dstack([color_table(spec)[after], np.full(after.shape, 255, np.uint8)])
     return np.where(changed[..., None], drawn, 0).astype(np.uint8)
 
 
@@ -125,7 +125,7 @@ def _flips(before: NDArray[np.uint8], after: NDArray[np.uint8], spec: ModelSpec)
 
 
 def _bounded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink a picture to ``MAX_SIDE`` by averaging; a lone opaque pixel of an RGBA picture becomes a faint one."""
+    """Shrink an image to ``MAX_SIDE`` by averaging; a lone opaque pixel of an RGBA image becomes a faint one."""
     height, width = image.shape[:2]
     scale = MAX_SIDE / max(height, width)
     if scale >= 1:
@@ -133,8 +133,8 @@ def _bounded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if image.shape[2] == 3:
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
-    # Transparent pixels are black and must not darken the colours beside them: average colour times opacity.
+    # Transparent pixels are black and must not darken the colors beside them: average color times opacity.
     opacity = image[..., 3:].astype(np.float32) / 255
     averaged = cv2.resize(np.dstack([image[..., :3] * opacity, opacity]), size, interpolation=cv2.INTER_AREA)
-    colours = averaged[..., :3] / np.maximum(averaged[..., 3:], 1e-6)
-    return np.dstack([colours, averaged[..., 3:] * 255]).round().clip(0, 255).astype(np.uint8)
+    colors = averaged[..., :3] / np.maximum(averaged[..., 3:], 1e-6)
+    return np.dstack([colors, averaged[..., 3:] * 255]).round().clip(0, 255).astype(np.uint8)

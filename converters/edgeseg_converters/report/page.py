@@ -1,4 +1,4 @@
-"""The report as one page: ``page.html.j2`` filled in; every text is escaped, every picture is inside."""
+"""The report as one page: ``page.html.j2`` filled in; every text is escaped, every image is inside."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
 
 
 def to_html(report: Report) -> str:
-    """Fill the page, which needs nothing else: styles and pictures are inside, and there is no script."""
+    """Fill the page, which needs nothing else: styles and images are inside, and there is no script."""
     source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        bytes=_bytes, decibel=_decibel, iou=_iou, milliseconds=_milliseconds, percent=_percent, picture=_picture,
+        bytes=_bytes, decibel=_decibel, iou=_iou, milliseconds=_milliseconds, percent=_percent, image=_image,
         points=_points, short=_short, value=_value,
     )  # fmt: skip
     return environment.from_string(source).render(
-        report=report, baseline=_baseline(report), classes=_classes, colours=_colours(report), rows=NUM_ROWS
+        report=report, baseline=_baseline(report), classes=_classes, colors=_colors(report), rows=NUM_ROWS
     )
 
 
@@ -86,16 +86,16 @@ def _classes(entry: Entry) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: -row["drop"] if np.isfinite(row["drop"]) else np.inf)
 
 
-def _colours(report: Report) -> dict[str, str]:
-    """Class name to its colour as CSS has it."""
+def _colors(report: Report) -> dict[str, str]:
+    """Class name to its color as CSS has it."""
     return {
-        name: "#{:02x}{:02x}{:02x}".format(*colour)
-        for name, colour in zip(report.spec.class_names, report.spec.palette, strict=True)
+        name: "#{:02x}{:02x}{:02x}".format(*color)
+        for name, color in zip(report.spec.class_names, report.spec.palette, strict=True)
     }
 
 
-def _picture(image: NDArray[np.uint8]) -> str:
-    """A picture as a data URL: JPEG, or PNG where some of it is transparent."""
+def _image(image: NDArray[np.uint8]) -> str:
+    """An image as a data URL: JPEG, or PNG where some of it is transparent."""
     suffix, kind = (".png", "png") if image.shape[2] == 4 else (".jpg", "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(encode_image(image, suffix)).decode()}"
 

@@ -262,7 +262,7 @@ def _difference(site: Site, new: Graph) -> float:
 
 
 def _run(nodes: Sequence[Node], outputs: Sequence[Value], given: Mapping[Value, Any]) -> list[NDArray[Any]]:
-    """What nodes make of tensors; what lies in between is let go, as maps of a large picture are."""
+    """What nodes make of tensors; what lies in between is let go, as maps of a large image are."""
     values = run(nodes, given)
     return [keras.ops.convert_to_numpy(values[value]) for value in outputs]
 

@@ -11,7 +11,7 @@ third as long as the masks (x86-64, 2 threads).
 
 The proof at the export is of these layers on TensorFlow, which gives a tie to the first pixel in row order. XNNPACK
 goes through a window by columns, so of (0, 1) and (1, 0) it takes the other one; ``ties`` measures how often that
-happens on the pictures of the verification. The GPU accelerator takes the first.
+happens on the images of the verification. The GPU accelerator takes the first.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     Result:  y = resize(Conv2D(F, 1)(x))
 
 A resize mixes pixels of one channel and a 1x1 convolution mixes channels of one pixel, so they commute; the bias
-commutes because the weights that a pixel mixes sum to 1. A batch normalisation that alone reads the convolution is
+commutes because the weights that a pixel mixes sum to 1. A batch normalization that alone reads the convolution is
 folded. The activation stays with the convolution where pixels are only copied (nearest); behind a bilinear resize it
 comes after, as it is not linear. Dropout in between does nothing in inference.
 
@@ -39,7 +39,7 @@ class PointwiseBeforeResize(Rewrite):
     atol = 1e-3  # C products of values below 4, mixed in another order
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A resize, perhaps Dropout, a 1x1 convolution and perhaps its normalisation."""
+        """A resize, perhaps Dropout, a 1x1 convolution and perhaps its normalization."""
         if resize_of(node) is None:
             return None
         idle, conv = after_idle(graph, node)

@@ -4,7 +4,7 @@
     Result:  y = Conv2D(F, 1)(a) + resize(Conv2D(F, 1)(b)) + resize(Conv2D(F, 1)(c))
 
 The kernel is split by input channel, and each part commutes with its resize (see ``pointwise_before_resize``); the
-bias stays in one of them. A batch normalisation that alone reads the convolution is folded, the activation follows
+bias stays in one of them. A batch normalization that alone reads the convolution is folded, the activation follows
 the sum, Dropout in between does nothing in inference. Then:
 
 * maps of the same size and the same resize go through one convolution;
@@ -61,7 +61,7 @@ class ConcatOfResizesToSum(Rewrite):
         self.min_share = min_share
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A concatenation of channels, its resizes, perhaps Dropout, a 1x1 convolution, perhaps its normalisation."""
+        """A concatenation of channels, its resizes, perhaps Dropout, a 1x1 convolution, perhaps its normalization."""
         if node.kind != self.layer_class or node.operation.axis not in (-1, 3):
             return None
         producers = (graph.producer(value) for value in dict.fromkeys(node.inputs))

@@ -59,7 +59,7 @@ _DELEGATE_OPS = (*_SIZES, MaxUnpoolingToDelegateOps())
 #: Fewer values computed and moved, whatever runs it.
 _LESS_WORK: tuple[Rewrite, ...] = (PointwiseBeforeResize(), ConcatOfResizesToSum())
 
-# Behind the rules that fold a normalisation where they can.
+# Behind the rules that fold a normalization where they can.
 _ON_ANY_CPU: tuple[Rewrite, ...] = (*_LESS_WORK, SumInSteps(), ActivationBeforePadding(), NormToDepthwise())
 
 # The numbers of channels are where the kernels of each runtime begin to win. The phases are for where differences,

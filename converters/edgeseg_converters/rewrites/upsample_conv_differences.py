@@ -26,7 +26,7 @@ Cost, the layers that ``upsample_conv_phases`` was measured with:
 The weights are as many as before, where the phases have 16 for every 9. Differences have twice the range of the map,
 so in integers they would cost precision.
 
-Holds where ``upsample_conv`` says. Float32 rounding only: a difference of neighbours is rounded once, and the error
+Holds where ``upsample_conv`` says. Float32 rounding only: a difference of neighbors is rounded once, and the error
 is measured to be that of the phases (1e-5 at 512 channels).
 """
 

@@ -24,7 +24,7 @@ VGG-16 has 183 MB in place of 100.
 
 Holds for stride 1, dilation 1, one group and a width divisible by 4, and where no pooling with indices is behind it
 (SegNet's encoder: with random weights its rounding moved the classes of 35 % of the pixels). ``ZeroPadding2D(1)``
-before a "valid" convolution counts as "same". A batch normalisation that alone reads the convolution is folded into the
+before a "valid" convolution counts as "same". A batch normalization that alone reads the convolution is folded into the
 weights, and the activation behind runs in the four maps, where runtimes fuse it. Float32 rounding: kernels are computed
 in float64 and rounded once, the transforms multiply by at most 8; the error is 5e-6 of the largest output.
 """
@@ -72,7 +72,7 @@ class ConvToWinograd(Rewrite):
         self.min_products = min_products
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A 3x3 convolution, perhaps with a border before it, perhaps with its normalisation and activation."""
+        """A 3x3 convolution, perhaps with a border before it, perhaps with its normalization and activation."""
         if node.kind != self.layer_class or node.operation.kernel_size != (3, 3):
             return None
         before = graph.producer(node.inputs[0])

@@ -1,4 +1,4 @@
-"""The ends of a quantized TFLite file: bytes of a picture in, a class map out, nothing in float that need not be.
+"""The ends of a quantized TFLite file: bytes of an image in, a class map out, nothing in float that need not be.
 
 ai-edge-quantizer leaves an int8 input and a float island around every op that it has no rule for. Here
 

@@ -1,6 +1,6 @@
 """Where a quantized TFLite file loses precision: every tensor beside the same tensor of the float file.
 
-The quantizer keeps the names of the tensors, so the two files are run on the same pictures and read tensor by tensor.
+The quantizer keeps the names of the tensors, so the two files are run on the same images and read tensor by tensor.
 Two numbers are told apart: how far the tensor is from the float one in the running integer model, which carries the
 errors of all that came before, and how far the float values alone move when they are put on the tensor's scale, which
 is what its range costs.
@@ -26,7 +26,7 @@ from edgeseg_converters.tflite import flatbuffer
 class LayerError:
     """One tensor of a quantized file beside the float file's.
 
-    A signal-to-noise ratio is ``10 log10(sum(x^2) / sum((x - y)^2))`` over all pictures, in dB: 6 dB are one bit.
+    A signal-to-noise ratio is ``10 log10(sum(x^2) / sum((x - y)^2))`` over all images, in dB: 6 dB are one bit.
     It is infinite where nothing differs.
 
     Attributes:
@@ -56,14 +56,14 @@ class LayerError:
 
 
 def layer_errors(
-    before: bytes, after: bytes, pictures: Iterable[NDArray[np.float32]], *, num_threads: int | None = None
+    before: bytes, after: bytes, images: Iterable[NDArray[np.float32]], *, num_threads: int | None = None
 ) -> tuple[LayerError, ...]:
     """Compare every tensor that an op makes and that both files have.
 
     Args:
         before: the float ``.tflite`` file, whose input takes values 0 to 255.
         after: the file that was quantized from it, its input uint8 or float32.
-        pictures: ``(1, H, W, 3)`` float32, whole numbers from 0 to 255, as ``CalibrationSet.tensors`` gives them;
+        images: ``(1, H, W, 3)`` float32, whole numbers from 0 to 255, as ``CalibrationSet.tensors`` gives them;
             a few are enough. All tensors of both models are held in memory at once.
         num_threads: of the runtime; ``default_threads()`` when left out.
 
@@ -72,7 +72,7 @@ def layer_errors(
         running model first.
 
     Raises:
-        InputError: there are no pictures, or the files have no tensor in common.
+        InputError: there are no images, or the files have no tensor in common.
     """
     threads = default_threads() if num_threads is None else num_threads
     old, new = _Model(before, threads), _Model(after, threads)
@@ -82,14 +82,14 @@ def layer_errors(
     if not sums:
         raise InputError("the two files have no tensor in common; give the file that the other was quantized from.")
     count = 0
-    for picture in pictures:
+    for image in images:
         count += 1
-        old.run(picture)
-        new.run(picture)
+        old.run(image)
+        new.run(image)
         for name, summed in sums.items():
             summed.add(old.read(name), new.read(name))
     if not count:
-        raise InputError("there are no pictures to compare the layers on.")
+        raise InputError("there are no images to compare the layers on.")
     found = [summed.result(name, made_by[name]) for name, summed in sums.items()]
     return tuple(sorted(found, key=lambda error: (error.range_db, error.model_db)))
 
@@ -144,8 +144,8 @@ class _Model:
             float(scales[0]), int(details["quantization_parameters"]["zero_points"][0]), limits.min, limits.max
         )
 
-    def run(self, picture: NDArray[np.float32]) -> None:
-        self._interpreter.set_tensor(self._input["index"], picture.astype(self._input["dtype"]))
+    def run(self, image: NDArray[np.float32]) -> None:
+        self._interpreter.set_tensor(self._input["index"], image.astype(self._input["dtype"]))
         self._interpreter.invoke()
 
     def read(self, name: str) -> NDArray[np.float32]:

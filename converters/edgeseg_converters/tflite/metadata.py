@@ -1,13 +1,13 @@
 """TFLite's own model metadata, by which MediaPipe and other tools feed an artifact; ``edgeseg.spec`` says more.
 
-    entry TFLITE_METADATA   a flatbuffer of its own: how the picture goes in, what comes out, where the labels are
+    entry TFLITE_METADATA   a flatbuffer of its own: how the image goes in, what comes out, where the labels are
     labels.txt              a class name a line, in a zip archive behind the model, which TFLite itself does not read
 
 Table and field numbers are those of TFLite's metadata_schema.fbs. It is written with ``flatbuffers`` alone: the package
 that has the generated classes, mediapipe, brings another build of OpenCV into the same folder as ours.
 
 MediaPipe's Image Segmenter takes scores, not class maps, and refuses (1.2 did, in these words) a mean or std that
-differs by channel and colours that are not RGB; it then reads no such file wrongly.
+differs by channel and colors that are not RGB; it then reads no such file wrongly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IDENTIFIER = b"M001"
 _MIN_PARSER_VERSION = "1.0.0"  # nothing that a later schema added is used
 # In enums and unions of the schema.
 _AXIS_LABELS, _VALUE_LABELS = 2, 3
-_UNKNOWN_COLOURS, _RGB = 0, 1
+_UNKNOWN_COLORS, _RGB = 0, 1
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
 _NORMALIZATION = 1
 
@@ -44,18 +44,18 @@ def to_flatbuffer(spec: ModelSpec, input_name: str, output_name: str) -> bytes:
     """Build the content of the entry ``TFLITE_METADATA``.
 
     Args:
-        spec: mean, std, size and classes go in. The schema has no word for BGR: such a model's colours are "unknown".
-        input_name: name of the picture's tensor.
+        spec: mean, std, size and classes go in. The schema has no word for BGR: such a model's colors are "unknown".
+        input_name: name of the image's tensor.
         output_name: name of the class map's or the scores' tensor.
     """
     out = _Tables()
     height, width = spec.input_size
-    colours = _RGB if spec.colour_order == "rgb" else _UNKNOWN_COLOURS
-    image = out.table({0: out.byte(colours), 1: out.table({0: out.uint(width), 1: out.uint(height)})})
+    colors = _RGB if spec.color_order == "rgb" else _UNKNOWN_COLORS
+    image = out.table({0: out.byte(colors), 1: out.table({0: out.uint(width), 1: out.uint(height)})})
     normalization = out.table({0: out.floats(spec.mean), 1: out.floats(spec.std)})
-    picture = {
+    described = {
         0: out.text(input_name),
-        1: out.text("The picture, RGB." if colours else "The picture, BGR."),
+        1: out.text("The image, RGB." if colors else "The image, BGR."),
         3: out.table({0: out.byte(_IMAGE_PROPERTIES), 1: image}),
         4: out.tables([out.table({0: out.byte(_NORMALIZATION), 1: normalization})]),
     }
@@ -68,7 +68,7 @@ def to_flatbuffer(spec: ModelSpec, input_name: str, output_name: str) -> bytes:
         3: out.table({0: out.byte(_FEATURE_PROPERTIES), 1: out.table({})}),
         6: out.tables([labels]),
     }
-    subgraph = out.table({2: out.tables([out.table(picture)]), 3: out.tables([out.table(result)])})
+    subgraph = out.table({2: out.tables([out.table(described)]), 3: out.tables([out.table(result)])})
     root = {
         0: out.text(spec.name),
         1: out.text("Semantic segmentation, exported by edgeseg."),

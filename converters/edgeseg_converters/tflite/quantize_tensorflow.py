@@ -19,24 +19,24 @@ from edgeseg_converters.tflite import flatbuffer
 from edgeseg_converters.tflite.convert import finish, run_converter
 
 
-def quantize_ptq(frozen: Any, spec: ModelSpec, pictures: CalibrationSet) -> bytes:
+def quantize_ptq(frozen: Any, spec: ModelSpec, images: CalibrationSet) -> bytes:
     """Convert a frozen function to int8.
 
     Args:
         frozen: from ``(1, H, W, 3)`` float32 in 0..255 to a uint8 class map.
         spec: goes into the file.
-        pictures: to calibrate with.
+        images: to calibrate with.
 
     Returns:
         A ``.tflite`` file from a uint8 image with scale 1 to a uint8 class map.
 
     Raises:
-        InputError: a picture does not decode.
+        InputError: an image does not decode.
         UnsupportedModel: an op has no int8 kernel.
     """
 
     def representative() -> Iterator[list[Any]]:
-        for number, tensor in enumerate(pictures.tensors(spec)):
+        for number, tensor in enumerate(images.tensors(spec)):
             if number == 0:
                 # Both ends of a byte are in it, so that the input gets scale 1 and takes the bytes as they are.
                 tensor[0, 0, 0], tensor[0, -1, -1] = 0, 255

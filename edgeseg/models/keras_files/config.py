@@ -1,4 +1,4 @@
-"""The architecture in a model file, as the plain JSON it is: nothing here deserialises or runs any of it.
+"""The architecture in a model file, as the plain JSON it is: nothing here deserializes or runs any of it.
 
     .keras   a zip archive: config.json, and metadata.json with the version of Keras
     .h5      HDF5: the attributes model_config and keras_version; without the first, a file of weights only

@@ -30,7 +30,7 @@ _BASE_KEYS = ("name", "trainable", "dtype")
 
 @keras.saving.register_keras_serializable(package="edgeseg")
 class BilinearUpsampling(keras.layers.Layer):  # type: ignore[misc]
-    """Bilinear resize by a factor, corner pixels' centres kept in place: keras-deeplab-v3-plus' layer.
+    """Bilinear resize by a factor, corner pixels' centers kept in place: keras-deeplab-v3-plus' layer.
 
     Args:
         upsampling: ``(height, width)`` factors, or one number for both.
@@ -59,7 +59,7 @@ class BilinearUpsampling(keras.layers.Layer):  # type: ignore[misc]
 
 
 class _UpsampleLike(UpsampleLike):
-    """``UpsampleLike`` of keras-retinanet and hrnet-keras: nearest neighbour, to the size of the second map."""
+    """``UpsampleLike`` of keras-retinanet and hrnet-keras: nearest neighbor, to the size of the second map."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> UpsampleLike:

@@ -132,7 +132,7 @@ def _build(root: dict[str, Any], objects: dict[str, Any]) -> keras.Model:
         kinds = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
         model_class = objects.get(root["class_name"]) or kinds[root["class_name"]]
 
-        class InSafeMode:  # Keras turns it on for what it deserialises, which this form by itself is not
+        class InSafeMode:  # Keras turns it on for what it deserializes, which this form by itself is not
             @staticmethod
             def from_config(config: dict[str, Any]) -> Any:
                 return model_class.from_config(config, custom_objects=objects)

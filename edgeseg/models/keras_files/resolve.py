@@ -1,4 +1,4 @@
-"""Which code a model config asks for, settled before any of it is deserialised: Lambdas refused, classes found."""
+"""Which code a model config asks for, settled before any of it is deserialized: Lambdas refused, classes found."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Pat
         The classes that were put in, by the name that the config now has for them.
 
     Raises:
-        InputError: there is a Lambda, or another serialised function.
+        InputError: there is a Lambda, or another serialized function.
     """
     replaced: dict[str, Any] = {}
     for entry in list(entries(root)):

@@ -1,6 +1,6 @@
 """The tensors of a Keras weights file, layer by layer: ``.keras``, ``.weights.h5`` and the ``.h5`` of Keras 2.
 
-Only datasets and the names beside them are read; no model config is deserialised and no link is followed.
+Only datasets and the names beside them are read; no model config is deserialized and no link is followed.
 
     .keras                       a zip; its ``model.weights.h5`` is a file of the next kind
     .weights.h5 (Keras 3)        layers/<class>[_<n>]/.../vars/<i>, n counting the layers of a class;

@@ -20,10 +20,10 @@ from edgeseg.models.zoo.backbones.vgg16 import VGG16_BLOCKS
 
 
 def segnet(*, num_classes: int, input_size: tuple[int, int], include_batch_in_index: bool = False) -> keras.Model:
-    """The paper's SegNet as tf-keras-SegNet has it: 26 convolutions with bias, batch normalisation after each.
+    """The paper's SegNet as tf-keras-SegNet has it: 26 convolutions with bias, batch normalization after each.
 
     The decoder mirrors the encoder and puts values back where the encoder's poolings found them. The last
-    convolution is 1x1; its batch normalisation has no activation, and its output is the logits.
+    convolution is 1x1; its batch normalization has no activation, and its output is the logits.
 
     Args:
         num_classes: number of output channels.

@@ -21,7 +21,7 @@ class ZooModel:
         stride: height and width must be multiples of this.
         default_size: ``(H, W)`` in pixels.
         parameters: number of parameters with 21 classes, moving statistics included.
-        gflops: billion float operations for a picture of the default size, 21 classes; a multiply-add is two.
+        gflops: billion float operations for an image of the default size, 21 classes; a multiply-add is two.
         mean: what is subtracted from the pixels in [0, 255].
         std: what the difference is divided by.
         weights_from: whose weights fit the layer names.
@@ -57,7 +57,7 @@ class ZooModel:
         palette: tuple[tuple[int, int, int], ...] | None = None,
         ignore_index: int | None = None,
     ) -> ModelSpec:
-        """The ModelSpec of this architecture's Keras model: its logits, its normalisation."""
+        """The ModelSpec of this architecture's Keras model: its logits, its normalization."""
         return ModelSpec(
             name=self.name,
             input_size=input_size,

@@ -1,4 +1,4 @@
-"""Random geometry and colour for training; picture and label always go through the same steps.
+"""Random geometry and color for training; image and label always go through the same steps.
 
 By OpenCV: albumentations is no longer maintained (since June 2025) and its successor AlbumentationsX is AGPL-3.0;
 Keras' preprocessing layers run in the training backend, in the way of the model.
@@ -39,36 +39,36 @@ _PRESETS: Mapping[AugmentationPreset, Mapping[str, Any]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training picture, in the order of the fields, each draw from the given generator.
+    """What is done to a training image, in the order of the fields, each draw from the given generator.
 
-    The scaled picture lies anywhere in what comes out: a piece of it where it is larger, all of it where it is
+    The scaled image lies anywhere in what comes out: a piece of it where it is larger, all of it where it is
     smaller. ``rotate``, ``flip``, ``flip_vertical`` and ``blur`` are probabilities in [0, 1].
 
     Attributes:
         size: ``(H, W)`` of what comes out, in pixels.
         aspect: ``j`` for a change of width to height by ``U(1 - j, 1 + j) / U(1 - j, 1 + j)``, the area kept.
-        scale: smallest and largest factor of the picture's size.
-        scale_of: ``picture`` for a factor of its own size, drawn log-uniformly: as often halved as doubled;
+        scale: smallest and largest factor of the image's size.
+        scale_of: ``image`` for a factor of its own size, drawn log-uniformly: as often halved as doubled;
             ``fitted`` for one of the largest size with which all of it is inside ``size``, drawn uniformly.
         rotate: probability of a rotation about the middle of what comes out.
         rotate_degrees: largest angle, to either side.
         elastic: standard deviation, in pixels of what comes out, of the random displacements of a 3x3 grid with
             cubic interpolation between (Ronneberger et al. 2015, "U-Net", section 3.1, where it is 10).
-        pad_value: RGB colour where there is no picture, before the colours change; the label is ``IGNORED`` there.
+        pad_value: RGB color where there is no image, before the colors change; the label is ``IGNORED`` there.
         flip: probability of a left-right flip.
-        flip_vertical: probability of an upside-down flip, for pictures that have no top.
+        flip_vertical: probability of an upside-down flip, for images that have no top.
         blur: probability of a Gaussian blur.
         blur_size: side of its kernel, odd, in pixels; 5 is a sigma of 1.1 pixels.
         brightness: largest change, as a share of 255 that is added.
-        contrast: largest relative change of the distance from middle grey.
-        hsv: largest change of the hue, as a share of the colour circle, and largest relative changes of saturation
+        contrast: largest relative change of the distance from middle gray.
+        hsv: largest change of the hue, as a share of the color circle, and largest relative changes of saturation
             and value.
     """
 
     size: tuple[int, int]
     aspect: float = 0.0
     scale: tuple[float, float] = (0.6, 1.6)
-    scale_of: Literal["picture", "fitted"] = "picture"
+    scale_of: Literal["image", "fitted"] = "image"
     rotate: float = 0.0
     rotate_degrees: float = 10.0
     elastic: float = 0.0
@@ -86,8 +86,8 @@ class Augmentation:
             raise InputError(f"Augmentation.size must be (H, W) in pixels, got {self.size}.")
         if not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise InputError(f"scale must be (smallest, largest), both above 0, got {self.scale}.")
-        if self.scale_of not in ("picture", "fitted"):
-            raise InputError(f"Augmentation.scale_of must be 'picture' or 'fitted', got {self.scale_of!r}.")
+        if self.scale_of not in ("image", "fitted"):
+            raise InputError(f"Augmentation.scale_of must be 'image' or 'fitted', got {self.scale_of!r}.")
         if not 0 <= self.aspect < 1:
             raise InputError(f"Augmentation.aspect must be 0 to below 1, got {self.aspect}.")
         for name in ("rotate", "flip", "flip_vertical", "blur", "brightness", "contrast"):
@@ -138,7 +138,7 @@ class Augmentation:
             image, ids = cv2.flip(image, 0), cv2.flip(ids, 0)  # type: ignore[assignment]
         if rng.random() < self.blur:
             image = cv2.GaussianBlur(image, (self.blur_size, self.blur_size), 0)  # type: ignore[assignment]
-        return self._colour(image, rng), ids
+        return self._color(image, rng), ids
 
     def _place(
         self, image: NDArray[np.uint8], label: NDArray[np.uint8], rng: np.random.Generator
@@ -147,7 +147,7 @@ class Augmentation:
         scaled = self._scaled_size(label.shape, rng)
         degrees = rng.uniform(-1, 1) * self.rotate_degrees if rng.random() < self.rotate else 0.0
         moved = _displacements(self.size, self.elastic, rng) if self.elastic else None
-        # What comes out is a window in the scaled picture; one that is turned or bent needs a larger one around it.
+        # What comes out is a window in the scaled image; one that is turned or bent needs a larger one around it.
         window = _around(self.size, degrees, 0.0 if moved is None else float(np.abs(moved).max()))
         spans = []
         for side, turned, whole, pixels in zip(self.size, window, scaled, label.shape, strict=True):
@@ -161,17 +161,17 @@ class Augmentation:
             image, ids = _sample(image, sources, self.pad_value), _sample(ids, sources, None)
         return image, ids
 
-    def _scaled_size(self, picture_hw: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
+    def _scaled_size(self, image_hw: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
         narrow, wide = rng.uniform(1 - self.aspect, 1 + self.aspect, 2)
         stretch = math.sqrt(wide / narrow)
-        height, width = picture_hw[0] / stretch, picture_hw[1] * stretch
+        height, width = image_hw[0] / stretch, image_hw[1] * stretch
         if self.scale_of == "fitted":
             factor = rng.uniform(*self.scale) * min(self.size[0] / height, self.size[1] / width)
         else:
             factor = math.exp(rng.uniform(*np.log(self.scale)))
         return max(1, round(height * factor)), max(1, round(width * factor))
 
-    def _colour(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _color(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         added, contrast = rng.uniform(-1, 1, 2) * (255 * self.brightness, self.contrast)
         hue, saturation, value = rng.uniform(-1, 1, 3) * self.hsv
         levels = np.arange(256, dtype=np.float64)
@@ -193,7 +193,7 @@ class Augmentation:
 
 
 class _Span:
-    """A window along one axis: which pixels of the picture it shows, at which size, and what is beside them."""
+    """A window along one axis: which pixels of the image it shows, at which size, and what is beside them."""
 
     def __init__(self, start: int, length: int, scaled: int, pixels: int) -> None:
         """``length`` pixels from ``start`` of a side of ``pixels`` that was scaled to ``scaled``."""
@@ -209,7 +209,7 @@ class _Span:
 def _cut(
     array: NDArray[np.uint8], rows: _Span, columns: _Span, pad_value: tuple[int, int, int] | None
 ) -> NDArray[np.uint8]:
-    """Only what the window shows is scaled; a label, which has no ``pad_value``, by the nearest neighbour."""
+    """Only what the window shows is scaled; a label, which has no ``pad_value``, by the nearest neighbor."""
     part = array[rows.source, columns.source]
     interpolation = cv2.INTER_NEAREST_EXACT
     if pad_value is not None:
@@ -257,7 +257,7 @@ def _sources(
 def _sample(
     array: NDArray[np.uint8], sources: NDArray[np.float32], pad_value: tuple[int, int, int] | None
 ) -> NDArray[np.uint8]:
-    """A label, which has no ``pad_value``, by the nearest neighbour."""
+    """A label, which has no ``pad_value``, by the nearest neighbor."""
     interpolation = cv2.INTER_NEAREST if pad_value is None else cv2.INTER_LINEAR
     return cv2.remap(  # type: ignore[call-overload,no-any-return]  # its stub has no None
         array,

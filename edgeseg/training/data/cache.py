@@ -1,4 +1,4 @@
-"""Decoded pictures kept in memory: decoding costs more than augmenting, and an epoch decodes what the last one did."""
+"""Decoded images kept in memory: decoding costs more than augmenting, and an epoch decodes what the last one did."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 class Pairs(Protocol):
-    """What the pipelines read: a ``LabelledSplit``, or anything else with pictures, labels and their classes."""
+    """What the pipelines read: a ``LabeledSplit``, or anything else with images, labels and their classes."""
 
     @property
     def classes(self) -> Classes:
-        """Names, colours and the ignored id."""
+        """Names, colors and the ignored id."""
 
     def __len__(self) -> int: ...
 

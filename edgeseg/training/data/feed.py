@@ -1,4 +1,4 @@
-"""Where the batches of a run come from: a labelled data set, or whatever the caller brings."""
+"""Where the batches of a run come from: a labeled data set, or whatever the caller brings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import keras
 
-from edgeseg.datasets import BadExample, Classes, LabelledSplit
+from edgeseg.datasets import BadExample, Classes, LabeledSplit
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.training.building import RunModels
@@ -21,7 +21,7 @@ from edgeseg.training.distribution import Distribution
 from edgeseg.training.objective.phases import phases_of
 from edgeseg.training.run.samples import sample_indices
 
-#: Memory for decoded pictures, which every epoch of every phase goes through.
+#: Memory for decoded images, which every epoch of every phase goes through.
 _TRAINING_CACHE, _VALIDATION_CACHE = 1 << 30, 1 << 29
 
 
@@ -46,7 +46,7 @@ class Feed(Protocol):
 
 
 class SplitFeed:
-    """The ``train`` and ``val`` splits of a labelled data set.
+    """The ``train`` and ``val`` splits of a labeled data set.
 
     Args:
         config: of the run.
@@ -56,7 +56,7 @@ class SplitFeed:
         distribution: which part of a batch is this process's.
 
     Raises:
-        InputError: the model takes something else than one picture, or a phase's batch is larger than the split.
+        InputError: the model takes something else than one image, or a phase's batch is larger than the split.
         UnsupportedModel: an output is no map of the data's classes.
     """
 
@@ -64,11 +64,11 @@ class SplitFeed:
         self,
         config: TrainConfig,
         models: RunModels,
-        train: LabelledSplit,
-        val: LabelledSplit,
+        train: LabeledSplit,
+        val: LabeledSplit,
         distribution: Distribution,
     ) -> None:
-        _require_picture_to_maps(config.model, models)
+        _require_image_to_maps(config.model, models)
         for phase in phases_of(config):
             require_batch(train, phase.batch_size, config.repeat)
         self._config, self._models, self._train, self._distribution = config, models, train, distribution
@@ -106,7 +106,7 @@ class SplitFeed:
         return validation_batches(self._val, self._models.spec, self._config.batch_size, label_sizes=size)
 
     def statistics(self, count: int) -> Iterator[Any]:
-        """Training pictures, letterboxed and not augmented, spread over the split; whole batches."""
+        """Training images, letterboxed and not augmented, spread over the split; whole batches."""
         batches = min(count, len(self._train)) // self._config.batch_size
         whole = max(1, batches) * self._config.batch_size
         indices = sample_indices(len(self._train), whole)
@@ -148,12 +148,12 @@ class _Watched:
             raise
 
 
-def _require_picture_to_maps(name: str, models: RunModels) -> None:
+def _require_image_to_maps(name: str, models: RunModels) -> None:
     """Refuse what this feed has no batches for."""
     inputs = [tuple(tensor.shape) for tensor in models.learning.inputs]
     if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][-1] != 3:
         shapes = ", ".join(map(str, inputs))
-        raise InputError(f"'{name}' must take one picture (B, H, W, 3), it takes {shapes}; in Python give feed=.")
+        raise InputError(f"'{name}' must take one image (B, H, W, 3), it takes {shapes}; in Python give feed=.")
     num_classes = models.spec.num_classes
     for output, tensor in zip(output_names(models.learning), models.learning.outputs, strict=True):
         shape = tuple(tensor.shape)

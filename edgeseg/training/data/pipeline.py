@@ -45,11 +45,11 @@ def training_pipeline(
 
     Args:
         data: the training split; ``CachedPairs`` of it, or each epoch reads the files again.
-        spec: normalisation and colour order.
+        spec: normalization and color order.
         augmentation: what is done to each pair.
-        batch_size: pictures in a step; the last, smaller batch of an epoch is dropped.
+        batch_size: images in a step; the last, smaller batch of an epoch is dropped.
         seed: of the order and of the augmentation.
-        repeat: times that each picture is used in an epoch.
+        repeat: times that each image is used in an epoch.
         label_sizes: of the model's outputs, where they are not of the input's size, as SegNet's, or several.
         start_epoch: epochs that are done already.
         num_threads: that read and augment; each has two batches ready. With 0 the caller's thread does all.
@@ -59,11 +59,11 @@ def training_pipeline(
 
     Returns:
         A Grain dataset of ``(images, labels)`` and the number of steps in an epoch. ``images`` is ``(B, H, W, 3)``
-        float32 normalised. ``labels`` is ``(B, h, w)`` uint8 with ``IGNORED``: one array, or a tuple or dict of them
+        float32 normalized. ``labels`` is ``(B, h, w)`` uint8 with ``IGNORED``: one array, or a tuple or dict of them
         where ``label_sizes`` is a sequence or a mapping of sizes.
 
     Raises:
-        InputError: fewer pictures than a batch has, or more than 255 classes.
+        InputError: fewer images than a batch has, or more than 255 classes.
     """
     require_batch(data, batch_size, repeat)
     count = len(data) * repeat
@@ -79,7 +79,7 @@ def training_pipeline(
         grain.MapDataset.range(count)
         .seed(seed)
         .shuffle()
-        # A whole number of batches from each epoch, so that an epoch is the same pictures wherever a run is resumed.
+        # A whole number of batches from each epoch, so that an epoch is the same images wherever a run is resumed.
         .slice(slice(0, steps * batch_size))
         .repeat()
         .random_map(example)
@@ -94,12 +94,12 @@ def training_pipeline(
 
 
 def require_batch(data: Pairs, batch_size: int, repeat: int = 1) -> None:
-    """Raise ``InputError`` where an epoch has fewer pictures than a batch."""
+    """Raise ``InputError`` where an epoch has fewer images than a batch."""
     if len(data) * repeat < batch_size:
         count = len(data)
-        pictures = "1 picture" if count == 1 else f"{count} pictures"
+        images = "1 image" if count == 1 else f"{count} images"
         raise InputError(
-            f"the training split has {pictures}, fewer than the batch size {batch_size}; "
+            f"the training split has {images}, fewer than the batch size {batch_size}; "
             f"accepted: up to {count * repeat}; --repeat {math.ceil(batch_size / max(count, 1))} uses each more often."
         )
 
@@ -113,14 +113,14 @@ def validation_batches(
     indices: Sequence[int] | None = None,
     num_threads: int = 2,
 ) -> Any:
-    """Every picture once, in order, letterboxed to the model's input size, as ``(images, labels)`` batches.
+    """Every image once, in order, letterboxed to the model's input size, as ``(images, labels)`` batches.
 
     Args:
         data: the validation split; ``CachedPairs`` of it where it is gone through more than once.
-        spec: input size, fit and normalisation.
-        batch_size: pictures in a step; the last one may have fewer.
+        spec: input size, fit and normalization.
+        batch_size: images in a step; the last one may have fewer.
         label_sizes: of the model's outputs, as for ``training_pipeline``.
-        indices: of the pictures, where it is not all of them.
+        indices: of the images, where it is not all of them.
         num_threads: that read, as for ``training_pipeline``.
 
     Returns:
@@ -151,7 +151,7 @@ def _read_ahead(num_threads: int) -> grain.ReadOptions:
 
 
 def _at_sizes(ids: NDArray[np.uint8], sizes: LabelSizes | None) -> Labels:
-    """Nearest neighbour, so that no id is made up."""
+    """Nearest neighbor, so that no id is made up."""
     if sizes is None:
         return ids
     if isinstance(sizes, Mapping):

@@ -28,7 +28,7 @@ def set_momentum(model: keras.Model, momentum: float) -> None:
 
 
 def recalibrate(model: keras.Model, inputs: Iterable[Any], *, like: keras.Model | None = None) -> None:
-    """Replace the moving statistics by the means over some pictures of what each batch norm sees, dropout off.
+    """Replace the moving statistics by the means over some images of what each batch norm sees, dropout off.
 
     The precise batch norm of Wu and Johnson 2021 ("Rethinking 'Batch' in BatchNorm", section 3), with plain means of
     the batches' means and variances.

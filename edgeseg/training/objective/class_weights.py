@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.datasets import LabelledSplit
+from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError, did_you_mean
 
 
-def median_frequency(data: LabelledSplit, *, num_threads: int | None = None) -> NDArray[np.float32]:
-    """Class weights ``median(f) / f`` where ``f`` is the share of pixels among the pictures that have the class.
+def median_frequency(data: LabeledSplit, *, num_threads: int | None = None) -> NDArray[np.float32]:
+    """Class weights ``median(f) / f`` where ``f`` is the share of pixels among the images that have the class.
 
     Median-frequency balancing: Eigen and Fergus 2015, "Predicting Depth, Surface Normals and Semantic Labels with a
     Common Multi-Scale Convolutional Architecture", section 6.3.2; SegNet trains with it.
@@ -38,7 +38,7 @@ def median_frequency(data: LabelledSplit, *, num_threads: int | None = None) -> 
     return weights
 
 
-def sqrt_median_frequency(data: LabelledSplit, *, num_threads: int | None = None) -> NDArray[np.float32]:
+def sqrt_median_frequency(data: LabeledSplit, *, num_threads: int | None = None) -> NDArray[np.float32]:
     """The square roots of ``median_frequency``.
 
     The full form gives a class that is seen in a pixel out of a thousand a weight that drowns the others.
@@ -87,8 +87,8 @@ def given(weights: Mapping[str, float] | Sequence[float], class_names: Sequence[
     return np.array(weights, np.float32)
 
 
-def _frequency(data: LabelledSplit, num_threads: int | None) -> NDArray[np.float64]:
-    """``(C,)`` share of each class among the pixels of the pictures that have it; 0 for a class in none."""
+def _frequency(data: LabeledSplit, num_threads: int | None) -> NDArray[np.float64]:
+    """``(C,)`` share of each class among the pixels of the images that have it; 0 for a class in none."""
     num_classes = len(data.classes.names)
 
     def count(index: int) -> tuple[NDArray[np.int64], int]:

@@ -15,7 +15,7 @@ from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.training.data.augment import IGNORED
 
 # Counts are kept as two float32 numbers, high * _BASE + low: exact up to 2^44 pixels on every backend and device.
-# One float32, as in Keras' own MeanIoU, rounds from 2^24 on, 97 pictures of CamVid; int64 is off in JAX.
+# One float32, as in Keras' own MeanIoU, rounds from 2^24 on, 97 images of CamVid; int64 is off in JAX.
 _BASE = 2**20
 
 
@@ -192,19 +192,19 @@ class FScore(_Counts):
         return {**super().get_config(), "beta": self.beta, "threshold": self.threshold}
 
     def _count(self, ids: Any, counted: Any, logits: Any) -> Any:
-        labelled = ops.one_hot(ops.where(counted, ids, 0), self.num_classes, dtype="bool")
+        labeled = ops.one_hot(ops.where(counted, ids, 0), self.num_classes, dtype="bool")
         if self.threshold is None:
             predicted = ops.one_hot(ops.argmax(logits, axis=-1), self.num_classes, dtype="bool")
         else:
             predicted = ops.softmax(ops.cast(logits, "float32"), axis=-1) > self.threshold
-        labelled, predicted = (ops.logical_and(each, counted[..., None]) for each in (labelled, predicted))
-        each = ops.stack([ops.logical_and(labelled, predicted), labelled, predicted])
+        labeled, predicted = (ops.logical_and(each, counted[..., None]) for each in (labeled, predicted))
+        each = ops.stack([ops.logical_and(labeled, predicted), labeled, predicted])
         return ops.sum(ops.cast(each, "int32"), axis=tuple(range(1, len(each.shape) - 1)))
 
     def result(self) -> Any:
         """A float32 scalar; NaN before anything is counted."""
-        hits, labelled, predicted = ops.unstack(self._totals, 3)
-        return _mean_of_defined((1 + self.beta**2) * hits / (self.beta**2 * labelled + predicted))
+        hits, labeled, predicted = ops.unstack(self._totals, 3)
+        return _mean_of_defined((1 + self.beta**2) * hits / (self.beta**2 * labeled + predicted))
 
 
 def _mean_of_defined(scores: Any) -> Any:

@@ -8,7 +8,7 @@ import keras
 
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
 
-#: Parts of the names of variables that do not decay: biases, and scale and offset of normalisation layers.
+#: Parts of the names of variables that do not decay: biases, and scale and offset of normalization layers.
 _NO_DECAY = ["bias", "gamma", "beta"]
 
 

@@ -19,7 +19,7 @@ class Phase:
     Attributes:
         start: epochs before it.
         end: epochs when it is over.
-        batch_size: pictures in a step.
+        batch_size: images in a step.
         learning_rate: peak.
         frozen: whether the encoder is.
     """

@@ -21,7 +21,7 @@ Row = Mapping[str, float]
 
 
 class RunFiles:
-    """``last.keras``, ``best.keras``, ``history.csv`` and the pictures of a run, in one folder.
+    """``last.keras``, ``best.keras``, ``history.csv`` and the images of a run, in one folder.
 
     Each is written to a temporary name first, ``last.keras`` after ``best.keras``: a kill at any moment costs the
     epoch under way and no more.
@@ -68,7 +68,7 @@ class RunFiles:
         state = read_training_state(self.last)
         if state is None:
             raise InputError(f"'{self.last}' was not written by edgeseg train; it cannot be resumed.")
-        wanted, was = config.as_dict(), state["config"]
+        wanted, was = config.as_dict(), TrainConfig.renamed(state["config"])
         differs = [f"{key} was {was.get(key)}, is {value}" for key, value in wanted.items() if was.get(key) != value]
         if differs:
             raise InputError(f"'{self.last}' is of another run ({'; '.join(differs)}); resume with its own settings.")

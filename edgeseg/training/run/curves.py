@@ -1,4 +1,4 @@
-"""The curves of a training run as one picture: loss, validation mIoU and learning rate over the epochs."""
+"""The curves of a training run as one image: loss, validation mIoU and learning rate over the epochs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
 
 
 def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> None:
-    """Draw the curves of a run; an earlier picture at ``path`` is replaced, at once and never half.
+    """Draw the curves of a run; an earlier image at ``path`` is replaced, at once and never half.
 
     Args:
         history: one row for each epoch, as in ``history.csv``: ``epoch`` counted from 1, ``loss``, ``learning_rate``,

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from edgeseg.datasets import LabelledSplit
+from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
@@ -46,7 +46,7 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         validator: Validator,
         files: RunFiles,
         history: list[dict[str, float]],
-        sampled: LabelledSplit | None,
+        sampled: LabeledSplit | None,
         num_samples: int,
         distribution: Distribution,
         log: Log,

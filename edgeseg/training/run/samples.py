@@ -1,4 +1,4 @@
-"""What a model under training makes of a few pictures, to look at: picture, label and prediction side by side."""
+"""What a model under training makes of a few images, to look at: image, label and prediction side by side."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import write_bytes
-from edgeseg.datasets import LabelledSplit
+from edgeseg.datasets import LabeledSplit
 from edgeseg.drawing.captions import add_legend
 from edgeseg.drawing.painter import render
 from edgeseg.imaging import at_size, encode_image, preprocess, restore
 from edgeseg.segmenter import Segmentation, to_class_map
 from edgeseg.spec import ModelSpec
 
-_TITLES = ("picture", "label", "prediction")
+_TITLES = ("image", "label", "prediction")
 _TITLE_HEIGHT = 24  # pixels
 
 
 def save_samples(
     predict: Callable[[NDArray[Any]], NDArray[Any]],
-    data: LabelledSplit,
+    data: LabeledSplit,
     spec: ModelSpec,
     path: str | Path,
     *,
     count: int = 4,
     panel_width: int = 320,
 ) -> None:
-    """Write a sheet of one row a picture; an earlier one at ``path`` is replaced, at once and never half.
+    """Write a sheet of one row an image; an earlier one at ``path`` is replaced, at once and never half.
 
-    The pictures are spread evenly over the split and are the same each time, so that the sheets of two epochs can be
-    compared. Colours are the palette's, black is what no class has: the ignored id. The legend lists the classes by
+    The images are spread evenly over the split and are the same each time, so that the sheets of two epochs can be
+    compared. Colors are the palette's, black is what no class has: the ignored id. The legend lists the classes by
     their share of the labels.
 
     Args:
-        predict: the model in inference mode: ``(1, H, W, 3)`` float32, normalised, to ``(1, h, w, C)`` scores.
-        data: the split to take the pictures from; its classes are the model's.
-        spec: input size, normalisation and colours; ``nhwc`` and scores, as a Keras model is.
+        predict: the model in inference mode: ``(1, H, W, 3)`` float32, normalized, to ``(1, h, w, C)`` scores.
+        data: the split to take the images from; its classes are the model's.
+        spec: input size, normalization and colors; ``nhwc`` and scores, as a Keras model is.
         path: a ``.png`` or ``.jpg`` file.
-        count: how many pictures; all where the split has fewer.
-        panel_width: of each of the three panels, in pixels; the height keeps the picture's aspect.
+        count: how many images; all where the split has fewer.
+        panel_width: of each of the three panels, in pixels; the height keeps the image's aspect.
 
     Raises:
-        InputError: a picture is bad, or the file cannot be written.
+        InputError: an image is bad, or the file cannot be written.
     """
     rows, labels = [], []
     for index in sample_indices(len(data), count):

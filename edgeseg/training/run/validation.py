@@ -12,12 +12,12 @@ from edgeseg.training.data.feed import Feed
 from edgeseg.training.objective.batch_norm import batch_norms, recalibrate, training_mode
 from edgeseg.training.objective.metrics import ClassIoU
 
-# A batch's own statistics always suit it a little better than those of all pictures.
+# A batch's own statistics always suit it a little better than those of all images.
 _FAR_APART = 1.5, 0.1  # as a factor, and as a difference
 
 
 class Validator:
-    """Gives the twin what was learnt and measures the exported model.
+    """Gives the twin what was learned and measures the exported model.
 
     Args:
         models: of the run.
@@ -32,10 +32,10 @@ class Validator:
         self._counts = ClassIoU(models.spec.class_names)
 
     def __call__(self) -> dict[str, float]:
-        """Scores of all the validation pictures, all but the first in [0, 1].
+        """Scores of all the validation images, all but the first in [0, 1].
 
         Returns:
-            ``val_loss`` (the mean over the pictures), ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of
+            ``val_loss`` (the mean over the images), ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of
             each class, NaN where it is nowhere.
 
         Raises:
@@ -46,20 +46,20 @@ class Validator:
             inputs = self._feed.statistics(self._recalibration)
             recalibrate(self._models.twin, inputs, like=self._models.learning)
         self._counts.reset_state()
-        loss, pictures = 0.0, 0
+        loss, images = 0.0, 0
         # Not evaluate(), which warns at the end of data whose length it was not told; test_on_batch() forgets the
         # batches before.
         for inputs, labels in self._feed.validation():
             logits = self._models.exported.predict_on_batch(inputs)
             self._counts.update_state(labels, logits)
             loss += len(logits) * self._mean_loss(labels, logits)
-            pictures += len(logits)
+            images += len(logits)
         matrix = self._counts.confusion_matrix()
         if not matrix.counts.any():
             raise InputError("no pixel of the validation labels counts, all are ignored; no epoch can be the best.")
         named = zip(self._counts.class_names, matrix.per_class_iou, strict=True)
         return {
-            "val_loss": loss / pictures,
+            "val_loss": loss / images,
             "val_mean_iou": matrix.mean_iou,
             "val_pixel_accuracy": matrix.pixel_accuracy,
             **{f"val_iou_{name}": float(iou) for name, iou in named},
@@ -76,7 +76,7 @@ class Validator:
         if inference < max(training * factor, training + difference):
             return None
         return (
-            f"batch norm does not fit the weights yet: on the same pictures the loss is {training:.3f} with their own "
+            f"batch norm does not fit the weights yet: on the same images the loss is {training:.3f} with their own "
             f"statistics and {inference:.3f} with the model's, which is what is exported and was measured; train "
             "longer, with --batch-norm-recalibration 64 or with a lower --batch-norm-momentum."
         )

@@ -19,7 +19,7 @@ from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.prepare import prepare
 
 SIZE = (16, 24)
-PICTURES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
+IMAGES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
 policies = pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 
 
@@ -60,7 +60,7 @@ def test_a_mixed_model_is_proven_in_both_formats(policy: str) -> None:
     model = mixed(policy)
     before = [(layer.compute_dtype, len(layer._inbound_nodes)) for layer in model._flatten_layers()]
     recipes = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
-    results = list(export_all(model, assumed_spec("own", SIZE, 3), recipes, samples=PICTURES, output_kind="logits"))
+    results = list(export_all(model, assumed_spec("own", SIZE, 3), recipes, samples=IMAGES, output_kind="logits"))
     for result in results:
         assert result.verification is not None and result.verification.passed, result.failure
         assert result.spec.provenance.rewrites[0] == ("UpsampleLikeToNearestResize", 1)

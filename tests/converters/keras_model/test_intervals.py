@@ -51,7 +51,7 @@ PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 OTHERS: dict[str, tuple[Callable[[Tensor], Tensor], Range]] = {
     "logits": (lambda x: layers.UpSampling2D(2)(layers.Conv2D(1, 1)(x)), Range(origin="linear")),
-    "normalised logits": (lambda x: layers.BatchNormalization()(layers.Conv2D(1, 1)(x)), Range(origin="linear")),
+    "normalized logits": (lambda x: layers.BatchNormalization()(layers.Conv2D(1, 1)(x)), Range(origin="linear")),
     "sum of logits": (lambda x: layers.Conv2D(1, 1)(x) + layers.Conv2D(1, 1)(x), Range(origin="linear")),
     "relu": (lambda x: layers.Conv2D(1, 1, activation="relu")(x), Range(0, math.inf)),
     "bytes": (lambda x: 255 * sigmoid(x), Range(0, 255)),

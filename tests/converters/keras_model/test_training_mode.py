@@ -13,11 +13,11 @@ from edgeseg_converters.images import Samples
 
 SIZE = (8, 12)
 SPEC = assumed_spec("own", SIZE, 3)
-PICTURES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
+IMAGES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
 
 
 class AlwaysTraining(layers.Layer):  # type: ignore[misc]
-    """Normalises by what it sees and remembers it, whatever mode it is called in."""
+    """Normalizes by what it sees and remembers it, whatever mode it is called in."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -34,7 +34,7 @@ def values(model: keras.Model) -> list[np.ndarray]:
 def assert_exported_untouched(model: keras.Model) -> tuple[tuple[str, int], ...]:
     """Exported and proven, with the same values in all variables before and after; which rewrites there were."""
     before = values(model)
-    (result,) = export_all(model, SPEC, [Recipe("tflite", "fp32")], samples=PICTURES)
+    (result,) = export_all(model, SPEC, [Recipe("tflite", "fp32")], samples=IMAGES)
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     for old, new in zip(before, values(model), strict=True):

@@ -9,7 +9,7 @@ from edgeseg_converters.onnx.compact import compact
 
 
 def quantized(**renamed: str) -> onnx.ModelProto:
-    """A picture of four channels, quantized with the zero points 0 and 3, through a convolution of three filters."""
+    """An image of four channels, quantized with the zero points 0 and 3, through a convolution of three filters."""
     rng = np.random.default_rng(0)
     constants = {
         "image_scale": np.float32(0.5),

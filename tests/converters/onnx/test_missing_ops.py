@@ -16,7 +16,7 @@ from edgeseg_converters.images import Samples
 
 SIZE = (8, 12)
 SPEC = assumed_spec("own", SIZE, 3)
-PICTURES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
+IMAGES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
 
 
 class ThreeOps(layers.Layer):  # type: ignore[misc]
@@ -44,7 +44,7 @@ def test_activations_of_keras_are_proven(activation: Any) -> None:
     inputs = keras.Input((*SIZE, 3))
     x = layers.Conv2D(6, 3, padding="same")(inputs)
     model = keras.Model(inputs, layers.Conv2D(3, 1)(layers.Activation(activation)(x)))
-    results = export_all(model, SPEC, [Recipe("onnx", "fp32"), Recipe("onnx", "fp16")], samples=PICTURES, opset=13)
+    results = export_all(model, SPEC, [Recipe("onnx", "fp32"), Recipe("onnx", "fp16")], samples=IMAGES, opset=13)
     for result in results:
         assert result.verification is not None
         assert result.verification.passed, result.verification.reason
@@ -55,8 +55,6 @@ def test_a_convolution_with_groups_is_proven() -> None:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((*SIZE, 3))
     x = layers.Conv2D(8, 3, padding="same", groups=4)(layers.Conv2D(8, 3, padding="same")(inputs))
-    (result,) = export_all(
-        keras.Model(inputs, layers.Conv2D(3, 1)(x)), SPEC, [Recipe("onnx", "fp32")], samples=PICTURES
-    )
+    (result,) = export_all(keras.Model(inputs, layers.Conv2D(3, 1)(x)), SPEC, [Recipe("onnx", "fp32")], samples=IMAGES)
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason

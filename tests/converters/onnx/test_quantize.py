@@ -1,4 +1,4 @@
-"""ONNX int8: tiny calibrated models, quantized on pictures and run by ONNX Runtime beside their float file."""
+"""ONNX int8: tiny calibrated models, quantized on images and run by ONNX Runtime beside their float file."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ SIZE = (32, 64)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
+    folder = tmp_path_factory.mktemp("images")
     for seed in range(8):
         cv2.imwrite(str(folder / f"{seed}.png"), natural_noise(100 + seed, SIZE)[..., ::-1])
     return choose(folder)
@@ -79,9 +79,9 @@ def calibrated(model: keras.Model) -> keras.Model:
 
 
 def ranges_of(
-    data: bytes, pictures: CalibrationSet, spec: ModelSpec, method: CalibrationMethod = DEFAULT_METHOD
+    data: bytes, images: CalibrationSet, spec: ModelSpec, method: CalibrationMethod = DEFAULT_METHOD
 ) -> Ranges:
-    return cut(measure(data, pictures, spec), data, pictures, spec, method=method)
+    return cut(measure(data, images, spec), data, images, spec, method=method)
 
 
 def run(data: bytes, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -96,29 +96,29 @@ def agreement(first: bytes, second: bytes, spec: ModelSpec) -> float:
 
 
 @pytest.fixture(scope="module")
-def unet(pictures: CalibrationSet) -> tuple[bytes, ModelSpec]:
+def unet(images: CalibrationSet) -> tuple[bytes, ModelSpec]:
     keras.utils.set_random_seed(3)
     model = calibrated(create("unet_mini", num_classes=4, input_size=SIZE))
     spec = spec_for(model)
     return float_file(model, spec), spec
 
 
-def test_trained_weights_keep_their_classes(pictures: CalibrationSet) -> None:
+def test_trained_weights_keep_their_classes(images: CalibrationSet) -> None:
     opened = open_model(None, input_size=(64, 96))
     spec = opened.spec.replace(dtype="uint8", output_kind="argmax")
     data = float_file(opened.model, spec)
-    assert agreement(data, quantize(data, ranges_of(data, pictures, spec)), spec) > 0.9
+    assert agreement(data, quantize(data, ranges_of(data, images, spec)), spec) > 0.9
     keras.backend.clear_session()
 
 
 # A random network amplifies the rounding of each layer in the next ones, 1 to 2 dB a layer, so after fifty its classes
 # say little; that all of it runs on integers says more.
-def test_a_whole_model_runs_on_integers(pictures: CalibrationSet, tmp_path: Path) -> None:
+def test_a_whole_model_runs_on_integers(images: CalibrationSet, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = calibrated(create("mobilenet_unet", num_classes=4, input_size=(64, 64)))
     spec = spec_for(model)
     data = float_file(model, spec)
-    quantized = quantize(data, ranges_of(data, pictures, spec, "minmax"))
+    quantized = quantize(data, ranges_of(data, images, spec, "minmax"))
     assert agreement(data, quantized, spec) > 0.25  # the share of chance
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "as_it_runs.onnx")
@@ -130,12 +130,12 @@ def test_a_whole_model_runs_on_integers(pictures: CalibrationSet, tmp_path: Path
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
-def test_bytes_in_and_class_map_out(layout: Layout, pictures: CalibrationSet) -> None:
+def test_bytes_in_and_class_map_out(layout: Layout, images: CalibrationSet) -> None:
     keras.utils.set_random_seed(3)
     model = calibrated(create("unet_mini", num_classes=4, input_size=SIZE))
     spec = spec_for(model, layout)
     data = float_file(model, spec)
-    quantized = quantize(data, ranges_of(data, pictures, spec))
+    quantized = quantize(data, ranges_of(data, images, spec))
     backend = OnnxBackend(quantized)
     assert backend.spec == spec
     assert (backend.inputs[0].dtype, backend.outputs[0].dtype) == ("uint8", "uint8")
@@ -145,7 +145,7 @@ def test_bytes_in_and_class_map_out(layout: Layout, pictures: CalibrationSet) ->
     assert agreement(data, quantized, spec) > 0.9
 
 
-def test_the_normalisation_inside_is_the_one_outside() -> None:
+def test_the_normalization_inside_is_the_one_outside() -> None:
     keras.utils.set_random_seed(3)
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, layers.Conv2D(2, 3, padding="same")(inputs))
@@ -156,9 +156,9 @@ def test_the_normalisation_inside_is_the_one_outside() -> None:
     np.testing.assert_allclose(run(to_onnx(freeze(model, spec), spec), image[None]), expected, atol=1e-5)
 
 
-def test_weights_fit_16_bit_sums_where_those_saturate(unet: tuple[bytes, ModelSpec], pictures: CalibrationSet) -> None:
+def test_weights_fit_16_bit_sums_where_those_saturate(unet: tuple[bytes, ModelSpec], images: CalibrationSet) -> None:
     data, spec = unet
-    ranges = ranges_of(data, pictures, spec)
+    ranges = ranges_of(data, images, spec)
     for scheme, most in ((Scheme(), 64), (Scheme(reduce_range=False), 127)):
         model = onnx.load_from_string(quantize(data, ranges, scheme=scheme))
         weights = [
@@ -174,9 +174,9 @@ def test_weights_fit_16_bit_sums_where_those_saturate(unet: tuple[bytes, ModelSp
         assert json.loads(entry) == dataclasses.asdict(scheme)
 
 
-def test_ops_can_be_kept_and_chosen(unet: tuple[bytes, ModelSpec], pictures: CalibrationSet) -> None:
+def test_ops_can_be_kept_and_chosen(unet: tuple[bytes, ModelSpec], images: CalibrationSet) -> None:
     data, spec = unet
-    ranges = ranges_of(data, pictures, spec)
+    ranges = ranges_of(data, images, spec)
     ops = quantizable(data)
     convolutions = [node.output[0] for node in onnx.load_from_string(data).graph.node if node.op_type == "Conv"]
     assert set(convolutions) < set(ops)
@@ -195,7 +195,7 @@ def test_ops_can_be_kept_and_chosen(unet: tuple[bytes, ModelSpec], pictures: Cal
     assert "QuantizeLinear" not in [node.op_type for node in onnx.load_from_string(nothing).graph.node]
 
 
-def test_unpooling_moves_integers_unchanged(pictures: CalibrationSet) -> None:
+def test_unpooling_moves_integers_unchanged(images: CalibrationSet) -> None:
     """Pool, then unpool the pooled values: what comes out is, in every window, the quantized maximum and zeros."""
     keras.utils.set_random_seed(5)
     inputs = keras.Input((*SIZE, 3))
@@ -205,7 +205,7 @@ def test_unpooling_moves_integers_unchanged(pictures: CalibrationSet) -> None:
     model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(y))
     spec = spec_for(model)
     data = float_file(model, spec)
-    graph = onnx.load_from_string(quantize(data, ranges_of(data, pictures, spec)))
+    graph = onnx.load_from_string(quantize(data, ranges_of(data, images, spec)))
     before = next(node.input[0] for node in graph.graph.node if node.op_type == "SpaceToDepth")
     after = next(node.output[0] for node in graph.graph.node if node.op_type == "DepthToSpace")
     del graph.graph.output[:]
@@ -221,13 +221,13 @@ def test_unpooling_moves_integers_unchanged(pictures: CalibrationSet) -> None:
 
 
 @pytest.mark.parametrize("method", ["entropy", "percentile"])
-def test_methods_cut_tails_only(method: CalibrationMethod, pictures: CalibrationSet) -> None:
+def test_methods_cut_tails_only(method: CalibrationMethod, images: CalibrationSet) -> None:
     keras.utils.set_random_seed(5)
     inputs = keras.Input((*SIZE, 3))
     model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(inputs))
     spec = spec_for(model)
     data = float_file(model, spec)
-    whole, cut = ranges_of(data, pictures, spec, "minmax"), ranges_of(data, pictures, spec, method)
+    whole, cut = ranges_of(data, images, spec, "minmax"), ranges_of(data, images, spec, method)
     assert cut.limits("image") == whole.limits("image") == (0, 255)
     narrower = 0
     for name in whole.low:
@@ -238,8 +238,8 @@ def test_methods_cut_tails_only(method: CalibrationMethod, pictures: Calibration
 
 
 @pytest.mark.parametrize(("method", "runs"), [("minmax", 1), ("percentile", 2)])
-def test_a_picture_is_run_once_for_each_pass(
-    method: CalibrationMethod, runs: int, pictures: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+def test_a_image_is_run_once_for_each_pass(
+    method: CalibrationMethod, runs: int, images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The extremes, then the histograms."""
     keras.utils.set_random_seed(5)
@@ -252,33 +252,33 @@ def test_a_picture_is_run_once_for_each_pass(
         return read_image(path)
 
     monkeypatch.setattr(calibration, "read_image", noted)
-    engine = open_engine(freeze(model, spec_for(model)), spec_for(model), "onnx", pictures, method=method)
+    engine = open_engine(freeze(model, spec_for(model)), spec_for(model), "onnx", images, method=method)
     assert engine.ranges is not None
-    assert len(read) == runs * len(pictures.paths)
+    assert len(read) == runs * len(images.paths)
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile"])
-def test_memory_does_not_grow_with_the_pictures(
-    method: CalibrationMethod, unet: tuple[bytes, ModelSpec], pictures: CalibrationSet
+def test_memory_does_not_grow_with_the_images(
+    method: CalibrationMethod, unet: tuple[bytes, ModelSpec], images: CalibrationSet
 ) -> None:
     data, spec = unet
     peaks = []
     for repeats in (1, 4):
-        many = dataclasses.replace(pictures, paths=pictures.paths * repeats)
+        many = dataclasses.replace(images, paths=images.paths * repeats)
         tracemalloc.start()
         ranges_of(data, many, spec, method)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # Three times the pictures' extremes, 8 bytes for each tensor, are kept; one picture's tensors are megabytes.
+    # Three times the images' extremes, 8 bytes for each tensor, are kept; one image's tensors are megabytes.
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_a_broken_picture_is_named(unet: tuple[bytes, ModelSpec], pictures: CalibrationSet, tmp_path: Path) -> None:
+def test_a_broken_image_is_named(unet: tuple[bytes, ModelSpec], images: CalibrationSet, tmp_path: Path) -> None:
     data, spec = unet
     broken = tmp_path / "broken.png"
-    broken.write_bytes(pictures.paths[0].read_bytes()[:100])
+    broken.write_bytes(images.paths[0].read_bytes()[:100])
     with pytest.raises(InputError, match=r"broken\.png"):
-        ranges_of(data, dataclasses.replace(pictures, paths=(*pictures.paths, broken)), spec)
+        ranges_of(data, dataclasses.replace(images, paths=(*images.paths, broken)), spec)
 
 
 def _on_integers(graph: onnx.GraphProto) -> set[str]:
@@ -289,7 +289,7 @@ def _on_integers(graph: onnx.GraphProto) -> set[str]:
     }
 
 
-def test_image_pooling_is_no_bias_in_integers(pictures: CalibrationSet, caplog: pytest.LogCaptureFixture) -> None:
+def test_image_pooling_is_no_bias_in_integers(images: CalibrationSet, caplog: pytest.LogCaptureFixture) -> None:
     """The map of one pixel that DeepLab adds; the quantizer for ONNX wants constants in the place of a bias."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((*SIZE, 3))
@@ -298,7 +298,7 @@ def test_image_pooling_is_no_bias_in_integers(pictures: CalibrationSet, caplog: 
     model = keras.Model(inputs, layers.Add()([layers.Conv2D(6, 1, use_bias=False)(x), pooled]))
     spec = spec_for(model)
     data = to_onnx(freeze(model, spec.replace(dtype="float32", mean=(0.0,) * 3, std=(1.0,) * 3)), spec)
-    for made in (data, quantize(data, measure(data, pictures, spec))):
+    for made in (data, quantize(data, measure(data, images, spec))):
         graph = onnx.load_from_string(made).graph
         constants = {tensor.name for tensor in graph.initializer}
         constants |= {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants}

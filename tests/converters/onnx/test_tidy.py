@@ -20,7 +20,7 @@ from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples, natural_noise
-from edgeseg_converters.onnx.tidy import exact_sizes, join_normalisations, optimize
+from edgeseg_converters.onnx.tidy import exact_sizes, join_normalizations, optimize
 
 
 @keras.saving.register_keras_serializable(package="test")
@@ -137,7 +137,7 @@ def test_passes_leave_the_numbers_and_only_standard_ops() -> None:
 
 
 @pytest.mark.parametrize("with_offset", [True, False])
-def test_scale_and_offset_of_channels_become_one_normalisation(with_offset: bool) -> None:
+def test_scale_and_offset_of_channels_become_one_normalization(with_offset: bool) -> None:
     """One that was there before is not counted."""
     rng = np.random.default_rng(0)
     scale, offset = (rng.normal(size=(1, 3, 1, 1)).astype(np.float32) for _ in range(2))
@@ -150,7 +150,7 @@ def test_scale_and_offset_of_channels_become_one_normalisation(with_offset: bool
     constants.update({"scale": scale, "offset": offset} if with_offset else {"scale": scale})
     model = _model(nodes, constants, (1, 3, 4, 5), (1, 3, 4, 5))
     expected = _run(model)
-    assert join_normalisations(model) == 1
+    assert join_normalizations(model) == 1
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node] == ["BatchNormalization", "BatchNormalization", "Relu"]
     # One rounding more or less: the runtime may fuse the product and the sum.
@@ -168,14 +168,14 @@ def test_a_product_that_is_read_twice_or_no_channel_scale_keeps_its_add() -> Non
     constants["by_column"] = np.arange(5, dtype=np.float32)
     model = _model(nodes, constants, (1, 3, 4, 5), (1, 3, 4, 5))
     expected = _run(model)
-    assert join_normalisations(model) == 1
+    assert join_normalizations(model) == 1
     assert [node.op_type for node in model.graph.node] == ["Mul", "BatchNormalization", "Add", "Sub"]
     np.testing.assert_array_equal(_run(model), expected)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_nothing_of_keras_is_left_over(precision: Precision) -> None:
-    """Borders, strided depthwise convolutions, normalisations behind activations, unpooling, a narrow upsampling.
+    """Borders, strided depthwise convolutions, normalizations behind activations, unpooling, a narrow upsampling.
 
     Left are the Transpose of the input and the products of the unpooling's masks.
     """

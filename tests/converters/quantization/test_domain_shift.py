@@ -1,4 +1,4 @@
-"""Pictures of another kind are told by what batch normalisation remembers of training."""
+"""Images of another kind are told by what batch normalization remembers of training."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def natural(seed: int) -> NDArray[np.uint8]:
 
 
 def faint_pixels(seed: int) -> NDArray[np.uint8]:
-    """Grey, with a grain that no picture of training had: nothing for a filter that looks for shapes."""
+    """Gray, with a grain that no image of training had: nothing for a filter that looks for shapes."""
     return np.random.default_rng(seed).integers(124, 133, (*SIZE, 3)).astype(np.uint8)
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet]:
+def images(tmp_path: Path) -> Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet]:
     def write(make: Callable[[int], NDArray[np.uint8]]) -> CalibrationSet:
         for seed in range(100, 108):
             cv2.imwrite(str(tmp_path / f"{seed}.png"), make(seed))
@@ -51,7 +51,7 @@ def network() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def trained() -> keras.Model:
-    """A model whose batch normalisation has seen natural noise, and nothing of the pictures that are asked about."""
+    """A model whose batch normalization has seen natural noise, and nothing of the images that are asked about."""
     model = network()
     model(np.stack([natural(seed) for seed in range(16)]) / np.float32(127.5) - 1, training=True)
     return model
@@ -62,9 +62,9 @@ def test_another_kind_is_told(
     make: Callable[[int], NDArray[np.uint8]],
     alike: bool,
     trained: keras.Model,
-    pictures: Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet],
+    images: Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet],
 ) -> None:
-    found = compare(trained, pictures(make), SPEC)
+    found = compare(trained, images(make), SPEC)
     assert found is not None
     assert found.num_layers == 3
     assert found.alike is alike
@@ -72,7 +72,7 @@ def test_another_kind_is_told(
 
 
 def test_a_known_variance_gives_a_known_factor(
-    pictures: Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet],
+    images: Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet],
 ) -> None:
     def halves(seed: int) -> NDArray[np.uint8]:
         """Half 0 and half 255: 1 and -1 for the model, a variance of 1."""
@@ -84,15 +84,15 @@ def test_a_known_variance_gives_a_known_factor(
     model = keras.Model(image, layers.Conv2D(2, 1)(layers.BatchNormalization(epsilon=1e-9, name="norm")(image)))
     # Two of three channels by a factor of 4 and 1/4: the mean of the logarithms is two thirds of log 4.
     model.get_layer("norm").moving_variance.assign([4.0, 1.0, 0.25])
-    found = compare(model, pictures(halves), SPEC)
+    found = compare(model, images(halves), SPEC)
     assert found is not None
     assert found.factor == pytest.approx(4 ** (2 / 3), rel=1e-4)
 
 
 def test_a_model_without_memory_says_nothing(
-    pictures: Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet],
+    images: Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet],
 ) -> None:
-    assert compare(network(), pictures(natural), SPEC) is None  # its batch normalisation is as it was made
+    assert compare(network(), images(natural), SPEC) is None  # its batch normalization is as it was made
 
 
 def test_the_limit_belongs_to_the_right_kind() -> None:

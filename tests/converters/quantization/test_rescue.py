@@ -40,11 +40,11 @@ def constant(spec: ModelSpec, class_map: np.ndarray) -> Segmenter:
 
 def test_a_class_that_falls_is_named(shapes_dataset: Path) -> None:
     spec = spec_of(shapes_dataset)
-    pictures = collect(shapes_dataset, split="val", count=1, spec=spec)
-    ((_, label),) = list(pictures)
+    images = collect(shapes_dataset, split="val", count=1, spec=spec)
+    ((_, label),) = list(images)
     assert label is not None
     right = np.where(label == 255, 0, label).astype(np.uint8)
-    before = baseline(constant(spec, right), pictures)
+    before = baseline(constant(spec, right), images)
     worse = right.copy()
     rows, columns = np.nonzero(worse == 2)
     worse[rows[: len(rows) // 2], columns[: len(rows) // 2]] = 0  # half of blue becomes wall
@@ -65,19 +65,19 @@ def test_labels_that_ignore_every_pixel_measure_nothing(shapes_dataset: Path, tm
     for path in (tmp_path / "val" / "labels").iterdir():
         cv2.imwrite(str(path), np.full((64, 80), 255, np.uint8))
     spec = spec_of(tmp_path)
-    pictures = collect(tmp_path, split="val", count=1, spec=spec)
+    images = collect(tmp_path, split="val", count=1, spec=spec)
     segmenter = constant(spec, np.zeros((64, 80), np.uint8))
-    found = compare(baseline(segmenter, pictures), segmenter, AccuracyGate())
+    found = compare(baseline(segmenter, images), segmenter, AccuracyGate())
     assert not found.passed
-    assert found.reason == "no pixel of its pictures has a label, all are ignored, so nothing was measured"
+    assert found.reason == "no pixel of its images has a label, all are ignored, so nothing was measured"
     assert found.to_dict()["mean_iou"] is None
 
 
 def test_without_labels_the_pixels_that_kept_their_class_count(shapes_dataset: Path) -> None:
     spec = spec_of(shapes_dataset)
-    pictures = collect(shapes_dataset / "val" / "images", spec=spec)
+    images = collect(shapes_dataset / "val" / "images", spec=spec)
     class_map = np.zeros((64, 80), np.uint8)
-    before = baseline(constant(spec, class_map), pictures)
+    before = baseline(constant(spec, class_map), images)
     other = class_map.copy()
     other[:8] = 1
     found = compare(before, constant(spec, other), AccuracyGate(min_agreement=0.9))

@@ -25,7 +25,7 @@ def assert_replaced() -> Callable[..., RewriteResult]:
 def _assert_replaced(model: keras.Model, rule: Rewrite, count: int, gone: list[str]) -> RewriteResult:
     """Check ``count`` sites, no layer of the classes ``gone``, and outputs within the rule's ``atol``.
 
-    The pictures are two, so that a replacement that mixes a batch is seen, and full of ties.
+    The images are two, so that a replacement that mixes a batch is seen, and full of ties.
     """
     before = kinds(model)
     result = rewrite(model, [rule])

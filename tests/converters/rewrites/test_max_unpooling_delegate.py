@@ -100,9 +100,9 @@ def test_the_artifact_has_the_delegates_ops_and_xnnpack_takes_them(precision: An
 # Every window is (0, v; v, 0) for a v of its own: the second pixel and the third are equal and the largest.
 def diagonals(size: int) -> np.ndarray:
     values = np.random.default_rng(0).integers(128, 256, (size // 2, size // 2, 3), np.uint8)
-    picture = np.zeros((size, size, 3), np.uint8)
-    picture[0::2, 1::2] = picture[1::2, 0::2] = values
-    return picture
+    image = np.zeros((size, size, 3), np.uint8)
+    image[0::2, 1::2] = image[1::2, 0::2] = values
+    return image
 
 
 def test_of_the_second_and_the_third_xnnpack_takes_the_other_and_the_report_says_so() -> None:
@@ -132,14 +132,14 @@ def test_of_the_second_and_the_third_xnnpack_takes_the_other_and_the_report_says
 def test_other_windows_have_no_tie_that_counts() -> None:
     """All equal, two in a row, two in a column, the other diagonal: the first is the same in both orders."""
     windows = [[9, 9, 9, 9], [9, 9, 0, 0], [0, 0, 9, 9], [9, 0, 9, 0], [0, 9, 0, 9], [9, 0, 0, 9], [0, 9, 9, 9]]
-    picture = np.zeros((2, 14, 3), np.uint8)
+    image = np.zeros((2, 14, 3), np.uint8)
     for index, window in enumerate(windows):
-        picture[:, 2 * index : 2 * index + 2] = np.reshape(window, (2, 2, 1))
+        image[:, 2 * index : 2 * index + 2] = np.reshape(window, (2, 2, 1))
     inputs = keras.Input((2, 14, 3))
     pooled = MaxPoolingWithArgmax2D()(inputs)
     model = keras.Model(inputs, MaxUnpooling2D()(pooled), name="ties")
     spec = infer_spec(model)
-    samples = Samples((picture,), "ties")
+    samples = Samples((image,), "ties")
     (result,) = export_all(model, spec, [Recipe("tflite", "fp32")], target="xnnpack", samples=samples)
     assert result.verification is not None
     # The last window alone: without its first pixel it is a tie of the second and the third.

@@ -53,4 +53,4 @@ def test_another_axis_is_refused() -> None:
     inputs = keras.Input((5, 7, 3))
     model = keras.Model(inputs, norm(inputs, axis=1))
     result = rewrite(model, [NormToDepthwise()])
-    assert result.refused[0].reason == "it normalises axis 1, not the channels"
+    assert result.refused[0].reason == "it normalizes axis 1, not the channels"

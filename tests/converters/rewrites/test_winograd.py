@@ -28,7 +28,7 @@ def with_border(x: Any) -> Any:
     return conv(layers.ZeroPadding2D(1)(x), padding="valid", activation="relu")
 
 
-def normalised(x: Any, last: layers.Layer | None = None) -> Any:
+def normalized(x: Any, last: layers.Layer | None = None) -> Any:
     norm = layers.BatchNormalization(
         beta_initializer="random_normal", gamma_initializer="random_normal", moving_mean_initializer="random_normal"
     )
@@ -42,11 +42,11 @@ def normalised(x: Any, last: layers.Layer | None = None) -> Any:
         (conv, 1),
         (lambda x: conv(x, use_bias=False, activation="elu"), 1),
         (with_border, 2),
-        (normalised, 2),
-        (lambda x: normalised(x, layers.Activation("softmax")), 3),
-        (lambda x: normalised(x, layers.ReLU(0.5, negative_slope=0.1)), 3),
+        (normalized, 2),
+        (lambda x: normalized(x, layers.Activation("softmax")), 3),
+        (lambda x: normalized(x, layers.ReLU(0.5, negative_slope=0.1)), 3),
     ],
-    ids=["plain", "elu, no bias", "border", "normalised", "normalised, softmax", "normalised, bounded relu"],
+    ids=["plain", "elu, no bias", "border", "normalized", "normalized, softmax", "normalized, bounded relu"],
 )
 def test_the_same_to_rounding(build: Callable[[Any], Any], nodes: int) -> None:
     keras.utils.set_random_seed(1)
@@ -126,10 +126,10 @@ def test_a_small_map_is_refused() -> None:
 
 
 def test_what_something_else_reads_stays() -> None:
-    """A border and a normalisation with two readers are not of the site."""
+    """A border and a normalization with two readers are not of the site."""
     inputs = keras.Input((6, 8, 4))
     border = layers.ZeroPadding2D(1)(inputs)
-    y = normalised(inputs)
+    y = normalized(inputs)
     model = keras.Model(inputs, [y, layers.ReLU()(y), layers.AveragePooling2D(2)(border)])
     result = rewrite(model, [RULE])
     assert [applied.site.count("+") for applied in result.applied] == [1]
@@ -139,7 +139,7 @@ def test_what_something_else_reads_stays() -> None:
 def test_xnnpack_takes_all_of_it_at_once() -> None:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((8, 8, 3))
-    y = normalised(layers.Conv2D(4, 1)(inputs), layers.ReLU())
+    y = normalized(layers.Conv2D(4, 1)(inputs), layers.ReLU())
     model = rewrite(keras.Model(inputs, layers.Conv2D(2, 1)(y)), [RULE]).model
     data = export(model, target="xnnpack", output_kind="logits", verify=False).data
     found = coverage(data, "xnnpack")

@@ -25,13 +25,13 @@ SIZE = (16, 24)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[NDArray[np.float32]]:
+def images() -> list[NDArray[np.float32]]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (1, *SIZE, 3)).astype(np.float32) for _ in range(2)]
 
 
 @pytest.fixture(scope="module")
-def activation_first(pictures: list[NDArray[np.float32]]) -> bytes:
+def activation_first(images: list[NDArray[np.float32]]) -> bytes:
     """Xception's order, quantized: what a block adds to is read before its ReLU too, so no convolution can take it."""
     keras.utils.set_random_seed(0)
     image = keras.Input((*SIZE, 3), batch_size=1)
@@ -43,7 +43,7 @@ def activation_first(pictures: list[NDArray[np.float32]]) -> bytes:
         "tiny", SIZE, default_class_names(4), default_palette(4), mean=(0, 0, 0), std=(1, 1, 1), output_kind="argmax"
     )
     data = to_tflite(freeze(model, spec), spec)
-    seen = layer_errors(data, data, pictures)
+    seen = layer_errors(data, data, images)
     sides = ({error.tensor: np.array([getattr(error, side)], np.float32) for error in seen} for side in ("low", "high"))
     return quantize(data, "int8", Ranges(*sides))
 
@@ -55,7 +55,7 @@ def changed(data: bytes, change: Callable[[object], None]) -> bytes:
 
 
 def test_a_relu_of_its_own_is_taken_and_changes_no_value(
-    activation_first: bytes, pictures: list[NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch
+    activation_first: bytes, images: list[NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = changed(activation_first, integer_io.put_in)
     monkeypatch.setattr(integer_io, "_cut_off_by_range", lambda model, graph: None)
@@ -64,8 +64,8 @@ def test_a_relu_of_its_own_is_taken_and_changes_no_value(
     assert "RELU" in left[0]
     assert set(left[1]) == {"QUANTIZE", "ARG_MAX", "CAST"}  # the image, and the class map
     assert coverage(without, "cpu").partitions == 1
-    for picture in pictures:
-        values = [_logits(data, picture) for data in (with_relu, without)]
+    for image in images:
+        values = [_logits(data, image) for data in (with_relu, without)]
         assert values[0].min() < values[0].max()
         np.testing.assert_array_equal(*values)
 
@@ -82,13 +82,13 @@ def test_a_relu_whose_range_begins_elsewhere_stays(activation_first: bytes) -> N
     assert "RELU" in left
 
 
-def _logits(data: bytes, picture: NDArray[np.float32]) -> NDArray[np.int8]:
+def _logits(data: bytes, image: NDArray[np.float32]) -> NDArray[np.int8]:
     """By TFLite's own kernels, which round every requantization alike; XNNPACK's QUANTIZE has 8 bits of the ratio."""
     interpreter = Interpreter(
         model_content=tap_tflite_logits(data),
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture.astype(np.uint8))
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image.astype(np.uint8))
     interpreter.invoke()
     return np.array(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))

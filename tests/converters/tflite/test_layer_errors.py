@@ -24,14 +24,14 @@ SIZE = (16, 24)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[NDArray[np.float32]]:
+def images() -> list[NDArray[np.float32]]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (1, *SIZE, 3)).astype(np.float32) for _ in range(3)]
 
 
 @pytest.fixture(scope="module")
 def float_file() -> bytes:
-    """Three convolutions, the middle one depthwise; pictures go in as they are, 0 to 255."""
+    """Three convolutions, the middle one depthwise; images go in as they are, 0 to 255."""
     keras.utils.set_random_seed(3)
     image = keras.Input((*SIZE, 3), batch_size=1)
     x = keras.layers.Rescaling(1 / 127.5, -1)(image)
@@ -45,32 +45,32 @@ def float_file() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def ranges(float_file: bytes, pictures: list[NDArray[np.float32]]) -> Ranges:
+def ranges(float_file: bytes, images: list[NDArray[np.float32]]) -> Ranges:
     # The float file beside itself says what every tensor holds.
-    found = layer_errors(float_file, float_file, pictures)
+    found = layer_errors(float_file, float_file, images)
     low = {error.tensor: np.array([error.low], np.float32) for error in found}
     high = {error.tensor: np.array([error.high], np.float32) for error in found}
     return Ranges(low, high)
 
 
-def test_a_file_beside_itself_is_exact(float_file: bytes, pictures: list[NDArray[np.float32]]) -> None:
-    found = layer_errors(float_file, float_file, pictures)
+def test_a_file_beside_itself_is_exact(float_file: bytes, images: list[NDArray[np.float32]]) -> None:
+    found = layer_errors(float_file, float_file, images)
     assert {"CONV_2D", "DEPTHWISE_CONV_2D"} <= {error.op for error in found}
     for error in found:
         assert (error.model_db, error.range_db, error.scale, error.clipped) == (np.inf, np.inf, None, 0)
 
 
 def test_every_tensor_is_as_good_as_eight_bits_are(
-    float_file: bytes, ranges: Ranges, pictures: list[NDArray[np.float32]]
+    float_file: bytes, ranges: Ranges, images: list[NDArray[np.float32]]
 ) -> None:
-    for error in layer_errors(float_file, _integers(float_file, ranges), pictures):
+    for error in layer_errors(float_file, _integers(float_file, ranges), images):
         assert error.scale is not None
         assert error.limits is not None
         # The steps span what was seen, and zero; one step more at either end is the rounding of the zero point.
         assert (error.limits[1] - error.limits[0]) == pytest.approx(255 * error.scale)
         assert error.clipped == 0
         # The noise of rounding is scale^2 / 12. Values all over the range would have 50 dB, no tensor here is far from
-        # that; the bytes of the picture fall on the steps of the first ones and are exact.
+        # that; the bytes of the image fall on the steps of the first ones and are exact.
         assert error.range_db > 30
         if "CONV" in error.op:
             assert error.range_db < 60
@@ -79,12 +79,12 @@ def test_every_tensor_is_as_good_as_eight_bits_are(
 
 
 def test_the_layer_with_a_far_too_wide_range_is_the_worst(
-    float_file: bytes, ranges: Ranges, pictures: list[NDArray[np.float32]]
+    float_file: bytes, ranges: Ranges, images: list[NDArray[np.float32]]
 ) -> None:
-    wide = _layer(float_file, pictures, "DEPTHWISE_CONV_2D")
+    wide = _layer(float_file, images, "DEPTHWISE_CONV_2D")
     spread = dataclasses.replace(ranges, high={**ranges.high, wide: ranges.high[wide] * 64})
-    good = layer_errors(float_file, _integers(float_file, ranges), pictures)
-    worst, *_ = layer_errors(float_file, _integers(float_file, spread), pictures)
+    good = layer_errors(float_file, _integers(float_file, ranges), images)
+    worst, *_ = layer_errors(float_file, _integers(float_file, spread), images)
     assert worst.tensor == wide
     # 64 times the range is six bits less, of 6 dB each.
     before = next(error for error in good if error.tensor == wide)
@@ -93,22 +93,20 @@ def test_the_layer_with_a_far_too_wide_range_is_the_worst(
     assert worst.clipped == 0
 
 
-def test_a_range_that_is_too_narrow_clips(
-    float_file: bytes, ranges: Ranges, pictures: list[NDArray[np.float32]]
-) -> None:
-    narrow = _layer(float_file, pictures, "DEPTHWISE_CONV_2D")
+def test_a_range_that_is_too_narrow_clips(float_file: bytes, ranges: Ranges, images: list[NDArray[np.float32]]) -> None:
+    narrow = _layer(float_file, images, "DEPTHWISE_CONV_2D")
     cut = dataclasses.replace(ranges, high={**ranges.high, narrow: ranges.high[narrow] / 8})
-    worst, *others = layer_errors(float_file, _integers(float_file, cut), pictures)
+    worst, *others = layer_errors(float_file, _integers(float_file, cut), images)
     assert worst.tensor == narrow
     assert worst.clipped > 0.01
     assert all(error.clipped == 0 for error in others)
 
 
 def test_what_was_kept_in_float_has_no_scale(
-    float_file: bytes, ranges: Ranges, pictures: list[NDArray[np.float32]]
+    float_file: bytes, ranges: Ranges, images: list[NDArray[np.float32]]
 ) -> None:
-    kept = _layer(float_file, pictures, "DEPTHWISE_CONV_2D")
-    found = layer_errors(float_file, _integers(float_file, ranges, keep=[kept]), pictures)
+    kept = _layer(float_file, images, "DEPTHWISE_CONV_2D")
+    found = layer_errors(float_file, _integers(float_file, ranges, keep=[kept]), images)
     error = next(error for error in found if error.tensor == kept)
     assert (error.scale, error.range_db) == (None, np.inf)
     assert error.model_db < 60  # of what came before
@@ -126,17 +124,17 @@ def test_few_large_channels_show_in_the_typical_one() -> None:
     assert error.channel_db == pytest.approx(8.8, abs=0.5)
 
 
-def test_no_pictures_and_foreign_files_are_refused(float_file: bytes, pictures: list[NDArray[np.float32]]) -> None:
-    with pytest.raises(InputError, match="no pictures"):
+def test_no_images_and_foreign_files_are_refused(float_file: bytes, images: list[NDArray[np.float32]]) -> None:
+    with pytest.raises(InputError, match="no images"):
         layer_errors(float_file, float_file, [])
     other = keras.Sequential([keras.Input((*SIZE, 3), batch_size=1), keras.layers.Conv2D(2, 1, name="other")])
     spec = ModelSpec("other", SIZE, ("a", "b"), default_palette(2), output_kind="logits")
     with pytest.raises(InputError, match="no tensor in common"):
-        layer_errors(float_file, to_tflite(freeze(other, spec), spec), pictures)
+        layer_errors(float_file, to_tflite(freeze(other, spec), spec), images)
 
 
-def _layer(data: bytes, pictures: list[NDArray[np.float32]], op: str) -> str:
-    return next(error.tensor for error in layer_errors(data, data, pictures) if error.op == op)
+def _layer(data: bytes, images: list[NDArray[np.float32]], op: str) -> str:
+    return next(error.tensor for error in layer_errors(data, data, images) if error.op == op)
 
 
 def _integers(data: bytes, ranges: Ranges, keep: Sequence[str] = ()) -> bytes:

@@ -48,19 +48,19 @@ def tensor(data: bytes, which: int) -> int:
     return found
 
 
-@pytest.mark.parametrize("colour_order", ["rgb", "bgr"])
-def test_it_says_how_to_feed_the_model(tiny_spec: ModelSpec, colour_order: str) -> None:
-    spec = tiny_spec.replace(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), colour_order=colour_order)
+@pytest.mark.parametrize("color_order", ["rgb", "bgr"])
+def test_it_says_how_to_feed_the_model(tiny_spec: ModelSpec, color_order: str) -> None:
+    spec = tiny_spec.replace(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), color_order=color_order)
     data = to_flatbuffer(spec, "image", "class_map")
     assert data[4:8] == b"M001"
-    picture = tensor(data, INPUTS)
-    assert tflite_file.string(data, picture, 0) == b"image"
-    image = child(data, child(data, picture, CONTENT), 1)
-    assert byte(data, image, 0) == (colour_order == "rgb")  # 0 is "unknown"
+    image = tensor(data, INPUTS)
+    assert tflite_file.string(data, image, 0) == b"image"
+    image = child(data, child(data, image, CONTENT), 1)
+    assert byte(data, image, 0) == (color_order == "rgb")  # 0 is "unknown"
     size = child(data, image, 1)
     sides = [tflite_file.field(data, size, number) for number in (0, 1)]
     assert [tflite_file.uint32(data, at) for at in sides if at] == [48, 32]  # width, height
-    (unit,) = tflite_file.tables(data, picture, UNITS)
+    (unit,) = tflite_file.tables(data, image, UNITS)
     options = child(data, unit, 1)
     numbers = [struct.unpack_from("<I3f", data, child(data, options, number)) for number in (0, 1)]
     assert numbers == [(3, 1.0, 2.0, 3.0), (3, 4.0, 5.0, 6.0)]

@@ -31,15 +31,15 @@ SIZE = (32, 64)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
+    folder = tmp_path_factory.mktemp("images")
     for seed in range(8):
         cv2.imwrite(str(folder / f"{seed}.png"), natural_noise(seed, SIZE)[..., ::-1])
     return choose(folder)
 
 
 def calibrated(name: str, size: tuple[int, int] = SIZE) -> keras.Model:
-    """Random weights and batch normalisation that has seen pictures, so that no map is constant."""
+    """Random weights and batch normalization that has seen images, so that no map is constant."""
     keras.utils.set_random_seed(0)
     model = create(name, num_classes=5, input_size=size)
     for layer in model.layers:
@@ -54,12 +54,10 @@ def unet() -> keras.Model:
     return calibrated("unet_mini")
 
 
-def made(
-    model: keras.Model, precision: Precision, pictures: CalibrationSet, target: Target = "generic"
-) -> ExportResult:
+def made(model: keras.Model, precision: Precision, images: CalibrationSet, target: Target = "generic") -> ExportResult:
     spec = ZOO[model.name].default_spec(5, model.input_shape[1:3])
     samples = Samples(tuple(natural_noise(seed, spec.input_size) for seed in range(40, 42)), "noise")
-    settings = Quantization(calibration=pictures)
+    settings = Quantization(calibration=images)
     recipe = Recipe("tflite", precision)
     (result,) = export_all(model, spec, [recipe], target=target, samples=samples, quantization=settings)
     return result
@@ -70,8 +68,8 @@ def ops(data: bytes) -> Counter[str]:
     return Counter(flatbuffer.op_name(model, op) for op in model.subgraphs[0].operators)
 
 
-def test_int8_takes_bytes_and_gives_classes(unet: keras.Model, pictures: CalibrationSet) -> None:
-    result = made(unet, "int8", pictures)
+def test_int8_takes_bytes_and_gives_classes(unet: keras.Model, images: CalibrationSet) -> None:
+    result = made(unet, "int8", images)
     backend = LiteRTBackend(result.data)
     (image,), (class_map,) = backend.inputs, backend.outputs
     assert (image.dtype, image.scale, image.zero_point) == ("uint8", 1.0, 0)
@@ -89,14 +87,14 @@ def test_int8_takes_bytes_and_gives_classes(unet: keras.Model, pictures: Calibra
     assert result.verification.argmax_agreement > 0.9
 
 
-def test_the_differences_of_the_float_file_are_left_out(unet: keras.Model, pictures: CalibrationSet) -> None:
-    rules = {rule for rule, _ in made(unet, "int8", pictures).spec.provenance.rewrites}
+def test_the_differences_of_the_float_file_are_left_out(unet: keras.Model, images: CalibrationSet) -> None:
+    rules = {rule for rule, _ in made(unet, "int8", images).spec.provenance.rewrites}
     assert "UpsampleConvToPhases" in rules
     assert "UpsampleConvToDifferences" not in rules
 
 
-def test_16_bit_activations_are_nearer(unet: keras.Model, pictures: CalibrationSet) -> None:
-    eight, sixteen = (made(unet, precision, pictures).verification for precision in ("int8", "w8a16"))
+def test_16_bit_activations_are_nearer(unet: keras.Model, images: CalibrationSet) -> None:
+    eight, sixteen = (made(unet, precision, images).verification for precision in ("int8", "w8a16"))
     assert eight is not None
     assert sixteen is not None
     # The weights have 8 bits in both, so an error remains.
@@ -104,7 +102,7 @@ def test_16_bit_activations_are_nearer(unet: keras.Model, pictures: CalibrationS
     assert sixteen.argmax_agreement > eight.argmax_agreement
 
 
-def test_dynamic_takes_floats_and_needs_no_pictures() -> None:
+def test_dynamic_takes_floats_and_needs_no_images() -> None:
     model = calibrated("deeplabv3plus_mobilenetv2", (64, 64))
     result = export(model, precision="dynamic", verify=False)
     assert result.spec.dtype == "float32"
@@ -116,8 +114,8 @@ def test_dynamic_takes_floats_and_needs_no_pictures() -> None:
     assert {left.op for left in cpu.left} <= {"ARG_MAX", "CAST", "RESIZE_NEAREST_NEIGHBOR"}
 
 
-def test_tensorflows_quantizer_raises_the_versions(unet: keras.Model, pictures: CalibrationSet) -> None:
-    result = made(unet, "int8", pictures, target="edgetpu")
+def test_tensorflows_quantizer_raises_the_versions(unet: keras.Model, images: CalibrationSet) -> None:
+    result = made(unet, "int8", images, target="edgetpu")
     assert result.quantized is not None
     assert result.quantized.engine == "tensorflow"
     model = flatbuffer.read(result.data)
@@ -134,22 +132,22 @@ def segnet() -> keras.Model:
     return calibrated("segnet")
 
 
-def test_segnet_with_masks(segnet: keras.Model, pictures: CalibrationSet) -> None:
+def test_segnet_with_masks(segnet: keras.Model, images: CalibrationSet) -> None:
     # Of the four places of a window the last is what the others leave: that part of the SPLIT nobody reads.
-    result = made(segnet, "int8", pictures)
+    result = made(segnet, "int8", images)
     cpu = coverage(result.data, "cpu")
     assert {left.op for left in cpu.left} == {"QUANTIZE", "EQUAL", "CAST", "ARG_MAX"}
     assert result.verification is not None
     assert result.verification.argmax_agreement > 0.3  # as with the delegates' pooling
     assert result.quantized is not None
     assert result.quantized.same_indices is None
-    found = layer_errors(result.quantized.float_data, result.data, pictures.first(1).tensors(result.spec))
+    found = layer_errors(result.quantized.float_data, result.data, images.first(1).tensors(result.spec))
     assert min(error.range_db for error in found) > 20
 
 
-def test_segnet_with_the_delegates_pooling(segnet: keras.Model, pictures: CalibrationSet) -> None:
+def test_segnet_with_the_delegates_pooling(segnet: keras.Model, images: CalibrationSet) -> None:
     # TensorFlow's quantizer cannot calibrate these ops; here they are islands in float.
-    result = made(segnet, "int8", pictures, target="xnnpack")
+    result = made(segnet, "int8", images, target="xnnpack")
     counted = ops(result.data)
     assert counted["CUSTOM"] == 10  # five poolings and their unpoolings
     cpu = coverage(result.data, "cpu")
@@ -169,10 +167,10 @@ def test_segnet_with_the_delegates_pooling(segnet: keras.Model, pictures: Calibr
 
 
 @pytest.mark.parametrize("static", ["keep", "only"])
-def test_ops_can_be_kept_in_float(static: str, unet: keras.Model, pictures: CalibrationSet) -> None:
+def test_ops_can_be_kept_in_float(static: str, unet: keras.Model, images: CalibrationSet) -> None:
     spec = ZOO["unet_mini"].default_spec(5, SIZE).replace(dtype="uint8", output_kind="argmax")
-    spec = spec.replace(provenance=made(unet, "int8", pictures).spec.provenance)
-    engine = AiEdgeEngine(freeze(unet, spec), spec, pictures)
+    spec = spec.replace(provenance=made(unet, "int8", images).spec.provenance)
+    engine = AiEdgeEngine(freeze(unet, spec), spec, images)
     exact = engine.logits([])
     all_of_them = engine.logits(engine.ops)
     last = [name for name in engine.ops if "resize" not in name][-1]
@@ -185,8 +183,8 @@ def test_ops_can_be_kept_in_float(static: str, unet: keras.Model, pictures: Cali
         assert kept["DEQUANTIZE"] == 1 + ops(engine.build())["DEQUANTIZE"]
 
 
-def test_pictures_of_bytes_go_in_as_they_are(unet: keras.Model, pictures: CalibrationSet) -> None:
-    result = made(unet, "int8", pictures)
+def test_images_of_bytes_go_in_as_they_are(unet: keras.Model, images: CalibrationSet) -> None:
+    result = made(unet, "int8", images)
     image = natural_noise(77, SIZE)
     tensor = preprocess(image, result.spec)[0]
     np.testing.assert_array_equal(tensor[0], image)
@@ -195,16 +193,16 @@ def test_pictures_of_bytes_go_in_as_they_are(unet: keras.Model, pictures: Calibr
 
 @pytest.mark.parametrize(
     ("precision", "kind", "reason"),
-    [("int8", "argmax", "needs pictures to calibrate"), ("w8a16", "argmax", "needs pictures to calibrate")],
+    [("int8", "argmax", "needs images to calibrate"), ("w8a16", "argmax", "needs images to calibrate")],
 )
-def test_static_precisions_want_pictures(unet: keras.Model, precision: Precision, kind: str, reason: str) -> None:
+def test_static_precisions_want_images(unet: keras.Model, precision: Precision, kind: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         export(unet, precision=precision, verify=False)
 
 
-def test_integers_have_no_scores(unet: keras.Model, pictures: CalibrationSet) -> None:
+def test_integers_have_no_scores(unet: keras.Model, images: CalibrationSet) -> None:
     spec = ZOO["unet_mini"].default_spec(5, SIZE)
-    settings = Quantization(calibration=pictures)
+    settings = Quantization(calibration=images)
     with pytest.raises(InputError, match="int8 gives a class map of bytes"):
         list(export_all(unet, spec, [Recipe("tflite", "int8")], output_kind="softmax", quantization=settings))
 
@@ -214,10 +212,10 @@ def test_onnx_has_no_dynamic() -> None:
         Recipe("onnx", "dynamic")
 
 
-def test_equal_vectors_are_stored_once(unet: keras.Model, pictures: CalibrationSet) -> None:
+def test_equal_vectors_are_stored_once(unet: keras.Model, images: CalibrationSet) -> None:
     from ai_edge_litert.tools import flatbuffer_utils
 
-    data = made(unet, "int8", pictures).data
+    data = made(unet, "int8", images).data
     model = flatbuffer.read(data)
     plain = bytes(flatbuffer_utils.convert_object_to_bytearray(flatbuffer.read(data)))
     shared = flatbuffer.write(model)
@@ -231,14 +229,14 @@ def test_equal_vectors_are_stored_once(unet: keras.Model, pictures: CalibrationS
 
 
 def test_what_the_tool_cannot_do_is_one_line(
-    unet: keras.Model, pictures: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+    unet: keras.Model, images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ValueError("Ranks of scales (5)\nmust be 4.")
 
     monkeypatch.setattr("ai_edge_quantizer.quantizer.Quantizer.quantize", fail)
     with pytest.raises(UnsupportedModel, match=r"cannot make int8 of the model: Ranks of scales \(5\) must be 4\."):
-        made(unet, "int8", pictures)
+        made(unet, "int8", images)
 
 
 class WithColumns(layers.Layer):  # type: ignore[misc]
@@ -253,10 +251,10 @@ class WithColumns(layers.Layer):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("precision", ["int8", "w8a16"])
-def test_a_constant_that_is_joined_to_a_map(precision: Precision, pictures: CalibrationSet) -> None:
+def test_a_constant_that_is_joined_to_a_map(precision: Precision, images: CalibrationSet) -> None:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((*SIZE, 3))
     x = layers.Conv2D(6, 3, padding="same")(WithColumns()(layers.Conv2D(4, 3, padding="same")(inputs)))
     model = keras.Model(inputs, layers.Conv2D(5, 1)(x), name="unet_mini")
-    result = made(model, precision, pictures)
+    result = made(model, precision, images)
     assert result.verification is not None and result.verification.argmax_agreement > 0.95  # of random weights

@@ -2,7 +2,7 @@
 """Stands in for ``benchmark_model`` in tests: prints what the real one's sources print, and times nothing.
 
 The lines are those of ``tflite/tools/benchmark/benchmark_model.cc``, ``benchmark_tflite_model.cc`` and
-``command_line_flags.cc``, and of ``litert/tools/benchmark_litert_model.h`` where ``behaviour.json`` in the device's
+``command_line_flags.cc``, and of ``litert/tools/benchmark_litert_model.h`` where ``behavior.json`` in the device's
 root says ``"tool": "litert"``. Unknown flags are a warning, as there.
 """
 
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(os.environ["ANDROID_ROOT"])
-BEHAVIOUR = json.loads((ROOT / "behaviour.json").read_text())
+BEHAVIOUR = json.loads((ROOT / "behavior.json").read_text())
 BASE = {
     "num_runs": "50",
     "min_secs": "1",

@@ -76,7 +76,7 @@ class Phone:
     process: subprocess.Popen[str]
 
     def behave(self, **values: Any) -> None:
-        (self.root / "behaviour.json").write_text(json.dumps(values))
+        (self.root / "behavior.json").write_text(json.dumps(values))
 
     @property
     def calls(self) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ def test_the_gpu_takes_all_or_a_part(phone: Phone, model: Path, delegated: int, 
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason"),
+    ("behavior", "reason"),
     [
         ({"delegated": 0}, "Though NNAPI delegate is explicitly applied"),
         ({"ends": "no nnapi"}, "NNAPI acceleration is unsupported"),
@@ -216,9 +216,9 @@ def test_the_gpu_takes_all_or_a_part(phone: Phone, model: Path, delegated: int, 
     ],
 )
 def test_the_cpu_never_passes_for_an_accelerator(
-    phone: Phone, model: Path, behaviour: dict[str, Any], reason: str
+    phone: Phone, model: Path, behavior: dict[str, Any], reason: str
 ) -> None:
-    phone.behave(**behaviour)
+    phone.behave(**behavior)
     with pytest.raises(BackendUnavailable, match=f"nothing of the model ran on 'npu': .*{reason}"):
         measure([Case(model, "npu", {"accelerator": "npu"})], AdbDevice(phone.serial), QUICK)
     assert phone.left == []

@@ -62,17 +62,17 @@ class _Keys:
 
 @pytest.fixture
 def segmenter(tiny_spec: ModelSpec) -> Segmenter:
-    """Says ``disc`` (2), whose colour is (0, 80, 120), everywhere."""
+    """Says ``disc`` (2), whose color is (0, 80, 120), everywhere."""
     answer = np.full((1, *tiny_spec.input_size), 2, np.uint8)
     return Segmenter(NullBackend(tiny_spec.replace(output_kind="argmax"), answer))
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
-    """Opens a folder of so many grey pictures, the first 0, the next 10, and so on."""
+def images(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
+    """Opens a folder of so many gray images, the first 0, the next 10, and so on."""
 
     def make(count: int) -> Source:
-        folder = tmp_path / "pictures"
+        folder = tmp_path / "images"
         folder.mkdir()
         for index in range(count):
             cv2.imwrite(str(folder / f"{index:03d}.png"), np.full((64, 96, 3), 10 * index, np.uint8))
@@ -81,34 +81,32 @@ def pictures(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
     yield make
 
 
-def test_frames_are_drawn_and_reach_every_sink(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+def test_frames_are_drawn_and_reach_every_sink(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     sinks = [_Kept(), _Kept()]
-    with Camera(segmenter, pictures(5)) as camera:
+    with Camera(segmenter, images(5)) as camera:
         stats = Display(camera, segmenter.spec, Look(alpha=1.0), sinks).run()
     for sink in sinks:
         assert sink.names == ["000", "001", "002", "003", "004"]
-        assert all((frame == (120, 80, 0)).all() for frame in sink.frames)  # the class's colour in BGR
+        assert all((frame == (120, 80, 0)).all() for frame in sink.frames)  # the class's color in BGR
         assert sink.closed == 1
     assert stats.shown == 5
     assert stats.to_dict()["stages_ms"]["output"]["count"] == 5
 
 
-def test_the_callback_sees_the_frame_before_it_is_drawn(
-    segmenter: Segmenter, pictures: Callable[[int], Source]
-) -> None:
+def test_the_callback_sees_the_frame_before_it_is_drawn(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     seen: list[int] = []
 
     def look_at(frame: SegmentedFrame) -> None:
         seen.append(int(frame.image_bgr.max()))
         assert frame.segmentation.counts() == {"background": 0, "square": 0, "disc": 64 * 96}
 
-    with Camera(segmenter, pictures(3)) as camera:
+    with Camera(segmenter, images(3)) as camera:
         Display(camera, segmenter.spec, Look(alpha=1.0), on_frame=look_at).run()
     assert seen == [0, 10, 20]
 
 
-def test_captions_are_drawn_where_they_are_asked_for(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
-    name = pictures(1).name
+def test_captions_are_drawn_where_they_are_asked_for(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
+    name = images(1).name
     plain, told = _Kept(), _Kept()
     for sink, look in ((plain, Look("mask")), (told, Look("mask", legend=True, status=True))):
         with Camera(segmenter, open_source(name)) as camera:
@@ -117,8 +115,8 @@ def test_captions_are_drawn_where_they_are_asked_for(segmenter: Segmenter, pictu
     assert (told.frames[0][:20] != plain.frames[0][:20]).any()
 
 
-def test_it_stops_after_so_many_frames_and_by_stop(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
-    source = pictures(9)
+def test_it_stops_after_so_many_frames_and_by_stop(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
+    source = images(9)
     with Camera(segmenter, source) as camera:
         assert Display(camera, segmenter.spec, max_frames=4).run().shown == 4
     with Camera(segmenter, open_source(source.name, loop=True)) as camera:
@@ -127,27 +125,27 @@ def test_it_stops_after_so_many_frames_and_by_stop(segmenter: Segmenter, picture
         assert display.run().shown > 0
 
 
-def test_ctrl_c_ends_it_and_the_sinks_are_closed(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+def test_ctrl_c_ends_it_and_the_sinks_are_closed(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     def interrupt(frame: SegmentedFrame) -> None:
         if frame.captured.index == 2:
             raise KeyboardInterrupt
 
     sink = _Kept()
-    with Camera(segmenter, pictures(9)) as camera:
+    with Camera(segmenter, images(9)) as camera:
         stats = Display(camera, segmenter.spec, sinks=[sink], on_frame=interrupt).run()
     assert (stats.shown, sink.closed) == (2, 1)
 
 
-def test_a_sink_that_breaks_ends_it_and_all_are_closed(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+def test_a_sink_that_breaks_ends_it_and_all_are_closed(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     broken, other = _Kept(fails_at=2), _Kept()
-    with Camera(segmenter, pictures(9)) as camera, pytest.raises(SinkLost, match="the disk is full"):
+    with Camera(segmenter, images(9)) as camera, pytest.raises(SinkLost, match="the disk is full"):
         Display(camera, segmenter.spec, sinks=[broken, other]).run()
     assert (broken.closed, other.closed) == (1, 1)
     assert not [t for t in threading.enumerate() if t.name.startswith("edgeseg-")]
 
 
-def test_the_keys(segmenter: Segmenter, pictures: Callable[[int], Source], tmp_path: Path) -> None:
-    source = pictures(1)
+def test_the_keys(segmenter: Segmenter, images: Callable[[int], Source], tmp_path: Path) -> None:
+    source = images(1)
     keys = {
         2: ["s"],
         3: ["r"],
@@ -177,11 +175,11 @@ def test_the_keys(segmenter: Segmenter, pictures: Callable[[int], Source], tmp_p
 
 
 def test_keys_for_a_folder_that_cannot_be_written_do_not_end_it(
-    segmenter: Segmenter, pictures: Callable[[int], Source], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    segmenter: Segmenter, images: Callable[[int], Source], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
     window = _Keys({1: ["s"], 2: ["r"]})
-    with Camera(segmenter, pictures(4)) as camera:
+    with Camera(segmenter, images(4)) as camera:
         display = Display(camera, segmenter.spec, window=window, folder=tmp_path / "file")  # type: ignore[arg-type]
         assert display.run().shown == 4
     assert [message.split(":")[0] for message in caplog.messages] == ["no snapshot", "no recording"]
@@ -189,23 +187,23 @@ def test_keys_for_a_folder_that_cannot_be_written_do_not_end_it(
 
 def test_a_recording_that_breaks_is_logged_and_the_loop_goes_on(
     segmenter: Segmenter,
-    pictures: Callable[[int], Source],
+    images: Callable[[int], Source],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("edgeseg.camera.display.VideoFile", lambda path, **options: _Kept(fails_at=1))
-    with Camera(segmenter, pictures(4)) as camera:
+    with Camera(segmenter, images(4)) as camera:
         display = Display(camera, segmenter.spec, window=_Keys({1: ["r"]}), folder=tmp_path)  # type: ignore[arg-type]
         assert display.run().shown == 4
     assert caplog.messages == ["the recording ends: the disk is full."]
 
 
 def test_v_goes_through_the_views_that_work(
-    segmenter: Segmenter, tiny_spec: ModelSpec, pictures: Callable[[int], Source]
+    segmenter: Segmenter, tiny_spec: ModelSpec, images: Callable[[int], Source]
 ) -> None:
     spec = tiny_spec.replace(class_names=("sky", "road", "car"), output_kind="argmax")
-    source = pictures(1)
+    source = images(1)
     for used, expected in ((segmenter.spec, "cutout"), (spec, "overlay")):
         look = Look()
         window = _Keys({1: ["v"], 2: ["v"], 3: ["closed"]})
@@ -215,7 +213,7 @@ def test_v_goes_through_the_views_that_work(
         assert look.view == expected
 
 
-def test_a_single_picture_stays_until_a_key(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
+def test_a_single_image_stays_until_a_key(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     window = _Keys({})
     poll = window.poll
     calls = []
@@ -225,21 +223,21 @@ def test_a_single_picture_stays_until_a_key(segmenter: Segmenter, pictures: Call
         return "q" if len(calls) == 10 else poll()
 
     window.poll = count  # type: ignore[method-assign]
-    with Camera(segmenter, pictures(1)) as camera:
+    with Camera(segmenter, images(1)) as camera:
         Display(camera, segmenter.spec, window=window).run()  # type: ignore[arg-type]
     assert len(calls) == 10
 
 
-def test_a_class_the_model_lacks_is_refused_at_once(segmenter: Segmenter, pictures: Callable[[int], Source]) -> None:
-    with Camera(segmenter, pictures(1)) as camera, pytest.raises(InputError, match="unknown class 'dog'"):
+def test_a_class_the_model_lacks_is_refused_at_once(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
+    with Camera(segmenter, images(1)) as camera, pytest.raises(InputError, match="unknown class 'dog'"):
         Display(camera, segmenter.spec, Look(classes=["dog"]))
 
 
 def test_a_browser_that_comes_during_a_pause_sees_the_frame(
-    segmenter: Segmenter, pictures: Callable[[int], Source], monkeypatch: pytest.MonkeyPatch
+    segmenter: Segmenter, images: Callable[[int], Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = _Keys({1: ["space"]})
-    with contextlib.closing(MjpegServer(port=0)) as server, Camera(segmenter, pictures(3)) as camera:
+    with contextlib.closing(MjpegServer(port=0)) as server, Camera(segmenter, images(3)) as camera:
         display = Display(camera, segmenter.spec, sinks=[server], window=window)  # type: ignore[arg-type]
         loop = threading.Thread(target=display.run)
         loop.start()

@@ -18,7 +18,7 @@ from edgeseg.spec import ModelSpec
 
 
 class _Frames:
-    """A source in memory: frames of one grey value each, ``gap_s`` apart, and then its end or an error."""
+    """A source in memory: frames of one gray value each, ``gap_s`` apart, and then its end or an error."""
 
     name = "memory"
     fps = 25.0
@@ -164,11 +164,11 @@ def test_smoothing_is_part_of_the_loop(tiny_spec: ModelSpec) -> None:
         Camera(Segmenter(_Flicker(spec, answer)), _Frames(5, live=False), smooth=0)
 
 
-def test_the_model_sees_the_colours_in_its_own_order(tiny_spec: ModelSpec) -> None:
+def test_the_model_sees_the_colors_in_its_own_order(tiny_spec: ModelSpec) -> None:
     answer = np.zeros((1, *tiny_spec.input_size), np.uint8)
     for order, first in (("rgb", 30.0), ("bgr", 10.0)):
         backend = NullBackend(
-            tiny_spec.replace(output_kind="argmax", colour_order=order, mean=(0, 0, 0), std=(1, 1, 1)), answer
+            tiny_spec.replace(output_kind="argmax", color_order=order, mean=(0, 0, 0), std=(1, 1, 1)), answer
         )
         source = _Frames(1, live=False)
         read = source.read

@@ -83,15 +83,15 @@ def test_truncated_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [weights]
 
 
-def test_picture_that_does_not_decode(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
+def test_image_that_does_not_decode(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8 not a jpeg")
-    assert "does not decode as a picture" in fails(capsys, "predict", str(artifact), str(bad), "--save", str(tmp_path))
+    assert "does not decode as an image" in fails(capsys, "predict", str(artifact), str(bad), "--save", str(tmp_path))
 
 
 def test_source_that_is_missing(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
     error = fails(capsys, "predict", str(artifact), str(tmp_path / "no*.png"), "--save", str(tmp_path))
-    assert "does not exist or has no pictures" in error
+    assert "does not exist or has no images" in error
 
 
 def test_predict_without_anything_to_do(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
@@ -122,7 +122,7 @@ def test_artifact_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 
 
 def test_data_folder_that_is_none(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
-    assert "is not a labelled data set; looked for {split}/images" in fails(
+    assert "is not a labeled data set; looked for {split}/images" in fails(
         capsys, "evaluate", str(artifact), "--data", str(tmp_path)
     )
     assert "does not exist" in fails(capsys, "train", "unet_mini", "--data", str(tmp_path / "none"))
@@ -133,7 +133,7 @@ def test_data_of_another_class_count(capsys: pytest.CaptureFixture[str], artifac
     assert "the model has 5 classes, the data has 3" in error
 
 
-def test_a_view_that_the_model_cannot_give_is_refused_before_the_first_picture(
+def test_a_view_that_the_model_cannot_give_is_refused_before_the_first_image(
     capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path
 ) -> None:
     args = ("predict", str(artifact), str(tmp_path / "none.png"), "--save", str(tmp_path), "--visualize")
@@ -141,9 +141,9 @@ def test_a_view_that_the_model_cannot_give_is_refused_before_the_first_picture(
 
 
 def test_unknown_class_and_view(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
-    picture = str(tmp_path / "x.png")
-    assert "unknown class 'dog'" in fails(capsys, "predict", str(artifact), picture, "--count", "--classes", "dog")
-    assert "Did you mean 'overlay'?" in fails(capsys, "predict", str(artifact), picture, "--visualize", "overly")
+    image = str(tmp_path / "x.png")
+    assert "unknown class 'dog'" in fails(capsys, "predict", str(artifact), image, "--count", "--classes", "dog")
+    assert "Did you mean 'overlay'?" in fails(capsys, "predict", str(artifact), image, "--visualize", "overly")
 
 
 @pytest.mark.parametrize(

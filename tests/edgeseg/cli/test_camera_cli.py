@@ -76,19 +76,19 @@ def test_a_paced_clip_is_live_and_keeps_its_time(
 
 def test_every_view_is_saved(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "beach.png"), np.full((80, 60, 3), (255, 0, 0), np.uint8))  # blue
-    pictures: dict[str, Any] = {}
+    images: dict[str, Any] = {}
     for view in ("overlay", "mask", "cutout", "blur", "replace"):
         extra = ["--background", tmp_path / "beach.png"] if view == "replace" else []
         # The seeded model sees class_3 in 3 of 4 pixels of the first frame: enough of both for every view to differ.
         arguments = ["--visualize", view, "--classes", "class_3", "--no-legend", "--no-status", *extra]
         assert _run(artifact, "--source", street_clip, "--max-frames", "1", "--save", tmp_path / view, *arguments) == 0
         (file,) = (tmp_path / view).iterdir()
-        pictures[view] = cv2.imread(str(file)).astype(int)
-    assert {picture.shape for picture in pictures.values()} == {(272, 640, 3)}
-    views = list(pictures)
+        images[view] = cv2.imread(str(file)).astype(int)
+    assert {image.shape for image in images.values()} == {(272, 640, 3)}
+    views = list(images)
     for index, first in enumerate(views):
         for second in views[index + 1 :]:
-            assert np.abs(pictures[first] - pictures[second]).mean() > 1, (first, second)
+            assert np.abs(images[first] - images[second]).mean() > 1, (first, second)
 
 
 def test_a_browser_page_is_served_and_ctrl_c_ends_it_well(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
@@ -199,10 +199,10 @@ def test_a_stream_that_stays_away_ends_with_a_line_and_the_statistics(
 def test_a_sink_that_refuses_a_frame_leaves_the_statistics(
     capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / f"{street_clip.stem}_000002.jpg").touch()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / f"{street_clip.stem}_000002.jpg").touch()
     stats_file = tmp_path / "s.json"
-    arguments = ["--source", street_clip, "--save", f"{tmp_path}/pictures/", "--stats", stats_file]
+    arguments = ["--source", street_clip, "--save", f"{tmp_path}/images/", "--stats", stats_file]
     assert _run(artifact, *arguments) == 2
     assert "_000002.jpg' exists" in capsys.readouterr().err.strip().splitlines()[-1]
     assert json.loads(stats_file.read_text())["frames"]["shown"] == 2

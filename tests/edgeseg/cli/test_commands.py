@@ -173,11 +173,11 @@ def test_inspect_refuses_an_accelerator_it_does_not_know(capsys: pytest.CaptureF
     )
 
 
-def test_predict_writes_each_view_at_the_pictures_size(
+def test_predict_writes_each_view_at_the_images_size(
     capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path
 ) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    photo = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
     result = run_json(
         capsys, "predict", str(artifact), str(tmp_path / "a.png"), "--save", str(tmp_path / "out"),
         "--visualize", "overlay,mask,cutout", "--classes", "class_0,class_1", "--no-legend",

@@ -1,4 +1,4 @@
-"""``edgeseg data``, and the commands that read labelled data on layouts and labels of other makers."""
+"""``edgeseg data``, and the commands that read labeled data on layouts and labels of other makers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *args: str | Path, status: int 
 
 @pytest.fixture
 def binary(shapes_dataset: Path, tmp_path: Path) -> Path:
-    """Six pictures of shapes in ``images``, masks in ``labels`` that are 255 where the shape is red."""
+    """Six images of shapes in ``images``, masks in ``labels`` that are 255 where the shape is red."""
     root = tmp_path / "masks"
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True)
@@ -112,7 +112,7 @@ def test_training_stops_before_it_starts_with_a_list_of_the_bad_files(
     capsys: pytest.CaptureFixture[str], shapes_dataset: Path, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(shapes_dataset, tmp_path / "data"))
-    (root / "train" / "images" / "01.png").write_bytes(b"no picture")
+    (root / "train" / "images" / "01.png").write_bytes(b"no image")
     (root / "train" / "labels" / "02.png").write_bytes(encode_image(np.zeros((64, 79), np.uint8)))
     (root / "train" / "labels" / "03.png").write_bytes(encode_image(np.full((64, 80), 7, np.uint8)))
     for path in (root / "val" / "images").iterdir():
@@ -120,7 +120,7 @@ def test_training_stops_before_it_starts_with_a_list_of_the_bad_files(
     run = tmp_path / "run"
     assert main(["train", "unet_mini", "--data", str(root), "--output-dir", str(run)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    said = ["val/images' has no pictures", "01.png' does not decode", "02.png' is (64, 79)", "03.png' has ids"]
+    said = ["val/images' has no images", "01.png' does not decode", "02.png' is (64, 79)", "03.png' has ids"]
     assert len(lines) == 5
     assert all(text in line for text, line in zip(said, lines, strict=False))
     assert lines[4].startswith("edgeseg: the data has 4 problems, so nothing was trained.")

@@ -39,7 +39,7 @@ def code(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[".keras", ".h5"])
 def own_model(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A model with a layer that Keras does not know; its logits are the colours."""
+    """A model with a layer that Keras does not know; its logits are the colors."""
     inputs = keras.Input((16, 24, 3))
     x = Doubling(name="double")(inputs)
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1, use_bias=False, name="head")(x))
@@ -51,15 +51,15 @@ def own_model(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Pictures of one colour each: red, green and blue are the classes."""
+    """Images of one color each: red, green and blue are the classes."""
     root = tmp_path / "data"
     for folder in ("images", "labels"):
         (root / "test" / folder).mkdir(parents=True)
     (root / "classes.json").write_text(json.dumps({"names": ["red", "green", "blue"]}))
     for index in range(3):
-        picture = np.zeros((16, 24, 3), np.uint8)
-        picture[..., 2 - index] = 200  # OpenCV writes BGR
-        cv2.imwrite(str(root / "test" / "images" / f"{index}.png"), picture)
+        image = np.zeros((16, 24, 3), np.uint8)
+        image[..., 2 - index] = 200  # OpenCV writes BGR
+        cv2.imwrite(str(root / "test" / "images" / f"{index}.png"), image)
         cv2.imwrite(str(root / "test" / "labels" / f"{index}.png"), np.full((16, 24), index, np.uint8))
     return root
 
@@ -92,7 +92,7 @@ def test_own_layers_are_evaluated(
     assert "Doubling ('double')" in fails(capsys, *args)
     assert main([*args, "--custom-objects", str(code)]) == 0
     assert json.loads(capsys.readouterr().out)["mean_iou"] == 1
-    # Without its red, the red picture is green: the options arrive.
+    # Without its red, the red image is green: the options arrive.
     assert main([*args, "--custom-objects", str(code), "--mean", "255,0,0"]) == 0
     assert json.loads(capsys.readouterr().out)["per_class_iou"] == {"red": 0.0, "green": 0.5, "blue": 1.0}
 
@@ -104,7 +104,7 @@ def test_an_evaluation_is_printed_and_saved(
     args = ["evaluate", str(own_model), "--data", str(dataset), "--std", "255", "--custom-objects", str(code)]
     assert main([*args, "--mean", "255,0,0", "--save", str(folder)]) == 0
     out = capsys.readouterr().out
-    # Both the red and the green picture are taken for green.
+    # Both the red and the green image are taken for green.
     assert [line.split() for line in out.splitlines() if line.startswith(("red", "green", "mean"))] == [
         ["red", "0.0000", "-", "0.0000", "0.0000"],
         ["green", "0.5000", "0.5000", "1.0000", "0.6667"],

@@ -66,8 +66,8 @@ def test_the_method_of_an_onnx_file_is_obeyed(
 def test_a_gate_that_fails_exits_1_and_keeps_the_report(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures = shapes_dataset / "train" / "images"
-    args = (*INT8, "--data", str(pictures), "--min-agreement", "1", "--output-dir", str(tmp_path), "--no-verify")
+    images = shapes_dataset / "train" / "images"
+    args = (*INT8, "--data", str(images), "--min-agreement", "1", "--output-dir", str(tmp_path), "--no-verify")
     assert main(list(args)) == 1
     assert "failed its accuracy gate: only" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -78,12 +78,12 @@ def test_a_gate_that_fails_exits_1_and_keeps_the_report(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ((), "int8 needs pictures to calibrate with"),
-        (("--data", "few"), "has 3 pictures; calibration needs at least 8"),
+        ((), "int8 needs images to calibrate with"),
+        (("--data", "few"), "has 3 images; calibration needs at least 8"),
         (("--data", "corrupt"), "05.png"),
         (("--data", "good", "--output-kind", "softmax"), "int8 gives a class map of bytes"),
         (("--data", "good", "--target", "edgetpu", "--rescue"), "which the target edgetpu does not run"),
-        (("--rescue",), "a rescue needs pictures"),
+        (("--rescue",), "a rescue needs images"),
         (("--data", "good", "--calibration-method", "entropy"), "TFLite is calibrated by the whole range"),
     ],
 )

@@ -54,7 +54,7 @@ def test_wrong_settings_are_said_before_the_data_is_read(
 def test_an_earlier_run_is_not_replaced_unasked(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Said before a picture is read: the folder of the data is not even looked for."""
+    """Said before an image is read: the folder of the data is not even looked for."""
     (tmp_path / name).write_bytes(b"an earlier run")
     assert main(["train", "unet_mini", "--data", "nowhere", "--output-dir", str(tmp_path)]) == 2
     assert f"{name}' exists; give --overwrite" in capsys.readouterr().err

@@ -38,8 +38,8 @@ def _convert(layers: Sequence[Layer], *, fp16: bool = False, int8: bool = False)
     if fp16:
         converter.target_spec.supported_types = [tf.float16]
     if int8:
-        pictures = np.random.default_rng(0).random((4, 1, 16, 16, 3), np.float32)
-        converter.representative_dataset = lambda: ([picture] for picture in pictures)
+        images = np.random.default_rng(0).random((4, 1, 16, 16, 3), np.float32)
+        converter.representative_dataset = lambda: ([image] for image in images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     data: bytes = converter.convert()
     return data

@@ -16,8 +16,8 @@ def copy(shapes_dataset: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def grey(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a flat set of black pictures, one for each label that it is given."""
+def gray(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a flat set of black images, one for each label that it is given."""
 
     def make(*labels: np.ndarray, name: str = "flat") -> Path:
         root = tmp_path / name

@@ -36,7 +36,7 @@ def test_good_data_has_no_findings_and_its_pixels_are_counted(shapes_dataset: Pa
 def test_every_kind_of_damage_is_found_in_one_go(copy: Path) -> None:
     images, labels = copy / "train" / "images", copy / "train" / "labels"
     (labels / "00.png").unlink()
-    (images / "01.png").write_bytes(b"no picture")
+    (images / "01.png").write_bytes(b"no image")
     (images / "02.png").write_bytes((images / "02.png").read_bytes()[:-500])
     (labels / "03.png").write_bytes((labels / "03.png").read_bytes()[:-60])
     (labels / "04.png").write_bytes(encode_image(np.zeros((64, 79), np.uint8)))
@@ -58,7 +58,7 @@ def test_every_kind_of_damage_is_found_in_one_go(copy: Path) -> None:
         ("duplicate", "03.png"),
         *[("unused_label", name) for name in ("unused.png", "00.png", "01.png", "02.png", "03.png")],
     ]
-    assert "same picture as" in result.errors[7].text
+    assert "same image as" in result.errors[7].text
     assert "06.png' of train" in result.errors[7].text
     assert result.num_pairs == {"train": 4, "val": 4, "test": 0}
 
@@ -69,8 +69,8 @@ def test_the_threads_change_nothing(copy: Path) -> None:
     assert found(check(copy, num_threads=1)) == found(check(copy, num_threads=8))
 
 
-def test_a_class_in_no_label_is_a_warning(grey: Callable[..., Path]) -> None:
-    root = grey(np.zeros((4, 6), np.uint8))
+def test_a_class_in_no_label_is_a_warning(gray: Callable[..., Path]) -> None:
+    root = gray(np.zeros((4, 6), np.uint8))
     result = check(DataSource(str(root), classes="a,b,c"))
     assert [finding.text for finding in result.warnings] == [
         "the class 'b' (id 1) is in no label.",
@@ -89,7 +89,7 @@ def test_a_class_that_training_never_sees_is_a_warning(copy: Path) -> None:
     relabel(copy / "train", lambda label: np.where(label == 1, 0, label).astype(np.uint8))
     (warning,) = check(copy).findings
     assert (warning.kind, warning.path, warning.is_error) == ("class_not_in_train", "red", False)
-    assert warning.text == "the class 'red' (id 1) is in val and test but in no label of train: it cannot be learnt."
+    assert warning.text == "the class 'red' (id 1) is in val and test but in no label of train: it cannot be learned."
     (warning,) = check(copy, splits=["train", "val"]).findings
     assert "is in val but in no label of train" in warning.text
     assert check(copy, splits=["val", "test"]).findings == ()
@@ -139,25 +139,25 @@ def test_every_folder_is_listed_once(
 ) -> None:
     listed: list[Path] = []
 
-    def pictures_in(folder: Path) -> list[Path]:
+    def images_in(folder: Path) -> list[Path]:
         listed.append(folder)
         return original(folder)
 
-    original = layouts.pictures_in
-    monkeypatch.setattr(layouts, "pictures_in", pictures_in)
+    original = layouts.images_in
+    monkeypatch.setattr(layouts, "images_in", images_in)
     check(shapes_dataset, splits=splits)
     # All of them whatever is asked for: the encoding is that of the whole data set.
     both = ("images", "labels")
     assert sorted(listed) == sorted(shapes_dataset / split / one for split in ("train", "val", "test") for one in both)
 
 
-def test_unknown_colours_are_errors_with_their_files(grey: Callable[..., Path], tmp_path: Path) -> None:
-    (tmp_path / "colours.txt").write_text("0 0 0 a\n9 9 9 b\n")
+def test_unknown_colors_are_errors_with_their_files(gray: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "colors.txt").write_text("0 0 0 a\n9 9 9 b\n")
     label = np.zeros((4, 6, 3), np.uint8)
     label[0, 0] = (200, 9, 9)
-    source = DataSource(str(grey(np.zeros((4, 6, 3), np.uint8), label)), colour_map=str(tmp_path / "colours.txt"))
+    source = DataSource(str(gray(np.zeros((4, 6, 3), np.uint8), label)), color_map=str(tmp_path / "colors.txt"))
     (error,) = check(source).errors
-    assert (error.kind, Path(error.path).name) == ("unknown_colour", "1.png")
+    assert (error.kind, Path(error.path).name) == ("unknown_color", "1.png")
     assert "(200, 9, 9) (1 pixels)" in error.text
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgeseg.datasets import given_classes, read_classes, read_colour_map
+from edgeseg.datasets import given_classes, read_classes, read_color_map
 from edgeseg.datasets.classes import read_labels
 from edgeseg.errors import InputError
 from edgeseg.spec import default_palette
@@ -65,11 +65,11 @@ def test_what_classes_json_says_of_its_labels_is_kept(tmp_path: Path) -> None:
         "names": ["a", "b"],
         "palette": [[0, 0, 0], [9, 9, 9]],
         "ignore_index": 255,
-        "more_colours": [[1, 2, 3, 1], [224, 224, 192, 255]],
-        "label_encoding": "colours",
+        "more_colors": [[1, 2, 3, 1], [224, 224, 192, 255]],
+        "label_encoding": "colors",
     }
     classes = read_classes(write_classes(tmp_path, table))
-    assert classes.more_colours == (((1, 2, 3), 1), ((224, 224, 192), 255))
+    assert classes.more_colors == (((1, 2, 3), 1), ((224, 224, 192), 255))
     assert classes.to_dict() == table
     assert (
         read_classes(write_classes(tmp_path, {"names": ["a", "b"], "binary_threshold": 9})).label_encoding == "binary"
@@ -79,12 +79,12 @@ def test_what_classes_json_says_of_its_labels_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"label_encoding": "grey"}, "none of ids, colours, binary, binary-dark"),
+        ({"label_encoding": "gray"}, "none of ids, colors, binary, binary-dark"),
         ({"label_encoding": "binary", "names": ["a", "b", "c"]}, "two classes, not 3"),
         ({"binary_threshold": 255}, "0 to 254"),
-        ({"more_colours": [[1, 2, 3, 2]]}, "id 2, which is no class"),
-        ({"more_colours": [[1, 2, 256, 1]]}, "not three numbers"),
-        ({"more_colours": [[1, 2, 3]]}, "not of the form"),
+        ({"more_colors": [[1, 2, 3, 2]]}, "id 2, which is no class"),
+        ({"more_colors": [[1, 2, 256, 1]]}, "not three numbers"),
+        ({"more_colors": [[1, 2, 3]]}, "not of the form"),
     ],
 )
 def test_what_it_says_wrongly_is_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
@@ -125,17 +125,17 @@ def test_more_names_than_a_file_name_has_room_for(tmp_path: Path) -> None:
         "name,r,g,b\nroad,10,20,30\nside walk,1,2,3\nroad,4,5,6\nunlabelled,0,0,0\n",  # Kaggle's class_dict.csv
     ],
 )
-def test_a_colour_map_is_read_in_the_forms_it_comes_in(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "colours.txt"
+def test_a_color_map_is_read_in_the_forms_it_comes_in(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "colors.txt"
     path.write_text(text)
-    classes = read_colour_map(path)
+    classes = read_color_map(path)
     assert classes.names == ("road", "side walk")
     assert classes.palette == ((10, 20, 30), (1, 2, 3))
-    assert classes.more_colours == (((4, 5, 6), 0), ((0, 0, 0), 255))
-    assert (classes.ignore_index, classes.label_encoding) == (255, "colours")
-    other_order = read_colour_map(path, given_classes("side walk,road"))
+    assert classes.more_colors == (((4, 5, 6), 0), ((0, 0, 0), 255))
+    assert (classes.ignore_index, classes.label_encoding) == (255, "colors")
+    other_order = read_color_map(path, given_classes("side walk,road"))
     assert other_order.palette == ((1, 2, 3), (10, 20, 30))
-    assert other_order.more_colours[0] == ((4, 5, 6), 1)
+    assert other_order.more_colors[0] == ((4, 5, 6), 1)
 
 
 @pytest.mark.parametrize(
@@ -144,21 +144,21 @@ def test_a_colour_map_is_read_in_the_forms_it_comes_in(tmp_path: Path, text: str
         ("", "has no line with a name"),
         ("road 1 2 3\nsky 1 2\n", "line 2, 'sky 1 2', is not a name and three numbers"),
         ("road 1 2 3\nsky 1 2 256\n", "line 2"),
-        ("road 1 2 3\nsky 1 2 3\n", r"gives the colour \(1, 2, 3\) to 'road' and to 'sky'"),
+        ("road 1 2 3\nsky 1 2 3\n", r"gives the color \(1, 2, 3\) to 'road' and to 'sky'"),
     ],
 )
-def test_a_damaged_colour_map_is_an_input_error(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "colours.txt").write_text(text)
+def test_a_damaged_color_map_is_an_input_error(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "colors.txt").write_text(text)
     with pytest.raises(InputError, match=said):
-        read_colour_map(tmp_path / "colours.txt")
+        read_color_map(tmp_path / "colors.txt")
 
 
-def test_a_colour_map_must_fit_the_classes(tmp_path: Path) -> None:
-    (tmp_path / "colours.txt").write_text("road 1 2 3\n")
-    with pytest.raises(InputError, match="has no colour of sky"):
-        read_colour_map(tmp_path / "colours.txt", given_classes("road,sky"))
-    with pytest.raises(InputError, match="colour of 'road', which is none of sky"):
-        read_colour_map(tmp_path / "colours.txt", given_classes("sky"))
+def test_a_color_map_must_fit_the_classes(tmp_path: Path) -> None:
+    (tmp_path / "colors.txt").write_text("road 1 2 3\n")
+    with pytest.raises(InputError, match="has no color of sky"):
+        read_color_map(tmp_path / "colors.txt", given_classes("road,sky"))
+    with pytest.raises(InputError, match="color of 'road', which is none of sky"):
+        read_color_map(tmp_path / "colors.txt", given_classes("sky"))
 
 
 def test_a_file_of_labels(tmp_path: Path) -> None:

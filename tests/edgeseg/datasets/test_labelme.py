@@ -14,7 +14,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 
 IDS = {"a": 1, "b": 2}
-PICTURE = encode_image(np.full((20, 30, 3), 90, np.uint8))
+IMAGE = encode_image(np.full((20, 30, 3), 90, np.uint8))
 
 
 def shape(label: str, points: list[list[float]], kind: str | None = "polygon") -> dict[str, Any]:
@@ -55,8 +55,8 @@ def test_a_circle_goes_through_its_second_point() -> None:
 
 def test_a_folder_becomes_a_data_set(tmp_path: Path) -> None:
     root = write(tmp_path / "notes", "one", shape("cat", [[0, 0], [9, 0], [9, 9], [0, 9]]))
-    (root / "one.png").write_bytes(PICTURE)
-    inside = base64.b64encode(PICTURE).decode()
+    (root / "one.png").write_bytes(IMAGE)
+    inside = base64.b64encode(IMAGE).decode()
     ignored = shape("__ignore__", [[0, 0], [29, 4]], "rectangle")
     write(root, "two", ignored, imagePath="..\\gone\\two.png", imageData=inside)
     before = sorted(root.iterdir())
@@ -91,8 +91,8 @@ SQUARE = [[0, 0], [9, 0], [9, 9]]
         ([shape("cat", SQUARE, "circle")], {}, "circle of 'cat' with 3 points"),
         ([{"label": "cat"}], {}, "is not a JSON file of labelme: KeyError"),
         ([shape("cat", [[0], [1], [2]])], {}, "is not a JSON file of labelme"),
-        ([], {"imageHeight": 21}, r"drawn on a picture of \(21, 30\), but its picture is \(20, 30\)"),
-        ([], {"imagePath": "gone.png"}, r"picture 'gone\.png' of .* is neither beside it nor inside it"),
+        ([], {"imageHeight": 21}, r"drawn on an image of \(21, 30\), but its image is \(20, 30\)"),
+        ([], {"imagePath": "gone.png"}, r"image 'gone\.png' of .* is neither beside it nor inside it"),
         ([], {"imagePath": "gone.png", "imageData": "&"}, "not base64"),
         ([], {"imagePath": "gone.png", "imageData": "AAAA"}, "does not decode"),
     ],
@@ -103,7 +103,7 @@ def test_what_cannot_be_drawn_is_an_input_error(
     root = write(tmp_path / "notes", "a", shape("cat", SQUARE))  # good, and before the bad one
     write(root, "one", *shapes, **other)
     for name in ("a", "one"):
-        (root / f"{name}.png").write_bytes(PICTURE)
+        (root / f"{name}.png").write_bytes(IMAGE)
     with pytest.raises(InputError, match=said):
         convert(root, tmp_path / "out", ["background", "cat"])
     assert not (tmp_path / "out").exists()
@@ -113,6 +113,6 @@ def test_a_folder_without_annotations_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no \.json files of labelme"):
         convert(tmp_path, tmp_path / "out", ["background", "cat"])
     root = write(tmp_path / "notes", "one")
-    (root / "one.png").write_bytes(PICTURE)
+    (root / "one.png").write_bytes(IMAGE)
     with pytest.raises(InputError, match="has the annotations; give a new folder"):
         convert(root, root, ["background", "cat"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg.datasets import DataSource, is_labelled, open_split
+from edgeseg.datasets import DataSource, is_labeled, open_split
 from edgeseg.datasets.layouts import find_layout, natural_order
 from edgeseg.datasets.splitting import split
 from edgeseg.errors import InputError
@@ -27,7 +27,7 @@ def test_voc_is_found_at_any_height_and_read_by_its_lists(voc_dataset: Path, sha
     assert len(open_split(source, "trainval")) == 6
 
 
-def test_voc_without_lists_has_the_pictures_that_have_masks(voc_dataset: Path, tmp_path: Path) -> None:
+def test_voc_without_lists_has_the_images_that_have_masks(voc_dataset: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(voc_dataset / "VOCdevkit" / "VOC2007", tmp_path / "VOC2012"))
     shutil.rmtree(base / "ImageSets")
     (base / "SegmentationClass" / "00.png").unlink()
@@ -65,8 +65,8 @@ def test_two_files_of_one_name_are_refused_where_they_are_listed(voc_dataset: Pa
         open_split(source, "all")
 
 
-def test_two_files_of_one_name_are_refused_in_folders(grey: Callable[..., Path]) -> None:
-    root = grey(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
+def test_two_files_of_one_name_are_refused_in_folders(gray: Callable[..., Path]) -> None:
+    root = gray(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
     source = DataSource(str(root), classes="a,b")
     for folder in ("labels", "images"):
         other = Path(shutil.copy(root / folder / "1.png", root / folder / "1.bmp"))
@@ -78,8 +78,8 @@ def test_two_files_of_one_name_are_refused_in_folders(grey: Callable[..., Path])
     assert len(open_split(source, "all")) == 2
 
 
-def test_the_advised_command_can_be_pasted(grey: Callable[..., Path]) -> None:
-    root = grey(np.zeros((4, 6), np.uint8), name="my data")
+def test_the_advised_command_can_be_pasted(gray: Callable[..., Path]) -> None:
+    root = gray(np.zeros((4, 6), np.uint8), name="my data")
     with pytest.raises(InputError, match=r"edgeseg data split '.*my data' --val 0\.1"):
         open_split(DataSource(str(root), classes="a,b"), "train")
 
@@ -89,39 +89,39 @@ def test_classes_must_be_said_where_there_is_no_table(voc_dataset: Path) -> None
         open_split(voc_dataset, "train")
 
 
-def test_a_flat_set_has_one_split(grey: Callable[..., Path]) -> None:
-    root = grey(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
+def test_a_flat_set_has_one_split(gray: Callable[..., Path]) -> None:
+    root = gray(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
     data = open_split(DataSource(str(root), classes="a,b"), "all")
     assert [image.stem for image, _ in data.pairs] == ["0", "1"]
     assert data[1][1].all()
 
 
 @pytest.mark.parametrize("mark", ["\t", ";", ",", " ", " , "])
-def test_lists_have_pairs_with_any_of_the_usual_marks(grey: Callable[..., Path], tmp_path: Path, mark: str) -> None:
-    grey(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
+def test_lists_have_pairs_with_any_of_the_usual_marks(gray: Callable[..., Path], tmp_path: Path, mark: str) -> None:
+    gray(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
     lists = tmp_path / "lists"
     lists.mkdir()
     for name, index in (("train", 0), ("val", 1)):
         line = mark.join([f"../flat/images/{index}.png", f"../flat/labels/{index}.png"])
-        (lists / f"{name}.txt").write_text(f"# picture, label\n\n{line}\n")
+        (lists / f"{name}.txt").write_text(f"# image, label\n\n{line}\n")
     data = open_split(DataSource(str(lists), classes="a,b"), "val")
     assert len(data) == 1
     assert data[0][1].all()
 
 
-def test_a_line_that_is_no_pair_and_a_file_that_is_not_there_are_named(grey: Callable[..., Path]) -> None:
-    root = grey(np.zeros((4, 6), np.uint8))
+def test_a_line_that_is_no_pair_and_a_file_that_is_not_there_are_named(gray: Callable[..., Path]) -> None:
+    root = gray(np.zeros((4, 6), np.uint8))
     source = DataSource(str(root), classes="a,b", layout="lists")
     (root / "train.txt").write_text("images/0.png labels/0.png\nimages/0.png\n")
-    with pytest.raises(InputError, match=r"train\.txt' line 2, 'images/0\.png', is not a picture and its label"):
+    with pytest.raises(InputError, match=r"train\.txt' line 2, 'images/0\.png', is not an image and its label"):
         open_split(source, "train")
     (root / "train.txt").write_text("images/0.png labels/7.png\n")
     with pytest.raises(InputError, match=r"7\.png' does not exist; '.*train\.txt' line 1 asks for it"):
         open_split(source, "train")
 
 
-def test_a_folder_of_two_layouts_asks_which(grey: Callable[..., Path]) -> None:
-    root = grey(np.zeros((4, 6), np.uint8))
+def test_a_folder_of_two_layouts_asks_which(gray: Callable[..., Path]) -> None:
+    root = gray(np.zeros((4, 6), np.uint8))
     (root / "train.txt").write_text("images/0.png labels/0.png\n")
     with pytest.raises(InputError, match="several layouts: flat, lists; say which one with --data-layout"):
         open_split(DataSource(str(root), classes="a,b"), "all")
@@ -132,15 +132,13 @@ def test_a_folder_of_two_layouts_asks_which(grey: Callable[..., Path]) -> None:
         open_split(root / "train.txt", "train")
 
 
-def test_pictures_alone_are_no_labelled_data(grey: Callable[..., Path], voc_dataset: Path) -> None:
-    root = grey(np.zeros((4, 6), np.uint8))
-    assert is_labelled(root)
-    assert is_labelled(voc_dataset)
-    assert not is_labelled(root / "images")
-    assert not is_labelled(root / "images" / "0.png")
-    assert is_labelled(
-        DataSource(str(root / "images"), classes="a,b")
-    )  # it is meant to be, and opening it says why not
+def test_images_alone_are_no_labeled_data(gray: Callable[..., Path], voc_dataset: Path) -> None:
+    root = gray(np.zeros((4, 6), np.uint8))
+    assert is_labeled(root)
+    assert is_labeled(voc_dataset)
+    assert not is_labeled(root / "images")
+    assert not is_labeled(root / "images" / "0.png")
+    assert is_labeled(DataSource(str(root / "images"), classes="a,b"))  # it is meant to be, and opening it says why not
 
 
 def test_numbers_in_names_sort_as_numbers() -> None:

@@ -89,17 +89,17 @@ def test_a_missing_split_names_those_there_are(copy: Path) -> None:
         open_split(copy, "val")
 
 
-def test_a_split_without_pictures_is_an_input_error(copy: Path) -> None:
+def test_a_split_without_images_is_an_input_error(copy: Path) -> None:
     for image in (copy / "test" / "images").iterdir():
         image.unlink()
-    with pytest.raises(InputError, match="has no pictures"):
+    with pytest.raises(InputError, match="has no images"):
         open_split(copy, "test")
 
 
 def test_a_missing_folder_or_table_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gone' does not exist"):
         open_split(tmp_path / "gone", "train")
-    with pytest.raises(InputError, match=r"is not a labelled data set; looked for"):
+    with pytest.raises(InputError, match=r"is not a labeled data set; looked for"):
         open_split(tmp_path, "train")
     (tmp_path / "train" / "images").mkdir(parents=True)
     (tmp_path / "train" / "labels").mkdir()

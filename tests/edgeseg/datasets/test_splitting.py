@@ -33,7 +33,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert names(split_pairs(PAIRS[:10], val=0.2, test=0.1)["test"]) == ["3"]
 
 
-def test_pictures_that_are_added_move_few_others() -> None:
+def test_images_that_are_added_move_few_others() -> None:
     before, after = (set(names(split_pairs(PAIRS[:count], val=0.2, test=0.1)["train"])) for count in (90, 100))
     assert len(before - after) <= 3
 
@@ -44,7 +44,7 @@ def test_by_name_the_last_are_held_out() -> None:
     assert names(parts["val"]) == ["21", "22", "23"]
 
 
-def test_a_share_of_0_is_no_split_and_a_small_one_is_a_picture() -> None:
+def test_a_share_of_0_is_no_split_and_a_small_one_is_a_image() -> None:
     parts = split_pairs(PAIRS[:5], val=0.01, test=0)
     assert {name: len(part) for name, part in parts.items()} == {"train": 4, "val": 1}
 
@@ -57,8 +57,8 @@ def test_shares_that_make_no_sense_are_input_errors(val: float, test: float) -> 
         split_pairs(PAIRS[:2], val=0.1, test=0.1)
 
 
-def test_lists_are_written_beside_the_data_and_open_as_it_would(grey: Callable[..., Path], tmp_path: Path) -> None:
-    root = grey(*(np.full((4, 6), 255 * (index % 2), np.uint8) for index in range(6)))
+def test_lists_are_written_beside_the_data_and_open_as_it_would(gray: Callable[..., Path], tmp_path: Path) -> None:
+    root = gray(*(np.full((4, 6), 255 * (index % 2), np.uint8) for index in range(6)))
     before = sorted(root.rglob("*"))
     result = split(DataSource(str(root), classes="a,b"), tmp_path / "lists", val=0.3, test=0.2)
     assert result.counts == {"train": 3, "val": 2, "test": 1}
@@ -75,9 +75,9 @@ def test_lists_are_written_beside_the_data_and_open_as_it_would(grey: Callable[.
 
 
 def test_what_would_change_or_mix_data_is_refused(
-    grey: Callable[..., Path], shapes_dataset: Path, tmp_path: Path
+    gray: Callable[..., Path], shapes_dataset: Path, tmp_path: Path
 ) -> None:
-    root = grey(*(np.zeros((4, 6), np.uint8) for _ in range(6)))
+    root = gray(*(np.zeros((4, 6), np.uint8) for _ in range(6)))
     source = DataSource(str(root), classes="a,b")
     with pytest.raises(InputError, match=r"has splits already: train, val, test; .* give its own folder"):
         split(shapes_dataset, tmp_path / "lists", val=0.1, test=0.1)

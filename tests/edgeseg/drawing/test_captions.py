@@ -12,16 +12,16 @@ from edgeseg.spec import ModelSpec
 def test_the_legend_is_a_strip_at_the_right(tiny_spec: ModelSpec, channels: int) -> None:
     class_map = np.ones((200, 100), np.uint8)
     class_map[:50] = 2
-    picture = np.full((200, 100, channels), 90, np.uint8)
-    drawn = add_legend(picture, Segmentation(class_map, tiny_spec))
+    image = np.full((200, 100, channels), 90, np.uint8)
+    drawn = add_legend(image, Segmentation(class_map, tiny_spec))
     assert drawn.shape[0] == 200
     assert drawn.shape[1] > 100
     assert drawn.shape[2] == channels
-    assert (drawn[:, :100] == picture).all()
+    assert (drawn[:, :100] == image).all()
     strip = drawn[:, 100:]
     first_rows = {
-        int(np.flatnonzero((strip[..., :3] == colour).all(-1).any(1))[0]): colour
-        for colour in ((200, 40, 0), (0, 80, 120))
+        int(np.flatnonzero((strip[..., :3] == color).all(-1).any(1))[0]): color
+        for color in ((200, 40, 0), (0, 80, 120))
     }
     assert [first_rows[row] for row in sorted(first_rows)] == [(200, 40, 0), (0, 80, 120)]  # the larger one first
     assert (strip[-1, -1] == 255).all()  # white, and opaque beside a cut-out
@@ -30,13 +30,13 @@ def test_the_legend_is_a_strip_at_the_right(tiny_spec: ModelSpec, channels: int)
 def test_the_legend_lists_what_occurs_and_is_shown(tiny_spec: ModelSpec) -> None:
     class_map = np.zeros((200, 100), np.uint8)
     class_map[:, 40:] = 1
-    picture = np.zeros((200, 100, 3), np.uint8)
-    both = add_legend(picture, Segmentation(class_map, tiny_spec))[:, 100:]
-    one = add_legend(picture, Segmentation(class_map, tiny_spec), classes=["background", "disc"])[:, 100:]
+    image = np.zeros((200, 100, 3), np.uint8)
+    both = add_legend(image, Segmentation(class_map, tiny_spec))[:, 100:]
+    one = add_legend(image, Segmentation(class_map, tiny_spec), classes=["background", "disc"])[:, 100:]
     assert (both == (200, 40, 0)).all(-1).any()
     assert not (both == (0, 80, 120)).all(-1).any()  # disc does not occur
     assert not (one == (200, 40, 0)).all(-1).any()
-    none = add_legend(picture, Segmentation(class_map, tiny_spec), classes=["disc"])
+    none = add_legend(image, Segmentation(class_map, tiny_spec), classes=["disc"])
     assert (none[:, 100:] == 255).all()
 
 
@@ -54,7 +54,7 @@ def test_a_white_class_is_seen_in_the_legend(tiny_spec: ModelSpec) -> None:
     assert (strip == 128).all(axis=-1).any()
 
 
-def test_a_drawn_legend_leaves_the_frames_size_and_has_the_classes_colours(tiny_spec: ModelSpec) -> None:
+def test_a_drawn_legend_leaves_the_frames_size_and_has_the_classes_colors(tiny_spec: ModelSpec) -> None:
     class_map = np.ones((20, 30), np.uint8)  # smaller than the frame, as the model's own map is
     class_map[:5] = 2
     for order in ("rgb", "bgr"):
@@ -63,8 +63,8 @@ def test_a_drawn_legend_leaves_the_frames_size_and_has_the_classes_colours(tiny_
         assert frame.shape == (400, 600, 3)
         assert (frame[:, :300] == 90).all()  # it is at the right
         assert (frame[200:] == 90).all()  # and no higher than its lines
-        for colour in ((200, 40, 0), (0, 80, 120)):
-            drawn = colour if order == "rgb" else colour[::-1]
+        for color in ((200, 40, 0), (0, 80, 120)):
+            drawn = color if order == "rgb" else color[::-1]
             assert (frame[:200, 300:] == drawn).all(-1).any()
 
 
@@ -79,7 +79,7 @@ def test_captions_fit_any_frame(tiny_spec: ModelSpec, size: tuple[int, int]) -> 
 def test_a_status_is_light_on_dark_at_the_top_left() -> None:
     frame = np.full((480, 640, 3), 200, np.uint8)
     draw_status(frame, ["30.1 fps"])
-    assert frame[:30, :60].max() >= 250  # OpenCV 4.11 draws the letters a little greyer than 5
+    assert frame[:30, :60].max() >= 250  # OpenCV 4.11 draws the letters a little grayer than 5
     assert (frame[:30, :60] == 50).any()  # the ground, a quarter of what it was
     assert (frame[100:] == 200).all()
     assert (frame[:, 400:] == 200).all()

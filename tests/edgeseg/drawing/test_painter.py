@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeseg.choices import View
-from edgeseg.drawing.painter import Painter, class_filter, colour_table, render
+from edgeseg.drawing.painter import Painter, class_filter, color_table, render
 from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
 from edgeseg.segmenter import Segmentation
@@ -19,7 +19,7 @@ CLASS_MAP = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
 
 @pytest.fixture
 def image() -> np.ndarray:
-    """``(2, 3, 3)`` uint8, one colour everywhere."""
+    """``(2, 3, 3)`` uint8, one color everywhere."""
     return np.full((2, 3, 3), (100, 200, 40), np.uint8)
 
 
@@ -31,13 +31,13 @@ def segmentation(tiny_spec: ModelSpec) -> Segmentation:
 def test_an_overlay_is_the_weighted_mean(image: np.ndarray, segmentation: Segmentation) -> None:
     drawn = render("overlay", image, segmentation, alpha=0.25)
     assert (drawn.shape, drawn.dtype) == ((2, 3, 3), np.uint8)
-    # 0.75 * picture + 0.25 * colour; the values are chosen so that none needs rounding.
+    # 0.75 * image + 0.25 * color; the values are chosen so that none needs rounding.
     assert drawn[0].tolist() == [[75, 150, 30], [125, 160, 30], [75, 170, 60]]
     assert drawn[1].tolist() == drawn[0, ::-1].tolist()
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0.0, (100, 200, 40)), (1.0, (200, 40, 0))])
-def test_alpha_goes_from_picture_to_colours(
+def test_alpha_goes_from_image_to_colors(
     image: np.ndarray, segmentation: Segmentation, alpha: float, expected: tuple[int, int, int]
 ) -> None:
     assert render("overlay", image, segmentation, alpha=alpha)[0, 1].tolist() == list(expected)
@@ -48,14 +48,14 @@ def test_a_filtered_overlay_leaves_the_rest_as_it_was(image: np.ndarray, segment
     assert drawn[0].tolist() == [[100, 200, 40], [100, 200, 40], [75, 170, 60]]
 
 
-def test_a_mask_is_the_colours_alone(image: np.ndarray, segmentation: Segmentation) -> None:
+def test_a_mask_is_the_colors_alone(image: np.ndarray, segmentation: Segmentation) -> None:
     assert render("mask", image, segmentation)[0].tolist() == [[0, 0, 0], [200, 40, 0], [0, 80, 120]]
     filtered = render("mask", image, segmentation, classes=("square",))
     assert filtered.dtype == np.uint8
     assert filtered[0].tolist() == [[0, 0, 0], [200, 40, 0], [0, 0, 0]]
 
 
-def test_a_cutout_keeps_the_picture_and_hides_the_background(image: np.ndarray, segmentation: Segmentation) -> None:
+def test_a_cutout_keeps_the_image_and_hides_the_background(image: np.ndarray, segmentation: Segmentation) -> None:
     drawn = render("cutout", image, segmentation)
     assert (drawn.shape, drawn.dtype) == ((2, 3, 4), np.uint8)
     assert (drawn[..., :3] == image).all()
@@ -99,7 +99,7 @@ def test_a_class_map_that_is_a_view_draws_the_same(tiny_spec: ModelSpec) -> None
 
 
 def test_the_tables_cover_ids_that_are_no_class(tiny_spec: ModelSpec) -> None:
-    table = colour_table(tiny_spec)
+    table = color_table(tiny_spec)
     assert (table.shape, table.dtype) == ((256, 3), np.uint8)
     assert table[:3].tolist() == [[0, 0, 0], [200, 40, 0], [0, 80, 120]]
     assert not table[3:].any()
@@ -107,7 +107,7 @@ def test_the_tables_cover_ids_that_are_no_class(tiny_spec: ModelSpec) -> None:
     assert np.flatnonzero(class_filter(tiny_spec, ["disc", "background"])).tolist() == [0, 2]
 
 
-def test_the_rest_is_replaced_by_a_colour(image: np.ndarray, segmentation: Segmentation) -> None:
+def test_the_rest_is_replaced_by_a_color(image: np.ndarray, segmentation: Segmentation) -> None:
     drawn = render("replace", image, segmentation, background=(1, 2, 3))
     assert drawn.tolist() == [
         [[1, 2, 3], [100, 200, 40], [100, 200, 40]],
@@ -115,14 +115,14 @@ def test_the_rest_is_replaced_by_a_colour(image: np.ndarray, segmentation: Segme
     ]
 
 
-def test_a_background_picture_covers_the_frame_and_keeps_its_shape(tiny_spec: ModelSpec) -> None:
+def test_a_background_image_covers_the_frame_and_keeps_its_shape(tiny_spec: ModelSpec) -> None:
     # 40x40, a red left and a blue right half; a frame twice as wide as high shows the middle rows of it.
-    picture = np.zeros((40, 40, 3), np.uint8)
-    picture[:, :20, 0] = 255
-    picture[:, 20:, 2] = 255
-    picture[:10] = picture[30:] = 77
+    behind = np.zeros((40, 40, 3), np.uint8)
+    behind[:, :20, 0] = 255
+    behind[:, 20:, 2] = 255
+    behind[:10] = behind[30:] = 77
     image = np.full((20, 40, 3), 9, np.uint8)
-    drawn = render("replace", image, Segmentation(np.zeros((20, 40), np.uint8), tiny_spec), background=picture)
+    drawn = render("replace", image, Segmentation(np.zeros((20, 40), np.uint8), tiny_spec), background=behind)
     assert (drawn[:, :20] == (255, 0, 0)).all()
     assert (drawn[:, 20:] == (0, 0, 255)).all()
 
@@ -138,7 +138,7 @@ def test_the_rest_is_blurred_and_the_chosen_stays_sharp(tiny_spec: ModelSpec) ->
     assert abs(float(drawn[:, :80].mean()) - float(image[:, :80].mean())) < 3  # a blur keeps the brightness
 
 
-def test_a_painter_draws_into_the_frame_and_follows_its_colour_order(
+def test_a_painter_draws_into_the_frame_and_follows_its_color_order(
     image: np.ndarray, segmentation: Segmentation, tiny_spec: ModelSpec
 ) -> None:
     for view in get_args(View):

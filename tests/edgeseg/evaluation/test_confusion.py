@@ -14,12 +14,12 @@ def test_scores_by_hand() -> None:
     matrix = ConfusionMatrix(4, ignore_index=255)
     matrix.update(LABEL, PREDICTION)
     assert matrix.counts.tolist() == [[1, 1, 0, 0], [0, 2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
-    # 0: 1 hit, 2 labelled, 1 predicted -> 1/2.  1: 2 hits, 2 labelled, 4 predicted -> 2/4.  2: 0 of 1.  3: nowhere.
+    # 0: 1 hit, 2 labeled, 1 predicted -> 1/2.  1: 2 hits, 2 labeled, 4 predicted -> 2/4.  2: 0 of 1.  3: nowhere.
     assert matrix.per_class_iou[:3].tolist() == [0.5, 0.5, 0.0]
     assert np.isnan(matrix.per_class_iou[3])
     assert matrix.mean_iou == pytest.approx(1 / 3)  # over the three that occur
     assert matrix.pixel_accuracy == 3 / 5  # the ignored pixel is not counted
-    # Recall: of what is labelled, 1 of 2, 2 of 2, 0 of 1. Precision: of what is predicted, 1 of 1, 2 of 4; 2 never is.
+    # Recall: of what is labeled, 1 of 2, 2 of 2, 0 of 1. Precision: of what is predicted, 1 of 1, 2 of 4; 2 never is.
     assert matrix.per_class_recall[:3].tolist() == [0.5, 1.0, 0.0]
     assert matrix.mean_pixel_accuracy == 0.5
     assert matrix.per_class_precision[:2].tolist() == [1.0, 0.5]
@@ -36,11 +36,11 @@ def test_the_f_score_is_the_weighted_harmonic_mean_of_precision_and_recall(beta:
         matrix.per_class_f_score(beta)[:2], matrix.per_class_precision, matrix.per_class_recall, strict=False
     ):
         assert score == pytest.approx((1 + beta**2) * precision * recall / (beta**2 * precision + recall))
-    assert matrix.per_class_f_score(beta)[2] == 0  # labelled, never predicted
+    assert matrix.per_class_f_score(beta)[2] == 0  # labeled, never predicted
     assert np.isnan(matrix.per_class_f_score(beta)[3])
 
 
-def test_pictures_add_up_as_pixels_not_as_means() -> None:
+def test_images_add_up_as_pixels_not_as_means() -> None:
     small, large, together = ConfusionMatrix(3, 255), ConfusionMatrix(3, 255), ConfusionMatrix(3, 255)
     zeros = np.zeros((10, 10), np.uint8)
     small.update(LABEL, PREDICTION)
@@ -51,7 +51,7 @@ def test_pictures_add_up_as_pixels_not_as_means() -> None:
     assert together.pixel_accuracy == 103 / 105
 
 
-def test_a_batch_counts_like_its_pictures() -> None:
+def test_a_batch_counts_like_its_images() -> None:
     one, batch = ConfusionMatrix(3, 255), ConfusionMatrix(3, 255)
     one.update(LABEL, PREDICTION)
     batch.update(np.stack([LABEL] * 3), np.stack([PREDICTION] * 3))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg.datasets import LabelledSplit, open_split
+from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.evaluation.evaluate import evaluate
 from edgeseg.imaging import encode_image
@@ -20,8 +20,8 @@ _SHAPES = ("wall", "red", "blue")
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> LabelledSplit:
-    """Two pictures of 2x4 whose labels are in the test below; id 9 is ignored."""
+def data(tmp_path: Path) -> LabeledSplit:
+    """Two images of 2x4 whose labels are in the test below; id 9 is ignored."""
     (tmp_path / "classes.json").write_text(json.dumps({"names": ["a", "b", "c", "d"], "ignore_index": 9}))
     labels = {"p": [[0, 0, 1, 1], [0, 0, 1, 9]], "q": [[0, 1, 1, 1], [2, 2, 9, 9]]}
     for folder in ("images", "labels"):
@@ -33,16 +33,16 @@ def data(tmp_path: Path) -> LabelledSplit:
 
 
 def null_segmenter(num_classes: int = 4) -> Segmenter:
-    """Answers class 0 in the left half and class 1 in the right, whatever the picture."""
+    """Answers class 0 in the left half and class 1 in the right, whatever the image."""
     names = tuple("abcdefgh"[:num_classes])
     spec = ModelSpec("null", (4, 8), names, ((0, 0, 0),) * num_classes, output_kind="argmax")
     return Segmenter(NullBackend(spec, np.repeat([[0, 1]], 4, axis=1).repeat(4, axis=0).astype(np.uint8)[None]))
 
 
-def test_scores_by_hand(data: LabelledSplit) -> None:
+def test_scores_by_hand(data: LabeledSplit) -> None:
     result = evaluate(null_segmenter(), data)
     # Counted: 7 pixels of p, all right, and 6 of q: 0 -> 0, 1 -> 0, 1 -> 1, 1 -> 1, 2 -> 0, 2 -> 0.
-    # a: 5 hits, 5 labelled, 8 predicted. b: 5 hits, 6 labelled, 5 predicted. c: 0 of 2. d: nowhere.
+    # a: 5 hits, 5 labeled, 8 predicted. b: 5 hits, 6 labeled, 5 predicted. c: 0 of 2. d: nowhere.
     assert result.num_images == 2
     assert result.pixel_accuracy == 10 / 13
     assert result.mean_iou == pytest.approx((5 / 8 + 5 / 6 + 0) / 3)
@@ -55,7 +55,7 @@ def test_a_right_model_scores_one(shapes_dataset: Path) -> None:
     spec = ModelSpec("oracle", (64, 80), data.classes.names, data.classes.palette, output_kind="argmax")
 
     class Oracle(NullBackend):
-        """Tells the class by the brightest channel, as the pictures were painted."""
+        """Tells the class by the brightest channel, as the images were painted."""
 
         def run(self, image: np.ndarray) -> np.ndarray:
             red, _, blue = np.moveaxis(image, -1, 0)
@@ -67,7 +67,7 @@ def test_a_right_model_scores_one(shapes_dataset: Path) -> None:
     assert result.per_class == dict.fromkeys(("iou", "precision", "recall", "f_score"), dict.fromkeys(_SHAPES, 1.0))
 
 
-def test_another_class_count_is_refused_before_a_picture_is_read(data: LabelledSplit) -> None:
+def test_another_class_count_is_refused_before_a_image_is_read(data: LabeledSplit) -> None:
     segmenter = null_segmenter(3)
     with pytest.raises(InputError, match="the model has 3 classes, the data has 4"):
         evaluate(segmenter, data)
@@ -75,19 +75,19 @@ def test_another_class_count_is_refused_before_a_picture_is_read(data: LabelledS
     assert segmenter.backend.seen is None
 
 
-def test_a_broken_label_is_an_input_error(data: LabelledSplit) -> None:
+def test_a_broken_label_is_an_input_error(data: LabeledSplit) -> None:
     data.pairs[1][1].write_bytes(b"")
     with pytest.raises(InputError, match=r"q\.png"):
         evaluate(null_segmenter(), data)
 
 
-def test_progress_counts_the_pictures(data: LabelledSplit) -> None:
+def test_progress_counts_the_images(data: LabeledSplit) -> None:
     calls: list[tuple[int, int]] = []
     evaluate(null_segmenter(), data, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 2), (2, 2)]
 
 
-def test_the_json_object_has_null_for_nan(data: LabelledSplit) -> None:
+def test_the_json_object_has_null_for_nan(data: LabeledSplit) -> None:
     found = json.loads(json.dumps(evaluate(null_segmenter(), data).to_dict(), allow_nan=False))
     # Of edgeseg 0.1: they keep their names.
     assert {"num_images", "mean_iou", "pixel_accuracy", "per_class_iou"} <= set(found)
@@ -101,7 +101,7 @@ def test_the_json_object_has_null_for_nan(data: LabelledSplit) -> None:
     assert found["confusion_matrix"] == [[5, 0, 0, 0], [1, 5, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0]]
 
 
-def test_a_split_of_ignored_pixels_is_valid_json_too(data: LabelledSplit) -> None:
+def test_a_split_of_ignored_pixels_is_valid_json_too(data: LabeledSplit) -> None:
     for _, label in data.pairs:
         label.write_bytes(encode_image(np.full((2, 4), 9, np.uint8)))
     result = evaluate(null_segmenter(), data)
@@ -110,9 +110,9 @@ def test_a_split_of_ignored_pixels_is_valid_json_too(data: LabelledSplit) -> Non
     assert found["pixel_accuracy"] is None
 
 
-def test_classes_in_another_order_are_said(data: LabelledSplit, caplog: pytest.LogCaptureFixture) -> None:
+def test_classes_in_another_order_are_said(data: LabeledSplit, caplog: pytest.LogCaptureFixture) -> None:
     evaluate(null_segmenter(), data)
     assert not caplog.records
-    other = LabelledSplit(dataclasses.replace(data.classes, names=("b", "a", "c", "d")), data.pairs)
+    other = LabeledSplit(dataclasses.replace(data.classes, names=("b", "a", "c", "d")), data.pairs)
     evaluate(null_segmenter(), other)
     assert "the model's classes are a, b, c, d, the data's are b, a, c, d" in caplog.text

@@ -45,7 +45,7 @@ def test_the_tables_have_the_counts_and_the_scores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_classes", [2, 30])
-def test_the_picture_has_labels_from_the_top_and_predictions_from_the_left(tmp_path: Path, num_classes: int) -> None:
+def test_the_image_has_labels_from_the_top_and_predictions_from_the_left(tmp_path: Path, num_classes: int) -> None:
     """The darkest cells run downwards for a model that is right, upwards for one that has all classes reversed."""
     names = tuple(f"class {index}" for index in range(num_classes))
     slopes = []
@@ -54,7 +54,7 @@ def test_the_picture_has_labels_from_the_top_and_predictions_from_the_left(tmp_p
         _, path, _ = save_evaluation(made, tmp_path / str(turn), title="a model on data/test")
         image = read_image(path)
         rows_columns = np.argwhere((image == (8, 48, 107)).all(-1))  # the end of matplotlib's Blues
-        cells = rows_columns[rows_columns[:, 1] < 0.8 * image.shape[1]]  # and not of the colour bar
+        cells = rows_columns[rows_columns[:, 1] < 0.8 * image.shape[1]]  # and not of the color bar
         assert len(cells) > 50 * num_classes
         slopes.append(np.corrcoef(cells.T)[0, 1])
     # Whole cells, of which two are half of all: 0.75 there, near 1 with many.

@@ -71,8 +71,8 @@ def assert_round_trips(tmp_path: Path) -> Callable[[keras.Model], None]:
 
 
 @pytest.fixture
-def assert_batch_is_its_pictures() -> Callable[[keras.Model], None]:
-    """Every picture of a batch gives what it gives alone."""
+def assert_batch_is_its_images() -> Callable[[keras.Model], None]:
+    """Every image of a batch gives what it gives alone."""
 
     def check(model: keras.Model) -> None:
         images = np.random.default_rng(2).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)

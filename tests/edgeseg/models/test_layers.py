@@ -209,7 +209,7 @@ def test_resize_bilinear_matches_linear_interpolation(form, source, target, alig
     expected = resized(resized(x.astype(float), target, 1), 5, 2)
     by_size = ResizeBilinear((target, 5), align_corners=align_corners)(x)
     by_map = ResizeBilinear(align_corners=align_corners)([x, np.zeros((2, target, 5, 9), np.float32)])
-    # A position of up to 127 is off by up to 127 * 2**-23 = 1.5e-5 in float32, and neighbours differ by up to 2.
+    # A position of up to 127 is off by up to 127 * 2**-23 = 1.5e-5 in float32, and neighbors differ by up to 2.
     np.testing.assert_allclose(by_size, expected, rtol=0, atol=5e-5)
     np.testing.assert_array_equal(by_size, by_map)
 

@@ -38,7 +38,7 @@ def nested(x: Any) -> Any:
 
 
 def beside(x: Any) -> Any:
-    """The picture is read by another layer too."""
+    """The image is read by another layer too."""
     return layers.Concatenate()([layers.Rescaling(1 / 255, name="to_one")(x), x])
 
 

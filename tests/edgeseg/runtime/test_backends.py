@@ -79,7 +79,7 @@ def test_what_is_returned_is_the_runtimes_memory(name: str, files: dict[str, Pat
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_invoke_runs_again_on_the_last_picture(name: str, files: dict[str, Path]) -> None:
+def test_invoke_runs_again_on_the_last_image(name: str, files: dict[str, Path]) -> None:
     rng = np.random.default_rng(2)
     image, other = (rng.uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32) for _ in range(2))
     backend = open_backend(files[name], backend=name)
@@ -175,7 +175,7 @@ def test_a_name_is_obeyed_or_refused(files: dict[str, Path], monkeypatch: pytest
         open_backend(files["litert"], backend="tflite-runtime")
 
 
-def test_a_picture_of_another_shape_is_not_stretched(files: dict[str, Path]) -> None:
+def test_a_image_of_another_shape_is_not_stretched(files: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match=r"takes \(1, 32, 48, 3\) float32, got \(1, 1, 1, 3\) float32"):
         open_backend(files["litert"]).run(np.zeros((1, 1, 1, 3), np.float32))
 

@@ -107,12 +107,12 @@ def model(tmp_path_factory: pytest.TempPathFactory, tflite_model: Callable[..., 
 
 
 def test_it_runs_what_it_takes_and_the_cpu_the_rest(library: str, model: Path) -> None:
-    picture = np.random.default_rng(0).uniform(-1, 1, SHAPE).astype(np.float32)
+    image = np.random.default_rng(0).uniform(-1, 1, SHAPE).astype(np.float32)
     alone = open_backend(model)
-    np.testing.assert_array_equal(alone.run(picture), -np.abs(picture))
+    np.testing.assert_array_equal(alone.run(image), -np.abs(image))
     backend = open_backend(model, delegate=library, delegate_options={"factor": "3"})
     assert backend.runtime.endswith("with libtimes.so (1 partition)")
-    np.testing.assert_array_equal(backend.run(picture), picture * -3)
+    np.testing.assert_array_equal(backend.run(image), image * -3)
     backend.close()
 
 

@@ -31,8 +31,8 @@ from edgeseg.runtime import open_backend
 answers = []
 for path in sys.argv[1:]:
     gpu, cpu = open_backend(path, accelerator="gpu"), open_backend(path)
-    picture = np.random.default_rng(0).uniform(-1, 1, cpu.inputs[0].shape).astype(np.float32)
-    error = float(np.abs(gpu.run(picture) - cpu.run(picture)).max())
+    image = np.random.default_rng(0).uniform(-1, 1, cpu.inputs[0].shape).astype(np.float32)
+    error = float(np.abs(gpu.run(image) - cpu.run(image)).max())
     answers.append({"runtime": gpu.runtime, "error": error})
     gpu.close()
 print("\\n" + json.dumps(answers))
@@ -100,8 +100,8 @@ def test_the_scale_is_that_of_the_file(tmp_path: Path, tflite_model: Callable[..
     compiled, interpreter = (open_backend(path, backend=name) for name in ("litert-compiled", "litert"))
     assert (compiled.inputs[0].scale, compiled.inputs[0].zero_point, compiled.inputs[0].dtype) == (0.5, -3, "int8")
     assert (compiled.inputs, compiled.outputs) == (interpreter.inputs, interpreter.outputs)
-    picture = np.random.default_rng(0).integers(-128, 128, SHAPE, np.int8)
-    np.testing.assert_array_equal(compiled.run(picture), interpreter.run(picture))
+    image = np.random.default_rng(0).integers(-128, 128, SHAPE, np.int8)
+    np.testing.assert_array_equal(compiled.run(image), interpreter.run(image))
 
 
 def test_a_dtype_that_it_does_not_hand_over(tmp_path: Path, tflite_model: Callable[..., bytes]) -> None:

@@ -19,10 +19,10 @@ from edgeseg.runtime.onnx_providers import CPU, what_runs
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ABS and NEG, of a picture whose width is left open."""
-    picture, result = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4, "w", 3)) for name in "xy")
+    """ABS and NEG, of an image whose width is left open."""
+    image, result = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4, "w", 3)) for name in "xy")
     nodes = [helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Neg", ["a"], ["y"])]
-    graph = helper.make_graph(nodes, "g", [picture], [result])
+    graph = helper.make_graph(nodes, "g", [image], [result])
     path = tmp_path_factory.mktemp("onnx") / "abs.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
@@ -32,8 +32,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_either_name(name: str, model: Path) -> None:
     backend = open_backend(model, providers=(name,))
     for width in (2, 5):  # what the model leaves open, a run decides
-        picture = np.random.default_rng(0).uniform(-1, 1, (1, 4, width, 3)).astype(np.float32)
-        np.testing.assert_array_equal(backend.run(picture), -np.abs(picture))
+        image = np.random.default_rng(0).uniform(-1, 1, (1, 4, width, 3)).astype(np.float32)
+        np.testing.assert_array_equal(backend.run(image), -np.abs(image))
 
 
 def test_a_name_that_is_none(model: Path) -> None:

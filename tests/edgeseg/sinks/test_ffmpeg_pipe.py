@@ -35,7 +35,7 @@ def own_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("edgeseg-ffmpeg")]
 
 
-def test_a_file_has_every_frame_and_its_colours(tmp_path: Path, scene: Any) -> None:
+def test_a_file_has_every_frame_and_its_colors(tmp_path: Path, scene: Any) -> None:
     path = tmp_path / "out.mp4"
     pipe = FfmpegPipe(str(path), fps=25)
     frame = scene.frame(97, 129)  # odd: H.264 takes even sizes

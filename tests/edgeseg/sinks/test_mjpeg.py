@@ -61,7 +61,7 @@ PART_HEAD = b"--edgeseg-frame\r\nContent-Type: image/jpeg\r\n\r\n"
 
 
 def next_part(response: Any) -> np.ndarray:
-    """The next picture of a multipart stream behind its first head, BGR."""
+    """The next image of a multipart stream behind its first head, BGR."""
     end = b"\r\n" + PART_HEAD
     part = bytearray()
     while not part.endswith(end):
@@ -87,9 +87,9 @@ def test_the_stream_has_the_frames(server: MjpegServer, feed: Any, scene: Any) -
     feed(scene.frame())
     with open_stream(server) as first, open_stream(server) as second:
         for response in (first, second, first):
-            picture = next_part(response)
-            assert picture.shape == (96, 128, 3)
-            scene.assert_in(picture)
+            image = next_part(response)
+            assert image.shape == (96, 128, 3)
+            scene.assert_in(image)
         assert server.watchers == 2
     wait_until(lambda: server.watchers == 0)
 
@@ -98,9 +98,9 @@ def test_opencv_reads_the_stream_as_a_source(server: MjpegServer, feed: Any, sce
     feed(scene.frame())
     capture = cv2.VideoCapture(server.url + "stream.mjpg")
     for _ in range(3):
-        decoded, picture = capture.read()
+        decoded, image = capture.read()
         assert decoded
-        scene.assert_in(picture)
+        scene.assert_in(image)
     capture.release()
 
 
@@ -108,8 +108,8 @@ def test_a_snapshot_is_the_next_frame_and_not_an_old_one(server: MjpegServer, fe
     server.write(np.zeros((96, 128, 3), np.uint8), "")
     feed(scene.frame())
     with get(server, "snapshot.jpg") as response:
-        picture = cv2.imdecode(np.frombuffer(response.read(), np.uint8), cv2.IMREAD_COLOR)
-    scene.assert_in(picture)
+        image = cv2.imdecode(np.frombuffer(response.read(), np.uint8), cv2.IMREAD_COLOR)
+    scene.assert_in(image)
     assert response.headers["Cache-Control"] == "no-store"
     assert "Access-Control-Allow-Origin" not in response.headers
     assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -316,7 +316,7 @@ def test_a_browser_shows_the_stream_and_the_figures(
         scene.assert_in(shot[top : top + height, left : left + width])
         backgrounds.append(shot[-5, 5].mean())
     assert backgrounds[0] > 200 > 60 > backgrounds[1]
-    # The server goes: the page says so. It comes back: so does the picture.
+    # The server goes: the page says so. It comes back: so does the image.
     server.close()
     wait_until(lambda: "connection lost" in browser.evaluate("document.body.innerText"))
     again = MjpegServer(port=server.port)

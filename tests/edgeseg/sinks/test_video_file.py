@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError, SinkLost
-from edgeseg.sinks import FfmpegPipe, Pictures, VideoFile, open_sink
+from edgeseg.sinks import FfmpegPipe, ImageFiles, VideoFile, open_sink
 from edgeseg.sinks.base import RealTime
 from edgeseg.sinks.video_file import CODECS
 
 
 @pytest.mark.parametrize("suffix", CODECS)
-def test_every_suffix_reads_back_with_its_frames_rate_and_colours(tmp_path: Path, suffix: str, scene: Any) -> None:
+def test_every_suffix_reads_back_with_its_frames_rate_and_colors(tmp_path: Path, suffix: str, scene: Any) -> None:
     path = tmp_path / "new" / f"out{suffix}"
     video = VideoFile(path, fps=12.5)
     for _ in range(20):
@@ -167,23 +167,23 @@ def test_a_folder_that_is_gone_is_one_line(tmp_path: Path, scene: Any) -> None:
         video.close()
 
 
-def test_pictures_have_their_frames_names(tmp_path: Path, scene: Any) -> None:
-    pictures = Pictures(tmp_path / "out", suffix=".png")
+def test_images_have_their_frames_names(tmp_path: Path, scene: Any) -> None:
+    images = ImageFiles(tmp_path / "out", suffix=".png")
     for index in range(3):
-        pictures.write(scene.frame(), f"clip_{index:06d}")
-    pictures.close()
+        images.write(scene.frame(), f"clip_{index:06d}")
+    images.close()
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [f"clip_{i:06d}.png" for i in range(3)]
     assert (scene.read(tmp_path / "out" / "clip_000001.png")[0] == scene.frame()).all()
     with pytest.raises(InputError, match=r"clip_000001\.png' exists"):
-        pictures.write(scene.frame(), "clip_000001")
-    lost = Pictures(tmp_path / "lost")
+        images.write(scene.frame(), "clip_000001")
+    lost = ImageFiles(tmp_path / "lost")
     (tmp_path / "lost").rmdir()
     (tmp_path / "lost").touch()
     with pytest.raises(SinkLost, match="lost' cannot be written: "):
         lost.write(scene.frame(), "clip_000001")
     with pytest.raises(InputError, match=r"written as '\.mp3'"):
-        Pictures(tmp_path, suffix=".mp3")
-    Pictures(tmp_path / "out", suffix=".png", overwrite=True).write(scene.frame(8, 8), "clip_000001")
+        ImageFiles(tmp_path, suffix=".mp3")
+    ImageFiles(tmp_path / "out", suffix=".png", overwrite=True).write(scene.frame(8, 8), "clip_000001")
 
 
 def test_what_was_typed_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ffmpeg_folder: Path) -> None:
@@ -193,9 +193,9 @@ def test_what_was_typed_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.Mon
     for text, kind in (
         ("a.MP4", VideoFile),
         ("a.webm", VideoFile),
-        ("frames/", Pictures),
-        ("v1.2/", Pictures),
-        ("old.d", Pictures),
+        ("frames/", ImageFiles),
+        ("v1.2/", ImageFiles),
+        ("old.d", ImageFiles),
         ("ffmpeg:a.mp4", FfmpegPipe),
         ("ffmpeg:udp://127.0.0.1:9", FfmpegPipe),
     ):

@@ -24,7 +24,7 @@ def rest(source: Source) -> list[Captured]:
     return found
 
 
-def write_picture(path: Path, size_hw: tuple[int, int] = (40, 60)) -> Path:
+def write_image(path: Path, size_hw: tuple[int, int] = (40, 60)) -> Path:
     cv2.imwrite(str(path), np.full((*size_hw, 3), (200, 100, 0), np.uint8))
     return path
 
@@ -46,19 +46,19 @@ def test_a_video_gives_every_frame_in_bgr_and_then_none(clip: Path) -> None:
 
 
 def test_a_folder_and_a_pattern_are_one_source_and_frames_keep_their_size(tmp_path: Path, clip: Path) -> None:
-    write_picture(tmp_path / "a.png", (40, 60))
-    write_picture(tmp_path / "b.png", (80, 30))
+    write_image(tmp_path / "a.png", (40, 60))
+    write_image(tmp_path / "b.png", (80, 30))
     found = rest(open_source(str(tmp_path)))
     assert [captured.image_bgr.shape for captured in found] == [(40, 60, 3), (80, 30, 3), *[(64, 80, 3)] * 10]
     assert [captured.index for captured in found] == list(range(12))
     assert [captured.name for captured in found[:3]] == ["a", "b", "clip_000000"]
     assert tuple(found[0].image_bgr[0, 0]) == (200, 100, 0)
-    pictures = open_source(str(tmp_path / "*.png"))
-    assert pictures.fps is None
-    assert [captured.name for captured in rest(pictures)] == ["a", "b"]
+    images = open_source(str(tmp_path / "*.png"))
+    assert images.fps is None
+    assert [captured.name for captured in rest(images)] == ["a", "b"]
 
 
-def test_a_picture_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+def test_a_image_is_turned_as_its_exif_says(tmp_path: Path) -> None:
     path = tmp_path / "turned.jpg"
     plain = cv2.imencode(".jpg", np.zeros((20, 50, 3), np.uint8))[1].tobytes()
     # One EXIF entry: orientation (0x0112), a short, 6: to be turned by 90 degrees.
@@ -70,7 +70,7 @@ def test_a_picture_is_turned_as_its_exif_says(tmp_path: Path) -> None:
 
 
 def test_a_loop_goes_on_counting_and_gives_no_name_twice(tmp_path: Path, clip: Path) -> None:
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     source = open_source(str(tmp_path), loop=True)
     found = [source.read() for _ in range(25)]
     source.close()
@@ -129,12 +129,12 @@ def test_a_matroska_of_a_varying_frame_rate_is_whole(
     ("name", "content", "message"),
     [
         ("empty.mp4", b"", "does not decode as a video"),
-        ("empty.png", b"", "does not decode as a picture"),
+        ("empty.png", b"", "does not decode as an image"),
         ("text.mkv", b"no video at all", "does not decode as a video"),
         ("text", b"no video at all", "does not decode as a video"),
     ],
 )
-def test_what_is_no_picture_or_video_is_told_when_it_is_opened(
+def test_what_is_no_image_or_video_is_told_when_it_is_opened(
     name: str, content: bytes, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -145,8 +145,8 @@ def test_what_is_no_picture_or_video_is_told_when_it_is_opened(
 
 
 def test_a_later_file_that_is_broken_is_told_in_its_turn(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"no picture")
+    write_image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
     source = open_source(str(tmp_path))
     assert source.read() is not None
     with pytest.raises(InputError, match=r"b\.png' does not decode"):
@@ -177,12 +177,12 @@ def test_a_late_reader_of_a_paced_video_misses_frames(clip: Path) -> None:
     assert first.index == 0
     assert late.index >= 4
     assert late.name == f"clip_{late.index:06d}"
-    assert abs(np.median(late.image_bgr[..., 2]) - 20 * late.index) < 8  # its picture is that of its number
+    assert abs(np.median(late.image_bgr[..., 2]) - 20 * late.index) < 8  # its image is that of its number
 
 
-def test_paced_pictures_take_the_rate_that_is_given(tmp_path: Path) -> None:
+def test_paced_images_take_the_rate_that_is_given(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.png"):
-        write_picture(tmp_path / name)
+        write_image(tmp_path / name)
     assert open_source(str(tmp_path), pace=True).fps == 25
     source = open_source(str(tmp_path), pace=True, fps=20)
     assert source.fps == 20
@@ -192,8 +192,8 @@ def test_paced_pictures_take_the_rate_that_is_given(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_close_from_another_thread_ends_the_wait_for_a_paced_frame(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png")
-    write_picture(tmp_path / "b.png")
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png")
     source = open_source(str(tmp_path), pace=True, fps=0.001)
     assert source.read() is not None
     closer = threading.Timer(0.2, source.close)

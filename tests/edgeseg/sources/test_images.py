@@ -13,18 +13,18 @@ from edgeseg.sources import expand, frames
 NUM_FRAMES = 10
 
 
-def picture(red: int) -> np.ndarray:
-    """``(64, 80, 3)`` uint8 RGB of one colour, told by its red."""
+def image(red: int) -> np.ndarray:
+    """``(64, 80, 3)`` uint8 RGB of one color, told by its red."""
     return np.full((64, 80, 3), (red, 30, 10), np.uint8)
 
 
-def write_picture(path: Path, red: int) -> str:
-    path.write_bytes(encode_image(picture(red), path.suffix))
+def write_image(path: Path, red: int) -> str:
+    path.write_bytes(encode_image(image(red), path.suffix))
     return str(path)
 
 
 def numbers(path: Path, *, start: int = 0, stride: int = 1) -> list[int]:
-    """The numbers of the frames that come, read from their colour: JPEG moves it by far less than half a step."""
+    """The numbers of the frames that come, read from their color: JPEG moves it by far less than half a step."""
     found = []
     for frame in frames([str(path)], start=start, stride=stride):
         red, green, blue = frame.image_rgb.reshape(-1, 3).mean(0)
@@ -36,36 +36,36 @@ def numbers(path: Path, *, start: int = 0, stride: int = 1) -> list[int]:
 
 
 def test_a_file_is_one_frame(tmp_path: Path) -> None:
-    (frame,) = frames([write_picture(tmp_path / "one.png", 120)])
+    (frame,) = frames([write_image(tmp_path / "one.png", 120)])
     assert frame.name == "one"
     assert frame.image_rgb.dtype == np.uint8
-    assert (frame.image_rgb == picture(120)).all()
+    assert (frame.image_rgb == image(120)).all()
 
 
-def test_a_folder_is_its_pictures_and_videos_sorted(tmp_path: Path, clip: Path) -> None:
+def test_a_folder_is_its_images_and_videos_sorted(tmp_path: Path, clip: Path) -> None:
     for name in ("b.png", "a.BMP", "z.jpg"):
-        write_picture(tmp_path / name, 7)
-    (tmp_path / "notes.txt").write_text("no picture")
+        write_image(tmp_path / name, 7)
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "folder").mkdir()
     assert [path.name for path in expand([str(tmp_path)])] == ["a.BMP", "b.png", "clip.avi", "z.jpg"]
     assert len(list(frames([str(tmp_path)]))) == 3 + NUM_FRAMES
 
 
 def test_sources_keep_the_order_they_were_given_in(tmp_path: Path) -> None:
-    paths = [write_picture(tmp_path / name, red) for name, red in (("b.png", 1), ("a.png", 2), ("c.png", 3))]
+    paths = [write_image(tmp_path / name, red) for name, red in (("b.png", 1), ("a.png", 2), ("c.png", 3))]
     assert [frame.image_rgb[0, 0, 0] for frame in frames(paths)] == [1, 2, 3]
 
 
 def test_a_pattern_is_sorted_and_may_be_recursive(tmp_path: Path) -> None:
     (tmp_path / "deep" / "er").mkdir(parents=True)
     for name in ("x2.png", "x1.png", "y.png", "deep/er/x3.png"):
-        write_picture(tmp_path / name, 5)
+        write_image(tmp_path / name, 5)
     assert [path.name for path in expand([str(tmp_path / "x*.png")])] == ["x1.png", "x2.png"]
     assert {path.name for path in expand([str(tmp_path / "**" / "x*.png")])} == {"x1.png", "x2.png", "x3.png"}
 
 
 def test_a_file_name_with_brackets_is_no_pattern(tmp_path: Path) -> None:
-    assert [frame.name for frame in frames([write_picture(tmp_path / "shot[1].png", 5)])] == ["shot[1]"]
+    assert [frame.name for frame in frames([write_image(tmp_path / "shot[1].png", 5)])] == ["shot[1]"]
 
 
 def test_a_video_comes_in_rgb_and_in_order(clip: Path) -> None:
@@ -80,8 +80,8 @@ def test_start_and_stride_count_the_videos_own_frames(clip: Path, start: int, st
     assert numbers(clip, start=start, stride=stride) == expected
 
 
-def test_start_and_stride_are_of_videos_not_of_pictures(tmp_path: Path) -> None:
-    paths = [write_picture(tmp_path / f"{index}.png", index) for index in range(3)]
+def test_start_and_stride_are_of_videos_not_of_images(tmp_path: Path) -> None:
+    paths = [write_image(tmp_path / f"{index}.png", index) for index in range(3)]
     assert len(list(frames(paths, start=2, stride=2))) == 3
 
 
@@ -139,8 +139,8 @@ def test_a_real_clip_has_every_frame(street_clip: Path) -> None:
     assert all(frame.image_rgb.shape == (272, 640, 3) for frame in taken)
 
 
-def test_a_broken_picture_is_named_when_its_turn_comes(tmp_path: Path) -> None:
-    good = write_picture(tmp_path / "a.png", 1)
+def test_a_broken_image_is_named_when_its_turn_comes(tmp_path: Path) -> None:
+    good = write_image(tmp_path / "a.png", 1)
     (tmp_path / "b.png").write_bytes(b"not a png")
     stream = frames([good, str(tmp_path / "b.png")])
     assert next(stream).name == "a"
@@ -149,18 +149,18 @@ def test_a_broken_picture_is_named_when_its_turn_comes(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path) -> None:
-    good = write_picture(tmp_path / "a.png", 1)
+    good = write_image(tmp_path / "a.png", 1)
     for absent in (tmp_path / "gone.png", tmp_path / "gone*.png"):
-        with pytest.raises(InputError, match=r"gone.*' does not exist or has no pictures"):
+        with pytest.raises(InputError, match=r"gone.*' does not exist or has no images"):
             next(frames([good, str(absent)]))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty' does not exist or has no pictures"):
+    with pytest.raises(InputError, match="empty' does not exist or has no images"):
         expand([str(tmp_path / "empty")])
 
 
 def test_two_files_of_one_name_are_refused_before_one_result_replaces_the_other(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        write_picture(tmp_path / folder / "x.png", 10)
+        write_image(tmp_path / folder / "x.png", 10)
     with pytest.raises(InputError, match=r"would have one name in the results; rename one, or .*/b/\*\.png'"):
         expand([str(tmp_path / "a"), str(tmp_path / "b")])

@@ -168,7 +168,7 @@ def test_what_is_live_does_not_wait() -> None:
     ("failure", "raised", "message"),
     [
         (SourceLost("gone."), SourceLost, "^gone.$"),
-        (InputError("no picture."), InputError, "^no picture.$"),
+        (InputError("no image."), InputError, "^no image.$"),
         (cv2.error("native"), SourceLost, "OpenCV failed in reading it: native"),
     ],
 )

@@ -30,7 +30,7 @@ def test_passwords_are_masked_and_nothing_else(text: str, shown: str) -> None:
     assert masked(text) == shown
 
 
-def test_the_query_of_a_url_does_not_make_it_a_picture(free_port: int) -> None:
+def test_the_query_of_a_url_does_not_make_it_a_image(free_port: int) -> None:
     with pytest.raises(InputError, match=r"'http://me:\*\*\*@127.*thumb=b\.jpg' does not answer") as refused:
         open_source(f"http://me:secret@127.0.0.1:{free_port}/a.mp4?thumb=b.jpg", timeout_s=2)
     assert "secret" not in str(refused.value)
@@ -38,13 +38,13 @@ def test_the_query_of_a_url_does_not_make_it_a_picture(free_port: int) -> None:
 
 @pytest.mark.parametrize("text", ["gone.mp4", "gone*.png", "gone/"])
 def test_a_file_that_is_not_there(text: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist or has no pictures"):
+    with pytest.raises(InputError, match="does not exist or has no images"):
         open_source(str(tmp_path / text))
 
 
-def test_a_folder_without_pictures(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(InputError, match="does not exist or has no pictures"):
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match="does not exist or has no images"):
         open_source(str(tmp_path))
 
 

@@ -168,9 +168,9 @@ class RtspServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(START_S)
         self.port = self._listener.getsockname()[1]
-        picture = ["-re", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25"]
+        image = ["-re", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25"]
         codec = ["-c:v", "mpeg2video", "-g", "5", "-f", "mpegts", "-"]
-        self._command = [ffmpeg, "-loglevel", "quiet", *picture, *codec]
+        self._command = [ffmpeg, "-loglevel", "quiet", *image, *codec]
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
 

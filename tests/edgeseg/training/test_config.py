@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -71,3 +72,10 @@ def test_settings_that_belong_together_are_taken(settings: dict[str, Any]) -> No
     """What is refused above, with what it goes with."""
     config = TrainConfig("unet_mini", "data", **settings)
     assert all(getattr(config, name) == value for name, value in settings.items())
+
+
+def test_settings_of_an_earlier_edgeseg_are_read_under_todays_names() -> None:
+    data = {"root": "d", "layout": None, "classes": None, "label_encoding": "colours", "ignore_index": None}
+    old = {**TrainConfig("unet_mini", "d").as_dict(), "data": {**data, "colour_map": "map.txt"}}
+    config = TrainConfig.from_json(json.dumps(old))
+    assert config.data == DataSource("d", label_encoding="colors", color_map="map.txt")

@@ -70,7 +70,7 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
     result = train(config("unet_mini", shapes_dataset, **settings), tmp_path, samples=2, tensorboard=True, log=quiet)
     losses = [row["loss"] for row in result.history]
     assert losses[-1] < losses[0]
-    # Three colours, three classes: far above what guessing the commonest class gives.
+    # Three colors, three classes: far above what guessing the commonest class gives.
     assert result.best_mean_iou > 0.5
     spec = read_spec(result.best)
     assert spec is not None
@@ -82,7 +82,7 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
     assert {path.name for path in (tmp_path / "tensorboard").iterdir()} == {"train", "validation"}
 
 
-def test_validation_counts_every_picture(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
+def test_validation_counts_every_image(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
     """In two batches of three and one: the scores of a run are those of its best file on the whole split."""
     settings = {"epochs": 1, "warmup_epochs": 0, "batch_size": 3}
     result = train(config(tiny, shapes_dataset, **settings), tmp_path, log=quiet)
@@ -124,7 +124,7 @@ def without_time(row: Mapping[str, float]) -> dict[str, float]:
 
 
 class TwoInputs:
-    """A picture and a hint of what it shows; the labels of one batch, of every epoch."""
+    """An image and a hint of what it shows; the labels of one batch, of every epoch."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -156,7 +156,7 @@ def two_outputs() -> keras.Model:
 
 
 def test_a_model_of_ones_own_with_two_inputs_and_deep_supervision(tmp_path: Path) -> None:
-    """In bfloat16, until it has learnt nothing for two epochs; its best file has the main output alone, in float32."""
+    """In bfloat16, until it has learned nothing for two epochs; its best file has the main output alone, in float32."""
     model = two_outputs()
     settings = config(
         "two", tmp_path, main_output="main", output_weights=(0.4, 1.0), batch_norm_recalibration=4, learning_rate=1e-9,

@@ -21,7 +21,7 @@ from edgeseg.training.objective.losses import SegmentationLoss
 
 
 class _NoStep(keras.callbacks.Callback):
-    """Nothing may be learnt before the refusal."""
+    """Nothing may be learned before the refusal."""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         raise AssertionError("a step was taken")
@@ -60,7 +60,7 @@ def copied(shapes_dataset: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (lambda: own(channels=1), r"'own' must take one picture \(B, H, W, 3\), it takes \(None, 16, 16, 1\)"),
+        (lambda: own(channels=1), r"'own' must take one image \(B, H, W, 3\), it takes \(None, 16, 16, 1\)"),
         (lambda: own(layers.GlobalAveragePooling2D(name="mean")), r"the output 'mean' of 'own' is \(None, 4\)"),
         (lambda: own(layers.Conv2D(4, 1, name="other")), r"the output 'other' of 'own' is \(None, 16, 16, 4\)"),
     ],
@@ -101,7 +101,7 @@ def test_validation_labels_of_ignored_pixels_alone(copied: Path, tmp_path: Path)
 
 def test_a_bad_file_that_the_pipeline_finds(copied: Path, tmp_path: Path) -> None:
     """Keras makes an error of its own of what is raised in the reading threads; not of the first batch."""
-    (copied / "train" / "labels" / "03.png").write_bytes(b"no picture")  # the last of the epoch with this seed
+    (copied / "train" / "labels" / "03.png").write_bytes(b"no image")  # the last of the epoch with this seed
     with pytest.raises(BadExample, match=r"03\.png"):
         train(config(copied, batch_size=1), tmp_path / "run", model=own(), log=quiet)
 
@@ -115,7 +115,7 @@ def test_resume_after_the_data_changed_and_a_new_run_in_an_old_folder(copied: Pa
 
     for folder in ("images", "labels"):
         shutil.copy(copied / "train" / folder / "00.png", copied / "train" / folder / "more.png")
-    with pytest.raises(InputError, match=r"training pictures: 10, now 11\); resume with the same"):
+    with pytest.raises(InputError, match=r"training images: 10, now 11\); resume with the same"):
         train(settings, run, resume=True, **losses)
     (copied / "train" / "images" / "more.png").unlink()
     (copied / "train" / "labels" / "more.png").unlink()

@@ -36,7 +36,7 @@ def only_user(graph: Graph, node: Node) -> Node | None:
 
 
 def norm_behind(graph: Graph, conv: Node) -> list[Node]:
-    """The batch normalisation that can be folded into a convolution, or nothing."""
+    """The batch normalization that can be folded into a convolution, or nothing."""
     after = only_user(graph, conv)
     if after is None or after.kind != "BatchNormalization" or conv.operation.activation is not LINEAR:
         return []
@@ -72,9 +72,9 @@ def refuse_unless_plain_3x3(conv: Node, pad: Node | None) -> None:
 
 
 def folded_weights(conv: Node, norm: Node | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Kernel ``(kh, kw, C, F)`` and bias ``(F,)`` of a convolution with its batch normalisation in them."""
+    """Kernel ``(kh, kw, C, F)`` and bias ``(F,)`` of a convolution with its batch normalization in them."""
     layer = conv.operation
-    kernel = _array(layer.kernel)  # unlike get_weights(), with what LoRA has learnt in it
+    kernel = _array(layer.kernel)  # unlike get_weights(), with what LoRA has learned in it
     bias = np.zeros(kernel.shape[-1]) if layer.bias is None else _array(layer.bias)
     if norm is None:
         return kernel, bias
@@ -83,7 +83,7 @@ def folded_weights(conv: Node, norm: Node | None) -> tuple[NDArray[np.float64], 
 
 
 def norm_weights(norm: Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What a batch normalisation multiplies by and then adds in inference, both ``(C,)``."""
+    """What a batch normalization multiplies by and then adds in inference, both ``(C,)``."""
     layer = norm.operation
     mean, variance = (_array(v) for v in (layer.moving_mean, layer.moving_variance))
     scale = (_array(layer.gamma) if layer.scale else 1.0) / np.sqrt(variance + layer.epsilon)

@@ -65,7 +65,7 @@ class DepthToSpace(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="edgeseg_converters")
 class NearestResize(keras.layers.Layer):  # type: ignore[misc]
-    """Nearest-neighbour resize to a fixed size: output row ``i`` is source row ``floor(i * h / H)``.
+    """Nearest-neighbor resize to a fixed size: output row ``i`` is source row ``floor(i * h / H)``.
 
     One RESIZE_NEAREST_NEIGHBOR, one Resize; Keras' ``UpSampling2D`` becomes a five-dimensional TILE instead.
 
@@ -89,7 +89,7 @@ class NearestResize(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="edgeseg_converters")
 class NearestBroadcast(keras.layers.Layer):  # type: ignore[misc]
-    """Nearest-neighbour upsampling by whole factors: ``(B, h, w, C)`` to ``(B, h*a, w*b, C)``.
+    """Nearest-neighbor upsampling by whole factors: ``(B, h, w, C)`` to ``(B, h*a, w*b, C)``.
 
     One multiplication of ``(B*h, 1, w, 1, C)`` by ones ``(1, a, 1, b, 1)``, which XNNPACK broadcasts.
 

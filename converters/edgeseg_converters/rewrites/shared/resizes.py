@@ -13,9 +13,9 @@ from edgeseg_converters.keras_model.graph import Graph, Node, Value
 from edgeseg_converters.rewrites.shared.convolution import only_user
 from edgeseg_converters.rewrites.shared.lowered import NearestResize
 
-#: ``nearest`` takes source row floor(i * h / H) and ``nearest_centres`` floor((i + 0.5) * h / H), which is the same
+#: ``nearest`` takes source row floor(i * h / H) and ``nearest_centers`` floor((i + 0.5) * h / H), which is the same
 #: for whole factors; ``bilinear`` sees pixels as areas and ``bilinear_corners`` puts corner onto corner.
-Method = Literal["nearest", "nearest_centres", "bilinear", "bilinear_corners"]
+Method = Literal["nearest", "nearest_centers", "bilinear", "bilinear_corners"]
 
 _IDLE = ("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "Identity")
 
@@ -63,7 +63,7 @@ def resize_of(node: Node | None) -> Resize | None:
     h, w, height, width = (side or 0 for side in sides)
     if height < h or width < w or (h, w) == (height, width):
         return None
-    if method == "nearest_centres" and _divides(source.shape, (height, width)):
+    if method == "nearest_centers" and _divides(source.shape, (height, width)):
         method = "nearest"
     return Resize(node, method, source, (height, width))
 
@@ -118,7 +118,7 @@ def _method(layer: Any) -> Method | None:
         return methods.get(layer.interpolation)
     if isinstance(layer, layers.Resizing) and layer.data_format == "channels_last":
         plain = not (layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio or layer.antialias)
-        methods = {"nearest": "nearest_centres", "bilinear": "bilinear"}
+        methods = {"nearest": "nearest_centers", "bilinear": "bilinear"}
         return methods.get(layer.interpolation) if plain else None
     return None
 

@@ -9,7 +9,7 @@ Through a concatenation, as every U-Net has it, the kernel is split by input cha
 
     Conv2D(concat(UpSampling2D(2)(x), skip)) = rule(x) + Conv2D(skip)
 
-A ``ZeroPadding2D(1)`` before a "valid" convolution counts as "same"; a batch normalisation that alone reads the
+A ``ZeroPadding2D(1)`` before a "valid" convolution counts as "same"; a batch normalization that alone reads the
 convolution is folded into the weights, as a converter would have done.
 
 Holds for stride 1, dilation 1, one group, and for layers in between that nothing else reads.
@@ -60,7 +60,7 @@ class UpsampleConv(Rewrite):
         """y_00, y_01, y_10 and y_11, each ``(B, h, w, F)``, of ``x`` ``(B, h, w, C)``."""
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """UpSampling2D, then perhaps a concatenation and a border, a convolution, and perhaps its normalisation."""
+        """UpSampling2D, then perhaps a concatenation and a border, a convolution, and perhaps its normalization."""
         if node.kind != self.layer_class or node.operation.interpolation != "nearest":
             return None
         nodes = [node]

@@ -1,6 +1,6 @@
 """Winograd's F(4, 3) along the width of a map: what goes in, the kernels, and what comes out, apart.
 
-Four neighbours of a row and the three taps of a kernel's row are two polynomials, whose product is known from its
+Four neighbors of a row and the three taps of a kernel's row are two polynomials, whose product is known from its
 values at six points, 0, 1, -1, 2, -2 and infinity (Lavin & Gray 2015, "Fast Algorithms for Convolutional Neural
 Networks"; matrices B, G and A there):
 
@@ -40,7 +40,7 @@ _KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4],
 def input_maps(x: Any, name: str) -> Iterator[Any]:
     """The six d_i ``(B, H, W/4, C)`` of a map ``(B, H, W, C)``, W divisible by 4; each when it is asked for."""
     _, height, width, channels = x.shape
-    # As many pictures of one row: a stride along one axis alone is nothing that TensorFlow has.
+    # As many images of one row: a stride along one axis alone is nothing that TensorFlow has.
     rows = ops.reshape(x, (-1, 1, width, channels))
     for i, values in enumerate(_INPUT):
         taps = (1, len(values))

@@ -38,7 +38,7 @@ def three_places(x: Any, **options: Any) -> list[Any]:
     ]
 
 
-def test_a_normalisation_of_rows_is_not_folded() -> None:
+def test_a_normalization_of_rows_is_not_folded() -> None:
     """Its scale has one number for each row, not one for each filter."""
     keras.utils.set_random_seed(1)
     inputs = keras.Input((4, 8, 4))
@@ -52,7 +52,7 @@ def test_a_normalisation_of_rows_is_not_folded() -> None:
     assert sum(isinstance(layer, layers.BatchNormalization) for layer in result.model.layers) == 3
 
 
-def test_what_lora_has_learnt_is_in_the_new_kernel() -> None:
+def test_what_lora_has_learned_is_in_the_new_kernel() -> None:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((4, 8, 4))
     model = keras.Model(inputs, three_places(inputs, use_bias=False))

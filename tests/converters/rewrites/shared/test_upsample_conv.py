@@ -50,7 +50,7 @@ def with_norm(x: Any) -> Any:
         lambda x: with_skip(x, first=False),
         with_norm,
     ],
-    ids=["plain", "relu, no bias", "border", "skip behind", "skips around", "normalised"],
+    ids=["plain", "relu, no bias", "border", "skip behind", "skips around", "normalized"],
 )
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_the_same_to_rounding(rule: UpsampleConv, build: Callable[[Any], Any]) -> None:

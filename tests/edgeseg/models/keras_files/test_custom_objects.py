@@ -16,7 +16,7 @@ from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, Resize
 BASE = {"name": "x", "trainable": True, "dtype": "float32"}  # all that a class without get_config leaves in a file
 
 
-def picture(*shape: int) -> np.ndarray:
+def image(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
@@ -31,7 +31,7 @@ def numpy(x: object) -> np.ndarray:
 def test_upsample_like(more: dict[str, object]) -> None:
     layer = KNOWN["UpsampleLike"].from_config({**BASE, **more})
     assert type(layer) is UpsampleLike
-    small, large = picture(1, 3, 4, 2), picture(1, 7, 8, 5)
+    small, large = image(1, 3, 4, 2), image(1, 7, 8, 5)
     expected = tf.compat.v1.image.resize_nearest_neighbor(small, (7, 8))
     np.testing.assert_array_equal(numpy(layer([small, large])), expected)
 
@@ -47,7 +47,7 @@ def test_upsample_like(more: dict[str, object]) -> None:
 def test_bilinear_upsampling(config: dict[str, object], size: tuple[int, int]) -> None:
     layer = KNOWN["BilinearUpsampling"].from_config({**BASE, **config})
     assert isinstance(layer, ResizeBilinear | BilinearUpsampling)
-    x = picture(2, 3, 4, 2)
+    x = image(2, 3, 4, 2)
     expected = tf.compat.v1.image.resize_bilinear(x, size, align_corners=True)
     np.testing.assert_array_equal(numpy(layer(x)), expected)
     model = keras.Sequential([keras.Input((3, 4, 2)), layer])
@@ -59,7 +59,7 @@ def test_bilinear_upsampling_of_any_size_and_again_from_its_config() -> None:
     model = keras.Model(inputs, BilinearUpsampling((2, 3))(inputs))
     assert model.output_shape == (None, None, None, 2)
     again = keras.models.clone_model(model)
-    x = picture(1, 3, 4, 2)
+    x = image(1, 3, 4, 2)
     np.testing.assert_array_equal(numpy(again(x)), tf.compat.v1.image.resize_bilinear(x, (6, 12), align_corners=True))
 
 
@@ -70,7 +70,7 @@ def test_pooling_indices(pool: dict[str, object], unpool: dict[str, object], nam
     pooling = KNOWN["MaxPoolingWithArgmax2D"].from_config({**BASE, **pool})
     unpooling = KNOWN[name].from_config({**BASE, **unpool})
     assert (type(pooling), type(unpooling)) == (MaxPoolingWithArgmax2D, MaxUnpooling2D)
-    x = picture(2, 4, 6, 3)
+    x = image(2, 4, 6, 3)
     values, index = pooling(x)
     restored = numpy(unpooling([values, index]))
     windows = x.reshape(2, 2, 2, 3, 2, 3)

@@ -26,7 +26,7 @@ keras2 = pytest.mark.skipif(
 )
 
 
-def picture(*shape: int) -> np.ndarray:
+def random_image(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
@@ -108,7 +108,7 @@ def legacy_layers(tf_keras: Any) -> dict[str, Callable[[Any], Any]]:
 def test_layers_that_keras3_itself_does_not_read(tmp_path: Path) -> None:
     import tf_keras
 
-    x = picture(2, *SHAPE)
+    x = random_image(2, *SHAPE)
     for name, layer in legacy_layers(tf_keras).items():
         inputs = tf_keras.Input(SHAPE)
         source = tf_keras.Model(inputs, layer(inputs))
@@ -156,7 +156,7 @@ def test_nested_models_of_keras2(tmp_path: Path, suffix: str) -> None:
     source.set_weights([rng.uniform(0.1, 1, w.shape) for w in source.get_weights()])
     source.save(tmp_path / f"x{suffix}")
     model = load_model(tmp_path / f"x{suffix}")
-    image = picture(1, 16, 16, 3)
+    image = random_image(1, 16, 16, 3)
     expected = source(image, training=False)
     # Sums of up to 100 float32 products, in another order.
     np.testing.assert_allclose(predict(model, image), expected, rtol=1e-5, atol=1e-5)

@@ -21,7 +21,7 @@ def model() -> keras.Model:
     inputs = keras.Input((32, 48, 3))
     built = keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same")(inputs))
     built.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
-    built.train_on_batch(picture(), np.zeros((1, 32, 48, 3), np.float32))
+    built.train_on_batch(image(), np.zeros((1, 32, 48, 3), np.float32))
     return built
 
 
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "m.keras"
 
 
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).random((1, 32, 48, 3), np.float32)
 
 
@@ -52,7 +52,7 @@ def test_the_spec_the_state_and_the_weights_come_back(model: keras.Model, tiny_s
     assert read_spec(str(path)) == spec
     assert read_training_state(path) == {"history": [{"loss": 0.5}]}
     loaded = load_model(path)
-    np.testing.assert_array_equal(loaded.predict_on_batch(picture()), model.predict_on_batch(picture()))
+    np.testing.assert_array_equal(loaded.predict_on_batch(image()), model.predict_on_batch(image()))
 
 
 def test_the_optimizer_comes_back_where_it_is_asked_for(model: keras.Model, tiny_spec: ModelSpec, path: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_optimizer_comes_back_where_it_is_asked_for(model: keras.Model, tiny
 def test_keras_itself_reads_the_file(model: keras.Model, tiny_spec: ModelSpec, path: Path) -> None:
     save_model(model, path, tiny_spec, training_state={})
     plain = keras.models.load_model(path)
-    np.testing.assert_array_equal(plain.predict_on_batch(picture()), model.predict_on_batch(picture()))
+    np.testing.assert_array_equal(plain.predict_on_batch(image()), model.predict_on_batch(image()))
 
 
 def test_a_file_of_keras_itself_has_no_spec(model: keras.Model, path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_lambda_is_refused_and_never_run(tmp_path: Path, tiny_spec: ModelSpec,
         load_model(path)
     assert read_spec(path) == tiny_spec
     assert not witness.exists()
-    keras.models.load_model(path, safe_mode=False).predict_on_batch(picture())
+    keras.models.load_model(path, safe_mode=False).predict_on_batch(image())
     assert witness.exists()  # the attack works where safe mode is off
 
 

@@ -39,7 +39,7 @@ keras2 = pytest.mark.skipif(
 both_forms = pytest.mark.parametrize("suffix", [".keras", ".h5"])
 
 
-def picture(*shape: int) -> np.ndarray:
+def image(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
@@ -122,7 +122,7 @@ def test_well_known_layers_need_no_code(tmp_path: Path, suffix: str, caplog: pyt
     edit_config(path, foreign(UpsampleLike={}, MaxPoolingWithArgmax2D={}, MaxUnpooling2D={"size": [2, 2]}))
     with caplog.at_level(logging.WARNING):
         model = load_model(path)
-    x = picture(2, *SHAPE)
+    x = image(2, *SHAPE)
     np.testing.assert_array_equal(predict(model, x), predict(source, x))
     assert type(model.get_layer("unpool")) is MaxUnpooling2D
     # The names say nothing certain, so what they are taken for is said.
@@ -184,7 +184,7 @@ def test_own_layers_load_with_their_code_alone(tmp_path: Path, suffix: str) -> N
     assert message.count("Doubling") == 1
     assert_refused(path, "Tripling", custom_objects={"Doubling": Doubling})
     model = load_model(path, custom_objects={"Doubling": Doubling, "Tripling": Tripling})
-    x = picture(1, *SHAPE)
+    x = image(1, *SHAPE)
     np.testing.assert_array_equal(predict(model, x), predict(source, x))
 
 
@@ -212,7 +212,7 @@ def test_own_functions(tmp_path: Path, suffix: str) -> None:
     source.save(path)
     assert_refused(path, "squash ('conv')")
     model = load_model(path, custom_objects={"squash": squash})
-    np.testing.assert_array_equal(predict(model, picture(1, *SHAPE)), predict(source, picture(1, *SHAPE)))
+    np.testing.assert_array_equal(predict(model, image(1, *SHAPE)), predict(source, image(1, *SHAPE)))
 
 
 @both_forms
@@ -266,7 +266,7 @@ def test_a_lambda_is_refused_by_name_and_never_run(tmp_path: Path, suffix: str, 
     )
     assert_refused(path, "Lambda", custom_objects={"Lambda": Doubling, "other": Doubling})
     assert not witness.exists()
-    keras.models.load_model(path, safe_mode=False)(picture(1, *SHAPE))
+    keras.models.load_model(path, safe_mode=False)(image(1, *SHAPE))
     assert witness.exists()  # the attack works where nobody looks
 
 
@@ -336,7 +336,7 @@ def test_a_class_of_the_user_takes_the_place_of_a_lambda(tmp_path: Path, suffix:
     source = nested(source) if depth else source
     source.save(path)
     model = load_model(path, custom_objects={"evil": Doubling})
-    x = picture(1, *SHAPE)
+    x = image(1, *SHAPE)
     witness.unlink(missing_ok=True)
     actual = predict(model, x)
     assert not witness.exists()
@@ -357,7 +357,7 @@ def test_a_lambda_of_keras2(tmp_path: Path, suffix: str) -> None:
     source.save(path)
     assert_refused(path, "Lambda layers", "'times'")
     model = load_model(path, custom_objects={"times": Doubling})
-    np.testing.assert_allclose(predict(model, picture(1, *SHAPE)), source(picture(1, *SHAPE)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(predict(model, image(1, *SHAPE)), source(image(1, *SHAPE)), rtol=1e-6, atol=1e-6)
 
 
 # --- files that are no models ---
@@ -470,7 +470,7 @@ def test_another_input_size_is_as_built_for_it(build: Callable[[tuple[int, int]]
     expected.set_weights(model.get_weights())
     resized = at_input_size(model, (64, 96))
     assert resized.output_shape == expected.output_shape == (None, 64, 96, 3)
-    x = picture(1, 64, 96, 3)
+    x = image(1, 64, 96, 3)
     np.testing.assert_array_equal(predict(resized, x), predict(expected, x))
 
 
@@ -490,7 +490,7 @@ def test_a_normalization_keeps_its_statistics_at_another_size(size: Any, tmp_pat
     model = adapted(size)
     model.save(tmp_path / "x.keras")
     opened = open_model(str(tmp_path / "x.keras"), input_size=(16, 24), mean=(0.0,) * 3, std=(1.0,) * 3)
-    x = picture(1, 16, 24, 3) * 255
+    x = image(1, 16, 24, 3) * 255
     everywhere = adapted((None, None))  # the same weights, by the same seed
     # The same convolution of the same float32 numbers, which are below 10.
     np.testing.assert_allclose(predict(opened.model, x), predict(everywhere, x), atol=1e-4)

@@ -106,9 +106,9 @@ class MaxUnpooling2D(tf_keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         values, index = inputs[0], tf.cast(inputs[1], tf.int32)
         batch, height, width, channels = values.shape
-        picture = tf.zeros_like(index) + tf.reshape(tf.range(tf.shape(values)[0]), (-1, 1, 1, 1))
+        image = tf.zeros_like(index) + tf.reshape(tf.range(tf.shape(values)[0]), (-1, 1, 1, 1))
         row, column = index // (2 * width * channels), index // channels % (2 * width)
-        where = tf.stack([picture, row, column, index % channels], axis=-1)
+        where = tf.stack([image, row, column, index % channels], axis=-1)
         shape = (tf.shape(values)[0], 2 * height, 2 * width, channels)
         return tf.ensure_shape(tf.scatter_nd(where, values, shape), (batch, 2 * height, 2 * width, channels))
 

@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python one_step.py WEIGHTS_DIR NAME...
 
 A name is one of the zoo, or ``custom_layers``. Weights are read from, or where there are none written to,
-``WEIGHTS_DIR/NAME.npz``; ``NAME.BACKEND.npz`` gets ``logits``, ``loss`` and ``learnt``, the number of changed weights.
+``WEIGHTS_DIR/NAME.npz``; ``NAME.BACKEND.npz`` gets ``logits``, ``loss`` and ``learned``, the number of changed weights.
 For all of the zoo, run it once for each backend.
 """
 
@@ -55,9 +55,9 @@ def main(folder: str, *names: str) -> None:
         logits = model.predict_on_batch(images)
         model.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         loss = float(model.train_on_batch(images, labels))
-        learnt = sum(not np.array_equal(was, now) for was, now in zip(before, model.get_weights(), strict=True))
-        np.savez(Path(folder, f"{name}.{keras.config.backend()}.npz"), logits=logits, loss=loss, learnt=learnt)
-        print(name, loss, learnt)
+        learned = sum(not np.array_equal(was, now) for was, now in zip(before, model.get_weights(), strict=True))
+        np.savez(Path(folder, f"{name}.{keras.config.backend()}.npz"), logits=logits, loss=loss, learned=learned)
+        print(name, loss, learned)
 
 
 if __name__ == "__main__":

@@ -124,13 +124,13 @@ def test_output_stride_trades_strides_for_dilation(output_stride: int, rates: tu
 
 @variants
 @pytest.mark.parametrize("input_size", [(64, 96), (33, 50)])
-def test_any_size_works(assert_batch_is_its_pictures, variant: str, input_size: tuple[int, int]) -> None:
-    assert_batch_is_its_pictures(_tiny(variant, input_size))
+def test_any_size_works(assert_batch_is_its_images, variant: str, input_size: tuple[int, int]) -> None:
+    assert_batch_is_its_images(_tiny(variant, input_size))
 
 
 @pytest.mark.parametrize("variant", ["mobilenetv2", "xception"])
-def test_odd_size_at_output_stride_8_works(assert_batch_is_its_pictures, variant: str) -> None:
-    assert_batch_is_its_pictures(_tiny(variant, (37, 50), output_stride=8))
+def test_odd_size_at_output_stride_8_works(assert_batch_is_its_images, variant: str) -> None:
+    assert_batch_is_its_images(_tiny(variant, (37, 50), output_stride=8))
 
 
 @variants

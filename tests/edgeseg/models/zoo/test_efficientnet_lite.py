@@ -35,7 +35,7 @@ def test_every_encoder_tensor_is_filled(weights: Path) -> None:
             assert all(changed), layer.name
 
 
-def test_batch_norm_statistics_are_those_of_real_pictures(weights: Path, street_clip: Path) -> None:
+def test_batch_norm_statistics_are_those_of_real_images(weights: Path, street_clip: Path) -> None:
     """The proof that values, not only shapes, are right: on a street frame each layer sees what it was trained on.
 
     The moving mean and variance that PyTorch stored describe each convolution's output on ImageNet. With the strides

@@ -97,8 +97,8 @@ def test_only_the_head_has_biases(w18: keras.Model) -> None:
 
 
 @pytest.mark.parametrize("input_size", [(64, 64), (32, 96)])
-def test_works_at_sizes_that_are_not_square_too(assert_batch_is_its_pictures, input_size: tuple[int, int]) -> None:
-    assert_batch_is_its_pictures(_tiny(input_size))
+def test_works_at_sizes_that_are_not_square_too(assert_batch_is_its_images, input_size: tuple[int, int]) -> None:
+    assert_batch_is_its_images(_tiny(input_size))
 
 
 def test_logits_are_resized_with_aligned_corners(assert_resizes_aligned) -> None:

@@ -41,4 +41,4 @@ def test_our_layers_compute_and_learn_on_jax_what_they_do_on_tensorflow(tmp_path
         largest = np.abs(here["logits"]).max()
         np.testing.assert_allclose(there["logits"], here["logits"], rtol=0, atol=1e-5 * largest)
         np.testing.assert_allclose(there["loss"], here["loss"], rtol=1e-5)
-        assert there["learnt"] == here["learnt"] > 0
+        assert there["learned"] == here["learned"] > 0

@@ -31,13 +31,13 @@ def test_segnet_has_the_parameters_of_its_26_convolutions():
 
 
 @pytest.mark.parametrize("input_size", [(64, 64), (32, 96)])
-def test_segnet_answers_at_the_input_size(input_size, assert_batch_is_its_pictures):
+def test_segnet_answers_at_the_input_size(input_size, assert_batch_is_its_images):
     model = create("segnet", num_classes=5, input_size=input_size)
     assert model.output_shape == (None, *input_size, 5)
-    assert_batch_is_its_pictures(model)
+    assert_batch_is_its_images(model)
 
 
-def test_segnet_logits_are_the_last_normalisation():
+def test_segnet_logits_are_the_last_normalization():
     model = create("segnet", num_classes=3, input_size=(32, 32))
     assert model.layers[-1].name == "batch_normalization_26"
     assert model.get_layer("conv2d_26").kernel.shape == (1, 1, 64, 3)
@@ -105,8 +105,8 @@ def test_a_size_between_strides_names_the_nearest(name):
         create(name, num_classes=3, input_size=(100, 64))
 
 
-def test_resnet50_segnet_learns_and_round_trips(assert_learns, assert_round_trips, assert_batch_is_its_pictures):
+def test_resnet50_segnet_learns_and_round_trips(assert_learns, assert_round_trips, assert_batch_is_its_images):
     model = create("resnet50_segnet", num_classes=4, input_size=(32, 64))
     assert_learns(model)
-    assert_batch_is_its_pictures(model)
+    assert_batch_is_its_images(model)
     assert_round_trips(model)

@@ -66,7 +66,7 @@ def test_gflops_are_what_tensorflow_counts(name: str) -> None:
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     counted = tf.compat.v1.profiler.profile(frozen.graph, options={**options, "output": "none"}).total_float_ops
     height, width = entry.default_size
-    # Work grows with the area; dilated convolutions are padded to whole tiles, which weighs more on a small picture.
+    # Work grows with the area; dilated convolutions are padded to whole tiles, which weighs more on a small image.
     scaled = counted * height * width / (side * 2 * side) / 1e9
     assert scaled == pytest.approx(entry.gflops, rel=0.25 if "deeplab" in name else 0.02)
 

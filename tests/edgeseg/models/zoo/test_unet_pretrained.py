@@ -43,10 +43,10 @@ def test_parameters_are_those_of_unet_keras(name, expected, convolutions):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("input_size", [(64, 64), (32, 96)])
-def test_answers_at_the_input_size(name, input_size, assert_batch_is_its_pictures):
+def test_answers_at_the_input_size(name, input_size, assert_batch_is_its_images):
     model = create(name, num_classes=5, input_size=input_size)
     assert model.output_shape == (None, *input_size, 5)
-    assert_batch_is_its_pictures(model)
+    assert_batch_is_its_images(model)
 
 
 @pytest.mark.parametrize("name", NAMES)

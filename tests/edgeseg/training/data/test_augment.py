@@ -9,23 +9,23 @@ import pytest
 from edgeseg.errors import InputError
 from edgeseg.training.data.augment import IGNORED, Augmentation
 
-# Colours far apart in hue and full in saturation, so that the colour jitter does not mistake one for another.
-COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)], np.int64)
+# Colors far apart in hue and full in saturation, so that the color jitter does not mistake one for another.
+COLORS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)], np.int64)
 PAD = (128, 128, 128)
 
 
 def pair(height: int = 60, width: int = 90) -> tuple[np.ndarray, np.ndarray]:
-    """A picture whose colour is the id: four unlike quarters, with a mark that breaks every symmetry."""
+    """An image whose color is the id: four unlike quarters, with a mark that breaks every symmetry."""
     label = np.zeros((height, width), np.uint8)
     label[: height // 2, width // 3 :] = 1
     label[height // 2 :, : width // 4] = 2
     label[height // 2 + 5 :, width // 2 :] = 3
-    return COLOURS[label].astype(np.uint8), label
+    return COLORS[label].astype(np.uint8), label
 
 
 def ids_of(image: np.ndarray) -> np.ndarray:
-    """The ids that the colours say: the nearest of the four, ``IGNORED`` where it is nearest to the padding."""
-    known = np.vstack([COLOURS, [PAD]])
+    """The ids that the colors say: the nearest of the four, ``IGNORED`` where it is nearest to the padding."""
+    known = np.vstack([COLORS, [PAD]])
     distance = np.abs(image[:, :, None].astype(np.int64) - known).sum(-1)
     return np.array([0, 1, 2, 3, IGNORED], np.uint8)[distance.argmin(-1)]
 
@@ -37,14 +37,14 @@ def draws(augmentation: Augmentation, count: int = 40, **size: int) -> Iterator[
 
 @pytest.mark.parametrize("crop_size", [(60, 90), (24, 36), (100, 150), (100, 40)])
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 2.0)])
-def test_picture_and_label_keep_the_same_geometry(crop_size: tuple[int, int], scale: tuple[float, float]) -> None:
+def test_image_and_label_keep_the_same_geometry(crop_size: tuple[int, int], scale: tuple[float, float]) -> None:
     augmentation = Augmentation(crop_size, scale=scale, hsv=(0.0, 0.0, 0.0), pad_value=PAD)
     for image, label in draws(augmentation):
         assert image.shape == (*crop_size, 3)
         assert label.shape == crop_size
         assert (image.dtype, label.dtype) == (np.uint8, np.uint8)
         wrong = ids_of(image) != label
-        # A blend of two colours may be nearest to a third, but only within two pixels of an edge, which may itself lie
+        # A blend of two colors may be nearest to a third, but only within two pixels of an edge, which may itself lie
         # outside the crop.
         edge = np.ones(crop_size, bool)
         edge[2:-2, 2:-2] = False
@@ -65,22 +65,22 @@ def test_picture_and_label_keep_the_same_geometry(crop_size: tuple[int, int], sc
         {"scale": (0.7, 1.4), "blur": 1.0, "flip_vertical": 0.5},
     ],
 )
-def test_picture_and_label_are_not_shifted_against_each_other(changes: dict[str, Any]) -> None:
-    """The centre of a white square, by the grey values and by the ids."""
+def test_image_and_label_are_not_shifted_against_each_other(changes: dict[str, Any]) -> None:
+    """The center of a white square, by the gray values and by the ids."""
     label = np.zeros((60, 90), np.uint8)
     label[15:41, 20:57] = 1
     image = np.repeat(label[..., None] * 255, 3, axis=-1)
     augmentation = Augmentation((160, 240), hsv=(0.0, 0.0, 0.0), pad_value=(0, 0, 0), **changes)
     differences = []
     for seed in range(60):
-        grey, ids = augmentation(image, label, np.random.default_rng(seed))
-        centres = []
-        for mass in (grey[..., 0] / 255, ids == 1):
+        gray, ids = augmentation(image, label, np.random.default_rng(seed))
+        centers = []
+        for mass in (gray[..., 0] / 255, ids == 1):
             rows, columns = np.indices(mass.shape)
-            centres.append([(rows * mass).sum() / mass.sum(), (columns * mass).sum() / mass.sum()])
-        differences.append(np.subtract(*centres))
+            centers.append([(rows * mass).sum() / mass.sum(), (columns * mass).sum() / mass.sum()])
+        differences.append(np.subtract(*centers))
     # An id takes a whole pixel or none, which moves each of two edges by half a pixel at most; on average by nothing.
-    # OpenCV's plain nearest neighbour, which rounds down, would be off by a quarter to three quarters of a pixel.
+    # OpenCV's plain nearest neighbor, which rounds down, would be off by a quarter to three quarters of a pixel.
     # A rotation samples what was sampled once, which doubles the bound, but its edges cross the pixels, so that most of
     # it evens out.
     assert np.abs(differences).max() < (0.75 if "rotate" in changes else 0.51)
@@ -93,17 +93,17 @@ def test_without_scaling_every_pixel_agrees() -> None:
         assert (ids_of(image) == label).all()
 
 
-def test_a_strong_colour_jitter_moves_no_pixel() -> None:
+def test_a_strong_color_jitter_moves_no_pixel() -> None:
     augmentation = Augmentation((60, 90), scale=(1.0, 1.0), hsv=(0.05, 0.2, 0.2))
     seen = set()
     for image, label in draws(augmentation):
         assert (ids_of(image) == label).all()
         seen.add(image.tobytes())
-    assert len(seen) > 30  # few colours, so that two draws may round to the same
+    assert len(seen) > 30  # few colors, so that two draws may round to the same
 
 
-def test_without_jitter_the_colours_stay() -> None:
-    """Through HSV and back, which rounds hue to 2 degrees: full colours come back as they were."""
+def test_without_jitter_the_colors_stay() -> None:
+    """Through HSV and back, which rounds hue to 2 degrees: full colors come back as they were."""
     augmentation = Augmentation((60, 90), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
     for image, label in draws(augmentation, 3):
         assert (image == pair()[0]).all()
@@ -121,7 +121,7 @@ def test_the_flip_has_its_probability() -> None:
     assert 30 < flipped(0.5) < 70  # 4 standard deviations around 50
 
 
-def test_what_is_added_is_ignored_and_has_the_pad_colour() -> None:
+def test_what_is_added_is_ignored_and_has_the_pad_color() -> None:
     augmentation = Augmentation((100, 150), scale=(0.5, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0), pad_value=(9, 9, 9))
     corners = set()
     for image, label in draws(augmentation):
@@ -172,7 +172,7 @@ def test_what_was_given_is_not_changed_nor_shared() -> None:
 
 
 @pytest.mark.parametrize("size", [{"height": 1, "width": 1}, {"height": 2, "width": 300}, {"height": 300, "width": 2}])
-def test_any_size_of_picture_gives_the_crop(size: Any) -> None:
+def test_any_size_of_image_gives_the_crop(size: Any) -> None:
     everything = {
         "aspect": 0.9,
         "rotate": 0.5,
@@ -182,7 +182,7 @@ def test_any_size_of_picture_gives_the_crop(size: Any) -> None:
         "brightness": 0.5,
         "contrast": 0.5,
     }
-    for scale_of in ("picture", "fitted"):
+    for scale_of in ("image", "fitted"):
         augmentation = Augmentation((32, 48), scale=(0.1, 2.0), scale_of=scale_of, **everything)  # type: ignore[arg-type]
         for image, label in draws(augmentation, 20, **size):
             assert image.shape == (32, 48, 3)
@@ -229,18 +229,18 @@ def test_fitted_scales_are_drawn_uniformly() -> None:
     assert np.mean(heights) / 60 == pytest.approx(0.6, abs=0.07)
 
 
-def test_the_tutorial_shows_the_whole_picture_on_grey_and_pieces_of_it() -> None:
+def test_the_tutorial_shows_the_whole_image_on_gray_and_pieces_of_it() -> None:
     augmentation = Augmentation.preset("tutorial", (64, 64), hsv=(0.0, 0.0, 0.0), blur=0.0, rotate=0.0)
     heights = []
     for image, label in draws(augmentation, 80):
         heights.append((label != IGNORED).any(1).sum())
         assert (image[label == IGNORED] == 128).all()
-    assert min(heights) < 20  # a quarter of what fits, of a picture that is wider than high
+    assert min(heights) < 20  # a quarter of what fits, of an image that is wider than high
     assert max(heights) == 64  # twice what fits: cut
 
 
-def test_a_rotation_turns_by_its_angle_and_shows_the_picture_in_the_corners() -> None:
-    """A horizontal edge through a large picture: its slope is the angle, and few corners are padded."""
+def test_a_rotation_turns_by_its_angle_and_shows_the_image_in_the_corners() -> None:
+    """A horizontal edge through a large image: its slope is the angle, and few corners are padded."""
     label = np.zeros((400, 400), np.uint8)
     label[200:] = 1
     image = np.repeat(label[..., None] * 255, 3, axis=-1)
@@ -264,7 +264,7 @@ def test_a_corner_that_a_rotation_uncovers_is_ignored() -> None:
     augmentation = Augmentation((60, 90), scale=(1.0, 1.0), rotate=1.0, rotate_degrees=30.0, hsv=(0.0, 0.0, 0.0))
     for image, label in draws(augmentation, 10):
         assert (label == IGNORED).any()
-        # Where the picture ends its colour runs into the padding, within two pixels.
+        # Where the image ends its color runs into the padding, within two pixels.
         far = np.ones(label.shape, bool)
         for axis in (0, 1):
             for shift in range(-2, 3):
@@ -273,7 +273,7 @@ def test_a_corner_that_a_rotation_uncovers_is_ignored() -> None:
 
 
 def test_elastic_displacements_are_smooth_and_of_their_size() -> None:
-    """Where each pixel comes from, read off the colours: a ramp of x in one channel and of y in another."""
+    """Where each pixel comes from, read off the colors: a ramp of x in one channel and of y in another."""
     rows, columns = np.indices((250, 250)).astype(np.uint8)
     image, label = np.dstack([columns, rows, rows]), np.zeros((250, 250), np.uint8)
     plain = {"scale": (1.0, 1.0), "flip": 0.0, "hsv": (0.0, 0.0, 0.0)}
@@ -282,7 +282,7 @@ def test_elastic_displacements_are_smooth_and_of_their_size() -> None:
         bent, _ = Augmentation((120, 120), elastic=6.0, **plain)(image, label, np.random.default_rng(seed))  # type: ignore[arg-type]
         for channel, axis in ((0, 1), (1, 0)):
             steps = np.diff(bent[30:-30, 30:-30, channel].astype(int), axis=axis)
-            # Cubic between points 40 pixels apart: from one pixel to the next as far as in the picture, give or take
+            # Cubic between points 40 pixels apart: from one pixel to the next as far as in the image, give or take
             # 1.5 times the largest difference of two of 9 draws (4 standard deviations) over 40, and rounding.
             assert 0 <= steps.min() <= steps.max() <= 3
         corner = bent[20, 20, :2].astype(float) - bent[60, 60, :2] + 40
@@ -291,7 +291,7 @@ def test_elastic_displacements_are_smooth_and_of_their_size() -> None:
     assert np.std(moved) == pytest.approx(6 * 2**0.5, rel=0.25)
 
 
-def test_nothing_is_ignored_that_the_picture_goes_on_for() -> None:
+def test_nothing_is_ignored_that_the_image_goes_on_for() -> None:
     """However far the cubic goes beyond its grid: only draws within some 40 pixels of the edges of 2000 may have it."""
     image, label = np.zeros((2000, 2000, 3), np.uint8), np.zeros((2000, 2000), np.uint8)
     augmentation = Augmentation((100, 100), scale=(1.0, 1.0), rotate=0.5, rotate_degrees=180.0, elastic=10.0)
@@ -306,23 +306,23 @@ def test_a_vertical_flip_and_a_blur_have_their_probability() -> None:
         flipped = draws(Augmentation((60, 90), flip_vertical=probability, **plain), 100)  # type: ignore[arg-type]
         assert low <= sum((ids == label[::-1]).all() for _, ids in flipped) <= high
         blurred = list(draws(Augmentation((60, 90), blur=probability, **plain), 100))  # type: ignore[arg-type]
-        assert low <= sum((picture != image).any() for picture, _ in blurred) <= high
+        assert low <= sum((augmented != image).any() for augmented, _ in blurred) <= high
         assert all((ids == label).all() for _, ids in blurred)
 
 
-def test_brightness_is_added_and_contrast_is_about_middle_grey() -> None:
-    grey = np.repeat(np.arange(50, 206, dtype=np.uint8)[None, :, None], 3, axis=-1)
+def test_brightness_is_added_and_contrast_is_about_middle_gray() -> None:
+    gray = np.repeat(np.arange(50, 206, dtype=np.uint8)[None, :, None], 3, axis=-1)
     label = np.zeros((1, 156), np.uint8)
     plain = {"scale": (1.0, 1.0), "flip": 0.0, "hsv": (0.0, 0.0, 0.0)}
     added, slopes = [], []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        brighter, _ = Augmentation((1, 156), brightness=0.15, **plain)(grey, label, rng)  # type: ignore[arg-type]
-        difference = brighter.astype(int) - grey
+        brighter, _ = Augmentation((1, 156), brightness=0.15, **plain)(gray, label, rng)  # type: ignore[arg-type]
+        difference = brighter.astype(int) - gray
         assert difference.min() == difference.max()
         added.append(difference.max())
-        steeper, _ = Augmentation((1, 156), contrast=0.2, **plain)(grey, label, rng)  # type: ignore[arg-type]
-        slope, start = np.polyfit(grey[0, :, 0], steeper[0, :, 0], 1)
+        steeper, _ = Augmentation((1, 156), contrast=0.2, **plain)(gray, label, rng)  # type: ignore[arg-type]
+        slope, start = np.polyfit(gray[0, :, 0], steeper[0, :, 0], 1)
         assert slope * 127.5 + start == pytest.approx(127.5, abs=0.5)  # rounding
         slopes.append(slope)
     assert -39 < min(added) < -25 < 25 < max(added) < 39  # 0.15 of 255 is 38
@@ -335,7 +335,7 @@ def test_brightness_is_added_and_contrast_is_about_middle_grey() -> None:
         ({"size": (0, 32)}, r"size must be \(H, W\)"),
         ({"scale": (1.2, 0.8)}, "smallest, largest"),
         ({"scale": (0.0, 1.0)}, "above 0"),
-        ({"scale_of": "width"}, "'picture' or 'fitted'"),
+        ({"scale_of": "width"}, "'image' or 'fitted'"),
         ({"aspect": 1.0}, "0 to below 1"),
         ({"flip": 1.5}, "flip must be 0 to 1, got 1.5"),
         ({"brightness": -0.1}, "brightness must be 0 to 1"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.datasets import Classes, LabelledSplit, open_split
+from edgeseg.datasets import Classes, LabeledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
 from edgeseg.training.data.augment import IGNORED, Augmentation
@@ -20,12 +20,12 @@ PLAIN = Augmentation((64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
 
 
 @pytest.fixture
-def data(shapes_dataset: Path) -> LabelledSplit:
+def data(shapes_dataset: Path) -> LabeledSplit:
     return open_split(shapes_dataset, "train")
 
 
-class _Memory(LabelledSplit):
-    """Labels that are given instead of read; the pictures are black."""
+class _Memory(LabeledSplit):
+    """Labels that are given instead of read; the images are black."""
 
     def __init__(self, classes: Classes, labels: list[np.ndarray]) -> None:
         super().__init__(classes, ())
@@ -40,7 +40,7 @@ class _Memory(LabelledSplit):
 
 
 def take(data: Pairs, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
-    """The first batches of three pictures; ten pictures make three of them an epoch."""
+    """The first batches of three images; ten images make three of them an epoch."""
     settings = {"augmentation": Augmentation((32, 48)), "batch_size": 3, "seed": 7}
     pipeline, steps = training_pipeline(data, spec, **(settings | options))
     assert steps == 3
@@ -51,27 +51,27 @@ def equal(one: list[Batch], other: list[Batch]) -> bool:
     return all((x == y).all() for a, b in zip(one, other, strict=True) for x, y in zip(a, b, strict=True))
 
 
-def shown(batches: list[Batch], data: LabelledSplit) -> list[int]:
-    """Which pictures of the split the unaugmented labels of some batches are, in order."""
+def shown(batches: list[Batch], data: LabeledSplit) -> list[int]:
+    """Which images of the split the unaugmented labels of some batches are, in order."""
     labels = [data[index][1] for index in range(len(data))]
     return [next(i for i, label in enumerate(labels) if (label == ids).all()) for _, batch in batches for ids in batch]
 
 
-def test_a_batch_has_the_promised_arrays(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+def test_a_batch_has_the_promised_arrays(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     images, labels = take(data, tiny_spec, 1)[0]
     assert (images.shape, images.dtype) == ((3, 32, 48, 3), np.float32)
     assert (labels.shape, labels.dtype) == ((3, 32, 48), np.uint8)
     assert -1 <= images.min() < 0 < images.max() <= 1  # (pixel - 127.5) / 127.5
 
 
-def test_labels_keep_the_classes_and_the_ignored_id(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+def test_labels_keep_the_classes_and_the_ignored_id(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     ids_seen: set[int] = set()
     for _, labels in take(data, tiny_spec, 6, augmentation=Augmentation((96, 96))):
         ids_seen |= set(np.unique(labels).tolist())
     assert ids_seen == {0, 1, 2, IGNORED}
 
 
-def test_each_output_gets_labels_of_its_size(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+def test_each_output_gets_labels_of_its_size(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     """The same ids as the full map's, every second or fourth of them; a tuple, or a dict, as the model wants."""
     ((images, full),) = take(data, tiny_spec, 1)
     ((_, one),) = take(data, tiny_spec, 1, label_sizes=(16, 24))
@@ -85,13 +85,13 @@ def test_each_output_gets_labels_of_its_size(data: LabelledSplit, tiny_spec: Mod
     assert list(named) == ["main", "side"]
     assert (named["main"] == full).all()
     assert (named["side"] == one).all()
-    # The nearest of two neighbours is one of them.
+    # The nearest of two neighbors is one of them.
     assert ((one == full[:, ::2, ::2]) | (one == full[:, 1::2, 1::2])).all()
     (batch,) = validation_batches(open_split(data.pairs[0][0].parents[2], "val"), tiny_spec, 4, label_sizes=[(8, 12)])
     assert batch[1][0].shape == (4, 8, 12)
 
 
-def test_validation_can_be_of_some_pictures(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+def test_validation_can_be_of_some_images(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     whole = [image for images, _ in validation_batches(data, tiny_spec, 4) for image in images]
     assert len(whole) == 10
     some = [image for images, _ in validation_batches(data, tiny_spec, 2, indices=(7, 0, 3)) for image in images]
@@ -108,7 +108,7 @@ def test_another_ignored_id_becomes_the_pipelines(tiny_spec: ModelSpec) -> None:
     assert (labels[0, 20:] == 0).all()
 
 
-def test_the_seed_decides_whatever_the_threads(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+def test_the_seed_decides_whatever_the_threads(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     first = take(data, tiny_spec, 7, num_threads=1)
     assert equal(first, take(data, tiny_spec, 7, num_threads=1))
     assert equal(first, take(data, tiny_spec, 7, num_threads=4))
@@ -118,12 +118,12 @@ def test_the_seed_decides_whatever_the_threads(data: LabelledSplit, tiny_spec: M
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 5])
-def test_a_start_at_an_epoch_is_what_skipping_would_give(data: LabelledSplit, tiny_spec: ModelSpec, epoch: int) -> None:
+def test_a_start_at_an_epoch_is_what_skipping_would_give(data: LabeledSplit, tiny_spec: ModelSpec, epoch: int) -> None:
     whole = take(data, tiny_spec, 3 * epoch + 4)
     assert equal(whole[3 * epoch :], take(data, tiny_spec, 4, start_epoch=epoch))
 
 
-def test_epochs_differ_in_order_and_in_augmentation(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
+def test_epochs_differ_in_order_and_in_augmentation(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     batches = take(data, tiny_spec, 6, augmentation=PLAIN)
     first, second = shown(batches[:3], data), shown(batches[3:], data)
     assert first != second
@@ -136,7 +136,7 @@ def test_epochs_differ_in_order_and_in_augmentation(data: LabelledSplit, tiny_sp
     assert len(left_out) > 1  # and it is not always the same one
 
 
-def test_the_same_picture_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) -> None:
+def test_the_same_image_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) -> None:
     label = np.arange(64 * 80).reshape(64, 80).astype(np.uint8) % 3
     one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, None), [label])
     pipeline, steps = training_pipeline(one, tiny_spec, Augmentation((32, 48)), batch_size=1, seed=0)
@@ -144,9 +144,7 @@ def test_the_same_picture_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) 
     assert len({labels.tobytes() for _, labels in itertools.islice(pipeline, 8)}) == 8
 
 
-def test_a_repeated_picture_comes_that_often_in_an_epoch_each_time_anew(
-    data: LabelledSplit, tiny_spec: ModelSpec
-) -> None:
+def test_a_repeated_image_comes_that_often_in_an_epoch_each_time_anew(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     settings = {"batch_size": 5, "seed": 7, "repeat": 3}
     plain, steps = training_pipeline(data, tiny_spec, PLAIN, **settings)  # type: ignore[arg-type]
     assert steps == 6
@@ -156,12 +154,12 @@ def test_a_repeated_picture_comes_that_often_in_an_epoch_each_time_anew(
     images = [image.tobytes() for batch, _ in itertools.islice(augmented, steps) for image in batch]
     assert len(set(images)) == 30
     _, steps = training_pipeline(data, tiny_spec, PLAIN, batch_size=25, seed=7, repeat=3)
-    assert steps == 1  # a batch may have more than there are pictures
+    assert steps == 1  # a batch may have more than there are images
 
 
 @pytest.mark.parametrize("start_epoch", [0, 2])
 def test_the_shares_of_two_workers_are_the_batches_of_one(
-    data: LabelledSplit, tiny_spec: ModelSpec, start_epoch: int
+    data: LabeledSplit, tiny_spec: ModelSpec, start_epoch: int
 ) -> None:
     settings = {"batch_size": 4, "start_epoch": start_epoch, "augmentation": Augmentation((32, 48)), "seed": 7}
     whole, _ = training_pipeline(data, tiny_spec, **settings)  # type: ignore[arg-type]
@@ -181,12 +179,12 @@ def test_the_id_that_is_ignored_is_no_class(tiny_spec: ModelSpec) -> None:
         training_pipeline(many, tiny_spec, PLAIN, batch_size=1, seed=0)
 
 
-def test_fewer_pictures_than_a_batch_is_an_input_error(data: LabelledSplit, tiny_spec: ModelSpec) -> None:
-    with pytest.raises(InputError, match=r"10 pictures, fewer than the batch size 11; .* --repeat 2 uses"):
+def test_fewer_images_than_a_batch_is_an_input_error(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
+    with pytest.raises(InputError, match=r"10 images, fewer than the batch size 11; .* --repeat 2 uses"):
         training_pipeline(data, tiny_spec, PLAIN, batch_size=11, seed=0)
 
 
-def test_a_broken_picture_is_an_input_error_in_the_callers_thread(
+def test_a_broken_image_is_an_input_error_in_the_callers_thread(
     shapes_dataset: Path, tmp_path: Path, tiny_spec: ModelSpec
 ) -> None:
     root = Path(shutil.copytree(shapes_dataset, tmp_path / "data"))
@@ -196,7 +194,7 @@ def test_a_broken_picture_is_an_input_error_in_the_callers_thread(
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
-def test_validation_shows_each_picture_once(shapes_dataset: Path, tiny_spec: ModelSpec, batch_size: int) -> None:
+def test_validation_shows_each_image_once(shapes_dataset: Path, tiny_spec: ModelSpec, batch_size: int) -> None:
     data = open_split(shapes_dataset, "val")
     spec = tiny_spec.replace(input_size=(64, 80))
     batches = list(validation_batches(data, spec, batch_size))

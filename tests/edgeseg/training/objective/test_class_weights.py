@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.datasets import Classes, LabelledSplit, open_split
+from edgeseg.datasets import Classes, LabeledSplit, open_split
 from edgeseg.datasets.faults import BadExample
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 from edgeseg.training.objective.class_weights import given, median_frequency, sqrt_median_frequency
 
 
-def split(folder: Path, labels: list[np.ndarray], num_classes: int, ignore_index: int | None) -> LabelledSplit:
-    """Labels on disk without pictures: nothing but the labels may be read."""
+def split(folder: Path, labels: list[np.ndarray], num_classes: int, ignore_index: int | None) -> LabeledSplit:
+    """Labels on disk without images: nothing but the labels may be read."""
     pairs = []
     for index, label in enumerate(labels):
         path = folder / f"{index}.png"
         path.write_bytes(encode_image(label))
-        pairs.append((folder / "no picture.png", path))
+        pairs.append((folder / "no image.png", path))
     names = tuple("abcdefgh"[:num_classes])
-    return LabelledSplit(Classes(names, ((0, 0, 0),) * num_classes, ignore_index), tuple(pairs))
+    return LabeledSplit(Classes(names, ((0, 0, 0),) * num_classes, ignore_index), tuple(pairs))
 
 
 def quarters(*ids: int) -> np.ndarray:
@@ -30,7 +30,7 @@ def quarters(*ids: int) -> np.ndarray:
 
 def test_by_hand(tmp_path: Path) -> None:
     data = split(tmp_path, [quarters(0, 0, 0, 1), quarters(0, 0, 2, 255)], 4, 255)
-    # Of 16 pixels a picture: a has 12 + 8 of 32, b 4 of 16 (it is in one picture only), c 4 of 16, d none.
+    # Of 16 pixels an image: a has 12 + 8 of 32, b 4 of 16 (it is in one image only), c 4 of 16, d none.
     # f = 0.625, 0.25, 0.25; the median of the three is 0.25.
     weights = median_frequency(data)
     assert weights.dtype == np.float32
@@ -39,7 +39,7 @@ def test_by_hand(tmp_path: Path) -> None:
     assert sqrt_median_frequency(data).dtype == np.float32
 
 
-def test_pixels_count_where_pictures_differ_in_size(tmp_path: Path) -> None:
+def test_pixels_count_where_images_differ_in_size(tmp_path: Path) -> None:
     data = split(tmp_path, [np.zeros((4, 12), np.uint8), quarters(0, 1, 1, 1)], 2, None)
     # f: a 52 of 64, b 12 of 16; their median is 0.78125.
     np.testing.assert_allclose(median_frequency(data), [0.78125 / 0.8125, 0.78125 / 0.75], rtol=1e-6)
@@ -52,7 +52,7 @@ def test_an_ignored_id_below_the_class_count_does_not_count(tmp_path: Path) -> N
     np.testing.assert_allclose(median_frequency(data), [1.0, 0.75, 1.5], rtol=1e-6)
 
 
-def test_ignored_pictures_give_ones(tmp_path: Path) -> None:
+def test_ignored_images_give_ones(tmp_path: Path) -> None:
     assert median_frequency(split(tmp_path, [quarters(255, 255, 255, 255)], 2, 255)).tolist() == [1.0, 1.0]
 
 
@@ -60,7 +60,7 @@ def test_threads_change_nothing(shapes_dataset: Path) -> None:
     data = open_split(shapes_dataset, "train")
     one, four = (sqrt_median_frequency(data, num_threads=n) for n in (1, 4))
     assert (one == four).all()
-    assert (one[1:] > one[0]).all()  # the wall is most of every picture
+    assert (one[1:] > one[0]).all()  # the wall is most of every image
 
 
 def test_a_broken_label_is_said_in_the_callers_thread(tmp_path: Path) -> None:

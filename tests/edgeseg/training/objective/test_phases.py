@@ -18,7 +18,7 @@ def test_phases_have_their_own_batch_size_and_peak() -> None:
     frozen, free = phases_of(config)
     assert (frozen.start, frozen.end, frozen.batch_size, frozen.frozen) == (0, 4, 32, True)
     assert (free.start, free.end, free.batch_size, free.frozen) == (4, 10, 8, False)
-    # sgd's 7e-3 is for 16 pictures in a step.
+    # sgd's 7e-3 is for 16 images in a step.
     assert (frozen.learning_rate, free.learning_rate) == (14e-3, 3.5e-3)
     assert float(schedule_of(config, free, steps_per_epoch=3)(0)) == pytest.approx(3.5e-3 * (1 + np.cos(np.pi / 4)) / 2)
 

@@ -18,10 +18,10 @@ HISTORY = [
 
 
 def inked(path: Path) -> list[int]:
-    """Pixels that are coloured, thus of a curve, in the middle of each of the three panels, from above."""
+    """Pixels that are colored, thus of a curve, in the middle of each of the three panels, from above."""
     image = read_image(path).astype(int)
-    coloured = image.max(-1) - image.min(-1) > 60
-    return [int(part.sum()) for part in np.array_split(coloured, 9)[1::3]]
+    colored = image.max(-1) - image.min(-1) > 60
+    return [int(part.sum()) for part in np.array_split(colored, 9)[1::3]]
 
 
 def test_each_panel_has_its_curve(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_an_epoch_without_validation_and_a_nan_are_left_out(tmp_path: Path) -> N
     assert min(loss, learning_rate) > 100
 
 
-def test_one_epoch_is_a_point_and_the_next_picture_replaces_it(tmp_path: Path) -> None:
+def test_one_epoch_is_a_point_and_the_next_image_replaces_it(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     save_curves(HISTORY[:1], path)
     one = path.read_bytes()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg.datasets import LabelledSplit, open_split
+from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 from edgeseg.spec import ModelSpec
@@ -15,24 +15,24 @@ TITLES = 24
 
 
 @pytest.fixture
-def data(shapes_dataset: Path) -> LabelledSplit:
-    """Pictures of 64x80."""
+def data(shapes_dataset: Path) -> LabeledSplit:
+    """Images of 64x80."""
     return open_split(shapes_dataset, "val")
 
 
 @pytest.fixture
-def spec(data: LabelledSplit) -> ModelSpec:
+def spec(data: LabeledSplit) -> ModelSpec:
     return ModelSpec("tiny", (32, 48), data.classes.names, data.classes.palette, ignore_index=255)
 
 
-def by_colour(tensor: np.ndarray) -> np.ndarray:
-    """Scores of a model that is right about the shapes: the class is the colour, as in the data set."""
+def by_color(tensor: np.ndarray) -> np.ndarray:
+    """Scores of a model that is right about the shapes: the class is the color, as in the data set."""
     red, _, blue = np.split(tensor, 3, axis=-1)
     return np.concatenate([np.full_like(red, 0.5), red - blue, blue - red], axis=-1)
 
 
-def test_picture_label_and_prediction_stand_side_by_side(data: LabelledSplit, spec: ModelSpec, tmp_path: Path) -> None:
-    save_samples(by_colour, data, spec, tmp_path / "samples.png", count=2, panel_width=80)
+def test_image_label_and_prediction_stand_side_by_side(data: LabeledSplit, spec: ModelSpec, tmp_path: Path) -> None:
+    save_samples(by_color, data, spec, tmp_path / "samples.png", count=2, panel_width=80)
     sheet = read_image(tmp_path / "samples.png")
     assert sheet.shape[0] == TITLES + 2 * 64
     assert sheet.shape[1] > 3 * 80  # the legend
@@ -50,14 +50,14 @@ def test_picture_label_and_prediction_stand_side_by_side(data: LabelledSplit, sp
 
 
 def test_two_sheets_of_one_model_are_one_file_and_a_worse_model_differs(
-    data: LabelledSplit, spec: ModelSpec, tmp_path: Path
+    data: LabeledSplit, spec: ModelSpec, tmp_path: Path
 ) -> None:
     path = tmp_path / "samples.png"
-    save_samples(by_colour, data, spec, path)
+    save_samples(by_color, data, spec, path)
     first = path.read_bytes()
-    save_samples(by_colour, data, spec, path)
+    save_samples(by_color, data, spec, path)
     assert path.read_bytes() == first
-    save_samples(lambda tensor: -by_colour(tensor), data, spec, path)
+    save_samples(lambda tensor: -by_color(tensor), data, spec, path)
     assert path.read_bytes() != first
 
 
@@ -68,6 +68,6 @@ def test_samples_are_spread_over_the_split(length: int, count: int, expected: li
     assert sample_indices(length, count) == expected
 
 
-def test_a_model_of_other_classes_is_refused(data: LabelledSplit, spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_model_of_other_classes_is_refused(data: LabeledSplit, spec: ModelSpec, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 channels of scores but has 3 classes"):
-        save_samples(lambda tensor: by_colour(tensor)[..., :2], data, spec, tmp_path / "samples.png")
+        save_samples(lambda tensor: by_color(tensor)[..., :2], data, spec, tmp_path / "samples.png")

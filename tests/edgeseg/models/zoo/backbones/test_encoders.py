@@ -12,7 +12,7 @@ from edgeseg.models.zoo.backbones.vgg16 import vgg16_encoder
 SIZE = (64, 96)
 
 
-def randomise(model):
+def randomize(model):
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if len(weight.shape) == 1:
@@ -38,7 +38,7 @@ def test_resnet50_levels_are_those_of_keras_applications():
     up_to_f4 = keras.Model(inputs, levels[3])
     assert up_to_f4.count_params() == keras.Model(whole.input, theirs.outputs[3]).count_params() == 8_589_184
 
-    randomise(ours)
+    randomize(ours)
     layers = [layer for layer in ours.layers if layer.weights]
     assert len(layers) == len([layer for layer in theirs.layers if layer.weights])
     for layer in layers:
@@ -71,7 +71,7 @@ def test_vgg16_levels_are_those_of_keras_applications():
     theirs = keras.Model(whole.input, [whole.get_layer(name).output for name in outputs])
     assert ours.count_params() == theirs.count_params() == 14_714_688
 
-    randomise(ours)
+    randomize(ours)
     for layer in ours.layers:
         if layer.weights:
             theirs.get_layer(layer.name).set_weights(layer.get_weights())

@@ -1,4 +1,4 @@
-"""Label pictures of every encoding, as files that other programs write."""
+"""Label images of every encoding, as files that other programs write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edgeseg.datasets import BadExample, Classes
-from edgeseg.datasets.labels import read_ids, recognise_encoding
+from edgeseg.datasets.labels import read_ids, recognize_encoding
 from edgeseg.spec import default_palette
 
 IDS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
@@ -20,14 +20,14 @@ TWO = Classes(("a", "b"), ((0, 0, 0), (255, 255, 255)), None)
 IGNORING = Classes(("a", "b", "c"), default_palette(3), 255)
 
 
-def palette_picture(ids: np.ndarray) -> Image.Image:
-    picture = Image.frombytes("P", ids.shape[::-1], ids.tobytes())
-    picture.putpalette([value for colour in default_palette(256) for value in colour])
-    return picture
+def palette_image(ids: np.ndarray) -> Image.Image:
+    image = Image.frombytes("P", ids.shape[::-1], ids.tobytes())
+    image.putpalette([value for color in default_palette(256) for value in color])
+    return image
 
 
-def grey_png(bits: int, ids: np.ndarray) -> bytes:
-    """A grey PNG of few bits, which neither OpenCV nor Pillow writes."""
+def gray_png(bits: int, ids: np.ndarray) -> bytes:
+    """A gray PNG of few bits, which neither OpenCV nor Pillow writes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -42,20 +42,20 @@ def grey_png(bits: int, ids: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         Image.fromarray(IDS),
-        palette_picture(IDS),
+        palette_image(IDS),
         Image.fromarray(IDS.astype(np.uint16)),
         Image.merge("RGB", [Image.fromarray(IDS)] * 3),
         Image.merge("LA", [Image.fromarray(IDS)] * 2),
     ],
-    ids=["grey", "palette", "16-bit", "grey as rgb", "alpha"],
+    ids=["gray", "palette", "16-bit", "gray as rgb", "alpha"],
 )
-def test_stored_numbers_are_the_ids(tmp_path: Path, picture: Image.Image) -> None:
+def test_stored_numbers_are_the_ids(tmp_path: Path, image: Image.Image) -> None:
     path = tmp_path / "label.png"
-    picture.save(path)
-    assert recognise_encoding([path], THREE) == "ids"
+    image.save(path)
+    assert recognize_encoding([path], THREE) == "ids"
     ids = read_ids(path, THREE, "ids")
     assert ids.dtype == np.uint8
     assert (ids == IDS).all()
@@ -65,12 +65,12 @@ def test_stored_numbers_are_the_ids(tmp_path: Path, picture: Image.Image) -> Non
 def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int) -> None:
     """Decoders make 0..255 of them: id 1 of a 1-bit label would read as 255."""
     ids = IDS % 2 if bits == 1 else IDS
-    (tmp_path / "few.png").write_bytes(grey_png(bits, ids))
+    (tmp_path / "few.png").write_bytes(gray_png(bits, ids))
     assert (read_ids(tmp_path / "few.png", THREE, "ids") == ids).all()
 
 
-def test_a_palette_of_two_colours_is_packed_and_read_back(tmp_path: Path) -> None:
-    palette_picture(IDS % 2).save(tmp_path / "packed.png", bits=1)
+def test_a_palette_of_two_colors_is_packed_and_read_back(tmp_path: Path) -> None:
+    palette_image(IDS % 2).save(tmp_path / "packed.png", bits=1)
     assert (tmp_path / "packed.png").read_bytes()[24:26] == b"\x01\x03"  # 1 bit, with a palette
     assert (read_ids(tmp_path / "packed.png", TWO, "ids") == IDS % 2).all()
 
@@ -78,36 +78,36 @@ def test_a_palette_of_two_colours_is_packed_and_read_back(tmp_path: Path) -> Non
 def test_vocs_outline_is_ignored_and_otherwise_counted(tmp_path: Path) -> None:
     label = IDS.copy()
     label[0] = 255
-    palette_picture(label).save(tmp_path / "voc.png")
+    palette_image(label).save(tmp_path / "voc.png")
     assert (read_ids(tmp_path / "voc.png", IGNORING, "ids") == label).all()
     with pytest.raises(BadExample, match=r"no class: 255 \(3 pixels\).*give --ignore-index 255\.$") as caught:
         read_ids(tmp_path / "voc.png", THREE, "ids")
     assert (caught.value.kind, caught.value.path) == ("id_out_of_range", tmp_path / "voc.png")
 
 
-def test_colours_are_classes_by_the_palette_and_unknown_ones_are_counted(tmp_path: Path) -> None:
-    colours = np.array([*THREE.palette, (7, 8, 9)], np.uint8)
-    Image.fromarray(colours[IDS]).save(tmp_path / "rgb.png")
-    assert recognise_encoding([tmp_path / "rgb.png"], THREE) == "colours"
-    assert (read_ids(tmp_path / "rgb.png", THREE, "colours") == IDS).all()
+def test_colors_are_classes_by_the_palette_and_unknown_ones_are_counted(tmp_path: Path) -> None:
+    colors = np.array([*THREE.palette, (7, 8, 9)], np.uint8)
+    Image.fromarray(colors[IDS]).save(tmp_path / "rgb.png")
+    assert recognize_encoding([tmp_path / "rgb.png"], THREE) == "colors"
+    assert (read_ids(tmp_path / "rgb.png", THREE, "colors") == IDS).all()
     other = IDS.copy()
     other[1, :2] = 3
-    Image.fromarray(colours[other]).save(tmp_path / "other.png")
-    with pytest.raises(BadExample, match=r"1 colour that is no class: \(7, 8, 9\) \(2 pixels\)") as caught:
-        read_ids(tmp_path / "other.png", THREE, "colours")
-    assert caught.value.kind == "unknown_colour"
+    Image.fromarray(colors[other]).save(tmp_path / "other.png")
+    with pytest.raises(BadExample, match=r"1 color that is no class: \(7, 8, 9\) \(2 pixels\)") as caught:
+        read_ids(tmp_path / "other.png", THREE, "colors")
+    assert caught.value.kind == "unknown_color"
     more = Classes(THREE.names, THREE.palette, 255, (((7, 8, 9), 255),))
-    assert read_ids(tmp_path / "other.png", more, "colours")[1].tolist() == [255, 255, 0]
-    with pytest.raises(BadExample, match="has colours, not ids; give --label-encoding colours"):
+    assert read_ids(tmp_path / "other.png", more, "colors")[1].tolist() == [255, 255, 0]
+    with pytest.raises(BadExample, match="has colors, not ids; give --label-encoding colors"):
         read_ids(tmp_path / "rgb.png", THREE, "ids")
 
 
-def test_a_palette_may_be_read_by_its_colours(tmp_path: Path) -> None:
-    """A picture that a paint program sorted: its indices mean nothing, its colours do."""
-    picture = Image.frombytes("P", (3, 2), (2 - IDS).tobytes())
-    picture.putpalette([value for colour in reversed(THREE.palette) for value in colour])
-    picture.save(tmp_path / "sorted.png")
-    assert (read_ids(tmp_path / "sorted.png", THREE, "colours") == IDS).all()
+def test_a_palette_may_be_read_by_its_colors(tmp_path: Path) -> None:
+    """An image that a paint program sorted: its indices mean nothing, its colors do."""
+    image = Image.frombytes("P", (3, 2), (2 - IDS).tobytes())
+    image.putpalette([value for color in reversed(THREE.palette) for value in color])
+    image.save(tmp_path / "sorted.png")
+    assert (read_ids(tmp_path / "sorted.png", THREE, "colors") == IDS).all()
 
 
 def test_binary_masks_are_thresholded_either_way(tmp_path: Path) -> None:
@@ -119,22 +119,22 @@ def test_binary_masks_are_thresholded_either_way(tmp_path: Path) -> None:
     assert read_ids(tmp_path / "mask.png", low, "binary").tolist() == [[0, 1], [1, 1]]
 
 
-def test_binary_is_recognised_from_several_labels_and_only_where_ids_cannot_be_meant(tmp_path: Path) -> None:
+def test_binary_is_recognized_from_several_labels_and_only_where_ids_cannot_be_meant(tmp_path: Path) -> None:
     paths = [tmp_path / f"{index}.png" for index in range(3)]
     for path, value in zip(paths, (0, 0, 255), strict=True):
         Image.fromarray(np.full((2, 2), value, np.uint8)).save(path)
-    assert recognise_encoding(paths, TWO) == "binary"
-    assert recognise_encoding(paths[:2], TWO) == "ids"
-    assert recognise_encoding(paths, THREE) == "ids"
-    assert recognise_encoding(paths, Classes(TWO.names, TWO.palette, 255)) == "ids"
+    assert recognize_encoding(paths, TWO) == "binary"
+    assert recognize_encoding(paths[:2], TWO) == "ids"
+    assert recognize_encoding(paths, THREE) == "ids"
+    assert recognize_encoding(paths, Classes(TWO.names, TWO.palette, 255)) == "ids"
     said = Classes(TWO.names, TWO.palette, None, label_encoding="binary-dark")
-    assert recognise_encoding([], said) == "binary-dark"
+    assert recognize_encoding([], said) == "binary-dark"
 
 
 def test_a_label_that_does_not_decode_is_named(tmp_path: Path) -> None:
-    palette_picture(np.zeros((64, 64), np.uint8)).save(tmp_path / "cut.png")
+    palette_image(np.zeros((64, 64), np.uint8)).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:-40])
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.png").write_bytes(b"")
     for name in ("cut", "text", "empty", "gone"):
         with pytest.raises(BadExample, match=rf"{name}\.png' does not") as caught:
