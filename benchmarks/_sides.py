@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import edgeseg
 from edgeseg.errors import InputError
+from edgeseg_converters.options import ExportOptions
 
 if TYPE_CHECKING:
     import keras
@@ -59,7 +60,7 @@ def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache:
     for (runtime, side), path in missing.items():
         if side != "today":
             spec = ZOO[name].default_spec(_CLASSES, size)
-            (result,) = export_all(keras_model, spec, [Recipe(runtime, "fp32")], target=side)
+            (result,) = export_all(keras_model, spec, [Recipe(runtime, "fp32")], options=ExportOptions(target=side))
             path.write_bytes(result.data)
             continue
         try:

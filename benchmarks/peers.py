@@ -42,6 +42,7 @@ from edgeseg.benchmark.measure import Case, Plan, measure
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost
 from edgeseg.models.zoo.table import ZOO
+from edgeseg_converters.options import ExportOptions
 
 Model = tuple[str, tuple[int, int]]
 
@@ -102,7 +103,8 @@ def convert(model: Model, precisions: list[str], cache: Path) -> None:
     for precision in precisions:  # an integer file has always the class map out
         kind: dict[str, Any] = {"output_kind": "logits", "layout": "nchw"} if precision == "fp32" else {}
         recipe = Recipe("onnx", precision)  # type: ignore[arg-type]
-        (result,) = export_all(keras_model, spec, [recipe], quantization=settings, optimize=False, **kind)
+        options = ExportOptions(optimize=False, **kind)
+        (result,) = export_all(keras_model, spec, [recipe], options=options, quantization=settings)
         path = cache / f"{stem}.{precision}.plain.onnx"
         path.write_bytes(result.data)
         np.save(f"{path}.npy", preprocess(image, result.spec)[0])

@@ -20,6 +20,7 @@ from edgeseg.models.opening import open_model
 from edgeseg.segmenter import Segmenter
 from edgeseg.sources import frames
 from edgeseg_converters import ExportResult, Recipe, export_all
+from edgeseg_converters.options import ExportOptions
 
 # 1.2 is the first that was tried; from there on pip resolves it on Python 3.10 to 3.13.
 REQUIREMENT = "mediapipe>=1.2"
@@ -57,7 +58,9 @@ def python(new_environment: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def artifact() -> ExportResult:
     opened = open_model()
-    (result,) = export_all(opened.model, opened.spec, [Recipe("tflite", "fp32")], output_kind="softmax")
+    (result,) = export_all(
+        opened.model, opened.spec, [Recipe("tflite", "fp32")], options=ExportOptions(output_kind="softmax")
+    )
     return result
 
 

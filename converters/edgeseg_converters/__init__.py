@@ -1,28 +1,53 @@
 """The workstation side of edgeseg: convert a Keras model and prove the artifact against it."""
 
-from edgeseg_converters.export import ExportResult, export, export_all
-from edgeseg_converters.images import Samples
-from edgeseg_converters.quantization.accuracy import AccuracyGate
-from edgeseg_converters.quantization.make import Quantization
-from edgeseg_converters.recipes import Recipe, VerificationGate
-from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
-from edgeseg_converters.verification import Verification
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeseg_converters.exporter import Exporter, ExportResult, export, export_all
+    from edgeseg_converters.images import Samples
+    from edgeseg_converters.options import ExportOptions, Quantization
+    from edgeseg_converters.recipes import AccuracyGate, Recipe, VerificationGate
+    from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
+    from edgeseg_converters.verification import Verification
 
 __all__ = [
     # what to call
     "export",
     "export_all",
+    "Exporter",
     "rewrite",
     # what comes back
     "ExportResult",
     "RewriteResult",
     "Verification",
     # what to ask for
-    "AccuracyGate",
-    "Quantization",
     "Recipe",
+    "ExportOptions",
+    "Quantization",
+    "AccuracyGate",
+    "VerificationGate",
+    "Samples",
     "rules_for",
     "Rules",
-    "Samples",
-    "VerificationGate",
 ]
+
+# Loaded when they are first asked for: most need keras and TensorFlow, but the command line reads the options alone.
+_MODULES = {
+    # Not called export: a submodule of that name would hide the function.
+    "exporter": ("export", "export_all", "Exporter", "ExportResult"),
+    "images": ("Samples",),
+    "options": ("ExportOptions", "Quantization"),
+    "recipes": ("AccuracyGate", "Recipe", "VerificationGate"),
+    "rewrites": ("RewriteResult", "Rules", "rewrite", "rules_for"),
+    "verification": ("Verification",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"edgeseg_converters.{module}"), name)
+    raise AttributeError(f"module 'edgeseg_converters' has no attribute '{name}'")

@@ -12,16 +12,15 @@ w8a16    int8 weights, int16 activations       tflite        0.95
 
 An ``fp16`` ONNX file computes in float16 where the provider can; an ``fp16`` TFLite file stores float16 and the
 delegate decides (XNNPACK on x86 computes in float32, a GPU in float16). The integer precisions have a gate of their
-own beside this one, on labeled images and for every class: see ``accuracy``.
+own beside this one, on labeled images and for every class: ``AccuracyGate``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
-from edgeseg.choices import INTEGERS, Format, Layout, Precision
+from edgeseg.choices import INTEGERS, Format, Precision
 from edgeseg.errors import InputError
 
 #: The newest opset that tf2onnx writes is 18; 17 is what most of ONNX Runtime's providers had first.
@@ -49,6 +48,21 @@ class VerificationGate:
     min_agreement: float
     max_relative_error: float | None
     max_unstable: float = 0.05
+
+
+@dataclass(frozen=True)
+class AccuracyGate:
+    """What a quantized artifact may lose.
+
+    Attributes:
+        max_drop: points of mIoU (0.01 of it each).
+        max_class_drop: points of IoU of any one class.
+        min_agreement: without labels: share of pixels that must keep their class, in [0, 1].
+    """
+
+    max_drop: float = 1.0
+    max_class_drop: float = 3.0
+    min_agreement: float = 0.95
 
 
 GATES: dict[Precision, VerificationGate] = {
@@ -106,45 +120,3 @@ class Recipe:
     def file_name(self, model_name: str) -> str:
         """``<model>.<precision>.<format>``."""
         return f"{model_name}.{self.precision}.{self.format}"
-
-
-def check_backend() -> None:
-    """Raise ``InputError`` where Keras runs on anything but TensorFlow, which the converters trace.
-
-    A model that was trained on another backend is a file like any other.
-    """
-    import keras
-
-    if (backend := keras.config.backend()) != "tensorflow":
-        raise InputError(
-            f"export needs Keras' TensorFlow backend, this is {backend}: unset KERAS_BACKEND for this command; "
-            "a .keras file that was trained on another backend exports as it is."
-        )
-
-
-def check_options(formats: Iterable[Format], layout: Layout = "nhwc", opset: int | None = None) -> None:
-    """Check what only one of the formats has.
-
-    Args:
-        formats: what is made.
-        layout: axis order of the input.
-        opset: version of ONNX's operators; ``None`` leaves the choice to edgeseg.
-
-    Raises:
-        InputError: an unknown layout or opset, or one that a format does not have.
-    """
-    if layout not in get_args(Layout):
-        raise InputError(f"unknown layout '{layout}'; accepted: {', '.join(get_args(Layout))}.")
-    others = [name for name in formats if name != "onnx"]
-    if layout == "nchw" and others:
-        raise InputError(
-            f"{others[0]} has no layout nchw: its convolutions read NHWC. Leave --layout out, or export onnx alone."
-        )
-    if opset is None:
-        return
-    if others:
-        raise InputError(f"{others[0]} has no opset; leave --opset out, or export onnx alone.")
-    if opset not in OPSETS:
-        raise InputError(
-            f"opset {opset} is not written; accepted: {OPSETS[0]} to {OPSETS[-1]}, {DEFAULT_OPSET} when left out."
-        )

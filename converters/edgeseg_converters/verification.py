@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +28,8 @@ from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.tflite.file import read_metadata
 from edgeseg_converters.images import Samples
-from edgeseg_converters.keras_model.output_head import Head, add_head, read_head
+from edgeseg_converters.keras_model.output_head import add_head
+from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.recipes import Recipe, VerificationGate
 from edgeseg_converters.rewrites import MaxUnpoolingToMasks
@@ -95,16 +95,14 @@ class Reference:
         return max(max(float(np.abs(scores).max()) for scores in self.scores), 1e-30)
 
 
-def reference(model: keras.Model, spec: ModelSpec, samples: Samples, head: Head | None = None) -> Reference:
+def reference(prepared: PreparedModel, samples: Samples) -> Reference:
     """Run the Keras model on the images, in inference mode.
 
     Args:
-        model: as it was given.
-        spec: how to feed it, and the artifact's ``output_kind``.
+        prepared: the model before any rewrite, how to feed it, and the artifact's ``output_kind``.
         samples: the images.
-        head: how the model ends; found out when left out.
     """
-    head = head or read_head(model, spec, samples)
+    model, spec, head = prepared.model, prepared.spec, prepared.head
     inputs = tuple(preprocess(image, spec.replace(layout="nhwc", dtype="float32"))[0] for image in samples.images)
     outputs = [KerasBackend(model).run(tensor) for tensor in inputs]
     class_maps = tuple(np.asarray(head.class_map(output))[0] for output in outputs)

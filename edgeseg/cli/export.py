@@ -133,30 +133,37 @@ def command(
     as_json: bool,
 ) -> int:
     """Export MODEL (a zoo name, or a .keras or .h5 file; the packaged model when left out)."""
-    import edgeseg.models.opening as source
+    import edgeseg.models.opening as opening
     from edgeseg._internal.files import refuse_existing, require_writable_folder
+    from edgeseg.coverage import ask_coverage
     from edgeseg.datasets import is_labeled, open_classes
     from edgeseg.errors import missing_extra
 
     quiet_native_logs()
-    source.precheck(model, imgsz)
+    opening.precheck(model, imgsz)
     try:
-        from edgeseg_converters import AccuracyGate, Quantization, Recipe, export_all, rules_for
-        from edgeseg_converters.coverage import ask_coverage
+        from edgeseg_converters import AccuracyGate, Exporter, ExportOptions, Quantization, Recipe
         from edgeseg_converters.images import collect
-        from edgeseg_converters.quantization.make import check_quantization
-        from edgeseg_converters.recipes import check_backend, check_options
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 
-    recipes = [Recipe(f, p) for f in formats for p in precisions]
-    check_backend()
-    check_options(formats, layout, opset)
-    for name in formats:
-        rules_for(name, target)  # refused before the model is opened, not after
+    exporter = Exporter(
+        [Recipe(f, p) for f in formats for p in precisions],
+        options=ExportOptions(target=target, output_kind=output_kind, layout=layout, opset=opset, optimize=optimize),
+        quantization=Quantization(
+            data=data,
+            split=split,
+            calibration_split=calibration_split,
+            num_calibration_samples=num_calibration_samples,
+            seed=seed,
+            gate=AccuracyGate(max_drop, max_class_drop, min_agreement),
+            rescue=rescue,
+            method=calibration_method,
+        ),
+    )
     samples = collect(data, split=split, count=num_images) if verify else None
     classes = open_classes(data) if data and is_labeled(data) else None
-    opened = source.open_model(
+    opened = opening.open_model(
         model,
         weights=weights,
         num_classes=num_classes,
@@ -169,47 +176,22 @@ def command(
         output=output,
     )
     spec = opened.spec
-    quantization = Quantization.of(
-        recipes,
-        data,
-        spec,
-        calibration_split=calibration_split,
-        num_calibration_samples=num_calibration_samples,
-        seed=seed,
-        split=split,
-        gate=AccuracyGate(max_drop, max_class_drop, min_agreement),
-        rescue=rescue,
-        method=calibration_method,
-    )
-    for recipe in recipes:
-        check_quantization(recipe, target, output_kind, quantization)
     if (loaded := opened.weights_report) is not None:
         note(loaded.table())
         left, missing = len(loaded.left_over), len(loaded.missing)
         note(f"{len(loaded.matched)} tensors of '{weights}' are in the model, {left} left over, {missing} missing")
     # Asked before the long work, not after it.
     require_writable_folder(output_dir)
-    for recipe in recipes:
+    for recipe in exporter.recipes:
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
-    page = output_dir / f"{spec.name}.report.html" if report and quantization.images else None
+    measured = report and exporter.quantization.measures(exporter.recipes)
+    page = output_dir / f"{spec.name}.report.html" if measured else None
     for path in [page, page.with_suffix(".json")] if page else []:
         refuse_existing(path, overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
     with progress_of_steps() as update:
-        settings = dataclasses.replace(quantization, progress=update)
-        for made in export_all(
-            opened.model,
-            spec,
-            recipes,
-            target=target,
-            output_kind=output_kind,
-            samples=samples,
-            optimize=optimize,
-            layout=layout,
-            opset=opset,
-            quantization=settings,
-        ):
+        for made in exporter.run(opened.model, spec, samples=samples, progress=update):
             result = dataclasses.replace(made, coverage=ask_coverage(made.data))
             saved.append((_save(result, output_dir, overwrite), result))
             note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")

@@ -95,6 +95,19 @@ def coverage_of_all(
     return tuple(found), not_asked
 
 
+def ask_coverage(data: bytes) -> tuple[Coverage, ...]:
+    """Ask the accelerators that are on this machine what they take of an artifact; no tables.
+
+    Args:
+        data: a whole ``.tflite`` or ``.onnx`` file.
+
+    Returns:
+        One for each that answered; a GPU without a driver is not among them.
+    """
+    found, _ = coverage_of_all(data, ASKED["tflite" if is_tflite(data) else "onnx"])
+    return found
+
+
 def _plain(file_format: Format, name: str) -> str:
     return "cpu" if (file_format, name) == ("tflite", "xnnpack") else name
 

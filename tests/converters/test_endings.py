@@ -20,7 +20,9 @@ from edgeseg.runtime import open_artifact
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.images import Samples
-from edgeseg_converters.keras_model.output_head import Head, read_head
+from edgeseg_converters.keras_model.output_head import Head
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.options import ExportOptions
 
 SIZE = (16, 24)
 IMAGES = Samples(tuple(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)), "white noise")
@@ -38,7 +40,9 @@ def model_of(end: Callable[[Any], Any], name: str = "own") -> keras.Model:
 
 def proven(model: keras.Model, file_format: Format, output_kind: OutputKind = "argmax") -> ExportResult:
     spec = SPECS[max(model.output_shape[-1], 2)]
-    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=IMAGES, output_kind=output_kind)
+    (result,) = export_all(
+        model, spec, [Recipe(file_format, "fp32")], samples=IMAGES, options=ExportOptions(output_kind=output_kind)
+    )
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     return result
@@ -54,7 +58,7 @@ def answer(result: ExportResult, image: Any = IMAGE) -> Any:
 
 def head_of(model: keras.Model, output_kind: OutputKind = "argmax") -> Head:
     spec = SPECS[max(model.output_shape[-1], 2)]
-    return read_head(model, spec.replace(output_kind=output_kind), IMAGES)
+    return PreparedModel.of(model, spec.replace(output_kind=output_kind), samples=IMAGES).head
 
 
 def enlarged(channels: int, activation: str | None) -> Callable[[Any], Any]:

@@ -20,6 +20,8 @@ from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter, to_class_map
 from edgeseg_converters import Quantization, Recipe, export, export_all
 from edgeseg_converters.images import Samples, natural_noise
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.recipes import GATES
 from edgeseg_converters.verification import reference, verify
 
@@ -39,17 +41,18 @@ def samples() -> Samples:
 
 
 def test_what_export_all_takes_is_exported_beside_it() -> None:
-    hints = [*get_type_hints(export_all).values(), *get_type_hints(Quantization.of).values()]
-    taken = {kind for hint in hints for kind in get_args(hint) if isinstance(kind, type)}
+    hints = [*get_type_hints(export_all).values(), Quantization.__dataclass_fields__["gate"].default_factory]
+    taken = {kind for hint in hints for kind in (get_args(hint) or [hint]) if isinstance(kind, type)}
     taken = {kind for kind in taken if kind.__module__.startswith("edgeseg_converters.")}
-    assert {"AccuracyGate", "Quantization", "Samples"} <= {kind.__name__ for kind in taken}
+    names = {"AccuracyGate", "ExportOptions", "Quantization", "Recipe", "Samples"}
+    assert names <= {kind.__name__ for kind in taken}
     assert all(getattr(edgeseg_converters, kind.__name__) is kind for kind in taken)
 
 
 def test_a_tflite_file_has_a_signature_with_readable_names(model: keras.Model) -> None:
     # Tools that feed a model by name (run_by_name, calibration) look for it.
     spec = ZOO["unet_mini"].default_spec(5, SIZE)
-    (result,) = export_all(model, spec, [Recipe("tflite", "fp32")], output_kind="logits")
+    (result,) = export_all(model, spec, [Recipe("tflite", "fp32")], options=ExportOptions(output_kind="logits"))
     runner = Interpreter(model_content=result.data).get_signature_runner("serving_default")
     assert runner(image=np.zeros((1, *SIZE, 3), np.float32))["logits"].shape == (1, *SIZE, 5)
 
@@ -84,7 +87,9 @@ def test_scores_are_the_models(
     file_format: Format, output_kind: OutputKind, model: keras.Model, samples: Samples, tmp_path: Path
 ) -> None:
     spec = ZOO["unet_mini"].default_spec(5, SIZE)
-    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], output_kind=output_kind, samples=samples)
+    (result,) = export_all(
+        model, spec, [Recipe(file_format, "fp32")], samples=samples, options=ExportOptions(output_kind=output_kind)
+    )
     assert result.verification is not None
     assert result.verification.passed
     with Segmenter(result.save(tmp_path)) as segmenter:
@@ -113,7 +118,7 @@ def test_proof_fails_for_the_weights_of_another_model(file_format: Format, sampl
         models.append(create("unet_mini", num_classes=5, input_size=SIZE))
     recipe = Recipe(file_format, "fp32")
     (artifact,) = export_all(models[0], spec, [recipe])
-    expected = reference(models[1], spec.replace(output_kind="argmax"), samples)
+    expected = reference(PreparedModel.of(models[1], spec.replace(output_kind="argmax"), samples=samples), samples)
     proof = verify(expected, artifact.data, recipe)
     assert not proof.passed
     assert "of the pixels have the class that Keras gives" in proof.reason
@@ -128,7 +133,11 @@ def test_proof_sees_an_error_that_flips_no_pixel(model: keras.Model, samples: Sa
     last.set_weights([2 * w for w in last.get_weights()])
     recipe = Recipe("tflite", "fp32")
     (artifact,) = export_all(doubled, spec, [recipe])
-    proof = verify(reference(model, spec.replace(output_kind="argmax"), samples), artifact.data, recipe)
+    proof = verify(
+        reference(PreparedModel.of(model, spec.replace(output_kind="argmax"), samples=samples), samples),
+        artifact.data,
+        recipe,
+    )
     assert proof.argmax_agreement > 0.999
     assert not proof.passed
     assert "a logit differs by" in proof.reason

@@ -15,6 +15,8 @@ from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, Resize
 from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.images import Samples
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.recipes import GATES, VerificationGate
 from edgeseg_converters.verification import Verification, _failure, reference, verify
 
@@ -71,7 +73,7 @@ def test_resizes_become_one_op_each_with_no_shape_arithmetic() -> None:
     small = layers.Conv2D(4, 3, strides=4, padding="same")(large)
     x = layers.Add()([large, UpsampleLike()([small, large])])
     model = keras.Model(inputs, ResizeBilinear()([layers.Conv2D(3, 1)(layers.MaxPooling2D(2)(x)), inputs]), name="two")
-    tflite, onnx_file = (export(model, format=r.format, output_kind="logits") for r in FORMATS)
+    tflite, onnx_file = (export(model, format=r.format, options=ExportOptions(output_kind="logits")) for r in FORMATS)
     assert tflite.spec.provenance.rewrites == (("UpsampleLikeToNearestResize", 1), ("ResizeBilinearToFixedSize", 1))
     ops = tflite_ops(tflite.data)
     assert (ops.count("RESIZE_NEAREST_NEIGHBOR"), ops.count("RESIZE_BILINEAR")) == (1, 1)
@@ -87,7 +89,7 @@ def test_the_model_that_was_given_is_the_reference_and_stays_as_it_was() -> None
     x = MaxUnpooling2D()(MaxPoolingWithArgmax2D()(layers.Conv2D(4, 1)(inputs)))
     model = keras.Model(inputs, layers.Conv2D(2, 1, activation="softmax")(x), name="tiny")
     before = [layer.name for layer in model.layers]
-    result = export(model, output_kind="softmax")
+    result = export(model, options=ExportOptions(output_kind="softmax"))
     assert [layer.name for layer in model.layers] == before
     assert result.verification is not None
     assert result.verification.keras_movement is not None
@@ -128,15 +130,16 @@ def test_a_nan_in_the_artifact_fails_the_proof() -> None:
     good, bad = (create("unet_mini", num_classes=3, input_size=(16, 16)) for _ in range(2))
     bad.layers[-1].set_weights([np.full_like(w, np.nan) for w in bad.layers[-1].get_weights()])
     spec = ZOO["unet_mini"].default_spec(3, (16, 16)).replace(output_kind="argmax")
-    (artifact,) = export_all(bad, spec, FORMATS[:1], optimize=False)
-    expected = reference(good, spec, Samples(tuple(images((16, 16), 0, 1)), "white noise"))
+    (artifact,) = export_all(bad, spec, FORMATS[:1], options=ExportOptions(optimize=False))
+    samples = Samples(tuple(images((16, 16), 0, 1)), "white noise")
+    expected = reference(PreparedModel.of(good, spec, samples=samples), samples)
     assert verify(expected, artifact.data, FORMATS[0]).reason == "the logits are not finite"
 
 
 def test_speed_ups_are_applied_unless_refused_by_the_caller() -> None:
     keras.utils.set_random_seed(0)
     model = create("unet_mini", num_classes=3, input_size=(32, 32))
-    fast, plain = (export(model, optimize=optimize) for optimize in (True, False))
+    fast, plain = (export(model, options=ExportOptions(optimize=optimize)) for optimize in (True, False))
     assert fast.spec.provenance.rewrites == (("UpsampleConvToDifferences", 2),)
     assert plain.spec.provenance.rewrites == (("UpsamplingToNearestResize", 2),)
     assert "DEPTH_TO_SPACE" in tflite_ops(fast.data)

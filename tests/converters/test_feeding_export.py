@@ -15,6 +15,7 @@ from edgeseg.models.opening import assumed_spec
 from edgeseg.segmenter import Segmenter
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.images import Samples
+from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.verification import reference
 
 SIZE = (16, 24)
@@ -54,5 +55,7 @@ def test_a_spec_of_bytes_is_proven_on_what_a_float_artifact_is_fed(file_format: 
     (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=IMAGES)
     assert result.verification is not None and result.verification.passed, result.failure
     assert result.spec.dtype == "float32"
-    floats = reference(model, spec.replace(dtype="float32"), IMAGES)
-    np.testing.assert_array_equal(reference(model, spec, IMAGES).scores[0], floats.scores[0])
+    floats = reference(PreparedModel.of(model, spec.replace(dtype="float32"), samples=IMAGES), IMAGES)
+    np.testing.assert_array_equal(
+        reference(PreparedModel.of(model, spec, samples=IMAGES), IMAGES).scores[0], floats.scores[0]
+    )

@@ -23,7 +23,8 @@ from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.images import Samples
-from edgeseg_converters.keras_model.output_head import read_head
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.options import ExportOptions
 
 SIZE = (16, 24)
 both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])
@@ -34,7 +35,8 @@ IMAGES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8
 def proven(model: keras.Model, file_format: Format, **options: Any) -> ExportResult:
     """Exported for ``SIZE``, run on its own runtime, and equal to the model."""
     spec = assumed_spec("own", SIZE, 3)
-    (result,) = export_all(model, spec, [Recipe(file_format, "fp32")], samples=IMAGES, **options)
+    recipes = [Recipe(file_format, "fp32")]
+    (result,) = export_all(model, spec, recipes, samples=IMAGES, options=ExportOptions(**options))
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     return result
@@ -224,8 +226,8 @@ def test_one_of_several_outputs_is_picked_by_name(file_format: Format, as_dict: 
         export(model, format=file_format, verify=False)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=rf"no output '{name}s'. Did you mean '{name}'\? Accepted: "):
-        export(model, format=file_format, output=f"{name}s", verify=False)
-    result = export(model, format=file_format, output=name, output_kind="logits")  # verified
+        export(model, format=file_format, verify=False, options=ExportOptions(output=f"{name}s"))
+    result = export(model, format=file_format, options=ExportOptions(output=name, output_kind="logits"))  # verified
     assert result.verification is not None and result.verification.passed
     assert len(model.outputs) == 2
 
@@ -256,7 +258,7 @@ def test_the_layers_of_the_model_that_is_given_get_no_new_places() -> None:
     inputs = keras.Input((4, 6, 3))
     model = keras.Model(inputs, layers.Conv2D(3, 1, activation="softmax")(layers.Conv2D(3, 1)(inputs)))
     before = [len(layer._inbound_nodes) for layer in model.layers]
-    stripped = read_head(model, assumed_spec("own", (4, 6), 3)).model
+    stripped = PreparedModel.of(model, assumed_spec("own", (4, 6), 3)).head.model
     assert [len(layer._inbound_nodes) for layer in model.layers] == before
     assert model.layers[-1].activation is keras.activations.softmax
     assert all(a is b for a, b in zip(model.variables, stripped.variables, strict=True))

@@ -24,7 +24,6 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Stability
 from edgeseg_converters.quantization.accuracy import (
     Accuracy,
-    AccuracyGate,
     Baseline,
     EvaluationImages,
     baseline,
@@ -32,6 +31,7 @@ from edgeseg_converters.quantization.accuracy import (
 )
 from edgeseg_converters.quantization.domain_shift import Domain
 from edgeseg_converters.quantization.rescue import Cost, Rescue
+from edgeseg_converters.recipes import AccuracyGate
 from edgeseg_converters.report import Entry, Measured, Report, most_changed, save, to_html
 from edgeseg_converters.report.gallery import MAX_SIDE, _bounded, flipped_map
 from edgeseg_converters.report.page import TEMPLATE, _image

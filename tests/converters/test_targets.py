@@ -17,6 +17,7 @@ from edgeseg.models.zoo.deeplab import deeplabv3plus_xception
 from edgeseg.models.zoo.hrnet import hrnetv2
 from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters import Recipe, export_all
+from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.rewrites import RULES, rules_for
 
 SIZE = (32, 32)
@@ -54,7 +55,12 @@ def model(request: pytest.FixtureRequest) -> Iterator[keras.Model]:
 
 def artifact(model: keras.Model, target: Target, *, kind: OutputKind = "logits", optimize: bool = True) -> bytes:
     spec = ZOO["unet_mini"].default_spec(4, model.input_shape[1:3])
-    (result,) = export_all(model, spec, [Recipe("tflite", "fp32")], target=target, output_kind=kind, optimize=optimize)
+    (result,) = export_all(
+        model,
+        spec,
+        [Recipe("tflite", "fp32")],
+        options=ExportOptions(target=target, output_kind=kind, optimize=optimize),
+    )
     return result.data
 
 

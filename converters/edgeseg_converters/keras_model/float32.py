@@ -31,29 +31,26 @@ def float32_policy() -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def in_float32(model: keras.Model) -> keras.Model:
-    """The model with all layers computing in float32; the given one where they do.
+def in_float32(model: keras.Model, graph: Graph) -> Graph:
+    """Return the graph with all layers computing in float32; the given one where they do.
 
     Args:
-        model: functional, with nested models or without; it is not changed.
+        model: functional, with nested models or without.
+        graph: of the model; its layers are not changed.
 
     Returns:
-        A model that holds the variables of the old one, but for layers made of layers: those have copies.
+        A graph of layers that hold the variables of the old ones, but for layers made of layers: those have copies.
 
     Raises:
         UnsupportedModel: a layer cannot be made again with another policy.
     """
     if not _is_half(model) and not any(tensor.dtype in _HALF for tensor in model.inputs):
-        return model
-    graph = Graph.from_model(model)
+        return graph
     changed: dict[int, Any] = {}
     for node in graph.nodes:
         if id(node.operation) not in changed:
             changed[id(node.operation)] = _changed(node)
-    for value in graph.inputs:
-        value.dtype = "float32" if value.dtype in _HALF else value.dtype
-    nodes = [dataclasses.replace(node, operation=changed[id(node.operation)]) for node in graph.nodes]
-    return dataclasses.replace(graph, nodes=nodes).to_model()
+    return graph.with_operations(changed, {value: _full(value.dtype) for value in graph.inputs})
 
 
 def _is_half(layer: keras.Layer) -> bool:
@@ -97,7 +94,11 @@ def _made_again(node: Node) -> Any:
 
 
 def _symbol(value: Value) -> keras.KerasTensor:
-    return keras.KerasTensor(value.shape, "float32" if value.dtype in _HALF else value.dtype)
+    return keras.KerasTensor(value.shape, _full(value.dtype))
+
+
+def _full(dtype: str) -> str:
+    return "float32" if dtype in _HALF else dtype
 
 
 def _without_half(config: Any) -> Any:

@@ -14,10 +14,9 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgeseg.choices import OutputKind
-from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.keras_graph import require_image, select_output
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.keras_model.output_head import add_head, check_scores, read_head
+from edgeseg_converters.keras_model.output_head import add_head
+from edgeseg_converters.keras_model.prepare import PreparedModel
 
 INPUT_NAME = "image"
 # Ops whose second input is a filter.
@@ -41,8 +40,7 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
         UnsupportedModel: more than one input or output, an output that is no map, or scores that the model has not.
         InputError: the input is no RGB image, or the number of class names is not that of the output's channels.
     """
-    check(model, spec)
-    head = read_head(model, spec)
+    head = PreparedModel.of(model, spec).head
     return trace(head.model, spec, probabilities=head.probabilities)
 
 
@@ -110,30 +108,3 @@ def _normalize(image: Any, spec: ModelSpec) -> Any:
     kernel = tf.constant(scale.reshape(1, 1, 3, 1))
     scaled = tf.nn.depthwise_conv2d(image, kernel, strides=[1, 1, 1, 1], padding="VALID")
     return tf.nn.bias_add(scaled, tf.constant(-np.asarray(spec.mean, np.float32) * scale))
-
-
-def check(model: keras.Model, spec: ModelSpec) -> None:
-    """Raise ``UnsupportedModel`` or ``InputError`` when ``freeze`` could not make what the spec says."""
-    if len(model.inputs) != 1:
-        names = ", ".join(tensor.name for tensor in model.inputs)
-        raise UnsupportedModel(
-            f"the model has {len(model.inputs)} inputs ({names}), export takes one; "
-            "make a keras.Model of the image alone and export that."
-        )
-    require_image(model, model.name)
-    select_output(model)
-    check_scores(model)
-    shape = model.outputs[0].shape
-    if len(shape) != 4:
-        raise UnsupportedModel(
-            f"the output must be a map (B, H, W, C), got {shape}; leave out the final Reshape of a flattened model."
-        )
-    if shape[-1] == 1 and spec.num_classes != 2:
-        raise InputError(
-            "the model has one output channel, which tells two classes apart; give two class names, the background's "
-            f"first, got {spec.num_classes}."
-        )
-    if max(shape[-1], 2) != spec.num_classes:
-        raise InputError(f"the model has {shape[-1]} output channels, but {spec.num_classes} class names were given.")
-    if spec.num_classes > 256:
-        raise UnsupportedModel(f"a class map is uint8, which holds 256 classes; the model has {spec.num_classes}.")

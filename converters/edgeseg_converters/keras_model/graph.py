@@ -35,7 +35,7 @@ class Value:
         return f"Value({self.shape}, {self.dtype})"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Node:
     """One call of a layer, or of an operation of ``keras.ops``.
 
@@ -68,6 +68,16 @@ class Node:
         is_keras = module.partition(".")[0] == "keras"
         return f"{module}.{name}" if hasattr(keras.layers, name) and not is_keras else name
 
+    def renamed(self, values: Mapping[Value, Value]) -> Node:
+        """Return the node with other values in the places of those that are given."""
+
+        def other(leaf: Any) -> Any:
+            return values.get(leaf, leaf) if isinstance(leaf, Value) else leaf
+
+        args, kwargs = tree.map_structure(other, (self.args, self.kwargs))
+        outputs = tuple(values.get(value, value) for value in self.outputs)
+        return dataclasses.replace(self, args=args, kwargs=kwargs, outputs=outputs)
+
     def __call__(self, values: Mapping[Value, Any]) -> dict[Value, Any]:
         """Run the layer in inference mode on the tensors that stand for its inputs."""
         # As Keras does in predict, also where the graph says training=True.
@@ -75,7 +85,7 @@ class Node:
         return _apply(self.operation, self, values, **mode)
 
 
-@dataclass
+@dataclass(eq=False, kw_only=True)
 class Graph:
     """A functional model.
 
@@ -94,6 +104,24 @@ class Graph:
     outputs: tuple[Value, ...]
     _structures: Any = field(default=None, repr=False)
 
+    # A graph is not changed once it is made, so what follows from its nodes is looked up and not searched for: rules
+    # ask for the neighbors of every node, which took a walk over all nodes each time.
+    @cached_property
+    def _positions(self) -> dict[Node, int]:
+        return {node: position for position, node in enumerate(self.nodes)}
+
+    @cached_property
+    def _producers(self) -> dict[Value, Node]:
+        return {value: node for node in self.nodes for value in node.outputs}
+
+    @cached_property
+    def _users(self) -> dict[Value, list[Node]]:
+        users: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                users.setdefault(value, []).append(node)
+        return users
+
     @classmethod
     def from_model(cls, model: keras.Model) -> Graph:
         """Read a functional or Sequential model.
@@ -111,7 +139,15 @@ class Graph:
         names = tuple(tensor._keras_history.operation.name for tensor in inner.inputs)
         reader = _Reader(names)
         outputs = reader.walk(inner.outputs, dict(zip(map(id, inner.inputs), inputs, strict=True)))
-        return cls(model.name, inputs, names, reader.nodes, outputs, (inner._inputs_struct, inner._outputs_struct))
+        structures = (inner._inputs_struct, inner._outputs_struct)
+        return cls(
+            name=model.name,
+            inputs=inputs,
+            input_names=names,
+            nodes=reader.nodes,
+            outputs=outputs,
+            _structures=structures,
+        )
 
     @classmethod
     def from_tensors(cls, given: Mapping[Value, keras.KerasTensor], results: Iterable[keras.KerasTensor]) -> Graph:
@@ -123,14 +159,124 @@ class Graph:
         """
         reader = _Reader()
         outputs = reader.walk(results, {id(tensor): value for value, tensor in given.items()})
-        return cls("", tuple(given), (), reader.nodes, outputs)
+        return cls(name="", inputs=tuple(given), input_names=(), nodes=reader.nodes, outputs=outputs)
 
-    def to_model(self, input_size: tuple[int, int] | None = None) -> keras.Model:
-        """Build a functional model of the graph: new layer objects that hold the same variables.
+    def to_model(self) -> keras.Model:
+        """Build a functional model of the graph: new layer objects that hold the same variables."""
+        tensors = self._symbolic()
+        ends = [[tensors[value] for value in values] for values in (self.inputs, self.outputs)]
+        if self._structures is not None:  # a dict of outputs stays one
+            ends = [tree.pack_sequence_as(*pair) for pair in zip(self._structures, ends, strict=True)]
+        return keras.Model(*ends, name=self.name)
+
+    def resized(self, input_size: tuple[int, int]) -> Graph:
+        """Return the graph for another input size; a layer needs no config for that, unlike ``at_input_size``.
 
         Args:
-            input_size: ``(H, W)`` of every input; what it was when left out.
+            input_size: ``(H, W)`` of every input, in pixels.
+
+        Raises:
+            InputError: a layer is made for its own size only.
         """
+        try:
+            return self._renewed(self._symbolic(input_size))
+        except (ValueError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
+                f"Its own size is {self.inputs[0].shape[1:3]}."
+            ) from error
+
+    def with_operations(self, changed: Mapping[int, Any], input_dtypes: Mapping[Value, str]) -> Graph:
+        """Return the graph with other layers in the same places, and the shapes and dtypes that those give.
+
+        Args:
+            changed: the layer to put in place of each, by the ``id`` of the old one.
+            input_dtypes: dtype of every input.
+        """
+        inputs = {value: Value(value.shape, input_dtypes[value]) for value in self.inputs}
+        nodes = [
+            dataclasses.replace(node.renamed(inputs), operation=changed[id(node.operation)]) for node in self.nodes
+        ]
+        outputs = tuple(inputs.get(value, value) for value in self.outputs)
+        graph = dataclasses.replace(self, inputs=tuple(inputs.values()), nodes=nodes, outputs=outputs)
+        return graph._renewed(graph._symbolic())
+
+    def with_outputs(self, values: Sequence[Value]) -> Graph:
+        """Return the graph that gives these values, as a list, without the nodes that none of them needs."""
+        needed, pending = set(values), list(values)
+        while pending:
+            node = self.producer(pending.pop())
+            for value in () if node is None else node.inputs:
+                if value not in needed:
+                    needed.add(value)
+                    pending.append(value)
+        nodes = [node for node in self.nodes if not needed.isdisjoint(node.outputs)]
+        return dataclasses.replace(self, nodes=nodes, outputs=tuple(values), _structures=None)
+
+    def followed_by(self, operation: Any, name: str) -> Graph:
+        """Return the graph with one more layer after its output, which changes neither shape nor dtype."""
+        (value,) = self.outputs
+        made = Value(value.shape, value.dtype)
+        node = Node(operation=operation, args=(value,), kwargs={}, outputs=(made,), name=name)
+        return dataclasses.replace(self, nodes=[*self.nodes, node], outputs=(made,))
+
+    def with_node(self, old: Node, new: Node) -> Graph:
+        """Return the graph with one node in place of another that makes the same values."""
+        return dataclasses.replace(self, nodes=[new if node is old else node for node in self.nodes])
+
+    def users(self, value: Value) -> list[Node]:
+        """The nodes that read a value."""
+        return self._users.get(value, [])
+
+    def producer(self, value: Value) -> Node | None:
+        """The node that makes a value; ``None`` for an input of the graph."""
+        return self._producers.get(value)
+
+    def __contains__(self, node: Node) -> bool:
+        return node in self._positions
+
+    def ordered(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
+        """Sort some of the nodes as the graph has them."""
+        return tuple(sorted(set(nodes), key=self._positions.__getitem__))
+
+    def boundary(self, nodes: Collection[Node]) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+        """What goes into some of the nodes from outside, and what of theirs is read outside."""
+        made = {value for node in nodes for value in node.outputs}
+        inside = set(nodes)
+        inputs = [value for node in nodes for value in node.inputs if value not in made]
+        outputs = [
+            value
+            for node in nodes
+            for value in node.outputs
+            if value in self.outputs or any(user not in inside for user in self.users(value))
+        ]
+        return tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys(outputs))
+
+    def replaced(self, nodes: Collection[Node], by: Graph, outputs: Sequence[Value]) -> Graph:
+        """A new graph in which some nodes are replaced; the others are the same objects.
+
+        Args:
+            nodes: what goes.
+            by: what comes; it starts from values of this graph.
+            outputs: the value of this graph that each of ``by``'s outputs becomes.
+        """
+        becomes = dict(zip(by.outputs, outputs, strict=True))
+        gone = set(nodes)
+        first = min(self._positions[node] for node in nodes)
+        names = {id(node.operation): node.name for node in self.nodes if node not in gone}
+        taken = {*self.input_names, *names.values()}
+        new = []
+        for node in by.nodes:
+            if id(node.operation) not in names:
+                names[id(node.operation)] = unique_name(node.name, taken)
+                taken.add(names[id(node.operation)])
+            new.append(dataclasses.replace(node.renamed(becomes), name=names[id(node.operation)]))
+        merged = [node for node in (*self.nodes[:first], *new, *self.nodes[first:]) if node not in gone]
+        return dataclasses.replace(self, nodes=_in_order(merged))
+
+    def _symbolic(self, input_size: tuple[int, int] | None = None) -> dict[Value, Any]:
+        """A symbolic tensor for every value, made by twins of the layers from new inputs."""
 
         def shape(value: Value) -> tuple[int | None, ...]:
             return value.shape if input_size is None else (value.shape[0], *input_size, *value.shape[3:])
@@ -144,66 +290,13 @@ class Graph:
             if id(node.operation) not in twins:
                 twins[id(node.operation)] = twin(node.operation, name=node.name)
             tensors.update(_apply(twins[id(node.operation)], node, tensors))
-        ends = [[tensors[value] for value in values] for values in (self.inputs, self.outputs)]
-        if self._structures is not None:  # a dict of outputs stays one
-            ends = [tree.pack_sequence_as(*pair) for pair in zip(self._structures, ends, strict=True)]
-        return keras.Model(*ends, name=self.name)
+        return tensors
 
-    def resized(self, input_size: tuple[int, int]) -> keras.Model:
-        """The model for another input size; a layer needs no config for that, unlike ``at_input_size``.
-
-        Raises:
-            InputError: a layer is made for its own size only.
-        """
-        try:
-            return self.to_model(input_size)
-        except (ValueError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
-                f"Its own size is {self.inputs[0].shape[1:3]}."
-            ) from error
-
-    def users(self, value: Value) -> list[Node]:
-        """The nodes that read a value."""
-        return [node for node in self.nodes if value in node.inputs]
-
-    def producer(self, value: Value) -> Node | None:
-        """The node that makes a value; ``None`` for an input of the graph."""
-        return next((node for node in self.nodes if value in node.outputs), None)
-
-    def boundary(self, nodes: Collection[Node]) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
-        """What goes into some of the nodes from outside, and what of theirs is read outside."""
-        made = {value for node in nodes for value in node.outputs}
-        read = {value for node in self.nodes if node not in nodes for value in node.inputs} | set(self.outputs)
-        inputs = [value for node in nodes for value in node.inputs if value not in made]
-        outputs = [value for node in nodes for value in node.outputs if value in read]
-        return tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys(outputs))
-
-    def replaced(self, nodes: Collection[Node], by: Graph, outputs: Sequence[Value]) -> Graph:
-        """A new graph in which some nodes are replaced; the others are the same objects.
-
-        Args:
-            nodes: what goes.
-            by: what comes; it starts from values of this graph.
-            outputs: the value of this graph that each of ``by``'s outputs becomes.
-        """
-        becomes = dict(zip(by.outputs, outputs, strict=True))
-
-        def rename(leaf: Any) -> Any:
-            return becomes.get(leaf, leaf) if isinstance(leaf, Value) else leaf
-
-        first = self.nodes.index(min(nodes, key=self.nodes.index))
-        names = {id(node.operation): node.name for node in self.nodes if node not in nodes}
-        new = []
-        for node in by.nodes:
-            if id(node.operation) not in names:
-                names[id(node.operation)] = unique_name(node.name, (*self.input_names, *names.values()))
-            args, kwargs = tree.map_structure(rename, (node.args, node.kwargs))
-            made = tuple(rename(value) for value in node.outputs)
-            new.append(Node(node.operation, args, kwargs, made, names[id(node.operation)]))
-        merged = [node for node in (*self.nodes[:first], *new, *self.nodes[first:]) if node not in nodes]
-        return dataclasses.replace(self, nodes=_in_order(merged))
+    def _renewed(self, tensors: Mapping[Value, Any]) -> Graph:
+        """The same graph with the shapes and dtypes of symbolic tensors."""
+        new = {value: Value(tensor.shape, tensor.dtype) for value, tensor in tensors.items()}
+        inputs, outputs = (tuple(new[value] for value in values) for values in (self.inputs, self.outputs))
+        return dataclasses.replace(self, inputs=inputs, nodes=[n.renamed(new) for n in self.nodes], outputs=outputs)
 
 
 def run(nodes: Iterable[Node], values: Mapping[Value, Any]) -> dict[Value, Any]:
@@ -240,7 +333,7 @@ class _Reader:
 
     def __init__(self, input_names: tuple[str, ...] = ()) -> None:
         self.nodes: list[Node] = []
-        self._input_names = input_names
+        self._taken = set(input_names)
         self._names: dict[int, str] = {}
 
     def walk(self, results: Iterable[Any], values: dict[int, Value], prefix: str = "") -> tuple[Value, ...]:
@@ -274,14 +367,15 @@ class _Reader:
         outputs = tuple(Value(tensor.shape, tensor.dtype) for tensor in call.outputs)
         args, kwargs = call.arguments.convert(lambda x: values[id(x)] if isinstance(x, keras.KerasTensor) else x)
         values.update(zip(map(id, call.outputs), outputs, strict=True))
-        self.nodes.append(Node(operation, args, kwargs, outputs, self._name(operation, prefix)))
+        name = self._name(operation, prefix)
+        self.nodes.append(Node(operation=operation, args=args, kwargs=kwargs, outputs=outputs, name=name))
 
     def _name(self, operation: Any, prefix: str) -> str:
         """The layer's own; with the nested model's before it only where two layers would have the same."""
         if id(operation) not in self._names:
-            taken = (*self._input_names, *self._names.values())
-            name = operation.name if operation.name not in taken else prefix + operation.name
-            self._names[id(operation)] = unique_name(name, taken)
+            name = operation.name if operation.name not in self._taken else prefix + operation.name
+            self._names[id(operation)] = unique_name(name, self._taken)
+            self._taken.add(self._names[id(operation)])
         return self._names[id(operation)]
 
 

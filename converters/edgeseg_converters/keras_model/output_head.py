@@ -35,12 +35,14 @@ class Head:
 
     Attributes:
         model: what is converted: without the final activation, the model itself where there is none.
+        graph: the same as nodes.
         activation: what was taken off: ``softmax``, ``sigmoid``, ``log_softmax``, or ``None``.
         probabilities: whether ``model`` gives probabilities all the same: its softmax or sigmoid is not the last
             thing it does, and is left where it is.
     """
 
     model: keras.Model
+    graph: Graph
     activation: str | None
     probabilities: bool
 
@@ -52,7 +54,7 @@ class Head:
         return add_head(output, "argmax")
 
 
-def read_head(model: keras.Model, spec: ModelSpec, samples: Samples | None = None) -> Head:
+def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Samples | None = None) -> Head:
     """Find out how a model ends.
 
     What the ops at its end can give decides. Only where they are not known the model is run: if all that it gives lies
@@ -60,13 +62,14 @@ def read_head(model: keras.Model, spec: ModelSpec, samples: Samples | None = Non
 
     Args:
         model: functional, from ``(B, H, W, 3)`` to one map ``(B, h, w, C)``.
+        graph: the same as nodes.
         spec: how to feed it, and the ``output_kind`` that it has to be good for.
         samples: what to run it on; noise when left out.
 
     Raises:
         UnsupportedModel: the output is no scores, or not such as the ``output_kind`` asks for.
     """
-    graph, channels, kind = Graph.from_model(model), model.outputs[0].shape[-1], spec.output_kind
+    channels, kind = graph.outputs[0].shape[-1] or 0, spec.output_kind
     final = _final_activation(graph)
     if final:
         if final.name != "sigmoid" and channels == 1:
@@ -78,7 +81,8 @@ def read_head(model: keras.Model, spec: ModelSpec, samples: Samples | None = Non
             raise UnsupportedModel(
                 "the model ends in a sigmoid for each class and has no softmax; ask for argmax or logits."
             )
-        return Head(_without(graph, final), final.name, False)
+        without = _without(graph, final)
+        return Head(without.to_model(), without, final.name, False)
     found = ValueRanges(graph).of(graph.outputs[0])
     probabilities = found.is_probability
     if channels == 1 and not probabilities and found.origin != "linear":
@@ -99,7 +103,7 @@ def read_head(model: keras.Model, spec: ModelSpec, samples: Samples | None = Non
             f"'{model.name}' gives probabilities and has no logits, as its softmax or sigmoid is not the last thing it "
             "does; ask for --output-kind softmax or argmax."
         )
-    return Head(model, None, probabilities)
+    return Head(model, graph, None, probabilities)
 
 
 @dataclass(frozen=True)
@@ -121,17 +125,15 @@ def _final_activation(graph: Graph) -> _Final | None:
     return _Final(_ACTIVATIONS[op.type], node, value, op) if op.type in _ACTIVATIONS else None
 
 
-def _without(graph: Graph, final: _Final) -> keras.Model:
+def _without(graph: Graph, final: _Final) -> Graph:
     """The same layers but for the final activation.
 
-    The classes are the same, as the activations keep the order, and a device need not compute them. The new model
-    holds the variables of the old one, which is not changed.
+    The classes are the same, as the activations keep the order, and a device need not compute them.
     """
     node = final.node
     before = fed_from(node, source(final.op.inputs[0]))
     if before is not None:  # the activation is all that the layer does
-        nodes = [other for other in graph.nodes if other is not node]
-        return dataclasses.replace(graph, nodes=nodes, outputs=(before,), _structures=None).to_model()
+        return graph.with_outputs((before,))
     if _ends_in_its_activation(node, final.op.type):  # Conv2D(..., activation="softmax")
         cut = twin(node.operation, activation=keras.activations.linear)
     else:
@@ -139,8 +141,7 @@ def _without(graph: Graph, final: _Final) -> keras.Model:
     # A head that is called in several places keeps its activation, and its name, in the others.
     taken = {other.name for other in graph.nodes if other is not node} | set(graph.input_names)
     linear = dataclasses.replace(node, operation=cut, name=unique_name(node.name, taken))
-    nodes = [linear if other is node else other for other in graph.nodes]
-    return dataclasses.replace(graph, nodes=nodes, _structures=None).to_model()
+    return graph.with_node(node, linear).with_outputs(graph.outputs)
 
 
 class WithoutActivation(keras.layers.Layer):  # type: ignore[misc]
@@ -190,17 +191,12 @@ def add_head(scores: Any, kind: OutputKind, *, probabilities: bool = False) -> A
     return tf.nn.softmax(scores) if kind == "softmax" and not probabilities else scores
 
 
-def check_scores(model: keras.Model) -> None:
-    """Raise ``UnsupportedModel`` where the output is class ids already, or a mask of whole numbers."""
-    graph = Graph.from_model(model)
+def gives_ids(graph: Graph) -> bool:
+    """Whether the output is class ids already, or a mask of whole numbers."""
     (value,) = graph.outputs
     if len(value.shape) == 4 and value.shape[-1] != 1:
-        return
-    if "int" in value.dtype or value.dtype == "bool" or ValueRanges(graph).of(value).origin == "ids":
-        raise UnsupportedModel(
-            f"'{model.name}' gives class ids or other whole numbers ({value.dtype}), export takes scores; "
-            "leave out the argmax or threshold at its end, --output-kind argmax puts one there."
-        )
+        return False
+    return "int" in value.dtype or value.dtype == "bool" or ValueRanges(graph).of(value).origin == "ids"
 
 
 def _ends_in_its_activation(node: Node, op_type: str) -> bool:

@@ -1,104 +1,169 @@
-"""The user's model made ready: functional, one map as output, fixed size, float32; itself left as it was."""
+"""``PreparedModel``: the user's model as every step of an export reads it, made once; the model itself stays as it was.
+
+Functional, one map as output, of fixed size, in float32; and with it what was read off it on the way: its graph, how to
+feed it, and how it ends.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.keras_graph import as_functional, graph_of, require_image, select_output, size_of, twin
-from edgeseg_converters.keras_model.float32 import in_float32
+from edgeseg.models.opening import assumed_spec
+from edgeseg.models.preprocessing import zoo_model_of
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.images import Samples
+from edgeseg_converters.keras_model.float32 import float32_policy, in_float32
 from edgeseg_converters.keras_model.graph import Graph, Node
-from edgeseg_converters.rewrites import Rewrite
+from edgeseg_converters.keras_model.output_head import Head, gives_ids, read_head
+from edgeseg_converters.keras_model.training_mode import untouched
+from edgeseg_converters.options import ExportOptions
 
-_log = logging.getLogger(__name__)
 
+@dataclass(frozen=True, kw_only=True)
+class PreparedModel:
+    """What the rest of an export starts from.
 
-def prepare(model: keras.Model, input_size: tuple[int, int] | None = None, output: str | None = None) -> keras.Model:
-    """Make a model what the rest of an export starts from.
-
-    Args:
-        model: functional, Sequential or subclassed.
-        input_size: ``(H, W)`` in pixels; the model's own when left out.
-        output: which output, of a model with several.
-
-    Returns:
-        A functional model with the same variables, but for some of a mixed-precision model, see ``in_float32``; the
-        given one where nothing is to be done.
-
-    Raises:
-        InputError: the input is no RGB image, there is no size, a layer does not go with it, or there is no such
-            output.
-        UnsupportedModel: there are several outputs and none was named, the model's code fails on an image, or a
-            layer in half precision cannot be made again in float32.
+    Attributes:
+        model: a functional model from ``(B, H, W, 3)`` to one map ``(B, h, w, C)``, with the variables of the given
+            one, but for some of a mixed-precision model, see ``in_float32``; the given one where nothing was to be
+            done.
+        graph: the same as nodes.
+        spec: how to feed it, and the ``output_kind`` that it is to be good for.
+        head: how it ends.
     """
+
+    model: keras.Model
+    graph: Graph
+    spec: ModelSpec
+    head: Head
+
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        spec: ModelSpec | None = None,
+        options: ExportOptions | None = None,
+        samples: Samples | None = None,
+    ) -> PreparedModel:
+        """Make a model ready.
+
+        Args:
+            model: functional, Sequential or subclassed.
+            spec: how to feed it; its input size is obeyed. Where it is omitted, the zoo's own for a model of the zoo,
+                else nameless classes and ``assumed_spec``'s normalization.
+            options: which output is taken, and the kind and layout that the artifacts are to have; the spec's where
+                omitted.
+            samples: what to run the model on where its ops do not say how it ends; noise where omitted.
+
+        Raises:
+            InputError: the input is no RGB image, there is no size, a layer does not go with it, there is no such
+                output, or the number of class names is not that of the output's channels.
+            UnsupportedModel: more than one input, several outputs and none named, an output that is no map or has not
+                the scores that are asked for, code that fails on an image, or a layer in half precision that cannot be
+                made again in float32.
+        """
+        with float32_policy():
+            size = None if spec is None else spec.input_size
+            functional, graph = _readied(model, size, None if options is None else options.output)
+        spec = (spec or _inferred(functional)).replace(dtype="float32")  # an artifact's is its recipe's
+        if options is not None:
+            spec = spec.replace(output_kind=options.output_kind, layout=options.layout)
+        _check(functional, graph, spec)
+        with untouched(functional), float32_policy():
+            head = read_head(functional, graph, spec, samples)
+        return cls(model=functional, graph=graph, spec=spec, head=head)
+
+
+def _readied(model: keras.Model, input_size: tuple[int, int] | None, output: str | None) -> tuple[keras.Model, Graph]:
+    """The model with one map as output, of fixed size, in float32; and its graph."""
     if graph_of(model) is not None and len(graph_of(model).inputs) == 1:
         require_image(model, model.name)  # first: of other shapes the sides would be read wrong
-    own = size_of(model)
-    size = input_size or own
-    height, width = size
+    height, width = input_size or size_of(model)
     if height is None or width is None:
         raise InputError(
             f"the model '{model.name}' has no fixed input size; give --imgsz H,W, in Python a spec with input_size."
         )
-    functional = _unflattened(select_output(as_functional(model, (height, width)), output))
-    is_image = len(functional.inputs) == 1 and len(functional.inputs[0].shape) == 4
-    if is_image and tuple(functional.inputs[0].shape[1:3]) != (height, width):
-        functional = Graph.from_model(functional).resized((height, width))
-    return in_float32(functional)
+    functional = select_output(as_functional(model, (height, width)), output)
+    read = Graph.from_model(functional)
+    graph = _unflattened(read)
+    is_image = len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 4
+    if is_image and graph.inputs[0].shape[1:3] != (height, width):
+        graph = graph.resized((height, width))
+    graph = in_float32(functional, graph)
+    return functional if graph is read else graph.to_model(), graph
 
 
-def _unflattened(model: keras.Model) -> keras.Model:
-    """A model that ends in ``Reshape((H * W, C))`` and perhaps a softmax, as Keras 1 wanted it, without that Reshape.
+def _unflattened(graph: Graph) -> Graph:
+    """A graph that ends in ``Reshape((H * W, C))`` and perhaps a softmax, as Keras 1 wanted it, without that Reshape.
 
-    Rows of pixels are the same in a row or in a map: an activation behind the Reshape works on each value or pixel.
+    Rows of pixels are the same in a row or in a map: an activation after the Reshape works on each value or pixel.
     """
-    graph = Graph.from_model(model)
-    behind: list[Node] = []
+    after: list[Node] = []
     node = graph.producer(graph.outputs[0])
     while node is not None and _is_activation(node):
-        behind.insert(0, node)
+        after.insert(0, node)
         node = graph.producer(node.inputs[0])
     if node is None or node.kind != "Reshape" or len(node.outputs[0].shape) != 3:
-        return model
+        return graph
     (source,) = node.inputs
     if len(source.shape) != 4 or source.shape[-1] != node.outputs[0].shape[-1]:
-        return model
-    rest = [other for other in graph.nodes if other not in (node, *behind)]
-    start = dataclasses.replace(graph, nodes=rest, outputs=(source,)).to_model()
-    y = start.outputs[0]
-    for layer in behind:
-        y = twin(layer.operation)(y)
-    return keras.Model(start.inputs[0], y, name=model.name)
+        return graph
+    graph = graph.with_outputs((source,))
+    for activation in after:
+        # Over the last axis, which in rows of pixels may have been named by its number.
+        operation = twin(activation.operation, axis=-1) if activation.kind == "Softmax" else activation.operation
+        graph = graph.followed_by(operation, activation.name)
+    return graph
 
 
 def _is_activation(node: Node) -> bool:
     """Whether a layer works on each value or pixel by itself: an activation of Keras', over the last axis if any."""
     if node.kind == "Softmax":
         return node.operation.axis in (-1, len(node.inputs[0].shape) - 1)
-    function = node.operation.activation if node.kind == "Activation" else None
+    function: Any = node.operation.activation if node.kind == "Activation" else None
     return str(getattr(function, "__module__", "")).startswith("keras.")
 
 
-def note_opaque(model: keras.Model, swaps: Sequence[Rewrite]) -> None:
-    """Warn of subclassed models, inside of which no rewrite can look, and name what it would have replaced there."""
-    layers = {id(node.operation): node.operation for node in Graph.from_model(model).nodes}
-    for layer in layers.values():
-        inside = getattr(layer, "_operation", layer)  # of a layer without its activation
-        if not isinstance(inside, keras.Model) or graph_of(inside) is not None:
-            continue
-        rules = {rule.layer_class: rule.name for rule in swaps}
-        left = [
-            f"{rules[type(found).__name__]} for '{found.name}'"
-            for found in inside._flatten_layers(include_self=False)
-            if type(found).__name__ in rules
-        ]
-        _log.warning(
-            "'%s' is a subclassed model, which has no graph: it is converted as it is, without speed-ups%s; "
-            "build it with keras.Model(inputs, outputs) for them",
-            inside.name,
-            f" and without {', '.join(left)}" if left else "",
+def _inferred(model: keras.Model) -> ModelSpec:
+    """The spec of a model that came without one: the zoo's where it is one of it, else see ``assumed_spec``."""
+    size, channels = model.input_shape[1:3], model.output_shape[-1]
+    zoo_model = zoo_model_of(model)
+    if zoo_model is not None:
+        return zoo_model.default_spec(max(channels, 2), size)
+    return assumed_spec(model.name, size, channels, model=model)
+
+
+def _check(model: keras.Model, graph: Graph, spec: ModelSpec) -> None:
+    """Refuse what cannot be frozen to what the spec says."""
+    if len(graph.inputs) != 1:
+        raise UnsupportedModel(
+            f"the model has {len(graph.inputs)} inputs ({', '.join(graph.input_names)}), export takes one; "
+            "make a keras.Model of the image alone and export that."
         )
+    require_image(model, model.name)
+    (value,) = graph.outputs
+    if gives_ids(graph):
+        raise UnsupportedModel(
+            f"'{model.name}' gives class ids or other whole numbers ({value.dtype}), export takes scores; "
+            "leave out the argmax or threshold at its end, --output-kind argmax puts one there."
+        )
+    if len(value.shape) != 4:
+        raise UnsupportedModel(
+            f"the output must be a map (B, H, W, C), got {value.shape}; leave out the final Reshape of a flattened "
+            "model."
+        )
+    channels = value.shape[-1]
+    if channels == 1 and spec.num_classes != 2:
+        raise InputError(
+            "the model has one output channel, which tells two classes apart; give two class names, the background's "
+            f"first, got {spec.num_classes}."
+        )
+    if max(channels or 0, 2) != spec.num_classes:
+        raise InputError(f"the model has {channels} output channels, but {spec.num_classes} class names were given.")
+    if spec.num_classes > 256:
+        raise UnsupportedModel(f"a class map is uint8, which holds 256 classes; the model has {spec.num_classes}.")

@@ -42,12 +42,12 @@ def untouched(model: keras.Model) -> Iterator[None]:
             )
 
 
-def note_training(model: keras.Model) -> None:
+def note_training(graph: Graph) -> None:
     """Warn of layers called with ``training=True`` in the graph, which inference overrules.
 
     Not of those where that is the default, such as Resizing and augmentations: nobody said it.
     """
-    nodes = [node for node in Graph.from_model(model).nodes if node.kwargs.get("training") is True]
+    nodes = [node for node in graph.nodes if node.kwargs.get("training") is True]
     names = dict.fromkeys(f"'{node.name}'" for node in nodes if not _trains_by_default(node.operation))
     if names:
         _log.warning(

@@ -23,23 +23,9 @@ from edgeseg.imaging import read_image
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import find, spread
+from edgeseg_converters.recipes import AccuracyGate
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class AccuracyGate:
-    """What a quantized artifact may lose.
-
-    Attributes:
-        max_drop: points of mIoU (0.01 of it each).
-        max_class_drop: points of IoU of any one class.
-        min_agreement: without labels: share of pixels that must keep their class, in [0, 1].
-    """
-
-    max_drop: float = 1.0
-    max_class_drop: float = 3.0
-    min_agreement: float = 0.95
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ nothing.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +66,11 @@ class Domain:
         return {"variance_factor": self.factor, "num_layers": self.num_layers, "ok": self.alike}
 
 
-def compare(model: keras.Model, images: CalibrationSet, spec: ModelSpec) -> Domain | None:
+def compare(graph: Graph, images: CalibrationSet, spec: ModelSpec) -> Domain | None:
     """Run some of the images and compare what batch normalization sees with what it saw.
 
     Args:
-        model: functional, as it was given.
+        graph: of the model as it was given.
         images: of which a few are used.
         spec: how to feed the model.
 
@@ -81,12 +80,10 @@ def compare(model: keras.Model, images: CalibrationSet, spec: ModelSpec) -> Doma
     Raises:
         InputError: an image does not decode.
     """
-    graph = Graph.from_model(model)
     norms = [node for node in graph.nodes if _remembers(node)]
     if not norms:
         return None
-    seen = tuple(node.inputs[0] for node in norms)
-    inner = dataclasses.replace(graph, outputs=seen, _structures=None).to_model()
+    inner = graph.with_outputs([node.inputs[0] for node in norms]).to_model()
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def moments(x: Any) -> Any:

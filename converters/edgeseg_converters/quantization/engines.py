@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.choices import CalibrationMethod, Format, Target
+from edgeseg.choices import CalibrationMethod, Format
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec
@@ -20,15 +20,13 @@ from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.onnx.convert import to_onnx, with_spec
 from edgeseg_converters.onnx.quantize import quantizable
 from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
+from edgeseg_converters.options import VERSION_CHECKING
 from edgeseg_converters.recipes import DEFAULT_OPSET
 from edgeseg_converters.tflite import flatbuffer, integer_io
 from edgeseg_converters.tflite.convert import finish, to_tflite
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.quantize import quantize
 from edgeseg_converters.tflite.quantize_tensorflow import quantize_ptq
-
-#: Targets whose compilers check op versions, which only TensorFlow's quantizer raises.
-VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
 
 # Images that the sensitivity of every op is measured on; each is run once for every op.
 _NUM_PROBES = 4

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from edgeseg.choices import CalibrationMethod, Format, OutputKind, Target
-from edgeseg.datasets import Data
-from edgeseg.errors import InputError
+from edgeseg.choices import CalibrationMethod, Format
 from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Stability, choose
 from edgeseg_converters.onnx.calibrate import DEFAULT_METHOD
+from edgeseg_converters.options import Quantization
 from edgeseg_converters.quantization.accuracy import (
     Accuracy,
-    AccuracyGate,
     Baseline,
     EvaluationImages,
     baseline,
@@ -24,7 +22,7 @@ from edgeseg_converters.quantization.accuracy import (
     compare,
 )
 from edgeseg_converters.quantization.domain_shift import Domain
-from edgeseg_converters.quantization.engines import VERSION_CHECKING, Engine, open_engine
+from edgeseg_converters.quantization.engines import Engine, open_engine
 from edgeseg_converters.quantization.rescue import Rescue, rescue, sensitivity
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.tflite.pooling_ties import same_indices
@@ -37,64 +35,42 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Quantization:
-    """What the integer precisions of an export need.
+class QuantizationImages:
+    """The images that the integer artifacts of an export need.
 
     Attributes:
-        calibration: images that show the model its activations; the static precisions need them.
-        images: what the accuracy is measured on; ``None`` leaves the gate out.
-        gate: what may be lost.
-        rescue: whether to look for ops to keep in float where the gate is not passed.
-        method: how the ranges of an ONNX file follow from what was seen, ``percentile`` when left out; TFLite's are all
-            that was seen.
-        progress: called while images are run.
+        calibration: show the model its activations; ``None`` where all are ``dynamic``.
+        evaluation: what the accuracy is measured on; ``None`` omits the gate.
     """
 
     calibration: CalibrationSet | None = None
-    images: EvaluationImages | None = None
-    gate: AccuracyGate = field(default_factory=AccuracyGate)
-    rescue: bool = False
-    method: CalibrationMethod | None = None
-    progress: Progress | None = None
+    evaluation: EvaluationImages | None = None
 
     @classmethod
-    def of(
-        cls,
-        recipes: Sequence[Recipe],
-        data: Data | None,
-        spec: ModelSpec,
-        *,
-        calibration_split: str = "train",
-        num_calibration_samples: int = 100,
-        seed: int = 0,
-        split: str = "val",
-        gate: AccuracyGate | None = None,
-        rescue: bool = False,
-        method: CalibrationMethod | None = None,
-    ) -> Quantization:
+    def collect(cls, settings: Quantization, recipes: Sequence[Recipe], spec: ModelSpec) -> QuantizationImages:
         """Find the images that some recipes need.
 
         Args:
+            settings: where they are, and which of them.
             recipes: what is made; without an integer precision among them no images are looked for.
-            data: a labeled data set, or a folder of images.
             spec: of the model.
-            calibration_split: of a labeled data set, to calibrate with.
-            num_calibration_samples: how many of it at most.
-            seed: of their choice.
-            split: of a labeled data set, to measure the accuracy on.
-            gate: see the class, and so on.
-            rescue: see the class.
-            method: see the class.
 
         Raises:
             InputError: there are no images, or too few, or labels of other classes.
         """
-        calibration, images = None, None
-        if data is not None and any(recipe.is_quantized for recipe in recipes):
-            if any(recipe.is_static for recipe in recipes):
-                calibration = choose(data, count=num_calibration_samples, seed=seed, split=calibration_split)
-            images = collect(data, split=split, spec=spec)
-        return cls(calibration, images, gate or AccuracyGate(), rescue, method)
+        calibration, evaluation = None, None
+        if any(recipe.is_static for recipe in recipes):
+            calibration = settings.calibration
+            if calibration is None and settings.data is not None:
+                calibration = choose(
+                    settings.data,
+                    count=settings.num_calibration_samples,
+                    seed=settings.seed,
+                    split=settings.calibration_split,
+                )
+        if settings.data is not None and settings.measures(recipes):
+            evaluation = collect(settings.data, split=settings.split, spec=spec)
+        return cls(calibration, evaluation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,47 +124,26 @@ class Quantized:
         }
 
 
-def check_quantization(recipe: Recipe, target: Target, output_kind: OutputKind, settings: Quantization) -> None:
-    """Raise ``InputError`` for what cannot be made, before the long work.
-
-    Args:
-        recipe: any; a float precision is fine.
-        target: what will run it.
-        output_kind: what the artifact gives.
-        settings: see ``Quantization``.
-    """
-    if settings.method and recipe.format == "tflite" and recipe.is_static:
-        raise InputError(
-            f"TFLite is calibrated by the whole range of what was seen, not by {settings.method}; "
-            "leave --calibration-method out, or export onnx alone."
-        )
-    if settings.rescue and recipe.is_static and settings.images is None:
-        raise InputError("a rescue needs images to measure the accuracy on; give --data DIR.")
-    if settings.rescue and recipe.is_static and target in VERSION_CHECKING:
-        raise InputError(f"a rescue keeps ops in float, which the target {target} does not run; leave --rescue out.")
-    if recipe.is_static and settings.calibration is None:
-        raise InputError(
-            f"{recipe.precision} needs images to calibrate with, as the model will see them; give --data DIR, "
-            "in Python data=. Without images there are fp16 and dynamic."
-        )
-    if recipe.is_static and output_kind != "argmax":
-        raise InputError(
-            f"{recipe.precision} gives a class map of bytes; leave --output-kind {output_kind} out, "
-            "or ask for fp16 or dynamic, which have scores."
-        )
-
-
 class Integers:
     """Makes the integer artifacts of one export; a float model is measured once."""
 
-    def __init__(self, settings: Quantization, domain: Domain | None = None) -> None:
+    def __init__(
+        self,
+        settings: Quantization,
+        images: QuantizationImages,
+        *,
+        domain: Domain | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         """Keep what all of them share.
 
         Args:
             settings: see ``Quantization``.
+            images: that calibrate and measure.
             domain: of the calibration images.
+            progress: called while images are run.
         """
-        self._settings, self._domain = settings, domain
+        self._settings, self._images, self._domain, self._told = settings, images, domain, progress
         self._baselines: dict[bytes, Baseline] = {}
 
     def make(self, frozen: Any, spec: ModelSpec, recipe: Recipe, opset: int = DEFAULT_OPSET) -> Quantized:
@@ -205,7 +160,7 @@ class Integers:
             UnsupportedModel: the model does not convert.
         """
         settings = self._settings
-        calibration = settings.calibration if recipe.is_static else None
+        calibration = self._images.calibration if recipe.is_static else None
         method = "minmax" if recipe.format == "tflite" else settings.method or DEFAULT_METHOD
         engine = open_engine(frozen, spec, recipe.format, calibration, opset, method)
         data = engine.build()
@@ -246,19 +201,19 @@ class Integers:
         return accuracy
 
     def _measure(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy | None:
-        settings = self._settings
-        if settings.images is None:
+        images = self._images.evaluation
+        if images is None:
             return None
         if engine.float_data not in self._baselines:
             with _open(engine.float_data, file_format, engine.float_spec) as segmenter:
                 progress = self._progress("accuracy of the float model")
-                self._baselines[engine.float_data] = baseline(segmenter, settings.images, progress)
+                self._baselines[engine.float_data] = baseline(segmenter, images, progress)
         with _open(data, file_format) as segmenter:
             progress = self._progress("accuracy in integers")
-            return compare(self._baselines[engine.float_data], segmenter, settings.gate, progress)
+            return compare(self._baselines[engine.float_data], segmenter, self._settings.gate, progress)
 
     def _progress(self, what: str) -> Callable[[int, int], None] | None:
-        progress = self._settings.progress
+        progress = self._told
         return None if progress is None else lambda done, total: progress(what, done, total)
 
 

@@ -11,7 +11,7 @@ from edgeseg.benchmark.devices.local import LocalDevice
 from edgeseg.choices import Format
 from edgeseg.runtime import default_threads, open_artifact
 from edgeseg.segmenter import Segmenter
-from edgeseg_converters.export import ExportResult
+from edgeseg_converters.exporter import ExportResult
 from edgeseg_converters.quantization.make import Quantized
 from edgeseg_converters.report.content import Entry, Measured, Report
 from edgeseg_converters.report.gallery import Change, most_changed

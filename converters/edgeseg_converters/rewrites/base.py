@@ -52,7 +52,7 @@ class Site:
     @classmethod
     def of(cls, graph: Graph, nodes: Sequence[Node]) -> Site:
         """The site of some nodes."""
-        ordered = tuple(node for node in graph.nodes if node in nodes)
+        ordered = graph.ordered(nodes)
         return cls(graph, ordered, *graph.boundary(ordered))
 
     @property
@@ -137,11 +137,13 @@ class RewriteResult:
 
     Attributes:
         model: shares its variables with the one given; that very one where nothing was replaced.
+        graph: the same as nodes.
         applied: the replacements, in the order in which they were made.
         refused: where a rule matched but did not hold.
     """
 
     model: keras.Model
+    graph: Graph
     applied: tuple[Applied, ...]
     refused: tuple[Refused, ...]
 
@@ -169,17 +171,21 @@ def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
     Raises:
         UnsupportedModel: the model has no graph.
     """
+    return rewrite_graph(model, Graph.from_model(model), rules)
+
+
+def rewrite_graph(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> RewriteResult:
+    """``rewrite`` for a model whose graph was read before."""
     with untouched(model):
-        return _rewrite(model, rules)
+        return _rewrite(model, graph, rules)
 
 
-def _rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
-    graph = Graph.from_model(model)
+def _rewrite(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> RewriteResult:
     applied: list[Applied] = []
     refused: list[Refused] = []
     for rule in rules:
         for node in list(graph.nodes):
-            if node not in graph.nodes:
+            if node not in graph:
                 continue  # an earlier site took it with it; what a rule puts there it does not look at again
             place = node.name
             try:
@@ -196,7 +202,7 @@ def _rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
                 refused.append(Refused(rule.name, place, f"the rule failed: {what}"))
             else:
                 applied.append(Applied(rule.name, place, error))
-    return RewriteResult(graph.to_model() if applied else model, tuple(applied), tuple(refused))
+    return RewriteResult(graph.to_model() if applied else model, graph, tuple(applied), tuple(refused))
 
 
 def tied_values(shape: Sequence[int], seed: int = 0) -> NDArray[np.float32]:

@@ -16,7 +16,8 @@ from edgeseg.models.layers import UpsampleLike
 from edgeseg.models.opening import assumed_spec
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples
-from edgeseg_converters.keras_model.prepare import prepare
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.options import ExportOptions
 
 SIZE = (16, 24)
 IMAGES = Samples((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8),), "white noise")
@@ -60,7 +61,11 @@ def test_a_mixed_model_is_proven_in_both_formats(policy: str) -> None:
     model = mixed(policy)
     before = [(layer.compute_dtype, len(layer._inbound_nodes)) for layer in model._flatten_layers()]
     recipes = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
-    results = list(export_all(model, assumed_spec("own", SIZE, 3), recipes, samples=IMAGES, output_kind="logits"))
+    results = list(
+        export_all(
+            model, assumed_spec("own", SIZE, 3), recipes, samples=IMAGES, options=ExportOptions(output_kind="logits")
+        )
+    )
     for result in results:
         assert result.verification is not None and result.verification.passed, result.failure
         assert result.spec.provenance.rewrites[0] == ("UpsampleLikeToNearestResize", 1)
@@ -74,7 +79,7 @@ def test_a_mixed_model_is_proven_in_both_formats(policy: str) -> None:
 @policies
 def test_a_mixed_model_is_itself_but_for_its_rounding(policy: str) -> None:
     model = mixed(policy)
-    made = prepare(model)
+    made = PreparedModel.of(model).model
     keras.config.set_dtype_policy("float32")
     exact = mixed("float32")  # the same seed, the same weights
     image = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype(np.float32)
@@ -86,7 +91,7 @@ def test_a_mixed_model_is_itself_but_for_its_rounding(policy: str) -> None:
 
 def test_a_float32_model_is_left_alone() -> None:
     model = mixed("float32")
-    assert prepare(model) is model
+    assert PreparedModel.of(model).model is model
 
 
 def test_a_layer_that_does_not_know_its_config_is_named_in_one_line() -> None:
@@ -100,5 +105,5 @@ def test_a_layer_that_does_not_know_its_config_is_named_in_one_line() -> None:
     with pytest.raises(
         UnsupportedModel, match=r"'theirs' \(NoConfig\) computes in float16 and cannot be made"
     ) as caught:
-        prepare(model)
+        PreparedModel.of(model)
     assert "\n" not in str(caught.value)

@@ -105,7 +105,7 @@ def test_softmax_of_independent_sigmoids_is_refused() -> None:
 
 def test_flattened_output_is_refused_with_the_way_out() -> None:
     inputs = keras.Input((8, 8, 3))
-    model = keras.Model(inputs, keras.layers.Reshape((64, 4))(keras.layers.Conv2D(4, 1)(inputs)))
+    model = keras.Model(inputs, keras.layers.Reshape((32, 8))(keras.layers.Conv2D(4, 1)(inputs)))
     with pytest.raises(UnsupportedModel, match="leave out the final Reshape"):
         freeze(model, ModelSpec("m", (8, 8), default_class_names(4), default_palette(4)))
 

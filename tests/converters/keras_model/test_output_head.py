@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from edgeseg.models.opening import assumed_spec
-from edgeseg_converters.keras_model.output_head import read_head
+from edgeseg_converters.keras_model.prepare import PreparedModel
 
 SPEC = assumed_spec("own", (4, 6), 3)
 Ending = Callable[[keras.KerasTensor], keras.KerasTensor]
@@ -48,9 +48,9 @@ def test_the_activation_is_found_and_taken_off(ending: str) -> None:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4, 6, 3))
     model = keras.Model(inputs, build(keras.layers.Conv2D(8, 3, padding="same")(inputs)))
-    head = read_head(model, SPEC)
+    head = PreparedModel.of(model, SPEC).head
     assert head.activation == activation
-    assert read_head(head.model, SPEC).activation is None
+    assert PreparedModel.of(head.model, SPEC).head.activation is None
     image = np.random.default_rng(0).normal(size=(1, 4, 6, 3)).astype(np.float32)
     logits, probabilities = head.model.predict_on_batch(image), model.predict_on_batch(image)
     expected = getattr(keras.activations, activation)(keras.ops.convert_to_tensor(logits))
@@ -61,6 +61,6 @@ def test_the_activation_is_found_and_taken_off(ending: str) -> None:
 def test_a_model_of_logits_is_left_alone() -> None:
     inputs = keras.Input((4, 6, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
-    head = read_head(model, SPEC)
+    head = PreparedModel.of(model, SPEC).head
     assert head.activation is None
     assert head.model is model

@@ -18,7 +18,8 @@ from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.images import Samples, natural_noise
-from edgeseg_converters.recipes import OPSETS, check_options
+from edgeseg_converters.options import ExportOptions, Quantization
+from edgeseg_converters.recipes import OPSETS
 
 SIZE = (32, 64)
 SPEC = ZOO["unet_mini"].default_spec(5, SIZE)
@@ -37,7 +38,7 @@ def samples() -> Samples:
 
 @pytest.mark.parametrize("opset", OPSETS)
 def test_every_opset_is_written_and_proven(opset: int, model: keras.Model, samples: Samples) -> None:
-    (result,) = export_all(model, SPEC, [Recipe("onnx", "fp32")], samples=samples, opset=opset)
+    (result,) = export_all(model, SPEC, [Recipe("onnx", "fp32")], samples=samples, options=ExportOptions(opset=opset))
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     assert [(o.domain, o.version) for o in onnx.load_from_string(result.data).opset_import] == [("", opset)]
@@ -63,7 +64,9 @@ def test_nchw_end_to_end(
     output_kind: OutputKind, precision: Precision, model: keras.Model, samples: Samples, tmp_path: Path
 ) -> None:
     recipe = Recipe("onnx", precision)
-    (result,) = export_all(model, SPEC, [recipe], samples=samples, layout="nchw", output_kind=output_kind)
+    (result,) = export_all(
+        model, SPEC, [recipe], samples=samples, options=ExportOptions(layout="nchw", output_kind=output_kind)
+    )
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     assert "Transpose" not in [node.op_type for node in onnx.load_from_string(result.data).graph.node]
@@ -90,9 +93,9 @@ def test_what_a_format_does_not_have_is_refused(
     file_format: Format, layout: Layout, opset: int | None, message: str, model: keras.Model
 ) -> None:
     with pytest.raises(InputError, match=message):
-        export(model, format=file_format, layout=layout, opset=opset, verify=False)
+        export(model, format=file_format, verify=False, options=ExportOptions(layout=layout, opset=opset))
 
 
 def test_nchw_beside_tflite_is_refused_as_well() -> None:
     with pytest.raises(InputError, match="export onnx alone"):
-        check_options(["onnx", "tflite"], "nchw")
+        ExportOptions(layout="nchw").check([Recipe("onnx", "fp32"), Recipe("tflite", "fp32")], Quantization())

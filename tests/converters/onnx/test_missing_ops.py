@@ -13,6 +13,7 @@ from edgeseg.choices import Layout
 from edgeseg.models.opening import assumed_spec
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples
+from edgeseg_converters.options import ExportOptions
 
 SIZE = (8, 12)
 SPEC = assumed_spec("own", SIZE, 3)
@@ -29,7 +30,9 @@ class ThreeOps(layers.Layer):  # type: ignore[misc]
 def test_the_ops_are_those_of_tensorflow(layout: Layout) -> None:
     inputs = keras.Input((*SIZE, 3))
     model = keras.Model(inputs, ThreeOps()(inputs))
-    (result,) = export_all(model, SPEC, [Recipe("onnx", "fp32")], output_kind="logits", layout=layout)
+    (result,) = export_all(
+        model, SPEC, [Recipe("onnx", "fp32")], options=ExportOptions(output_kind="logits", layout=layout)
+    )
     x = np.random.default_rng(0).uniform(-6, 6, (1, *SIZE, 3)).astype(np.float32)
     session = onnxruntime.InferenceSession(result.data)
     fed, order = (x, (0, 1, 2, 3)) if layout == "nhwc" else (x.transpose(0, 3, 1, 2), (0, 2, 3, 1))
@@ -44,7 +47,9 @@ def test_activations_of_keras_are_proven(activation: Any) -> None:
     inputs = keras.Input((*SIZE, 3))
     x = layers.Conv2D(6, 3, padding="same")(inputs)
     model = keras.Model(inputs, layers.Conv2D(3, 1)(layers.Activation(activation)(x)))
-    results = export_all(model, SPEC, [Recipe("onnx", "fp32"), Recipe("onnx", "fp16")], samples=IMAGES, opset=13)
+    results = export_all(
+        model, SPEC, [Recipe("onnx", "fp32"), Recipe("onnx", "fp16")], samples=IMAGES, options=ExportOptions(opset=13)
+    )
     for result in results:
         assert result.verification is not None
         assert result.verification.passed, result.verification.reason

@@ -21,6 +21,7 @@ from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.onnx.tidy import exact_sizes, join_normalizations, optimize
+from edgeseg_converters.options import ExportOptions
 
 
 @keras.saving.register_keras_serializable(package="test")
@@ -44,7 +45,9 @@ def test_sizes_that_float_scales_miss_are_right(align_corners: bool) -> None:
     model = keras.Model(inputs, layers.Conv2D(5, 1)(Resize((67, 91), align_corners)(x)))
     spec = ModelSpec("resized", (7, 9), default_class_names(5), default_palette(5))
     samples = Samples((natural_noise(0, (7, 9)),), "noise")
-    (result,) = export_all(model, spec, [Recipe("onnx", "fp32")], output_kind="logits", samples=samples)
+    (result,) = export_all(
+        model, spec, [Recipe("onnx", "fp32")], samples=samples, options=ExportOptions(output_kind="logits")
+    )
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
     resizes = [node for node in onnx.load_from_string(result.data).graph.node if node.op_type == "Resize"]
@@ -67,7 +70,9 @@ def test_sizes_that_are_computed_are_proven_in_fp16() -> None:
     model = keras.Model(inputs, layers.Conv2D(5, 1)(ResizeLike()([small, inputs])))
     spec = ModelSpec("resized", (8, 12), default_class_names(5), default_palette(5))
     samples = Samples((natural_noise(0, (8, 12)),), "noise")
-    (result,) = export_all(model, spec, [Recipe("onnx", "fp16")], output_kind="logits", samples=samples)
+    (result,) = export_all(
+        model, spec, [Recipe("onnx", "fp16")], samples=samples, options=ExportOptions(output_kind="logits")
+    )
     assert result.verification is not None
     assert result.verification.passed, result.verification.reason
 

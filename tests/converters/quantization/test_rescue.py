@@ -20,11 +20,11 @@ from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import Recipe, export_all
-from edgeseg_converters.calibration import choose
 from edgeseg_converters.images import natural_noise
-from edgeseg_converters.quantization.accuracy import Accuracy, AccuracyGate, baseline, collect, compare
+from edgeseg_converters.quantization.accuracy import Accuracy, baseline, collect, compare
 from edgeseg_converters.quantization.make import Quantization
 from edgeseg_converters.quantization.rescue import Cost, rescue, sensitivity
+from edgeseg_converters.recipes import AccuracyGate
 
 PASSED = Accuracy("data", 1, (0.7, 0.7), {}, 1.0, (0.0,), True, "")
 FAILED = dataclasses.replace(PASSED, passed=False, reason="fell")
@@ -142,7 +142,7 @@ def test_a_head_that_8_bits_cannot_hold_is_rescued(file_format: str, tmp_path: P
     for seed in range(8):
         cv2.imwrite(str(tmp_path / f"{seed}.png"), natural_noise(seed, size)[..., ::-1])
     spec = ZOO["unet_mini"].default_spec(5, size)
-    plain = Quantization(choose(tmp_path), collect(tmp_path, spec=spec))
+    plain = Quantization(data=tmp_path)
     recipe = Recipe(file_format, "int8")  # type: ignore[arg-type]
     (failed,) = export_all(model, spec, [recipe], quantization=plain)
     assert "failed its accuracy gate" in failed.failure

@@ -16,8 +16,9 @@ from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.tflite.graph import read_graph
 from edgeseg_converters import Recipe, export, export_all
-from edgeseg_converters.export import infer_spec
 from edgeseg_converters.images import Samples
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.rewrites import MaxUnpoolingToDelegateOps, rewrite
 from edgeseg_converters.verification import reference, verify
 
@@ -83,7 +84,9 @@ def small(size: int = 8) -> keras.Model:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_artifact_has_the_delegates_ops_and_xnnpack_takes_them(precision: Any) -> None:
-    result = export(small(), target="xnnpack", precision=precision, output_kind="logits", verify=False)
+    result = export(
+        small(), precision=precision, verify=False, options=ExportOptions(target="xnnpack", output_kind="logits")
+    )
     graph = read_graph(result.data)
     custom = [node for node in graph.nodes if node.op.startswith("Max")]
     assert [node.op for node in custom] == ["MaxPoolingWithArgmax2D", "MaxUnpooling2D"]
@@ -108,11 +111,11 @@ def diagonals(size: int) -> np.ndarray:
 def test_of_the_second_and_the_third_xnnpack_takes_the_other_and_the_report_says_so() -> None:
     model = small()
     samples = Samples((diagonals(8),), "diagonals")
-    spec = infer_spec(model).replace(output_kind="logits")
+    spec = PreparedModel.of(model).spec.replace(output_kind="logits")
     recipe = Recipe("tflite", "fp32")
-    expected = reference(model, spec, samples)
+    expected = reference(PreparedModel.of(model, spec, samples=samples), samples)
     artifacts = {
-        target: next(export_all(model, spec, [recipe], target=target, output_kind="logits")).data
+        target: next(export_all(model, spec, [recipe], options=ExportOptions(target=target, output_kind="logits"))).data
         for target in ("generic", "xnnpack")
     }
     exact = verify(expected, artifacts["generic"], recipe)
@@ -138,9 +141,11 @@ def test_other_windows_have_no_tie_that_counts() -> None:
     inputs = keras.Input((2, 14, 3))
     pooled = MaxPoolingWithArgmax2D()(inputs)
     model = keras.Model(inputs, MaxUnpooling2D()(pooled), name="ties")
-    spec = infer_spec(model)
+    spec = PreparedModel.of(model).spec
     samples = Samples((image,), "ties")
-    (result,) = export_all(model, spec, [Recipe("tflite", "fp32")], target="xnnpack", samples=samples)
+    (result,) = export_all(
+        model, spec, [Recipe("tflite", "fp32")], samples=samples, options=ExportOptions(target="xnnpack")
+    )
     assert result.verification is not None
     # The last window alone: without its first pixel it is a tie of the second and the third.
     assert result.verification.other_ties == pytest.approx(1 / 7)
@@ -151,7 +156,7 @@ def test_export_fails_where_the_ties_matter(tmp_path: Any) -> None:
 
     (tmp_path / "diagonals.png").write_bytes(encode_image(diagonals(8)))
     with pytest.raises(VerificationFailed, match="took another of equal maxima"):
-        export(small(), target="xnnpack", output_kind="logits", data=tmp_path)
+        export(small(), data=tmp_path, options=ExportOptions(target="xnnpack", output_kind="logits"))
 
 
 @keras.saving.register_keras_serializable(package="test_max_unpooling_delegate")
@@ -173,4 +178,4 @@ def test_another_op_without_a_builtin_is_still_refused(op: str) -> None:
     model = small()
     foreign = keras.Model(model.inputs, Foreign(op)(model.outputs[0]))
     with pytest.raises(UnsupportedModel, match=f"TFLite has no builtin for: {op}"):
-        export(foreign, target="xnnpack", verify=False)
+        export(foreign, verify=False, options=ExportOptions(target="xnnpack"))

@@ -13,6 +13,7 @@ from edgeseg.coverage import coverage
 from edgeseg.models import create
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg_converters import export
+from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.rewrites import rewrite, rules_for
 from edgeseg_converters.rewrites.base import tied_values
 from edgeseg_converters.rewrites.winograd import ConvToWinograd
@@ -141,7 +142,7 @@ def test_xnnpack_takes_all_of_it_at_once() -> None:
     inputs = keras.Input((8, 8, 3))
     y = normalized(layers.Conv2D(4, 1)(inputs), layers.ReLU())
     model = rewrite(keras.Model(inputs, layers.Conv2D(2, 1)(y)), [RULE]).model
-    data = export(model, target="xnnpack", output_kind="logits", verify=False).data
+    data = export(model, verify=False, options=ExportOptions(target="xnnpack", output_kind="logits")).data
     found = coverage(data, "xnnpack")
     assert (found.left, found.partitions) == ((), 1)
     x = tied_values((1, 8, 8, 3))

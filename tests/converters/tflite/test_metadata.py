@@ -16,6 +16,7 @@ from edgeseg.segmenter import Segmenter
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.tflite import file as tflite_file
 from edgeseg_converters import export
+from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.tflite.convert import tap_logits
 from edgeseg_converters.tflite.metadata import ENTRY, LABELS_FILE, append_labels, to_flatbuffer
 
@@ -70,7 +71,7 @@ def test_it_says_how_to_feed_the_model(tiny_spec: ModelSpec, color_order: str) -
     ("output_kind", "kind"), [("argmax", VALUE_LABELS), ("softmax", AXIS_LABELS), ("logits", AXIS_LABELS)]
 )
 def test_a_file_has_ours_and_theirs(model: keras.Model, output_kind: OutputKind, kind: int, tmp_path: Path) -> None:
-    result = export(model, output_kind=output_kind, verify=False)
+    result = export(model, verify=False, options=ExportOptions(output_kind=output_kind))
     standard = tflite_file.read_metadata(result.data, ENTRY)
     assert standard is not None
     (labels,) = tflite_file.tables(standard, tensor(standard, OUTPUTS), FILES)

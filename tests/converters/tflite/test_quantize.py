@@ -21,6 +21,7 @@ from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.calibration import CalibrationSet, choose
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
+from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.quantization.engines import AiEdgeEngine
 from edgeseg_converters.quantization.make import Quantization
 from edgeseg_converters.tflite import flatbuffer
@@ -59,7 +60,9 @@ def made(model: keras.Model, precision: Precision, images: CalibrationSet, targe
     samples = Samples(tuple(natural_noise(seed, spec.input_size) for seed in range(40, 42)), "noise")
     settings = Quantization(calibration=images)
     recipe = Recipe("tflite", precision)
-    (result,) = export_all(model, spec, [recipe], target=target, samples=samples, quantization=settings)
+    (result,) = export_all(
+        model, spec, [recipe], samples=samples, quantization=settings, options=ExportOptions(target=target)
+    )
     return result
 
 
@@ -204,7 +207,15 @@ def test_integers_have_no_scores(unet: keras.Model, images: CalibrationSet) -> N
     spec = ZOO["unet_mini"].default_spec(5, SIZE)
     settings = Quantization(calibration=images)
     with pytest.raises(InputError, match="int8 gives a class map of bytes"):
-        list(export_all(unet, spec, [Recipe("tflite", "int8")], output_kind="softmax", quantization=settings))
+        list(
+            export_all(
+                unet,
+                spec,
+                [Recipe("tflite", "int8")],
+                quantization=settings,
+                options=ExportOptions(output_kind="softmax"),
+            )
+        )
 
 
 def test_onnx_has_no_dynamic() -> None:

@@ -25,6 +25,7 @@ from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime import BACKENDS, open_backend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import Recipe, export_all
+from edgeseg_converters.options import ExportOptions
 
 SIZE = (32, 48)
 
@@ -37,7 +38,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     model = create("unet_mini", num_classes=3, input_size=SIZE)
     spec = ZOO["unet_mini"].default_spec(3, SIZE)
     recipes = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
-    tflite, onnx = (result.save(folder) for result in export_all(model, spec, recipes, output_kind="logits"))
+    tflite, onnx = (
+        result.save(folder) for result in export_all(model, spec, recipes, options=ExportOptions(output_kind="logits"))
+    )
     save_model(model, folder / "model.keras", spec)
     return {"litert": tflite, "litert-compiled": tflite, "onnx": onnx, "keras": folder / "model.keras"}
 

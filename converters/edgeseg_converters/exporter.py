@@ -1,0 +1,422 @@
+"""``export``: a Keras model in, proven bytes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edgeseg import __version__
+from edgeseg._internal.files import sha256, write_bytes
+from edgeseg._internal.versions import installed_version
+from edgeseg.choices import Format, InputDtype, Precision
+from edgeseg.coverage import Coverage
+from edgeseg.datasets import Data
+from edgeseg.errors import UnsupportedModel, VerificationFailed
+from edgeseg.models.keras_graph import graph_of
+from edgeseg.spec import ModelSpec, Provenance
+from edgeseg_converters.images import Samples, collect
+from edgeseg_converters.keras_model.float32 import float32_policy
+from edgeseg_converters.keras_model.freeze import trace
+from edgeseg_converters.keras_model.graph import Graph
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.keras_model.training_mode import note_training, untouched
+from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, with_layers
+from edgeseg_converters.onnx.convert import to_onnx
+from edgeseg_converters.options import ExportOptions, Quantization
+from edgeseg_converters.quantization.domain_shift import compare
+from edgeseg_converters.quantization.make import Integers, Progress, QuantizationImages, Quantized
+from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
+from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_for
+from edgeseg_converters.rewrites.base import rewrite_graph
+from edgeseg_converters.tflite.convert import to_tflite
+from edgeseg_converters.verification import Verification, reference, verify
+
+_log = logging.getLogger(__name__)
+
+_TOOLS: dict[Format, tuple[str, ...]] = {
+    "tflite": ("tensorflow", "keras", "ai-edge-litert"),
+    "onnx": ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """One artifact.
+
+    Attributes:
+        data: the file's bytes.
+        recipe: format and precision.
+        spec: the ModelSpec inside it.
+        rewrites: what was replaced before converting, with the proof of each place, and what was not.
+        verification: the proof; ``None`` when it was not asked for.
+        seconds: time to convert and to verify, in seconds.
+        coverage: what the accelerators that were asked take of it; empty when none was asked.
+        quantized: of an integer precision: how it was calibrated, its accuracy, and what was rescued.
+    """
+
+    data: bytes
+    recipe: Recipe
+    spec: ModelSpec
+    rewrites: RewriteResult
+    verification: Verification | None
+    seconds: float
+    coverage: tuple[Coverage, ...] = ()
+    quantized: Quantized | None = None
+
+    @property
+    def failure(self) -> str:
+        """Which gate failed and why, in a sentence; empty where all that were asked are passed."""
+        if self.verification and not self.verification.passed:
+            return f"failed its verification: {self.verification.reason}"
+        accuracy = self.quantized.accuracy if self.quantized else None
+        return f"failed its accuracy gate: {accuracy.reason}" if accuracy and not accuracy.passed else ""
+
+    @property
+    def file_name(self) -> str:
+        """``<model>.<precision>.<format>``."""
+        return self.recipe.file_name(self.spec.name)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the artifact, to a temporary name first.
+
+        Args:
+            path: a file, or a folder that gets ``file_name``.
+            overwrite: whether an existing file may be replaced.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InputError: the file exists, or cannot be written.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / self.file_name
+        write_bytes(path, self.data, overwrite=overwrite)
+        return path
+
+    def to_dict(self, path: Path) -> dict[str, Any]:
+        """One entry of ``artifacts`` in ``edgeseg export --json``."""
+        return {
+            "path": str(path),
+            "format": self.recipe.format,
+            "precision": self.recipe.precision,
+            "target": self.spec.provenance.target,
+            "size_bytes": len(self.data),
+            "sha256": sha256(self.data),
+            "rewrites": [
+                {"rule": rule, "sites": sites, "max_abs_error": self.rewrites.max_abs_error(rule)}
+                for rule, sites in self.rewrites.counts()
+            ],
+            "verification": None if self.verification is None else dataclasses.asdict(self.verification),
+            "coverage": [found.to_dict() for found in self.coverage],
+            "quantization": None if self.quantized is None else self.quantized.to_dict(),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def export(
+    model: keras.Model,
+    *,
+    format: Format = "tflite",  # noqa: A002 - the field's word, and the command line's
+    precision: Precision = "fp32",
+    spec: ModelSpec | None = None,
+    data: Data | None = None,
+    verify: bool = True,
+    options: ExportOptions | None = None,
+    quantization: Quantization | None = None,
+) -> ExportResult:
+    """Convert a Keras model and prove the artifact against it.
+
+    Args:
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; of one channel, the foreground is
+            above 0 and 0.5. A subclassed model is converted without rewrites. Where its size is not fixed, ``spec``
+            gives it.
+        format: ``tflite`` or ``onnx``.
+        precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
+        spec: how to feed the model. When omitted, a zoo model's own, else nameless classes and [-1, 1], or the pixels
+            as they are for a model that takes integers or begins with a Rescaling or Normalization of them.
+        data: images to verify with, to calibrate with and to measure the accuracy on: a labeled data set, of which
+            ``train`` calibrates and ``val`` measures, or a folder. When omitted, an installed package's images verify,
+            and ``int8`` and ``w8a16`` are refused unless ``quantization`` has images.
+        verify: whether to prove the artifact.
+        options: target, kind of output, layout and the like; see ``ExportOptions``.
+        quantization: splits, number of calibration images, accuracy gate and rescue of the integer precisions.
+
+    Returns:
+        The artifact; nothing is written.
+
+    Raises:
+        InputError: the input size is not fixed and there is no ``spec``, or see ``ExportOptions.check``.
+        UnsupportedModel: the model cannot be converted; the text says why.
+        VerificationFailed: the artifact disagrees with the model beyond its gate, or lost more accuracy than its gate
+            allows.
+
+    Example:
+        >>> export(model, format="tflite", precision="fp16").save("model.fp16.tflite")
+    """
+    quantization = quantization or Quantization()
+    if data is not None:
+        quantization = dataclasses.replace(quantization, data=data)
+    exporter = Exporter([Recipe(format, precision)], options=options, quantization=quantization)
+    samples = collect(data, split=quantization.split, count=8) if verify else None
+    (result,) = exporter.run(model, spec, samples=samples)
+    if result.failure:
+        raise VerificationFailed(f"{result.file_name} {result.failure}.")
+    return result
+
+
+def export_all(
+    model: keras.Model,
+    spec: ModelSpec,
+    recipes: Sequence[Recipe],
+    *,
+    samples: Samples | None = None,
+    options: ExportOptions | None = None,
+    quantization: Quantization | None = None,
+    progress: Progress | None = None,
+) -> Iterator[ExportResult]:
+    """Convert a model to several artifacts; see ``Exporter``, which this is in one call.
+
+    Args:
+        model: see ``export``.
+        spec: how to feed the model; the input size is obeyed.
+        recipes: what to make.
+        samples: images to verify with, such as ``images.collect`` finds; no verification when ``None``.
+        options: see ``export``.
+        quantization: see ``export``.
+        progress: called while images are run for an integer precision.
+
+    Returns:
+        One result for each recipe, made when it is asked for, also when a gate failed.
+
+    Raises:
+        InputError: see ``ExportOptions.check``.
+
+    Example:
+        >>> recipes = [Recipe("tflite", "int8"), Recipe("onnx", "int8")]
+        >>> quantization = Quantization(data="data/", gate=AccuracyGate(max_drop=0.5), rescue=True)
+        >>> results = list(export_all(model, spec, recipes, quantization=quantization))
+    """
+    exporter = Exporter(recipes, options=options, quantization=quantization)
+    return exporter.run(model, spec, samples=samples, progress=progress)
+
+
+class Exporter:
+    """Makes artifacts of a model: it is run for reference once, and rewritten once for each set of rules.
+
+    What is asked for is checked when an exporter is made, so that a mistake is told before a model is opened.
+
+    Example:
+        >>> exporter = Exporter([Recipe("tflite", "fp16")], options=ExportOptions(target="gpu"))
+        >>> for result in exporter.run(model, spec, samples=samples):
+        ...     result.save("out/")
+    """
+
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        *,
+        options: ExportOptions | None = None,
+        quantization: Quantization | None = None,
+    ) -> None:
+        """Check what is asked for.
+
+        Args:
+            recipes: what to make.
+            options: target, kind of output, layout and the like.
+            quantization: images, gate and rescue of the integer precisions.
+
+        Raises:
+            InputError: see ``ExportOptions.check``.
+        """
+        self.recipes = tuple(recipes)
+        self.options = options or ExportOptions()
+        self.quantization = quantization or Quantization()
+        self.options.check(self.recipes, self.quantization)
+
+    def run(
+        self,
+        model: keras.Model,
+        spec: ModelSpec | None = None,
+        *,
+        samples: Samples | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[ExportResult]:
+        """Make the artifacts, each when it is asked for.
+
+        The reference is the model as it was given, so that a rewrite is under proof as well.
+
+        Args:
+            model: see ``export``.
+            spec: how to feed the model; see ``export``.
+            samples: images to verify with; no verification when ``None``.
+            progress: called while images are run for an integer precision.
+
+        Yields:
+            One result for each recipe, also when a gate failed.
+
+        Raises:
+            InputError: the model has no input size, or does not go with the spec or the images.
+            UnsupportedModel: the model cannot be converted; the text says why.
+        """
+        prepared = PreparedModel.of(model, spec, self.options, samples)
+        note_training(prepared.graph)
+        with untouched(prepared.model), float32_policy():
+            expected = reference(prepared, samples) if samples else None
+            integers = self._integers(prepared, progress)
+        plans = [_Plan.of(recipe, self.options) for recipe in self.recipes]
+        rewritten_and_frozen = _FrozenModels(prepared, plans)
+        for recipe, plan in zip(self.recipes, plans, strict=True):
+            start = time.perf_counter()
+            frozen = rewritten_and_frozen.take(plan)
+            artifact_spec = self._artifact_spec(prepared, recipe, frozen)
+            data, quantized = self._make(recipe, frozen, artifact_spec, integers)
+            verification = verify(expected, data, recipe) if expected else None
+            yield ExportResult(
+                data=data,
+                recipe=recipe,
+                spec=artifact_spec,
+                rewrites=frozen.rewrites,
+                verification=verification,
+                seconds=time.perf_counter() - start,
+                quantized=quantized,
+            )
+
+    def _integers(self, prepared: PreparedModel, progress: Progress | None) -> Integers:
+        """What makes the integer artifacts, its images found and looked at."""
+        images = QuantizationImages.collect(self.quantization, self.recipes, prepared.spec)
+        domain = compare(prepared.graph, images.calibration, prepared.spec) if images.calibration else None
+        return Integers(self.quantization, images, domain=domain, progress=progress)
+
+    def _artifact_spec(self, prepared: PreparedModel, recipe: Recipe, frozen: _FrozenModel) -> ModelSpec:
+        """How to feed an artifact, and how it was made."""
+        versions = {name: installed_version(name) for name in _TOOLS[recipe.format]}
+        tools = {"edgeseg": __version__, **{name: version for name, version in versions.items() if version is not None}}
+        provenance = Provenance(
+            source=prepared.spec.provenance.source or prepared.model.name,
+            precision=recipe.precision,
+            target=self.options.target,
+            rewrites=frozen.rewrites.counts(),
+            tools=tools,
+        )
+        return prepared.spec.replace(dtype=frozen.plan.dtype, provenance=provenance)
+
+    def _make(
+        self, recipe: Recipe, frozen: _FrozenModel, spec: ModelSpec, integers: Integers
+    ) -> tuple[bytes, Quantized | None]:
+        """The bytes of an artifact, and of an integer one how it was quantized."""
+        opset = self.options.opset or DEFAULT_OPSET
+        try:
+            if recipe.is_quantized:
+                quantized = integers.make(frozen.function, spec, recipe, opset)
+                return quantized.data, quantized
+            if recipe.format == "tflite":
+                return to_tflite(frozen.function, spec), None
+            return to_onnx(frozen.function, spec, opset=opset), None
+        except UnsupportedModel as error:
+            text = str(with_layers(error, frozen.function, frozen.given) if isinstance(error, ForeignOps) else error)
+            refused = "; ".join(f"'{r.site}' could not be replaced: {r.reason}" for r in frozen.refused_swaps)
+            raise UnsupportedModel(f"{text} {refused}." if refused else text) from error
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What has to be the same for two artifacts to start from one frozen function.
+
+    Attributes:
+        swaps: the rules without which the model does not convert.
+        rules: all rules.
+        dtype: of the input: the static precisions take bytes and normalize inside.
+    """
+
+    swaps: tuple[Rewrite, ...]
+    rules: tuple[Rewrite, ...]
+    dtype: InputDtype
+
+    @classmethod
+    def of(cls, recipe: Recipe, options: ExportOptions) -> _Plan:
+        rules = rules_for(recipe.format, options.target)
+        chosen = rules.in_order(optimize=options.optimize, precision=recipe.precision)
+        return cls(rules.swaps, chosen, "uint8" if recipe.is_static else "float32")
+
+
+@dataclass(frozen=True)
+class _FrozenModel:
+    """A model rewritten and frozen by a plan.
+
+    Attributes:
+        given: the model before.
+        plan: whose rules were applied.
+        rewrites: what they did.
+        function: what the converters take.
+    """
+
+    given: keras.Model
+    plan: _Plan
+    rewrites: RewriteResult
+    function: Any
+
+    @classmethod
+    def of(cls, prepared: PreparedModel, plan: _Plan) -> _FrozenModel:
+        head = prepared.head
+        with float32_policy():
+            rewrites = rewrite_graph(head.model, head.graph, plan.rules)
+            fed = prepared.spec.replace(dtype=plan.dtype)
+            function = trace(rewrites.model, fed, probabilities=head.probabilities)
+        frozen = cls(prepared.model, plan, rewrites, function)
+        for refused in frozen.refused_swaps:
+            _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
+        _note_opaque(rewrites.graph, plan.swaps)
+        return frozen
+
+    @property
+    def refused_swaps(self) -> list[Refused]:
+        """Places where a rule that the model needs did not hold."""
+        names = {rule.name for rule in self.plan.swaps}
+        return [refused for refused in self.rewrites.refused if refused.rule in names]
+
+
+class _FrozenModels:
+    """One frozen model for each plan, made when it is first asked for and let go after it was asked for last."""
+
+    def __init__(self, prepared: PreparedModel, plans: Sequence[_Plan]) -> None:
+        self._prepared = prepared
+        self._left = Counter(plans)
+        self._made: dict[_Plan, _FrozenModel] = {}
+
+    def take(self, plan: _Plan) -> _FrozenModel:
+        frozen = self._made.pop(plan, None) or _FrozenModel.of(self._prepared, plan)
+        self._left[plan] -= 1
+        if self._left[plan]:  # each holds all weights
+            self._made[plan] = frozen
+        return frozen
+
+
+def _note_opaque(graph: Graph, swaps: Sequence[Rewrite]) -> None:
+    """Warn of subclassed models, inside of which no rewrite can look, and name what it would have replaced there."""
+    layers = {id(node.operation): node.operation for node in graph.nodes}
+    for layer in layers.values():
+        inside = getattr(layer, "_operation", layer)  # of a layer without its activation
+        if not isinstance(inside, keras.Model) or graph_of(inside) is not None:
+            continue
+        rules = {rule.layer_class: rule.name for rule in swaps}
+        not_replaced = [
+            f"{rules[type(found).__name__]} for '{found.name}'"
+            for found in inside._flatten_layers(include_self=False)
+            if type(found).__name__ in rules
+        ]
+        _log.warning(
+            "'%s' is a subclassed model, which has no graph: it is converted as it is, without speed-ups%s; "
+            "build it with keras.Model(inputs, outputs) for them",
+            inside.name,
+            f" and without {', '.join(not_replaced)}" if not_replaced else "",
+        )

@@ -1,0 +1,151 @@
+"""What an export is asked for: settings that go together, checked once, before any model is opened.
+
+Light, as the command line reads its defaults here: what needs keras or TensorFlow is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, get_args
+
+from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Target
+from edgeseg.errors import InputError
+from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
+
+if TYPE_CHECKING:
+    from edgeseg.datasets import Data
+    from edgeseg_converters.calibration import CalibrationSet
+
+#: Targets whose compilers check op versions, which only TensorFlow's quantizer raises.
+VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """What the integer precisions of an export need.
+
+    Attributes:
+        data: a labeled data set, of which one split calibrates and another measures, or a folder of images, which do
+            both; ``None`` leaves ``dynamic`` as the only integer precision, without an accuracy gate.
+        split: of a labeled data set, to measure the accuracy on.
+        calibration: images that show the model its activations; chosen from ``data`` when ``None``.
+        calibration_split: of a labeled data set, to calibrate with.
+        num_calibration_samples: how many images of it at most.
+        seed: of their choice.
+        gate: what may be lost.
+        rescue: whether to look for ops to keep in float where the gate is not passed.
+        method: how the ranges of an ONNX file follow from what was seen, ``percentile`` when ``None``; TFLite's are
+            all that was seen.
+    """
+
+    data: Data | None = None
+    split: str = "val"
+    calibration: CalibrationSet | None = None
+    calibration_split: str = "train"
+    num_calibration_samples: int = 100
+    seed: int = 0
+    gate: AccuracyGate = field(default_factory=AccuracyGate)
+    rescue: bool = False
+    method: CalibrationMethod | None = None
+
+    def measures(self, recipes: Iterable[Recipe]) -> bool:
+        """Whether the accuracy of some of the artifacts is measured."""
+        return self.data is not None and any(recipe.is_quantized for recipe in recipes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """How the artifacts of an export are made, whatever their format and precision.
+
+    Attributes:
+        target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
+        output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
+        layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
+        opset: version of ONNX's operators, 13 to 18; 17 when ``None``.
+        optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
+        output: which output, of a model with several.
+    """
+
+    target: Target = "generic"
+    output_kind: OutputKind = "argmax"
+    layout: Layout = "nhwc"
+    opset: int | None = None
+    optimize: bool = True
+    output: str | None = None
+
+    def check(self, recipes: Sequence[Recipe], quantization: Quantization) -> None:
+        """Refuse what no artifact can be.
+
+        Args:
+            recipes: what is made.
+            quantization: of the integer ones.
+
+        Raises:
+            InputError: Keras runs on another backend than TensorFlow; a format has no such target, layout or opset;
+                an integer precision lacks images, or cannot give what is asked for.
+        """
+        from edgeseg_converters.rewrites.targets import rules_for
+
+        _check_backend()
+        self._check_onnx([recipe.format for recipe in recipes])
+        for recipe in recipes:
+            rules_for(recipe.format, self.target)
+            if recipe.is_static:
+                self._check_static(recipe, quantization)
+
+    def _check_onnx(self, formats: Sequence[Format]) -> None:
+        """Refuse what only ONNX has where another format is made."""
+        if self.layout not in get_args(Layout):
+            raise InputError(f"unknown layout '{self.layout}'; accepted: {', '.join(get_args(Layout))}.")
+        others = [name for name in formats if name != "onnx"]
+        if self.layout == "nchw" and others:
+            raise InputError(
+                f"{others[0]} has no layout nchw: its convolutions read NHWC. Omit --layout, or export onnx alone."
+            )
+        if self.opset is None:
+            return
+        if others:
+            raise InputError(f"{others[0]} has no opset; omit --opset, or export onnx alone.")
+        if self.opset not in OPSETS:
+            raise InputError(
+                f"opset {self.opset} is not written; accepted: {OPSETS[0]} to {OPSETS[-1]}, {DEFAULT_OPSET} by default."
+            )
+
+    def _check_static(self, recipe: Recipe, quantization: Quantization) -> None:
+        """Refuse an artifact with integer activations that cannot be made."""
+        if quantization.method and recipe.format == "tflite":
+            raise InputError(
+                f"TFLite is calibrated by the whole range of what was seen, not by {quantization.method}; "
+                "omit --calibration-method, or export onnx alone."
+            )
+        if quantization.rescue and quantization.data is None:
+            raise InputError("a rescue needs images to measure the accuracy on; give --data DIR.")
+        if quantization.rescue and self.target in VERSION_CHECKING:
+            raise InputError(
+                f"a rescue keeps ops in float, which the target {self.target} does not run; omit --rescue."
+            )
+        if quantization.data is None and quantization.calibration is None:
+            raise InputError(
+                f"{recipe.precision} needs images to calibrate with, as the model will see them; give --data DIR, "
+                "in Python data=. Without images there are fp16 and dynamic."
+            )
+        if self.output_kind != "argmax":
+            raise InputError(
+                f"{recipe.precision} gives a class map of bytes; omit --output-kind {self.output_kind}, "
+                "or ask for fp16 or dynamic, which have scores."
+            )
+
+
+def _check_backend() -> None:
+    """Refuse Keras on anything but TensorFlow, which the converters trace.
+
+    A model that was trained on another backend is a file like any other.
+    """
+    import keras
+
+    if (backend := keras.config.backend()) != "tensorflow":
+        raise InputError(
+            f"export needs Keras' TensorFlow backend, this is {backend}: unset KERAS_BACKEND for this command; "
+            "a .keras file that was trained on another backend exports as it is."
+        )
