@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters.calibration import CalibrationSet, choose
 from edgeseg_converters.images import natural_noise
+from edgeseg_converters.keras_model.graph import Graph
 from edgeseg_converters.quantization.domain_shift import MAX_FACTOR, Domain, compare
 
 SIZE = (64, 64)
@@ -64,7 +65,7 @@ def test_another_kind_is_told(
     trained: keras.Model,
     images: Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet],
 ) -> None:
-    found = compare(trained, images(make), SPEC)
+    found = compare(Graph.from_model(trained), images(make), SPEC)
     assert found is not None
     assert found.num_layers == 3
     assert found.alike is alike
@@ -84,7 +85,7 @@ def test_a_known_variance_gives_a_known_factor(
     model = keras.Model(image, layers.Conv2D(2, 1)(layers.BatchNormalization(epsilon=1e-9, name="norm")(image)))
     # Two of three channels by a factor of 4 and 1/4: the mean of the logarithms is two thirds of log 4.
     model.get_layer("norm").moving_variance.assign([4.0, 1.0, 0.25])
-    found = compare(model, images(halves), SPEC)
+    found = compare(Graph.from_model(model), images(halves), SPEC)
     assert found is not None
     assert found.factor == pytest.approx(4 ** (2 / 3), rel=1e-4)
 
@@ -92,7 +93,9 @@ def test_a_known_variance_gives_a_known_factor(
 def test_a_model_without_memory_says_nothing(
     images: Callable[[Callable[[int], NDArray[np.uint8]]], CalibrationSet],
 ) -> None:
-    assert compare(network(), images(natural), SPEC) is None  # its batch normalization is as it was made
+    assert (
+        compare(Graph.from_model(network()), images(natural), SPEC) is None
+    )  # its batch normalization is as it was made
 
 
 def test_the_limit_belongs_to_the_right_kind() -> None:
