@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from edgeseg.choices import OutputKind
+from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models import create
+from edgeseg.models.opening import assumed_spec
+from edgeseg_converters.keras_model.graph import Graph
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.options import ExportOptions
+
+SIZE = (16, 24)
+
+
+def test_a_model_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    original = Graph.from_model.__func__  # type: ignore[attr-defined]
+
+    def counted(cls: type[Graph], model: keras.Model) -> Graph:
+        read.append(model)
+        return original(cls, model)
+
+    monkeypatch.setattr(Graph, "from_model", classmethod(counted))
+    inputs = keras.Input((None, None, 3), dtype="float32")
+    x = layers.Conv2D(3, 1, activation="softmax")(inputs)
+    PreparedModel.of(keras.Model(inputs, x), assumed_spec("own", SIZE, 3))  # resized, and without its softmax
+    assert len(read) == 1
+
+
+def test_what_needs_nothing_is_the_given_model_and_its_own_spec() -> None:
+    model = create("unet_mini", num_classes=3, input_size=SIZE)
+    prepared = PreparedModel.of(model)
+    assert prepared.model is model
+    assert prepared.head.model is model
+    assert prepared.spec.name == "unet_mini"
+    assert prepared.spec.input_size == SIZE
+
+
+@pytest.mark.parametrize("kind", ["softmax", "logits"])
+def test_the_options_say_the_output(kind: OutputKind) -> None:
+    model = create("unet_mini", num_classes=3, input_size=SIZE)
+    prepared = PreparedModel.of(model, options=ExportOptions(output_kind=kind, layout="nchw"))
+    assert (prepared.spec.output_kind, prepared.spec.layout, prepared.spec.dtype) == (kind, "nchw", "float32")
+
+
+def test_the_graph_has_the_shapes_of_the_size_that_was_asked_for() -> None:
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, layers.Conv2D(3, 3, strides=2, padding="same")(inputs))
+    prepared = PreparedModel.of(model, assumed_spec("own", SIZE, 3))
+    assert prepared.graph.outputs[0].shape == (None, 8, 12, 3)
+    assert prepared.model.output_shape == (None, 8, 12, 3)
+    assert {id(v) for v in prepared.model.variables} == {id(v) for v in model.variables}
+
+
+@pytest.mark.parametrize("axis", [-1, 2])
+def test_a_softmax_over_rows_of_pixels_is_over_the_classes_of_the_map(axis: int) -> None:
+    """Axis 2 of ``(B, H * W, C)`` is the classes; of ``(B, H, W, C)`` it would be a side of the map."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Reshape((SIZE[0] * SIZE[1], 3))(layers.Conv2D(3, 1)(inputs))
+    model = keras.Model(inputs, layers.Softmax(axis=axis)(x))
+    prepared = PreparedModel.of(model, assumed_spec("own", SIZE, 3))
+    image = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype(np.float32)
+    # The same softmax of the same numbers.
+    np.testing.assert_allclose(np.reshape(prepared.model(image), (1, -1, 3)), model(image), atol=1e-6)
+
+
+def test_refusals() -> None:
+    image, other = keras.Input((*SIZE, 3), name="image"), keras.Input((*SIZE, 3), name="other")
+    with pytest.raises(UnsupportedModel, match=r"has 2 inputs \(image, other\), export takes one"):
+        PreparedModel.of(keras.Model([image, other], layers.Add()([image, other])), assumed_spec("m", SIZE, 3))
+    anysize = keras.Input((None, None, 3))
+    with pytest.raises(InputError, match="has no fixed input size; give --imgsz"):
+        PreparedModel.of(keras.Model(anysize, layers.Conv2D(3, 1)(anysize)))
+    ids = keras.Model(image, keras.ops.argmax(layers.Conv2D(3, 1)(image), axis=-1))
+    with pytest.raises(UnsupportedModel, match="gives class ids or other whole numbers"):
+        PreparedModel.of(ids, assumed_spec("m", SIZE, 3))
