@@ -39,7 +39,7 @@ from edgeseg_converters.tflite.pooling_ties import other_choices
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verification:
     """How far an artifact is from its Keras model.
 
@@ -70,7 +70,7 @@ class Verification:
     other_ties: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """What the Keras model says; computed once for all artifacts of an export.
 
@@ -114,7 +114,7 @@ def reference(prepared: PreparedModel, samples: Samples) -> Reference:
         return np.asarray(add_head(values, kind, probabilities=head.probabilities))
 
     scores = tuple(map(scores_of, ends))
-    expected = Reference(spec, samples, class_maps, scores)
+    expected = Reference(spec=spec, samples=samples, class_maps=class_maps, scores=scores)
     if not any(type(layer).__name__ == MaxUnpoolingToMasks.layer_class for layer in model._flatten_layers()):
         return expected
     moved = 0.0

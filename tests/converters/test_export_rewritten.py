@@ -119,7 +119,17 @@ def test_a_refused_swap_is_named_when_the_conversion_fails_on_it() -> None:
 def test_only_a_model_that_is_itself_unsteady_may_have_pixels_beyond_the_gate(
     movement: float | None, share: float, agreement: float, reason: str
 ) -> None:
-    proof = Verification("noise", 1, agreement, 0.2, 2e-2, share, movement, passed=False, reason="")
+    proof = Verification(
+        images="noise",
+        num_images=1,
+        argmax_agreement=agreement,
+        max_abs_error=0.2,
+        max_relative_error=2e-2,
+        unstable_share=share,
+        keras_movement=movement,
+        passed=False,
+        reason="",
+    )
     assert _failure(proof, GATES["fp32"]).startswith(reason)
     assert bool(_failure(proof, GATES["fp32"])) == bool(reason)
     assert _failure(proof, VerificationGate(min_agreement=0.9, max_relative_error=None)) == ""

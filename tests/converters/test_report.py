@@ -111,7 +111,14 @@ def report(before: Baseline) -> Report:
     layer = LayerError("conv;relu", "CONV_2D", 20.5, 18.0, -np.inf, -1.0, 70.0, 0.25, (-1.0, 62.75), 0.125)
     exact = LayerError("kept", "ADD", np.inf, np.inf, 30.0, 0.0, 1.0, None, None, 0.0)
     better = dataclasses.replace(ACCURACY, mean_iou=(0.8, 0.79), passed=True, reason="")
-    rescue = Rescue(("conv;relu",), 2, (Cost("conv;relu", 0.5), Cost("kept", 0.0)), ((1, better),), b"", better)
+    rescue = Rescue(
+        kept=("conv;relu",),
+        num_ops=2,
+        costs=(Cost("conv;relu", 0.5), Cost("kept", 0.0)),
+        tried=((1, better),),
+        data=b"",
+        accuracy=better,
+    )
     gallery = most_changed(before, _answers(now), accuracy)
     return Report(
         "tiny",

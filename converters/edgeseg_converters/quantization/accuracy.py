@@ -65,7 +65,7 @@ class Baseline:
     class_names: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Accuracy:
     """A quantized artifact beside the float model.
 
@@ -161,7 +161,16 @@ def compare(before: Baseline, segmenter: Segmenter, gate: AccuracyGate, progress
         pairs = zip(before.matrix.per_class_iou, matrix.per_class_iou, strict=True)
         classes = {name: (float(old), float(new)) for name, (old, new) in zip(before.class_names, pairs, strict=True)}
     changed = tuple(1 - share for share in kept)
-    found = Accuracy(before.images.source, len(maps), mean, classes, float(np.mean(kept)), changed, False, "")
+    found = Accuracy(
+        source=before.images.source,
+        num_images=len(maps),
+        mean_iou=mean,
+        per_class_iou=classes,
+        agreement=float(np.mean(kept)),
+        changed=changed,
+        passed=False,
+        reason="",
+    )
     reason = _failure(found, gate)
     return Accuracy(**{**vars(found), "passed": not reason, "reason": reason})
 

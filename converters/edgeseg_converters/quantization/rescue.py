@@ -42,7 +42,7 @@ class Cost:
     error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rescue:
     """What a rescue did.
 
@@ -133,4 +133,6 @@ def rescue(costs: Sequence[Cost], quantize: Quantize, measure: Measure, *, max_s
             low, high = (low, middle) if passes(middle) else (middle, high)
     data, accuracy = found[high]
     tried = tuple((count, accuracy) for count, (_, accuracy) in found.items())
-    return Rescue(tuple(ops[:high]), len(ops), tuple(costs), tried, data, accuracy)
+    return Rescue(
+        kept=tuple(ops[:high]), num_ops=len(ops), costs=tuple(costs), tried=tried, data=data, accuracy=accuracy
+    )

@@ -26,7 +26,16 @@ from edgeseg_converters.quantization.make import Quantization
 from edgeseg_converters.quantization.rescue import Cost, rescue, sensitivity
 from edgeseg_converters.recipes import AccuracyGate
 
-PASSED = Accuracy("data", 1, (0.7, 0.7), {}, 1.0, (0.0,), True, "")
+PASSED = Accuracy(
+    source="data",
+    num_images=1,
+    mean_iou=(0.7, 0.7),
+    per_class_iou={},
+    agreement=1.0,
+    changed=(0.0,),
+    passed=True,
+    reason="",
+)
 FAILED = dataclasses.replace(PASSED, passed=False, reason="fell")
 
 
