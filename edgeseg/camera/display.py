@@ -18,7 +18,8 @@ from edgeseg._internal.files import write_bytes
 from edgeseg.camera.loop import Camera, SegmentedFrame
 from edgeseg.camera.stats import CameraStats
 from edgeseg.choices import View
-from edgeseg.drawing.captions import draw_legend, draw_status
+from edgeseg.drawing.captions import draw_status
+from edgeseg.drawing.legend import draw_legend
 from edgeseg.drawing.painter import Painter
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.imaging import encode_image

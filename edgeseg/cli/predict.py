@@ -52,7 +52,7 @@ def command(
 ) -> None:
     """Segment SOURCES (images, videos, folders, patterns) with ARTIFACT (.tflite, .onnx or .keras)."""
     from edgeseg._internal.files import require_writable_folder, write_bytes
-    from edgeseg.drawing.captions import add_legend
+    from edgeseg.drawing.legend import add_legend
     from edgeseg.drawing.painter import Painter, class_filter, render
     from edgeseg.errors import InputError
     from edgeseg.imaging import encode_image

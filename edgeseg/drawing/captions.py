@@ -1,69 +1,14 @@
-"""Words on images: a legend of the classes that occur, and a line of figures."""
+"""Lines of text on a frame, and the metrics of OpenCV's font that legends share."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.choices import ColorOrder
-from edgeseg.segmenter import Segmentation
-from edgeseg.spec import Color, ModelSpec
-
-_OUTLINE = (128, 128, 128)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
-def add_legend(
-    image: NDArray[np.uint8], segmentation: Segmentation, *, classes: Collection[str] | None = None
-) -> NDArray[np.uint8]:
-    """Put a strip to the right of an image: a color, a name and a share for each class that occurs.
-
-    Args:
-        image: ``(h, w, 3)`` RGB or ``(h, w, 4)`` RGBA, uint8.
-        segmentation: gives names, colors and shares.
-        classes: names of the classes to list; all that occur when left out.
-
-    Returns:
-        The image with the strip, as high as before; the classes with most pixels where not all have room.
-    """
-    height = image.shape[0]
-    scale, row, pad = _metrics(height)
-    entries = _entries(segmentation.class_map, segmentation.spec, classes)[: max(1, (height - pad) // row)]
-    strip = np.full((height, _width(entries, scale, row, pad), 3), 255, np.uint8)
-    _draw_entries(strip, entries, (0, 0, 0), "rgb")
-    if image.shape[2] == 4:
-        strip = np.dstack([strip, np.full(strip.shape[:2], 255, np.uint8)])
-    return np.hstack([image, strip])
-
-
-def draw_legend(
-    image: NDArray[np.uint8],
-    class_map: NDArray[np.uint8],
-    spec: ModelSpec,
-    *,
-    classes: Collection[str] | None = None,
-    order: ColorOrder = "rgb",
-) -> None:
-    """The same legend, drawn into the right edge of a frame, on a darkened ground: the frame keeps its size.
-
-    Args:
-        image: ``(h, w, 3)`` uint8 in ``order``; it is drawn into.
-        class_map: ``(H, W)`` uint8 class ids of any size; a small one is counted faster.
-        spec: names and colors.
-        classes: names of the classes to list; all that occur when left out.
-        order: the color order of the frame.
-    """
-    height, width = image.shape[:2]
-    scale, row, pad = _metrics(height)
-    entries = _entries(class_map, spec, classes)[: max(0, (height - pad) // row)]
-    if entries:
-        strip = image[: pad + row * len(entries), max(0, width - _width(entries, scale, row, pad)) :]
-        _darken(strip)
-        # The text is drawn by the metrics of the whole frame, or it would shrink with the number of classes.
-        _draw_entries(strip, entries, (255, 255, 255), order, frame_height=height)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_status(image: NDArray[np.uint8], lines: Sequence[str]) -> None:
@@ -73,53 +18,19 @@ def draw_status(image: NDArray[np.uint8], lines: Sequence[str]) -> None:
         image: ``(h, w, 3)`` uint8; it is drawn into.
         lines: ASCII; OpenCV's font has nothing else.
     """
-    scale, row, pad = _metrics(image.shape[0])
-    widest = max((cv2.getTextSize(line, _FONT, scale, 1)[0][0] for line in lines), default=0)
-    _darken(image[: pad + row * len(lines), : widest + 2 * pad])
+    scale, row, pad = text_metrics(image.shape[0])
+    widest = max((cv2.getTextSize(line, FONT, scale, 1)[0][0] for line in lines), default=0)
+    darken(image[: pad + row * len(lines), : widest + 2 * pad])
     for index, line in enumerate(lines):
-        cv2.putText(image, line, (pad, (index + 1) * row), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.putText(image, line, (pad, (index + 1) * row), FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _metrics(height: int) -> tuple[float, int, int]:
-    """Scale of the font, height of a row and padding, in pixels, for an image of that height."""
+def text_metrics(height: int) -> tuple[float, int, int]:
+    """Return the scale of the font, the height of a row and the padding, in pixels, for an image of that height."""
     scale = max(0.35, min(0.8, height / 800))
     return scale, round(36 * scale), round(12 * scale)
 
 
-def _entries(class_map: NDArray[np.uint8], spec: ModelSpec, classes: Collection[str] | None) -> list[tuple[str, Color]]:
-    """Text and RGB color of each class that occurs, the one with most pixels first."""
-    counts = np.bincount(class_map.ravel(), minlength=spec.num_classes)
-    found = [
-        (int(count), name, color)
-        for count, name, color in zip(counts, spec.class_names, spec.palette, strict=False)
-        if count and (classes is None or name in classes)
-    ]
-    found.sort(key=lambda entry: -entry[0])
-    return [(f"{name}  {100 * count / class_map.size:.1f} %", color) for count, name, color in found]
-
-
-def _width(entries: Sequence[tuple[str, Color]], scale: float, row: int, pad: int) -> int:
-    widest = max((cv2.getTextSize(text, _FONT, scale, 1)[0][0] for text, _ in entries), default=0)
-    return widest + row + 3 * pad
-
-
-def _draw_entries(
-    image: NDArray[np.uint8],
-    entries: Sequence[tuple[str, Color]],
-    ink: Color,
-    order: ColorOrder,
-    *,
-    frame_height: int | None = None,
-) -> None:
-    scale, row, pad = _metrics(frame_height or image.shape[0])
-    for index, (text, color) in enumerate(entries):
-        top = pad + index * row
-        drawn = color if order == "rgb" else color[::-1]
-        corners = (pad, top), (pad + row - pad // 2, top + row - pad // 2)
-        cv2.rectangle(image, *corners, drawn, cv2.FILLED)
-        cv2.rectangle(image, *corners, _OUTLINE, 1)  # or a white class would not be seen on white
-        cv2.putText(image, text, (2 * pad + row, top + row - pad), _FONT, scale, ink, 1, cv2.LINE_AA)
-
-
-def _darken(region: NDArray[np.uint8]) -> None:
+def darken(region: NDArray[np.uint8]) -> None:
+    """Darken a part of a frame in place to a quarter, as a ground for light text."""
     np.right_shift(region, 2, out=region)

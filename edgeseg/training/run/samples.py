@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.files import write_bytes
 from edgeseg.datasets import LabeledSplit
-from edgeseg.drawing.captions import add_legend
+from edgeseg.drawing.legend import add_legend
 from edgeseg.drawing.painter import render
 from edgeseg.imaging import at_size, encode_image, preprocess, restore
 from edgeseg.segmenter import Segmentation, to_class_map
