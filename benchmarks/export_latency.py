@@ -2,7 +2,7 @@
 
     python benchmarks/export_latency.py --output benchmarks/results/NAME.json            # the zoo
     python benchmarks/export_latency.py unet_mini:224 segnet:256 --targets generic,xnnpack
-    python benchmarks/export_latency.py --table benchmarks/results/NAME.json             # Markdown for the README
+    python benchmarks/export_latency.py --table benchmarks/results/NAME.json             # Markdown for docs/rewrites.md
 
 Today's TFLite is TensorFlow's converter on the frozen model with batch 1, today's ONNX is tf2onnx, both with softmax
 scores out: the best that the public tools give. edgeseg's side is ``export_all`` as it is by default, fp32, class map

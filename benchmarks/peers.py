@@ -2,7 +2,7 @@
 
     python benchmarks/peers.py --output benchmarks/results/peers-NAME.json     # four models of the zoo, fp32 and int8
     python benchmarks/peers.py unet_mini:224 --precisions fp32 --cache DIR     # keeps converted files between runs
-    python benchmarks/peers.py --table benchmarks/results/peers-NAME.json      # Markdown for the README
+    python benchmarks/peers.py --table benchmarks/results/peers-NAME.json      # Markdown for docs/other-runtimes.md
 
 Needs the dependency group ``peers``. Every runtime gets the same weights, the same input and the same threads. OpenVINO
 and MNN read edgeseg's ONNX; where they do not take it as it is optimized, the plain export (``--no-optimize``), marked

@@ -58,10 +58,8 @@ def unknown_options(text: str, folder: Path) -> Iterator[str]:
 def missing_paths(text: str, folder: Path) -> Iterator[str]:
     """Yield the files and folders of the repository that a page names and that are not there."""
     for path in _PATH.findall(_LINK.sub("", text)):
-        before = (
-            path.partition("<")[0].rpartition("/")[0] if "<" in path else path
-        )  # <family>.py is for the reader to name
-        if not any((base / before).exists() for base in (ROOT, ROOT / "converters")):
+        known = re.sub(r"/[^/]*<.*", "", path)  # a name like test_<family>.py is the reader's to choose
+        if not any((base / known).exists() for base in (ROOT, ROOT / "converters")):
             yield path
 
 
@@ -125,13 +123,13 @@ def test_the_index_has_every_page():
 
 
 def _headings(text: str) -> set[str]:
-    """The anchors that GitHub gives a page's headings."""
+    """Return the anchors that GitHub gives the headings of a page."""
     titles = re.findall(r"^#+ (.+)$", _BLOCK.sub("", text), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def _command_lines(text: str) -> Iterator[str]:
-    """Commands in code blocks, and in code spans, in which ``a\\|b`` stands for each of both."""
+    """Yield the commands in code blocks, and in code spans, where ``a\\|b`` in a table means each of the two."""
     for language, block in _BLOCK.findall(text):
         for line in block.replace("\\\n", " ").splitlines() if language in ("", "bash", "sh") else ():
             if match := re.match(r"(?:\w+=\S+ )*(edgeseg .*)", line):
@@ -145,7 +143,7 @@ def _command_lines(text: str) -> Iterator[str]:
 
 
 def _resolve(words: list[str]) -> tuple[click.Command | None, list[str]]:
-    """The command that some words call, and the words after it; None where there is no such command."""
+    """Return the command that some words call, ``None`` where there is no such command, and the words after it."""
     command: click.Command | None = cli
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         command, words = command.get_command(click.Context(command), words[0]), words[1:]
@@ -166,7 +164,7 @@ def _options(command: click.Command) -> set[str]:
 
 
 def _is_there(parts: list[str]) -> bool:
-    """Whether a dotted name is a module or a name of one; read from the source, so that nothing heavy is imported."""
+    """Say whether a dotted name is a module or in one; reads the source, so that nothing heavy is imported."""
     path = ROOT / ("converters" if parts[0] == "edgeseg_converters" else "")
     for position, part in enumerate(parts):
         if (path / part).is_dir():
@@ -180,7 +178,7 @@ def _is_there(parts: list[str]) -> bool:
 
 
 def _names(module: Path) -> set[str]:
-    """What a module defines, or says in ``__all__`` that it has."""
+    """Return the names that a module defines or lists in ``__all__``."""
     names: set[str] = set()
     for node in ast.parse(module.read_text()).body if module.exists() else ():
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
