@@ -1,4 +1,4 @@
-"""Reading and writing TFLite flatbuffers as Python objects."""
+"""Write TFLite flatbuffers with equal small vectors stored once."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert.tools import flatbuffer_utils
+
+from edgeseg_converters.tflite.litert_internals import schema
 
 # Larger vectors are weights; comparing those would cost more than it finds.
 _MAX_SHARED = 65536
 
 
-def read(data: bytes) -> Any:
-    """The objects of a file: a ``ModelT`` of LiteRT's schema."""
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
-
-
-def write(model: Any) -> bytes:
-    """The file of the objects, with equal small vectors stored once.
+def write(model: schema.ModelT) -> bytes:
+    """Return the file of the objects, with equal small vectors stored once.
 
     A channel of a quantized convolution has 24 bytes of scales and zero points, its bias's included, and most of the
     zero points are vectors of zeros: stored once, a file of many small convolutions is a tenth smaller.
@@ -39,19 +35,8 @@ def write(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def op_name(model: Any, op: Any) -> str:
-    """The op's name in TFLite's schema (``CONV_2D``); ``CUSTOM`` for custom ops."""
-    return str(flatbuffer_utils.opcode_to_name(model, op.opcodeIndex))
-
-
-def unread(graph: Any) -> list[int]:
-    """Tensors that an op makes and nobody reads, such as a part of a SPLIT; a delegate has no memory for them."""
-    read = {int(index) for op in graph.operators for index in op.inputs} | set(map(int, graph.outputs))
-    return [int(index) for op in graph.operators for index in op.outputs if int(index) not in read]
-
-
 class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """Writes a vector that it has written before as a reference to that one."""
+    """Write a vector that has been written before as a reference to that one."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
