@@ -74,7 +74,7 @@ def open_engine(
     """Open the engine for an artifact.
 
     Args:
-        frozen: what ``frozen.trace`` made for ``spec``.
+        frozen: what ``freeze.trace`` made for ``spec``.
         spec: of the artifact; precision, target and layout are obeyed.
         file_format: ``tflite`` or ``onnx``.
         images: to calibrate with; a static precision needs them.

@@ -26,12 +26,12 @@ def to_tflite(frozen: Any, spec: ModelSpec, *, to_quantize: bool = False) -> byt
     """Convert a frozen function.
 
     Args:
-        frozen: what ``frozen.freeze`` made.
+        frozen: what ``freeze.freeze`` made.
         spec: goes into the file as the metadata entry ``edgeseg.spec``; its precision is obeyed.
         to_quantize: whether a quantizer reads it, which wants activations in the ops before them.
 
     Returns:
-        A ``.tflite`` file of builtin ops; the two custom ops of ``delegate_ops`` where the rewrites put them.
+        A ``.tflite`` file of builtin ops; the two custom ops of ``delegate_pooling`` where the rewrites put them.
 
     Raises:
         UnsupportedModel: an op that TFLite's builtins do not have; never Flex or a custom op in silence.
@@ -72,7 +72,7 @@ def tap_logits(data: bytes) -> bytes:
     """Return the same model with the logits as its output, for measuring what the class map alone hides.
 
     Args:
-        data: a file of ``convert`` whose output is a class map.
+        data: a file of ``to_tflite`` whose output is a class map.
 
     Returns:
         A file whose output is the input of the ARG_MAX, ``(1, h, w, C)`` float32, or int8 with its scale.
