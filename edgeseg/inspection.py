@@ -13,14 +13,15 @@ from typing import Any
 
 from edgeseg._internal.files import sha256
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
-from edgeseg.errors import InputError
+from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import SUFFIXES, TensorInfo, open_backend
 from edgeseg.spec import ModelSpec
+from edgeseg.tflite.graph import count_ops
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a file says about itself.
+    """Hold what a file says about itself.
 
     Attributes:
         path: the file.
@@ -47,9 +48,9 @@ class Inspection:
     not_asked: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``edgeseg inspect --json``."""
+        """Return the JSON object of ``edgeseg inspect --json``."""
         spec = None if self.spec is None else json.loads(self.spec.to_json())
-        coverage = [found.to_dict() for found in self.coverage]
+        coverage = [one.to_dict() for one in self.coverage]
         return {**dataclasses.asdict(self), "path": str(self.path), "spec": spec, "coverage": coverage}
 
 
@@ -58,7 +59,7 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
 
     Args:
         path: a ``.tflite`` or ``.onnx`` file.
-        names: accelerators to find the coverage of; every known one when left out.
+        names: accelerators to find the coverage of; every known one when omitted.
 
     Raises:
         InputError: the file is missing, broken or of no known suffix, or an accelerator is not known.
@@ -72,26 +73,26 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
         is_tflite = path.suffix.lower() == ".tflite"
         chosen = accelerators("tflite" if is_tflite else "onnx", names)
         ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)
-        about = (path, len(data), sha256(data), backend.runtime, backend.spec, backend.inputs, backend.outputs, ops)
-    return Inspection(*about, *coverage_of_all(data, chosen))
+    coverages, not_asked = coverage_of_all(data, chosen)
+    return Inspection(
+        path=path,
+        size_bytes=len(data),
+        sha256=sha256(data),
+        runtime=backend.runtime,
+        spec=backend.spec,
+        inputs=backend.inputs,
+        outputs=backend.outputs,
+        ops=ops,
+        coverage=coverages,
+        not_asked=not_asked,
+    )
 
 
 def _tflite_ops(data: bytes) -> dict[str, int] | None:
     try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ModuleNotFoundError:  # tflite-runtime ships no schema
+        return count_ops(data)
+    except BackendUnavailable:  # tflite-runtime ships no schema
         return None
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-    model = schema.Model.GetRootAsModel(data, 0)
-    counts: Counter[str] = Counter()
-    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
-        for index in range(graph.OperatorsLength()):
-            code = model.OperatorCodes(graph.Operators(index).OpcodeIndex())
-            # Files from before 2020 have the number in the old 8-bit field alone.
-            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-            name = names[number]
-            counts[code.CustomCode().decode() if name == "CUSTOM" else name] += 1
-    return dict(counts.most_common())
 
 
 def _onnx_ops(data: bytes) -> dict[str, int] | None:

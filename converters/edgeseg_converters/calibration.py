@@ -1,4 +1,4 @@
-"""Calibration: which images show a model its activations, and what ranges they have there.
+"""Choose the images that show a model its activations, and tell whether the ranges seen there are enough.
 
 Static integer precisions need the range of every activation. It is measured on the user's own images, fed exactly as
 the model is fed on the device. The range of each image is kept, not only the sum of all: whether half of the
@@ -8,16 +8,12 @@ images say the same as the other half is what tells that there were enough.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_quantizer import recipe as aeq_recipe
-from ai_edge_quantizer import recipe_manager
-from ai_edge_quantizer.calibrator import Calibrator
 from numpy.typing import NDArray
 
 from edgeseg.datasets import Data
@@ -25,9 +21,6 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import find, spread
-from edgeseg_converters.keras_model.freeze import INPUT_NAME
-from edgeseg_converters.tflite import flatbuffer
-from edgeseg_converters.tflite.quantizer_internals import no_progress_bars
 
 #: Fewer images than this are refused: a range out of one or two images is chance.
 MIN_IMAGES = 8
@@ -39,7 +32,7 @@ MAX_DISAGREEMENT = 0.2
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The images, and how they were chosen, so that the choice can be made again.
+    """Hold the images, and how they were chosen, so that the choice can be made again.
 
     Attributes:
         paths: of the images, in the order of use.
@@ -54,7 +47,7 @@ class CalibrationSet:
     seed: int
 
     def tensors(self, spec: ModelSpec) -> Iterator[NDArray[np.float32]]:
-        """Each image as the network in the artifact gets it: ``(1, H, W, 3)`` float32, values 0 to 255.
+        """Yield each image as the network in the artifact gets it: ``(1, H, W, 3)`` float32, values 0 to 255.
 
         Raises:
             InputError: an image does not decode; the text names the file.
@@ -63,11 +56,11 @@ class CalibrationSet:
             yield preprocess(read_image(path), spec.replace(dtype="uint8", layout="nhwc"))[0].astype(np.float32)
 
     def first(self, count: int) -> CalibrationSet:
-        """Some of the images, evenly spread."""
+        """Return some of the images, evenly spread."""
         return dataclasses.replace(self, paths=tuple(spread(self.paths, count)))
 
     def to_dict(self) -> dict[str, Any]:
-        """For reports."""
+        """Return what reports say of it."""
         names = [str(Path(path.parent.name) / path.name) for path in self.paths]
         return {"source": self.source, "num_images": len(names), "seed": self.seed, "files": names}
 
@@ -96,11 +89,11 @@ def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train")
 
 @dataclass(frozen=True)
 class Stability:
-    """Whether the images were enough.
+    """Tell whether the images were enough.
 
     Attributes:
         disagreement: how much narrower the range is that half of the images see than the one that all see, in
-            [0, 1]; nine of ten tensors differ less. (Behind a ReLU6 even one image often sees the whole range.)
+            [0, 1]; nine of ten tensors differ less. (After a ReLU6 even one image often sees the whole range.)
         worst: the tensor where the halves differ most, and by how much.
         stable: whether ``disagreement`` is at most ``MAX_DISAGREEMENT``.
     """
@@ -112,7 +105,7 @@ class Stability:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What the tensors of a model were seen to hold.
+    """Hold what the tensors of a model were seen to hold.
 
     Attributes:
         low: tensor name to the smallest value in each image, ``(N,)`` float32.
@@ -123,7 +116,7 @@ class Ranges:
     high: Mapping[str, NDArray[np.float32]]
 
     def limits(self, name: str) -> tuple[float, float]:
-        """The range that a tensor gets: what all images together span.
+        """Return the range that a tensor gets: what all images together span.
 
         A mean over the images would cut what single images hold, such as the sun in the sky.
         """
@@ -131,59 +124,14 @@ class Ranges:
 
     def stability(self) -> Stability:
         """Compare what each half of the images, every other one, spans with what all span."""
-        found: dict[str, float] = {}
+        disagreements: dict[str, float] = {}
         for name in self.low:
             low, high = self.limits(name)
             if high > low and len(self.low[name]) > 1:
                 halves = [(self.low[name][k::2].min(), self.high[name][k::2].max()) for k in (0, 1)]
-                found[name] = max(1 - float(top - bottom) / (high - low) for bottom, top in halves)
-        if not found:
+                disagreements[name] = max(1 - float(top - bottom) / (high - low) for bottom, top in halves)
+        if not disagreements:
             return Stability(1.0, ("", 1.0), False)
-        typical, worst = float(np.quantile(list(found.values()), 0.9)), max(found, key=lambda name: found[name])
-        return Stability(typical, (worst, found[worst]), typical <= MAX_DISAGREEMENT)
-
-
-def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
-    """Run a float model on the images and note the range of every tensor in each.
-
-    Args:
-        data: a float32 ``.tflite`` file whose input takes values 0 to 255.
-        images: what to run it on.
-        spec: how to feed it.
-        num_threads: for the runtime; XNNPACK is used, so the unpooling custom ops run too.
-
-    Raises:
-        InputError: an image does not decode.
-    """
-    manager = recipe_manager.RecipeManager()
-    manager.load_quantization_recipe(aeq_recipe.static_wi8_ai8())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
-        calibrator = Calibrator(_with_all_read(data), num_threads, qsv_update_func=_appended)
-    with no_progress_bars():
-        for tensor in images.tensors(spec):
-            calibrator.calibrate({None: [{INPUT_NAME: tensor}]}, manager)
-    # Masks, which are no values, have no range.
-    seen = {
-        name: found
-        for name, found in calibrator.get_model_qsvs().items()
-        if found and np.issubdtype(np.asarray(found["min"]).dtype, np.floating)
-    }
-    low, high = ({name: np.ravel(found[side]) for name, found in seen.items()} for side in ("min", "max"))
-    return Ranges(low, high)
-
-
-def _with_all_read(data: bytes) -> bytes:
-    """The same model with an output for what nobody reads: the tool wants to look at every tensor."""
-    model = flatbuffer.read(data)
-    graph = model.subgraphs[0]
-    alone = flatbuffer.unread(graph)
-    if not alone:
-        return data
-    graph.outputs = [*map(int, graph.outputs), *alone]
-    return flatbuffer.write(model)
-
-
-def _appended(so_far: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the ranges of all images in the place where the tool keeps a running mean."""
-    return {side: np.append(so_far[side], new[side]) for side in ("min", "max")}
+        typical = float(np.quantile(list(disagreements.values()), 0.9))
+        worst, most = max(disagreements.items(), key=lambda item: item[1])
+        return Stability(typical, (worst, most), typical <= MAX_DISAGREEMENT)

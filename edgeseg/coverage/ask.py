@@ -1,4 +1,4 @@
-"""``coverage``: finds out what an accelerator takes of an artifact, from the runtime itself where that can be."""
+"""Find out what an accelerator takes of an artifact, from the runtime itself where that can be."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ ASKED: dict[Format, tuple[str, ...]] = {"tflite": ("cpu", "gpu"), "onnx": ("cpu"
 
 
 def accelerators(file_format: Format, names: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The accelerators to look at.
+    """Return the accelerators to look at.
 
     Args:
         file_format: ``tflite`` or ``onnx``.
-        names: what is wanted; every known one when left out.
+        names: what is wanted; every known one when omitted.
 
     Raises:
         InputError: a name that is not known for the format.
@@ -48,7 +48,7 @@ def accelerators(file_format: Format, names: Iterable[str] | None = None) -> tup
 
 
 def coverage(artifact: bytes | str | Path, accelerator: str) -> Coverage:
-    """Which nodes of an artifact an accelerator takes, and why it leaves the others.
+    """Find out which nodes of an artifact an accelerator takes, and why it leaves the others.
 
     Args:
         artifact: a ``.tflite`` or ``.onnx`` file, or its bytes.
@@ -73,26 +73,26 @@ def coverage(artifact: bytes | str | Path, accelerator: str) -> Coverage:
 def coverage_of_all(
     artifact: bytes | str | Path, names: Iterable[str] | None = None
 ) -> tuple[tuple[Coverage, ...], dict[str, str]]:
-    """``coverage`` for several accelerators.
+    """Call ``coverage`` for several accelerators.
 
     Args:
         artifact: see ``coverage``.
-        names: accelerators; every known one when left out.
+        names: accelerators; every known one when omitted.
 
     Returns:
-        What was found, and accelerator to why it was not asked.
+        The coverages, and accelerator to why it was not asked.
 
     Raises:
         InputError: see ``coverage``.
     """
     asked = _Artifact(_read(artifact))
-    found, not_asked = [], {}
+    coverages, not_asked = [], {}
     for name in accelerators(asked.format, names):
         try:
-            found.append(_find(asked, name))
+            coverages.append(_find(asked, name))
         except BackendUnavailable as error:
             not_asked[name] = str(error)
-    return tuple(found), not_asked
+    return tuple(coverages), not_asked
 
 
 def ask_coverage(data: bytes) -> tuple[Coverage, ...]:
@@ -123,13 +123,13 @@ def _read(artifact: bytes | str | Path) -> bytes:
 
 @dataclass(frozen=True)
 class _Artifact:
-    """A file's bytes, parsed when the first accelerator needs it and not again for the others."""
+    """Hold a file's bytes, parsed when the first accelerator needs it and not again for the others."""
 
     data: bytes
 
     @property
     def format(self) -> Format:
-        """TFLite says what it is; ONNX, a protobuf without a mark, is what is left and is checked when it is opened."""
+        """Tell the format: TFLite has a mark; ONNX, a protobuf without one, is all else, and is checked when opened."""
         return "tflite" if is_tflite(self.data) else "onnx"
 
     @cached_property
@@ -138,7 +138,7 @@ class _Artifact:
 
     @cached_property
     def nodes(self) -> Sequence[Any]:
-        """Those of an ONNX model.
+        """Return the nodes of an ONNX model.
 
         Raises:
             InputError: it is none.
@@ -174,9 +174,9 @@ def _tflite(artifact: _Artifact, accelerator: str) -> Coverage:
     pieces = partitions(graph, {node.index for node in graph.nodes} - set(reasons))
     used = pieces[:1] if table.first_partition_only else pieces
     taken = graph.with_weights({index for piece in used for index in piece})
-    behind = "it stands behind a node that is left, and the compiler makes one partition"
+    after = "it is after a node that is left, and the compiler makes one partition"
     unread = {n.index: table.reason(graph, n) or "its reader is left" for n in graph.nodes if graph.unpacks_weights(n)}
-    left = {n.index: reasons.get(n.index) or unread.get(n.index, behind) for n in graph.nodes if n.index not in taken}
+    left = {n.index: reasons.get(n.index) or unread.get(n.index, after) for n in graph.nodes if n.index not in taken}
     return _build(accelerator, graph.ops, left, len(used), len(pieces) > 1, "table", table.note)
 
 
@@ -192,11 +192,18 @@ def _asked_gpu(data: bytes, graph: Graph) -> Coverage:
     answer = gpu.ask(data, graph)
     note = f"{_litert()}, the GPU accelerator on {answer.adapter}"
     if answer.taken is None:
-        named = grouped(graph.ops, answer.reasons)
         other = len(graph.nodes) - answer.number - len(answer.reasons)
         rest = LeftNode("(others)", "the accelerator says how many nodes it runs and not which", (), other)
-        total = len(graph.nodes)
-        return Coverage("gpu", answer.number, total, None, answer.pieces > 1, (*named, rest), "asked", note)
+        return Coverage(
+            accelerator="gpu",
+            delegated=answer.number,
+            total=len(graph.nodes),
+            partitions=None,
+            cut=answer.pieces > 1,
+            left=(*grouped(graph.ops, answer.reasons), rest),
+            source="asked",
+            source_note=note,
+        )
     left = {n.index: answer.reasons.get(n.index, gpu.OUTSIDE) for n in graph.nodes if n.index not in answer.taken}
     return _build("gpu", graph.ops, left, min(1, answer.number), answer.pieces > 1, "asked", note)
 
@@ -229,7 +236,16 @@ def _build(
     source: Any,
     note: str,
 ) -> Coverage:
-    return Coverage(accelerator, len(ops) - len(left), len(ops), pieces, cut, grouped(ops, left), source, note)
+    return Coverage(
+        accelerator=accelerator,
+        delegated=len(ops) - len(left),
+        total=len(ops),
+        partitions=pieces,
+        cut=cut,
+        left=grouped(ops, left),
+        source=source,
+        source_note=note,
+    )
 
 
 def _litert() -> str:

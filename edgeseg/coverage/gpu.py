@@ -15,6 +15,7 @@ from pathlib import Path
 from edgeseg.errors import BackendUnavailable
 from edgeseg.runtime.gpu_process import ask_gpu
 from edgeseg.tflite.graph import Graph, one_node_model, partitions
+from edgeseg.tflite.litert_internals import load_schema, to_bytes
 
 #: Where Debian's package chromium-common has SwiftShader, a Vulkan driver that runs on the CPU.
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
@@ -23,9 +24,9 @@ SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
 OUTSIDE = "the GPU could take it, but it runs one partition of a graph, and this node is outside"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GpuAnswer:
-    """What the accelerator takes of a model.
+    """Hold what the accelerator takes of a model.
 
     Attributes:
         taken: places of the nodes that run on the GPU; ``None`` when only their number is known.
@@ -43,7 +44,7 @@ class GpuAnswer:
 
 
 def ask(data: bytes, graph: Graph) -> GpuAnswer:
-    """Which nodes the accelerator takes.
+    """Ask the accelerator which nodes it takes.
 
     Args:
         data: the ``.tflite`` file.
@@ -61,7 +62,7 @@ def ask(data: bytes, graph: Graph) -> GpuAnswer:
         raise BackendUnavailable(f"the accelerator did not open the model on {adapter}: {whole.error}")
     everything = {node.index for node in graph.nodes}
     if whole.full:
-        return GpuAnswer(everything, len(everything), 1, {}, adapter)
+        return GpuAnswer(taken=everything, number=len(everything), pieces=1, reasons={}, adapter=adapter)
 
     suspects = [node for node in graph.nodes if node.op in whole.refused and not graph.unpacks_weights(node)]
     models = {node.index: one_node_model(graph, node) for node in suspects}
@@ -74,20 +75,21 @@ def ask(data: bytes, graph: Graph) -> GpuAnswer:
             said = answer.refused.get(node.op) or whole.refused[node.op] or "it does not say why"
             reasons[node.index] = f"the GPU accelerator refuses {node.op}: {said}"
     pieces = sorted(partitions(graph, everything - set(reasons)), key=len, reverse=True)
-    number = whole.on_gpu or 0
+    number, taken = whole.on_gpu or 0, None
     for used in range(len(pieces) + 1):
         if sum(map(len, pieces[:used])) == number:
             taken = graph.with_weights({index for piece in pieces[:used] for index in piece})
-            return GpuAnswer(taken, len(taken), len(pieces), reasons, adapter)
-    return GpuAnswer(None, number, len(pieces), reasons, adapter)
+            number = len(taken)
+            break
+    return GpuAnswer(taken=taken, number=number, pieces=len(pieces), reasons=reasons, adapter=adapter)
 
 
 @functools.cache
 def _driver() -> tuple[dict[str, str], str] | str:
-    """The environment in which the accelerator finds a driver, and the driver's name; or why there is none."""
+    """Find the environment in which the accelerator has a driver, and the driver's name; or why there is none."""
     attempts = [dict(os.environ)]
     if SWIFTSHADER.is_file():
-        # The wheel looks for libvulkan.so.1, which lies beside the driver where no other package brings it.
+        # The wheel looks for libvulkan.so.1, which is beside the driver where no other package brings it.
         paths = [str(SWIFTSHADER.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
         found = {"VK_DRIVER_FILES": str(SWIFTSHADER), "LD_LIBRARY_PATH": os.pathsep.join(paths)}
         attempts.append({**os.environ, **found})
@@ -102,10 +104,8 @@ def _driver() -> tuple[dict[str, str], str] | str:
 
 
 def _probe() -> bytes:
-    """The smallest model that asks for a driver: one ABS of one number."""
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools import flatbuffer_utils
-
+    """Write the smallest model that asks for a driver: one ABS of one number."""
+    schema = load_schema()
     model, graph, code, operator = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT(), schema.OperatorT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ABS
     code.version = 1
@@ -115,4 +115,4 @@ def _probe() -> bytes:
     operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
     graph.operators, graph.inputs, graph.outputs = [operator], [0], [1]
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return to_bytes(model)

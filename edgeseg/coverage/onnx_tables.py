@@ -12,7 +12,7 @@ _Rule = Callable[[Any], str | None]
 
 @dataclass(frozen=True)
 class Provider:
-    """One provider's rules.
+    """Hold one provider's rules.
 
     Attributes:
         name: as its users say it.
@@ -27,7 +27,7 @@ class Provider:
     rules: Mapping[str, _Rule] = field(default_factory=dict)
 
     def reason(self, node: Any) -> str | None:
-        """Why a node (``onnx.NodeProto``) is left, ``None`` when it is taken."""
+        """Say why a node (``onnx.NodeProto``) is left; ``None`` when it is taken."""
         if self.ops is not None and node.op_type not in self.ops:
             return f"{self.name} has no {node.op_type}"
         rule = self.rules.get(node.op_type)
@@ -39,12 +39,12 @@ def _never(text: str) -> _Rule:
 
 
 def _no_indices(text: str) -> _Rule:
-    """A MaxPool whose second output, the indices, is used."""
+    """Refuse a MaxPool whose second output, the indices, is used."""
     return lambda node: text if len(node.output) > 1 and node.output[1] else None
 
 
 def _resize(name: str, linear: str, nearest: str) -> _Rule:
-    """A Resize whose coordinate modes are among the names, for each of its two modes."""
+    """Take a Resize whose coordinate mode is among the names, for each of its two modes."""
 
     def rule(node: Any) -> str | None:
         mode = _text(node, "mode", "nearest")

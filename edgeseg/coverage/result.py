@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class LeftNode:
-    """Nodes of one op that an accelerator leaves for one reason.
+    """Gather the nodes of one op that an accelerator leaves for one reason.
 
     Attributes:
         op: the op's name in the file's format; a custom op's own name.
@@ -24,16 +24,16 @@ class LeftNode:
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What an accelerator takes of a model.
+    """Hold what an accelerator takes of a model.
 
     Attributes:
         accelerator: its name in ``ACCELERATORS``.
         delegated: how many nodes it takes.
         total: how many nodes the model's main graph has.
         partitions: in how many pieces it takes them; ``None`` when that is not known.
-        cut: whether a node that it leaves stands between nodes that it could take: every piece costs a hand-over.
+        cut: whether a node that it leaves is between nodes that it could take: every piece costs a hand-over.
         left: what it leaves, in the order of the graph.
         source: ``asked`` of the runtime that is installed here, or read in a ``table``.
         source_note: which runtime and version, or which document of which date.
@@ -50,7 +50,7 @@ class Coverage:
 
     @property
     def summary(self) -> str:
-        """``delegated 21 of 27 nodes in 5 partitions``."""
+        """Say it in a line: ``delegated 21 of 27 nodes in 5 partitions``."""
         text = f"delegated {self.delegated} of {self.total} nodes"
         if self.partitions is None:
             return text
@@ -58,14 +58,14 @@ class Coverage:
 
     @property
     def left_ops(self) -> str:
-        """``TILE x4, ARG_MAX x1``; empty when nothing is left."""
+        """Count what is left by op: ``TILE x4, ARG_MAX x1``; empty when nothing is left."""
         counts: dict[str, int] = {}
         for left in self.left:
             counts[left.op] = counts.get(left.op, 0) + left.count
         return ", ".join(f"{op} x{count}" for op, count in counts.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """One entry of ``coverage`` in the JSON of ``inspect`` and ``export``."""
+        """Return one entry of ``coverage`` in the JSON of ``inspect`` and ``export``."""
         left = [{"op": n.op, "reason": n.reason, "count": n.count, "nodes": list(n.nodes)} for n in self.left]
         return {
             "accelerator": self.accelerator,

@@ -10,12 +10,12 @@ from edgeseg.tflite.graph import Graph, Node
 
 @dataclass(frozen=True)
 class Table:
-    """One delegate's rules.
+    """Hold one delegate's rules.
 
     Attributes:
         note: what was read, at which commit or date, and what it leaves open.
         reason: why a node is left, ``None`` when it is taken.
-        first_partition_only: whether everything behind the first node that is left is left too.
+        first_partition_only: whether everything after the first node that is left is left too.
     """
 
     note: str
@@ -79,7 +79,7 @@ def _coreml(graph: Graph, node: Node) -> str | None:
         return f"Core ML's delegate takes float32, not {graph.tensors[node.outputs[0]].dtype.lower()}"
     unpacked = {n.outputs[0] for n in graph.nodes if graph.unpacks_weights(n)}
     if not unpacked.isdisjoint(node.inputs):
-        return "its weights are half precision behind a DEQUANTIZE, which Core ML's delegate has not"
+        return "its weights are half precision and go through a DEQUANTIZE, which Core ML's delegate has not"
     return None
 
 
@@ -91,7 +91,7 @@ _EDGETPU = set(
 )
 
 
-# Behind the end of what was read of the table.
+# After the end of what was read of the table.
 _EDGETPU_OPEN = ("RSQRT", "SQUARED_DIFFERENCE", "SUM", "TRANSPOSE", "TRANSPOSE_CONV")
 
 

@@ -1,13 +1,14 @@
 """XNNPACK, LiteRT's CPU delegate, asked on the wheel that is installed.
 
-``Interpreter._get_ops_details`` lists the file's nodes and then one ``DELEGATE`` node for each partition, with the
-tensors that go in and come out. From those the nodes inside follow: go back from what comes out until what goes in.
+The interpreter lists the file's nodes and then one ``DELEGATE`` node for each partition, with the tensors that go in
+and come out. From those the nodes inside follow: go back from what comes out until what goes in.
 """
 
 from __future__ import annotations
 
 from edgeseg.errors import InputError
 from edgeseg.tflite.graph import Graph, Node
+from edgeseg.tflite.litert_internals import op_details
 
 #: Where the sentences of ``reason`` come from; that a node is left is the wheel's own answer.
 REASONS_FROM = "reasons from google-ai-edge/LiteRT f674577, tflite/delegates/xnnpack/xnnpack_delegate.cc"
@@ -35,7 +36,7 @@ _CONDITIONS = {
 
 
 def ask(data: bytes, graph: Graph) -> tuple[set[int], int]:
-    """Which nodes the installed wheel gives to XNNPACK.
+    """Ask the installed wheel which nodes it gives to XNNPACK.
 
     Args:
         data: the ``.tflite`` file.
@@ -54,7 +55,7 @@ def ask(data: bytes, graph: Graph) -> tuple[set[int], int]:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"LiteRT does not run the model, so it cannot be asked what it takes: {error}") from error
-    delegates = [op for op in interpreter._get_ops_details()[len(graph.nodes) :] if op["op_name"] == "DELEGATE"]
+    delegates = [op for op in op_details(interpreter)[len(graph.nodes) :] if op["op_name"] == "DELEGATE"]
     producers = {tensor: node for node in graph.nodes for tensor in node.outputs}
     taken: set[int] = set()
     for delegate in delegates:
@@ -71,7 +72,7 @@ def ask(data: bytes, graph: Graph) -> tuple[set[int], int]:
 
 
 def reason(graph: Graph, node: Node, runtime: str) -> str:
-    """Why XNNPACK leaves a node that it was seen to leave.
+    """Say why XNNPACK leaves a node that it was seen to leave.
 
     Args:
         graph: the model.

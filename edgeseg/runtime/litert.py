@@ -15,6 +15,7 @@ from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime import delegate as external
 from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
 from edgeseg.tflite.file import read_model
+from edgeseg.tflite.litert_internals import op_details
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def _info(details: dict[str, Any]) -> TensorInfo:
 
 def _taken(interpreter: Any, library: str) -> str:
     """What a delegate took, in words; XNNPACK comes with ``allocate_tensors`` and is not there yet."""
-    ops = [op["op_name"] for op in interpreter._get_ops_details()]
+    ops = [op["op_name"] for op in op_details(interpreter)]
     partitions = ops.count("DELEGATE")
     if not partitions:
         raise BackendUnavailable(

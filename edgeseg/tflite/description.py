@@ -1,4 +1,4 @@
-"""What a ``.tflite`` file of other makers says about itself in TFLite's standard metadata: normalization and labels.
+"""Read what a ``.tflite`` file says about itself in TFLite's standard metadata: normalization and labels.
 
 Field numbers are those of TFLite's metadata_schema.fbs; ``edgeseg_converters.tflite.metadata`` writes the same.
 """
@@ -29,7 +29,7 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Description:
-    """What of that is there.
+    """Hold what of that is there.
 
     Attributes:
         class_names: the lines of the labels file; ``None`` without one.
@@ -76,7 +76,7 @@ def _label_files(content: bytes, tensor: int) -> list[int]:
 
 
 def _lines(data: bytes, names: list[str]) -> tuple[str, ...] | None:
-    """The lines of the first of these files, in the zip archive behind the model."""
+    """Return the lines of the first of these files, in the zip archive after the model."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return tuple(read_entry(archive, names[0], _MAX_BYTES).decode().strip().splitlines()) or None

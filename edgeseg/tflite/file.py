@@ -1,4 +1,4 @@
-"""Reads metadata out of a TFLite flatbuffer with the standard library alone.
+"""Read metadata out of a TFLite flatbuffer with the standard library alone.
 
 The schema package of ai-edge-litert would do it, but costs a quarter of a second to import and is not there with
 ``tflite-runtime``. Field numbers are those of the TFLite schema, version 3.
@@ -22,7 +22,7 @@ _BUFFER_DATA = 0
 
 
 def is_tflite(data: bytes) -> bool:
-    """Whether the bytes begin as a TFLite model does."""
+    """Return whether the bytes begin as a TFLite model does."""
     return data[4:8] == _IDENTIFIER
 
 
@@ -50,7 +50,7 @@ def read_model(model: str | Path | bytes) -> tuple[bytes, ModelSpec | None]:
 
 
 def read_metadata(data: bytes, name: str) -> bytes | None:
-    """The content of a metadata entry.
+    """Return the content of a metadata entry.
 
     Args:
         data: the whole ``.tflite`` file.
@@ -77,7 +77,7 @@ def read_metadata(data: bytes, name: str) -> bytes | None:
 
 
 def read_quantization(data: bytes, tensor: int) -> tuple[float, int]:
-    """Scale and zero point of a tensor of the first graph, as the interpreter says them.
+    """Return scale and zero point of a tensor of the first graph, as the interpreter says them.
 
     Args:
         data: a whole ``.tflite`` file that a runtime has opened.
@@ -98,24 +98,24 @@ def read_quantization(data: bytes, tensor: int) -> tuple[float, int]:
 
 
 def child(data: bytes, table: int, number: int) -> int | None:
-    """Where the table is that a field refers to; ``None`` where the field is not set."""
+    """Return where the table is that a field refers to; ``None`` where the field is not set."""
     at = field(data, table, number)
     return None if at is None else at + uint32(data, at)
 
 
 def floats(data: bytes, table: int, number: int) -> tuple[float, ...]:
-    """A field that is a vector of float32; empty where it is not set."""
+    """Return a field that is a vector of float32; empty where it is not set."""
     vector = child(data, table, number)
     return () if vector is None else struct.unpack_from(f"<{uint32(data, vector)}f", data, vector + 4)
 
 
 def uint32(data: bytes, at: int) -> int:
-    """The unsigned number of 32 bits at a place."""
+    """Return the unsigned number of 32 bits at a place."""
     return int(struct.unpack_from("<I", data, at)[0])
 
 
 def field(data: bytes, table: int, number: int) -> int | None:
-    """Where a field of a table is: flatbuffers keeps 16-bit offsets in a vtable before the table."""
+    """Return where a field of a table is: flatbuffers keeps 16-bit offsets in a vtable before the table."""
     vtable = table - int(struct.unpack_from("<i", data, table)[0])
     size = int(struct.unpack_from("<H", data, vtable)[0])
     slot = 4 + 2 * number
@@ -124,7 +124,7 @@ def field(data: bytes, table: int, number: int) -> int | None:
 
 
 def tables(data: bytes, table: int, number: int) -> list[int]:
-    """Where the tables are of a field that is a vector of them; empty where it is not set."""
+    """Return where the tables are of a field that is a vector of them; empty where it is not set."""
     at = field(data, table, number)
     if at is None:
         return []
@@ -134,7 +134,7 @@ def tables(data: bytes, table: int, number: int) -> list[int]:
 
 
 def string(data: bytes, table: int, number: int) -> bytes:
-    """A field that is text or a vector of bytes; empty where it is not set."""
+    """Return a field that is text or a vector of bytes; empty where it is not set."""
     at = field(data, table, number)
     if at is None:
         return b""

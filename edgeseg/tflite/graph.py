@@ -1,36 +1,39 @@
 """The nodes of a TFLite model, how a delegate's choice cuts them into partitions, and models of one node.
 
-Needs the schema package of ``ai-edge-litert``; the functions import it when they are called.
+Needs the schema package of ``ai-edge-litert``, which the functions import when they are called.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from edgeseg.errors import InputError, missing_extra
+from edgeseg.tflite.litert_internals import load_schema, to_bytes
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor as a table looks at it: ``dtype`` is the schema's name (``FLOAT32``)."""
+    """Describe a tensor as a table looks at it: ``dtype`` is the schema's name (``FLOAT32``)."""
 
     dtype: str
     shape: tuple[int, ...]
     constant: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Node:
-    """An operator of the main graph.
+    """Describe an operator of the main graph.
 
     Attributes:
         index: its place in the execution order.
         op: name of the builtin, or the custom op's own.
         version: the op's version in the file.
-        inputs: tensor numbers, without the optional ones that are left out.
+        inputs: tensor numbers, without the optional ones that are omitted.
         outputs: tensor numbers.
         options: the schema's options object, ``None`` where the op has none.
     """
@@ -43,13 +46,13 @@ class Node:
     options: Any
 
     def option(self, name: str) -> Any:
-        """An option's value, ``None`` where the op has no such option."""
+        """Return an option's value, ``None`` where the op has no such option."""
         return getattr(self.options, name, None)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The main graph of a model: its nodes, its tensors, and the unpacked model for ``one_node_model``."""
+    """Hold the main graph of a model: its nodes, its tensors, and the unpacked model for ``one_node_model``."""
 
     nodes: tuple[Node, ...]
     tensors: tuple[Tensor, ...]
@@ -57,21 +60,47 @@ class Graph:
 
     @property
     def ops(self) -> list[str]:
-        """Every node's op, in order."""
+        """Return every node's op, in order."""
         return [node.op for node in self.nodes]
 
     def unpacks_weights(self, node: Node) -> bool:
-        """Whether the node only turns constant half-precision weights to float32, which a delegate does once."""
+        """Return whether the node only turns constant half-precision weights to float32, which a delegate does once."""
         return node.op == "DEQUANTIZE" and self.tensors[node.inputs[0]].constant
 
     def with_weights(self, taken: Collection[int]) -> set[int]:
-        """The nodes taken, and the unpackers of weights that feed those alone."""
+        """Return the nodes taken, and the unpackers of weights that feed those alone."""
         readers: dict[int, set[int]] = {}
         for node in self.nodes:
             for tensor in node.inputs:
                 readers.setdefault(tensor, set()).add(node.index)
         unpackers = (node for node in self.nodes if self.unpacks_weights(node))
         return {*taken, *(n.index for n in unpackers if readers.get(n.outputs[0], {-1}) <= set(taken))}
+
+
+def op_name(code: Any) -> str:
+    """Return the name of an op: a builtin's in TFLite's schema (``CONV_2D``), a custom op's own.
+
+    Args:
+        code: an ``OperatorCodeT``, an entry of the table of ops that a model has.
+    """
+    # Files from before 2020 have the number in the old 8-bit field alone.
+    name = _names("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    return str(code.customCode.decode()) if name == "CUSTOM" else name
+
+
+def count_ops(data: bytes) -> dict[str, int]:
+    """Count the ops of all graphs of a model, the most frequent first.
+
+    Args:
+        data: a whole ``.tflite`` file.
+
+    Raises:
+        InputError: the file is broken.
+        BackendUnavailable: ai-edge-litert is not installed.
+    """
+    model = _unpack(data)
+    names = [op_name(code) for code in model.operatorCodes]
+    return dict(Counter(names[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators).most_common())
 
 
 def read_graph(data: bytes) -> Graph:
@@ -84,17 +113,8 @@ def read_graph(data: bytes) -> Graph:
         InputError: the file is broken.
         BackendUnavailable: ai-edge-litert is not installed.
     """
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ModuleNotFoundError as error:  # tflite-runtime ships no schema
-        raise missing_extra("the coverage of a .tflite model", "tflite") from error
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-    dtypes = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
-    try:
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
-        graph = model.subgraphs[0]
-    except (struct.error, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"the TFLite model is broken: {error}.") from error
+    model = _unpack(data)
+    graph, dtypes = model.subgraphs[0], _names("TensorType")
     tensors = tuple(
         Tensor(dtypes[t.type], tuple(map(int, [] if t.shape is None else t.shape)), _has_data(model, t))
         for t in graph.tensors
@@ -102,16 +122,20 @@ def read_graph(data: bytes) -> Graph:
     nodes = []
     for index, operator in enumerate(graph.operators):
         code = model.operatorCodes[operator.opcodeIndex]
-        # Files from before 2020 have the number in the old 8-bit field alone.
-        name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        op = code.customCode.decode() if name == "CUSTOM" else name
-        inputs = tuple(int(tensor) for tensor in operator.inputs if tensor >= 0)
-        nodes.append(Node(index, op, code.version, inputs, tuple(map(int, operator.outputs)), operator.builtinOptions))
+        node = Node(
+            index=index,
+            op=op_name(code),
+            version=code.version,
+            inputs=tuple(int(tensor) for tensor in operator.inputs if tensor >= 0),
+            outputs=tuple(map(int, operator.outputs)),
+            options=operator.builtinOptions,
+        )
+        nodes.append(node)
     return Graph(tuple(nodes), tensors, model)
 
 
 def partitions(graph: Graph, taken: Collection[int]) -> list[list[int]]:
-    """The pieces in which a delegate gets the nodes that it can take.
+    """Return the pieces in which a delegate gets the nodes that it can take.
 
     As TFLite does it (``PartitionGraphIntoIndependentNodeSubsets``): go through the nodes in order, again and again,
     and put every one whose inputs are there into the piece at hand, as long as it is of the same side; then the next.
@@ -148,11 +172,8 @@ def partitions(graph: Graph, taken: Collection[int]) -> list[list[int]]:
 
 
 def one_node_model(graph: Graph, node: Node) -> bytes:
-    """A model of one node alone, with its constants, to ask a runtime about that node; tensors have no names."""
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    source = graph.model
+    """Write a model of one node alone, with its constants, to ask a runtime about that node; tensors have no names."""
+    schema, source = load_schema(), graph.model
     operator = source.subgraphs[0].operators[node.index]
     model, subgraph, copy, empty = schema.ModelT(), schema.SubGraphT(), schema.OperatorT(), schema.BufferT()
     model.version, model.buffers, subgraph.tensors = source.version, [empty], []
@@ -181,7 +202,28 @@ def one_node_model(graph: Graph, node: Node) -> bytes:
     ]
     subgraph.outputs = copy.outputs
     model.operatorCodes, model.subgraphs = [source.operatorCodes[operator.opcodeIndex]], [subgraph]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return to_bytes(model)
+
+
+def _unpack(data: bytes) -> Any:
+    """Return a file's objects, a ``ModelT``."""
+    try:
+        schema = load_schema()
+    except ModuleNotFoundError as error:  # tflite-runtime ships no schema
+        raise missing_extra("the coverage of a .tflite model", "tflite") from error
+    try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        _ = model.subgraphs[0]
+    except (struct.error, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"the TFLite model is broken: {error}.") from error
+    return model
+
+
+@functools.cache
+def _names(enum: str) -> dict[int, str]:
+    """Return number to name of an enumeration of TFLite's schema."""
+    members = vars(getattr(load_schema(), enum))
+    return {number: name for name, number in members.items() if isinstance(number, int)}
 
 
 def _has_data(model: Any, tensor: Any) -> bool:

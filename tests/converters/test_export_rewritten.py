@@ -13,6 +13,7 @@ from edgeseg.errors import UnsupportedModel
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
 from edgeseg.models.zoo.table import ZOO
+from edgeseg.tflite.litert_internals import op_details
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.prepare import PreparedModel
@@ -25,7 +26,7 @@ FORMATS = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
 
 def tflite_ops(data: bytes) -> list[str]:
     interpreter = Interpreter(model_content=data)
-    return [op["op_name"] for op in interpreter._get_ops_details()]  # no public list of them
+    return [op["op_name"] for op in op_details(interpreter)]
 
 
 def onnx_ops(data: bytes) -> list[str]:

@@ -108,8 +108,30 @@ def report(before: Baseline) -> Report:
     now = np.zeros(SIZE, np.uint8)
     now[:5] = 1
     accuracy = dataclasses.replace(ACCURACY, changed=(0.2, 0.25, 0.21))
-    layer = LayerError("conv;relu", "CONV_2D", 20.5, 18.0, -np.inf, -1.0, 70.0, 0.25, (-1.0, 62.75), 0.125)
-    exact = LayerError("kept", "ADD", np.inf, np.inf, 30.0, 0.0, 1.0, None, None, 0.0)
+    layer = LayerError(
+        tensor="conv;relu",
+        op="CONV_2D",
+        range_db=20.5,
+        channel_db=18.0,
+        model_db=-np.inf,
+        low=-1.0,
+        high=70.0,
+        scale=0.25,
+        limits=(-1.0, 62.75),
+        clipped=0.125,
+    )
+    exact = LayerError(
+        tensor="kept",
+        op="ADD",
+        range_db=np.inf,
+        channel_db=np.inf,
+        model_db=30.0,
+        low=0.0,
+        high=1.0,
+        scale=None,
+        limits=None,
+        clipped=0.0,
+    )
     better = dataclasses.replace(ACCURACY, mean_iou=(0.8, 0.79), passed=True, reason="")
     rescue = Rescue(
         kept=("conv;relu",),

@@ -1,4 +1,4 @@
-"""Quantizers behind one interface: what export, the gate and the rescue need of them, whatever tool does the work."""
+"""Give the quantizers one interface: what export, the gate and the rescue need of them, whatever tool does the work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeseg.choices import CalibrationMethod, Format
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.calibration import CalibrationSet, Ranges, measure
+from edgeseg_converters.calibration import CalibrationSet, Ranges
 from edgeseg_converters.onnx.calibrate import DEFAULT_METHOD, cut
 from edgeseg_converters.onnx.calibrate import measure as measure_onnx
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
@@ -22,9 +22,11 @@ from edgeseg_converters.onnx.quantize import quantizable
 from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
 from edgeseg_converters.options import VERSION_CHECKING
 from edgeseg_converters.recipes import DEFAULT_OPSET
-from edgeseg_converters.tflite import flatbuffer, integer_io
+from edgeseg_converters.tflite import integer_io
+from edgeseg_converters.tflite.calibrate import measure as measure_tflite
 from edgeseg_converters.tflite.convert import finish, to_tflite
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
+from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.quantize import quantize
 from edgeseg_converters.tflite.quantize_tensorflow import quantize_ptq
 
@@ -36,7 +38,7 @@ _NOT_QUANTIZED = ("ARG_MAX", "CAST", "QUANTIZE", "DEQUANTIZE")
 
 
 class Engine(Protocol):
-    """Makes integer artifacts of one float model.
+    """Make integer artifacts of one float model.
 
     Attributes:
         name: of the tool, as in the spec.
@@ -53,10 +55,10 @@ class Engine(Protocol):
     ops: Sequence[str]
 
     def build(self, keep: Sequence[str] = ()) -> bytes:
-        """The artifact, with some ops kept in float."""
+        """Make the artifact, with some ops kept in float."""
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
-        """The logits of a few calibration images, in a model where only these ops are quantized."""
+        """Return the logits of a few calibration images, in a model where only these ops are quantized."""
 
 
 def open_engine(
@@ -67,10 +69,10 @@ def open_engine(
     opset: int = DEFAULT_OPSET,
     method: CalibrationMethod = DEFAULT_METHOD,
 ) -> Engine:
-    """The engine for an artifact.
+    """Open the engine for an artifact.
 
     Args:
-        frozen: what ``frozen.trace`` made for ``spec``.
+        frozen: what ``freeze.trace`` made for ``spec``.
         spec: of the artifact; precision, target and layout are obeyed.
         file_format: ``tflite`` or ``onnx``.
         images: to calibrate with; a static precision needs them.
@@ -87,13 +89,13 @@ def open_engine(
 
 
 def float_spec(spec: ModelSpec) -> ModelSpec:
-    """How to feed the float model inside an artifact: bytes as float32 where the artifact normalizes them itself."""
+    """Return how to feed the float model inside an artifact: bytes as float32 where the artifact normalizes them."""
     fed = spec if spec.dtype == "float32" else spec.replace(dtype="float32", mean=(0.0,) * 3, std=(1.0,) * 3)
     return fed.replace(provenance=dataclasses.replace(spec.provenance, precision="fp32"))
 
 
 class AiEdgeEngine:
-    """ai-edge-quantizer; see ``quantize``."""
+    """Quantize by ai-edge-quantizer; see ``quantize``."""
 
     name = "ai-edge-quantizer"
 
@@ -102,22 +104,19 @@ class AiEdgeEngine:
         self.float_spec = float_spec(spec)
         self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
         self._images = images
-        self.ranges: Ranges | None = None if images is None else measure(self.float_data, images, spec)
-        model = flatbuffer.read(self.float_data)
-        graph = model.subgraphs[0]
+        self.ranges: Ranges | None = None if images is None else measure_tflite(self.float_data, images, spec)
+        graph = TfliteGraph.read(self.float_data)
         self.ops: Sequence[str] = [
-            graph.tensors[op.outputs[0]].name.decode()
-            for op in graph.operators
-            if flatbuffer.op_name(model, op) not in _NOT_QUANTIZED
+            graph.tensor_name(op.outputs[0]) for op in graph.operators if graph.op_name(op) not in _NOT_QUANTIZED
         ]
 
     def build(self, keep: Sequence[str] = ()) -> bytes:
         """See ``Engine``."""
         precision = self._spec.provenance.precision
-        model = flatbuffer.read(quantize(self.float_data, precision, self.ranges, keep=keep))
+        graph = TfliteGraph.read(quantize(self.float_data, precision, self.ranges, keep=keep))
         if self._spec.dtype == "uint8":
-            integer_io.put_in(model)
-        return finish(model, self._spec)
+            integer_io.put_in(graph)
+        return finish(graph, self._spec)
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
         """See ``Engine``."""
@@ -135,7 +134,7 @@ class AiEdgeEngine:
 
 
 class TensorFlowEngine:
-    """TensorFlow's own quantizer; see ``quantize_ptq``. It keeps nothing in float."""
+    """Quantize by TensorFlow's own quantizer; see ``quantize_ptq``. It keeps nothing in float."""
 
     name = "tensorflow"
     ops: Sequence[str] = ()
@@ -153,12 +152,12 @@ class TensorFlowEngine:
         return quantize_ptq(self._frozen, self._spec, self._images)
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
-        """There are no ops to ask for."""
+        """Refuse: there are no ops to ask for."""
         raise NotImplementedError
 
 
 class OnnxRuntimeEngine:
-    """ONNX Runtime's quantizer; see ``onnx.quantize``."""
+    """Quantize by ONNX Runtime's quantizer; see ``onnx.quantize``."""
 
     name = "onnxruntime"
 

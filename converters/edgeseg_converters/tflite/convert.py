@@ -1,22 +1,22 @@
-"""TFLite: TensorFlow's converter on the frozen function, then the ModelSpec and readable names in the flatbuffer."""
+"""Convert to TFLite: TensorFlow's converter on the frozen function, then the ModelSpec and readable names."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
-from tensorflow.lite.python.convert_phase import ConverterError  # not public, but what convert() raises
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg_converters.keras_model.freeze import INPUT_NAME, OUTPUT_NAMES
 from edgeseg_converters.keras_model.graph import unique_name
+from edgeseg_converters.keras_model.tensorflow_internals import converter_error
 from edgeseg_converters.keras_model.unsupported_ops import ForeignOps
-from edgeseg_converters.tflite import delegate_pooling, flatbuffer, metadata
-from edgeseg_converters.tflite.split_activations import take_out_activations
+from edgeseg_converters.tflite import delegate_pooling, metadata
+from edgeseg_converters.tflite.graph import TfliteGraph
+from edgeseg_converters.tflite.litert_internals import schema
+from edgeseg_converters.tflite.split_activations import split_activations
 
 # What the converter says when TFLite has no builtin for an op.
 _FOREIGN_OPS = re.compile(r"(?:TF Select|Custom) ops: ([^\n]+)")
@@ -26,32 +26,31 @@ def to_tflite(frozen: Any, spec: ModelSpec, *, to_quantize: bool = False) -> byt
     """Convert a frozen function.
 
     Args:
-        frozen: what ``frozen.freeze`` made.
+        frozen: what ``freeze.freeze`` made.
         spec: goes into the file as the metadata entry ``edgeseg.spec``; its precision is obeyed.
         to_quantize: whether a quantizer reads it, which wants activations in the ops before them.
 
     Returns:
-        A ``.tflite`` file of builtin ops; the two custom ops of ``delegate_ops`` where the rewrites put them.
+        A ``.tflite`` file of builtin ops; the two custom ops of ``delegate_pooling`` where the rewrites put them.
 
     Raises:
         UnsupportedModel: an op that TFLite's builtins do not have; never Flex or a custom op in silence.
     """
     delegated = delegate_pooling.in_use(frozen)
     # The constructor that takes a frozen graph as it is; from_concrete_functions would freeze it a second time, which
-    # takes twice as long as all the rest. The converter behind both is the same.
+    # takes twice as long as all the rest. The converter that does the work is the same.
     converter = tf.compat.v1.lite.TFLiteConverter(frozen.graph.as_graph_def(), frozen.inputs, frozen.outputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = delegated
     if spec.provenance.precision == "fp16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    data = run_converter(converter)
-    model = flatbuffer.read(data)
+    graph = TfliteGraph.read(run_converter(converter))
     if delegated:
-        delegate_pooling.put_in(model)
+        delegate_pooling.put_in(graph)
     if not to_quantize:
-        take_out_activations(model)
-    return finish(model, spec)
+        split_activations(graph)
+    return finish(graph, spec)
 
 
 def run_converter(converter: Any) -> bytes:
@@ -62,7 +61,7 @@ def run_converter(converter: Any) -> bytes:
     """
     try:
         return bytes(converter.convert())
-    except ConverterError as error:
+    except converter_error() as error:
         foreign = [op for ops in _FOREIGN_OPS.findall(str(error)) for op in ops.split(", ")]
         if foreign:
             raise ForeignOps(delegate_pooling.NO_BUILTIN, foreign) from error
@@ -70,57 +69,46 @@ def run_converter(converter: Any) -> bytes:
 
 
 def tap_logits(data: bytes) -> bytes:
-    """The same model with the logits as its output, for measuring what the class map alone hides.
+    """Return the same model with the logits as its output, for measuring what the class map alone hides.
 
     Args:
-        data: a file of ``convert`` whose output is a class map.
+        data: a file of ``to_tflite`` whose output is a class map.
 
     Returns:
         A file whose output is the input of the ARG_MAX, ``(1, h, w, C)`` float32, or int8 with its scale.
     """
-    model = flatbuffer.read(data)
-    graph = model.subgraphs[0]
-    producers = {int(output): op for op in graph.operators for output in op.outputs}
-    arg_max = producers[int(graph.outputs[0])]
-    while flatbuffer.op_name(model, arg_max) != "ARG_MAX":  # ours, behind its Cast; the model may have one of its own
-        arg_max = producers[int(arg_max.inputs[0])]
-    graph.outputs = [int(arg_max.inputs[0])]
-    # The signature names the class map as the output; the interpreter is given the plain subgraph instead.
-    model.signatureDefs = None
-    return flatbuffer.write(model)
+    graph = TfliteGraph.read(data)
+    op = graph.producer(graph.outputs[0])
+    while op is not None and graph.op_name(op) != "ARG_MAX":  # ours, before its Cast; the model may have its own
+        op = graph.producer(op.inputs[0])
+    if op is None:
+        raise ValueError("the file's output is no class map")
+    return graph.with_outputs([op.inputs[0]]).write()
 
 
-def finish(model: Any, spec: ModelSpec) -> bytes:
+def finish(graph: TfliteGraph, spec: ModelSpec) -> bytes:
     """Put the spec into the file, as ours and as TFLite's metadata; those of an earlier call go.
 
     The two tensors that users see are named, in the graph and in a signature. The others lose what the converter
     appends to their names, those of everything that was fused into them.
 
     Args:
-        model: the unpacked flatbuffer.
+        graph: of the file.
         spec: what is said about it.
     """
-    graph = model.subgraphs[0]
     _shorten_names(graph)
     graph.tensors[graph.inputs[0]].name = INPUT_NAME.encode()
     graph.tensors[graph.outputs[0]].name = OUTPUT_NAMES[spec.output_kind].encode()
     signature = schema.SignatureDefT(signatureKey=b"serving_default")
     signature.inputs = [schema.TensorMapT(INPUT_NAME.encode(), graph.inputs[0])]
     signature.outputs = [schema.TensorMapT(OUTPUT_NAMES[spec.output_kind].encode(), graph.outputs[0])]
-    model.signatureDefs = [signature]
-    standard = metadata.to_flatbuffer(spec, INPUT_NAME, OUTPUT_NAMES[spec.output_kind])
-    ours = (METADATA_KEY.encode(), metadata.ENTRY.encode())
-    model.metadata = [entry for entry in model.metadata or [] if entry.name not in ours]
-    for name, content in ((METADATA_KEY, spec.to_json().encode()), (metadata.ENTRY, standard)):
-        entry, buffer = schema.MetadataT(), schema.BufferT()
-        buffer.data = np.frombuffer(content, np.uint8)
-        entry.name, entry.buffer = name.encode(), len(model.buffers)
-        model.buffers.append(buffer)
-        model.metadata.append(entry)
-    return metadata.append_labels(flatbuffer.write(model), spec)
+    graph.model.signatureDefs = [signature]
+    graph.set_metadata(METADATA_KEY, spec.to_json().encode())
+    graph.set_metadata(metadata.ENTRY, metadata.to_flatbuffer(spec, INPUT_NAME, OUTPUT_NAMES[spec.output_kind]))
+    return metadata.append_labels(graph.write(), spec)
 
 
-def _shorten_names(graph: Any) -> None:
+def _shorten_names(graph: TfliteGraph) -> None:
     taken: set[str] = set()
     for tensor in graph.tensors:
         name = unique_name((tensor.name or b"").decode().partition(";")[0], taken)

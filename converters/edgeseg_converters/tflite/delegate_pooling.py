@@ -1,4 +1,4 @@
-"""The two custom ops that LiteRT's delegates have for pooling with indices, in a flatbuffer.
+"""Make the two custom ops that LiteRT's delegates have for pooling with indices, in a flatbuffer.
 
 TensorFlow's converter passes MaxPoolWithArgmax and MaxPoolGradWithArgmax on as custom ops of those names, with indices
 of its own. XNNPACK and the GPU accelerator have the same two ops under other names, which the runtime registers:
@@ -20,9 +20,10 @@ import struct
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from edgeseg_converters.keras_model.unsupported_ops import ForeignOps
+from edgeseg_converters.tflite.graph import TfliteGraph
+from edgeseg_converters.tflite.litert_internals import schema
 
 #: What is said of ops that TFLite's builtins do not have.
 NO_BUILTIN = "the model does not convert to TFLite. TFLite has no builtin for"
@@ -36,35 +37,34 @@ _OPTIONS = np.frombuffer(struct.pack("<10i", 2, 2, 2, 2, 2, 0, 0, 0, 0, 0), np.u
 
 
 def in_use(frozen: Any) -> bool:
-    """Whether a frozen function has an unpooling that is to become a custom op."""
+    """Return whether a frozen function has an unpooling that is to become a custom op."""
     return any(op.type == "MaxPoolGradWithArgmax" for op in frozen.graph.get_operations())
 
 
-def put_in(model: Any) -> None:
+def put_in(graph: TfliteGraph) -> None:
     """Make the delegates' ops of TensorFlow's, in place.
 
     Args:
-        model: the unpacked flatbuffer of a conversion with custom ops allowed.
+        graph: of a conversion with custom ops allowed.
 
     Raises:
         ForeignOps: there is another custom op, or an index that something else reads.
     """
-    graph = model.subgraphs[0]
-    names = [(code.customCode or b"").decode() for code in model.operatorCodes]
-    if foreign := sorted({name for name in names if name and name not in _FROM_TENSORFLOW}):
+    custom = [code for code in graph.model.operatorCodes if code.customCode]
+    if foreign := sorted({code.customCode.decode() for code in custom} - _FROM_TENSORFLOW.keys()):
         raise ForeignOps(NO_BUILTIN, foreign)
-    pools = [op for op in graph.operators if names[op.opcodeIndex] == "MaxPoolWithArgmax"]
-    unpools = [op for op in graph.operators if names[op.opcodeIndex] == "MaxPoolGradWithArgmax"]
+    pools = [op for op in graph.operators if graph.op_name(op) == "MaxPoolWithArgmax"]
+    unpools = [op for op in graph.operators if graph.op_name(op) == "MaxPoolGradWithArgmax"]
     indices = {int(op.outputs[1]) for op in pools}
     for op in unpools:
-        op.inputs = op.inputs[1:]  # of the first, the source, TensorFlow wants the shape
-    read = {int(tensor) for op in graph.operators if op not in unpools for tensor in op.inputs} | set(graph.outputs)
-    if indices & read or indices != {int(op.inputs[1]) for op in unpools}:
+        graph.rewire(op, inputs=op.inputs[1:])  # of the first, the source, TensorFlow wants the shape
+    readers = {graph.op_name(reader) for index in indices for reader in graph.readers(index)}
+    read_by_others = readers - {"MaxPoolGradWithArgmax"} or indices & set(graph.outputs)
+    if read_by_others or indices != {int(op.inputs[1]) for op in unpools}:
         raise ForeignOps(NO_BUILTIN, ["MaxPoolWithArgmax"])
     for index in indices:
         graph.tensors[index].type = schema.TensorType.FLOAT32
     for op in (*pools, *unpools):
         op.customOptions = _OPTIONS
-    for code, name in zip(model.operatorCodes, names, strict=True):
-        if name:
-            code.customCode = _FROM_TENSORFLOW[name].encode()
+    for code in custom:
+        code.customCode = _FROM_TENSORFLOW[code.customCode.decode()].encode()

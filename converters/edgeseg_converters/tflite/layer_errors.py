@@ -1,4 +1,4 @@
-"""Where a quantized TFLite file loses precision: every tensor beside the same tensor of the float file.
+"""Find where a quantized TFLite file loses precision: every tensor beside the same tensor of the float file.
 
 The quantizer keeps the names of the tensors, so the two files are run on the same images and read tensor by tensor.
 Two numbers are told apart: how far the tensor is from the float one in the running integer model, which carries the
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.runtime import default_threads
-from edgeseg_converters.tflite import flatbuffer
+from edgeseg_converters.tflite.graph import TfliteGraph
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerError:
-    """One tensor of a quantized file beside the float file's.
+    """Compare one tensor of a quantized file with the float file's.
 
     A signal-to-noise ratio is ``10 log10(sum(x^2) / sum((x - y)^2))`` over all images, in dB: 6 dB are one bit.
     It is infinite where nothing differs.
@@ -65,7 +65,7 @@ def layer_errors(
         after: the file that was quantized from it, its input uint8 or float32.
         images: ``(1, H, W, 3)`` float32, whole numbers from 0 to 255, as ``CalibrationSet.tensors`` gives them;
             a few are enough. All tensors of both models are held in memory at once.
-        num_threads: of the runtime; ``default_threads()`` when left out.
+        num_threads: of the runtime; ``default_threads()`` when omitted.
 
     Returns:
         The tensors, those whose range costs most first; where no range costs anything, those furthest off in the
@@ -78,7 +78,7 @@ def layer_errors(
     old, new = _Model(before, threads), _Model(after, threads)
     made_by = _ops(before)
     shared = [name for name in made_by if old.holds_values(name) and new.holds_values(name)]
-    sums = {name: _Sums(new.scale(name)) for name in shared if old.shape(name) == new.shape(name)}
+    sums = {name: _Sums(scale=new.scale(name)) for name in shared if old.shape(name) == new.shape(name)}
     if not sums:
         raise InputError("the two files have no tensor in common; give the file that the other was quantized from.")
     count = 0
@@ -90,13 +90,13 @@ def layer_errors(
             summed.add(old.read(name), new.read(name))
     if not count:
         raise InputError("there are no images to compare the layers on.")
-    found = [summed.result(name, made_by[name]) for name, summed in sums.items()]
-    return tuple(sorted(found, key=lambda error: (error.range_db, error.model_db)))
+    errors = [summed.result(name, made_by[name]) for name, summed in sums.items()]
+    return tuple(sorted(errors, key=lambda error: (error.range_db, error.model_db)))
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """What one step is worth, the zero point, and the integers' own limits."""
+    """Hold what one step is worth, the zero point, and the integers' own limits."""
 
     scale: float
     zero_point: int
@@ -108,13 +108,13 @@ class _Scale:
         return (self.lowest - self.zero_point) * self.scale, (self.highest - self.zero_point) * self.scale
 
     def rounded(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The values on this scale, clipped as the integer clips them."""
+        """Return the values on this scale, clipped as the integer clips them."""
         steps = np.clip(np.round(values / self.scale) + self.zero_point, self.lowest, self.highest)
         return np.asarray((steps - self.zero_point) * self.scale, np.float32)
 
 
 class _Model:
-    """A TFLite file that keeps its inner tensors, which a runtime otherwise overwrites."""
+    """Run a TFLite file that keeps its inner tensors, which a runtime otherwise overwrites."""
 
     def __init__(self, data: bytes, num_threads: int) -> None:
         with warnings.catch_warnings():
@@ -127,9 +127,9 @@ class _Model:
         self._input = self._interpreter.get_input_details()[0]
 
     def holds_values(self, name: str) -> bool:
-        """Whether there is such a tensor and it holds values, not class ids or a shape."""
-        found = self._tensors.get(name)
-        return found is not None and (found["dtype"] == np.float32 or self.scale(name) is not None)
+        """Return whether there is such a tensor and it holds values, not class ids or a shape."""
+        details = self._tensors.get(name)
+        return details is not None and (details["dtype"] == np.float32 or self.scale(name) is not None)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._tensors[name]["shape"])
@@ -149,15 +149,15 @@ class _Model:
         self._interpreter.invoke()
 
     def read(self, name: str) -> NDArray[np.float32]:
-        """A tensor of the last run as float32, dequantized where it is an integer."""
+        """Return a tensor of the last run as float32, dequantized where it is an integer."""
         values = self._interpreter.get_tensor(self._tensors[name]["index"]).astype(np.float32)
-        found = self.scale(name)
-        return np.asarray(values if found is None else (values - found.zero_point) * found.scale, np.float32)
+        scale = self.scale(name)
+        return np.asarray(values if scale is None else (values - scale.zero_point) * scale.scale, np.float32)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Sums:
-    """What has been seen of a tensor so far; the sums are one for each channel."""
+    """Sum up what has been seen of a tensor so far; the sums are one for each channel."""
 
     scale: _Scale | None
     signal: Any = 0.0
@@ -197,7 +197,7 @@ class _Sums:
 
 
 def _energy(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum of squares of each channel."""
+    """Return the sum of squares of each channel."""
     channels = values.reshape(-1, values.shape[-1] if values.ndim else 1)
     return np.asarray(np.square(channels, dtype=np.float64).sum(axis=0))
 
@@ -209,13 +209,12 @@ def _decibel(signal: float, noise: float) -> float:
 
 
 def _ops(data: bytes) -> dict[str, str]:
-    """Name of each tensor that an op makes and somebody reads to the op's kind, in the order of the file."""
-    model = flatbuffer.read(data)
-    graph = model.subgraphs[0]
-    unread = flatbuffer.unread(graph)
+    """Map the name of each tensor that an op makes and somebody reads to the op, in the order of the file."""
+    graph = TfliteGraph.read(data)
+    unread = set(graph.unread())
     return {
-        graph.tensors[index].name.decode(): flatbuffer.op_name(model, op)
+        graph.tensor_name(tensor): graph.op_name(op)
         for op in graph.operators
-        for index in op.outputs
-        if int(index) not in unread
+        for tensor in op.outputs
+        if tensor not in unread
     }

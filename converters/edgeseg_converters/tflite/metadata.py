@@ -1,7 +1,7 @@
-"""TFLite's own model metadata, by which MediaPipe and other tools feed an artifact; ``edgeseg.spec`` says more.
+"""Write TFLite's own model metadata, by which MediaPipe and other tools feed an artifact; ``edgeseg.spec`` says more.
 
     entry TFLITE_METADATA   a flatbuffer of its own: how the image goes in, what comes out, where the labels are
-    labels.txt              a class name a line, in a zip archive behind the model, which TFLite itself does not read
+    labels.txt              a class name a line, in a zip archive after the model, which TFLite itself does not read
 
 Table and field numbers are those of TFLite's metadata_schema.fbs. It is written with ``flatbuffers`` alone: the package
 that has the generated classes, mediapipe, brings another build of OpenCV into the same folder as ours.
@@ -59,7 +59,7 @@ def to_flatbuffer(spec: ModelSpec, input_name: str, output_name: str) -> bytes:
         3: out.table({0: out.byte(_IMAGE_PROPERTIES), 1: image}),
         4: out.tables([out.table({0: out.byte(_NORMALIZATION), 1: normalization})]),
     }
-    # Labels say what the values of a class map stand for, but which channel of the scores is whose.
+    # Labels say what the values of a class map mean, but which channel of the scores is whose.
     kind = _VALUE_LABELS if spec.output_kind == "argmax" else _AXIS_LABELS
     labels = out.table({0: out.text(LABELS_FILE), 1: out.text("One class a line."), 2: out.byte(kind)})
     result = {
@@ -79,7 +79,7 @@ def to_flatbuffer(spec: ModelSpec, input_name: str, output_name: str) -> bytes:
 
 
 def append_labels(data: bytes, spec: ModelSpec) -> bytes:
-    """Put the zip archive with the labels behind a model's flatbuffer.
+    """Put the zip archive with the labels after a model's flatbuffer.
 
     Args:
         data: a ``.tflite`` file that is finished otherwise.
@@ -96,7 +96,7 @@ def append_labels(data: bytes, spec: ModelSpec) -> bytes:
 
 
 class _Tables:
-    """Writes flatbuffer tables by field number; what a table refers to is made before it."""
+    """Write flatbuffer tables by field number; what a table refers to is made before it."""
 
     def __init__(self) -> None:
         self._builder = flatbuffers.Builder(1024)

@@ -1,4 +1,4 @@
-"""Which maximum a delegate's pooling takes: measured on an artifact, where the next unpooling depends on it.
+"""Measure which maximum a delegate's pooling takes on an artifact, where the next unpooling depends on it.
 
 TensorFlow takes the first of a window in row order. XNNPACK goes through a window by columns, so where (0, 1) and
 (1, 0) are equal and larger than (0, 0), it takes the other one, and what is decoded from it moves by a pixel. Integers
@@ -14,13 +14,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edgeseg.tflite.graph import read_graph
-from edgeseg_converters.tflite import flatbuffer
 from edgeseg_converters.tflite.delegate_pooling import POOL
+from edgeseg_converters.tflite.graph import TfliteGraph
 
 
 def other_choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> float | None:
-    """How often LiteRT's CPU takes another maximum of a pooling window than TensorFlow.
+    """Measure how often LiteRT's CPU takes another maximum of a pooling window than TensorFlow.
 
     Both look at the same values, those of the artifact, so that only ties count and no rounding.
 
@@ -41,7 +40,7 @@ def other_choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> float | No
 
 
 def same_indices(before: bytes, after: bytes, inputs: Sequence[NDArray[Any]]) -> tuple[float, ...] | None:
-    """How often a quantized file takes the maximum of a pooling window from the same place as the float file.
+    """Measure how often a quantized file takes the maximum of a pooling window from the same place as the float file.
 
     Args:
         before: the float ``.tflite`` file.
@@ -60,11 +59,14 @@ def same_indices(before: bytes, after: bytes, inputs: Sequence[NDArray[Any]]) ->
 
 
 def _choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> Iterator[list[tuple[NDArray[Any], NDArray[Any]]]]:
-    """For each input, of every pooling: its values, and which of each window was taken, numbered as XNNPACK does."""
-    pools = [node for node in read_graph(artifact).nodes if node.op == POOL]
+    """Yield for each input, of every pooling, its values and which of each window was taken, numbered by XNNPACK."""
+    graph = TfliteGraph.read(artifact)
+    pools = [op for op in graph.operators if graph.op_name(op) == POOL]
     if not pools:
         return
-    interpreter = Interpreter(model_content=_with_outputs(artifact, [(p.inputs[0], p.outputs[1]) for p in pools]))
+    # Its own output stays one: XNNPACK crashes on an unpooling that nobody reads.
+    looked_at = [tensor for op in pools for tensor in (op.inputs[0], op.outputs[1])]
+    interpreter = Interpreter(model_content=graph.with_outputs([*graph.outputs, *looked_at]).write())
     interpreter.allocate_tensors()
     image = interpreter.get_input_details()[0]
     places = [details["index"] for details in interpreter.get_output_details()][-2 * len(pools) :]
@@ -77,19 +79,9 @@ def _choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> Iterator[list[t
 
 
 def _first(x: NDArray[np.float32]) -> NDArray[Any]:
-    """The first maximum in row order of every 2x2 window of ``(1, 2h, 2w, C)``, numbered as XNNPACK does."""
+    """Return the first maximum in row order of every 2x2 window of ``(1, 2h, 2w, C)``, numbered as XNNPACK does."""
     _, height, width, channels = x.shape
     windows = x.reshape(height // 2, 2, width // 2, 2, channels).transpose(0, 2, 4, 1, 3)
     row, column = np.divmod(windows.reshape(*windows.shape[:3], 4).argmax(-1), 2)
     numbers: NDArray[Any] = column * 2 + row
     return numbers[None]
-
-
-def _with_outputs(artifact: bytes, pairs: Sequence[tuple[int, int]]) -> bytes:
-    """The same model that also gives these tensors."""
-    model = flatbuffer.read(artifact)
-    graph = model.subgraphs[0]
-    # Its own output stays one: XNNPACK crashes on an unpooling that nobody reads.
-    graph.outputs = [*map(int, graph.outputs), *(tensor for pair in pairs for tensor in pair)]
-    model.signatureDefs = None  # it knows one output
-    return flatbuffer.write(model)

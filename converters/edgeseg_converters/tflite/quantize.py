@@ -1,4 +1,4 @@
-"""TFLite with integers: ai-edge-quantizer on a float file.
+"""Make TFLite files with integers, by ai-edge-quantizer from a float file.
 
 =========== =============================== ==================== =====================================
 precision   weights                         activations          input and output
@@ -20,16 +20,13 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-from ai_edge_quantizer import quantizer
-from ai_edge_quantizer.algorithm_manager import AlgorithmName
-from ai_edge_quantizer.qtyping import TFLOperationName
 
 from edgeseg.choices import Precision
 from edgeseg.errors import UnsupportedModel
 from edgeseg_converters.calibration import Ranges
 from edgeseg_converters.keras_model.freeze import INPUT_NAME
-from edgeseg_converters.tflite import flatbuffer
-from edgeseg_converters.tflite.quantizer_internals import no_progress_bars
+from edgeseg_converters.tflite.graph import TfliteGraph
+from edgeseg_converters.tflite.quantizer_internals import AlgorithmName, Quantizer, TFLOperationName, no_progress_bars
 
 _STATIC = {"int8": 8, "w8a16": 16}
 
@@ -53,7 +50,7 @@ def quantize(
         precision: ``dynamic``, ``int8`` or ``w8a16``.
         ranges: of the activations; a static precision needs them.
         keep: names of outputs whose ops stay in float.
-        only: names of outputs whose ops alone are quantized, all others stay in float; every op when left out.
+        only: names of outputs whose ops alone are quantized, all others stay in float; every op when omitted.
 
     Returns:
         A ``.tflite`` file. With a static precision the inner tensors are integers and the input and the output are
@@ -62,7 +59,7 @@ def quantize(
     Raises:
         UnsupportedModel: the tool fails.
     """
-    tool = quantizer.Quantizer(data)
+    tool = Quantizer(data)
     for scope in [".*"] if only is None else map(_scope, only):
         if precision in _STATIC:
             tool.add_static_config(scope, TFLOperationName.ALL_SUPPORTED, _STATIC[precision], 8)
@@ -87,17 +84,17 @@ def quantize(
 
 
 def _scope(name: str) -> str:
-    """The tool's name for the op that makes a tensor: the names of its outputs, each with a semicolon behind it."""
+    """Return the tool's name for the op that makes a tensor: the names of its outputs, a semicolon after each."""
     return f"(^|;){re.escape(name)};"
 
 
 def _statistics(ranges: Ranges, data: bytes) -> dict[str, dict[str, Any]]:
-    """The ranges as the tool wants them; the image's is known, so that its bytes are taken as they are.
+    """Return the ranges as the tool wants them; the image's is known, so that its bytes are taken as they are.
 
     Every number has the rank of its tensor: the tool computes with it on constants that are joined to that tensor.
     """
     limits = {name: ranges.limits(name) for name in ranges.low} | {INPUT_NAME: (0.0, 255.0)}
-    ranks = {tensor.name.decode(): np.size(tensor.shape) for tensor in flatbuffer.read(data).subgraphs[0].tensors}
+    ranks = {tensor.name.decode(): np.size(tensor.shape) for tensor in TfliteGraph.read(data).tensors}
 
     def shaped(name: str, value: float) -> Any:
         return np.full((1,) * ranks[name], value, np.float32)

@@ -1,4 +1,4 @@
-"""TFLite int8 by TensorFlow's own post-training quantizer, for delegates that check op versions.
+"""Make TFLite int8 by TensorFlow's own post-training quantizer, for delegates that check op versions.
 
 ai-edge-quantizer leaves an int8 CONV_2D at version 1, which XNNPACK and the GPU take and NNAPI's and the Edge TPU's
 compilers may not. TensorFlow's quantizer raises the versions. It cannot calibrate the unpooling custom ops.
@@ -15,8 +15,8 @@ import tensorflow as tf
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet
-from edgeseg_converters.tflite import flatbuffer
 from edgeseg_converters.tflite.convert import finish, run_converter
+from edgeseg_converters.tflite.graph import TfliteGraph
 
 
 def quantize_ptq(frozen: Any, spec: ModelSpec, images: CalibrationSet) -> bytes:
@@ -47,9 +47,9 @@ def quantize_ptq(frozen: Any, spec: ModelSpec, images: CalibrationSet) -> bytes:
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
-    model = flatbuffer.read(run_converter(converter))
-    image = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
+    graph = TfliteGraph.read(run_converter(converter))
+    image = graph.tensors[graph.inputs[0]]
     scale = float(np.ravel(image.quantization.scale)[0])
     if scale != 1.0:
         raise UnsupportedModel(f"TensorFlow's quantizer gave the image the scale {scale}; its bytes would be misread.")
-    return finish(model, spec)
+    return finish(graph, spec)

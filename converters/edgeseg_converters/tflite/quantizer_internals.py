@@ -1,21 +1,68 @@
-"""Quiet for tools that talk to the terminal, by their own means: a stream that is replaced is lost to every thread."""
+"""Reach ai-edge-quantizer, with what it does not promise to keep: the one door to it.
+
+Every name was seen in ai-edge-quantizer 0.10.0. ``Quantizer`` and ``recipe`` are documented. Each of the others has a
+test of its own in ``tests/converters/tflite/test_quantizer_internals.py``, which says where to look for the replacement
+when the name is gone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ai_edge_quantizer import Quantizer, recipe
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer.calibrator import Calibrator
+from ai_edge_quantizer.qtyping import TFLOperationName
+from ai_edge_quantizer.recipe_manager import RecipeManager
 from ai_edge_quantizer.utils import progress_utils
+
+__all__ = ["AlgorithmName", "Quantizer", "TFLOperationName", "no_progress_bars", "open_calibrator", "recipe_for_ranges"]
+
+# ``Quantizer``'s methods take these two, but its documentation has ready recipes and JSON alone: ``TFLOperationName``
+# names ops by kind, ``AlgorithmName`` the one that keeps an op in float.
 
 _ProgressBar = progress_utils.ProgressBar
 
 
+def open_calibrator(
+    data: bytes, num_threads: int, merge: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
+) -> Calibrator:
+    """Return what runs a float model and notes the range of every tensor.
+
+    ``calibrator.Calibrator``, seen in ai-edge-quantizer 0.10.0. ``Quantizer.calibrate``, the documented way, keeps a
+    moving average of the ranges of all samples; here the range of each image is wanted.
+
+    Args:
+        data: a ``.tflite`` file of which every tensor is read by somebody.
+        num_threads: for the runtime.
+        merge: from the ranges of a tensor so far and those of one sample more, ``min`` and ``max``, to what is kept.
+
+    Returns:
+        A calibrator: ``calibrate`` runs it on samples by signature, ``get_model_qsvs`` gives what was kept by tensor.
+    """
+    return Calibrator(data, num_threads, qsv_update_func=merge)
+
+
+def recipe_for_ranges() -> RecipeManager:
+    """Return the recipe by which a calibrator notes the range of every tensor: the one of int8.
+
+    ``recipe_manager.RecipeManager``, seen in ai-edge-quantizer 0.10.0, "internal to Quantizer" by its own words; the
+    calibrator takes nothing else.
+    """
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe.static_wi8_ai8())
+    return manager
+
+
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Hide the bars of ai-edge-quantizer, whose ``enable_progress_bar`` reaches one of three.
+    """Hide the tool's progress bars.
 
-    Where two threads are in here, the bars of the last one may show.
+    ``utils.progress_utils.ProgressBar``, seen in ai-edge-quantizer 0.10.0, whose ``enable_progress_bar`` reaches one of
+    three. Their stream is not replaced instead: that would be lost to every thread. Where two threads are in here, the
+    bars of the last one may show.
     """
     progress_utils.ProgressBar = _hidden
     try:

@@ -15,9 +15,10 @@ from edgeseg.coverage import coverage
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters.calibration import Ranges
 from edgeseg_converters.keras_model.freeze import freeze
-from edgeseg_converters.tflite import flatbuffer, integer_io
+from edgeseg_converters.tflite import integer_io
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.convert import to_tflite
+from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.layer_errors import layer_errors
 from edgeseg_converters.tflite.quantize import quantize
 
@@ -48,17 +49,17 @@ def activation_first(images: list[NDArray[np.float32]]) -> bytes:
     return quantize(data, "int8", Ranges(*sides))
 
 
-def changed(data: bytes, change: Callable[[object], None]) -> bytes:
-    model = flatbuffer.read(data)
-    change(model)
-    return flatbuffer.write(model)
+def changed(data: bytes, change: Callable[[TfliteGraph], None]) -> bytes:
+    graph = TfliteGraph.read(data)
+    change(graph)
+    return graph.write()
 
 
 def test_a_relu_of_its_own_is_taken_and_changes_no_value(
     activation_first: bytes, images: list[NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = changed(activation_first, integer_io.put_in)
-    monkeypatch.setattr(integer_io, "_cut_off_by_range", lambda model, graph: None)
+    monkeypatch.setattr(integer_io, "_cut_off_by_range", lambda graph: None)
     with_relu = changed(activation_first, integer_io.put_in)
     left = [[node.op for node in coverage(data, "cpu").left] for data in (with_relu, without)]
     assert "RELU" in left[0]
@@ -71,12 +72,11 @@ def test_a_relu_of_its_own_is_taken_and_changes_no_value(
 
 
 def test_a_relu_whose_range_begins_elsewhere_stays(activation_first: bytes) -> None:
-    def move(model: object) -> None:
-        graph = model.subgraphs[0]
+    def move(graph: TfliteGraph) -> None:
         for op in graph.operators:
-            if flatbuffer.op_name(model, op) == "RELU":
+            if graph.op_name(op) == "RELU":
                 graph.tensors[op.outputs[0]].quantization.zeroPoint = np.array([-100], np.int64)
-        integer_io.put_in(model)
+        integer_io.put_in(graph)
 
     left = [node.op for node in coverage(changed(activation_first, move), "cpu").left]
     assert "RELU" in left

@@ -14,8 +14,8 @@ from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters.calibration import Ranges
 from edgeseg_converters.keras_model.freeze import freeze
-from edgeseg_converters.tflite import flatbuffer
 from edgeseg_converters.tflite.convert import to_tflite
+from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.integer_io import put_in
 from edgeseg_converters.tflite.layer_errors import _Scale, _Sums, layer_errors
 from edgeseg_converters.tflite.quantize import quantize
@@ -115,7 +115,7 @@ def test_what_was_kept_in_float_has_no_scale(
 def test_few_large_channels_show_in_the_typical_one() -> None:
     values = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 8)).astype(np.float32)
     values[..., 0] *= 100
-    summed = _Sums(_Scale(200 / 255, 0, -128, 127))
+    summed = _Sums(scale=_Scale(200 / 255, 0, -128, 127))
     summed.add(values, values)
     error = summed.result("x", "CONV_2D")
     # One channel of eight has an energy of 10000 / 3, and each a noise of 0.78^2 / 12: 39 dB. In the others -1 to 1
@@ -138,6 +138,6 @@ def _layer(data: bytes, images: list[NDArray[np.float32]], op: str) -> str:
 
 
 def _integers(data: bytes, ranges: Ranges, keep: Sequence[str] = ()) -> bytes:
-    model = flatbuffer.read(quantize(data, "int8", ranges, keep=keep))
-    put_in(model)
-    return flatbuffer.write(model)
+    graph = TfliteGraph.read(quantize(data, "int8", ranges, keep=keep))
+    put_in(graph)
+    return graph.write()

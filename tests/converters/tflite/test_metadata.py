@@ -56,9 +56,9 @@ def test_it_says_how_to_feed_the_model(tiny_spec: ModelSpec, color_order: str) -
     assert data[4:8] == b"M001"
     image = tensor(data, INPUTS)
     assert tflite_file.string(data, image, 0) == b"image"
-    image = child(data, child(data, image, CONTENT), 1)
-    assert byte(data, image, 0) == (color_order == "rgb")  # 0 is "unknown"
-    size = child(data, image, 1)
+    properties = child(data, child(data, image, CONTENT), 1)
+    assert byte(data, properties, 0) == (color_order == "rgb")  # 0 is "unknown"
+    size = child(data, properties, 1)
     sides = [tflite_file.field(data, size, number) for number in (0, 1)]
     assert [tflite_file.uint32(data, at) for at in sides if at] == [48, 32]  # width, height
     (unit,) = tflite_file.tables(data, image, UNITS)

@@ -1,0 +1,56 @@
+"""Measure the ranges of a TFLite model's tensors on the calibration images, by the quantizer's own calibrator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.calibration import CalibrationSet, Ranges
+from edgeseg_converters.keras_model.freeze import INPUT_NAME
+from edgeseg_converters.tflite.graph import TfliteGraph
+from edgeseg_converters.tflite.quantizer_internals import no_progress_bars, open_calibrator, recipe_for_ranges
+
+
+def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
+    """Run a float model on the images and note the range of every tensor in each.
+
+    Args:
+        data: a float32 ``.tflite`` file whose input takes values 0 to 255.
+        images: what to run it on.
+        spec: how to feed it.
+        num_threads: for the runtime; XNNPACK is used, so the unpooling custom ops run too.
+
+    Raises:
+        InputError: an image does not decode.
+    """
+    recipe = recipe_for_ranges()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
+        calibrator = open_calibrator(_with_all_read(data), num_threads, _appended)
+    with no_progress_bars():
+        for tensor in images.tensors(spec):
+            calibrator.calibrate({None: [{INPUT_NAME: tensor}]}, recipe)
+    # Masks, which are no values, have no range.
+    seen = {
+        name: ranges
+        for name, ranges in calibrator.get_model_qsvs().items()
+        if ranges and np.issubdtype(np.asarray(ranges["min"]).dtype, np.floating)
+    }
+    low, high = ({name: np.ravel(ranges[side]) for name, ranges in seen.items()} for side in ("min", "max"))
+    return Ranges(low, high)
+
+
+def _with_all_read(data: bytes) -> bytes:
+    """Return the same model with an output for what nobody reads: the tool wants to look at every tensor."""
+    graph = TfliteGraph.read(data)
+    unread = graph.unread()
+    return graph.with_outputs([*graph.outputs, *unread]).write() if unread else data
+
+
+def _appended(so_far: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the ranges of all images in the place where the tool keeps a running mean."""
+    return {side: np.append(so_far[side], new[side]) for side in ("min", "max")}
