@@ -14,12 +14,14 @@ from edgeseg_converters.keras_model.freeze import INPUT_NAME, OUTPUT_NAMES
 from edgeseg_converters.keras_model.unsupported_ops import ForeignOps
 from edgeseg_converters.onnx import tf2onnx_internals
 from edgeseg_converters.onnx.file import read, write
+from edgeseg_converters.onnx.memory import new_objects_collected
 from edgeseg_converters.onnx.missing_ops import HANDLERS
 from edgeseg_converters.onnx.passes import FLOAT16, TIDY
 from edgeseg_converters.onnx.passes.taps import ReturnLogits
 from edgeseg_converters.recipes import DEFAULT_OPSET
 
 
+@new_objects_collected()
 def to_onnx(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> bytes:
     """Convert a frozen function.
 

@@ -42,6 +42,7 @@ from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType,
 
 from edgeseg_converters.calibration import Ranges
 from edgeseg_converters.onnx.file import read, to_proto, write
+from edgeseg_converters.onnx.memory import new_objects_collected
 from edgeseg_converters.onnx.passes import FINISH_QUANTIZED, PREPARE_TO_QUANTIZE
 
 #: Key of the entry in ``metadata_props`` that says how a file was quantized: a ``Scheme`` as JSON.
@@ -96,6 +97,7 @@ def quantizable(data: bytes) -> tuple[str, ...]:
     return _quantizable(PREPARE_TO_QUANTIZE(read(data)).model.graph)
 
 
+@new_objects_collected()
 def quantize(
     data: bytes,
     ranges: Ranges,

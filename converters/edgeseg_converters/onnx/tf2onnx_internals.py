@@ -26,6 +26,8 @@ from tf2onnx import optimizer, utils
 from tf2onnx.tf_loader import tf_optimize
 from tf2onnx.verbose_logging import set_scope_level
 
+from edgeseg_converters.onnx.memory import new_objects_collected
+
 #: What tf2onnx takes as a handler: a function that puts other nodes in place of one, and its arguments.
 Handler = tuple[Callable[..., None], list[Any]]
 
@@ -62,7 +64,7 @@ def convert(graph_def: Any, handlers: Mapping[str, Handler], **settings: Any) ->
         A model in which ops that tf2onnx does not know are left as they were: it only logs them.
     """
     optimizers = {name: _after_collection(make) for name, make in optimizer._get_optimizers().items()}
-    with _only_new_objects_collected(), quiet():
+    with new_objects_collected(), quiet():
         model: onnx.ModelProto = tf2onnx_convert._convert_common(
             graph_def, custom_op_handlers=dict(handlers), optimizers=optimizers, continue_on_error=True, **settings
         )[0]
@@ -118,16 +120,3 @@ def _after_collection(make: Callable[[], Any]) -> Callable[[], Any]:
         return make()
 
     return collect_and_make
-
-
-@contextmanager
-def _only_new_objects_collected() -> Iterator[None]:
-    """Keep a collection from looking at TensorFlow's million objects, which takes half a second."""
-    if gc.get_freeze_count():  # whoever froze them does not want them thawed
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
