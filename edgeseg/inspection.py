@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from edgeseg._internal.files import sha256
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import SUFFIXES, TensorInfo, open_backend
+from edgeseg.runtime.onnx_ops import read_ops
 from edgeseg.spec import ModelSpec
 from edgeseg.tflite.graph import count_ops
 
@@ -97,8 +97,6 @@ def _tflite_ops(data: bytes) -> dict[str, int] | None:
 
 def _onnx_ops(data: bytes) -> dict[str, int] | None:
     try:
-        import onnx
-    except ModuleNotFoundError:  # not part of a device's install
+        return read_ops(data).counts()
+    except BackendUnavailable:  # the package that reads them is not part of a device's install
         return None
-    graph = onnx.load_from_string(data).graph
-    return dict(Counter(node.op_type for node in graph.node).most_common())

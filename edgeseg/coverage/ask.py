@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ from edgeseg.coverage import gpu, xnnpack
 from edgeseg.coverage.onnx_tables import PROVIDERS
 from edgeseg.coverage.result import Coverage, LeftNode, grouped
 from edgeseg.coverage.tflite_tables import TABLES
-from edgeseg.errors import BackendUnavailable, InputError, missing_extra
+from edgeseg.errors import BackendUnavailable, InputError
+from edgeseg.runtime.onnx_ops import OnnxOp, read_ops
 from edgeseg.tflite.file import is_tflite
 from edgeseg.tflite.graph import Graph, partitions, read_graph
 
@@ -137,26 +138,20 @@ class _Artifact:
         return read_graph(self.data)
 
     @cached_property
-    def nodes(self) -> Sequence[Any]:
-        """Return the nodes of an ONNX model.
+    def onnx_ops(self) -> tuple[OnnxOp, ...]:
+        """Return the ops of an ONNX model.
 
         Raises:
             InputError: it is none.
             BackendUnavailable: the package that reads it is not installed.
         """
         try:
-            import onnx
-        except ModuleNotFoundError as error:  # not part of a device's install
-            raise missing_extra("the coverage of an .onnx model", "convert") from error
-        from google.protobuf.message import DecodeError
-
-        try:
-            nodes: Sequence[Any] = onnx.load_from_string(self.data).graph.node
-        except DecodeError as error:
+            ops = read_ops(self.data).ops
+        except InputError as error:
             raise InputError("the bytes are neither a TFLite nor an ONNX model.") from error
-        if not nodes:
+        if not ops:  # protobuf reads some other bytes as an empty message
             raise InputError("the bytes are neither a TFLite nor an ONNX model.")
-        return nodes
+        return ops
 
 
 def _find(artifact: _Artifact, accelerator: str) -> Coverage:
@@ -209,11 +204,11 @@ def _asked_gpu(data: bytes, graph: Graph) -> Coverage:
 
 
 def _onnx(artifact: _Artifact, accelerator: str) -> Coverage:
-    ops = [node.op_type for node in artifact.nodes]
+    ops = [op.name for op in artifact.onnx_ops]
     if accelerator == "cpu":
         return _build("cpu", ops, {}, 1, False, "asked", _open_on_cpu(artifact.data))
     provider = PROVIDERS[accelerator]
-    left = {index: text for index, node in enumerate(artifact.nodes) if (text := provider.reason(node))}
+    left = {index: text for index, op in enumerate(artifact.onnx_ops) if (text := provider.reason(op))}
     # How a provider cuts depends on ONNX Runtime's own passes: said only where there is nothing to cut.
     return _build(accelerator, ops, left, None if left else 1, False, "table", provider.note)
 

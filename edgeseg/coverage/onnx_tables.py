@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-# What a rule says of a node: a reason, or None when it is taken.
-_Rule = Callable[[Any], str | None]
+from edgeseg.runtime.onnx_ops import OnnxOp
+
+# What a rule says of an op: a reason, or None when it is taken.
+_Rule = Callable[[OnnxOp], str | None]
 
 
 @dataclass(frozen=True)
@@ -26,39 +27,35 @@ class Provider:
     ops: frozenset[str] | None = None
     rules: Mapping[str, _Rule] = field(default_factory=dict)
 
-    def reason(self, node: Any) -> str | None:
-        """Say why a node (``onnx.NodeProto``) is left; ``None`` when it is taken."""
-        if self.ops is not None and node.op_type not in self.ops:
-            return f"{self.name} has no {node.op_type}"
-        rule = self.rules.get(node.op_type)
-        return rule(node) if rule else None
+    def reason(self, op: OnnxOp) -> str | None:
+        """Return why an op is left, ``None`` when it is taken."""
+        if self.ops is not None and op.name not in self.ops:
+            return f"{self.name} has no {op.name}"
+        rule = self.rules.get(op.name)
+        return rule(op) if rule else None
 
 
 def _never(text: str) -> _Rule:
-    return lambda node: text
+    return lambda op: text
 
 
 def _no_indices(text: str) -> _Rule:
-    """Refuse a MaxPool whose second output, the indices, is used."""
-    return lambda node: text if len(node.output) > 1 and node.output[1] else None
+    """Leave a MaxPool whose second output, the indices, is used."""
+    return lambda op: text if len(op.outputs) > 1 and op.outputs[1] else None
 
 
 def _resize(name: str, linear: str, nearest: str) -> _Rule:
-    """Take a Resize whose coordinate mode is among the names, for each of its two modes."""
+    """Leave a Resize whose coordinate mode is not among the names, for each of its two modes."""
 
-    def rule(node: Any) -> str | None:
-        mode = _text(node, "mode", "nearest")
-        coordinates = _text(node, "coordinate_transformation_mode", "half_pixel")
+    def rule(op: OnnxOp) -> str | None:
+        mode = op.attributes.get("mode", "nearest")
+        coordinates = op.attributes.get("coordinate_transformation_mode", "half_pixel")
         accepted = {"linear": linear, "nearest": nearest}.get(mode, "").split()
         if coordinates in accepted:
             return None
         return f"{name} takes a {mode} Resize with: {', '.join(accepted) or 'nothing'}; this has {coordinates}"
 
     return rule
-
-
-def _text(node: Any, name: str, default: str) -> str:
-    return next((str(a.s.decode()) for a in node.attribute if a.name == name), default)
 
 
 _COREML_OPS = frozenset(
@@ -117,8 +114,8 @@ PROVIDERS = {
         _NNAPI_OPS,
         {
             "MaxPool": _no_indices("NNAPI takes a MaxPool without its Indices output"),
-            "DepthToSpace": lambda node: (
-                None if _text(node, "mode", "DCR") == "DCR" else "NNAPI takes a DepthToSpace of mode DCR"
+            "DepthToSpace": lambda op: (
+                None if op.attributes.get("mode", "DCR") == "DCR" else "NNAPI takes a DepthToSpace of mode DCR"
             ),
         },
     ),

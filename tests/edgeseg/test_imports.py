@@ -17,7 +17,17 @@ from edgeseg.spec import ModelSpec
 SOURCES = Path(edgeseg.__file__).parent
 LIGHT = ("tensorflow", "keras", "onnxruntime", "ai_edge_litert", "cv2", "numpy")
 # What only a workstation has, and a runtime of which a device has one.
-HEAVY = ("tensorflow", "keras", "onnxruntime", "ai_edge_litert", "onnx", "tf2onnx", "grain", "edgeseg_converters")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "onnxruntime",
+    "ai_edge_litert",
+    "onnx",
+    "onnx_ir",
+    "tf2onnx",
+    "grain",
+    "edgeseg_converters",
+)
 
 
 def loaded_by(code: str) -> set[str]:

@@ -1,1 +1,1 @@
-"""From the frozen function to an ONNX file, float or integer."""
+"""Makes an ONNX file, float or integer, of the frozen function."""

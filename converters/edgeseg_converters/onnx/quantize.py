@@ -1,4 +1,4 @@
-"""ONNX with integers: ONNX Runtime's QDQ quantizer on a float file, which takes the bytes of an image afterwards.
+"""Quantizes a float ONNX file by ONNX Runtime's QDQ quantizer; the result takes the bytes of an image.
 
 Activations are uint8 and weights int8 with a scale for each output channel, on purpose:
 
@@ -23,7 +23,7 @@ uint8, uint8                                0.7253  7                 0.9905 0.9
 uint8, int8 with one scale for all channels 0.5692  0.7
 =========================================== ======= ================= ====== ======
 
-A normalization that is no part of a convolution becomes a depthwise one. Ops that only move values keep the scale of
+A normalization that is not part of a convolution becomes a depthwise one. Ops that only move values keep the scale of
 their input, and so do the exact products and differences of unpooling, which stay in float: what they give is what
 they were given, to the bit.
 """
@@ -37,12 +37,13 @@ from typing import Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnx_ir as ir
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
 
 from edgeseg_converters.calibration import Ranges
-from edgeseg_converters.keras_model.freeze import INPUT_NAME
-from edgeseg_converters.onnx.compact import compact
+from edgeseg_converters.onnx.file import read, to_proto, write
+from edgeseg_converters.onnx.memory import new_objects_collected
+from edgeseg_converters.onnx.passes import FINISH_QUANTIZED, PREPARE_TO_QUANTIZE
 
 #: Key of the entry in ``metadata_props`` that says how a file was quantized: a ``Scheme`` as JSON.
 SCHEME_KEY = "edgeseg.quantization"
@@ -68,7 +69,7 @@ _ACTIVATIONS = frozenset({"Clip", "Relu"})
 
 @dataclass(frozen=True)
 class Scheme:
-    """Which integers.
+    """Say which integers a file has.
 
     Attributes:
         activations: with a zero point of their own.
@@ -88,14 +89,15 @@ PORTABLE = Scheme()
 
 
 def quantizable(data: bytes) -> tuple[str, ...]:
-    """Names of the ops that ``quantize`` can be told to keep, each the name of its output, in the graph's order.
+    """Return the ops that ``quantize`` can be told to keep, each by the name of its output, in the graph's order.
 
     Args:
         data: a float32 ``.onnx`` file.
     """
-    return _quantizable(_prepared(data))
+    return _quantizable(PREPARE_TO_QUANTIZE(read(data)).model.graph)
 
 
+@new_objects_collected()
 def quantize(
     data: bytes,
     ranges: Ranges,
@@ -108,27 +110,29 @@ def quantize(
 
     Args:
         data: a float32 ``.onnx`` file whose input takes values 0 to 255.
-        ranges: of its tensors, from ``calibrate_onnx.measure``.
+        ranges: of its tensors, from ``calibrate.measure`` or ``calibrate.cut``.
         keep: names of outputs whose ops stay in float.
-        only: names of outputs whose ops alone are quantized, all others stay in float; every op when left out.
+        only: names of outputs whose ops alone are quantized, all others stay in float; every op when omitted.
         scheme: which integers; see the module.
 
     Returns:
         An ``.onnx`` file of standard ops with a uint8 input; its output is as before.
     """
-    model = _prepared(data)
-    chosen = {name for name in _quantizable(model) if (only is None or name in only) and name not in keep}
+    model = PREPARE_TO_QUANTIZE(read(data)).model
+    chosen = {name for name in _quantizable(model.graph) if (only is None or name in only) and name not in keep}
     if chosen:
+        tensors = TensorsData(CalibrationMethod.MinMax, _tied(model.graph, ranges))
+        excluded = _left_in_float(model.graph, chosen)
         overrides = {name: [{"axis": 0, "reduce_range": False}] for name in _depthwise_weights(model.graph)}
         quantizer = QDQQuantizer(
-            model,
+            to_proto(model),
             scheme.per_channel,
             scheme.reduce_range,
             _TYPES[scheme.weights],
             _TYPES[scheme.activations],
-            TensorsData(CalibrationMethod.MinMax, _tied(model, ranges)),
+            tensors,
             nodes_to_quantize=[],
-            nodes_to_exclude=_left_in_float(model, chosen),
+            nodes_to_exclude=excluded,
             op_types_to_quantize=sorted(_COMPUTES | _MOVES | _ACTIVATIONS),
             extra_options={
                 "ForceQuantizeNoInputCheck": True,  # _left_in_float has looked
@@ -136,99 +140,76 @@ def quantize(
             },
         )
         quantizer.quantize_model()
-        quantizer.model.topological_sort()
-        model = quantizer.model.model
-    _take_bytes(model.graph)
-    compact(model.graph)
-    model.metadata_props.add(key=SCHEME_KEY, value=json.dumps(asdict(scheme)))
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+        model = ir.from_proto(quantizer.model.model)
+    FINISH_QUANTIZED(model)
+    model.metadata_props[SCHEME_KEY] = json.dumps(asdict(scheme))
+    quantized = write(model)
+    onnx.checker.check_model(quantized)
+    return quantized
 
 
-def _prepared(data: bytes) -> onnx.ModelProto:
-    """The model with inferred shapes, nodes named by their outputs, and normalizations as convolutions."""
-    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
-    _normalizations_to_convolutions(model.graph)
-    for node in model.graph.node:
-        node.name = node.output[0]
-    return model
+def _quantizable(graph: ir.Graph) -> tuple[str, ...]:
+    selections = _selections(graph)
+    computes = [node.outputs[0] for node in graph if node.op_type in _COMPUTES]
+    return tuple(_name(value) for value in computes if value not in selections)
 
 
-def _quantizable(model: onnx.ModelProto) -> tuple[str, ...]:
-    selections = _selections(model.graph)
-    return tuple(node.name for node in model.graph.node if node.op_type in _COMPUTES and node.name not in selections)
-
-
-def _normalizations_to_convolutions(graph: onnx.GraphProto) -> None:
-    """Make each BatchNormalization a 1x1 depthwise convolution, which integers have and which they round exactly.
-
-    A channel's one weight is its scale times the largest integer.
-    """
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for index, node in enumerate(list(graph.node)):
-        if node.op_type != "BatchNormalization":
-            continue
-        gamma, beta, mean, variance = (constants[name] for name in node.input[1:5])
-        epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
-        weight = gamma / np.sqrt(variance + np.float32(epsilon))
-        names = [f"{node.output[0]}_weight", f"{node.output[0]}_bias"]
-        for name, value in zip(names, (weight.reshape(-1, 1, 1, 1), beta - mean * weight), strict=True):
-            graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
-        conv = helper.make_node("Conv", [node.input[0], *names], [node.output[0]], group=len(weight))
-        graph.node.remove(node)
-        graph.node.insert(index, conv)
-    # What nobody reads any more goes: the quantizer will want some of those names for scales of its own.
-    read = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-
-
-def _selections(graph: onnx.GraphProto) -> dict[str, str]:
-    """The exact arithmetic of unpooling: products with a mask, and what they leave of a value.
+def _selections(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
+    """Return the exact arithmetic of unpooling: products with a mask, and what they leave of a value.
 
     Returns:
-        Output name of each such Mul and Sub to the name of the value that it selects from.
+        Result of each such Mul and Sub to the value that it selects from.
     """
-    kinds = {name: node.op_type for node in graph.node for name in node.output}
-    masks = {node.output[0] for node in graph.node if node.op_type == "Cast" and kinds.get(node.input[0]) == "Equal"}
-    found: dict[str, str] = {}
-    for node in graph.node:
-        if node.op_type == "Mul" and masks & set(node.input):
-            found[node.output[0]] = next(name for name in node.input if name not in masks)
-        elif node.op_type == "Sub" and found.get(node.input[1]) == node.input[0]:
-            found[node.output[0]] = node.input[0]
-    return found
+    selections: dict[ir.Value, ir.Value] = {}
+    for node in graph:
+        if node.op_type not in ("Mul", "Sub"):
+            continue
+        first, second = (value for value in node.inputs if value is not None)
+        if node.op_type == "Mul" and (_is_mask(first) or _is_mask(second)):
+            selections[node.outputs[0]] = second if _is_mask(first) else first
+        elif node.op_type == "Sub" and selections.get(second) is first:
+            selections[node.outputs[0]] = first
+    return selections
 
 
-def _left_in_float(model: onnx.ModelProto, chosen: Collection[str]) -> list[str]:
-    """Names of the nodes that the quantizer must pass over: all but the chosen, and what moves integers anyway."""
-    integers = {INPUT_NAME}
-    for node in model.graph.node:
+def _is_mask(value: ir.Value) -> bool:
+    """Return whether a value is a comparison as a number."""
+    cast = value.producer()
+    compared = cast.inputs[0] if cast is not None and cast.op_type == "Cast" else None
+    equal = compared.producer() if compared is not None else None
+    return equal is not None and equal.op_type == "Equal"
+
+
+def _left_in_float(graph: ir.Graph, chosen: Collection[str]) -> list[str]:
+    """Return the names of the nodes that the quantizer must pass over: all but the chosen, and what moves integers."""
+    integers: set[ir.Value | None] = {graph.inputs[0]}
+    for node in graph:
         if node.name in chosen:
-            integers.update(node.input, node.output)
+            integers.update(node.inputs, node.outputs)
     excluded = []
-    for node in model.graph.node:
-        if node.op_type in _MOVES | _ACTIVATIONS and node.input[0] in integers:
-            integers.update(node.output)
+    for node in graph:
+        if node.op_type in _MOVES | _ACTIVATIONS and node.inputs[0] in integers:
+            integers.update(node.outputs)
         elif node.name not in chosen:
-            excluded.append(node.name)
+            excluded.append(node.name or "")
     return excluded
 
 
-def _depthwise_weights(graph: onnx.GraphProto) -> set[str]:
-    """Names of the weights ``(C, 1, kh, kw)`` of convolutions of C groups."""
-    channels = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) == 4}
-    groups = {node.name: a.i for node in graph.node for a in node.attribute if a.name == "group" and a.i > 1}
+def _depthwise_weights(graph: ir.Graph) -> set[str]:
+    """Return the names of the weights ``(C, 1, kh, kw)`` of convolutions of C groups."""
+    weights = [(node.inputs[1], node.attributes.get_int("group", 1)) for node in graph if node.op_type == "Conv"]
     return {
-        node.input[1]
-        for node in graph.node
-        if node.op_type == "Conv" and groups.get(node.name) == channels.get(node.input[1], 0)
+        _name(weight)
+        for weight, groups in weights
+        if groups > 1
+        and weight is not None
+        and weight.const_value is not None
+        and weight.const_value.shape[0] == groups
     }
 
 
-def _tied(model: onnx.ModelProto, ranges: Ranges) -> dict[str, TensorData]:
-    """The range of every tensor, the same one for all that hold the same values."""
+def _tied(graph: ir.Graph, ranges: Ranges) -> dict[str, TensorData]:
+    """Return the range of every tensor, the same one for all that hold the same values."""
     group: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -236,18 +217,18 @@ def _tied(model: onnx.ModelProto, ranges: Ranges) -> dict[str, TensorData]:
             name = group[name]
         return name
 
-    def tie(names: Iterable[str]) -> None:
-        first, *others = {find(name) for name in names}
+    def tie(values: Iterable[ir.Value | None]) -> None:
+        first, *others = dict.fromkeys(find(_name(value)) for value in values if value is not None)
         group.update(dict.fromkeys(others, first))
 
-    selections = _selections(model.graph)
-    for node in model.graph.node:
+    selections = _selections(graph)
+    for node in graph:
         if node.op_type in _MOVES:
-            tie([node.input[0], *node.output])
-        elif node.output[0] in selections:
-            tie([node.output[0], selections[node.output[0]]])
-        elif node.op_type == "Concat" and set(node.input) <= set(selections):
-            tie([*node.input, node.output[0]])
+            tie([node.inputs[0], *node.outputs])
+        elif node.outputs[0] in selections:
+            tie([node.outputs[0], selections[node.outputs[0]]])
+        elif node.op_type == "Concat" and set(node.inputs) <= set(selections):
+            tie([*node.inputs, node.outputs[0]])
     limits: dict[str, tuple[float, float]] = {}
     for name in ranges.low:
         low, high = ranges.limits(name)
@@ -257,26 +238,8 @@ def _tied(model: onnx.ModelProto, ranges: Ranges) -> dict[str, TensorData]:
     return {name: TensorData(lowest=low, highest=high) for name, (low, high) in pairs.items()}
 
 
-def _take_bytes(graph: onnx.GraphProto) -> None:
-    """Make the input uint8: what quantizes it to scale 1 and zero point 0 goes, what reads it in float gets a Cast."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    image, as_float = graph.input[0], f"{INPUT_NAME}_float"
-    image.type.tensor_type.elem_type = TensorProto.UINT8
-    for node in [node for node in graph.node if INPUT_NAME in node.input]:
-        if node.op_type == "QuantizeLinear" and _keeps_bytes(*(constants[name] for name in node.input[1:])):
-            _rename_inputs(graph.node, node.output[0], INPUT_NAME)
-            graph.node.remove(node)
-        else:
-            _rename_inputs([node], INPUT_NAME, as_float)
-    if any(as_float in node.input for node in graph.node):
-        graph.node.insert(0, helper.make_node("Cast", [INPUT_NAME], [as_float], to=TensorProto.FLOAT))
-
-
-def _keeps_bytes(scale: onnx.TensorProto, zero_point: onnx.TensorProto) -> bool:
-    exact = bool(numpy_helper.to_array(scale) == 1 and numpy_helper.to_array(zero_point) == 0)
-    return exact and zero_point.data_type == TensorProto.UINT8
-
-
-def _rename_inputs(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
-    for node in nodes:
-        node.input[:] = [new if name == old else name for name in node.input]
+def _name(value: ir.Value) -> str:
+    """Return the name of a value of a file, where none is without."""
+    if value.name is None:
+        raise ValueError(f"{value!r} has no name")
+    return value.name

@@ -1,4 +1,7 @@
-"""What tf2onnx leaves behind: each repair on the smallest graph that needs it, and the numbers before and after."""
+"""``passes.resize``, ``passes.shapes``, ``passes.onnxruntime_basic``, ``passes.normalizations``: what tf2onnx leaves.
+
+Each repair on the smallest graph that needs it, and the numbers before and after.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,25 @@ from collections import Counter
 import keras
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from edgeseg.choices import Precision
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import Samples, natural_noise
-from edgeseg_converters.onnx.tidy import exact_sizes, join_normalizations, optimize
+from edgeseg_converters.onnx.file import to_proto
+from edgeseg_converters.onnx.passes.normalizations import JoinNormalizations
+from edgeseg_converters.onnx.passes.onnxruntime_basic import RunBasicOptimizations
+from edgeseg_converters.onnx.passes.resize import DropEmptyScales, ExactSizes
+from edgeseg_converters.onnx.passes.shapes import DropShapes, InferShapes
 from edgeseg_converters.options import ExportOptions
 
 
@@ -91,12 +100,15 @@ def test_shapes_are_inferred_once_without_the_weights(monkeypatch: pytest.Monkey
     sizes: list[int] = []
     infer = onnx.shape_inference.infer_shapes
 
-    def noted(model: onnx.ModelProto) -> onnx.ModelProto:
+    def noted(model: onnx.ModelProto, **options: bool) -> onnx.ModelProto:
         sizes.append(model.ByteSize())
-        return infer(model)
+        return infer(model, **options)
 
     monkeypatch.setattr(onnx.shape_inference, "infer_shapes", noted)
-    assert exact_sizes(model) == 3
+    result = ExactSizes()(ir.from_proto(model))
+    model = to_proto(result.model)
+    assert result.modified
+    assert [len(node.input) for node in model.graph.node if node.op_type == "Resize"] == [4] * 3
     assert len(sizes) == 1
     assert sizes[0] < constants["kernel"].nbytes / 10
     assert _run(model).shape == (1, 64, 101, 24)
@@ -109,7 +121,32 @@ def test_whole_scales_stay() -> None:
         (1, 4, 5, 6),
         (1, 4, 10, 18),
     )
-    assert exact_sizes(model) == 0
+    assert not ExactSizes()(ir.from_proto(model)).modified
+
+
+def test_a_resize_to_a_size_reads_no_scales() -> None:
+    nodes = [helper.make_node("Resize", ["x", "none", "none", "sizes"], ["y"], mode="nearest")]
+    constants = {"none": np.zeros(0, np.float32), "sizes": np.array([1, 4, 10, 18])}
+    model = _model(nodes, constants, (1, 4, 5, 6), (1, 4, 10, 18))
+    result = DropEmptyScales()(ir.from_proto(model))
+    assert result.modified
+    assert not DropEmptyScales()(result.model).modified
+    written = to_proto(result.model)
+    assert list(written.graph.node[0].input) == ["x", "", "", "sizes"]
+    np.testing.assert_array_equal(_run(written), _run(model))
+
+
+def test_constants_keep_their_order_and_no_shape_is_written() -> None:
+    """onnx-ir infers without the larger constants, and puts them back after the others."""
+    constants = {"large": np.ones((1, 3, 40, 50), np.float32), "small": np.ones((3, 1, 1), np.float32)}
+    nodes = [helper.make_node("Add", ["x", "large"], ["a"]), helper.make_node("Mul", ["a", "small"], ["y"])]
+    model = ir.from_proto(_model(nodes, constants, (1, 3, 40, 50), (1, 3, 40, 50)))
+    assert InferShapes()(model).modified
+    assert model.graph[0].outputs[0].shape == ir.Shape([1, 3, 40, 50])
+    assert list(model.graph.initializers) == ["large", "small"]
+    assert DropShapes()(model).modified
+    assert not DropShapes()(model).modified
+    assert not to_proto(model).graph.value_info
 
 
 def test_passes_leave_the_numbers_and_only_standard_ops() -> None:
@@ -134,7 +171,7 @@ def test_passes_leave_the_numbers_and_only_standard_ops() -> None:
         (1, 4, 8, 8),
         (1, 6, 8, 8),
     )
-    passed = optimize(model)
+    passed = _optimize(model)
     assert sorted(node.op_type for node in passed.graph.node) == ["Conv", "Relu"]
     assert [(opset.domain, opset.version) for opset in passed.opset_import] == [("", 17)]
     # The scale is multiplied into the kernel: 36 products of values near 1 in another order.
@@ -155,7 +192,7 @@ def test_scale_and_offset_of_channels_become_one_normalization(with_offset: bool
     constants.update({"scale": scale, "offset": offset} if with_offset else {"scale": scale})
     model = _model(nodes, constants, (1, 3, 4, 5), (1, 3, 4, 5))
     expected = _run(model)
-    assert join_normalizations(model) == 1
+    model = _join(model)
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node] == ["BatchNormalization", "BatchNormalization", "Relu"]
     # One rounding more or less: the runtime may fuse the product and the sum.
@@ -173,7 +210,7 @@ def test_a_product_that_is_read_twice_or_no_channel_scale_keeps_its_add() -> Non
     constants["by_column"] = np.arange(5, dtype=np.float32)
     model = _model(nodes, constants, (1, 3, 4, 5), (1, 3, 4, 5))
     expected = _run(model)
-    assert join_normalizations(model) == 1
+    model = _join(model)
     assert [node.op_type for node in model.graph.node] == ["Mul", "BatchNormalization", "Add", "Sub"]
     np.testing.assert_array_equal(_run(model), expected)
 
@@ -207,6 +244,18 @@ def test_nothing_of_keras_is_left_over(precision: Precision) -> None:
     assert not ops.keys() & {"Tile", "Unsqueeze", "Reshape", "Pad"}
     assert (ops["Transpose"], ops["Mul"], ops["Add"], ops["BatchNormalization"]) == (1, 3, 0, 0)
     assert {node.domain for node in graph.node} == {""}
+
+
+def _optimize(model: onnx.ModelProto) -> onnx.ModelProto:
+    passes = ir.passes.Sequential(RunBasicOptimizations(), RemoveUnusedOpsetsPass(), RemoveUnusedNodesPass())
+    return to_proto(passes(ir.from_proto(model)).model)
+
+
+def _join(model: onnx.ModelProto) -> onnx.ModelProto:
+    passes = ir.passes.Sequential(InferShapes(), JoinNormalizations(), RemoveUnusedNodesPass())
+    result = passes(ir.from_proto(model))
+    assert result.modified
+    return to_proto(result.model)
 
 
 def _model(

@@ -1,11 +1,18 @@
+"""``passes.zero_points`` and ``passes.naming``: a quantized graph with less written, that computes the same."""
+
 from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeseg_converters.onnx.compact import compact
+from edgeseg_converters.onnx.file import to_proto
+from edgeseg_converters.onnx.passes import COMPACT
+from edgeseg_converters.onnx.passes.naming import NameNodesByOutput
+
+IMAGE = {"image": np.random.default_rng(1).uniform(0, 127, (1, 4, 5, 6)).astype(np.float32)}
 
 
 def quantized(**renamed: str) -> onnx.ModelProto:
@@ -47,15 +54,18 @@ def quantized(**renamed: str) -> onnx.ModelProto:
 
 def run(model: onnx.ModelProto) -> np.ndarray:
     onnx.checker.check_model(model)
-    image = np.random.default_rng(1).uniform(0, 127, (1, 4, 5, 6)).astype(np.float32)
-    result: np.ndarray = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"image": image})[0]
+    result: np.ndarray = onnxruntime.InferenceSession(model.SerializeToString()).run(None, IMAGE)[0]
     return result
+
+
+def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+    return to_proto(COMPACT(ir.from_proto(model)).model)
 
 
 def test_less_is_written_and_the_same_is_computed() -> None:
     model = quantized()
     expected, size = run(model), model.ByteSize()
-    compact(model.graph)
+    model = compact(model)
     np.testing.assert_array_equal(run(model), expected)
     assert model.ByteSize() < size - 150
     ends = {node.op_type: node for node in model.graph.node}
@@ -69,21 +79,33 @@ def test_less_is_written_and_the_same_is_computed() -> None:
 def test_a_name_that_is_taken_is_not_given_again() -> None:
     model = quantized(y="c0", yq="c_2")
     expected = run(model)
-    compact(model.graph)
+    model = compact(model)
     np.testing.assert_array_equal(run(model), expected)
     assert {"c0", "c_2"} <= {name for node in model.graph.node for name in node.output}
 
 
-def test_a_graph_with_subgraphs_is_left_alone() -> None:
+def test_a_subgraph_reads_the_shorter_names() -> None:
     model = quantized()
     inner = helper.make_graph(
-        [helper.make_node("Identity", ["weight_scale"], ["seen"])],
+        [helper.make_node("Identity", ["weight_scale"], ["c_inner"])],
         "inner",
         [],
-        [helper.make_tensor_value_info("seen", TensorProto.FLOAT, [3])],
+        [helper.make_tensor_value_info("c_inner", TensorProto.FLOAT, [3])],
     )
     yes = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
     model.graph.node.extend([yes, helper.make_node("If", ["yes"], ["either"], then_branch=inner, else_branch=inner)])
-    before = model.SerializeToString()
-    compact(model.graph)
-    assert model.SerializeToString() == before
+    model.graph.output.append(helper.make_tensor_value_info("either", TensorProto.FLOAT, [3]))
+    expected, scales = run(model), onnxruntime.InferenceSession(model.SerializeToString()).run(["either"], IMAGE)
+    model = compact(model)
+    np.testing.assert_array_equal(run(model), expected)
+    np.testing.assert_array_equal(
+        onnxruntime.InferenceSession(model.SerializeToString()).run(["either"], IMAGE), scales
+    )
+    assert not {tensor.name for tensor in model.graph.initializer} & {"weight_scale", "c_inner"}
+
+
+def test_nodes_are_named_by_their_first_output() -> None:
+    result = NameNodesByOutput()(ir.from_proto(quantized()))
+    assert result.modified
+    assert all(node.name == node.outputs[0].name for node in result.model.graph)
+    assert not NameNodesByOutput()(result.model).modified
