@@ -23,7 +23,7 @@ _INTERPOLATION = {
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Placement:
     """Where an image lies inside a model's input, in pixels; ``restore`` needs it for the way back."""
 
@@ -114,7 +114,7 @@ def letterbox(
     if (new_h, new_w) != (height, width):
         image = cv2.resize(image, (new_w, new_h), interpolation=_INTERPOLATION[spec.resize])  # type: ignore[assignment]
     top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
-    placement = Placement(top, left, new_h, new_w, (height, width))
+    placement = Placement(top=top, left=left, height=new_h, width=new_w, original_hw=(height, width))
     if (new_h, new_w) == (target_h, target_w):
         return image, placement
     bars = (top, target_h - new_h - top, left, target_w - new_w - left)

@@ -22,7 +22,7 @@ METADATA_KEY = "edgeseg.spec"
 Color = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """How a model file was made.
 
@@ -41,7 +41,7 @@ class Provenance:
     tools: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """How to feed a segmentation model and how to read what it returns.
 

@@ -274,7 +274,9 @@ def export_all(
         found = {name: installed_version(name) for name in _TOOLS[recipe.format]}
         tools = {"edgeseg": __version__, **{name: version for name, version in found.items() if version is not None}}
         source = spec.provenance.source or model.name
-        provenance = Provenance(source, recipe.precision, target, rewritten.counts(), tools)
+        provenance = Provenance(
+            source=source, precision=recipe.precision, target=target, rewrites=rewritten.counts(), tools=tools
+        )
         made = spec.replace(dtype=plan.dtype, provenance=provenance)
         quantized = None
         try:

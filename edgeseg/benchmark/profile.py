@@ -31,7 +31,7 @@ _WARM_UP = 3
 COLUMNS = ("Node", "Op", "Provider", ">ms", ">Share")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NodeTime:
     """One node of the graph as the runtime runs it, after its own fusions.
 
@@ -50,7 +50,7 @@ class NodeTime:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Where the time of an artifact goes.
 
@@ -115,7 +115,13 @@ def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
     reply = ask("edgeseg.benchmark.profile", {"path": str(path), "num_runs": num_runs, **known})
     raise_refusal(reply)
     nodes = tuple(NodeTime(**node) for node in reply["nodes"])
-    return Profile(path.name, reply["runtime"], known.get("num_threads", 0), num_runs, nodes)
+    return Profile(
+        artifact=path.name,
+        runtime=reply["runtime"],
+        num_threads=known.get("num_threads", 0),
+        num_runs=num_runs,
+        nodes=nodes,
+    )
 
 
 def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTime]:
@@ -134,7 +140,10 @@ def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTi
             key = name.removesuffix("_kernel_time"), event["args"]["op_name"], event["args"].get("provider", "")
             taken[key] = taken.get(key, 0.0) + event["dur"] / 1e3 / num_runs
     total = sum(taken.values()) or 1.0
-    nodes = [NodeTime(*key, ms, ms / total) for key, ms in taken.items()]
+    nodes = [
+        NodeTime(name=name, op_type=op_type, provider=provider, ms=ms, share=ms / total)
+        for (name, op_type, provider), ms in taken.items()
+    ]
     return sorted(nodes, key=lambda node: -node.ms)
 
 

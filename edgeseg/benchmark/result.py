@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 STAGES = ("preprocess", "inference", "postprocess")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """Where and with what a result was measured.
 
@@ -55,7 +55,7 @@ class Environment:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Statistics of one result, in milliseconds; names as in DESIGN and, where they agree, in LiteRT's own tool."""
 
@@ -73,7 +73,7 @@ class Summary:
     peak_memory_mb: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LatencyResult:
     """The timed calls of one artifact on one device, accelerator and number of threads.
 
@@ -120,7 +120,7 @@ class LatencyResult:
     software_rendering: bool = False
     coverage: tuple[int, int] | None = None
     warnings: tuple[str, ...] = ()
-    environment: Environment = field(default_factory=lambda: Environment("local", "", "", 0))
+    environment: Environment = field(default_factory=lambda: Environment(device="local", machine="", system="", cpus=0))
 
     def __post_init__(self) -> None:
         if min(self.latencies_s, default=0.0 if not self.reported else 1.0) <= 0:

@@ -35,7 +35,7 @@ from edgeseg.segmenter import Segmenter, to_class_map
 _STATUS = Path("/proc/self/status")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What one process measures.
 
@@ -65,7 +65,7 @@ class Request:
     image: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reply:
     """What one process measured; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``.
 

@@ -15,7 +15,7 @@ from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
     from edgeseg.evaluation.evaluate import EvaluationResult
-    from edgeseg.opening import Feeding
+    from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
 
 
@@ -41,7 +41,7 @@ def command(
     custom_objects: str | None,
     output: str | None,
     runtime: RuntimeOptions,
-    feeding: Feeding,
+    feeding: InputDescription,
     save: Path | None,
     overwrite: bool,
     as_json: bool,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import sha256
+from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
@@ -32,7 +33,7 @@ def check(
     *,
     splits: Sequence[str] | None = None,
     num_threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CheckResult:
     """Read every pair of a data set.
 
@@ -49,7 +50,7 @@ def check(
     chosen = splits if splits is not None else _own_splits(found)
     listings = {split: list_split(found, split) for split in dict.fromkeys(chosen)}
     encoding = encoding_of(found, classes, listings)
-    work = {split: _Work(LabeledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
+    work = {split: _Work(data=LabeledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
     findings = [finding for listing in listings.values() for finding in _of_listing(listing)]
     total, done = sum(len(one.data) for one in work.values()), 0
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
@@ -67,17 +68,17 @@ def check(
     findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
     size = len(classes.names)
     return CheckResult(
-        found.layout,
-        encoding,
-        classes,
-        {split: one.num_good for split, one in work.items()},
-        {split: one.counts[:size] for split, one in work.items()},
-        {split: int(one.counts[size:].sum()) for split, one in work.items()},
-        tuple(findings),
+        layout=found.layout,
+        label_encoding=encoding,
+        classes=classes,
+        num_pairs={split: one.num_good for split, one in work.items()},
+        pixels={split: one.counts[:size] for split, one in work.items()},
+        ignored_pixels={split: int(one.counts[size:].sum()) for split, one in work.items()},
+        findings=tuple(findings),
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Read:
     """One pair: pixels by class with the ignored ones last, the image's hash and the label's palette; or a fault."""
 
@@ -89,7 +90,7 @@ class _Read:
     fault: BadExample | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Work:
     """A split and what has been found in it so far."""
 
@@ -117,7 +118,7 @@ class _Work:
             if is_cut_off(content):
                 raise BadExample("does_not_decode", path, f"'{path}' is truncated: its end is missing.")
         except BadExample as fault:
-            return _Read(path, label_path, fault=fault)
+            return _Read(path=path, label=label_path, fault=fault)
         by_id = np.bincount(label.ravel(), minlength=256)
         counts = by_id[: len(classes.names)].copy()
         if classes.ignore_index is not None and classes.ignore_index < len(counts):
@@ -125,7 +126,11 @@ class _Work:
         by_index = self.data.label_encoding == "ids"
         palette = read_palette(label_path) if by_index else b""
         return _Read(
-            path, label_path, np.append(counts, label.size - counts.sum()), sha256(content), palette[: 3 * len(counts)]
+            path=path,
+            label=label_path,
+            counts=np.append(counts, label.size - counts.sum()),
+            digest=sha256(content),
+            palette=palette[: 3 * len(counts)],
         )
 
     def add(self, read: _Read) -> None:

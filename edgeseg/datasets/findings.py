@@ -51,7 +51,7 @@ class Finding:
         return self.kind not in _WARNINGS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckResult:
     """What a check found.
 

@@ -25,7 +25,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSource:
     """Where a data set is, and what the user says about it; ``None`` is found out.
 
@@ -53,7 +53,7 @@ class DataSource:
     @property
     def plain(self) -> str | DataSource:
         """The folder alone where nothing more was said."""
-        return self.root if self == DataSource(self.root) else self
+        return self.root if self == DataSource(root=self.root) else self
 
 
 #: What every function that reads data takes: a folder, or a folder and what to know about it.
@@ -105,7 +105,7 @@ class LabeledSplit:
 
 def as_source(data: Data) -> DataSource:
     """A folder as a ``DataSource`` about which nothing was said."""
-    return data if isinstance(data, DataSource) else DataSource(str(data))
+    return data if isinstance(data, DataSource) else DataSource(root=str(data))
 
 
 def is_labeled(data: Data) -> bool:

@@ -132,7 +132,9 @@ def assumed_spec(
         model: what its input's dtype and its first layers say is obeyed.
     """
     count = max(channels, 2)
-    spec = ModelSpec(name, input_size, default_class_names(count), default_palette(count))
+    spec = ModelSpec(
+        name=name, input_size=input_size, class_names=default_class_names(count), palette=default_palette(count)
+    )
     said, assumed = "says nothing about its input", "RGB, letterbox"
     if not feeding_said:
         pixels = _why_pixels(model)

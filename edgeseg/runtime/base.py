@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeseg.spec import ModelSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TensorInfo:
     """One input or output of a model.
 

@@ -96,4 +96,4 @@ def set_threads(num_threads: int) -> None:
 
 def _info(tensor: Any) -> TensorInfo:
     shape = tuple(-1 if side is None else side for side in tensor.shape)
-    return TensorInfo(tensor.name, shape, dtype_name(tensor.dtype))
+    return TensorInfo(name=tensor.name, shape=shape, dtype=dtype_name(tensor.dtype))

@@ -24,7 +24,7 @@ _OPENS = {
 _INTERPRETERS = ("litert", "tflite-runtime")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
     """What a user asks of a runtime; everything may be left out, and what is asked is what runs, or an error.
 

@@ -27,7 +27,7 @@ from edgeseg.training.objective.batch_norm import set_momentum
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunModels:
     """What a run works with; all outputs are logits.
 
@@ -118,7 +118,7 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
         if config.mixed_precision:
             learning = _rebuilt(learning, f"mixed_{config.mixed_precision}")
     twin = create(config.model, num_classes=spec.num_classes, input_size=size)
-    return RunModels(learning, twin, twin, 0, spec)
+    return RunModels(learning=learning, twin=twin, exported=twin, main_output=0, spec=spec)
 
 
 def _from_model(
@@ -173,7 +173,7 @@ def _from_model(
     wanted = spec.num_classes if classes is None else len(classes.names)
     if wanted != shape[-1] or spec.num_classes != shape[-1]:
         raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {wanted}.")
-    return RunModels(learning, twin, exported, names.index(main), spec)
+    return RunModels(learning=learning, twin=twin, exported=exported, main_output=names.index(main), spec=spec)
 
 
 def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:

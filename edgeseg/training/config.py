@@ -38,7 +38,7 @@ OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
 _RECALIBRATION_WITH_EMA = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything a training run depends on; two runs of one config on one machine give one model.
 

@@ -114,7 +114,7 @@ class Tool:
         return next((name for name in names if name in self.flags), names[-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What one run of the tool printed; fields as in ``Reply``."""
 

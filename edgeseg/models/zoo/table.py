@@ -11,7 +11,7 @@ from edgeseg.errors import InputError, did_you_mean
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ZooModel:
     """One architecture of the zoo.
 

@@ -37,7 +37,7 @@ _PRESETS: Mapping[AugmentationPreset, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """What is done to a training image, in the order of the fields, each draw from the given generator.
 
@@ -116,7 +116,7 @@ class Augmentation:
         """
         if name not in _PRESETS:
             raise InputError(f"augmentation must be one of {', '.join(get_args(AugmentationPreset))}, got {name!r}.")
-        return cls(size, **{**_PRESETS[name], **changes})
+        return cls(size=size, **{**_PRESETS[name], **changes})
 
     def __call__(
         self, image_rgb: NDArray[np.uint8], label: NDArray[np.uint8], rng: np.random.Generator

@@ -12,7 +12,7 @@ from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
 from edgeseg.training.objective.batch_norm import layers_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """Epochs that share an optimizer.
 
@@ -37,7 +37,7 @@ def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
 
     def phase(start: int, end: int, batch_size: int, learning_rate: float, *, frozen: bool) -> Phase:
         scale = batch_size / config.nominal_batch_size if config.nominal_batch_size else 1.0
-        return Phase(start, end, batch_size, learning_rate * scale, frozen)
+        return Phase(start=start, end=end, batch_size=batch_size, learning_rate=learning_rate * scale, frozen=frozen)
 
     learning = phase(config.freeze_epochs, config.epochs, config.batch_size, usual, frozen=False)
     if not config.freeze_epochs:

@@ -50,10 +50,10 @@ def spec_for(model: keras.Model, layout: Layout = "nhwc") -> ModelSpec:
     """A uint8 class-map spec with a mean and a std that a swapped channel would show."""
     classes, size = model.output_shape[-1], model.input_shape[1:3]
     return ModelSpec(
-        "tiny",
-        size,
-        default_class_names(classes),
-        default_palette(classes),
+        name="tiny",
+        input_size=size,
+        class_names=default_class_names(classes),
+        palette=default_palette(classes),
         layout=layout,
         dtype="uint8",
         mean=(123.7, 116.3, 103.5),

@@ -87,7 +87,10 @@ def test_a_file_is_fed_as_its_first_layer_says_and_that_is_one_line(
     with caplog.at_level(logging.WARNING):
         opened = [
             open_model(str(path)).spec,
-            build_models(TrainConfig(str(path), "data"), Classes(("a", "b", "c"), default_palette(3), 255)).spec,
+            build_models(
+                TrainConfig(model=str(path), data="data"),
+                Classes(names=("a", "b", "c"), palette=default_palette(3), ignore_index=255),
+            ).spec,
         ]
     assert [(spec.mean, spec.std) for spec in opened] == [feeding, feeding]
     for said in caplog.messages:

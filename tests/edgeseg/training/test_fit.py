@@ -162,7 +162,7 @@ def test_a_model_of_ones_own_with_two_inputs_and_deep_supervision(tmp_path: Path
         "two", tmp_path, main_output="main", output_weights=(0.4, 1.0), batch_norm_recalibration=4, learning_rate=1e-9,
         mixed_precision="bfloat16", early_stopping=2, epochs=9, class_weights=(1.0, 2.0),
     )  # fmt: skip
-    spec = ModelSpec("two", (16, 16), ("no", "yes"), default_palette(2))
+    spec = ModelSpec(name="two", input_size=(16, 16), class_names=("no", "yes"), palette=default_palette(2))
     more = {"model": model, "spec": spec, "feed": lambda models: TwoInputs(), "log": quiet}
     result = train(settings, tmp_path / "run", **more)
     assert len(result.history) == 3

@@ -16,7 +16,7 @@ from edgeseg.training.data.cache import CachedPairs, Pairs
 from edgeseg.training.data.pipeline import training_pipeline, validation_batches
 
 Batch = tuple[np.ndarray, ...]
-PLAIN = Augmentation((64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
+PLAIN = Augmentation(size=(64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ class _Memory(LabeledSplit):
 
 def take(data: Pairs, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
     """The first batches of three images; ten images make three of them an epoch."""
-    settings = {"augmentation": Augmentation((32, 48)), "batch_size": 3, "seed": 7}
+    settings = {"augmentation": Augmentation(size=(32, 48)), "batch_size": 3, "seed": 7}
     pipeline, steps = training_pipeline(data, spec, **(settings | options))
     assert steps == 3
     return list(itertools.islice(pipeline, count))
@@ -66,7 +66,7 @@ def test_a_batch_has_the_promised_arrays(data: LabeledSplit, tiny_spec: ModelSpe
 
 def test_labels_keep_the_classes_and_the_ignored_id(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     ids_seen: set[int] = set()
-    for _, labels in take(data, tiny_spec, 6, augmentation=Augmentation((96, 96))):
+    for _, labels in take(data, tiny_spec, 6, augmentation=Augmentation(size=(96, 96))):
         ids_seen |= set(np.unique(labels).tolist())
     assert ids_seen == {0, 1, 2, IGNORED}
 
@@ -101,7 +101,7 @@ def test_validation_can_be_of_some_images(data: LabeledSplit, tiny_spec: ModelSp
 def test_another_ignored_id_becomes_the_pipelines(tiny_spec: ModelSpec) -> None:
     label = np.zeros((64, 80), np.uint8)
     label[10:20] = 1
-    one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, ignore_index=1), [label])
+    one = _Memory(Classes(names=("a", "b", "c"), palette=((0, 0, 0),) * 3, ignore_index=1), [label])
     pipeline, _ = training_pipeline(one, tiny_spec, PLAIN, batch_size=1, seed=0)
     _, labels = next(iter(pipeline))
     assert (labels[0, 10:20] == IGNORED).all()
@@ -138,8 +138,8 @@ def test_epochs_differ_in_order_and_in_augmentation(data: LabeledSplit, tiny_spe
 
 def test_the_same_image_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) -> None:
     label = np.arange(64 * 80).reshape(64, 80).astype(np.uint8) % 3
-    one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, None), [label])
-    pipeline, steps = training_pipeline(one, tiny_spec, Augmentation((32, 48)), batch_size=1, seed=0)
+    one = _Memory(Classes(names=("a", "b", "c"), palette=((0, 0, 0),) * 3, ignore_index=None), [label])
+    pipeline, steps = training_pipeline(one, tiny_spec, Augmentation(size=(32, 48)), batch_size=1, seed=0)
     assert steps == 1
     assert len({labels.tobytes() for _, labels in itertools.islice(pipeline, 8)}) == 8
 
@@ -150,7 +150,7 @@ def test_a_repeated_image_comes_that_often_in_an_epoch_each_time_anew(data: Labe
     assert steps == 6
     epoch = shown(list(itertools.islice(plain, steps)), data)
     assert sorted(epoch) == sorted([*range(10)] * 3)
-    augmented, _ = training_pipeline(data, tiny_spec, Augmentation((32, 48)), **settings)  # type: ignore[arg-type]
+    augmented, _ = training_pipeline(data, tiny_spec, Augmentation(size=(32, 48)), **settings)  # type: ignore[arg-type]
     images = [image.tobytes() for batch, _ in itertools.islice(augmented, steps) for image in batch]
     assert len(set(images)) == 30
     _, steps = training_pipeline(data, tiny_spec, PLAIN, batch_size=25, seed=7, repeat=3)
@@ -161,7 +161,7 @@ def test_a_repeated_image_comes_that_often_in_an_epoch_each_time_anew(data: Labe
 def test_the_shares_of_two_workers_are_the_batches_of_one(
     data: LabeledSplit, tiny_spec: ModelSpec, start_epoch: int
 ) -> None:
-    settings = {"batch_size": 4, "start_epoch": start_epoch, "augmentation": Augmentation((32, 48)), "seed": 7}
+    settings = {"batch_size": 4, "start_epoch": start_epoch, "augmentation": Augmentation(size=(32, 48)), "seed": 7}
     whole, _ = training_pipeline(data, tiny_spec, **settings)  # type: ignore[arg-type]
     parts = [
         training_pipeline(data, tiny_spec, worker=worker, num_workers=2, **settings)[0]  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def test_the_shares_of_two_workers_are_the_batches_of_one(
 
 def test_the_id_that_is_ignored_is_no_class(tiny_spec: ModelSpec) -> None:
     names = tuple(map(str, range(256)))
-    many = _Memory(Classes(names, ((0, 0, 0),) * 256, ignore_index=None), [np.zeros((8, 8), np.uint8)])
+    many = _Memory(Classes(names=names, palette=((0, 0, 0),) * 256, ignore_index=None), [np.zeros((8, 8), np.uint8)])
     with pytest.raises(InputError, match="256 classes; training takes 255"):
         training_pipeline(many, tiny_spec, PLAIN, batch_size=1, seed=0)
 
@@ -211,7 +211,7 @@ def test_validation_shows_each_image_once(shapes_dataset: Path, tiny_spec: Model
 def test_validation_ignores_the_letterbox_bars(tiny_spec: ModelSpec) -> None:
     # A square of 16 in an input of 32x48: enlarged twice, with bars of 8 at both sides.
     label = np.random.default_rng(0).integers(0, 3, (16, 16), dtype=np.uint8)
-    classes = Classes(("a", "b", "c"), ((0, 0, 0),) * 3, None)
+    classes = Classes(names=("a", "b", "c"), palette=((0, 0, 0),) * 3, ignore_index=None)
     ((images, labels),) = validation_batches(_Memory(classes, [label]), tiny_spec, 2)
     assert (labels[0, :, :8] == IGNORED).all()
     assert (labels[0, :, 40:] == IGNORED).all()
@@ -223,7 +223,7 @@ def test_validation_ignores_the_letterbox_bars(tiny_spec: ModelSpec) -> None:
 def test_validation_turns_another_ignored_id_into_the_pipelines(tiny_spec: ModelSpec) -> None:
     label = np.full((32, 48), 9, np.uint8)
     label[:16] = 2
-    classes = Classes(("a", "b", "c"), ((0, 0, 0),) * 3, 9)
+    classes = Classes(names=("a", "b", "c"), palette=((0, 0, 0),) * 3, ignore_index=9)
     ((_, labels),) = validation_batches(_Memory(classes, [label]), tiny_spec, 1)
     assert (labels[0, :16] == 2).all()
     assert (labels[0, 16:] == IGNORED).all()
