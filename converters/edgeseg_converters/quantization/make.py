@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeseg._internal.progress import Progress, StepProgress
 from edgeseg.choices import CalibrationMethod, Format, OutputKind, Target
 from edgeseg.datasets import Data
 from edgeseg.errors import InputError
@@ -33,7 +34,6 @@ from edgeseg_converters.tflite.pooling_ties import same_indices
 _NUM_INDEX_IMAGES = 2
 
 #: Told what is done now, how far it is, and how far it goes.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Quantization:
     gate: AccuracyGate = field(default_factory=AccuracyGate)
     rescue: bool = False
     method: CalibrationMethod | None = None
-    progress: Progress | None = None
+    progress: StepProgress | None = None
 
     @classmethod
     def of(
@@ -257,7 +257,7 @@ class Integers:
             progress = self._progress("accuracy in integers")
             return compare(self._baselines[engine.float_data], segmenter, settings.gate, progress)
 
-    def _progress(self, what: str) -> Callable[[int, int], None] | None:
+    def _progress(self, what: str) -> Progress | None:
         progress = self._settings.progress
         return None if progress is None else lambda done, total: progress(what, done, total)
 
