@@ -16,7 +16,7 @@ from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.data.cache import CachedPairs, Pair, Pairs
-from edgeseg.training.data.pipeline import require_batch, training_pipeline, validation_batches
+from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, validation_batches
 from edgeseg.training.distribution import Distribution
 from edgeseg.training.objective.phases import phases_of
 from edgeseg.training.run.samples import sample_indices
@@ -69,9 +69,9 @@ class SplitFeed:
         distribution: Distribution,
     ) -> None:
         _require_image_to_maps(config.model, models)
-        for phase in phases_of(config):
-            require_batch(train, phase.batch_size, config.repeat)
         self._config, self._models, self._train, self._distribution = config, models, train, distribution
+        for phase in phases_of(config):
+            self._order(phase.batch_size, phase.start).check(len(train))
         self._bad_files = _BadFiles()
         self._cached = CachedPairs(_Watched(train, self._bad_files), _TRAINING_CACHE)
         self._val = CachedPairs(_Watched(val, self._bad_files), _VALIDATION_CACHE)
@@ -90,13 +90,8 @@ class SplitFeed:
             self._cached,
             self._models.spec,
             self._augmentation,
-            batch_size=batch_size,
-            seed=self._config.seed,
-            repeat=self._config.repeat,
+            self._order(batch_size, start_epoch),
             label_sizes=keras.tree.map_structure(_size, outputs),
-            start_epoch=start_epoch,
-            worker=self._distribution.worker,
-            num_workers=self._distribution.num_workers,
         )
 
     def validation(self) -> Any:
@@ -113,6 +108,16 @@ class SplitFeed:
         spec, batch_size = self._models.spec, self._config.batch_size
         for images, _ in validation_batches(self._cached, spec, batch_size, indices=indices):
             yield images
+
+    def _order(self, batch_size: int, start_epoch: int) -> BatchOrder:
+        return BatchOrder(
+            batch_size=batch_size,
+            seed=self._config.seed,
+            repeat=self._config.repeat,
+            start_epoch=start_epoch,
+            worker=self._distribution.worker,
+            num_workers=self._distribution.num_workers,
+        )
 
 
 class _BadFiles(AbstractContextManager[None]):
