@@ -76,7 +76,7 @@ def build_models(
         classes: of the data; may be left out where there is a spec.
         model: a model to train in place of ``config.model``'s; it is not changed.
         spec: how to feed that one; made from the config where it is left out.
-        custom_objects: code that a model file refers to, see ``keras_file.load_model``.
+        custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
         distribution: the devices of the model that learns; the others are on one.
 
     Raises:
@@ -161,10 +161,10 @@ def _from_model(
         )
     _require_logits(config.model, exported)
     if spec is None:
-        said = config.mean is not None and config.std is not None
+        given = config.mean is not None and config.std is not None
         # A file gives its name, as in export; what Keras calls a model is often "functional".
         name = Path(config.model).stem if is_model_file(config.model) else model.name
-        spec = assumed_spec(name, size, shape[-1], feeding_said=said, model=exported)
+        spec = assumed_spec(name, size, shape[-1], normalization_given=given, model=exported)
     # What is learned are the data's classes, in their order; a model of other ones with their count forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
