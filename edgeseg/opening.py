@@ -80,7 +80,7 @@ def open_segmenter(
 def spec_for(
     path: str | Path, backend: Backend, description: InputDescription, *, classes: tuple[str, ...] | None = None
 ) -> ModelSpec:
-    """A ModelSpec for a model that has none, from its tensors, TFLite's standard metadata and what the user says.
+    """Make a ModelSpec for a model that has none, from its tensors, TFLite's standard metadata and what the user says.
 
     Args:
         path: the file.
@@ -105,7 +105,7 @@ def spec_for(
     if min(size) < 1:
         raise InputError(f"'{path}' leaves its input size open, {source.shape}: give --imgsz H,W.")
     if -1 not in (height, width) and size != (height, width):
-        raise InputError(f"'{path}' takes images of {height},{width} and no other; leave out --imgsz.")
+        raise InputError(f"'{path}' takes images of {height},{width} and no other; omit --imgsz.")
     if len(backend.outputs) > 1:
         _log.warning("'%s' has %d outputs; the first, '%s', is used", path, len(backend.outputs), result.name)
     said = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
@@ -146,7 +146,7 @@ def _layout(path: str | Path, source: TensorInfo) -> Layout:
 
 
 def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[OutputKind, int | None]:
-    """What the output is, and how many channels of scores it has where that is known."""
+    """Return what the output is, and how many channels of scores it has where that is known."""
     shape, integers = result.shape, np.issubdtype(np.dtype(result.dtype), np.integer)
     if len(shape) == 4 and shape[-1 if layout == "nhwc" else 1] != 1:
         channels = shape[-1 if layout == "nhwc" else 1]
@@ -161,7 +161,7 @@ def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[Outpu
 
 
 def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std: Triple | None) -> bool:
-    """Whether a uint8 input is the image's bytes: where nobody says otherwise, or what is said comes to that."""
+    """Return whether a uint8 input is the image's bytes: where nobody says otherwise, or what is said comes to that."""
     if mean is None or std is None:
         return True
     if not source.scale:
@@ -174,7 +174,7 @@ def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std:
 
 
 def _triple(values: tuple[float, ...] | None) -> Triple | None:
-    """One number for each channel, of one or three."""
+    """Return one number for each channel, of one or three."""
     if values is None or len(values) not in (1, 3):
         return None
     return values[0], values[len(values) // 2], values[-1]

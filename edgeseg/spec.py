@@ -161,7 +161,7 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
 
 
 def default_palette(num_classes: int) -> tuple[Color, ...]:
-    """The PASCAL VOC color map, a fixed distinct RGB color for each of up to 256 classes.
+    """Return the PASCAL VOC color map, a fixed distinct RGB color for each of up to 256 classes.
 
     Source: the VOC 2012 development kit, ``VOClabelcolormap``: the bits of the id, spread over the channels.
     """
@@ -178,5 +178,5 @@ def default_palette(num_classes: int) -> tuple[Color, ...]:
 
 
 def default_class_names(num_classes: int) -> tuple[str, ...]:
-    """``class_0``, ``class_1`` and so on, for a model whose names nobody gave."""
+    """Return ``class_0``, ``class_1`` and so on, for a model whose names nobody gave."""
     return tuple(f"class_{index}" for index in range(num_classes))

@@ -22,7 +22,7 @@ DRIFT = 1.05
 
 
 def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> list[str]:
-    """What speaks against a result, a sentence each.
+    """Return what speaks against a result, a sentence each.
 
     Args:
         rounds: seconds of every call, by process; each process's median alone where there are no samples.
@@ -50,7 +50,7 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
 
 
 def drift(latencies_s: Sequence[float]) -> tuple[float, str]:
-    """How a sustained run ended against how it began.
+    """Return how a sustained run ended against how it began.
 
     Args:
         latencies_s: seconds of every call, in order.

@@ -66,7 +66,7 @@ class Plan:
 
     @classmethod
     def sustained(cls, minutes: float, *, scope: Scope = "inference", image: Path | None = None) -> Plan:
-        """One process that runs without a pause, to see what heat does to a device.
+        """Plan one process that runs without a pause, to see what heat does to a device.
 
         Args:
             minutes: how long.

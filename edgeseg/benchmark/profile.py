@@ -69,7 +69,7 @@ class Profile:
     nodes: tuple[NodeTime, ...]
 
     def by_op(self) -> list[tuple[str, int, float, float]]:
-        """Op, how many nodes, their milliseconds and share; the slowest first."""
+        """Return op, how many nodes, their milliseconds and share; the slowest first."""
         found: dict[str, list[NodeTime]] = {}
         for node in self.nodes:
             found.setdefault(node.op_type, []).append(node)
@@ -77,11 +77,11 @@ class Profile:
         return sorted(summed, key=lambda entry: -entry[2])
 
     def rows(self, count: int = 15) -> list[list[str]]:
-        """The slowest nodes for a table with ``COLUMNS``."""
+        """Return the slowest nodes for a table with ``COLUMNS``."""
         return [[n.name, n.op_type, n.provider, f"{n.ms:.3f}", f"{n.share:.1%}"] for n in self.nodes[:count]]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain values for JSON."""
         ops = [dict(zip(("op_type", "nodes", "ms", "share"), entry, strict=True)) for entry in self.by_op()]
         return {"format_version": FORMAT_VERSION, **asdict(self), "ops": ops}
 
@@ -125,7 +125,7 @@ def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
 
 
 def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTime]:
-    """The nodes of the last runs of a record.
+    """Return the nodes of the last runs of a record.
 
     Args:
         events: ONNX Runtime's, times in microseconds.

@@ -1,6 +1,6 @@
 """One process, one measurement: reads what to do as JSON from stdin, opens the artifact, times it, answers in JSON.
 
-Runs on the device that is measured, this machine or one behind ssh:
+Runs on the device that is measured, this machine or one that ssh reaches:
 
     python -m edgeseg.benchmark.worker < request.json
 
@@ -51,7 +51,7 @@ class Request:
         num_runs: timed calls at least.
         min_secs: how long they take together at least, in seconds.
         max_secs: how long at most, in seconds; one call is made in any case.
-        image: an image on the device for ``end-to-end``; seeded noise of 640x480 when left out.
+        image: an image on the device for ``end-to-end``; seeded noise of 640x480 when ``None``.
     """
 
     path: str

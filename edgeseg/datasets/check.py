@@ -39,8 +39,8 @@ def check(
 
     Args:
         data: the data set, in any layout.
-        splits: which of its splits; all when left out, VOC's ``trainval`` only where it is the only one.
-        num_threads: that read; one a core when left out.
+        splits: which of its splits; all when ``None``, VOC's ``trainval`` only where it is the only one.
+        num_threads: that read; one a core when ``None``.
         progress: called with (pairs done, pairs in all).
 
     Raises:
@@ -110,7 +110,7 @@ class _Work:
         return int(self.counts[:-1].sum())
 
     def read(self, index: int) -> _Read:
-        """One pair, in whatever thread."""
+        """Read one pair, in whatever thread."""
         (path, label_path), classes = self.data.pairs[index], self.data.classes
         try:
             _, label = self.data[index]
@@ -146,14 +146,14 @@ class _Work:
 
 
 def is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG or PNG file lacks its end; OpenCV shows what there is of it and says nothing."""
+    """Return whether a JPEG or PNG file lacks its end; OpenCV shows what there is of it and says nothing."""
     if content.startswith(b"\xff\xd8"):
         return not _jpeg_ends(content)
     return content.startswith(b"\x89PNG") and content.rfind(b"IEND") < 0
 
 
 def _jpeg_ends(content: bytes) -> bool:
-    """Whether its segments (ITU-T T.81, annex B) lead to an end; what a phone adds behind that may be anything."""
+    """Return whether its segments (ITU-T T.81, annex B) lead to an end; a phone may add anything after that."""
     position = 2
     while marker := _JPEG_MARKER.search(content, position):
         if marker[0] == b"\xff\xd9":
@@ -172,12 +172,12 @@ def _finding(fault: BadExample) -> Finding:
 
 
 def _of_listing(listing: Listing) -> Iterator[Finding]:
-    """What is wrong before any file is read."""
+    """Report what is wrong before any file is read."""
     yield from map(_finding, listing.faults)
     if not listing.pairs and not listing.faults:
         yield Finding("empty_split", str(listing.place), empty_text(listing.place))
     for path in listing.unused:
-        yield Finding("unused_label", str(path), f"'{path}' has no image; it is left out.")
+        yield Finding("unused_label", str(path), f"'{path}' has no image; it is omitted.")
 
 
 def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
@@ -191,7 +191,7 @@ def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
 
 
 def _never(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
-    """Classes that no label has, and those that only a score would ask for."""
+    """Report classes that no label has, and those that only a score would ask for."""
     # Of a split without any, `_nothing_counts` says all there is to say.
     counted = [split for split, one in work.items() if one.num_counted]
     for index, name in enumerate(classes.names):
@@ -216,7 +216,7 @@ def _nothing_counts(classes: Classes, work: dict[str, _Work]) -> Iterator[Findin
 
 
 def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:
-    """Labels whose indices may mean other classes: a program that sorts a palette renumbers them all."""
+    """Report labels whose indices may mean other classes: a program that sorts a palette renumbers them all."""
     usual: dict[bytes, list[Path]] = {}
     for one in work.values():
         for palette, paths in one.palettes.items():

@@ -47,7 +47,7 @@ class Classes:
     binary_threshold: int = 127
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of ``classes.json``."""
+        """Return the object of ``classes.json``."""
         table: dict[str, Any] = {
             "names": list(self.names),
             "palette": [list(color) for color in self.palette],
@@ -98,7 +98,7 @@ def read_classes(path: Path) -> Classes:
 
 
 def given_classes(text: str) -> Classes:
-    """The classes that ``--classes`` names.
+    """Return the classes that ``--classes`` names.
 
     Args:
         text: ``a,b,c``; or ``voc``, the 21 of PASCAL VOC; or a file: ``classes.json``, or one name a line.
@@ -119,7 +119,7 @@ def given_classes(text: str) -> Classes:
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
-    """The class names of a text file, one a line.
+    """Read the class names of a text file, one a line.
 
     Raises:
         InputError: the file cannot be read, or has no names.
@@ -142,7 +142,7 @@ def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
 
     Args:
         path: the text file.
-        classes: the classes that the names are of; those of the file, in its order, when left out.
+        classes: the classes that the names are of; those of the file, in its order, when ``None``.
 
     Raises:
         InputError: the file is missing, a line is not of that form, or a name is no class.
@@ -169,7 +169,7 @@ def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
 
 
 def checked(what: str, classes: Classes) -> Classes:
-    """The same classes, when there is nothing wrong with them.
+    """Return the same classes, when there is nothing wrong with them.
 
     Raises:
         InputError: there is; ``what`` begins the sentence.
@@ -200,7 +200,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _color_line(line: str) -> tuple[str, Color] | None:
-    """``(name, color)`` of a line of a color map; ``None`` for another line."""
+    """Return ``(name, color)`` of a line of a color map; ``None`` for another line."""
     numbers = r"(\d+)[\s,;:]+(\d+)[\s,;:]+(\d+)"
     first = re.fullmatch(rf"\s*{numbers}[\s,;:]+(\S.*?)[\s:]*", line)
     last = re.fullmatch(rf"\s*(\S.*?)[\s,;:]+{numbers}(?:::?.*|\s*)", line)
@@ -215,7 +215,7 @@ def _color_line(line: str) -> tuple[str, Color] | None:
 
 
 def _with_colors(path: str | Path, classes: Classes, entries: list[tuple[str, Color]]) -> Classes:
-    """The classes with the colors of a map: a class's first is its palette's, the others come on top."""
+    """Return the classes with the colors of a map: a class's first is its palette's, the others come on top."""
     ignore_index, palette, more = classes.ignore_index, dict[str, Color](), list[tuple[Color, int]]()
     seen: dict[Color, str] = {}
     for name, color in entries:

@@ -132,7 +132,7 @@ def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[s
 
 
 def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
-    """A file, when it is labelme's and every shape can be drawn."""
+    """Read a file, when it is labelme's and every shape can be drawn."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         shapes = document["shapes"]
@@ -156,7 +156,7 @@ def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
 
 
 def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
-    """Suffix and bytes of the image: the one beside the file, else the one inside it."""
+    """Return suffix and bytes of the image: the one beside the file, else the one inside it."""
     # Written on Windows it has backslashes, and the folder it names is often gone: then the name beside the JSON.
     named = PureWindowsPath(str(document.get("imagePath") or ""))
     suffix = named.suffix.lower()
@@ -174,7 +174,7 @@ def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
 
 
 def _size(path: Path, document: dict[str, Any], content: bytes) -> tuple[int, int]:
-    """``(H, W)`` of the image, which must be what the shapes were drawn on."""
+    """Return ``(H, W)`` of the image, which must be what the shapes were drawn on."""
     height, width = decode_image(path, np.frombuffer(content, np.uint8)).shape[:2]
     said = (document.get("imageHeight") or height, document.get("imageWidth") or width)
     if said != (height, width):

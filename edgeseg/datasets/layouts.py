@@ -56,7 +56,7 @@ class Listing:
 
 
 def find_layout(root: Path, asked: DataLayout | None = None) -> Found:
-    """Recognise a data set.
+    """Recognize the layout of a data set.
 
     Args:
         root: its folder; of VOC, also the ``VOCdevkit`` folder or the one that has it.
@@ -84,12 +84,12 @@ def find_layout(root: Path, asked: DataLayout | None = None) -> Found:
 
 
 def has_layout(root: Path) -> bool:
-    """Whether there is anything that looks like a labeled data set."""
+    """Return whether there is anything that looks like a labeled data set."""
     return root.is_dir() and any(data.splits for data in _candidates(root, None))
 
 
 def list_split(found: Found, split: str) -> Listing:
-    """The files of one split, what is wrong with its pairs set apart.
+    """List the files of one split, what is wrong with its pairs set apart.
 
     Raises:
         InputError: there is no such split, or a list is not of its form.
@@ -110,12 +110,12 @@ def list_split(found: Found, split: str) -> Listing:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files of a folder, sorted by name."""
+    """List the image files of a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def natural_order(path: Path) -> tuple[object, ...]:
-    """Sorts ``9.png`` before ``10.png``."""
+    """Return a key that sorts ``9.png`` before ``10.png``."""
     parts = re.split(r"(\d+)", path.stem)
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
@@ -208,7 +208,7 @@ def _pair_voc(found: Found, split: str) -> Listing:
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The image files of a folder, by their names without suffix."""
+    """Return the image files of a folder, by their names without suffix."""
     found: dict[str, list[Path]] = {}
     for path in images_in(folder):
         found.setdefault(path.stem, []).append(path)
@@ -216,7 +216,7 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _same_name(paths: list[Path]) -> Iterator[BadExample]:
-    """What is said of each path beyond the first."""
+    """Return what is said of each path beyond the first."""
     for other in paths[1:]:
         text = f"'{paths[0]}' and '{other}' have the same name but for the suffix: keep the one you mean."
         yield BadExample("same_name", other, text)
@@ -242,7 +242,7 @@ def _pair_list(path: Path) -> Listing:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """Numbered lines that are neither empty nor comments."""
+    """Yield numbered lines that are neither empty nor comments."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

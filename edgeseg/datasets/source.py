@@ -104,12 +104,12 @@ class LabeledSplit:
 
 
 def as_source(data: Data) -> DataSource:
-    """A folder as a ``DataSource`` about which nothing was said."""
+    """Make a ``DataSource`` of a folder about which nothing was said."""
     return data if isinstance(data, DataSource) else DataSource(root=str(data))
 
 
 def is_labeled(data: Data) -> bool:
-    """Whether it is, or is meant to be, a labeled data set, and not a folder of images."""
+    """Return whether it is, or is meant to be, a labeled data set, and not a folder of images."""
     source = as_source(data)
     says_more = source.plain != source.root
     return says_more or (Path(source.root) / "classes.json").exists() or has_layout(Path(source.root))
@@ -137,7 +137,7 @@ def open_split(data: Data, split: str) -> LabeledSplit:
 
 
 def open_classes(data: Data) -> Classes:
-    """The classes of a data set.
+    """Read the classes of a data set.
 
     Raises:
         InputError: there is no data set, or its classes are not known.
@@ -146,7 +146,7 @@ def open_classes(data: Data) -> Classes:
 
 
 def find_data(data: Data) -> tuple[Found, Classes]:
-    """The layout and the classes of a data set, without reading its images.
+    """Find the layout and the classes of a data set, without reading its images.
 
     Raises:
         InputError: there is no data set, or its classes are not known.
@@ -157,7 +157,7 @@ def find_data(data: Data) -> tuple[Found, Classes]:
 
 
 def encoding_of(found: Found, classes: Classes, listings: Mapping[str, Listing]) -> LabelEncoding:
-    """How the labels of a whole data set, all splits together, show their classes.
+    """Return how the labels of a whole data set, all splits together, show their classes.
 
     Args:
         found: the data set.
@@ -178,7 +178,7 @@ def encoding_of(found: Found, classes: Classes, listings: Mapping[str, Listing])
 
 
 def empty_text(place: Path) -> str:
-    """What is said of a split with nothing in it."""
+    """Return what is said of a split with nothing in it."""
     return f"'{place}' has no images ({', '.join(sorted(IMAGE_SUFFIXES))})."
 
 

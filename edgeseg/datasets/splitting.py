@@ -47,7 +47,7 @@ def split_pairs(
             of a video, of which neighbors are nearly equal, must not be shared out at random.
 
     Returns:
-        The pairs of ``train``, ``val`` and ``test``, each sorted by name; a split with share 0 is left out.
+        The pairs of ``train``, ``val`` and ``test``, each sorted by name; a split with share 0 is omitted.
 
     Raises:
         InputError: the shares leave nothing to train on.

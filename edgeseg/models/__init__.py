@@ -31,7 +31,7 @@ def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = 
     Args:
         name: a name of ``ZOO``.
         num_classes: number of output channels.
-        input_size: ``(H, W)`` in pixels; the architecture's default when left out.
+        input_size: ``(H, W)`` in pixels; the architecture's default when ``None``.
         **options: the architecture's own options, see its builder.
 
     Returns:

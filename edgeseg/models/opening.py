@@ -124,7 +124,7 @@ def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
 
 
 def packaged_spec(name: str) -> ModelSpec | None:
-    """The spec of the weights that edgeseg ships for an architecture; ``None`` when it ships none."""
+    """Return the spec of the weights that edgeseg ships for an architecture; ``None`` when it ships none."""
     file = resources.files("edgeseg.models") / "packaged" / f"{name}.json"
     return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
 
@@ -137,7 +137,7 @@ def assumed_spec(
     normalization_given: bool = False,
     model: keras.Model | None = None,
 ) -> ModelSpec:
-    """The spec of a model that came without one, which is said: [-1, 1], letterbox and nameless classes.
+    """Return the spec assumed of a model that came without one, and log it: [-1, 1], letterbox, nameless classes.
 
     A model that takes integers, or begins with a Rescaling or Normalization of pixels, is fed [0, 255] as it is.
 
@@ -174,7 +174,7 @@ def _why_pixels(model: keras.Model | None) -> str:
 def at_input_size(
     model: keras.Model, input_size: tuple[int, int], *, custom_objects: Mapping[str, Any] | None = None
 ) -> keras.Model:
-    """The same layers and weights for another input size; the model itself when the size is its own.
+    """Rebuild a model for another input size, of the same layers and weights; return it as it is at its own size.
 
     Args:
         model: a functional model.
@@ -297,7 +297,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
 
 
 def _with_classes(spec: ModelSpec, classes: Classes | None) -> ModelSpec:
-    """Names from the data where the file has none; the file's own stay."""
+    """Take the names from the data where the file has none; the file's own stay."""
     if classes is None or spec.class_names != default_class_names(spec.num_classes):
         return spec
     if len(classes.names) != spec.num_classes:

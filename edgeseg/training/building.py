@@ -73,9 +73,9 @@ def build_models(
 
     Args:
         config: the run.
-        classes: of the data; may be left out where there is a spec.
+        classes: of the data; may be ``None`` where there is a spec.
         model: a model to train in place of ``config.model``'s; it is not changed.
-        spec: how to feed that one; made from the config where it is left out.
+        spec: how to feed that one; made from the config when ``None``.
         custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
         distribution: the devices of the model that learns; the others are on one.
 
@@ -177,13 +177,13 @@ def _from_model(
 
 
 def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
-    """The same layers and weights, without a softmax or sigmoid at the end, and in a precision.
+    """Rebuild a model of the same layers and weights, without a softmax or sigmoid at the end, and in a precision.
 
     The loss has a softmax; a sigmoid of several classes has its order of scores, and would keep the loss from its end.
 
     Args:
         model: functional or Sequential.
-        policy: a Keras dtype policy; the outputs' layers stay in float32. The layers' own when left out.
+        policy: a Keras dtype policy; the outputs' layers stay in float32. The layers' own when ``None``.
     """
     last = {id(tensor._keras_history.operation) for tensor in graph_of(model).outputs}
 

@@ -195,7 +195,7 @@ class TrainConfig:
         self._refuse_what_does_nothing()
 
     def _refuse_what_does_nothing(self) -> None:
-        """A setting that was changed and that no other setting lets have an effect."""
+        """Refuse a setting that was changed and that no other setting lets have an effect."""
         augmentation = Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
         for name, chance in (("rotate_degrees", "rotate"), ("blur_size", "blur")):
             if name in self.augmentation_changes and not getattr(augmentation, chance):
@@ -226,16 +226,16 @@ class TrainConfig:
         return self.batch_norm_recalibration
 
     def to_json(self) -> str:
-        """One JSON object, which ``from_json`` reads."""
+        """Return one JSON object, which ``from_json`` reads."""
         return json.dumps(self.as_dict(), indent=2)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return dict(json.loads(json.dumps(dataclasses.asdict(self), default=str)))
 
     @staticmethod
     def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of an earlier edgeseg under today's names: until November 2026 they had British ones."""
+        """Return the settings of an earlier edgeseg under today's names: until November 2026 they had British ones."""
         data = values.get("data")
         if not isinstance(data, Mapping) or "colour_map" not in data:
             return dict(values)
@@ -267,5 +267,5 @@ def _require(name: str, value: object, good: bool, accepted: str) -> None:
 
 
 def is_model_file(model: str) -> bool:
-    """Whether it is a file and no name of the zoo."""
+    """Return whether it is a file and no name of the zoo."""
     return Path(model).suffix.lower() in (".keras", ".h5")

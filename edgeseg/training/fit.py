@@ -141,7 +141,7 @@ def _fit(
     history: list[dict[str, float]],
     distribution: Distribution,
 ) -> None:
-    """Every phase that is not over yet; one that was interrupted begins with what the last epoch left."""
+    """Fit every phase that is not over yet; one that was interrupted begins with what the last epoch left."""
     model = models.learning
     encoder = encoder_layers(model, config.freeze_before) if config.freeze_epochs else []
     learns = [layer.trainable for layer in encoder]
@@ -184,7 +184,7 @@ def _fit(
 
 
 def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> dict[str, Any]:
-    """What a resumed run must find again: the schedule counts the steps, the history has the classes' names."""
+    """Return what a resumed run must find again: the schedule counts the steps, the history has the classes' names."""
     if train_data is None or val_data is None:
         return {}
     return {
@@ -195,7 +195,7 @@ def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> di
 
 
 def _losses(config: TrainConfig, models: RunModels, data: LabeledSplit | None) -> Any:
-    """The config's loss for each output."""
+    """Return the config's loss for each output."""
     weights = None
     if not isinstance(config.class_weights, str):
         weights = given(config.class_weights, models.spec.class_names)
@@ -216,7 +216,7 @@ def _losses(config: TrainConfig, models: RunModels, data: LabeledSplit | None) -
 
 
 def _output_weights(config: TrainConfig, models: RunModels) -> Any:
-    """``config.output_weights`` in the structure of the model's outputs."""
+    """Return ``config.output_weights`` in the structure of the model's outputs."""
     if config.output_weights is None:
         return None
     outputs = graph_of(models.learning)._outputs_struct
@@ -227,7 +227,7 @@ def _output_weights(config: TrainConfig, models: RunModels) -> Any:
 
 
 def _main_loss(losses: Any, models: RunModels) -> Any:
-    """The loss of the main output, as Keras takes it."""
+    """Return the loss of the main output, as Keras takes it."""
     name = output_names(models.twin)[models.main_output]
     found = losses
     leaves = keras.tree.flatten(losses)
@@ -245,7 +245,7 @@ def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> lis
 
 
 def _stopped(callbacks: Sequence[keras.callbacks.Callback], model: keras.Model) -> bool:
-    """Whether the run had come to its early end before it was resumed."""
+    """Return whether the run had come to its early end before it was resumed."""
     model.stop_training = False
     for callback in callbacks:
         if isinstance(callback, EarlyStopping):

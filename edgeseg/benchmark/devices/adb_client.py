@@ -37,7 +37,7 @@ class Answer:
 
 
 def attached() -> dict[str, str]:
-    """Serial to state (``device``, ``offline``, ``unauthorized``, ...) of what the adb server sees.
+    """Return what the adb server sees: serial to state (``device``, ``offline``, ``unauthorized``, ...).
 
     Raises:
         BackendUnavailable: there is no adb on the PATH.
@@ -49,7 +49,7 @@ def attached() -> dict[str, str]:
 
 
 def choose(serial: str | None) -> str:
-    """The device of a serial number, or the only one.
+    """Return the device of a serial number, or the only one.
 
     Raises:
         InputError: there is none, there are several, or it does not let this computer in.

@@ -70,7 +70,7 @@ class Tool:
         return f"benchmark_model of {'LiteRT' if 'use_npu' in self.flags else 'TFLite'} ({self.digest[:12]})"
 
     def command(self, request: Request, delegate: str | None = None) -> list[str]:
-        """The command line of a request, the program first.
+        """Return the command line of a request, the program first.
 
         Args:
             request: what to measure.
@@ -109,7 +109,7 @@ class Tool:
         return [self.path, *(f"--{name}={value}" for name, value in wanted.items())]
 
     def _accelerator_flag(self, accelerator: str) -> str:
-        """TFLite's tool takes ``use_xnnpack`` and ``use_nnapi`` for what LiteRT's calls ``use_cpu`` and ``use_npu``."""
+        """Return the tool's flag; TFLite's has ``use_xnnpack``, ``use_nnapi`` for LiteRT's ``use_cpu``, ``use_npu``."""
         names = {"cpu": ("use_xnnpack", "use_cpu"), "gpu": ("use_gpu",), "npu": ("use_npu", "use_nnapi")}[accelerator]
         return next((name for name in names if name in self.flags), names[-1])
 
@@ -127,7 +127,7 @@ class Measured:
 
 
 def known_flags(usage: str) -> frozenset[str]:
-    """The flags of a tool by what ``--help`` prints: ``	--num_runs=50	int32	optional	...``."""
+    """Return the flags of a tool by what ``--help`` prints: ``	--num_runs=50	int32	optional	...``."""
     return frozenset(_FLAG.findall(usage))
 
 
@@ -161,12 +161,12 @@ def parse(text: str, accelerator: str) -> Measured:
 
 
 def last_line(text: str) -> str:
-    """The last line that has something in it, or ``(nothing)``."""
+    """Return the last line that has something in it, or ``(nothing)``."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "(nothing)")
 
 
 def _statistics(match: re.Match[str]) -> dict[str, float]:
-    """Milliseconds by the names of ``Summary``, and ``first_ms``."""
+    """Return milliseconds by the names of ``Summary``, and ``first_ms``."""
     values = {name: float(value) / 1e3 for name, value in _PAIR.findall(match["rest"])}
     if "min" not in values:  # all the same, so that the tool prints the newest alone
         values |= {name: values["curr"] for name in ("first", "min", "max", "avg")} | {"std": 0.0}
@@ -174,13 +174,13 @@ def _statistics(match: re.Match[str]) -> dict[str, float]:
 
 
 def _memory(text: str) -> int | None:
-    """Growth of the process's largest resident size in bytes: ``ru_maxrss`` (``memory_info.cc``), its MB are MiB."""
+    """Return the growth of the process's largest resident size in bytes: ``ru_maxrss``, whose MB are MiB."""
     found = _MEMORY.search(text)
     return round(float(found[1] or found[2]) * 2**20) if found else None
 
 
 def _placement(text: str, accelerator: str) -> dict[str, Any]:
-    """Whether the accelerator runs the whole graph, and ``(delegated, total)`` nodes."""
+    """Return whether the accelerator runs the whole graph, and ``(delegated, total)`` nodes."""
     if accelerator == "cpu":
         return {"fully_accelerated": None, "coverage": None}
     applied = _APPLIED.search(text)
@@ -201,7 +201,9 @@ def _placement(text: str, accelerator: str) -> dict[str, Any]:
 
 
 def _delegate_flags(path: str, options: Mapping[str, str]) -> dict[str, object]:
-    """``external_delegate_options`` is split at ``;`` and ``:`` in ``external_delegate_provider.cc``.
+    """Return the flags of a delegate.
+
+    ``external_delegate_options`` is split at ``;`` and ``:`` in ``external_delegate_provider.cc``.
 
     Its help text says commas; and a pair that holds a second colon is dropped there without a word.
     """

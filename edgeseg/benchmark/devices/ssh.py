@@ -1,4 +1,4 @@
-"""A board behind ssh. It needs sshd and Python 3.10: edgeseg brings the rest along and takes artifacts away again."""
+"""A board over ssh. It needs sshd and Python 3.10: edgeseg brings the rest along and takes artifacts away again."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class SshDevice:
 
     Args:
         host: as in ``ssh HOST``: a ``Host`` of the user's ssh config, a name, ``user@name``.
-        environment: folder on the device for all that edgeseg puts there; ``~/.cache/edgeseg/bench`` when left out.
-        python: interpreter on the device, a name or a path; ``python3`` when left out.
+        environment: folder on the device for all that edgeseg puts there; ``~/.cache/edgeseg/bench`` when ``None``.
+        python: interpreter on the device, a name or a path; ``python3`` when ``None``.
         keep: what stays there at the end: the environment, the artifacts too (for the next time, at most 2 GiB), or
             nothing.
         options: more options of ``ssh``, such as ``("-F", "config")``; those of the environment variable
-            ``EDGESEG_SSH_OPTIONS`` when left out.
+            ``EDGESEG_SSH_OPTIONS`` when ``None``.
 
     Raises:
         InputError: the host is none.
@@ -217,7 +217,7 @@ class SshDevice:
 
 
 def _code() -> dict[str, bytes]:
-    """The edgeseg that runs here, with the version that it says it has: name in an archive to content."""
+    """Return the edgeseg that runs here, with the version that it says it has: name in an archive to content."""
     folder, version = Path(edgeseg.__file__).parent, edgeseg.__version__
     files = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
     about = f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n"

@@ -72,7 +72,7 @@ def deeplabv3plus_xception(
     middle_units: int = 16,
     **head: Any,
 ) -> keras.Model:
-    """DeepLabv3+ on Xception.
+    """Build DeepLabv3+ on Xception.
 
     Args:
         num_classes: number of output channels.
@@ -111,7 +111,7 @@ def deeplabv3plus_mobilenetv2(
     alpha: float = 1.0,
     **head: Any,
 ) -> keras.Model:
-    """DeepLabv3+ on MobileNetV2, with all of ASPP and the decoder; its skip leaves the trunk at ``expanded_conv_2``.
+    """Build DeepLabv3+ on MobileNetV2, with all of ASPP and the decoder; its skip is from ``expanded_conv_2``.
 
     Args:
         num_classes: number of output channels.

@@ -57,7 +57,7 @@ class ZooModel:
         palette: tuple[tuple[int, int, int], ...] | None = None,
         ignore_index: int | None = None,
     ) -> ModelSpec:
-        """The ModelSpec of this architecture's Keras model: its logits, its normalization."""
+        """Return the ModelSpec of this architecture's Keras model: its logits, its normalization."""
         return ModelSpec(
             name=self.name,
             input_size=input_size,
@@ -69,7 +69,7 @@ class ZooModel:
         )
 
     def default_spec(self, num_classes: int, input_size: tuple[int, int] | None = None) -> ModelSpec:
-        """The spec of a model whose class names nobody gave."""
+        """Return the spec of a model whose class names nobody gave."""
         return self.spec(input_size or self.default_size, default_class_names(num_classes))
 
 

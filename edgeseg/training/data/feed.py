@@ -32,17 +32,17 @@ class Feed(Protocol):
     """
 
     def training(self, batch_size: int, start_epoch: int) -> tuple[Iterable[Any], int]:
-        """Endless batches from an epoch on, and the steps in an epoch; the same ones for the same epoch.
+        """Return endless batches from an epoch on, and the steps in an epoch; the same ones for the same epoch.
 
         Anything that Keras' ``fit`` takes: a Grain or ``tf.data`` data set, or a generator. Where several workers
         share a batch, each is given its own part of it, ``batch_size`` over their number.
         """
 
     def validation(self) -> Iterable[Any]:
-        """Every example once, with labels for the main output alone, at the exported model's size."""
+        """Return every example once, with labels for the main output alone, at the exported model's size."""
 
     def statistics(self, count: int) -> Iterable[Any]:
-        """Inputs alone, about ``count`` training examples as the exported model will get them."""
+        """Return inputs alone, about ``count`` training examples as the exported model will get them."""
 
 
 class SplitFeed:
@@ -80,11 +80,11 @@ class SplitFeed:
         self._augmentation = Augmentation.preset(config.augmentation, tuple(size), **settings)
 
     def reading(self) -> AbstractContextManager[Any]:
-        """In it, an error that began with a bad file is the ``BadExample``, not what the backend makes of it."""
+        """Return a context: an error in it that began with a bad file is the ``BadExample``, not the backend's."""
         return self._bad_files
 
     def training(self, batch_size: int, start_epoch: int) -> tuple[Any, int]:
-        """Shuffled and augmented, from an epoch on."""
+        """Return shuffled and augmented batches, from an epoch on."""
         outputs = graph_of(self._models.learning)._outputs_struct
         return training_pipeline(
             self._cached,
@@ -95,13 +95,13 @@ class SplitFeed:
         )
 
     def validation(self) -> Any:
-        """Letterboxed to the exported model's input size."""
+        """Return every image once, letterboxed to the exported model's input size."""
         exported = self._models.exported
         size = _size(exported.outputs[0])
         return validation_batches(self._val, self._models.spec, self._config.batch_size, label_sizes=size)
 
     def statistics(self, count: int) -> Iterator[Any]:
-        """Training images, letterboxed and not augmented, spread over the split; whole batches."""
+        """Return training images, letterboxed and not augmented, spread over the split; whole batches."""
         batches = min(count, len(self._train)) // self._config.batch_size
         whole = max(1, batches) * self._config.batch_size
         indices = sample_indices(len(self._train), whole)
@@ -170,5 +170,5 @@ def _require_image_to_maps(name: str, models: RunModels) -> None:
 
 
 def _size(tensor: Any) -> tuple[int, int]:
-    """``(H, W)`` of a map."""
+    """Return ``(H, W)`` of a map."""
     return tensor.shape[1], tensor.shape[2]

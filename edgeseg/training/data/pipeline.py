@@ -129,7 +129,7 @@ def validation_batches(
     indices: Sequence[int] | None = None,
     num_threads: int = 2,
 ) -> Any:
-    """Every image once, in order, letterboxed to the model's input size, as ``(images, labels)`` batches.
+    """Make ``(images, labels)`` batches of every image once, in order, letterboxed to the model's input size.
 
     Args:
         data: the validation split; ``CachedPairs`` of it where it is gone through more than once.
@@ -162,12 +162,12 @@ def validation_batches(
 
 
 def _read_ahead(num_threads: int) -> grain.ReadOptions:
-    """The buffer counts batches, each of which one thread makes."""
+    """Return options whose buffer counts batches, each of which one thread makes."""
     return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(1, 2 * num_threads))
 
 
 def _at_sizes(ids: NDArray[np.uint8], sizes: LabelSizes | None) -> Labels:
-    """Nearest neighbor, so that no id is made up."""
+    """Scale by the nearest neighbor, so that no id is made up."""
     if sizes is None:
         return ids
     if isinstance(sizes, Mapping):
@@ -178,7 +178,7 @@ def _at_sizes(ids: NDArray[np.uint8], sizes: LabelSizes | None) -> Labels:
 
 
 def _label_table(data: Pairs) -> NDArray[np.uint8]:
-    """Look-up from the data set's ids to the pipeline's, where only the ignored id differs."""
+    """Return the look-up from the data set's ids to the pipeline's, where only the ignored id differs."""
     if len(data.classes.names) > IGNORED:
         raise InputError(
             f"{len(data.classes.names)} classes; training takes {IGNORED}, as id {IGNORED} is for no class."

@@ -145,7 +145,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         return cls(focal=focal, dice=dice, **settings)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss as a map whose mean it is, so that Keras' own reduction scales it where there are replicas.
+        """Return the loss as a map whose mean it is, so that Keras' own reduction scales it where there are replicas.
 
         Args:
             y_true: ``(B, ...)`` or ``(B, ..., 1)`` class ids; ``Loss.__call__`` has made them float32.
@@ -178,7 +178,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         return ops.where(ops.logical_or(known, ops.logical_not(counted)), loss, math.nan)
 
     def _per_pixel(self, log_p: Any, hits: Any, mask: Any) -> Any:
-        """Cross-entropy or focal, each pixel times its weight, scaled so that the plain mean is the weighted one."""
+        """Return cross-entropy or focal times each pixel's weight, scaled so that the mean is the weighted one."""
         hit = -ops.sum(hits * log_p, axis=-1)  # 0 where ignored
         ce = hit
         if self._label_smoothing:

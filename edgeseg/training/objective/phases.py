@@ -32,7 +32,7 @@ class Phase:
 
 
 def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
-    """The phases of a run, in order."""
+    """Return the phases of a run, in order."""
     usual = config.learning_rate or OPTIMIZER_DEFAULTS[config.optimizer][0]
 
     def phase(start: int, end: int, batch_size: int, learning_rate: float, *, frozen: bool) -> Phase:
@@ -47,7 +47,7 @@ def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
 
 
 def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> list[keras.layers.Layer]:
-    """The layers with weights that the decoder's first layer is computed from, a nested model before those in it.
+    """Return the layers with weights that the decoder's first layer is computed from, a nested model before its own.
 
     Args:
         model: a functional model.

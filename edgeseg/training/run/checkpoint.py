@@ -63,7 +63,7 @@ class RunFiles:
                 path.unlink(missing_ok=True)
 
     def history(self, config: TrainConfig) -> list[dict[str, float]]:
-        """The epochs that a run of the same config has done.
+        """Return the epochs that a run of the same config has done.
 
         Raises:
             InputError: it was of another config or other data.
@@ -130,6 +130,6 @@ def _iterations(model: keras.Model) -> int:
 
 
 def _generators(model: keras.Model) -> list[Any]:
-    """The states of the random generators, such as dropout's, which Keras does not save."""
+    """Return the states of the random generators, such as dropout's, which Keras does not save."""
     saved = {id(variable) for variable in model.weights}
     return [variable for variable in model.non_trainable_variables if id(variable) not in saved]

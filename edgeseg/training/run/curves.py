@@ -29,7 +29,7 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
     Args:
         history: one row for each epoch, as in ``history.csv``: ``epoch`` counted from 1, ``loss``, ``learning_rate``,
             and where there are any ``val_loss`` and ``val_mean_iou`` in [0, 1]. A value that is missing in a row or
-            is not finite is left out of its curve.
+            is not finite is omitted from its curve.
         path: a ``.png`` file.
 
     Raises:
@@ -58,7 +58,7 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
 
 
 def _points(history: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:
-    """``(epoch, value)`` of the rows that have a finite value."""
+    """Return ``(epoch, value)`` of the rows that have a finite value."""
     found = ((row["epoch"], row.get(column, math.nan)) for row in history)
     return [(epoch, value) for epoch, value in found if math.isfinite(value)]
 

@@ -28,7 +28,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # ker
         self._history, self._start = history, start
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Count the epochs that a resumed run has behind it."""
+        """Count the epochs that a resumed run has done."""
         super().on_train_begin(logs)
         for row in self._history[self._start :]:
             self.on_epoch_end(int(row["epoch"]) - 1, row)
