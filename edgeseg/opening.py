@@ -45,8 +45,8 @@ class InputDescription:
     def given(self) -> list[str]:
         """The options of the command line that say what is said here."""
         options = {"class_names": "--labels", "input_size": "--imgsz"}
-        said = (field.name for field in fields(self) if getattr(self, field.name) is not None)
-        return [options.get(name, f"--{name.replace('_', '-')}") for name in said]
+        names = (field.name for field in fields(self) if getattr(self, field.name) is not None)
+        return [options.get(name, f"--{name.replace('_', '-')}") for name in names]
 
 
 def open_segmenter(
@@ -69,8 +69,8 @@ def open_segmenter(
         backend = open_with(path, runtime)
         refused.callback(backend.close)
         if backend.spec is not None and description.given:
-            given = " and ".join(description.given)
-            raise InputError(f"{given}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
+            options = " and ".join(description.given)
+            raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
         spec = backend.spec or spec_for(path, backend, description, classes=classes)
         segmenter = Segmenter(backend, spec=spec)
         refused.pop_all()
@@ -108,17 +108,17 @@ def spec_for(
         raise InputError(f"'{path}' takes images of {height},{width} and no other; omit --imgsz.")
     if len(backend.outputs) > 1:
         _log.warning("'%s' has %d outputs; the first, '%s', is used", path, len(backend.outputs), result.name)
-    said = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
+    metadata = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
     output_kind, channels = _output(path, result, layout)
-    names = description.class_names or said.class_names or classes
-    mean, std = description.mean or _triple(said.mean), description.std or _triple(said.std)
+    names = description.class_names or metadata.class_names or classes
+    mean, std = description.mean or _triple(metadata.mean), description.std or _triple(metadata.std)
     as_bytes = source.dtype == "uint8" and _takes_bytes(path, source, mean, std)
     missing = [] if names else ["--labels FILE with one class name a line"]
     if not as_bytes and (mean is None or std is None):
         missing.append("--mean and --std, such as 127.5, for pixels in [0, 255]")
     if missing:
-        asked = " and ".join(missing)
-        raise InputError(f"'{path}' has no ModelSpec inside and does not say how to feed it: give {asked}.")
+        options = " and ".join(missing)
+        raise InputError(f"'{path}' has no ModelSpec inside and does not say how to feed it: give {options}.")
     assert names is not None
     if channels is not None and channels != len(names):
         raise InputError(f"'{path}' has {channels} channels of scores, but there are {len(names)} labels.")

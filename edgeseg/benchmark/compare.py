@@ -177,8 +177,8 @@ def _measured_and_drawn(result: LatencyResult, rng: np.random.Generator) -> NDAr
 
 def _processes(result: LatencyResult) -> list[NDArray[np.float64]]:
     """Return the calls of each process in seconds; stretches of the only one, where there is one."""
-    taken = [np.asarray(calls) for calls in result.by_round()]
-    return taken if len(taken) > 1 else [*np.array_split(taken[0], min(_STRETCHES, len(taken[0])))]
+    processes = [np.asarray(calls) for calls in result.by_round()]
+    return processes if len(processes) > 1 else [*np.array_split(processes[0], min(_STRETCHES, len(processes[0])))]
 
 
 def _keyed(results: Sequence[LatencyResult], by_device: bool) -> dict[tuple[str, ...], LatencyResult]:

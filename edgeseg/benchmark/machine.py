@@ -46,13 +46,13 @@ def environment(device: str = "local") -> Environment:
 
 def versions() -> dict[str, str]:
     """Return the installed packages that can have to do with a latency."""
-    found = {"python": platform.python_version()}
+    packages = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            packages[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return packages
 
 
 def cpu_name() -> str:

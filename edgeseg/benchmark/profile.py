@@ -70,10 +70,10 @@ class Profile:
 
     def by_op(self) -> list[tuple[str, int, float, float]]:
         """Return op, how many nodes, their milliseconds and share; the slowest first."""
-        found: dict[str, list[NodeTime]] = {}
+        nodes: dict[str, list[NodeTime]] = {}
         for node in self.nodes:
-            found.setdefault(node.op_type, []).append(node)
-        summed = [(op, len(n), sum(x.ms for x in n), sum(x.share for x in n)) for op, n in found.items()]
+            nodes.setdefault(node.op_type, []).append(node)
+        summed = [(op, len(n), sum(x.ms for x in n), sum(x.share for x in n)) for op, n in nodes.items()]
         return sorted(summed, key=lambda entry: -entry[2])
 
     def rows(self, count: int = 15) -> list[list[str]]:
@@ -133,16 +133,16 @@ def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTi
     """
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
     first = starts[-num_runs]
-    taken: dict[tuple[str, str, str], float] = {}
+    milliseconds: dict[tuple[str, str, str], float] = {}
     for event in events:
         name = event.get("name", "")
         if event.get("cat") == "Node" and name.endswith("_kernel_time") and event["ts"] >= first:
             key = name.removesuffix("_kernel_time"), event["args"]["op_name"], event["args"].get("provider", "")
-            taken[key] = taken.get(key, 0.0) + event["dur"] / 1e3 / num_runs
-    total = sum(taken.values()) or 1.0
+            milliseconds[key] = milliseconds.get(key, 0.0) + event["dur"] / 1e3 / num_runs
+    total = sum(milliseconds.values()) or 1.0
     nodes = [
         NodeTime(name=name, op_type=op_type, provider=provider, ms=ms, share=ms / total)
-        for (name, op_type, provider), ms in taken.items()
+        for (name, op_type, provider), ms in milliseconds.items()
     ]
     return sorted(nodes, key=lambda node: -node.ms)
 

@@ -18,7 +18,7 @@ from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
 from edgeseg.datasets.labels import read_palette
-from edgeseg.datasets.layouts import Found, Listing, list_split
+from edgeseg.datasets.layouts import Dataset, Listing, list_split
 from edgeseg.datasets.source import Data, LabeledSplit, empty_text, encoding_of, find_data
 from edgeseg.imaging import read_bytes
 
@@ -46,10 +46,10 @@ def check(
     Raises:
         InputError: it is no data set, its classes are not known, or it has no such split.
     """
-    found, classes = find_data(data)
-    chosen = splits if splits is not None else _own_splits(found)
-    listings = {split: list_split(found, split) for split in dict.fromkeys(chosen)}
-    encoding = encoding_of(found, classes, listings)
+    dataset, classes = find_data(data)
+    chosen = splits if splits is not None else _own_splits(dataset)
+    listings = {split: list_split(dataset, split) for split in dict.fromkeys(chosen)}
+    encoding = encoding_of(dataset, classes, listings)
     work = {split: _Work(data=LabeledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
     findings = [finding for listing in listings.values() for finding in _of_listing(listing)]
     total, done = sum(len(one.data) for one in work.values()), 0
@@ -68,7 +68,7 @@ def check(
     findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
     size = len(classes.names)
     return CheckResult(
-        layout=found.layout,
+        layout=dataset.layout,
         label_encoding=encoding,
         classes=classes,
         num_pairs={split: one.num_good for split, one in work.items()},
@@ -163,8 +163,8 @@ def _jpeg_ends(content: bytes) -> bool:
     return False
 
 
-def _own_splits(found: Found) -> tuple[str, ...]:
-    return tuple(split for split in found.splits if split != "trainval" or len(found.splits) == 1)
+def _own_splits(dataset: Dataset) -> tuple[str, ...]:
+    return tuple(split for split in dataset.splits if split != "trainval" or len(dataset.splits) == 1)
 
 
 def _finding(fault: BadExample) -> Finding:

@@ -152,14 +152,14 @@ def assumed_spec(
     spec = ModelSpec(
         name=name, input_size=input_size, class_names=default_class_names(count), palette=default_palette(count)
     )
-    said, assumed = "says nothing about its input", "RGB, letterbox"
+    reason, assumed = "says nothing about its input", "RGB, letterbox"
     if not normalization_given:
         pixels = _why_pixels(model)
         if pixels:
-            said, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
+            reason, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
         assumed += ", pixels in [0, 255] as they are" if pixels else ", (pixel - 127.5) / 127.5"
         assumed += "; give --mean and --std, in Python a spec, where that is wrong"
-    _log.warning("'%s' %s; assuming %s", name, said, assumed)
+    _log.warning("'%s' %s; assuming %s", name, reason, assumed)
     return spec
 
 

@@ -81,7 +81,9 @@ def set_threads(num_threads: int) -> None:
         raise missing_extra("a Keras model", "train") from error
     backend = keras.config.backend()
     if backend != "tensorflow":
-        raise InputError(f"num_threads of a Keras model are TensorFlow's, and this is {backend}: leave it out.")
+        raise InputError(
+            f"num_threads works only with the TensorFlow backend; Keras runs on {backend} here. Remove num_threads."
+        )
     import tensorflow as tf
 
     try:

@@ -161,7 +161,7 @@ class TrainConfig:
             value = getattr(self, name)
             _require(name, value, value is None or 0 <= value < 1, "0 to below 1")
         if self.schedule == "step" and self.final_learning_rate == 0:
-            raise InputError("the step schedule multiplies its way down, which never ends in 0; give 0.01, say.")
+            raise InputError("final_learning_rate must be above 0 with the step schedule, e.g. 0.01.")
         _require("decay_rate", self.decay_rate, 0 < self.decay_rate <= 1, "above 0 and at most 1")
         for name, value, accepted in (
             ("optimizer", self.optimizer, get_args(Optimizer)),
@@ -253,7 +253,10 @@ class TrainConfig:
             InputError: it is no such object, or a setting is out of its range.
         """
         try:
-            values = cls.renamed(tuples(json.loads(text)))
+            saved = tuples(json.loads(text))
+            if not isinstance(saved, Mapping):
+                raise TypeError("they are no JSON object")
+            values = cls.renamed(saved)
             if isinstance(values["data"], Mapping):
                 values["data"] = DataSource(**values["data"])
             return cls(**values)

@@ -138,8 +138,8 @@ class _OnJax(Distribution):
     def from_chief(self, values: Mapping[str, float]) -> dict[str, float]:
         from jax.experimental import multihost_utils
 
-        told = multihost_utils.broadcast_one_to_all(np.array(list(values.values()), np.float32))
-        return dict(zip(values, (float(value) for value in told), strict=True))
+        received = multihost_utils.broadcast_one_to_all(np.array(list(values.values()), np.float32))
+        return dict(zip(values, (float(value) for value in received), strict=True))
 
     def wait_for_all(self) -> None:
         from jax.experimental import multihost_utils

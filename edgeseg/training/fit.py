@@ -229,15 +229,15 @@ def _output_weights(config: TrainConfig, models: RunModels) -> Any:
 def _main_loss(losses: Any, models: RunModels) -> Any:
     """Return the loss of the main output, as Keras takes it."""
     name = output_names(models.twin)[models.main_output]
-    found = losses
+    loss = losses
     leaves = keras.tree.flatten(losses)
     if isinstance(losses, Mapping) and len(losses) == len(leaves):  # by the outputs' names; else nested as they are
-        found = losses.get(name)
+        loss = losses.get(name)
     elif isinstance(losses, Mapping | list | tuple):
-        found = leaves[models.main_output] if len(leaves) == len(models.twin.outputs) else None
-    if found is None:
+        loss = leaves[models.main_output] if len(leaves) == len(models.twin.outputs) else None
+    if loss is None:
         raise InputError(f"the output '{name}' is what is validated, and there is no loss for it; give one.")
-    return found
+    return loss
 
 
 def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> list[keras.callbacks.Callback]:

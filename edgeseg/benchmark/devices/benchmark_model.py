@@ -144,11 +144,11 @@ def parse(text: str, accelerator: str) -> Measured:
     """
     if ignored := _UNCONSUMED.search(text):
         raise BackendUnavailable(f"benchmark_model ignored {ignored[1]}: what it timed is not what was asked for.")
-    found = [_statistics(match) for match in _STATS.finditer(text)]
+    reports = [_statistics(match) for match in _STATS.finditer(text)]
     timings, init = _TIMINGS.search(text), _INIT.search(text)
-    if len(found) < 2 or not (timings or init):
+    if len(reports) < 2 or not (timings or init):
         raise InputError(f"the output of benchmark_model is not understood; its last line: {last_line(text)}")
-    warmup, timed = found[-2:]
+    warmup, timed = reports[-2:]
     if "median_ms" not in timed:
         raise InputError("this benchmark_model is too old: it prints no median; give a newer one, --benchmark-model.")
     return Measured(
@@ -175,8 +175,8 @@ def _statistics(match: re.Match[str]) -> dict[str, float]:
 
 def _memory(text: str) -> int | None:
     """Return the growth of the process's largest resident size in bytes: ``ru_maxrss``, whose MB are MiB."""
-    found = _MEMORY.search(text)
-    return round(float(found[1] or found[2]) * 2**20) if found else None
+    match = _MEMORY.search(text)
+    return round(float(match[1] or match[2]) * 2**20) if match else None
 
 
 def _placement(text: str, accelerator: str) -> dict[str, Any]:
@@ -187,10 +187,14 @@ def _placement(text: str, accelerator: str) -> dict[str, Any]:
     # XNNPACK is the CPU: it takes what the accelerator left.
     nodes = next((found for found in _REPLACING.finditer(text) if "XNNPack" not in found[3]), None)
     if applied is None and (nodes is None or nodes[1] == "0"):
-        said = _REASON.search(text)
+        reason = _REASON.search(text)
         raise BackendUnavailable(
             f"nothing of the model ran on '{accelerator}': "
-            + (f"benchmark_model says: {said[0]}" if said else "benchmark_model names no delegate that took a node.")
+            + (
+                f"benchmark_model says: {reason[0]}"
+                if reason
+                else "benchmark_model names no delegate that took a node."
+            )
         )
     coverage = (int(nodes[1]), int(nodes[2])) if nodes is not None and nodes[2] else None
     if applied is not None:

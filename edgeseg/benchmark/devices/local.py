@@ -46,7 +46,7 @@ def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         DeviceLost: the process died.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", module],
         input=json.dumps(request),
         # The worker finds the edgeseg that runs here, installed or not.
@@ -55,9 +55,9 @@ def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(done)}.")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    if process.returncode:
+        raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(process)}.")
+    answer: dict[str, Any] = json.loads(process.stdout)
     return answer
 
 

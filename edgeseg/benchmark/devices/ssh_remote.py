@@ -58,17 +58,17 @@ def hello(root: str, code: str) -> dict[str, Any]:
         os.utime(known)  # ``tidy`` removes code that was not used for a day
     about = {"python": platform.python_version(), "machine": platform.machine()}
     venv = _venv(folder)
-    made = str(venv / "bin" / "python") if (venv / _READY).exists() else ""
-    return {"root": str(folder), "code": str(known), "have": found, "venv": made, **about}
+    python = str(venv / "bin" / "python") if (venv / _READY).exists() else ""
+    return {"root": str(folder), "code": str(known), "have": found, "venv": python, **about}
 
 
 def have(root: str, name: str, sha256: str) -> dict[str, Any]:
     """Return whether a file is there and is that file."""
     path = Path(root) / "artifacts" / name
-    found = path.is_file() and _sha256(path) == sha256
-    if found:
+    exists = path.is_file() and _sha256(path) == sha256
+    if exists:
         os.utime(path)  # ``tidy`` removes what was not used for longest
-    return {"path": str(path), "have": found}
+    return {"path": str(path), "have": exists}
 
 
 def put(root: str, name: str, size: int, sha256: str) -> dict[str, Any]:

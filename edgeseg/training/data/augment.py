@@ -198,12 +198,12 @@ class _Span:
     def __init__(self, start: int, length: int, scaled: int, pixels: int) -> None:
         """Show ``length`` pixels from ``start`` of a side of ``pixels`` that was scaled to ``scaled``."""
         end = start + length
-        shown = max(start, 0), min(end, scaled)
-        first, last = (round(position * pixels / scaled) for position in shown)
+        visible = max(start, 0), min(end, scaled)
+        first, last = (round(position * pixels / scaled) for position in visible)
         first = min(first, pixels - 1)
         self.source = slice(first, max(last, first + 1))
-        self.size = shown[1] - shown[0]
-        self.before, self.after = shown[0] - start, end - shown[1]
+        self.size = visible[1] - visible[0]
+        self.before, self.after = visible[0] - start, end - visible[1]
 
 
 def _cut(

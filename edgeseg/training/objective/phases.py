@@ -68,7 +68,7 @@ def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> l
     if name not in names:
         raise InputError(f"the model has no layer '{name}' to freeze before.{did_you_mean(name, names)}")
     before = layers_of(keras.Model(model.inputs, model.get_layer(name).input))
-    found = [layer for layer in before if layer.weights]
-    if not found:
+    layers = [layer for layer in before if layer.weights]
+    if not layers:
         raise InputError(f"no layer before '{name}' has weights; there is nothing to freeze.")
-    return found
+    return layers

@@ -59,8 +59,8 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
 
 def _points(history: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:
     """Return ``(epoch, value)`` of the rows that have a finite value."""
-    found = ((row["epoch"], row.get(column, math.nan)) for row in history)
-    return [(epoch, value) for epoch, value in found if math.isfinite(value)]
+    points = ((row["epoch"], row.get(column, math.nan)) for row in history)
+    return [(epoch, value) for epoch, value in points if math.isfinite(value)]
 
 
 def _mark_best(axes: Axes, points: Sequence[tuple[float, float]]) -> None:

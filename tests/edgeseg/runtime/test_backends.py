@@ -115,7 +115,7 @@ def test_keras_models_get_the_threads_of_the_process_or_are_refused(
     assert len(measure(once).latencies_s) == 2  # of a model whose batch is open
     assert asked == {"intra": 31, "inter": 1}
     monkeypatch.setattr("keras.config.backend", lambda: "jax")
-    with pytest.raises(InputError, match="this is jax: leave it out"):
+    with pytest.raises(InputError, match=r"Keras runs on jax here\. Remove num_threads"):
         open_backend(files["keras"], num_threads=31)
 
 

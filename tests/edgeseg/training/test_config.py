@@ -47,7 +47,10 @@ def test_other_json_is_refused(text: str) -> None:
         ({"freeze_batch_size": 4}, "freeze_batch_size does nothing without freeze_epochs"),
         ({"schedule": "constant", "final_learning_rate": 0.1}, "does nothing without schedule cosine or step"),
         ({"decay_rate": 0.9}, "does nothing without schedule exponential"),
-        ({"schedule": "step", "final_learning_rate": 0.0}, "never ends in 0"),
+        (
+            {"schedule": "step", "final_learning_rate": 0.0},
+            "final_learning_rate must be above 0 with the step schedule",
+        ),
         ({"loss": "dice", "label_smoothing": 0.1}, "does nothing without a loss with cross-entropy or focal"),
         ({"focal_gamma": 1.0}, "does nothing without a focal loss"),
         ({"dice_beta": 2.0}, "does nothing without a loss with dice"),
