@@ -49,7 +49,7 @@ class OpenVinoBackend:
         self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
         self._input = self._request.get_input_tensor(0)
         self.runtime, self.spec = f"openvino {metadata.version('openvino')}", None
-        self.inputs = (TensorInfo("input", tuple(self._input.shape), str(self._input.data.dtype)),)
+        self.inputs = (TensorInfo(name="input", shape=tuple(self._input.shape), dtype=str(self._input.data.dtype)),)
         self.outputs: tuple[TensorInfo, ...] = ()
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -82,7 +82,7 @@ class MnnBackend:
         self._output = self._interpreter.getSessionOutput(self._session)
         self.runtime, self.spec = f"MNN {metadata.version('MNN')}", None
         dtype = str(self._host(self._input).getNumpyData().dtype)
-        self.inputs = (TensorInfo("input", tuple(self._input.getShape()), dtype),)
+        self.inputs = (TensorInfo(name="input", shape=tuple(self._input.getShape()), dtype=dtype),)
         self.outputs: tuple[TensorInfo, ...] = ()
         self._result = self._host(self._output)
 
@@ -124,7 +124,7 @@ class NcnnBackend:
         if self._net.load_param(str(path)) or self._net.load_model(str(weights)):
             raise DoesNotConvert("ncnn does not load what pnnx made")
         self.runtime, self.spec = f"ncnn {metadata.version('ncnn')}", None
-        self.inputs = (TensorInfo("in0", _shape_of(path), "float32"),)
+        self.inputs = (TensorInfo(name="in0", shape=_shape_of(path), dtype="float32"),)
         self.outputs: tuple[TensorInfo, ...] = ()
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:

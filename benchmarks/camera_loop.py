@@ -53,7 +53,7 @@ def loop(segmenter: Segmenter, clip: Path, seconds: float, *, pace: bool = False
     """The statistics of the camera loop on a clip, and its frames a second over the whole time."""
     start = time.perf_counter()
     with Camera(segmenter, open_source(str(clip), pace=pace, loop=True)) as camera:
-        display = Display(camera, segmenter.spec, Look(legend=True, status=True))
+        display = Display(camera=camera, spec=segmenter.spec, look=Look(legend=True, status=True))
         display.on_frame = lambda _: display.stop() if time.perf_counter() - start > seconds else None
         return display.run().to_dict()
 

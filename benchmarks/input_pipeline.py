@@ -29,7 +29,7 @@ from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.models.zoo.table import find
 from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.data.cache import CachedPairs
-from edgeseg.training.data.pipeline import training_pipeline
+from edgeseg.training.data.pipeline import BatchOrder, training_pipeline
 
 #: Side to its preset and the memory for decoded images, in bytes.
 PIPELINES = {"crop": ("crop", 1 << 30), "tutorial": ("tutorial", 1 << 30), "crop, nothing kept": ("crop", 0)}
@@ -45,8 +45,7 @@ def open_pipeline(
         CachedPairs(data, cache_bytes),
         find(name).spec(size, classes.names, classes.palette, classes.ignore_index),
         Augmentation.preset(preset, size),  # type: ignore[arg-type]
-        batch_size=batch_size,
-        seed=0,
+        BatchOrder(batch_size=batch_size, seed=0),
         num_threads=_shared.THREADS,
     )
     return iter(batches), steps

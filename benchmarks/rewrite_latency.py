@@ -35,7 +35,7 @@ THREADS = 2
 def measure(name: str, size: int, runs: int) -> list[dict[str, object]]:
     """Time one zoo model on both runtimes; one entry for each."""
     model = create(name, num_classes=21, input_size=(size, size))
-    spec = ZOO[name].default_spec(21, (size, size)).replace(provenance=Provenance(name), output_kind="argmax")
+    spec = ZOO[name].default_spec(21, (size, size)).replace(provenance=Provenance(source=name), output_kind="argmax")
     image = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype(np.float32)
     entries = []
     for runtime in ("tflite", "onnx"):

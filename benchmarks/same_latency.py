@@ -66,7 +66,9 @@ def edgeseg(backend: str) -> Callable[[Path, int], list[float]]:
 
     def measure(artifact: Path, runs: int) -> list[float]:
         options = {"backend": backend, "num_threads": _shared.THREADS}
-        request = Request(str(artifact), options, warmup_runs=5, warmup_min_secs=0, num_runs=runs, min_secs=0)
+        request = Request(
+            path=str(artifact), options=options, warmup_runs=5, warmup_min_secs=0, num_runs=runs, min_secs=0
+        )
         return list(LocalDevice().run(request).latencies_s)
 
     return measure

@@ -23,7 +23,7 @@ _INTERPOLATION = {
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Placement:
     """Where an image lies inside a model's input, in pixels; ``restore`` needs it for the way back."""
 
@@ -44,7 +44,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 
 def decode_image(path: str | Path, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same from the bytes of a file: ``(H, W, 3)`` uint8 RGB; ``path`` is for the error's text.
+    """Decode the bytes of an image file to ``(H, W, 3)`` uint8 RGB; ``path`` is for the error's text.
 
     Raises:
         InputError: they do not decode.
@@ -53,7 +53,7 @@ def decode_image(path: str | Path, data: NDArray[np.uint8]) -> NDArray[np.uint8]
 
 
 def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
-    """The same image as ``(H, W, 3)`` uint8 BGR: for what OpenCV writes or shows, without a swap there and back.
+    """Read an image as ``(H, W, 3)`` uint8 BGR: for what OpenCV writes or shows, without a swap there and back.
 
     Raises:
         InputError: the file is missing or does not decode.
@@ -62,7 +62,7 @@ def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: str | Path) -> NDArray[np.uint8]:
-    """The bytes of an image file.
+    """Read the bytes of an image file.
 
     Raises:
         InputError: the file is missing or cannot be read.
@@ -114,7 +114,7 @@ def letterbox(
     if (new_h, new_w) != (height, width):
         image = cv2.resize(image, (new_w, new_h), interpolation=_INTERPOLATION[spec.resize])  # type: ignore[assignment]
     top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
-    placement = Placement(top, left, new_h, new_w, (height, width))
+    placement = Placement(top=top, left=left, height=new_h, width=new_w, original_hw=(height, width))
     if (new_h, new_w) == (target_h, target_w):
         return image, placement
     bars = (top, target_h - new_h - top, left, target_w - new_w - left)
@@ -123,7 +123,7 @@ def letterbox(
 
 
 def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColorOrder = "rgb") -> NDArray[np.float32]:
-    """``(pixel - mean) / std`` in the model's color order.
+    """Return ``(pixel - mean) / std`` in the model's color order.
 
     Args:
         image: ``(..., 3)`` uint8.
@@ -175,13 +175,13 @@ def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.ui
 
 
 def without_bars(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """The part of a class map at the model's input size that has the image; a view."""
+    """Return the part of a class map at the model's input size that has the image; a view."""
     p = placement
     return class_map[p.top : p.top + p.height, p.left : p.left + p.width]
 
 
 def at_size(class_map: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """A class map at another size; the map itself where it has that size."""
+    """Return a class map at another size; the map itself where it has that size."""
     return class_map if class_map.shape == size_hw else enlarge(class_map, np.empty(size_hw, np.uint8))
 
 

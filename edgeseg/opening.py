@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 Triple = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Feeding:
+@dataclass(frozen=True, kw_only=True)
+class InputDescription:
     """What a user says about a model; ``None`` where nothing.
 
     Attributes:
@@ -45,20 +45,20 @@ class Feeding:
     def given(self) -> list[str]:
         """The options of the command line that say what is said here."""
         options = {"class_names": "--labels", "input_size": "--imgsz"}
-        said = (field.name for field in fields(self) if getattr(self, field.name) is not None)
-        return [options.get(name, f"--{name.replace('_', '-')}") for name in said]
+        names = (field.name for field in fields(self) if getattr(self, field.name) is not None)
+        return [options.get(name, f"--{name.replace('_', '-')}") for name in names]
 
 
 def open_segmenter(
-    path: str | Path, runtime: RuntimeOptions, feeding: Feeding, *, classes: tuple[str, ...] | None = None
+    path: str | Path, runtime: RuntimeOptions, description: InputDescription, *, classes: tuple[str, ...] | None = None
 ) -> Segmenter:
     """Open a model file, with or without a ModelSpec inside.
 
     Args:
         path: a ``.tflite``, ``.onnx`` or ``.keras`` file.
         runtime: what it runs on.
-        feeding: how to feed a model without ModelSpec.
-        classes: their names, where neither the file nor ``feeding`` has them.
+        description: how to feed a model without ModelSpec.
+        classes: their names, where neither the file nor ``description`` has them.
 
     Raises:
         InputError: a missing or broken file; a model that does not say how it is fed, and nobody else does; a
@@ -68,24 +68,24 @@ def open_segmenter(
     with ExitStack() as refused:
         backend = open_with(path, runtime)
         refused.callback(backend.close)
-        if backend.spec is not None and feeding.given:
-            given = " and ".join(feeding.given)
-            raise InputError(f"{given}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
-        spec = backend.spec or spec_for(path, backend, feeding, classes=classes)
+        if backend.spec is not None and description.given:
+            options = " and ".join(description.given)
+            raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
+        spec = backend.spec or spec_for(path, backend, description, classes=classes)
         segmenter = Segmenter(backend, spec=spec)
         refused.pop_all()
     return segmenter
 
 
 def spec_for(
-    path: str | Path, backend: Backend, feeding: Feeding, *, classes: tuple[str, ...] | None = None
+    path: str | Path, backend: Backend, description: InputDescription, *, classes: tuple[str, ...] | None = None
 ) -> ModelSpec:
-    """A ModelSpec for a model that has none, from its tensors, TFLite's standard metadata and what the user says.
+    """Make a ModelSpec for a model that has none, from its tensors, TFLite's standard metadata and what the user says.
 
     Args:
         path: the file.
         backend: the same, open.
-        feeding: goes before what the file says.
+        description: goes before what the file says.
         classes: their names, where neither has them.
 
     Returns:
@@ -101,24 +101,24 @@ def spec_for(
     if source.dtype not in ("float32", "uint8") and not (source.dtype in ("int8", "int16") and source.scale):
         raise InputError(f"'{path}' takes {source.dtype}; accepted: float32, uint8, or int8 and int16 with a scale.")
     height, width = source.shape[1:3] if layout == "nhwc" else source.shape[2:]
-    size = feeding.input_size or (height, width)
+    size = description.input_size or (height, width)
     if min(size) < 1:
         raise InputError(f"'{path}' leaves its input size open, {source.shape}: give --imgsz H,W.")
     if -1 not in (height, width) and size != (height, width):
-        raise InputError(f"'{path}' takes images of {height},{width} and no other; leave out --imgsz.")
+        raise InputError(f"'{path}' takes images of {height},{width} and no other; omit --imgsz.")
     if len(backend.outputs) > 1:
         _log.warning("'%s' has %d outputs; the first, '%s', is used", path, len(backend.outputs), result.name)
-    said = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
+    metadata = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
     output_kind, channels = _output(path, result, layout)
-    names = feeding.class_names or said.class_names or classes
-    mean, std = feeding.mean or _triple(said.mean), feeding.std or _triple(said.std)
+    names = description.class_names or metadata.class_names or classes
+    mean, std = description.mean or _triple(metadata.mean), description.std or _triple(metadata.std)
     as_bytes = source.dtype == "uint8" and _takes_bytes(path, source, mean, std)
     missing = [] if names else ["--labels FILE with one class name a line"]
     if not as_bytes and (mean is None or std is None):
         missing.append("--mean and --std, such as 127.5, for pixels in [0, 255]")
     if missing:
-        asked = " and ".join(missing)
-        raise InputError(f"'{path}' has no ModelSpec inside and does not say how to feed it: give {asked}.")
+        options = " and ".join(missing)
+        raise InputError(f"'{path}' has no ModelSpec inside and does not say how to feed it: give {options}.")
     assert names is not None
     if channels is not None and channels != len(names):
         raise InputError(f"'{path}' has {channels} channels of scores, but there are {len(names)} labels.")
@@ -129,8 +129,8 @@ def spec_for(
         palette=default_palette(len(names)),
         layout=layout,
         dtype="uint8" if as_bytes else "float32",
-        color_order=feeding.color_order or "rgb",
-        fit=feeding.fit or "letterbox",
+        color_order=description.color_order or "rgb",
+        fit=description.fit or "letterbox",
         output_kind=output_kind,
     )
     return spec if as_bytes or mean is None or std is None else spec.replace(mean=mean, std=std)
@@ -146,7 +146,7 @@ def _layout(path: str | Path, source: TensorInfo) -> Layout:
 
 
 def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[OutputKind, int | None]:
-    """What the output is, and how many channels of scores it has where that is known."""
+    """Return what the output is, and how many channels of scores it has where that is known."""
     shape, integers = result.shape, np.issubdtype(np.dtype(result.dtype), np.integer)
     if len(shape) == 4 and shape[-1 if layout == "nhwc" else 1] != 1:
         channels = shape[-1 if layout == "nhwc" else 1]
@@ -161,7 +161,7 @@ def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[Outpu
 
 
 def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std: Triple | None) -> bool:
-    """Whether a uint8 input is the image's bytes: where nobody says otherwise, or what is said comes to that."""
+    """Return whether a uint8 input is the image's bytes: where nobody says otherwise, or what is said comes to that."""
     if mean is None or std is None:
         return True
     if not source.scale:
@@ -174,7 +174,7 @@ def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std:
 
 
 def _triple(values: tuple[float, ...] | None) -> Triple | None:
-    """One number for each channel, of one or three."""
+    """Return one number for each channel, of one or three."""
     if values is None or len(values) not in (1, 3):
         return None
     return values[0], values[len(values) // 2], values[-1]

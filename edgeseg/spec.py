@@ -22,7 +22,7 @@ METADATA_KEY = "edgeseg.spec"
 Color = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """How a model file was made.
 
@@ -41,7 +41,7 @@ class Provenance:
     tools: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """How to feed a segmentation model and how to read what it returns.
 
@@ -161,7 +161,7 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
 
 
 def default_palette(num_classes: int) -> tuple[Color, ...]:
-    """The PASCAL VOC color map, a fixed distinct RGB color for each of up to 256 classes.
+    """Return the PASCAL VOC color map, a fixed distinct RGB color for each of up to 256 classes.
 
     Source: the VOC 2012 development kit, ``VOClabelcolormap``: the bits of the id, spread over the channels.
     """
@@ -178,5 +178,5 @@ def default_palette(num_classes: int) -> tuple[Color, ...]:
 
 
 def default_class_names(num_classes: int) -> tuple[str, ...]:
-    """``class_0``, ``class_1`` and so on, for a model whose names nobody gave."""
+    """Return ``class_0``, ``class_1`` and so on, for a model whose names nobody gave."""
     return tuple(f"class_{index}" for index in range(num_classes))

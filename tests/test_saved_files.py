@@ -13,6 +13,7 @@ from edgeseg import Segmenter
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
+from edgeseg.training.options import RunOptions
 
 DATA = Path(__file__).parent / "data"
 
@@ -69,6 +70,6 @@ def test_a_checkpoint_of_a_killed_run_is_resumed(
     shutil.copy(DATA / "saved_start.keras", tmp_path / "saved.keras")
     (tmp_path / "shapes").symlink_to(shapes_dataset)
     monkeypatch.chdir(tmp_path)  # the run's settings name the data as ``shapes``
-    config = TrainConfig("saved.keras", "shapes", input_size=(32, 48), epochs=2, batch_size=5)
-    result = train(config, run, resume=True)
+    config = TrainConfig(model="saved.keras", data="shapes", input_size=(32, 48), epochs=2, batch_size=5)
+    result = train(config, run, RunOptions(resume=True))
     assert [row["epoch"] for row in result.history] == [1, 2]

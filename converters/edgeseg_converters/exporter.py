@@ -15,6 +15,7 @@ import keras
 
 from edgeseg import __version__
 from edgeseg._internal.files import sha256, write_bytes
+from edgeseg._internal.progress import StepProgress
 from edgeseg._internal.versions import installed_version
 from edgeseg.choices import Format, InputDtype, Precision
 from edgeseg.coverage import Coverage
@@ -32,7 +33,7 @@ from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, with_laye
 from edgeseg_converters.onnx.convert import to_onnx
 from edgeseg_converters.options import ExportOptions, Quantization
 from edgeseg_converters.quantization.domain_shift import compare
-from edgeseg_converters.quantization.make import Integers, Progress, QuantizationImages, Quantized
+from edgeseg_converters.quantization.make import Integers, QuantizationImages, Quantized
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_for
 from edgeseg_converters.rewrites.base import rewrite_graph
@@ -182,7 +183,7 @@ def export_all(
     samples: Samples | None = None,
     options: ExportOptions | None = None,
     quantization: Quantization | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> Iterator[ExportResult]:
     """Convert a model to several artifacts; see ``Exporter``, which this is in one call.
 
@@ -249,7 +250,7 @@ class Exporter:
         spec: ModelSpec | None = None,
         *,
         samples: Samples | None = None,
-        progress: Progress | None = None,
+        progress: StepProgress | None = None,
     ) -> Iterator[ExportResult]:
         """Make the artifacts, each when it is asked for.
 
@@ -291,7 +292,7 @@ class Exporter:
                 quantized=quantized,
             )
 
-    def _integers(self, prepared: PreparedModel, progress: Progress | None) -> Integers:
+    def _integers(self, prepared: PreparedModel, progress: StepProgress | None) -> Integers:
         """What makes the integer artifacts, its images found and looked at."""
         images = QuantizationImages.collect(self.quantization, self.recipes, prepared.spec)
         domain = compare(prepared.graph, images.calibration, prepared.spec) if images.calibration else None

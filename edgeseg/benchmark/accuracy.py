@@ -21,17 +21,17 @@ def read_mean_iou(path: str | Path) -> dict[str, float]:
         InputError: it cannot be read, or has no mIoU in it.
     """
     try:
-        found = dict(_entries(json.loads(Path(path).read_text(encoding="utf-8"))))
+        accuracies = dict(_entries(json.loads(Path(path).read_text(encoding="utf-8"))))
     except OSError as error:
         raise InputError(f"accuracy file '{path}' cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"'{path}' is none of the files with a mIoU: {_ACCEPTED}.") from error
-    if not found:
+    if not accuracies:
         raise InputError(f"'{path}' has no mIoU in it: that needs images with labels.")
-    wrong = {name: value for name, value in found.items() if not 0 <= value <= 1}
+    wrong = {name: value for name, value in accuracies.items() if not 0 <= value <= 1}
     if wrong:
         raise InputError(f"'{path}' has a mIoU outside of [0, 1]: {wrong}.")
-    return found
+    return accuracies
 
 
 _ACCEPTED = 'evaluate --json, the report of an export, {"artifact": NAME, "mean_iou": NUMBER} or a list of those'

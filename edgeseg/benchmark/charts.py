@@ -57,7 +57,7 @@ def calls(result: LatencyResult, name: str) -> str:
     median, high = np.percentile(values, (50, 90))
     # One call that was interrupted shall not press the others into a line.
     top = min(float(values.max()), float(median + 6 * max(high - median, 0.01 * median)))
-    axis = Axis(float(values.min()), top, height, 10.0)
+    axis = Axis(low=float(values.min()), high=top, start=height, end=10.0)
     step = (end - left) / len(values)
     shown = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).astype(int))
     radius = 3 if len(values) < 300 else 1.6
@@ -92,7 +92,7 @@ def forest(comparisons: Sequence[Comparison]) -> str:
     """
     ends = [end for c in comparisons for ratio in (c.median, c.fastest) for end in (ratio.low, ratio.high)]
     furthest = max(abs(math.log(end)) for end in (*ends, 1.1))
-    axis = Axis(math.exp(-furthest * 1.05), math.exp(furthest * 1.05), _LABELS, _END, log=True)
+    axis = Axis(low=math.exp(-furthest * 1.05), high=math.exp(furthest * 1.05), start=_LABELS, end=_END, log=True)
     bottom = _ROW * len(comparisons) + 6
     band = axis(1 - NOISE), axis(1 + NOISE)
     body = [f'<rect class="track" x="{band[0]:.1f}" y="0" width="{band[1] - band[0]:.1f}" height="{bottom}"/>']
@@ -121,7 +121,7 @@ def trade_off(results: Sequence[LatencyResult], mean_iou: Mapping[str, float]) -
     margin = max(0.15 * (max(scores) - min(scores)), 0.01)
     times = [result.median_s * 1e3 for _, result in known]
     x_axis = _axis(min(times), max(times), start=left, from_zero=True)
-    y_axis = Axis(max(0.0, min(scores) - margin), min(1.0, max(scores) + margin), height, 10.0)
+    y_axis = Axis(low=max(0.0, min(scores) - margin), high=min(1.0, max(scores) + margin), start=height, end=10.0)
     body = _grid(x_axis, height, "ms")
     for tick in y_axis.ticks(4):
         body.append(_text(left - 6, y_axis(tick) + 4, f"{tick:.3g}", anchor="end"))
@@ -139,7 +139,7 @@ def trade_off(results: Sequence[LatencyResult], mean_iou: Mapping[str, float]) -
     return _svg(height + 40, body, "mIoU over latency")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Axis:
     """Values to pixels.
 
@@ -183,8 +183,8 @@ class Axis:
 def _axis(low: float, high: float, *, start: float = _LABELS, from_zero: bool) -> Axis:
     """From 0, so that lengths can be compared; logarithmic where the values are of different orders."""
     if high / low > 20:
-        return Axis(low * 0.8, high * 1.2, start, _END, log=True)
-    return Axis(0.0 if from_zero else low, high * 1.05, start, _END)
+        return Axis(low=low * 0.8, high=high * 1.2, start=start, end=_END, log=True)
+    return Axis(low=0.0 if from_zero else low, high=high * 1.05, start=start, end=_END)
 
 
 def _grid(axis: Axis, bottom: float, unit: str) -> list[str]:

@@ -74,7 +74,7 @@ class Comparison:
         return slower or faster
 
     def regressed(self, max_regression: float) -> bool:
-        """Whether it is slower than allowed, and that is no accident of these runs.
+        """Return whether it is slower than allowed, and that is no accident of these runs.
 
         Args:
             max_regression: allowed slow-down in percent.
@@ -128,7 +128,7 @@ def compare(
 
 
 def unlike(first: LatencyResult, second: LatencyResult) -> dict[Alike, tuple[str, str]]:
-    """In what two results differ that must be alike: name to the two values."""
+    """Return what two results differ in that must be alike: name to the two values."""
     values: dict[Alike, tuple[object, object]] = {
         "device": (first.environment.device, second.environment.device),
         "machine": (first.environment.machine, second.environment.machine),
@@ -143,7 +143,7 @@ def unlike(first: LatencyResult, second: LatencyResult) -> dict[Alike, tuple[str
 
 
 def pair(baseline: Sequence[LatencyResult], results: Sequence[LatencyResult]) -> Pairing:
-    """Results of two files that belong together: by file name, accelerator, threads and scope.
+    """Pair the results of two files by file name, accelerator, threads and scope.
 
     The device is a part of it where a file has results of several. Two files of one device each are paired without,
     and where both have one result it is the pair, whatever it is called: ``compare`` says what differs.
@@ -166,7 +166,7 @@ def pair(baseline: Sequence[LatencyResult], results: Sequence[LatencyResult]) ->
 
 
 def _measured_and_drawn(result: LatencyResult, rng: np.random.Generator) -> NDArray[np.float64]:
-    """``(1 + _DRAWS, 2)``: median of all calls and the fastest, of what was measured and of processes drawn from it."""
+    """Return the median of all calls and the fastest, measured and of drawn processes: ``(1 + _DRAWS, 2)``."""
     processes = _processes(result)
     quick = np.array([np.quantile(calls, _FASTEST) for calls in processes])
     measured = np.arange(len(processes))
@@ -176,9 +176,9 @@ def _measured_and_drawn(result: LatencyResult, rng: np.random.Generator) -> NDAr
 
 
 def _processes(result: LatencyResult) -> list[NDArray[np.float64]]:
-    """The calls of each process in seconds; stretches of the only one, where there is one."""
-    taken = [np.asarray(calls) for calls in result.by_round()]
-    return taken if len(taken) > 1 else [*np.array_split(taken[0], min(_STRETCHES, len(taken[0])))]
+    """Return the calls of each process in seconds; stretches of the only one, where there is one."""
+    processes = [np.asarray(calls) for calls in result.by_round()]
+    return processes if len(processes) > 1 else [*np.array_split(processes[0], min(_STRETCHES, len(processes[0])))]
 
 
 def _keyed(results: Sequence[LatencyResult], by_device: bool) -> dict[tuple[str, ...], LatencyResult]:

@@ -22,7 +22,7 @@ DRIFT = 1.05
 
 
 def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> list[str]:
-    """What speaks against a result, a sentence each.
+    """Return what speaks against a result, a sentence each.
 
     Args:
         rounds: seconds of every call, by process; each process's median alone where there are no samples.
@@ -31,26 +31,28 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
     everything = np.concatenate([np.asarray(taken) for taken in rounds])
     median = float(np.median(everything))
     low, high = np.percentile(everything, (10, 90))
-    found = []
+    reasons = []
     if max(map(len, rounds)) > 1 and (high - low) / median > WIDE_SPREAD:
-        found.append(
+        reasons.append(
             f"wide spread: 80 % of the runs lie within {low * 1e3:.2f} to {high * 1e3:.2f} ms, "
             f"{100 * (high - low) / median:.0f} % of the median"
         )
     medians = [float(np.median(taken)) for taken in rounds]
     if max(medians) / min(medians) > ROUNDS_APART:
-        found.append(
+        reasons.append(
             f"the processes disagree: their medians go from {min(medians) * 1e3:.2f} to {max(medians) * 1e3:.2f} ms"
         )
     if environment.load is not None and environment.load > BUSY:
-        found.append(f"busy machine: other work had {100 * environment.load:.0f} % of the CPUs just before")
+        reasons.append(f"busy machine: other work had {100 * environment.load:.0f} % of the CPUs just before")
     if environment.governor not in ("", "performance"):
-        found.append(f"the CPU governor is '{environment.governor}', not 'performance': the clock moves with the load")
-    return found
+        reasons.append(
+            f"the CPU governor is '{environment.governor}', not 'performance': the clock moves with the load"
+        )
+    return reasons
 
 
 def drift(latencies_s: Sequence[float]) -> tuple[float, str]:
-    """How a sustained run ended against how it began.
+    """Return how a sustained run ended against how it began.
 
     Args:
         latencies_s: seconds of every call, in order.

@@ -28,7 +28,7 @@ _STAT = Path("/proc/stat")
 
 
 def environment(device: str = "local") -> Environment:
-    """This machine, now.
+    """Describe this machine as it is now.
 
     Args:
         device: the name under which the user reaches it.
@@ -45,18 +45,18 @@ def environment(device: str = "local") -> Environment:
 
 
 def versions() -> dict[str, str]:
-    """The installed packages that can have to do with a latency."""
-    found = {"python": platform.python_version()}
+    """Return the installed packages that can have to do with a latency."""
+    packages = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            packages[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return packages
 
 
 def cpu_name() -> str:
-    """The CPU as the system names it: a board's device tree, ``cpuinfo``, or what Python knows."""
+    """Return the CPU's name as the system has it: a board's device tree, ``cpuinfo``, or what Python knows."""
     fields = dict(line.split(":", 1) for line in _text(Path("/proc/cpuinfo")).splitlines() if ":" in line)
     names = {key.strip(): value.strip() for key, value in fields.items()}
     board = _text(Path("/proc/device-tree/model")).rstrip("\0")
@@ -64,13 +64,13 @@ def cpu_name() -> str:
 
 
 def temperature_c() -> float | None:
-    """The hottest thermal zone in degrees Celsius; ``None`` where the system shows none."""
+    """Return the hottest thermal zone in degrees Celsius; ``None`` where the system shows none."""
     readings = [int(text) / 1000 for path in _THERMAL.glob("thermal_zone*/temp") if (text := _text(path)).isdigit()]
     return max(readings) if readings else None
 
 
 def busy_share(seconds: float = 0.3) -> float | None:
-    """CPU share that is in use or stolen by other guests, in [0, 1], while this process sleeps.
+    """Return the share of the CPU, in [0, 1], that is in use or stolen by other guests while this process sleeps.
 
     Args:
         seconds: how long to look.

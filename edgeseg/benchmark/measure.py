@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgeseg._internal.files import sha256
+from edgeseg._internal.progress import Progress
 from edgeseg.benchmark.distrust import drift, warnings
 from edgeseg.benchmark.result import Environment, LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
@@ -34,7 +35,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """How long and how often; names as in LiteRT's ``benchmark_model``, and its defaults but for ``min_secs``.
 
@@ -65,7 +66,7 @@ class Plan:
 
     @classmethod
     def sustained(cls, minutes: float, *, scope: Scope = "inference", image: Path | None = None) -> Plan:
-        """One process that runs without a pause, to see what heat does to a device.
+        """Plan one process that runs without a pause, to see what heat does to a device.
 
         Args:
             minutes: how long.
@@ -111,7 +112,7 @@ def measure(
     device: Device,
     plan: Plan | None = None,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[LatencyResult]:
     """Measure every case on a device.
 

@@ -31,7 +31,7 @@ _WARM_UP = 3
 COLUMNS = ("Node", "Op", "Provider", ">ms", ">Share")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NodeTime:
     """One node of the graph as the runtime runs it, after its own fusions.
 
@@ -50,7 +50,7 @@ class NodeTime:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Where the time of an artifact goes.
 
@@ -69,19 +69,19 @@ class Profile:
     nodes: tuple[NodeTime, ...]
 
     def by_op(self) -> list[tuple[str, int, float, float]]:
-        """Op, how many nodes, their milliseconds and share; the slowest first."""
-        found: dict[str, list[NodeTime]] = {}
+        """Return op, how many nodes, their milliseconds and share; the slowest first."""
+        nodes: dict[str, list[NodeTime]] = {}
         for node in self.nodes:
-            found.setdefault(node.op_type, []).append(node)
-        summed = [(op, len(n), sum(x.ms for x in n), sum(x.share for x in n)) for op, n in found.items()]
+            nodes.setdefault(node.op_type, []).append(node)
+        summed = [(op, len(n), sum(x.ms for x in n), sum(x.share for x in n)) for op, n in nodes.items()]
         return sorted(summed, key=lambda entry: -entry[2])
 
     def rows(self, count: int = 15) -> list[list[str]]:
-        """The slowest nodes for a table with ``COLUMNS``."""
+        """Return the slowest nodes for a table with ``COLUMNS``."""
         return [[n.name, n.op_type, n.provider, f"{n.ms:.3f}", f"{n.share:.1%}"] for n in self.nodes[:count]]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain values for JSON."""
         ops = [dict(zip(("op_type", "nodes", "ms", "share"), entry, strict=True)) for entry in self.by_op()]
         return {"format_version": FORMAT_VERSION, **asdict(self), "ops": ops}
 
@@ -115,11 +115,17 @@ def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
     reply = ask("edgeseg.benchmark.profile", {"path": str(path), "num_runs": num_runs, **known})
     raise_refusal(reply)
     nodes = tuple(NodeTime(**node) for node in reply["nodes"])
-    return Profile(path.name, reply["runtime"], known.get("num_threads", 0), num_runs, nodes)
+    return Profile(
+        artifact=path.name,
+        runtime=reply["runtime"],
+        num_threads=known.get("num_threads", 0),
+        num_runs=num_runs,
+        nodes=nodes,
+    )
 
 
 def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTime]:
-    """The nodes of the last runs of a record.
+    """Return the nodes of the last runs of a record.
 
     Args:
         events: ONNX Runtime's, times in microseconds.
@@ -127,14 +133,17 @@ def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTi
     """
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
     first = starts[-num_runs]
-    taken: dict[tuple[str, str, str], float] = {}
+    milliseconds: dict[tuple[str, str, str], float] = {}
     for event in events:
         name = event.get("name", "")
         if event.get("cat") == "Node" and name.endswith("_kernel_time") and event["ts"] >= first:
             key = name.removesuffix("_kernel_time"), event["args"]["op_name"], event["args"].get("provider", "")
-            taken[key] = taken.get(key, 0.0) + event["dur"] / 1e3 / num_runs
-    total = sum(taken.values()) or 1.0
-    nodes = [NodeTime(*key, ms, ms / total) for key, ms in taken.items()]
+            milliseconds[key] = milliseconds.get(key, 0.0) + event["dur"] / 1e3 / num_runs
+    total = sum(milliseconds.values()) or 1.0
+    nodes = [
+        NodeTime(name=name, op_type=op_type, provider=provider, ms=ms, share=ms / total)
+        for (name, op_type, provider), ms in milliseconds.items()
+    ]
     return sorted(nodes, key=lambda node: -node.ms)
 
 

@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 STAGES = ("preprocess", "inference", "postprocess")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """Where and with what a result was measured.
 
@@ -55,7 +55,7 @@ class Environment:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Statistics of one result, in milliseconds; names as in DESIGN and, where they agree, in LiteRT's own tool."""
 
@@ -73,7 +73,7 @@ class Summary:
     peak_memory_mb: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LatencyResult:
     """The timed calls of one artifact on one device, accelerator and number of threads.
 
@@ -120,7 +120,7 @@ class LatencyResult:
     software_rendering: bool = False
     coverage: tuple[int, int] | None = None
     warnings: tuple[str, ...] = ()
-    environment: Environment = field(default_factory=lambda: Environment("local", "", "", 0))
+    environment: Environment = field(default_factory=lambda: Environment(device="local", machine="", system="", cpus=0))
 
     def __post_init__(self) -> None:
         if min(self.latencies_s, default=0.0 if not self.reported else 1.0) <= 0:
@@ -154,14 +154,14 @@ class LatencyResult:
         )
 
     def by_round(self) -> list[tuple[float, ...]]:
-        """The latencies of each process in seconds; its median alone where there are no samples."""
+        """Return the latencies of each process in seconds; its median alone where there are no samples."""
         if not self.latencies_s:
             return [(report["median_ms"] / 1e3,) for report in self.reported]
         ends = np.cumsum(self.rounds)
         return [self.latencies_s[end - count : end] for end, count in zip(ends, self.rounds, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, with the statistics for who reads it without edgeseg; ``from_dict`` computes them anew."""
+        """Return plain values for JSON, with the statistics for other readers; ``from_dict`` computes them anew."""
         values = dataclasses.asdict(self)
         environment = values.pop("environment")
         return {**values, "summary": dataclasses.asdict(self.summary), "environment": environment}
@@ -184,7 +184,7 @@ class LatencyResult:
 
 
 def to_json(results: Sequence[LatencyResult]) -> str:
-    """A result file's text."""
+    """Return the text of a result file."""
     return json.dumps({"format_version": FORMAT_VERSION, "results": [r.to_dict() for r in results]}, indent=1) + "\n"
 
 
@@ -219,7 +219,7 @@ def _of_samples(latencies_s: Sequence[float]) -> dict[str, float]:
 
 
 def _of_reports(reports: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
-    """Over the processes: the least minimum, the largest maximum, the median of all else."""
+    """Merge the reports of the processes: the least minimum, the largest maximum, the median of all else."""
     joined: dict[str, float | None] = {}
     for name in ("median_ms", "p5_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "std_ms", "min_ms", "max_ms"):
         values = [report[name] for report in reports if name in report]

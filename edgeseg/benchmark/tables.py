@@ -39,12 +39,12 @@ COMPARISON_COLUMNS = (
 
 
 def rows(results: Sequence[LatencyResult]) -> list[list[str]]:
-    """A row for each result; times in milliseconds."""
+    """Return a row for each result; times in milliseconds."""
     return [_row(result) for result in results]
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
-    """A row for each pair."""
+    """Return a row for each pair."""
     return [
         [
             c.result.artifact,
@@ -63,24 +63,24 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
 
 
 def verdict(comparison: Comparison) -> str:
-    """``slower``, ``faster``, or that the runs cannot tell."""
+    """Return ``slower``, ``faster``, or that the runs cannot tell."""
     if not comparison.significant:
         return "no difference that these runs can tell"
     return "slower" if comparison.median.value > 1 else "faster"
 
 
 def to_csv(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:
-    """The same rows as CSV with a line of names."""
+    """Return the same rows as CSV with a line of names."""
     return csv_text([[column.lstrip(">") for column in columns], *table])
 
 
 def threads_text(result: LatencyResult) -> str:
-    """How many threads, or that nobody asked for any."""
+    """Return how many threads, or that nobody asked for any."""
     return str(result.num_threads or "default")
 
 
 def runs_on(result: LatencyResult) -> str:
-    """The accelerator, and what a reader must know of it."""
+    """Return the accelerator, and what a reader must know of it."""
     if result.software_rendering:
         return f"{result.accelerator} (software rendering: no GPU's latency)"
     if result.fully_accelerated is False:

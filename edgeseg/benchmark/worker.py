@@ -1,6 +1,6 @@
 """One process, one measurement: reads what to do as JSON from stdin, opens the artifact, times it, answers in JSON.
 
-Runs on the device that is measured, this machine or one behind ssh:
+Runs on the device that is measured, this machine or one that ssh reaches:
 
     python -m edgeseg.benchmark.worker < request.json
 
@@ -35,7 +35,7 @@ from edgeseg.segmenter import Segmenter, to_class_map
 _STATUS = Path("/proc/self/status")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What one process measures.
 
@@ -51,7 +51,7 @@ class Request:
         num_runs: timed calls at least.
         min_secs: how long they take together at least, in seconds.
         max_secs: how long at most, in seconds; one call is made in any case.
-        image: an image on the device for ``end-to-end``; seeded noise of 640x480 when left out.
+        image: an image on the device for ``end-to-end``; seeded noise of 640x480 when ``None``.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Request:
     image: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reply:
     """What one process measured; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``.
 
@@ -118,7 +118,7 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
         call = _end_to_end(backend, request.image) if request.scope == "end-to-end" else _inference(backend)
         (first,) = _repeat(call, 1, 0.0, 0.0)
         _repeat(call, request.warmup_runs - 1, request.warmup_min_secs, request.max_secs)
-        taken = _repeat(call, request.num_runs, request.min_secs, request.max_secs)
+        calls = _repeat(call, request.num_runs, request.min_secs, request.max_secs)
         most = _kib("VmHWM:")
         peak = None if memory is None or most is None else most - memory
     finally:
@@ -129,8 +129,8 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
         runtime=backend.runtime,
         init_s=getattr(backend, "compile_s", init_s),
         first_s=sum(first),
-        latencies_s=tuple(sum(stages) for stages in taken),
-        stages_s=dict(zip(STAGES, zip(*taken, strict=True), strict=True)) if request.scope == "end-to-end" else {},
+        latencies_s=tuple(sum(stages) for stages in calls),
+        stages_s=dict(zip(STAGES, zip(*calls, strict=True), strict=True)) if request.scope == "end-to-end" else {},
         peak_memory_bytes=None if peak is None else peak * 1024,
         fully_accelerated=getattr(backend, "fully_accelerated", None),
         software_rendering=bool(getattr(backend, "software_rendering", False)),
@@ -213,14 +213,14 @@ def _repeat(
     call: Callable[[], tuple[float, ...]], num_runs: int, min_secs: float, max_secs: float
 ) -> list[tuple[float, ...]]:
     """Call at least so often and so long; at most so long, but once where ``num_runs`` asks for any."""
-    taken: list[tuple[float, ...]] = []
+    calls: list[tuple[float, ...]] = []
     start = time.perf_counter()
     while True:
         elapsed = time.perf_counter() - start
-        enough = len(taken) >= num_runs and elapsed >= min_secs
-        if enough or (taken and elapsed >= max_secs):
-            return taken
-        taken.append(call())
+        enough = len(calls) >= num_runs and elapsed >= min_secs
+        if enough or (calls and elapsed >= max_secs):
+            return calls
+        calls.append(call())
 
 
 def _import_runtime(path: str) -> None:

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _POLL_S = 0.02
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Look:
     """How frames are drawn; the window's keys change ``view``.
 
@@ -61,7 +61,7 @@ class Look:
         return Painter(spec, self.view, alpha=self.alpha, classes=self.classes, background=self.background, order="bgr")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Display:
     """Shows what a camera segments, in ten lines of a program or from the command.
 

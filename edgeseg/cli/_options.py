@@ -167,7 +167,14 @@ def runtime(function: F) -> F:
     ) -> Any:
         from edgeseg.runtime.options import RuntimeOptions
 
-        asked = RuntimeOptions(backend, num_threads, accelerator, delegate, dict(delegate_option), provider)
+        asked = RuntimeOptions(
+            backend=backend,
+            num_threads=num_threads,
+            accelerator=accelerator,
+            delegate=delegate,
+            delegate_options=dict(delegate_option),
+            providers=provider,
+        )
         return function(*args, runtime=asked, **others)
 
     options = [
@@ -182,7 +189,7 @@ def runtime(function: F) -> F:
 
 
 def foreign(function: F) -> F:
-    """How to feed a model that does not say it, as one argument ``feeding``, an ``edgeseg.opening.Feeding``."""
+    """How to feed a model without spec, as one argument ``feeding``, an ``edgeseg.opening.InputDescription``."""
 
     def collected(
         *args: Any,
@@ -195,10 +202,16 @@ def foreign(function: F) -> F:
         **others: Any,
     ) -> Any:
         from edgeseg.datasets.classes import read_labels
-        from edgeseg.opening import Feeding
+        from edgeseg.opening import InputDescription
 
         names = None if labels is None else read_labels(labels)
-        return function(*args, feeding=Feeding(names, mean, std, color_order, fit, imgsz), **others)
+        return function(
+            *args,
+            feeding=InputDescription(
+                class_names=names, mean=mean, std=std, color_order=color_order, fit=fit, input_size=imgsz
+            ),
+            **others,
+        )
 
     options = [
         imgsz,
@@ -245,10 +258,16 @@ def dataset(
         ) -> Any:
             from edgeseg.datasets import DataSource
 
-            said = (data_layout, classes, label_encoding, ignore_index, color_map)
-            if data is None and any(value is not None for value in said):
+            said: dict[str, Any] = {
+                "layout": data_layout,
+                "classes": classes,
+                "label_encoding": label_encoding,
+                "ignore_index": ignore_index,
+                "color_map": color_map,
+            }
+            if data is None and any(value is not None for value in said.values()):
                 raise click.UsageError("--classes, --data-layout, --label-encoding and the like go with --data.")
-            return function(*args, data=None if data is None else DataSource(data, *said), **others)
+            return function(*args, data=None if data is None else DataSource(root=data, **said), **others)
 
         where = (
             click.argument("data", metavar=argument, type=click.Path())

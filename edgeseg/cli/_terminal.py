@@ -6,11 +6,12 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from edgeseg._internal.json import as_json
+from edgeseg._internal.progress import Progress, StepProgress
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -45,22 +46,22 @@ def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[Progress]:
     """Progress on a terminal's stderr, nothing in a pipe; yields ``update(done, total)``."""
     with progress_of_steps() as update:
         yield lambda done, total: update(what, done, total)
 
 
 @contextmanager
-def progress_of_steps() -> Iterator[Callable[[str, int, int], None]]:
+def progress_of_steps() -> Iterator[StepProgress]:
     """The same for work in several steps; yields ``update(step, done, total)``."""
     if not sys.stderr.isatty():
         yield lambda step, done, total: None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
 

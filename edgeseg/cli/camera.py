@@ -17,7 +17,7 @@ from edgeseg.cli._terminal import note, print_json, quiet_native_logs
 from edgeseg.spec import Color
 
 if TYPE_CHECKING:
-    from edgeseg.opening import Feeding
+    from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
     from edgeseg.sinks import Window
 
@@ -83,7 +83,7 @@ def command(
     reconnect: float | None,
     folder: Path,
     runtime: RuntimeOptions,
-    feeding: Feeding,
+    feeding: InputDescription,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -104,7 +104,9 @@ def command(
         refuse_existing(stats, overwrite=overwrite)
     if (visualize == "replace") != (background is not None):
         raise InputError("--visualize replace and --background go together.")
-    look = Look(visualize, alpha, classes, _background(background), legend, status)
+    look = Look(
+        view=visualize, alpha=alpha, classes=classes, background=_background(background), legend=legend, status=status
+    )
     with ExitStack() as stack:
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, feeding))
         look.painter(segmenter.spec)  # a wrong class is said before a camera is opened
@@ -122,7 +124,15 @@ def command(
         window = _window(show)
         if window is None and not sinks and stats is None and not as_json:
             raise InputError("nothing to do: give --show, --save, --serve, --stats or --json.")
-        display = Display(camera, segmenter.spec, look, sinks, window, max_frames=max_frames, folder=folder)
+        display = Display(
+            camera=camera,
+            spec=segmenter.spec,
+            look=look,
+            sinks=sinks,
+            window=window,
+            max_frames=max_frames,
+            folder=folder,
+        )
         signal.signal(signal.SIGTERM, lambda number, frame: display.stop())  # how a service is asked to end
         lost: EdgesegError | None = None
         try:

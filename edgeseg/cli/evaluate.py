@@ -15,7 +15,7 @@ from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
     from edgeseg.evaluation.evaluate import EvaluationResult
-    from edgeseg.opening import Feeding
+    from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
 
 
@@ -41,7 +41,7 @@ def command(
     custom_objects: str | None,
     output: str | None,
     runtime: RuntimeOptions,
-    feeding: Feeding,
+    feeding: InputDescription,
     save: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -51,7 +51,7 @@ def command(
     from edgeseg.errors import InputError
     from edgeseg.evaluation.evaluate import evaluate
     from edgeseg.evaluation.files import require_room, save_evaluation
-    from edgeseg.models.opening import open_model
+    from edgeseg.models.opening import ModelRequest, open_model
     from edgeseg.models.zoo.table import find
     from edgeseg.opening import open_segmenter
     from edgeseg.runtime import SUFFIXES, RuntimeOptions
@@ -81,12 +81,14 @@ def command(
         objects = _options.read_custom_objects(custom_objects)
         opened = open_model(
             model,
-            input_size=feeding.input_size,
-            classes=dataset.classes,
-            mean=feeding.mean,
-            std=feeding.std,
-            custom_objects=objects,
-            output=output,
+            ModelRequest(
+                input_size=feeding.input_size,
+                classes=dataset.classes,
+                mean=feeding.mean,
+                std=feeding.std,
+                custom_objects=objects,
+                output=output,
+            ),
         )
         segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
     with segmenter, progress(f"evaluating {model}") as update:

@@ -165,15 +165,17 @@ def command(
     classes = open_classes(data) if data and is_labeled(data) else None
     opened = opening.open_model(
         model,
-        weights=weights,
-        num_classes=num_classes,
-        input_size=imgsz,
-        classes=classes,
-        allow_missing=allow_missing or (),
-        mean=mean,
-        std=std,
-        custom_objects=_options.read_custom_objects(custom_objects),
-        output=output,
+        opening.ModelRequest(
+            weights=weights,
+            num_classes=num_classes,
+            input_size=imgsz,
+            classes=classes,
+            allow_missing=allow_missing or (),
+            mean=mean,
+            std=std,
+            custom_objects=_options.read_custom_objects(custom_objects),
+            output=output,
+        ),
     )
     spec = opened.spec
     if (loaded := opened.weights_report) is not None:

@@ -13,7 +13,7 @@ from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
 
 if TYPE_CHECKING:
-    from edgeseg.opening import Feeding
+    from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
 
 
@@ -46,7 +46,7 @@ def command(
     vid_stride: int,
     max_frames: int | None,
     runtime: RuntimeOptions,
-    feeding: Feeding,
+    feeding: InputDescription,
     overwrite: bool,
     as_json: bool,
 ) -> None:

@@ -11,7 +11,7 @@ import click
 from edgeseg.cli import _options
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
-from edgeseg.training.run.folder import LAST, require_place
+from edgeseg.training.run.folder import LAST
 
 if TYPE_CHECKING:
     from edgeseg.choices import Distribute
@@ -247,6 +247,7 @@ def command(
     try:
         precheck(model, settings["input_size"])
         from edgeseg.training.config import TrainConfig
+        from edgeseg.training.options import RunOptions
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
     config = TrainConfig(
@@ -258,7 +259,10 @@ def command(
     )
     folder = output_dir or Path("runs") / Path(model).stem
     # A mistake in the settings, the folder or the data is said before keras is imported.
-    require_place(folder, resume=resume, overwrite=overwrite)
+    options = RunOptions(
+        resume=resume, overwrite=overwrite, samples=samples, tensorboard=tensorboard, distribute=distribute, log=note
+    )
+    options.check(folder)
     if checks:
         with progress("checking the data") as update:
             found = check(data, splits=("train", "val"), progress=update)
@@ -273,17 +277,7 @@ def command(
         raise missing_extra("edgeseg train", "train") from error
     before = _written(folder)
     try:
-        result = train(
-            config,
-            folder,
-            custom_objects=_options.read_custom_objects(custom_objects),
-            tensorboard=tensorboard,
-            samples=samples,
-            distribute=distribute,
-            resume=resume,
-            overwrite=overwrite,
-            log=note,
-        )
+        result = train(config, folder, options, custom_objects=_options.read_custom_objects(custom_objects))
     except KeyboardInterrupt:
         written = _written(folder)
         if written is not None and (resume or written != before):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import sha256
+from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
 from edgeseg.datasets.labels import read_palette
-from edgeseg.datasets.layouts import Found, Listing, list_split
+from edgeseg.datasets.layouts import Dataset, Listing, list_split
 from edgeseg.datasets.source import Data, LabeledSplit, empty_text, encoding_of, find_data
 from edgeseg.imaging import read_bytes
 
@@ -32,24 +33,24 @@ def check(
     *,
     splits: Sequence[str] | None = None,
     num_threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CheckResult:
     """Read every pair of a data set.
 
     Args:
         data: the data set, in any layout.
-        splits: which of its splits; all when left out, VOC's ``trainval`` only where it is the only one.
-        num_threads: that read; one a core when left out.
+        splits: which of its splits; all when ``None``, VOC's ``trainval`` only where it is the only one.
+        num_threads: that read; one a core when ``None``.
         progress: called with (pairs done, pairs in all).
 
     Raises:
         InputError: it is no data set, its classes are not known, or it has no such split.
     """
-    found, classes = find_data(data)
-    chosen = splits if splits is not None else _own_splits(found)
-    listings = {split: list_split(found, split) for split in dict.fromkeys(chosen)}
-    encoding = encoding_of(found, classes, listings)
-    work = {split: _Work(LabeledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
+    dataset, classes = find_data(data)
+    chosen = splits if splits is not None else _own_splits(dataset)
+    listings = {split: list_split(dataset, split) for split in dict.fromkeys(chosen)}
+    encoding = encoding_of(dataset, classes, listings)
+    work = {split: _Work(data=LabeledSplit(classes, listing.pairs, encoding)) for split, listing in listings.items()}
     findings = [finding for listing in listings.values() for finding in _of_listing(listing)]
     total, done = sum(len(one.data) for one in work.values()), 0
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
@@ -67,17 +68,17 @@ def check(
     findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
     size = len(classes.names)
     return CheckResult(
-        found.layout,
-        encoding,
-        classes,
-        {split: one.num_good for split, one in work.items()},
-        {split: one.counts[:size] for split, one in work.items()},
-        {split: int(one.counts[size:].sum()) for split, one in work.items()},
-        tuple(findings),
+        layout=dataset.layout,
+        label_encoding=encoding,
+        classes=classes,
+        num_pairs={split: one.num_good for split, one in work.items()},
+        pixels={split: one.counts[:size] for split, one in work.items()},
+        ignored_pixels={split: int(one.counts[size:].sum()) for split, one in work.items()},
+        findings=tuple(findings),
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Read:
     """One pair: pixels by class with the ignored ones last, the image's hash and the label's palette; or a fault."""
 
@@ -89,7 +90,7 @@ class _Read:
     fault: BadExample | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Work:
     """A split and what has been found in it so far."""
 
@@ -109,7 +110,7 @@ class _Work:
         return int(self.counts[:-1].sum())
 
     def read(self, index: int) -> _Read:
-        """One pair, in whatever thread."""
+        """Read one pair, in whatever thread."""
         (path, label_path), classes = self.data.pairs[index], self.data.classes
         try:
             _, label = self.data[index]
@@ -117,7 +118,7 @@ class _Work:
             if is_cut_off(content):
                 raise BadExample("does_not_decode", path, f"'{path}' is truncated: its end is missing.")
         except BadExample as fault:
-            return _Read(path, label_path, fault=fault)
+            return _Read(path=path, label=label_path, fault=fault)
         by_id = np.bincount(label.ravel(), minlength=256)
         counts = by_id[: len(classes.names)].copy()
         if classes.ignore_index is not None and classes.ignore_index < len(counts):
@@ -125,7 +126,11 @@ class _Work:
         by_index = self.data.label_encoding == "ids"
         palette = read_palette(label_path) if by_index else b""
         return _Read(
-            path, label_path, np.append(counts, label.size - counts.sum()), sha256(content), palette[: 3 * len(counts)]
+            path=path,
+            label=label_path,
+            counts=np.append(counts, label.size - counts.sum()),
+            digest=sha256(content),
+            palette=palette[: 3 * len(counts)],
         )
 
     def add(self, read: _Read) -> None:
@@ -141,14 +146,14 @@ class _Work:
 
 
 def is_cut_off(content: bytes) -> bool:
-    """Whether a JPEG or PNG file lacks its end; OpenCV shows what there is of it and says nothing."""
+    """Return whether a JPEG or PNG file lacks its end; OpenCV shows what there is of it and says nothing."""
     if content.startswith(b"\xff\xd8"):
         return not _jpeg_ends(content)
     return content.startswith(b"\x89PNG") and content.rfind(b"IEND") < 0
 
 
 def _jpeg_ends(content: bytes) -> bool:
-    """Whether its segments (ITU-T T.81, annex B) lead to an end; what a phone adds behind that may be anything."""
+    """Return whether its segments (ITU-T T.81, annex B) lead to an end; a phone may add anything after that."""
     position = 2
     while marker := _JPEG_MARKER.search(content, position):
         if marker[0] == b"\xff\xd9":
@@ -158,8 +163,8 @@ def _jpeg_ends(content: bytes) -> bool:
     return False
 
 
-def _own_splits(found: Found) -> tuple[str, ...]:
-    return tuple(split for split in found.splits if split != "trainval" or len(found.splits) == 1)
+def _own_splits(dataset: Dataset) -> tuple[str, ...]:
+    return tuple(split for split in dataset.splits if split != "trainval" or len(dataset.splits) == 1)
 
 
 def _finding(fault: BadExample) -> Finding:
@@ -167,12 +172,12 @@ def _finding(fault: BadExample) -> Finding:
 
 
 def _of_listing(listing: Listing) -> Iterator[Finding]:
-    """What is wrong before any file is read."""
+    """Report what is wrong before any file is read."""
     yield from map(_finding, listing.faults)
     if not listing.pairs and not listing.faults:
         yield Finding("empty_split", str(listing.place), empty_text(listing.place))
     for path in listing.unused:
-        yield Finding("unused_label", str(path), f"'{path}' has no image; it is left out.")
+        yield Finding("unused_label", str(path), f"'{path}' has no image; it is omitted.")
 
 
 def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
@@ -186,7 +191,7 @@ def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
 
 
 def _never(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
-    """Classes that no label has, and those that only a score would ask for."""
+    """Report classes that no label has, and those that only a score would ask for."""
     # Of a split without any, `_nothing_counts` says all there is to say.
     counted = [split for split, one in work.items() if one.num_counted]
     for index, name in enumerate(classes.names):
@@ -211,7 +216,7 @@ def _nothing_counts(classes: Classes, work: dict[str, _Work]) -> Iterator[Findin
 
 
 def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:
-    """Labels whose indices may mean other classes: a program that sorts a palette renumbers them all."""
+    """Report labels whose indices may mean other classes: a program that sorts a palette renumbers them all."""
     usual: dict[bytes, list[Path]] = {}
     for one in work.values():
         for palette, paths in one.palettes.items():

@@ -25,7 +25,7 @@ VOC_NAMES = (
 _NO_CLASS = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Classes:
     """The classes of a data set and how its labels show them.
 
@@ -47,7 +47,7 @@ class Classes:
     binary_threshold: int = 127
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of ``classes.json``."""
+        """Return the object of ``classes.json``."""
         table: dict[str, Any] = {
             "names": list(self.names),
             "palette": [list(color) for color in self.palette],
@@ -80,12 +80,12 @@ def read_classes(path: Path) -> Classes:
         palette = tuple((int(r), int(g), int(b)) for r, g, b in given) if given else default_palette(len(names))
         ignore, threshold = data.get("ignore_index"), data.get("binary_threshold")
         classes = Classes(
-            names,
-            palette,
-            None if ignore is None else int(ignore),
-            tuple(((int(r), int(g), int(b)), int(to)) for r, g, b, to in data.get("more_colors", [])),
-            data.get("label_encoding", None if threshold is None else "binary"),
-            127 if threshold is None else int(threshold),
+            names=names,
+            palette=palette,
+            ignore_index=None if ignore is None else int(ignore),
+            more_colors=tuple(((int(r), int(g), int(b)), int(to)) for r, g, b, to in data.get("more_colors", [])),
+            label_encoding=data.get("label_encoding", None if threshold is None else "binary"),
+            binary_threshold=127 if threshold is None else int(threshold),
         )
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}; a data folder needs a classes.json.") from error
@@ -98,7 +98,7 @@ def read_classes(path: Path) -> Classes:
 
 
 def given_classes(text: str) -> Classes:
-    """The classes that ``--classes`` names.
+    """Return the classes that ``--classes`` names.
 
     Args:
         text: ``a,b,c``; or ``voc``, the 21 of PASCAL VOC; or a file: ``classes.json``, or one name a line.
@@ -107,7 +107,7 @@ def given_classes(text: str) -> Classes:
         InputError: the file is missing or not of its form, or a name is empty or there twice.
     """
     if text == "voc":
-        return Classes(VOC_NAMES, default_palette(len(VOC_NAMES)), VOC_IGNORE)
+        return Classes(names=VOC_NAMES, palette=default_palette(len(VOC_NAMES)), ignore_index=VOC_IGNORE)
     path = Path(text)
     if path.suffix == ".json":
         return read_classes(path)
@@ -115,11 +115,11 @@ def given_classes(text: str) -> Classes:
     names = read_labels(path) if from_file else tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise InputError(f"--classes '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
-    return checked(f"'{text}'", Classes(names, default_palette(min(len(names), 256)), None))
+    return checked(f"'{text}'", Classes(names=names, palette=default_palette(min(len(names), 256)), ignore_index=None))
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
-    """The class names of a text file, one a line.
+    """Read the class names of a text file, one a line.
 
     Raises:
         InputError: the file cannot be read, or has no names.
@@ -142,7 +142,7 @@ def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
 
     Args:
         path: the text file.
-        classes: the classes that the names are of; those of the file, in its order, when left out.
+        classes: the classes that the names are of; those of the file, in its order, when ``None``.
 
     Raises:
         InputError: the file is missing, a line is not of that form, or a name is no class.
@@ -164,12 +164,12 @@ def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
         raise InputError(f"color map '{path}' has no line with a name and three numbers from 0 to 255.")
     if classes is None:
         names = tuple(dict.fromkeys(name for name, _ in entries if name.lower() not in _NO_CLASS))
-        classes = Classes(names, default_palette(min(len(names), 256)), None)
+        classes = Classes(names=names, palette=default_palette(min(len(names), 256)), ignore_index=None)
     return checked(f"'{path}'", _with_colors(path, classes, entries))
 
 
 def checked(what: str, classes: Classes) -> Classes:
-    """The same classes, when there is nothing wrong with them.
+    """Return the same classes, when there is nothing wrong with them.
 
     Raises:
         InputError: there is; ``what`` begins the sentence.
@@ -200,7 +200,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _color_line(line: str) -> tuple[str, Color] | None:
-    """``(name, color)`` of a line of a color map; ``None`` for another line."""
+    """Return ``(name, color)`` of a line of a color map; ``None`` for another line."""
     numbers = r"(\d+)[\s,;:]+(\d+)[\s,;:]+(\d+)"
     first = re.fullmatch(rf"\s*{numbers}[\s,;:]+(\S.*?)[\s:]*", line)
     last = re.fullmatch(rf"\s*(\S.*?)[\s,;:]+{numbers}(?:::?.*|\s*)", line)
@@ -215,7 +215,7 @@ def _color_line(line: str) -> tuple[str, Color] | None:
 
 
 def _with_colors(path: str | Path, classes: Classes, entries: list[tuple[str, Color]]) -> Classes:
-    """The classes with the colors of a map: a class's first is its palette's, the others come on top."""
+    """Return the classes with the colors of a map: a class's first is its palette's, the others come on top."""
     ignore_index, palette, more = classes.ignore_index, dict[str, Color](), list[tuple[Color, int]]()
     seen: dict[Color, str] = {}
     for name, color in entries:

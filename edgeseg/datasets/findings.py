@@ -51,7 +51,7 @@ class Finding:
         return self.kind not in _WARNINGS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckResult:
     """What a check found.
 
@@ -75,7 +75,7 @@ class CheckResult:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """The findings that must be mended."""
+        """The findings that must be fixed."""
         return tuple(finding for finding in self.findings if finding.is_error)
 
     @property
@@ -84,13 +84,13 @@ class CheckResult:
         return tuple(finding for finding in self.findings if not finding.is_error)
 
     def shares(self, split: str) -> NDArray[np.float64]:
-        """``(C,)``: the share in [0, 1] of a split's pixels that each class has; ignored pixels are not counted."""
+        """Return each class's share in [0, 1] of a split's pixels, ``(C,)``; ignored pixels are not counted."""
         counts = self.pixels[split].astype(np.float64)
         shares: NDArray[np.float64] = counts / max(1, counts.sum())
         return shares
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``edgeseg data check --json``."""
+        """Return the JSON object of ``edgeseg data check --json``."""
         names = self.classes.names
         return {
             "format_version": 1,

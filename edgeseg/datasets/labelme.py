@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from edgeseg._internal.files import refuse_existing, write_bytes
+from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import IMAGE_SUFFIXES, decode_image, encode_image, read_bytes
@@ -49,7 +50,7 @@ def convert(
     names: Sequence[str],
     *,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> LabelmeResult:
     """Draw the shapes of every JSON file of a folder, and copy the images beside them.
 
@@ -66,7 +67,9 @@ def convert(
     """
     root, output_dir = Path(root), Path(output_dir)
     ids = {name: index for index, name in enumerate(names)}
-    classes = checked("--classes", Classes(tuple(names), default_palette(min(len(names), 256)), VOC_IGNORE))
+    classes = checked(
+        "--classes", Classes(names=tuple(names), palette=default_palette(min(len(names), 256)), ignore_index=VOC_IGNORE)
+    )
     ids = {_BACKGROUND: 0, _IGNORE: VOC_IGNORE} | ids
     files = sorted(root.glob("*.json")) if root.is_dir() else []
     files = [path for path in files if path.name != "classes.json"]
@@ -129,7 +132,7 @@ def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[s
 
 
 def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
-    """A file, when it is labelme's and every shape can be drawn."""
+    """Read a file, when it is labelme's and every shape can be drawn."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         shapes = document["shapes"]
@@ -153,7 +156,7 @@ def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
 
 
 def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
-    """Suffix and bytes of the image: the one beside the file, else the one inside it."""
+    """Return suffix and bytes of the image: the one beside the file, else the one inside it."""
     # Written on Windows it has backslashes, and the folder it names is often gone: then the name beside the JSON.
     named = PureWindowsPath(str(document.get("imagePath") or ""))
     suffix = named.suffix.lower()
@@ -171,7 +174,7 @@ def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
 
 
 def _size(path: Path, document: dict[str, Any], content: bytes) -> tuple[int, int]:
-    """``(H, W)`` of the image, which must be what the shapes were drawn on."""
+    """Return ``(H, W)`` of the image, which must be what the shapes were drawn on."""
     height, width = decode_image(path, np.frombuffer(content, np.uint8)).shape[:2]
     said = (document.get("imageHeight") or height, document.get("imageWidth") or width)
     if said != (height, width):

@@ -45,7 +45,7 @@ def read_ids(path: Path, classes: Classes, encoding: LabelEncoding) -> NDArray[n
 
 
 def recognize_encoding(paths: Sequence[Path], classes: Classes) -> LabelEncoding:
-    """The encoding of some label images.
+    """Recognize the encoding of some label images.
 
     Gray and palette images have ids; unless there are two classes, no ignored id, and the values 0 and 255 only:
     a binary mask. Color images have colors; unless they are gray after all.
@@ -70,7 +70,7 @@ def recognize_encoding(paths: Sequence[Path], classes: Classes) -> LabelEncoding
 
 
 def read_palette(path: Path) -> bytes:
-    """The palette of a label image, three bytes (RGB) for each index; empty where it has none."""
+    """Read the palette of a label image, three bytes (RGB) for each index; empty where it has none."""
     with Image.open(path) as image:
         return bytes(image.getpalette() or b"") if image.mode == "P" else b""
 
@@ -89,7 +89,7 @@ def _open(path: Path) -> Image.Image:
 
 
 def _stored_numbers(path: Path, image: Image.Image) -> NDArray[np.integer]:
-    """``(H, W)``: gray values or palette indices as they are in the file."""
+    """Read the gray values or palette indices as they are in the file, ``(H, W)``."""
     # A copy: what Pillow lends is read-only.
     numbers: NDArray[np.integer] = np.array(image, np.uint8 if image.mode == "1" else None)
     if image.mode in ("LA", "La"):
@@ -137,7 +137,7 @@ def _advice(ids: NDArray[np.integer], classes: Classes) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _color_table(classes: Classes) -> NDArray[np.int16]:
-    """``(2**24,)``: the id of every color ``r * 65536 + g * 256 + b``, -1 for what is no class.
+    """Return the id of every color ``r * 65536 + g * 256 + b``, ``(2**24,)``; -1 for what is no class.
 
     32 MB; a search among the known colors takes more than twice as long as this look-up.
     """

@@ -23,7 +23,7 @@ _LIST_FORM = "an image and its label, with a tab, ';', ',' or space between"
 
 
 @dataclass(frozen=True)
-class Found:
+class Dataset:
     """A data set that was recognized.
 
     Attributes:
@@ -55,8 +55,8 @@ class Listing:
     place: Path
 
 
-def find_layout(root: Path, asked: DataLayout | None = None) -> Found:
-    """Recognise a data set.
+def find_layout(root: Path, asked: DataLayout | None = None) -> Dataset:
+    """Recognize the layout of a data set.
 
     Args:
         root: its folder; of VOC, also the ``VOCdevkit`` folder or the one that has it.
@@ -69,85 +69,85 @@ def find_layout(root: Path, asked: DataLayout | None = None) -> Found:
         raise InputError(f"'{root}' is a file; give the folder of the data set, with lists the one that has them.")
     if not root.is_dir():
         raise InputError(f"data folder '{root}' does not exist.")
-    found = _candidates(root, asked)
-    found = [data for data in found if data.splits] or found
-    if not found:
+    candidates = _candidates(root, asked)
+    candidates = [data for data in candidates if data.splits] or candidates
+    if not candidates:
         wanted = f"of layout '{asked}'" if asked else "a labeled data set"
         raise InputError(
             f"'{root}' is not {wanted}; looked for {{split}}/images and {{split}}/labels, images and labels, "
             "JPEGImages and SegmentationClass (VOC), or lists {split}.txt of images and labels."
         )
-    if len(found) > 1:
-        layouts = ", ".join(data.layout for data in found)
+    if len(candidates) > 1:
+        layouts = ", ".join(data.layout for data in candidates)
         raise InputError(f"'{root}' has the files of several layouts: {layouts}; say which one with --data-layout.")
-    return found[0]
+    return candidates[0]
 
 
 def has_layout(root: Path) -> bool:
-    """Whether there is anything that looks like a labeled data set."""
+    """Return whether there is anything that looks like a labeled data set."""
     return root.is_dir() and any(data.splits for data in _candidates(root, None))
 
 
-def list_split(found: Found, split: str) -> Listing:
-    """The files of one split, what is wrong with its pairs set apart.
+def list_split(dataset: Dataset, split: str) -> Listing:
+    """List the files of one split, what is wrong with its pairs set apart.
 
     Raises:
         InputError: there is no such split, or a list is not of its form.
     """
-    if found.layout == "folders" and split not in found.splits:
-        for folder in (found.base / split / "images", found.base / split / "labels"):
+    if dataset.layout == "folders" and split not in dataset.splits:
+        for folder in (dataset.base / split / "images", dataset.base / split / "labels"):
             if not folder.is_dir():
-                raise InputError(f"'{folder}' does not exist; {_known(found)}")
-    if split not in found.splits:
-        raise InputError(f"there is no split '{split}'; {_known(found)}")
-    if found.layout == "folders":
-        return _pair_folders(found.base / split / "images", found.base / split / "labels")
-    if found.layout == "flat":
-        return _pair_folders(found.base / "images", found.base / "labels")
-    if found.layout == "voc":
-        return _pair_voc(found, split)
-    return _pair_list(found.base / f"{split}.txt")
+                raise InputError(f"'{folder}' does not exist; {_known(dataset)}")
+    if split not in dataset.splits:
+        raise InputError(f"there is no split '{split}'; {_known(dataset)}")
+    if dataset.layout == "folders":
+        return _pair_folders(dataset.base / split / "images", dataset.base / split / "labels")
+    if dataset.layout == "flat":
+        return _pair_folders(dataset.base / "images", dataset.base / "labels")
+    if dataset.layout == "voc":
+        return _pair_voc(dataset, split)
+    return _pair_list(dataset.base / f"{split}.txt")
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files of a folder, sorted by name."""
+    """List the image files of a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def natural_order(path: Path) -> tuple[object, ...]:
-    """Sorts ``9.png`` before ``10.png``."""
+    """Return a key that sorts ``9.png`` before ``10.png``."""
     parts = re.split(r"(\d+)", path.stem)
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
-def _candidates(root: Path, asked: DataLayout | None) -> list[Found]:
+def _candidates(root: Path, asked: DataLayout | None) -> list[Dataset]:
     layouts: tuple[DataLayout, ...] = (asked,) if asked else get_args(DataLayout)
     return [data for data in (_FINDERS[layout](root) for layout in layouts) if data is not None]
 
 
-def _known(found: Found) -> str:
-    if found.splits == (ALL,):
-        folder = shlex.quote(str(found.base))
-        return f"'{found.base}' has no splits: make them with edgeseg data split {folder} --val 0.1 --test 0.1."
-    return f"splits found in '{found.base}': {', '.join(found.splits) or 'none'}."
+def _known(dataset: Dataset) -> str:
+    if dataset.splits == (ALL,):
+        folder = shlex.quote(str(dataset.base))
+        return f"'{dataset.base}' has no splits: make them with edgeseg data split {folder} --val 0.1 --test 0.1."
+    return f"splits found in '{dataset.base}': {', '.join(dataset.splits) or 'none'}."
 
 
 def _ordered(names: Iterable[str]) -> tuple[str, ...]:
-    found = set(names)
-    return (*(name for name in _SPLIT_ORDER if name in found), *sorted(found - set(_SPLIT_ORDER)))
+    splits = set(names)
+    return (*(name for name in _SPLIT_ORDER if name in splits), *sorted(splits - set(_SPLIT_ORDER)))
 
 
-def _find_folders(root: Path) -> Found | None:
+def _find_folders(root: Path) -> Dataset | None:
     splits = [path.name for path in root.iterdir() if (path / "images").is_dir() and (path / "labels").is_dir()]
     half = any((path / "images").is_dir() for path in root.iterdir())
-    return Found("folders", root, _ordered(splits)) if splits or half else None
+    return Dataset("folders", root, _ordered(splits)) if splits or half else None
 
 
-def _find_flat(root: Path) -> Found | None:
-    return Found("flat", root, (ALL,)) if (root / "images").is_dir() and (root / "labels").is_dir() else None
+def _find_flat(root: Path) -> Dataset | None:
+    return Dataset("flat", root, (ALL,)) if (root / "images").is_dir() and (root / "labels").is_dir() else None
 
 
-def _find_voc(root: Path) -> Found | None:
+def _find_voc(root: Path) -> Dataset | None:
     places = [root, *sorted(root.glob("VOC*")), *sorted(root.glob("VOCdevkit/VOC*"))]
     bases = [base for base in places if (base / "JPEGImages").is_dir() and (base / "SegmentationClass").is_dir()]
     if len(bases) > 1:
@@ -156,15 +156,15 @@ def _find_voc(root: Path) -> Found | None:
     if not bases:
         return None
     lists = [path.stem for path in (bases[0] / "ImageSets" / "Segmentation").glob("*.txt")]
-    return Found("voc", bases[0], _ordered(lists) or (ALL,))
+    return Dataset("voc", bases[0], _ordered(lists) or (ALL,))
 
 
-def _find_lists(root: Path) -> Found | None:
+def _find_lists(root: Path) -> Dataset | None:
     lists = [name for name in _LIST_NAMES if (root / f"{name}.txt").is_file()]
-    return Found("lists", root, _ordered(lists)) if lists else None
+    return Dataset("lists", root, _ordered(lists)) if lists else None
 
 
-_FINDERS: dict[DataLayout, Callable[[Path], Found | None]] = {
+_FINDERS: dict[DataLayout, Callable[[Path], Dataset | None]] = {
     "folders": _find_folders,
     "flat": _find_flat,
     "voc": _find_voc,
@@ -175,22 +175,22 @@ _FINDERS: dict[DataLayout, Callable[[Path], Found | None]] = {
 def _pair_folders(images: Path, labels: Path) -> Listing:
     images_of, labels_of = _by_stem(images), _by_stem(labels)
     pairs, faults = [], []
-    for stem, found in images_of.items():
-        wrong = [*_same_name(found), *_same_name(labels_of.get(stem, []))]
+    for stem, paths in images_of.items():
+        wrong = [*_same_name(paths), *_same_name(labels_of.get(stem, []))]
         if stem not in labels_of:
-            wrong.append(BadExample("missing_pair", found[0], f"'{found[0]}' has no label in '{labels}'."))
+            wrong.append(BadExample("missing_pair", paths[0], f"'{paths[0]}' has no label in '{labels}'."))
         faults += wrong
         if not wrong:
-            pairs.append((found[0], labels_of[stem][0]))
-    unused = [label for stem, found in labels_of.items() if stem not in images_of for label in found]
+            pairs.append((paths[0], labels_of[stem][0]))
+    unused = [label for stem, paths in labels_of.items() if stem not in images_of for label in paths]
     return Listing(tuple(pairs), tuple(faults), tuple(unused), images)
 
 
-def _pair_voc(found: Found, split: str) -> Listing:
-    images, labels = found.base / "JPEGImages", found.base / "SegmentationClass"
+def _pair_voc(dataset: Dataset, split: str) -> Listing:
+    images, labels = dataset.base / "JPEGImages", dataset.base / "SegmentationClass"
     images_of, labels_of = _by_stem(images), _by_stem(labels)
-    path = found.base / "ImageSets" / "Segmentation" / f"{split}.txt"
-    if found.splits == (ALL,):
+    path = dataset.base / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if dataset.splits == (ALL,):
         # Most images of VOC have boxes and no masks: the masks say which are meant.
         names, place = sorted(labels_of), labels
     else:
@@ -208,15 +208,15 @@ def _pair_voc(found: Found, split: str) -> Listing:
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The image files of a folder, by their names without suffix."""
-    found: dict[str, list[Path]] = {}
+    """Return the image files of a folder, by their names without suffix."""
+    paths: dict[str, list[Path]] = {}
     for path in images_in(folder):
-        found.setdefault(path.stem, []).append(path)
-    return found
+        paths.setdefault(path.stem, []).append(path)
+    return paths
 
 
 def _same_name(paths: list[Path]) -> Iterator[BadExample]:
-    """What is said of each path beyond the first."""
+    """Return what is said of each path beyond the first."""
     for other in paths[1:]:
         text = f"'{paths[0]}' and '{other}' have the same name but for the suffix: keep the one you mean."
         yield BadExample("same_name", other, text)
@@ -242,7 +242,7 @@ def _pair_list(path: Path) -> Listing:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """Numbered lines that are neither empty nor comments."""
+    """Yield numbered lines that are neither empty nor comments."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -20,12 +20,12 @@ from edgeseg.datasets.classes import (
 )
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.labels import read_ids, recognize_encoding
-from edgeseg.datasets.layouts import Found, Listing, find_layout, has_layout, list_split
+from edgeseg.datasets.layouts import Dataset, Listing, find_layout, has_layout, list_split
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSource:
     """Where a data set is, and what the user says about it; ``None`` is found out.
 
@@ -53,7 +53,7 @@ class DataSource:
     @property
     def plain(self) -> str | DataSource:
         """The folder alone where nothing more was said."""
-        return self.root if self == DataSource(self.root) else self
+        return self.root if self == DataSource(root=self.root) else self
 
 
 #: What every function that reads data takes: a folder, or a folder and what to know about it.
@@ -104,12 +104,12 @@ class LabeledSplit:
 
 
 def as_source(data: Data) -> DataSource:
-    """A folder as a ``DataSource`` about which nothing was said."""
-    return data if isinstance(data, DataSource) else DataSource(str(data))
+    """Make a ``DataSource`` of a folder about which nothing was said."""
+    return data if isinstance(data, DataSource) else DataSource(root=str(data))
 
 
 def is_labeled(data: Data) -> bool:
-    """Whether it is, or is meant to be, a labeled data set, and not a folder of images."""
+    """Return whether it is, or is meant to be, a labeled data set, and not a folder of images."""
     source = as_source(data)
     says_more = source.plain != source.root
     return says_more or (Path(source.root) / "classes.json").exists() or has_layout(Path(source.root))
@@ -127,17 +127,17 @@ def open_split(data: Data, split: str) -> LabeledSplit:
             says which.
     """
     source = as_source(data)
-    found, classes = find_data(source)
-    listing = list_split(found, split)
+    dataset, classes = find_data(source)
+    listing = list_split(dataset, split)
     if listing.faults:
         raise listing.faults[0]
     if not listing.pairs:
         raise InputError(empty_text(listing.place))
-    return LabeledSplit(classes, listing.pairs, encoding_of(found, classes, {split: listing}))
+    return LabeledSplit(classes, listing.pairs, encoding_of(dataset, classes, {split: listing}))
 
 
 def open_classes(data: Data) -> Classes:
-    """The classes of a data set.
+    """Read the classes of a data set.
 
     Raises:
         InputError: there is no data set, or its classes are not known.
@@ -145,22 +145,22 @@ def open_classes(data: Data) -> Classes:
     return find_data(data)[1]
 
 
-def find_data(data: Data) -> tuple[Found, Classes]:
-    """The layout and the classes of a data set, without reading its images.
+def find_data(data: Data) -> tuple[Dataset, Classes]:
+    """Find the layout and the classes of a data set, without reading its images.
 
     Raises:
         InputError: there is no data set, or its classes are not known.
     """
     source = as_source(data)
-    found = find_layout(Path(source.root), source.layout)
-    return found, _classes_of(source, found)
+    dataset = find_layout(Path(source.root), source.layout)
+    return dataset, _classes_of(source, dataset)
 
 
-def encoding_of(found: Found, classes: Classes, listings: Mapping[str, Listing]) -> LabelEncoding:
-    """How the labels of a whole data set, all splits together, show their classes.
+def encoding_of(dataset: Dataset, classes: Classes, listings: Mapping[str, Listing]) -> LabelEncoding:
+    """Return how the labels of a whole data set, all splits together, show their classes.
 
     Args:
-        found: the data set.
+        dataset: the data set.
         classes: its classes.
         listings: of those of its splits that are listed already.
 
@@ -168,8 +168,8 @@ def encoding_of(found: Found, classes: Classes, listings: Mapping[str, Listing])
         InputError: by colors, of which two classes have the same.
     """
     labels: list[Path] = []
-    for split in found.splits:
-        pairs = listings[split].pairs if split in listings else _pairs_or_none(found, split)
+    for split in dataset.splits:
+        pairs = listings[split].pairs if split in listings else _pairs_or_none(dataset, split)
         labels += [label for _, label in pairs]
     encoding = recognize_encoding(labels, classes)
     if encoding == "colors" and len(set(classes.palette)) != len(classes.palette):
@@ -178,20 +178,20 @@ def encoding_of(found: Found, classes: Classes, listings: Mapping[str, Listing])
 
 
 def empty_text(place: Path) -> str:
-    """What is said of a split with nothing in it."""
+    """Return what is said of a split with nothing in it."""
     return f"'{place}' has no images ({', '.join(sorted(IMAGE_SUFFIXES))})."
 
 
-def _pairs_or_none(found: Found, split: str) -> Sequence[tuple[Path, Path]]:
+def _pairs_or_none(dataset: Dataset, split: str) -> Sequence[tuple[Path, Path]]:
     try:
-        return list_split(found, split).pairs
+        return list_split(dataset, split).pairs
     except InputError:  # said when that split is opened
         return ()
 
 
-def _classes_of(source: DataSource, found: Found) -> Classes:
+def _classes_of(source: DataSource, dataset: Dataset) -> Classes:
     # VOC's own folder, or the one that the user named above it.
-    tables = [folder / "classes.json" for folder in (Path(source.root), found.base)]
+    tables = [folder / "classes.json" for folder in (Path(source.root), dataset.base)]
     table = next((path for path in tables if path.exists()), None)
     classes: Classes | None = None
     if source.classes is not None:
@@ -205,7 +205,7 @@ def _classes_of(source: DataSource, found: Found) -> Classes:
             f"'{tables[0]}' cannot be read: a data folder needs a classes.json; "
             "or give --classes a,b,c, a text file with one name a line, or --classes voc for PASCAL VOC's 21."
         )
-    if source.classes is not None and found.layout == "voc" and classes.ignore_index is None:
+    if source.classes is not None and dataset.layout == "voc" and classes.ignore_index is None:
         classes = replace(classes, ignore_index=VOC_IGNORE)
     if source.ignore_index is not None:
         classes = replace(classes, ignore_index=source.ignore_index)

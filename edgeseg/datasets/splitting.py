@@ -47,7 +47,7 @@ def split_pairs(
             of a video, of which neighbors are nearly equal, must not be shared out at random.
 
     Returns:
-        The pairs of ``train``, ``val`` and ``test``, each sorted by name; a split with share 0 is left out.
+        The pairs of ``train``, ``val`` and ``test``, each sorted by name; a split with share 0 is omitted.
 
     Raises:
         InputError: the shares leave nothing to train on.
@@ -95,22 +95,22 @@ def split(
     Raises:
         InputError: the data has splits already, a pair is not complete, or the folder is the data's own.
     """
-    found, classes = find_data(data)
+    dataset, classes = find_data(data)
     folder = Path(output_dir)
-    if found.splits != (ALL,):
+    if dataset.splits != (ALL,):
         raise InputError(
-            f"'{found.base}' has splits already: {', '.join(found.splits)}; they are kept as they are. "
+            f"'{dataset.base}' has splits already: {', '.join(dataset.splits)}; they are kept as they are. "
             "To share one out, give its own folder, and --classes."
         )
-    if folder.absolute() in (Path(as_source(data).root).absolute(), found.base.absolute()):
+    if folder.absolute() in (Path(as_source(data).root).absolute(), dataset.base.absolute()):
         raise InputError(f"'{folder}' is the data itself; give a new folder for the lists.")
-    listing = list_split(found, ALL)
+    listing = list_split(dataset, ALL)
     if listing.faults:
         raise listing.faults[0]
     if not listing.pairs:
         raise InputError(empty_text(listing.place))
     parts = split_pairs(listing.pairs, val=val, test=test, seed=seed, order=order)
-    table = replace(classes, label_encoding=encoding_of(found, classes, {ALL: listing})).to_dict()
+    table = replace(classes, label_encoding=encoding_of(dataset, classes, {ALL: listing})).to_dict()
     existing = [name for name in ("train", "val", "test") if (folder / f"{name}.txt").exists() and name not in parts]
     if existing:
         raise InputError(f"'{folder}' has a {existing[0]}.txt of another split; give a new folder.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.json import as_json
+from edgeseg._internal.progress import Progress
 from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
@@ -89,9 +89,7 @@ class EvaluationResult:
         return dict(zip(self.class_names, scores.tolist(), strict=True))
 
 
-def evaluate(
-    segmenter: Segmenter, data: LabeledSplit, *, progress: Callable[[int, int], None] | None = None
-) -> EvaluationResult:
+def evaluate(segmenter: Segmenter, data: LabeledSplit, *, progress: Progress | None = None) -> EvaluationResult:
     """Score a model on a labeled split.
 
     Args:

@@ -31,7 +31,7 @@ def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = 
     Args:
         name: a name of ``ZOO``.
         num_classes: number of output channels.
-        input_size: ``(H, W)`` in pixels; the architecture's default when left out.
+        input_size: ``(H, W)`` in pixels; the architecture's default when ``None``.
         **options: the architecture's own options, see its builder.
 
     Returns:
@@ -53,5 +53,5 @@ def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = 
     except ModuleNotFoundError as error:
         raise missing_extra(f"the model '{name}'", "train") from error
     built: keras.Model = builder(num_classes=num_classes, input_size=size, **options)
-    built._zoo_name = name  # feeding.zoo_model_of knows it by that whatever the options
+    built._zoo_name = name  # preprocessing.zoo_model_of knows it by that whatever the options
     return built

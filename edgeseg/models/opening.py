@@ -44,62 +44,79 @@ class OpenedModel:
     weights_report: WeightsReport | None = None
 
 
-def open_model(
-    source: str | None = None,
-    *,
-    weights: str | Path | None = None,
-    num_classes: int | None = None,
-    input_size: tuple[int, int] | None = None,
-    classes: Classes | None = None,
-    allow_missing: Sequence[str] = (),
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
-    custom_objects: Mapping[str, Any] | None = None,
-    output: str | None = None,
-) -> OpenedModel:
-    """Open what the user named.
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """What a user says of a model that is opened; ``None`` where nothing.
 
-    Args:
-        source: a zoo name, or a ``.keras`` or full-model ``.h5`` file; the packaged model when left out.
+    Attributes:
         weights: a weights file for a zoo model; the packaged weights where there are any, else random ones.
-        num_classes: of a zoo model; the packaged weights' or 21 when left out.
-        input_size: ``(H, W)``; the file's or the architecture's default when left out.
+        num_classes: of a zoo model; the packaged weights' or 21 when ``None``.
+        input_size: ``(H, W)``; the file's or the architecture's default when ``None``.
         classes: names, colors and ignored id, where the file has none.
         allow_missing: see ``load_weights``.
         mean: what is subtracted from the pixels in [0, 255], where the file has nothing or something wrong about it.
         std: what the difference is divided by, likewise.
-        custom_objects: code that a file refers to, see ``keras_file.load_model``.
+        custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
         output: which output, of a model file with several.
+    """
+
+    weights: str | Path | None = None
+    num_classes: int | None = None
+    input_size: tuple[int, int] | None = None
+    classes: Classes | None = None
+    allow_missing: Sequence[str] = ()
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    custom_objects: Mapping[str, Any] | None = None
+    output: str | None = None
+
+    def check(self, name: str) -> None:
+        """Refuse what goes with the other kind of model only.
+
+        Args:
+            name: a zoo name or a model file.
+
+        Raises:
+            InputError: weights for a model file; custom objects or an output for a name of the zoo.
+        """
+        if _is_file(name):
+            if self.weights is not None:
+                raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
+        elif self.custom_objects is not None:
+            raise InputError(f"--custom-objects goes with a model file; '{name}' is an architecture of the zoo.")
+        elif self.output is not None:
+            raise InputError(
+                f"--output goes with a model file; '{name}' is an architecture of the zoo, with one output."
+            )
+
+
+def open_model(source: str | None = None, request: ModelRequest | None = None) -> OpenedModel:
+    """Open what the user named.
+
+    Args:
+        source: a zoo name, or a ``.keras`` or full-model ``.h5`` file; the packaged model when ``None``.
+        request: what the user says of it; nothing when ``None``.
 
     Raises:
         UnsupportedModel: a model with several outputs, of which none was named.
         InputError: an unknown name, a missing or broken file, a size or a class count that does not fit.
         BackendUnavailable: keras is not installed.
     """
-    name = source or DEFAULT_MODEL
-    if Path(name).suffix.lower() in _FILE_SUFFIXES:
-        if weights is not None:
-            raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
-        feeding_said = mean is not None and std is not None
-        opened = _from_file(Path(name), num_classes, input_size, classes, custom_objects, output, feeding_said)
-    elif custom_objects is not None:
-        raise InputError(f"--custom-objects goes with a model file; '{name}' is an architecture of the zoo.")
-    elif output is not None:
-        raise InputError(f"--output goes with a model file; '{name}' is an architecture of the zoo, with one output.")
-    else:
-        opened = _from_zoo(name, weights, num_classes, input_size, classes, allow_missing)
-    spec = opened.spec.replace(mean=mean or opened.spec.mean, std=std or opened.spec.std)
+    name, request = source or DEFAULT_MODEL, request or ModelRequest()
+    request.check(name)
+    opened = _from_file(Path(name), request) if _is_file(name) else _from_zoo(name, request)
+    spec = opened.spec.replace(mean=request.mean or opened.spec.mean, std=request.std or opened.spec.std)
     return dataclasses.replace(opened, spec=spec)
 
 
 def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
-    """Say a mistake in a zoo name or its size at once; ``open_model`` would, after the seconds that keras takes.
+    """Refuse a wrong zoo name or size at once; ``open_model`` does so after the seconds that keras takes.
 
     Raises:
         InputError: an unknown name, a file that is not there, or a size that the strides don't allow.
     """
     name = source or DEFAULT_MODEL
-    if Path(name).suffix.lower() in _FILE_SUFFIXES:
+    if _is_file(name):
         if not Path(name).exists():
             raise InputError(f"model file '{name}' does not exist.")
     else:
@@ -107,7 +124,7 @@ def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
 
 
 def packaged_spec(name: str) -> ModelSpec | None:
-    """The spec of the weights that edgeseg ships for an architecture; ``None`` when it ships none."""
+    """Return the spec of the weights that edgeseg ships for an architecture; ``None`` when it ships none."""
     file = resources.files("edgeseg.models") / "packaged" / f"{name}.json"
     return ModelSpec.from_json(file.read_bytes()) if file.is_file() else None
 
@@ -117,10 +134,10 @@ def assumed_spec(
     input_size: tuple[int, int],
     channels: int,
     *,
-    feeding_said: bool = False,
+    normalization_given: bool = False,
     model: keras.Model | None = None,
 ) -> ModelSpec:
-    """The spec of a model that came without one, which is said: [-1, 1], letterbox and nameless classes.
+    """Return the spec assumed of a model that came without one, and log it: [-1, 1], letterbox, nameless classes.
 
     A model that takes integers, or begins with a Rescaling or Normalization of pixels, is fed [0, 255] as it is.
 
@@ -128,19 +145,21 @@ def assumed_spec(
         name: of the model.
         input_size: ``(H, W)`` in pixels.
         channels: of its output; one is a binary model, with two classes.
-        feeding_said: whether the user gave mean and standard deviation; then no others are assumed.
+        normalization_given: whether the user gave mean and standard deviation; then no others are assumed.
         model: what its input's dtype and its first layers say is obeyed.
     """
     count = max(channels, 2)
-    spec = ModelSpec(name, input_size, default_class_names(count), default_palette(count))
-    said, assumed = "says nothing about its input", "RGB, letterbox"
-    if not feeding_said:
+    spec = ModelSpec(
+        name=name, input_size=input_size, class_names=default_class_names(count), palette=default_palette(count)
+    )
+    reason, assumed = "says nothing about its input", "RGB, letterbox"
+    if not normalization_given:
         pixels = _why_pixels(model)
         if pixels:
-            said, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
+            reason, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
         assumed += ", pixels in [0, 255] as they are" if pixels else ", (pixel - 127.5) / 127.5"
         assumed += "; give --mean and --std, in Python a spec, where that is wrong"
-    _log.warning("'%s' %s; assuming %s", name, said, assumed)
+    _log.warning("'%s' %s; assuming %s", name, reason, assumed)
     return spec
 
 
@@ -155,7 +174,7 @@ def _why_pixels(model: keras.Model | None) -> str:
 def at_input_size(
     model: keras.Model, input_size: tuple[int, int], *, custom_objects: Mapping[str, Any] | None = None
 ) -> keras.Model:
-    """The same layers and weights for another input size; the model itself when the size is its own.
+    """Rebuild a model for another input size, of the same layers and weights; return it as it is at its own size.
 
     Args:
         model: a functional model.
@@ -218,23 +237,20 @@ def _require_same(model: keras.Model, resized: keras.Model) -> None:
             )
 
 
-def _from_zoo(
-    name: str,
-    weights: str | Path | None,
-    num_classes: int | None,
-    input_size: tuple[int, int] | None,
-    classes: Classes | None,
-    allow_missing: Sequence[str],
-) -> OpenedModel:
-    zoo_model = find(name)
+def _is_file(name: str) -> bool:
+    return Path(name).suffix.lower() in _FILE_SUFFIXES
+
+
+def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
+    zoo_model, weights, classes = find(name), request.weights, request.classes
     packaged = packaged_spec(name) if weights is None else None
-    if packaged is not None and num_classes not in (None, packaged.num_classes):
+    if packaged is not None and request.num_classes not in (None, packaged.num_classes):
         packaged = None
     if packaged is not None:
-        spec = packaged.replace(input_size=input_size or packaged.input_size)
+        spec = packaged.replace(input_size=request.input_size or packaged.input_size)
     else:
-        count = num_classes or (len(classes.names) if classes else 21)
-        spec = zoo_model.default_spec(count, input_size)
+        count = request.num_classes or (len(classes.names) if classes else 21)
+        spec = zoo_model.default_spec(count, request.input_size)
         spec = _with_classes(spec, classes).replace(provenance=Provenance(source=str(weights or name)))
     model = create(name, num_classes=spec.num_classes, input_size=spec.input_size)
     report = None
@@ -246,49 +262,42 @@ def _from_zoo(
     elif weights is not None:
         from edgeseg.models.weights.load import load_weights
 
-        report = load_weights(model, weights, allow_missing=allow_missing)
+        report = load_weights(model, weights, allow_missing=request.allow_missing)
     else:
         _log.warning("%s has random weights: right for latency, not for images; give --weights FILE", name)
     return OpenedModel(model, spec, report)
 
 
-def _from_file(
-    path: Path,
-    num_classes: int | None,
-    input_size: tuple[int, int] | None,
-    classes: Classes | None,
-    custom_objects: Mapping[str, Any] | None,
-    output: str | None,
-    feeding_said: bool,
-) -> OpenedModel:
+def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
     from edgeseg.models.keras_graph import as_functional, require_image, select_output, size_of
 
-    model = load_model(path, custom_objects=custom_objects)
-    height, width = input_size or size_of(model)
+    model = load_model(path, custom_objects=request.custom_objects)
+    height, width = request.input_size or size_of(model)
     if height is None or width is None:
         raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
     size = height, width
-    model = select_output(as_functional(model, size), output)
+    model = select_output(as_functional(model, size), request.output)
     if len(model.inputs) != 1:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
         raise InputError(f"'{path}' must take one image (B, H, W, 3), it takes {shapes}.")
     require_image(model, str(path))
-    resized = at_input_size(model, size, custom_objects=custom_objects)
+    resized = at_input_size(model, size, custom_objects=request.custom_objects)
     if resized is not model and None in model.inputs[0].shape[1:3]:
         _require_same(model, resized)
     model = resized
     channels = model.outputs[0].shape[-1]
-    if num_classes not in (None, channels):
-        raise InputError(f"'{path}' has {channels} classes, --num-classes says {num_classes}.")
+    if request.num_classes not in (None, channels):
+        raise InputError(f"'{path}' has {channels} classes, --num-classes says {request.num_classes}.")
     spec = read_spec(path)
     if spec is None:
-        spec = assumed_spec(path.stem, size, channels, feeding_said=feeding_said, model=model)
+        given = request.mean is not None and request.std is not None
+        spec = assumed_spec(path.stem, size, channels, normalization_given=given, model=model)
     spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
-    return OpenedModel(model, _with_classes(spec, classes))
+    return OpenedModel(model, _with_classes(spec, request.classes))
 
 
 def _with_classes(spec: ModelSpec, classes: Classes | None) -> ModelSpec:
-    """Names from the data where the file has none; the file's own stay."""
+    """Take the names from the data where the file has none; the file's own stay."""
     if classes is None or spec.class_names != default_class_names(spec.num_classes):
         return spec
     if len(classes.names) != spec.num_classes:

@@ -104,7 +104,14 @@ def open_backend(
         BackendUnavailable: the runtime is not installed, or what was asked for is not there or takes nothing of the
             model.
     """
-    options = RuntimeOptions(backend, num_threads, accelerator, delegate, delegate_options or {}, tuple(providers))
+    options = RuntimeOptions(
+        backend=backend,
+        num_threads=num_threads,
+        accelerator=accelerator,
+        delegate=delegate,
+        delegate_options=delegate_options or {},
+        providers=tuple(providers),
+    )
     return open_with(path, options)
 
 

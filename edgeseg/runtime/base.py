@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeseg.spec import ModelSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TensorInfo:
     """One input or output of a model.
 
@@ -63,7 +63,7 @@ class Backend(Protocol):
 
 
 def default_threads() -> int:
-    """Threads when nobody says: the cores this process may use, at most 4.
+    """Return the number of threads when nobody says: the cores this process may use, at most 4.
 
     More than 4 seldom helps one image and on big.LITTLE chips puts work on the slow cores.
     """
@@ -72,5 +72,5 @@ def default_threads() -> int:
 
 
 def dtype_name(dtype: Any) -> str:
-    """Numpy's name of a dtype (``float32``)."""
+    """Return numpy's name of a dtype (``float32``)."""
     return str(np.dtype(dtype).name)

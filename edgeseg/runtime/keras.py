@@ -81,7 +81,9 @@ def set_threads(num_threads: int) -> None:
         raise missing_extra("a Keras model", "train") from error
     backend = keras.config.backend()
     if backend != "tensorflow":
-        raise InputError(f"num_threads of a Keras model are TensorFlow's, and this is {backend}: leave it out.")
+        raise InputError(
+            f"num_threads works only with the TensorFlow backend; Keras runs on {backend} here. Remove num_threads."
+        )
     import tensorflow as tf
 
     try:
@@ -96,4 +98,4 @@ def set_threads(num_threads: int) -> None:
 
 def _info(tensor: Any) -> TensorInfo:
     shape = tuple(-1 if side is None else side for side in tensor.shape)
-    return TensorInfo(tensor.name, shape, dtype_name(tensor.dtype))
+    return TensorInfo(name=tensor.name, shape=shape, dtype=dtype_name(tensor.dtype))

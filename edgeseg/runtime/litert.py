@@ -97,7 +97,13 @@ class _Memory:
 def _info(details: dict[str, Any]) -> TensorInfo:
     scale, zero_point = details["quantization"]
     shape = tuple(int(side) for side in details["shape"])
-    return TensorInfo(details["name"], shape, dtype_name(details["dtype"]), float(scale), int(zero_point))
+    return TensorInfo(
+        name=details["name"],
+        shape=shape,
+        dtype=dtype_name(details["dtype"]),
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )
 
 
 def _taken(interpreter: Any, library: str) -> str:

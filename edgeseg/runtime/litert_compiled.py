@@ -184,7 +184,9 @@ def _vulkan_folder(named: str) -> Path | None:
 def _info(details: dict[str, Any], content: bytes) -> TensorInfo:
     shape = tuple(int(side) for side in details["shape"])
     scale, zero_point = read_quantization(content, details["index"])
-    return TensorInfo(details["name"], shape, dtype_name(details["dtype"]), scale, zero_point)
+    return TensorInfo(
+        name=details["name"], shape=shape, dtype=dtype_name(details["dtype"]), scale=scale, zero_point=zero_point
+    )
 
 
 def _aligned(tensor: TensorInfo) -> NDArray[Any]:

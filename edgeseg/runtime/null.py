@@ -26,8 +26,8 @@ class NullBackend:
         self.spec: ModelSpec | None = spec
         height, width = spec.input_size
         shape = (1, height, width, 3) if spec.layout == "nhwc" else (1, 3, height, width)
-        self.inputs = (TensorInfo("image", shape, spec.dtype),)
-        self.outputs = (TensorInfo("output", output.shape, np.dtype(output.dtype).name),)
+        self.inputs = (TensorInfo(name="image", shape=shape, dtype=spec.dtype),)
+        self.outputs = (TensorInfo(name="output", shape=output.shape, dtype=np.dtype(output.dtype).name),)
         self._output = output
         #: What the last call was given.
         self.seen: NDArray[Any] | None = None

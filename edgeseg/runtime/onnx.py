@@ -116,4 +116,4 @@ class OnnxBackend:
 
 def _info(value: Any) -> TensorInfo:
     shape = tuple(side if isinstance(side, int) else -1 for side in value.shape)
-    return TensorInfo(value.name, shape, dtype_name(_DTYPES.get(value.type, np.object_)))
+    return TensorInfo(name=value.name, shape=shape, dtype=dtype_name(_DTYPES.get(value.type, np.object_)))

@@ -24,9 +24,9 @@ _OPENS = {
 _INTERPRETERS = ("litert", "tflite-runtime")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """What a user asks of a runtime; everything may be left out, and what is asked is what runs, or an error.
+    """What a user asks of a runtime; everything may be omitted, and what is asked is what runs, or an error.
 
     Attributes:
         backend: name of the runtime; by the file's suffix, and the accelerator, when ``None``.
@@ -46,7 +46,7 @@ class RuntimeOptions:
     providers: Sequence[str] = ()
 
     def choose(self, path: Path) -> BackendName:
-        """The backend that opens a file.
+        """Return the backend that opens a file.
 
         Args:
             path: a model file; only its suffix is looked at.

@@ -37,7 +37,7 @@ class Device(Protocol):
         """Whether a read that failed can be followed by one that does not, without opening it anew."""
 
 
-class Camera:
+class CameraDevice:
     """A camera by its number, or on Linux by its path.
 
     ``CAP_PROP_BUFFERSIZE`` is left alone: its frames are taken as they come, so that none waits in the driver, and

@@ -14,7 +14,7 @@ from edgeseg._internal.redact import masked
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.sources.base import Source
 from edgeseg.sources.detached import Detached
-from edgeseg.sources.devices import Camera, Device, NetworkStream, Pipeline
+from edgeseg.sources.devices import CameraDevice, Device, NetworkStream, Pipeline
 from edgeseg.sources.files import Files
 from edgeseg.sources.images import expand
 from edgeseg.sources.stream import Stream
@@ -83,7 +83,7 @@ def open_source(
 def _device(text: str, timeout_s: float) -> Device | None:
     """What is live in the table of ``open_source``; None for files, also those of a server."""
     if text.isascii() and text.isdecimal():
-        return Camera(int(text))
+        return CameraDevice(int(text))
     if text.startswith("gst:"):
         return Pipeline(text.removeprefix("gst:").strip())
     if _URL.match(text):
@@ -99,7 +99,7 @@ def _device(text: str, timeout_s: float) -> Device | None:
         finite = parts.scheme in ("http", "https") and Path(parts.path).suffix.lower() in VIDEO_SUFFIXES
         return None if finite else NetworkStream(text, timeout_s=timeout_s)
     if sys.platform == "linux" and (text.startswith("/dev/video") or _is_character_device(text)):
-        return Camera(text)
+        return CameraDevice(text)
     return None
 
 

@@ -9,19 +9,24 @@ if TYPE_CHECKING:
     from edgeseg.training.config import TrainConfig
     from edgeseg.training.data.augment import Augmentation
     from edgeseg.training.fit import TrainResult, train
-    from edgeseg.training.objective.losses import SegmentationLoss
+    from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
     from edgeseg.training.objective.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
-    from edgeseg.training.objective.schedules import EpochSchedule
+    from edgeseg.training.objective.schedules import EpochSchedule, LearningRateCurve
+    from edgeseg.training.options import RunOptions
 
 __all__ = [
     # what to call, with what, and what comes back
     "train",
     "TrainConfig",
+    "RunOptions",
     "TrainResult",
     "Augmentation",
     # for a compile() of one's own
     "SegmentationLoss",
+    "Focal",
+    "Dice",
     "EpochSchedule",
+    "LearningRateCurve",
     "ClassIoU",
     "FScore",
     "MeanIoU",
@@ -32,10 +37,14 @@ __all__ = [
 _LAZY = {
     "train": "edgeseg.training.fit",
     "TrainConfig": "edgeseg.training.config",
+    "RunOptions": "edgeseg.training.options",
     "TrainResult": "edgeseg.training.fit",
     "Augmentation": "edgeseg.training.data.augment",
     "SegmentationLoss": "edgeseg.training.objective.losses",
+    "Focal": "edgeseg.training.objective.losses",
+    "Dice": "edgeseg.training.objective.losses",
     "EpochSchedule": "edgeseg.training.objective.schedules",
+    "LearningRateCurve": "edgeseg.training.objective.schedules",
     "ClassIoU": "edgeseg.training.objective.metrics",
     "FScore": "edgeseg.training.objective.metrics",
     "MeanIoU": "edgeseg.training.objective.metrics",

@@ -27,7 +27,7 @@ from edgeseg.training.objective.batch_norm import set_momentum
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunModels:
     """What a run works with; all outputs are logits.
 
@@ -73,10 +73,10 @@ def build_models(
 
     Args:
         config: the run.
-        classes: of the data; may be left out where there is a spec.
+        classes: of the data; may be ``None`` where there is a spec.
         model: a model to train in place of ``config.model``'s; it is not changed.
-        spec: how to feed that one; made from the config where it is left out.
-        custom_objects: code that a model file refers to, see ``keras_file.load_model``.
+        spec: how to feed that one; made from the config when ``None``.
+        custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
         distribution: the devices of the model that learns; the others are on one.
 
     Raises:
@@ -118,7 +118,7 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
         if config.mixed_precision:
             learning = _rebuilt(learning, f"mixed_{config.mixed_precision}")
     twin = create(config.model, num_classes=spec.num_classes, input_size=size)
-    return RunModels(learning, twin, twin, 0, spec)
+    return RunModels(learning=learning, twin=twin, exported=twin, main_output=0, spec=spec)
 
 
 def _from_model(
@@ -161,10 +161,10 @@ def _from_model(
         )
     _require_logits(config.model, exported)
     if spec is None:
-        said = config.mean is not None and config.std is not None
+        given = config.mean is not None and config.std is not None
         # A file gives its name, as in export; what Keras calls a model is often "functional".
         name = Path(config.model).stem if is_model_file(config.model) else model.name
-        spec = assumed_spec(name, size, shape[-1], feeding_said=said, model=exported)
+        spec = assumed_spec(name, size, shape[-1], normalization_given=given, model=exported)
     # What is learned are the data's classes, in their order; a model of other ones with their count forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
@@ -173,17 +173,17 @@ def _from_model(
     wanted = spec.num_classes if classes is None else len(classes.names)
     if wanted != shape[-1] or spec.num_classes != shape[-1]:
         raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {wanted}.")
-    return RunModels(learning, twin, exported, names.index(main), spec)
+    return RunModels(learning=learning, twin=twin, exported=exported, main_output=names.index(main), spec=spec)
 
 
 def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
-    """The same layers and weights, without a softmax or sigmoid at the end, and in a precision.
+    """Rebuild a model of the same layers and weights, without a softmax or sigmoid at the end, and in a precision.
 
     The loss has a softmax; a sigmoid of several classes has its order of scores, and would keep the loss from its end.
 
     Args:
         model: functional or Sequential.
-        policy: a Keras dtype policy; the outputs' layers stay in float32. The layers' own when left out.
+        policy: a Keras dtype policy; the outputs' layers stay in float32. The layers' own when ``None``.
     """
     last = {id(tensor._keras_history.operation) for tensor in graph_of(model).outputs}
 

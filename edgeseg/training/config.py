@@ -38,7 +38,7 @@ OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
 _RECALIBRATION_WITH_EMA = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything a training run depends on; two runs of one config on one machine give one model.
 
@@ -161,7 +161,7 @@ class TrainConfig:
             value = getattr(self, name)
             _require(name, value, value is None or 0 <= value < 1, "0 to below 1")
         if self.schedule == "step" and self.final_learning_rate == 0:
-            raise InputError("the step schedule multiplies its way down, which never ends in 0; give 0.01, say.")
+            raise InputError("final_learning_rate must be above 0 with the step schedule, e.g. 0.01.")
         _require("decay_rate", self.decay_rate, 0 < self.decay_rate <= 1, "above 0 and at most 1")
         for name, value, accepted in (
             ("optimizer", self.optimizer, get_args(Optimizer)),
@@ -195,7 +195,7 @@ class TrainConfig:
         self._refuse_what_does_nothing()
 
     def _refuse_what_does_nothing(self) -> None:
-        """A setting that was changed and that no other setting lets have an effect."""
+        """Refuse a setting that was changed and that no other setting lets have an effect."""
         augmentation = Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
         for name, chance in (("rotate_degrees", "rotate"), ("blur_size", "blur")):
             if name in self.augmentation_changes and not getattr(augmentation, chance):
@@ -226,16 +226,16 @@ class TrainConfig:
         return self.batch_norm_recalibration
 
     def to_json(self) -> str:
-        """One JSON object, which ``from_json`` reads."""
+        """Return one JSON object, which ``from_json`` reads."""
         return json.dumps(self.as_dict(), indent=2)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return dict(json.loads(json.dumps(dataclasses.asdict(self), default=str)))
 
     @staticmethod
     def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of an earlier edgeseg under today's names: until November 2026 they had British ones."""
+        """Return the settings of an earlier edgeseg under today's names: until November 2026 they had British ones."""
         data = values.get("data")
         if not isinstance(data, Mapping) or "colour_map" not in data:
             return dict(values)
@@ -253,7 +253,10 @@ class TrainConfig:
             InputError: it is no such object, or a setting is out of its range.
         """
         try:
-            values = cls.renamed(tuples(json.loads(text)))
+            saved = tuples(json.loads(text))
+            if not isinstance(saved, Mapping):
+                raise TypeError("they are no JSON object")
+            values = cls.renamed(saved)
             if isinstance(values["data"], Mapping):
                 values["data"] = DataSource(**values["data"])
             return cls(**values)
@@ -267,5 +270,5 @@ def _require(name: str, value: object, good: bool, accepted: str) -> None:
 
 
 def is_model_file(model: str) -> bool:
-    """Whether it is a file and no name of the zoo."""
+    """Return whether it is a file and no name of the zoo."""
     return Path(model).suffix.lower() in (".keras", ".h5")

@@ -50,22 +50,22 @@ class Distribution:
         return self.worker == 0
 
     def making(self) -> AbstractContextManager[Any]:
-        """In it the model that learns is made, loaded and compiled."""
+        """Return a context in which the model that learns is made, loaded and compiled."""
         return nullcontext()
 
     def fitting(self) -> AbstractContextManager[Any]:
-        """In it ``fit`` is called."""
+        """Return a context in which ``fit`` is called."""
         return nullcontext()
 
     def alone(self) -> AbstractContextManager[Any]:
-        """In it, within ``fitting``, this process computes by itself, on models made outside ``making``.
+        """Return a context, within ``fitting``, where this process computes alone, on models made outside ``making``.
 
         What the chief alone does is done in it: a variable that is made in ``fitting`` waits for all workers.
         """
         return nullcontext()
 
     def from_chief(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The chief's numbers in place of one's own, so that all decide alike; rounded to float32."""
+        """Return the chief's numbers in place of one's own, so that all decide alike; rounded to float32."""
         return dict(values)
 
     def wait_for_all(self) -> None:
@@ -138,8 +138,8 @@ class _OnJax(Distribution):
     def from_chief(self, values: Mapping[str, float]) -> dict[str, float]:
         from jax.experimental import multihost_utils
 
-        told = multihost_utils.broadcast_one_to_all(np.array(list(values.values()), np.float32))
-        return dict(zip(values, (float(value) for value in told), strict=True))
+        received = multihost_utils.broadcast_one_to_all(np.array(list(values.values()), np.float32))
+        return dict(zip(values, (float(value) for value in received), strict=True))
 
     def wait_for_all(self) -> None:
         from jax.experimental import multihost_utils
@@ -182,7 +182,7 @@ def _join() -> None:
 
 
 def _tensorflow_devices() -> list[str]:
-    """The GPUs; the CPU's logical devices, of which there are several in tests alone, where there is none."""
+    """Return the GPUs; the CPU's logical devices, of which there are several in tests alone, where there is none."""
     import tensorflow as tf
 
     gpus = tf.config.list_logical_devices("GPU")

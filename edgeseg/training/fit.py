@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ from typing import Any
 
 import keras
 
-from edgeseg.choices import Distribute
 from edgeseg.datasets import LabeledSplit, open_split
-from edgeseg.errors import InputError, missing_extra
+from edgeseg.errors import InputError
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
@@ -21,19 +19,19 @@ from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.feed import Feed, SplitFeed
 from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.objective.class_weights import given, median_frequency, sqrt_median_frequency
-from edgeseg.training.objective.losses import SegmentationLoss
+from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
 from edgeseg.training.objective.optimizers import make_optimizer
 from edgeseg.training.objective.phases import encoder_layers, phases_of
 from edgeseg.training.objective.schedules import schedule_of
+from edgeseg.training.options import RunOptions
 from edgeseg.training.run.checkpoint import RunFiles
-from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd, Log
-from edgeseg.training.run.folder import require_place
+from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd
 from edgeseg.training.run.validation import Validator
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run left behind.
+    """What a run gives.
 
     Attributes:
         best: the ``.keras`` file of the epoch with the highest validation mIoU.
@@ -51,19 +49,13 @@ class TrainResult:
 def train(
     config: TrainConfig,
     output_dir: str | Path,
+    options: RunOptions | None = None,
     *,
     model: keras.Model | None = None,
     spec: ModelSpec | None = None,
     feed: Callable[[RunModels], Feed] | None = None,
     loss: Any = None,
     custom_objects: Mapping[str, Any] | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    tensorboard: bool = False,
-    samples: int = 0,
-    distribute: Distribute = "none",
-    resume: bool = False,
-    overwrite: bool = False,
-    log: Log = print,
 ) -> TrainResult:
     """Train, or go on where a killed run stopped.
 
@@ -74,38 +66,31 @@ def train(
     Args:
         config: the run.
         output_dir: folder for the files.
+        options: how it is carried out; the defaults of ``RunOptions`` when ``None``.
         model: a model of one's own, functional or Sequential, in place of ``config.model``'s; it is not changed. Its
             outputs are maps ``(B, H, W, C)`` of logits; a softmax at the end is taken off, since the loss has it.
         spec: how to feed that model; ``config.mean`` and ``std`` say it where there is none.
         feed: makes the batches in place of those of ``config.data``; for models with several inputs. Class weights by
-            frequency, and ``samples``, are of that data and left out then.
+            frequency, and ``options.samples``, are of that data and omitted then.
         loss: as Keras' ``compile`` takes it, in place of the config's; a dict has the outputs' names. The ids of the
             labels that it gets are 255 where a pixel does not count.
         custom_objects: code that a model file refers to, see ``load_custom_objects``.
-        callbacks: Keras' or one's own; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
-        tensorboard: whether to write a log for it, into ``tensorboard`` in the folder.
-        samples: validation images to draw with label and prediction after each epoch, into ``samples``.
-        distribute: whether to train on several devices, see ``edgeseg.training.distribution``. ``batch_size`` is what
-            they share. Of several workers each gives the same arguments and sees the same ``output_dir``; the first
-            writes, and callbacks are called in all.
-        resume: go on from ``last.keras``; the config must be that of the interrupted run.
-        overwrite: whether files of an earlier run may be replaced.
-        log: gets one line for each epoch.
 
     Raises:
         InputError: bad data, a folder that holds a run already or cannot be written, a model that does not go with the
             data, a loss that is not finite, or a resume with another config or other data.
         UnsupportedModel: a model that Keras cannot rebuild, or an output that is no map of logits.
+        BackendUnavailable: tensorboard is asked for and is not installed.
     """
-    distribution = start(distribute)  # before anything is computed
+    options = options or RunOptions()
+    distribution = start(options.distribute)  # before anything is computed
     for batch_size in {phase.batch_size for phase in phases_of(config)}:
         distribution.require_shares(batch_size)
-    require_place(Path(output_dir), resume=resume, overwrite=overwrite)
+    options.check(Path(output_dir))
     train_data = None if feed else open_split(config.data, "train")
     val_data = None if feed else open_split(config.data, "val")
     files = RunFiles(output_dir, _facts(train_data, val_data))
-    history = files.history(config) if resume else []
-    more = [*_tensorboard(files.folder / "tensorboard", tensorboard and distribution.is_chief), *callbacks]
+    history = files.history(config) if options.resume else []
 
     keras.utils.set_random_seed(config.seed)
     classes = train_data.classes if train_data else None
@@ -122,24 +107,26 @@ def train(
     validator = Validator(models, source, _main_loss(losses, models), config.num_recalibration)
     epoch_end = EpochEnd(
         config,
+        options,
         models=models,
         validator=validator,
         files=files,
         history=history,
-        sampled=val_data if samples else None,
-        num_samples=samples,
+        sampled=val_data,
         distribution=distribution,
-        log=log,
     )
-    each = [epoch_end, *_early_stopping(config, history), *more]
+    callbacks = [epoch_end, *_early_stopping(config, history)]
+    if options.tensorboard and distribution.is_chief:
+        callbacks.append(keras.callbacks.TensorBoard(files.folder / "tensorboard", write_graph=False))
+    callbacks += options.callbacks
     if distribution.is_chief:
-        files.prepare(resume=resume)
+        files.prepare(resume=options.resume)
         if history:
             files.save_history(history)
     with source.reading() if isinstance(source, SplitFeed) else nullcontext():
-        _fit(config, models, source, losses, each, files, history, distribution)
+        _fit(config, models, source, losses, callbacks, files, history, distribution)
     if epoch_end.ran and distribution.is_chief and (warning := validator.batch_norm_gap()):
-        log(f"warning: {warning}")
+        options.log(f"warning: {warning}")
     best = max(history, key=lambda row: row["val_mean_iou"])
     return TrainResult(files.best, int(best["epoch"]), best["val_mean_iou"], tuple(history))
 
@@ -154,7 +141,7 @@ def _fit(
     history: list[dict[str, float]],
     distribution: Distribution,
 ) -> None:
-    """Every phase that is not over yet; one that was interrupted begins with what the last epoch left."""
+    """Fit every phase that is not over yet; one that was interrupted begins with what the last epoch left."""
     model = models.learning
     encoder = encoder_layers(model, config.freeze_before) if config.freeze_epochs else []
     learns = [layer.trainable for layer in encoder]
@@ -197,7 +184,7 @@ def _fit(
 
 
 def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> dict[str, Any]:
-    """What a resumed run must find again: the schedule counts the steps, the history has the classes' names."""
+    """Return what a resumed run must find again: the schedule counts the steps, the history has the classes' names."""
     if train_data is None or val_data is None:
         return {}
     return {
@@ -208,7 +195,7 @@ def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> di
 
 
 def _losses(config: TrainConfig, models: RunModels, data: LabeledSplit | None) -> Any:
-    """The config's loss for each output."""
+    """Return the config's loss for each output."""
     weights = None
     if not isinstance(config.class_weights, str):
         weights = given(config.class_weights, models.spec.class_names)
@@ -221,17 +208,15 @@ def _losses(config: TrainConfig, models: RunModels, data: LabeledSplit | None) -
             config.loss,
             class_weights=None if weights is None else weights.tolist(),
             label_smoothing=config.label_smoothing,
-            focal_alpha=config.focal_alpha,
-            focal_gamma=config.focal_gamma,
-            dice_beta=config.dice_beta,
-            dice_smooth=config.dice_smooth,
+            focal=Focal(alpha=config.focal_alpha, gamma=config.focal_gamma),
+            dice=Dice(beta=config.dice_beta, smooth=config.dice_smooth),
         )
 
     return keras.tree.map_structure(make, graph_of(models.learning)._outputs_struct)
 
 
 def _output_weights(config: TrainConfig, models: RunModels) -> Any:
-    """``config.output_weights`` in the structure of the model's outputs."""
+    """Return ``config.output_weights`` in the structure of the model's outputs."""
     if config.output_weights is None:
         return None
     outputs = graph_of(models.learning)._outputs_struct
@@ -242,25 +227,17 @@ def _output_weights(config: TrainConfig, models: RunModels) -> Any:
 
 
 def _main_loss(losses: Any, models: RunModels) -> Any:
-    """The loss of the main output, as Keras takes it."""
+    """Return the loss of the main output, as Keras takes it."""
     name = output_names(models.twin)[models.main_output]
-    found = losses
+    loss = losses
     leaves = keras.tree.flatten(losses)
     if isinstance(losses, Mapping) and len(losses) == len(leaves):  # by the outputs' names; else nested as they are
-        found = losses.get(name)
+        loss = losses.get(name)
     elif isinstance(losses, Mapping | list | tuple):
-        found = leaves[models.main_output] if len(leaves) == len(models.twin.outputs) else None
-    if found is None:
+        loss = leaves[models.main_output] if len(leaves) == len(models.twin.outputs) else None
+    if loss is None:
         raise InputError(f"the output '{name}' is what is validated, and there is no loss for it; give one.")
-    return found
-
-
-def _tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:
-    if not wanted:
-        return []
-    if importlib.util.find_spec("tensorboard") is None:
-        raise missing_extra("--tensorboard", "train")
-    return [keras.callbacks.TensorBoard(folder, write_graph=False)]
+    return loss
 
 
 def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> list[keras.callbacks.Callback]:
@@ -268,7 +245,7 @@ def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> lis
 
 
 def _stopped(callbacks: Sequence[keras.callbacks.Callback], model: keras.Model) -> bool:
-    """Whether the run had come to its early end before it was resumed."""
+    """Return whether the run had come to its early end before it was resumed."""
     model.stop_training = False
     for callback in callbacks:
         if isinstance(callback, EarlyStopping):

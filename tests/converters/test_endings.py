@@ -28,7 +28,12 @@ SIZE = (16, 24)
 IMAGES = Samples(tuple(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)), "white noise")
 # As the default spec feeds the first of them.
 IMAGE = (IMAGES.images[0][None].astype(np.float32) - 127.5) / 127.5
-SPECS = {count: ModelSpec("own", SIZE, default_class_names(count), default_palette(count)) for count in (2, 3)}
+SPECS = {
+    count: ModelSpec(
+        name="own", input_size=SIZE, class_names=default_class_names(count), palette=default_palette(count)
+    )
+    for count in (2, 3)
+}
 both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 
 
@@ -194,7 +199,7 @@ def test_a_model_of_class_ids_is_refused(dtype: str, keepdims: bool) -> None:
 
 
 def test_a_binary_model_asks_for_two_names() -> None:
-    spec = ModelSpec("own", SIZE, ("foreground",), default_palette(1))
+    spec = ModelSpec(name="own", input_size=SIZE, class_names=("foreground",), palette=default_palette(1))
     with pytest.raises(InputError, match="two class names, the background's first, got 1"):
         export(model_of(layers.Conv2D(1, 1)), spec=spec, verify=False)
 

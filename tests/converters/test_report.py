@@ -39,8 +39,8 @@ from edgeseg_converters.tflite.layer_errors import LayerError
 
 SIZE = (20, 30)
 SPEC = ModelSpec(
-    "tiny",
-    SIZE,
+    name="tiny",
+    input_size=SIZE,
     class_names=("background", "<b>", "disc"),
     palette=((0, 0, 0), (200, 40, 0), (0, 80, 120)),
     output_kind="argmax",
@@ -86,11 +86,23 @@ class _Page(HTMLParser):
 
 
 def _timed(*latencies_s: float) -> LatencyResult:
-    environment = Environment("local", "a CPU", "Linux x86_64", 2, date="2026-01-31T12:00:00Z")
+    environment = Environment(
+        device="local", machine="a CPU", system="Linux x86_64", cpus=2, date="2026-01-31T12:00:00Z"
+    )
     return LatencyResult(
-        "tiny", "0" * 64, 1, "cpu", "ai-edge-litert 2.3.0", 2, "inference", latencies_s, (len(latencies_s),), 3,
-        peak_memory_bytes=5_000_000, environment=environment,
-    )  # fmt: skip
+        artifact="tiny",
+        sha256="0" * 64,
+        size_bytes=1,
+        accelerator="cpu",
+        runtime="ai-edge-litert 2.3.0",
+        num_threads=2,
+        scope="inference",
+        latencies_s=latencies_s,
+        rounds=(len(latencies_s),),
+        warmup_runs=3,
+        peak_memory_bytes=5_000_000,
+        environment=environment,
+    )
 
 
 @pytest.fixture

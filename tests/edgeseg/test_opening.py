@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from edgeseg.cli import main
 from edgeseg.errors import InputError
 from edgeseg.inspection import inspect
-from edgeseg.opening import Feeding, open_segmenter, spec_for
+from edgeseg.opening import InputDescription, open_segmenter, spec_for
 from edgeseg.runtime import RuntimeOptions, TensorInfo
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.null import NullBackend
@@ -29,7 +29,7 @@ SIZE = (4, 6)
 SHAPE = (1, *SIZE, 3)
 NAMES = ("red", "green", "blue")  # RELU alone finds the strongest channel
 HALF = (127.5, 127.5, 127.5)
-SAID = Feeding(NAMES, HALF, HALF)
+SAID = InputDescription(class_names=NAMES, mean=HALF, std=HALF)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def write(tmp_path: Path, tflite_model: Callable[..., bytes]) -> Callable[..., P
     return written
 
 
-def opened(path: Path, feeding: Feeding = SAID) -> Segmenter:
-    return open_segmenter(path, RuntimeOptions(), feeding)
+def opened(path: Path, description: InputDescription = SAID) -> Segmenter:
+    return open_segmenter(path, RuntimeOptions(), description)
 
 
 def test_scores_are_read_as_the_flags_say(write: Callable[..., Path], photo: NDArray[np.uint8]) -> None:
@@ -59,7 +59,7 @@ def test_scores_are_read_as_the_flags_say(write: Callable[..., Path], photo: NDA
     segmenter = opened(path)
     np.testing.assert_array_equal(segmenter(photo).class_map, photo.argmax(-1))
     assert (segmenter.spec.name, segmenter.spec.output_kind, segmenter.spec.class_names) == ("theirs", "logits", NAMES)
-    bgr = opened(path, Feeding(NAMES, HALF, HALF, color_order="bgr", fit="stretch"))
+    bgr = opened(path, InputDescription(class_names=NAMES, mean=HALF, std=HALF, color_order="bgr", fit="stretch"))
     np.testing.assert_array_equal(bgr(photo).class_map, 2 - photo.argmax(-1))
 
 
@@ -84,18 +84,18 @@ def test_the_file_itself_says_it(write: Callable[..., Path], photo: NDArray[np.u
     theirs = tiny_spec.replace(class_names=NAMES, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
     path = write(["RELU"], [(SHAPE, "float32")], metadata=to_flatbuffer(theirs, "t0", "t1"))
     with pytest.raises(InputError, match=r"give --labels FILE with one class name a line\.$"):  # the archive has them
-        opened(path, Feeding())
+        opened(path, InputDescription())
     path.write_bytes(append_labels(path.read_bytes(), theirs))
-    spec = opened(path, Feeding()).spec
+    spec = opened(path, InputDescription()).spec
     assert (spec.class_names, spec.mean, spec.std) == (NAMES, theirs.mean, theirs.std)
-    assert opened(path, Feeding(std=HALF)).spec.std == HALF  # the user goes first
+    assert opened(path, InputDescription(std=HALF)).spec.std == HALF  # the user goes first
 
 
 @pytest.mark.parametrize("metadata", [b"", b"M001" * 20, b"\xff" * 40])
 def test_broken_metadata_says_nothing(metadata: bytes, write: Callable[..., Path]) -> None:
     path = write(["RELU"], [(SHAPE, "float32")], metadata=metadata)
     with pytest.raises(InputError, match=r"give --labels FILE .* and --mean and --std"):
-        opened(path, Feeding())
+        opened(path, InputDescription())
 
 
 @pytest.mark.parametrize(("dtype", "zero_point"), [("int8", 0), ("uint8", 100)])
@@ -115,8 +115,11 @@ def test_uint8_is_the_images_bytes_where_nothing_says_otherwise(
     write: Callable[..., Path], photo: NDArray[np.uint8]
 ) -> None:
     path = write(["RELU"], [(SHAPE, "uint8")], scale=1 / 127.5, zero_point=128)
-    for feeding in (Feeding(NAMES), SAID):  # (p - 127.5) / 127.5 in steps of 1 / 127.5 is p but for half a step
-        segmenter = opened(path, feeding)
+    for description in (
+        InputDescription(class_names=NAMES),
+        SAID,
+    ):  # (p - 127.5) / 127.5 in steps of 1 / 127.5 is p but for half a step
+        segmenter = opened(path, description)
         assert segmenter.spec.dtype == "uint8"
         np.testing.assert_array_equal(segmenter(photo).class_map, photo.argmax(-1))
     plain = write([("ARG_MAX", 3)], [(SHAPE, "uint8"), (SHAPE[:3], "int32")])
@@ -129,13 +132,13 @@ def test_what_is_missing_is_asked_for(write: Callable[..., Path], monkeypatch: p
     closed: list[LiteRTBackend] = []
     monkeypatch.setattr(LiteRTBackend, "close", lambda self: closed.append(self))
     with pytest.raises(InputError, match=r"does not say how to feed it: give --labels FILE .* and --mean and --std"):
-        opened(path, Feeding())
+        opened(path, InputDescription())
     with pytest.raises(InputError, match="feed it: give --mean and --std"):
-        opened(path, Feeding(NAMES, mean=HALF))
+        opened(path, InputDescription(class_names=NAMES, mean=HALF))
     with pytest.raises(InputError, match="3 channels of scores, but there are 2 labels"):
-        opened(path, Feeding(NAMES[:2], HALF, HALF))
+        opened(path, InputDescription(class_names=NAMES[:2], mean=HALF, std=HALF))
     with pytest.raises(InputError, match="takes images of 4,6 and no other"):
-        opened(path, Feeding(NAMES, HALF, HALF, input_size=(8, 8)))
+        opened(path, InputDescription(class_names=NAMES, mean=HALF, std=HALF, input_size=(8, 8)))
     assert len(closed) == 4  # what was opened does not stay open
     with pytest.raises(InputError, match="no ModelSpec inside"):
         Segmenter(path)
@@ -152,7 +155,9 @@ def test_an_onnx_model_with_an_open_size(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
     with pytest.raises(InputError, match=r"leaves its input size open.*give --imgsz H,W"):
         opened(tmp_path / "m.onnx")
-    segmenter = opened(tmp_path / "m.onnx", Feeding(NAMES, HALF, HALF, input_size=(8, 12)))
+    segmenter = opened(
+        tmp_path / "m.onnx", InputDescription(class_names=NAMES, mean=HALF, std=HALF, input_size=(8, 12))
+    )
     assert (segmenter.spec.layout, segmenter.spec.input_size) == ("nchw", (8, 12))
     image = np.zeros((5, 7, 3), np.uint8)
     image[..., 1] = 255
@@ -170,7 +175,7 @@ def test_an_onnx_model_with_an_open_size(tmp_path: Path) -> None:
 )
 def test_what_is_no_segmentation_model(source: Any, result: Any, message: str, tiny_spec: ModelSpec) -> None:
     backend = NullBackend(tiny_spec, np.zeros(result, np.float32))
-    backend.inputs = (TensorInfo("x", source, "float32"),)
+    backend.inputs = (TensorInfo(name="x", shape=source, dtype="float32"),)
     with pytest.raises(InputError, match=message):
         spec_for("m.onnx", backend, SAID)
 
@@ -178,7 +183,7 @@ def test_what_is_no_segmentation_model(source: Any, result: Any, message: str, t
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
 def test_a_dtype_that_cannot_be_made(dtype: str, tiny_spec: ModelSpec) -> None:
     backend = NullBackend(tiny_spec, np.zeros(SHAPE, np.float32))
-    backend.inputs = (TensorInfo("x", SHAPE, dtype),)
+    backend.inputs = (TensorInfo(name="x", shape=SHAPE, dtype=dtype),)
     with pytest.raises(InputError, match=f"takes {dtype}; accepted: float32, uint8, or int8 and int16 with a scale"):
         spec_for("m.onnx", backend, SAID)
 

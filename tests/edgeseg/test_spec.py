@@ -27,7 +27,13 @@ def full_spec() -> ModelSpec:
         resize="area",
         pad_value=(9, 8, 7),
         output_kind="argmax",
-        provenance=Provenance("x.keras", "fp16", "gpu", (("swap", 3), ("fold", 1)), {"keras": "3.15"}),
+        provenance=Provenance(
+            source="x.keras",
+            precision="fp16",
+            target="gpu",
+            rewrites=(("swap", 3), ("fold", 1)),
+            tools={"keras": "3.15"},
+        ),
     )
 
 

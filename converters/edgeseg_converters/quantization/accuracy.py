@@ -7,7 +7,7 @@ float model gives stand for them, and only the share of pixels that kept theirs 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.json import as_json
+from edgeseg._internal.progress import Progress
 from edgeseg.datasets import Data, LabeledSplit, as_source
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
@@ -24,8 +25,6 @@ from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import find, spread
 from edgeseg_converters.recipes import AccuracyGate
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeseg._internal.progress import Progress, StepProgress
 from edgeseg.choices import CalibrationMethod, Format
 from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
@@ -31,7 +32,6 @@ from edgeseg_converters.tflite.pooling_ties import same_indices
 _NUM_INDEX_IMAGES = 2
 
 #: Told what is done now, how far it is, and how far it goes.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Integers:
         images: QuantizationImages,
         *,
         domain: Domain | None = None,
-        progress: Progress | None = None,
+        progress: StepProgress | None = None,
     ) -> None:
         """Keep what all of them share.
 
@@ -212,7 +212,7 @@ class Integers:
             progress = self._progress("accuracy in integers")
             return compare(self._baselines[engine.float_data], segmenter, self._settings.gate, progress)
 
-    def _progress(self, what: str) -> Callable[[int, int], None] | None:
+    def _progress(self, what: str) -> Progress | None:
         progress = self._told
         return None if progress is None else lambda done, total: progress(what, done, total)
 

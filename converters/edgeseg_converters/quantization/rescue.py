@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.progress import Progress
 from edgeseg_converters.quantization.accuracy import Accuracy
 
 #: Makes an artifact in which the ops of these names are kept in float.
@@ -76,9 +77,7 @@ class Rescue:
         }
 
 
-def sensitivity(
-    ops: Sequence[str], logits: Logits, progress: Callable[[int, int], None] | None = None
-) -> tuple[Cost, ...]:
+def sensitivity(ops: Sequence[str], logits: Logits, progress: Progress | None = None) -> tuple[Cost, ...]:
     """What each op costs, the costliest first.
 
     Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgeseg._internal.progress import StepProgress
 from edgeseg.benchmark import Case, LatencyResult, Plan, measure
 from edgeseg.benchmark.devices.local import LocalDevice
 from edgeseg.choices import Format
@@ -24,7 +25,7 @@ _NUM_LAYER_IMAGES = 4
 _PLAN = Plan(rounds=3, num_runs=21, warmup_runs=3, warmup_min_secs=0.0, min_secs=0.0)
 
 
-def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int], None] | None = None) -> Report:
+def report_of(results: Sequence[ExportResult], progress: StepProgress | None = None) -> Report:
     """Put together what is known of the artifacts of one export, and time them in turns.
 
     Args:
@@ -80,9 +81,7 @@ def report_of(results: Sequence[ExportResult], progress: Callable[[str, int, int
     )
 
 
-def _timed(
-    files: Mapping[str, tuple[bytes, Format]], progress: Callable[[str, int, int], None] | None
-) -> dict[str, LatencyResult]:
+def _timed(files: Mapping[str, tuple[bytes, Format]], progress: StepProgress | None) -> dict[str, LatencyResult]:
     """Latency and memory of every artifact, on this machine's CPU."""
     with tempfile.TemporaryDirectory() as folder:
         cases = []

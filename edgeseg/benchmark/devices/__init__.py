@@ -26,7 +26,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def open_device(text: str, /, **settings: str) -> Device:
-    """The device of a name.
+    """Return the device of a name.
 
     Args:
         text: ``local``, ``ssh:HOST`` (a host of the user's own ssh config), ``adb`` or ``adb:SERIAL``.
@@ -55,7 +55,7 @@ def open_device(text: str, /, **settings: str) -> Device:
 
 
 def read_table(path: Path) -> list[Device]:
-    """The devices of a ``devices.toml``, in its order.
+    """Return the devices of a ``devices.toml``, in its order.
 
     A table for each, by a name for people: ``device`` is what ``--device`` takes; the other keys are settings of its
     kind::
@@ -87,7 +87,7 @@ def read_table(path: Path) -> list[Device]:
 
 def _of_table(path: Path, name: str, table: object) -> Device:
     if not isinstance(table, Mapping):
-        raise InputError(f"'{path}': '{name}' stands in no table; write [a-name] above it.")
+        raise InputError(f"'{path}': '{name}' is in no table; write [a-name] above it.")
     wrong = [key for key, value in table.items() if not isinstance(value, str)]
     if wrong:
         raise InputError(f"'{path}', [{name}]: '{wrong[0]}' must be text in quotes, got {table[wrong[0]]!r}.")

@@ -1,4 +1,4 @@
-"""An Android device behind ``adb``, measured by ``benchmark_model``: no Python, no root, no app is needed there.
+"""An Android device at ``adb``, measured by ``benchmark_model``: no Python, no root, no app is needed there.
 
 The tool gives statistics of each process and no samples: ``LatencyResult.reported`` has them and ``latencies_s`` is
 empty, so that p90 and p99 are not known.
@@ -37,9 +37,9 @@ class AdbDevice:
     """A device that the system's ``adb`` sees.
 
     Args:
-        serial: as ``adb devices`` lists it; the only attached device when left out.
+        serial: as ``adb devices`` lists it; the only attached device when ``None``.
         benchmark_model: the tool for the device's processor: a file of this computer, which is copied, or an absolute
-            path on the device; ``/data/local/tmp/benchmark_model`` there when left out.
+            path on the device; ``/data/local/tmp/benchmark_model`` there when ``None``.
     """
 
     def __init__(self, serial: str | None = None, *, benchmark_model: str | None = None) -> None:
@@ -142,7 +142,7 @@ class AdbDevice:
         return path
 
     def _on_device(self, text: str, suffix: str) -> str | None:
-        """The path there: a file of this computer is copied, an absolute path may be one of the device."""
+        """Return the path there: a file of this computer is copied, an absolute path may be one of the device."""
         if Path(text).is_file():
             return self._push(Path(text), sha256(Path(text).read_bytes()), suffix)
         if text.startswith("/") and not self._client.shell(f"test -f {shlex.quote(text)}").status:
@@ -173,7 +173,7 @@ class AdbDevice:
         raise InputError(f"benchmark_model cannot run '{request.path.rpartition('/')[2]}' on '{self.name}': {last}")
 
     def _remove(self) -> None:
-        """Kill the tool if it runs and remove the folder; what stays behind is said."""
+        """Kill the tool if it runs and remove the folder; what stays there is said."""
         self._put.clear()
         try:
             if adb_client.attached().get(self._client.serial) == "device":
@@ -187,5 +187,5 @@ class AdbDevice:
 
 
 def _exec(command: str) -> str:
-    """The command in place of its shell, with variables before it: its process is the one whose id was noted."""
+    """Return the command in place of its shell, with variables before it: its process is the one whose id was noted."""
     return f"exec env {command}" if "=" in command.split()[0] else f"exec {command}"

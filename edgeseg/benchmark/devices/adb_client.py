@@ -37,7 +37,7 @@ class Answer:
 
 
 def attached() -> dict[str, str]:
-    """Serial to state (``device``, ``offline``, ``unauthorized``, ...) of what the adb server sees.
+    """Return what the adb server sees: serial to state (``device``, ``offline``, ``unauthorized``, ...).
 
     Raises:
         BackendUnavailable: there is no adb on the PATH.
@@ -49,7 +49,7 @@ def attached() -> dict[str, str]:
 
 
 def choose(serial: str | None) -> str:
-    """The device of a serial number, or the only one.
+    """Return the device of a serial number, or the only one.
 
     Raises:
         InputError: there is none, there are several, or it does not let this computer in.
@@ -90,10 +90,12 @@ class Client:
         Raises:
             DeviceLost: the device went away, or does not answer in time.
         """
-        done = _adb("-s", self.serial, "shell", f"( {script} ) 2>&1; s=$?; echo; echo {_MARK}$s", timeout_s=timeout_s)
-        text, mark, status = done.stdout.replace("\r\n", "\n").rpartition(f"\n{_MARK}")
+        process = _adb(
+            "-s", self.serial, "shell", f"( {script} ) 2>&1; s=$?; echo; echo {_MARK}$s", timeout_s=timeout_s
+        )
+        text, mark, status = process.stdout.replace("\r\n", "\n").rpartition(f"\n{_MARK}")
         if not mark:
-            raise DeviceLost(f"{self._gone()}{_last(done)}")
+            raise DeviceLost(f"{self._gone()}{_last(process)}")
         return Answer(text, int(status))
 
     def push(self, source: Path, target: str) -> None:
@@ -104,11 +106,11 @@ class Client:
             DeviceLost: the device went away.
         """
         # adb says nothing while it copies: an hour is enough for gigabytes over a slow WLAN.
-        done = _adb("-s", self.serial, "push", str(source), target, timeout_s=3600.0)
-        if done.returncode:
+        process = _adb("-s", self.serial, "push", str(source), target, timeout_s=3600.0)
+        if process.returncode:
             if attached().get(self.serial) != "device":
-                raise DeviceLost(f"{self._gone()}{_last(done)}")
-            raise InputError(f"'{source}' cannot be copied to device '{self.serial}':{_last(done)}")
+                raise DeviceLost(f"{self._gone()}{_last(process)}")
+            raise InputError(f"'{source}' cannot be copied to device '{self.serial}':{_last(process)}")
 
     def _gone(self) -> str:
         state = attached().get(self.serial, "gone")

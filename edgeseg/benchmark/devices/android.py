@@ -51,7 +51,7 @@ class Description:
 
     @classmethod
     def read(cls, text: str) -> Description:
-        """From what ``SCRIPT`` printed."""
+        """Read what ``SCRIPT`` printed."""
         status = _THERMAL.search(text)
         current = _CURRENT.search(text)
         heat = [float(value) for value in _SENSOR.findall(current[1] if current else "")]
@@ -68,7 +68,7 @@ class Description:
         return self.properties.get("ro.product.cpu.abi", "")
 
     def environment(self, device: str, after: Description, versions: dict[str, str]) -> Environment:
-        """The environment of a run that began with this description.
+        """Return the environment of a run that began with this description.
 
         Args:
             device: the name under which the user reaches it.
@@ -99,7 +99,7 @@ class Description:
         )
 
     def warnings(self) -> tuple[str, ...]:
-        """Why numbers that were taken now should be distrusted."""
+        """Return why numbers that were taken now should be distrusted."""
         if self.thermal_status in ("", "none"):
             return ()
         return (f"the device reports thermal status '{self.thermal_status}': it throttles, or soon will",)

@@ -70,7 +70,7 @@ class Tool:
         return f"benchmark_model of {'LiteRT' if 'use_npu' in self.flags else 'TFLite'} ({self.digest[:12]})"
 
     def command(self, request: Request, delegate: str | None = None) -> list[str]:
-        """The command line of a request, the program first.
+        """Return the command line of a request, the program first.
 
         Args:
             request: what to measure.
@@ -109,12 +109,12 @@ class Tool:
         return [self.path, *(f"--{name}={value}" for name, value in wanted.items())]
 
     def _accelerator_flag(self, accelerator: str) -> str:
-        """TFLite's tool takes ``use_xnnpack`` and ``use_nnapi`` for what LiteRT's calls ``use_cpu`` and ``use_npu``."""
+        """Return the tool's flag; TFLite's has ``use_xnnpack``, ``use_nnapi`` for LiteRT's ``use_cpu``, ``use_npu``."""
         names = {"cpu": ("use_xnnpack", "use_cpu"), "gpu": ("use_gpu",), "npu": ("use_npu", "use_nnapi")}[accelerator]
         return next((name for name in names if name in self.flags), names[-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What one run of the tool printed; fields as in ``Reply``."""
 
@@ -127,7 +127,7 @@ class Measured:
 
 
 def known_flags(usage: str) -> frozenset[str]:
-    """The flags of a tool by what ``--help`` prints: ``	--num_runs=50	int32	optional	...``."""
+    """Return the flags of a tool by what ``--help`` prints: ``	--num_runs=50	int32	optional	...``."""
     return frozenset(_FLAG.findall(usage))
 
 
@@ -144,11 +144,11 @@ def parse(text: str, accelerator: str) -> Measured:
     """
     if ignored := _UNCONSUMED.search(text):
         raise BackendUnavailable(f"benchmark_model ignored {ignored[1]}: what it timed is not what was asked for.")
-    found = [_statistics(match) for match in _STATS.finditer(text)]
+    reports = [_statistics(match) for match in _STATS.finditer(text)]
     timings, init = _TIMINGS.search(text), _INIT.search(text)
-    if len(found) < 2 or not (timings or init):
+    if len(reports) < 2 or not (timings or init):
         raise InputError(f"the output of benchmark_model is not understood; its last line: {last_line(text)}")
-    warmup, timed = found[-2:]
+    warmup, timed = reports[-2:]
     if "median_ms" not in timed:
         raise InputError("this benchmark_model is too old: it prints no median; give a newer one, --benchmark-model.")
     return Measured(
@@ -161,12 +161,12 @@ def parse(text: str, accelerator: str) -> Measured:
 
 
 def last_line(text: str) -> str:
-    """The last line that has something in it, or ``(nothing)``."""
+    """Return the last line that has something in it, or ``(nothing)``."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "(nothing)")
 
 
 def _statistics(match: re.Match[str]) -> dict[str, float]:
-    """Milliseconds by the names of ``Summary``, and ``first_ms``."""
+    """Return milliseconds by the names of ``Summary``, and ``first_ms``."""
     values = {name: float(value) / 1e3 for name, value in _PAIR.findall(match["rest"])}
     if "min" not in values:  # all the same, so that the tool prints the newest alone
         values |= {name: values["curr"] for name in ("first", "min", "max", "avg")} | {"std": 0.0}
@@ -174,23 +174,27 @@ def _statistics(match: re.Match[str]) -> dict[str, float]:
 
 
 def _memory(text: str) -> int | None:
-    """Growth of the process's largest resident size in bytes: ``ru_maxrss`` (``memory_info.cc``), its MB are MiB."""
-    found = _MEMORY.search(text)
-    return round(float(found[1] or found[2]) * 2**20) if found else None
+    """Return the growth of the process's largest resident size in bytes: ``ru_maxrss``, whose MB are MiB."""
+    match = _MEMORY.search(text)
+    return round(float(match[1] or match[2]) * 2**20) if match else None
 
 
 def _placement(text: str, accelerator: str) -> dict[str, Any]:
-    """Whether the accelerator runs the whole graph, and ``(delegated, total)`` nodes."""
+    """Return whether the accelerator runs the whole graph, and ``(delegated, total)`` nodes."""
     if accelerator == "cpu":
         return {"fully_accelerated": None, "coverage": None}
     applied = _APPLIED.search(text)
     # XNNPACK is the CPU: it takes what the accelerator left.
     nodes = next((found for found in _REPLACING.finditer(text) if "XNNPack" not in found[3]), None)
     if applied is None and (nodes is None or nodes[1] == "0"):
-        said = _REASON.search(text)
+        reason = _REASON.search(text)
         raise BackendUnavailable(
             f"nothing of the model ran on '{accelerator}': "
-            + (f"benchmark_model says: {said[0]}" if said else "benchmark_model names no delegate that took a node.")
+            + (
+                f"benchmark_model says: {reason[0]}"
+                if reason
+                else "benchmark_model names no delegate that took a node."
+            )
         )
     coverage = (int(nodes[1]), int(nodes[2])) if nodes is not None and nodes[2] else None
     if applied is not None:
@@ -201,7 +205,9 @@ def _placement(text: str, accelerator: str) -> dict[str, Any]:
 
 
 def _delegate_flags(path: str, options: Mapping[str, str]) -> dict[str, object]:
-    """``external_delegate_options`` is split at ``;`` and ``:`` in ``external_delegate_provider.cc``.
+    """Return the flags of a delegate.
+
+    ``external_delegate_options`` is split at ``;`` and ``:`` in ``external_delegate_provider.cc``.
 
     Its help text says commas; and a pair that holds a second colon is dropped there without a word.
     """

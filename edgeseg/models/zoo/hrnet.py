@@ -20,17 +20,17 @@ _BN_EPSILON = 1e-5
 
 
 def hrnetv2_w18(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
-    """HRNetV2-W18: branches of 18, 36, 72 and 144 channels. See ``hrnetv2``."""
+    """Build HRNetV2-W18: branches of 18, 36, 72 and 144 channels. See ``hrnetv2``."""
     return hrnetv2(num_classes=num_classes, input_size=input_size, width=18, name="hrnetv2_w18")
 
 
 def hrnetv2_w32(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
-    """HRNetV2-W32: branches of 32, 64, 128 and 256 channels. See ``hrnetv2``."""
+    """Build HRNetV2-W32: branches of 32, 64, 128 and 256 channels. See ``hrnetv2``."""
     return hrnetv2(num_classes=num_classes, input_size=input_size, width=32, name="hrnetv2_w32")
 
 
 def hrnetv2_w48(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
-    """HRNetV2-W48: branches of 48, 96, 192 and 384 channels. See ``hrnetv2``."""
+    """Build HRNetV2-W48: branches of 48, 96, 192 and 384 channels. See ``hrnetv2``."""
     return hrnetv2(num_classes=num_classes, input_size=input_size, width=48, name="hrnetv2_w48")
 
 
@@ -43,7 +43,7 @@ def hrnetv2(
     blocks: int = 4,
     name: str = "hrnetv2",
 ) -> keras.Model:
-    """The family: branches at 1/4, 1/8, 1/16 and 1/32, each half the size and twice the width of the one before.
+    """Build one of the family: branches at 1/4, 1/8, 1/16, 1/32, each half the size and twice the width of the last.
 
     Args:
         num_classes: number of output channels.
@@ -91,7 +91,7 @@ def _upsample_names(module: int, numbers: Iterable[int]) -> Iterator[str]:
 def _module(
     branches: list[keras.KerasTensor], widths: list[int], blocks: int, name: str, upsample_names: Iterator[str]
 ) -> list[keras.KerasTensor]:
-    """Residual blocks in every branch, then each branch becomes the sum of all, brought to its size and width."""
+    """Add residual blocks to every branch, then make each the sum of all, brought to its size and width."""
     branches = list(branches)
     for index in range(len(branches)):
         for block in range(blocks):
@@ -115,7 +115,7 @@ def _module(
 
 
 def _bottleneck(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """1x1 to 64, 3x3, 1x1 to 256 channels; the shortcut gets a convolution where the input isn't 256 wide."""
+    """Add 1x1 to 64, 3x3, 1x1 to 256 channels; the shortcut gets a convolution where the input isn't 256 wide."""
     shortcut = x
     x = _conv_bn(x, 64, 1, f"{name}.conv1", f"{name}.bn1")
     x = _conv_bn(x, 64, 3, f"{name}.conv2", f"{name}.bn2")
@@ -126,7 +126,7 @@ def _bottleneck(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def _basic_block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Two 3x3 convolutions of the input's own width, and the input added."""
+    """Add two 3x3 convolutions of the input's own width, and the input added."""
     filters, shortcut = x.shape[-1], x
     x = _conv_bn(x, filters, 3, f"{name}.conv1", f"{name}.bn1")
     x = _conv_bn(x, filters, 3, f"{name}.conv2", f"{name}.bn2", activation=False)
@@ -136,7 +136,7 @@ def _basic_block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 def _down(
     x: keras.KerasTensor, filters: int, conv: str, batch_norm: str, *, activation: bool = True
 ) -> keras.KerasTensor:
-    """3x3 with stride 2 after a border of one pixel all around; "same" would pad even sizes right and below only."""
+    """Add a 3x3 with stride 2 after a border of one pixel; "same" would pad even sizes right and below only."""
     x = layers.ZeroPadding2D(1)(x)
     return _conv_bn(x, filters, 3, conv, batch_norm, stride=2, padding="valid", activation=activation)
 

@@ -20,7 +20,7 @@ from edgeseg.models.zoo.backbones.vgg16 import VGG16_BLOCKS
 
 
 def segnet(*, num_classes: int, input_size: tuple[int, int], include_batch_in_index: bool = False) -> keras.Model:
-    """The paper's SegNet as tf-keras-SegNet has it: 26 convolutions with bias, batch normalization after each.
+    """Build the paper's SegNet as tf-keras-SegNet has it: 26 convolutions with bias, batch normalization after each.
 
     The decoder mirrors the encoder and puts values back where the encoder's poolings found them. The last
     convolution is 1x1; its batch normalization has no activation, and its output is the logits.
@@ -67,7 +67,7 @@ def resnet50_segnet(
     n_up: int = 3,
     flatten: bool = False,
 ) -> keras.Model:
-    """The tutorial's ``resnet50_segnet``: one ResNet-50 level, then UpSampling2D, a 3x3 convolution and BN per step.
+    """Build the tutorial's ``resnet50_segnet``: one ResNet-50 level, then steps of UpSampling2D, a 3x3 and BN.
 
     There is no activation in the decoder, as in the tutorial, and its output is at half size: 416 gives 208.
 

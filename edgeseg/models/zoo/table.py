@@ -11,7 +11,7 @@ from edgeseg.errors import InputError, did_you_mean
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ZooModel:
     """One architecture of the zoo.
 
@@ -57,7 +57,7 @@ class ZooModel:
         palette: tuple[tuple[int, int, int], ...] | None = None,
         ignore_index: int | None = None,
     ) -> ModelSpec:
-        """The ModelSpec of this architecture's Keras model: its logits, its normalization."""
+        """Return the ModelSpec of this architecture's Keras model: its logits, its normalization."""
         return ModelSpec(
             name=self.name,
             input_size=input_size,
@@ -69,7 +69,7 @@ class ZooModel:
         )
 
     def default_spec(self, num_classes: int, input_size: tuple[int, int] | None = None) -> ModelSpec:
-        """The spec of a model whose class names nobody gave."""
+        """Return the spec of a model whose class names nobody gave."""
         return self.spec(input_size or self.default_size, default_class_names(num_classes))
 
 

@@ -16,7 +16,7 @@ from keras import layers
 
 
 def unet_mini(*, num_classes: int, input_size: tuple[int, int], dropout: float = 0.2) -> keras.Model:
-    """The tutorial's ``unet_mini``: 32, 64 and 128 channels, two poolings, nearest upsampling.
+    """Build the tutorial's ``unet_mini``: 32, 64 and 128 channels, two poolings, nearest upsampling.
 
     Args:
         num_classes: number of output channels.
@@ -44,7 +44,7 @@ def unet_mini(*, num_classes: int, input_size: tuple[int, int], dropout: float =
 
 
 def mobilenet_unet(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
-    """The tutorial's ``mobilenet_unet``: MobileNet levels f1 to f4, then ZeroPadding + 3x3 convolution four times.
+    """Build the tutorial's ``mobilenet_unet``: MobileNet levels f1 to f4, then four times padding and a 3x3.
 
     The decoder starts at f4 (1/16) as the tutorial's does; f5 (1/32) exists in the encoder but nothing reads it,
     so its layers are not part of the model.
@@ -74,7 +74,7 @@ def mobilenet_unet(*, num_classes: int, input_size: tuple[int, int]) -> keras.Mo
 
 
 def mobilenet_encoder(input_size: tuple[int, int]) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-    """MobileNet v1 (width 1.0) without its head, layers named as in ``keras.applications``.
+    """Build MobileNet v1 (width 1.0) without its head, layers named as in ``keras.applications``.
 
     Args:
         input_size: ``(H, W)`` in pixels.

@@ -19,7 +19,7 @@ from edgeseg.models.zoo.backbones.vgg16 import vgg16_encoder
 
 
 def unet_vgg16(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
-    """VGG-16 levels f1 to f5 under a decoder of 512, 256, 128 and 64 channels.
+    """Build VGG-16 levels f1 to f5 under a decoder of 512, 256, 128 and 64 channels.
 
     Args:
         num_classes: number of output channels.
@@ -36,7 +36,7 @@ def unet_vgg16(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
 
 
 def unet_resnet50(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
-    """ResNet-50 levels f1 to f5 under the decoder of ``unet_vgg16``, and one step more from half to full size.
+    """Build ResNet-50 levels f1 to f5 under the decoder of ``unet_vgg16``, and one step more from half to full size.
 
     Args:
         num_classes: number of output channels.
@@ -54,7 +54,7 @@ def unet_resnet50(*, num_classes: int, input_size: tuple[int, int]) -> keras.Mod
 
 
 def _decoder(levels: list[keras.KerasTensor], numbers: Iterator[int]) -> keras.KerasTensor:
-    """From f5 up to the size of f1: nearest x2, the encoder's level first in the concatenation, two convolutions."""
+    """Add steps from f5 up to f1: nearest x2, the encoder's level first in the concatenation, two convolutions."""
     *skips, x = levels
     for skip, filters in zip(reversed(skips), (512, 256, 128, 64), strict=True):
         x = layers.Concatenate()([skip, layers.UpSampling2D(2)(x)])

@@ -37,7 +37,7 @@ _PRESETS: Mapping[AugmentationPreset, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """What is done to a training image, in the order of the fields, each draw from the given generator.
 
@@ -104,7 +104,7 @@ class Augmentation:
 
     @classmethod
     def preset(cls, name: AugmentationPreset, size: tuple[int, int], **changes: Any) -> Augmentation:
-        """One of the named settings.
+        """Return one of the named settings.
 
         Args:
             name: ``crop`` or ``tutorial``.
@@ -116,7 +116,7 @@ class Augmentation:
         """
         if name not in _PRESETS:
             raise InputError(f"augmentation must be one of {', '.join(get_args(AugmentationPreset))}, got {name!r}.")
-        return cls(size, **{**_PRESETS[name], **changes})
+        return cls(size=size, **{**_PRESETS[name], **changes})
 
     def __call__(
         self, image_rgb: NDArray[np.uint8], label: NDArray[np.uint8], rng: np.random.Generator
@@ -196,20 +196,20 @@ class _Span:
     """A window along one axis: which pixels of the image it shows, at which size, and what is beside them."""
 
     def __init__(self, start: int, length: int, scaled: int, pixels: int) -> None:
-        """``length`` pixels from ``start`` of a side of ``pixels`` that was scaled to ``scaled``."""
+        """Show ``length`` pixels from ``start`` of a side of ``pixels`` that was scaled to ``scaled``."""
         end = start + length
-        shown = max(start, 0), min(end, scaled)
-        first, last = (round(position * pixels / scaled) for position in shown)
+        visible = max(start, 0), min(end, scaled)
+        first, last = (round(position * pixels / scaled) for position in visible)
         first = min(first, pixels - 1)
         self.source = slice(first, max(last, first + 1))
-        self.size = shown[1] - shown[0]
-        self.before, self.after = shown[0] - start, end - shown[1]
+        self.size = visible[1] - visible[0]
+        self.before, self.after = visible[0] - start, end - visible[1]
 
 
 def _cut(
     array: NDArray[np.uint8], rows: _Span, columns: _Span, pad_value: tuple[int, int, int] | None
 ) -> NDArray[np.uint8]:
-    """Only what the window shows is scaled; a label, which has no ``pad_value``, by the nearest neighbor."""
+    """Cut a window out; only what it shows is scaled; a label, which has no ``pad_value``, by the nearest neighbor."""
     part = array[rows.source, columns.source]
     interpolation = cv2.INTER_NEAREST_EXACT
     if pad_value is not None:
@@ -227,7 +227,7 @@ def _cut(
 
 
 def _around(size_hw: tuple[int, int], degrees: float, margin: float) -> tuple[int, int]:
-    """The upright box around a turned one with a margin, with the same middle: an even number of pixels more."""
+    """Return the upright box around a turned one with a margin, with the same middle: an even number of pixels more."""
     cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
     height, width = size_hw
     turned = height * cos + width * sin, width * cos + height * sin
@@ -236,7 +236,7 @@ def _around(size_hw: tuple[int, int], degrees: float, margin: float) -> tuple[in
 
 
 def _displacements(size_hw: tuple[int, int], deviation: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """``(H, W, 2)`` pixels in x and y: normal at the points of a 3x3 grid, cubic between them."""
+    """Draw ``(H, W, 2)`` pixels in x and y: normal at the points of a 3x3 grid, cubic between them."""
     grid = rng.normal(0.0, deviation, (3, 3, 2)).astype(np.float32)
     return cv2.resize(grid, size_hw[::-1], interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
 
@@ -244,7 +244,7 @@ def _displacements(size_hw: tuple[int, int], deviation: float, rng: np.random.Ge
 def _sources(
     size_hw: tuple[int, int], window: tuple[int, ...], degrees: float, moved: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """Where in the window each pixel comes from, ``(H, W, 2)`` as x and y: turned about the middle, then displaced."""
+    """Return where in the window each pixel comes from, ``(H, W, 2)``, x and y: turned, then displaced."""
     rows, columns = (np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2) for side in size_hw)
     cos, sin = np.float32(math.cos(math.radians(degrees))), np.float32(math.sin(math.radians(degrees)))
     middle = (window[1] - 1) / 2, (window[0] - 1) / 2
@@ -257,7 +257,7 @@ def _sources(
 def _sample(
     array: NDArray[np.uint8], sources: NDArray[np.float32], pad_value: tuple[int, int, int] | None
 ) -> NDArray[np.uint8]:
-    """A label, which has no ``pad_value``, by the nearest neighbor."""
+    """Sample an image; a label, which has no ``pad_value``, by the nearest neighbor."""
     interpolation = cv2.INTER_NEAREST if pad_value is None else cv2.INTER_LINEAR
     return cv2.remap(  # type: ignore[call-overload,no-any-return]  # its stub has no None
         array,

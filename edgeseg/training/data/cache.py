@@ -23,7 +23,7 @@ class Pairs(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Pair:
-        """``(h, w, 3)`` uint8 RGB, and ``(h, w)`` uint8 class ids; several threads call it at once."""
+        """Return ``(h, w, 3)`` uint8 RGB, and ``(h, w)`` uint8 class ids; several threads call it at once."""
 
 
 class CachedPairs:
@@ -50,7 +50,7 @@ class CachedPairs:
         return len(self._data)
 
     def __getitem__(self, index: int) -> Pair:
-        """One pair; its arrays are shared and therefore read-only where they are kept."""
+        """Return one pair; its arrays are shared and therefore read-only where they are kept."""
         pair = self._kept.get(index)
         if pair is not None:
             return pair

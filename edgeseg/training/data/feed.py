@@ -16,7 +16,7 @@ from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.data.cache import CachedPairs, Pair, Pairs
-from edgeseg.training.data.pipeline import require_batch, training_pipeline, validation_batches
+from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, validation_batches
 from edgeseg.training.distribution import Distribution
 from edgeseg.training.objective.phases import phases_of
 from edgeseg.training.run.samples import sample_indices
@@ -32,17 +32,17 @@ class Feed(Protocol):
     """
 
     def training(self, batch_size: int, start_epoch: int) -> tuple[Iterable[Any], int]:
-        """Endless batches from an epoch on, and the steps in an epoch; the same ones for the same epoch.
+        """Return endless batches from an epoch on, and the steps in an epoch; the same ones for the same epoch.
 
         Anything that Keras' ``fit`` takes: a Grain or ``tf.data`` data set, or a generator. Where several workers
         share a batch, each is given its own part of it, ``batch_size`` over their number.
         """
 
     def validation(self) -> Iterable[Any]:
-        """Every example once, with labels for the main output alone, at the exported model's size."""
+        """Return every example once, with labels for the main output alone, at the exported model's size."""
 
     def statistics(self, count: int) -> Iterable[Any]:
-        """Inputs alone, about ``count`` training examples as the exported model will get them."""
+        """Return inputs alone, about ``count`` training examples as the exported model will get them."""
 
 
 class SplitFeed:
@@ -69,9 +69,9 @@ class SplitFeed:
         distribution: Distribution,
     ) -> None:
         _require_image_to_maps(config.model, models)
-        for phase in phases_of(config):
-            require_batch(train, phase.batch_size, config.repeat)
         self._config, self._models, self._train, self._distribution = config, models, train, distribution
+        for phase in phases_of(config):
+            self._order(phase.batch_size, phase.start).check(len(train))
         self._bad_files = _BadFiles()
         self._cached = CachedPairs(_Watched(train, self._bad_files), _TRAINING_CACHE)
         self._val = CachedPairs(_Watched(val, self._bad_files), _VALIDATION_CACHE)
@@ -80,39 +80,44 @@ class SplitFeed:
         self._augmentation = Augmentation.preset(config.augmentation, tuple(size), **settings)
 
     def reading(self) -> AbstractContextManager[Any]:
-        """In it, an error that began with a bad file is the ``BadExample``, not what the backend makes of it."""
+        """Return a context: an error in it that began with a bad file is the ``BadExample``, not the backend's."""
         return self._bad_files
 
     def training(self, batch_size: int, start_epoch: int) -> tuple[Any, int]:
-        """Shuffled and augmented, from an epoch on."""
+        """Return shuffled and augmented batches, from an epoch on."""
         outputs = graph_of(self._models.learning)._outputs_struct
         return training_pipeline(
             self._cached,
             self._models.spec,
             self._augmentation,
-            batch_size=batch_size,
-            seed=self._config.seed,
-            repeat=self._config.repeat,
+            self._order(batch_size, start_epoch),
             label_sizes=keras.tree.map_structure(_size, outputs),
-            start_epoch=start_epoch,
-            worker=self._distribution.worker,
-            num_workers=self._distribution.num_workers,
         )
 
     def validation(self) -> Any:
-        """Letterboxed to the exported model's input size."""
+        """Return every image once, letterboxed to the exported model's input size."""
         exported = self._models.exported
         size = _size(exported.outputs[0])
         return validation_batches(self._val, self._models.spec, self._config.batch_size, label_sizes=size)
 
     def statistics(self, count: int) -> Iterator[Any]:
-        """Training images, letterboxed and not augmented, spread over the split; whole batches."""
+        """Return training images, letterboxed and not augmented, spread over the split; whole batches."""
         batches = min(count, len(self._train)) // self._config.batch_size
         whole = max(1, batches) * self._config.batch_size
         indices = sample_indices(len(self._train), whole)
         spec, batch_size = self._models.spec, self._config.batch_size
         for images, _ in validation_batches(self._cached, spec, batch_size, indices=indices):
             yield images
+
+    def _order(self, batch_size: int, start_epoch: int) -> BatchOrder:
+        return BatchOrder(
+            batch_size=batch_size,
+            seed=self._config.seed,
+            repeat=self._config.repeat,
+            start_epoch=start_epoch,
+            worker=self._distribution.worker,
+            num_workers=self._distribution.num_workers,
+        )
 
 
 class _BadFiles(AbstractContextManager[None]):
@@ -165,5 +170,5 @@ def _require_image_to_maps(name: str, models: RunModels) -> None:
 
 
 def _size(tensor: Any) -> tuple[int, int]:
-    """``(H, W)`` of a map."""
+    """Return ``(H, W)`` of a map."""
     return tensor.shape[1], tensor.shape[2]

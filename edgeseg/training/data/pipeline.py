@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import cv2
@@ -24,38 +25,63 @@ LabelSizes = Size | Sequence[Size] | Mapping[str, Size]
 Labels = NDArray[np.uint8] | tuple[NDArray[np.uint8], ...] | dict[str, NDArray[np.uint8]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchOrder:
+    """Which images are in which batch of a run.
+
+    Attributes:
+        batch_size: images in a step; the last, smaller batch of an epoch is dropped.
+        seed: of the order and of the augmentation.
+        repeat: times that each image is used in an epoch.
+        start_epoch: epochs that are done already.
+        worker: which of the processes that share each batch this is.
+        num_workers: how many there are; ``batch_size`` is a multiple of it. Their shares, one after the other, are the
+            batches of one process.
+    """
+
+    batch_size: int
+    seed: int
+    repeat: int = 1
+    start_epoch: int = 0
+    worker: int = 0
+    num_workers: int = 1
+
+    def check(self, num_images: int) -> None:
+        """Refuse a split of which an epoch has fewer images than a batch.
+
+        Raises:
+            InputError: the split is too small; the text says what is accepted.
+        """
+        if num_images * self.repeat < self.batch_size:
+            images = "1 image" if num_images == 1 else f"{num_images} images"
+            needed = math.ceil(self.batch_size / max(num_images, 1))
+            raise InputError(
+                f"the training split has {images}, fewer than the batch size {self.batch_size}; accepted: up to "
+                f"{num_images * self.repeat}; --repeat {needed} uses each more often."
+            )
+
+
 def training_pipeline(
     data: Pairs,
     spec: ModelSpec,
     augmentation: Augmentation,
+    order: BatchOrder,
     *,
-    batch_size: int,
-    seed: int,
-    repeat: int = 1,
     label_sizes: LabelSizes | None = None,
-    start_epoch: int = 0,
     num_threads: int = 2,
-    worker: int = 0,
-    num_workers: int = 1,
 ) -> tuple[Any, int]:
-    """Endless shuffled, augmented batches.
+    """Make endless shuffled, augmented batches.
 
-    Example ``i`` of epoch ``e`` depends on ``seed``, ``e`` and ``i`` only, never on the threads or the cache: a run
-    resumed at ``start_epoch`` sees what the uninterrupted run would have seen.
+    Example ``i`` of epoch ``e`` depends on ``order.seed``, ``e`` and ``i`` only, never on the threads or the cache: a
+    run resumed at ``order.start_epoch`` sees what the uninterrupted run would have seen.
 
     Args:
         data: the training split; ``CachedPairs`` of it, or each epoch reads the files again.
         spec: normalization and color order.
         augmentation: what is done to each pair.
-        batch_size: images in a step; the last, smaller batch of an epoch is dropped.
-        seed: of the order and of the augmentation.
-        repeat: times that each image is used in an epoch.
+        order: which images are in which batch.
         label_sizes: of the model's outputs, where they are not of the input's size, as SegNet's, or several.
-        start_epoch: epochs that are done already.
         num_threads: that read and augment; each has two batches ready. With 0 the caller's thread does all.
-        worker: which of the processes that share each batch this is.
-        num_workers: how many there are; ``batch_size`` is a multiple of it. Their shares, one after the other, are the
-            batches of one process.
 
     Returns:
         A Grain dataset of ``(images, labels)`` and the number of steps in an epoch. ``images`` is ``(B, H, W, 3)``
@@ -65,9 +91,9 @@ def training_pipeline(
     Raises:
         InputError: fewer images than a batch has, or more than 255 classes.
     """
-    require_batch(data, batch_size, repeat)
-    count = len(data) * repeat
-    steps = count // batch_size
+    order.check(len(data))
+    count = len(data) * order.repeat
+    steps = count // order.batch_size
     to_ids = _label_table(data)
 
     def example(index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Labels]:
@@ -77,31 +103,21 @@ def training_pipeline(
 
     dataset = (
         grain.MapDataset.range(count)
-        .seed(seed)
+        .seed(order.seed)
         .shuffle()
         # A whole number of batches from each epoch, so that an epoch is the same images wherever a run is resumed.
-        .slice(slice(0, steps * batch_size))
+        .slice(slice(0, steps * order.batch_size))
         .repeat()
         .random_map(example)
         # Without drop_remainder Grain rounds the length of an endless data set up, which overflows for batches of 1.
-        .batch(batch_size // num_workers, drop_remainder=True)
+        .batch(order.batch_size // order.num_workers, drop_remainder=True)
         # Stacked as bytes: a quarter of what there is to copy.
         .map(lambda batch: (normalize(batch[0], spec), batch[1]))
     )
-    if start_epoch or num_workers > 1:
-        dataset = dataset[start_epoch * steps * num_workers + worker :: num_workers]
+    if order.start_epoch or order.num_workers > 1:
+        first = order.start_epoch * steps * order.num_workers + order.worker
+        dataset = dataset[first :: order.num_workers]
     return dataset.to_iter_dataset(_read_ahead(num_threads)), steps
-
-
-def require_batch(data: Pairs, batch_size: int, repeat: int = 1) -> None:
-    """Raise ``InputError`` where an epoch has fewer images than a batch."""
-    if len(data) * repeat < batch_size:
-        count = len(data)
-        images = "1 image" if count == 1 else f"{count} images"
-        raise InputError(
-            f"the training split has {images}, fewer than the batch size {batch_size}; "
-            f"accepted: up to {count * repeat}; --repeat {math.ceil(batch_size / max(count, 1))} uses each more often."
-        )
 
 
 def validation_batches(
@@ -113,7 +129,7 @@ def validation_batches(
     indices: Sequence[int] | None = None,
     num_threads: int = 2,
 ) -> Any:
-    """Every image once, in order, letterboxed to the model's input size, as ``(images, labels)`` batches.
+    """Make ``(images, labels)`` batches of every image once, in order, letterboxed to the model's input size.
 
     Args:
         data: the validation split; ``CachedPairs`` of it where it is gone through more than once.
@@ -146,12 +162,12 @@ def validation_batches(
 
 
 def _read_ahead(num_threads: int) -> grain.ReadOptions:
-    """The buffer counts batches, each of which one thread makes."""
+    """Return options whose buffer counts batches, each of which one thread makes."""
     return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(1, 2 * num_threads))
 
 
 def _at_sizes(ids: NDArray[np.uint8], sizes: LabelSizes | None) -> Labels:
-    """Nearest neighbor, so that no id is made up."""
+    """Scale by the nearest neighbor, so that no id is made up."""
     if sizes is None:
         return ids
     if isinstance(sizes, Mapping):
@@ -162,7 +178,7 @@ def _at_sizes(ids: NDArray[np.uint8], sizes: LabelSizes | None) -> Labels:
 
 
 def _label_table(data: Pairs) -> NDArray[np.uint8]:
-    """Look-up from the data set's ids to the pipeline's, where only the ignored id differs."""
+    """Return the look-up from the data set's ids to the pipeline's, where only the ignored id differs."""
     if len(data.classes.names) > IGNORED:
         raise InputError(
             f"{len(data.classes.names)} classes; training takes {IGNORED}, as id {IGNORED} is for no class."

@@ -17,7 +17,7 @@ _DROPOUT = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.Ga
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Every batch norm of a model, those inside nested models too."""
+    """Return every batch norm of a model, those inside nested models too."""
     return [layer for layer in layers_of(model) if isinstance(layer, _BatchNorm)]
 
 
@@ -50,7 +50,7 @@ def recalibrate(model: keras.Model, inputs: Iterable[Any], *, like: keras.Model 
 
 
 def training_mode(model: keras.Model, inputs: Any) -> Any:
-    """What a model returns with the batch's own statistics, dropout off; its moving statistics stay.
+    """Run a model with the batch's own statistics, dropout off; its moving statistics stay.
 
     Args:
         model: not changed.
@@ -64,7 +64,7 @@ def training_mode(model: keras.Model, inputs: Any) -> Any:
 
 @contextmanager
 def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.BatchNormalization]]:
-    """The batch norms of a model whose dropout is off meanwhile; their momentum is put back."""
+    """Yield the batch norms of a model whose dropout is off meanwhile; their momentum is put back."""
     layers = batch_norms(model)
     dropouts = [layer for layer in layers_of(model) if isinstance(layer, _DROPOUT)]
     with _put_back(layers, "momentum"), _put_back(dropouts, "rate"):
@@ -75,7 +75,7 @@ def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.Batch
 
 @contextmanager
 def _put_back(layers: Sequence[keras.layers.Layer], attribute: str) -> Iterator[None]:
-    """An attribute that may be changed meanwhile."""
+    """Put an attribute back that may be changed meanwhile."""
     before = [getattr(layer, attribute) for layer in layers]
     try:
         yield
@@ -85,7 +85,7 @@ def _put_back(layers: Sequence[keras.layers.Layer], attribute: str) -> Iterator[
 
 
 def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Every layer of a model, a nested model before the layers in it."""
+    """Yield every layer of a model, a nested model before the layers in it."""
     for layer in model.layers:
         yield layer
         if isinstance(layer, keras.Model):

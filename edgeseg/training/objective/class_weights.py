@@ -15,14 +15,14 @@ from edgeseg.errors import InputError, did_you_mean
 
 
 def median_frequency(data: LabeledSplit, *, num_threads: int | None = None) -> NDArray[np.float32]:
-    """Class weights ``median(f) / f`` where ``f`` is the share of pixels among the images that have the class.
+    """Return class weights ``median(f) / f`` where ``f`` is the share of pixels among the images that have the class.
 
     Median-frequency balancing: Eigen and Fergus 2015, "Predicting Depth, Surface Normals and Semantic Labels with a
     Common Multi-Scale Convolutional Architecture", section 6.3.2; SegNet trains with it.
 
     Args:
         data: the training split; its labels are read once.
-        num_threads: that read; one a core when left out.
+        num_threads: that read; one a core when ``None``.
 
     Returns:
         ``(C,)`` float32 above 0; 1 for a class that never occurs, which has no share in the median.
@@ -39,13 +39,13 @@ def median_frequency(data: LabeledSplit, *, num_threads: int | None = None) -> N
 
 
 def sqrt_median_frequency(data: LabeledSplit, *, num_threads: int | None = None) -> NDArray[np.float32]:
-    """The square roots of ``median_frequency``.
+    """Return the square roots of ``median_frequency``.
 
     The full form gives a class that is seen in a pixel out of a thousand a weight that drowns the others.
 
     Args:
         data: the training split; its labels are read once.
-        num_threads: that read; one a core when left out.
+        num_threads: that read; one a core when ``None``.
 
     Returns:
         ``(C,)`` float32 above 0; 1 for a class that never occurs.
@@ -57,10 +57,10 @@ def sqrt_median_frequency(data: LabeledSplit, *, num_threads: int | None = None)
 
 
 def given(weights: Mapping[str, float] | Sequence[float], class_names: Sequence[str]) -> NDArray[np.float32]:
-    """Class weights that the user names.
+    """Return class weights that the user names.
 
     Args:
-        weights: one number of 0 or more for each class in the order of the ids; or by name, 1 for those left out.
+        weights: one number of 0 or more for each class in the order of the ids; or by name, 1 for those omitted.
         class_names: the classes in the order of the ids.
 
     Returns:
@@ -88,7 +88,7 @@ def given(weights: Mapping[str, float] | Sequence[float], class_names: Sequence[
 
 
 def _frequency(data: LabeledSplit, num_threads: int | None) -> NDArray[np.float64]:
-    """``(C,)`` share of each class among the pixels of the images that have it; 0 for a class in none."""
+    """Return the share of each class among the pixels of the images that have it, ``(C,)``; 0 for a class in none."""
     num_classes = len(data.classes.names)
 
     def count(index: int) -> tuple[NDArray[np.int64], int]:

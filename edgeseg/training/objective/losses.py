@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import keras
@@ -17,9 +18,49 @@ from edgeseg.training.data.augment import IGNORED
 _LEAST_DOUBT = 1e-7
 
 
+@dataclass(frozen=True, kw_only=True)
+class Focal:
+    """The settings of the focal part; the defaults are the tutorials'.
+
+    Attributes:
+        alpha: factor of the part, above 0.
+        gamma: how much sure pixels are discounted, 0 or more.
+
+    Raises:
+        InputError: a setting is out of its range.
+    """
+
+    alpha: float = 0.5
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require("focal_alpha", self.alpha, 0 < self.alpha < math.inf, "above 0")
+        _require("focal_gamma", self.gamma, 0 <= self.gamma < math.inf, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dice:
+    """The settings of the Dice part.
+
+    Attributes:
+        beta: above 1 weighs recall more, below 1 precision; above 0.
+        smooth: added above and below, above 0, so that a class which is nowhere scores 1.
+
+    Raises:
+        InputError: a setting is out of its range.
+    """
+
+    beta: float = 1.0
+    smooth: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _require("dice_beta", self.beta, 0 < self.beta < math.inf, "above 0")
+        _require("dice_smooth", self.smooth, 0 < self.smooth < math.inf, "above 0")
+
+
 @keras.saving.register_keras_serializable(package="edgeseg")
 class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no type information
-    """Loss of logits against class ids, over the pixels of a batch whose id is not ``ignore_index``.
+    """Compute a loss of logits against class ids, over the pixels of a batch whose id is not ``ignore_index``.
 
     With the softmax ``p``, the id ``y`` of a pixel, its weight ``w = class_weights[y]`` and ``C`` classes:
 
@@ -48,10 +89,8 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         *,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
-        focal_alpha: float = 0.5,
-        focal_gamma: float = 2.0,
-        dice_beta: float = 1.0,
-        dice_smooth: float = 1e-5,
+        focal: Focal | None = None,
+        dice: Dice | None = None,
         ignore_index: int | None = IGNORED,
         name: str = "segmentation_loss",
     ) -> None:
@@ -59,12 +98,10 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
 
         Args:
             kind: which loss, or which sum.
-            class_weights: one number of 0 or more for each class; 1 each when left out.
+            class_weights: one number of 0 or more for each class; 1 each when ``None``.
             label_smoothing: of the cross-entropy and focal parts, in [0, 1).
-            focal_alpha: factor of the focal part, above 0; the tutorials' 0.5.
-            focal_gamma: how much sure pixels are discounted, 0 or more.
-            dice_beta: above 1 weighs recall more, below 1 precision; above 0.
-            dice_smooth: added above and below, above 0, so that a class which is nowhere scores 1.
+            focal: settings of the focal part; the defaults of ``Focal`` when ``None``.
+            dice: settings of the Dice part; the defaults of ``Dice`` when ``None``.
             ignore_index: id whose pixels do not count; ``None`` where every pixel does.
             name: for logs.
 
@@ -78,35 +115,37 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         weights = None if class_weights is None else [float(weight) for weight in class_weights]
         if weights is not None and not (all(math.isfinite(w) and w >= 0 for w in weights) and any(weights)):
             raise InputError(f"class_weights must be numbers of 0 or more, not all 0, got {weights}.")
-        for what, value, good, accepted in (
-            ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1"),
-            ("focal_alpha", focal_alpha, 0 < focal_alpha < math.inf, "above 0"),
-            ("focal_gamma", focal_gamma, 0 <= focal_gamma < math.inf, "0 or more"),
-            ("dice_beta", dice_beta, 0 < dice_beta < math.inf, "above 0"),
-            ("dice_smooth", dice_smooth, 0 < dice_smooth < math.inf, "above 0"),
-        ):
-            if not good:
-                raise InputError(f"{what} must be {accepted}, got {value}.")
-        self._settings = {
-            "kind": kind,
-            "class_weights": weights,
-            "label_smoothing": label_smoothing,
-            "focal_alpha": focal_alpha,
-            "focal_gamma": focal_gamma,
-            "dice_beta": dice_beta,
-            "dice_smooth": dice_smooth,
-            "ignore_index": ignore_index,
-        }
+        _require("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1")
         self._kind, self._class_weights, self._label_smoothing = kind, weights, label_smoothing
-        self._focal_alpha, self._focal_gamma = focal_alpha, focal_gamma
-        self._dice_beta, self._dice_smooth, self._ignore_index = dice_beta, dice_smooth, ignore_index
+        self._focal, self._dice, self._ignore_index = focal or Focal(), dice or Dice(), ignore_index
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this loss again."""
-        return {**self._settings, "name": self.name}
+        """Return what ``from_config`` makes the same loss from.
+
+        The settings of the parts lie flat in it, under the names that they have in every ``.keras`` file so far.
+        """
+        return {
+            "kind": self._kind,
+            "class_weights": self._class_weights,
+            "label_smoothing": self._label_smoothing,
+            "focal_alpha": self._focal.alpha,
+            "focal_gamma": self._focal.gamma,
+            "dice_beta": self._dice.beta,
+            "dice_smooth": self._dice.smooth,
+            "ignore_index": self._ignore_index,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SegmentationLoss:
+        """Make a loss from what ``get_config`` returned."""
+        settings = dict(config)
+        focal = Focal(alpha=settings.pop("focal_alpha"), gamma=settings.pop("focal_gamma"))
+        dice = Dice(beta=settings.pop("dice_beta"), smooth=settings.pop("dice_smooth"))
+        return cls(focal=focal, dice=dice, **settings)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss as a map whose mean it is, so that Keras' own reduction scales it where there are replicas.
+        """Return the loss as a map whose mean it is, so that Keras' own reduction scales it where there are replicas.
 
         Args:
             y_true: ``(B, ...)`` or ``(B, ..., 1)`` class ids; ``Loss.__call__`` has made them float32.
@@ -131,7 +170,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         hits = ops.one_hot(ids, num_classes, dtype="float32") * mask[..., None]
         parts = []
         if "dice" in self._kind:
-            parts.append(self._dice(ops.exp(log_p), hits, mask))
+            parts.append(self._dice_part(ops.exp(log_p), hits, mask))
         if self._kind != "dice":
             parts.append(self._per_pixel(log_p, hits, mask))
         # The mean of a part that is one number is that number at every pixel.
@@ -139,26 +178,26 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         return ops.where(ops.logical_or(known, ops.logical_not(counted)), loss, math.nan)
 
     def _per_pixel(self, log_p: Any, hits: Any, mask: Any) -> Any:
-        """Cross-entropy or focal, each pixel times its weight, scaled so that the plain mean is the weighted one."""
+        """Return cross-entropy or focal times each pixel's weight, scaled so that the mean is the weighted one."""
         hit = -ops.sum(hits * log_p, axis=-1)  # 0 where ignored
         ce = hit
         if self._label_smoothing:
             ce = (1 - self._label_smoothing) * hit - self._label_smoothing * ops.mean(log_p, axis=-1)
         if self._kind.startswith("focal"):
             doubt = ops.maximum(-ops.expm1(-hit), _LEAST_DOUBT)  # 1 - p_y without cancellation
-            ce = self._focal_alpha * ops.power(doubt, self._focal_gamma) * ce
+            ce = self._focal.alpha * ops.power(doubt, self._focal.gamma) * ce
         weights = mask
         if self._class_weights is not None:
             weights = ops.sum(hits * ops.convert_to_tensor(self._class_weights, "float32"), axis=-1)
         return weights * ce * ops.divide_no_nan(ops.sum(ops.ones_like(mask)), ops.sum(weights))
 
-    def _dice(self, p: Any, hits: Any, mask: Any) -> Any:
+    def _dice_part(self, p: Any, hits: Any, mask: Any) -> Any:
         pixels = tuple(range(len(mask.shape)))
         true_positive = ops.sum(p * hits, axis=pixels)
         false_positive = ops.sum(p * mask[..., None], axis=pixels) - true_positive
         false_negative = ops.sum(hits, axis=pixels) - true_positive
-        beta2 = self._dice_beta**2
-        agreed = (1 + beta2) * true_positive + self._dice_smooth
+        beta2 = self._dice.beta**2
+        agreed = (1 + beta2) * true_positive + self._dice.smooth
         return 1 - ops.mean(agreed / (agreed + beta2 * false_negative + false_positive))
 
     def _check(self, ids: tuple[int | None, ...], logits: tuple[int | None, ...]) -> None:
@@ -172,3 +211,8 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
             )
         if self._class_weights is not None and len(self._class_weights) != num_classes:
             raise InputError(f"there are {len(self._class_weights)} class_weights for {num_classes} classes.")
+
+
+def _require(name: str, value: object, good: bool, accepted: str) -> None:
+    if not good:
+        raise InputError(f"{name} must be {accepted}, got {value}.")

@@ -31,7 +31,7 @@ class _Counts(keras.metrics.Metric):  # type: ignore[misc]  # keras has no type 
         self._high = self.add_variable(shape, "zeros", dtype="float32", name="high")
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this metric again."""
+        """Return the arguments that make this metric again."""
         return {"num_classes": self.num_classes, "ignore_index": self.ignore_index, "name": self.name}
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -66,7 +66,7 @@ class _Counts(keras.metrics.Metric):  # type: ignore[misc]  # keras has no type 
         self._low.assign(low - carry * _BASE)
 
     def _count(self, ids: Any, counted: Any, logits: Any) -> Any:
-        """What one batch adds, int32."""
+        """Return what one batch adds, int32."""
         raise NotImplementedError
 
     @property
@@ -85,7 +85,7 @@ class _Matrix(_Counts):
         super().__init__(num_classes, (num_classes, num_classes), ignore_index, name)
 
     def confusion_matrix(self) -> ConfusionMatrix:
-        """What was counted since the last reset, exactly, for every score that ``edgeseg.evaluation.confusion`` has."""
+        """Return the exact counts since the last reset, for every score of ``edgeseg.evaluation.confusion``."""
         matrix = ConfusionMatrix(self.num_classes, self.ignore_index)
         matrix.counts = self._exact()
         return matrix
@@ -115,7 +115,7 @@ class MeanIoU(_Matrix):
         super().__init__(num_classes, ignore_index=ignore_index, name=name)
 
     def result(self) -> Any:
-        """A float32 scalar."""
+        """Return a float32 scalar."""
         return _mean_of_defined(self._iou())
 
 
@@ -128,11 +128,11 @@ class ClassIoU(_Matrix):
         self.class_names = tuple(class_names)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this metric again."""
+        """Return the arguments that make this metric again."""
         return {"class_names": list(self.class_names), "ignore_index": self.ignore_index, "name": self.name}
 
     def result(self) -> dict[str, Any]:
-        """Float32 scalars by ``NAME_CLASS``, as in ``iou_road``."""
+        """Return float32 scalars by ``NAME_CLASS``, as in ``iou_road``."""
         iou = self._iou()
         return {f"{self.name}_{name}": iou[index] for index, name in enumerate(self.class_names)}
 
@@ -145,7 +145,7 @@ class PixelAccuracy(_Matrix):
         super().__init__(num_classes, ignore_index=ignore_index, name=name)
 
     def result(self) -> Any:
-        """A float32 scalar; NaN before anything is counted."""
+        """Return a float32 scalar; NaN before anything is counted."""
         return ops.trace(self._totals) / ops.sum(self._totals)
 
 
@@ -154,7 +154,7 @@ class FScore(_Counts):
     """Mean F-score over the classes that occur, of the classes whose softmax is above a threshold.
 
     ``(1 + b^2) tp / ((1 + b^2) tp + b^2 fn + fp)`` for each class over all pixels since the reset, as in the tutorials;
-    theirs is of a batch, averaged over batches, and a class that is nowhere scores 1 there and is left out here. At a
+    theirs is of a batch, averaged over batches, and a class that is nowhere scores 1 there and is omitted here. At a
     threshold of 0.5 or more a pixel may be of no class, below of several. Without a threshold a pixel is of its best
     class, and this is the mean of ``ConfusionMatrix.per_class_f_score``.
     """
@@ -188,7 +188,7 @@ class FScore(_Counts):
         self.beta, self.threshold = beta, threshold
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this metric again."""
+        """Return the arguments that make this metric again."""
         return {**super().get_config(), "beta": self.beta, "threshold": self.threshold}
 
     def _count(self, ids: Any, counted: Any, logits: Any) -> Any:
@@ -202,7 +202,7 @@ class FScore(_Counts):
         return ops.sum(ops.cast(each, "int32"), axis=tuple(range(1, len(each.shape) - 1)))
 
     def result(self) -> Any:
-        """A float32 scalar; NaN before anything is counted."""
+        """Return a float32 scalar; NaN before anything is counted."""
         hits, labeled, predicted = ops.unstack(self._totals, 3)
         return _mean_of_defined((1 + self.beta**2) * hits / (self.beta**2 * labeled + predicted))
 

@@ -13,7 +13,7 @@ _NO_DECAY = ["bias", "gamma", "beta"]
 
 
 def make_optimizer(config: TrainConfig, learning_rate: Any) -> keras.optimizers.Optimizer:
-    """The optimizer of a run, not built yet.
+    """Make the optimizer of a run, not built yet.
 
     Args:
         config: the run.

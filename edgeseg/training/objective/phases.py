@@ -12,7 +12,7 @@ from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
 from edgeseg.training.objective.batch_norm import layers_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """Epochs that share an optimizer.
 
@@ -32,12 +32,12 @@ class Phase:
 
 
 def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
-    """The phases of a run, in order."""
+    """Return the phases of a run, in order."""
     usual = config.learning_rate or OPTIMIZER_DEFAULTS[config.optimizer][0]
 
     def phase(start: int, end: int, batch_size: int, learning_rate: float, *, frozen: bool) -> Phase:
         scale = batch_size / config.nominal_batch_size if config.nominal_batch_size else 1.0
-        return Phase(start, end, batch_size, learning_rate * scale, frozen)
+        return Phase(start=start, end=end, batch_size=batch_size, learning_rate=learning_rate * scale, frozen=frozen)
 
     learning = phase(config.freeze_epochs, config.epochs, config.batch_size, usual, frozen=False)
     if not config.freeze_epochs:
@@ -47,7 +47,7 @@ def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
 
 
 def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> list[keras.layers.Layer]:
-    """The layers with weights that the decoder's first layer is computed from, a nested model before those in it.
+    """Return the layers with weights that the decoder's first layer is computed from, a nested model before its own.
 
     Args:
         model: a functional model.
@@ -68,7 +68,7 @@ def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> l
     if name not in names:
         raise InputError(f"the model has no layer '{name}' to freeze before.{did_you_mean(name, names)}")
     before = layers_of(keras.Model(model.inputs, model.get_layer(name).input))
-    found = [layer for layer in before if layer.weights]
-    if not found:
+    layers = [layer for layer in before if layer.weights]
+    if not layers:
         raise InputError(f"no layer before '{name}' has weights; there is nothing to freeze.")
-    return found
+    return layers

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -18,9 +21,28 @@ _STAGES = 10
 _FINAL_SHARE = {"cosine": 0.0, "step": 0.01}
 
 
+@dataclass(frozen=True, kw_only=True)
+class LearningRateCurve:
+    """The shape of the learning rate over a run, see ``EpochSchedule``.
+
+    Attributes:
+        kind: the way down.
+        warmup_epochs: epochs of warm-up, fewer than the run has.
+        warmup: how it rises.
+        final_share: where cosine and step end, as a share of the peak; 0 and 0.01 when ``None``.
+        decay_rate: of the exponential.
+    """
+
+    kind: Schedule
+    warmup_epochs: int = 0
+    warmup: Warmup = "linear"
+    final_share: float | None = None
+    decay_rate: float = 0.96
+
+
 @keras.saving.register_keras_serializable(package="edgeseg")
 class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Warm-up, then one of four ways down.
+    """Give each step of a run its learning rate: warm-up, then one of four ways down.
 
     With ``e`` the epochs that are done, parts of one too, ``w`` those of warm-up, ``E`` all of them, ``f`` the final
     share and ``t = (e - w) / (E - w)``, the peak is multiplied by:
@@ -34,89 +56,87 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
 
     def __init__(
         self,
-        kind: Schedule,
+        curve: LearningRateCurve,
         peak: float,
         *,
         epochs: int,
         steps_per_epoch: int,
         start_epoch: int = 0,
-        warmup_epochs: int = 0,
-        warmup: Warmup = "linear",
-        final_share: float | None = None,
-        decay_rate: float = 0.96,
     ) -> None:
         """Set the curve.
 
         Args:
-            kind: the way down.
+            curve: its shape.
             peak: learning rate after the warm-up.
             epochs: of the whole run.
             steps_per_epoch: optimizer steps in an epoch.
             start_epoch: epochs that were done before step 0, by another optimizer.
-            warmup_epochs: epochs of warm-up, fewer than ``epochs``.
-            warmup: how it rises.
-            final_share: where cosine and step end, as a share of the peak; 0 and 0.01 when left out.
-            decay_rate: of the exponential.
         """
         super().__init__()
-        self._config = {
-            "kind": kind,
-            "peak": peak,
-            "epochs": epochs,
-            "steps_per_epoch": steps_per_epoch,
-            "start_epoch": start_epoch,
-            "warmup_epochs": warmup_epochs,
-            "warmup": warmup,
-            "final_share": final_share,
-            "decay_rate": decay_rate,
-        }
-        self._kind, self._peak, self._warmup, self._decay_rate = kind, peak, warmup, decay_rate
-        self._start, self._steps, self._warmup_epochs = start_epoch, steps_per_epoch, warmup_epochs
-        self._down = epochs - warmup_epochs
-        self._final = _FINAL_SHARE.get(kind, 0.0) if final_share is None else final_share
+        self._curve, self._peak, self._epochs = curve, peak, epochs
+        self._steps, self._start = steps_per_epoch, start_epoch
+        self._down = epochs - curve.warmup_epochs
+        self._final = _FINAL_SHARE.get(curve.kind, 0.0) if curve.final_share is None else curve.final_share
 
     def __call__(self, step: Any) -> Any:
-        """The learning rate of an optimizer step, a float32 scalar."""
+        """Return the learning rate of an optimizer step, a float32 scalar."""
         done = self._start + ops.cast(step, "float32") / self._steps
-        share = self._after(ops.maximum(done - self._warmup_epochs, 0.0))
-        if self._warmup_epochs:
-            rising = done if self._warmup == "linear" else ops.floor(done) + 1
-            share = ops.where(done < self._warmup_epochs, rising / self._warmup_epochs, share)
+        share = self._after(ops.maximum(done - self._curve.warmup_epochs, 0.0))
+        if self._curve.warmup_epochs:
+            rising = done if self._curve.warmup == "linear" else ops.floor(done) + 1
+            share = ops.where(done < self._curve.warmup_epochs, rising / self._curve.warmup_epochs, share)
         return self._peak * share
 
     def _after(self, done: Any) -> Any:
-        """The factor when ``done`` epochs have passed since the warm-up."""
+        """Return the factor when ``done`` epochs have passed since the warm-up."""
         t = ops.minimum(done / self._down, 1.0)
-        if self._kind == "cosine":
+        if self._curve.kind == "cosine":
             return self._final + (1 - self._final) * 0.5 * (1 + ops.cos(math.pi * t))
-        if self._kind == "step":
+        if self._curve.kind == "step":
             stage = ops.minimum(ops.floor(t * _STAGES), _STAGES - 1)
             return ops.power(ops.cast(self._final, "float32"), stage / (_STAGES - 1))
-        if self._kind == "exponential":
-            return ops.power(ops.cast(self._decay_rate, "float32"), ops.floor(done))
+        if self._curve.kind == "exponential":
+            return ops.power(ops.cast(self._curve.decay_rate, "float32"), ops.floor(done))
         return ops.ones_like(t)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this schedule again."""
-        return dict(self._config)
+        """Return what ``from_config`` makes the same schedule from.
+
+        The shape of the curve lies flat in it, under the names that it has in every ``.keras`` file so far.
+        """
+        return {
+            **dataclasses.asdict(self._curve),
+            "peak": self._peak,
+            "epochs": self._epochs,
+            "steps_per_epoch": self._steps,
+            "start_epoch": self._start,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> EpochSchedule:
+        """Make a schedule from what ``get_config`` returned."""
+        settings = dict(config)
+        curve = LearningRateCurve(
+            **{field.name: settings.pop(field.name) for field in dataclasses.fields(LearningRateCurve)}
+        )
+        return cls(curve, **settings)
 
 
 def schedule_of(config: TrainConfig, phase: Phase, *, steps_per_epoch: int) -> EpochSchedule:
-    """The schedule of a run's config from the start of a phase on.
+    """Return the schedule of a run's config from the start of a phase on.
 
     Args:
         config: the run.
         phase: its start and its peak.
         steps_per_epoch: with the batch size of the phase.
     """
-    return EpochSchedule(
-        config.schedule,
-        phase.learning_rate,
-        epochs=config.epochs,
-        steps_per_epoch=steps_per_epoch,
-        start_epoch=phase.start,
+    curve = LearningRateCurve(
+        kind=config.schedule,
         warmup_epochs=config.num_warmup_epochs,
         warmup=config.warmup,
         final_share=config.final_learning_rate,
         decay_rate=config.decay_rate,
+    )
+    return EpochSchedule(
+        curve, phase.learning_rate, epochs=config.epochs, steps_per_epoch=steps_per_epoch, start_epoch=phase.start
     )

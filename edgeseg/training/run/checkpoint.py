@@ -19,6 +19,9 @@ from edgeseg.training.run.folder import BEST, HISTORY, LAST
 
 Row = Mapping[str, float]
 
+#: Facts of the data under the names that ``last.keras`` had for them until November 2026.
+_RENAMED = {"training pictures": "training images", "validation pictures": "validation images"}
+
 
 class RunFiles:
     """``last.keras``, ``best.keras``, ``history.csv`` and the images of a run, in one folder.
@@ -60,7 +63,7 @@ class RunFiles:
                 path.unlink(missing_ok=True)
 
     def history(self, config: TrainConfig) -> list[dict[str, float]]:
-        """The epochs that a run of the same config has done.
+        """Return the epochs that a run of the same config has done.
 
         Raises:
             InputError: it was of another config or other data.
@@ -72,7 +75,7 @@ class RunFiles:
         differs = [f"{key} was {was.get(key)}, is {value}" for key, value in wanted.items() if was.get(key) != value]
         if differs:
             raise InputError(f"'{self.last}' is of another run ({'; '.join(differs)}); resume with its own settings.")
-        data = state.get("data", self._data)
+        data = {_RENAMED.get(key, key): value for key, value in state.get("data", self._data).items()}
         changed = [f"{key}: {data.get(key)}, now {now}" for key, now in self._data.items() if data.get(key) != now]
         if changed:
             raise InputError(
@@ -127,6 +130,6 @@ def _iterations(model: keras.Model) -> int:
 
 
 def _generators(model: keras.Model) -> list[Any]:
-    """The states of the random generators, such as dropout's, which Keras does not save."""
+    """Return the states of the random generators, such as dropout's, which Keras does not save."""
     saved = {id(variable) for variable in model.weights}
     return [variable for variable in model.non_trainable_variables if id(variable) not in saved]

@@ -29,7 +29,7 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
     Args:
         history: one row for each epoch, as in ``history.csv``: ``epoch`` counted from 1, ``loss``, ``learning_rate``,
             and where there are any ``val_loss`` and ``val_mean_iou`` in [0, 1]. A value that is missing in a row or
-            is not finite is left out of its curve.
+            is not finite is omitted from its curve.
         path: a ``.png`` file.
 
     Raises:
@@ -58,9 +58,9 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
 
 
 def _points(history: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:
-    """``(epoch, value)`` of the rows that have a finite value."""
-    found = ((row["epoch"], row.get(column, math.nan)) for row in history)
-    return [(epoch, value) for epoch, value in found if math.isfinite(value)]
+    """Return ``(epoch, value)`` of the rows that have a finite value."""
+    points = ((row["epoch"], row.get(column, math.nan)) for row in history)
+    return [(epoch, value) for epoch, value in points if math.isfinite(value)]
 
 
 def _mark_best(axes: Axes, points: Sequence[tuple[float, float]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,11 +14,10 @@ from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution
+from edgeseg.training.options import RunOptions
 from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.samples import save_samples
 from edgeseg.training.run.validation import Validator
-
-Log = Callable[[str], None]
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # keras has no type information
@@ -29,7 +28,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # ker
         self._history, self._start = history, start
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Count the epochs that a resumed run has behind it."""
+        """Count the epochs that a resumed run has done."""
         super().on_train_begin(logs)
         for row in self._history[self._start :]:
             self.on_epoch_end(int(row["epoch"]) - 1, row)
@@ -41,20 +40,31 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(
         self,
         config: TrainConfig,
+        options: RunOptions,
         *,
         models: RunModels,
         validator: Validator,
         files: RunFiles,
         history: list[dict[str, float]],
         sampled: LabeledSplit | None,
-        num_samples: int,
         distribution: Distribution,
-        log: Log,
     ) -> None:
+        """Keep what the end of an epoch needs.
+
+        Args:
+            config: the run.
+            options: its surroundings.
+            models: what it works with.
+            validator: gives the scores.
+            files: of its folder.
+            history: one row for each epoch that is done; a row is added at the end of each.
+            sampled: the split that ``options.samples`` images are drawn from; none is drawn when ``None``.
+            distribution: who else takes part.
+        """
         super().__init__()
-        self._config, self._models, self._validator, self._files = config, models, validator, files
-        self._history, self._distribution, self._log = history, distribution, log
-        self._sampled, self._num_samples = sampled, num_samples
+        self._config, self._options, self._models = config, options, models
+        self._validator, self._files, self._history = validator, files, history
+        self._sampled, self._distribution = sampled, distribution
         self.ran = False
         self._began = 0.0
 
@@ -81,16 +91,16 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
             with self._distribution.alone():
                 self._write(is_best)
                 text = f"epoch {epoch + 1}/{self._config.epochs}  loss {loss:.4f}  val loss {logs['val_loss']:.4f}  "
-                self._log(
+                self._options.log(
                     f"{text}val mIoU {logs['val_mean_iou']:.4f}  {seconds:.0f} s" + ("  (best)" if is_best else "")
                 )
         self._distribution.wait_for_all()
 
     def _write(self, is_best: bool) -> None:
         self._files.save(self._models, self._config, self._history, is_best=is_best)
-        if self._sampled is not None:
+        if self._sampled is not None and self._options.samples:
             path = self._files.folder / "samples" / f"epoch_{len(self._history):03d}.png"
-            save_samples(self._predict, self._sampled, self._models.spec, path, count=self._num_samples)
+            save_samples(self._predict, self._sampled, self._models.spec, path, count=self._options.samples)
 
     def _predict(self, images: Any) -> Any:
         return keras.ops.convert_to_numpy(self._models.exported(images, training=False))

@@ -12,7 +12,7 @@ LAST, BEST, HISTORY = "last.keras", "best.keras", "history.csv"
 
 
 def require_place(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Whether a run may begin, or go on, in a folder.
+    """Refuse a folder in which a run may not begin, or go on.
 
     Raises:
         InputError: files of an earlier run are there and may not be replaced; or there is nothing to resume.

@@ -64,7 +64,7 @@ def save_samples(
 
 
 def sample_indices(length: int, count: int) -> list[int]:
-    """``count`` numbers spread evenly over ``range(length)``, first and last among them; all where there are fewer.
+    """Return ``count`` numbers spread evenly over ``range(length)``, first and last among them; all where it has fewer.
 
     Args:
         length: of the split.
@@ -74,7 +74,7 @@ def sample_indices(length: int, count: int) -> list[int]:
 
 
 def _titles(panel_width: int) -> NDArray[np.uint8]:
-    """``(24, 3 * panel_width, 3)`` uint8: the words above the columns."""
+    """Draw the words above the columns, ``(24, 3 * panel_width, 3)`` uint8."""
     strip = np.full((_TITLE_HEIGHT, len(_TITLES) * panel_width, 3), 255, np.uint8)
     for column, title in enumerate(_TITLES):
         place = (column * panel_width + 6, _TITLE_HEIGHT - 8)

@@ -32,7 +32,7 @@ class Validator:
         self._counts = ClassIoU(models.spec.class_names)
 
     def __call__(self) -> dict[str, float]:
-        """Scores of all the validation images, all but the first in [0, 1].
+        """Return scores of all the validation images, all but the first in [0, 1].
 
         Returns:
             ``val_loss`` (the mean over the images), ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of
@@ -66,7 +66,7 @@ class Validator:
         }
 
     def batch_norm_gap(self) -> str | None:
-        """A warning where the moving statistics do not fit the weights: one batch in training and inference mode."""
+        """Return a warning where the moving statistics do not fit the weights: one batch, in either mode."""
         if not batch_norms(self._models.exported):
             return None
         inputs, labels = next(iter(self._feed.validation()))
@@ -82,5 +82,5 @@ class Validator:
         )
 
     def _mean_loss(self, labels: Any, scores: Any) -> float:
-        """A function of the caller's may give a number for each pixel."""
+        """Return the mean; a function of the caller's may give a number for each pixel."""
         return float(keras.ops.convert_to_numpy(self._loss(labels, scores)).mean())

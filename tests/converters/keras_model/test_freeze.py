@@ -21,7 +21,11 @@ def small_model(channels: int = 4, activation: str | None = None, size: tuple[in
 def spec_for(model: keras.Model, output_kind: str = "argmax") -> ModelSpec:
     count = max(model.output_shape[-1], 2)
     return ModelSpec(
-        "small", model.input_shape[1:3], default_class_names(count), default_palette(count), output_kind=output_kind
+        name="small",
+        input_size=model.input_shape[1:3],
+        class_names=default_class_names(count),
+        palette=default_palette(count),
+        output_kind=output_kind,
     )
 
 
@@ -107,7 +111,10 @@ def test_flattened_output_is_refused_with_the_way_out() -> None:
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, keras.layers.Reshape((32, 8))(keras.layers.Conv2D(4, 1)(inputs)))
     with pytest.raises(UnsupportedModel, match="leave out the final Reshape"):
-        freeze(model, ModelSpec("m", (8, 8), default_class_names(4), default_palette(4)))
+        freeze(
+            model,
+            ModelSpec(name="m", input_size=(8, 8), class_names=default_class_names(4), palette=default_palette(4)),
+        )
 
 
 def test_two_outputs_are_refused_by_name() -> None:
@@ -115,11 +122,14 @@ def test_two_outputs_are_refused_by_name() -> None:
     outputs = [keras.layers.Conv2D(2, 1, name=name)(inputs) for name in ("main", "aux")]
     model = keras.Model(inputs, outputs)
     with pytest.raises(UnsupportedModel, match="2 outputs"):
-        freeze(model, ModelSpec("m", (8, 8), default_class_names(2), default_palette(2)))
+        freeze(
+            model,
+            ModelSpec(name="m", input_size=(8, 8), class_names=default_class_names(2), palette=default_palette(2)),
+        )
 
 
 def test_wrong_number_of_class_names_is_refused() -> None:
     model = small_model(channels=4)
-    spec = ModelSpec("m", (16, 24), default_class_names(5), default_palette(5))
+    spec = ModelSpec(name="m", input_size=(16, 24), class_names=default_class_names(5), palette=default_palette(5))
     with pytest.raises(InputError, match="4 output channels, but 5 class names"):
         freeze(model, spec)

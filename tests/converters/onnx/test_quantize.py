@@ -22,7 +22,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
-from edgeseg.models.opening import open_model
+from edgeseg.models.opening import ModelRequest, open_model
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import calibration
@@ -50,10 +50,10 @@ def spec_for(model: keras.Model, layout: Layout = "nhwc") -> ModelSpec:
     """A uint8 class-map spec with a mean and a std that a swapped channel would show."""
     classes, size = model.output_shape[-1], model.input_shape[1:3]
     return ModelSpec(
-        "tiny",
-        size,
-        default_class_names(classes),
-        default_palette(classes),
+        name="tiny",
+        input_size=size,
+        class_names=default_class_names(classes),
+        palette=default_palette(classes),
         layout=layout,
         dtype="uint8",
         mean=(123.7, 116.3, 103.5),
@@ -104,7 +104,7 @@ def unet(images: CalibrationSet) -> tuple[bytes, ModelSpec]:
 
 
 def test_trained_weights_keep_their_classes(images: CalibrationSet) -> None:
-    opened = open_model(None, input_size=(64, 96))
+    opened = open_model(None, ModelRequest(input_size=(64, 96)))
     spec = opened.spec.replace(dtype="uint8", output_kind="argmax")
     data = float_file(opened.model, spec)
     assert agreement(data, quantize(data, ranges_of(data, images, spec)), spec) > 0.9

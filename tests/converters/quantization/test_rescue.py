@@ -40,7 +40,13 @@ FAILED = dataclasses.replace(PASSED, passed=False, reason="fell")
 
 
 def spec_of(dataset: Path) -> ModelSpec:
-    return ModelSpec("fixed", (64, 80), ("wall", "red", "blue"), default_palette(3), output_kind="argmax")
+    return ModelSpec(
+        name="fixed",
+        input_size=(64, 80),
+        class_names=("wall", "red", "blue"),
+        palette=default_palette(3),
+        output_kind="argmax",
+    )
 
 
 def constant(spec: ModelSpec, class_map: np.ndarray) -> Segmenter:
@@ -97,7 +103,7 @@ def test_without_labels_the_pixels_that_kept_their_class_count(shapes_dataset: P
 
 
 def test_labels_of_other_classes_are_refused(shapes_dataset: Path) -> None:
-    spec = ModelSpec("five", (64, 80), default_class_names(5), default_palette(5))
+    spec = ModelSpec(name="five", input_size=(64, 80), class_names=default_class_names(5), palette=default_palette(5))
     with pytest.raises(InputError, match="the model has 5 classes"):
         collect(shapes_dataset, spec=spec)
 

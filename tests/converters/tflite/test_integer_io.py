@@ -41,7 +41,13 @@ def activation_first(images: list[NDArray[np.float32]]) -> bytes:
         x = layers.add([layers.Conv2D(8, 3, padding="same")(layers.ReLU()(x)), x])
     model = keras.Model(image, layers.Conv2D(4, 1)(x))
     spec = ModelSpec(
-        "tiny", SIZE, default_class_names(4), default_palette(4), mean=(0, 0, 0), std=(1, 1, 1), output_kind="argmax"
+        name="tiny",
+        input_size=SIZE,
+        class_names=default_class_names(4),
+        palette=default_palette(4),
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        output_kind="argmax",
     )
     data = to_tflite(freeze(model, spec), spec)
     seen = layer_errors(data, data, images)

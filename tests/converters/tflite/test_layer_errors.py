@@ -39,7 +39,13 @@ def float_file() -> bytes:
     x = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu", name="second")(x)
     model = keras.Model(image, keras.layers.Conv2D(4, 1, name="third")(x))
     spec = ModelSpec(
-        "tiny", SIZE, default_class_names(4), default_palette(4), mean=(0, 0, 0), std=(1, 1, 1), output_kind="logits"
+        name="tiny",
+        input_size=SIZE,
+        class_names=default_class_names(4),
+        palette=default_palette(4),
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        output_kind="logits",
     )
     return to_tflite(freeze(model, spec), spec)
 
@@ -128,7 +134,9 @@ def test_no_images_and_foreign_files_are_refused(float_file: bytes, images: list
     with pytest.raises(InputError, match="no images"):
         layer_errors(float_file, float_file, [])
     other = keras.Sequential([keras.Input((*SIZE, 3), batch_size=1), keras.layers.Conv2D(2, 1, name="other")])
-    spec = ModelSpec("other", SIZE, ("a", "b"), default_palette(2), output_kind="logits")
+    spec = ModelSpec(
+        name="other", input_size=SIZE, class_names=("a", "b"), palette=default_palette(2), output_kind="logits"
+    )
     with pytest.raises(InputError, match="no tensor in common"):
         layer_errors(float_file, to_tflite(freeze(other, spec), spec), images)
 

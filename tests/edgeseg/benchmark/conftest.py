@@ -27,7 +27,14 @@ def make_result() -> Callable[..., LatencyResult]:
             "init_s": (0.1, 0.3),
             "first_s": (0.05, 0.07),
             "peak_memory_bytes": 2_000_000,
-            "environment": Environment("local", "EPYC", "Linux", 2, versions={"numpy": "2.4"}, temperature_c=(40, 50)),
+            "environment": Environment(
+                device="local",
+                machine="EPYC",
+                system="Linux",
+                cpus=2,
+                versions={"numpy": "2.4"},
+                temperature_c=(40, 50),
+            ),
         }
         return LatencyResult(**{**values, **changes})
 

@@ -33,7 +33,7 @@ def _result(seed: int, *, slower: float = 1.0, processes: int = 12, runs: int = 
         "latencies_s": tuple(taken),
         "rounds": (runs,) * processes,
         "warmup_runs": 5,
-        "environment": Environment("local", "EPYC", "Linux", 2),
+        "environment": Environment(device="local", machine="EPYC", system="Linux", cpus=2),
     }
     return LatencyResult(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -109,8 +109,8 @@ def test_statistics_of_a_tool_without_samples_can_be_compared() -> None:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("device", {"environment": Environment("ssh:pi5", "EPYC", "Linux", 2)}),
-        ("machine", {"environment": Environment("local", "Cortex-A76", "Linux", 2)}),
+        ("device", {"environment": Environment(device="ssh:pi5", machine="EPYC", system="Linux", cpus=2)}),
+        ("machine", {"environment": Environment(device="local", machine="Cortex-A76", system="Linux", cpus=2)}),
         ("threads", {"num_threads": 4}),
         ("scope", {"scope": "end-to-end"}),
         ("accelerator", {"accelerator": "gpu"}),
@@ -138,7 +138,7 @@ def test_results_are_paired_by_what_they_are() -> None:
 
 def test_results_of_several_devices_are_paired_with_their_own() -> None:
     pi_before, phone_before, pi, phone, other = (
-        _result(seed, environment=Environment(device, "SoC", "Linux", 4))
+        _result(seed, environment=Environment(device=device, machine="SoC", system="Linux", cpus=4))
         for seed, device in enumerate(("ssh:pi5", "adb", "ssh:pi5", "adb", "ssh:pi4"))
     )
     both = pair([pi_before, phone_before], [phone, pi])

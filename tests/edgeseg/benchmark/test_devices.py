@@ -30,7 +30,7 @@ def test_a_table_names_devices_in_its_order(tmp_path: Path) -> None:
     [
         ("[pi5", "is not TOML: "),
         ("", "names no device"),
-        ('device = "ssh:pi5"', r"'device' stands in no table"),
+        ('device = "ssh:pi5"', r"'device' is in no table"),
         ('[pi5]\npython = "python3"', r"\[pi5\]: 'device' is missing"),
         ("[pi5]\ndevice = 5", r"\[pi5\]: 'device' must be text in quotes, got 5"),
         ('[pi5]\ndevice = "ssh:pi5"\npythn = "x"', r"\[pi5\]: unknown key 'pythn' of 'ssh'. Did you mean 'python'\?"),

@@ -8,7 +8,7 @@ import pytest
 from edgeseg.benchmark.distrust import drift, warnings
 from edgeseg.benchmark.result import Environment
 
-QUIET = Environment("local", "EPYC", "Linux", 2, governor="performance", load=0.02)
+QUIET = Environment(device="local", machine="EPYC", system="Linux", cpus=2, governor="performance", load=0.02)
 STEADY = [(0.0100, 0.0101, 0.0102), (0.0100, 0.0101, 0.0103)]
 
 

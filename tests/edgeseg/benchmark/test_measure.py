@@ -50,8 +50,10 @@ class Scripted:
 
 
 def reply(*latencies_s: float, load: float = 0.0, heat: tuple[float, ...] = (40.0, 45.0), peak: int = 5) -> Reply:
-    place = asdict(Environment("local", "Cortex", "Linux", 4, load=load, temperature_c=heat))
-    return Reply("runtime 1", place, 0.1, 0.2, latencies_s, peak_memory_bytes=peak)
+    place = asdict(Environment(device="local", machine="Cortex", system="Linux", cpus=4, load=load, temperature_c=heat))
+    return Reply(
+        runtime="runtime 1", environment=place, init_s=0.1, first_s=0.2, latencies_s=latencies_s, peak_memory_bytes=peak
+    )
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def test_a_system_that_does_not_say_the_peak(
     (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t  1000 kB\n")
     (tmp_path / "one.tflite").write_bytes(tflite_model(["ABS"], [((1, 8, 8, 3), "float32")]))
     monkeypatch.setattr(worker, "_STATUS", tmp_path / "status")
-    request = Request(str(tmp_path / "one.tflite"), warmup_min_secs=0, num_runs=2, min_secs=0)
+    request = Request(path=str(tmp_path / "one.tflite"), warmup_min_secs=0, num_runs=2, min_secs=0)
     assert worker.measure(request).peak_memory_bytes is None
 
 
@@ -149,14 +151,14 @@ def test_a_process_that_dies_is_a_lost_device(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(DeviceLost, match=r"m.tflite' ended early, killed by SIGSEGV"):
-        LocalDevice().run(Request(str(tmp_path / "m.tflite")))
+        LocalDevice().run(Request(path=str(tmp_path / "m.tflite")))
 
 
 def test_a_process_that_ends_with_an_error_shows_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'first\\nno memory\\n'); os._exit(3)")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(DeviceLost, match=r"exit status 3: no memory\."):
-        LocalDevice().run(Request(f"{os.sep}m.tflite"))
+        LocalDevice().run(Request(path=f"{os.sep}m.tflite"))
 
 
 def test_an_unknown_device() -> None:

@@ -82,4 +82,4 @@ def test_what_it_does_not_obey_is_refused(onnx_file: Path, capsys: pytest.Captur
 
 
 def test_a_profile_without_nodes_has_no_ops() -> None:
-    assert Profile("m.onnx", "onnxruntime", 1, 1, ()).by_op() == []
+    assert Profile(artifact="m.onnx", runtime="onnxruntime", num_threads=1, num_runs=1, nodes=()).by_op() == []

@@ -271,7 +271,7 @@ def test_no_worker_is_left_behind(server: Server, board: SshDevice, model: Path,
     with pytest.raises(DeviceLost if end == "the link" else KeyboardInterrupt), board as device:
         path = device.put(model, sha256(model.read_bytes()))
         thread.start()
-        device.run(Request(path, num_runs=1, min_secs=600, max_secs=600))
+        device.run(Request(path=path, num_runs=1, min_secs=600, max_secs=600))
     thread.join()
     assert time.monotonic() - stopped[0] < 30  # the long measurement was not waited for
     assert _soon(lambda: not _at_work(folder))

@@ -84,7 +84,7 @@ def images(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
 def test_frames_are_drawn_and_reach_every_sink(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     sinks = [_Kept(), _Kept()]
     with Camera(segmenter, images(5)) as camera:
-        stats = Display(camera, segmenter.spec, Look(alpha=1.0), sinks).run()
+        stats = Display(camera=camera, spec=segmenter.spec, look=Look(alpha=1.0), sinks=sinks).run()
     for sink in sinks:
         assert sink.names == ["000", "001", "002", "003", "004"]
         assert all((frame == (120, 80, 0)).all() for frame in sink.frames)  # the class's color in BGR
@@ -101,16 +101,16 @@ def test_the_callback_sees_the_frame_before_it_is_drawn(segmenter: Segmenter, im
         assert frame.segmentation.counts() == {"background": 0, "square": 0, "disc": 64 * 96}
 
     with Camera(segmenter, images(3)) as camera:
-        Display(camera, segmenter.spec, Look(alpha=1.0), on_frame=look_at).run()
+        Display(camera=camera, spec=segmenter.spec, look=Look(alpha=1.0), on_frame=look_at).run()
     assert seen == [0, 10, 20]
 
 
 def test_captions_are_drawn_where_they_are_asked_for(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     name = images(1).name
     plain, told = _Kept(), _Kept()
-    for sink, look in ((plain, Look("mask")), (told, Look("mask", legend=True, status=True))):
+    for sink, look in ((plain, Look(view="mask")), (told, Look(view="mask", legend=True, status=True))):
         with Camera(segmenter, open_source(name)) as camera:
-            Display(camera, segmenter.spec, look, [sink]).run()
+            Display(camera=camera, spec=segmenter.spec, look=look, sinks=[sink]).run()
     assert (plain.frames[0] == (120, 80, 0)).all()
     assert (told.frames[0][:20] != plain.frames[0][:20]).any()
 
@@ -118,9 +118,9 @@ def test_captions_are_drawn_where_they_are_asked_for(segmenter: Segmenter, image
 def test_it_stops_after_so_many_frames_and_by_stop(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     source = images(9)
     with Camera(segmenter, source) as camera:
-        assert Display(camera, segmenter.spec, max_frames=4).run().shown == 4
+        assert Display(camera=camera, spec=segmenter.spec, max_frames=4).run().shown == 4
     with Camera(segmenter, open_source(source.name, loop=True)) as camera:
-        display = Display(camera, segmenter.spec)
+        display = Display(camera=camera, spec=segmenter.spec)
         threading.Timer(0.2, display.stop).start()
         assert display.run().shown > 0
 
@@ -132,14 +132,14 @@ def test_ctrl_c_ends_it_and_the_sinks_are_closed(segmenter: Segmenter, images: C
 
     sink = _Kept()
     with Camera(segmenter, images(9)) as camera:
-        stats = Display(camera, segmenter.spec, sinks=[sink], on_frame=interrupt).run()
+        stats = Display(camera=camera, spec=segmenter.spec, sinks=[sink], on_frame=interrupt).run()
     assert (stats.shown, sink.closed) == (2, 1)
 
 
 def test_a_sink_that_breaks_ends_it_and_all_are_closed(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     broken, other = _Kept(fails_at=2), _Kept()
     with Camera(segmenter, images(9)) as camera, pytest.raises(SinkLost, match="the disk is full"):
-        Display(camera, segmenter.spec, sinks=[broken, other]).run()
+        Display(camera=camera, spec=segmenter.spec, sinks=[broken, other]).run()
     assert (broken.closed, other.closed) == (1, 1)
     assert not [t for t in threading.enumerate() if t.name.startswith("edgeseg-")]
 
@@ -157,9 +157,9 @@ def test_the_keys(segmenter: Segmenter, images: Callable[[int], Source], tmp_pat
     window = _Keys(keys)
     with Camera(segmenter, open_source(source.name, loop=True)) as camera:
         stats = Display(
-            camera,
-            segmenter.spec,
-            Look(alpha=1.0),
+            camera=camera,
+            spec=segmenter.spec,
+            look=Look(alpha=1.0),
             window=window,  # type: ignore[arg-type]
             folder=tmp_path,
         ).run()
@@ -180,7 +180,7 @@ def test_keys_for_a_folder_that_cannot_be_written_do_not_end_it(
     (tmp_path / "file").touch()
     window = _Keys({1: ["s"], 2: ["r"]})
     with Camera(segmenter, images(4)) as camera:
-        display = Display(camera, segmenter.spec, window=window, folder=tmp_path / "file")  # type: ignore[arg-type]
+        display = Display(camera=camera, spec=segmenter.spec, window=window, folder=tmp_path / "file")  # type: ignore[arg-type]
         assert display.run().shown == 4
     assert [message.split(":")[0] for message in caplog.messages] == ["no snapshot", "no recording"]
 
@@ -194,7 +194,7 @@ def test_a_recording_that_breaks_is_logged_and_the_loop_goes_on(
 ) -> None:
     monkeypatch.setattr("edgeseg.camera.display.VideoFile", lambda path, **options: _Kept(fails_at=1))
     with Camera(segmenter, images(4)) as camera:
-        display = Display(camera, segmenter.spec, window=_Keys({1: ["r"]}), folder=tmp_path)  # type: ignore[arg-type]
+        display = Display(camera=camera, spec=segmenter.spec, window=_Keys({1: ["r"]}), folder=tmp_path)  # type: ignore[arg-type]
         assert display.run().shown == 4
     assert caplog.messages == ["the recording ends: the disk is full."]
 
@@ -208,7 +208,7 @@ def test_v_goes_through_the_views_that_work(
         look = Look()
         window = _Keys({1: ["v"], 2: ["v"], 3: ["closed"]})
         with Camera(segmenter, open_source(source.name, loop=True)) as camera:
-            Display(camera, used, look, window=window).run()  # type: ignore[arg-type]
+            Display(camera=camera, spec=used, look=look, window=window).run()  # type: ignore[arg-type]
         # overlay, mask, and then a cut-out, which needs a class 'background' or --classes; else it starts again
         assert look.view == expected
 
@@ -224,13 +224,13 @@ def test_a_single_image_stays_until_a_key(segmenter: Segmenter, images: Callable
 
     window.poll = count  # type: ignore[method-assign]
     with Camera(segmenter, images(1)) as camera:
-        Display(camera, segmenter.spec, window=window).run()  # type: ignore[arg-type]
+        Display(camera=camera, spec=segmenter.spec, window=window).run()  # type: ignore[arg-type]
     assert len(calls) == 10
 
 
 def test_a_class_the_model_lacks_is_refused_at_once(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     with Camera(segmenter, images(1)) as camera, pytest.raises(InputError, match="unknown class 'dog'"):
-        Display(camera, segmenter.spec, Look(classes=["dog"]))
+        Display(camera=camera, spec=segmenter.spec, look=Look(classes=["dog"]))
 
 
 def test_a_browser_that_comes_during_a_pause_sees_the_frame(
@@ -238,7 +238,7 @@ def test_a_browser_that_comes_during_a_pause_sees_the_frame(
 ) -> None:
     window = _Keys({1: ["space"]})
     with contextlib.closing(MjpegServer(port=0)) as server, Camera(segmenter, images(3)) as camera:
-        display = Display(camera, segmenter.spec, sinks=[server], window=window)  # type: ignore[arg-type]
+        display = Display(camera=camera, spec=segmenter.spec, sinks=[server], window=window)  # type: ignore[arg-type]
         loop = threading.Thread(target=display.run)
         loop.start()
         while not window.frames:

@@ -24,7 +24,7 @@ def test_every_option_is_under_a_heading(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_next_commands_get_the_same_data() -> None:
-    source = DataSource("my cells", label_encoding="binary", classes="wall,cell", ignore_index=3)
+    source = DataSource(root="my cells", label_encoding="binary", classes="wall,cell", ignore_index=3)
     expected = "--data 'my cells' --classes wall,cell --label-encoding binary --ignore-index 3"
     assert _options.data_arguments(source) == expected
 

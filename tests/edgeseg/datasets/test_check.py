@@ -71,7 +71,7 @@ def test_the_threads_change_nothing(copy: Path) -> None:
 
 def test_a_class_in_no_label_is_a_warning(gray: Callable[..., Path]) -> None:
     root = gray(np.zeros((4, 6), np.uint8))
-    result = check(DataSource(str(root), classes="a,b,c"))
+    result = check(DataSource(root=str(root), classes="a,b,c"))
     assert [finding.text for finding in result.warnings] == [
         "the class 'b' (id 1) is in no label.",
         "the class 'c' (id 2) is in no label.",
@@ -155,14 +155,14 @@ def test_unknown_colors_are_errors_with_their_files(gray: Callable[..., Path], t
     (tmp_path / "colors.txt").write_text("0 0 0 a\n9 9 9 b\n")
     label = np.zeros((4, 6, 3), np.uint8)
     label[0, 0] = (200, 9, 9)
-    source = DataSource(str(gray(np.zeros((4, 6, 3), np.uint8), label)), color_map=str(tmp_path / "colors.txt"))
+    source = DataSource(root=str(gray(np.zeros((4, 6, 3), np.uint8), label)), color_map=str(tmp_path / "colors.txt"))
     (error,) = check(source).errors
     assert (error.kind, Path(error.path).name) == ("unknown_color", "1.png")
     assert "(200, 9, 9) (1 pixels)" in error.text
 
 
 def test_vocs_trainval_is_no_duplicate(voc_dataset: Path) -> None:
-    result = check(DataSource(str(voc_dataset), classes="wall,red,blue"))
+    result = check(DataSource(root=str(voc_dataset), classes="wall,red,blue"))
     assert result.findings == ()
     assert list(result.num_pairs) == ["train", "val"]
 
@@ -176,7 +176,7 @@ def test_a_mask_with_another_palette_is_a_warning(voc_dataset: Path, tmp_path: P
     assert palette is not None
     sorted_by_a_program.putpalette(palette[3:6] + palette[:3] + palette[6:])
     sorted_by_a_program.save(path)
-    (warning,) = check(DataSource(str(root), classes="wall,red,blue")).findings
+    (warning,) = check(DataSource(root=str(root), classes="wall,red,blue")).findings
     assert (warning.kind, Path(warning.path).name) == ("palette_differs", "01.png")
     assert not warning.is_error
 

@@ -15,9 +15,9 @@ from edgeseg.datasets.labels import read_ids, recognize_encoding
 from edgeseg.spec import default_palette
 
 IDS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
-THREE = Classes(("a", "b", "c"), default_palette(3), None)
-TWO = Classes(("a", "b"), ((0, 0, 0), (255, 255, 255)), None)
-IGNORING = Classes(("a", "b", "c"), default_palette(3), 255)
+THREE = Classes(names=("a", "b", "c"), palette=default_palette(3), ignore_index=None)
+TWO = Classes(names=("a", "b"), palette=((0, 0, 0), (255, 255, 255)), ignore_index=None)
+IGNORING = Classes(names=("a", "b", "c"), palette=default_palette(3), ignore_index=255)
 
 
 def palette_image(ids: np.ndarray) -> Image.Image:
@@ -96,7 +96,7 @@ def test_colors_are_classes_by_the_palette_and_unknown_ones_are_counted(tmp_path
     with pytest.raises(BadExample, match=r"1 color that is no class: \(7, 8, 9\) \(2 pixels\)") as caught:
         read_ids(tmp_path / "other.png", THREE, "colors")
     assert caught.value.kind == "unknown_color"
-    more = Classes(THREE.names, THREE.palette, 255, (((7, 8, 9), 255),))
+    more = Classes(names=THREE.names, palette=THREE.palette, ignore_index=255, more_colors=(((7, 8, 9), 255),))
     assert read_ids(tmp_path / "other.png", more, "colors")[1].tolist() == [255, 255, 0]
     with pytest.raises(BadExample, match="has colors, not ids; give --label-encoding colors"):
         read_ids(tmp_path / "rgb.png", THREE, "ids")
@@ -115,7 +115,7 @@ def test_binary_masks_are_thresholded_either_way(tmp_path: Path) -> None:
     Image.fromarray(mask).save(tmp_path / "mask.png")
     assert read_ids(tmp_path / "mask.png", TWO, "binary").tolist() == [[0, 0], [1, 1]]
     assert read_ids(tmp_path / "mask.png", TWO, "binary-dark").tolist() == [[1, 1], [0, 0]]
-    low = Classes(TWO.names, TWO.palette, None, binary_threshold=0)
+    low = Classes(names=TWO.names, palette=TWO.palette, ignore_index=None, binary_threshold=0)
     assert read_ids(tmp_path / "mask.png", low, "binary").tolist() == [[0, 1], [1, 1]]
 
 
@@ -126,8 +126,8 @@ def test_binary_is_recognized_from_several_labels_and_only_where_ids_cannot_be_m
     assert recognize_encoding(paths, TWO) == "binary"
     assert recognize_encoding(paths[:2], TWO) == "ids"
     assert recognize_encoding(paths, THREE) == "ids"
-    assert recognize_encoding(paths, Classes(TWO.names, TWO.palette, 255)) == "ids"
-    said = Classes(TWO.names, TWO.palette, None, label_encoding="binary-dark")
+    assert recognize_encoding(paths, Classes(names=TWO.names, palette=TWO.palette, ignore_index=255)) == "ids"
+    said = Classes(names=TWO.names, palette=TWO.palette, ignore_index=None, label_encoding="binary-dark")
     assert recognize_encoding([], said) == "binary-dark"
 
 

@@ -17,7 +17,7 @@ CLASSES = "wall,red,blue"
 
 @pytest.mark.parametrize("inside", ["", "VOCdevkit", "VOCdevkit/VOC2007"])
 def test_voc_is_found_at_any_height_and_read_by_its_lists(voc_dataset: Path, shapes_dataset: Path, inside: str) -> None:
-    source = DataSource(str(voc_dataset / inside), classes=CLASSES)
+    source = DataSource(root=str(voc_dataset / inside), classes=CLASSES)
     assert find_layout(voc_dataset / inside).splits == ("train", "val", "trainval")
     data = open_split(source, "val")
     assert [image.name for image, _ in data.pairs] == ["04.jpg", "05.jpg"]
@@ -31,7 +31,7 @@ def test_voc_without_lists_has_the_images_that_have_masks(voc_dataset: Path, tmp
     base = Path(shutil.copytree(voc_dataset / "VOCdevkit" / "VOC2007", tmp_path / "VOC2012"))
     shutil.rmtree(base / "ImageSets")
     (base / "SegmentationClass" / "00.png").unlink()
-    source = DataSource(str(tmp_path), classes=CLASSES)
+    source = DataSource(root=str(tmp_path), classes=CLASSES)
     assert len(open_split(source, "all")) == 5
     with pytest.raises(InputError, match="has no splits: make them with edgeseg data split"):
         open_split(source, "train")
@@ -42,16 +42,16 @@ def test_a_name_in_a_voc_list_without_files_is_named(voc_dataset: Path, tmp_path
     base = root / "VOCdevkit" / "VOC2007"
     (base / "JPEGImages" / "02.jpg").unlink()
     with pytest.raises(InputError, match=r"train\.txt': '02' is not in '.*JPEGImages'"):
-        open_split(DataSource(str(root), classes=CLASSES), "train")
+        open_split(DataSource(root=str(root), classes=CLASSES), "train")
     shutil.copytree(base, root / "VOCdevkit" / "VOC2012")
     with pytest.raises(InputError, match=r"several VOC data sets: .*VOC2007, .*VOC2012; give one"):
-        open_split(DataSource(str(root), classes=CLASSES), "val")
+        open_split(DataSource(root=str(root), classes=CLASSES), "val")
 
 
 def test_two_files_of_one_name_are_refused_where_they_are_listed(voc_dataset: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(voc_dataset, tmp_path / "voc"))
     base = root / "VOCdevkit" / "VOC2007"
-    source = DataSource(str(root), classes=CLASSES)
+    source = DataSource(root=str(root), classes=CLASSES)
     shutil.copy(base / "JPEGImages" / "04.jpg", base / "JPEGImages" / "04.jpeg")
     shutil.copy(base / "SegmentationClass" / "00.png", base / "SegmentationClass" / "00.bmp")
     with pytest.raises(InputError, match=r"04\.jpeg' and '.*04\.jpg' have the same name but for the suffix: keep"):
@@ -67,7 +67,7 @@ def test_two_files_of_one_name_are_refused_where_they_are_listed(voc_dataset: Pa
 
 def test_two_files_of_one_name_are_refused_in_folders(gray: Callable[..., Path]) -> None:
     root = gray(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
-    source = DataSource(str(root), classes="a,b")
+    source = DataSource(root=str(root), classes="a,b")
     for folder in ("labels", "images"):
         other = Path(shutil.copy(root / folder / "1.png", root / folder / "1.bmp"))
         with pytest.raises(InputError, match=rf"{folder}/1\.bmp' and '.*{folder}/1\.png' have the same name"):
@@ -81,7 +81,7 @@ def test_two_files_of_one_name_are_refused_in_folders(gray: Callable[..., Path])
 def test_the_advised_command_can_be_pasted(gray: Callable[..., Path]) -> None:
     root = gray(np.zeros((4, 6), np.uint8), name="my data")
     with pytest.raises(InputError, match=r"edgeseg data split '.*my data' --val 0\.1"):
-        open_split(DataSource(str(root), classes="a,b"), "train")
+        open_split(DataSource(root=str(root), classes="a,b"), "train")
 
 
 def test_classes_must_be_said_where_there_is_no_table(voc_dataset: Path) -> None:
@@ -91,7 +91,7 @@ def test_classes_must_be_said_where_there_is_no_table(voc_dataset: Path) -> None
 
 def test_a_flat_set_has_one_split(gray: Callable[..., Path]) -> None:
     root = gray(np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8))
-    data = open_split(DataSource(str(root), classes="a,b"), "all")
+    data = open_split(DataSource(root=str(root), classes="a,b"), "all")
     assert [image.stem for image, _ in data.pairs] == ["0", "1"]
     assert data[1][1].all()
 
@@ -104,14 +104,14 @@ def test_lists_have_pairs_with_any_of_the_usual_marks(gray: Callable[..., Path],
     for name, index in (("train", 0), ("val", 1)):
         line = mark.join([f"../flat/images/{index}.png", f"../flat/labels/{index}.png"])
         (lists / f"{name}.txt").write_text(f"# image, label\n\n{line}\n")
-    data = open_split(DataSource(str(lists), classes="a,b"), "val")
+    data = open_split(DataSource(root=str(lists), classes="a,b"), "val")
     assert len(data) == 1
     assert data[0][1].all()
 
 
 def test_a_line_that_is_no_pair_and_a_file_that_is_not_there_are_named(gray: Callable[..., Path]) -> None:
     root = gray(np.zeros((4, 6), np.uint8))
-    source = DataSource(str(root), classes="a,b", layout="lists")
+    source = DataSource(root=str(root), classes="a,b", layout="lists")
     (root / "train.txt").write_text("images/0.png labels/0.png\nimages/0.png\n")
     with pytest.raises(InputError, match=r"train\.txt' line 2, 'images/0\.png', is not an image and its label"):
         open_split(source, "train")
@@ -124,10 +124,10 @@ def test_a_folder_of_two_layouts_asks_which(gray: Callable[..., Path]) -> None:
     root = gray(np.zeros((4, 6), np.uint8))
     (root / "train.txt").write_text("images/0.png labels/0.png\n")
     with pytest.raises(InputError, match="several layouts: flat, lists; say which one with --data-layout"):
-        open_split(DataSource(str(root), classes="a,b"), "all")
-    assert len(open_split(DataSource(str(root), layout="flat", classes="a,b"), "all")) == 1
+        open_split(DataSource(root=str(root), classes="a,b"), "all")
+    assert len(open_split(DataSource(root=str(root), layout="flat", classes="a,b"), "all")) == 1
     with pytest.raises(InputError, match="is not of layout 'voc'"):
-        open_split(DataSource(str(root), layout="voc", classes="a,b"), "all")
+        open_split(DataSource(root=str(root), layout="voc", classes="a,b"), "all")
     with pytest.raises(InputError, match=r"train\.txt' is a file; give the folder"):
         open_split(root / "train.txt", "train")
 
@@ -138,7 +138,9 @@ def test_images_alone_are_no_labeled_data(gray: Callable[..., Path], voc_dataset
     assert is_labeled(voc_dataset)
     assert not is_labeled(root / "images")
     assert not is_labeled(root / "images" / "0.png")
-    assert is_labeled(DataSource(str(root / "images"), classes="a,b"))  # it is meant to be, and opening it says why not
+    assert is_labeled(
+        DataSource(root=str(root / "images"), classes="a,b")
+    )  # it is meant to be, and opening it says why not
 
 
 def test_numbers_in_names_sort_as_numbers() -> None:
@@ -154,5 +156,5 @@ def test_the_cells_open(cells: Path) -> None:
     image, label = data[0]
     assert image.shape == (512, 512, 3)
     assert set(np.unique(label)) == {0, 1}
-    dark = open_split(DataSource(str(cells), label_encoding="binary-dark"), "all")
+    dark = open_split(DataSource(root=str(cells), label_encoding="binary-dark"), "all")
     assert (dark[0][1] == 1 - label).all()

@@ -60,7 +60,7 @@ def test_shares_that_make_no_sense_are_input_errors(val: float, test: float) -> 
 def test_lists_are_written_beside_the_data_and_open_as_it_would(gray: Callable[..., Path], tmp_path: Path) -> None:
     root = gray(*(np.full((4, 6), 255 * (index % 2), np.uint8) for index in range(6)))
     before = sorted(root.rglob("*"))
-    result = split(DataSource(str(root), classes="a,b"), tmp_path / "lists", val=0.3, test=0.2)
+    result = split(DataSource(root=str(root), classes="a,b"), tmp_path / "lists", val=0.3, test=0.2)
     assert result.counts == {"train": 3, "val": 2, "test": 1}
     assert sorted(root.rglob("*")) == before
     assert json.loads((result.folder / "classes.json").read_text())["label_encoding"] == "binary"
@@ -78,7 +78,7 @@ def test_what_would_change_or_mix_data_is_refused(
     gray: Callable[..., Path], shapes_dataset: Path, tmp_path: Path
 ) -> None:
     root = gray(*(np.zeros((4, 6), np.uint8) for _ in range(6)))
-    source = DataSource(str(root), classes="a,b")
+    source = DataSource(root=str(root), classes="a,b")
     with pytest.raises(InputError, match=r"has splits already: train, val, test; .* give its own folder"):
         split(shapes_dataset, tmp_path / "lists", val=0.1, test=0.1)
     with pytest.raises(InputError, match="is the data itself"):

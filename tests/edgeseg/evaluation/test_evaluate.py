@@ -35,7 +35,9 @@ def data(tmp_path: Path) -> LabeledSplit:
 def null_segmenter(num_classes: int = 4) -> Segmenter:
     """Answers class 0 in the left half and class 1 in the right, whatever the image."""
     names = tuple("abcdefgh"[:num_classes])
-    spec = ModelSpec("null", (4, 8), names, ((0, 0, 0),) * num_classes, output_kind="argmax")
+    spec = ModelSpec(
+        name="null", input_size=(4, 8), class_names=names, palette=((0, 0, 0),) * num_classes, output_kind="argmax"
+    )
     return Segmenter(NullBackend(spec, np.repeat([[0, 1]], 4, axis=1).repeat(4, axis=0).astype(np.uint8)[None]))
 
 
@@ -52,7 +54,13 @@ def test_scores_by_hand(data: LabeledSplit) -> None:
 
 def test_a_right_model_scores_one(shapes_dataset: Path) -> None:
     data = open_split(shapes_dataset, "test")
-    spec = ModelSpec("oracle", (64, 80), data.classes.names, data.classes.palette, output_kind="argmax")
+    spec = ModelSpec(
+        name="oracle",
+        input_size=(64, 80),
+        class_names=data.classes.names,
+        palette=data.classes.palette,
+        output_kind="argmax",
+    )
 
     class Oracle(NullBackend):
         """Tells the class by the brightest channel, as the images were painted."""

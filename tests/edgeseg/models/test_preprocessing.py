@@ -13,7 +13,7 @@ from keras import layers
 
 from edgeseg.datasets import Classes
 from edgeseg.models import create
-from edgeseg.models.opening import at_input_size, open_model
+from edgeseg.models.opening import ModelRequest, at_input_size, open_model
 from edgeseg.models.preprocessing import takes_pixels, zoo_model_of
 from edgeseg.models.zoo.table import ZOO
 from edgeseg.spec import default_palette
@@ -87,14 +87,17 @@ def test_a_file_is_fed_as_its_first_layer_says_and_that_is_one_line(
     with caplog.at_level(logging.WARNING):
         opened = [
             open_model(str(path)).spec,
-            build_models(TrainConfig(str(path), "data"), Classes(("a", "b", "c"), default_palette(3), 255)).spec,
+            build_models(
+                TrainConfig(model=str(path), data="data"),
+                Classes(names=("a", "b", "c"), palette=default_palette(3), ignore_index=255),
+            ).spec,
         ]
     assert [(spec.mean, spec.std) for spec in opened] == [feeding, feeding]
     for said in caplog.messages:
         assert said.endswith("give --mean and --std, in Python a spec, where that is wrong")
         assert ("begins with a Normalization ('normal'); assuming" in said) == (feeding is RAW)
     assert len(caplog.messages) == 2
-    own = open_model(str(path), mean=(1.0,) * 3, std=(2.0,) * 3).spec
+    own = open_model(str(path), ModelRequest(mean=(1.0,) * 3, std=(2.0,) * 3)).spec
     assert (own.mean, own.std) == ((1.0,) * 3, (2.0,) * 3)
 
 

@@ -112,11 +112,13 @@ def test_keras_models_get_the_threads_of_the_process_or_are_refused(
     for kind in ("intra", "inter"):
         name = f"set_{kind}_op_parallelism_threads"
         monkeypatch.setattr(tf.config.threading, name, functools.partial(asked.__setitem__, kind))
-    once = Request(str(files["keras"]), {"num_threads": 31}, warmup_runs=1, warmup_min_secs=0, num_runs=2, min_secs=0)
+    once = Request(
+        path=str(files["keras"]), options={"num_threads": 31}, warmup_runs=1, warmup_min_secs=0, num_runs=2, min_secs=0
+    )
     assert len(measure(once).latencies_s) == 2  # of a model whose batch is open
     assert asked == {"intra": 31, "inter": 1}
     monkeypatch.setattr("keras.config.backend", lambda: "jax")
-    with pytest.raises(InputError, match="this is jax: leave it out"):
+    with pytest.raises(InputError, match=r"Keras runs on jax here\. Remove num_threads"):
         open_backend(files["keras"], num_threads=31)
 
 

@@ -23,7 +23,7 @@ SIZE = (16, 16)
 
 
 def classes(*names: str) -> Classes:
-    return Classes(names, default_palette(len(names)), 255)
+    return Classes(names=names, palette=default_palette(len(names)), ignore_index=255)
 
 
 def saved(folder: Path, head: Callable[[Any], Any]) -> str:
@@ -42,7 +42,7 @@ def saved(folder: Path, head: Callable[[Any], Any]) -> str:
 )
 def test_what_makes_probabilities_at_the_end_is_taken_off(tmp_path: Path, ending: Any) -> None:
     path = saved(tmp_path, ending)
-    models = build_models(TrainConfig(path, "data"), classes("a", "b", "c"))
+    models = build_models(TrainConfig(model=path, data="data"), classes("a", "b", "c"))
     image = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype(np.float32)
     whole = keras.models.load_model(path)
     logits = keras.Model(whole.input, whole.get_layer("scores").output)
@@ -53,7 +53,7 @@ def test_what_makes_probabilities_at_the_end_is_taken_off(tmp_path: Path, ending
 def test_one_score_for_a_pixel_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, layers.Conv2D(1, 1, activation="sigmoid"))
     with pytest.raises(InputError, match="has one score for a pixel; training takes one for each class"):
-        build_models(TrainConfig(path, "data"), classes("back", "cell"))
+        build_models(TrainConfig(model=path, data="data"), classes("back", "cell"))
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_one_score_for_a_pixel_is_refused(tmp_path: Path) -> None:
 )
 def test_what_it_learns_are_the_classes_of_the_data(tmp_path: Path, data: Classes, expected: tuple[str, ...]) -> None:
     inputs = keras.Input((*SIZE, 3))
-    spec = ModelSpec("own", SIZE, ("sky", "road", "car"), default_palette(3))
+    spec = ModelSpec(name="own", input_size=SIZE, class_names=("sky", "road", "car"), palette=default_palette(3))
     path = tmp_path / "own.keras"
     save_model(keras.Model(inputs, layers.Conv2D(3, 1)(inputs)), path, spec)
-    assert build_models(TrainConfig(str(path), "data"), data).spec.class_names == expected
+    assert build_models(TrainConfig(model=str(path), data="data"), data).spec.class_names == expected
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_it_learns_are_the_classes_of_the_data(tmp_path: Path, data: Classe
 )
 def test_options_of_files_are_refused_with_a_zoo_name(changes: dict[str, Any], more: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="goes with a model file; 'unet_mini' is an architecture of the zoo"):
-        build_models(TrainConfig("unet_mini", "data", input_size=SIZE, **changes), classes("a", "b"), **more)
+        build_models(TrainConfig(model="unet_mini", data="data", input_size=SIZE, **changes), classes("a", "b"), **more)
 
 
 def test_one_of_several_outputs_takes_what_the_model_took(recwarn: pytest.WarningsRecorder) -> None:
@@ -92,7 +92,7 @@ def test_a_normalization_keeps_its_statistics(tmp_path: Path) -> None:
     inputs = keras.Input((*SIZE, 3))
     model = keras.Model(inputs, layers.Conv2D(3, 1)(normal(inputs)), name="own")
     model.save(path)
-    models = build_models(TrainConfig(str(path), "data"), classes("a", "b", "c"))
+    models = build_models(TrainConfig(model=str(path), data="data"), classes("a", "b", "c"))
     image = np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype(np.float32)
     for made in (models.exported, models.learning):
         # The same sums of the same float32 numbers, which are below 10; forgotten statistics are off by hundreds.
@@ -101,11 +101,11 @@ def test_a_normalization_keeps_its_statistics(tmp_path: Path) -> None:
 
 def test_no_mean_is_assumed_where_one_is_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path, layers.Conv2D(3, 1))
-    given = TrainConfig(path, "data", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
+    given = TrainConfig(model=path, data="data", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
     spec = build_models(given, classes("a", "b", "c")).spec
     assert (spec.mean, spec.std) == (given.mean, given.std)
     assert "127.5" not in caplog.text
-    build_models(TrainConfig(path, "data"), classes("a", "b", "c"))
+    build_models(TrainConfig(model=path, data="data"), classes("a", "b", "c"))
     assert "127.5" in caplog.text
 
 
@@ -115,7 +115,7 @@ def test_one_input_and_output_in_a_list_or_dict(tmp_path: Path, wrap: Any) -> No
     inputs = keras.Input((*SIZE, 3), name="image")
     path = tmp_path / "own.keras"
     keras.Model(wrap(inputs), wrap(layers.Conv2D(3, 1)(inputs)), name="own").save(path)
-    models = build_models(TrainConfig(str(path), "data", crop_size=(32, 32)), classes("a", "b", "c"))
+    models = build_models(TrainConfig(model=str(path), data="data", crop_size=(32, 32)), classes("a", "b", "c"))
     (scores,) = keras.tree.flatten(models.learning(np.zeros((1, 32, 32, 3), np.float32)))
     assert scores.shape == (1, 32, 32, 3)
     assert models.exported(np.zeros((1, *SIZE, 3), np.float32)).shape == (1, *SIZE, 3)

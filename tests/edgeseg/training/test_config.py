@@ -11,9 +11,13 @@ from edgeseg.training.config import TrainConfig
 
 
 def test_it_comes_back_from_json() -> None:
-    source = DataSource("cells", label_encoding="binary", ignore_index=3)
+    source = DataSource(root="cells", label_encoding="binary", ignore_index=3)
     config = TrainConfig(
-        "unet_mini", source, input_size=(64, 80), class_weights=(1.0, 2.5), augmentation_changes={"scale": (0.5, 2.0)}
+        model="unet_mini",
+        data=source,
+        input_size=(64, 80),
+        class_weights=(1.0, 2.5),
+        augmentation_changes={"scale": (0.5, 2.0)},
     )
     assert TrainConfig.from_json(config.to_json()) == config
 
@@ -43,7 +47,10 @@ def test_other_json_is_refused(text: str) -> None:
         ({"freeze_batch_size": 4}, "freeze_batch_size does nothing without freeze_epochs"),
         ({"schedule": "constant", "final_learning_rate": 0.1}, "does nothing without schedule cosine or step"),
         ({"decay_rate": 0.9}, "does nothing without schedule exponential"),
-        ({"schedule": "step", "final_learning_rate": 0.0}, "never ends in 0"),
+        (
+            {"schedule": "step", "final_learning_rate": 0.0},
+            "final_learning_rate must be above 0 with the step schedule",
+        ),
         ({"loss": "dice", "label_smoothing": 0.1}, "does nothing without a loss with cross-entropy or focal"),
         ({"focal_gamma": 1.0}, "does nothing without a focal loss"),
         ({"dice_beta": 2.0}, "does nothing without a loss with dice"),
@@ -52,11 +59,16 @@ def test_other_json_is_refused(text: str) -> None:
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        TrainConfig("unet_mini", "data", **changes)
+        TrainConfig(model="unet_mini", data="data", **changes)
 
 
 def test_the_warm_up_of_a_short_run_is_shorter() -> None:
-    assert [TrainConfig("unet_mini", "data", epochs=n).num_warmup_epochs for n in (1, 2, 3, 40)] == [0, 1, 2, 2]
+    assert [TrainConfig(model="unet_mini", data="data", epochs=n).num_warmup_epochs for n in (1, 2, 3, 40)] == [
+        0,
+        1,
+        2,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,12 +82,12 @@ def test_the_warm_up_of_a_short_run_is_shorter() -> None:
 )
 def test_settings_that_belong_together_are_taken(settings: dict[str, Any]) -> None:
     """What is refused above, with what it goes with."""
-    config = TrainConfig("unet_mini", "data", **settings)
+    config = TrainConfig(model="unet_mini", data="data", **settings)
     assert all(getattr(config, name) == value for name, value in settings.items())
 
 
 def test_settings_of_an_earlier_edgeseg_are_read_under_todays_names() -> None:
     data = {"root": "d", "layout": None, "classes": None, "label_encoding": "colours", "ignore_index": None}
-    old = {**TrainConfig("unet_mini", "d").as_dict(), "data": {**data, "colour_map": "map.txt"}}
+    old = {**TrainConfig(model="unet_mini", data="d").as_dict(), "data": {**data, "colour_map": "map.txt"}}
     config = TrainConfig.from_json(json.dumps(old))
-    assert config.data == DataSource("d", label_encoding="colors", color_map="map.txt")
+    assert config.data == DataSource(root="d", label_encoding="colors", color_map="map.txt")

@@ -19,6 +19,7 @@ from edgeseg.training import distribution, fit
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.fit import train
+from edgeseg.training.options import RunOptions
 
 
 def free_port() -> int:
@@ -82,7 +83,7 @@ def test_two_workers_on_jax_that_resume_train_what_one_process_does(
     ]
     try:
         # Meanwhile one process, on TensorFlow, with the whole batch and without an interruption.
-        train(TrainConfig(**settings), tmp_path / "one", log=print)
+        train(TrainConfig(**settings), tmp_path / "one", RunOptions(log=print))
         answers = [worker.communicate(timeout=300) for worker in workers]
     finally:
         for worker in workers:
@@ -119,11 +120,11 @@ def test_mirrored_variables_train_and_resume_as_plain_ones_do(
             raise KeyboardInterrupt
 
     config = TrainConfig(**settings_of(tiny_model, shapes_dataset))
-    plain = train(config, tmp_path / "plain", log=print)
+    plain = train(config, tmp_path / "plain", RunOptions(log=print))
     monkeypatch.setattr(fit, "start", lambda _: distribution._OnTensorFlow(["CPU:0"]))
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "mirrored", callbacks=[Interrupt()], log=print)
-    mirrored = train(config, tmp_path / "mirrored", resume=True, log=print)
+        train(config, tmp_path / "mirrored", RunOptions(callbacks=[Interrupt()], log=print))
+    mirrored = train(config, tmp_path / "mirrored", RunOptions(resume=True, log=print))
     for one, other in zip(plain.history, mirrored.history, strict=True):
         # The same ops on the same numbers; only the order of the sums over a batch is the library's.
         np.testing.assert_allclose([one["loss"], one["val_loss"]], [other["loss"], other["val_loss"]], rtol=1e-5)

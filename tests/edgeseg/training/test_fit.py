@@ -21,6 +21,7 @@ from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.pipeline import validation_batches
 from edgeseg.training.fit import train
+from edgeseg.training.options import RunOptions
 
 #: Trains, and dies without a word in the middle of the fourth epoch.
 KILLED_RUN = """
@@ -30,6 +31,7 @@ import keras
 from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
+from edgeseg.training.options import RunOptions
 
 class Killer(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
@@ -38,7 +40,7 @@ class Killer(keras.callbacks.Callback):
         if self.epoch == 3 and batch == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(TrainConfig.from_json(Path(sys.argv[1]).read_text()), sys.argv[2], callbacks=[Killer()])
+train(TrainConfig.from_json(Path(sys.argv[1]).read_text()), sys.argv[2], RunOptions(callbacks=[Killer()]))
 """
 
 
@@ -67,7 +69,9 @@ def quiet(line: str) -> None:
 
 def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: Path) -> None:
     settings = {"input_size": (32, 48), "epochs": 12, "learning_rate": 5e-3}
-    result = train(config("unet_mini", shapes_dataset, **settings), tmp_path, samples=2, tensorboard=True, log=quiet)
+    result = train(
+        config("unet_mini", shapes_dataset, **settings), tmp_path, RunOptions(samples=2, tensorboard=True, log=quiet)
+    )
     losses = [row["loss"] for row in result.history]
     assert losses[-1] < losses[0]
     # Three colors, three classes: far above what guessing the commonest class gives.
@@ -85,7 +89,7 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
 def test_validation_counts_every_image(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
     """In two batches of three and one: the scores of a run are those of its best file on the whole split."""
     settings = {"epochs": 1, "warmup_epochs": 0, "batch_size": 3}
-    result = train(config(tiny, shapes_dataset, **settings), tmp_path, log=quiet)
+    result = train(config(tiny, shapes_dataset, **settings), tmp_path, RunOptions(log=quiet))
     spec, val = read_spec(result.best), open_split(shapes_dataset, "val")
     assert spec is not None
     matrix, model = ConfusionMatrix(3, 255), load_model(result.best)
@@ -104,14 +108,14 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
         tiny, shapes_dataset, epochs=5, freeze_epochs=2, freeze_batch_size=2, freeze_before="scores", ema=0.8,
         clipnorm=1.0, optimizer="sgd", loss="focal+dice", class_weights="median-frequency", augmentation="tutorial",
     )  # fmt: skip
-    whole = train(settings, tmp_path / "whole", log=quiet)
+    whole = train(settings, tmp_path / "whole", RunOptions(log=quiet))
 
     (tmp_path / "config.json").write_text(settings.to_json())
     command = [sys.executable, "-c", KILLED_RUN, tmp_path / "config.json", tmp_path / "cut"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    resumed = train(settings, tmp_path / "cut", resume=True, log=quiet)
+    resumed = train(settings, tmp_path / "cut", RunOptions(resume=True, log=quiet))
 
     for row, unbroken in zip(resumed.history, whole.history, strict=True):
         assert without_time(row) == without_time(unbroken)
@@ -162,11 +166,11 @@ def test_a_model_of_ones_own_with_two_inputs_and_deep_supervision(tmp_path: Path
         "two", tmp_path, main_output="main", output_weights=(0.4, 1.0), batch_norm_recalibration=4, learning_rate=1e-9,
         mixed_precision="bfloat16", early_stopping=2, epochs=9, class_weights=(1.0, 2.0),
     )  # fmt: skip
-    spec = ModelSpec("two", (16, 16), ("no", "yes"), default_palette(2))
-    more = {"model": model, "spec": spec, "feed": lambda models: TwoInputs(), "log": quiet}
-    result = train(settings, tmp_path / "run", **more)
+    spec = ModelSpec(name="two", input_size=(16, 16), class_names=("no", "yes"), palette=default_palette(2))
+    more = {"model": model, "spec": spec, "feed": lambda models: TwoInputs()}
+    result = train(settings, tmp_path / "run", RunOptions(log=quiet), **more)
     assert len(result.history) == 3
-    assert train(settings, tmp_path / "run", resume=True, **more).history == result.history
+    assert train(settings, tmp_path / "run", RunOptions(resume=True, log=quiet), **more).history == result.history
     first = result.history[0]
     assert first["loss"] == pytest.approx(0.4 * first["half_loss"] + first["main_loss"], rel=1e-3)
 
@@ -182,31 +186,31 @@ def test_a_model_of_ones_own_with_two_inputs_and_deep_supervision(tmp_path: Path
 
 def test_resume_with_other_settings_is_refused(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
     settings = {"epochs": 1, "warmup_epochs": 0}
-    train(config(tiny, shapes_dataset, **settings), tmp_path, log=quiet)
+    train(config(tiny, shapes_dataset, **settings), tmp_path, RunOptions(log=quiet))
     with pytest.raises(InputError, match=r"is of another run \(seed was 0, is 5\)"):
-        train(config(tiny, shapes_dataset, seed=5, **settings), tmp_path, resume=True, log=quiet)
+        train(config(tiny, shapes_dataset, seed=5, **settings), tmp_path, RunOptions(resume=True, log=quiet))
 
 
 def test_nothing_to_resume_and_nothing_overwritten(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is nothing to resume"):
-        train(config(tiny, shapes_dataset), tmp_path, resume=True, log=quiet)
+        train(config(tiny, shapes_dataset), tmp_path, RunOptions(resume=True, log=quiet))
     (tmp_path / "last.keras").write_bytes(b"an earlier run")
     with pytest.raises(InputError, match="exists; give --overwrite"):
-        train(config(tiny, shapes_dataset), tmp_path, log=quiet)
+        train(config(tiny, shapes_dataset), tmp_path, RunOptions(log=quiet))
 
 
 def test_a_resumed_run_has_its_table_and_curves_again(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
     """A kill between ``last.keras`` and them, in the last epoch, leaves a run that is complete but for them."""
     settings = config(tiny, shapes_dataset, epochs=1, warmup_epochs=0)
-    train(settings, tmp_path, log=quiet)
+    train(settings, tmp_path, RunOptions(log=quiet))
     names = ("history.csv", "curves.png")
     before = {name: (tmp_path / name).read_bytes() for name in names}
     for name in names:
         (tmp_path / name).unlink()
-    train(settings, tmp_path, resume=True, log=quiet)
+    train(settings, tmp_path, RunOptions(resume=True, log=quiet))
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
 
 
 def test_batch_larger_than_the_split_is_refused(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fewer than the batch size 99"):
-        train(config(tiny, shapes_dataset, batch_size=99), tmp_path, log=quiet)
+        train(config(tiny, shapes_dataset, batch_size=99), tmp_path, RunOptions(log=quiet))

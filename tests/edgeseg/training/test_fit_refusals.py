@@ -18,6 +18,7 @@ from edgeseg.errors import EdgesegError, InputError
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 from edgeseg.training.objective.losses import SegmentationLoss
+from edgeseg.training.options import RunOptions
 
 
 class _NoStep(keras.callbacks.Callback):
@@ -68,7 +69,7 @@ def copied(shapes_dataset: Path, tmp_path: Path) -> Path:
 )
 def test_models_that_do_not_go_with_the_data(shapes_dataset: Path, tmp_path: Path, model: Any, message: str) -> None:
     with pytest.raises(EdgesegError, match=message):
-        train(config(shapes_dataset), tmp_path / "run", model=model(), callbacks=[_NoStep()])
+        train(config(shapes_dataset), tmp_path / "run", RunOptions(callbacks=[_NoStep()]), model=model())
     assert not (tmp_path / "run").exists()
 
 
@@ -77,60 +78,66 @@ def test_a_batch_that_is_too_large_in_the_second_phase(shapes_dataset: Path, tmp
         shapes_dataset, epochs=2, freeze_epochs=1, freeze_batch_size=2, freeze_before="scores", batch_size=99
     )
     with pytest.raises(InputError, match="fewer than the batch size 99"):
-        train(settings, tmp_path, model=own(), callbacks=[_NoStep()])
+        train(settings, tmp_path, RunOptions(callbacks=[_NoStep()]), model=own())
 
 
 def test_a_folder_that_cannot_be_written(shapes_dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be written"):
-        train(config(shapes_dataset), tmp_path / "file" / "run", model=own(), callbacks=[_NoStep()])
+        train(config(shapes_dataset), tmp_path / "file" / "run", RunOptions(callbacks=[_NoStep()]), model=own())
 
 
 def test_no_loss_for_the_output_that_is_validated(shapes_dataset: Path, tmp_path: Path) -> None:
     model = own(layers.Conv2D(3, 1, name="half"))
     with pytest.raises(InputError, match="'scores' is what is validated, and there is no loss for it"):
-        train(config(shapes_dataset), tmp_path, model=model, loss={"half": SegmentationLoss()}, callbacks=[_NoStep()])
+        train(
+            config(shapes_dataset),
+            tmp_path,
+            RunOptions(callbacks=[_NoStep()]),
+            model=model,
+            loss={"half": SegmentationLoss()},
+        )
 
 
 def test_validation_labels_of_ignored_pixels_alone(copied: Path, tmp_path: Path) -> None:
     for path in (copied / "val" / "labels").iterdir():
         cv2.imwrite(str(path), np.full((64, 80), 255, np.uint8))
     with pytest.raises(InputError, match="no pixel of the validation labels counts"):
-        train(config(copied), tmp_path / "run", model=own(), log=quiet)
+        train(config(copied), tmp_path / "run", RunOptions(log=quiet), model=own())
 
 
 def test_a_bad_file_that_the_pipeline_finds(copied: Path, tmp_path: Path) -> None:
     """Keras makes an error of its own of what is raised in the reading threads; not of the first batch."""
     (copied / "train" / "labels" / "03.png").write_bytes(b"no image")  # the last of the epoch with this seed
     with pytest.raises(BadExample, match=r"03\.png"):
-        train(config(copied, batch_size=1), tmp_path / "run", model=own(), log=quiet)
+        train(config(copied, batch_size=1), tmp_path / "run", RunOptions(log=quiet), model=own())
 
 
 def test_resume_after_the_data_changed_and_a_new_run_in_an_old_folder(copied: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     settings = config(copied)
     # A loss that gives a number for each pixel, as those of Keras that are functions do.
-    losses = {"model": own(), "loss": per_pixel, "log": quiet}
-    train(settings, run, samples=1, tensorboard=True, **losses)
+    losses = {"model": own(), "loss": per_pixel}
+    train(settings, run, RunOptions(samples=1, tensorboard=True, log=quiet), **losses)
 
     for folder in ("images", "labels"):
         shutil.copy(copied / "train" / folder / "00.png", copied / "train" / folder / "more.png")
     with pytest.raises(InputError, match=r"training images: 10, now 11\); resume with the same"):
-        train(settings, run, resume=True, **losses)
+        train(settings, run, RunOptions(resume=True, log=quiet), **losses)
     (copied / "train" / "images" / "more.png").unlink()
     (copied / "train" / "labels" / "more.png").unlink()
     table = json.loads((copied / "classes.json").read_text())
     (copied / "classes.json").write_text(json.dumps({**table, "names": ["wall", "rouge", "blue"]}))
     with pytest.raises(InputError, match=r"now \['wall', 'rouge', 'blue'\]"):
-        train(settings, run, resume=True, **losses)
+        train(settings, run, RunOptions(resume=True, log=quiet), **losses)
 
     # A new run is not mixed with the old one, and not taken for it when it is resumed.
     (run / ".curves.x.png").write_bytes(b"half of it")
     with pytest.raises(KeyboardInterrupt):
-        train(settings, run, overwrite=True, callbacks=[_Killed()], **losses)
+        train(settings, run, RunOptions(overwrite=True, callbacks=[_Killed()], log=quiet), **losses)
     assert [path.name for path in run.rglob("*") if path.is_file()] == ["best.keras"]
     with pytest.raises(InputError, match="there is nothing to resume"):
-        train(settings, run, resume=True, **losses)
+        train(settings, run, RunOptions(resume=True, log=quiet), **losses)
 
 
 def per_pixel(labels: Any, logits: Any) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
+from edgeseg.training.options import RunOptions
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -37,10 +38,10 @@ def main(settings: str, output_dir: str, weights: str, distribute: Any) -> None:
     assert keras.config.backend() == "jax"
     config = TrainConfig(**json.loads(Path(settings).read_text()))
     try:
-        train(config, output_dir, distribute=distribute, callbacks=[Interrupt()], log=print)
+        train(config, output_dir, RunOptions(distribute=distribute, callbacks=[Interrupt()], log=print))
     except KeyboardInterrupt:
         print("interrupted")
-    train(config, output_dir, distribute=distribute, callbacks=[Dump(weights)], resume=True, log=print)
+    train(config, output_dir, RunOptions(distribute=distribute, callbacks=[Dump(weights)], resume=True, log=print))
 
 
 main(*sys.argv[1:])

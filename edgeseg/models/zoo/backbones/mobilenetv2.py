@@ -27,7 +27,7 @@ _LOW_LEVEL_BLOCK = 2  # the last at 1/4
 def mobilenetv2_encoder(
     input_size: tuple[int, int], *, output_stride: int = 16, alpha: float = 1.0
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
-    """MobileNetV2 without its head, at 1/16 or 1/8.
+    """Build MobileNetV2 without its head, at 1/16 or 1/8.
 
     Args:
         input_size: ``(H, W)`` in pixels.
@@ -60,7 +60,7 @@ def mobilenetv2_encoder(
 
 
 def divisible_by_8(filters: float) -> int:
-    """The nearest multiple of 8, at least 8, and never below nine tenths of what was asked for."""
+    """Return the nearest multiple of 8, at least 8, and never below nine tenths of what was asked for."""
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * filters else rounded + 8
 

@@ -19,7 +19,7 @@ _STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
 def resnet50_encoder(
     input_size: tuple[int, int], *, pool_padding: Literal[0, 1]
 ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-    """ResNet-50 levels.
+    """Build the levels of ResNet-50.
 
     Args:
         input_size: ``(H, W)``, each divisible by 32.
@@ -47,7 +47,7 @@ def resnet50_encoder(
 
 
 def _block(x: keras.KerasTensor, filters: int, name: str, *, first: bool, strides: int) -> keras.KerasTensor:
-    """1x1, 3x3 and 1x1 around a shortcut; the first block of a stage strides and has a 1x1 in its shortcut too."""
+    """Add 1x1, 3x3 and 1x1 around a shortcut; the first block of a stage strides and has a 1x1 in its shortcut too."""
 
     def convolve(x: keras.KerasTensor, filters: int, kernel: int, strides: int, part: str) -> keras.KerasTensor:
         x = layers.Conv2D(filters, kernel, strides=strides, padding="same", name=f"res{name}{part}")(x)

@@ -13,14 +13,14 @@ VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
 def vgg16_encoder(input_size: tuple[int, int]) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-    """VGG-16, layers named as in ``keras.applications``: ``block{n}_conv{m}``, ``block{n}_pool``.
+    """Build VGG-16, layers named as in ``keras.applications``: ``block{n}_conv{m}``, ``block{n}_pool``.
 
     Args:
         input_size: ``(H, W)`` in pixels.
 
     Returns:
         The input ``(B, H, W, 3)``, and the levels f1 (full size, 64 channels) to f5 (1/16, 512 channels), each the
-        last convolution of its block; the pooling after f5 is left out.
+        last convolution of its block; the pooling after f5 is omitted.
     """
     inputs = layers.Input((*input_size, 3))
     x = inputs

@@ -1,7 +1,7 @@
 """Two Xception encoders for DeepLabv3+: the paper's modified one, and the plain one of ``keras.applications``.
 
 The modified one takes strided separable convolutions where Xception pools, has a middle flow of 16 units and
-dilation behind its last stride. Its layers carry the names of the Keras DeepLabv3+ ports
+dilation after its last stride. Its layers carry the names of the Keras DeepLabv3+ ports
 (``entry_flow_block1_separable_conv1_depthwise``, ``middle_flow_unit_1_...``, ``exit_flow_block2_...``).
 
 Architecture: Chollet 2017, "Xception: Deep Learning with Depthwise Separable Convolutions"; Chen et al. 2018,
@@ -23,7 +23,7 @@ _AUTO_NAME = re.compile(r"(conv2d|batch_normalization)(_\d+)?")
 def xception_encoder(
     input_size: tuple[int, int], *, output_stride: int = 16, alpha: float = 1.0, middle_units: int = 16
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
-    """The modified Xception without its head, at 1/16 or 1/8.
+    """Build the modified Xception without its head, at 1/16 or 1/8.
 
     Args:
         input_size: ``(H, W)`` in pixels.
@@ -63,7 +63,7 @@ def xception_encoder(
 def applications_encoder(
     input_size: tuple[int, int],
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
-    """``keras.applications.Xception`` up to 1/16, with random weights, behind a border of two pixels.
+    """Build ``keras.applications.Xception`` up to 1/16, with random weights, after a border of two pixels.
 
     The border makes up for the two unpadded convolutions of its stem: multiples of 16 come out as whole 16ths.
     Shortcut convolutions, which Keras numbers anew in every process, are called ``shortcut_1`` to ``shortcut_3``.
@@ -102,7 +102,7 @@ def separable_conv(
     depth_activation: bool = False,
     epsilon: float = 1e-3,
 ) -> keras.KerasTensor:
-    """A 3x3 depthwise and a 1x1 convolution, each with its BatchNormalization.
+    """Add a 3x3 depthwise and a 1x1 convolution, each with its BatchNormalization.
 
     Args:
         x: ``(B, H, W, C)``.
@@ -147,7 +147,7 @@ def _block(
     shortcut: str = "conv",
     depth_activation: bool = False,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Three separable convolutions, the last one strided, and a shortcut around them; also what the second gave."""
+    """Add three separable convolutions, the last strided, and a shortcut around them; return the second's too."""
     source, second = x, x
     for number, filters in enumerate(widths, start=1):
         x = separable_conv(

@@ -52,7 +52,7 @@ def test_sizes_that_float_scales_miss_are_right(align_corners: bool) -> None:
     inputs = keras.Input((7, 9, 3))
     x = Resize((31, 40), align_corners)(layers.Conv2D(4, 3, padding="same")(inputs))
     model = keras.Model(inputs, layers.Conv2D(5, 1)(Resize((67, 91), align_corners)(x)))
-    spec = ModelSpec("resized", (7, 9), default_class_names(5), default_palette(5))
+    spec = ModelSpec(name="resized", input_size=(7, 9), class_names=default_class_names(5), palette=default_palette(5))
     samples = Samples((natural_noise(0, (7, 9)),), "noise")
     (result,) = export_all(
         model, spec, [Recipe("onnx", "fp32")], samples=samples, options=ExportOptions(output_kind="logits")
@@ -77,7 +77,7 @@ def test_sizes_that_are_computed_are_proven_in_fp16() -> None:
     inputs = keras.Input((8, 12, 3))
     small = layers.Conv2D(4, 3, strides=2, padding="same")(inputs)
     model = keras.Model(inputs, layers.Conv2D(5, 1)(ResizeLike()([small, inputs])))
-    spec = ModelSpec("resized", (8, 12), default_class_names(5), default_palette(5))
+    spec = ModelSpec(name="resized", input_size=(8, 12), class_names=default_class_names(5), palette=default_palette(5))
     samples = Samples((natural_noise(0, (8, 12)),), "noise")
     (result,) = export_all(
         model, spec, [Recipe("onnx", "fp16")], samples=samples, options=ExportOptions(output_kind="logits")
@@ -234,7 +234,9 @@ def test_nothing_of_keras_is_left_over(precision: Precision) -> None:
         if isinstance(layer, layers.BatchNormalization):
             rng = np.random.default_rng(0)
             layer.set_weights([weight + rng.uniform(0.1, 0.5, weight.shape) for weight in layer.get_weights()])
-    spec = ModelSpec("leftovers", (16, 32), default_class_names(3), default_palette(3))
+    spec = ModelSpec(
+        name="leftovers", input_size=(16, 32), class_names=default_class_names(3), palette=default_palette(3)
+    )
     samples = Samples((natural_noise(0, (16, 32)),), "noise")
     (result,) = export_all(model, spec, [Recipe("onnx", precision)], samples=samples)
     assert result.verification is not None

@@ -46,7 +46,7 @@ def rewritten(path: Path, change: Callable[[str, bytes], bytes | None]) -> None:
 
 
 def test_the_spec_the_state_and_the_weights_come_back(model: keras.Model, tiny_spec: ModelSpec, path: Path) -> None:
-    spec = tiny_spec.replace(provenance=Provenance("tiny.keras", rewrites=(("swap", 2),), tools={"keras": "3"}))
+    spec = tiny_spec.replace(provenance=Provenance(source="tiny.keras", rewrites=(("swap", 2),), tools={"keras": "3"}))
     save_model(model, path, spec, training_state={"history": [{"loss": 0.5}]})
     assert read_spec(path) == spec
     assert read_spec(str(path)) == spec

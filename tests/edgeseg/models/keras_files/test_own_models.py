@@ -25,7 +25,7 @@ from edgeseg.models import create
 from edgeseg.models.keras_files.config import entries, read_config
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
-from edgeseg.models.opening import at_input_size, open_model
+from edgeseg.models.opening import ModelRequest, at_input_size, open_model
 from edgeseg.models.weights.hdf5 import read_weights
 from edgeseg.models.zoo.hrnet import hrnetv2
 
@@ -448,7 +448,7 @@ def test_a_file_that_says_no_version_is_old(tmp_path: Path) -> None:
 
 def test_open_model_of_an_h5(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        opened = open_model(str(DATA / "legacy_separable_full.h5"), mean=(0.0,) * 3, std=(255.0,) * 3)
+        opened = open_model(str(DATA / "legacy_separable_full.h5"), ModelRequest(mean=(0.0,) * 3, std=(255.0,) * 3))
     assert "says nothing about its input" in caplog.text
     assert opened.spec.input_size == (8, 8)
     assert opened.spec.num_classes == 5
@@ -489,7 +489,7 @@ def adapted(size: tuple[int, int] | tuple[None, None]) -> keras.Model:
 def test_a_normalization_keeps_its_statistics_at_another_size(size: Any, tmp_path: Path) -> None:
     model = adapted(size)
     model.save(tmp_path / "x.keras")
-    opened = open_model(str(tmp_path / "x.keras"), input_size=(16, 24), mean=(0.0,) * 3, std=(1.0,) * 3)
+    opened = open_model(str(tmp_path / "x.keras"), ModelRequest(input_size=(16, 24), mean=(0.0,) * 3, std=(1.0,) * 3))
     x = image(1, 16, 24, 3) * 255
     everywhere = adapted((None, None))  # the same weights, by the same seed
     # The same convolution of the same float32 numbers, which are below 10.
@@ -516,7 +516,7 @@ def test_a_layer_that_forgets_what_it_holds_is_refused(tmp_path: Path) -> None:
     inputs = keras.Input((None, None, 3))
     keras.Model(inputs, Forgetful()(inputs), name="own").save(tmp_path / "x.keras")
     with pytest.raises(InputError, match=r"'own' rebuilt from its config at 16,24 \(H,W\) gives something else"):
-        open_model(str(tmp_path / "x.keras"), input_size=(16, 24))
+        open_model(str(tmp_path / "x.keras"), ModelRequest(input_size=(16, 24)))
 
 
 def test_an_integer_input_stays_one_at_another_size() -> None:
@@ -528,7 +528,7 @@ def test_an_integer_input_stays_one_at_another_size() -> None:
 def test_open_model_with_custom_objects(tmp_path: Path) -> None:
     with_own_layers().save(tmp_path / "x.keras")
     own = {"Doubling": Doubling, "Tripling": Tripling}
-    opened = open_model(str(tmp_path / "x.keras"), custom_objects=own, input_size=(16, 24))
+    opened = open_model(str(tmp_path / "x.keras"), ModelRequest(custom_objects=own, input_size=(16, 24)))
     assert opened.model.output_shape == (None, 16, 24, 2)
     with pytest.raises(InputError, match="'unet_mini' is an architecture of the zoo"):
-        open_model("unet_mini", custom_objects=own)
+        open_model("unet_mini", ModelRequest(custom_objects=own))

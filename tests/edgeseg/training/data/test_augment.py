@@ -38,7 +38,7 @@ def draws(augmentation: Augmentation, count: int = 40, **size: int) -> Iterator[
 @pytest.mark.parametrize("crop_size", [(60, 90), (24, 36), (100, 150), (100, 40)])
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 2.0)])
 def test_image_and_label_keep_the_same_geometry(crop_size: tuple[int, int], scale: tuple[float, float]) -> None:
-    augmentation = Augmentation(crop_size, scale=scale, hsv=(0.0, 0.0, 0.0), pad_value=PAD)
+    augmentation = Augmentation(size=crop_size, scale=scale, hsv=(0.0, 0.0, 0.0), pad_value=PAD)
     for image, label in draws(augmentation):
         assert image.shape == (*crop_size, 3)
         assert label.shape == crop_size
@@ -70,7 +70,7 @@ def test_image_and_label_are_not_shifted_against_each_other(changes: dict[str, A
     label = np.zeros((60, 90), np.uint8)
     label[15:41, 20:57] = 1
     image = np.repeat(label[..., None] * 255, 3, axis=-1)
-    augmentation = Augmentation((160, 240), hsv=(0.0, 0.0, 0.0), pad_value=(0, 0, 0), **changes)
+    augmentation = Augmentation(size=(160, 240), hsv=(0.0, 0.0, 0.0), pad_value=(0, 0, 0), **changes)
     differences = []
     for seed in range(60):
         gray, ids = augmentation(image, label, np.random.default_rng(seed))
@@ -88,13 +88,13 @@ def test_image_and_label_are_not_shifted_against_each_other(changes: dict[str, A
 
 
 def test_without_scaling_every_pixel_agrees() -> None:
-    augmentation = Augmentation((40, 50), scale=(1.0, 1.0), hsv=(0.0, 0.0, 0.0))
+    augmentation = Augmentation(size=(40, 50), scale=(1.0, 1.0), hsv=(0.0, 0.0, 0.0))
     for image, label in draws(augmentation):
         assert (ids_of(image) == label).all()
 
 
 def test_a_strong_color_jitter_moves_no_pixel() -> None:
-    augmentation = Augmentation((60, 90), scale=(1.0, 1.0), hsv=(0.05, 0.2, 0.2))
+    augmentation = Augmentation(size=(60, 90), scale=(1.0, 1.0), hsv=(0.05, 0.2, 0.2))
     seen = set()
     for image, label in draws(augmentation):
         assert (ids_of(image) == label).all()
@@ -104,7 +104,7 @@ def test_a_strong_color_jitter_moves_no_pixel() -> None:
 
 def test_without_jitter_the_colors_stay() -> None:
     """Through HSV and back, which rounds hue to 2 degrees: full colors come back as they were."""
-    augmentation = Augmentation((60, 90), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
+    augmentation = Augmentation(size=(60, 90), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
     for image, label in draws(augmentation, 3):
         assert (image == pair()[0]).all()
         assert (label == pair()[1]).all()
@@ -112,7 +112,7 @@ def test_without_jitter_the_colors_stay() -> None:
 
 def test_the_flip_has_its_probability() -> None:
     def flipped(probability: float) -> int:
-        augmentation = Augmentation((60, 90), scale=(1.0, 1.0), flip=probability)
+        augmentation = Augmentation(size=(60, 90), scale=(1.0, 1.0), flip=probability)
         mirrored = pair()[1][:, ::-1]
         return sum((label == mirrored).all() for _, label in draws(augmentation, 100))
 
@@ -122,7 +122,7 @@ def test_the_flip_has_its_probability() -> None:
 
 
 def test_what_is_added_is_ignored_and_has_the_pad_color() -> None:
-    augmentation = Augmentation((100, 150), scale=(0.5, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0), pad_value=(9, 9, 9))
+    augmentation = Augmentation(size=(100, 150), scale=(0.5, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0), pad_value=(9, 9, 9))
     corners = set()
     for image, label in draws(augmentation):
         added = label == IGNORED
@@ -144,14 +144,14 @@ def test_ids_are_never_invented() -> None:
     image = np.zeros((60, 90, 3), np.uint8)
     found: set[int] = set()
     for seed in range(60):
-        for augmentation in (Augmentation((48, 64), scale=(0.3, 3.0)), Augmentation.preset("tutorial", (48, 64))):
+        for augmentation in (Augmentation(size=(48, 64), scale=(0.3, 3.0)), Augmentation.preset("tutorial", (48, 64))):
             _, ids = augmentation(image, label, np.random.default_rng(seed))
             found |= set(np.unique(ids).tolist())
     assert found == {0, 7, IGNORED}
 
 
 def test_the_generator_decides_everything() -> None:
-    augmentation = Augmentation((48, 64))
+    augmentation = Augmentation(size=(48, 64))
     first, again, other = (augmentation(*pair(), np.random.default_rng(seed)) for seed in (5, 5, 6))
     for a, b, c in zip(first, again, other, strict=True):
         assert (a == b).all()
@@ -163,7 +163,7 @@ def test_what_was_given_is_not_changed_nor_shared() -> None:
     was = image.copy(), label.copy()
     # As a cache lends them.
     image.flags.writeable = label.flags.writeable = False
-    augmented = Augmentation((60, 90), scale=(1.0, 1.0), flip=0.0)(image, label, np.random.default_rng(0))
+    augmented = Augmentation(size=(60, 90), scale=(1.0, 1.0), flip=0.0)(image, label, np.random.default_rng(0))
     for array in augmented:
         assert array.flags.c_contiguous
         array[:] = 0
@@ -183,7 +183,7 @@ def test_any_size_of_image_gives_the_crop(size: Any) -> None:
         "contrast": 0.5,
     }
     for scale_of in ("image", "fitted"):
-        augmentation = Augmentation((32, 48), scale=(0.1, 2.0), scale_of=scale_of, **everything)  # type: ignore[arg-type]
+        augmentation = Augmentation(size=(32, 48), scale=(0.1, 2.0), scale_of=scale_of, **everything)  # type: ignore[arg-type]
         for image, label in draws(augmentation, 20, **size):
             assert image.shape == (32, 48, 3)
             assert label.shape == (32, 48)
@@ -191,7 +191,7 @@ def test_any_size_of_image_gives_the_crop(size: Any) -> None:
 
 def test_scales_are_drawn_log_uniformly() -> None:
     """As often halved as doubled: the mean of log(factor) is 0 for (1/2, 2)."""
-    augmentation = Augmentation((200, 200), scale=(0.5, 2.0), flip=0.0)
+    augmentation = Augmentation(size=(200, 200), scale=(0.5, 2.0), flip=0.0)
     heights = [int((label != IGNORED).any(1).sum()) for _, label in draws(augmentation, 100)]
     logs = np.log2(np.array(heights) / 60)
     assert logs.min() == pytest.approx(-1, abs=0.1)
@@ -200,7 +200,7 @@ def test_scales_are_drawn_log_uniformly() -> None:
 
 
 def test_the_aspect_changes_and_the_area_stays() -> None:
-    augmentation = Augmentation((200, 300), aspect=0.3, scale=(1.0, 1.0), flip=0.0)
+    augmentation = Augmentation(size=(200, 300), aspect=0.3, scale=(1.0, 1.0), flip=0.0)
     stretches = []
     for _, label in draws(augmentation, 100):
         height, width = ((label != IGNORED).any(axis).sum() for axis in (1, 0))
@@ -215,7 +215,7 @@ def test_the_aspect_changes_and_the_area_stays() -> None:
 @pytest.mark.parametrize("size", [(40, 120), (120, 40), (50, 75)])
 def test_a_fitted_scale_of_1_is_the_letterbox(size: tuple[int, int]) -> None:
     """The largest that is whole inside: it touches two opposite sides."""
-    augmentation = Augmentation(size, scale=(1.0, 1.0), scale_of="fitted", flip=0.0)
+    augmentation = Augmentation(size=size, scale=(1.0, 1.0), scale_of="fitted", flip=0.0)
     for _, label in draws(augmentation, 5):
         height, width = ((label != IGNORED).any(axis).sum() for axis in (1, 0))
         assert height == size[0] or width == size[1]
@@ -223,7 +223,7 @@ def test_a_fitted_scale_of_1_is_the_letterbox(size: tuple[int, int]) -> None:
 
 
 def test_fitted_scales_are_drawn_uniformly() -> None:
-    augmentation = Augmentation((60, 90), scale=(0.2, 1.0), scale_of="fitted", flip=0.0)
+    augmentation = Augmentation(size=(60, 90), scale=(0.2, 1.0), scale_of="fitted", flip=0.0)
     heights = [int((label != IGNORED).any(1).sum()) for _, label in draws(augmentation, 100)]
     # Uniform on 0.2 to 1: mean 0.6, standard error of 100 draws 0.023; drawn log-uniformly the mean would be 0.497.
     assert np.mean(heights) / 60 == pytest.approx(0.6, abs=0.07)
@@ -244,7 +244,7 @@ def test_a_rotation_turns_by_its_angle_and_shows_the_image_in_the_corners() -> N
     label = np.zeros((400, 400), np.uint8)
     label[200:] = 1
     image = np.repeat(label[..., None] * 255, 3, axis=-1)
-    augmentation = Augmentation((100, 100), scale=(1.0, 1.0), rotate=1.0, rotate_degrees=20.0, flip=0.0)
+    augmentation = Augmentation(size=(100, 100), scale=(1.0, 1.0), rotate=1.0, rotate_degrees=20.0, flip=0.0)
     degrees, padded = [], 0
     for seed in range(100):
         _, ids = augmentation(image, label, np.random.default_rng(seed))
@@ -261,7 +261,7 @@ def test_a_rotation_turns_by_its_angle_and_shows_the_image_in_the_corners() -> N
 
 
 def test_a_corner_that_a_rotation_uncovers_is_ignored() -> None:
-    augmentation = Augmentation((60, 90), scale=(1.0, 1.0), rotate=1.0, rotate_degrees=30.0, hsv=(0.0, 0.0, 0.0))
+    augmentation = Augmentation(size=(60, 90), scale=(1.0, 1.0), rotate=1.0, rotate_degrees=30.0, hsv=(0.0, 0.0, 0.0))
     for image, label in draws(augmentation, 10):
         assert (label == IGNORED).any()
         # Where the image ends its color runs into the padding, within two pixels.
@@ -279,7 +279,7 @@ def test_elastic_displacements_are_smooth_and_of_their_size() -> None:
     plain = {"scale": (1.0, 1.0), "flip": 0.0, "hsv": (0.0, 0.0, 0.0)}
     moved = []
     for seed in range(40):
-        bent, _ = Augmentation((120, 120), elastic=6.0, **plain)(image, label, np.random.default_rng(seed))  # type: ignore[arg-type]
+        bent, _ = Augmentation(size=(120, 120), elastic=6.0, **plain)(image, label, np.random.default_rng(seed))  # type: ignore[arg-type]
         for channel, axis in ((0, 1), (1, 0)):
             steps = np.diff(bent[30:-30, 30:-30, channel].astype(int), axis=axis)
             # Cubic between points 40 pixels apart: from one pixel to the next as far as in the image, give or take
@@ -294,7 +294,7 @@ def test_elastic_displacements_are_smooth_and_of_their_size() -> None:
 def test_nothing_is_ignored_that_the_image_goes_on_for() -> None:
     """However far the cubic goes beyond its grid: only draws within some 40 pixels of the edges of 2000 may have it."""
     image, label = np.zeros((2000, 2000, 3), np.uint8), np.zeros((2000, 2000), np.uint8)
-    augmentation = Augmentation((100, 100), scale=(1.0, 1.0), rotate=0.5, rotate_degrees=180.0, elastic=10.0)
+    augmentation = Augmentation(size=(100, 100), scale=(1.0, 1.0), rotate=0.5, rotate_degrees=180.0, elastic=10.0)
     ids = [augmentation(image, label, np.random.default_rng(seed))[1] for seed in range(100)]
     assert np.mean([(one == IGNORED).any() for one in ids]) < 0.2  # 4 edges, 40 of 1900 pixels: 0.08
 
@@ -303,9 +303,9 @@ def test_a_vertical_flip_and_a_blur_have_their_probability() -> None:
     plain = {"scale": (1.0, 1.0), "flip": 0.0, "hsv": (0.0, 0.0, 0.0)}
     image, label = pair()
     for probability, low, high in ((0.0, 0, 0), (1.0, 100, 100), (0.5, 30, 70)):
-        flipped = draws(Augmentation((60, 90), flip_vertical=probability, **plain), 100)  # type: ignore[arg-type]
+        flipped = draws(Augmentation(size=(60, 90), flip_vertical=probability, **plain), 100)  # type: ignore[arg-type]
         assert low <= sum((ids == label[::-1]).all() for _, ids in flipped) <= high
-        blurred = list(draws(Augmentation((60, 90), blur=probability, **plain), 100))  # type: ignore[arg-type]
+        blurred = list(draws(Augmentation(size=(60, 90), blur=probability, **plain), 100))  # type: ignore[arg-type]
         assert low <= sum((augmented != image).any() for augmented, _ in blurred) <= high
         assert all((ids == label).all() for _, ids in blurred)
 
@@ -317,11 +317,11 @@ def test_brightness_is_added_and_contrast_is_about_middle_gray() -> None:
     added, slopes = [], []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        brighter, _ = Augmentation((1, 156), brightness=0.15, **plain)(gray, label, rng)  # type: ignore[arg-type]
+        brighter, _ = Augmentation(size=(1, 156), brightness=0.15, **plain)(gray, label, rng)  # type: ignore[arg-type]
         difference = brighter.astype(int) - gray
         assert difference.min() == difference.max()
         added.append(difference.max())
-        steeper, _ = Augmentation((1, 156), contrast=0.2, **plain)(gray, label, rng)  # type: ignore[arg-type]
+        steeper, _ = Augmentation(size=(1, 156), contrast=0.2, **plain)(gray, label, rng)  # type: ignore[arg-type]
         slope, start = np.polyfit(gray[0, :, 0], steeper[0, :, 0], 1)
         assert slope * 127.5 + start == pytest.approx(127.5, abs=0.5)  # rounding
         slopes.append(slope)
@@ -352,7 +352,7 @@ def test_a_knob_out_of_its_range_is_an_input_error(changes: dict[str, Any], text
 
 
 def test_there_are_two_presets() -> None:
-    assert Augmentation.preset("crop", (32, 48)) == Augmentation((32, 48))
+    assert Augmentation.preset("crop", (32, 48)) == Augmentation(size=(32, 48))
     assert Augmentation.preset("tutorial", (32, 48), flip=0.0).aspect == 0.3
     with pytest.raises(InputError, match="crop, tutorial, got 'mosaic'"):
         Augmentation.preset("mosaic", (32, 48))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from edgeseg.datasets import Classes
 from edgeseg.spec import ModelSpec
 from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.data.cache import CachedPairs
-from edgeseg.training.data.pipeline import training_pipeline, validation_batches
+from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, validation_batches
 
 SIDE = 20
 PAIR_BYTES = SIDE * SIDE * 4
@@ -21,7 +21,7 @@ PAIR_BYTES = SIDE * SIDE * 4
 class _Counting:
     """Pairs whose pixels are their index, and how often each was read."""
 
-    classes = Classes(("a", "b"), ((0, 0, 0),) * 2, None)
+    classes = Classes(names=("a", "b"), palette=((0, 0, 0),) * 2, ignore_index=None)
 
     def __init__(self, count: int) -> None:
         self.reads = [0] * count
@@ -77,7 +77,9 @@ def test_threads_that_read_the_same_pair_count_it_once() -> None:
 def test_what_is_made_ahead_is_bounded(tiny_spec: ModelSpec) -> None:
     """Two batches a thread, and the one that is taken: else a slow model's memory fills with finished batches."""
     data = _Counting(60)
-    batches, _ = training_pipeline(data, tiny_spec, Augmentation((32, 32)), batch_size=3, seed=0, num_threads=2)
+    batches, _ = training_pipeline(
+        data, tiny_spec, Augmentation(size=(32, 32)), BatchOrder(batch_size=3, seed=0), num_threads=2
+    )
     iterator = iter(batches)
     for taken in range(1, 4):
         next(iterator)
@@ -88,7 +90,9 @@ def test_what_is_made_ahead_is_bounded(tiny_spec: ModelSpec) -> None:
 def test_the_pipelines_read_through_it(tiny_spec: ModelSpec) -> None:
     data = _Counting(6)
     cached = CachedPairs(data, 6 * PAIR_BYTES)
-    batches, steps = training_pipeline(cached, tiny_spec, Augmentation((32, 32)), batch_size=2, seed=0, num_threads=0)
+    batches, steps = training_pipeline(
+        cached, tiny_spec, Augmentation(size=(32, 32)), BatchOrder(batch_size=2, seed=0), num_threads=0
+    )
     list(itertools.islice(batches, 4 * steps))
     assert data.reads == [1] * 6
     assert len(list(validation_batches(cached, tiny_spec, 2))) == 3

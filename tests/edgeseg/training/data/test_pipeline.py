@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 from pathlib import Path
@@ -13,10 +14,11 @@ from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
 from edgeseg.training.data.augment import IGNORED, Augmentation
 from edgeseg.training.data.cache import CachedPairs, Pairs
-from edgeseg.training.data.pipeline import training_pipeline, validation_batches
+from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, validation_batches
 
 Batch = tuple[np.ndarray, ...]
-PLAIN = Augmentation((64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
+CROPS = Augmentation(size=(32, 48))
+PLAIN = Augmentation(size=(64, 80), scale=(1.0, 1.0), flip=0.0, hsv=(0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -39,10 +41,19 @@ class _Memory(LabeledSplit):
         return np.zeros((*label.shape, 3), np.uint8), label
 
 
-def take(data: Pairs, spec: ModelSpec, count: int, **options: Any) -> list[Batch]:
+def take(
+    data: Pairs,
+    spec: ModelSpec,
+    count: int,
+    *,
+    augmentation: Augmentation = CROPS,
+    seed: int = 7,
+    start_epoch: int = 0,
+    **options: Any,
+) -> list[Batch]:
     """The first batches of three images; ten images make three of them an epoch."""
-    settings = {"augmentation": Augmentation((32, 48)), "batch_size": 3, "seed": 7}
-    pipeline, steps = training_pipeline(data, spec, **(settings | options))
+    order = BatchOrder(batch_size=3, seed=seed, start_epoch=start_epoch)
+    pipeline, steps = training_pipeline(data, spec, augmentation, order, **options)
     assert steps == 3
     return list(itertools.islice(pipeline, count))
 
@@ -66,7 +77,7 @@ def test_a_batch_has_the_promised_arrays(data: LabeledSplit, tiny_spec: ModelSpe
 
 def test_labels_keep_the_classes_and_the_ignored_id(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     ids_seen: set[int] = set()
-    for _, labels in take(data, tiny_spec, 6, augmentation=Augmentation((96, 96))):
+    for _, labels in take(data, tiny_spec, 6, augmentation=Augmentation(size=(96, 96))):
         ids_seen |= set(np.unique(labels).tolist())
     assert ids_seen == {0, 1, 2, IGNORED}
 
@@ -101,8 +112,8 @@ def test_validation_can_be_of_some_images(data: LabeledSplit, tiny_spec: ModelSp
 def test_another_ignored_id_becomes_the_pipelines(tiny_spec: ModelSpec) -> None:
     label = np.zeros((64, 80), np.uint8)
     label[10:20] = 1
-    one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, ignore_index=1), [label])
-    pipeline, _ = training_pipeline(one, tiny_spec, PLAIN, batch_size=1, seed=0)
+    one = _Memory(Classes(names=("a", "b", "c"), palette=((0, 0, 0),) * 3, ignore_index=1), [label])
+    pipeline, _ = training_pipeline(one, tiny_spec, PLAIN, BatchOrder(batch_size=1, seed=0))
     _, labels = next(iter(pipeline))
     assert (labels[0, 10:20] == IGNORED).all()
     assert (labels[0, 20:] == 0).all()
@@ -138,22 +149,22 @@ def test_epochs_differ_in_order_and_in_augmentation(data: LabeledSplit, tiny_spe
 
 def test_the_same_image_is_augmented_anew_in_each_epoch(tiny_spec: ModelSpec) -> None:
     label = np.arange(64 * 80).reshape(64, 80).astype(np.uint8) % 3
-    one = _Memory(Classes(("a", "b", "c"), ((0, 0, 0),) * 3, None), [label])
-    pipeline, steps = training_pipeline(one, tiny_spec, Augmentation((32, 48)), batch_size=1, seed=0)
+    one = _Memory(Classes(names=("a", "b", "c"), palette=((0, 0, 0),) * 3, ignore_index=None), [label])
+    pipeline, steps = training_pipeline(one, tiny_spec, CROPS, BatchOrder(batch_size=1, seed=0))
     assert steps == 1
     assert len({labels.tobytes() for _, labels in itertools.islice(pipeline, 8)}) == 8
 
 
 def test_a_repeated_image_comes_that_often_in_an_epoch_each_time_anew(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
-    settings = {"batch_size": 5, "seed": 7, "repeat": 3}
-    plain, steps = training_pipeline(data, tiny_spec, PLAIN, **settings)  # type: ignore[arg-type]
+    order = BatchOrder(batch_size=5, seed=7, repeat=3)
+    plain, steps = training_pipeline(data, tiny_spec, PLAIN, order)
     assert steps == 6
     epoch = shown(list(itertools.islice(plain, steps)), data)
     assert sorted(epoch) == sorted([*range(10)] * 3)
-    augmented, _ = training_pipeline(data, tiny_spec, Augmentation((32, 48)), **settings)  # type: ignore[arg-type]
+    augmented, _ = training_pipeline(data, tiny_spec, CROPS, order)
     images = [image.tobytes() for batch, _ in itertools.islice(augmented, steps) for image in batch]
     assert len(set(images)) == 30
-    _, steps = training_pipeline(data, tiny_spec, PLAIN, batch_size=25, seed=7, repeat=3)
+    _, steps = training_pipeline(data, tiny_spec, PLAIN, BatchOrder(batch_size=25, seed=7, repeat=3))
     assert steps == 1  # a batch may have more than there are images
 
 
@@ -161,10 +172,10 @@ def test_a_repeated_image_comes_that_often_in_an_epoch_each_time_anew(data: Labe
 def test_the_shares_of_two_workers_are_the_batches_of_one(
     data: LabeledSplit, tiny_spec: ModelSpec, start_epoch: int
 ) -> None:
-    settings = {"batch_size": 4, "start_epoch": start_epoch, "augmentation": Augmentation((32, 48)), "seed": 7}
-    whole, _ = training_pipeline(data, tiny_spec, **settings)  # type: ignore[arg-type]
+    order = BatchOrder(batch_size=4, seed=7, start_epoch=start_epoch)
+    whole, _ = training_pipeline(data, tiny_spec, CROPS, order)
     parts = [
-        training_pipeline(data, tiny_spec, worker=worker, num_workers=2, **settings)[0]  # type: ignore[arg-type]
+        training_pipeline(data, tiny_spec, CROPS, dataclasses.replace(order, worker=worker, num_workers=2))[0]
         for worker in range(2)
     ]
     for batch, first, second in itertools.islice(zip(whole, *parts, strict=False), 5):
@@ -174,14 +185,14 @@ def test_the_shares_of_two_workers_are_the_batches_of_one(
 
 def test_the_id_that_is_ignored_is_no_class(tiny_spec: ModelSpec) -> None:
     names = tuple(map(str, range(256)))
-    many = _Memory(Classes(names, ((0, 0, 0),) * 256, ignore_index=None), [np.zeros((8, 8), np.uint8)])
+    many = _Memory(Classes(names=names, palette=((0, 0, 0),) * 256, ignore_index=None), [np.zeros((8, 8), np.uint8)])
     with pytest.raises(InputError, match="256 classes; training takes 255"):
-        training_pipeline(many, tiny_spec, PLAIN, batch_size=1, seed=0)
+        training_pipeline(many, tiny_spec, PLAIN, BatchOrder(batch_size=1, seed=0))
 
 
 def test_fewer_images_than_a_batch_is_an_input_error(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
     with pytest.raises(InputError, match=r"10 images, fewer than the batch size 11; .* --repeat 2 uses"):
-        training_pipeline(data, tiny_spec, PLAIN, batch_size=11, seed=0)
+        training_pipeline(data, tiny_spec, PLAIN, BatchOrder(batch_size=11, seed=0))
 
 
 def test_a_broken_image_is_an_input_error_in_the_callers_thread(
@@ -211,7 +222,7 @@ def test_validation_shows_each_image_once(shapes_dataset: Path, tiny_spec: Model
 def test_validation_ignores_the_letterbox_bars(tiny_spec: ModelSpec) -> None:
     # A square of 16 in an input of 32x48: enlarged twice, with bars of 8 at both sides.
     label = np.random.default_rng(0).integers(0, 3, (16, 16), dtype=np.uint8)
-    classes = Classes(("a", "b", "c"), ((0, 0, 0),) * 3, None)
+    classes = Classes(names=("a", "b", "c"), palette=((0, 0, 0),) * 3, ignore_index=None)
     ((images, labels),) = validation_batches(_Memory(classes, [label]), tiny_spec, 2)
     assert (labels[0, :, :8] == IGNORED).all()
     assert (labels[0, :, 40:] == IGNORED).all()
@@ -223,7 +234,7 @@ def test_validation_ignores_the_letterbox_bars(tiny_spec: ModelSpec) -> None:
 def test_validation_turns_another_ignored_id_into_the_pipelines(tiny_spec: ModelSpec) -> None:
     label = np.full((32, 48), 9, np.uint8)
     label[:16] = 2
-    classes = Classes(("a", "b", "c"), ((0, 0, 0),) * 3, 9)
+    classes = Classes(names=("a", "b", "c"), palette=((0, 0, 0),) * 3, ignore_index=9)
     ((_, labels),) = validation_batches(_Memory(classes, [label]), tiny_spec, 1)
     assert (labels[0, :16] == 2).all()
     assert (labels[0, 16:] == IGNORED).all()

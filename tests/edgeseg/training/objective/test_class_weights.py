@@ -21,7 +21,9 @@ def split(folder: Path, labels: list[np.ndarray], num_classes: int, ignore_index
         path.write_bytes(encode_image(label))
         pairs.append((folder / "no image.png", path))
     names = tuple("abcdefgh"[:num_classes])
-    return LabeledSplit(Classes(names, ((0, 0, 0),) * num_classes, ignore_index), tuple(pairs))
+    return LabeledSplit(
+        Classes(names=names, palette=((0, 0, 0),) * num_classes, ignore_index=ignore_index), tuple(pairs)
+    )
 
 
 def quarters(*ids: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from keras import ops
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.load import load_model
-from edgeseg.training.objective.losses import LossKind, SegmentationLoss
+from edgeseg.training.objective.losses import Dice, Focal, LossKind, SegmentationLoss
 
 RNG = np.random.default_rng(5)
 LOGITS = RNG.normal(0, 2, (2, 3, 4, 3))
@@ -21,12 +21,12 @@ WEIGHTS = [0.5, 2.0, 1.25]
 SETTINGS: list[dict[str, Any]] = [
     {"kind": "cross-entropy"},
     {"kind": "cross-entropy", "class_weights": WEIGHTS, "label_smoothing": 0.1},
-    {"kind": "focal", "focal_alpha": 0.25},
-    {"kind": "focal", "class_weights": WEIGHTS, "focal_gamma": 0.5, "label_smoothing": 0.2},
+    {"kind": "focal", "focal": Focal(alpha=0.25)},
+    {"kind": "focal", "class_weights": WEIGHTS, "focal": Focal(gamma=0.5), "label_smoothing": 0.2},
     {"kind": "dice"},
-    {"kind": "dice", "dice_beta": 2.0, "dice_smooth": 0.5},
+    {"kind": "dice", "dice": Dice(beta=2.0, smooth=0.5)},
     {"kind": "cross-entropy+dice", "class_weights": WEIGHTS},
-    {"kind": "focal+dice", "class_weights": [0.0, 1.0, 3.0], "dice_beta": 0.5},
+    {"kind": "focal+dice", "class_weights": [0.0, 1.0, 3.0], "dice": Dice(beta=0.5)},
 ]
 
 
@@ -37,13 +37,12 @@ def reference(
     kind: LossKind,
     class_weights: list[float] | None = None,
     label_smoothing: float = 0.0,
-    focal_alpha: float = 0.5,
-    focal_gamma: float = 2.0,
-    dice_beta: float = 1.0,
-    dice_smooth: float = 1e-5,
+    focal: Focal | None = None,
+    dice: Dice | None = None,
     ignore_index: int | None = 255,
 ) -> float:
     """The formulas of the docstring, a pixel at a time, in float64."""
+    focal, dice = focal or Focal(), dice or Dice()
     classes = logits.shape[-1]
     pixels = [(y, row) for y, row in zip(ids.ravel(), logits.reshape(-1, classes), strict=True) if y != ignore_index]
     above = below = 0.0
@@ -53,7 +52,7 @@ def reference(
         q = np.array([(1 - label_smoothing) * (c == y) + label_smoothing / classes for c in range(classes)])
         value = -(q * np.log(p)).sum()
         if "focal" in kind:
-            value *= focal_alpha * (1 - p[y]) ** focal_gamma
+            value *= focal.alpha * (1 - p[y]) ** focal.gamma
         weight = 1.0 if class_weights is None else class_weights[y]
         above, below = above + weight * value, below + weight
         for c in range(classes):
@@ -62,8 +61,8 @@ def reference(
             fn[c] += (1 - p[c]) * (c == y)
     loss = above / below if kind != "dice" else 0.0
     if "dice" in kind:
-        b2 = dice_beta**2
-        loss += 1 - np.mean(((1 + b2) * tp + dice_smooth) / ((1 + b2) * tp + b2 * fn + fp + dice_smooth))
+        b2 = dice.beta**2
+        loss += 1 - np.mean(((1 + b2) * tp + dice.smooth) / ((1 + b2) * tp + b2 * fn + fp + dice.smooth))
     return float(loss)
 
 
@@ -127,7 +126,7 @@ def test_sure_pixels_have_finite_gradients() -> None:
     """At p = 1 the slope of (1 - p)^gamma is infinite for gamma below 1, at p = 0 the logarithm is."""
     logits = np.array([[[200.0, 0, 0], [-200.0, 0, 0]]])
     for kind in ("focal+dice", "cross-entropy+dice"):
-        loss = SegmentationLoss(kind, focal_gamma=0.5, label_smoothing=0.1)
+        loss = SegmentationLoss(kind, focal=Focal(gamma=0.5), label_smoothing=0.1)
         value, gradient = value_and_gradient(loss, np.zeros((1, 2)), logits)
         assert np.isfinite(value)
         assert np.isfinite(gradient).all()
@@ -159,7 +158,9 @@ def test_labels_may_be_flat_or_have_a_channel() -> None:
 def test_a_model_learns_with_it_and_is_saved_with_it(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(3, 1)])
-    loss = SegmentationLoss("focal+dice", class_weights=WEIGHTS, label_smoothing=0.1, dice_beta=2.0, focal_gamma=1.5)
+    loss = SegmentationLoss(
+        "focal+dice", class_weights=WEIGHTS, label_smoothing=0.1, focal=Focal(gamma=1.5), dice=Dice(beta=2.0)
+    )
     model.compile(keras.optimizers.Adam(0.1), loss)
     images = np.random.default_rng(0).random((8, 4, 4, 3), np.float32)
     ids = images.argmax(-1).astype(np.uint8)
@@ -178,13 +179,23 @@ def test_a_model_learns_with_it_and_is_saved_with_it(tmp_path: Path) -> None:
         ({"class_weights": [1.0, -1.0]}, r"class_weights must be numbers of 0 or more.*got \[1\.0, -1\.0\]"),
         ({"class_weights": [0, 0]}, "not all 0"),
         ({"label_smoothing": 1.0}, r"label_smoothing must be at least 0 and below 1, got 1\.0"),
-        ({"focal_gamma": -1}, "focal_gamma must be 0 or more, got -1"),
-        ({"dice_smooth": 0.0}, r"dice_smooth must be above 0, got 0\.0"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         SegmentationLoss(**settings)
+
+
+@pytest.mark.parametrize(
+    ("part", "settings", "said"),
+    [
+        (Focal, {"gamma": -1}, "focal_gamma must be 0 or more, got -1"),
+        (Dice, {"smooth": 0.0}, r"dice_smooth must be above 0, got 0\.0"),
+    ],
+)
+def test_bad_settings_of_a_part_are_refused(part: type, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        part(**settings)
 
 
 @pytest.mark.parametrize(

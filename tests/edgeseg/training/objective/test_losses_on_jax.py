@@ -22,8 +22,8 @@ IDS = RNG.integers(0, 3, (2, 3, 4)).astype(np.uint8)
 IDS[0, 0, :3] = IDS[1, 2] = 255
 
 SETTINGS: dict[str, Any] = {
-    "kind": "focal+dice", "class_weights": [0.5, 2.0, 1.25], "label_smoothing": 0.1, "focal_gamma": 0.5,
-    "dice_beta": 2.0,
+    "kind": "focal+dice", "class_weights": [0.5, 2.0, 1.25], "label_smoothing": 0.1, "focal_alpha": 0.5,
+    "focal_gamma": 0.5, "dice_beta": 2.0, "dice_smooth": 1e-5,
 }  # fmt: skip
 
 _PROGRAM = """
@@ -35,7 +35,7 @@ from edgeseg.training.objective.metrics import FScore, MeanIoU
 assert keras.backend.backend() == "jax"
 settings, ids, logits = json.loads(sys.stdin.read())
 ids, logits = np.array(ids, np.uint8), np.array(logits, np.float32)
-loss = SegmentationLoss(**settings)
+loss = SegmentationLoss.from_config(settings)
 value, gradient = jax.jit(jax.value_and_grad(lambda x: loss(ids, x)))(logits)
 scores = []
 for metric in (MeanIoU(3), FScore(3)):
@@ -64,7 +64,7 @@ def test_the_jax_backend_gives_the_same() -> None:
     logits = tf.constant(LOGITS)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        expected = SegmentationLoss(**SETTINGS)(IDS, logits)
+        expected = SegmentationLoss.from_config(SETTINGS)(IDS, logits)
     # Two float32 libraries that sum in another order.
     assert value == pytest.approx(float(expected), rel=2e-6)
     np.testing.assert_allclose(gradient, tape.gradient(expected, logits), rtol=1e-4, atol=1e-7)

@@ -13,7 +13,13 @@ from edgeseg.training.objective.schedules import schedule_of
 
 def test_phases_have_their_own_batch_size_and_peak() -> None:
     config = TrainConfig(
-        "unet_mini", "data", optimizer="sgd", epochs=10, freeze_epochs=4, freeze_batch_size=32, nominal_batch_size=16
+        model="unet_mini",
+        data="data",
+        optimizer="sgd",
+        epochs=10,
+        freeze_epochs=4,
+        freeze_batch_size=32,
+        nominal_batch_size=16,
     )
     frozen, free = phases_of(config)
     assert (frozen.start, frozen.end, frozen.batch_size, frozen.frozen) == (0, 4, 32, True)

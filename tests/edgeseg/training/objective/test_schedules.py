@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.training.objective.schedules import EpochSchedule
+from edgeseg.training.objective.schedules import EpochSchedule, LearningRateCurve
 
 
 def rates(kind: Any, steps: list[int], **settings: Any) -> list[float]:
     """Of a run of 12 epochs of 10 steps, with two of warm-up and a peak of 1."""
-    settings = {"epochs": 12, "steps_per_epoch": 10, "warmup_epochs": 2, **settings}
-    schedule = EpochSchedule(kind, 1.0, **settings)
+    run = {name: settings.pop(name) for name in ("start_epoch", "steps_per_epoch") if name in settings}
+    curve = LearningRateCurve(**{"kind": kind, "warmup_epochs": 2, **settings})
+    schedule = EpochSchedule(curve, 1.0, **{"epochs": 12, "steps_per_epoch": 10, **run})
     again = EpochSchedule.from_config(schedule.get_config())
     assert float(again(steps[-1])) == float(schedule(steps[-1]))
     return [float(schedule(step)) for step in steps]

@@ -22,7 +22,9 @@ def data(shapes_dataset: Path) -> LabeledSplit:
 
 @pytest.fixture
 def spec(data: LabeledSplit) -> ModelSpec:
-    return ModelSpec("tiny", (32, 48), data.classes.names, data.classes.palette, ignore_index=255)
+    return ModelSpec(
+        name="tiny", input_size=(32, 48), class_names=data.classes.names, palette=data.classes.palette, ignore_index=255
+    )
 
 
 def by_color(tensor: np.ndarray) -> np.ndarray:

@@ -1,0 +1,52 @@
+"""``RunOptions``: how a training run is carried out, which does not change what it learns; light, without keras."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.choices import Distribute
+from edgeseg.errors import missing_extra
+from edgeseg.training.run.folder import require_place
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The surroundings of a run: two runs that differ in them alone give one model.
+
+    Attributes:
+        resume: go on from ``last.keras``; the config must be that of the interrupted run.
+        overwrite: whether files of an earlier run may be replaced.
+        samples: validation images to draw with label and prediction after each epoch, into ``samples``.
+        tensorboard: whether to write a log for it, into ``tensorboard`` in the folder.
+        distribute: whether to train on several devices, see ``edgeseg.training.distribution``. ``batch_size`` is what
+            they share. Of several workers each gives the same arguments and sees the same ``output_dir``; the first
+            writes, and callbacks are called in all.
+        callbacks: Keras' or one's own; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
+        log: gets one line for each epoch.
+    """
+
+    resume: bool = False
+    overwrite: bool = False
+    samples: int = 0
+    tensorboard: bool = False
+    distribute: Distribute = "none"
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    log: Callable[[str], None] = print
+
+    def check(self, folder: Path) -> None:
+        """Refuse a run that could not begin, or go on, in a folder.
+
+        Raises:
+            InputError: files of an earlier run are there and may not be replaced; or there is nothing to resume.
+            BackendUnavailable: tensorboard is asked for and is not installed.
+        """
+        require_place(folder, resume=self.resume, overwrite=self.overwrite)
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise missing_extra("--tensorboard", "train")

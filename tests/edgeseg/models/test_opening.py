@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeseg.errors import InputError
+from edgeseg.models.opening import ModelRequest, open_model, packaged_spec, precheck
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "message"),
+    [
+        ("m.keras", {"weights": "w.h5"}, "--weights goes with a zoo name; 'm.keras' has its own"),
+        (
+            "unet_mini",
+            {"custom_objects": {}},
+            "--custom-objects goes with a model file; 'unet_mini' is an architecture",
+        ),
+        ("unet_mini", {"output": "main"}, "--output goes with a model file; 'unet_mini' is an architecture"),
+    ],
+)
+def test_what_goes_with_the_other_kind_of_model_is_refused(name: str, said: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_model(name, ModelRequest(**said))
+
+
+def test_a_request_for_another_class_count_leaves_the_packaged_weights(caplog: pytest.LogCaptureFixture) -> None:
+    assert not open_model(request=ModelRequest(input_size=(32, 32))).weights_report
+    assert "random weights" not in caplog.text
+    request = ModelRequest(num_classes=7, input_size=(32, 32), mean=(1.0,) * 3, std=(2.0,) * 3)
+    opened = open_model(request=request)
+    assert "random weights" in caplog.text
+    assert opened.model.output_shape == (None, 32, 32, 7)
+    assert (opened.spec.mean, opened.spec.std) == ((1.0,) * 3, (2.0,) * 3)
+
+
+def test_mistakes_are_said_before_keras_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        precheck(str(tmp_path / "m.keras"), None)
+    with pytest.raises(InputError, match="Nearest: 32,32"):
+        precheck("unet_mini", (33, 32))
+    assert packaged_spec("unet_mini") is None
