@@ -9,13 +9,11 @@ import keras
 from keras import ops
 
 from edgeseg.choices import Schedule, Warmup
-from edgeseg.training.config import TrainConfig
+from edgeseg.training.config import FINAL_LEARNING_RATES, TrainConfig
 from edgeseg.training.objective.phases import Phase
 
 #: Stages of the step schedule, as in the tutorials.
 _STAGES = 10
-
-_FINAL_SHARE = {"cosine": 0.0, "step": 0.01}
 
 
 @keras.saving.register_keras_serializable(package="edgeseg")
@@ -73,7 +71,7 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
         self._kind, self._peak, self._warmup, self._decay_rate = kind, peak, warmup, decay_rate
         self._start, self._steps, self._warmup_epochs = start_epoch, steps_per_epoch, warmup_epochs
         self._down = epochs - warmup_epochs
-        self._final = _FINAL_SHARE.get(kind, 0.0) if final_share is None else final_share
+        self._final = FINAL_LEARNING_RATES.get(kind, 0.0) if final_share is None else final_share
 
     def __call__(self, step: Any) -> Any:
         """The learning rate of an optimizer step, a float32 scalar."""

@@ -162,7 +162,7 @@ def test_the_command_writes_it(make_result: Make, tmp_path: Path, capsys: pytest
     (tmp_path / "a.json").write_text('{"artifact": "m.fp32.tflite", "mean_iou": 0.25}')
     out = tmp_path / "page.html"
     accuracy = ["--accuracy", str(tmp_path / "a.json")]
-    assert main(["compare", *files, "--format", "html", "--output", str(out), *accuracy]) == 0
+    assert main(["compare", *files, "--format", "html", "--save", str(out), *accuracy]) == 0
     assert "0.2500" in _Checked(out.read_text()).text
     assert main(["compare", *files, *accuracy]) == 2
     assert "--accuracy goes with --format html" in capsys.readouterr().err

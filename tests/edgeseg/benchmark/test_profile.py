@@ -76,7 +76,7 @@ def test_what_it_does_not_obey_is_refused(onnx_file: Path, capsys: pytest.Captur
         profile(onnx_file, {"accelerator": "gpu"}, 1)
     with pytest.raises(InputError, match="does not exist"):
         profile(onnx_file.with_name("none.onnx"), {}, 1)
-    for other in (("--device", "local"), ("--sustained", "1"), ("--scope", "end-to-end"), ("--output", "o.json")):
+    for other in (("--device", "local"), ("--sustained", "1"), ("--scope", "end-to-end"), ("--save", "o.json")):
         assert main(["benchmark", str(onnx_file), "--profile", "x", *other]) == 2
         assert "--profile is of single calls on this machine" in capsys.readouterr().err
 

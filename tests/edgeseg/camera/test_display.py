@@ -108,7 +108,7 @@ def test_the_callback_sees_the_frame_before_it_is_drawn(segmenter: Segmenter, im
 def test_captions_are_drawn_where_they_are_asked_for(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
     name = images(1).name
     plain, told = _Kept(), _Kept()
-    for sink, look in ((plain, Look("mask")), (told, Look("mask", legend=True, status=True))):
+    for sink, look in ((plain, Look(view="mask")), (told, Look(view="mask", legend=True, status=True))):
         with Camera(segmenter, open_source(name)) as camera:
             Display(camera, segmenter.spec, look, [sink]).run()
     assert (plain.frames[0] == (120, 80, 0)).all()

@@ -31,7 +31,7 @@ def test_a_sweep_of_threads_as_file_table_and_comparison(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "r.json"
-    args = ["benchmark", str(model), "--num-threads", "1,2", *QUICK, "--output", str(out)]
+    args = ["benchmark", str(model), "--num-threads", "1,2", *QUICK, "--save", str(out)]
     assert main(args) == 0
     printed = capsys.readouterr().out
     assert "Median ms" in printed and printed.count("m.tflite") == 2
