@@ -12,7 +12,7 @@ __all__ = ["Camera", "SegmentedFrame"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when it is first asked for: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
+    # Loaded when first asked for: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
     if name in __all__:
         return getattr(importlib.import_module("edgeseg.camera.loop"), name)
     raise AttributeError(f"module 'edgeseg.camera' has no attribute '{name}'")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from click.core import ParameterSource
 
-from edgeseg.benchmark.measure import Plan
+from edgeseg.benchmark.plan import Plan
 from edgeseg.choices import Accelerator, BackendName, Scope
 from edgeseg.cli import _options
 from edgeseg.cli._fields import collect, option

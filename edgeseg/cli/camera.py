@@ -98,7 +98,8 @@ def _look(
 
 
 _DETAILS = """\
-ARTIFACT is a .tflite, .onnx or .keras file. With a live source only the newest frame is processed, and its age is shown.
+ARTIFACT is a .tflite, .onnx or .keras file. With a live source only the newest frame is processed, and its age is
+shown.
 
 Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r record and stop recording.
 """
