@@ -16,7 +16,7 @@ from edgeseg.cli._fields import choices_of, collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, size_text
-from edgeseg_converters.options import ExportOptions, Quantization
+from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _quantization(
         "method",
         flag="--calibration-method",
         help="How the ranges of an ONNX file follow from the images. TFLite has no choice.",
-        if_omitted="percentile",
+        if_omitted=DEFAULT_METHOD,
     ),
     option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that integers may cost."),
     option(

@@ -24,11 +24,7 @@ from edgeseg.choices import CalibrationMethod
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Ranges
 from edgeseg_converters.keras_model.freeze import INPUT_NAME
-
-#: Packaged model, CamVid's validation images: ``percentile`` (50 images to calibrate with) 0.7235 mIoU and 99.12 %
-#: of the pixels with their class, ``minmax`` (100) 0.7222 and 98.90 %, float 0.7237. The mIoUs are too near to tell
-#: apart; the choice rests on the agreement. With weights of 8 bits ``entropy`` (50) lost most, 0.7196 against 0.7244.
-DEFAULT_METHOD: CalibrationMethod = "percentile"
+from edgeseg_converters.options import DEFAULT_METHOD
 
 #: Share of the values that ``percentile`` keeps, in percent; half of the rest is cut at each end.
 PERCENTILE = 99.99

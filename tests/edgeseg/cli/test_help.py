@@ -23,7 +23,7 @@ from edgeseg.sources import frames
 from edgeseg.spec import ModelSpec
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
 from edgeseg.training.data.augment import Augmentation
-from edgeseg_converters.options import ExportOptions, Quantization
+from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, AccuracyGate, Recipe
 
 GROUPED = ("export", "predict", "camera", "evaluate", "benchmark", "train")
@@ -187,6 +187,7 @@ def test_what_is_described_is_what_happens() -> None:
     rates = ", ".join(f"{name} {rate:g}" for name, (rate, _) in OPTIMIZER_DEFAULTS.items())
     assert train["--learning-rate"].default == f"({rates})"
     assert export["--opset"].default == f"({DEFAULT_OPSET})"
+    assert export["--calibration-method"].default == f"({DEFAULT_METHOD})"
     for name in ("predict", "camera", "evaluate"):
         lines = listed(command_of(name))
         assert lines["--fit"].default == f"({default_of(ModelSpec, 'fit')})"
