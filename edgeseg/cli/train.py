@@ -127,7 +127,7 @@ def _augmentation_changes(
     return {name: value for name, value in locals().items() if value is not None}
 
 
-_ARCHITECTURE_DEFAULT = "the model's own"
+_OF_THE_MODEL = "the model's own"
 
 
 def _by_optimizer(index: int) -> str:
@@ -136,6 +136,7 @@ def _by_optimizer(index: int) -> str:
 
 
 def _setting(name: str, **attributes: Any) -> Callable[[Any], Any]:
+    """Make the option of a field of ``TrainConfig``."""
     return option(TrainConfig, name, **attributes)
 
 
@@ -157,7 +158,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     flag="--imgsz",
     type=_options.SizeType(),
     help="Size the model is made for and validated at.",
-    if_omitted=_ARCHITECTURE_DEFAULT,
+    if_omitted=_OF_THE_MODEL,
 )
 @_setting("crop_size", type=_options.SizeType(), help="Size of the training images.", if_omitted="--imgsz")
 @_setting(
@@ -173,12 +174,8 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     help="Name of the output to validate and export, of a model with several.",
     if_omitted="the first",
 )
-@_setting(
-    "mean", type=_options.TripleType(), help="Subtracted from pixels in [0, 255].", if_omitted=_ARCHITECTURE_DEFAULT
-)
-@_setting(
-    "std", type=_options.TripleType(), help="What the difference is divided by.", if_omitted=_ARCHITECTURE_DEFAULT
-)
+@_setting("mean", type=_options.TripleType(), help="Subtracted from pixels in [0, 255].", if_omitted=_OF_THE_MODEL)
+@_setting("std", type=_options.TripleType(), help="What the difference is divided by.", if_omitted=_OF_THE_MODEL)
 @_setting("epochs", type=click.IntRange(1), help="Passes over the training images, the frozen ones among them.")
 @_setting(
     "repeat",
