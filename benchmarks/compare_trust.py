@@ -21,7 +21,8 @@ import _shared
 
 from edgeseg.benchmark.compare import NOISE, compare
 from edgeseg.benchmark.devices.local import LocalDevice
-from edgeseg.benchmark.measure import Case, Plan, measure
+from edgeseg.benchmark.measure import Case, measure
+from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
 

@@ -38,7 +38,8 @@ from _sides import calibrated, edgeseg_sources
 
 from edgeseg.benchmark import worker
 from edgeseg.benchmark.devices.local import how_it_ended
-from edgeseg.benchmark.measure import Case, Plan, measure
+from edgeseg.benchmark.measure import Case, measure
+from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost
 from edgeseg.models.zoo.table import ZOO

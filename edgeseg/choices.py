@@ -30,6 +30,12 @@ Accelerator = Literal["cpu", "gpu", "npu"]
 View = Literal["overlay", "mask", "cutout", "blur", "replace"]
 #: What a latency is of: the runtime's call alone, or from an image to its class map.
 Scope = Literal["inference", "end-to-end"]
+#: What two results of a benchmark must have in common, or their ratio says nothing about the artifact.
+Alike = Literal["device", "machine", "threads", "scope", "accelerator", "runtime", "model"]
+
+# What a command prints.
+TableStyle = Literal["table", "md"]
+ComparisonStyle = Literal["table", "md", "csv", "html"]
 
 # A data set.
 #: How a data set keeps its files. ``folders``: ``{split}/{images,labels}``. ``flat``: ``images`` and ``labels``.

@@ -127,8 +127,8 @@ class ExportResult:
 def export(
     model: keras.Model,
     *,
-    format: Format = "tflite",  # noqa: A002 - the field's word, and the command line's
-    precision: Precision = "fp32",
+    format: Format = Recipe.format,  # noqa: A002 - the field's word, and the command line's
+    precision: Precision = Recipe.precision,
     spec: ModelSpec | None = None,
     data: Data | None = None,
     verify: bool = True,

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 #: Targets whose compilers check op versions, which only TensorFlow's quantizer raises.
 VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
 
+#: How an ONNX file's ranges follow from the images, where nobody says.
+#: Packaged model, CamVid's validation images: ``percentile`` (50 images to calibrate with) 0.7235 mIoU and 99.12 %
+#: of the pixels with their class, ``minmax`` (100) 0.7222 and 98.90 %, float 0.7237. The mIoUs are too near to tell
+#: apart; the choice rests on the agreement. With weights of 8 bits ``entropy`` (50) lost most, 0.7196 against 0.7244.
+DEFAULT_METHOD: CalibrationMethod = "percentile"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:

@@ -88,8 +88,8 @@ class Recipe:
         InputError: one that this edgeseg does not make.
     """
 
-    format: Format
-    precision: Precision
+    format: Format = "tflite"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for what, given, accepted in (

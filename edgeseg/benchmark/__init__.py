@@ -1,18 +1,45 @@
-"""How fast an artifact is on a device: measured in processes of its own, told with what to distrust, compared."""
+"""How fast an artifact is on a device: ``measure.measure`` times it, ``compare.compare`` holds two results together.
 
-from edgeseg.benchmark.compare import Comparison, compare
-from edgeseg.benchmark.measure import Case, Device, Plan, measure
-from edgeseg.benchmark.result import Environment, LatencyResult, read, to_json
+Measured in processes of their own, told with what to distrust.
+"""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeseg.benchmark.compare import Comparison
+    from edgeseg.benchmark.measure import Case, Device
+    from edgeseg.benchmark.plan import Plan
+    from edgeseg.benchmark.result import Environment, LatencyResult, read, to_json
+
+# The functions measure and compare are not here: their modules have these names.
 __all__ = [
     "Case",
     "Plan",
     "Device",
-    "measure",
     "LatencyResult",
     "Environment",
     "read",
     "to_json",
     "Comparison",
-    "compare",
 ]
+
+# Loaded when they are first asked for: most need numpy and OpenCV, but the command line reads Plan's defaults alone.
+_LAZY = {
+    "Case": "edgeseg.benchmark.measure",
+    "Plan": "edgeseg.benchmark.plan",
+    "Device": "edgeseg.benchmark.measure",
+    "LatencyResult": "edgeseg.benchmark.result",
+    "Environment": "edgeseg.benchmark.result",
+    "read": "edgeseg.benchmark.result",
+    "to_json": "edgeseg.benchmark.result",
+    "Comparison": "edgeseg.benchmark.compare",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'edgeseg.benchmark' has no attribute '{name}'")

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.benchmark.result import LatencyResult
+from edgeseg.choices import Alike
 from edgeseg.errors import InputError
-
-#: What two results must have in common, or their ratio says nothing about the artifact.
-Alike = Literal["device", "machine", "threads", "scope", "accelerator", "runtime", "model"]
 
 #: Two runs of one artifact on a machine that others use differ by this much without a cause, as a share.
 NOISE = 0.03

@@ -1,5 +1,18 @@
 """The live loop: newest frame in, class map out, and how old what is shown is."""
 
-from edgeseg.camera.loop import Camera, SegmentedFrame
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeseg.camera.loop import Camera, SegmentedFrame
 
 __all__ = ["Camera", "SegmentedFrame"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first asked for: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
+    if name in __all__:
+        return getattr(importlib.import_module("edgeseg.camera.loop"), name)
+    raise AttributeError(f"module 'edgeseg.camera' has no attribute '{name}'")

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import write_bytes
+from edgeseg.camera.look import Look
 from edgeseg.camera.loop import Camera, SegmentedFrame
 from edgeseg.camera.stats import CameraStats
 from edgeseg.choices import View
 from edgeseg.drawing.captions import draw_status
 from edgeseg.drawing.legend import draw_legend
-from edgeseg.drawing.painter import Painter
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.imaging import encode_image
 from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
-from edgeseg.spec import Color, ModelSpec
+from edgeseg.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
 
@@ -33,41 +33,12 @@ _POLL_S = 0.02
 
 
 @dataclass(kw_only=True)
-class Look:
-    """How frames are drawn; the window's keys change ``view``.
-
-    Attributes:
-        view: overlay, mask, cutout, blur or replace.
-        alpha: weight of the colors in the overlay, in [0, 1].
-        classes: the classes that are shown; all when ``None``.
-        background: for ``replace``: an RGB color in 0..255, or ``(h, w, 3)`` uint8 BGR.
-        legend: draw the names, colors and shares of the classes.
-        status: draw fps, inference time, age and drops.
-    """
-
-    view: View = "overlay"
-    alpha: float = 0.6
-    classes: Sequence[str] | None = None
-    background: Color | NDArray[np.uint8] = (0, 0, 0)
-    legend: bool = False
-    status: bool = False
-
-    def painter(self, spec: ModelSpec) -> Painter:
-        """A painter for BGR frames.
-
-        Raises:
-            InputError: a class that the model does not have, or a view that needs classes and has none.
-        """
-        return Painter(spec, self.view, alpha=self.alpha, classes=self.classes, background=self.background, order="bgr")
-
-
-@dataclass(kw_only=True)
 class Display:
     """Shows what a camera segments, in ten lines of a program or from the command.
 
     Example:
         >>> with Segmenter("model.tflite") as segmenter, Camera(segmenter, open_source("0")) as camera:
-        ...     stats = Display(camera, segmenter.spec, window=Window("edgeseg")).run()
+        ...     stats = Display(camera=camera, spec=segmenter.spec, window=Window("edgeseg")).run()
 
     Attributes:
         camera: the frames; stays open.

@@ -15,24 +15,10 @@ from collections.abc import Sequence
 import click
 
 from edgeseg import __version__
+from edgeseg.cli._summaries import COMMANDS
 from edgeseg.errors import EdgesegError, did_you_mean
 
 _CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
-
-#: In the order a newcomer needs them, with what ``edgeseg --help`` says of each.
-COMMANDS = {
-    "models": "List the zoo and the packaged weights.",
-    "export": "Make TFLite and ONNX of a Keras model, each file proven against it.",
-    "inspect": "Show a file's spec and ops, and what each accelerator takes or leaves.",
-    "predict": "Draw the classes of images, folders and videos, or count them.",
-    "camera": "Segment a camera, stream, video or folder, live.",
-    "evaluate": "Score a model or an exported file on labeled data.",
-    "benchmark": "Measure latency here, over ssh and over adb, and how sure it is.",
-    "compare": "Hold results against a baseline; exit 1 when something got slower.",
-    "data": "Check, split and convert labeled data.",
-    "train": "Train a model of the zoo, or your own.",
-    "doctor": "Show what is installed, what is missing, and the line that mends it.",
-}
 
 
 class _LazyGroup(click.Group):
@@ -70,7 +56,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        args: the arguments; those of the process when left out.
+        args: the arguments; those of the process when omitted.
 
     Returns:
         The exit status.
@@ -119,7 +105,7 @@ def _open_missing_streams() -> None:
 
 
 def _reader_left() -> int:
-    """The status of a program whose reader went away, as in ``| head``; nobody is left to tell."""
+    """Return the status of a program whose reader went away, as in ``| head``; nobody is left to tell."""
     _drop_output()
     return 128 + 13  # SIGPIPE's
 

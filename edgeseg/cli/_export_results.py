@@ -1,4 +1,4 @@
-"""What ``edgeseg export`` tells people of its artifacts."""
+"""What ``edgeseg export`` prints of its artifacts."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def note_cuts(path: Path, result: ExportResult) -> None:
 
 
 def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
+    """Print a table of the artifacts, and what is worth knowing of each."""
     rows = []
     for path, result in saved:
         proof = result.verification
@@ -67,7 +68,7 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
 
 
 def _print_quantized(path: Path, quantized: Quantized) -> None:
-    """What integers cost, and what they were made from."""
+    """Print what integers cost, and what they were made from."""
     if quantized.calibration and quantized.stability:
         chosen, stability = quantized.calibration, quantized.stability
         print(f"{path.name} calibrated on {len(chosen.paths)} images of {chosen.source}, seed {chosen.seed}.")

@@ -1,4 +1,4 @@
-"""A command whose many options are shown in groups."""
+"""``GroupedCommand``: a command whose many options are listed under headings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import click
 
 
 class GroupedCommand(click.Command):
-    """Shows its options under headings; those that no heading names come last, under click's own."""
+    """List the options under headings; ``--help``, which no heading names, comes last, under click's own.
+
+    Attributes:
+        headings: the names of parameters under each heading, in the order of the help.
+    """
 
     headings: Mapping[str, Sequence[str]] = {}
 

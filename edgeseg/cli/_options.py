@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from edgeseg.choices import Accelerator, BackendName, ColorOrder, DataLayout, Fit, LabelEncoding
+from edgeseg.cli._fields import collect, default_of
 from edgeseg.errors import did_you_mean
+from edgeseg.spec import ModelSpec
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
+    from edgeseg.opening import InputDescription
+    from edgeseg.runtime import RuntimeOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +48,10 @@ class NamesType(click.ParamType[tuple[str, ...]]):
 
     def __init__(self, accepted: Sequence[str] | None = None) -> None:
         self._accepted = accepted
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
+        """Return the names as they are typed; click would write them in capitals."""
+        return None if self._accepted is None else f"[{'|'.join(self._accepted)}],..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Parse; an unknown name is a usage error that suggests the nearest."""
@@ -89,35 +98,44 @@ class PairType(click.ParamType[tuple[str, str]]):
         return key, text
 
 
-def imgsz(function: F) -> F:
-    """``--imgsz``."""
-    return click.option("--imgsz", type=SizeType(), help="Input size in pixels; the model's own when left out.")(
-        function
-    )
+#: A folder, and a file, that a command writes.
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 
+imgsz = click.option("--imgsz", type=SizeType(), help="Input size in pixels.", show_default="the model's own")
+mean = click.option("--mean", type=TripleType(), help="Subtracted from pixels in [0, 255]; for a model without spec.")
+std = click.option("--std", type=TripleType(), help="What the difference is divided by.")
+custom_objects = click.option(
+    "--custom-objects", type=click.Path(), help="Python file with the layers of a model file; it is run."
+)
+output = click.option(
+    "--output", help="Name of the output to use, of a model file with several.", show_default="the first"
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+num_threads = click.option(
+    "--num-threads", type=click.IntRange(1), help="Threads.", show_default="one a core, at most 4"
+)
+backend = click.option(
+    "--backend", type=click.Choice(get_args(BackendName)), help="What runs the file.", show_default="by its suffix"
+)
+delegate = click.option("--delegate", metavar="FILE", help="Library of a TFLite delegate, such as libedgetpu.so.1.")
+delegate_option = click.option(
+    "--delegate-option", type=PairType(), multiple=True, help="An option of that library; repeatable."
+)
+provider = click.option(
+    "--provider", multiple=True, metavar="NAME", help="Execution provider for an .onnx, such as cuda; repeatable."
+)
 
-def feeding(function: F) -> F:
-    """``--mean`` and ``--std``."""
-    function = click.option("--std", type=TripleType(), help="What the difference is divided by.")(function)
-    return click.option(
-        "--mean", type=TripleType(), help="Subtracted from pixels in [0, 255]; for a model without spec."
-    )(function)
-
-
-def custom_objects(function: F) -> F:
-    """``--custom-objects``."""
-    return click.option(
-        "--custom-objects", type=click.Path(), help="Python file with the layers of a model file; it is run."
-    )(function)
-
-
-def output(function: F) -> F:
-    """``--output``."""
-    return click.option("--output", help="Which output, of a model file with several; by name.")(function)
+#: The parameters of ``runtime``, ``input_description``, ``results`` and ``dataset``, for a command's headings.
+RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
+INPUT_DESCRIPTION = ("imgsz", "labels", "mean", "std", "color_order", "fit")
+RESULTS = ("overwrite", "as_json")
+DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map")
 
 
 def read_custom_objects(path: str | None) -> dict[str, Any] | None:
-    """What the file of ``--custom-objects`` has; ``None`` when none was given."""
+    """Return what the file of ``--custom-objects`` has; ``None`` when none was given."""
     if path is None:
         return None
     from edgeseg.errors import missing_extra
@@ -129,180 +147,185 @@ def read_custom_objects(path: str | None) -> dict[str, Any] | None:
     return load_custom_objects(path)
 
 
-def as_json(function: F) -> F:
-    """``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(function)
+@dataclass(frozen=True)
+class Results:
+    """How a command gives its results.
+
+    Attributes:
+        overwrite: replace files that exist.
+        as_json: print one JSON object.
+    """
+
+    overwrite: bool
+    as_json: bool
 
 
-def overwrite(function: F) -> F:
-    """``--overwrite``."""
-    return click.option("--overwrite", is_flag=True, help="Replace files that exist.")(function)
+def results(function: F) -> F:
+    """Add ``--overwrite`` and ``--json``, as one argument ``results``."""
+    return collect("results", Results, overwrite, as_json)(function)
 
 
-def _with_options(function: F, collected: Callable[..., Any], options: Sequence[Callable[[Any], Any]]) -> F:
-    """``collected`` in place of ``function``, behind options, which its help lists in their order."""
-    wrapped: Any = functools.wraps(function)(collected)
-    return cast("F", functools.reduce(lambda decorated, option: option(decorated), reversed(options), wrapped))
+@dataclass(frozen=True)
+class KerasFile:
+    """What is said of a Keras file.
+
+    Attributes:
+        custom_objects: a Python file with its layers.
+        output: name of the output to use.
+    """
+
+    custom_objects: str | None
+    output: str | None
 
 
-def num_threads(function: F) -> F:
-    """``--num-threads``."""
-    return click.option("--num-threads", type=click.IntRange(1), help="Threads; the cores, at most 4, when left out.")(
-        function
-    )
+def keras_file(function: F) -> F:
+    """Add ``--custom-objects`` and ``--output``, as one argument ``keras_file``."""
+    return collect("keras_file", KerasFile, custom_objects, output)(function)
 
 
 def runtime(function: F) -> F:
-    """What a model runs on, as one argument ``runtime``, a ``RuntimeOptions``."""
-
-    def collected(
-        *args: Any,
-        backend: BackendName | None,
-        accelerator: Accelerator | None,
-        delegate: str | None,
-        delegate_option: tuple[tuple[str, str], ...],
-        provider: tuple[str, ...],
-        num_threads: int | None,
-        **others: Any,
-    ) -> Any:
-        from edgeseg.runtime.options import RuntimeOptions
-
-        asked = RuntimeOptions(
-            backend=backend,
-            num_threads=num_threads,
-            accelerator=accelerator,
-            delegate=delegate,
-            delegate_options=dict(delegate_option),
-            providers=provider,
-        )
-        return function(*args, runtime=asked, **others)
-
-    options = [
-        click.option("--backend", type=click.Choice(get_args(BackendName)), help="By the file's suffix when left out."),
-        click.option("--accelerator", type=click.Choice(get_args(Accelerator)), help="For a .tflite; cpu if left out."),
-        click.option("--delegate", metavar="FILE", help="Library of a TFLite delegate, such as libedgetpu.so.1."),
-        click.option("--delegate-option", type=PairType(), multiple=True, help="What that library takes; repeatable."),
-        click.option("--provider", multiple=True, metavar="NAME", help="For an .onnx, such as cuda; repeatable."),
-        num_threads,
-    ]
-    return _with_options(function, collected, options)
+    """Add what a model runs on, as one argument ``runtime``, a ``RuntimeOptions``."""
+    accelerator = click.option(
+        "--accelerator", type=click.Choice(get_args(Accelerator)), help="Where a .tflite runs.", show_default="cpu"
+    )
+    options = (backend, accelerator, delegate, delegate_option, provider, num_threads)
+    return collect("runtime", _runtime, *options)(function)
 
 
-def foreign(function: F) -> F:
-    """How to feed a model without spec, as one argument ``feeding``, an ``edgeseg.opening.InputDescription``."""
+def _runtime(
+    *,
+    backend: BackendName | None,
+    accelerator: Accelerator | None,
+    delegate: str | None,
+    delegate_option: tuple[tuple[str, str], ...],
+    provider: tuple[str, ...],
+    num_threads: int | None,
+) -> RuntimeOptions:
+    from edgeseg.runtime.options import RuntimeOptions
 
-    def collected(
-        *args: Any,
-        labels: str | None,
-        mean: tuple[float, float, float] | None,
-        std: tuple[float, float, float] | None,
-        color_order: ColorOrder | None,
-        fit: Fit | None,
-        imgsz: tuple[int, int] | None,
-        **others: Any,
-    ) -> Any:
-        from edgeseg.datasets.classes import read_labels
-        from edgeseg.opening import InputDescription
+    return RuntimeOptions(
+        backend=backend,
+        num_threads=num_threads,
+        accelerator=accelerator,
+        delegate=delegate,
+        delegate_options=dict(delegate_option),
+        providers=provider,
+    )
 
-        names = None if labels is None else read_labels(labels)
-        return function(
-            *args,
-            feeding=InputDescription(
-                class_names=names, mean=mean, std=std, color_order=color_order, fit=fit, input_size=imgsz
-            ),
-            **others,
-        )
 
-    options = [
+def input_description(function: F) -> F:
+    """Add how to feed a model that does not say it, as one argument ``description``."""
+    return collect(
+        "description",
+        _input_description,
         imgsz,
-        click.option("--labels", type=click.Path(), help="Class names, one a line; for a model without spec."),
-        feeding,
+        click.option("--labels", type=click.Path(), help="File of class names, one a line; for a model without spec."),
+        mean,
+        std,
         click.option(
             "--color-order",
             type=click.Choice(get_args(ColorOrder)),
-            help="Channel order of the input. Left out: rgb.",
+            help="Channel order of the input; for a model without spec.",
+            show_default=default_of(ModelSpec, "color_order"),
         ),
         click.option(
             "--fit",
             type=click.Choice(get_args(Fit)),
-            help="How images are fitted into the input. Left out: letterbox.",
+            help="How images are fitted into the input; for a model without spec.",
+            show_default=default_of(ModelSpec, "fit"),
         ),
-    ]
-    return _with_options(function, collected, options)
+    )(function)
+
+
+def _input_description(
+    *,
+    labels: str | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    color_order: ColorOrder | None,
+    fit: Fit | None,
+    imgsz: tuple[int, int] | None,
+) -> InputDescription:
+    from edgeseg.datasets.classes import read_labels
+    from edgeseg.opening import InputDescription
+
+    names = None if labels is None else read_labels(labels)
+    return InputDescription(class_names=names, mean=mean, std=std, color_order=color_order, fit=fit, input_size=imgsz)
 
 
 def dataset(
     *,
     required: bool = True,
-    help: str = "Labeled data set with its splits.",  # noqa: A002
+    help: str = "Labeled data set.",  # noqa: A002 - click's word
     argument: str | None = None,
 ) -> Callable[[F], F]:
-    """``--data``, or an argument, and what to know about the data set, as one argument ``data``, a ``DataSource``.
+    """Add ``--data``, or an argument, and what to know about the data set, as one argument ``data``, a ``DataSource``.
 
     Args:
         required: whether it must be given; ``data`` is ``None`` where it is not.
         help: of ``--data``.
         argument: name of an argument of the command to take in place of ``--data``.
     """
+    where = (
+        click.argument("data", metavar=argument, type=click.Path())
+        if argument
+        else click.option("--data", required=required, type=click.Path(), help=help)
+    )
+    return collect(
+        "data",
+        _data_source,
+        where,
+        click.option(
+            "--classes", help="Class names A,B,C, a file of names, or voc.", show_default="classes.json of the data"
+        ),
+        click.option(
+            "--data-layout",
+            type=click.Choice(get_args(DataLayout)),
+            help="How the folder is laid out.",
+            show_default="detected",
+        ),
+        click.option(
+            "--label-encoding",
+            type=click.Choice(get_args(LabelEncoding)),
+            help="How labels encode classes.",
+            show_default="detected",
+        ),
+        click.option(
+            "--ignore-index", type=click.IntRange(0, 255), help="Label id of pixels that do not count; VOC's is 255."
+        ),
+        click.option(
+            "--color-map", type=click.Path(), help="Text file with the color of each class, for color labels."
+        ),
+    )
 
-    def decorate(function: F) -> F:
-        def collected(
-            *args: Any,
-            data: str | None,
-            classes: str | None,
-            data_layout: DataLayout | None,
-            label_encoding: LabelEncoding | None,
-            ignore_index: int | None,
-            color_map: str | None,
-            **others: Any,
-        ) -> Any:
-            from edgeseg.datasets import DataSource
 
-            said: dict[str, Any] = {
-                "layout": data_layout,
-                "classes": classes,
-                "label_encoding": label_encoding,
-                "ignore_index": ignore_index,
-                "color_map": color_map,
-            }
-            if data is None and any(value is not None for value in said.values()):
-                raise click.UsageError("--classes, --data-layout, --label-encoding and the like go with --data.")
-            return function(*args, data=None if data is None else DataSource(root=data, **said), **others)
+def _data_source(
+    *,
+    data: str | None,
+    classes: str | None,
+    data_layout: DataLayout | None,
+    label_encoding: LabelEncoding | None,
+    ignore_index: int | None,
+    color_map: str | None,
+) -> DataSource | None:
+    from edgeseg.datasets import DataSource
 
-        where = (
-            click.argument("data", metavar=argument, type=click.Path())
-            if argument
-            else click.option("--data", required=required, type=click.Path(), help=help)
+    if data is not None:
+        return DataSource(
+            root=data,
+            layout=data_layout,
+            classes=classes,
+            label_encoding=label_encoding,
+            ignore_index=ignore_index,
+            color_map=color_map,
         )
-        options = [
-            where,
-            click.option("--classes", help="Names A,B,C, a file of names, or voc. Left out: classes.json of the data."),
-            click.option(
-                "--data-layout",
-                type=click.Choice(get_args(DataLayout)),
-                help="How the folder is laid out. Left out: detected.",
-            ),
-            click.option(
-                "--label-encoding",
-                type=click.Choice(get_args(LabelEncoding)),
-                help="How labels encode classes. Left out: detected.",
-            ),
-            click.option(
-                "--ignore-index",
-                type=click.IntRange(0, 255),
-                help="Label id of pixels that do not count; VOC's is 255.",
-            ),
-            click.option(
-                "--color-map", type=click.Path(), help="Text file with the color of each class, for color labels."
-            ),
-        ]
-        return _with_options(function, collected, options)
-
-    return decorate
+    if any(value is not None for value in (data_layout, classes, label_encoding, ignore_index, color_map)):
+        raise click.UsageError("--classes, --data-layout, --label-encoding and the like go with --data.")
+    return None
 
 
 def data_arguments(data: DataSource) -> str:
-    """What the options of ``dataset`` were, to be typed again: ``--data DIR --classes A,B``."""
+    """Return what the options of ``dataset`` were, to be typed again: ``--data DIR --classes A,B``."""
     said = {
         "--data": data.root,
         "--data-layout": data.layout,

@@ -15,12 +15,12 @@ from edgeseg._internal.progress import Progress, StepProgress
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """The one machine-readable object on stdout; what is not finite becomes null."""
+    """Print the one machine-readable object on stdout; what is not finite becomes null."""
     print(json.dumps(as_json(value), indent=2, allow_nan=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """A table for people on stdout; columns that begin with ``>`` are aligned to the right."""
+    """Print a table for people on stdout; columns that begin with ``>`` are aligned to the right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -38,7 +38,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 
 def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The same table in Markdown, for a README."""
+    """Print the same table in Markdown, for a README."""
     print(f"| {' | '.join(column.lstrip('>') for column in columns)} |")
     print(f"|{'|'.join('---:' if column.startswith('>') else '---' for column in columns)}|")
     for row in rows:
@@ -67,7 +67,7 @@ def progress_of_steps() -> Iterator[StepProgress]:
 
 
 def note(text: str) -> None:
-    """One line for people on stderr."""
+    """Print one line for people on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -89,7 +89,7 @@ def quiet_native_logs() -> None:
 
 
 def _own_descriptor(stream: TextIO, number: int) -> TextIO:
-    """A stream to where the given one leads, whose descriptor is not the one that native code writes to."""
+    """Return a stream to where the given one leads, whose descriptor is not the one that native code writes to."""
     try:
         if stream.fileno() != number:
             return stream
@@ -106,5 +106,5 @@ def _own_descriptor(stream: TextIO, number: int) -> TextIO:
 
 
 def size_text(size_bytes: int) -> str:
-    """``9.84 MB``; 1 MB is a million bytes."""
+    """Return a size as ``9.84 MB``; 1 MB is a million bytes."""
     return f"{size_bytes / 1e6:.2f} MB"

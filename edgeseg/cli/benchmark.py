@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from click.core import ParameterSource
 
-from edgeseg.choices import Accelerator, BackendName
+from edgeseg.benchmark.plan import Plan
+from edgeseg.choices import Accelerator, BackendName, Scope
 from edgeseg.cli import _options
+from edgeseg.cli._fields import collect, option
+from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 
 if TYPE_CHECKING:
-    from edgeseg.benchmark.measure import Case, Plan
+    from edgeseg.benchmark.measure import Case, Device
+    from edgeseg.cli._options import Results
 
 
 class _CountsType(click.ParamType[tuple[int, ...]]):
@@ -30,97 +38,229 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
         return tuple(map(int, parts))
 
 
-@click.command("benchmark")
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "Runtime": ("accelerators", "backend", "delegate", "delegate_option", "provider", "num_threads"),
+        "Timing": (
+            "num_runs", "warmup_runs", "min_secs", "max_secs", "rounds", "scope", "image", "sustained",
+        ),
+        "Devices": ("device", "devices", "benchmark_model"),
+        "Results": ("output", "profile", *_options.RESULTS),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What the artifacts run on: every accelerator with every number of threads."""
+
+    accelerators: tuple[str, ...]
+    backend: BackendName | None
+    delegate: str | None
+    delegate_option: tuple[tuple[str, str], ...]
+    provider: tuple[str, ...]
+    num_threads: tuple[int, ...] | None
+
+    def cases(self, artifacts: tuple[Path, ...]) -> list[Case]:
+        """Return every artifact on every accelerator with every number of threads."""
+        from edgeseg.benchmark.measure import Case
+
+        options = {
+            "backend": self.backend,
+            "delegate": self.delegate,
+            "delegate_options": dict(self.delegate_option),
+            "providers": self.provider,
+        }
+        asked = {name: value for name, value in options.items() if value}
+        cases = []
+        for artifact, accelerator, threads in itertools.product(
+            artifacts, self.accelerators, self.num_threads or (None,)
+        ):
+            label = accelerator
+            place: dict[str, Any] = {"accelerator": accelerator}
+            if self.provider or self.delegate:
+                label, place = "+".join(self.provider) or Path(self.delegate or "").name, {}
+            cases.append(Case(artifact, label, {**asked, **place, "num_threads": threads}))
+        return cases
+
+
+@dataclass(frozen=True)
+class _Devices:
+    """Where the artifacts are measured."""
+
+    device: tuple[str, ...]
+    devices: Path | None
+    benchmark_model: str | None
+
+    @property
+    def asked(self) -> bool:
+        """Whether any was named."""
+        return bool(self.device) or self.devices is not None
+
+    def open(self) -> list[Device]:
+        """Open those that were named, or this machine."""
+        from edgeseg.benchmark import devices as known
+
+        if self.benchmark_model is not None and not any(name.startswith("adb") for name in self.device):
+            raise InputError("--benchmark-model goes with --device adb.")
+        tool = {} if self.benchmark_model is None else {"benchmark_model": self.benchmark_model}
+        opened = [known.open_device(name, **(tool if name.startswith("adb") else {})) for name in self.device]
+        opened += known.read_table(self.devices) if self.devices is not None else []
+        return opened or [known.open_device("local")]
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """How long and how often each case is timed."""
+
+    num_runs: int
+    warmup_runs: int
+    min_secs: float
+    max_secs: float
+    rounds: int
+    scope: Scope
+    image: Path | None
+    sustained: float | None
+
+    def plan(self, *, profile: bool) -> Plan:
+        """Return the plan; refuse what does not go together."""
+        source = click.get_current_context().get_parameter_source
+        minutes = self.sustained
+        times = ("num_runs", "warmup_runs", "min_secs", "max_secs", "rounds")
+        without_use = [
+            f"--{name.replace('_', '-')}"
+            for name in times
+            if source(name) is not ParameterSource.DEFAULT and (minutes is not None or name != "num_runs")
+        ]
+        if without_use and (profile or minutes is not None):
+            what = "--profile counts its calls alone" if profile else "--sustained runs one process for its minutes"
+            raise InputError(f"{what}: leave {' and '.join(without_use)} out.")
+        if self.image is not None and self.scope != "end-to-end":
+            raise InputError("--image goes with --scope end-to-end.")
+        if minutes is not None:
+            return Plan.sustained(minutes, scope=self.scope, image=self.image)
+        if self.max_secs < self.min_secs:
+            raise InputError(f"--max-secs {self.max_secs:g} is less than --min-secs {self.min_secs:g}.")
+        return Plan(scope=self.scope, image=self.image, **{name: getattr(self, name) for name in times})
+
+
+@click.command(
+    "benchmark",
+    cls=_Command,
+    help=help_of(
+        "benchmark",
+        "Medians and percentiles are of raw samples, taken in several processes that take turns.",
+    ),
+)
 @click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...", type=click.Path(path_type=Path))
-@click.option("--accelerator", type=_options.NamesType(get_args(Accelerator)), default=("cpu",), help="Of a .tflite.")
-@click.option("--backend", type=click.Choice(get_args(BackendName)), help="By the file's suffix when left out.")
-@click.option("--delegate", metavar="FILE", help="Library of a TFLite delegate, such as libedgetpu.so.1.")
-@click.option("--delegate-option", type=_options.PairType(), multiple=True, help="What that library takes; repeatable.")
-@click.option("--provider", multiple=True, metavar="NAME", help="For an .onnx, such as cuda; repeatable.")
-@click.option("--num-threads", type=_CountsType(), help="Threads, with commas between for a sweep.")
-@click.option("--num-runs", type=click.IntRange(1), help="Timed calls at least; 50 when left out.")
-@click.option("--warmup-runs", type=click.IntRange(1), help="Untimed calls at least; 5 when left out.")
-@click.option("--min-secs", type=click.FloatRange(0), help="Time measured at least; 2 when left out.")
-@click.option("--max-secs", type=click.FloatRange(0), help="Time measured at most; 150 when left out.")
-@click.option("--rounds", type=click.IntRange(1), help="Processes that share the runs; 12 when left out.")
-@click.option("--scope", type=click.Choice(("inference", "end-to-end")), default="inference", show_default=True)
-@click.option("--image", type=click.Path(dir_okay=False, path_type=Path), help="Image for --scope end-to-end.")
-@click.option("--sustained", type=click.FloatRange(0, min_open=True), help="Minutes to run on end, reporting drift.")
-@click.option("--device", "devices", multiple=True, help="local, ssh:HOST, adb, adb:SERIAL; may be given again.")
-@click.option("--devices", "table", type=click.Path(dir_okay=False, path_type=Path), help="devices.toml, all of it.")
-@click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file of the raw results.")
+@collect(
+    "sweep",
+    _Sweep,
+    click.option(
+        "--accelerator",
+        "accelerators",
+        type=_options.NamesType(get_args(Accelerator)),
+        default="cpu",
+        show_default=True,
+        help="Where a .tflite runs, with commas between for a sweep.",
+    ),
+    _options.backend,
+    _options.delegate,
+    _options.delegate_option,
+    _options.provider,
+    click.option(
+        "--num-threads",
+        type=_CountsType(),
+        help="Threads, with commas between for a sweep.",
+        show_default="one a core, at most 4",
+    ),
+)
+@collect(
+    "timing",
+    _Timing,
+    option(Plan, "num_runs", type=click.IntRange(1), help="Timed calls, at least."),
+    option(Plan, "warmup_runs", type=click.IntRange(1), help="Untimed calls of each process, at least."),
+    option(Plan, "min_secs", type=click.FloatRange(0), help="Seconds to measure, at least."),
+    option(Plan, "max_secs", type=click.FloatRange(0), help="Seconds to measure, at most."),
+    option(Plan, "rounds", type=click.IntRange(1), help="Processes that share the runs."),
+    option(Plan, "scope", help="The runtime's call alone, or from an image to its class map."),
+    option(Plan, "image", type=_options.FILE, help="Image for --scope end-to-end."),
+    click.option(
+        "--sustained", type=click.FloatRange(0, min_open=True), help="Minutes to run without a pause, to report drift."
+    ),
+)
+@collect(
+    "devices",
+    _Devices,
+    click.option(
+        "--device",
+        multiple=True,
+        help="local, ssh:HOST, adb or adb:SERIAL; repeatable.",
+        show_default="local",
+    ),
+    click.option("--devices", type=_options.FILE, help="devices.toml: measure on all that it lists."),
+    click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there."),
+)
+@click.option("--output", type=_options.FILE, metavar="FILE", help="JSON file for the raw results; compare reads it.")
 @click.option(
     "--profile",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_options.FOLDER,
     metavar="DIR",
     help="Time by op in place of latency, for an .onnx: a table, and JSON into DIR.",
 )
-@_options.overwrite
-@_options.as_json
+@_options.results
 def command(
     artifacts: tuple[Path, ...],
-    accelerator: tuple[str, ...],
-    num_threads: tuple[int, ...] | None,
-    devices: tuple[str, ...],
-    table: Path | None,
-    benchmark_model: str | None,
+    sweep: _Sweep,
+    timing: _Timing,
+    devices: _Devices,
     output: Path | None,
     profile: Path | None,
-    overwrite: bool,
-    as_json: bool,
-    **options: Any,
+    results: Results,
 ) -> None:
-    """Time ARTIFACTs: medians and percentiles of raw samples, in several processes that take turns."""
+    """Run ``edgeseg benchmark``."""
     quiet_native_logs()
     from edgeseg._internal.files import refuse_existing, write_bytes
-    from edgeseg.benchmark import devices as known
     from edgeseg.benchmark import result, tables
     from edgeseg.benchmark.measure import measure
-    from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 
     if output is not None:
-        refuse_existing(output, overwrite=overwrite)
-    plan = _plan(options, profile=profile is not None)
-    cases = _cases(artifacts, accelerator, num_threads, options)
+        refuse_existing(output, overwrite=results.overwrite)
+    plan = timing.plan(profile=profile is not None)
+    cases = sweep.cases(artifacts)
     if profile is not None:
-        if output is not None or devices or table is not None or plan.drift or plan.scope != "inference":
+        if output is not None or devices.asked or plan.drift or plan.scope != "inference":
             raise InputError(
                 "--profile is of single calls on this machine and writes into its DIR: "
-                "leave --output, --device, --devices, --sustained and --scope out."
+                "omit --output, --device, --devices, --sustained and --scope."
             )
-        _profile(cases, profile, plan.num_runs, overwrite=overwrite, as_json=as_json)
+        _profile(cases, profile, plan.num_runs, results)
         return
-    if benchmark_model is not None and not any(device.startswith("adb") for device in devices):
-        raise InputError("--benchmark-model goes with --device adb.")
-    tool = {} if benchmark_model is None else {"benchmark_model": benchmark_model}
-    opened = [known.open_device(device, **(tool if device.startswith("adb") else {})) for device in devices]
-    opened += known.read_table(table) if table is not None else []
-    results: list[result.LatencyResult] = []
+    opened = devices.open()
+    measured: list[result.LatencyResult] = []
     lost: list[str] = []
-    for device in opened or [known.open_device("local")]:
+    for device in opened:
         try:
             with progress(f"measuring on {device.name}") as update:
-                results += measure(cases, device, plan, progress=update)
+                measured += measure(cases, device, plan, progress=update)
         except (DeviceLost, BackendUnavailable) as error:
             if len(opened) < 2:
                 raise
             lost.append(f"{device.name}: {error}")  # the other devices' results are not thrown away for it
-    if output is not None and results:
-        write_bytes(output, result.to_json(results).encode(), overwrite=overwrite)
-    if as_json:
-        print_json({"format_version": result.FORMAT_VERSION, "results": [entry.to_dict() for entry in results]})
-    elif results:
-        print_table(tables.COLUMNS, tables.rows(results))
-    for entry in results:
+    if output is not None and measured:
+        write_bytes(output, result.to_json(measured).encode(), overwrite=results.overwrite)
+    if results.as_json:
+        print_json({"format_version": result.FORMAT_VERSION, "results": [entry.to_dict() for entry in measured]})
+    elif measured:
+        print_table(tables.COLUMNS, tables.rows(measured))
+    for entry in measured:
         for warning in entry.warnings:
             note(f"{entry.artifact} on {entry.accelerator}, {tables.threads_text(entry)} threads: {warning}")
     if lost:
         raise InputError(" ".join(lost))
 
 
-def _profile(cases: list[Case], folder: Path, num_runs: int, *, overwrite: bool, as_json: bool) -> None:
-    """A profile by op of each case, and no latency: recording slows the runs."""
+def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -> None:
+    """Profile each case by op, and measure no latency: recording slows the runs."""
     import json
 
     from edgeseg._internal.files import refuse_existing, write_bytes
@@ -131,61 +271,14 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, *, overwrite: bool,
         for case in cases
     ]
     for path in paths:
-        refuse_existing(path, overwrite=overwrite)
-    found = [profile(case.artifact, case.options, num_runs) for case in cases]
-    for path, made in zip(paths, found, strict=True):
-        write_bytes(path, (json.dumps(made.to_dict(), indent=1) + "\n").encode(), overwrite=overwrite)
-    if as_json:
-        print_json({"format_version": 1, "profiles": [made.to_dict() for made in found]})
+        refuse_existing(path, overwrite=results.overwrite)
+    profiles = [profile(case.artifact, case.options, num_runs) for case in cases]
+    for path, made in zip(paths, profiles, strict=True):
+        write_bytes(path, (json.dumps(made.to_dict(), indent=1) + "\n").encode(), overwrite=results.overwrite)
+    if results.as_json:
+        print_json({"format_version": 1, "profiles": [made.to_dict() for made in profiles]})
         return
-    for made in found:
+    for made in profiles:
         top = ", ".join(f"{op} x{count} {share:.0%}" for op, count, _, share in made.by_op()[:5])
         title = f"{made.artifact} on {made.runtime}, {made.num_threads or 'default'} threads: {top}"
         print_table(COLUMNS, made.rows(), title=title)
-
-
-def _plan(options: dict[str, Any], *, profile: bool) -> Plan:
-    from edgeseg.benchmark.measure import Plan
-    from edgeseg.errors import InputError
-
-    image, scope, minutes = options.pop("image"), options.pop("scope"), options.pop("sustained")
-    asked = {name: options.pop(name) for name in ("num_runs", "warmup_runs", "min_secs", "max_secs", "rounds")}
-    times = {name: value for name, value in asked.items() if value is not None}
-    without_use = [f"--{name.replace('_', '-')}" for name in times if minutes is not None or name != "num_runs"]
-    if without_use and (profile or minutes is not None):
-        what = "--profile counts its calls alone" if profile else "--sustained runs one process for its minutes"
-        raise InputError(f"{what}: leave {' and '.join(without_use)} out.")
-    if image is not None and scope != "end-to-end":
-        raise InputError("--image goes with --scope end-to-end.")
-    if minutes is not None:
-        return Plan.sustained(minutes, scope=scope, image=image)
-    plan = Plan(scope=scope, image=image, **times)
-    if plan.max_secs < plan.min_secs:
-        raise InputError(f"--max-secs {plan.max_secs:g} is less than --min-secs {plan.min_secs:g}.")
-    return plan
-
-
-def _cases(
-    artifacts: tuple[Path, ...],
-    accelerators: tuple[str, ...],
-    num_threads: tuple[int, ...] | None,
-    options: dict[str, Any],
-) -> list[Case]:
-    """Every artifact on every accelerator with every number of threads."""
-    from edgeseg.benchmark.measure import Case
-
-    chosen = {
-        "backend": options["backend"],
-        "delegate": options["delegate"],
-        "delegate_options": dict(options["delegate_option"]),
-        "providers": tuple(options["provider"]),
-    }
-    asked = {name: value for name, value in chosen.items() if value}
-    cases = []
-    for artifact, accelerator, threads in itertools.product(artifacts, accelerators, num_threads or (None,)):
-        label = accelerator
-        place: dict[str, Any] = {"accelerator": accelerator}
-        if "providers" in asked or "delegate" in asked:
-            label, place = "+".join(chosen["providers"]) or Path(chosen["delegate"]).name, {}
-        cases.append(Case(artifact, label, {**asked, **place, "num_threads": threads}))
-    return cases

@@ -6,20 +6,28 @@ import json
 import re
 import signal
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeseg.camera.look import Look
 from edgeseg.choices import View
 from edgeseg.cli import _options
+from edgeseg.cli._fields import collect, default_of, option
+from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, quiet_native_logs
+from edgeseg.errors import EdgesegError, InputError
 from edgeseg.spec import Color
 
 if TYPE_CHECKING:
+    from edgeseg.cli._options import Results
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
     from edgeseg.sinks import Window
+    from edgeseg.sources import Source
 
 
 class _AddressType(click.ParamType[tuple[str, int]]):
@@ -36,93 +44,164 @@ class _AddressType(click.ParamType[tuple[str, int]]):
         return host.strip("[]") or "127.0.0.1", int(port)
 
 
-@click.command("camera")
-@click.argument("artifact", type=click.Path())
-@click.option("--source", default="0", show_default=True, help="Camera index or device, file, folder, pattern or URL.")
-@click.option("--visualize", type=click.Choice(get_args(View)), default="overlay", show_default=True)
-@click.option("--alpha", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="Weight of the colors.")
-@click.option("--classes", type=_options.NamesType(), help="Show only these classes, with commas between.")
-@click.option("--background", help="For --visualize replace: an image, or a color as '#00b140'.")
-@click.option("--legend/--no-legend", default=True, help="Name and share of each class, on the frame.")
-@click.option("--status/--no-status", default=True, help="fps, inference time, age and drops, on the frame.")
-@click.option("--smooth", type=click.IntRange(1, 255), default=1, help="Frames that a class must hold to be shown.")
-@click.option("--show/--no-show", default=None, help="A window; where there is a display, when left out.")
-@click.option("--save", "saves", multiple=True, help="FILE.mp4, a folder for images, or ffmpeg:TARGET.")
-@click.option("--serve", type=_AddressType(), help="Show it in a browser, at this address; loopback without HOST.")
-@click.option("--stats", type=click.Path(dir_okay=False, path_type=Path), help="JSON of what was measured.")
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames.")
-@click.option("--fps", type=click.FloatRange(0.01, 1000), help="Of saved videos; the source's own when left out.")
-@click.option("--pace", is_flag=True, help="Play a file in its own time, as a camera would; late frames are dropped.")
-@click.option("--loop", is_flag=True, help="Play a file again and again.")
-@click.option("--reconnect", type=click.FloatRange(0), help="Seconds to wait for a lost camera or stream.")
-@click.option(
-    "--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="For the keys s and r."
-)
-@_options.runtime
-@_options.foreign
-@_options.overwrite
-@_options.as_json
-def command(
-    artifact: str,
-    source: str,
-    visualize: View,
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "Source": ("source", "pace", "loop", "reconnect"),
+        "Drawing": ("view", "alpha", "classes", "background", "legend", "status", "smooth"),
+        "Output": ("show", "saves", "fps", "serve", "folder", "stats", "max_frames", *_options.RESULTS),
+        "Runtime": _options.RUNTIME,
+        "Model without spec": _options.INPUT_DESCRIPTION,
+    }
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Where the frames come from."""
+
+    source: str
+    pace: bool
+    loop: bool
+    reconnect: float | None
+
+    def open(self) -> Source:
+        from edgeseg.sources import open_source
+
+        return open_source(self.source, pace=self.pace, loop=self.loop, reconnect_s=self.reconnect)
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Where drawn frames and what was measured go, and when to stop."""
+
+    show: bool | None
+    saves: tuple[str, ...]
+    fps: float | None
+    serve: tuple[str, int] | None
+    folder: Path
+    stats: Path | None
+    max_frames: int | None
+
+
+def _look(
+    *,
+    view: View,
     alpha: float,
     classes: tuple[str, ...] | None,
     background: str | None,
     legend: bool,
     status: bool,
-    smooth: int,
-    show: bool | None,
-    saves: tuple[str, ...],
-    serve: tuple[str, int] | None,
-    stats: Path | None,
-    max_frames: int | None,
-    fps: float | None,
-    pace: bool,
-    loop: bool,
-    reconnect: float | None,
-    folder: Path,
-    runtime: RuntimeOptions,
-    feeding: InputDescription,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Segment a camera with ARTIFACT (.tflite, .onnx or .keras): the newest frame, and how old it is.
+) -> Look:
+    if (view == "replace") != (background is not None):
+        raise InputError("--visualize replace and --background go together.")
+    color = default_of(Look, "background") if background is None else _background(background)
+    return Look(view=view, alpha=alpha, classes=classes, background=color, legend=legend, status=status)
 
-    Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r record and stop recording.
-    """
+
+_DETAILS = """\
+ARTIFACT is a .tflite, .onnx or .keras file. With a live source only the newest frame is processed, and its age is
+shown.
+
+Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r record and stop recording.
+"""
+
+
+@click.command("camera", cls=_Command, help=help_of("camera", _DETAILS))
+@click.argument("artifact", type=click.Path())
+@collect(
+    "stream",
+    _Stream,
+    click.option(
+        "--source", default="0", show_default=True, help="Camera index or device, file, folder, pattern or URL."
+    ),
+    click.option(
+        "--pace", is_flag=True, help="Play a file in its own time, as a camera would; late frames are dropped."
+    ),
+    click.option("--loop", is_flag=True, help="Play a file again and again."),
+    click.option("--reconnect", type=click.FloatRange(0), help="Seconds to wait for a lost camera or stream."),
+)
+@collect(
+    "look",
+    _look,
+    option(Look, "view", flag="--visualize", help="What to draw."),
+    option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay."),
+    option(Look, "classes", type=_options.NamesType(), help="Classes to show, with commas between.", if_omitted="all"),
+    click.option("--background", help="For --visualize replace: an image, or a color as '#00b140'."),
+    # The command shows what a program, which draws into frames of its own, asks for.
+    option(Look, "legend", default=True, help="Name and share of each class, on the frame."),
+    option(Look, "status", default=True, help="fps, inference time, age and drops, on the frame."),
+)
+@click.option(
+    "--smooth",
+    type=click.IntRange(1, 255),
+    default=1,
+    show_default=True,
+    help="Frames that a class must hold to be shown.",
+)
+@collect(
+    "output",
+    _Output,
+    click.option("--show/--no-show", default=None, help="Show a window.", show_default="where there is a display"),
+    click.option(
+        "--save",
+        "saves",
+        multiple=True,
+        metavar="TARGET",
+        help="FILE.mp4, a folder for images, or ffmpeg:TARGET; repeatable.",
+    ),
+    click.option("--fps", type=click.FloatRange(0.01, 1000), help="Of saved videos.", show_default="the source's own"),
+    click.option("--serve", type=_AddressType(), help="Show it in a browser, at this address; loopback without HOST."),
+    click.option(
+        "--folder",
+        type=_options.FOLDER,
+        default=Path(),
+        show_default=True,
+        help="Folder for snapshots and recordings by the keys s and r.",
+    ),
+    click.option("--stats", type=_options.FILE, help="JSON file for what was measured."),
+    click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames."),
+)
+@_options.runtime
+@_options.input_description
+@_options.results
+def command(
+    artifact: str,
+    stream: _Stream,
+    look: Look,
+    smooth: int,
+    output: _Output,
+    runtime: RuntimeOptions,
+    description: InputDescription,
+    results: Results,
+) -> None:
+    """Run ``edgeseg camera``."""
     quiet_native_logs()
     from edgeseg._internal.files import refuse_existing, write_bytes
-    from edgeseg.camera.display import Display, Look
+    from edgeseg.camera.display import Display
     from edgeseg.camera.loop import Camera
-    from edgeseg.errors import EdgesegError, InputError
     from edgeseg.opening import open_segmenter
     from edgeseg.sinks import MjpegServer, Sink, open_sink
-    from edgeseg.sources import open_source
 
-    if stats is not None:
-        refuse_existing(stats, overwrite=overwrite)
-    if (visualize == "replace") != (background is not None):
-        raise InputError("--visualize replace and --background go together.")
-    look = Look(
-        view=visualize, alpha=alpha, classes=classes, background=_background(background), legend=legend, status=status
-    )
+    if output.stats is not None:
+        refuse_existing(output.stats, overwrite=results.overwrite)
     with ExitStack() as stack:
-        segmenter = stack.enter_context(open_segmenter(artifact, runtime, feeding))
+        segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
         look.painter(segmenter.spec)  # a wrong class is said before a camera is opened
-        opened = open_source(source, pace=pace, loop=loop, reconnect_s=reconnect)
+        opened = stream.open()
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth))
         sinks: list[Sink] = []
-        for save in saves:
-            sinks.append(open_sink(save, fps=fps or opened.fps or 25.0, overwrite=overwrite, live=opened.live))
+        for save in output.saves:
+            sinks.append(
+                open_sink(save, fps=output.fps or opened.fps or 25.0, overwrite=results.overwrite, live=opened.live)
+            )
             stack.callback(sinks[-1].close)
-        if serve is not None:
-            server = MjpegServer(host=serve[0], port=serve[1], stats=camera.stats.live)
+        if output.serve is not None:
+            host, port = output.serve
+            server = MjpegServer(host=host, port=port, stats=camera.stats.live)
             stack.callback(server.close)
             sinks.append(server)
             note(f"watch it at {server.url}")
-        window = _window(show)
-        if window is None and not sinks and stats is None and not as_json:
+        window = _window(output.show)
+        if window is None and not sinks and output.stats is None and not results.as_json:
             raise InputError("nothing to do: give --show, --save, --serve, --stats or --json.")
         display = Display(
             camera=camera,
@@ -130,8 +209,8 @@ def command(
             look=look,
             sinks=sinks,
             window=window,
-            max_frames=max_frames,
-            folder=folder,
+            max_frames=output.max_frames,
+            folder=output.folder,
         )
         signal.signal(signal.SIGTERM, lambda number, frame: display.stop())  # how a service is asked to end
         lost: EdgesegError | None = None
@@ -143,9 +222,9 @@ def command(
             lost, measured = error, camera.stats  # what was measured until then is not thrown away
         result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
-    if stats is not None:
-        write_bytes(stats, json.dumps(result, indent=2).encode(), overwrite=overwrite)
-    if as_json:
+    if output.stats is not None:
+        write_bytes(output.stats, json.dumps(result, indent=2).encode(), overwrite=results.overwrite)
+    if results.as_json:
         print_json(result)
     live = measured.live()
     note(
@@ -157,8 +236,7 @@ def command(
 
 
 def _window(show: bool | None) -> Window | None:
-    """The window; where nobody asked for one and there is no screen, none."""
-    from edgeseg.errors import InputError
+    """Open the window; none where nobody asked for one and there is no screen."""
     from edgeseg.sinks import Window
 
     if show is False:
@@ -171,12 +249,10 @@ def _window(show: bool | None) -> Window | None:
         return None
 
 
-def _background(text: str | None) -> Any:
-    """A color as RGB, or an image as BGR; black when nothing is given."""
+def _background(text: str) -> Any:
+    """Return a color as RGB, or an image as BGR."""
     from edgeseg.imaging import read_image
 
-    if text is None:
-        return (0, 0, 0)
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         color: Color = (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16))
         return color

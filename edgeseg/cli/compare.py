@@ -8,65 +8,68 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg.choices import Alike, ComparisonStyle
 from edgeseg.cli import _options
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_markdown, print_table
 
 if TYPE_CHECKING:
     from edgeseg.benchmark.result import LatencyResult
 
-_ALIKE = ("device", "machine", "threads", "scope", "accelerator", "runtime", "model")
+_DETAILS = """\
+The first file is the baseline; one file alone is shown as it is.
+
+A result that only one of two files has is said on stderr; one that only the baseline has fails --max-regression, as
+nothing shows that it did not get slower.
+"""
 
 
-@click.command("compare")
+@click.command("compare", help=help_of("compare", _DETAILS))
 @click.argument("files", nargs=-1, required=True, metavar="RESULT.json...", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "style", type=click.Choice(("table", "md", "csv", "html")), default="table", show_default=True
+    "--format",
+    "style",
+    type=click.Choice(get_args(ComparisonStyle)),
+    default="table",
+    show_default=True,
+    help="A table for people, Markdown, CSV, or a page for --output.",
 )
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write to; for html.")
-@click.option("--allow", type=_options.NamesType(_ALIKE), default=(), help=f"May differ: {', '.join(_ALIKE)}.")
+@click.option("--output", type=_options.FILE, metavar="FILE", help="File to write to, for html.")
+@click.option("--allow", type=_options.NamesType(get_args(Alike)), default=(), help="What may differ.")
 @click.option("--max-regression", type=click.FloatRange(0), help="Percent slower that is still fine; more exits 1.")
 @click.option(
     "--accuracy",
     multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     metavar="FILE.json",
-    help="For html: of evaluate --json or of an export's report; repeatable.",
+    help="Accuracy to show in html: of evaluate --json, or of an export's report; repeatable.",
 )
 @_options.overwrite
 @_options.as_json
 def command(
     files: tuple[Path, ...],
-    style: str,
+    style: ComparisonStyle,
     output: Path | None,
-    allow: tuple[str, ...],
+    allow: tuple[Alike, ...],
     max_regression: float | None,
     accuracy: tuple[Path, ...],
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Compare benchmark results: the first file is the baseline, one file alone is shown as it is.
-
-    A result that only one of two files has is said on stderr; one that only the baseline has fails --max-regression,
-    as nothing shows that it did not get slower.
-    """
+    """Run ``edgeseg compare``."""
     from edgeseg._internal.files import write_bytes
     from edgeseg.benchmark import tables
-    from edgeseg.benchmark.compare import Alike, compare, pair
+    from edgeseg.benchmark.compare import compare, pair
     from edgeseg.benchmark.result import read as read_results
     from edgeseg.errors import InputError
 
-    assert set(_ALIKE) == set(get_args(Alike))
     read = [read_results(path) for path in files]
     if max_regression is not None and len(files) < 2:
         raise InputError("--max-regression compares with a baseline: give two files, the baseline first.")
     if accuracy and style != "html":
         raise InputError("--accuracy goes with --format html.")
     pairings = [pair(read[0], later) for later in read[1:]]
-    comparisons = [
-        compare(*two, allow=allow)  # type: ignore[arg-type]  # the option's type has checked the names
-        for pairing in pairings
-        for two in pairing.pairs
-    ]
+    comparisons = [compare(baseline, result, allow=allow) for pairing in pairings for baseline, result in pairing.pairs]
     gone = [(files[0], path, result) for path, p in zip(files[1:], pairings, strict=True) for result in p.gone]
     new = [(path, files[0], result) for path, p in zip(files[1:], pairings, strict=True) for result in p.new]
     if as_json:
@@ -125,7 +128,7 @@ def command(
 
 
 def _what(result: LatencyResult) -> dict[str, Any]:
-    """What two results are paired by, in JSON's names."""
+    """Return what two results are paired by, in JSON's names."""
     return {
         "artifact": result.artifact,
         "accelerator": result.accelerator,

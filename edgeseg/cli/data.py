@@ -10,6 +10,7 @@ import click
 
 from edgeseg.choices import SplitOrder
 from edgeseg.cli import _options
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -17,16 +18,18 @@ if TYPE_CHECKING:
     from edgeseg.datasets.findings import CheckResult
 
 
-@click.group("data")
+@click.group("data", help=help_of("data", "Your files are never changed."))
 def command() -> None:
-    """Check, split and convert labeled data; your files are never changed."""
+    """Run ``edgeseg data``."""
 
 
 @command.command("check", short_help="List what is wrong; exit 1 where anything is.")
 @_options.dataset(argument="DIR")
-@click.option("--split", "splits", type=_options.NamesType(), help="Which, with commas between; all when left out.")
+@click.option(
+    "--split", "splits", type=_options.NamesType(), help="Splits to check, with commas between.", show_default="all"
+)
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
-@click.option("--num-threads", type=click.IntRange(1), help="Threads that read. Left out: one per core.")
+@click.option("--num-threads", type=click.IntRange(1), help="Threads that read.", show_default="one a core")
 @_options.as_json
 def check_command(
     data: DataSource, splits: tuple[str, ...] | None, strict: bool, num_threads: int | None, as_json: bool
@@ -47,15 +50,16 @@ def check_command(
 @_options.dataset(argument="DIR")
 @click.option("--val", type=float, default=0.1, show_default=True, help="Share for validation.")
 @click.option("--test", type=float, default=0.1, show_default=True, help="Share for the test; 0 for none.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random order.")
 @click.option(
     "--order",
     type=click.Choice(get_args(SplitOrder)),
     default="random",
     show_default=True,
-    help="name holds the last images out, by number: for frames of a video, where neighbors are nearly equal.",
+    help="How images are chosen. name holds the last ones out, by number: for frames of a video, where neighbors are "
+    "nearly equal.",
 )
-@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR-split.")
+@click.option("--output-dir", type=_options.FOLDER, help="Folder for the lists.", show_default="DIR-split")
 @_options.overwrite
 @_options.as_json
 def split_command(
@@ -84,8 +88,10 @@ def split_command(
 
 @command.command("labelme", short_help="Draw labelme's annotations as labels.")
 @click.argument("folder", metavar="DIR", type=click.Path())
-@click.option("--classes", required=True, help="A,B,C or a file of names; the first is what no shape covers.")
-@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: DIR-labels.")
+@click.option(
+    "--classes", required=True, help="Class names A,B,C, or a file of names; the first is what no shape covers."
+)
+@click.option("--output-dir", type=_options.FOLDER, help="Folder for images and labels.", show_default="DIR-labels")
 @_options.overwrite
 @_options.as_json
 def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrite: bool, as_json: bool) -> None:

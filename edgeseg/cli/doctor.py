@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from edgeseg.cli import _options
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table
 
 
-@click.command("doctor")
+@click.command("doctor", help=help_of("doctor", "Exits with 1 where a part is missing that edgeseg always needs."))
 @_options.as_json
 def command(as_json: bool) -> int:
-    """Show what is installed and what is missing; exit 1 when what edgeseg always needs is."""
+    """Run ``edgeseg doctor``."""
     import dataclasses
     import platform
 

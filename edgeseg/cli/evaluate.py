@@ -10,43 +10,61 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeseg.cli import _options
+from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
 
 if TYPE_CHECKING:
+    from edgeseg.cli._options import KerasFile, Results
     from edgeseg.datasets import DataSource
     from edgeseg.evaluation.evaluate import EvaluationResult
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
 
 
-@click.command("evaluate")
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "Data": (*_options.DATASET, "split"),
+        "Keras model": ("custom_objects", "output"),
+        "Runtime": _options.RUNTIME,
+        "Model without spec": _options.INPUT_DESCRIPTION,
+        "Results": ("save", *_options.RESULTS),
+    }
+
+
+@click.command(
+    "evaluate",
+    cls=_Command,
+    help=help_of(
+        "evaluate",
+        "MODEL is a .tflite, .onnx, .keras or .h5 file, or a zoo name with packaged weights. It is scored at the "
+        "labels' own size.",
+    ),
+)
 @click.argument("model")
 @_options.dataset(required=True)
-@click.option("--split", default="test", show_default=True)
-@_options.custom_objects
-@_options.output
+@click.option("--split", default="test", show_default=True, help="Split to score on.")
+@_options.keras_file
 @_options.runtime
-@_options.foreign
+@_options.input_description
 @click.option(
     "--save",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_options.FOLDER,
+    metavar="DIR",
     help="Folder for confusion_matrix.csv and .png and per_class.csv.",
 )
-@_options.overwrite
-@_options.as_json
+@_options.results
 def command(
     model: str,
     data: DataSource,
     split: str,
-    custom_objects: str | None,
-    output: str | None,
+    keras_file: KerasFile,
     runtime: RuntimeOptions,
-    feeding: InputDescription,
+    description: InputDescription,
     save: Path | None,
-    overwrite: bool,
-    as_json: bool,
+    results: Results,
 ) -> None:
-    """Score MODEL (.tflite, .onnx, .keras, .h5, or a zoo name with packaged weights) at the labels' own size."""
+    """Run ``edgeseg evaluate``."""
     from edgeseg.datasets import open_split
     from edgeseg.errors import InputError
     from edgeseg.evaluation.evaluate import evaluate
@@ -59,51 +77,51 @@ def command(
 
     quiet_native_logs()
     if save is not None:
-        require_room(save, overwrite=overwrite)
+        require_room(save, overwrite=results.overwrite)
     dataset = open_split(data, split)
     suffix = Path(model).suffix.lower()
     if suffix and SUFFIXES.get(suffix) != "keras":
-        for option, value in {"--custom-objects": custom_objects, "--output": output}.items():
+        for option, value in {"--custom-objects": keras_file.custom_objects, "--output": keras_file.output}.items():
             if value is not None:
                 raise InputError(f"{option} goes with a Keras model; '{model}' says itself how to feed it.")
-        segmenter = open_segmenter(model, runtime, feeding, classes=dataset.classes.names)
+        segmenter = open_segmenter(model, runtime, description, classes=dataset.classes.names)
     else:
         if not suffix:
             find(model)
         if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
             raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
-        if feeding.class_names or feeding.color_order or feeding.fit:
+        if description.class_names or description.color_order or description.fit:
             raise InputError("--labels, --color-order and --fit are for .tflite and .onnx files without ModelSpec.")
         from edgeseg.runtime.keras import KerasBackend, set_threads
 
         if runtime.num_threads is not None:
             set_threads(runtime.num_threads)
-        objects = _options.read_custom_objects(custom_objects)
+        objects = _options.read_custom_objects(keras_file.custom_objects)
         opened = open_model(
             model,
             ModelRequest(
-                input_size=feeding.input_size,
+                input_size=description.input_size,
                 classes=dataset.classes,
-                mean=feeding.mean,
-                std=feeding.std,
+                mean=description.mean,
+                std=description.std,
                 custom_objects=objects,
-                output=output,
+                output=keras_file.output,
             ),
         )
         segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)
     if save is not None:
-        saved = save_evaluation(result, save, title=f"{model} on {data.name}/{split}", overwrite=overwrite)
+        saved = save_evaluation(result, save, title=f"{model} on {data.name}/{split}", overwrite=results.overwrite)
         note(f"saved: {', '.join(map(str, saved))}")
-    if as_json:
+    if results.as_json:
         print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict()})
         return
     _print_scores(result, f"{model} on {data.name}/{split}, {result.num_images} images")
 
 
 def _print_scores(result: EvaluationResult, title: str) -> None:
-    """A row for each class, the means below, and what is of all pixels together below that."""
+    """Print a row for each class, the means below, and what is of all pixels together below that."""
     columns = list(result.per_class.values())
     rows = [[name, *(_figure(scores[name]) for scores in columns)] for name in result.class_names]
     means = result.means

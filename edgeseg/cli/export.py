@@ -3,136 +3,236 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
 from edgeseg.cli import _options
 from edgeseg.cli._export_results import note_cuts, print_results
+from edgeseg.cli._fields import choices_of, collect, default_of, option
+from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, size_text
+from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
+from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
     from edgeseg_converters import ExportResult
 
 
-@click.command("export")
-@click.argument("model", required=False)
-@click.option("--format", "formats", type=_options.NamesType(get_args(Format)), default="tflite", show_default=True)
-@click.option(
-    "--precision", "precisions", type=_options.NamesType(get_args(Precision)), default="fp32", show_default=True
-)
-@click.option("--weights", type=click.Path(), help="Weights file for a zoo model.")
-@click.option(
-    "--allow-missing",
-    type=_options.NamesType(),
-    help="Layers that may stay without weights, with commas between; 'head' is the last.",
-)
-@click.option("--num-classes", type=click.IntRange(2), help="Classes of a zoo model.")
-@_options.custom_objects
-@_options.imgsz
-@_options.feeding
-@_options.output
-@click.option("--output-kind", type=click.Choice(get_args(OutputKind)), default="argmax", show_default=True)
-@click.option(
-    "--target",
-    type=click.Choice(get_args(Target)),
-    default="generic",
-    show_default=True,
-    help="What will run it: generic runs anywhere, a delegate's name may use ops that only that one has.",
-)
-@click.option(
-    "--layout",
-    type=click.Choice(get_args(Layout)),
-    default="nhwc",
-    show_default=True,
-    help="Axis order of an ONNX file's input and scores; TFLite is nhwc.",
-)
-@click.option("--opset", type=int, help="Version of ONNX's operators, 13 to 18; 17 when left out.")
-@_options.dataset(
-    required=False,
-    help="Images to verify and calibrate with and to measure the accuracy on: a labeled data set or a folder.",
-)
-@click.option("--split", default="val", show_default=True, help="Split of a labeled data set to verify and measure on.")
-@click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Images to verify with.")
-@click.option(
-    "--calibration-split", default="train", show_default=True, help="Split of a labeled data set to calibrate on."
-)
-@click.option("--num-calibration-samples", type=click.IntRange(1), default=100, show_default=True)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of calibration images."
-)
-@click.option(
-    "--calibration-method",
-    type=click.Choice(get_args(CalibrationMethod)),
-    help="How the ranges of an ONNX file follow from the images; percentile when left out. TFLite has no choice.",
-)
-@click.option(
-    "--max-drop",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    help="Points of mIoU that integers may cost.",
-)
-@click.option(
-    "--max-class-drop", type=click.FloatRange(0), default=3.0, show_default=True, help="The same for any one class."
-)
-@click.option(
-    "--min-agreement",
-    type=click.FloatRange(0, 1),
-    default=0.95,
-    show_default=True,
-    help="Share of pixels that must keep their class in integers, where there are no labels.",
-)
-@click.option("--rescue/--no-rescue", default=False, help="Where that is not met, keep the costliest ops in float.")
-@click.option(
-    "--report/--no-report",
-    default=True,
-    show_default=True,
-    help="Of integer precisions with --data: MODEL.report.html and .json beside the artifacts.",
-)
-@click.option("--verify/--no-verify", default=True, help="Prove each artifact against the Keras model.")
-@click.option("--optimize/--no-optimize", default=True, help="Apply the speed-ups that change no result.")
-@click.option("--output-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default=True)
-@_options.overwrite
-@_options.as_json
-def command(
-    model: str | None,
-    formats: tuple[Format, ...],
-    precisions: tuple[Precision, ...],
-    weights: str | None,
-    allow_missing: tuple[str, ...] | None,
-    num_classes: int | None,
-    custom_objects: str | None,
-    imgsz: tuple[int, int] | None,
-    mean: tuple[float, float, float] | None,
-    std: tuple[float, float, float] | None,
-    output: str | None,
-    output_kind: OutputKind,
-    target: Target,
-    layout: Layout,
-    opset: int | None,
-    data: DataSource | None,
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "Model": (
+            "weights", "allow_missing", "num_classes", "custom_objects", "imgsz", "mean", "std", "output",
+        ),
+        "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize"),
+        "Data": (*_options.DATASET, "split"),
+        "Verification": ("verify", "num_images"),
+        "Quantization": (
+            "calibration_split", "num_calibration_samples", "seed", "method", "max_drop", "max_class_drop",
+            "min_agreement", "rescue",
+        ),
+        "Results": ("output_dir", "report", *_options.RESULTS),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is said of the model that is exported."""
+
+    weights: str | None
+    allow_missing: tuple[str, ...] | None
+    num_classes: int | None
+    custom_objects: str | None
+    imgsz: tuple[int, int] | None
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+    output: str | None
+
+
+@dataclass(frozen=True)
+class _Verification:
+    """Whether the artifacts are proven, and on how many images."""
+
+    verify: bool
+    num_images: int
+
+
+@dataclass(frozen=True)
+class _Results:
+    """Where the artifacts and the report go."""
+
+    output_dir: Path
+    report: bool
+    overwrite: bool
+    as_json: bool
+
+
+def _recipes(*, formats: tuple[Format, ...], precisions: tuple[Precision, ...]) -> list[Recipe]:
+    return [Recipe(name, precision) for name in formats for precision in precisions]
+
+
+def _options_of(
+    *, output_kind: OutputKind, target: Target, layout: Layout, opset: int | None, optimize: bool
+) -> ExportOptions:
+    return ExportOptions(target=target, output_kind=output_kind, layout=layout, opset=opset, optimize=optimize)
+
+
+def _quantization(
+    *,
     split: str,
-    num_images: int,
     calibration_split: str,
     num_calibration_samples: int,
     seed: int,
-    calibration_method: CalibrationMethod | None,
+    method: CalibrationMethod | None,
     max_drop: float,
     max_class_drop: float,
     min_agreement: float,
     rescue: bool,
-    report: bool,
-    verify: bool,
-    optimize: bool,
-    output_dir: Path,
-    overwrite: bool,
-    as_json: bool,
+) -> Quantization:
+    return Quantization(
+        split=split,
+        calibration_split=calibration_split,
+        num_calibration_samples=num_calibration_samples,
+        seed=seed,
+        gate=AccuracyGate(max_drop=max_drop, max_class_drop=max_class_drop, min_agreement=min_agreement),
+        rescue=rescue,
+        method=method,
+    )
+
+
+@click.command(
+    "export",
+    cls=_Command,
+    help=help_of("export", "MODEL is a zoo name, or a .keras or .h5 file; the packaged model when omitted."),
+)
+@click.argument("model", required=False)
+@collect(
+    "recipes",
+    _recipes,
+    click.option(
+        "--format",
+        "formats",
+        type=_options.NamesType(choices_of(Recipe, "format")),
+        default=default_of(Recipe, "format"),
+        show_default=True,
+        help="Formats to make, with commas between.",
+    ),
+    click.option(
+        "--precision",
+        "precisions",
+        type=_options.NamesType(choices_of(Recipe, "precision")),
+        default=default_of(Recipe, "precision"),
+        show_default=True,
+        help="Precisions of each format, with commas between. fp16 and dynamic shrink the weights alone; int8 and "
+        "w8a16 make integers of the whole model, from --data.",
+    ),
+)
+@collect(
+    "request",
+    _Model,
+    click.option("--weights", type=click.Path(), help="Weights file for a zoo model."),
+    click.option(
+        "--allow-missing",
+        type=_options.NamesType(),
+        help="Layers that may stay without weights, with commas between; 'head' is the last.",
+    ),
+    click.option("--num-classes", type=click.IntRange(2), help="Classes of a zoo model."),
+    _options.custom_objects,
+    _options.imgsz,
+    _options.mean,
+    _options.std,
+    _options.output,
+)
+@collect(
+    "options",
+    _options_of,
+    option(ExportOptions, "output_kind", help="What a file returns: a class map, or scores of each class."),
+    option(
+        ExportOptions,
+        "target",
+        help="What will run it: generic runs anywhere, a delegate's name may use ops that only that one has.",
+    ),
+    option(ExportOptions, "layout", help="Axis order of an ONNX file's input and scores; TFLite is nhwc."),
+    option(
+        ExportOptions,
+        "opset",
+        help=f"Version of ONNX's operators, {OPSETS[0]} to {OPSETS[-1]}.",
+        if_omitted=str(DEFAULT_OPSET),
+    ),
+    option(ExportOptions, "optimize", help="Apply the speed-ups that change no result."),
+)
+@_options.dataset(
+    required=False,
+    help="Images to verify and calibrate with and to measure the accuracy on: a labeled data set or a folder.",
+)
+@collect(
+    "verification",
+    _Verification,
+    click.option(
+        "--verify/--no-verify", default=True, show_default=True, help="Prove each artifact against the Keras model."
+    ),
+    click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Images to verify with."),
+)
+@collect(
+    "quantization",
+    _quantization,
+    option(Quantization, "split", help="Split of a labeled data set to verify and measure on."),
+    option(Quantization, "calibration_split", help="Split of a labeled data set to calibrate on."),
+    option(Quantization, "num_calibration_samples", type=click.IntRange(1), help="Images to calibrate with, at most."),
+    option(Quantization, "seed", type=click.IntRange(0), help="Seed of the choice of calibration images."),
+    option(
+        Quantization,
+        "method",
+        flag="--calibration-method",
+        help="How the ranges of an ONNX file follow from the images. TFLite has no choice.",
+        if_omitted=DEFAULT_METHOD,
+    ),
+    option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that integers may cost."),
+    option(
+        AccuracyGate,
+        "max_class_drop",
+        type=click.FloatRange(0),
+        help="Points of IoU that integers may cost any one class.",
+    ),
+    option(
+        AccuracyGate,
+        "min_agreement",
+        type=click.FloatRange(0, 1),
+        help="Share of pixels that must keep their class in integers, where there are no labels.",
+    ),
+    option(Quantization, "rescue", help="Where that is not met, keep the costliest ops in float."),
+)
+@collect(
+    "results",
+    _Results,
+    click.option(
+        "--output-dir", type=_options.FOLDER, default=Path(), show_default=True, help="Folder for the artifacts."
+    ),
+    click.option(
+        "--report/--no-report",
+        default=True,
+        show_default=True,
+        help="Write MODEL.report.html and .json beside the artifacts, for integer precisions with --data.",
+    ),
+    _options.overwrite,
+    _options.as_json,
+)
+def command(
+    model: str | None,
+    recipes: list[Recipe],
+    request: _Model,
+    options: ExportOptions,
+    data: DataSource | None,
+    verification: _Verification,
+    quantization: Quantization,
+    results: _Results,
 ) -> int:
-    """Export MODEL (a zoo name, or a .keras or .h5 file; the packaged model when left out)."""
+    """Run ``edgeseg export``."""
     import edgeseg.models.opening as opening
     from edgeseg._internal.files import refuse_existing, require_writable_folder
     from edgeseg.coverage import ask_coverage
@@ -140,53 +240,43 @@ def command(
     from edgeseg.errors import missing_extra
 
     quiet_native_logs()
-    opening.precheck(model, imgsz)
+    opening.precheck(model, request.imgsz)
     try:
-        from edgeseg_converters import AccuracyGate, Exporter, ExportOptions, Quantization, Recipe
-        from edgeseg_converters.images import collect
+        from edgeseg_converters import Exporter
+        from edgeseg_converters.images import collect as collect_images
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 
-    exporter = Exporter(
-        [Recipe(f, p) for f in formats for p in precisions],
-        options=ExportOptions(target=target, output_kind=output_kind, layout=layout, opset=opset, optimize=optimize),
-        quantization=Quantization(
-            data=data,
-            split=split,
-            calibration_split=calibration_split,
-            num_calibration_samples=num_calibration_samples,
-            seed=seed,
-            gate=AccuracyGate(max_drop, max_class_drop, min_agreement),
-            rescue=rescue,
-            method=calibration_method,
-        ),
-    )
-    samples = collect(data, split=split, count=num_images) if verify else None
+    exporter = Exporter(recipes, options=options, quantization=dataclasses.replace(quantization, data=data))
+    samples = None
+    if verification.verify:
+        samples = collect_images(data, split=quantization.split, count=verification.num_images)
     classes = open_classes(data) if data and is_labeled(data) else None
     opened = opening.open_model(
         model,
         opening.ModelRequest(
-            weights=weights,
-            num_classes=num_classes,
-            input_size=imgsz,
+            weights=request.weights,
+            num_classes=request.num_classes,
+            input_size=request.imgsz,
             classes=classes,
-            allow_missing=allow_missing or (),
-            mean=mean,
-            std=std,
-            custom_objects=_options.read_custom_objects(custom_objects),
-            output=output,
+            allow_missing=request.allow_missing or (),
+            mean=request.mean,
+            std=request.std,
+            custom_objects=_options.read_custom_objects(request.custom_objects),
+            output=request.output,
         ),
     )
     spec = opened.spec
     if (loaded := opened.weights_report) is not None:
         note(loaded.table())
-        left, missing = len(loaded.left_over), len(loaded.missing)
-        note(f"{len(loaded.matched)} tensors of '{weights}' are in the model, {left} left over, {missing} missing")
+        matched, left, missing = len(loaded.matched), len(loaded.left_over), len(loaded.missing)
+        note(f"{matched} tensors of '{request.weights}' are in the model, {left} left over, {missing} missing")
     # Asked before the long work, not after it.
+    output_dir, overwrite = results.output_dir, results.overwrite
     require_writable_folder(output_dir)
     for recipe in exporter.recipes:
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
-    measured = report and exporter.quantization.measures(exporter.recipes)
+    measured = results.report and exporter.quantization.measures(exporter.recipes)
     page = output_dir / f"{spec.name}.report.html" if measured else None
     for path in [page, page.with_suffix(".json")] if page else []:
         refuse_existing(path, overwrite=overwrite)
@@ -203,7 +293,7 @@ def command(
             from edgeseg_converters.report.build import report_of
 
             save(report_of([result for _, result in saved], update), page, overwrite=overwrite)
-    if as_json:
+    if results.as_json:
         print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
     else:
         print_results(saved)
@@ -216,7 +306,7 @@ def command(
 
 
 def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:
-    """An artifact that failed its proof is kept for study, under a name that no script picks up."""
+    """Save an artifact; one that failed its proof is kept for study, under a name that no script picks up."""
     name = Path(result.file_name)
     if result.failure:
         name = name.with_name(f"{name}.rejected")

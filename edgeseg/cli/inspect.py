@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeseg.cli import _options
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, size_text
 
 if TYPE_CHECKING:
@@ -15,17 +16,18 @@ if TYPE_CHECKING:
     from edgeseg.runtime import TensorInfo
 
 
-@click.command("inspect")
+@click.command("inspect", help=help_of("inspect", "ARTIFACT is a .tflite or .onnx file."))
 @click.argument("artifact", type=click.Path())
 @click.option(
     "--accelerator",
     "accelerators",
     type=_options.NamesType(),
-    help="Which to say the coverage of (cpu,gpu,nnapi,...); all that are known for the format when left out.",
+    help="Accelerators to show the coverage of, such as cpu,gpu,nnapi.",
+    show_default="all that are known for the format",
 )
 @_options.as_json
 def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) -> None:
-    """Show the spec and ops of ARTIFACT (.tflite or .onnx), and what each accelerator takes or leaves, and why."""
+    """Run ``edgeseg inspect``."""
     from edgeseg.inspection import inspect
 
     quiet_native_logs()

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
+from edgeseg.choices import TableStyle
 from edgeseg.cli import _options
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_markdown, print_table
 
 
-@click.command("models")
-@click.option("--format", "style", type=click.Choice(["table", "md"]), default="table", show_default=True)
+@click.command("models", help=help_of("models", "Parameters are for 21 classes, GFLOPs are at the default size."))
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(get_args(TableStyle)),
+    default="table",
+    show_default=True,
+    help="A table for people, or Markdown.",
+)
 @_options.as_json
-def command(style: str, as_json: bool) -> None:
-    """List the zoo (counts for 21 classes, GFLOPs at the default size) and the packaged weights."""
+def command(style: TableStyle, as_json: bool) -> None:
+    """Run ``edgeseg models``."""
     import dataclasses
 
     from edgeseg.models.opening import packaged_spec

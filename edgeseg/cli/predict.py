@@ -3,86 +3,153 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg.camera.look import Look
 from edgeseg.choices import View
 from edgeseg.cli import _options
+from edgeseg.cli._fields import collect, default_of, option
+from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeseg.cli._options import Results
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
+    from edgeseg.sources import Frame
 
 
-@click.command("predict")
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "Images": ("start_frame", "vid_stride", "max_frames"),
+        "Drawing": ("save", "views", "alpha", "classes", "legend"),
+        "Runtime": _options.RUNTIME,
+        "Model without spec": _options.INPUT_DESCRIPTION,
+        "Results": ("count", *_options.RESULTS),
+    }
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The views to draw of each image, and how; none where there is no folder for them."""
+
+    save: Path | None
+    views: tuple[View, ...]
+    alpha: float
+    classes: tuple[str, ...] | None
+    legend: bool
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Which images of the sources are segmented."""
+
+    start_frame: int
+    vid_stride: int
+    max_frames: int | None
+
+    def read(self, sources: tuple[str, ...]) -> Iterator[Frame]:
+        from edgeseg.sources import frames
+
+        return itertools.islice(frames(sources, start=self.start_frame, stride=self.vid_stride), self.max_frames)
+
+
+@click.command(
+    "predict",
+    cls=_Command,
+    help=help_of(
+        "predict",
+        "ARTIFACT is a .tflite, .onnx or .keras file; SOURCES are images, videos, folders and patterns.",
+    ),
+)
 @click.argument("artifact", type=click.Path())
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Folder for the drawn images.")
-@click.option("--visualize", type=_options.NamesType(get_args(View)), default="overlay", show_default=True)
-@click.option("--alpha", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="Weight of the colors.")
-@click.option("--classes", type=_options.NamesType(), help="Show only these classes, with commas between.")
-@click.option("--legend/--no-legend", default=True, help="Name and share of each class at the right.")
+@collect(
+    "frames",
+    _Frames,
+    click.option("--start-frame", type=click.IntRange(0), default=0, show_default=True, help="First frame of a video."),
+    click.option(
+        "--vid-stride", type=click.IntRange(1), default=1, show_default=True, help="Take every n-th frame of a video."
+    ),
+    click.option("--max-frames", type=click.IntRange(1), help="Stop after so many images."),
+)
+@collect(
+    "drawing",
+    _Drawing,
+    click.option("--save", type=_options.FOLDER, metavar="DIR", help="Folder for the drawn images."),
+    click.option(
+        "--visualize",
+        "views",
+        type=_options.NamesType(get_args(View)),
+        default=default_of(Look, "view"),
+        show_default=True,
+        help="What to draw, with commas between.",
+    ),
+    option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay."),
+    option(
+        Look,
+        "classes",
+        type=_options.NamesType(),
+        help="Classes to show, with commas between.",
+        if_omitted="all",
+    ),
+    # The command shows what a program, which draws into images of its own, asks for.
+    option(Look, "legend", default=True, help="Name and share of each class at the right."),
+)
 @click.option("--count", is_flag=True, help="Print the pixels of every class.")
-@click.option("--start-frame", type=click.IntRange(0), default=0, show_default=True, help="First frame of a video.")
-@click.option("--vid-stride", type=click.IntRange(1), default=1, show_default=True, help="Every n-th frame of a video.")
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many images.")
 @_options.runtime
-@_options.foreign
-@_options.overwrite
-@_options.as_json
+@_options.input_description
+@_options.results
 def command(
     artifact: str,
     sources: tuple[str, ...],
-    save: Path | None,
-    visualize: tuple[View, ...],
-    alpha: float,
-    classes: tuple[str, ...] | None,
-    legend: bool,
+    frames: _Frames,
+    drawing: _Drawing,
     count: bool,
-    start_frame: int,
-    vid_stride: int,
-    max_frames: int | None,
     runtime: RuntimeOptions,
-    feeding: InputDescription,
-    overwrite: bool,
-    as_json: bool,
+    description: InputDescription,
+    results: Results,
 ) -> None:
-    """Segment SOURCES (images, videos, folders, patterns) with ARTIFACT (.tflite, .onnx or .keras)."""
+    """Run ``edgeseg predict``."""
     from edgeseg._internal.files import require_writable_folder, write_bytes
     from edgeseg.drawing.legend import add_legend
     from edgeseg.drawing.painter import Painter, class_filter, render
     from edgeseg.errors import InputError
     from edgeseg.imaging import encode_image
     from edgeseg.opening import open_segmenter
-    from edgeseg.sources import frames
 
     quiet_native_logs()
-    if save is None and not count and not as_json:
+    if drawing.save is None and not count and not results.as_json:
         raise InputError("nothing to do: give --save DIR, --count or --json.")
-    if save is not None:
-        require_writable_folder(save)
-    results: list[dict[str, Any]] = []
-    with open_segmenter(artifact, runtime, feeding) as segmenter:
+    if drawing.save is not None:
+        require_writable_folder(drawing.save)
+    classes = drawing.classes
+    images: list[dict[str, Any]] = []
+    with open_segmenter(artifact, runtime, description) as segmenter:
         class_filter(segmenter.spec, classes)
-        for view in visualize if save is not None else ():
+        for view in drawing.views if drawing.save is not None else ():
             Painter(segmenter.spec, view, classes=classes)  # refuses before the first image what it cannot draw
-        for frame in itertools.islice(frames(sources, start=start_frame, stride=vid_stride), max_frames):
+        for frame in frames.read(sources):
             segmentation = segmenter(frame.image_rgb)
             files = []
-            for view in visualize if save is not None else ():
-                image = render(view, frame.image_rgb, segmentation, alpha=alpha, classes=classes)
-                if legend:
+            for view in drawing.views if drawing.save is not None else ():
+                image = render(view, frame.image_rgb, segmentation, alpha=drawing.alpha, classes=classes)
+                if drawing.legend:
                     image = add_legend(image, segmentation, classes=classes)
-                path = Path(save or ".") / f"{frame.name}.{view}.png"
-                write_bytes(path, encode_image(image), overwrite=overwrite)
+                path = Path(drawing.save or ".") / f"{frame.name}.{view}.png"
+                write_bytes(path, encode_image(image), overwrite=results.overwrite)
                 files.append(str(path))
                 note(str(path))
-            results.append({"name": frame.name, "files": files, "counts": segmentation.counts()})
-    if as_json:
-        print_json({"format_version": 1, "artifact": artifact, "images": results})
+            images.append({"name": frame.name, "files": files, "counts": segmentation.counts()})
+    if results.as_json:
+        print_json({"format_version": 1, "artifact": artifact, "images": images})
     elif count:
-        rows = [[r["name"], name, str(n)] for r in results for name, n in r["counts"].items() if n]
+        rows = [[entry["name"], name, str(n)] for entry in images for name, n in entry["counts"].items() if n]
         print_table(["Image", "Class", ">Pixels"], rows)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from edgeseg._internal.json import tuples
 from edgeseg.choices import (
@@ -22,9 +22,11 @@ from edgeseg.choices import (
     Schedule,
     Warmup,
 )
-from edgeseg.datasets import DataSource
 from edgeseg.errors import InputError
-from edgeseg.training.data.augment import Augmentation
+
+# The command line reads its defaults here: what imports OpenCV is imported where it is used.
+if TYPE_CHECKING:
+    from edgeseg.datasets import DataSource
 
 #: Architectures whose encoder has ImageNet weights, for ``--encoder-weights imagenet``.
 IMAGENET_ENCODERS = ("efficientnet_lite0_unet",)
@@ -35,7 +37,14 @@ OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
     {"adamw": (2e-3, 0.02), "adam": (5e-4, 0.0), "sgd": (7e-3, 1e-4)}
 )
 
-_RECALIBRATION_WITH_EMA = 64
+#: Where the learning rate ends, as a share of the peak, where the config says none.
+FINAL_LEARNING_RATES: Mapping[Schedule, float] = MappingProxyType({"cosine": 0.0, "step": 0.01})
+
+#: ``warmup_epochs`` where the config says none and the run is longer.
+WARMUP_EPOCHS = 2
+
+#: ``batch_norm_recalibration`` of a run with ``ema``, where the config says none.
+RECALIBRATION_WITH_EMA = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +195,8 @@ class TrainConfig:
         _require("seed", self.seed, 0 <= self.seed < 2**32, "0 to 4294967295")
         if self.encoder_weights == "imagenet" and self.model not in IMAGENET_ENCODERS:
             raise InputError(f"there are ImageNet weights for {', '.join(IMAGENET_ENCODERS)}, not for '{self.model}'.")
+        from edgeseg.training.data.augment import Augmentation
+
         known = {f.name for f in dataclasses.fields(Augmentation)} - {"size"}
         unknown = set(self.augmentation_changes) - known
         if unknown:
@@ -196,6 +207,8 @@ class TrainConfig:
 
     def _refuse_what_does_nothing(self) -> None:
         """Refuse a setting that was changed and that no other setting lets have an effect."""
+        from edgeseg.training.data.augment import Augmentation
+
         augmentation = Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
         for name, chance in (("rotate_degrees", "rotate"), ("blur_size", "blur")):
             if name in self.augmentation_changes and not getattr(augmentation, chance):
@@ -216,13 +229,13 @@ class TrainConfig:
     @property
     def num_warmup_epochs(self) -> int:
         """What ``warmup_epochs`` comes to."""
-        return min(2, self.epochs - 1) if self.warmup_epochs is None else self.warmup_epochs
+        return min(WARMUP_EPOCHS, self.epochs - 1) if self.warmup_epochs is None else self.warmup_epochs
 
     @property
     def num_recalibration(self) -> int:
         """What ``batch_norm_recalibration`` comes to."""
         if self.batch_norm_recalibration is None:
-            return 0 if self.ema is None else _RECALIBRATION_WITH_EMA
+            return 0 if self.ema is None else RECALIBRATION_WITH_EMA
         return self.batch_norm_recalibration
 
     def to_json(self) -> str:
@@ -258,6 +271,8 @@ class TrainConfig:
                 raise TypeError("they are no JSON object")
             values = cls.renamed(saved)
             if isinstance(values["data"], Mapping):
+                from edgeseg.datasets import DataSource
+
                 values["data"] = DataSource(**values["data"])
             return cls(**values)
         except (ValueError, TypeError, KeyError) as error:

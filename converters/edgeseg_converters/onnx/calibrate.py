@@ -24,11 +24,7 @@ from edgeseg_converters.onnx.file import read, write
 from edgeseg_converters.onnx.onnxruntime_internals import Histograms
 from edgeseg_converters.onnx.passes.shapes import InferShapes
 from edgeseg_converters.onnx.passes.taps import ReturnExtremes, ReturnValues
-
-#: Packaged model, CamVid's validation images: ``percentile`` (50 images to calibrate with) 0.7235 mIoU and 99.12 %
-#: of the pixels with their class, ``minmax`` (100) 0.7222 and 98.90 %, float 0.7237. The mIoUs are too near to tell
-#: apart; the choice rests on the agreement. With weights of 8 bits ``entropy`` (50) lost most, 0.7196 against 0.7244.
-DEFAULT_METHOD: CalibrationMethod = "percentile"
+from edgeseg_converters.options import DEFAULT_METHOD
 
 #: Share of the values that ``percentile`` keeps, in percent; half of the rest is cut at each end.
 PERCENTILE = 99.99

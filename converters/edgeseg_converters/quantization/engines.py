@@ -14,13 +14,13 @@ from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Ranges
-from edgeseg_converters.onnx.calibrate import DEFAULT_METHOD, cut
+from edgeseg_converters.onnx.calibrate import cut
 from edgeseg_converters.onnx.calibrate import measure as measure_onnx
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.onnx.convert import to_onnx, with_spec
 from edgeseg_converters.onnx.quantize import quantizable
 from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
-from edgeseg_converters.options import VERSION_CHECKING
+from edgeseg_converters.options import DEFAULT_METHOD, VERSION_CHECKING
 from edgeseg_converters.recipes import DEFAULT_OPSET
 from edgeseg_converters.tflite import integer_io
 from edgeseg_converters.tflite.calibrate import measure as measure_tflite

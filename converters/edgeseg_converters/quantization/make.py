@@ -12,8 +12,7 @@ from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Stability, choose
-from edgeseg_converters.onnx.calibrate import DEFAULT_METHOD
-from edgeseg_converters.options import Quantization
+from edgeseg_converters.options import DEFAULT_METHOD, Quantization
 from edgeseg_converters.quantization.accuracy import (
     Accuracy,
     Baseline,

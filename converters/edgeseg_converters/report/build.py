@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeseg._internal.progress import StepProgress
-from edgeseg.benchmark import Case, LatencyResult, Plan, measure
 from edgeseg.benchmark.devices.local import LocalDevice
+from edgeseg.benchmark.measure import Case, measure
+from edgeseg.benchmark.plan import Plan
+from edgeseg.benchmark.result import LatencyResult
 from edgeseg.choices import Format
 from edgeseg.runtime import default_threads, open_artifact
 from edgeseg.segmenter import Segmenter

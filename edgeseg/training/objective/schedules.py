@@ -12,13 +12,11 @@ import keras
 from keras import ops
 
 from edgeseg.choices import Schedule, Warmup
-from edgeseg.training.config import TrainConfig
+from edgeseg.training.config import FINAL_LEARNING_RATES, TrainConfig
 from edgeseg.training.objective.phases import Phase
 
 #: Stages of the step schedule, as in the tutorials.
 _STAGES = 10
-
-_FINAL_SHARE = {"cosine": 0.0, "step": 0.01}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
         self._curve, self._peak, self._epochs = curve, peak, epochs
         self._steps, self._start = steps_per_epoch, start_epoch
         self._down = epochs - curve.warmup_epochs
-        self._final = _FINAL_SHARE.get(curve.kind, 0.0) if curve.final_share is None else curve.final_share
+        self._final = FINAL_LEARNING_RATES.get(curve.kind, 0.0) if curve.final_share is None else curve.final_share
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate of an optimizer step, a float32 scalar."""

@@ -29,9 +29,10 @@ from edgeseg_converters import calibration
 from edgeseg_converters.calibration import CalibrationSet, Ranges, choose
 from edgeseg_converters.images import natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
-from edgeseg_converters.onnx.calibrate import DEFAULT_METHOD, cut, measure
+from edgeseg_converters.onnx.calibrate import cut, measure
 from edgeseg_converters.onnx.convert import tap_logits, to_onnx
 from edgeseg_converters.onnx.quantize import SCHEME_KEY, Scheme, quantizable, quantize
+from edgeseg_converters.options import DEFAULT_METHOD
 from edgeseg_converters.quantization.engines import open_engine
 from edgeseg_converters.rewrites import rewrite, rules_for
 

@@ -23,7 +23,8 @@ from edgeseg.benchmark.compare import compare
 from edgeseg.benchmark.devices import adb_client
 from edgeseg.benchmark.devices.adb import AdbDevice
 from edgeseg.benchmark.devices.benchmark_model import parse
-from edgeseg.benchmark.measure import Case, Plan, measure
+from edgeseg.benchmark.measure import Case, measure
+from edgeseg.benchmark.plan import Plan
 from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 

@@ -14,7 +14,8 @@ from edgeseg._internal.files import sha256
 from edgeseg.benchmark import worker
 from edgeseg.benchmark.devices import open_device
 from edgeseg.benchmark.devices.local import LocalDevice
-from edgeseg.benchmark.measure import Case, Plan, measure
+from edgeseg.benchmark.measure import Case, measure
+from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import Environment
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError

@@ -23,7 +23,8 @@ from edgeseg._internal.files import sha256
 from edgeseg.benchmark.devices import ssh
 from edgeseg.benchmark.devices.local import LocalDevice
 from edgeseg.benchmark.devices.ssh import SshDevice
-from edgeseg.benchmark.measure import Case, Plan, measure
+from edgeseg.benchmark.measure import Case, measure
+from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.worker import Request
 from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError

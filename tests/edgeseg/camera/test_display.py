@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeseg.camera import Camera, SegmentedFrame
-from edgeseg.camera.display import Display, Look
+from edgeseg.camera.display import Display
+from edgeseg.camera.look import Look
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter

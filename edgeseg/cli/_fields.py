@@ -1,0 +1,103 @@
+"""Options from the fields of the dataclass that they fill, so that no choice and no default is typed again."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def default_of(settings: type, name: str) -> Any:
+    """Return the default of a dataclass's field."""
+    field = _field(settings, name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def choices_of(settings: type, name: str) -> tuple[str, ...]:
+    """Return the names that a field takes; empty where it takes no closed set of them."""
+    for kind in _kinds(settings, name):
+        if get_origin(kind) is Literal:
+            return get_args(kind)
+    return ()
+
+
+def option(
+    settings: type,
+    name: str,
+    *,
+    help: str,  # noqa: A002 - click's word
+    flag: str | None = None,
+    type: click.ParamType[Any] | None = None,  # noqa: A002 - click's word
+    if_omitted: str | None = None,
+    **attributes: Any,
+) -> Callable[[F], F]:
+    """Make the option that fills a field.
+
+    A ``Literal`` becomes a choice, a ``bool`` a pair of flags (``--x/--no-x``); the field's default is the option's,
+    and is shown.
+
+    Args:
+        settings: the dataclass.
+        name: of the field, which is the name of the command's argument.
+        help: one sentence about it.
+        flag: its name on the command line; the field's when ``None``.
+        type: of the value, where the annotation does not say it all, such as a range.
+        if_omitted: what ``None`` comes to, shown as the default.
+        **attributes: others of ``click.option``.
+    """
+    default = default_of(settings, name)
+    flag = flag or f"--{name.replace('_', '-')}"
+    if bool in _kinds(settings, name):
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    elif type is None:
+        choices = choices_of(settings, name)
+        type = click.Choice(choices) if choices else click.types.convert_type(_kinds(settings, name)[0])  # noqa: A001
+    attributes = {"default": default, "show_default": if_omitted or default is not None, **attributes}
+    return click.option(flag, name, type=type, help=help, **attributes)
+
+
+def collect(argument: str, make: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Give a command one argument in place of those of several options.
+
+    Args:
+        argument: its name.
+        make: gets the options by their names, which are those of its parameters; returns the argument.
+        *options: in the order in which the help lists them.
+    """
+    names = tuple(inspect.signature(make).parameters)
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def collected(*args: Any, **values: Any) -> Any:
+            made = make(**{name: values.pop(name) for name in names})
+            return function(*args, **{argument: made}, **values)
+
+        return cast("F", functools.reduce(lambda decorated, each: each(decorated), reversed(options), collected))
+
+    return decorate
+
+
+def _field(settings: type, name: str) -> dataclasses.Field[Any]:
+    return next(field for field in dataclasses.fields(settings) if field.name == name)
+
+
+def _kinds(settings: type, name: str) -> tuple[Any, ...]:
+    """Return the types that a field takes, without ``None``.
+
+    Only this field's annotation is evaluated: others may name what is imported for type checkers alone.
+    """
+    annotation = _field(settings, name).type
+    if isinstance(annotation, str):
+        annotation = eval(annotation, vars(sys.modules[settings.__module__]))  # a class of this project's
+    union = get_origin(annotation) in (Union, types.UnionType)
+    return tuple(kind for kind in get_args(annotation) if kind is not types.NoneType) if union else (annotation,)

@@ -1,0 +1,23 @@
+"""What each command does, in one sentence: for ``edgeseg --help``, which imports none of them, and for their own."""
+
+from __future__ import annotations
+
+#: In the order in which a newcomer needs them.
+COMMANDS = {
+    "models": "List the zoo and the packaged weights.",
+    "export": "Make TFLite and ONNX of a Keras model, each file proven against it.",
+    "inspect": "Show a file's spec and ops, and what each accelerator takes or leaves.",
+    "predict": "Draw the classes of images, folders and videos, or count them.",
+    "camera": "Segment a camera, stream, video or folder, live.",
+    "evaluate": "Score a model or an exported file on labeled data.",
+    "benchmark": "Measure latency here, over ssh and over adb, and how sure it is.",
+    "compare": "Compare results with a baseline; exit 1 when something got slower.",
+    "data": "Check, split and convert labeled data.",
+    "train": "Train a model of the zoo, or your own.",
+    "doctor": "Show what is installed, what is missing, and the command that installs it.",
+}
+
+
+def help_of(name: str, details: str = "") -> str:
+    """Return the help of a command: its sentence, and what else there is to say."""
+    return f"{COMMANDS[name]}\n\n{details}".strip()
