@@ -8,26 +8,20 @@ images say the same as the other half is what tells that there were enough.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_quantizer import recipe as aeq_recipe
-from ai_edge_quantizer import recipe_manager
-from ai_edge_quantizer.calibrator import Calibrator
 from numpy.typing import NDArray
 
+from edgeseg._internal.spread import spread
 from edgeseg.datasets import Data
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.images import find, spread
-from edgeseg_converters.keras_model.freeze import INPUT_NAME
-from edgeseg_converters.tflite import flatbuffer
-from edgeseg_converters.tflite.quantizer_internals import no_progress_bars
+from edgeseg_converters.images import find
 
 #: Fewer images than this are refused: a range out of one or two images is chance.
 MIN_IMAGES = 8
@@ -141,49 +135,3 @@ class Ranges:
             return Stability(1.0, ("", 1.0), False)
         typical, worst = float(np.quantile(list(found.values()), 0.9)), max(found, key=lambda name: found[name])
         return Stability(typical, (worst, found[worst]), typical <= MAX_DISAGREEMENT)
-
-
-def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2) -> Ranges:
-    """Run a float model on the images and note the range of every tensor in each.
-
-    Args:
-        data: a float32 ``.tflite`` file whose input takes values 0 to 255.
-        images: what to run it on.
-        spec: how to feed it.
-        num_threads: for the runtime; XNNPACK is used, so the unpooling custom ops run too.
-
-    Raises:
-        InputError: an image does not decode.
-    """
-    manager = recipe_manager.RecipeManager()
-    manager.load_quantization_recipe(aeq_recipe.static_wi8_ai8())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
-        calibrator = Calibrator(_with_all_read(data), num_threads, qsv_update_func=_appended)
-    with no_progress_bars():
-        for tensor in images.tensors(spec):
-            calibrator.calibrate({None: [{INPUT_NAME: tensor}]}, manager)
-    # Masks, which are no values, have no range.
-    seen = {
-        name: found
-        for name, found in calibrator.get_model_qsvs().items()
-        if found and np.issubdtype(np.asarray(found["min"]).dtype, np.floating)
-    }
-    low, high = ({name: np.ravel(found[side]) for name, found in seen.items()} for side in ("min", "max"))
-    return Ranges(low, high)
-
-
-def _with_all_read(data: bytes) -> bytes:
-    """The same model with an output for what nobody reads: the tool wants to look at every tensor."""
-    model = flatbuffer.read(data)
-    graph = model.subgraphs[0]
-    alone = flatbuffer.unread(graph)
-    if not alone:
-        return data
-    graph.outputs = [*map(int, graph.outputs), *alone]
-    return flatbuffer.write(model)
-
-
-def _appended(so_far: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the ranges of all images in the place where the tool keeps a running mean."""
-    return {side: np.append(so_far[side], new[side]) for side in ("min", "max")}

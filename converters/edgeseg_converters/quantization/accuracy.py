@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.json import as_json
+from edgeseg._internal.spread import spread
 from edgeseg.datasets import Data, LabeledSplit, as_source
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
 from edgeseg.imaging import read_image
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.images import find, spread
+from edgeseg_converters.images import find
 
 Progress = Callable[[int, int], None]
 

@@ -13,7 +13,7 @@ from edgeseg.choices import CalibrationMethod, Format, Target
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.calibration import CalibrationSet, Ranges, measure
+from edgeseg_converters.calibration import CalibrationSet, Ranges
 from edgeseg_converters.onnx.calibrate import DEFAULT_METHOD, cut
 from edgeseg_converters.onnx.calibrate import measure as measure_onnx
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
@@ -22,6 +22,7 @@ from edgeseg_converters.onnx.quantize import quantizable
 from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
 from edgeseg_converters.recipes import DEFAULT_OPSET
 from edgeseg_converters.tflite import flatbuffer, integer_io
+from edgeseg_converters.tflite.calibrate import measure as measure_tflite
 from edgeseg_converters.tflite.convert import finish, to_tflite
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.quantize import quantize
@@ -104,7 +105,7 @@ class AiEdgeEngine:
         self.float_spec = float_spec(spec)
         self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
         self._images = images
-        self.ranges: Ranges | None = None if images is None else measure(self.float_data, images, spec)
+        self.ranges: Ranges | None = None if images is None else measure_tflite(self.float_data, images, spec)
         model = flatbuffer.read(self.float_data)
         graph = model.subgraphs[0]
         self.ops: Sequence[str] = [
