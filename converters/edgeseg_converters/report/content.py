@@ -55,7 +55,7 @@ class Measured:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One artifact.
 
@@ -128,7 +128,7 @@ class Entry:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What quantizing a model cost and gained.
 
@@ -142,7 +142,7 @@ class Report:
         tools: package name to version, of everything that took part.
 
     Example:
-        >>> save(Report("unet_mini", spec, entries), "unet_mini.report.html")
+        >>> save(Report(model="unet_mini", spec=spec, entries=entries), "unet_mini.report.html")
     """
 
     model: str

@@ -37,7 +37,7 @@ class Flip:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """One image, and what became of it.
 

@@ -1,19 +1,18 @@
-"""The report as one page: ``page.html.j2`` filled in; every text is escaped, every image is inside."""
+"""The report as one page: ``page.html.j2`` filled in; every image is inside."""
 
 from __future__ import annotations
 
 import base64
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import refuse_existing, write_bytes
 from edgeseg.errors import InputError
+from edgeseg.html import render
 from edgeseg.imaging import encode_image
 from edgeseg_converters.report.content import Entry, Report
 
@@ -57,16 +56,28 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
 
 def to_html(report: Report) -> str:
     """Fill the page, which needs nothing else: styles and images are inside, and there is no script."""
-    source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        bytes=_bytes, decibel=_decibel, iou=_iou, milliseconds=_milliseconds, percent=_percent, image=_image,
-        points=_points, short=_short, value=_value,
-    )  # fmt: skip
-    return environment.from_string(source).render(
-        report=report, baseline=_baseline(report), classes=_classes, colors=_colors(report), rows=NUM_ROWS
+    return render(
+        __package__,
+        TEMPLATE,
+        filters={
+            "bytes": _bytes,
+            "decibel": _decibel,
+            "image": _image,
+            "iou": _iou,
+            "milliseconds": _milliseconds,
+            "percent": _percent,
+            "points": _points,
+            "short": _short,
+            "value": _value,
+        },
+        values={
+            "report": report,
+            "remarks": report.remarks(),
+            "baseline": _baseline(report),
+            "classes": _classes,
+            "colors": _colors(report),
+            "rows": NUM_ROWS,
+        },
     )
 
 

@@ -15,6 +15,7 @@ from edgeseg.benchmark.page import page
 from edgeseg.benchmark.result import LatencyResult, to_json
 from edgeseg.cli import main
 from edgeseg.errors import InputError
+from edgeseg.html import svg
 
 Make = Callable[..., LatencyResult]
 
@@ -109,9 +110,9 @@ def test_a_long_run_is_thinned_and_one_call_does_not_flatten_it(make_result: Mak
 def test_results_of_other_orders_get_a_logarithmic_axis(make_result: Make) -> None:
     slow = make_result(latencies_s=(1.0,) * 6)
     _Checked(f"<p>{charts.spans([make_result(), slow], ['fast', 'slow'])}</p>")
-    axis = charts.Axis(1, 1000, 0, 300, log=True)
+    axis = svg.Axis(low=1, high=1000, start=0, end=300, log=True)
     assert axis(10) == pytest.approx(100)
-    assert charts.Axis(0, 100, 0, 100).ticks(5) == [0, 20, 40, 60, 80, 100]
+    assert svg.Axis(low=0, high=100, start=0, end=100).ticks(5) == [0, 20, 40, 60, 80, 100]
 
 
 def test_accuracies_of_all_three_kinds_of_file(tmp_path: Path) -> None:
