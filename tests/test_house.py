@@ -53,7 +53,11 @@ def untested(package: Path, tests: Path) -> list[str]:
         if is_package and not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in _tree(path).body):
             continue  # it only says what the folder is and gathers its names
         module = ".".join((package.name, *(inside.parent.parts if is_package else inside.with_suffix("").parts)))
-        own = tests / inside.parent / f"test_{path.stem.strip('_')}.py"
+        own = (
+            tests / inside.parent.parent / f"test_{inside.parent.name}.py"
+            if is_package
+            else tests / inside.parent / f"test_{path.stem.strip('_')}.py"
+        )
         if module not in covered and not own.is_file():
             found.append(module)
     return found
@@ -160,7 +164,10 @@ def test_a_module_without_a_test_is_seen(tmp_path: Path) -> None:
     for name in ("own", "named", "_private", "in_full", "mentioned", "elsewhere", "bare"):
         (package / "room" / f"{name}.py").touch()
     (package / "room" / "__init__.py").write_text('"""A room."""\nfrom p.room.own import x\n')
-    (package / "__init__.py").write_text("def __getattr__(name): ...\n")
+    for init in (package / "__init__.py", package / "full" / "__init__.py"):
+        init.parent.mkdir(exist_ok=True)
+        init.write_text("def __getattr__(name): ...\n")
+    (tests / "test_full.py").touch()
     for name in ("own", "private"):
         (tests / "room" / f"test_{name}.py").touch()
     (tests / "test_elsewhere.py").touch()

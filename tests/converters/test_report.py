@@ -1,4 +1,6 @@
-"""The report says what was measured: every class, the images that changed most, and nothing from outside the file."""
+"""``report.content``, ``report.gallery`` and ``report.page``: the report says what was measured: every class, the
+images that changed most, and nothing from outside the file.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""``quantizer_internals``: the ranges of every tensor, with nothing written meanwhile."""
+
 from __future__ import annotations
 
 import sys

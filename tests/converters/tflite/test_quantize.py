@@ -1,4 +1,6 @@
-"""Integer TFLite files by both quantizers, on tiny calibrated models and the real runtime."""
+"""``flatbuffer``, ``pooling_ties``, ``quantize_tensorflow`` and ``split_activations``: integer TFLite files by both
+quantizers, on tiny calibrated models and the real runtime.
+"""
 
 from __future__ import annotations
 
