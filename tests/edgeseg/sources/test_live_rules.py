@@ -1,5 +1,5 @@
-"""``base``, ``detached`` and ``devices``: what a live source does when its device misbehaves, on devices that are made
-up: no machine of ours has a camera.
+"""``base`` and ``detached``: what a live source does when its device misbehaves, on devices that are made up: no
+machine of ours has a camera.
 """
 
 from __future__ import annotations
