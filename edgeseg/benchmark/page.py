@@ -59,7 +59,7 @@ def page(
 
 
 def _names(results: Sequence[LatencyResult], comparisons: Sequence[Comparison]) -> list[str]:
-    """A number and what it is; the earlier one of a pair is called like the later one, and says so."""
+    """Name each result by its number and what it is; the earlier one of a pair is marked ``before``."""
     before = {id(comparison.baseline) for comparison in comparisons}
     return [
         f"{number} {charts.label(result)}{', before' if id(result) in before else ''}"
@@ -68,14 +68,14 @@ def _names(results: Sequence[LatencyResult], comparisons: Sequence[Comparison]) 
 
 
 def _verdicts(words: Sequence[str]) -> list[str]:
-    """How many pairs are slower, faster, and neither."""
+    """Count the pairs that are slower, faster, and neither."""
     counts = [f"{words.count(word)} {word}" for word in ("slower", "faster") if word in words]
     unsure = sum(word not in ("slower", "faster") for word in words)
     return [*counts, f"{unsure} without a difference that these runs can tell"] if unsure else counts
 
 
 def _remarks(results: Sequence[LatencyResult], names: Sequence[str]) -> list[str]:
-    """Why results should not be believed, a sentence for each that has reasons."""
+    """Say why results should not be believed, in a sentence for each that has reasons."""
     remarks = []
     for name, result in zip(names, results, strict=True):
         reasons = [*result.warnings]
@@ -106,7 +106,7 @@ def _calls(result: LatencyResult, name: str) -> dict[str, Any]:
 
 
 def _places(results: Sequence[LatencyResult], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Environments that differ only in the moment are one; a row for each result in it."""
+    """Join environments that differ only in the moment; each has a row for every result in it."""
     places: dict[tuple[object, ...], dict[str, Any]] = {}
     for name, result in zip(names, results, strict=True):
         e = result.environment

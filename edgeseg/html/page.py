@@ -39,5 +39,5 @@ def render(package: str, template: str, *, filters: Mapping[str, Callable[..., A
 
 
 def _counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number and what it counts: ``1 process``, ``2 processes``."""
+    """Write a number and what it counts: ``1 process``, ``2 processes``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -82,23 +82,23 @@ def to_html(report: Report) -> str:
 
 
 def _baseline(report: Report) -> float | None:
-    """The float model's mIoU; all artifacts were held against the same one."""
+    """Return the float model's mIoU; all artifacts were compared with the same one."""
     accuracies = [entry.measured.accuracy for entry in report.entries if entry.measured.accuracy]
-    return next((found.mean_iou[0] for found in accuracies if found.mean_iou), None)
+    return next((accuracy.mean_iou[0] for accuracy in accuracies if accuracy.mean_iou), None)
 
 
 def _classes(entry: Entry) -> list[dict[str, Any]]:
-    """The classes of an artifact, the one that fell most first, those that do not occur last."""
+    """Order the classes of an artifact: the one that fell most first, those that do not occur last."""
     assert entry.measured.accuracy is not None
-    found = [
+    rows = [
         {"name": name, "before": before, "after": after, "drop": (before - after) * 100}
         for name, (before, after) in entry.measured.accuracy.per_class_iou.items()
     ]
-    return sorted(found, key=lambda row: -row["drop"] if np.isfinite(row["drop"]) else np.inf)
+    return sorted(rows, key=lambda row: -row["drop"] if np.isfinite(row["drop"]) else np.inf)
 
 
 def _colors(report: Report) -> dict[str, str]:
-    """Class name to its color as CSS has it."""
+    """Write the color of each class as CSS has it."""
     return {
         name: "#{:02x}{:02x}{:02x}".format(*color)
         for name, color in zip(report.spec.class_names, report.spec.palette, strict=True)
@@ -106,7 +106,7 @@ def _colors(report: Report) -> dict[str, str]:
 
 
 def _image(image: NDArray[np.uint8]) -> str:
-    """An image as a data URL: JPEG, or PNG where some of it is transparent."""
+    """Encode an image as a data URL: JPEG, or PNG where some of it is transparent."""
     suffix, kind = (".png", "png") if image.shape[2] == 4 else (".jpg", "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(encode_image(image, suffix)).decode()}"
 
@@ -132,7 +132,7 @@ def _iou(value: float | None) -> str:
 
 
 def _points(drop: float) -> str:
-    """Points that were lost, as a change: a drop of 1.5 is -1.5."""
+    """Write lost points as a change: a drop of 1.5 is -1.5."""
     if not np.isfinite(drop):
         return _NONE
     return f"{-drop:+.1f}".replace("-", _MINUS) if abs(drop) >= 0.05 else "0.0"
@@ -147,6 +147,6 @@ def _value(value: float | None) -> str:
 
 
 def _short(name: str) -> str:
-    """The end of the first of the names that a fused tensor carries; TensorFlow joins them by semicolons."""
+    """Return the end of the first of a fused tensor's names; TensorFlow joins them by semicolons."""
     parts = name.split(";")[0].split("/")
     return "/".join(parts if len(parts) <= _NUM_PARTS else ["\N{HORIZONTAL ELLIPSIS}", *parts[-_NUM_PARTS:]])
