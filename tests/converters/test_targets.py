@@ -1,5 +1,5 @@
-"""``rewrites.targets``: what a target is for: every family of the zoo whole on XNNPACK and on the GPU, and the tables
-of the others.
+"""``rewrites.targets`` and ``tflite.split_activations``: what a target is for: every family of the zoo whole on XNNPACK
+and on the GPU, and the tables of the others.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""``flatbuffer``, ``pooling_ties``, ``quantize_tensorflow`` and ``split_activations``: integer TFLite files by both
-quantizers, on tiny calibrated models and the real runtime.
+"""``flatbuffer``, ``pooling_ties`` and ``quantize_tensorflow``: integer TFLite files by both quantizers, on tiny
+calibrated models and the real runtime.
 """
 
 from __future__ import annotations
