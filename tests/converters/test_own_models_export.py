@@ -1,4 +1,6 @@
-"""Models as users have them: subclassed, with foreign ops, several outputs, no fixed size, softmax in code."""
+"""``keras_model.prepare`` and ``keras_model.unsupported_ops``: models as users have them: subclassed, with foreign ops,
+several outputs, no fixed size, softmax in code.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The report says what was measured: every class, the images that changed most, and nothing from outside the file."""
+"""``report.content``, ``report.gallery`` and ``report.page``: the report says what was measured: every class, the
+images that changed most, and nothing from outside the file.
+"""
 
 from __future__ import annotations
 
@@ -155,14 +157,14 @@ def report(before: Baseline) -> Report:
     )
     gallery = most_changed(before, _answers(now), accuracy)
     return Report(
-        "tiny",
-        SPEC,
-        (
-            Entry("tflite", "fp32", Measured(4_000_000, _timed(0.010, 0.011, 0.012))),
+        model="tiny",
+        spec=SPEC,
+        entries=(
+            Entry(format="tflite", precision="fp32", measured=Measured(4_000_000, _timed(0.010, 0.011, 0.012))),
             Entry(
-                "tflite",
-                "int8",
-                Measured(1_100_000, _timed(0.013, 0.014, 0.016), accuracy),
+                format="tflite",
+                precision="int8",
+                measured=Measured(1_100_000, _timed(0.013, 0.014, 0.016), accuracy),
                 rescue=rescue,
                 without_rescue=Measured(1_000_000, _timed(0.012, 0.013, 0.014), ACCURACY),
                 layers=(layer, exact),
@@ -170,10 +172,10 @@ def report(before: Baseline) -> Report:
                 same_indices=(0.98, 0.81),
             ),
         ),
-        CalibrationSet((Path("shapes/train/images/0.png"),), "shapes/train", 10, 0),
-        Stability(0.2, ("conv;relu", 0.4), False),
-        Domain(3.5, 40),
-        {"tensorflow": "2.21.0"},
+        calibration=CalibrationSet((Path("shapes/train/images/0.png"),), "shapes/train", 10, 0),
+        stability=Stability(0.2, ("conv;relu", 0.4), False),
+        domain=Domain(3.5, 40),
+        tools={"tensorflow": "2.21.0"},
     )
 
 

@@ -1,4 +1,6 @@
-"""What a target is for: every family of the zoo whole on XNNPACK and on the GPU, and the tables of the others."""
+"""``rewrites.targets`` and ``tflite.split_activations``: what a target is for: every family of the zoo whole on XNNPACK
+and on the GPU, and the tables of the others.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from edgeseg.models.zoo.hrnet import hrnetv2
 from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.options import ExportOptions
+from edgeseg_converters.recipes import TARGETS
 from edgeseg_converters.rewrites import RULES, rules_for
 
 SIZE = (32, 32)
@@ -136,3 +139,7 @@ def test_every_target_has_its_rules() -> None:
             assert set(rules.speed_ups) <= set(rules.in_order(optimize=True))
     with pytest.raises(InputError, match="unknown target 'xnnpack' for onnx; accepted: generic"):
         rules_for("onnx", "xnnpack")
+
+
+def test_the_targets_that_are_checked_before_keras_loads_are_those_that_have_rules() -> None:
+    assert {name: set(targets) for name, targets in TARGETS.items()} == {name: set(r) for name, r in RULES.items()}

@@ -1,4 +1,6 @@
-"""What a device or a bare ``--help`` must not load, seen in a fresh process each, and by reading the sources."""
+"""``edgeseg``: what a device or a bare ``--help`` must not load, seen in a fresh process each, and by reading the
+sources.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Models of other makers: fed as their file or the user says, or refused with the options that are missing."""
+"""``tflite.description`` and ``runtime.quantized_input``: models of other makers: fed as their file or the user says,
+or refused with the options that are missing.
+"""
 
 from __future__ import annotations
 

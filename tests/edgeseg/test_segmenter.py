@@ -1,3 +1,5 @@
+"""``runtime.null``: from an image to its class map, on a backend that gives what it is told."""
+
 from __future__ import annotations
 
 from pathlib import Path

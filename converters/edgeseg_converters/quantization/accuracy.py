@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress
+from edgeseg._internal.spread import spread
 from edgeseg.datasets import Data, LabeledSplit, as_source
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
 from edgeseg.imaging import read_image
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.images import find, spread
+from edgeseg_converters.images import find
 from edgeseg_converters.recipes import AccuracyGate
 
 

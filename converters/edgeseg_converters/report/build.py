@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,10 +29,10 @@ _PLAN = Plan(rounds=3, num_runs=21, warmup_runs=3, warmup_min_secs=0.0, min_secs
 
 
 def report_of(results: Sequence[ExportResult], progress: StepProgress | None = None) -> Report:
-    """Put together what is known of the artifacts of one export, and time them in turns.
+    """Gather what is known of the artifacts of one export, and time them in turns.
 
     Args:
-        results: of one model; integer ones among them. The float file that an integer one was made from stands for
+        results: of one model; integer ones among them. The float file that an integer one was made from is shown as
             fp32 where that was not asked for.
         progress: called with (step, artifacts done, artifacts in all).
     """
@@ -50,41 +51,45 @@ def report_of(results: Sequence[ExportResult], progress: StepProgress | None = N
         return Measured(len(files[name][0]), times[name])
 
     made = {_name(result) for result in results}
-    entries = [Entry(name, "fp32", measured(f"fp32 {name}")) for name in floats if f"fp32 {name}" not in made]
+    entries = [
+        Entry(format=name, precision="fp32", measured=measured(f"fp32 {name}"))
+        for name in floats
+        if f"fp32 {name}" not in made
+    ]
     for result in results:
-        found = measured(_name(result))
-        quantized, before_rescue = result.quantized, None
+        file = measured(_name(result))
+        quantized, without_rescue = result.quantized, None
         if quantized and quantized.unrescued:
             plain = measured(f"{_name(result)} without rescue")
-            before_rescue = Measured(plain.size_bytes, plain.latency, quantized.unrescued[1])
+            without_rescue = dataclasses.replace(plain, accuracy=quantized.unrescued[1])
         entries.append(
             Entry(
-                result.recipe.format,
-                result.recipe.precision,
-                Measured(found.size_bytes, found.latency, quantized.accuracy if quantized else None),
-                result.verification,
-                quantized.rescue if quantized else None,
-                before_rescue,
-                _layers(result, quantized),
-                _gallery(result, quantized),
-                quantized.same_indices if quantized else None,
+                format=result.recipe.format,
+                precision=result.recipe.precision,
+                measured=dataclasses.replace(file, accuracy=quantized.accuracy if quantized else None),
+                verification=result.verification,
+                rescue=quantized.rescue if quantized else None,
+                without_rescue=without_rescue,
+                layers=_layers(result, quantized),
+                gallery=_gallery(result, quantized),
+                same_indices=quantized.same_indices if quantized else None,
             )
         )
     static = next((r.quantized for r in results if r.quantized and r.quantized.calibration), None)
     spec = results[0].spec
     return Report(
-        spec.name,
-        spec,
-        tuple(sorted(entries, key=lambda entry: entry.precision not in ("fp32", "fp16"))),
-        static.calibration if static else None,
-        static.stability if static else None,
-        static.domain if static else None,
-        {name: version for result in results for name, version in result.spec.provenance.tools.items()},
+        model=spec.name,
+        spec=spec,
+        entries=tuple(sorted(entries, key=lambda entry: entry.precision not in ("fp32", "fp16"))),
+        calibration=static.calibration if static else None,
+        stability=static.stability if static else None,
+        domain=static.domain if static else None,
+        tools={name: version for result in results for name, version in result.spec.provenance.tools.items()},
     )
 
 
 def _timed(files: Mapping[str, tuple[bytes, Format]], progress: StepProgress | None) -> dict[str, LatencyResult]:
-    """Latency and memory of every artifact, on this machine's CPU."""
+    """Measure latency and memory of every artifact, on this machine's CPU."""
     with tempfile.TemporaryDirectory() as folder:
         cases = []
         for name, (data, file_format) in files.items():
@@ -100,7 +105,7 @@ def _name(result: ExportResult) -> str:
 
 
 def _layers(result: ExportResult, quantized: Quantized | None) -> tuple[LayerError, ...] | None:
-    """TFLite keeps the names of the tensors, so the two files can be laid beside each other."""
+    """Compare the layers of a file with the float one's: of TFLite only, which keeps the names of the tensors."""
     if quantized is None or quantized.calibration is None or result.recipe.format != "tflite":
         return None
     images = quantized.calibration.first(_NUM_LAYER_IMAGES).tensors(result.spec)

@@ -43,7 +43,7 @@ class Measured:
     accuracy: Accuracy | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For the JSON of the report."""
+        """Return what the JSON of the report says of it."""
         accuracy = None
         if self.accuracy is not None:
             accuracy = {**self.accuracy.to_dict(), "changed": list(self.accuracy.changed)}
@@ -55,7 +55,7 @@ class Measured:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One artifact.
 
@@ -99,7 +99,7 @@ class Entry:
 
     @property
     def verdict(self) -> str:
-        """In a sentence without its full stop: passed or failed, and by what."""
+        """Passed or failed, and by what: a sentence without its full stop."""
         reasons = [found.reason for found in (self.measured.accuracy, self.verification) if found and not found.passed]
         if reasons:
             return f"failed: {'; '.join(reasons)}"
@@ -112,7 +112,7 @@ class Entry:
         return f"passed: mIoU {-accuracy.drop:+.1f} points, the worst class '{worst}' {-drop:+.1f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """One entry of ``artifacts`` in the JSON of the report, its values not yet made JSON's."""
+        """Return an entry of ``artifacts`` in the JSON of the report, its values not yet made JSON's."""
         return {
             "format": self.format,
             "precision": self.precision,
@@ -128,7 +128,7 @@ class Entry:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What quantizing a model cost and gained.
 
@@ -142,7 +142,7 @@ class Report:
         tools: package name to version, of everything that took part.
 
     Example:
-        >>> save(Report("unet_mini", spec, entries), "unet_mini.report.html")
+        >>> save(Report(model="unet_mini", spec=spec, entries=entries), "unet_mini.report.html")
     """
 
     model: str
@@ -169,7 +169,7 @@ class Report:
         return f"{'; '.join(told)}." if told else "No artifact was held against the model."
 
     def float_entry(self, file_format: Format) -> Entry | None:
-        """The float32 artifact of a format, which the others of that format are held beside."""
+        """Return the float32 artifact of a format, which the others of that format are compared with."""
         return next((e for e in self.entries if e.format == file_format and e.precision == "fp32"), None)
 
     @property
@@ -183,11 +183,11 @@ class Report:
         return sorted({entry.measured.latency.runtime for entry in self.entries if entry.measured.latency})
 
     def remarks(self) -> list[str]:
-        """What a reader must know before believing the numbers."""
+        """Return what a reader must know before believing the numbers."""
         return [*self._about_images(), *self._about_speed(), *self._about_layers()]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON, without the images; NaN and infinity are null."""
+        """Return the report as JSON, without the images; NaN and infinity are null."""
         content = {
             "format_version": FORMAT_VERSION,
             "edgeseg": __version__,

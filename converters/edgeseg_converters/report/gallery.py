@@ -37,7 +37,7 @@ class Flip:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """One image, and what became of it.
 
@@ -60,7 +60,7 @@ class Change:
     flipped: NDArray[np.uint8]
 
     def to_dict(self) -> dict[str, Any]:
-        """For the JSON of the report, which has no images."""
+        """Return what the JSON of the report says of it, which has no images."""
         return {"file": self.file, "changed": self.changed, "flips": [vars(flip) for flip in self.flips]}
 
 
@@ -71,7 +71,7 @@ def most_changed(before: Baseline, segmenter: Segmenter, accuracy: Accuracy, cou
         before: the float model's answers.
         segmenter: the artifact.
         accuracy: what ``accuracy.compare`` measured with these two.
-        count: how many images at most; one that did not change is left out.
+        count: how many images at most; one that did not change is omitted.
 
     Returns:
         The images, the one that changed most first.

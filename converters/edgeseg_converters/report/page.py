@@ -1,19 +1,18 @@
-"""The report as one page: ``page.html.j2`` filled in; every text is escaped, every image is inside."""
+"""The report as one page: ``page.html.j2`` filled in; every image is inside."""
 
 from __future__ import annotations
 
 import base64
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import refuse_existing, write_bytes
 from edgeseg.errors import InputError
+from edgeseg.html import render
 from edgeseg.imaging import encode_image
 from edgeseg_converters.report.content import Entry, Report
 
@@ -57,37 +56,49 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
 
 def to_html(report: Report) -> str:
     """Fill the page, which needs nothing else: styles and images are inside, and there is no script."""
-    source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        bytes=_bytes, decibel=_decibel, iou=_iou, milliseconds=_milliseconds, percent=_percent, image=_image,
-        points=_points, short=_short, value=_value,
-    )  # fmt: skip
-    return environment.from_string(source).render(
-        report=report, baseline=_baseline(report), classes=_classes, colors=_colors(report), rows=NUM_ROWS
+    return render(
+        __package__,
+        TEMPLATE,
+        filters={
+            "bytes": _bytes,
+            "decibel": _decibel,
+            "image": _image,
+            "iou": _iou,
+            "milliseconds": _milliseconds,
+            "percent": _percent,
+            "points": _points,
+            "short": _short,
+            "value": _value,
+        },
+        values={
+            "report": report,
+            "remarks": report.remarks(),
+            "baseline": _baseline(report),
+            "classes": _classes,
+            "colors": _colors(report),
+            "rows": NUM_ROWS,
+        },
     )
 
 
 def _baseline(report: Report) -> float | None:
-    """The float model's mIoU; all artifacts were held against the same one."""
+    """Return the float model's mIoU; all artifacts were compared with the same one."""
     accuracies = [entry.measured.accuracy for entry in report.entries if entry.measured.accuracy]
-    return next((found.mean_iou[0] for found in accuracies if found.mean_iou), None)
+    return next((accuracy.mean_iou[0] for accuracy in accuracies if accuracy.mean_iou), None)
 
 
 def _classes(entry: Entry) -> list[dict[str, Any]]:
-    """The classes of an artifact, the one that fell most first, those that do not occur last."""
+    """Order the classes of an artifact: the one that fell most first, those that do not occur last."""
     assert entry.measured.accuracy is not None
-    found = [
+    rows = [
         {"name": name, "before": before, "after": after, "drop": (before - after) * 100}
         for name, (before, after) in entry.measured.accuracy.per_class_iou.items()
     ]
-    return sorted(found, key=lambda row: -row["drop"] if np.isfinite(row["drop"]) else np.inf)
+    return sorted(rows, key=lambda row: -row["drop"] if np.isfinite(row["drop"]) else np.inf)
 
 
 def _colors(report: Report) -> dict[str, str]:
-    """Class name to its color as CSS has it."""
+    """Write the color of each class as CSS has it."""
     return {
         name: "#{:02x}{:02x}{:02x}".format(*color)
         for name, color in zip(report.spec.class_names, report.spec.palette, strict=True)
@@ -95,7 +106,7 @@ def _colors(report: Report) -> dict[str, str]:
 
 
 def _image(image: NDArray[np.uint8]) -> str:
-    """An image as a data URL: JPEG, or PNG where some of it is transparent."""
+    """Encode an image as a data URL: JPEG, or PNG where some of it is transparent."""
     suffix, kind = (".png", "png") if image.shape[2] == 4 else (".jpg", "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(encode_image(image, suffix)).decode()}"
 
@@ -121,7 +132,7 @@ def _iou(value: float | None) -> str:
 
 
 def _points(drop: float) -> str:
-    """Points that were lost, as a change: a drop of 1.5 is -1.5."""
+    """Write lost points as a change: a drop of 1.5 is -1.5."""
     if not np.isfinite(drop):
         return _NONE
     return f"{-drop:+.1f}".replace("-", _MINUS) if abs(drop) >= 0.05 else "0.0"
@@ -136,6 +147,6 @@ def _value(value: float | None) -> str:
 
 
 def _short(name: str) -> str:
-    """The end of the first of the names that a fused tensor carries; TensorFlow joins them by semicolons."""
+    """Return the end of the first of a fused tensor's names; TensorFlow joins them by semicolons."""
     parts = name.split(";")[0].split("/")
     return "/".join(parts if len(parts) <= _NUM_PARTS else ["\N{HORIZONTAL ELLIPSIS}", *parts[-_NUM_PARTS:]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeseg.choices import Format, Precision, Target
-from edgeseg.errors import InputError
+from edgeseg_converters.recipes import check_target
 from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
 from edgeseg_converters.rewrites.base import Rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
@@ -109,7 +109,5 @@ def rules_for(file_format: Format, target: Target = "generic") -> Rules:
     Raises:
         InputError: the format has no such target.
     """
-    known = RULES[file_format]
-    if target not in known:
-        raise InputError(f"unknown target '{target}' for {file_format}; accepted: {', '.join(known)}.")
-    return known[target]
+    check_target(file_format, target)
+    return RULES[file_format][target]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import write_bytes
+from edgeseg._internal.spread import spread
 from edgeseg.datasets import LabeledSplit
 from edgeseg.drawing.legend import add_legend
 from edgeseg.drawing.painter import render
@@ -49,7 +50,7 @@ def save_samples(
         InputError: an image is bad, or the file cannot be written.
     """
     rows, labels = [], []
-    for index in sample_indices(len(data), count):
+    for index in spread(range(len(data)), count):
         image, label = data[index]
         tensor, placement = preprocess(image, spec)
         predicted = restore(to_class_map(predict(tensor), spec), placement)
@@ -61,16 +62,6 @@ def save_samples(
     sheet = np.vstack([_titles(panel_width), *rows])
     sheet = add_legend(sheet, Segmentation(np.vstack(labels), spec))
     write_bytes(path, encode_image(sheet, Path(path).suffix), overwrite=True)
-
-
-def sample_indices(length: int, count: int) -> list[int]:
-    """Return ``count`` numbers spread evenly over ``range(length)``, first and last among them; all where it has fewer.
-
-    Args:
-        length: of the split.
-        count: how many are wanted.
-    """
-    return [int(index) for index in np.unique(np.linspace(0, length - 1, min(count, length)).round())]
 
 
 def _titles(panel_width: int) -> NDArray[np.uint8]:

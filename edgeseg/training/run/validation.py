@@ -8,7 +8,7 @@ import keras
 
 from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
-from edgeseg.training.data.feed import Feed
+from edgeseg.training.feed import Feed
 from edgeseg.training.objective.batch_norm import batch_norms, recalibrate, training_mode
 from edgeseg.training.objective.metrics import ClassIoU
 

@@ -1,4 +1,6 @@
-"""ONNX int8: tiny calibrated models, quantized on images and run by ONNX Runtime beside their float file."""
+"""``calibrate`` and ``edgeseg_converters.quantization.engines``: ONNX int8: tiny calibrated models, quantized on images
+and run by ONNX Runtime beside their float file.
+"""
 
 from __future__ import annotations
 

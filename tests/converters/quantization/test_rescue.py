@@ -1,4 +1,6 @@
-"""The gate and the rescue: on made-up numbers, and on a model whose head really fails in 8 bits."""
+"""``accuracy`` and ``make``: the gate and the rescue: on made-up numbers, and on a model whose head really fails in 8
+bits.
+"""
 
 from __future__ import annotations
 

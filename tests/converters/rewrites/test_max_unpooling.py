@@ -1,3 +1,5 @@
+"""``shared.max_unpooling_site``: unpooling with indices, by masks."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""``edgeseg_converters.tflite.delegate_pooling``: unpooling with indices, by the ops of the GPU delegate."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""``shared.static_size``: bilinear resizes to a size that is fixed."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""``shared.resizes``: a convolution over resized maps, as a sum of resizes."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""``shared.lowered``: nearest-neighbor upsampling on each runtime."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

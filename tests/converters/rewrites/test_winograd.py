@@ -1,3 +1,5 @@
+"""``shared.winograd_transforms``: 3x3 convolutions as Winograd has them."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

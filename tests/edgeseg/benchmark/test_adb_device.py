@@ -1,4 +1,6 @@
-"""Android devices: the real adb client and server against a daemon that speaks the wire protocol; no phone."""
+"""``devices.adb``, ``devices.adb_client``, ``devices.android`` and ``devices.benchmark_model``: Android devices: the
+real adb client and server against a daemon that speaks the wire protocol; no phone.
+"""
 
 from __future__ import annotations
 

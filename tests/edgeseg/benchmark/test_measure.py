@@ -1,4 +1,6 @@
-"""Turns, joining and errors on a device with a script; then this machine with real models."""
+"""``devices.local`` and ``worker``: turns, joining and errors on a device with a script; then this machine with real
+models.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -8,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.benchmark import charts
-from edgeseg.benchmark.accuracy import read_mean_iou
 from edgeseg.benchmark.compare import compare
 from edgeseg.benchmark.page import page
 from edgeseg.benchmark.result import LatencyResult, to_json
 from edgeseg.cli import main
-from edgeseg.errors import InputError
 
 Make = Callable[..., LatencyResult]
 
@@ -94,65 +90,6 @@ def test_a_tool_without_samples_and_a_gpu_that_is_none(make_result: Make) -> Non
     found = _Checked(page([reported, software], []))
     assert "statistics and no single calls" in found.text
     assert "this is no GPU's latency" in found.text
-
-
-def test_a_long_run_is_thinned_and_one_call_does_not_flatten_it(make_result: Make) -> None:
-    latencies = [0.01 + 0.0001 * (index % 7) for index in range(20_000)]
-    latencies[0] = 1.0
-    result = make_result(latencies_s=tuple(latencies), rounds=(20_000,))
-    found = charts.calls(result, "name")
-    assert found.count("<circle") <= 1500
-    assert found.count('class="over"') == 1
-    assert "1000" not in re.findall(r">([\d.]+)</text>", found)
-
-
-def test_results_of_other_orders_get_a_logarithmic_axis(make_result: Make) -> None:
-    slow = make_result(latencies_s=(1.0,) * 6)
-    _Checked(f"<p>{charts.spans([make_result(), slow], ['fast', 'slow'])}</p>")
-    axis = charts.Axis(low=1, high=1000, start=0, end=300, log=True)
-    assert axis(10) == pytest.approx(100)
-    assert charts.Axis(low=0, high=100, start=0, end=100).ticks(5) == [0, 20, 40, 60, 80, 100]
-
-
-def test_accuracies_of_all_three_kinds_of_file(tmp_path: Path) -> None:
-    kinds = {
-        "one": {"artifact": "m.int8.onnx", "mean_iou": 0.5, "num_images": 3},
-        "list": [{"artifact": "dir/a.tflite", "mean_iou": 0.4}, {"artifact": "b.tflite", "mean_iou": None}],
-        "report": {
-            "model": "m",
-            "artifacts": [
-                {"format": "tflite", "precision": "fp32", "accuracy": None},
-                {"format": "tflite", "precision": "int8", "accuracy": {"mean_iou": 0.61, "mean_iou_float": 0.63}},
-            ],
-        },
-    }
-    found = {}
-    for name, content in kinds.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        found[name] = read_mean_iou(tmp_path / f"{name}.json")
-    assert found == {
-        "one": {"m.int8.onnx": 0.5},
-        "list": {"a.tflite": 0.4},
-        "report": {"m.int8.tflite": 0.61, "m.fp32.tflite": 0.63},
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "cannot be read"),
-        ("{", "none of the files with a mIoU"),
-        ('{"mean_iou": 0.5}', "none of the files with a mIoU"),
-        ("3", "none of the files with a mIoU"),
-        ('{"artifact": "m", "mean_iou": null}', "has no mIoU in it"),
-        ('{"artifact": "m", "mean_iou": 61}', "outside of"),
-    ],
-)
-def test_a_file_without_accuracy(tmp_path: Path, text: str | None, message: str) -> None:
-    if text is not None:
-        (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_mean_iou(tmp_path / "a.json")
 
 
 def test_the_command_writes_it(make_result: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,6 @@
-"""A real sshd on loopback, with keys and known hosts of its own; the user's are not touched."""
+"""``devices.ssh``, ``devices.ssh_link`` and ``devices.ssh_remote``: a real sshd on loopback, with keys and known hosts
+of its own; the user's are not touched.
+"""
 
 from __future__ import annotations
 

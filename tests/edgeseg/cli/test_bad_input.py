@@ -1,4 +1,6 @@
-"""Each mistake: exit 2, one line on stderr that says what to do, no traceback, nothing written."""
+"""``edgeseg.cli`` and ``_options``: each mistake: exit 2, one line on stderr that says what to do, no traceback,
+nothing written.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edgeseg benchmark`` and ``compare`` as a user runs them."""
+"""``benchmark`` and ``compare``: ``edgeseg benchmark`` and ``compare`` as a user runs them."""
 
 from __future__ import annotations
 

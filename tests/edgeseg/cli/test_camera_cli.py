@@ -1,4 +1,6 @@
-"""``edgeseg camera`` as a user runs it: a real artifact, clip and stream, a process of its own where it matters."""
+"""``camera``: ``edgeseg camera`` as a user runs it: a real artifact, clip and stream, a process of its own where it
+matters.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The commands as a user runs them, on small real models."""
+"""``edgeseg._internal.installation``, ``doctor``, ``evaluate``, ``inspect``, ``models``, ``predict``,
+``edgeseg.inspection`` and ``edgeseg_converters.coverage``: the commands as a user runs them, on small real models.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edgeseg data``, and the commands that read labeled data on layouts and labels of other makers."""
+"""``data``: ``edgeseg data``, and the commands that read labeled data on layouts and labels of other makers."""
 
 from __future__ import annotations
 

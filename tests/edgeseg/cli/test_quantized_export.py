@@ -1,4 +1,6 @@
-"""``edgeseg export --precision int8`` as a user runs it, on a small real model and a small real data set."""
+"""``export``, ``_export_results`` and ``edgeseg_converters.report.build``: ``edgeseg export --precision int8`` as a
+user runs it, on a small real model and a small real data set.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or left: no traceback, and a status that is no gate's."""
+"""``_terminal``: standard streams that are closed, full or left: no traceback, and a status that is no gate's."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""``train`` and ``_groups``: ``edgeseg train`` as a user runs it: options, refusals, and what it writes."""
+
 from __future__ import annotations
 
 import shlex

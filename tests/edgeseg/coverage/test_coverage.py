@@ -1,4 +1,6 @@
-"""What the installed runtimes say of models whose nodes are known; the sentences and tables beside it."""
+"""``ask``, ``gpu``, ``onnx_tables``, ``result``, ``tflite_tables``, ``xnnpack`` and ``edgeseg.tflite.graph``: what the
+installed runtimes say of models whose nodes are known; the sentences and tables beside it.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""``faults`` and ``findings``: data sets with faults of every kind, and what is said of them."""
+
 from __future__ import annotations
 
 import io

@@ -1,4 +1,6 @@
-"""Every backend on its real runtime: the same model, the same answer; and what each refuses."""
+"""``edgeseg.runtime``, ``base``, ``keras``, ``litert`` and ``onnx``: every backend on its real runtime: the same model,
+the same answer; and what each refuses.
+"""
 
 from __future__ import annotations
 

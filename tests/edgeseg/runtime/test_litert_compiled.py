@@ -1,4 +1,6 @@
-"""CompiledModel on the CPU, on the GPU where there is a driver (SwiftShader's is one), and on an NPU that is none."""
+"""``gpu_process`` and ``gpu_worker``: CompiledModel on the CPU, on the GPU where there is a driver (SwiftShader's is
+one), and on an NPU that is none.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which backend opens a file, and what does not go together: said before anything is opened."""
+"""``options``: which backend opens a file, and what does not go together: said before anything is opened."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""``mjpeg_http``: the stream in a browser, with real connections."""
+
 from __future__ import annotations
 
 import base64

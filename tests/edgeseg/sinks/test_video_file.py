@@ -1,3 +1,5 @@
+"""``edgeseg.sinks``, ``base`` and ``images``: video files as they are written, and what breaks on the way."""
+
 from __future__ import annotations
 
 import logging

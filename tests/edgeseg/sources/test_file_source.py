@@ -1,3 +1,5 @@
+"""``files`` and ``video``: clips and folders, frame by frame."""
+
 from __future__ import annotations
 
 import logging

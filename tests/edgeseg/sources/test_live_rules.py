@@ -1,4 +1,6 @@
-"""What a live source does when its device misbehaves, on devices that are made up: no machine of ours has a camera."""
+"""``base`` and ``detached``: what a live source does when its device misbehaves, on devices that are made up: no
+machine of ours has a camera.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""``opening`` and ``devices``: what was typed, opened or refused in one line."""
+
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,4 @@
-"""Models of one's own as a run takes them."""
+"""``edgeseg.models.keras_graph``: models of one's own as a run takes them."""
 
 from __future__ import annotations
 

@@ -1,3 +1,7 @@
+"""``edgeseg.training``, ``feed``, ``run.checkpoint``, ``run.epoch_end``, ``run.folder`` and
+``run.validation``: runs of a few steps: what is written, resumed and stopped.
+"""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,7 @@
+"""``edgeseg_converters.rewrites.upsample_conv_differences`` and ``edgeseg_converters.rewrites.upsample_conv_phases``:
+convolutions of upsampled maps, computed on the small ones.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""Model files that edgeseg did not write: with foreign layers, with Lambdas, or not models at all."""
+"""``config``, ``resolve`` and ``edgeseg.models.opening``: model files that edgeseg did not write: with foreign layers,
+with Lambdas, or not models at all.
+"""
 
 from __future__ import annotations
 

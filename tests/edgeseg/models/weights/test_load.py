@@ -1,3 +1,5 @@
+"""``hdf5``, ``match`` and ``variables``: weights of every kind of file, matched by name or by order."""
+
 import importlib.machinery
 import importlib.util
 import io

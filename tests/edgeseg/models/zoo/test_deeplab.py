@@ -1,3 +1,5 @@
+"""``backbones.mobilenetv2`` and ``backbones.xception``: both DeepLab families and their encoders."""
+
 from __future__ import annotations
 
 import re

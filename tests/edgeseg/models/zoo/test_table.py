@@ -1,4 +1,6 @@
-"""What every architecture of the zoo promises, in one tester; a new row of the table is tested without a line here."""
+"""``edgeseg.models``: what every architecture of the zoo promises, in one tester; a new row of the table is tested
+without a line here.
+"""
 
 from __future__ import annotations
 

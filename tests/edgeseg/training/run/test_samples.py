@@ -9,7 +9,7 @@ from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 from edgeseg.spec import ModelSpec
-from edgeseg.training.run.samples import sample_indices, save_samples
+from edgeseg.training.run.samples import save_samples
 
 TITLES = 24
 
@@ -61,13 +61,6 @@ def test_two_sheets_of_one_model_are_one_file_and_a_worse_model_differs(
     assert path.read_bytes() == first
     save_samples(lambda tensor: -by_color(tensor), data, spec, path)
     assert path.read_bytes() != first
-
-
-@pytest.mark.parametrize(
-    ("length", "count", "expected"), [(10, 4, [0, 3, 6, 9]), (3, 8, [0, 1, 2]), (5, 1, [0]), (1, 4, [0])]
-)
-def test_samples_are_spread_over_the_split(length: int, count: int, expected: list[int]) -> None:
-    assert sample_indices(length, count) == expected
 
 
 def test_a_model_of_other_classes_is_refused(data: LabeledSplit, spec: ModelSpec, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The ResNet-50 and VGG-16 encoders against keras.applications: the same weights give the same levels."""
+"""``resnet50`` and ``vgg16``: the ResNet-50 and VGG-16 encoders against keras.applications: the same weights give the
+same levels.
+"""
 
 import re
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import keras
 
+from edgeseg._internal.spread import spread
 from edgeseg.datasets import BadExample, Classes, LabeledSplit
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.keras_graph import graph_of, output_names
@@ -19,7 +20,6 @@ from edgeseg.training.data.cache import CachedPairs, Pair, Pairs
 from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, validation_batches
 from edgeseg.training.distribution import Distribution
 from edgeseg.training.objective.phases import phases_of
-from edgeseg.training.run.samples import sample_indices
 
 #: Memory for decoded images, which every epoch of every phase goes through.
 _TRAINING_CACHE, _VALIDATION_CACHE = 1 << 30, 1 << 29
@@ -104,7 +104,7 @@ class SplitFeed:
         """Return training images, letterboxed and not augmented, spread over the split; whole batches."""
         batches = min(count, len(self._train)) // self._config.batch_size
         whole = max(1, batches) * self._config.batch_size
-        indices = sample_indices(len(self._train), whole)
+        indices = spread(range(len(self._train)), whole)
         spec, batch_size = self._models.spec, self._config.batch_size
         for images, _ in validation_batches(self._cached, spec, batch_size, indices=indices):
             yield images

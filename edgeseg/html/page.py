@@ -1,0 +1,43 @@
+"""Filling in a page: jinja2, with everything escaped and no name forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgeseg.errors import missing_extra
+
+
+def render(package: str, template: str, *, filters: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]) -> str:
+    """Fill in a template, which extends ``base.html.j2`` of this package.
+
+    Args:
+        package: that has the template as a file of its own, ``__package__`` of the caller.
+        template: name of the file.
+        filters: by the names that the template has for them.
+        values: likewise; one that the template asks for and that is not there is an error.
+
+    Returns:
+        A whole HTML file that needs nothing else. What a template marks as ``safe`` is not escaped.
+
+    Raises:
+        BackendUnavailable: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise missing_extra("an HTML page", "charts") from error
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, "") for name in (package, __package__)]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters, counted=_counted)
+    return environment.get_template(template).render(values)
+
+
+def _counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Write a number and what it counts: ``1 process``, ``2 processes``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from types import ModuleType
+
+import pytest
+
+from edgeseg._internal.versions import installed_version
+
+
+def test_a_package_under_its_own_name() -> None:
+    assert installed_version("numpy") == metadata.version("numpy")
+    assert installed_version("no-such-package") is None
+
+
+def test_a_package_that_comes_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``onnxruntime-gpu`` brings the module ``onnxruntime``."""
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"a_runtime": ["numpy"]})
+    assert installed_version("a-runtime") == metadata.version("numpy")
+
+
+def test_a_loaded_module_without_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("bare_module")
+    monkeypatch.setitem(sys.modules, "bare_module", module)
+    assert installed_version("bare-module") == "of unknown version"
+    module.__version__ = "1.2"  # type: ignore[attr-defined]
+    assert installed_version("bare-module") == "1.2"
