@@ -13,7 +13,7 @@ from edgeseg import Segmenter
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
-from edgeseg.training.options import RunOptions
+from edgeseg.training.run.options import RunOptions
 
 DATA = Path(__file__).parent / "data"
 

@@ -23,8 +23,8 @@ from edgeseg.training.config import (
     WARMUP_EPOCHS,
     TrainConfig,
 )
-from edgeseg.training.options import RunOptions
 from edgeseg.training.run.folder import LAST
+from edgeseg.training.run.options import RunOptions
 
 if TYPE_CHECKING:
     from edgeseg.choices import Distribute

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
     from edgeseg.training.objective.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
     from edgeseg.training.objective.schedules import EpochSchedule, LearningRateCurve
-    from edgeseg.training.options import RunOptions
+    from edgeseg.training.run.options import RunOptions
 
 __all__ = [
     # what to call, with what, and what comes back
@@ -37,7 +37,7 @@ __all__ = [
 _LAZY = {
     "train": "edgeseg.training.fit",
     "TrainConfig": "edgeseg.training.config",
-    "RunOptions": "edgeseg.training.options",
+    "RunOptions": "edgeseg.training.run.options",
     "TrainResult": "edgeseg.training.fit",
     "Augmentation": "edgeseg.training.data.augment",
     "SegmentationLoss": "edgeseg.training.objective.losses",

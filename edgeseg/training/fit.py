@@ -23,9 +23,9 @@ from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
 from edgeseg.training.objective.optimizers import make_optimizer
 from edgeseg.training.objective.phases import encoder_layers, phases_of
 from edgeseg.training.objective.schedules import schedule_of
-from edgeseg.training.options import RunOptions
 from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd
+from edgeseg.training.run.options import RunOptions
 from edgeseg.training.run.validation import Validator
 
 

@@ -14,8 +14,8 @@ from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution
-from edgeseg.training.options import RunOptions
 from edgeseg.training.run.checkpoint import RunFiles
+from edgeseg.training.run.options import RunOptions
 from edgeseg.training.run.samples import save_samples
 from edgeseg.training.run.validation import Validator
 

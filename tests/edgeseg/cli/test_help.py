@@ -23,7 +23,7 @@ from edgeseg.sources import frames
 from edgeseg.spec import ModelSpec
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
 from edgeseg.training.data.augment import Augmentation
-from edgeseg.training.options import RunOptions
+from edgeseg.training.run.options import RunOptions
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, AccuracyGate, Recipe
 

@@ -19,7 +19,7 @@ from edgeseg.training import distribution, fit
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.fit import train
-from edgeseg.training.options import RunOptions
+from edgeseg.training.run.options import RunOptions
 
 
 def free_port() -> int:

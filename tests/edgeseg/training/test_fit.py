@@ -25,7 +25,7 @@ from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.pipeline import validation_batches
 from edgeseg.training.fit import train
-from edgeseg.training.options import RunOptions
+from edgeseg.training.run.options import RunOptions
 
 #: Trains, and dies without a word in the middle of the fourth epoch.
 KILLED_RUN = """
@@ -35,7 +35,7 @@ import keras
 from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
-from edgeseg.training.options import RunOptions
+from edgeseg.training.run.options import RunOptions
 
 class Killer(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):

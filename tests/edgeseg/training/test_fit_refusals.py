@@ -18,7 +18,7 @@ from edgeseg.errors import EdgesegError, InputError
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 from edgeseg.training.objective.losses import SegmentationLoss
-from edgeseg.training.options import RunOptions
+from edgeseg.training.run.options import RunOptions
 
 
 class _NoStep(keras.callbacks.Callback):

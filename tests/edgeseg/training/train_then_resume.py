@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
-from edgeseg.training.options import RunOptions
+from edgeseg.training.run.options import RunOptions
 
 
 class Interrupt(keras.callbacks.Callback):

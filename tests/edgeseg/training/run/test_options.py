@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeseg.errors import BackendUnavailable, InputError
-from edgeseg.training.options import RunOptions
+from edgeseg.training.run.options import RunOptions
 
 
 def test_a_folder_that_a_run_cannot_begin_or_go_on_in_is_refused(tmp_path: Path) -> None:
