@@ -30,7 +30,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text("\n".join(lines))
-        (folder / "RECORD").write_text(f"{module}.py,,\n" if module else "")
+        (folder / "top_level.txt").write_text(module)  # all that Python 3.10 looks at
 
     yield make
     versions._distributions.cache_clear()
