@@ -1,4 +1,4 @@
-"""What this machine says of itself: its name, governor, temperature and how busy it is. Linux tells most."""
+"""Ask this machine for its name, governor, temperature and how busy it is. Linux tells most."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STAT = Path("/proc/stat")
 
 
 def environment(device: str = "local") -> Environment:
-    """This machine, now.
+    """Return this machine as it is now.
 
     Args:
         device: the name under which the user reaches it.
@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """The CPU as the system names it: a board's device tree, ``cpuinfo``, or what Python knows."""
+    """Return the CPU as the system names it: a board's device tree, ``cpuinfo``, or what Python knows."""
     fields = dict(line.split(":", 1) for line in _text(Path("/proc/cpuinfo")).splitlines() if ":" in line)
     names = {key.strip(): value.strip() for key, value in fields.items()}
     board = _text(Path("/proc/device-tree/model")).rstrip("\0")
@@ -57,13 +57,13 @@ def cpu_name() -> str:
 
 
 def temperature_c() -> float | None:
-    """The hottest thermal zone in degrees Celsius; ``None`` where the system shows none."""
+    """Return the temperature of the hottest thermal zone in degrees Celsius; ``None`` where the system shows none."""
     readings = [int(text) / 1000 for path in _THERMAL.glob("thermal_zone*/temp") if (text := _text(path)).isdigit()]
     return max(readings) if readings else None
 
 
 def busy_share(seconds: float = 0.3) -> float | None:
-    """CPU share that is in use or stolen by other guests, in [0, 1], while this process sleeps.
+    """Return the CPU share that is in use or stolen by other guests, in [0, 1], while this process sleeps.
 
     Args:
         seconds: how long to look.

@@ -1,4 +1,4 @@
-"""``edgeseg doctor``: what is installed, what is missing, and the command that installs it."""
+"""Run ``edgeseg doctor``: say what is installed, what is missing, and the command that installs it."""
 
 from __future__ import annotations
 
