@@ -82,11 +82,12 @@ def calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]
 
     from edgeseg.imaging import preprocess
     from edgeseg.models import create
+    from edgeseg.models.keras_internals import layers_within
     from edgeseg.models.zoo.table import ZOO
 
     keras.utils.set_random_seed(0)
     model = create(name, num_classes=_CLASSES, input_size=size)
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in layers_within(model) if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.momentum = 0.0
     spec = ZOO[name].default_spec(_CLASSES, size)

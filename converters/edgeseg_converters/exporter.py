@@ -22,6 +22,7 @@ from edgeseg.coverage import Coverage
 from edgeseg.datasets import Data
 from edgeseg.errors import UnsupportedModel, VerificationFailed
 from edgeseg.models.keras_graph import graph_of
+from edgeseg.models.keras_internals import layers_within
 from edgeseg.spec import ModelSpec, Provenance
 from edgeseg_converters.images import Samples, collect
 from edgeseg_converters.keras_model.float32 import float32_policy
@@ -412,7 +413,7 @@ def _note_opaque(graph: Graph, swaps: Sequence[Rewrite]) -> None:
         rules = {rule.layer_class: rule.name for rule in swaps}
         not_replaced = [
             f"{rules[type(found).__name__]} for '{found.name}'"
-            for found in inside._flatten_layers(include_self=False)
+            for found in layers_within(inside)
             if type(found).__name__ in rules
         ]
         _log.warning(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edgeseg.choices import Format, OutputKind
 from edgeseg.evaluation.confusion import argmax_agreement
 from edgeseg.imaging import preprocess
+from edgeseg.models.keras_internals import layers_within
 from edgeseg.runtime import open_artifact
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import to_class_map
@@ -115,7 +116,7 @@ def reference(prepared: PreparedModel, samples: Samples) -> Reference:
 
     scores = tuple(map(scores_of, ends))
     expected = Reference(spec=spec, samples=samples, class_maps=class_maps, scores=scores)
-    if not any(type(layer).__name__ == MaxUnpoolingToMasks.layer_class for layer in model._flatten_layers()):
+    if not any(type(layer).__name__ == MaxUnpoolingToMasks.layer_class for layer in layers_within(model)):
         return expected
     moved = 0.0
     for tensor, values in zip(inputs, scores, strict=True):

@@ -1,31 +1,32 @@
-"""What of edgeseg's optional parts is installed, read from the package's own metadata."""
+"""Compare what is installed with what edgeseg asks for in its own metadata."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
 from edgeseg._internal.versions import installed_version
 
-_REQUIREMENT = re.compile(r"""^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*([^;]*)(?:;\s*extra == ["']([^"']+)["'])?$""")
-_AT_LEAST = re.compile(r">=\s*([0-9.]+)")
-
-# In the order a user meets them; a package is shown for the first that asks for it (train is part of convert).
-_EXTRAS = ("edgeseg", "tflite", "onnx", "charts", "train", "convert")
+#: What stands for no extra: the packages that edgeseg always needs.
+CORE = "edgeseg"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """One package that edgeseg uses.
 
     Attributes:
         package: its name.
         needed_for: the extra that brings it, ``edgeseg`` for what is always needed.
-        required: the version that is asked for, ``>=2.1``.
+        required: the versions that are accepted, ``>=2.1``; empty for any.
         installed: the version that is there, ``None`` when it is missing.
-        ok: whether it is there and new enough.
-        install: the line that mends it, empty when ``ok``.
+        ok: whether it is there in a version that is accepted.
+        install: the command that installs it, empty when ``ok``.
     """
 
     package: str
@@ -37,25 +38,67 @@ class Part:
 
 
 def parts() -> list[Part]:
-    """Every package that edgeseg asks for, with what is installed of it."""
-    found: dict[str, Part] = {}
-    for requirement in metadata.requires("edgeseg") or []:
-        match = _REQUIREMENT.match(requirement.replace("(", "").replace(")", ""))
-        if match is None:
-            continue
-        package, required, extra = match[1], match[2].strip(), match[3] or "edgeseg"
-        known = found.get(package)
-        if extra not in _EXTRAS or (known and _EXTRAS.index(known.needed_for) < _EXTRAS.index(extra)):
-            continue
-        installed = installed_version(package)
-        minimum = _AT_LEAST.search(required)
-        new_enough = installed is not None and (minimum is None or _release(installed) >= _release(minimum[1]))
-        target = "edgeseg" if extra == "edgeseg" else f'"edgeseg[{extra}]"'
-        install = "" if new_enough else f"pip install --upgrade {target}"
-        found[package] = Part(package, extra, required, installed, new_enough, install)
-    return sorted(found.values(), key=lambda part: _EXTRAS.index(part.needed_for))
+    """Return every package that edgeseg asks for in this environment, with what is installed of it.
+
+    A package is shown once, for the first extra that brings it, and again where another extra asks for other versions
+    of it. First comes what is always needed, then the extras that a device has, then the others. The smaller extra is
+    first: it is the less to install for the package. So ``all`` shows nothing of its own.
+    """
+    requirements = [Requirement(text) for text in metadata.requires("edgeseg") or []]
+    found: dict[tuple[str, str], Part] = {}
+    for extra in _extras(requirements):
+        for requirement in _asked_for(requirements, extra):
+            key = canonicalize_name(requirement.name), str(requirement.specifier)
+            if key not in found:
+                found[key] = _part(requirement, extra)
+    return list(found.values())
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: (2, 21, 0) of ``2.21.0rc1``."""
-    return tuple(int(number) for number in re.match(r"[0-9.]+", version)[0].strip(".").split("."))  # type: ignore[index]
+def _extras(requirements: list[Requirement]) -> list[str]:
+    """Return all extras in the order in which their packages are shown, what is always needed first."""
+    extras = metadata.metadata("edgeseg").get_all("Provides-Extra") or []
+    brings = {extra: {item.name for item in _asked_for(requirements, extra)} for extra in extras}
+    on_device = brings.get("device", set())
+
+    def rank(extra: str) -> tuple[bool, int, bool, str]:
+        # Extras of the same packages: ``all`` is a name for the largest.
+        return not brings[extra] <= on_device, len(brings[extra]), extra == "all", extra
+
+    return [CORE, *sorted(extras, key=rank)]
+
+
+def _asked_for(requirements: list[Requirement], extra: str) -> Iterator[Requirement]:
+    """Yield what one extra brings in this environment, what is always needed included."""
+    environment = {"extra": "" if extra == CORE else extra}
+    for requirement in requirements:
+        if requirement.marker is not None and not requirement.marker.evaluate(environment):
+            continue
+        if canonicalize_name(requirement.name) == "edgeseg":  # an extra of extras, where the build did not expand it
+            for inner in sorted(requirement.extras):
+                yield from _asked_for(requirements, inner)
+        else:
+            yield requirement
+
+
+def _part(requirement: Requirement, extra: str) -> Part:
+    """Compare a requirement with what is installed of its package."""
+    installed = installed_version(requirement.name)
+    ok = installed is not None and _is_accepted(requirement, installed)
+    target = "edgeseg" if extra == CORE else f'"edgeseg[{extra}]"'
+    return Part(
+        package=requirement.name,
+        needed_for=extra,
+        required=str(requirement.specifier),
+        installed=installed,
+        ok=ok,
+        install="" if ok else f"pip install --upgrade {target}",
+    )
+
+
+def _is_accepted(requirement: Requirement, installed: str) -> bool:
+    """Return whether a version satisfies a requirement; one that nobody knows is taken as it is."""
+    try:
+        # What is installed is judged by its number: a nightly was chosen by the user, not by this question.
+        return requirement.specifier.contains(Version(installed), prereleases=True)
+    except InvalidVersion:  # built from source, without metadata
+        return True

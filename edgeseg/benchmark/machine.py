@@ -1,24 +1,22 @@
-"""What this machine says of itself: its name, governor, temperature and how busy it is. Linux tells most."""
+"""Ask this machine for its name, governor, temperature and how busy it is. Linux tells most."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from importlib import metadata
 from pathlib import Path
 
+from edgeseg._internal.versions import installed_distribution
 from edgeseg.benchmark.result import Environment
 
 _PACKAGES = (
     "edgeseg",
     "numpy",
     "opencv-python",
-    "opencv-python-headless",
     "ai-edge-litert",
     "tflite-runtime",
     "onnxruntime",
-    "onnxruntime-gpu",
     "keras",
     "tensorflow",
 )
@@ -45,14 +43,9 @@ def environment(device: str = "local") -> Environment:
 
 
 def versions() -> dict[str, str]:
-    """Return the installed packages that can have to do with a latency."""
-    packages = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            packages[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return packages
+    """Return the installed packages that can have to do with a latency, by the names they came under."""
+    installed = (installed_distribution(package) for package in _PACKAGES)
+    return {"python": platform.python_version(), **dict(found for found in installed if found)}
 
 
 def cpu_name() -> str:

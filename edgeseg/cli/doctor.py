@@ -1,4 +1,4 @@
-"""``edgeseg doctor``: what is installed, what is missing, and the line that mends it."""
+"""Run ``edgeseg doctor``: say what is installed, what is missing, and the command that installs it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def command(as_json: bool) -> int:
     import platform
 
     from edgeseg import __version__
-    from edgeseg._internal.installation import parts
+    from edgeseg._internal.installation import CORE, parts
     from edgeseg.runtime.base import default_threads
 
-    found = parts()
-    broken = [part for part in found if part.needed_for == "edgeseg" and not part.ok]
+    known = parts()
+    broken = [part for part in known if part.needed_for == CORE and not part.ok]
     machine = (
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {default_threads()} threads"
     )
     if as_json:
-        entries = [dataclasses.asdict(part) for part in found]
+        entries = [dataclasses.asdict(part) for part in known]
         print_json({"format_version": 1, "edgeseg": __version__, "machine": machine, "parts": entries})
         return 1 if broken else 0
     print(f"edgeseg {__version__}, {machine}")
     rows = [
         [part.needed_for, part.package, part.required or "any", part.installed or "missing", part.install or "ok"]
-        for part in found
+        for part in known
     ]
     print_table(["For", "Package", "Asked for", "Installed", "What to do"], rows)
     return 1 if broken else 0

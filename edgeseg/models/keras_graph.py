@@ -1,23 +1,33 @@
-"""Any Keras model as a functional one with a single output; the model that is given stays as it is."""
+"""Make any Keras model a functional one with a single output; the model that is given stays as it is."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from edgeseg.errors import InputError, UnsupportedModel, did_you_mean
+from edgeseg.models.keras_internals import (
+    forget_calls,
+    functional_inside,
+    inputs_structure,
+    is_functional,
+    layers_within,
+    maker_of,
+    outputs_structure,
+)
 
 
 def graph_of(operation: Any) -> Any:
-    """The functional model that a layer is, or that a Sequential one has inside; ``None`` for any other layer."""
-    inner = operation._functional if isinstance(operation, keras.Sequential) else operation
-    return inner if hasattr(inner, "_nodes_by_depth") else None
+    """Return the functional model that a layer is or, if Sequential, has inside; ``None`` for any other layer."""
+    inner = functional_inside(operation) if isinstance(operation, keras.Sequential) else operation
+    return inner if is_functional(inner) else None
 
 
 def twin(operation: Any, **changes: Any) -> Any:
-    """The same layer, variables and all, with a place in graphs of its own.
+    """Return the same layer, variables and all, with a place in graphs of its own.
 
     Calling a layer on symbolic tensors writes into it (``layer.output`` of a layer with two places raises), and a
     layer made again from its config would have variables of its own.
@@ -28,26 +38,35 @@ def twin(operation: Any, **changes: Any) -> Any:
     """
     made = object.__new__(type(operation))
     made.__dict__.update(operation.__dict__)
-    # Around __setattr__, which tracks what it sees and is locked in a built layer.
-    made.__dict__.update(changes, _inbound_nodes=[], _outbound_nodes=[])
+    made.__dict__.update(changes)  # around __setattr__, which tracks what it sees and is locked in a built layer
+    forget_calls(made)
     return made
 
 
+def takes_training(operation: Any) -> bool:
+    """Return whether a layer can be told by ``training`` to run in inference mode; an operation cannot.
+
+    Args:
+        operation: a layer, or an operation of ``keras.ops``.
+    """
+    return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
+
+
 def set_weights(model: keras.Model, weights: Sequence[Any]) -> None:
-    """``model.set_weights``, after which the model also computes with them, see ``finalize``."""
+    """Call ``model.set_weights``, and let the model also compute with them, see ``finalize``."""
     model.set_weights(weights)
     finalize(model)
 
 
 def finalize(model: keras.Layer) -> None:
     """Let the layers at any depth know their new weights: Normalization computes with a copy of its statistics."""
-    for layer in model._flatten_layers():
+    for layer in layers_within(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
 
 def size_of(model: keras.Model) -> tuple[int | None, int | None]:
-    """``(H, W)`` of a model's input in pixels, ``None`` where a side is not fixed or nothing is known of it."""
+    """Return ``(H, W)`` of a model's input in pixels, ``None`` where a side is not fixed or nothing is known of it."""
     if graph_of(model) is not None:
         shape: Any = model.inputs[0].shape
     else:
@@ -69,19 +88,19 @@ def require_image(model: keras.Model, name: str) -> None:
     shape = tuple(graph_of(model).inputs[0].shape)
     if len(shape) == 4 and shape[-1] == 3:
         return
-    before, behind = "the layers that make its input from RGB", ""
+    before, after = "the layers that make its input from RGB", ""
     if len(shape) == 4 and shape[1] == 3:
-        before, behind = "keras.layers.Permute((3, 1, 2))", " and Permute((2, 3, 1)) behind its output"
+        before, after = "keras.layers.Permute((3, 1, 2))", " and Permute((2, 3, 1)) after its output"
     elif len(shape) == 4 and shape[-1] == 1:
         before = "keras.ops.image.rgb_to_grayscale"
     raise InputError(
         f"'{name}' must take one image (B, H, W, 3), it takes {shape}; "
-        f"make a keras.Model of a keras.Input((H, W, 3)) with {before} before it{behind}."
+        f"make a keras.Model of a keras.Input((H, W, 3)) with {before} before it{after}."
     )
 
 
 def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Model:
-    """A subclassed model as a functional one of a single layer, which has its variables.
+    """Return a subclassed model as a functional one of a single layer, which has its variables.
 
     Args:
         model: takes an image ``(B, H, W, 3)``; functional and Sequential models are returned as they are, but for a
@@ -95,9 +114,9 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
         model.build((None, *input_size, 3))
     inner = graph_of(model)
     if inner is not None:
-        if len(inner.inputs) != 1 or inner._inputs_struct is inner.inputs[0]:
+        if len(inner.inputs) != 1 or inputs_structure(inner) is inner.inputs[0]:
             return model
-        return keras.Model(inner.inputs[0], inner._outputs_struct, name=model.name)
+        return keras.Model(inner.inputs[0], outputs_structure(inner), name=model.name)
     inputs = keras.Input((*input_size, 3), name="image")
     try:
         outputs = twin(model)(inputs)
@@ -110,23 +129,23 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
 
 
 def output_names(model: keras.Model) -> tuple[str, ...]:
-    """A name for each output of a functional model: its key in a dict, else that of the layer that makes it."""
-    structure = graph_of(model)._outputs_struct
+    """Return a name for each output of a functional model: its key in a dict, else that of the layer that makes it."""
+    structure = outputs_structure(graph_of(model))
     names: list[str] = []
     for path, tensor in keras.tree.flatten_with_path(structure):
         keys = [str(key) for key in path if isinstance(key, str)]
-        name = "/".join(keys) or tensor._keras_history.operation.name
+        name = "/".join(keys) or maker_of(tensor).name
         count = sum(known.partition(":")[0] == name for known in names)
         names.append(f"{name}:{count}" if count else name)
     return tuple(names)
 
 
 def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
-    """The model with one of its outputs; layers that only the others need are left out.
+    """Return the model with one of its outputs, without the layers that only the others need.
 
     Args:
         model: a functional model.
-        output: one of ``output_names``; may be left out where there is only one.
+        output: one of ``output_names``; may be omitted where there is only one.
 
     Raises:
         InputError: there is no such output.
@@ -144,6 +163,6 @@ def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
             f"the model has no output '{output}'.{did_you_mean(output, names)} Accepted: {', '.join(names)}."
         )
     inner = graph_of(model)
-    if inner._outputs_struct is inner.outputs[0]:
+    if outputs_structure(inner) is inner.outputs[0]:
         return model
-    return keras.Model(inner._inputs_struct, inner.outputs[names.index(output)], name=model.name)
+    return keras.Model(inputs_structure(inner), inner.outputs[names.index(output)], name=model.name)

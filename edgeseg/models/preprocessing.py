@@ -1,4 +1,4 @@
-"""What a model itself says of how it is fed: by being one of the zoo, by its input's dtype, by its first layers."""
+"""Read from a model how it is fed: from its being one of the zoo, its input's dtype, and its first layers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import keras
 import numpy as np
 
 from edgeseg.models.keras_graph import graph_of
+from edgeseg.models.keras_internals import Call, calls_of
 from edgeseg.models.weights.load import head_of
 from edgeseg.models.weights.variables import model_layers
 from edgeseg.models.zoo.table import ZOO, ZooModel
 
-#: How wide [0, 255] may be behind a layer that is made for it; one that is made for [0, 1] or [-1, 1] exceeds it.
+#: How wide [0, 255] may be after a layer that is made for it; one that is made for [0, 1] or [-1, 1] exceeds it.
 _WIDEST = 100.0
 
 #: What is taken from pixels is their mean; one of values in [0, 1] or [-1, 1] is below it.
@@ -23,7 +24,7 @@ _COUNTED_CLASSES = 21  # of ``ZooModel.parameters``
 
 
 def zoo_model_of(model: keras.Model) -> ZooModel | None:
-    """The architecture of the zoo that a model is, by its name and more: other people's models are called segnet too.
+    """Return the architecture of the zoo that a model is; its name alone is not enough, others have a segnet too.
 
     It is what ``create`` made, or has the number of parameters that the architecture has without further options.
 
@@ -40,7 +41,7 @@ def zoo_model_of(model: keras.Model) -> ZooModel | None:
 
 
 def takes_pixels(model: keras.Model) -> str:
-    """Why a model takes pixels in [0, 255] as they are, as the end of a sentence on it; empty where nothing says so.
+    """Say why a model takes pixels in [0, 255] as they are, as the end of a sentence on it; empty if nothing tells.
 
     Args:
         model: functional, of one image.
@@ -56,12 +57,12 @@ def takes_pixels(model: keras.Model) -> str:
     return f"begins with {f'a {type(first).__name__}' if is_layer else 'arithmetic on pixels'} ('{first.name}')"
 
 
-def _follow(graph: Any, tensor: Any) -> tuple[list[Any], list[Any]]:
-    """The calls that meet a tensor's values, and the tensors that have them; nested models are looked into."""
-    met, same = [], [tensor]
-    calls = [call for depth in graph._nodes_by_depth.values() for call in depth]
+def _follow(graph: Any, tensor: Any) -> tuple[list[Call], list[Any]]:
+    """Return the calls that meet a tensor's values, and the tensors that have them; nested models are looked into."""
+    met: list[Call] = []
+    same, calls = [tensor], calls_of(graph)
     for known in same:  # which grows
-        readers = [(call, i) for call in calls for i, read in enumerate(call.input_tensors) if read is known]
+        readers = [(call, i) for call in calls for i, read in enumerate(call.inputs) if read is known]
         for call, place in readers:
             inner = graph_of(call.operation)
             if inner is not None:
@@ -77,7 +78,7 @@ def _follow(graph: Any, tensor: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _keeps_values(operation: Any) -> bool:
-    """Whether the values that come out in inference are those that came in; augmentations do nothing then.
+    """Return whether the values that come out in inference are those that came in; augmentations do nothing then.
 
     GetItem and Stack put the channels into another order, as ``keras.applications.resnet.preprocess_input`` does.
     """
@@ -87,12 +88,12 @@ def _keeps_values(operation: Any) -> bool:
 
 
 def _is(operation: Any, *names: str) -> bool:
-    """Whether it is Keras' own of one of these classes, of which those of ``keras.ops`` are not public."""
+    """Return whether it is Keras' own of one of these classes, of which those of ``keras.ops`` are not public."""
     return type(operation).__module__.startswith("keras.") and type(operation).__name__ in names
 
 
-def _factor(call: Any) -> float:
-    """What the image is multiplied by, the largest of its channels; infinite where it is not."""
+def _factor(call: Call) -> float:
+    """Return what the image is multiplied by, the largest of its channels; infinite where it is not."""
     operation = call.operation
     if isinstance(operation, keras.layers.Rescaling):
         return float(np.abs(operation.scale).max())
@@ -106,17 +107,17 @@ def _factor(call: Any) -> float:
     return math.inf
 
 
-def _mean(call: Any) -> float:
-    """What is taken from the image, the largest of its channels; 0 where nothing is."""
+def _mean(call: Call) -> float:
+    """Return what is subtracted from the image, the largest of its channels; 0 where nothing is."""
     if not _is(call.operation, "Subtract", "Add"):
         return 0.0
     mean = _constant(call)
     return 0.0 if mean is None else float(np.abs(mean).max())
 
 
-def _constant(call: Any) -> Any:
-    """The number or numbers, float64, that an operation of two arguments has beside its one tensor."""
-    given = call.arguments.args
+def _constant(call: Call) -> Any:
+    """Return the number or numbers, float64, that an operation of two arguments has beside its one tensor."""
+    given = call.args
     fixed = [argument for argument in given if not isinstance(argument, keras.KerasTensor)]
     if len(given) != 2 or len(fixed) != 1 or (fixed[0] is given[0] and _is(call.operation, "TrueDivide")):
         return None  # also of a number that is divided by the image

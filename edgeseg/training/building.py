@@ -16,6 +16,7 @@ from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.models.keras_graph import as_functional, graph_of, output_names, select_output, set_weights, size_of
+from edgeseg.models.keras_internals import inputs_structure, maker_of
 from edgeseg.models.opening import assumed_spec, at_input_size
 from edgeseg.models.weights.load import load_weights
 from edgeseg.models.zoo.efficientnet_lite import load_imagenet_encoder
@@ -185,7 +186,7 @@ def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
         model: functional or Sequential.
         policy: a Keras dtype policy; the outputs' layers stay in float32. The layers' own when ``None``.
     """
-    last = {id(tensor._keras_history.operation) for tensor in graph_of(model).outputs}
+    last = {id(maker_of(tensor)) for tensor in graph_of(model).outputs}
 
     def change(layer: Any) -> Any:
         config = layer.get_config()
@@ -220,7 +221,7 @@ def _require_logits(name: str, model: keras.Model) -> None:
     noise = np.random.default_rng(0)
     inputs = keras.tree.map_structure(
         lambda tensor: noise.normal(size=(1, *(side or 32 for side in tensor.shape[1:]))).astype(tensor.dtype),
-        graph_of(model)._inputs_struct,
+        inputs_structure(graph_of(model)),
     )
     scores = keras.ops.convert_to_numpy(model(inputs, training=False))
     if scores.shape[-1] > 1 and scores.min() >= 0 and np.allclose(scores.sum(-1), 1, atol=1e-3):

@@ -13,6 +13,7 @@ from edgeseg._internal.spread import spread
 from edgeseg.datasets import BadExample, Classes, LabeledSplit
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.keras_graph import graph_of, output_names
+from edgeseg.models.keras_internals import outputs_structure
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.augment import Augmentation
@@ -85,7 +86,7 @@ class SplitFeed:
 
     def training(self, batch_size: int, start_epoch: int) -> tuple[Any, int]:
         """Return shuffled and augmented batches, from an epoch on."""
-        outputs = graph_of(self._models.learning)._outputs_struct
+        outputs = outputs_structure(graph_of(self._models.learning))
         return training_pipeline(
             self._cached,
             self._models.spec,

@@ -13,6 +13,7 @@ import keras
 from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.models.keras_graph import graph_of, output_names
+from edgeseg.models.keras_internals import outputs_structure
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.config import TrainConfig
@@ -212,14 +213,14 @@ def _losses(config: TrainConfig, models: RunModels, data: LabeledSplit | None) -
             dice=Dice(beta=config.dice_beta, smooth=config.dice_smooth),
         )
 
-    return keras.tree.map_structure(make, graph_of(models.learning)._outputs_struct)
+    return keras.tree.map_structure(make, outputs_structure(graph_of(models.learning)))
 
 
 def _output_weights(config: TrainConfig, models: RunModels) -> Any:
     """Return ``config.output_weights`` in the structure of the model's outputs."""
     if config.output_weights is None:
         return None
-    outputs = graph_of(models.learning)._outputs_struct
+    outputs = outputs_structure(graph_of(models.learning))
     count = len(models.learning.outputs)
     if len(config.output_weights) != count:
         raise InputError(f"{len(config.output_weights)} output weights for a model with {count} outputs.")

@@ -183,7 +183,7 @@ def test_a_dynamic_size_is_exported_at_the_one_that_is_given(file_format: Format
     [
         ((*SIZE, 1), r"keras\.ops\.image\.rgb_to_grayscale before it"),
         ((*SIZE, 4), "the layers that make its input from RGB before it"),
-        ((3, *SIZE), r"Permute\(\(3, 1, 2\)\) before it and Permute\(\(2, 3, 1\)\) behind its output"),
+        ((3, *SIZE), r"Permute\(\(3, 1, 2\)\) before it and Permute\(\(2, 3, 1\)\) after its output"),
         (SIZE, "the layers that make its input from RGB before it"),
     ],
 )

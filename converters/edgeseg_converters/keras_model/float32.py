@@ -15,6 +15,7 @@ import keras
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.models.keras_graph import graph_of, set_weights, twin
+from edgeseg.models.keras_internals import layers_within, replace_dtype_policy
 from edgeseg_converters.keras_model.graph import Graph, Node, Value
 
 _HALF = ("float16", "bfloat16")
@@ -54,7 +55,7 @@ def in_float32(model: keras.Model, graph: Graph) -> Graph:
 
 
 def _is_half(layer: keras.Layer) -> bool:
-    return any(_computes_half(inner) for inner in layer._flatten_layers())
+    return any(_computes_half(inner) for inner in layers_within(layer))
 
 
 def _computes_half(layer: keras.Layer) -> bool:
@@ -67,17 +68,19 @@ def _changed(node: Node) -> Any:
     layer = node.operation
     if not isinstance(layer, keras.Layer) or not _is_half(layer):
         return layer
-    is_simple = len(list(layer._flatten_layers())) == 1 and layer.quantization_mode is None
+    is_simple = len(layers_within(layer)) == 1 and layer.quantization_mode is None
     keeps_copies = hasattr(layer, "finalize_state")  # Normalization, of its statistics in half precision
     if is_simple and not keeps_copies and all(variable.dtype not in _HALF for variable in layer.variables):
-        return twin(layer, _dtype_policy=keras.DTypePolicy("float32"))
+        made = twin(layer)
+        replace_dtype_policy(made, keras.DTypePolicy("float32"))
+        return made
     return _made_again(node)
 
 
 def _made_again(node: Node) -> Any:
     """A layer made of layers, from its config, as its parts take their policies from where they are made."""
     layer = node.operation
-    kinds = {type(inner) for inner in layer._flatten_layers()}
+    kinds = {type(inner) for inner in layers_within(layer)}
     own = {keras.saving.get_registered_name(kind): kind for kind in kinds}
     try:
         with float32_policy(), keras.saving.custom_object_scope(own):
@@ -87,7 +90,7 @@ def _made_again(node: Node) -> Any:
         set_weights(made, layer.get_weights())
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
         raise _refusal(layer, " ".join(str(error).split())[:200]) from error
-    left = next((inner for inner in made._flatten_layers() if _computes_half(inner)), None)
+    left = next((inner for inner in layers_within(made) if _computes_half(inner)), None)
     if left is not None:
         raise _refusal(layer, f"'{left.name}' in it stays in {left.compute_dtype}")
     return made

@@ -11,12 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgeseg.choices import OutputKind
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.keras_model.tensorflow_internals import replace_input, with_constants
 
 INPUT_NAME = "image"
 # Ops whose second input is a filter.
@@ -62,7 +62,7 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
     weights.clear()  # the graph has its own copy, and the function would keep this one
     if function.captured_inputs or function.graph.as_graph_def().library.function:
         # A layer of the user's that holds a tf.Variable or calls a tf.function, which Keras does not see.
-        function = convert_variables_to_constants_v2(function)
+        function = with_constants(function)
     _fold_filters(function.graph)
     return function
 
@@ -88,7 +88,7 @@ def _fold_filters(graph: tf.Graph) -> None:
         filters = session.run([op.inputs[1] for op in computed])
     with graph.as_default():
         for op, array in zip(computed, filters, strict=True):
-            op._update_input(1, tf.constant(array, name=f"{op.name}/filter"))
+            replace_input(op, 1, tf.constant(array, name=f"{op.name}/filter"))
 
 
 def _is_plain(op: tf.Operation) -> bool:

@@ -16,7 +16,8 @@ import keras
 from keras import tree
 
 from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.keras_graph import graph_of, twin
+from edgeseg.models.keras_graph import graph_of, takes_training, twin
+from edgeseg.models.keras_internals import Call, call_of, inputs_structure, maker_of, outputs_structure
 
 
 class Value:
@@ -81,7 +82,7 @@ class Node:
     def __call__(self, values: Mapping[Value, Any]) -> dict[Value, Any]:
         """Run the layer in inference mode on the tensors that stand for its inputs."""
         # As Keras does in predict, also where the graph says training=True.
-        mode = {"training": False} if getattr(self.operation, "_call_has_training_arg", False) else {}
+        mode = {"training": False} if takes_training(self.operation) else {}
         return _apply(self.operation, self, values, **mode)
 
 
@@ -136,10 +137,10 @@ class Graph:
                 "build it with keras.Model(inputs, outputs)."
             )
         inputs = tuple(Value(tensor.shape, tensor.dtype) for tensor in inner.inputs)
-        names = tuple(tensor._keras_history.operation.name for tensor in inner.inputs)
+        names = tuple(maker_of(tensor).name for tensor in inner.inputs)
         reader = _Reader(names)
         outputs = reader.walk(inner.outputs, dict(zip(map(id, inner.inputs), inputs, strict=True)))
-        structures = (inner._inputs_struct, inner._outputs_struct)
+        structures = (inputs_structure(inner), outputs_structure(inner))
         return cls(
             name=model.name,
             inputs=inputs,
@@ -345,9 +346,8 @@ class _Reader:
             if id(tensor) in values:
                 pending.pop()
                 continue
-            history = tensor._keras_history
-            call = history.operation._inbound_nodes[history.node_index]
-            missing = [x for x in call.input_tensors if id(x) not in values]
+            call = call_of(tensor)
+            missing = [x for x in call.inputs if id(x) not in values]
             if missing:
                 pending.extend(reversed(missing))
                 continue
@@ -355,17 +355,19 @@ class _Reader:
             self._add(call, values, prefix)
         return tuple(values[id(tensor)] for tensor in results)
 
-    def _add(self, call: Any, values: dict[int, Value], prefix: str) -> None:
+    def _add(self, call: Call, values: dict[int, Value], prefix: str) -> None:
         operation = call.operation
         inner = graph_of(operation)
         if inner is not None:
-            fed = (values[id(tensor)] for tensor in call.input_tensors)
+            fed = (values[id(tensor)] for tensor in call.inputs)
             started = dict(zip(map(id, inner.inputs), fed, strict=True))
             outputs = self.walk(inner.outputs, started, f"{prefix}{operation.name}.")
             values.update(zip(map(id, call.outputs), outputs, strict=True))
             return
         outputs = tuple(Value(tensor.shape, tensor.dtype) for tensor in call.outputs)
-        args, kwargs = call.arguments.convert(lambda x: values[id(x)] if isinstance(x, keras.KerasTensor) else x)
+        args, kwargs = tree.map_structure(
+            lambda x: values[id(x)] if isinstance(x, keras.KerasTensor) else x, (call.args, call.kwargs)
+        )
         values.update(zip(map(id, call.outputs), outputs, strict=True))
         name = self._name(operation, prefix)
         self.nodes.append(Node(operation=operation, args=args, kwargs=kwargs, outputs=outputs, name=name))

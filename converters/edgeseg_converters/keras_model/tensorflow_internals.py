@@ -6,6 +6,35 @@ Every name was seen in TensorFlow 2.21.0, and has a test of its own in
 
 from __future__ import annotations
 
+from typing import Any
+
+import tensorflow as tf
+
+
+def with_constants(function: Any) -> Any:
+    """Return a ConcreteFunction with constants in place of its variables, and without functions that it calls.
+
+    ``tensorflow.python.framework.convert_to_constants.convert_variables_to_constants_v2``, seen in TensorFlow 2.21.0.
+    The public ``tf.compat.v1.graph_util.convert_variables_to_constants`` is of sessions, and knows no ConcreteFunction.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function)
+
+
+def replace_input(op: tf.Operation, index: int, tensor: tf.Tensor) -> None:
+    """Let an op of a graph read another tensor; changes the graph.
+
+    ``tf.Operation._update_input``, seen in TensorFlow 2.21.0. Publicly a graph only grows: the other way is to edit
+    its GraphDef and to import it again, which copies all weights.
+
+    Args:
+        op: of the graph.
+        index: which of its inputs.
+        tensor: of the same graph, dtype and shape.
+    """
+    op._update_input(index, tensor)
+
 
 def converter_error() -> type[Exception]:
     """Return the class of what ``TFLiteConverter.convert`` raises.

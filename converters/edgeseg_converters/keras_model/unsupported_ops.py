@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from edgeseg.errors import UnsupportedModel
+from edgeseg.models.keras_internals import layers_directly_within
 
 _POOLING, _UNPOOLING = "MaxPoolingWithArgmax2D", "MaxUnpooling2D"  # which the rewrites look for
 
@@ -50,7 +51,7 @@ def with_layers(error: ForeignOps, frozen: Any, model: keras.Model) -> Unsupport
 
 
 def _walk(layer: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+    for inner in layers_directly_within(layer):
         here = (*path, inner.name)
         yield here, inner
         yield from _walk(inner, here)

@@ -36,11 +36,11 @@ DEFAULT_FOLDER = "~/.cache/edgeseg/bench"
 #: Module to what pip calls it, with the lower bounds of edgeseg's own dependencies. A board has no libGL: headless.
 _ALWAYS = {"numpy": "numpy>=1.23.2", "cv2": "opencv-python-headless>=4.11"}
 _RUNTIMES = {
-    ".tflite": {"ai_edge_litert.interpreter": "ai-edge-litert>=2.1"},
+    ".tflite": {"ai_edge_litert.interpreter": "ai-edge-litert>=2.3"},
     ".onnx": {"onnxruntime": "onnxruntime>=1.20"},
 }
 # What runs a .tflite where ai-edge-litert has no wheels; taken when it is there, never installed.
-_ELSE = {"ai_edge_litert.interpreter>=2.1": "tflite_runtime.interpreter"}
+_ELSE = {"ai_edge_litert.interpreter>=2.3": "tflite_runtime.interpreter"}
 _NO_NETWORK = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError|ReadTimeout|SSLError"
 
 

@@ -1,1 +1,1 @@
-"""Model files of Keras 3 and Keras 2: their configs looked through, then loaded, never their code."""
+"""Load model files of Keras 3 and Keras 2: check their configs first, and never run code in them."""

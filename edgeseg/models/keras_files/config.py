@@ -1,4 +1,4 @@
-"""The architecture in a model file, as the plain JSON it is: nothing here deserializes or runs any of it.
+"""Read the architecture in a model file as the plain JSON it is: nothing here deserializes or runs any of it.
 
     .keras   a zip archive: config.json, and metadata.json with the version of Keras
     .h5      HDF5: the attributes model_config and keras_version; without the first, a file of weights only
@@ -27,7 +27,7 @@ _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, EOFError, zipfile.Bad
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model file says about its architecture.
+    """Hold what a model file says about its architecture.
 
     Attributes:
         root: the config of the model: ``class_name``, ``config`` and, in Keras 3's form, ``module``.
@@ -41,7 +41,7 @@ class ModelConfig:
 
     @property
     def is_keras2(self) -> bool:
-        """Whether Keras 2 wrote it; a file that doesn't say is older than the versions that do."""
+        """Return whether Keras 2 wrote it; a file that doesn't say is older than the versions that do."""
         return self.keras_version.split(".")[0] in ("", "1", "2")
 
 
@@ -61,12 +61,12 @@ class Entry:
 
     @property
     def class_name(self) -> str:
-        """Its class, as the file calls it."""
+        """Return its class, as the file calls it."""
         return str(self.value["class_name"])
 
 
 def is_hdf5(path: str | Path) -> bool:
-    """Whether a file begins as HDF5 does; ``False`` where there is no file."""
+    """Return whether a file begins as HDF5 does; ``False`` where there is no file."""
     try:
         with open(path, "rb") as file:
             return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
@@ -130,7 +130,7 @@ def _checked(root: Any) -> dict[str, Any]:
 
 
 def _plain(value: dict[str, Any]) -> Any:
-    """What Keras 2's JSON has for tuples and shapes."""
+    """Return what Keras 2's JSON has for tuples and shapes."""
     is_sequence = value.get("class_name") in ("__tuple__", "TensorShape") and "items" in value
     return value["items"] if is_sequence else value
 
@@ -140,7 +140,7 @@ def _text(value: Any) -> str:
 
 
 def entries(root: dict[str, Any]) -> Iterator[Entry]:
-    """Every object of a config, the model itself first; what belongs to ``compile`` is left out."""
+    """Yield every object of a config, the model itself first, without what belongs to ``compile``."""
     return _walk(root, "", ())
 
 

@@ -1,4 +1,4 @@
-"""Layers that Keras does not have: well-known ones by their names, and the user's own from a Python file.
+"""Provide layers that Keras does not have: well-known ones by their names, the user's own from a Python file.
 
 A saved model names a class and its arguments, not its code. ``KNOWN`` has the code for names that segmentation
 projects share; as other projects give the same names to other things, what is read so is said when it is used.
@@ -100,7 +100,7 @@ class _MaxUnpooling2D(MaxUnpooling2D):
         return MaxUnpooling2D(**_arguments("MaxUnpooling2D", config, {"size": "up_size", "up_size": "up_size"}))
 
 
-#: Name in a file to the class or function that stands for it.
+#: Name in a file to the class or function that it means.
 KNOWN: Mapping[str, Any] = MappingProxyType(
     {
         "UpsampleLike": _UpsampleLike,
@@ -117,7 +117,7 @@ KNOWN: Mapping[str, Any] = MappingProxyType(
 
 
 def reading_of(known: type) -> str:
-    """What a layer class of ``KNOWN`` is read as, for people: the first line of its description."""
+    """Return what a layer class of ``KNOWN`` is read as, for people: the first line of its description."""
     return (known.__doc__ or "").strip().splitlines()[0].rstrip(".").replace("``", "")
 
 
@@ -177,7 +177,7 @@ def _run(path: Path) -> ModuleType:
 
 
 class _OneLine:
-    """Makes one line of whatever a user's code raises; nothing can be known of it beforehand."""
+    """Make one line of whatever a user's code raises; nothing can be known of it beforehand."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -198,7 +198,7 @@ class _OneLine:
 
 
 def _arguments(kind: str, config: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The arguments of our layer from another project's config; what it doesn't know is not guessed at.
+    """Return the arguments of our layer from another project's config; what it doesn't know is not guessed at.
 
     Args:
         kind: the class in the file.

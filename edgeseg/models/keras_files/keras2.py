@@ -1,13 +1,13 @@
-"""A model config of Keras 2, said in the words of Keras 3, which refuses or misreads some of it by itself.
+"""Translate a model config of Keras 2 into that of Keras 3, which refuses or misreads some of it by itself.
 
     Given                                             Result
-    groups=1 of DepthwiseConv2D, Conv2DTranspose, ... left out, like every argument that Keras 3 no longer has
+    groups=1 of DepthwiseConv2D, Conv2DTranspose, ... omitted, like every argument that Keras 3 no longer has
     activation "hard_sigmoid", clip(0.2 x + 0.5)      Keras 2's function: that of Keras 3 is relu6(x + 3) / 6
     calls of a nested model, counted from 1           counted from 0, save a Functional's in output_layers
     mixed-precision Policy                            its name
     SyncBatchNormalization, BatchNormalizationV1      BatchNormalization: the same in inference
     batch_input_shape of a Sequential's first layer   input_shape, without the batch
-    module of a layer (.keras files)                  left out, as in .h5 files: Keras 2's modules have moved
+    module of a layer (.keras files)                  omitted, as in .h5 files: Keras 2's modules have moved
 
 Found by loading every layer of tf-keras 2.21 with Keras 3.15.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import keras
 from keras import ops
 
-#: Arguments that Keras 3 no longer has, and the values that can be left out (``None``: any).
+#: Arguments that Keras 3 no longer has, and the values that can be omitted (``None``: any).
 _GONE: dict[str, dict[str, tuple[Any, ...] | None]] = {
     **{f"DepthwiseConv{n}D": {"groups": (1,)} for n in (1, 2)},
     **{f"Conv{n}DTranspose": {"groups": (1,)} for n in (1, 2, 3)},
@@ -60,7 +60,7 @@ _HARD_SIGMOID = "edgeseg>keras2_hard_sigmoid"
 
 @keras.saving.register_keras_serializable(package="edgeseg")  # type: ignore[untyped-decorator]
 def keras2_hard_sigmoid(x: Any) -> Any:
-    """Keras 2's ``hard_sigmoid``: ``clip(0.2 x + 0.5, 0, 1)``, of any shape."""
+    """Compute Keras 2's ``hard_sigmoid``: ``clip(0.2 x + 0.5, 0, 1)``, of any shape."""
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
@@ -80,7 +80,7 @@ def to_keras3(root: dict[str, Any], own: Collection[str] = ()) -> dict[str, Any]
 
 
 def _translate_layer(layer: dict[str, Any], own: Collection[str]) -> None:
-    """In place; a model is a layer with layers."""
+    """Translate a layer in place; a model is a layer with layers."""
     for key in ("module", "registered_name", "build_config", "compile_config"):
         layer.pop(key, None)
     name = layer.get("class_name")
@@ -124,7 +124,7 @@ def _translate_values(name: str, config: dict[str, Any], own: Collection[str]) -
 
 
 def _count_from_0(nodes: Any, models: Collection[Any]) -> None:
-    """``[layer, call, output, ...]``, at any depth of lists: one call less where the layer is one of the models."""
+    """Count one call less in each ``[layer, call, output, ...]``, at any depth, whose layer is one of the models."""
     if not isinstance(nodes, list):
         return
     if len(nodes) >= 3 and isinstance(nodes[0], str) and isinstance(nodes[1], int):

@@ -1,4 +1,4 @@
-"""Model files: edgeseg's own ``.keras`` with the ModelSpec inside, and what others wrote, Keras 2 included.
+"""Save and load model files: our own ``.keras`` with the ModelSpec inside, and what others wrote, Keras 2 included.
 
 The spec is one more entry in the zip archive, which Keras itself skips.
 """
@@ -124,7 +124,7 @@ def load_model(
 
 
 def _build(root: dict[str, Any], objects: dict[str, Any]) -> keras.Model:
-    """The architecture of a config that has been looked through, with random weights."""
+    """Build the architecture of a config that has been checked, with random weights."""
     import keras
 
     root.pop("compile_config", None)
@@ -147,14 +147,14 @@ def _build(root: dict[str, Any], objects: dict[str, Any]) -> keras.Model:
 
 
 def _reason(error: Exception) -> str:
-    """The part of Keras' message that says what is wrong: it begins with whole configs."""
+    """Return the part of Keras' message that says what is wrong: it begins with whole configs."""
     text = " ".join(str(error).split()) or repr(error)
     text = text.rpartition("Exception encountered: ")[2].partition(" Full object config:")[0]
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
 def read_spec(path: str | Path) -> ModelSpec | None:
-    """The ModelSpec inside a model file, without keras; ``None`` when another tool wrote the file.
+    """Return the ModelSpec inside a model file, without keras; ``None`` when another tool wrote the file.
 
     Raises:
         InputError: the file is missing or no archive, or the spec in it cannot be read.
@@ -164,7 +164,7 @@ def read_spec(path: str | Path) -> ModelSpec | None:
 
 
 def read_training_state(path: str | Path) -> dict[str, Any] | None:
-    """What ``save_model`` was given as ``training_state``; ``None`` when there is none."""
+    """Return what ``save_model`` was given as ``training_state``; ``None`` when there is none."""
     data = _read_entry(path, _STATE_ENTRY)
     return None if data is None else dict(json.loads(data))
 

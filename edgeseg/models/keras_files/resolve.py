@@ -1,4 +1,4 @@
-"""Which code a model config asks for, settled before any of it is deserialized: Lambdas refused, classes found."""
+"""Settle which code a model config asks for before any of it is deserialized: refuse Lambdas, find classes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Pat
 
 
 def _drop_defaults(nodes: Any) -> None:
-    """Leave out the arguments of a layer's calls that are ``None``: a Lambda has ``mask=None``, others have no mask."""
+    """Drop the arguments of a layer's calls that are ``None``: a Lambda has ``mask=None``, others have no mask."""
     if isinstance(nodes, list):
         for node in nodes:
             _drop_defaults(node)
@@ -85,7 +85,7 @@ def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> d
     Raises:
         InputError: a name is unknown; the text lists all of them.
     """
-    found: dict[str, Any] = dict(own)
+    objects: dict[str, Any] = dict(own)
     known: dict[str, list[str]] = {}
     unknown: dict[str, list[str]] = {}
     for entry in entries(root):
@@ -99,7 +99,7 @@ def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> d
             if value is None:
                 unknown.setdefault(name, []).append(entry.layer)
             else:
-                found[name] = value
+                objects[name] = value
     if unknown:
         listed = ", ".join(f"{name} ({_all(layers)})" for name, layers in unknown.items())
         ops = [name for name in unknown if name in _TENSORFLOW_OPS]
@@ -115,11 +115,11 @@ def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> d
             _some(layers),
             reading_of(KNOWN[name]),
         )
-    return found
+    return objects
 
 
 def _foreign_names(entry: Entry) -> Iterable[str]:
-    """The names in one object of a config under which Keras would look for code that is not its own."""
+    """Yield the names in one object of a config under which Keras would look for code that is not its own."""
     value, name = entry.value, entry.class_name
     if name == "function":
         function = str(value.get("config"))
@@ -140,18 +140,18 @@ def _foreign_names(entry: Entry) -> Iterable[str]:
 
 
 def _is_keras_function(name: str) -> bool:
-    """Whether a name in a config is one of Keras' own functions, nearly always an activation."""
+    """Return whether a name in a config is one of Keras' own functions, nearly always an activation."""
     modules = (keras.activations, keras.initializers, keras.regularizers, keras.constraints)
     return name in ("swish", "hard_swish") or any(hasattr(module, name) for module in modules)
 
 
 def _all(names: Iterable[str]) -> str:
-    """``'a', 'b', 'c'``; a layer that is named twice counts once."""
+    """Return ``'a', 'b', 'c'``; a layer that is named twice counts once."""
     return ", ".join(map(repr, dict.fromkeys(names)))
 
 
 def _some(names: Iterable[str]) -> str:
-    """``'a', 'b', 'c' and 4 more``; a layer that is named twice counts once."""
+    """Return ``'a', 'b', 'c' and 4 more``; a layer that is named twice counts once."""
     names = list(dict.fromkeys(names))
     more = len(names) - _SHOWN
     return ", ".join(map(repr, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeseg_converters.keras_model.tensorflow_internals import converter_error
+from edgeseg_converters.keras_model.tensorflow_internals import converter_error, replace_input, with_constants
 
 
 @contextmanager
@@ -32,3 +33,22 @@ def test_converter_error() -> None:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     with pytest.raises(error, match="Betainc"):  # TFLite has no builtin for it
         converter.convert()
+
+
+def test_convert_variables_to_constants_v2() -> None:
+    scale = tf.Variable(3.0)
+    function = tf.function(lambda x: x * scale).get_concrete_function(tf.TensorSpec((2,), tf.float32))
+    with replacement("convert_variables_to_constants_v2", "what TFLiteConverter.from_concrete_functions freezes with"):
+        frozen = with_constants(function)
+    assert function.captured_inputs and not frozen.captured_inputs
+    (result,) = frozen(tf.constant([1.0, 2.0]))
+    np.testing.assert_array_equal(result, [3.0, 6.0])
+
+
+def test_operation_update_input() -> None:
+    with tf.Graph().as_default() as graph:
+        product = tf.constant([1.0, 2.0]) * tf.constant(3.0)
+        with replacement("Operation._update_input", "TensorFlow's own control-flow code, which rewires graphs"):
+            replace_input(product.op, 1, tf.constant(5.0))
+    with tf.compat.v1.Session(graph=graph) as session:
+        np.testing.assert_array_equal(session.run(product), [5.0, 10.0])

@@ -381,7 +381,7 @@ def test_a_device_that_cannot_install(_server: Server, bare: str, model: Path, t
         with _device(_server, tmp_path / "board", python=bare) as device:
             with pytest.raises(BackendUnavailable, match="its package index has no wheel of numpy") as caught:
                 device.put(model, sha256(model.read_bytes()))
-            assert "'numpy>=1.23.2' 'opencv-python-headless>=4.11' 'ai-edge-litert>=2.1'" in str(caught.value)
+            assert "'numpy>=1.23.2' 'opencv-python-headless>=4.11' 'ai-edge-litert>=2.3'" in str(caught.value)
             assert "\n" not in str(caught.value)
             assert not list((tmp_path / "board").glob("venv-*"))
     finally:
@@ -396,7 +396,7 @@ def test_a_device_that_cannot_install(_server: Server, bare: str, model: Path, t
          "does not reach its package index. By hand: pip install"),
         ("pip", "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n",
          "its disk is full"),
-        ("pip", "ERROR: No matching distribution found for ai-edge-litert>=2.1", "no wheel of ai-edge-litert>=2.1 for"),
+        ("pip", "ERROR: No matching distribution found for ai-edge-litert>=2.3", "no wheel of ai-edge-litert>=2.3 for"),
         ("venv", "The virtual environment was not created successfully because ensurepip is not available.",
          "sudo apt install python3-venv"),
         ("venv", "Error: something else.\n", "could not make one: Error: something else. By hand:"),

@@ -10,8 +10,7 @@ import pytest
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny exported model with five classes and random weights."""
-    import keras
-
+    keras = pytest.importorskip("keras")
     from edgeseg.models import create
     from edgeseg_converters import export
 

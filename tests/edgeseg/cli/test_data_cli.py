@@ -130,6 +130,7 @@ def test_training_stops_before_it_starts_with_a_list_of_the_bad_files(
 def test_voc_with_palette_masks_is_trained_on_scored_and_exported_with(
     capsys: pytest.CaptureFixture[str], voc_dataset: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("keras")
     data = ("--data", voc_dataset, *VOC)
     size = ("--imgsz", "32,48", "--batch-size", "2", "--epochs", "1", "--warmup-epochs", "0")
     trained = run_json(capsys, "train", "unet_mini", *data, *size, "--output-dir", tmp_path / "run")
@@ -144,6 +145,7 @@ def test_voc_with_palette_masks_is_trained_on_scored_and_exported_with(
 def test_binary_masks_are_split_and_trained_on(
     capsys: pytest.CaptureFixture[str], binary: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("keras")
     lists = run_json(capsys, "data", "split", binary, "--classes", "other,red", "--val", "0.3", "--test", "0")
     assert lists["counts"] == {"train": 4, "val": 2}
     size = ("--imgsz", "32,48", "--batch-size", "2", "--epochs", "1", "--warmup-epochs", "0")

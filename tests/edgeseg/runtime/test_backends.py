@@ -17,6 +17,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
+from edgeseg._internal import versions
 from edgeseg._internal.versions import installed_version
 from edgeseg.benchmark.worker import Request, measure
 from edgeseg.coverage import coverage_of_all
@@ -159,7 +160,7 @@ def test_runtimes_under_another_name_are_found(files: dict[str, Path], monkeypat
 
     brought = {"ai_edge_litert": ["ai-edge-litert-nightly"], "onnxruntime": ["onnxruntime-gpu"]}
     monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(metadata, "packages_distributions", lambda: brought)
+    monkeypatch.setattr(versions, "_distributions", lambda: brought)
     monkeypatch.setitem(sys.modules, "tflite_runtime", None)
     for name in ("litert", "litert-compiled"):
         with closing(open_backend(files[name], backend=name)) as backend:
