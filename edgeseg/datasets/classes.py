@@ -72,7 +72,7 @@ def read_classes(path: Path) -> Classes:
         InputError: the file is missing or not of that form.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = _renamed(json.loads(path.read_text(encoding="utf-8")))
         if not isinstance(data["names"], list):
             raise TypeError("names is not a list")
         names = tuple(str(name) for name in data["names"])
@@ -95,6 +95,17 @@ def read_classes(path: Path) -> Classes:
             f'{{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id}}: {error!r}.'
         ) from error
     return checked(f"'{path}'", classes)
+
+
+def _renamed(data: Any) -> Any:
+    """Return a ``classes.json`` of before November 2026 under today's names, which are American."""
+    if not isinstance(data, dict):
+        return data
+    names = {"more_colours": "more_colors"}
+    renamed = {names.get(key, key): value for key, value in data.items()}
+    if renamed.get("label_encoding") == "colours":
+        renamed["label_encoding"] = "colors"
+    return renamed
 
 
 def given_classes(text: str) -> Classes:

@@ -95,9 +95,9 @@ def float_spec(spec: ModelSpec) -> ModelSpec:
 
 
 class AiEdgeEngine:
-    """Quantize by ai-edge-quantizer; see ``quantize``."""
+    """Quantize by litert-quantizer; see ``quantize``."""
 
-    name = "ai-edge-quantizer"
+    name = "litert-quantizer"
 
     def __init__(self, frozen: Any, spec: ModelSpec, images: CalibrationSet | None) -> None:
         self._spec = spec

@@ -1,6 +1,6 @@
 """Give a quantized TFLite file integer ends: bytes of an image in, a class map out, nothing in float that need not be.
 
-ai-edge-quantizer leaves an int8 input and a float island around every op that it has no rule for. Here
+litert-quantizer leaves an int8 input and a float island around every op that it has no rule for. Here
 
 * the image becomes uint8 with scale 1, by a QUANTIZE after it: the bytes that a camera gives;
 * ``DEQUANTIZE -> op -> QUANTIZE`` becomes ``op`` where the op only moves values and both scales are the same, and so
@@ -21,7 +21,7 @@ from edgeseg_converters.keras_model.freeze import INPUT_NAME
 from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.litert_internals import schema
 
-#: Ops that copy values and for which ai-edge-quantizer 0.10 has no rule.
+#: Ops that copy values and for which litert-quantizer 0.11 has no rule.
 _MOVES_VALUES = frozenset({"DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "TILE", "RESIZE_NEAREST_NEIGHBOR"})
 
 

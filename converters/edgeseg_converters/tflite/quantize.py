@@ -1,4 +1,4 @@
-"""Make TFLite files with integers, by ai-edge-quantizer from a float file.
+"""Make TFLite files with integers, by litert-quantizer from a float file.
 
 =========== =============================== ==================== =====================================
 precision   weights                         activations          input and output
@@ -77,7 +77,7 @@ def quantize(
             result = tool.quantize(calibration, enable_progress_report=False)
         except (ValueError, LookupError, RuntimeError) as error:  # of an op that the tool has not met in this form
             raise UnsupportedModel(
-                f"ai-edge-quantizer cannot make {precision} of the model: {' '.join(str(error).split())[:200]} "
+                f"litert-quantizer cannot make {precision} of the model: {' '.join(str(error).split())[:200]} "
                 "Please report it; fp16 does without, and so does --format onnx."
             ) from error
     return bytes(result.quantized_model)

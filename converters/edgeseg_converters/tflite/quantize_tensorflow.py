@@ -1,6 +1,6 @@
 """Make TFLite int8 by TensorFlow's own post-training quantizer, for delegates that check op versions.
 
-ai-edge-quantizer leaves an int8 CONV_2D at version 1, which XNNPACK and the GPU take and NNAPI's and the Edge TPU's
+litert-quantizer leaves an int8 CONV_2D at version 1, which XNNPACK and the GPU take and NNAPI's and the Edge TPU's
 compilers may not. TensorFlow's quantizer raises the versions. It cannot calibrate the unpooling custom ops.
 """
 

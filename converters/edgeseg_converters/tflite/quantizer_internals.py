@@ -1,6 +1,6 @@
-"""Reach ai-edge-quantizer, with what it does not promise to keep: the one door to it.
+"""Reach litert-quantizer, with what it does not promise to keep: the one door to it.
 
-Every name was seen in ai-edge-quantizer 0.10.0. ``Quantizer`` and ``recipe`` are documented. Each of the others has a
+Every name was seen in litert-quantizer 0.11.0. ``Quantizer`` and ``recipe`` are documented. Each of the others has a
 test of its own in ``tests/converters/tflite/test_quantizer_internals.py``, which says where to look for the replacement
 when the name is gone.
 """
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ai_edge_quantizer import Quantizer, recipe
-from ai_edge_quantizer.algorithm_manager import AlgorithmName
-from ai_edge_quantizer.calibrator import Calibrator
-from ai_edge_quantizer.qtyping import TFLOperationName
-from ai_edge_quantizer.recipe_manager import RecipeManager
-from ai_edge_quantizer.utils import progress_utils
+from litert_quantizer import Quantizer, recipe
+from litert_quantizer.algorithm_manager import AlgorithmName
+from litert_quantizer.calibrator import Calibrator
+from litert_quantizer.qtyping import TFLOperationName
+from litert_quantizer.recipe_manager import RecipeManager
+from litert_quantizer.utils import progress_utils
 
 __all__ = ["AlgorithmName", "Quantizer", "TFLOperationName", "no_progress_bars", "open_calibrator", "recipe_for_ranges"]
 
@@ -31,7 +31,7 @@ def open_calibrator(
 ) -> Calibrator:
     """Return what runs a float model and notes the range of every tensor.
 
-    ``calibrator.Calibrator``, seen in ai-edge-quantizer 0.10.0. ``Quantizer.calibrate``, the documented way, keeps a
+    ``calibrator.Calibrator``, seen in litert-quantizer 0.11.0. ``Quantizer.calibrate``, the documented way, keeps a
     moving average of the ranges of all samples; here the range of each image is wanted.
 
     Args:
@@ -48,7 +48,7 @@ def open_calibrator(
 def recipe_for_ranges() -> RecipeManager:
     """Return the recipe by which a calibrator notes the range of every tensor: the one of int8.
 
-    ``recipe_manager.RecipeManager``, seen in ai-edge-quantizer 0.10.0, "internal to Quantizer" by its own words; the
+    ``recipe_manager.RecipeManager``, seen in litert-quantizer 0.11.0, "internal to Quantizer" by its own words; the
     calibrator takes nothing else.
     """
     manager = RecipeManager()
@@ -60,7 +60,7 @@ def recipe_for_ranges() -> RecipeManager:
 def no_progress_bars() -> Iterator[None]:
     """Hide the tool's progress bars.
 
-    ``utils.progress_utils.ProgressBar``, seen in ai-edge-quantizer 0.10.0, whose ``enable_progress_bar`` reaches one of
+    ``utils.progress_utils.ProgressBar``, seen in litert-quantizer 0.11.0, whose ``enable_progress_bar`` reaches one of
     three. Their stream is not replaced instead: that would be lost to every thread. Where two threads are in here, the
     bars of the last one may show.
     """

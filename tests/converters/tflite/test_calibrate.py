@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from ai_edge_quantizer.utils import progress_utils
+from litert_quantizer.utils import progress_utils
 
 from edgeseg.models import create
 from edgeseg.models.zoo.table import ZOO

@@ -246,7 +246,7 @@ def test_what_the_tool_cannot_do_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("Ranks of scales (5)\nmust be 4.")
 
-    monkeypatch.setattr("ai_edge_quantizer.quantizer.Quantizer.quantize", fail)
+    monkeypatch.setattr("litert_quantizer.quantizer.Quantizer.quantize", fail)
     with pytest.raises(UnsupportedModel, match=r"cannot make int8 of the model: Ranks of scales \(5\) must be 4\."):
         made(unet, "int8", images)
 

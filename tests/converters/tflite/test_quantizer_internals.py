@@ -1,4 +1,4 @@
-"""What ai-edge-quantizer does not promise to keep: each test says where to look when it is gone."""
+"""What litert-quantizer does not promise to keep: each test says where to look when it is gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def replacement(name: str, place: str) -> Iterator[None]:
         yield
     except (AttributeError, ImportError, TypeError, ValueError) as error:
         pytest.fail(
-            f"ai-edge-quantizer {version('ai-edge-quantizer')} has no {name} that works as in 0.10.0; look for {place} "
+            f"litert-quantizer {version('litert-quantizer')} has no {name} that works as in 0.11.0; look for {place} "
             f"({error})"
         )
 
@@ -44,23 +44,23 @@ def data() -> bytes:
 
 def test_names_of_ops_and_of_keeping_one_in_float(data: bytes) -> None:
     with replacement("qtyping.TFLOperationName", "the enumeration that recipe.py names ops by"):
-        from ai_edge_quantizer.qtyping import TFLOperationName
+        from litert_quantizer.qtyping import TFLOperationName
 
         for name in ("ALL_SUPPORTED", "CONV_2D", "CONV_2D_TRANSPOSE", "FULLY_CONNECTED"):
             getattr(TFLOperationName, name)
     with replacement("algorithm_manager.AlgorithmName", "the names of algorithms that a recipe's JSON accepts"):
-        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+        from litert_quantizer.algorithm_manager import AlgorithmName
 
         assert AlgorithmName.NO_QUANTIZE == "no_quantize"
 
 
 def test_the_calibrator_keeps_what_it_is_told_to(data: bytes) -> None:
     with replacement("recipe_manager.RecipeManager", "what Quantizer.load_quantization_recipe keeps a recipe in"):
-        from ai_edge_quantizer.recipe_manager import RecipeManager
+        from litert_quantizer.recipe_manager import RecipeManager
 
         RecipeManager().load_quantization_recipe([])
     with replacement("calibrator.Calibrator", "what Quantizer.calibrate runs, with a function of one's own to update"):
-        from ai_edge_quantizer.calibrator import Calibrator
+        from litert_quantizer.calibrator import Calibrator
 
         from edgeseg_converters.tflite.quantizer_internals import no_progress_bars, open_calibrator, recipe_for_ranges
 
@@ -81,7 +81,7 @@ def test_the_calibrator_keeps_what_it_is_told_to(data: bytes) -> None:
 def test_progress_bars() -> None:
     """``test_calibrate`` has it that the tool draws none of its own."""
     with replacement("utils.progress_utils.ProgressBar", "what draws the bars, or a switch that reaches all of them"):
-        from ai_edge_quantizer.utils import progress_utils
+        from litert_quantizer.utils import progress_utils
 
         from edgeseg_converters.tflite.quantizer_internals import no_progress_bars
 
@@ -97,6 +97,6 @@ def test_the_door_is_the_only_one() -> None:
     reaching = {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*.py")
-        if any(f"{word} ai_edge_quantizer" in path.read_text(encoding="utf-8") for word in ("from", "import"))
+        if any(f"{word} litert_quantizer" in path.read_text(encoding="utf-8") for word in ("from", "import"))
     }
     assert reaching == {"tflite/quantizer_internals.py"}

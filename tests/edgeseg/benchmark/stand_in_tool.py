@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(os.environ["ANDROID_ROOT"])
-BEHAVIOUR = json.loads((ROOT / "behavior.json").read_text())
+BEHAVIOR = json.loads((ROOT / "behavior.json").read_text())
 BASE = {
     "num_runs": "50",
     "min_secs": "1",
@@ -43,7 +43,7 @@ def fail(text):
 
 
 def main():
-    kind = BEHAVIOUR.get("tool", "tflite")
+    kind = BEHAVIOR.get("tool", "tflite")
     flags = BASE | TOOLS[kind]
     log("STARTING!")
     if sys.argv[1:2] == ["--help"]:
@@ -64,7 +64,7 @@ def main():
     if not Path(flags["graph"]).is_file():
         fail(f"Failed to load model {flags['graph']}")
     log(f"Loaded model {flags['graph']}")
-    if BEHAVIOUR.get("ends") == "refuses":
+    if BEHAVIOR.get("ends") == "refuses":
         fail("Failed to apply GPU delegate.")
     delegate(flags, kind)
     log("The input model file size (MB): 0.012")
@@ -72,15 +72,15 @@ def main():
     print_run(flags["warmup_runs"], flags["warmup_min_secs"], flags["max_secs"])
     log("count=6 first=9100 curr=4000 min=4000 max=9100 avg=5000.5 std=1900 p5=4000 median=4100 p95=9100\n")
     print_run(flags["num_runs"], flags["min_secs"], flags["max_secs"])
-    if BEHAVIOUR.get("ends") == "crash":
+    if BEHAVIOR.get("ends") == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if BEHAVIOUR.get("ends") == "hang":
+    if BEHAVIOR.get("ends") == "hang":
         time.sleep(20)
-    if BEHAVIOUR.get("ends") == "gibberish":
+    if BEHAVIOR.get("ends") == "gibberish":
         print("Segmentation is a wonderful thing")
         return
-    log(BEHAVIOUR.get("stats", "count=50 first=4100 curr=4200 min=3900 max=6000 avg=4250.25 std=300 ")
-        + BEHAVIOUR.get("percentiles", "p5=3950 median=4200 p95=5100") + "\n")  # fmt: skip
+    log(BEHAVIOR.get("stats", "count=50 first=4100 curr=4200 min=3900 max=6000 avg=4250.25 std=300 ")
+        + BEHAVIOR.get("percentiles", "p5=3950 median=4200 p95=5100") + "\n")  # fmt: skip
     if kind == "tflite":
         log("Inference timings in us: Init: 12345, First inference: 9100, Warmup (avg): 5000.5, "
             "Inference (avg): 4250.25")  # fmt: skip
@@ -95,8 +95,8 @@ def print_run(runs, at_least, at_most):
 
 
 def delegate(flags, kind):
-    """``BEHAVIOUR["delegated"]``: how many of 58 nodes the accelerator takes."""
-    taken = BEHAVIOUR.get("delegated", 58)
+    """``BEHAVIOR["delegated"]``: how many of 58 nodes the accelerator takes."""
+    taken = BEHAVIOR.get("delegated", 58)
     names = {"use_gpu": ("GPU", "TfLiteGpuDelegateV2" if kind == "tflite" else "LITERT_CL")}
     names |= {"use_nnapi": ("NNAPI", "TfLiteNnapiDelegate"), "use_npu": ("NPU", "DispatchDelegate")}
     asked = next((names[name] for name in names if flags.get(name) == "true"), None)
@@ -108,7 +108,7 @@ def delegate(flags, kind):
         print("VERBOSE: Replacing 58 out of 58 node(s) with delegate (TfLiteXNNPackDelegate) node, "
               "yielding 1 partitions for subgraph 0.", file=sys.stderr)  # fmt: skip
         return
-    if BEHAVIOUR.get("ends") == "no nnapi":
+    if BEHAVIOR.get("ends") == "no nnapi":
         print("WARN: NNAPI acceleration is unsupported on this platform.")
         return
     if taken:

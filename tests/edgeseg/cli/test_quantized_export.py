@@ -29,7 +29,7 @@ def test_both_formats_with_report(shapes_dataset: Path, tmp_path: Path, capsys: 
     assert main([*args, "--no-verify", "--json"]) == 0
     artifacts = json.loads(capsys.readouterr().out)["artifacts"]
     assert [Path(artifact["path"]).name for artifact in artifacts] == ["unet_mini.int8.tflite", "unet_mini.int8.onnx"]
-    made_by = (("ai-edge-quantizer", "minmax"), ("onnxruntime", "percentile"))
+    made_by = (("litert-quantizer", "minmax"), ("onnxruntime", "percentile"))
     for artifact, (engine, method) in zip(artifacts, made_by, strict=True):
         told = artifact["quantization"]
         assert (told["engine"], told["calibration_method"]) == (engine, method)

@@ -170,3 +170,10 @@ def test_a_file_of_labels(tmp_path: Path) -> None:
         read_labels(path)
     with pytest.raises(InputError, match="cannot be read as text"):
         read_labels(tmp_path)
+
+
+def test_british_names_of_an_earlier_edgeseg_are_read(tmp_path: Path) -> None:
+    table = {"names": ["a", "b"], "ignore_index": 255, "label_encoding": "colours", "more_colours": [[1, 2, 3, 255]]}
+    classes = read_classes(write_classes(tmp_path, table))
+    assert classes.label_encoding == "colors"
+    assert classes.more_colors == (((1, 2, 3), 255),)

@@ -272,7 +272,7 @@ def test_a_lambda_is_refused_by_name_and_never_run(tmp_path: Path, suffix: str, 
     assert witness.exists()  # the attack works where nobody looks
 
 
-def marshalled(witness: Path) -> str:
+def marshaled(witness: Path) -> str:
     code = compile(f"open({str(witness)!r}, 'w').close()", "<x>", "exec")
     return base64.b64encode(marshal.dumps(code)).decode()
 
@@ -283,7 +283,7 @@ def test_bytecode_in_other_places_is_refused(tmp_path: Path, suffix: str, place:
     witness, path = tmp_path / "it_ran", tmp_path / f"x{suffix}"
     inputs = keras.Input(SHAPE)
     keras.Model(inputs, layers.Conv2D(2, 1, name="head")(inputs)).save(path)
-    code = marshalled(witness)
+    code = marshaled(witness)
     bytecode = {"class_name": "__lambda__", "config": {"code": code, "defaults": None, "closure": None}}
 
     def edit(root: dict[str, Any]) -> None:
