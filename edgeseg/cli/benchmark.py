@@ -49,7 +49,7 @@ class _Command(GroupedCommand):
     }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Sweep:
     """What the artifacts run on: every accelerator with every number of threads."""
 
@@ -108,7 +108,7 @@ class _Devices:
         return opened or [known.open_device("local")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Timing:
     """How long and how often each case is timed."""
 

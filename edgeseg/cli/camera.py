@@ -69,7 +69,7 @@ class _Stream:
         return open_source(self.source, pace=self.pace, loop=self.loop, reconnect_s=self.reconnect)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Output:
     """Where drawn frames and what was measured go, and when to stop."""
 

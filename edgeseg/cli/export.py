@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
+from edgeseg.choices import Format, Layout, OutputKind, Precision, Target
 from edgeseg.cli import _options
 from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
@@ -40,7 +40,7 @@ class _Command(GroupedCommand):
     }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Model:
     """What is said of the model that is exported."""
 
@@ -82,27 +82,9 @@ def _options_of(
     return ExportOptions(target=target, output_kind=output_kind, layout=layout, opset=opset, optimize=optimize)
 
 
-def _quantization(
-    *,
-    split: str,
-    calibration_split: str,
-    num_calibration_samples: int,
-    seed: int,
-    method: CalibrationMethod | None,
-    max_drop: float,
-    max_class_drop: float,
-    min_agreement: float,
-    rescue: bool,
-) -> Quantization:
-    return Quantization(
-        split=split,
-        calibration_split=calibration_split,
-        num_calibration_samples=num_calibration_samples,
-        seed=seed,
-        gate=AccuracyGate(max_drop=max_drop, max_class_drop=max_class_drop, min_agreement=min_agreement),
-        rescue=rescue,
-        method=method,
-    )
+def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: float, **settings: Any) -> Quantization:
+    gate = AccuracyGate(max_drop=max_drop, max_class_drop=max_class_drop, min_agreement=min_agreement)
+    return Quantization(gate=gate, **settings)
 
 
 @click.command(

@@ -36,7 +36,7 @@ class _Command(GroupedCommand):
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Drawing:
     """The views to draw of each image, and how; none where there is no folder for them."""
 

@@ -104,22 +104,9 @@ def _run(*, resume: bool, samples: int, tensorboard: bool, distribute: Distribut
     )
 
 
-def _augmentation_changes(
-    *,
-    scale: tuple[float, float] | None,
-    aspect: float | None,
-    rotate: float | None,
-    rotate_degrees: float | None,
-    elastic: float | None,
-    flip: float | None,
-    flip_vertical: float | None,
-    blur: float | None,
-    brightness: float | None,
-    contrast: float | None,
-    hsv: tuple[float, float, float] | None,
-) -> dict[str, Any]:
-    """Return the fields of ``Augmentation`` that differ from the preset."""
-    return {name: value for name, value in locals().items() if value is not None}
+def _augmentation_changes(**changes: Any) -> dict[str, Any]:
+    """Return the fields of ``Augmentation`` that differ from the preset: those that were typed."""
+    return {name: value for name, value in changes.items() if value is not None}
 
 
 _OF_THE_MODEL = "the model's own"

@@ -1,5 +1,5 @@
-"""``recipes``, ``verification`` and ``tflite.convert``: every format and precision on its real runtime, through one
-tester; and the proof catching what it must.
+"""``edgeseg_converters``, ``exporter``, ``recipes``, ``verification``, ``tflite.convert``: all formats and precisions
+on its real runtime, through one tester; and the proof catching what it must.
 """
 
 from __future__ import annotations

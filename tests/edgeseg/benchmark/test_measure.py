@@ -1,5 +1,5 @@
-"""``devices.local`` and ``worker``: turns, joining and errors on a device with a script; then this machine with real
-models.
+"""``edgeseg.benchmark``, ``plan``, ``devices.local`` and ``worker``: turns, joining and errors on a scripted device;
+then this machine with real models.
 """
 
 from __future__ import annotations

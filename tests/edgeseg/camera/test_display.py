@@ -1,3 +1,5 @@
+"""``display`` and ``look``: views, keys, recordings and snapshots of what a camera segments."""
+
 from __future__ import annotations
 
 import contextlib

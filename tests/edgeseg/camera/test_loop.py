@@ -1,3 +1,5 @@
+"""``edgeseg.camera`` and ``loop``: the newest frame of what is live, every one of a file, and each thread's errors."""
+
 from __future__ import annotations
 
 import threading

@@ -62,7 +62,9 @@ def command_of(*path: str) -> click.Command:
 
 def listed(command: click.Command) -> dict[str, Line]:
     """Every option of the printed help, by its first name."""
-    text = command.get_help(click.Context(command, terminal_width=1000, max_content_width=1000))
+    # As the group calls it: a command keeps the option --help that its first context made.
+    group = click.Context(cli, **cli.context_settings)
+    text = command.get_help(click.Context(command, group, terminal_width=1000, max_content_width=1000))
     lines: dict[str, Line] = {}
     heading = name = ""
     for line in text.splitlines():

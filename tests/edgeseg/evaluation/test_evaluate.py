@@ -1,3 +1,5 @@
+"""``evaluate``, and ``edgeseg._internal.progress`` as it tells how far it is: scores at the labels' own size."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -17,7 +17,7 @@ from onnx_ir.passes.common import (
 from edgeseg_converters.onnx.passes.biases import AddComputedBiases
 from edgeseg_converters.onnx.passes.float16 import ConvertToFloat16
 from edgeseg_converters.onnx.passes.integer_input import TakeBytes
-from edgeseg_converters.onnx.passes.naming import NameNodesByOutput, ShortenNames
+from edgeseg_converters.onnx.passes.naming import NameNodesByOutput, RenumberNames, ShortenNames
 from edgeseg_converters.onnx.passes.normalizations import JoinNormalizations, NormalizationsToConvolutions
 from edgeseg_converters.onnx.passes.onnxruntime_basic import RunBasicOptimizations
 from edgeseg_converters.onnx.passes.resize import DropEmptyScales, ExactSizes
@@ -38,6 +38,7 @@ TIDY = Sequential(
     JoinNormalizations(),
     RemoveUnusedNodesPass(),
     DropShapes(),
+    RenumberNames(),
 )
 
 #: A tidy model in half precision.

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import onnx_ir as ir
+
+# How tf2onnx tells equal names apart.
+_COUNTED = re.compile(r"__\d+$")
 
 
 class NameNodesByOutput(ir.passes.InPlacePass):
@@ -15,6 +21,51 @@ class NameNodesByOutput(ir.passes.InPlacePass):
             modified |= node.name != node.outputs[0].name
             node.name = node.outputs[0].name
         return ir.passes.PassResult(model, modified)
+
+
+class RenumberNames(ir.passes.InPlacePass):
+    """Count tf2onnx's numbered names anew, in the order of the nodes, and sort the constants by their first use.
+
+        Given:   Pad(x, block/pad_const__72), Pad(y, pad_const__29)
+        Result:  Pad(x, pad_const__0), Pad(y, pad_const__1)
+
+    tf2onnx counts in the order of sets, which differs between two runs of one program, and keeps the name of any one of
+    several equal constants. Without this pass two exports of a model are not the same bytes.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """See the class."""
+        graph = model.graph
+        used = dict.fromkeys(value for node in graph for value in node.inputs if value is not None and value.name)
+        constants = [value for value in used if value.name in graph.initializers]
+        constants += [value for value in graph.initializers.values() if value not in used]
+        graph.initializers.clear()
+        names = _Names({value.name or "" for value in (*graph.inputs, *graph.outputs)})
+        # A constant's scope is that of whoever of several equal ones was kept.
+        renamed = {value: names.counted(value.name, scope=False) for value in constants}
+        renamed |= {value: names.counted(value.name, scope=True) for node in graph for value in node.outputs}
+        for value in renamed:
+            value.name = None  # a new name may be another one's old name
+        for value, name in renamed.items():
+            value.name = name
+        for value in constants:
+            graph.register_initializer(value)
+        for node in graph:
+            node.name = names.counted(node.name, scope=True)
+        return ir.passes.PassResult(model, modified=True)
+
+
+class _Names:
+    """New names for counted ones; those of inputs and outputs, and names without a number, stay."""
+
+    def __init__(self, fixed: set[str]) -> None:
+        self._fixed, self._count = fixed, itertools.count()
+
+    def counted(self, name: str | None, *, scope: bool) -> str | None:
+        if not name or name in self._fixed or not _COUNTED.search(name):
+            return name
+        base = _COUNTED.sub("", name)
+        return f"{base if scope else base.rpartition('/')[2]}__{next(self._count)}"
 
 
 class ShortenNames(ir.passes.InPlacePass):

@@ -1,4 +1,4 @@
-"""``passes.zero_points`` and ``passes.naming``: a quantized graph with less written, that computes the same."""
+"""``zero_points``, and what is run after it: a quantized graph with less written, that computes the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``passes.biases``, ``passes.constants``, ``passes.float16``, ``passes.integer_input``, ``passes.taps``, ``file``."""
+"""``biases``, ``constants``, ``float16``, ``integer_input``, ``taps``, ``edgeseg_converters.onnx.file``."""
 
 from __future__ import annotations
 

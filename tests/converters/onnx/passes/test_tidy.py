@@ -1,4 +1,4 @@
-"""``passes.resize``, ``passes.shapes``, ``passes.onnxruntime_basic``, ``passes.normalizations``: what tf2onnx leaves.
+"""``resize``, ``shapes``, ``onnxruntime_basic``, ``normalizations``: what tf2onnx leaves.
 
 Each repair on the smallest graph that needs it, and the numbers before and after.
 """
