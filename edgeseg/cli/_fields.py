@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import click
@@ -71,10 +70,10 @@ def collect(argument: str, make: Callable[..., Any], *options: Callable[[Any], A
 
     Args:
         argument: its name.
-        make: gets the options by their names, which are those of its parameters; returns the argument.
+        make: gets the options by their names; returns the argument.
         *options: in the order in which the help lists them.
     """
-    names = tuple(inspect.signature(make).parameters)
+    names = _names_of(options)
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
@@ -85,6 +84,16 @@ def collect(argument: str, make: Callable[..., Any], *options: Callable[[Any], A
         return cast("F", functools.reduce(lambda decorated, each: each(decorated), reversed(options), collected))
 
     return decorate
+
+
+def _names_of(options: Sequence[Callable[[Any], Any]]) -> tuple[str, ...]:
+    """Return the names by which click hands over the values of some options."""
+
+    def command() -> None: ...
+
+    for each in options:
+        each(command)
+    return tuple(str(param.name) for param in command.__click_params__)  # type: ignore[attr-defined]
 
 
 def _field(settings: type, name: str) -> dataclasses.Field[Any]:
