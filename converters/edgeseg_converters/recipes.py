@@ -122,7 +122,7 @@ class Recipe:
         return self.precision in ("int8", "w8a16")
 
     def file_name(self, model_name: str) -> str:
-        """``<model>.<precision>.<format>``."""
+        """Return the file's name, ``<model>.<precision>.<format>``."""
         return f"{model_name}.{self.precision}.{self.format}"
 
 

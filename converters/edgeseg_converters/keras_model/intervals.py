@@ -1,8 +1,8 @@
-"""Which values a model's output can take, read off the ops that TensorFlow runs for its last layers.
+"""Derive the values that a model's output can take from the ops that TensorFlow runs for its last layers.
 
-A probability is a number in [0, 1], however a user's code comes to it: by a sigmoid that is enlarged afterwards, by the
-mean of two, by ``relu6(x + 3) / 6``. So the interval of an op follows from those of its inputs. Each layer is traced by
-itself and as far back as is needed; an op that nothing is known of may give anything.
+A probability is a number in [0, 1], however a user's code computes it: by a sigmoid that is resized afterwards, by the
+mean of two, by ``relu6(x + 3) / 6``. So the interval of an op follows from those of its inputs. Each layer is traced
+alone, and only as far back as is needed; an unknown op may give any value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgeseg_converters.keras_model.graph import Graph, Node, Value
 
 Origin = Literal["linear", "constant", "ids", "other"]
 
-# They move values, take means of them, or round them: nothing gets out of the interval, but for bicubic's overshoot.
+# They move values, take means of them, or round them: no value leaves the interval, except for bicubic's overshoot.
 # fmt: off
 _KEEPING = {
     "Identity", "Snapshot", "StopGradient", "PreventGradient", "EnsureShape", "CheckNumerics", "Cast", "Reshape",
@@ -27,7 +27,7 @@ _KEEPING = {
     "SpaceToBatchND", "ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate",
     "AvgPool", "MaxPool", "Max", "Min", "Mean",
 }
-# Weighted sums: of any sign and any size, as logits are.
+# Weighted sums have any sign and any size, as logits do.
 _LINEAR = {
     "Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMul", "BatchMatMulV2",
     "BatchMatMulV3", "Einsum",
@@ -48,10 +48,10 @@ class Range:
     """The values of a tensor.
 
     Attributes:
-        low: the least that it can be; ``-inf`` where nothing is known.
-        high: the most.
-        origin: ``linear`` is what a convolution gives, which nobody takes for a probability; ``ids`` come from an
-            argmax; a ``constant`` does not depend on the image.
+        low: the smallest possible value; ``-inf`` where nothing is known.
+        high: the largest possible value; ``inf`` where nothing is known.
+        origin: ``linear`` comes from a convolution and is never taken for a probability; ``ids`` come from an argmax;
+            a ``constant`` does not depend on the image.
     """
 
     low: float = -math.inf
@@ -60,12 +60,12 @@ class Range:
 
     @property
     def is_probability(self) -> bool:
-        """Whether it is [0, 1], but for the rounding of weights such as 0.7 and 0.3."""
+        """Whether it is [0, 1], up to the rounding of weights such as 0.7 and 0.3."""
         return math.isclose(self.low, 0, abs_tol=1e-5) and math.isclose(self.high, 1, abs_tol=1e-5)
 
 
 class ValueRanges:
-    """The ranges of a graph's values, each found once.
+    """The ranges of a graph's values, each computed once.
 
     Args:
         graph: of the model.
@@ -76,7 +76,7 @@ class ValueRanges:
         self._found: dict[Value, Range] = {}
 
     def of(self, value: Value) -> Range:
-        """The range of a value; of an input of the graph nothing is known."""
+        """Return the range of a value; nothing is known of an input of the graph."""
         if value not in self._found:
             node = self._graph.producer(value)
             self._found[value] = Range() if node is None else _Ops(node, self.of).of(traced(node, value))
@@ -84,7 +84,7 @@ class ValueRanges:
 
 
 def traced(node: Node, value: Value) -> Any:
-    """The tensor that TensorFlow makes for one of a node's outputs, in a graph that is fed its inputs in order."""
+    """Return TensorFlow's tensor of one of a node's outputs, in a graph that takes the node's inputs in order."""
 
     def run(*tensors: Any) -> Any:
         return node(dict(zip(node.inputs, tensors, strict=True)))[value]
@@ -95,17 +95,17 @@ def traced(node: Node, value: Value) -> Any:
 
 
 def source(tensor: Any) -> Any:
-    """The tensor that others only pass on."""
+    """Return the tensor that the ops before this one only pass on."""
     while tensor.op.type == "Identity":
         tensor = tensor.op.inputs[0]
     return tensor
 
 
 def fed_from(node: Node, tensor: Any) -> Value | None:
-    """The node's input that a tensor of ``traced`` is; ``None`` where it is no input, or a variable."""
+    """Return the node's input that a tensor of ``traced`` is; ``None`` where it is no input, or a variable."""
     if tensor.op.type != "Placeholder":
         return None
-    names = [fed.name for fed in tensor.graph.inputs]  # the variables behind what is fed
+    names = [fed.name for fed in tensor.graph.inputs]  # the variables come after the fed inputs
     return dict(zip(names, node.inputs, strict=False)).get(tensor.name)
 
 
@@ -140,7 +140,7 @@ class _Ops:
         if op.type in ("ArgMax", "ArgMin"):
             return Range(0, math.inf, "ids")
         if op.type in _LINEAR:
-            # Of probabilities it may be a mean, such as a blur.
+            # With probabilities as input it may be a mean, such as a blur.
             fed = [self.of(each) for each in inputs if each.dtype.is_floating and not self._is_constant(each)]
             return Range() if any(each.is_probability for each in fed) else Range(origin="linear")
         if op.type in ("ConcatV2", "Pack", "SelectV2", "AddN", "Pad", "PadV2"):
@@ -172,7 +172,7 @@ class _Ops:
         return Range(low, high, _origin(ranges) if keeps_sums or scales else "other")
 
     def _is_constant(self, tensor: Any) -> bool:
-        """Whether it follows from constants and variables alone."""
+        """Return whether a tensor follows from constants and variables alone."""
         pending, seen = [tensor], set()
         while pending:
             name = (one := pending.pop()).name
@@ -186,7 +186,7 @@ class _Ops:
 
 
 def _constant(tensor: Any) -> Range:
-    """A variable may change and is not looked at."""
+    """Return the range of a constant; a variable may change, so its value is not read."""
     value = tf.get_static_value(tensor)
     if value is None or not value.size or value.dtype.kind not in "fiub":
         return Range(origin="constant")

@@ -115,7 +115,9 @@ class Quantized:
             "engine": self.engine,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "calibration_method": self.method,
-            "stability": None if stability is None else {"disagreement": stability.disagreement, "ok": stability.stable},
+            "stability": (
+                None if stability is None else {"disagreement": stability.disagreement, "ok": stability.stable}
+            ),
             "domain": None if self.domain is None else self.domain.to_dict(),
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "rescue": None if self.rescue is None else self.rescue.to_dict(),

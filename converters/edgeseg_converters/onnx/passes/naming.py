@@ -1,4 +1,4 @@
-"""Names of nodes and values."""
+"""Set the names of nodes and values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COUNTED = re.compile(r"__\d+$")
 
 
 class NameNodesByOutput(ir.passes.InPlacePass):
-    """Call each node what its first output is called, by which the quantizer is told what to keep in float."""
+    """Name each node like its first output, by which the quantizer is given the ops to keep in float."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """See the class."""
@@ -69,13 +69,13 @@ class _Names:
 
 
 class ShortenNames(ir.passes.InPlacePass):
-    """Number the constants of a quantized graph; what dequantizes one is called after it.
+    """Number the constants of a quantized graph, and name their dequantized values after them.
 
         Given:   x = DequantizeLinear(ConvAddFusion_Add_B_const_fold_opt__1754_quantized, ..._quantized_scale)
         Result:  c4_ = DequantizeLinear(c4, c5)
 
-    The quantizer gives long names, which are written again at each use. Ops that compute keep theirs, which the rescue
-    and a profile tell; QuantizeLinear and DequantizeLinear need none.
+    The quantizer gives long names, which are written again at each use. Ops that compute keep their names, which the
+    rescue and a profile report; QuantizeLinear and DequantizeLinear need none.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
