@@ -21,7 +21,7 @@ from edgeseg.runtime.keras import KerasBackend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.graph import Graph, Node, Value, unique_name
-from edgeseg_converters.keras_model.intervals import Range, ValueRanges, fed_from, source, traced
+from edgeseg_converters.keras_model.intervals import Interval, ValueIntervals, fed_from, source, traced
 
 _log = logging.getLogger(__name__)
 
@@ -83,11 +83,11 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
             )
         without = _without(graph, final)
         return Head(without.to_model(), without, final.name, False)
-    found = ValueRanges(graph).of(graph.outputs[0])
-    probabilities = found.is_probability
-    if channels == 1 and not probabilities and found.origin != "linear":
-        probabilities = _looks_binary(model, found, spec, samples)
-    if channels > 1 and kind != "argmax" and found.origin != "linear":
+    interval = ValueIntervals(graph).of(graph.outputs[0])
+    probabilities = interval.is_probability
+    if channels == 1 and not probabilities and interval.origin != "linear":
+        probabilities = _looks_binary(model, interval, spec, samples)
+    if channels > 1 and kind != "argmax" and interval.origin != "linear":
         outputs = _run(model, spec, samples)
         sums_to_1 = all(np.allclose(values.sum(axis=-1), 1, atol=1e-3) for values in outputs)
         if probabilities and not sums_to_1 and kind == "softmax":
@@ -196,7 +196,7 @@ def gives_ids(graph: Graph) -> bool:
     (value,) = graph.outputs
     if len(value.shape) == 4 and value.shape[-1] != 1:
         return False
-    return "int" in value.dtype or value.dtype == "bool" or ValueRanges(graph).of(value).origin == "ids"
+    return "int" in value.dtype or value.dtype == "bool" or ValueIntervals(graph).of(value).origin == "ids"
 
 
 def _ends_in_its_activation(node: Node, op_type: str) -> bool:
@@ -211,13 +211,13 @@ def _ends_in_its_activation(node: Node, op_type: str) -> bool:
     return bool(end.type == op_type and source(end.inputs[0]).op.type == "Placeholder")
 
 
-def _looks_binary(model: keras.Model, found: Range, spec: ModelSpec, samples: Samples | None) -> bool:
+def _looks_binary(model: keras.Model, interval: Interval, spec: ModelSpec, samples: Samples | None) -> bool:
     """Return whether the outputs of a single channel are probabilities, where its ops do not tell."""
     outputs = _run(model, spec, samples)
     if _in_unit_interval(outputs):
         _warn(model, samples, "lie in [0, 1]: they are taken as probabilities, with the foreground above 0.5")
         return True
-    if found.low >= 0:
+    if interval.low >= 0:
         most = max(float(values.max()) for values in outputs)
         raise UnsupportedModel(
             f"'{model.name}' has one channel that is never negative and goes up to {most:.3g}, which is neither a "

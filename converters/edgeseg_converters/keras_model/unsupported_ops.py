@@ -70,7 +70,7 @@ def _place(node_name: str, layers: list[tuple[tuple[str, ...], Any]]) -> tuple[s
     def rank(path: tuple[str, ...]) -> tuple[int, int, bool]:
         return depth(path[-1]), sum(depth(name) >= 0 for name in path), path[-1] in scopes
 
-    best = max(layers, key=lambda found: rank(found[0]), default=None)
+    best = max(layers, key=lambda place: rank(place[0]), default=None)
     if best is None or depth(best[0][-1]) < 0:
         return "/".join(scopes) or node_name, ""
     path, layer = best

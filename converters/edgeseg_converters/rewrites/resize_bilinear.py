@@ -24,7 +24,7 @@ class ResizeBilinearToFixedSize(FixedSizeRewrite):
     atol = 0.0  # the same op with the same arguments
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """Match a call with two maps; converters want no more than a fixed size."""
+        """Match a call with two maps; with one map the size is fixed already, as converters want it."""
         return super().match(graph, node) if len(node.inputs) > 1 else None
 
     def resize(self, node: Node, size: tuple[int, int]) -> keras.layers.Layer:

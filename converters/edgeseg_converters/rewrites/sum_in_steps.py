@@ -31,10 +31,10 @@ class SumInSteps(Rewrite):
         if node.kind != self.layer_class or len(set(node.inputs)) < len(node.inputs):
             return None
         producers = (graph.producer(value) for value in node.inputs)
-        found = [x for x in map(resize_of, producers) if x and x.repeats_pixels and only_user(graph, x.node) is node]
-        if len(found) < 2:
+        repeated = [x for x in map(resize_of, producers) if x and x.repeats_pixels and only_user(graph, x.node) is node]
+        if len(repeated) < 2:
             return None
-        return Site.of(graph, [*(resize.node for resize in found), node])
+        return Site.of(graph, [*(resize.node for resize in repeated), node])
 
     def check(self, site: Site) -> None:
         """Refuse shared layers."""

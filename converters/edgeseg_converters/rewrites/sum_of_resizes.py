@@ -131,8 +131,8 @@ class _Parts(ConvParts):
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.concat = self.by_kind["Concatenate"]
-        found = (resize_of(node) for node in site.nodes)
-        self.resizes: dict[Any, Resize] = {x.node.outputs[0]: x for x in found if x}
+        resizes = (resize_of(node) for node in site.nodes)
+        self.resizes: dict[Any, Resize] = {x.node.outputs[0]: x for x in resizes if x}
 
 
 def _one_pixel(resize: Resize) -> bool:
