@@ -100,8 +100,8 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
             _warn(model, samples, "lie in [0, 1] and sum to 1: they are taken as the probabilities of a softmax")
     if probabilities and kind == "logits":
         raise UnsupportedModel(
-            f"'{model.name}' gives probabilities and has no logits, as its softmax or sigmoid is not the last thing it "
-            "does; ask for --output-kind softmax or argmax."
+            f"'{model.name}' gives probabilities and has no logits, as its softmax or sigmoid is not its last op; "
+            "ask for --output-kind softmax or argmax."
         )
     return Head(model, graph, None, probabilities)
 

@@ -37,7 +37,7 @@ def untouched(model: keras.Model) -> Iterator[None]:
             variable.assign(array)
         if written:
             _log.warning(
-                "a layer's own code runs in training mode, in the artifact too: it wrote %s, which were put back",
+                "a layer's own code runs in training mode, in the artifact too: it wrote %s, which were restored",
                 ", ".join(f"'{variable.path}'" for variable, _ in written),
             )
 

@@ -92,5 +92,5 @@ def _converted(frozen: Any, spec: ModelSpec, opset: int) -> onnx.ModelProto:
         raise UnsupportedModel(f"the model does not convert to ONNX. {error}") from error
     foreign = [op.name for op in ops_of(model).ops if not op.domain and not onnx.defs.has(op.name)]
     if foreign:
-        raise ForeignOps("the model does not convert to ONNX. tf2onnx has nothing for", foreign)
+        raise ForeignOps("the model does not convert to ONNX. tf2onnx has no conversion for", foreign)
     return model

@@ -81,7 +81,7 @@ class ConcatOfResizesToSum(Rewrite):
         resized = sum(resize.channels for resize in parts.resizes.values())
         if resized < self.min_share * filters and not any(map(_one_pixel, parts.resizes.values())):
             raise RewriteRefused(
-                f"{resized} resized channels go to {filters}; below a share of {self.min_share:g} nothing is won"
+                f"{resized} resized channels go to {filters}; below a share of {self.min_share:g} nothing is gained"
             )
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:

@@ -96,10 +96,10 @@ class ConvToWinograd(Rewrite):
             raise RewriteRefused(f"its width {width} is not divisible by {PIXELS}")
         if min(channels or 0, conv.filters) < self.min_channels:
             raise RewriteRefused(
-                f"it has {channels} -> {conv.filters} channels; with fewer than {self.min_channels} nothing is won"
+                f"it has {channels} -> {conv.filters} channels; with fewer than {self.min_channels} nothing is gained"
             )
         if height * width * (channels or 0) * conv.filters < self.min_products:
-            raise RewriteRefused(f"a map of {height}x{width} with {channels} channels is too small to win anything")
+            raise RewriteRefused(f"a map of {height}x{width} with {channels} channels is too small to gain anything")
         refuse_shared_layers(site)
         if (pool := _indexed_pooling_after(site)) is not None:
             raise RewriteRefused(

@@ -38,7 +38,7 @@ class MaxUnpoolingRewrite(Rewrite):
             users = [node.name for node in site.graph.users(index) if node not in site.nodes]
             raise RewriteRefused(
                 f"its index is read by {', '.join(users) or 'the output of the model'}, not only by {_UNPOOLING}; "
-                "no such index is left"
+                "the replacement has no such index"
             )
         for node, attributes in ((pool, ("pool_size", "strides")), *((node, ("up_size",)) for node in unpools)):
             for attribute in attributes:

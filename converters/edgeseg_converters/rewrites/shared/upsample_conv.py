@@ -86,7 +86,7 @@ class UpsampleConv(Rewrite):
         refuse_shared_layers(site)
         if channels < self.min_channels:
             raise RewriteRefused(
-                f"it upsamples {channels} channels; with fewer than {self.min_channels} nothing is won"
+                f"it upsamples {channels} channels; with fewer than {self.min_channels} nothing is gained"
             )
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
