@@ -99,7 +99,10 @@ def shared(x: Any) -> Any:
     [
         (shared, "one of its layers is used in another place as well"),
         (lambda x: conv(x[..., :3]), "it has 3 -> 6 channels; with fewer than 4 nothing is gained"),
-        (lambda x: layers.Conv2D(2, 3, padding="same")(x), "it has 4 -> 2 channels; with fewer than 4 nothing is gained"),
+        (
+            lambda x: layers.Conv2D(2, 3, padding="same")(x),
+            "it has 4 -> 2 channels; with fewer than 4 nothing is gained",
+        ),
         (lambda x: conv(x, dilation_rate=2), "'conv' is no plain 3x3 convolution of stride 1"),
         (lambda x: conv(x, strides=2), "'conv' is no plain 3x3 convolution of stride 1"),
         (lambda x: conv(x, groups=2), "'conv' is no plain 3x3 convolution of stride 1"),
