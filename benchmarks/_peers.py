@@ -1,7 +1,7 @@
-"""The runtimes that ``peers`` compares, each with a file of edgeseg's or with what its own converter makes of one.
+"""Open the runtimes that ``peers`` compares, each on a file of edgeseg or on its own converter's version of it.
 
-All get the same threads and full float32 where the file is float32: OpenVINO and MNN would else compute in bfloat16 or
-with shortcuts on some CPUs, and be faster for another answer.
+All get the same threads, and full float32 where the file is float32: otherwise OpenVINO and MNN would compute in
+bfloat16 or with shortcuts on some CPUs, and be faster with another answer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from edgeseg.runtime import Backend, open_backend
 from edgeseg.runtime.base import TensorInfo
 
-#: In the order of the table: the suffix of its own files, empty where it reads edgeseg's, and which of those it starts
-#: from; a second one is for where the first does not convert.
+#: In the order of the table: the suffix of its own files, empty where it reads edgeseg's, and the files of edgeseg that
+#: it starts from; the second one is used where the first does not convert.
 RUNTIMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "LiteRT": ("", ("tflite",)),
     "ONNX Runtime": ("", ("onnx",)),
@@ -69,7 +69,7 @@ class OpenVinoBackend:
 
 
 class MnnBackend:
-    """What MNN's converter made of an ONNX file, on its CPU backend."""
+    """A file that MNN's converter made from an ONNX file, on MNN's CPU backend."""
 
     def __init__(self, path: Path, num_threads: int) -> None:
         import MNN
@@ -87,7 +87,7 @@ class MnnBackend:
         self._result = self._host(self._output)
 
     def _host(self, tensor: Any) -> Any:
-        """Memory of ours that a tensor of the session is copied to or from."""
+        """Return our own memory that a tensor of the session is copied to or from."""
         return self._mnn.Tensor(tensor, tensor.getDimensionType())
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -109,7 +109,7 @@ class MnnBackend:
 
 
 class NcnnBackend:
-    """What pnnx made of an ONNX file with scores out, on ncnn's CPU; without ArgMax, which ncnn lacks."""
+    """A file that pnnx made from an ONNX file that gives scores, on ncnn's CPU; without ArgMax, which ncnn lacks."""
 
     def __init__(self, path: Path, num_threads: int) -> None:
         import ncnn
@@ -122,13 +122,13 @@ class NcnnBackend:
             setattr(self._net.opt, f"use_fp16_{flag}", False)
         weights = path.with_name(path.name.removesuffix(".param") + ".bin")
         if self._net.load_param(str(path)) or self._net.load_model(str(weights)):
-            raise DoesNotConvert("ncnn does not load what pnnx made")
+            raise DoesNotConvert("ncnn does not load the files of pnnx")
         self.runtime, self.spec = f"ncnn {metadata.version('ncnn')}", None
         self.inputs = (TensorInfo(name="in0", shape=_shape_of(path), dtype="float32"),)
         self.outputs: tuple[TensorInfo, ...] = ()
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
-        """``(1, 3, H, W)`` to ``(1, C, H, W)`` scores."""
+        """Return ``(1, C, H, W)`` scores of an image ``(1, 3, H, W)``."""
         self._image = image
         extractor = self._net.create_extractor()
         extractor.input("in0", self._ncnn.Mat(image[0]))
@@ -138,7 +138,7 @@ class NcnnBackend:
         return np.asarray(output)[None]
 
     def invoke(self) -> None:
-        """See ``Backend.invoke``; ncnn makes what it runs anew each time."""
+        """See ``Backend.invoke``; ncnn needs a new extractor for each run."""
         self.run(self._image)
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class NcnnBackend:
 
 
 def open_peer(path: str | Path, *, peer: str, num_threads: int) -> Backend:
-    """A file on the runtime of that name."""
+    """Open a file on the runtime of that name."""
     opened: dict[str, Callable[..., Any]] = {"OpenVINO": OpenVinoBackend, "MNN": MnnBackend, "ncnn": NcnnBackend}
     if peer in opened:
         backend: Backend = opened[peer](Path(path), num_threads)
@@ -156,22 +156,22 @@ def open_peer(path: str | Path, *, peer: str, num_threads: int) -> Backend:
 
 
 def translate(peer: str, source: Path, target: Path) -> None:
-    """Make a peer's file of an ONNX file.
+    """Convert an ONNX file to a peer's format.
 
     Raises:
-        DoesNotConvert: the converter refuses, or leaves out what it does not know.
+        DoesNotConvert: the converter refuses, or omits ops that it does not know.
     """
     {"MNN": _to_mnn, "ncnn": _to_ncnn}[peer](source, target)
 
 
 def _to_mnn(source: Path, target: Path) -> None:
-    # Not the command `mnnconvert`: it runs pip by itself to install what it reports every conversion to Alibaba with.
+    # Not the command `mnnconvert`: it runs pip to install a package that reports every conversion to Alibaba.
     import _tools
 
-    made = _tools.mnnconvert(
+    converted = _tools.mnnconvert(
         ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "edgeseg"]
     )
-    if not made or not target.exists():
+    if not converted or not target.exists():
         raise DoesNotConvert("mnnconvert fails")
 
 
@@ -181,7 +181,7 @@ def _to_ncnn(source: Path, target: Path) -> None:
     program = Path(pnnx.__file__).with_name("pnnx")
     stem = target.name.removesuffix(".ncnn.param")
     weights = target.with_name(f"{stem}.ncnn.bin")
-    # Everything that pnnx writes beside its source goes to a name of this file's own.
+    # Everything that pnnx would write beside its source gets a name derived from the target.
     command = [str(program), str(source), f"ncnnparam={target}", f"ncnnbin={weights}", "fp16=0"]
     command += [
         f"{key}={target.with_name(f'{stem}.pnnx.{key}')}" for key in ("pnnxparam", "pnnxbin", "pnnxpy", "ncnnpy")
@@ -190,20 +190,20 @@ def _to_ncnn(source: Path, target: Path) -> None:
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    told = done.stdout + done.stderr
+    log = done.stdout + done.stderr
     unknown = sorted(
-        {line.split()[1] for line in told.splitlines() if line.startswith("ignore ") and len(line.split()) > 1}
+        {line.split()[1] for line in log.splitlines() if line.startswith("ignore ") and len(line.split()) > 1}
     )
     if unknown:
         target.unlink(missing_ok=True)
-        raise DoesNotConvert(f"pnnx leaves out {', '.join(unknown)}")
+        raise DoesNotConvert(f"pnnx omits {', '.join(unknown)}")
     if done.returncode or not target.exists():
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise DoesNotConvert(f"pnnx ends with status {done.returncode}: {last}")
 
 
 def _shape_of(path: Path) -> tuple[int, ...]:
-    """The shape of the input, which ncnn's files do not say: that of the ONNX file it was made of."""
+    """Return the input's shape, which ncnn's files do not have, from the ONNX file that they were made from."""
     import onnx
 
     source = path.with_name(path.name.removesuffix(".ncnn.param"))

@@ -1,4 +1,4 @@
-"""The Markdown table of ``peers``."""
+"""Write the Markdown table of ``peers``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from _shared import read_json
 
 from edgeseg.benchmark.result import LatencyResult
 
-#: A runtime whose class map agrees this much less than the best one's of the same model is not the fastest.
+#: A runtime with a class map that agrees this much less than the best one of the same model is not marked as fastest.
 _WORSE = 0.01
 
 
 def table(path: Path) -> str:
-    """A result file as Markdown: milliseconds, share of the peak, and agreement where it is not perfect."""
+    """Return a result file as Markdown: milliseconds, share of the peak, and agreement where it is not perfect."""
     recorded = read_json(path)
     entries = recorded["results"]
     peak = recorded["environment"]["peak_gflops"]
@@ -26,23 +26,24 @@ def table(path: Path) -> str:
         mine = [
             e for e in entries if (e["model"], *e["input_size"], e["precision"]) == (model, height, width, precision)
         ]
-        found = {entry["runtime"]: entry for entry in mine}
-        # Random weights: of an int8 file the agreement says too little to disqualify by.
+        by_runtime = {entry["runtime"]: entry for entry in mine}
+        # The weights are random: the agreement of an int8 file is too weak a sign to disqualify a runtime.
         agreements = [entry["argmax_agreement"] for entry in mine if "latency" in entry and precision == "fp32"]
         right = max(agreements, default=0.0) - _WORSE
         timed = [entry for entry in mine if "latency" in entry and entry["argmax_agreement"] >= right]
         best = min((_median_ms(entry) for entry in timed), default=0.0)
-        cells = [_cell(found[runtime], best, peak, notes) for runtime in RUNTIMES]
+        cells = [_cell(by_runtime[runtime], best, peak, notes) for runtime in RUNTIMES]
         text.append(f"| {model} {precision}, {height}x{width} | {' | '.join(cells)} |")
-    made = recorded["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version)
+    machine = recorded["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     text += [
         "",
         f"Median milliseconds; in brackets the share of the machine's {peak:.0f} float32 GFLOP/s, and the share of "
         "pixels with the class that Keras gives. The weights are random, so that many pixels are near a tie and int8 "
         "flips them; beside it therefore the share with the class that ONNX Runtime gives for the same int8 file. "
         "\\*: the plain export, as the optimized one does not convert. "
-        f"{made['cpu']} ({made['machine']}), {made['num_threads']} threads, batch 1, {made['date']}; {versions}.",
+        f"{machine['cpu']} ({machine['machine']}), {machine['num_threads']} threads, batch 1, {machine['date']}; "
+        f"{versions}.",
         *[f"[{number}] {note}." for number, note in enumerate(notes, 1)],
     ]
     return "\n".join(text)
@@ -64,7 +65,7 @@ def _cell(entry: dict[str, Any], best: float, peak: float, notes: list[str]) -> 
 
 
 def _percent(share: float) -> str:
-    """All but one pixel is not all."""
+    """Return a share in percent; 100 % only if every pixel agrees."""
     return "100 %" if share == 1 else f"{min(100 * share, 99.99):.2f} %"
 
 

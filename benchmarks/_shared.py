@@ -1,4 +1,4 @@
-"""What the benchmarks share: how a model is named on the command line, and what a result file says of the machine."""
+"""Parse model names on the command line, and read and write result files, for all benchmarks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _PACKAGES = ("edgeseg", "tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onn
 
 
 def parse_model(text: str) -> tuple[str, tuple[int, int]]:
-    """``unet_mini:224`` or ``unet_mini:192,256`` to the name and ``(H, W)`` in pixels."""
+    """Parse ``unet_mini:224`` or ``unet_mini:192,256`` to the name and ``(H, W)`` in pixels."""
     name, _, sides = text.partition(":")
     numbers = [int(side) for side in sides.split(",")]
     return name, (numbers[0], numbers[-1])
 
 
 def environment(sources: str | None = None, packages: Sequence[str] = ()) -> dict[str, Any]:
-    """The machine and the versions that numbers belong to.
+    """Return the machine and the versions that the numbers belong to.
 
     Args:
         sources: a hash of edgeseg's sources, where results of other sources must not be mixed in.
-        packages: whose versions matter beside those of every benchmark.
+        packages: names of packages whose versions matter in addition to those of every benchmark.
     """
     versions = {}
     for package in (*_PACKAGES, *packages):
@@ -49,13 +49,13 @@ def environment(sources: str | None = None, packages: Sequence[str] = ()) -> dic
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A result file."""
+    """Read a result file."""
     recorded: dict[str, Any] = json.loads(path.read_text())
     return recorded
 
 
 def write_json(path: Path, environment: dict[str, Any], results: list[dict[str, Any]]) -> None:
-    """Write a result file, by way of a temporary name: an interrupted run leaves the last whole one."""
+    """Write a result file under a temporary name first, so that an interrupted run leaves the last complete one."""
     text = json.dumps({"format_version": 1, "environment": environment, "results": results}, indent=1)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text + "\n")
@@ -63,7 +63,7 @@ def write_json(path: Path, environment: dict[str, Any], results: list[dict[str, 
 
 
 def _cpu_model() -> str:
-    """The processor's name as Linux gives it; an ARM board has none in ``cpuinfo``, so ``platform``'s guess there."""
+    """Return the processor's name from Linux's ``cpuinfo``; an ARM board has none there, so from ``platform``."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

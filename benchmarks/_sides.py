@@ -1,4 +1,4 @@
-"""The files that ``export_latency`` compares: today's and edgeseg's, of one model with the same weights."""
+"""Make the files that ``export_latency`` compares: today's and edgeseg's, of one model with the same weights."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     import keras
 
 RUNTIMES = ("tflite", "onnx")
-#: In the cache: what the files are timed and compared on, ``(h, w, 3)`` uint8 RGB, not one of the calibration.
+#: In the cache: the image that the files are timed and compared on, ``(h, w, 3)`` uint8 RGB, not a calibration image.
 IMAGE = "image.npy"
 _SOURCES = Path(edgeseg.__file__).parent.parent
 _CLASSES = 21
 
 
 def edgeseg_sources() -> str:
-    """A hash of edgeseg's sources: files that other sources made are not taken from the cache."""
+    """Return a hash of edgeseg's sources: files made by other sources are not taken from the cache."""
     return _hash("edgeseg", "converters")
 
 
 def artifacts(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> dict[tuple[str, str], Path]:
-    """Runtime and side (``today`` or a target) to the file that the cache has; a refusal is a text, ``.refused``."""
-    found = {}
+    """Map runtime and side (``today`` or a target) to the file in the cache; a refusal is a text file, ``.refused``."""
+    cached = {}
     for key, path in _paths(model, targets, cache).items():
         refused = path.with_name(f"{path.name}.refused")
         if path.exists() or refused.exists():
-            found[key] = path if path.exists() else refused
-    return found
+            cached[key] = path if path.exists() else refused
+    return cached
 
 
 def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> None:
-    """Make what the cache does not have yet, and the image."""
+    """Make the files that the cache lacks, and the image."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from edgeseg.models.zoo.table import ZOO
     from edgeseg_converters import Recipe, export_all
@@ -52,9 +52,9 @@ def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache:
     for target in targets:
         if not any(target in known for known in RULES.values()):
             raise InputError(f"no format has the target '{target}'.")
-    found = artifacts(model, targets, cache)
+    cached = artifacts(model, targets, cache)
     wanted = _paths(model, targets, cache).items()
-    missing = {k: path for k, path in wanted if k not in found and (k[1] == "today" or k[1] in RULES[k[0]])}
+    missing = {k: path for k, path in wanted if k not in cached and (k[1] == "today" or k[1] in RULES[k[0]])}
     name, size = model
     keras_model = calibrated(name, size, calibration) if missing else None
     for (runtime, side), path in missing.items():
@@ -74,7 +74,7 @@ class _Refused(Exception):
 
 
 def calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]) -> keras.Model:
-    """A zoo model with seeded random weights and batch-norm statistics of real images.
+    """Build a zoo model with seeded random weights and batch-norm statistics of real images.
 
     With the initial statistics the maps of a deep model fade to nothing, and every pixel is a tie.
     """
@@ -96,7 +96,7 @@ def calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]
 
 
 def _today_tflite(model: keras.Model) -> bytes:
-    """TensorFlow's converter on the frozen model, batch 1: faster and better fused than with a batch of None."""
+    """Convert the frozen model by TensorFlow at batch 1: faster and better fused than with a batch of None."""
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -122,7 +122,7 @@ def _today_onnx(model: keras.Model) -> bytes:
 
 
 def _scores(model: keras.Model) -> object:
-    """The model with softmax scores out, at batch 1, as a ``tf.function``."""
+    """Return the model as a ``tf.function`` with softmax scores as output, at batch 1."""
     import tensorflow as tf
 
     signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")]
@@ -140,7 +140,7 @@ def _paths(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) 
 
 
 def _hash(*folders: str) -> str:
-    """Ten hexadecimal digits of the Python files in some folders beside edgeseg's."""
+    """Return ten hexadecimal digits for the Python files of edgeseg and of some other folders."""
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted((_SOURCES / folder).rglob("*.py")):

@@ -1,15 +1,15 @@
-"""What the live loop costs beside the network: throughput, age of the frame, and the price of Full HD.
+"""Measure what the live loop costs in addition to the network: throughput, age of the frame, and the cost of Full HD.
 
     python benchmarks/camera_loop.py ARTIFACT CLIP.mp4 --output benchmarks/results/NAME.json
 
 In turns, in one process and with the same threads, round after round:
-- bare: nothing but the runtime, on a tensor that is ready;
+- bare: only the runtime, on a tensor that is ready;
 - file: ``Camera`` and ``Display`` on the clip as a file, every frame, an overlay with legend and status, no window;
-- live: the clip in its own time, where the newest frame wins; the age of the frame that is shown;
-- 640x480 and 1920x1080: the same clip scaled and encoded to those sizes, every frame. What Full HD costs is the
-  difference in time a frame of the whole loop, decoding included; beside it the sum of the stages outside inference,
-  each of which waits for cores that the network has.
-Ratios are taken within a round, whose sides lie seconds apart, and are the medians over the rounds: a shared machine
+- live: the clip in real time, where only the newest frame is processed; the age of the frame that is shown;
+- 640x480 and 1920x1080: the same clip scaled and encoded to those sizes, every frame. The cost of Full HD is the
+  difference in the whole loop's time per frame, with decoding; the sum of the stages outside inference is recorded too,
+  each of which waits for cores that the network uses.
+Ratios are taken within a round, whose sides are seconds apart, and are the medians over the rounds: a shared machine
 switches between a fast and a slow state every few seconds.
 """
 
@@ -36,7 +36,7 @@ SIZES = {"640x480": (640, 480), "1920x1080": (1920, 1080)}
 
 
 def bare(segmenter: Segmenter, clip: Path, seconds: float) -> float:
-    """Seconds of one run of the backend, on the clip's first frame: the mean, as the loop's frames a second are."""
+    """Return the seconds of one run of the backend on the clip's first frame: a mean, like the loop's frame rate."""
     capture = cv2.VideoCapture(str(clip))
     _, image = capture.read()
     capture.release()
@@ -51,7 +51,7 @@ def bare(segmenter: Segmenter, clip: Path, seconds: float) -> float:
 
 
 def loop(segmenter: Segmenter, clip: Path, seconds: float, *, pace: bool = False) -> dict[str, Any]:
-    """The statistics of the camera loop on a clip, and its frames a second over the whole time."""
+    """Run the camera loop on a clip and return its statistics, with the frames per second over the whole time."""
     start = time.perf_counter()
     with Camera(segmenter, open_source(str(clip), pace=pace, loop=True)) as camera:
         display = Display(camera=camera, spec=segmenter.spec, look=Look(legend=True, status=True))
@@ -60,7 +60,7 @@ def loop(segmenter: Segmenter, clip: Path, seconds: float, *, pace: bool = False
 
 
 def scaled(clip: Path, size_wh: tuple[int, int], folder: Path) -> Path:
-    """The clip at another size."""
+    """Encode the clip at another size."""
     path = folder / f"{size_wh[0]}x{size_wh[1]}.mp4"
     capture = cv2.VideoCapture(str(clip))
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), capture.get(cv2.CAP_PROP_FPS), size_wh)
@@ -75,12 +75,12 @@ def scaled(clip: Path, size_wh: tuple[int, int], folder: Path) -> Path:
 
 
 def outside_inference_ms(stats: dict[str, Any]) -> float:
-    """Milliseconds a frame that are not the network's: decode, preprocess, draw."""
+    """Return the milliseconds per frame outside the network: decode, preprocess, draw."""
     return sum(stats["stages_ms"][stage]["median"] for stage in ("capture", "preprocess", "render"))
 
 
 def measure(artifact: Path, clip: Path, rounds: int, seconds: float) -> dict[str, Any]:
-    """All of it, in turns."""
+    """Measure all sides in turns."""
     bares, fpss, ages, files = [], [], [], []
     outside: dict[str, list[float]] = {name: [] for name in SIZES}
     periods: dict[str, list[float]] = {name: [] for name in SIZES}
@@ -124,7 +124,7 @@ def measure(artifact: Path, clip: Path, rounds: int, seconds: float) -> dict[str
 
 
 def main() -> None:
-    """Run it and print what it found."""
+    """Read the arguments, measure, print the result, and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("clip", type=Path)

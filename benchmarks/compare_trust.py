@@ -1,10 +1,10 @@
-"""Can ``edgeseg compare`` be believed on this machine? The same artifact again and again, and slowed by 15 %.
+"""Test whether ``edgeseg compare`` can be trusted on this machine, with one artifact at its speed and slowed by 15 %.
 
     python benchmarks/compare_trust.py ARTIFACT --tries 20
 
-Each try measures the artifact as a baseline, once more, and with a worker that adds 15 % to each call. Asked are:
-how often the two equal runs "differ", and how often the slowed one is caught. Both are asked of the medians alone as
-well, as a tool without intervals would.
+Each try measures the artifact as a baseline, once more, and with a worker that adds 15 % to each call. The results are
+how often the two equal runs "differ", and how often the slowed run is detected. Both are also computed from the medians
+alone, as a tool without intervals would.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class SlowedDevice(LocalDevice):
 
 
 def main() -> None:
-    """Run it and print what it found."""
+    """Read the arguments, run the tries, print the counts, and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--tries", type=int, default=20)

@@ -1,10 +1,10 @@
-"""What a conversion to TFLite costs: edgeseg's whole export beside TensorFlow's ``from_keras_model``, time and memory.
+"""Measure time and memory of a conversion to TFLite: edgeseg's whole export, and TensorFlow's ``from_keras_model``.
 
     python benchmarks/conversion_time.py hrnetv2_w18:480 --repeats 3 --output benchmarks/results/NAME.json
 
-Each side converts in a fresh process, the two in turns. Timed is what a user waits for once the model is there:
+Each side converts in a fresh process, the two in turns. The time is what a user waits for after the model is loaded:
 edgeseg's side is ``export_all`` without verification (rewrites with their proofs, freezing, converting, the spec).
-Memory is the process' largest resident set, with TensorFlow and the model in it.
+Memory is the largest resident set of the process, with TensorFlow and the model in it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=parse_model, help="NAME:SIZE or NAME:H,W")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # what the processes are started with
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # for the processes that this one starts
     arguments = parser.parse_args()
     if arguments.side:
         print(json.dumps(convert(arguments.side, *arguments.models[0])))

@@ -1,16 +1,17 @@
-"""What a user gets today beside what ``edgeseg export`` makes of the same weights: latency on LiteRT and ONNX Runtime.
+"""Compare the latency of today's converters with that of ``edgeseg export``, on LiteRT and ONNX Runtime.
 
     python benchmarks/export_latency.py --output benchmarks/results/NAME.json            # the zoo
     python benchmarks/export_latency.py unet_mini:224 segnet:256 --targets generic,xnnpack
     python benchmarks/export_latency.py --table benchmarks/results/NAME.json             # Markdown for docs/rewrites.md
 
-Today's TFLite is TensorFlow's converter on the frozen model with batch 1, today's ONNX is tf2onnx, both with softmax
-scores out: the best that the public tools give. edgeseg's side is ``export_all`` as it is by default, fp32, class map
-out. Where today's converter refuses the model, edgeseg's file is compared with today's ONNX on ONNX Runtime.
+Both sides have the same weights. Today's TFLite is TensorFlow's converter on the frozen model with batch 1, today's
+ONNX is tf2onnx, both with softmax scores as output: the best that the public tools give. edgeseg's side is
+``export_all`` with its defaults, fp32, with a class map as output. Where today's converter refuses the model, edgeseg's
+file is compared with today's ONNX on ONNX Runtime.
 
-Each model is converted in one process and measured in another, without TensorFlow in it. The files of a model that one
-runtime runs take turns, so that what else the machine does hits all of them; only ratios of medians count. A run that
-was interrupted goes on where it stopped: models that ``--output`` has already are left out.
+Each model is converted in one process and measured in another, without TensorFlow in it. The files of a model on one
+runtime take turns, so that other load on the machine affects all of them; only ratios of medians count. An interrupted
+run continues where it stopped: models that ``--output`` already has are skipped.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from edgeseg.segmenter import to_class_map
 #: Height and width where the zoo's default is too slow for a table of the whole zoo, or another size is usual.
 _SIZES = {"unet_vgg16": (256, 256), "unet_resnet50": (256, 256), "deeplabv3plus_xception": (320, 320)}
 _WARM_UP = 3
-#: ONNX Runtime's threads spin for a while after a call; the next file shall not pay for that.
+#: ONNX Runtime's threads spin for a while after a call; this must not slow the next file.
 _PAUSE_S = 0.02
 
 Model = tuple[str, tuple[int, int]]
@@ -50,7 +51,7 @@ def measure(model: Model, targets: list[str], runs: int, cache: Path) -> list[di
 
     Args:
         model: name and size; its files are in the cache.
-        targets: of edgeseg's files, the first one is the one that the ratios of the table are of.
+        targets: of edgeseg's files; the ratios of the table are those of the first one.
         runs: timed calls of each file.
         cache: where ``convert_sides`` put the files.
 
@@ -62,14 +63,14 @@ def measure(model: Model, targets: list[str], runs: int, cache: Path) -> list[di
     image = np.load(cache / IMAGE)
     backends: dict[tuple[str, str], Backend] = {}
     inputs, maps = {}, {}
-    found = artifacts(model, targets, cache)
-    for key, path in found.items():
+    files = artifacts(model, targets, cache)
+    for key, path in files.items():
         if path.suffix == ".refused":
             continue
         backend = (LiteRTBackend if key[0] == "tflite" else OnnxBackend)(path, num_threads=THREADS)
         backends[key], inputs[key] = backend, preprocess(image, backend.spec or plain)[0]
         output = np.array(backend.run(inputs[key]))
-        # Compared as it is: the map of a model whose output is smaller than its input is not enlarged.
+        # The maps are compared as they are: that of a model with a smaller output than input is not enlarged.
         maps[key] = output[0] if output.ndim == 3 else to_class_map(output, plain.replace(input_size=output.shape[1:3]))
     latencies: dict[tuple[str, str], list[float]] = {key: [] for key in backends}
     for runtime in RUNTIMES:  # one after the other: the threads of one spin on after a call and would slow the next
@@ -87,7 +88,7 @@ def measure(model: Model, targets: list[str], runs: int, cache: Path) -> list[di
         ours = [key for key in backends if key[0] == runtime and key != today]
         entry: dict[str, Any] = {"model": name, "input_size": list(size), "runtime": runtime}
         if today[0] != runtime:
-            entry["today_refused"] = found[runtime, "today"].read_text().strip()
+            entry["today_refused"] = files[runtime, "today"].read_text().strip()
         entry["today_runtime"] = today[0]
         entry["latencies_s"] = {side: latencies[runtime_, side] for runtime_, side in (today, *ours)}
         entry["argmax_agreement"] = {key[1]: argmax_agreement(maps[today], maps[key]) for key in ours}
@@ -97,28 +98,28 @@ def measure(model: Model, targets: list[str], runs: int, cache: Path) -> list[di
 
 
 def ratio(entry: dict[str, Any], side: str) -> float:
-    """Today's median over that of edgeseg's file: above 1, edgeseg is faster."""
+    """Divide today's median by that of edgeseg's file: above 1, edgeseg is faster."""
     return _median_ms(entry, "today") / _median_ms(entry, side)
 
 
 def lines(entries: list[dict[str, Any]]) -> list[str]:
-    """One line for each model, runtime and target."""
-    made = []
+    """Return one line for each model, runtime and target."""
+    text = []
     for entry in entries:
         size = "x".join(map(str, entry["input_size"]))
         for side, agreement in entry["argmax_agreement"].items():
-            made.append(
+            text.append(
                 f"{entry['model']:26}{size:9}{entry['runtime']:8}{side:18}"
                 f"{_median_ms(entry, 'today'):8.1f} -> {_median_ms(entry, side):8.1f} ms   {ratio(entry, side):.2f}x   "
                 f"same class {agreement:.3%}"
             )
         if "today_refused" in entry:
-            made.append(f"  today's time is that of {entry['today_runtime']}: {entry['today_refused']}")
-    return made
+            text.append(f"  today's time is that of {entry['today_runtime']}: {entry['today_refused']}")
+    return text
 
 
 def table(path: Path) -> str:
-    """A result file as a Markdown table: a row for each model, milliseconds and ratios for each runtime and target."""
+    """Return a result file as a Markdown table: a row for each model, with milliseconds and ratios for each target."""
     recorded = read_json(path)
     entries = {(entry["model"], *entry["input_size"], entry["runtime"]): entry for entry in recorded["results"]}
     averages = means(recorded["results"])
@@ -144,12 +145,12 @@ def table(path: Path) -> str:
     for runtime in RUNTIMES:
         last += ["", *(f"**{mean:.2f}x**" for (kind, _), mean in averages.items() if kind == runtime)]
     text = ["| " + " | ".join(row) + " |" for row in [head, ["---", *["---:"] * (len(head) - 1)], *rows, last]]
-    made = recorded["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version)
+    machine = recorded["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     text += [
         "",
-        f"Median milliseconds, {made['cpu']} ({made['machine']}), {made['num_threads']} threads, batch 1, fp32, "
-        f"{made['date']}; {versions}.",
+        f"Median milliseconds, {machine['cpu']} ({machine['machine']}), {machine['num_threads']} threads, batch 1, "
+        f"fp32, {machine['date']}; {versions}.",
     ]
     if refused:
         text.append("\\* today's converter refuses the model; the ratio is to today's ONNX on ONNX Runtime.")
@@ -157,10 +158,10 @@ def table(path: Path) -> str:
 
 
 def main() -> None:
-    """Read the arguments; convert and measure each model in processes of its own, and write after each."""
+    """Read the arguments, convert and measure each model in its own processes, and write after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=parse_model, help="NAME:SIZE or NAME:H,W; the zoo when left out")
-    parser.add_argument("--targets", default="generic", help="of edgeseg's files, with commas between")
+    parser.add_argument("models", nargs="*", type=parse_model, help="NAME:SIZE or NAME:H,W; the zoo when omitted")
+    parser.add_argument("--targets", default="generic", help="of edgeseg's files, separated by commas")
     parser.add_argument("--num-runs", type=int, default=20)
     parser.add_argument("--cache", type=Path, help="keeps the converted files; a second run only measures")
     parser.add_argument("--output", type=Path)
@@ -178,13 +179,13 @@ def main() -> None:
         print(json.dumps(measure(arguments.models[0], targets, arguments.num_runs, arguments.cache)))
         return
     models = arguments.models or [(name, _SIZES.get(name, entry.default_size)) for name, entry in ZOO.items()]
-    made = environment(edgeseg_sources())
+    machine = environment(edgeseg_sources())
     results: list[dict[str, Any]] = []
     if arguments.output and arguments.output.exists():
         before = read_json(arguments.output)
-        if any(before["environment"].get(key) != value for key, value in made.items() if key != "date"):
-            sys.exit(f"{arguments.output} was made on another machine or of other sources; give another --output.")
-        made, results = before["environment"], before["results"]
+        if any(before["environment"].get(key) != value for key, value in machine.items() if key != "date"):
+            sys.exit(f"{arguments.output} was made on another machine or from other sources; give another --output.")
+        machine, results = before["environment"], before["results"]
     done = {(entry["model"], tuple(entry["input_size"])) for entry in results}
     with tempfile.TemporaryDirectory() as temporary:
         cache = arguments.cache or Path(temporary)
@@ -200,7 +201,7 @@ def main() -> None:
             results += entries
             print(*lines(entries), sep="\n", flush=True)
             if arguments.output:
-                write_json(arguments.output, made, results)
+                write_json(arguments.output, machine, results)
     for (runtime, side), mean in means(results).items():
         print(f"{'geometric mean':35}{runtime:8}{side:18}{mean:33.2f}x")
 
@@ -210,7 +211,7 @@ def _median_ms(entry: dict[str, Any], side: str) -> float:
 
 
 def means(entries: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """The geometric mean of the ratios for each runtime and target."""
+    """Return the geometric mean of the ratios for each runtime and target."""
     ratios: dict[tuple[str, str], list[float]] = {}
     for entry in sorted(entries, key=lambda entry: RUNTIMES.index(entry["runtime"])):
         for side in entry["argmax_agreement"]:

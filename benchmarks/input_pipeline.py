@@ -1,13 +1,13 @@
-"""Whether reading and augmenting keep up with training: the input pipeline alone beside the training step alone.
+"""Measure whether reading and augmenting keep up with training: the input pipeline and the training step, each alone.
 
     python benchmarks/input_pipeline.py DATA --output benchmarks/results/NAME.json
 
 In turns, in one process and with the same threads, round after round:
 - step: one training step of the model, Adam and cross-entropy as ``fit`` compiles them, on a batch that is ready;
 - crop, tutorial: the pipeline with that preset, its images cached, as from the second epoch on;
-- crop, nothing kept: the same where every image is decoded anew, as in the first epoch or without memory for it.
-Ratios are taken within a round and are the medians over the rounds. Before all that, before the model takes memory:
-some epochs of the pipeline, with the process' largest resident set after each; the first one fills the cache.
+- crop, nothing kept: the same, but every image is decoded again, as in the first epoch or without memory for a cache.
+Ratios are taken within a round and are the medians over the rounds. Some epochs of the pipeline run first, before the
+model takes memory, with the largest resident set of the process after each; the first epoch fills the cache.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PIPELINES = {"crop": ("crop", 1 << 30), "tutorial": ("tutorial", 1 << 30), "crop
 def open_pipeline(
     data: LabeledSplit, name: str, size: tuple[int, int], batch_size: int, side: str
 ) -> tuple[Iterator[Any], int]:
-    """The batches of one side, and the steps in an epoch."""
+    """Return the batches of one side, and the number of steps in an epoch."""
     preset, cache_bytes = PIPELINES[side]
     classes = data.classes
     batches, steps = training_pipeline(
@@ -52,12 +52,12 @@ def open_pipeline(
 
 
 def peak_mb() -> float:
-    """The largest resident set of this process so far, in MiB."""
+    """Return the largest resident set of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def epochs_alone(batches: Iterator[Any], steps: int, batch_size: int, epochs: int) -> list[dict[str, float]]:
-    """Whole epochs with nothing else: images a second, and the memory after each."""
+    """Run whole epochs of the pipeline alone; return images per second, and the memory after each epoch."""
     rows = []
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
@@ -70,8 +70,8 @@ def epochs_alone(batches: Iterator[Any], steps: int, batch_size: int, epochs: in
 
 
 def pipeline_pace(batches: Iterator[Any], batch_size: int, seconds: float) -> float:
-    """Images a second of a pipeline whose batches are dropped."""
-    for _ in range(4 * _shared.THREADS):  # what it made ahead while another side was timed
+    """Return the images per second of a pipeline whose batches are dropped."""
+    for _ in range(4 * _shared.THREADS):  # batches prepared while another side was timed
         next(batches)
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -81,7 +81,7 @@ def pipeline_pace(batches: Iterator[Any], batch_size: int, seconds: float) -> fl
 
 
 def make_step(name: str, size: tuple[int, int], num_classes: int) -> Any:
-    """A function that trains on a batch, with all that TensorFlow traces and compiles behind it."""
+    """Return a function that trains on a batch; TensorFlow traces and compiles it at the first call."""
     import keras
     import tensorflow as tf
 
@@ -96,7 +96,7 @@ def make_step(name: str, size: tuple[int, int], num_classes: int) -> Any:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """All of it: the epochs first, then the sides in turns."""
+    """Measure the epochs first, then the sides in turns."""
     name, size = _shared.parse_model(args.model)
     data = open_split(args.data, "train")
     opened = {side: open_pipeline(data, name, size, args.batch_size, side) for side in PIPELINES}
@@ -106,7 +106,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     step = make_step(name, size, len(data.classes.names))
     images, labels = next(opened["crop"][0])
-    step(images, labels)  # traced and compiled
+    step(images, labels)  # traces and compiles it
     paces: dict[str, list[float]] = {side: [] for side in ("step", *PIPELINES)}
     for _ in range(args.rounds):
         start = time.perf_counter()
@@ -132,7 +132,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run it and print what it found."""
+    """Read the arguments, measure, print the result, and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder of a labeled data set with a train split")
     parser.add_argument("--model", default="mobilenet_unet:256", help="NAME:SIZE or NAME:H,W")
@@ -146,7 +146,7 @@ def main() -> None:
     pace = result["images_a_second"]
     print(f"training step: {pace['step']:.2f} images/s")
     for side, ratio in result["ratio_to_the_step"].items():
-        print(f"{side:20} {pace[side]:8.1f} images/s, {ratio:.1f} times what the step takes")
+        print(f"{side:20} {pace[side]:8.1f} images/s, {ratio:.1f} times what the step consumes")
     memory = ", ".join(f"{row['peak_mb']:.0f}" for row in result["epochs"])
     print(f"largest resident set after each epoch, in MiB: {memory}")
     if args.output is not None:

@@ -1,20 +1,21 @@
-"""LiteRT and ONNX Runtime with edgeseg's files beside what else a user could run them on: OpenVINO, MNN, ncnn.
+"""Compare edgeseg's files on LiteRT and ONNX Runtime with the same models on OpenVINO, MNN and ncnn.
 
     python benchmarks/peers.py --output benchmarks/results/peers-NAME.json     # four models of the zoo, fp32 and int8
     python benchmarks/peers.py unet_mini:224 --precisions fp32 --cache DIR     # keeps converted files between runs
     python benchmarks/peers.py --table benchmarks/results/peers-NAME.json      # Markdown for docs/other-runtimes.md
 
 Needs the dependency group ``peers``. Every runtime gets the same weights, the same input and the same threads. OpenVINO
-and MNN read edgeseg's ONNX; where they do not take it as it is optimized, the plain export (``--no-optimize``), marked
-by a star. The class map comes out of all but ncnn, which has no ArgMax and gets a plain export with scores out (its
-argmax is not timed). What does not convert, or does not run, says so in the table.
+and MNN read edgeseg's ONNX; where they do not take the optimized file, they get the plain export (``--no-optimize``),
+marked by a star. All give the class map except ncnn, which has no ArgMax and gets a plain export that gives scores (its
+argmax is not timed). The table names files that do not convert or do not run.
 
-Beside each time: the share of pixels with the class that Keras gives (a wrong answer's speed is worth nothing), and
-the share of the machine's peak. The peak is a float32 product of two 2048x2048 matrices on ONNX Runtime with the same
-threads, measured in the same run; float operations are the zoo's count of the Keras model, whatever the file makes of
-it, so that a file with less work has a higher share. An int8 file's share is of the float32 peak and may exceed 1.
+Beside each time are the share of pixels with the class that Keras gives (the speed of a wrong answer is worth nothing),
+and the share of the machine's peak. The peak is a float32 product of two 2048x2048 matrices on ONNX Runtime with the
+same threads, measured in the same run. Float operations are the zoo's count of the Keras model, whatever the file
+computes, so that a file with less work has a higher share. The share of an int8 file is of the float32 peak and may
+exceed 1.
 
-Processes of all runtimes take turns, so that what else the machine does hits all of them.
+Processes of all runtimes take turns, so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ class PeerDevice:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Nothing was put anywhere."""
+        """Do nothing, as no file was copied."""
 
     def put(self, path: Path, digest: str) -> str:
-        """The file lies where it is."""
+        """Return the path itself: the file stays where it is."""
         return str(path)
 
     def run(self, request: Request) -> Reply:
@@ -76,7 +77,7 @@ class PeerDevice:
 
 
 def convert(model: Model, precisions: list[str], cache: Path) -> None:
-    """Make edgeseg's files of a model, what each is fed with, and the class map that Keras gives."""
+    """Make edgeseg's files of a model, the input of each, and the class map that Keras gives."""
     import keras
 
     from edgeseg._internal.files import write_bytes
@@ -101,7 +102,7 @@ def convert(model: Model, precisions: list[str], cache: Path) -> None:
         path = cache / f"{stem}.{result.recipe.precision}.{result.recipe.format}"
         path.write_bytes(result.data)
         np.save(f"{path}.npy", preprocess(image, result.spec)[0])
-    for precision in precisions:  # an integer file has always the class map out
+    for precision in precisions:  # an integer file always gives the class map
         kind: dict[str, Any] = {"output_kind": "logits", "layout": "nchw"} if precision == "fp32" else {}
         recipe = Recipe("onnx", precision)  # type: ignore[arg-type]
         options = ExportOptions(optimize=False, **kind)
@@ -112,7 +113,7 @@ def convert(model: Model, precisions: list[str], cache: Path) -> None:
 
 
 def make_peak(path: Path) -> None:
-    """An ONNX file that multiplies two float32 matrices, one of them constant."""
+    """Write an ONNX file that multiplies two float32 matrices, one of them constant."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -127,13 +128,13 @@ def make_peak(path: Path) -> None:
 
 
 def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any]:
-    """Whether a file gives the right answer, and obeys the number of threads; in a process of its own.
+    """Check whether a file gives the right answer and obeys the number of threads; runs in its own process.
 
     Returns:
-        ``argmax_agreement`` with Keras in [0, 1], and ``threads_that_work``: where 1 thread is asked for and where
-        ``THREADS`` are, how many had at least a tenth of the CPU time of the busiest. Unlike CPU time over time it
-        does not depend on what else the machine does. ``same_file_agreement`` is that with ONNX Runtime on the file
-        that a peer's was made of: of an int8 file it says more, as rounding is not the peer's.
+        ``argmax_agreement`` with Keras in [0, 1], and ``threads_that_work``: for 1 requested thread and for
+        ``THREADS``, how many had at least a tenth of the CPU time of the busiest. Unlike CPU time over time it does not
+        depend on other load on the machine. ``same_file_agreement`` is the agreement with ONNX Runtime on the file
+        that a peer's was made from: it says more about an int8 file, as the rounding is not the peer's.
     """
     image = np.load(f"{source}.npy")
     workers = {}
@@ -148,31 +149,31 @@ def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any
         used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in _cpu_of_threads().items()}
         workers[threads] = sum(seconds > 0.1 * max(used.values()) for seconds in used.values())
         backend.close()
-    if output.ndim == 4 and output.size:  # scores, of the plain export
+    if output.ndim == 4 and output.size:  # scores of the plain export
         output = output.argmax(1)
     expected = np.load(reference)
     if output.shape != expected.shape:
         raise DoesNotConvert(f"converts, but the output has shape {output.shape}; Keras gives {expected.shape}")
-    found = {"argmax_agreement": float((output == expected).mean()), "threads_that_work": workers}
+    agreement = {"argmax_agreement": float((output == expected).mean()), "threads_that_work": workers}
     if source.suffix == ".onnx" and peer != "ONNX Runtime":
         backend = open_peer(source, peer="ONNX Runtime", num_threads=THREADS)
         same = np.array(backend.run(image))
         backend.close()
         same = same.argmax(1) if same.ndim == 4 else same
-        found["same_file_agreement"] = float((output == same).mean())
-    return found
+        agreement["same_file_agreement"] = float((output == same).mean())
+    return agreement
 
 
 def _cpu_of_threads() -> dict[str, float]:
-    """Seconds of CPU that each thread of this process has used; Linux only."""
+    """Return the CPU seconds that each thread of this process has used; Linux only."""
     return {task.name: int((task / "schedstat").read_text().split()[0]) / 1e9 for task in _TASKS.iterdir()}
 
 
 def main() -> None:
-    """Read the arguments; convert, prove, then measure everything in turns, and write."""
+    """Read the arguments, convert and prove the files, measure all in turns, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=parse_model, help="NAME:SIZE or NAME:H,W")
-    parser.add_argument("--precisions", default=",".join(PRECISIONS), help="with commas between")
+    parser.add_argument("--precisions", default=",".join(PRECISIONS), help="separated by commas")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each file")
     parser.add_argument("--min-secs", type=float, default=3.0, help="time measured of each file")
     parser.add_argument("--cache", type=Path, help="keeps the converted files; a second run only measures")
@@ -199,21 +200,21 @@ def main() -> None:
             cases.append(Case(Path(entry.pop("path")), "cpu", {"peer": entry["runtime"], "num_threads": THREADS}))
         plan = Plan(rounds=arguments.rounds, num_runs=arguments.rounds, min_secs=arguments.min_secs)
         peak, *results = measure(cases, PeerDevice(), plan, progress=_tell)
-    made = environment(edgeseg_sources(), packages=_PACKAGES)
-    made |= {"peak_gflops": 2 * _PEAK_SIDE**3 / peak.median_s / 1e9, "peak": peak.to_dict()}
+    machine = environment(edgeseg_sources(), packages=_PACKAGES)
+    machine |= {"peak_gflops": 2 * _PEAK_SIDE**3 / peak.median_s / 1e9, "peak": peak.to_dict()}
     for entry, result in zip(timed, results, strict=True):
         entry |= {"latency": result.to_dict(), "gflops": _gflops(entry["model"], tuple(entry["input_size"]))}
     if arguments.output:
-        write_json(arguments.output, made, entries)
+        write_json(arguments.output, machine, entries)
         print(table(arguments.output))
     else:
         with tempfile.TemporaryDirectory() as temporary:
-            write_json(Path(temporary) / "peers.json", made, entries)
+            write_json(Path(temporary) / "peers.json", machine, entries)
             print(table(Path(temporary) / "peers.json"))
 
 
 def _prepare(model: Model, precisions: list[str], cache: Path) -> list[dict[str, Any]]:
-    """Convert and prove; an entry for each precision and runtime, with ``path`` or ``refused``."""
+    """Convert and prove; return an entry for each precision and runtime, with ``path`` or ``refused``."""
     stem = _stem(model)
     wanted = [cache / f"{stem}.{precision}.plain.onnx" for precision in precisions]  # written last
     if not all(path.exists() for path in wanted):
@@ -230,7 +231,7 @@ def _prepare(model: Model, precisions: list[str], cache: Path) -> list[dict[str,
 
 
 def _proven(runtime: str, stem: Path, reference: Path) -> dict[str, Any]:
-    """The first file that runs, with what ``prove`` says of it, or why none does."""
+    """Return the first file that runs with the result of ``prove``, or why none runs."""
     refused: dict[str, str] = {}
     suffix, kinds = RUNTIMES[runtime]
     for kind in kinds:
@@ -239,19 +240,19 @@ def _proven(runtime: str, stem: Path, reference: Path) -> dict[str, Any]:
         try:
             if not path.exists():
                 _step("translate", json.dumps([runtime, str(source), str(path)]))
-            found = _step("prove", json.dumps([str(path), runtime, str(source), str(reference)]))
+            proof = _step("prove", json.dumps([str(path), runtime, str(source), str(reference)]))
         except (DoesNotConvert, DeviceLost) as error:
             refused[kind] = str(error).rstrip(".")
         else:
-            return {**found, "path": str(path), "made_from": kind, "not_from": refused}
+            return {**proof, "path": str(path), "made_from": kind, "not_from": refused}
     return {"refused": "; ".join(f"{kind}: {reason}" for kind, reason in refused.items())}
 
 
 def _step(name: str, text: str) -> dict[str, Any]:
-    """Do a piece of work in a process of its own, so that a crash of one runtime is only its own.
+    """Run a step in its own process, so that the crash of one runtime does not affect the others.
 
     Raises:
-        DoesNotConvert: the piece says so.
+        DoesNotConvert: the step reports it.
         DeviceLost: the process died.
     """
     command = [sys.executable, __file__, "--step", name]
@@ -297,7 +298,7 @@ _STEPS = {"convert": _convert_step, "translate": _translate_step, "prove": _prov
 
 
 def _gflops(name: str, size: tuple[int, ...]) -> float:
-    """The zoo's count of the Keras model; work grows with the area."""
+    """Return the zoo's count of the Keras model's operations, scaled by the area."""
     height, width = ZOO[name].default_size
     return ZOO[name].gflops * size[0] * size[1] / (height * width)
 

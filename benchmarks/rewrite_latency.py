@@ -1,8 +1,8 @@
-"""What a speed-up saves: one model exported with and without it, both timed in turns in one process.
+"""Measure what the speed-ups save: one model exported with and without them, both timed in turns in one process.
 
     python benchmarks/rewrite_latency.py unet_mini:224 mobilenet_unet:256 --output benchmarks/results/NAME.json
 
-The two sides run in turns, so that what else the machine does hits both; only the ratio of the medians counts.
+The two sides run in turns, so that other load on the machine affects both; only the ratio of the medians counts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ THREADS = 2
 
 
 def measure(name: str, size: int, runs: int) -> list[dict[str, object]]:
-    """Time one zoo model on both runtimes; one entry for each."""
+    """Time one zoo model on both runtimes and return one entry for each."""
     model = create(name, num_classes=21, input_size=(size, size))
     spec = ZOO[name].default_spec(21, (size, size)).replace(provenance=Provenance(source=name), output_kind="argmax")
     image = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Does ``edgeseg benchmark`` measure what others measure? Beside LiteRT's own tool and a bare loop, in turns.
+"""Compare the latency of ``edgeseg benchmark`` with LiteRT's own tool and with a bare loop, in turns.
 
     python benchmarks/same_latency.py SMALL.tflite LARGE.tflite --output benchmarks/results/NAME.json
 
@@ -62,7 +62,7 @@ print(json.dumps(taken[5:]))
 
 
 def edgeseg(backend: str) -> Callable[[Path, int], list[float]]:
-    """Seconds of each call, as ``edgeseg benchmark`` takes them."""
+    """Return a function that gives the seconds of each call, as ``edgeseg benchmark`` measures them."""
 
     def measure(artifact: Path, runs: int) -> list[float]:
         options = {"backend": backend, "num_threads": _shared.THREADS}
@@ -75,7 +75,7 @@ def edgeseg(backend: str) -> Callable[[Path, int], list[float]]:
 
 
 def bare(code: str) -> Callable[[Path, int], list[float]]:
-    """Seconds of each call of a loop without edgeseg."""
+    """Return a function that gives the seconds of each call of a loop without edgeseg."""
 
     def measure(artifact: Path, runs: int) -> list[float]:
         command = [sys.executable, "-c", code, str(artifact), str(_shared.THREADS), str(runs)]
@@ -86,7 +86,7 @@ def bare(code: str) -> Callable[[Path, int], list[float]]:
 
 
 def litert_tool(artifact: Path, runs: int) -> list[float]:
-    """The median that LiteRT's own tool reports, in seconds."""
+    """Return the median that LiteRT's own tool reports, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, "-m", "ai_edge_litert.tools.benchmark_litert_model", f"--model={artifact}"]
@@ -116,7 +116,7 @@ PAIRS = (
 
 
 def main() -> None:
-    """Run it and print what it found."""
+    """Read the arguments, measure, print the medians and ratios, and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifacts", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=10)

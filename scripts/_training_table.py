@@ -1,4 +1,4 @@
-"""Prints the scores of the runs in a folder as Markdown and draws their curves: ``_training_table.py runs/camvid``."""
+"""Print the scores of the runs in a folder as Markdown and draw their curves: ``_training_table.py runs/camvid``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rows = list[dict[str, str]]
 
 
 def main(folder: Path) -> None:
-    """One row for each run that was scored; the classes in a second table."""
+    """Print one row for each run that was scored, and the classes in a second table."""
     scored = {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("*/test.json"))}
     if not scored:
         sys.exit(f"no run in '{folder}' was scored yet")
@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
 
 
 def draw(histories: Mapping[str, Rows], path: Path) -> None:
-    """The validation mIoU of every run over its epochs."""
+    """Draw the validation mIoU of every run over its epochs."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for name, rows in histories.items():

@@ -1,4 +1,4 @@
-"""The workstation side of edgeseg: convert a Keras model and prove the artifact against it."""
+"""Convert a Keras model on the workstation and prove the artifact against it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from edgeseg_converters.verification import Verification
 
 __all__ = [
-    # what to call
+    # functions
     "export",
     "export_all",
     "Exporter",
     "rewrite",
-    # what comes back
+    # results
     "ExportResult",
     "RewriteResult",
     "Verification",
-    # what to ask for
+    # settings
     "Recipe",
     "ExportOptions",
     "Quantization",
@@ -34,7 +34,7 @@ __all__ = [
     "Rules",
 ]
 
-# Loaded when they are first asked for: most need keras and TensorFlow, but the command line reads the options alone.
+# Loaded on first use: most need keras and TensorFlow, but the command line reads only the options.
 _MODULES = {
     # Not called export: a submodule of that name would hide the function.
     "exporter": ("export", "export_all", "Exporter", "ExportResult"),

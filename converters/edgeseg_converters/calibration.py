@@ -1,8 +1,8 @@
-"""Choose the images that show a model its activations, and tell whether the ranges seen there are enough.
+"""Choose the images that calibrate a model, and tell whether the ranges measured on them are enough.
 
 Static integer precisions need the range of every activation. It is measured on the user's own images, fed exactly as
-the model is fed on the device. The range of each image is kept, not only the sum of all: whether half of the
-images say the same as the other half is what tells that there were enough.
+the model is fed on the device. The range of each image is kept, not only the range over all: there were enough images
+if half of them give the same ranges as the other half.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from edgeseg.imaging import preprocess, read_image
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import find
 
-#: Fewer images than this are refused: a range out of one or two images is chance.
+#: Fewer images than this are refused: a range from one or two images is chance.
 MIN_IMAGES = 8
 
-#: Half of the images may see a range that is this much narrower than what all of them see. On CamVid nine of ten
+#: The range over half of the images may be this much narrower than the range over all of them. On CamVid nine of ten
 #: tensors differ by less than that with 50 images and by more with 8.
 MAX_DISAGREEMENT = 0.2
 
@@ -38,7 +38,7 @@ class CalibrationSet:
     Attributes:
         paths: of the images, in the order of use.
         source: the folder's name, with the split of a labeled data set.
-        available: how many there were to choose from.
+        available: how many images there were to choose from.
         seed: of the choice.
     """
 
@@ -61,7 +61,7 @@ class CalibrationSet:
         return dataclasses.replace(self, paths=tuple(spread(self.paths, count)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what reports say of it."""
+        """Return an object for the reports."""
         names = [str(Path(path.parent.name) / path.name) for path in self.paths]
         return {"source": self.source, "num_images": len(names), "seed": self.seed, "files": names}
 
@@ -73,7 +73,7 @@ def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train")
         data: a labeled data set, of which ``split`` is used, or a folder of images.
         count: how many at most.
         seed: of the random choice.
-        split: of a labeled data set; it should not be the one that the accuracy is measured on.
+        split: of a labeled data set; it should not be the split that the accuracy is measured on.
 
     Raises:
         InputError: there are fewer than ``MIN_IMAGES``.
@@ -93,8 +93,8 @@ class Stability:
     """Tell whether the images were enough.
 
     Attributes:
-        disagreement: how much narrower the range is that half of the images see than the one that all see, in
-            [0, 1]; nine of ten tensors differ less. (After a ReLU6 even one image often sees the whole range.)
+        disagreement: how much narrower the range over half of the images is than the range over all, in [0, 1]; nine
+            of ten tensors differ less. (After a ReLU6 even one image often has the whole range.)
         worst: the tensor where the halves differ most, and by how much.
         stable: whether ``disagreement`` is at most ``MAX_DISAGREEMENT``.
     """
@@ -106,25 +106,25 @@ class Stability:
 
 @dataclass(frozen=True)
 class Ranges:
-    """Hold what the tensors of a model were seen to hold.
+    """Hold the ranges of a model's tensors, image by image.
 
     Attributes:
         low: tensor name to the smallest value in each image, ``(N,)`` float32.
-        high: tensor name to the largest.
+        high: tensor name to the largest value in each image, ``(N,)`` float32.
     """
 
     low: Mapping[str, NDArray[np.float32]]
     high: Mapping[str, NDArray[np.float32]]
 
     def limits(self, name: str) -> tuple[float, float]:
-        """Return the range that a tensor gets: what all images together span.
+        """Return the range of a tensor over all images.
 
-        A mean over the images would cut what single images hold, such as the sun in the sky.
+        A mean over the images would cut off values of single images, such as the sun in the sky.
         """
         return float(self.low[name].min()), float(self.high[name].max())
 
     def stability(self) -> Stability:
-        """Compare what each half of the images, every other one, spans with what all span."""
+        """Compare the range over each half of the images (every other one) with the range over all."""
         disagreements: dict[str, float] = {}
         for name in self.low:
             low, high = self.limits(name)

@@ -1,4 +1,4 @@
-"""``export``: a Keras model in, proven bytes out."""
+"""Export a Keras model: rewrite, freeze, convert or quantize it, and verify the bytes."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class ExportResult:
         data: the file's bytes.
         recipe: format and precision.
         spec: the ModelSpec inside it.
-        rewrites: what was replaced before converting, with the proof of each place, and what was not.
-        verification: the proof; ``None`` when it was not asked for.
+        rewrites: what was replaced before converting, with the proof of each site, and what was refused.
+        verification: the proof; ``None`` when it was not requested.
         seconds: time to convert and to verify, in seconds.
-        coverage: what the accelerators that were asked take of it; empty when none was asked.
-        quantized: of an integer precision: how it was calibrated, its accuracy, and what was rescued.
+        coverage: which ops the chosen accelerators run; empty when none was chosen.
+        quantized: for an integer precision: the calibration, the accuracy, and what was rescued.
     """
 
     data: bytes
@@ -75,7 +75,7 @@ class ExportResult:
 
     @property
     def failure(self) -> str:
-        """Which gate failed and why, in a sentence; empty where all that were asked are passed."""
+        """Which gate failed and why, in a sentence; empty when all requested gates passed."""
         if self.verification and not self.verification.passed:
             return f"failed its verification: {self.verification.reason}"
         accuracy = self.quantized.accuracy if self.quantized else None
@@ -106,7 +106,7 @@ class ExportResult:
         return path
 
     def to_dict(self, path: Path) -> dict[str, Any]:
-        """One entry of ``artifacts`` in ``edgeseg export --json``."""
+        """Return an entry of ``artifacts`` in ``edgeseg export --json``."""
         return {
             "path": str(path),
             "format": self.recipe.format,
@@ -119,7 +119,7 @@ class ExportResult:
                 for rule, sites in self.rewrites.counts()
             ],
             "verification": None if self.verification is None else dataclasses.asdict(self.verification),
-            "coverage": [found.to_dict() for found in self.coverage],
+            "coverage": [part.to_dict() for part in self.coverage],
             "quantization": None if self.quantized is None else self.quantized.to_dict(),
             "seconds": round(self.seconds, 3),
         }
@@ -139,16 +139,16 @@ def export(
     """Convert a Keras model and prove the artifact against it.
 
     Args:
-        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; of one channel, the foreground is
-            above 0 and 0.5. A subclassed model is converted without rewrites. Where its size is not fixed, ``spec``
-            gives it.
+        model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; with one channel, the foreground is
+            above 0 (logits) or 0.5 (probabilities). A subclassed model is converted without rewrites. When its input
+            size is not fixed, ``spec`` gives it.
         format: ``tflite`` or ``onnx``.
         precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
-        spec: how to feed the model. When omitted, a zoo model's own, else nameless classes and [-1, 1], or the pixels
-            as they are for a model that takes integers or begins with a Rescaling or Normalization of them.
-        data: images to verify with, to calibrate with and to measure the accuracy on: a labeled data set, of which
-            ``train`` calibrates and ``val`` measures, or a folder. When omitted, an installed package's images verify,
-            and ``int8`` and ``w8a16`` are refused unless ``quantization`` has images.
+        spec: how to feed the model. When omitted, a zoo model's own is used, else nameless classes and pixels in
+            [-1, 1], or unscaled pixels for a model that takes integers or begins with a Rescaling or Normalization.
+        data: images to verify with, to calibrate with and to measure the accuracy on: a labeled data set, whose
+            ``train`` split calibrates and whose ``val`` split measures, or a folder. When omitted, the images of an
+            installed package verify, and ``int8`` and ``w8a16`` are refused unless ``quantization`` has images.
         verify: whether to prove the artifact.
         options: target, kind of output, layout and the like; see ``ExportOptions``.
         quantization: splits, number of calibration images, accuracy gate and rescue of the integer precisions.
@@ -159,8 +159,7 @@ def export(
     Raises:
         InputError: the input size is not fixed and there is no ``spec``, or see ``ExportOptions.check``.
         UnsupportedModel: the model cannot be converted; the text says why.
-        VerificationFailed: the artifact disagrees with the model beyond its gate, or lost more accuracy than its gate
-            allows.
+        VerificationFailed: the artifact disagrees with the model, or lost accuracy, by more than its gate allows.
 
     Example:
         >>> export(model, format="tflite", precision="fp16").save("model.fp16.tflite")
@@ -186,7 +185,7 @@ def export_all(
     quantization: Quantization | None = None,
     progress: StepProgress | None = None,
 ) -> Iterator[ExportResult]:
-    """Convert a model to several artifacts; see ``Exporter``, which this is in one call.
+    """Convert a model to several artifacts: ``Exporter`` in one call.
 
     Args:
         model: see ``export``.
@@ -198,7 +197,7 @@ def export_all(
         progress: called while images are run for an integer precision.
 
     Returns:
-        One result for each recipe, made when it is asked for, also when a gate failed.
+        One result for each recipe, made when it is consumed, also when a gate failed.
 
     Raises:
         InputError: see ``ExportOptions.check``.
@@ -213,9 +212,9 @@ def export_all(
 
 
 class Exporter:
-    """Makes artifacts of a model: it is run for reference once, and rewritten once for each set of rules.
+    """Makes artifacts of a model, which is run once for reference and rewritten once for each set of rules.
 
-    What is asked for is checked when an exporter is made, so that a mistake is told before a model is opened.
+    The settings are checked when an exporter is created, so that a mistake is reported before a model is opened.
 
     Example:
         >>> exporter = Exporter([Recipe("tflite", "fp16")], options=ExportOptions(target="gpu"))
@@ -230,7 +229,7 @@ class Exporter:
         options: ExportOptions | None = None,
         quantization: Quantization | None = None,
     ) -> None:
-        """Check what is asked for.
+        """Check the settings.
 
         Args:
             recipes: what to make.
@@ -253,9 +252,9 @@ class Exporter:
         samples: Samples | None = None,
         progress: StepProgress | None = None,
     ) -> Iterator[ExportResult]:
-        """Make the artifacts, each when it is asked for.
+        """Make the artifacts, each when it is consumed.
 
-        The reference is the model as it was given, so that a rewrite is under proof as well.
+        The reference is the model as it was given, so that the proof covers the rewrites as well.
 
         Args:
             model: see ``export``.
@@ -267,7 +266,7 @@ class Exporter:
             One result for each recipe, also when a gate failed.
 
         Raises:
-            InputError: the model has no input size, or does not go with the spec or the images.
+            InputError: the model has no input size, or does not fit the spec or the images.
             UnsupportedModel: the model cannot be converted; the text says why.
         """
         prepared = PreparedModel.of(model, spec, self.options, samples)
@@ -294,13 +293,13 @@ class Exporter:
             )
 
     def _integers(self, prepared: PreparedModel, progress: StepProgress | None) -> Integers:
-        """What makes the integer artifacts, its images found and looked at."""
+        """Return what makes the integer artifacts; its images are collected and checked here."""
         images = QuantizationImages.collect(self.quantization, self.recipes, prepared.spec)
         domain = compare(prepared.graph, images.calibration, prepared.spec) if images.calibration else None
         return Integers(self.quantization, images, domain=domain, progress=progress)
 
     def _artifact_spec(self, prepared: PreparedModel, recipe: Recipe, frozen: _FrozenModel) -> ModelSpec:
-        """How to feed an artifact, and how it was made."""
+        """Return how to feed an artifact, and how it was made."""
         versions = {name: installed_version(name) for name in _TOOLS[recipe.format]}
         tools = {"edgeseg": __version__, **{name: version for name, version in versions.items() if version is not None}}
         provenance = Provenance(
@@ -315,7 +314,7 @@ class Exporter:
     def _make(
         self, recipe: Recipe, frozen: _FrozenModel, spec: ModelSpec, integers: Integers
     ) -> tuple[bytes, Quantized | None]:
-        """The bytes of an artifact, and of an integer one how it was quantized."""
+        """Return the bytes of an artifact, and how it was quantized for an integer precision."""
         opset = self.options.opset or DEFAULT_OPSET
         try:
             if recipe.is_quantized:
@@ -332,12 +331,12 @@ class Exporter:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What has to be the same for two artifacts to start from one frozen function.
+    """What two artifacts must share to start from one frozen function.
 
     Attributes:
         swaps: the rules without which the model does not convert.
         rules: all rules.
-        dtype: of the input: the static precisions take bytes and normalize inside.
+        dtype: of the input; the static precisions take bytes and normalize inside.
     """
 
     swaps: tuple[Rewrite, ...]
@@ -356,10 +355,10 @@ class _FrozenModel:
     """A model rewritten and frozen by a plan.
 
     Attributes:
-        given: the model before.
-        plan: whose rules were applied.
-        rewrites: what they did.
-        function: what the converters take.
+        given: the model before the rewrites.
+        plan: has the rules that were applied.
+        rewrites: their results.
+        function: the frozen function that the converters take.
     """
 
     given: keras.Model
@@ -382,13 +381,13 @@ class _FrozenModel:
 
     @property
     def refused_swaps(self) -> list[Refused]:
-        """Places where a rule that the model needs did not hold."""
+        """The sites where a rule that the model needs did not hold."""
         names = {rule.name for rule in self.plan.swaps}
         return [refused for refused in self.rewrites.refused if refused.rule in names]
 
 
 class _FrozenModels:
-    """One frozen model for each plan, made when it is first asked for and let go after it was asked for last."""
+    """One frozen model for each plan, made on first use and freed after the last."""
 
     def __init__(self, prepared: PreparedModel, plans: Sequence[_Plan]) -> None:
         self._prepared = prepared
@@ -404,17 +403,17 @@ class _FrozenModels:
 
 
 def _note_opaque(graph: Graph, swaps: Sequence[Rewrite]) -> None:
-    """Warn of subclassed models, inside of which no rewrite can look, and name what it would have replaced there."""
+    """Warn of subclassed models, which no rewrite can look into, and name what would have been replaced there."""
     layers = {id(node.operation): node.operation for node in graph.nodes}
     for layer in layers.values():
-        inside = getattr(layer, "_operation", layer)  # of a layer without its activation
+        inside = getattr(layer, "_operation", layer)  # the layer without its activation
         if not isinstance(inside, keras.Model) or graph_of(inside) is not None:
             continue
         rules = {rule.layer_class: rule.name for rule in swaps}
         not_replaced = [
-            f"{rules[type(found).__name__]} for '{found.name}'"
-            for found in layers_within(inside)
-            if type(found).__name__ in rules
+            f"{rules[type(inner).__name__]} for '{inner.name}'"
+            for inner in layers_within(inside)
+            if type(inner).__name__ in rules
         ]
         _log.warning(
             "'%s' is a subclassed model, which has no graph: it is converted as it is, without speed-ups%s; "

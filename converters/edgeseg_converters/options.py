@@ -1,6 +1,6 @@
-"""What an export is asked for: settings that go together, checked once, before any model is opened.
+"""Define the settings of an export, checked together once, before any model is opened.
 
-Light, as the command line reads its defaults here: what needs keras or TensorFlow is imported where it is used.
+The command line reads its defaults here, so the module is light: what needs keras or TensorFlow is imported on use.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from edgeseg.datasets import Data
     from edgeseg_converters.calibration import CalibrationSet
 
-#: Targets whose compilers check op versions, which only TensorFlow's quantizer raises.
+#: Targets with compilers that check op versions, which only TensorFlow's quantizer raises.
 VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
 
-#: How an ONNX file's ranges follow from the images, where nobody says.
+#: The default method that derives an ONNX file's ranges from the images.
 #: Packaged model, CamVid's validation images: ``percentile`` (50 images to calibrate with) 0.7235 mIoU and 99.12 %
 #: of the pixels with their class, ``minmax`` (100) 0.7222 and 98.90 %, float 0.7237. The mIoUs are too near to tell
 #: apart; the choice rests on the agreement. With weights of 8 bits ``entropy`` (50) lost most, 0.7196 against 0.7244.
@@ -35,14 +35,14 @@ class Quantization:
         data: a labeled data set, of which one split calibrates and another measures, or a folder of images, which do
             both; ``None`` leaves ``dynamic`` as the only integer precision, without an accuracy gate.
         split: of a labeled data set, to measure the accuracy on.
-        calibration: images that show the model its activations; chosen from ``data`` when ``None``.
+        calibration: images to calibrate with; chosen from ``data`` when ``None``.
         calibration_split: of a labeled data set, to calibrate with.
-        num_calibration_samples: how many images of it at most.
+        num_calibration_samples: how many images of that split at most.
         seed: of their choice.
-        gate: what may be lost.
+        gate: how much accuracy may be lost.
         rescue: whether to look for ops to keep in float where the gate is not passed.
-        method: how the ranges of an ONNX file follow from what was seen, ``percentile`` when ``None``; TFLite's are
-            all that was seen.
+        method: derives the ranges of an ONNX file from the measured values, ``percentile`` when ``None``; for TFLite
+            the whole measured range is used.
     """
 
     data: Data | None = None
@@ -56,7 +56,7 @@ class Quantization:
     method: CalibrationMethod | None = None
 
     def measures(self, recipes: Iterable[Recipe]) -> bool:
-        """Whether the accuracy of some of the artifacts is measured."""
+        """Return whether the accuracy of some of the artifacts is measured."""
         return self.data is not None and any(recipe.is_quantized for recipe in recipes)
 
 
@@ -70,7 +70,7 @@ class ExportOptions:
         layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
         opset: version of ONNX's operators, 13 to 18; 17 when ``None``.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
-        output: which output, of a model with several.
+        output: which output of a model with several.
     """
 
     target: Target = "generic"
@@ -81,15 +81,15 @@ class ExportOptions:
     output: str | None = None
 
     def check(self, recipes: Sequence[Recipe], quantization: Quantization) -> None:
-        """Refuse what no artifact can be.
+        """Refuse settings that no artifact can have.
 
         Args:
-            recipes: what is made.
+            recipes: the artifacts to make.
             quantization: of the integer ones.
 
         Raises:
             InputError: Keras runs on another backend than TensorFlow; a format has no such target, layout or opset;
-                an integer precision lacks images, or cannot give what is asked for.
+                an integer precision lacks images, or cannot give the requested output.
         """
         _check_backend()
         self._check_onnx([recipe.format for recipe in recipes])
@@ -99,7 +99,7 @@ class ExportOptions:
                 self._check_static(recipe, quantization)
 
     def _check_onnx(self, formats: Sequence[Format]) -> None:
-        """Refuse what only ONNX has where another format is made."""
+        """Refuse settings that only ONNX has where another format is made."""
         if self.layout not in get_args(Layout):
             raise InputError(f"unknown layout '{self.layout}'; accepted: {', '.join(get_args(Layout))}.")
         others = [name for name in formats if name != "onnx"]
@@ -120,7 +120,7 @@ class ExportOptions:
         """Refuse an artifact with integer activations that cannot be made."""
         if quantization.method and recipe.format == "tflite":
             raise InputError(
-                f"TFLite is calibrated by the whole range of what was seen, not by {quantization.method}; "
+                f"TFLite is calibrated by the whole measured range, not by {quantization.method}; "
                 "omit --calibration-method, or export onnx alone."
             )
         if quantization.rescue and quantization.data is None:

@@ -1,4 +1,4 @@
-"""Formats and precisions: one table for the Python API, the command line and the file names.
+"""Define the formats and precisions: one table for the Python API, the command line and the file names.
 
 ======== ===================================== ============= ================================
 name     weights and activations               formats       agreement gate (share of pixels)
@@ -23,10 +23,10 @@ from typing import get_args
 from edgeseg.choices import INTEGERS, Format, Precision, Target
 from edgeseg.errors import InputError
 
-#: The newest opset that tf2onnx writes is 18; 17 is what most of ONNX Runtime's providers had first.
+#: The newest opset that tf2onnx writes is 18; 17 is the first that most of ONNX Runtime's providers had.
 DEFAULT_OPSET = 17
 
-#: 13 is the first with today's Resize, Split and Squeeze; 18 the last that tf2onnx writes.
+#: 13 is the first with today's Resize, Split and Squeeze; 18 is the last that tf2onnx writes.
 OPSETS = range(13, 19)
 
 
@@ -38,8 +38,8 @@ class VerificationGate:
         min_agreement: share of pixels with the same class, in [0, 1].
         max_relative_error: largest difference of a logit over the largest logit; ``None`` where the precision
             itself moves logits and only the classes count.
-        max_unstable: for a model with pooling indices. Which of two values within float rounding wins is chance, and
-            the winner moves all that is decoded from it. Where such a model's own logits move by more than
+        max_unstable: for a model with pooling indices. Which of two values within float rounding is the maximum is
+            chance, and the choice moves all that is decoded from it. Where such a model's own logits move by more than
             ``max_relative_error`` under one rounding of its input, this share of the pixels may do so too. Measured
             on SegNet with calibrated random weights: none on white noise, 0.03 % on street images, up to 2.8 % on
             1/f noise.
@@ -68,7 +68,7 @@ class AccuracyGate:
 GATES: dict[Precision, VerificationGate] = {
     "fp32": VerificationGate(min_agreement=0.999, max_relative_error=1e-3),
     "fp16": VerificationGate(min_agreement=0.995, max_relative_error=None),
-    # What a broken conversion falls below; whether the accuracy is good enough is for the gate with labels to say.
+    # A broken conversion falls below this; only the gate with labels tells whether the accuracy is good enough.
     "dynamic": VerificationGate(min_agreement=0.95, max_relative_error=None),
     "int8": VerificationGate(min_agreement=0.9, max_relative_error=None),
     "w8a16": VerificationGate(min_agreement=0.95, max_relative_error=None),
@@ -80,16 +80,16 @@ _PRECISIONS: dict[Format, tuple[Precision, ...]] = {
 }
 
 
-#: What each format can be made for; what each target gets is in ``rewrites.targets``.
+#: The targets of each format; ``rewrites.targets`` lists the rules of each target.
 TARGETS: dict[Format, tuple[Target, ...]] = {"tflite": get_args(Target), "onnx": ("generic",)}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is made: a format and a precision.
+    """What to make: a format and a precision.
 
     Raises:
-        InputError: one that this edgeseg does not make.
+        InputError: this edgeseg does not make the format or the precision.
     """
 
     format: Format = "tflite"
@@ -122,7 +122,7 @@ class Recipe:
         return self.precision in ("int8", "w8a16")
 
     def file_name(self, model_name: str) -> str:
-        """``<model>.<precision>.<format>``."""
+        """Return the file's name, ``<model>.<precision>.<format>``."""
         return f"{model_name}.{self.precision}.{self.format}"
 
 

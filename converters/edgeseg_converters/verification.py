@@ -1,11 +1,11 @@
-"""The proof: an artifact on its own runtime against the Keras model it was made from, on the same images.
+"""Prove an artifact: compare it on its own runtime with the Keras model it was made from, on the same images.
 
 A model with pooling indices is not continuous: where two values of a window agree but for float rounding, the next
-runtime may pick the other, and SegNet's decoder spreads the difference over all that pixel reaches. No converter can
-avoid that, and a maximum over all pixels then says nothing about the conversion. So the proof measures how far the
+runtime may pick the other, and SegNet's decoder spreads the difference over all that the pixel reaches. No converter
+can avoid that, and a maximum over all pixels then says nothing about the conversion. So the proof measures how far the
 Keras model's own logits move when its input moves by one float32 step. If that alone exceeds the gate, the artifact
-passes with a small share of pixels beyond it, and the report has both numbers; the agreement of the classes is
-demanded in full. A model without pooling indices gets no such leave.
+passes with a small share of pixels beyond it, and the report has both numbers; the full agreement of the classes is
+still required. A model without pooling indices gets no such exception.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ class Verification:
         keras_movement: for a model with pooling indices, the relative error of the Keras model against itself with
             every input value moved by one float32 step; ``None`` for other models.
         passed: whether the gate of the precision is met.
-        reason: why not, in a sentence; empty when passed.
-        other_ties: share of the pooling windows, of all channels, in which LiteRT's CPU takes another of equal maxima
-            than Keras; ``None`` where the artifact has no custom op for pooling indices, and ties go as in Keras.
+        reason: why it failed, in a sentence; empty when passed.
+        other_ties: share of the pooling windows, over all channels, in which LiteRT's CPU takes another of equal
+            maxima than Keras; ``None`` where the artifact has no custom op for pooling indices, and ties are decided
+            as in Keras.
     """
 
     images: str
@@ -73,14 +74,14 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the Keras model says; computed once for all artifacts of an export.
+    """The answers of the Keras model, computed once for all artifacts of an export.
 
     Attributes:
         spec: how the images were fed, and the artifact's layout.
         samples: the images.
-        class_maps: ``(h, w)`` uint8 for each image, of the model as it was given.
-        scores: ``(1, h, w, C)`` float32 for each image: softmax where the spec asks for it, else what the
-            class map is made of.
+        class_maps: ``(h, w)`` uint8 for each image, from the model as it was given.
+        scores: ``(1, h, w, C)`` float32 for each image: softmax where the spec asks for it, else the scores that the
+            class map is computed from.
         movement: see ``Verification.keras_movement``.
     """
 
@@ -120,7 +121,7 @@ def reference(prepared: PreparedModel, samples: Samples) -> Reference:
         return expected
     moved = 0.0
     for tensor, values in zip(inputs, scores, strict=True):
-        # All values in the same direction: what was equal, such as the bars of a letterbox, stays equal.
+        # All values move in the same direction: equal values, such as the bars of a letterbox, stay equal.
         for towards in (-np.inf, np.inf):
             shifted = KerasBackend(head.model).run(np.nextafter(tensor, np.float32(towards)))
             moved = max(moved, float(np.abs(scores_of(shifted) - values).max()))
@@ -130,13 +131,13 @@ def reference(prepared: PreparedModel, samples: Samples) -> Reference:
 def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification:
     """Run an artifact on the images of a reference and compare.
 
-    The class maps come from the artifact as it is. For a class-map artifact the logits are read from the same file
-    with one more output, so that an error too small to flip a pixel is still seen.
+    The class maps come from the unchanged artifact. For a class-map artifact the logits are read from the same file
+    with one more output, so that an error too small to flip a pixel is still detected.
 
     Args:
-        expected: what the Keras model says.
+        expected: the answers of the Keras model.
         artifact: the file's bytes.
-        recipe: which runtime, which gate.
+        recipe: gives the runtime and the gate.
     """
     agreement, max_abs, beyond = [], 0.0, []
     limit = np.inf if recipe.gate.max_relative_error is None else recipe.gate.max_relative_error * expected.largest
@@ -169,7 +170,7 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
 
 
 def _note_one_class(class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, samples: Samples) -> None:
-    """Warn where the proof cannot see a class that got lost."""
+    """Warn where the proof cannot detect a lost class."""
     ids = {int(value) for class_map in class_maps for value in np.unique(class_map)}
     if len(ids) == 1:
         _log.warning(
@@ -201,7 +202,7 @@ def _failure(proof: Verification, gate: VerificationGate) -> str:
 
 
 def _ties(proof: Verification) -> str:
-    """What may be the cause, where the runtime decides ties in another way."""
+    """Return a possible cause, where the runtime decides ties in another way; empty otherwise."""
     if not proof.other_ties:
         return ""
     return (
@@ -211,7 +212,7 @@ def _ties(proof: Verification) -> str:
 
 
 def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:
-    """An artifact's outputs; scores as ``(1, h, w, C)`` float, which is also what ``tap_logits`` gives."""
+    """Yield an artifact's output for each image; scores as ``(1, h, w, C)`` float, as ``tap_logits`` gives them."""
     backend = open_artifact(artifact, file_format)
     nchw_scores = expected.spec.layout == "nchw" and expected.spec.output_kind != "argmax"
     scale, zero_point = backend.outputs[0].scale, backend.outputs[0].zero_point
@@ -226,7 +227,7 @@ def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[
 
 
 def _fed(spec: ModelSpec, expected: Reference) -> list[NDArray[Any]]:
-    """The images as an artifact takes them: bytes or normalized, in its layout."""
+    """Return the images as an artifact takes them: bytes or normalized, in its layout."""
     return [preprocess(image, spec)[0] for image in expected.samples.images]
 
 

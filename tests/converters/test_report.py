@@ -229,17 +229,17 @@ def test_a_report_that_passed_says_by_how_much(report: Report) -> None:
 
 def test_a_file_that_was_held_against_nothing_has_not_passed(report: Report) -> None:
     alone = dataclasses.replace(report, entries=report.entries[:1])
-    assert alone.entries[0].verdict == "not held against any gate"
-    assert alone.headline == "No artifact was held against the model."
+    assert alone.entries[0].verdict == "not checked against any gate"
+    assert alone.headline == "No artifact was compared with the model."
     assert ">passed<" not in to_html(alone)
 
 
 def test_what_is_not_faster_and_what_is_not_stable_is_said(report: Report) -> None:
     remarks = " ".join(report.remarks())
-    assert "int8 tflite is not faster than fp32 tflite here: 14.00 ms beside 11.00 ms, slower than float" in remarks
+    assert "int8 tflite is not faster than fp32 tflite here: 14.00 ms against 11.00 ms, slower than float" in remarks
     assert "The calibration images were too few" in remarks
     assert "look unlike those that the model was trained on" in remarks
-    assert "float does in 98.0%, 81.0% of the windows" in remarks
+    assert "the same place as float in 98.0%, 81.0% of the windows" in remarks
     assert all(remark in _Page(to_html(report)).text for remark in report.remarks())
     # Twice as fast, and steady.
     fast = dataclasses.replace(report.entries[1], measured=Measured(1, _timed(*(0.005,) * 5), ACCURACY))
@@ -296,7 +296,7 @@ def test_the_rescue_says_what_was_kept_and_what_it_cost(report: Report) -> None:
     text = " ".join(_Page(to_html(report)).text.split())
     assert "1 of 2 ops stayed in float" in text
     assert "from 1.00 MB to 1.10 MB, a call from 13.00 ms to 14.00 ms" in text
-    assert "and mIoU beside float from \N{MINUS SIGN}10.0 to \N{MINUS SIGN}1.0 points" in text
+    assert "and mIoU against float from \N{MINUS SIGN}10.0 to \N{MINUS SIGN}1.0 points" in text
 
 
 def test_the_json_holds_all_but_the_images(report: Report, tmp_path: Path) -> None:

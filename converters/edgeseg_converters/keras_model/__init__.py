@@ -1,1 +1,1 @@
-"""The user's Keras model before any format: read, made ready, and frozen to a static function."""
+"""Read the user's Keras model, prepare it, and freeze it to a static function, before any format."""

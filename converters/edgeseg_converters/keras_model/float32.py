@@ -1,7 +1,7 @@
-"""Mixed-precision models in float32: neither TFLite nor an ``fp32`` file has Keras' float16 in the middle.
+"""Rebuild mixed-precision models in float32: neither TFLite nor an ``fp32`` file has Keras' float16 in the middle.
 
-A policy like ``mixed_float16`` keeps its variables in float32 and casts them where they are used, so the layers need
-only be told another policy. The precision of an artifact is the recipe's matter.
+A policy like ``mixed_float16`` keeps its variables in float32 and casts them where they are used, so the layers only
+need another policy. The recipe decides about the precision of an artifact.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HALF = ("float16", "bfloat16")
 
 @contextmanager
 def float32_policy() -> Iterator[None]:
-    """Layers that are made here compute in float32, whatever policy the user trains with."""
+    """Let layers that are created in the block compute in float32, whatever policy the user trains with."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
@@ -33,17 +33,17 @@ def float32_policy() -> Iterator[None]:
 
 
 def in_float32(model: keras.Model, graph: Graph) -> Graph:
-    """Return the graph with all layers computing in float32; the given one where they do.
+    """Return the graph with all layers computing in float32; the given graph where they already do.
 
     Args:
         model: functional, with nested models or without.
         graph: of the model; its layers are not changed.
 
     Returns:
-        A graph of layers that hold the variables of the old ones, but for layers made of layers: those have copies.
+        A graph of layers that hold the variables of the old ones; layers made of layers have copies instead.
 
     Raises:
-        UnsupportedModel: a layer cannot be made again with another policy.
+        UnsupportedModel: a layer cannot be rebuilt with another policy.
     """
     if not _is_half(model) and not any(tensor.dtype in _HALF for tensor in model.inputs):
         return graph
@@ -59,7 +59,7 @@ def _is_half(layer: keras.Layer) -> bool:
 
 
 def _computes_half(layer: keras.Layer) -> bool:
-    # What only holds layers or tensors has the policy of the day, and computes nothing.
+    # A layer that only holds layers or tensors has the policy of the day, and computes nothing.
     is_holder = graph_of(layer) is not None or isinstance(layer, keras.layers.InputLayer)
     return not is_holder and layer.compute_dtype in _HALF
 
@@ -71,29 +71,29 @@ def _changed(node: Node) -> Any:
     is_simple = len(layers_within(layer)) == 1 and layer.quantization_mode is None
     keeps_copies = hasattr(layer, "finalize_state")  # Normalization, of its statistics in half precision
     if is_simple and not keeps_copies and all(variable.dtype not in _HALF for variable in layer.variables):
-        made = twin(layer)
-        replace_dtype_policy(made, keras.DTypePolicy("float32"))
-        return made
+        copy = twin(layer)
+        replace_dtype_policy(copy, keras.DTypePolicy("float32"))
+        return copy
     return _made_again(node)
 
 
 def _made_again(node: Node) -> Any:
-    """A layer made of layers, from its config, as its parts take their policies from where they are made."""
+    """Rebuild a layer made of layers from its config, as its parts take their policies from where they are created."""
     layer = node.operation
     kinds = {type(inner) for inner in layers_within(layer)}
     own = {keras.saving.get_registered_name(kind): kind for kind in kinds}
     try:
         with float32_policy(), keras.saving.custom_object_scope(own):
-            made = type(layer).from_config(_without_half(layer.get_config()))
-        node_of_made = dataclasses.replace(node, operation=made)
-        node_of_made({value: _symbol(value) for value in node.inputs})  # which builds it
-        set_weights(made, layer.get_weights())
+            rebuilt = type(layer).from_config(_without_half(layer.get_config()))
+        new_node = dataclasses.replace(node, operation=rebuilt)
+        new_node({value: _symbol(value) for value in node.inputs})  # this builds the layer
+        set_weights(rebuilt, layer.get_weights())
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
         raise _refusal(layer, " ".join(str(error).split())[:200]) from error
-    left = next((inner for inner in layers_within(made) if _computes_half(inner)), None)
+    left = next((inner for inner in layers_within(rebuilt) if _computes_half(inner)), None)
     if left is not None:
         raise _refusal(layer, f"'{left.name}' in it stays in {left.compute_dtype}")
-    return made
+    return rebuilt
 
 
 def _symbol(value: Value) -> keras.KerasTensor:
@@ -105,7 +105,7 @@ def _full(dtype: str) -> str:
 
 
 def _without_half(config: Any) -> Any:
-    """A config with float32 in place of every policy, of layers within layers too, that computes in half of it."""
+    """Return a config with float32 in place of every half-precision policy, in layers within layers too."""
     if isinstance(config, dict):
         return {
             key: "float32" if key == "dtype" and _names_half(value) else _without_half(value)
@@ -121,6 +121,6 @@ def _names_half(policy: Any) -> bool:
 
 def _refusal(layer: keras.Layer, reason: str) -> UnsupportedModel:
     return UnsupportedModel(
-        f"'{layer.name}' ({type(layer).__name__}) computes in {layer.compute_dtype} and cannot be made again in "
+        f"'{layer.name}' ({type(layer).__name__}) computes in {layer.compute_dtype} and cannot be rebuilt in "
         f"float32: {reason}. Build the model under keras.config.set_dtype_policy('float32') and load its weights."
     )

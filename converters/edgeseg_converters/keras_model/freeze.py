@@ -1,4 +1,4 @@
-"""A Keras model as one static TensorFlow function: batch 1, fixed size, constant weights, the asked-for output.
+"""Freeze a Keras model to one static TensorFlow function: batch 1, fixed size, constant weights, the chosen output.
 
 Both converters start here. A batch of ``None`` blocks the fusing of dilated convolutions, and variables that are
 not frozen give NaN in ``from_concrete_functions``.
@@ -37,7 +37,7 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
         [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``, else to ``(1, h, w, C)`` float32.
 
     Raises:
-        UnsupportedModel: more than one input or output, an output that is no map, or scores that the model has not.
+        UnsupportedModel: more than one input or output, an output that is no map, or scores that the model lacks.
         InputError: the input is no RGB image, or the number of class names is not that of the output's channels.
     """
     head = PreparedModel.of(model, spec).head
@@ -45,13 +45,13 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
 
 
 def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -> Any:
-    """``freeze`` for a model that has been checked and ends in logits, or in probabilities where that is said."""
+    """Freeze a model that was checked before and ends in logits, or in probabilities if so declared."""
     signature = [tf.TensorSpec((1, *spec.input_size, 3), tf.float32, name=INPUT_NAME)]
     weights = [(variable, variable.numpy()) for variable in model.variables]
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def serve(image: tf.Tensor) -> tuple[tf.Tensor]:
-        # Constants from the start: tracing variables and replacing them afterwards takes twice as long.
+        # The weights are constants from the start: tracing variables and replacing them afterwards takes twice as long.
         constants = [(variable, tf.constant(array)) for variable, array in weights]
         with keras.StatelessScope(state_mapping=constants):
             pixels = _normalize(image, spec) if spec.dtype == "uint8" else image
@@ -68,10 +68,9 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
 
 
 def _fold_filters(graph: tf.Graph) -> None:
-    """Make constants of filters that are computed from constants: standardized weights, the patches of a ViT.
+    """Turn filters that are computed from constants into constants: standardized weights, the patches of a ViT.
 
-    TensorFlow folds nothing that has more than 100 kB, and no integer kernel and no delegate takes a filter that is
-    not constant.
+    TensorFlow folds nothing above 100 kB, and no integer kernel and no delegate takes a filter that is not constant.
     """
     known: set[str] = set()  # ops whose result depends on no image and no random number
     computed = []
@@ -92,14 +91,14 @@ def _fold_filters(graph: tf.Graph) -> None:
 
 
 def _is_plain(op: tf.Operation) -> bool:
-    """Whether a filter is a constant but for its shape, which every converter folds."""
+    """Return whether a filter is a constant that is at most reshaped, which every converter folds."""
     while op.type in ("Identity", "Reshape"):
         op = op.inputs[0].op
     return bool(op.type == "Const")
 
 
 def _normalize(image: Any, spec: ModelSpec) -> Any:
-    """``(image - mean) / std`` as one 1x1 depthwise convolution, which every integer backend has.
+    """Compute ``(image - mean) / std`` by one 1x1 depthwise convolution, which every integer backend has.
 
     Folded into the network's first convolution it would be wrong at the borders: those are padded with zeros of the
     normalized image, not with black.

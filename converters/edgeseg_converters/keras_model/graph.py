@@ -1,7 +1,7 @@
-"""A functional Keras model as an ordered list of nodes, and back.
+"""Turn a functional Keras model into an ordered list of nodes, and back.
 
-Nested functional models are flattened, layers that were shared stay shared, names are kept and so are the weights:
-the new model's layers hold the very variables of the old one's. The model that a graph was read from is not touched.
+Nested functional models are flattened, shared layers stay shared, and names and weights are kept: the new model's
+layers hold the same variables as the old one's. The model that a graph was read from is not changed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from edgeseg.models.keras_internals import Call, call_of, inputs_structure, make
 
 
 class Value:
-    """A tensor in a graph: made by one node or an input of the graph, read by any number of nodes.
+    """A tensor in a graph: the output of one node or an input of the graph, read by any number of nodes.
 
     Attributes:
         shape: ``(B, H, W, C)`` or another; ``None`` where a side is not fixed.
-        dtype: its dtype's name.
+        dtype: name of the dtype.
     """
 
     def __init__(self, shape: tuple[int | None, ...], dtype: str) -> None:
@@ -44,7 +44,7 @@ class Node:
         operation: the layer; the same object in several nodes where it is shared.
         args: its positional arguments, with a ``Value`` where a tensor was.
         kwargs: its keyword arguments, in the same way.
-        outputs: what it makes.
+        outputs: the values that it makes.
         name: the layer's name, unique among the operations of a graph.
     """
 
@@ -61,16 +61,16 @@ class Node:
 
     @cached_property
     def kind(self) -> str:
-        """The class name of the layer; with its module before it where it is not Keras' own but one of Keras' has it.
+        """The class name of the layer; with its module before it where the layer is not Keras' own but its name is.
 
-        So a rule about ``Conv2D`` does not look for a kernel in a user's class that is called so too.
+        So a rule about ``Conv2D`` does not look for a kernel in a user's class of the same name.
         """
         name, module = type(self.operation).__name__, type(self.operation).__module__
         is_keras = module.partition(".")[0] == "keras"
         return f"{module}.{name}" if hasattr(keras.layers, name) and not is_keras else name
 
     def renamed(self, values: Mapping[Value, Value]) -> Node:
-        """Return the node with other values in the places of those that are given."""
+        """Return the node with other values in place of the keys of ``values``."""
 
         def other(leaf: Any) -> Any:
             return values.get(leaf, leaf) if isinstance(leaf, Value) else leaf
@@ -80,7 +80,7 @@ class Node:
         return dataclasses.replace(self, args=args, kwargs=kwargs, outputs=outputs)
 
     def __call__(self, values: Mapping[Value, Any]) -> dict[Value, Any]:
-        """Run the layer in inference mode on the tensors that stand for its inputs."""
+        """Run the layer in inference mode on the tensors of its inputs."""
         # As Keras does in predict, also where the graph says training=True.
         mode = {"training": False} if takes_training(self.operation) else {}
         return _apply(self.operation, self, values, **mode)
@@ -91,11 +91,11 @@ class Graph:
     """A functional model.
 
     Attributes:
-        name: the model's.
-        inputs: what the model is fed, in order.
+        name: of the model.
+        inputs: of the model, in order.
         input_names: the names of its input layers.
         nodes: in an order in which they can run.
-        outputs: what the model gives, in order.
+        outputs: of the model, in order.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Graph:
     outputs: tuple[Value, ...]
     _structures: Any = field(default=None, repr=False)
 
-    # A graph is not changed once it is made, so what follows from its nodes is looked up and not searched for: rules
+    # A graph is not changed after it is built, so what follows from its nodes is indexed once and not searched: rules
     # ask for the neighbors of every node, which took a walk over all nodes each time.
     @cached_property
     def _positions(self) -> dict[Node, int]:
@@ -155,15 +155,15 @@ class Graph:
         """Read the layers between symbolic tensors.
 
         Args:
-            given: symbolic tensors that the layers start from, by the value that each stands for.
-            results: symbolic tensors that they make.
+            given: the symbolic tensors that the layers start from, each by its value.
+            results: the symbolic tensors that the layers end in.
         """
         reader = _Reader()
         outputs = reader.walk(results, {id(tensor): value for value, tensor in given.items()})
         return cls(name="", inputs=tuple(given), input_names=(), nodes=reader.nodes, outputs=outputs)
 
     def to_model(self) -> keras.Model:
-        """Build a functional model of the graph: new layer objects that hold the same variables."""
+        """Build a functional model from the graph: new layer objects that hold the same variables."""
         tensors = self._symbolic()
         ends = [[tensors[value] for value in values] for values in (self.inputs, self.outputs)]
         if self._structures is not None:  # a dict of outputs stays one
@@ -171,13 +171,13 @@ class Graph:
         return keras.Model(*ends, name=self.name)
 
     def resized(self, input_size: tuple[int, int]) -> Graph:
-        """Return the graph for another input size; a layer needs no config for that, unlike ``at_input_size``.
+        """Return the graph for another input size; unlike ``at_input_size`` this needs no config of the layers.
 
         Args:
             input_size: ``(H, W)`` of every input, in pixels.
 
         Raises:
-            InputError: a layer is made for its own size only.
+            InputError: a layer works for its own size only.
         """
         try:
             return self._renewed(self._symbolic(input_size))
@@ -189,10 +189,10 @@ class Graph:
             ) from error
 
     def with_operations(self, changed: Mapping[int, Any], input_dtypes: Mapping[Value, str]) -> Graph:
-        """Return the graph with other layers in the same places, and the shapes and dtypes that those give.
+        """Return the graph with other layers in the same places, and the shapes and dtypes that these give.
 
         Args:
-            changed: the layer to put in place of each, by the ``id`` of the old one.
+            changed: the new layers, each by the ``id`` of the old one.
             input_dtypes: dtype of every input.
         """
         inputs = {value: Value(value.shape, input_dtypes[value]) for value in self.inputs}
@@ -218,34 +218,34 @@ class Graph:
     def followed_by(self, operation: Any, name: str) -> Graph:
         """Return the graph with one more layer after its output, which changes neither shape nor dtype."""
         (value,) = self.outputs
-        made = Value(value.shape, value.dtype)
-        node = Node(operation=operation, args=(value,), kwargs={}, outputs=(made,), name=name)
-        return dataclasses.replace(self, nodes=[*self.nodes, node], outputs=(made,))
+        result = Value(value.shape, value.dtype)
+        node = Node(operation=operation, args=(value,), kwargs={}, outputs=(result,), name=name)
+        return dataclasses.replace(self, nodes=[*self.nodes, node], outputs=(result,))
 
     def with_node(self, old: Node, new: Node) -> Graph:
         """Return the graph with one node in place of another that makes the same values."""
         return dataclasses.replace(self, nodes=[new if node is old else node for node in self.nodes])
 
     def users(self, value: Value) -> list[Node]:
-        """The nodes that read a value."""
+        """Return the nodes that read a value."""
         return self._users.get(value, [])
 
     def producer(self, value: Value) -> Node | None:
-        """The node that makes a value; ``None`` for an input of the graph."""
+        """Return the node that makes a value; ``None`` for an input of the graph."""
         return self._producers.get(value)
 
     def __contains__(self, node: Node) -> bool:
         return node in self._positions
 
     def ordered(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
-        """Sort some of the nodes as the graph has them."""
+        """Sort some of the nodes in the graph's order."""
         return tuple(sorted(set(nodes), key=self._positions.__getitem__))
 
     def boundary(self, nodes: Collection[Node]) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
-        """What goes into some of the nodes from outside, and what of theirs is read outside."""
-        made = {value for node in nodes for value in node.outputs}
+        """Return the values that some of the nodes read from outside, and those of theirs that are read outside."""
+        inner = {value for node in nodes for value in node.outputs}
         inside = set(nodes)
-        inputs = [value for node in nodes for value in node.inputs if value not in made]
+        inputs = [value for node in nodes for value in node.inputs if value not in inner]
         outputs = [
             value
             for node in nodes
@@ -255,11 +255,11 @@ class Graph:
         return tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys(outputs))
 
     def replaced(self, nodes: Collection[Node], by: Graph, outputs: Sequence[Value]) -> Graph:
-        """A new graph in which some nodes are replaced; the others are the same objects.
+        """Return a new graph in which some nodes are replaced; the others are the same objects.
 
         Args:
-            nodes: what goes.
-            by: what comes; it starts from values of this graph.
+            nodes: to replace.
+            by: the replacement; it starts from values of this graph.
             outputs: the value of this graph that each of ``by``'s outputs becomes.
         """
         becomes = dict(zip(by.outputs, outputs, strict=True))
@@ -277,7 +277,7 @@ class Graph:
         return dataclasses.replace(self, nodes=_in_order(merged))
 
     def _symbolic(self, input_size: tuple[int, int] | None = None) -> dict[Value, Any]:
-        """A symbolic tensor for every value, made by twins of the layers from new inputs."""
+        """Return a symbolic tensor for every value, made by copies of the layers from new inputs."""
 
         def shape(value: Value) -> tuple[int | None, ...]:
             return value.shape if input_size is None else (value.shape[0], *input_size, *value.shape[3:])
@@ -294,7 +294,7 @@ class Graph:
         return tensors
 
     def _renewed(self, tensors: Mapping[Value, Any]) -> Graph:
-        """The same graph with the shapes and dtypes of symbolic tensors."""
+        """Return the same graph with the shapes and dtypes of symbolic tensors."""
         new = {value: Value(tensor.shape, tensor.dtype) for value, tensor in tensors.items()}
         inputs, outputs = (tuple(new[value] for value in values) for values in (self.inputs, self.outputs))
         return dataclasses.replace(self, inputs=inputs, nodes=[n.renamed(new) for n in self.nodes], outputs=outputs)
@@ -317,7 +317,7 @@ def run(nodes: Iterable[Node], values: Mapping[Value, Any]) -> dict[Value, Any]:
 
 
 def unique_name(name: str, taken: Collection[str]) -> str:
-    """The name, with a number behind it where it is taken."""
+    """Return the name, with a number appended where it is taken."""
     number, candidate = 0, name
     while candidate in taken:
         number += 1
@@ -326,7 +326,7 @@ def unique_name(name: str, taken: Collection[str]) -> str:
 
 
 class _Reader:
-    """Collects the nodes of a model; a nested model's take the place of the call to it.
+    """Collects the nodes of a model; those of a nested model take the place of the call to it.
 
     Args:
         input_names: of the model's input layers, whose names no other layer may have.
@@ -338,7 +338,7 @@ class _Reader:
         self._names: dict[int, str] = {}
 
     def walk(self, results: Iterable[Any], values: dict[int, Value], prefix: str = "") -> tuple[Value, ...]:
-        """Follow the tensors back to those in ``values``; a stack, as deep models exceed Python's recursion."""
+        """Follow the tensors back to those in ``values``, with a stack, as deep models exceed Python's recursion."""
         results = list(results)
         pending = results[::-1]
         while pending:
@@ -373,7 +373,7 @@ class _Reader:
         self.nodes.append(Node(operation=operation, args=args, kwargs=kwargs, outputs=outputs, name=name))
 
     def _name(self, operation: Any, prefix: str) -> str:
-        """The layer's own; with the nested model's before it only where two layers would have the same."""
+        """Return the layer's own name, after that of its nested model only where two layers would have the same."""
         if id(operation) not in self._names:
             name = operation.name if operation.name not in self._taken else prefix + operation.name
             self._names[id(operation)] = unique_name(name, self._taken)
@@ -390,7 +390,7 @@ def _apply(operation: Any, node: Node, values: Mapping[Value, Any], **overruled:
 
 
 def _in_order(nodes: list[Node]) -> list[Node]:
-    """The nodes sorted so that each comes after those it reads; otherwise as they were."""
+    """Sort the nodes so that each comes after those that it reads; otherwise their order is kept."""
     waiting = {value for node in nodes for value in node.outputs}
     ordered: list[Node] = []
     rest = nodes

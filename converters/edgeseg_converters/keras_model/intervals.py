@@ -1,8 +1,8 @@
-"""Which values a model's output can take, read off the ops that TensorFlow runs for its last layers.
+"""Derive the values that a model's output can take from the ops that TensorFlow runs for its last layers.
 
-A probability is a number in [0, 1], however a user's code comes to it: by a sigmoid that is enlarged afterwards, by the
-mean of two, by ``relu6(x + 3) / 6``. So the interval of an op follows from those of its inputs. Each layer is traced by
-itself and as far back as is needed; an op that nothing is known of may give anything.
+A probability is a number in [0, 1], however a user's code computes it: by a sigmoid that is resized afterwards, by the
+mean of two, by ``relu6(x + 3) / 6``. So the interval of an op follows from those of its inputs. Each layer is traced
+alone, and only as far back as is needed; an unknown op may give any value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgeseg_converters.keras_model.graph import Graph, Node, Value
 
 Origin = Literal["linear", "constant", "ids", "other"]
 
-# They move values, take means of them, or round them: nothing gets out of the interval, but for bicubic's overshoot.
+# They move values, take means of them, or round them: no value leaves the interval, except for bicubic's overshoot.
 # fmt: off
 _KEEPING = {
     "Identity", "Snapshot", "StopGradient", "PreventGradient", "EnsureShape", "CheckNumerics", "Cast", "Reshape",
@@ -27,7 +27,7 @@ _KEEPING = {
     "SpaceToBatchND", "ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate",
     "AvgPool", "MaxPool", "Max", "Min", "Mean",
 }
-# Weighted sums: of any sign and any size, as logits are.
+# Weighted sums have any sign and any size, as logits do.
 _LINEAR = {
     "Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMul", "BatchMatMulV2",
     "BatchMatMulV3", "Einsum",
@@ -44,14 +44,14 @@ _BOUNDED = {
 
 
 @dataclass(frozen=True)
-class Range:
+class Interval:
     """The values of a tensor.
 
     Attributes:
-        low: the least that it can be; ``-inf`` where nothing is known.
-        high: the most.
-        origin: ``linear`` is what a convolution gives, which nobody takes for a probability; ``ids`` come from an
-            argmax; a ``constant`` does not depend on the image.
+        low: the smallest possible value; ``-inf`` where nothing is known.
+        high: the largest possible value; ``inf`` where nothing is known.
+        origin: ``linear`` comes from a convolution and is never taken for a probability; ``ids`` come from an argmax;
+            a ``constant`` does not depend on the image.
     """
 
     low: float = -math.inf
@@ -60,12 +60,12 @@ class Range:
 
     @property
     def is_probability(self) -> bool:
-        """Whether it is [0, 1], but for the rounding of weights such as 0.7 and 0.3."""
+        """Whether it is [0, 1], up to the rounding of weights such as 0.7 and 0.3."""
         return math.isclose(self.low, 0, abs_tol=1e-5) and math.isclose(self.high, 1, abs_tol=1e-5)
 
 
-class ValueRanges:
-    """The ranges of a graph's values, each found once.
+class ValueIntervals:
+    """The intervals of a graph's values, each computed once.
 
     Args:
         graph: of the model.
@@ -73,18 +73,18 @@ class ValueRanges:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._found: dict[Value, Range] = {}
+        self._known: dict[Value, Interval] = {}
 
-    def of(self, value: Value) -> Range:
-        """The range of a value; of an input of the graph nothing is known."""
-        if value not in self._found:
+    def of(self, value: Value) -> Interval:
+        """Return the interval of a value; nothing is known of an input of the graph."""
+        if value not in self._known:
             node = self._graph.producer(value)
-            self._found[value] = Range() if node is None else _Ops(node, self.of).of(traced(node, value))
-        return self._found[value]
+            self._known[value] = Interval() if node is None else _Ops(node, self.of).of(traced(node, value))
+        return self._known[value]
 
 
 def traced(node: Node, value: Value) -> Any:
-    """The tensor that TensorFlow makes for one of a node's outputs, in a graph that is fed its inputs in order."""
+    """Return TensorFlow's tensor of one of a node's outputs, in a graph that takes the node's inputs in order."""
 
     def run(*tensors: Any) -> Any:
         return node(dict(zip(node.inputs, tensors, strict=True)))[value]
@@ -95,34 +95,34 @@ def traced(node: Node, value: Value) -> Any:
 
 
 def source(tensor: Any) -> Any:
-    """The tensor that others only pass on."""
+    """Return the tensor that the ops before this one only pass on."""
     while tensor.op.type == "Identity":
         tensor = tensor.op.inputs[0]
     return tensor
 
 
 def fed_from(node: Node, tensor: Any) -> Value | None:
-    """The node's input that a tensor of ``traced`` is; ``None`` where it is no input, or a variable."""
+    """Return the node's input that a tensor of ``traced`` is; ``None`` where it is no input, or a variable."""
     if tensor.op.type != "Placeholder":
         return None
-    names = [fed.name for fed in tensor.graph.inputs]  # the variables behind what is fed
+    names = [fed.name for fed in tensor.graph.inputs]  # the variables come after the fed inputs
     return dict(zip(names, node.inputs, strict=False)).get(tensor.name)
 
 
 class _Ops:
-    """The ranges of the tensors that were traced for one node."""
+    """The intervals of the tensors that were traced for one node."""
 
-    def __init__(self, node: Node, outside: Callable[[Value], Range]) -> None:
+    def __init__(self, node: Node, outside: Callable[[Value], Interval]) -> None:
         self._node = node
         self._outside = outside
-        self._found: dict[str, Range] = {}
+        self._known: dict[str, Interval] = {}
 
-    def of(self, tensor: Any) -> Range:
-        if tensor.name not in self._found:
-            self._found[tensor.name] = self._range(tensor)
-        return self._found[tensor.name]
+    def of(self, tensor: Any) -> Interval:
+        if tensor.name not in self._known:
+            self._known[tensor.name] = self._interval(tensor)
+        return self._known[tensor.name]
 
-    def _range(self, tensor: Any) -> Range:
+    def _interval(self, tensor: Any) -> Interval:
         op, inputs = tensor.op, tensor.op.inputs
         value = fed_from(self._node, tensor)
         if value is not None:
@@ -130,7 +130,7 @@ class _Ops:
         if self._is_constant(tensor):
             return _constant(tensor)
         if op.type in _BOUNDED:
-            return Range(*_BOUNDED[op.type])
+            return Interval(*_BOUNDED[op.type])
         if op.type in _KEEPING:
             return self.of(inputs[0])
         if op.type == "IdentityN":
@@ -138,41 +138,41 @@ class _Ops:
         if op.type == "Split":
             return self.of(inputs[1])
         if op.type in ("ArgMax", "ArgMin"):
-            return Range(0, math.inf, "ids")
+            return Interval(0, math.inf, "ids")
         if op.type in _LINEAR:
-            # Of probabilities it may be a mean, such as a blur.
+            # With probabilities as input it may be a mean, such as a blur.
             fed = [self.of(each) for each in inputs if each.dtype.is_floating and not self._is_constant(each)]
-            return Range() if any(each.is_probability for each in fed) else Range(origin="linear")
+            return Interval() if any(each.is_probability for each in fed) else Interval(origin="linear")
         if op.type in ("ConcatV2", "Pack", "SelectV2", "AddN", "Pad", "PadV2"):
             return self._of_several(op)
         if op.type in _ARITHMETIC:
             return self._arithmetic(op)
-        return Range()
+        return Interval()
 
-    def _of_several(self, op: Any) -> Range:
+    def _of_several(self, op: Any) -> Interval:
         parts = {
             "ConcatV2": op.inputs[:-1],
             "SelectV2": op.inputs[1:],
             "Pad": op.inputs[:1],
             "PadV2": op.inputs[::2],
         }.get(op.type, op.inputs)
-        ranges = [self.of(part) for part in parts]
+        intervals = [self.of(part) for part in parts]
         if op.type == "Pad":  # with zeros
-            ranges.append(Range(0, 0, "constant"))
-        lows, highs = [each.low for each in ranges], [each.high for each in ranges]
+            intervals.append(Interval(0, 0, "constant"))
+        lows, highs = [each.low for each in intervals], [each.high for each in intervals]
         if op.type == "AddN":
-            return Range(sum(lows), sum(highs), _origin(ranges))
-        return Range(min(lows), max(highs), _origin(ranges))
+            return Interval(sum(lows), sum(highs), _origin(intervals))
+        return Interval(min(lows), max(highs), _origin(intervals))
 
-    def _arithmetic(self, op: Any) -> Range:
-        ranges = [self.of(each) for each in op.inputs]
-        low, high = _ARITHMETIC[op.type](*ranges)
+    def _arithmetic(self, op: Any) -> Interval:
+        intervals = [self.of(each) for each in op.inputs]
+        low, high = _ARITHMETIC[op.type](*intervals)
         keeps_sums = op.type in ("AddV2", "Add", "BiasAdd", "Sub", "Neg")
-        scales = op.type in ("Mul", "RealDiv") and sum(each.origin != "constant" for each in ranges) == 1
-        return Range(low, high, _origin(ranges) if keeps_sums or scales else "other")
+        scales = op.type in ("Mul", "RealDiv") and sum(each.origin != "constant" for each in intervals) == 1
+        return Interval(low, high, _origin(intervals) if keeps_sums or scales else "other")
 
     def _is_constant(self, tensor: Any) -> bool:
-        """Whether it follows from constants and variables alone."""
+        """Return whether a tensor follows from constants and variables alone."""
         pending, seen = [tensor], set()
         while pending:
             name = (one := pending.pop()).name
@@ -185,35 +185,35 @@ class _Ops:
         return True
 
 
-def _constant(tensor: Any) -> Range:
-    """A variable may change and is not looked at."""
+def _constant(tensor: Any) -> Interval:
+    """Return the interval of a constant; a variable may change, so its value is not read."""
     value = tf.get_static_value(tensor)
     if value is None or not value.size or value.dtype.kind not in "fiub":
-        return Range(origin="constant")
-    return Range(float(value.min()), float(value.max()), "constant")
+        return Interval(origin="constant")
+    return Interval(float(value.min()), float(value.max()), "constant")
 
 
-def _origin(ranges: list[Range]) -> Origin:
-    origins = {each.origin for each in ranges} - {"constant"}
+def _origin(intervals: list[Interval]) -> Origin:
+    origins = {each.origin for each in intervals} - {"constant"}
     return origins.pop() if len(origins) == 1 else "other" if origins else "constant"
 
 
-def _product(a: Range, b: Range) -> tuple[float, float]:
+def _product(a: Interval, b: Interval) -> tuple[float, float]:
     corners = [x * y if x and y else 0.0 for x in (a.low, a.high) for y in (b.low, b.high)]
     return min(corners), max(corners)
 
 
-def _quotient(a: Range, b: Range) -> tuple[float, float]:
+def _quotient(a: Interval, b: Interval) -> tuple[float, float]:
     if b.low <= 0 <= b.high or not math.isfinite(b.low * b.high):
         return -math.inf, math.inf
-    return _product(a, Range(1 / b.high, 1 / b.low))
+    return _product(a, Interval(1 / b.high, 1 / b.low))
 
 
 def _exp(x: float) -> float:
     return math.exp(min(x, 700))  # beyond, it does not fit a float
 
 
-def _sum(a: Range, b: Range) -> tuple[float, float]:
+def _sum(a: Interval, b: Interval) -> tuple[float, float]:
     return a.low + b.low, a.high + b.high
 
 

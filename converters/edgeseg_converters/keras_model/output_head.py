@@ -1,4 +1,4 @@
-"""The end of a model: whether it gives logits or probabilities, the model without its softmax, what is put there."""
+"""Read the end of a model: tell logits from probabilities, remove its softmax, and add the head of the artifact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeseg.runtime.keras import KerasBackend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.graph import Graph, Node, Value, unique_name
-from edgeseg_converters.keras_model.intervals import Range, ValueRanges, fed_from, source, traced
+from edgeseg_converters.keras_model.intervals import Interval, ValueIntervals, fed_from, source, traced
 
 _log = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ class Head:
     """How a model ends.
 
     Attributes:
-        model: what is converted: without the final activation, the model itself where there is none.
-        graph: the same as nodes.
-        activation: what was taken off: ``softmax``, ``sigmoid``, ``log_softmax``, or ``None``.
-        probabilities: whether ``model`` gives probabilities all the same: its softmax or sigmoid is not the last
-            thing it does, and is left where it is.
+        model: the model to convert: without the final activation, or the model itself where there is none.
+        graph: of ``model``.
+        activation: the one that was removed: ``softmax``, ``sigmoid``, ``log_softmax``, or ``None``.
+        probabilities: whether ``model`` gives probabilities nevertheless: its softmax or sigmoid is not the last op,
+            and is kept.
     """
 
     model: keras.Model
@@ -47,7 +47,7 @@ class Head:
     probabilities: bool
 
     def class_map(self, output: Any) -> Any:
-        """The classes that the given model's output stands for, ``(B, h, w, C)`` to ``(B, h, w)`` uint8."""
+        """Return the classes of an output of the given model, ``(B, h, w, C)`` to ``(B, h, w)`` uint8."""
         if output.shape[-1] == 1:
             threshold = 0.5 if self.probabilities or self.activation == "sigmoid" else 0.0
             return tf.cast(output[..., 0] > threshold, tf.uint8)
@@ -55,19 +55,19 @@ class Head:
 
 
 def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Samples | None = None) -> Head:
-    """Find out how a model ends.
+    """Determine how a model ends.
 
-    What the ops at its end can give decides. Only where they are not known the model is run: if all that it gives lies
-    in [0, 1], and sums to 1 over several channels, it is taken as probabilities, and a warning says so.
+    The values that the ops at its end can give decide. Only if these are not known is the model run: if all its outputs
+    are in [0, 1], and sum to 1 over several channels, they are taken as probabilities, and a warning says so.
 
     Args:
         model: functional, from ``(B, H, W, 3)`` to one map ``(B, h, w, C)``.
-        graph: the same as nodes.
-        spec: how to feed it, and the ``output_kind`` that it has to be good for.
-        samples: what to run it on; noise when left out.
+        graph: of the model.
+        spec: how to feed it, and the ``output_kind`` that it must serve.
+        samples: images to run it on; noise when omitted.
 
     Raises:
-        UnsupportedModel: the output is no scores, or not such as the ``output_kind`` asks for.
+        UnsupportedModel: the output is no scores, or not those that the ``output_kind`` needs.
     """
     channels, kind = graph.outputs[0].shape[-1] or 0, spec.output_kind
     final = _final_activation(graph)
@@ -83,11 +83,11 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
             )
         without = _without(graph, final)
         return Head(without.to_model(), without, final.name, False)
-    found = ValueRanges(graph).of(graph.outputs[0])
-    probabilities = found.is_probability
-    if channels == 1 and not probabilities and found.origin != "linear":
-        probabilities = _looks_binary(model, found, spec, samples)
-    if channels > 1 and kind != "argmax" and found.origin != "linear":
+    interval = ValueIntervals(graph).of(graph.outputs[0])
+    probabilities = interval.is_probability
+    if channels == 1 and not probabilities and interval.origin != "linear":
+        probabilities = _looks_binary(model, interval, spec, samples)
+    if channels > 1 and kind != "argmax" and interval.origin != "linear":
         outputs = _run(model, spec, samples)
         sums_to_1 = all(np.allclose(values.sum(axis=-1), 1, atol=1e-3) for values in outputs)
         if probabilities and not sums_to_1 and kind == "softmax":
@@ -100,8 +100,8 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
             _warn(model, samples, "lie in [0, 1] and sum to 1: they are taken as the probabilities of a softmax")
     if probabilities and kind == "logits":
         raise UnsupportedModel(
-            f"'{model.name}' gives probabilities and has no logits, as its softmax or sigmoid is not the last thing it "
-            "does; ask for --output-kind softmax or argmax."
+            f"'{model.name}' gives probabilities and has no logits, as its softmax or sigmoid is not its last op; "
+            "ask for --output-kind softmax or argmax."
         )
     return Head(model, graph, None, probabilities)
 
@@ -126,19 +126,19 @@ def _final_activation(graph: Graph) -> _Final | None:
 
 
 def _without(graph: Graph, final: _Final) -> Graph:
-    """The same layers but for the final activation.
+    """Return the graph without its final activation.
 
-    The classes are the same, as the activations keep the order, and a device need not compute them.
+    The classes are the same, as the activations keep the order, so a device need not compute them.
     """
     node = final.node
     before = fed_from(node, source(final.op.inputs[0]))
-    if before is not None:  # the activation is all that the layer does
+    if before is not None:  # the layer is nothing but the activation
         return graph.with_outputs((before,))
     if _ends_in_its_activation(node, final.op.type):  # Conv2D(..., activation="softmax")
         cut = twin(node.operation, activation=keras.activations.linear)
     else:
         cut = WithoutActivation(node.operation, node.outputs.index(final.value))
-    # A head that is called in several places keeps its activation, and its name, in the others.
+    # A head that is called in several places keeps its activation and its name in the others.
     taken = {other.name for other in graph.nodes if other is not node} | set(graph.input_names)
     linear = dataclasses.replace(node, operation=cut, name=unique_name(node.name, taken))
     return graph.with_node(node, linear).with_outputs(graph.outputs)
@@ -147,7 +147,7 @@ def _without(graph: Graph, final: _Final) -> Graph:
 class WithoutActivation(keras.layers.Layer):  # type: ignore[misc]
     """A layer of the user's own code, up to the activation that it ends in.
 
-    The activation is nowhere but in the code, so it is left out of what TensorFlow traced of it.
+    The activation is only in the code, so it is omitted from the trace that TensorFlow made of it.
     """
 
     def __init__(self, operation: Any, index: int) -> None:
@@ -169,16 +169,16 @@ class WithoutActivation(keras.layers.Layer):  # type: ignore[misc]
 
 
 def add_head(scores: Any, kind: OutputKind, *, probabilities: bool = False) -> Any:
-    """Turn scores into what is asked for.
+    """Turn scores into the requested output.
 
     Args:
         scores: ``(B, h, w, C)`` float32, numpy or TensorFlow.
         kind: ``argmax`` needs no softmax before it.
-        probabilities: whether they are in [0, 1]; else they are logits.
+        probabilities: whether the scores are probabilities in [0, 1]; otherwise they are logits.
 
     Returns:
         ``(B, h, w)`` uint8 for ``argmax``, else ``(B, h, w, C)`` float32. A binary model's one channel becomes two.
-        Of logits: softmax over ``[0, x]`` is ``[1 - sigmoid(x), sigmoid(x)]``. Of probabilities: ``[1 - p, p]``, and
+        For logits: softmax over ``[0, x]`` is ``[1 - sigmoid(x), sigmoid(x)]``. For probabilities: ``[1 - p, p]``, and
         ``[0, p - 0.5]`` where only the larger one counts.
     """
     if scores.shape[-1] == 1:
@@ -192,15 +192,15 @@ def add_head(scores: Any, kind: OutputKind, *, probabilities: bool = False) -> A
 
 
 def gives_ids(graph: Graph) -> bool:
-    """Whether the output is class ids already, or a mask of whole numbers."""
+    """Return whether the output already is class ids or a mask of whole numbers."""
     (value,) = graph.outputs
     if len(value.shape) == 4 and value.shape[-1] != 1:
         return False
-    return "int" in value.dtype or value.dtype == "bool" or ValueRanges(graph).of(value).origin == "ids"
+    return "int" in value.dtype or value.dtype == "bool" or ValueIntervals(graph).of(value).origin == "ids"
 
 
 def _ends_in_its_activation(node: Node, op_type: str) -> bool:
-    """Whether it is a layer of Keras' whose attribute ``activation`` is the final op and nothing else."""
+    """Return whether a node is a layer of Keras whose attribute ``activation`` is the final op and nothing else."""
     layer = node.operation
     is_keras = isinstance(layer, keras.layers.Layer) and type(layer).__module__.split(".")[0] == "keras"
     activation = getattr(layer, "activation", None) if is_keras else None
@@ -211,13 +211,13 @@ def _ends_in_its_activation(node: Node, op_type: str) -> bool:
     return bool(end.type == op_type and source(end.inputs[0]).op.type == "Placeholder")
 
 
-def _looks_binary(model: keras.Model, found: Range, spec: ModelSpec, samples: Samples | None) -> bool:
-    """Whether a single channel, of which the ops do not tell, is a probability by what it gives."""
+def _looks_binary(model: keras.Model, interval: Interval, spec: ModelSpec, samples: Samples | None) -> bool:
+    """Return whether the outputs of a single channel are probabilities, where its ops do not tell."""
     outputs = _run(model, spec, samples)
     if _in_unit_interval(outputs):
         _warn(model, samples, "lie in [0, 1]: they are taken as probabilities, with the foreground above 0.5")
         return True
-    if found.low >= 0:
+    if interval.low >= 0:
         most = max(float(values.max()) for values in outputs)
         raise UnsupportedModel(
             f"'{model.name}' has one channel that is never negative and goes up to {most:.3g}, which is neither a "

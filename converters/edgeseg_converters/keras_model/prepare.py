@@ -1,7 +1,7 @@
-"""``PreparedModel``: the user's model as every step of an export reads it, made once; the model itself stays as it was.
+"""Prepare the user's model once for all steps of an export; the model itself is not changed.
 
-Functional, one map as output, of fixed size, in float32; and with it what was read off it on the way: its graph, how to
-feed it, and how it ends.
+A ``PreparedModel`` is functional, has one map as output, a fixed size, and computes in float32. It also holds what was
+read from the model: its graph, how to feed it, and how it ends.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from edgeseg_converters.options import ExportOptions
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedModel:
-    """What the rest of an export starts from.
+    """The model that the rest of an export starts from.
 
     Attributes:
         model: a functional model from ``(B, H, W, 3)`` to one map ``(B, h, w, C)``, with the variables of the given
-            one, but for some of a mixed-precision model, see ``in_float32``; the given one where nothing was to be
-            done.
-        graph: the same as nodes.
-        spec: how to feed it, and the ``output_kind`` that it is to be good for.
+            model, except for some of a mixed-precision model (see ``in_float32``); the given model itself where
+            nothing had to change.
+        graph: of ``model``.
+        spec: how to feed it, and the ``output_kind`` that it must serve.
         head: how it ends.
     """
 
@@ -50,27 +50,26 @@ class PreparedModel:
         options: ExportOptions | None = None,
         samples: Samples | None = None,
     ) -> PreparedModel:
-        """Make a model ready.
+        """Prepare a model.
 
         Args:
             model: functional, Sequential or subclassed.
-            spec: how to feed it; its input size is obeyed. Where it is omitted, the zoo's own for a model of the zoo,
-                else nameless classes and ``assumed_spec``'s normalization.
-            options: which output is taken, and the kind and layout that the artifacts are to have; the spec's where
-                omitted.
-            samples: what to run the model on where its ops do not say how it ends; noise where omitted.
+            spec: how to feed it; its input size is obeyed. When omitted, the zoo's own for a model of the zoo, else
+                nameless classes and the normalization of ``assumed_spec``.
+            options: which output to take, and the kind and layout of the artifacts; the spec's when omitted.
+            samples: images to run the model on where its ops do not tell how it ends; noise when omitted.
 
         Raises:
-            InputError: the input is no RGB image, there is no size, a layer does not go with it, there is no such
-                output, or the number of class names is not that of the output's channels.
-            UnsupportedModel: more than one input, several outputs and none named, an output that is no map or has not
-                the scores that are asked for, code that fails on an image, or a layer in half precision that cannot be
-                made again in float32.
+            InputError: the input is no RGB image, there is no size, a layer does not fit it, there is no such output,
+                or the number of class names is not that of the output's channels.
+            UnsupportedModel: more than one input, several outputs and none named, an output that is no map or lacks
+                the requested scores, code that fails on an image, or a layer in half precision that cannot be rebuilt
+                in float32.
         """
         with float32_policy():
             size = None if spec is None else spec.input_size
             functional, graph = _readied(model, size, None if options is None else options.output)
-        spec = (spec or _inferred(functional)).replace(dtype="float32")  # an artifact's is its recipe's
+        spec = (spec or _inferred(functional)).replace(dtype="float32")  # the recipe decides about an artifact's dtype
         if options is not None:
             spec = spec.replace(output_kind=options.output_kind, layout=options.layout)
         _check(functional, graph, spec)
@@ -80,9 +79,9 @@ class PreparedModel:
 
 
 def _readied(model: keras.Model, input_size: tuple[int, int] | None, output: str | None) -> tuple[keras.Model, Graph]:
-    """The model with one map as output, of fixed size, in float32; and its graph."""
+    """Return the model with one map as output, of fixed size, in float32; and its graph."""
     if graph_of(model) is not None and len(graph_of(model).inputs) == 1:
-        require_image(model, model.name)  # first: of other shapes the sides would be read wrong
+        require_image(model, model.name)  # first, as the sides of other shapes would be read wrong
     height, width = input_size or size_of(model)
     if height is None or width is None:
         raise InputError(
@@ -99,9 +98,9 @@ def _readied(model: keras.Model, input_size: tuple[int, int] | None, output: str
 
 
 def _unflattened(graph: Graph) -> Graph:
-    """A graph that ends in ``Reshape((H * W, C))`` and perhaps a softmax, as Keras 1 wanted it, without that Reshape.
+    """Remove the ``Reshape((H * W, C))`` before a graph's output and perhaps a softmax, which Keras 1 needed.
 
-    Rows of pixels are the same in a row or in a map: an activation after the Reshape works on each value or pixel.
+    The result is the same in rows and in a map: an activation after the Reshape works on each value or pixel.
     """
     after: list[Node] = []
     node = graph.producer(graph.outputs[0])
@@ -115,14 +114,14 @@ def _unflattened(graph: Graph) -> Graph:
         return graph
     graph = graph.with_outputs((source,))
     for activation in after:
-        # Over the last axis, which in rows of pixels may have been named by its number.
+        # Over the last axis, which in rows of pixels may have been given by its number.
         operation = twin(activation.operation, axis=-1) if activation.kind == "Softmax" else activation.operation
         graph = graph.followed_by(operation, activation.name)
     return graph
 
 
 def _is_activation(node: Node) -> bool:
-    """Whether a layer works on each value or pixel by itself: an activation of Keras', over the last axis if any."""
+    """Return whether a layer works on each value or pixel alone: an activation of Keras, over the last axis if any."""
     if node.kind == "Softmax":
         return node.operation.axis in (-1, len(node.inputs[0].shape) - 1)
     function: Any = node.operation.activation if node.kind == "Activation" else None
@@ -130,7 +129,7 @@ def _is_activation(node: Node) -> bool:
 
 
 def _inferred(model: keras.Model) -> ModelSpec:
-    """The spec of a model that came without one: the zoo's where it is one of it, else see ``assumed_spec``."""
+    """Return the spec of a model that came without one: the zoo's for its models, else see ``assumed_spec``."""
     size, channels = model.input_shape[1:3], model.output_shape[-1]
     zoo_model = zoo_model_of(model)
     if zoo_model is not None:
@@ -139,7 +138,7 @@ def _inferred(model: keras.Model) -> ModelSpec:
 
 
 def _check(model: keras.Model, graph: Graph, spec: ModelSpec) -> None:
-    """Refuse what cannot be frozen to what the spec says."""
+    """Refuse a model that cannot be frozen as the spec says."""
     if len(graph.inputs) != 1:
         raise UnsupportedModel(
             f"the model has {len(graph.inputs)} inputs ({', '.join(graph.input_names)}), export takes one; "
@@ -150,12 +149,11 @@ def _check(model: keras.Model, graph: Graph, spec: ModelSpec) -> None:
     if gives_ids(graph):
         raise UnsupportedModel(
             f"'{model.name}' gives class ids or other whole numbers ({value.dtype}), export takes scores; "
-            "leave out the argmax or threshold at its end, --output-kind argmax puts one there."
+            "remove the argmax or threshold at its end, --output-kind argmax puts one there."
         )
     if len(value.shape) != 4:
         raise UnsupportedModel(
-            f"the output must be a map (B, H, W, C), got {value.shape}; leave out the final Reshape of a flattened "
-            "model."
+            f"the output must be a map (B, H, W, C), got {value.shape}; remove the final Reshape of a flattened model."
         )
     channels = value.shape[-1]
     if channels == 1 and spec.num_classes != 2:

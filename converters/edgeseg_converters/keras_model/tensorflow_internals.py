@@ -15,7 +15,7 @@ def with_constants(function: Any) -> Any:
     """Return a ConcreteFunction with constants in place of its variables, and without functions that it calls.
 
     ``tensorflow.python.framework.convert_to_constants.convert_variables_to_constants_v2``, seen in TensorFlow 2.21.0.
-    The public ``tf.compat.v1.graph_util.convert_variables_to_constants`` is of sessions, and knows no ConcreteFunction.
+    The public ``tf.compat.v1.graph_util.convert_variables_to_constants`` needs a session and takes no ConcreteFunction.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -37,7 +37,7 @@ def replace_input(op: tf.Operation, index: int, tensor: tf.Tensor) -> None:
 
 
 def converter_error() -> type[Exception]:
-    """Return the class of what ``TFLiteConverter.convert`` raises.
+    """Return the exception class that ``TFLiteConverter.convert`` raises.
 
     ``tensorflow.lite.python.convert_phase.ConverterError``, seen in TensorFlow 2.21.0. It has no public name.
     """

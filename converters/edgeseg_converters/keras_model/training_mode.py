@@ -1,8 +1,8 @@
-"""Running a user's model without a trace in it, and a word on layers that it puts into training mode.
+"""Run a user's model without changing it, and warn of layers that it puts into training mode.
 
 A layer in training mode writes: batch normalization its statistics, dropout its seed, into variables that every model
 made of the same layers shares. ``training=True`` in a functional model's graph does nothing in ``predict``, for Keras
-overrules it there; in the code of a user's layer it holds wherever the layer runs.
+overrules it there; in the code of a user's layer it takes effect wherever the layer runs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def untouched(model: keras.Model) -> Iterator[None]:
-    """Put back what a layer wrote into the variables that no training step sets, and warn that it does.
+    """Restore the variables that no training step sets after a layer wrote into them, and warn of the layer.
 
     Args:
-        model: it is run in between, or models that share its variables.
+        model: run within the block, as may be models that share its variables.
     """
     before = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in model.non_trainable_variables]
     try:
@@ -37,7 +37,7 @@ def untouched(model: keras.Model) -> Iterator[None]:
             variable.assign(array)
         if written:
             _log.warning(
-                "a layer's own code runs in training mode, in the artifact too: it wrote %s, which were put back",
+                "a layer's own code runs in training mode, in the artifact too: it wrote %s, which were restored",
                 ", ".join(f"'{variable.path}'" for variable, _ in written),
             )
 
@@ -45,7 +45,7 @@ def untouched(model: keras.Model) -> Iterator[None]:
 def note_training(graph: Graph) -> None:
     """Warn of layers called with ``training=True`` in the graph, which inference overrules.
 
-    Not of those where that is the default, such as Resizing and augmentations: nobody said it.
+    Layers where that is the default, such as Resizing and augmentations, are skipped: the user did not ask for it.
     """
     nodes = [node for node in graph.nodes if node.kwargs.get("training") is True]
     names = dict.fromkeys(f"'{node.name}'" for node in nodes if not _trains_by_default(node.operation))

@@ -1,4 +1,4 @@
-"""Ops that a format does not have, and the layers of the model that they come from."""
+"""List the ops that a format does not have, and the layers of the model that they come from."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class ForeignOps(UnsupportedModel):
 
 
 def with_layers(error: ForeignOps, frozen: Any, model: keras.Model) -> UnsupportedModel:
-    """The same error with every layer that has such an op.
+    """Return the same error with every layer that has such an op.
 
     Args:
         error: what a converter raised.
         frozen: the function that was converted; TensorFlow keeps the names of the layers in those of the ops.
-        model: as it was given, with its nested models.
+        model: the user's, with its nested models.
     """
     layers = [(path, layer) for path, layer in _walk(model, ())]
     graph = frozen.graph.as_graph_def()
@@ -44,7 +44,7 @@ def with_layers(error: ForeignOps, frozen: Any, model: keras.Model) -> Unsupport
         named = ", ".join(f"'{path}' ({kind})" if kind else f"'{path}'" for path, kind in places)
         listed.append(f"{op} in {named}" if named else op)
         custom = custom or bool(places)
-    hint = " Write these layers with ops that it has, or leave them out of the model." if custom else ""
+    hint = " Write these layers with ops that it has, or remove them from the model." if custom else ""
     if "MaxPoolWithArgmax" in error.ops and not any(type(layer).__name__ == _POOLING for _, layer in layers):
         hint += f" Pooling with indices and unpooling are replaced where the classes are {_POOLING} and {_UNPOOLING}."
     return UnsupportedModel(f"{error.complaint}: {'; '.join(listed)}.{hint}")
@@ -58,8 +58,8 @@ def _walk(layer: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
 
 
 def _place(node_name: str, layers: list[tuple[tuple[str, ...], Any]]) -> tuple[str, str]:
-    """The innermost layer among the scopes in an op's name: its path and its class; the scope where none is found."""
-    # A scope that is entered twice gets a number behind its name; the last part is the op's own.
+    """Return the path and the class of the innermost layer in an op's scopes; the scope itself without such a layer."""
+    # A scope that is entered twice gets a number appended; the last part is the op's own.
     scopes = node_name.split("/")[:-1]
 
     def depth(name: str) -> int:
@@ -70,7 +70,7 @@ def _place(node_name: str, layers: list[tuple[tuple[str, ...], Any]]) -> tuple[s
     def rank(path: tuple[str, ...]) -> tuple[int, int, bool]:
         return depth(path[-1]), sum(depth(name) >= 0 for name in path), path[-1] in scopes
 
-    best = max(layers, key=lambda found: rank(found[0]), default=None)
+    best = max(layers, key=lambda place: rank(place[0]), default=None)
     if best is None or depth(best[0][-1]) < 0:
         return "/".join(scopes) or node_name, ""
     path, layer = best

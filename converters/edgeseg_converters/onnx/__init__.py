@@ -1,1 +1,1 @@
-"""Makes an ONNX file, float or integer, of the frozen function."""
+"""Convert the frozen function to an ONNX file, float or integer."""

@@ -1,9 +1,9 @@
-"""Measures what the tensors of an ONNX file hold, by one of three methods, in the memory of one image.
+"""Measure the ranges of an ONNX file's tensors, by one of three methods, in the memory of one image.
 
 ONNX Runtime's calibrators keep the tensors of every image until the last, and their option against that,
 ``CalibMaxIntermediateOutputs``, throws the images away unread. Here a first run notes the smallest and the largest
-value of each tensor in each image, reduced inside the graph. ``entropy`` and ``percentile`` then cut the tails off,
-by histograms that a second run fills image by image: their edges are known by then, so their size is, too.
+value of each tensor in each image, reduced inside the graph. ``entropy`` and ``percentile`` then cut the tails off by
+histograms that a second run fills image by image: their edges are known by then, and so is their size.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads
     model = InferShapes()(read(data)).model
     names = activations(model)
     session = _session(ReturnExtremes(names)(model).model, num_threads)
-    # One array of (2 T,) for an image, whatever its size.
+    # Each image gives one array of (2 T,), whatever its size.
     seen = [np.stack(session.run(None, feed)) for feed in _feeds(images, spec)]
     low, high = np.stack(seen, axis=-1).reshape(2, len(names), len(seen))
     ranges = Ranges(dict(zip(names, low, strict=True)), dict(zip(names, high, strict=True)))
@@ -65,18 +65,18 @@ def cut(
     """Run the model once more and cut the tails of the ranges off.
 
     Args:
-        ranges: what ``measure`` found with the same model and images.
-        data: see ``measure``, and so on.
+        ranges: the result of ``measure`` with the same model and images.
+        data: see ``measure``.
         images: see ``measure``.
         spec: see ``measure``.
-        method: how the range follows from the values. ``minmax`` takes all of it, without a run; ``percentile`` omits
+        method: derives the range from the values. ``minmax`` takes the whole range, without a run; ``percentile`` omits
             the rarest values; ``entropy`` cuts where the distribution of the quantized values is nearest to that of
             the float ones (Kullback-Leibler divergence).
         num_threads: see ``measure``.
 
     Returns:
-        The ranges, cut in each image where it exceeds what the method keeps; so their ``stability`` is mostly
-        perfect: whether the images were enough, the whole ones tell.
+        The ranges, cut in each image where it exceeds what the method keeps. Their ``stability`` is therefore mostly
+        perfect; only the whole ranges tell whether the images were enough.
     """
     if method == "minmax":
         return ranges

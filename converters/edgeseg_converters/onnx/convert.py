@@ -1,4 +1,4 @@
-"""Converts the frozen function by tf2onnx, runs the passes, and writes the ModelSpec into ``metadata_props``."""
+"""Convert the frozen function by tf2onnx, run the passes, and write the ModelSpec into ``metadata_props``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def to_onnx(frozen: Any, spec: ModelSpec, *, opset: int = DEFAULT_OPSET) -> byte
     """Convert a frozen function.
 
     Args:
-        frozen: what ``freeze`` made, NHWC.
+        frozen: the result of ``freeze``, NHWC.
         spec: goes into the file as the metadata property ``edgeseg.spec``; its precision and layout are obeyed.
         opset: version of ONNX's operators, one of ``recipes.OPSETS``.
 
@@ -72,7 +72,7 @@ def tap_logits(data: bytes) -> bytes:
 
 
 def _converted(frozen: Any, spec: ModelSpec, opset: int) -> onnx.ModelProto:
-    """Return what tf2onnx makes of a frozen function."""
+    """Convert a frozen function by tf2onnx alone."""
     (source,), (result,) = frozen.inputs, frozen.outputs
     nchw = spec.layout == "nchw"
     try:
@@ -92,5 +92,5 @@ def _converted(frozen: Any, spec: ModelSpec, opset: int) -> onnx.ModelProto:
         raise UnsupportedModel(f"the model does not convert to ONNX. {error}") from error
     foreign = [op.name for op in ops_of(model).ops if not op.domain and not onnx.defs.has(op.name)]
     if foreign:
-        raise ForeignOps("the model does not convert to ONNX. tf2onnx has nothing for", foreign)
+        raise ForeignOps("the model does not convert to ONNX. tf2onnx has no conversion for", foreign)
     return model

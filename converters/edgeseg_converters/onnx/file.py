@@ -1,4 +1,4 @@
-"""Reads an ONNX file into onnx-ir's graph, on which the passes work, and writes it back."""
+"""Read an ONNX file into onnx-ir's graph, on which the passes work, and write it back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 
 def read(data: bytes) -> ir.Model:
-    """Return the model of an ``.onnx`` file; its constants are used where they were read, without a copy.
+    """Return the model of an ``.onnx`` file; its constants refer to the bytes of the file, without a copy.
 
     Args:
         data: the file.
@@ -19,7 +19,7 @@ def write(model: ir.Model) -> bytes:
     """Return a model as an ``.onnx`` file.
 
     Args:
-        model: below 2 GB; it is used up, see ``to_proto``.
+        model: below 2 GB; it is consumed, see ``to_proto``.
     """
     return bytes(to_proto(model).SerializeToString())
 
@@ -31,8 +31,8 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     removed.
 
     Args:
-        model: is used up: its constants and attributes are gone, so that there are not two copies for long. Python
-            frees such a graph, which is full of cycles, when it next looks for them; beside TensorFlow's million
+        model: is consumed: its constants and attributes are removed, so that there are not two copies for long. Python
+            frees such a graph, which is full of cycles, only when it next looks for them; with TensorFlow's million
             objects that is seldom, and each constant keeps all of the file that it was read from.
     """
     constants = set(model.graph.initializers)

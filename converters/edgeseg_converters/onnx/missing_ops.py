@@ -1,11 +1,11 @@
-"""Converts TensorFlow ops that tf2onnx has nothing for, by identities of ops that ONNX has.
+"""Convert TensorFlow ops that tf2onnx does not know, by identities of ops that ONNX has.
 
     Erfc(x)  = 1 - Erf(x)        Keras' exact GELU, 0.5 x erfc(-x / sqrt 2)
     Expm1(x) = Exp(x) - 1        Keras' CELU
     Log1p(x) = Log(1 + x)
 
-TensorFlow has the three for results near 0, of which the difference loses digits: it is rounded like a number near 1,
-by 6e-8, in float32. An activation adds or multiplies such a result to values of a map, where 6e-8 is negligible.
+TensorFlow has the three for results near 0, where the difference loses digits: it is rounded like a number near 1, by
+6e-8 in float32. An activation adds or multiplies such a result to values of a map, where 6e-8 is negligible.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The one door to what ONNX Runtime's quantization does not export; as seen in 1.32.0.
+"""Reach what ONNX Runtime's quantization does not export: the one door to it; seen in 1.32.0.
 
 ``calibrate.HistogramCollector`` has the arithmetic of ``percentile`` and ``entropy``. The calibrators around it, which
-are public, keep the tensors of every image until the last; here its histograms are made beforehand, with edges that
-are known, and filled image by image. For that ``histogram_dict`` is set: name to ``(counts, edges, low, high,
-largest)``.
+are public, keep the tensors of every image until the last; here its histograms are created beforehand, with known
+edges, and filled image by image. For that ``histogram_dict`` is set: name to ``(counts, edges, low, high, largest)``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 
 from edgeseg.choices import CalibrationMethod
 
-# With the library's own 128 bins, which are as many as its quantized ones, entropy has one candidate: everything.
+# With the library's own 128 bins, as many as its quantized ones, entropy has one candidate: the whole range.
 _BINS = 2048
 _QUANTIZED_BINS = 128
 
@@ -28,7 +27,7 @@ class Histograms:
     """Histograms of tensors, of a size that does not depend on how many images fill them."""
 
     def __init__(self, method: CalibrationMethod, limits: Mapping[str, tuple[float, float]], percentile: float) -> None:
-        """Make them empty.
+        """Create the histograms, all empty.
 
         Args:
             method: ``percentile`` or ``entropy``.
@@ -46,7 +45,7 @@ class Histograms:
         """Count the values of one image's tensors.
 
         Args:
-            tensors: name to values, of any shape; those that ``limits`` named.
+            tensors: name to values, of any shape, for the names in ``limits``.
         """
         self._collector.collect_value(dict(tensors))  # "collect" prints first
 

@@ -1,16 +1,16 @@
-"""Quantizes a float ONNX file by ONNX Runtime's QDQ quantizer; the result takes the bytes of an image.
+"""Quantize a float ONNX file by ONNX Runtime's QDQ quantizer; the result takes the bytes of an image.
 
 Activations are uint8 and weights int8 with a scale for each output channel, on purpose:
 
 * An image is uint8, and with uint8 activations its bytes go into the first convolution as they are.
 * On x86 CPUs without VNNI, ONNX Runtime adds pairs of uint8 x int8 products in 16 bits that saturate (VPMADDUBSW), and
-  255 * 127 * 2 does not fit. Weights of 7 bits do: 255 * 64 * 2 = 32640. So a file says the same on every CPU.
-* Depthwise convolutions keep 8 bits: their kernels multiply in 32 bits, and theirs are the weights that 7 bits hurt.
-* int8 activations and uint8 weights say the same everywhere, too, but run on slower kernels.
+  255 * 127 * 2 does not fit. Weights of 7 bits do: 255 * 64 * 2 = 32640. So a file gives the same on every CPU.
+* Depthwise convolutions keep 8 bits: their kernels multiply in 32 bits, and 7 bits hurt their weights most.
+* int8 activations and uint8 weights give the same everywhere, too, but run on slower kernels.
 
 Measured with ONNX Runtime 1.31 on the packaged model, CamVid's 101 validation images, ``minmax`` ranges of 100 of its
 training images (float: mIoU 0.7237); the last two columns are the share of pixels that keep the float model's class,
-in two images on a CPU with VNNI and an emulated one with AVX2 alone:
+in two images, on a CPU with VNNI and on an emulated one with only AVX2:
 
 =========================================== ======= ================= ====== ======
 activations, weights                        mIoU    time over float's VNNI   AVX2
@@ -24,8 +24,8 @@ uint8, int8 with one scale for all channels 0.5692  0.7
 =========================================== ======= ================= ====== ======
 
 A normalization that is not part of a convolution becomes a depthwise one. Ops that only move values keep the scale of
-their input, and so do the exact products and differences of unpooling, which stay in float: what they give is what
-they were given, to the bit.
+their input, and so do the exact products and differences of unpooling, which stay in float: they return the values
+that they were given, to the bit.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ _MOVES = frozenset(
     | {"Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )
 
-# Ops that the integers' range does.
+# Ops whose effect the range of the integers has as well.
 _ACTIVATIONS = frozenset({"Clip", "Relu"})
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """Say which integers a file has.
+    """The integers of a file.
 
     Attributes:
         activations: with a zero point of their own.
@@ -84,12 +84,12 @@ class Scheme:
     per_channel: bool = True
 
 
-#: The same classes on every CPU; see the module.
+#: Gives the same classes on every CPU; see the module.
 PORTABLE = Scheme()
 
 
 def quantizable(data: bytes) -> tuple[str, ...]:
-    """Return the ops that ``quantize`` can be told to keep, each by the name of its output, in the graph's order.
+    """Return the ops that ``quantize`` can keep in float, each by the name of its output, in the graph's order.
 
     Args:
         data: a float32 ``.onnx`` file.
@@ -112,8 +112,8 @@ def quantize(
         data: a float32 ``.onnx`` file whose input takes values 0 to 255.
         ranges: of its tensors, from ``calibrate.measure`` or ``calibrate.cut``.
         keep: names of outputs whose ops stay in float.
-        only: names of outputs whose ops alone are quantized, all others stay in float; every op when omitted.
-        scheme: which integers; see the module.
+        only: names of the outputs of the only ops that are quantized; every op when omitted.
+        scheme: the integers; see the module.
 
     Returns:
         An ``.onnx`` file of standard ops with a uint8 input; its output is as before.
@@ -135,7 +135,7 @@ def quantize(
             nodes_to_exclude=excluded,
             op_types_to_quantize=sorted(_COMPUTES | _MOVES | _ACTIVATIONS),
             extra_options={
-                "ForceQuantizeNoInputCheck": True,  # _left_in_float has looked
+                "ForceQuantizeNoInputCheck": True,  # _left_in_float checks that
                 "TensorQuantOverrides": overrides if scheme.reduce_range and scheme.per_channel else {},
             },
         )
@@ -155,10 +155,10 @@ def _quantizable(graph: ir.Graph) -> tuple[str, ...]:
 
 
 def _selections(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
-    """Return the exact arithmetic of unpooling: products with a mask, and what they leave of a value.
+    """Return the exact arithmetic of unpooling: products with a mask, and what remains of a value after them.
 
     Returns:
-        Result of each such Mul and Sub to the value that it selects from.
+        The result of each such Mul and Sub, to the value that it selects from.
     """
     selections: dict[ir.Value, ir.Value] = {}
     for node in graph:
@@ -173,7 +173,7 @@ def _selections(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
 
 
 def _is_mask(value: ir.Value) -> bool:
-    """Return whether a value is a comparison as a number."""
+    """Return whether a value is a comparison cast to a number."""
     cast = value.producer()
     compared = cast.inputs[0] if cast is not None and cast.op_type == "Cast" else None
     equal = compared.producer() if compared is not None else None
@@ -181,7 +181,7 @@ def _is_mask(value: ir.Value) -> bool:
 
 
 def _left_in_float(graph: ir.Graph, chosen: Collection[str]) -> list[str]:
-    """Return the names of the nodes that the quantizer must pass over: all but the chosen, and what moves integers."""
+    """Return the names of the nodes that the quantizer must skip: all but the chosen, and those that move integers."""
     integers: set[ir.Value | None] = {graph.inputs[0]}
     for node in graph:
         if node.name in chosen:
@@ -209,7 +209,7 @@ def _depthwise_weights(graph: ir.Graph) -> set[str]:
 
 
 def _tied(graph: ir.Graph, ranges: Ranges) -> dict[str, TensorData]:
-    """Return the range of every tensor, the same one for all that hold the same values."""
+    """Return the range of every tensor, the same range for all tensors with the same values."""
     group: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -239,7 +239,7 @@ def _tied(graph: ir.Graph, ranges: Ranges) -> dict[str, TensorData]:
 
 
 def _name(value: ir.Value) -> str:
-    """Return the name of a value of a file, where none is without."""
+    """Return the name of a value; every value of a file has one."""
     if value.name is None:
         raise ValueError(f"{value!r} has no name")
     return value.name

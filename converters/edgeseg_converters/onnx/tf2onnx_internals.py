@@ -1,4 +1,4 @@
-"""The one door to what tf2onnx does not document; as seen in 1.17.0.
+"""Reach what tf2onnx does not document: the one door to it; seen in 1.17.0.
 
 ====================================== ==============================================================================
 ``convert._convert_common``            ``from_graph_def``, which is public, takes no optimizers; see ``convert``
@@ -28,11 +28,11 @@ from tf2onnx.verbose_logging import set_scope_level
 
 from edgeseg_converters.onnx.memory import new_objects_collected
 
-#: What tf2onnx takes as a handler: a function that puts other nodes in place of one, and its arguments.
+#: A handler as tf2onnx takes it: a function that replaces a node by others, and its arguments.
 Handler = tuple[Callable[..., None], list[Any]]
 
-#: An ONNX graph that is being made, a name in it for the number 1, and the op's argument; gives the op that makes the
-#: result and the names of its inputs.
+#: Takes an ONNX graph under construction, the name of the number 1 in it, and the op's argument; returns the op that
+#: makes the result, and the names of its inputs.
 Identity = Callable[[Any, str, str], tuple[str, list[str]]]
 
 
@@ -40,7 +40,7 @@ def optimize(graph_def: Any, source: str, result: str) -> Any:
     """Return the part of a graph from a tensor to another, with constants folded and functions inlined.
 
     Args:
-        graph_def: TensorFlow's ``GraphDef``; functions that ask for XLA lose the wish, see ``_inlinable``.
+        graph_def: TensorFlow's ``GraphDef``; functions that ask for XLA lose that request, see ``_inlinable``.
         source: name of the tensor that is fed.
         result: name of the tensor that is fetched.
     """
@@ -51,17 +51,17 @@ def optimize(graph_def: Any, source: str, result: str) -> Any:
 def convert(graph_def: Any, handlers: Mapping[str, Handler], **settings: Any) -> onnx.ModelProto:
     """Convert a graph as ``tf2onnx.convert.from_graph_def`` does, in less memory.
 
-    Each of some thirty runs of optimizers has a copy of the graph, weights and all, and the copies are cycles that
-    Python seldom looks for: 176 MB took 17 GB. Here the copy before is dropped first, for which the optimizers must be
-    given.
+    Each of some thirty runs of optimizers has a copy of the graph with all weights, and the copies are cycles that
+    Python seldom looks for: 176 MB took 17 GB. Here the previous copy is dropped first, for which the optimizers must
+    be given.
 
     Args:
         graph_def: what ``optimize`` returned.
-        handlers: name of a TensorFlow op to what ``handler`` made of it.
+        handlers: name of a TensorFlow op to the result of ``handler``.
         **settings: see ``from_graph_def``.
 
     Returns:
-        A model in which ops that tf2onnx does not know are left as they were: it only logs them.
+        A model in which ops that tf2onnx does not know stay as they were: it only logs them.
     """
     optimizers = {name: _after_collection(make) for name, make in optimizer._get_optimizers().items()}
     with new_objects_collected(), quiet():
@@ -72,7 +72,7 @@ def convert(graph_def: Any, handlers: Mapping[str, Handler], **settings: Any) ->
 
 
 def handler(identity: Identity) -> Handler:
-    """Return what tf2onnx takes for an op of one argument that is an identity of ops which ONNX has.
+    """Return a handler for an op of one argument that is an identity of ops which ONNX has.
 
     Args:
         identity: makes all nodes but the last one.
@@ -92,7 +92,7 @@ def handler(identity: Identity) -> Handler:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep tf2onnx from logging its errors, which come back as ours, and TensorFlow that its calls are deprecated."""
+    """Hide tf2onnx's error logs, as they are raised as our errors, and TensorFlow's logs of deprecated calls."""
     with (
         set_scope_level(logging.CRITICAL, logging.getLogger("tf2onnx")),
         set_scope_level(logging.ERROR, tf.get_logger()),
@@ -103,7 +103,7 @@ def quiet() -> Iterator[None]:
 def _inlinable(graph_def: Any) -> Any:
     """Return the same graph, in which functions that ask for XLA are inlined like all others.
 
-    Keras asks for it in a Conv2D with groups; TensorFlow then keeps the function, of which tf2onnx knows nothing.
+    Keras asks for it in a Conv2D with groups; TensorFlow then keeps the function, which tf2onnx does not know.
     """
     functions = graph_def.library.function
     for part in (*graph_def.node, *functions, *(node for function in functions for node in function.node_def)):
@@ -113,7 +113,7 @@ def _inlinable(graph_def: Any) -> Any:
 
 
 def _after_collection(make: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a factory that first drops the copy of the graph that the optimizer before worked on."""
+    """Return a factory that first drops the copy of the graph that the previous optimizer worked on."""
 
     def collect_and_make() -> Any:
         gc.collect()

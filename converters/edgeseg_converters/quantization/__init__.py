@@ -1,1 +1,1 @@
-"""Integer artifacts: made, held against the float model, and rescued where they lost too much."""
+"""Make integer artifacts, compare them with the float model, and rescue those that lost too much."""

@@ -1,7 +1,7 @@
-"""The accuracy gate: what quantizing costs, class by class, on images that the calibration has not seen.
+"""Measure what quantizing costs, class by class, on images that the calibration has not seen: the accuracy gate.
 
-A mean over the classes hides the two that fell, so every class is looked at. Without labels the classes that the
-float model gives stand for them, and only the share of pixels that kept theirs can be said.
+A mean over the classes hides the two that fell, so every class is measured. Without labels the classes of the float
+model take their place, and only the share of pixels that kept their class is known.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from edgeseg_converters.recipes import AccuracyGate
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """What the accuracy is measured on.
+    """The images that the accuracy is measured on.
 
     Attributes:
         paths: of the images.
-        labels: the split that they are of; ``None`` where there are no labels.
+        labels: their split; ``None`` where there are no labels.
         source: for reports: the folder, and the split.
     """
 
@@ -43,17 +43,17 @@ class EvaluationImages:
     source: str
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]:
-        """Each image ``(h, w, 3)`` uint8 RGB, and its label ``(h, w)`` where there is one."""
+        """Yield each image ``(h, w, 3)`` uint8 RGB, and its label ``(h, w)`` where there is one."""
         for index, path in enumerate(self.paths):
             yield (read_image(path), None) if self.labels is None else self.labels[index]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the float model says; measured once for all artifacts.
+    """The answers of the float model, measured once for all artifacts.
 
     Attributes:
-        images: what it was shown.
+        images: the images that it ran on.
         class_maps: ``(h, w)`` uint8 for each image, at the image's own size.
         matrix: its predictions against the labels; ``None`` without labels.
         class_names: of the ids.
@@ -67,17 +67,17 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """A quantized artifact beside the float model.
+    """A quantized artifact compared with the float model.
 
     Attributes:
-        source: what it was measured on.
+        source: name of the images that it was measured on.
         num_images: how many images.
         mean_iou: mIoU in [0, 1], float and quantized; ``None`` without labels, NaN where every pixel is ignored.
         per_class_iou: the same for every class; NaN for a class that does not occur.
         agreement: share of pixels with the same class in both, in [0, 1].
         changed: share of pixels that changed their class, for each image.
         passed: whether the gate is met.
-        reason: why not, in a sentence; empty when passed.
+        reason: why it is not met, in a sentence; empty when passed.
     """
 
     source: str
@@ -102,7 +102,7 @@ class Accuracy:
         return max(known.items(), key=lambda item: item[1]) if known else ("", math.nan)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the JSON of ``export`` and of the report; NaN becomes null."""
+        """Return an object for the JSON of ``export`` and of the report; NaN becomes null."""
         worst, worst_drop = self.worst_class
         before, after = (math.nan, math.nan) if self.mean_iou is None else self.mean_iou
         fields = {
@@ -124,12 +124,12 @@ class Accuracy:
 
 
 def collect(data: Data, *, split: str = "val", count: int | None = None, spec: ModelSpec) -> EvaluationImages:
-    """Find what to measure on.
+    """Find the images to measure on.
 
     Args:
         data: a labeled data set or a folder of images.
         split: of a labeled data set.
-        count: how many at most, evenly spread; all when left out.
+        count: how many at most, evenly spread; all when omitted.
         spec: of the model, whose number of classes the labels must have.
 
     Raises:
@@ -152,7 +152,7 @@ def baseline(segmenter: Segmenter, images: EvaluationImages, progress: Progress 
 
 
 def compare(before: Baseline, segmenter: Segmenter, gate: AccuracyGate, progress: Progress | None = None) -> Accuracy:
-    """Run a quantized artifact and hold it against the float model."""
+    """Run a quantized artifact and compare it with the float model."""
     maps, matrix = _run(segmenter, before.images, progress)
     kept = [argmax_agreement(old, new) for old, new in zip(before.class_maps, maps, strict=True)]
     mean, classes = None, {}
@@ -161,7 +161,7 @@ def compare(before: Baseline, segmenter: Segmenter, gate: AccuracyGate, progress
         pairs = zip(before.matrix.per_class_iou, matrix.per_class_iou, strict=True)
         classes = {name: (float(old), float(new)) for name, (old, new) in zip(before.class_names, pairs, strict=True)}
     changed = tuple(1 - share for share in kept)
-    found = Accuracy(
+    accuracy = Accuracy(
         source=before.images.source,
         num_images=len(maps),
         mean_iou=mean,
@@ -171,8 +171,8 @@ def compare(before: Baseline, segmenter: Segmenter, gate: AccuracyGate, progress
         passed=False,
         reason="",
     )
-    reason = _failure(found, gate)
-    return Accuracy(**{**vars(found), "passed": not reason, "reason": reason})
+    reason = _failure(accuracy, gate)
+    return Accuracy(**{**vars(accuracy), "passed": not reason, "reason": reason})
 
 
 def _run(
@@ -190,19 +190,19 @@ def _run(
     return maps, matrix
 
 
-def _failure(found: Accuracy, gate: AccuracyGate) -> str:
-    if found.mean_iou is None:
-        if found.agreement < gate.min_agreement:
-            return f"only {found.agreement:.2%} of the pixels kept their class; at least {gate.min_agreement:.0%}"
+def _failure(accuracy: Accuracy, gate: AccuracyGate) -> str:
+    if accuracy.mean_iou is None:
+        if accuracy.agreement < gate.min_agreement:
+            return f"only {accuracy.agreement:.2%} of the pixels kept their class; at least {gate.min_agreement:.0%}"
         return ""
-    if math.isnan(found.drop):
+    if math.isnan(accuracy.drop):
         return "no pixel of its images has a label, all are ignored, so nothing was measured"
-    name, drop = found.worst_class
+    name, drop = accuracy.worst_class
     reasons = []
-    if not found.drop <= gate.max_drop:
-        reasons.append(f"mIoU fell by {_fall(found.drop, found.mean_iou)}; at most {gate.max_drop:g}")
+    if not accuracy.drop <= gate.max_drop:
+        reasons.append(f"mIoU fell by {_fall(accuracy.drop, accuracy.mean_iou)}; at most {gate.max_drop:g}")
     if not drop <= gate.max_class_drop:
-        fall = _fall(drop, found.per_class_iou[name])
+        fall = _fall(drop, accuracy.per_class_iou[name])
         reasons.append(f"the class '{name}' fell by {fall}; at most {gate.max_class_drop:g}")
     return "; ".join(reasons)
 

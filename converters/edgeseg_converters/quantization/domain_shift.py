@@ -1,4 +1,4 @@
-"""Whether images are of the kind that a model was trained on: its batch normalization remembers.
+"""Tell by a model's batch normalization whether images are of the kind that it was trained on.
 
 A ``BatchNormalization`` holds the variance that each channel had in training. Images of the same kind give a channel
 much the same variance, images of another kind do not, and no labels are needed to see that.
@@ -15,7 +15,7 @@ cells under a microscope                        3.56
 noise with natural spectrum, white noise        3.56, 6.7
 =============================================== ==============
 
-So it sees another kind of image, not another camera or wrong colors. A model without batch normalization says
+So it detects another kind of image, not another camera or wrong colors. A model without batch normalization tells
 nothing.
 """
 
@@ -35,22 +35,22 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet
 from edgeseg_converters.keras_model.graph import Graph, Node
 
-#: Above this the images are said to be of another kind; about the middle, as a factor, between the other street
+#: Above this the images are reported to be of another kind; about the middle, as a factor, between the other street
 #: camera and the cells.
 MAX_FACTOR = 2.5
 
-# As many say the same as twice as many do; each is run once.
+# Twice as many images give the same result; each is run once.
 _NUM_IMAGES = 8
 
 
 @dataclass(frozen=True)
 class Domain:
-    """How the images look to the model, beside those it was trained on.
+    """How the images look to the model, compared with those that it was trained on.
 
     Attributes:
-        factor: what the variance of a channel differs by from the one in training, up or down; 1 is not at all. The
-            geometric mean over the channels of a layer, the median over the layers.
-        num_layers: how many layers remember.
+        factor: by which the variance of a channel differs from that in training, up or down; 1 is no difference. It is
+            the geometric mean over the channels of a layer, and the median over the layers.
+        num_layers: how many layers have statistics of the training.
     """
 
     factor: float
@@ -62,12 +62,12 @@ class Domain:
         return self.factor <= MAX_FACTOR
 
     def to_dict(self) -> dict[str, Any]:
-        """For the JSON of ``export`` and of the report."""
+        """Return an object for the JSON of ``export`` and of the report."""
         return {"variance_factor": self.factor, "num_layers": self.num_layers, "ok": self.alike}
 
 
 def compare(graph: Graph, images: CalibrationSet, spec: ModelSpec) -> Domain | None:
-    """Run some of the images and compare what batch normalization sees with what it saw.
+    """Run some of the images and compare the variances at batch normalizations with those of the training.
 
     Args:
         graph: of the model as it was given.
@@ -75,7 +75,7 @@ def compare(graph: Graph, images: CalibrationSet, spec: ModelSpec) -> Domain | N
         spec: how to feed the model.
 
     Returns:
-        ``None`` where no layer remembers: there is none, or it has seen nothing since it was made.
+        ``None`` where no layer has statistics: there is no such layer, or it was never trained.
 
     Raises:
         InputError: an image does not decode.
@@ -94,14 +94,14 @@ def compare(graph: Graph, images: CalibrationSet, spec: ModelSpec) -> Domain | N
     chosen = images.first(_NUM_IMAGES).paths
     sums: list[Any] = [0.0] * len(norms)
     for path in chosen:
-        found = moments(tf.constant(preprocess(read_image(path), fed)[0]))
-        sums = [so_far + value.numpy().astype(np.float64) for so_far, value in zip(sums, found, strict=True)]
+        image_moments = moments(tf.constant(preprocess(read_image(path), fed)[0]))
+        sums = [so_far + value.numpy().astype(np.float64) for so_far, value in zip(sums, image_moments, strict=True)]
     distances = [_distance(node, total / len(chosen)) for node, total in zip(norms, sums, strict=True)]
     return Domain(float(np.exp(np.median(distances))), len(norms))
 
 
 def _remembers(node: Node) -> bool:
-    """Whether it is a normalization of maps whose statistics are no longer those it was made with."""
+    """Return whether it is a normalization of maps whose statistics are no longer the initial ones."""
     if node.kind != "BatchNormalization" or node.operation.axis not in (-1, 3) or len(node.inputs[0].shape) != 4:
         return False
     mean, variance = (
@@ -111,7 +111,7 @@ def _remembers(node: Node) -> bool:
 
 
 def _distance(node: Node, moments: NDArray[np.float64]) -> float:
-    """The mean over the channels of the logarithm by which the variance differs; a channel without any differs by 0."""
+    """Return the mean absolute log ratio of the variances over the channels; a channel without variance counts as 0."""
     mean, square = moments
     epsilon = node.operation.epsilon
     before = keras.ops.convert_to_numpy(node.operation.moving_variance).astype(np.float64)

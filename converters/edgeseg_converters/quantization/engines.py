@@ -1,4 +1,4 @@
-"""Give the quantizers one interface: what export, the gate and the rescue need of them, whatever tool does the work."""
+"""Give all quantizers one interface, with what export, the gate and the rescue need from them."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Engine(Protocol):
     Attributes:
         name: of the tool, as in the spec.
         float_data: the float artifact that is quantized.
-        float_spec: how to feed that one.
-        ranges: what the calibration saw; ``None`` where the tool keeps it to itself.
-        ops: names of what can be kept in float, one for each op; empty where the tool quantizes all or nothing.
+        float_spec: how to feed the float artifact.
+        ranges: measured by the calibration; ``None`` where the tool does not give them.
+        ops: names of the ops that can be kept in float; empty where the tool quantizes all or nothing.
     """
 
     name: str
@@ -77,7 +77,7 @@ def open_engine(
         file_format: ``tflite`` or ``onnx``.
         images: to calibrate with; a static precision needs them.
         opset: of an ONNX file.
-        method: how the ranges of an ONNX file follow from what was seen; see ``onnx.calibrate.cut``.
+        method: derives the ranges of an ONNX file from the measured values; see ``onnx.calibrate.cut``.
     """
     if file_format == "onnx":
         if images is None:
@@ -152,7 +152,7 @@ class TensorFlowEngine:
         return quantize_ptq(self._frozen, self._spec, self._images)
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
-        """Refuse: there are no ops to ask for."""
+        """Refuse: there are no ops to choose."""
         raise NotImplementedError
 
 
@@ -167,7 +167,7 @@ class OnnxRuntimeEngine:
         self._spec, self._images = spec, images
         self.float_spec = float_spec(spec)
         self.float_data = to_onnx(frozen, self.float_spec, opset=opset)
-        # The whole ranges tell whether the images were enough; what is quantized with has its tails cut.
+        # The whole ranges tell whether the images were enough; the ranges to quantize with have their tails cut.
         whole = measure_onnx(self.float_data, images, spec)
         self.ranges: Ranges | None = whole
         self._cut = cut(whole, self.float_data, images, spec, method=method)

@@ -1,4 +1,4 @@
-"""Integer artifacts for ``export``: quantize, hold against the float model, rescue."""
+"""Make the integer artifacts of ``export``: quantize, compare with the float model, rescue."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from edgeseg_converters.quantization.rescue import Rescue, rescue, sensitivity
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.tflite.pooling_ties import same_indices
 
-# Images that pooling indices are compared on: an image has a hundred thousand windows and more.
+# Images that pooling indices are compared on: an image has a hundred thousand windows or more.
 _NUM_INDEX_IMAGES = 2
 
-#: Told what is done now, how far it is, and how far it goes.
+#: Called with the name of the step, the number of items done, and their total.
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class QuantizationImages:
     """The images that the integer artifacts of an export need.
 
     Attributes:
-        calibration: show the model its activations; ``None`` where all are ``dynamic``.
-        evaluation: what the accuracy is measured on; ``None`` omits the gate.
+        calibration: images to calibrate with; ``None`` where all artifacts are ``dynamic``.
+        evaluation: images to measure the accuracy on; ``None`` omits the gate.
     """
 
     calibration: CalibrationSet | None = None
@@ -50,8 +50,8 @@ class QuantizationImages:
         """Find the images that some recipes need.
 
         Args:
-            settings: where they are, and which of them.
-            recipes: what is made; without an integer precision among them no images are looked for.
+            settings: where the images are, and which of them to take.
+            recipes: the artifacts to make; without an integer precision among them no images are searched.
             spec: of the model.
 
         Raises:
@@ -74,24 +74,24 @@ class QuantizationImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
-    """An integer artifact and what is known of it.
+    """An integer artifact and what was measured of it.
 
     Attributes:
         data: the file.
         float_data: the float file that it was made from, with an input of its own.
-        float_spec: how to feed that one.
+        float_spec: how to feed the float file.
         engine: the tool that quantized.
         calibration: the images; ``None`` for ``dynamic``.
-        stability: whether they were enough; ``None`` where the tool keeps the ranges to itself.
-        accuracy: beside the float model; ``None`` without images.
-        rescue: what was kept in float; ``None`` where none was needed or asked for.
+        stability: whether they were enough; ``None`` where the tool does not give the ranges.
+        accuracy: compared with the float model; ``None`` without images.
+        rescue: what was kept in float; ``None`` where no rescue was needed or requested.
         unrescued: the file before the rescue, and its accuracy.
-        baseline: what the float model said on the images of the gate.
-        same_indices: for each pooling with indices, the share of its windows whose maximum is where the float file has
-            it, on a few calibration images; ``None`` where there is no custom op for it.
-        domain: whether the calibration images are of the kind that the model was trained on; ``None`` where it has
-            no memory of those.
-        method: how the ranges followed from the images; ``None`` without images.
+        baseline: the answers of the float model on the images of the gate.
+        same_indices: for each pooling with indices, the share of its windows with the maximum at the same place as in
+            the float file, on a few calibration images; ``None`` where there is no custom op for it.
+        domain: whether the calibration images are of the kind that the model was trained on; ``None`` where the model
+            has no statistics of those.
+        method: derived the ranges from the images; ``None`` without images.
     """
 
     data: bytes
@@ -109,13 +109,15 @@ class Quantized:
     method: CalibrationMethod | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The field ``quantization`` in the JSON of ``export``."""
-        found = self.stability
+        """Return the field ``quantization`` in the JSON of ``export``."""
+        stability = self.stability
         return {
             "engine": self.engine,
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "calibration_method": self.method,
-            "stability": None if found is None else {"disagreement": found.disagreement, "ok": found.stable},
+            "stability": (
+                None if stability is None else {"disagreement": stability.disagreement, "ok": stability.stable}
+            ),
             "domain": None if self.domain is None else self.domain.to_dict(),
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "rescue": None if self.rescue is None else self.rescue.to_dict(),
@@ -124,7 +126,7 @@ class Quantized:
 
 
 class Integers:
-    """Makes the integer artifacts of one export; a float model is measured once."""
+    """Makes the integer artifacts of one export; each float model is measured once."""
 
     def __init__(
         self,
@@ -134,11 +136,11 @@ class Integers:
         domain: Domain | None = None,
         progress: StepProgress | None = None,
     ) -> None:
-        """Keep what all of them share.
+        """Keep what all artifacts share.
 
         Args:
             settings: see ``Quantization``.
-            images: that calibrate and measure.
+            images: to calibrate and to measure with.
             domain: of the calibration images.
             progress: called while images are run.
         """
@@ -146,10 +148,10 @@ class Integers:
         self._baselines: dict[bytes, Baseline] = {}
 
     def make(self, frozen: Any, spec: ModelSpec, recipe: Recipe, opset: int = DEFAULT_OPSET) -> Quantized:
-        """Quantize, measure, and rescue where that was asked for.
+        """Quantize, measure, and rescue where requested.
 
         Args:
-            frozen: what ``frozen.trace`` made for ``spec``.
+            frozen: made by ``freeze.trace`` for ``spec``.
             spec: of the artifact.
             recipe: of an integer precision.
             opset: of an ONNX file.
@@ -169,7 +171,7 @@ class Integers:
             rescued = rescue(
                 sensitivity(engine.ops, engine.logits, self._progress("sensitivity of every op")),
                 engine.build,
-                lambda made: self._needed(engine, made, recipe.format),
+                lambda artifact: self._needed(engine, artifact, recipe.format),
             )
             unrescued = data, accuracy
             data, accuracy = rescued.data, rescued.accuracy

@@ -1,12 +1,12 @@
-"""The rescue: which ops cost a quantized model its accuracy, and the fewest of them kept in float until it passes.
+"""Rescue a quantized model: find the ops that cost its accuracy and keep the fewest in float until it passes.
 
 1. Every op is quantized alone, in a model that is otherwise float, and the logits of a few images are compared with
-   the float model's. That is what the op itself costs; running the whole integer model instead would charge an op for
-   what came before it.
+   the float model's. That is the cost of the op itself; running the whole integer model instead would charge an op for
+   the errors of the ops before it.
 2. The ops are sorted by that cost, and the first k are kept in float: k grows by doubling until the gate is passed,
-   then the smallest k between the last two is searched by halving. Quantizing again takes no new calibration.
+   then the smallest k between the last two is searched by bisection. Quantizing again takes no new calibration.
 
-That the accuracy grows with k is assumed by the halving, not by the result: what is given out was measured.
+Only the bisection assumes that the accuracy grows with k; the accuracy of the result is measured.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Logits = Callable[[Sequence[str]], Sequence[NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class Cost:
-    """What quantizing one op alone costs.
+    """The cost of quantizing one op alone.
 
     Attributes:
         op: the name of its output.
-        error: mean squared error of the logits, each pixel's mean over the classes taken out, over the mean square;
-            0 is no cost.
+        error: mean squared error of the logits, without each pixel's mean over the classes, over the mean square; 0 is
+            no cost.
     """
 
     op: str
@@ -45,13 +45,13 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Rescue:
-    """What a rescue did.
+    """The result of a rescue.
 
     Attributes:
         kept: names of the ops that stayed in float, the costliest first.
         num_ops: how many ops could have been quantized.
         costs: every op by its cost, the costliest first.
-        tried: how many ops were kept in each artifact that was measured, and its accuracy.
+        tried: the number of ops kept in each measured artifact, and its accuracy.
         data: the artifact.
         accuracy: its accuracy; ``passed`` says whether the rescue succeeded.
     """
@@ -64,21 +64,21 @@ class Rescue:
     accuracy: Accuracy
 
     def to_dict(self) -> dict[str, Any]:
-        """For the JSON of ``export`` and of the report."""
+        """Return an object for the JSON of ``export`` and of the report."""
         return {
             "kept": list(self.kept),
             "num_ops": self.num_ops,
             "passed": self.accuracy.passed,
             "costs": [{"op": cost.op, "error": cost.error} for cost in self.costs],
             "tried": [
-                {"kept": count, "drop_points": found.to_dict()["drop_points"], "passed": found.passed}
-                for count, found in self.tried
+                {"kept": count, "drop_points": accuracy.to_dict()["drop_points"], "passed": accuracy.passed}
+                for count, accuracy in self.tried
             ],
         }
 
 
 def sensitivity(ops: Sequence[str], logits: Logits, progress: Progress | None = None) -> tuple[Cost, ...]:
-    """What each op costs, the costliest first.
+    """Measure the cost of each op and return the costs, the costliest first.
 
     Args:
         ops: names of the outputs of the ops that can be quantized.
@@ -97,7 +97,7 @@ def sensitivity(ops: Sequence[str], logits: Logits, progress: Progress | None = 
 
 
 def _differences(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the classes of a pixel differ by; an error that all of them share changes no class."""
+    """Subtract each pixel's mean over the classes: an error that all classes share changes no class."""
     centered: NDArray[np.float32] = logits - logits.mean(axis=-1, keepdims=True)
     return centered
 
@@ -109,29 +109,29 @@ def rescue(costs: Sequence[Cost], quantize: Quantize, measure: Measure, *, max_s
         costs: of every op, the costliest first.
         quantize: see ``Quantize``.
         measure: see ``Measure``.
-        max_share: of the ops; with more of them in float it is no integer model any more, and the rescue gives up.
+        max_share: of the ops; with more of them in float it is no longer an integer model, and the rescue gives up.
 
     Returns:
         The artifact with the fewest ops in float among those that passed; where none did, the last one tried.
     """
     ops = [cost.op for cost in costs]
     limit = max(1, int(len(ops) * max_share))
-    found: dict[int, tuple[bytes, Accuracy]] = {}
+    artifacts: dict[int, tuple[bytes, Accuracy]] = {}
 
     def passes(count: int) -> bool:
         data = quantize(ops[:count])
-        found[count] = data, measure(data)
-        return found[count][1].passed
+        artifacts[count] = data, measure(data)
+        return artifacts[count][1].passed
 
     low, high = 0, 1
     while not passes(high) and high < limit:
         low, high = high, min(2 * high, limit)
-    if found[high][1].passed:
+    if artifacts[high][1].passed:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if passes(middle) else (middle, high)
-    data, accuracy = found[high]
-    tried = tuple((count, accuracy) for count, (_, accuracy) in found.items())
+    data, accuracy = artifacts[high]
+    tried = tuple((count, accuracy) for count, (_, accuracy) in artifacts.items())
     return Rescue(
         kept=tuple(ops[:high]), num_ops=len(ops), costs=tuple(costs), tried=tried, data=data, accuracy=accuracy
     )

@@ -1,4 +1,4 @@
-"""The report: one HTML page and its JSON, saying what an artifact kept of its model and what it costs to run."""
+"""Report what an artifact kept of its model and what it costs to run, as one HTML page and its JSON."""
 
 from edgeseg_converters.report.content import Entry, Measured, Report
 from edgeseg_converters.report.gallery import Change, Flip, most_changed

@@ -1,4 +1,4 @@
-"""A report of what an export made: measures what the export itself had no need to."""
+"""Build a report of an export, and measure for it what the export itself did not need."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from edgeseg_converters.tflite.layer_errors import LayerError, layer_errors
 # Images that the tensors of the two models are compared on; all tensors of both are in memory at once.
 _NUM_LAYER_IMAGES = 4
 
-# Enough to say which precision is the faster one here; ``edgeseg benchmark`` asks more carefully.
+# Enough to tell which precision is the faster one here; ``edgeseg benchmark`` measures more carefully.
 _PLAN = Plan(rounds=3, num_runs=21, warmup_runs=3, warmup_min_secs=0.0, min_secs=0.0)
 
 
 def report_of(results: Sequence[ExportResult], progress: StepProgress | None = None) -> Report:
-    """Gather what is known of the artifacts of one export, and time them in turns.
+    """Collect the measurements of the artifacts of one export, and time them in turns.
 
     Args:
-        results: of one model; integer ones among them. The float file that an integer one was made from is shown as
-            fp32 where that was not asked for.
+        results: of one model, integer ones among them. The float file that an integer one was made from is shown as
+            fp32 if that was not requested.
         progress: called with (step, artifacts done, artifacts in all).
     """
     floats = {result.recipe.format: result.data for result in results if result.recipe.precision == "fp32"}
@@ -50,11 +50,11 @@ def report_of(results: Sequence[ExportResult], progress: StepProgress | None = N
     def measured(name: str) -> Measured:
         return Measured(len(files[name][0]), times[name])
 
-    made = {_name(result) for result in results}
+    names = {_name(result) for result in results}
     entries = [
         Entry(format=name, precision="fp32", measured=measured(f"fp32 {name}"))
         for name in floats
-        if f"fp32 {name}" not in made
+        if f"fp32 {name}" not in names
     ]
     for result in results:
         file = measured(_name(result))
@@ -105,7 +105,7 @@ def _name(result: ExportResult) -> str:
 
 
 def _layers(result: ExportResult, quantized: Quantized | None) -> tuple[LayerError, ...] | None:
-    """Compare the layers of a file with the float one's: of TFLite only, which keeps the names of the tensors."""
+    """Compare the layers of a file with those of the float file; only for TFLite, which keeps the tensors' names."""
     if quantized is None or quantized.calibration is None or result.recipe.format != "tflite":
         return None
     images = quantized.calibration.first(_NUM_LAYER_IMAGES).tensors(result.spec)

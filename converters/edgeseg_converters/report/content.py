@@ -1,4 +1,4 @@
-"""What a report says: the measured facts of every artifact, and the sentences that follow from them."""
+"""Define the content of a report: the measured facts of every artifact, and the sentences that follow from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgeseg_converters.verification import Verification
 
 FORMAT_VERSION = 1
 
-# Below this share of the float file's time an artifact is called faster; what is nearer may be noise.
+# Below this share of the float file's time an artifact is called faster; a smaller difference may be noise.
 _FASTER = 0.95
 # A spread of the timed calls above this is too wide to tell neighbors apart.
 _UNSTABLE_SPREAD = 0.2
@@ -30,12 +30,12 @@ _UNSTABLE_SPREAD = 0.2
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one file; ``None`` is what was not.
+    """The measurements of one file; ``None`` for those not taken.
 
     Attributes:
         size_bytes: of the file.
         latency: of one call of the runtime, and the memory that it takes.
-        accuracy: beside the float model.
+        accuracy: compared with the float model.
     """
 
     size_bytes: int
@@ -43,7 +43,7 @@ class Measured:
     accuracy: Accuracy | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the JSON of the report says of it."""
+        """Return an object for the JSON of the report."""
         accuracy = None
         if self.accuracy is not None:
             accuracy = {**self.accuracy.to_dict(), "changed": list(self.accuracy.changed)}
@@ -62,14 +62,15 @@ class Entry:
     Attributes:
         format: of the file.
         precision: of the file.
-        measured: what was measured of it.
-        verification: the proof against the Keras model; ``None`` where it was not asked for.
-        rescue: what was kept in float to pass the gate; ``None`` where nothing had to be.
+        measured: its measurements.
+        verification: the proof against the Keras model; ``None`` when it was not requested.
+        rescue: what was kept in float to pass the gate; ``None`` where no rescue was needed.
         without_rescue: the file before the rescue.
-        layers: its tensors beside the float file's, the worst first; ``None`` where they were not measured, as for
-            ONNX.
+        layers: its tensors compared with the float file's, the worst first; ``None`` where they were not measured, as
+            for ONNX.
         gallery: the images that changed most.
-        same_indices: for each pooling with indices, the share of the windows whose maximum is where it was in float.
+        same_indices: for each pooling with indices, the share of the windows with the maximum at the same place as in
+            float.
     """
 
     format: Format
@@ -89,30 +90,30 @@ class Entry:
 
     @property
     def gated(self) -> bool:
-        """Whether it was held against a gate at all."""
+        """Whether any gate applied to it."""
         return self.measured.accuracy is not None or self.verification is not None
 
     @property
     def passed(self) -> bool:
-        """Whether it failed no gate that it was held against; see ``gated``."""
-        return all(found is None or found.passed for found in (self.measured.accuracy, self.verification))
+        """Whether it failed none of its gates; see ``gated``."""
+        return all(gate is None or gate.passed for gate in (self.measured.accuracy, self.verification))
 
     @property
     def verdict(self) -> str:
-        """Passed or failed, and by what: a sentence without its full stop."""
-        reasons = [found.reason for found in (self.measured.accuracy, self.verification) if found and not found.passed]
+        """Whether it passed or failed, and why: a sentence without its full stop."""
+        reasons = [gate.reason for gate in (self.measured.accuracy, self.verification) if gate and not gate.passed]
         if reasons:
             return f"failed: {'; '.join(reasons)}"
         accuracy = self.measured.accuracy
         if accuracy is None:
-            return "passed" if self.gated else "not held against any gate"
+            return "passed" if self.gated else "not checked against any gate"
         if accuracy.mean_iou is None:
             return f"passed: {accuracy.agreement:.2%} of the pixels kept their class"
         worst, drop = accuracy.worst_class
         return f"passed: mIoU {-accuracy.drop:+.1f} points, the worst class '{worst}' {-drop:+.1f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return an entry of ``artifacts`` in the JSON of the report, its values not yet made JSON's."""
+        """Return an entry of ``artifacts`` in the JSON of the report, with values not yet converted to JSON's."""
         return {
             "format": self.format,
             "precision": self.precision,
@@ -130,16 +131,16 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What quantizing a model cost and gained.
+    """The cost and the gain of quantizing a model.
 
     Attributes:
         model: name of the model.
         spec: names and colors of the classes, and the input.
         entries: the artifacts, the float ones first.
         calibration: the images that gave the ranges; ``None`` where none were needed.
-        stability: whether they were enough.
-        domain: whether they are of the kind that the model was trained on.
-        tools: package name to version, of everything that took part.
+        stability: whether the images were enough.
+        domain: whether the images are of the kind that the model was trained on.
+        tools: package name to version, of every tool that took part.
 
     Example:
         >>> save(Report(model="unet_mini", spec=spec, entries=entries), "unet_mini.report.html")
@@ -160,21 +161,21 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """One line: passed, or which artifact failed and which class fell."""
+        """One line that says which artifacts passed, or which failed and which class fell."""
         failed = [f"{entry.name} {entry.verdict}" for entry in self.entries if not entry.passed]
         if failed:
             return f"{'; '.join(failed)}."
-        told = [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.measured.accuracy]
-        told = told or [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.gated]
-        return f"{'; '.join(told)}." if told else "No artifact was held against the model."
+        verdicts = [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.measured.accuracy]
+        verdicts = verdicts or [f"{entry.name} {entry.verdict}" for entry in self.entries if entry.gated]
+        return f"{'; '.join(verdicts)}." if verdicts else "No artifact was compared with the model."
 
     def float_entry(self, file_format: Format) -> Entry | None:
-        """Return the float32 artifact of a format, which the others of that format are compared with."""
+        """Return the float32 artifact of a format, to which the others of that format are compared."""
         return next((e for e in self.entries if e.format == file_format and e.precision == "fp32"), None)
 
     @property
     def timed(self) -> LatencyResult | None:
-        """A latency of the report: what is the same in all of them can be read from it."""
+        """One latency of the report, for what is the same in all of them."""
         return next((entry.measured.latency for entry in self.entries if entry.measured.latency), None)
 
     @property
@@ -183,7 +184,7 @@ class Report:
         return sorted({entry.measured.latency.runtime for entry in self.entries if entry.measured.latency})
 
     def remarks(self) -> list[str]:
-        """Return what a reader must know before believing the numbers."""
+        """Return what a reader must know before trusting the numbers."""
         return [*self._about_images(), *self._about_speed(), *self._about_layers()]
 
     def to_dict(self) -> dict[str, Any]:
@@ -207,26 +208,26 @@ class Report:
 
     def _about_images(self) -> Iterator[str]:
         measured = [entry.measured.accuracy for entry in self.entries if entry.measured.accuracy]
-        if measured and all(found.mean_iou is None for found in measured):
+        if measured and all(accuracy.mean_iou is None for accuracy in measured):
             yield (
                 "There were no labels: only the share of pixels that kept the float model's class is known, "
                 "not whether either is right."
             )
-        if self.calibration and any(found.source == self.calibration.source for found in measured):
+        if self.calibration and any(accuracy.source == self.calibration.source for accuracy in measured):
             yield (
                 f"The accuracy was measured on '{self.calibration.source}', of which the calibration took its images."
             )
         if self.stability and not self.stability.stable:
             name, share = self.stability.worst
             yield (
-                f"The calibration images were too few: in one of ten tensors half of them see at least "
-                f"{self.stability.disagreement:.0%} less of the range than all do; in '{name}' {share:.0%}."
+                f"The calibration images were too few: in one of ten tensors the range over half of them is at least "
+                f"{self.stability.disagreement:.0%} narrower than the range over all; in '{name}' {share:.0%}."
             )
 
         if self.domain and not self.domain.alike:
             yield (
                 "The calibration images look unlike those that the model was trained on: the variance of its "
-                f"channels, which batch normalization remembers, differs by a factor of {self.domain.factor:.1f}; 1.1 "
+                f"channels, which batch normalization stores, differs by a factor of {self.domain.factor:.1f}; 1.1 "
                 "to 1.3 is usual."
             )
 
@@ -243,8 +244,8 @@ class Report:
             if ratio > _FASTER:
                 word = "slower than" if ratio > 1 / _FASTER else "as fast as"
                 yield (
-                    f"{entry.name} is not faster than {base.name} here: {latency.median_s * 1e3:.2f} ms beside "
-                    f"{base.measured.latency.median_s * 1e3:.2f} ms, {word} float on this machine. What it does on the "
+                    f"{entry.name} is not faster than {base.name} here: {latency.median_s * 1e3:.2f} ms against "
+                    f"{base.measured.latency.median_s * 1e3:.2f} ms, {word} float on this machine. Its speed on the "
                     "device must be measured there."
                 )
 
@@ -253,9 +254,9 @@ class Report:
             if entry.same_indices:
                 shares = ", ".join(f"{share:.1%}" for share in entry.same_indices)
                 yield (
-                    f"{entry.name} takes the maximum of a pooling window from where float does in {shares} of the "
-                    "windows, pooling by pooling; elsewhere what is decoded from it moves by a pixel."
+                    f"{entry.name} takes the maximum of a pooling window from the same place as float in {shares} of "
+                    "the windows, pooling by pooling; in the others what is decoded from it moves by a pixel."
                 )
         names = [e.name for e in self.entries if e.layers is None and e.measured.accuracy and e.format == "onnx"]
         if names:
-            yield f"The layers of {', '.join(names)} were not compared: that is done for TFLite only."
+            yield f"The layers of {', '.join(names)} were not compared: only those of TFLite files are."

@@ -1,4 +1,4 @@
-"""The images that changed most: the float model's answer, the artifact's, and the pixels that flipped."""
+"""Show the images that changed most: the float model's answer, the artifact's, and the pixels that flipped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeseg.segmenter import Segmentation, Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.quantization.accuracy import Accuracy, Baseline
 
-#: Images in the page are at most this wide and high, in pixels, so that the file stays a few megabytes.
+#: Images in the page are at most this wide and high, in pixels, so that the file stays at a few megabytes.
 MAX_SIDE = 480
 
 # More kinds of change than this say nothing about one image.
@@ -39,15 +39,15 @@ class Flip:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One image, and what became of it.
+    """One image, and the change of its classes.
 
     Attributes:
         file: the image's file name.
         changed: share of pixels that changed their class, in [0, 1].
         flips: the most frequent changes, the first the largest.
         image: ``(h, w, 3)`` uint8 RGB, at most ``MAX_SIDE`` wide and high, like all of these.
-        before: the float model's classes over the image.
-        after: the artifact's.
+        before: the float model's classes drawn over the image.
+        after: the artifact's classes drawn over the image.
         flipped: ``(h, w, 4)`` uint8 RGBA; see ``flipped_map``.
     """
 
@@ -60,7 +60,7 @@ class Change:
     flipped: NDArray[np.uint8]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the JSON of the report says of it, which has no images."""
+        """Return an object for the JSON of the report, which has no images."""
         return {"file": self.file, "changed": self.changed, "flips": [vars(flip) for flip in self.flips]}
 
 
@@ -70,7 +70,7 @@ def most_changed(before: Baseline, segmenter: Segmenter, accuracy: Accuracy, cou
     Args:
         before: the float model's answers.
         segmenter: the artifact.
-        accuracy: what ``accuracy.compare`` measured with these two.
+        accuracy: measured by ``accuracy.compare`` with these two.
         count: how many images at most; one that did not change is omitted.
 
     Returns:
@@ -81,7 +81,7 @@ def most_changed(before: Baseline, segmenter: Segmenter, accuracy: Accuracy, cou
 
 
 def change(before: Baseline, segmenter: Segmenter, index: int) -> Change:
-    """Run an artifact on one image of the baseline and draw what became of it."""
+    """Run an artifact on one image of the baseline and draw the change."""
     path, spec = before.images.paths[index], segmenter.spec
     image, old = read_image(path), before.class_maps[index]
     new = segmenter(image).class_map

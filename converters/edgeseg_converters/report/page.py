@@ -1,4 +1,4 @@
-"""The report as one page: ``page.html.j2`` filled in; every image is inside."""
+"""Write the report as one page from ``page.html.j2``, with every image inside."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from edgeseg_converters.report.content import Entry, Report
 
 TEMPLATE = "page.html.j2"
 
-#: So many of the worst layers and of the costliest ops are shown; the JSON has all.
+#: Number of the worst layers and of the costliest ops that are shown; the JSON has all.
 NUM_ROWS = 15
 
-# A long name says which layer at its end.
+# The end of a long name tells the layer.
 _NUM_PARTS = 3
 
 _NONE = "\N{EN DASH}"
@@ -32,7 +32,7 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
     """Write the page, and the JSON beside it.
 
     Args:
-        report: what they say.
+        report: the content.
         path: of the page; the JSON has the same name with the suffix ``.json``.
         overwrite: whether existing files may be replaced.
 
@@ -40,7 +40,7 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
         Both paths.
 
     Raises:
-        InputError: another suffix than ``.html``; one of the files exists, or cannot be written.
+        InputError: the suffix is not ``.html``, or one of the files exists or cannot be written.
     """
     page = Path(path)
     if page.suffix != ".html":
@@ -55,7 +55,7 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
 
 
 def to_html(report: Report) -> str:
-    """Fill the page, which needs nothing else: styles and images are inside, and there is no script."""
+    """Fill the page, which needs no other file: styles and images are inside, and there is no script."""
     return render(
         __package__,
         TEMPLATE,
@@ -124,7 +124,7 @@ def _milliseconds(seconds: float) -> str:
 def _percent(share: float) -> str:
     if 0 < share < 1e-4:
         return "< 0.01%"
-    return f"{min(share, 0.9999) if share < 1 else 1:.2%}"  # all but one pixel is not all
+    return f"{min(share, 0.9999) if share < 1 else 1:.2%}"  # 100 % only if every pixel counts
 
 
 def _iou(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Rewrites, one in a file, and ``targets``: which of them export uses for what, in which order."""
+"""Collect the rewrite rules, one a file; ``targets`` says which of them an export applies, and in which order."""
 
 from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
 from edgeseg_converters.rewrites.base import Applied, Refused, Rewrite, RewriteResult, Site, rewrite
@@ -17,15 +17,15 @@ from edgeseg_converters.rewrites.upsample_nearest import NearestResizeToBroadcas
 from edgeseg_converters.rewrites.winograd import ConvToWinograd
 
 __all__ = [
-    # what to call, and what comes back
+    # entry point and its results
     "rewrite",
     "RewriteResult",
     "Applied",
     "Refused",
-    # what to write a rule with
+    # to write a rule
     "Rewrite",
     "Site",
-    # which rules for what
+    # rules by format and target
     "rules_for",
     "Rules",
     "RULES",

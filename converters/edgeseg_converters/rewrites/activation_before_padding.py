@@ -1,13 +1,13 @@
-"""Moves an activation that leaves 0 at 0 before the zero padding that it reads.
+"""Move an activation that keeps 0 at 0 before the zero padding that it reads.
 
     Given:   y = ReLU(ZeroPadding2D(p)(x))         x (B, h, w, C)
     Result:  y = ZeroPadding2D(p)(ReLU(x))
 
-Then the border sits at the convolution that needs it and the activation at the layer that makes x, where XNNPACK and
-ONNX Runtime run both in one pass; in between, each is a copy of the map. The strided steps of Xception in DeepLab are
-such places.
+Then the border is next to the convolution that needs it and the activation next to the layer that makes x, and XNNPACK
+and ONNX Runtime run each pair in one pass; in between, each is a copy of the map. The strided steps of Xception in
+DeepLab are such places.
 
-Holds for every activation layer whose value at 0 is 0, which is tried out, and where nothing else reads the border.
+Holds for every activation layer whose value at 0 is 0, which is measured, and where nothing else reads the border.
 Exact: the same function of the same pixels.
 """
 
@@ -31,7 +31,7 @@ class ActivationBeforePadding(Rewrite):
     atol = 0.0
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A padding and the activation that alone reads it."""
+        """Match a padding and the activation that is its only reader."""
         following = only_user(graph, node) if node.kind == self.layer_class else None
         if following is None or following.kind not in _ACTIVATIONS:
             return None
@@ -43,10 +43,10 @@ class ActivationBeforePadding(Rewrite):
         activation = site.nodes[1]
         at_zero = float(keras.ops.convert_to_numpy(activation.operation(keras.ops.zeros((1, 1, 1, 2)))).max())
         if at_zero != 0:
-            raise RewriteRefused(f"'{activation.name}' makes {at_zero:g} of the border's 0")
+            raise RewriteRefused(f"'{activation.name}' turns the border's 0 into {at_zero:g}")
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """Both keep their names."""
+        """Build the two layers in the other order; both keep their names."""
         padding, activation = site.nodes
         y = tensors[padding.inputs[0]]
         for node in (activation, padding):

@@ -1,7 +1,7 @@
-"""The contract of a rewrite, and ``rewrite``, which applies rewrites and proves every place where it did.
+"""Define the contract of a rewrite, and ``rewrite``, which applies rewrites and proves each replacement.
 
-A rewrite says three things: where it applies (``match``), when it is safe there (``check``, which refuses with a
-sentence), and what is put there (``replacement``, ordinary Keras code on symbolic tensors).
+A rewrite defines three things: where it applies (``match``), when it is safe there (``check``, which refuses with a
+sentence), and what replaces the layers (``replacement``, ordinary Keras code on symbolic tensors).
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from edgeseg_converters.keras_model.training_mode import untouched
 
 _log = logging.getLogger(__name__)
 
-# What a rule raises where a layer is not as it thought, and Keras or TensorFlow where what it built does not fit.
+# A rule raises these where a layer differs from what it expects, and Keras or TensorFlow where the replacement does
+# not fit.
 _UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError)
 
 _PART = 1 << 20  # values
 
-#: Symbolic tensors by the value that each stands for.
+#: The symbolic tensor of each value.
 Tensors = Mapping[Value, keras.KerasTensor]
 
 
@@ -39,9 +40,9 @@ class Site:
 
     Attributes:
         graph: the whole model.
-        nodes: what would be replaced, in the graph's order; one node or a pattern of several.
-        inputs: what goes into the nodes from outside.
-        outputs: what of theirs is read outside.
+        nodes: the nodes to replace, in the graph's order; one node or a pattern of several.
+        inputs: the values that the nodes read from outside.
+        outputs: the values of the nodes that are read outside.
     """
 
     graph: Graph
@@ -51,7 +52,7 @@ class Site:
 
     @classmethod
     def of(cls, graph: Graph, nodes: Sequence[Node]) -> Site:
-        """The site of some nodes."""
+        """Return the site of some nodes."""
         ordered = graph.ordered(nodes)
         return cls(graph, ordered, *graph.boundary(ordered))
 
@@ -65,10 +66,10 @@ class Rewrite(ABC):
     """Replaces one layer, or a pattern of several, by standard layers.
 
     Attributes:
-        layer_class: the class name of the layer where ``match`` looks. One that Keras does not have may be anybody's:
-            the proof shows whether it does the same.
+        layer_class: the class name of the layer that ``match`` looks for. A class that is not Keras' own may be
+            anybody's: the proof shows whether it does the same.
         atol: the largest absolute difference between old and new that float rounding explains, on inputs in [-4, 4].
-        not_for: precisions that lose more by what it puts there than by what was there.
+        not_for: precisions that lose more with the replacement than with the original layers.
     """
 
     layer_class: str
@@ -81,23 +82,23 @@ class Rewrite(ABC):
         return type(self).__name__
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """The site that starts at a node; ``None`` where the rule has nothing to say."""
+        """Return the site that starts at a node, or ``None`` where the rule does not apply."""
         return Site.of(graph, [node]) if node.kind == self.layer_class else None
 
     def check(self, site: Site) -> None:  # noqa: B027 - nothing to check is a fine default
-        """Raise ``RewriteRefused`` with a sentence where the replacement would not do the same."""
+        """Raise ``RewriteRefused`` with a sentence where the replacement would not compute the same."""
 
     @abstractmethod
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """Build what is put there.
+        """Build the replacement of a site.
 
         Args:
-            site: what is replaced; its layers' weights are to be used as they are.
+            site: the site to replace; its layers' weights are to be used as they are.
             tensors: a symbolic tensor for each of ``site.inputs``.
 
         Returns:
-            A symbolic tensor of the same shape for each of ``site.outputs``, made by a layer of its own: where an
-            input is handed on as it is, ``keras.layers.Identity``.
+            A symbolic tensor of the same shape for each of ``site.outputs``, each made by a layer of its own:
+            ``keras.layers.Identity`` where an input is passed on unchanged.
         """
 
 
@@ -136,10 +137,10 @@ class RewriteResult:
     """A rewritten model.
 
     Attributes:
-        model: shares its variables with the one given; that very one where nothing was replaced.
-        graph: the same as nodes.
+        model: shares its variables with the given model; the given model itself where nothing was replaced.
+        graph: the graph of ``model``.
         applied: the replacements, in the order in which they were made.
-        refused: where a rule matched but did not hold.
+        refused: the places where a rule matched but did not hold.
     """
 
     model: keras.Model
@@ -148,21 +149,21 @@ class RewriteResult:
     refused: tuple[Refused, ...]
 
     def counts(self) -> tuple[tuple[str, int], ...]:
-        """Each applied rule and at how many sites, in the order of first use."""
+        """Count the sites of each applied rule, in the order of first use."""
         rules = [applied.rule for applied in self.applied]
         return tuple((rule, rules.count(rule)) for rule in dict.fromkeys(rules))
 
     def max_abs_error(self, rule: str) -> float:
-        """The largest difference that the proofs of a rule found."""
+        """Return the largest difference that the proofs of a rule measured."""
         return max(applied.max_abs_error for applied in self.applied if applied.rule == rule)
 
 
 def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
     """Apply rules one after the other, each wherever it holds.
 
-    Every replacement is proven: old and new run on the same random input, and a difference above the rule's
-    ``atol`` means that the layer is not what its name says, so it stays and the place is among the refused. So it is
-    where a rule fails, with a warning, as that is a defect of the rule: the model is no worse without it.
+    Every replacement is proven: old and new run on the same random input. A difference above the rule's ``atol`` means
+    that the layer is not what its name says, so the layer is kept and the site is listed as refused. A rule that fails
+    is handled the same way, with a warning, as that is a defect of the rule: the model is no worse without it.
 
     Args:
         model: functional or Sequential; it is not changed.
@@ -175,7 +176,7 @@ def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
 
 
 def rewrite_graph(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> RewriteResult:
-    """``rewrite`` for a model whose graph was read before."""
+    """Apply rules as ``rewrite`` does, for a model whose graph was read before."""
     with untouched(model):
         return _rewrite(model, graph, rules)
 
@@ -186,7 +187,7 @@ def _rewrite(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> Rewr
     for rule in rules:
         for node in list(graph.nodes):
             if node not in graph:
-                continue  # an earlier site took it with it; what a rule puts there it does not look at again
+                continue  # part of an earlier site; a rule does not look at its own replacements again
             place = node.name
             try:
                 site = rule.match(graph, node)
@@ -206,11 +207,11 @@ def _rewrite(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> Rewr
 
 
 def tied_values(shape: Sequence[int], seed: int = 0) -> NDArray[np.float32]:
-    """Random values as they are after a ReLU, made coarse: half are zero, and windows often hold their maximum twice.
+    """Draw coarse random values as after a ReLU: half are zero, and windows often hold their maximum twice.
 
     Args:
         shape: any.
-        seed: of the values.
+        seed: of the random values.
 
     Returns:
         ``shape`` float32 in [0, 4], multiples of 1/8.
@@ -224,11 +225,11 @@ def tied_values(shape: Sequence[int], seed: int = 0) -> NDArray[np.float32]:
 
 
 def _apply(rule: Rewrite, site: Site) -> tuple[Graph, float]:
-    """Replace a site and prove it; the new graph and the largest difference."""
+    """Replace a site, prove the replacement, and return the new graph and the largest difference."""
     rule.check(site)
     tensors = {value: keras.KerasTensor(value.shape, value.dtype) for value in site.inputs}
-    made = rule.replacement(site, tensors)
-    results = [made[value] for value in site.outputs]
+    replacements = rule.replacement(site, tensors)
+    results = [replacements[value] for value in site.outputs]
     new = Graph.from_tensors(tensors, results)
     error = _difference(site, new)
     if not error <= rule.atol:
@@ -240,13 +241,13 @@ def _apply(rule: Rewrite, site: Site) -> tuple[Graph, float]:
 
 
 def _signed_values(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
-    """Random values ``shape`` in [-4, 4]."""
+    """Draw random values of a shape in [-4, 4]."""
     values = np.random.default_rng((1, seed)).standard_normal(tuple(shape), dtype=np.float32)
     return values.clip(-4, 4, out=values)
 
 
 def _difference(site: Site, new: Graph) -> float:
-    """The largest difference between a site and its replacement, on signed values and on values full of ties."""
+    """Measure the largest difference of a replacement from its site, on signed values and on values full of ties."""
     shapes = [(1, *(side for side in value.shape[1:] if side is not None)) for value in site.inputs]
     if any(len(shape) != len(value.shape) for shape, value in zip(shapes, site.inputs, strict=True)):
         raise RewriteRefused("its input has no fixed size; export with a fixed input size")
@@ -268,12 +269,12 @@ def _difference(site: Site, new: Graph) -> float:
 
 
 def _run(nodes: Sequence[Node], outputs: Sequence[Value], given: Mapping[Value, Any]) -> list[NDArray[Any]]:
-    """What nodes make of tensors; what lies in between is let go, as maps of a large image are."""
+    """Run nodes on tensors and keep only the outputs: the maps in between are large."""
     values = run(nodes, given)
     return [keras.ops.convert_to_numpy(values[value]) for value in outputs]
 
 
 def _largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """In float64, which a whole large map would need gigabytes for."""
+    """Compute the largest absolute difference in float64, part by part: a whole large map would need gigabytes."""
     parts = [(a.reshape(-1)[i : i + _PART], b.reshape(-1)[i : i + _PART]) for i in range(0, a.size, _PART)]
     return max((float(np.abs(one.astype(np.float64) - other).max()) for one, other in parts), default=0.0)

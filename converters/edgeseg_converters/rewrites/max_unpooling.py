@@ -1,4 +1,4 @@
-"""Replaces ``MaxPoolingWithArgmax2D`` and its ``MaxUnpooling2D`` layers by builtin ops, without indices.
+"""Replace ``MaxPoolingWithArgmax2D`` and its ``MaxUnpooling2D`` layers by builtin ops, without indices.
 
     Given:   p, index = MaxPoolingWithArgmax2D(2)(x)          x (B, 2h, 2w, C), p (B, h, w, C)
              u = MaxUnpooling2D(2)([v, index])                v (B, h, w, C), u (B, 2h, 2w, C)
@@ -32,13 +32,13 @@ class MaxUnpoolingToMasks(MaxUnpoolingRewrite):
     """See the module."""
 
     def pool(self, x: Any, name: str) -> tuple[Any, Any]:
-        """The pooled map, and which of the first three pixels of each window equals it."""
+        """Return the pooled map, and masks of which of the first three pixels of each window equals it."""
         pooled = layers.MaxPooling2D(2, name=name)(x)
         pixels = ops.split(SpaceToDepth(2, name=f"{name}_pixels")(x), 4, axis=-1)
         return pooled, [ops.cast(ops.equal(pixel, pooled), pooled.dtype) for pixel in pixels[:3]]
 
     def unpool(self, values: Any, where: Any, name: str) -> Any:
-        """Each pixel takes what those before it left."""
+        """Put each value at the first pixel of its window whose mask is 1: a pixel takes what those before it left."""
         parts = []
         for mask in where:
             parts.append(ops.multiply(mask, values))

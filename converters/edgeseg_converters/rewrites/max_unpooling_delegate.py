@@ -1,4 +1,4 @@
-"""Replaces ``MaxPoolingWithArgmax2D`` and its ``MaxUnpooling2D`` layers by the custom ops of LiteRT's delegates.
+"""Replace ``MaxPoolingWithArgmax2D`` and its ``MaxUnpooling2D`` layers by the custom ops of LiteRT's delegates.
 
     Given:   p, index = MaxPoolingWithArgmax2D(2)(x)          x (B, 2h, 2w, C), p (B, h, w, C)
              u = MaxUnpooling2D(2)([v, index])                v (B, h, w, C), u (B, 2h, 2w, C)
@@ -9,7 +9,7 @@ Holds where ``MaxUnpoolingRewrite`` says, for float32, and only on a delegate th
 XNNPACK or the GPU accelerator opens the artifact. On LiteRT's CPU a pair on 256x256x64 took about a
 third as long as the masks (x86-64, 2 threads).
 
-The proof at the export is of these layers on TensorFlow, which gives a tie to the first pixel in row order. XNNPACK
+The proof at the export runs these layers on TensorFlow, which gives a tie to the first pixel in row order. XNNPACK
 goes through a window by columns, so of (0, 1) and (1, 0) it takes the other one; ``ties`` measures how often that
 happens on the images of the verification. The GPU accelerator takes the first.
 """
@@ -28,18 +28,18 @@ class MaxUnpoolingToDelegateOps(MaxUnpoolingRewrite):
     """See the module."""
 
     def check(self, site: Site) -> None:
-        """Refuse half precision as well, which both delegates' ops lack."""
+        """Refuse half precision as well, which the ops of both delegates lack."""
         super().check(site)
         dtype = site.nodes[0].inputs[0].dtype
         if dtype != "float32":
             raise RewriteRefused(f"the pooled map is {dtype}; the delegates' op is float32. Export with target generic")
 
     def pool(self, x: Any, name: str) -> tuple[Any, Any]:
-        """The pooled map; its source and the index."""
+        """Return the pooled map, and its source with the index."""
         pooled, index = IndexedMaxPooling(name=name)(x)
         return pooled, (x, index)
 
     def unpool(self, values: Any, where: Any, name: str) -> Any:
-        """One layer."""
+        """Unpool by one layer."""
         source, index = where
         return IndexedUnpooling(name=name)([source, values, index])

@@ -1,12 +1,12 @@
-"""A batch normalization that no convolution takes in, as a 1x1 depthwise convolution.
+"""Replace a batch normalization that no convolution can absorb by a 1x1 depthwise convolution.
 
     Given:   y = BatchNormalization()(x)                    x (B, H, W, C), not made by a linear convolution
     Result:  y = DepthwiseConv2D(1)(x)                      kernel gamma / sqrt(variance + epsilon), and a bias
 
 Converters fold a normalization into the convolution before it, but not through an activation ("conv, relu, norm"), a
-sum or a concatenation. What is left are MUL and ADD in TFLite, two passes over the map, and a BatchNormalization in
+sum or a concatenation. There it stays MUL and ADD in TFLite, two passes over the map, and a BatchNormalization in
 ONNX, for which ONNX Runtime leaves its blocked layout. A convolution and its ReLU of 64 channels at 256x256 with the
-normalization behind it, 2 threads on an x86 CPU: LiteRT 15.7 -> 13.9 ms, ONNX Runtime 74 -> 27 ms.
+normalization after it, 2 threads on an x86 CPU: LiteRT 15.7 -> 13.9 ms, ONNX Runtime 74 -> 27 ms.
 
 Holds for normalized channels of a map. Float32 rounding only: scale and offset are computed in float64.
 """
@@ -30,7 +30,7 @@ class NormToDepthwise(Rewrite):
     atol = 1e-3  # one product and one sum of a scaled value; a scale of 100 rounds by 4e-5
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A normalization of a map that the converter will not fold."""
+        """Match a normalization of a map that the converter will not fold."""
         if node.kind != self.layer_class or len(node.inputs) != 1 or len(node.inputs[0].shape) != 4:
             return None
         before = graph.producer(node.inputs[0])
@@ -50,7 +50,7 @@ class NormToDepthwise(Rewrite):
             raise RewriteRefused(f"it normalizes axis {node.operation.axis}, not the channels")
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """It keeps the normalization's name."""
+        """Build a depthwise convolution with the normalization's name."""
         (node,) = site.nodes
         scale, offset = norm_weights(node)
         layer = layers.DepthwiseConv2D(1, name=node.name)

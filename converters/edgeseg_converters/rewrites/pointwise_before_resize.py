@@ -1,12 +1,12 @@
-"""Moves a 1x1 convolution before the resize that it reads, onto the smaller map.
+"""Move a 1x1 convolution before the resize that it reads, onto the smaller map.
 
     Given:   y = Conv2D(F, 1)(resize(x))       x (B, h, w, C), y (B, H, W, F)
     Result:  y = resize(Conv2D(F, 1)(x))
 
 A resize mixes pixels of one channel and a 1x1 convolution mixes channels of one pixel, so they commute; the bias
-commutes because the weights that a pixel mixes sum to 1. A batch normalization that alone reads the convolution is
-folded. The activation stays with the convolution where pixels are only copied (nearest); behind a bilinear resize it
-comes after, as it is not linear. Dropout in between does nothing in inference.
+commutes because the weights that a pixel mixes sum to 1. A batch normalization that is the only reader of the
+convolution is folded. The activation stays with the convolution where pixels are only copied (nearest); it comes after
+a bilinear resize, as it is not linear. Dropout in between does nothing in inference.
 
 Holds for resizes to a larger fixed size, and for layers in between that nothing else reads. Float32 rounding only.
 
@@ -26,7 +26,7 @@ from edgeseg_converters.rewrites.shared.convolution import (
     folded_weights,
     is_pointwise,
     new_conv,
-    norm_behind,
+    norm_after,
     refuse_shared_layers,
 )
 from edgeseg_converters.rewrites.shared.resizes import after_idle, resize_of
@@ -39,20 +39,20 @@ class PointwiseBeforeResize(Rewrite):
     atol = 1e-3  # C products of values below 4, mixed in another order
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A resize, perhaps Dropout, a 1x1 convolution and perhaps its normalization."""
+        """Match a resize, perhaps Dropout, a 1x1 convolution and perhaps its normalization."""
         if resize_of(node) is None:
             return None
         idle, conv = after_idle(graph, node)
         if conv is None or not is_pointwise(conv):
             return None
-        return Site.of(graph, [node, *idle, conv, *norm_behind(graph, conv)])
+        return Site.of(graph, [node, *idle, conv, *norm_after(graph, conv)])
 
     def check(self, site: Site) -> None:
-        """Refuse layers that are shared with another place."""
+        """Refuse layers that are used elsewhere too."""
         refuse_shared_layers(site)
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """The resize is the last layer, or the activation; it gets the convolution's name."""
+        """Build the convolution, then the resize; the last layer, resize or activation, gets the convolution's name."""
         resize = resize_of(site.nodes[0])
         assert resize is not None
         conv = next(node for node in site.nodes if is_pointwise(node))

@@ -1,4 +1,4 @@
-"""Replaces a ``ResizeBilinear`` that takes its size from a second map by one of a fixed size.
+"""Replace a ``ResizeBilinear`` that takes its size from a second map by one of a fixed size.
 
     Given:   y = ResizeBilinear(align_corners=a)([x, like])              x (B, h, w, C), like (B, H, W, *)
     Result:  y = ResizeBilinear(size=(H, W), align_corners=a)(x)         y (B, H, W, C)
@@ -24,9 +24,9 @@ class ResizeBilinearToFixedSize(FixedSizeRewrite):
     atol = 0.0  # the same op with the same arguments
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A call with two maps; one of a fixed size already is what converters want."""
+        """Match a call with two maps; with one map the size is fixed already, as converters want it."""
         return super().match(graph, node) if len(node.inputs) > 1 else None
 
     def resize(self, node: Node, size: tuple[int, int]) -> keras.layers.Layer:
-        """Bilinear, with the corners as the model was trained."""
+        """Return a bilinear resize, with the corners as the model was trained."""
         return ResizeBilinear(size, align_corners=node.operation.align_corners, name=node.name)

@@ -1,10 +1,10 @@
-"""Adds nearest-resized maps from the smallest up, each sum at the smaller size.
+"""Add nearest-resized maps from the smallest up, each sum at the smaller size.
 
     Given:   y = a + up2(b) + up4(c) + up8(d)          up: nearest, whole factors
     Result:  y = a + up2(b + up2(c + up2(d)))
 
-Copies of pixels can be added before they are copied. Every fusion of HRNet's branches is such a sum. Cost: of n
-resized maps only one is resized to and added at the full size, so it pays wherever there are two.
+Pixels can be added before they are copied. Every fusion of HRNet's branches is such a sum. Cost: only one of n resized
+maps is resized to the full size and added there, so it pays wherever there are two.
 
 Holds where one size divides the other and nothing else reads the resized maps. Float32 rounding only: the sum is in
 another order.
@@ -27,21 +27,21 @@ class SumInSteps(Rewrite):
     atol = 1e-5  # sums of a few values below 4, in another order
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A sum with at least two maps whose pixels are repeated for it alone."""
+        """Match a sum with at least two maps whose pixels are repeated for it alone."""
         if node.kind != self.layer_class or len(set(node.inputs)) < len(node.inputs):
             return None
         producers = (graph.producer(value) for value in node.inputs)
-        found = [x for x in map(resize_of, producers) if x and x.repeats_pixels and only_user(graph, x.node) is node]
-        if len(found) < 2:
+        repeated = [x for x in map(resize_of, producers) if x and x.repeats_pixels and only_user(graph, x.node) is node]
+        if len(repeated) < 2:
             return None
-        return Site.of(graph, [*(resize.node for resize in found), node])
+        return Site.of(graph, [*(resize.node for resize in repeated), node])
 
     def check(self, site: Site) -> None:
         """Refuse shared layers."""
         refuse_shared_layers(site)
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """The sum keeps its name; where nothing but resized maps is added, the last resize gets it."""
+        """Build the sum in steps; it keeps its name, which the last resize gets where only resized maps are added."""
         *resizes, total = site.nodes
         repeated = {node.outputs[0] for node in resizes}
         size = total.outputs[0].shape[1:3]

@@ -1,11 +1,11 @@
-"""A 1x1 convolution over a concatenation of resized maps as a sum of small convolutions, resized.
+"""Replace a 1x1 convolution over a concatenation of resized maps by a sum of small convolutions, resized.
 
     Given:   y = Conv2D(F, 1)(concat(a, resize(b), resize(c)))       a (B, H, W, A), b and c smaller, y (B, H, W, F)
     Result:  y = Conv2D(F, 1)(a) + resize(Conv2D(F, 1)(b)) + resize(Conv2D(F, 1)(c))
 
 The kernel is split by input channel, and each part commutes with its resize (see ``pointwise_before_resize``); the
-bias stays in one of them. A batch normalization that alone reads the convolution is folded, the activation follows
-the sum, Dropout in between does nothing in inference. Then:
+bias stays in one of them. A batch normalization that is the only reader of the convolution is folded, the activation
+follows the sum, and Dropout in between does nothing in inference. Then:
 
 * maps of the same size and the same resize go through one convolution;
 * copied pixels (nearest, whole factors) are added at the smaller sizes: up4(c) + up2(b) = up2(up2(c) + b);
@@ -20,7 +20,7 @@ instead F channels are resized once and added. CPU time of one thread on x86-64,
     LiteRT (XNNPACK)       0.8 - 1.0    1.1 - 1.3    1.2
     ONNX Runtime           1.0 - 1.3    1.1 - 1.5    1.4
 
-A map of one pixel pays always: nothing is resized.
+A map of one pixel always pays: nothing is resized.
 
 Holds for resizes to fixed sizes and layers in between that nothing else reads. Float32 rounding only.
 """
@@ -40,7 +40,7 @@ from edgeseg_converters.rewrites.shared.convolution import (
     folded_weights,
     is_pointwise,
     new_conv,
-    norm_behind,
+    norm_after,
     only_user,
     refuse_shared_layers,
 )
@@ -61,7 +61,7 @@ class ConcatOfResizesToSum(Rewrite):
         self.min_share = min_share
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """A concatenation of channels, its resizes, perhaps Dropout, a 1x1 convolution, perhaps its normalization."""
+        """Match a concatenation of channels, its resizes, perhaps Dropout, a 1x1 convolution, perhaps its norm."""
         if node.kind != self.layer_class or node.operation.axis not in (-1, 3):
             return None
         producers = (graph.producer(value) for value in dict.fromkeys(node.inputs))
@@ -69,7 +69,7 @@ class ConcatOfResizesToSum(Rewrite):
         idle, conv = after_idle(graph, node)
         if not resizes or conv is None or not is_pointwise(conv):
             return None
-        return Site.of(graph, [*resizes, node, *idle, conv, *norm_behind(graph, conv)])
+        return Site.of(graph, [*resizes, node, *idle, conv, *norm_after(graph, conv)])
 
     def check(self, site: Site) -> None:
         """Refuse shared layers, a map that is joined twice, and what does not pay."""
@@ -81,11 +81,11 @@ class ConcatOfResizesToSum(Rewrite):
         resized = sum(resize.channels for resize in parts.resizes.values())
         if resized < self.min_share * filters and not any(map(_one_pixel, parts.resizes.values())):
             raise RewriteRefused(
-                f"{resized} resized channels go to {filters}; below a share of {self.min_share:g} nothing is won"
+                f"{resized} resized channels go to {filters}; below a share of {self.min_share:g} nothing is gained"
             )
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """The last layer keeps the convolution's name."""
+        """Build the small convolutions, their resizes and the sum; the last layer keeps the convolution's name."""
         parts = _Parts(site)
         name, activation = parts.conv.name, parts.conv.operation.activation
         kernel, bias = folded_weights(parts.conv, parts.norm)
@@ -126,13 +126,13 @@ class ConcatOfResizesToSum(Rewrite):
 
 
 class _Parts(ConvParts):
-    """With the concatenation, and ``resizes`` by the value of the concatenation that each makes."""
+    """The parts of a site, with the concatenation and the ``resizes`` by the value that each gives it."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.concat = self.by_kind["Concatenate"]
-        found = (resize_of(node) for node in site.nodes)
-        self.resizes: dict[Any, Resize] = {x.node.outputs[0]: x for x in found if x}
+        resizes = (resize_of(node) for node in site.nodes)
+        self.resizes: dict[Any, Resize] = {x.node.outputs[0]: x for x in resizes if x}
 
 
 def _one_pixel(resize: Resize) -> bool:

@@ -1,4 +1,4 @@
-"""Which rewrites serve which target, and in which order."""
+"""List the rewrites of each format and target, in the order of use."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from edgeseg_converters.rewrites.winograd import ConvToWinograd
 
 @dataclass(frozen=True)
 class Rules:
-    """What export applies, each tuple in the order of use.
+    """The rewrites that an export applies, each tuple in the order of use.
 
     Attributes:
-        swaps: make a model convertible, and are applied always.
-        speed_ups: make it faster and change nothing beyond float rounding; ``--no-optimize`` leaves them out.
-        lowerings: put what is left of a layer into an op that the target has. Always, and behind the speed-ups, which
-            look for the layer.
+        swaps: make a model convertible; always applied.
+        speed_ups: make it faster and change nothing beyond float rounding; ``--no-optimize`` omits them.
+        lowerings: turn the remaining layers of a kind into an op that the target has; always applied, after the
+            speed-ups, which look for the layer.
     """
 
     swaps: tuple[Rewrite, ...]
@@ -38,11 +38,11 @@ class Rules:
     lowerings: tuple[Rewrite, ...]
 
     def in_order(self, *, optimize: bool, precision: Precision = "fp32") -> tuple[Rewrite, ...]:
-        """All that is applied.
+        """Return all rewrites to apply, in the order of use.
 
         Args:
             optimize: with the speed-ups or without.
-            precision: of the artifact; rules that would hurt it are left out.
+            precision: of the artifact; rules that would hurt it are omitted.
         """
         chosen = (*self.swaps, *(self.speed_ups if optimize else ()), *self.lowerings)
         return tuple(rule for rule in chosen if precision not in rule.not_for)
@@ -50,24 +50,24 @@ class Rules:
 
 _SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFixedSize())
 
-#: Builtin ops alone, exact on ties.
+#: Only builtin ops; exact on ties.
 _MASKS = (*_SIZES, MaxUnpoolingToMasks())
 
 #: Two ops that XNNPACK and the GPU accelerator have beyond the builtin ones.
 _DELEGATE_OPS = (*_SIZES, MaxUnpoolingToDelegateOps())
 
-#: Fewer values computed and moved, whatever runs it.
+#: Fewer values are computed and moved, on any runtime.
 _LESS_WORK: tuple[Rewrite, ...] = (PointwiseBeforeResize(), ConcatOfResizesToSum())
 
-# Behind the rules that fold a normalization where they can.
+# After the rules that fold a normalization where they can.
 _ON_ANY_CPU: tuple[Rewrite, ...] = (*_LESS_WORK, SumInSteps(), ActivationBeforePadding(), NormToDepthwise())
 
-# The numbers of channels are where the kernels of each runtime begin to win. The phases are for where differences,
-# which have twice the range, do not serve: they find only what the rule before them leaves.
+# From these numbers of channels on, the kernels of each runtime are faster. The phases serve the precisions that
+# exclude the differences, which have twice the range: they match only what the rule before them did not replace.
 _UPSAMPLING_ON_XNNPACK = (UpsampleConvToDifferences(min_channels=8), UpsampleConvToPhases(min_channels=8))
 _ON_LITERT_CPU: tuple[Rewrite, ...] = (*_UPSAMPLING_ON_XNNPACK, *_ON_ANY_CPU)
-# Winograd doubles the weights that it takes, so it is for who names the delegate; behind the rules that save more. ONNX
-# Runtime won nothing by it with two threads.
+# Winograd doubles the weights that it replaces, so only a target that names the delegate gets it, after the rules that
+# save more. ONNX Runtime gained nothing from it with two threads.
 _ON_XNNPACK: tuple[Rewrite, ...] = (*_UPSAMPLING_ON_XNNPACK, ConvToWinograd(), *_ON_ANY_CPU)
 _ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
     UpsampleConvToDifferences(min_channels=48),
@@ -77,10 +77,10 @@ _ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
 
 _RESIZE: tuple[Rewrite, ...] = (UpsamplingToNearestResize(),)
 
-#: Format to what each of its targets gets.
+#: The rules of each target, by format.
 RULES: dict[Format, dict[Target, Rules]] = {
     "tflite": {
-        # Builtin ops only, which run anywhere; fast on a CPU.
+        # Only builtin ops, which run anywhere; fast on a CPU.
         "generic": Rules(_MASKS, _ON_LITERT_CPU, _RESIZE),
         # XNNPACK has no RESIZE_NEAREST_NEIGHBOR.
         "xnnpack": Rules(_DELEGATE_OPS, _ON_XNNPACK, (*_RESIZE, NearestResizeToBroadcast())),
@@ -92,7 +92,7 @@ RULES: dict[Format, dict[Target, Rules]] = {
         "coreml": Rules(_MASKS, _LESS_WORK, _RESIZE),
         # DEPTH_TO_SPACE is not in its table, so no phases; RESIZE_NEAREST_NEIGHBOR is.
         "edgetpu": Rules(_MASKS, _LESS_WORK, _RESIZE),
-        # A builder for every builtin op and none for custom ones; nothing was measured on a Hexagon: no phases.
+        # It has a builder for every builtin op and none for custom ones; nothing was measured on a Hexagon: no phases.
         "qnn": Rules(_MASKS, _LESS_WORK, _RESIZE),
     },
     "onnx": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE)},
@@ -100,7 +100,7 @@ RULES: dict[Format, dict[Target, Rules]] = {
 
 
 def rules_for(file_format: Format, target: Target = "generic") -> Rules:
-    """The rewrites for a format and what will run it.
+    """Return the rewrites for a format and a target.
 
     Args:
         file_format: ``tflite`` or ``onnx``.

@@ -1,11 +1,11 @@
-"""A 3x3 convolution behind a nearest x2 upsampling as four of 2x2: 16 multiplications in place of 36.
+"""Compute a 3x3 convolution after a nearest x2 upsampling as four of 2x2: 16 multiplications in place of 36.
 
     Given:   y = Conv2D(F, 3, "same")(UpSampling2D(2)(x))                  x (B, h, w, C), y (B, 2h, 2w, F)
     Result:  y_ab = Conv2D(F, 2)(pad_ab(x)), a and b in (0, 1)             y_ab (B, h, w, F)
              y = DepthToSpace(2)(concat(y_00, y_01, y_10, y_11))
 
 The pixel (2i + a, 2j + b) reads three rows of the upsampled map, which are only two of ``x``: i-1 and i for a = 0,
-i and i+1 for a = 1. The taps that read the same row are summed beforehand, columns likewise:
+i and i+1 for a = 1. The taps that read the same row are summed beforehand, and so are columns:
 
     a = 0, border above:  (k_0, k_1 + k_2)
     a = 1, border below:  (k_0 + k_1, k_2)
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from edgeseg_converters.rewrites.shared.convolution import new_conv
 from edgeseg_converters.rewrites.shared.upsample_conv import UpsampleConv
 
-# Which taps of three a tap of two sums up, (2, 3), for the even and the odd rows of the output.
+# The taps of three that each tap of two sums up, (2, 3), for the even and the odd rows of the output.
 _TAPS = (np.array([[1, 0, 0], [0, 1, 1]]), np.array([[1, 1, 0], [0, 0, 1]]))
 
 
@@ -43,7 +43,7 @@ class UpsampleConvToPhases(UpsampleConv):
     def phases(
         self, x: Any, kernel: NDArray[np.float64], bias: NDArray[np.float64], activation: Any, name: str
     ) -> list[Any]:
-        """Each is a convolution of its own."""
+        """Return the four phases, each by a convolution of its own."""
         return [
             new_conv(
                 layers.ZeroPadding2D(((1 - a, a), (1 - b, b)), name=f"{name}_border_{a}{b}")(x),

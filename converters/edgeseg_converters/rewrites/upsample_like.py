@@ -1,4 +1,4 @@
-"""Replaces ``UpsampleLike([x, like])`` by a nearest resize to a fixed size.
+"""Replace ``UpsampleLike([x, like])`` by a nearest resize to a fixed size.
 
     Given:   y = UpsampleLike()([x, like])     x (B, h, w, C), like (B, H, W, *)
     Result:  y = NearestResize((H, W))(x)      y (B, H, W, C)
@@ -25,5 +25,5 @@ class UpsampleLikeToNearestResize(FixedSizeRewrite):
     atol = 0.0  # a copy
 
     def resize(self, node: Node, size: tuple[int, int]) -> keras.layers.Layer:
-        """Nearest."""
+        """Return a nearest resize."""
         return NearestResize(size, name=node.name)

@@ -1,1 +1,1 @@
-"""From the frozen function to a TFLite file, float or integer, and the edits of its flatbuffer."""
+"""Convert the frozen function to a TFLite file, float or integer, and edit its flatbuffer."""

@@ -20,7 +20,7 @@ def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads
 
     Args:
         data: a float32 ``.tflite`` file whose input takes values 0 to 255.
-        images: what to run it on.
+        images: to run it on.
         spec: how to feed it.
         num_threads: for the runtime; XNNPACK is used, so the unpooling custom ops run too.
 
@@ -29,12 +29,12 @@ def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads
     """
     recipe = recipe_for_ranges()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors is for debugging: it is what we want
+        warnings.simplefilter("ignore", UserWarning)  # keeping all tensors is for debugging: intended here
         calibrator = open_calibrator(_with_all_read(data), num_threads, _appended)
     with no_progress_bars():
         for tensor in images.tensors(spec):
             calibrator.calibrate({None: [{INPUT_NAME: tensor}]}, recipe)
-    # Masks, which are no values, have no range.
+    # Masks are no values and have no range.
     seen = {
         name: ranges
         for name, ranges in calibrator.get_model_qsvs().items()
@@ -45,12 +45,12 @@ def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads
 
 
 def _with_all_read(data: bytes) -> bytes:
-    """Return the same model with an output for what nobody reads: the tool wants to look at every tensor."""
+    """Return the same model with every unread tensor as an output: the tool looks at every tensor."""
     graph = TfliteGraph.read(data)
     unread = graph.unread()
     return graph.with_outputs([*graph.outputs, *unread]).write() if unread else data
 
 
 def _appended(so_far: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the ranges of all images in the place where the tool keeps a running mean."""
+    """Append the ranges of an image to those before it, where the tool would keep a running mean."""
     return {side: np.append(so_far[side], new[side]) for side in ("min", "max")}

@@ -18,7 +18,7 @@ from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.litert_internals import schema
 from edgeseg_converters.tflite.split_activations import split_activations
 
-# What the converter says when TFLite has no builtin for an op.
+# The converter's message when TFLite has no builtin for an op.
 _FOREIGN_OPS = re.compile(r"(?:TF Select|Custom) ops: ([^\n]+)")
 
 
@@ -26,19 +26,19 @@ def to_tflite(frozen: Any, spec: ModelSpec, *, to_quantize: bool = False) -> byt
     """Convert a frozen function.
 
     Args:
-        frozen: what ``freeze.freeze`` made.
+        frozen: the result of ``freeze.freeze``.
         spec: goes into the file as the metadata entry ``edgeseg.spec``; its precision is obeyed.
-        to_quantize: whether a quantizer reads it, which wants activations in the ops before them.
+        to_quantize: whether a quantizer reads the file, which needs activations fused into the ops before them.
 
     Returns:
-        A ``.tflite`` file of builtin ops; the two custom ops of ``delegate_pooling`` where the rewrites put them.
+        A ``.tflite`` file of builtin ops; with the two custom ops of ``delegate_pooling`` where the rewrites put them.
 
     Raises:
-        UnsupportedModel: an op that TFLite's builtins do not have; never Flex or a custom op in silence.
+        UnsupportedModel: TFLite has no builtin for an op; Flex or a custom op is never used silently.
     """
     delegated = delegate_pooling.in_use(frozen)
-    # The constructor that takes a frozen graph as it is; from_concrete_functions would freeze it a second time, which
-    # takes twice as long as all the rest. The converter that does the work is the same.
+    # This constructor takes a frozen graph as it is; from_concrete_functions would freeze it a second time, which takes
+    # twice as long as all the rest. The converter that does the work is the same.
     converter = tf.compat.v1.lite.TFLiteConverter(frozen.graph.as_graph_def(), frozen.inputs, frozen.outputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = delegated
@@ -54,10 +54,10 @@ def to_tflite(frozen: Any, spec: ModelSpec, *, to_quantize: bool = False) -> byt
 
 
 def run_converter(converter: Any) -> bytes:
-    """Convert, with the converter's complaint as one of ours.
+    """Run a converter and raise its errors as ours.
 
     Raises:
-        UnsupportedModel: an op that TFLite's builtins do not have.
+        UnsupportedModel: TFLite has no builtin for an op.
     """
     try:
         return bytes(converter.convert())
@@ -69,7 +69,7 @@ def run_converter(converter: Any) -> bytes:
 
 
 def tap_logits(data: bytes) -> bytes:
-    """Return the same model with the logits as its output, for measuring what the class map alone hides.
+    """Return the same model with the logits as its output, to measure what the class map alone hides.
 
     Args:
         data: a file of ``to_tflite`` whose output is a class map.
@@ -79,7 +79,7 @@ def tap_logits(data: bytes) -> bytes:
     """
     graph = TfliteGraph.read(data)
     op = graph.producer(graph.outputs[0])
-    while op is not None and graph.op_name(op) != "ARG_MAX":  # ours, before its Cast; the model may have its own
+    while op is not None and graph.op_name(op) != "ARG_MAX":  # edgeseg's, before its Cast; the model may have its own
         op = graph.producer(op.inputs[0])
     if op is None:
         raise ValueError("the file's output is no class map")
@@ -87,14 +87,14 @@ def tap_logits(data: bytes) -> bytes:
 
 
 def finish(graph: TfliteGraph, spec: ModelSpec) -> bytes:
-    """Put the spec into the file, as ours and as TFLite's metadata; those of an earlier call go.
+    """Put the spec into the file, as edgeseg's and as TFLite's metadata; those of an earlier call are replaced.
 
-    The two tensors that users see are named, in the graph and in a signature. The others lose what the converter
-    appends to their names, those of everything that was fused into them.
+    The two tensors that users see are named, in the graph and in a signature. From the names of the others the parts
+    are removed that the converter appends, the names of everything that was fused into them.
 
     Args:
         graph: of the file.
-        spec: what is said about it.
+        spec: of the artifact.
     """
     _shorten_names(graph)
     graph.tensors[graph.inputs[0]].name = INPUT_NAME.encode()

@@ -1,7 +1,7 @@
-"""Make the two custom ops that LiteRT's delegates have for pooling with indices, in a flatbuffer.
+"""Create the two custom ops that LiteRT's delegates have for pooling with indices, in a flatbuffer.
 
-TensorFlow's converter passes MaxPoolWithArgmax and MaxPoolGradWithArgmax on as custom ops of those names, with indices
-of its own. XNNPACK and the GPU accelerator have the same two ops under other names, which the runtime registers:
+TensorFlow's converter passes MaxPoolWithArgmax and MaxPoolGradWithArgmax on as custom ops of those names, with its own
+indices. XNNPACK and the GPU accelerator have the same two ops under other names, which the runtime registers:
 
 ===================== ====================== ============= ==================================
 TensorFlow            delegates              inputs        outputs
@@ -10,8 +10,8 @@ MaxPoolWithArgmax     MaxPoolingWithArgmax2D map           pooled map, index dec
 MaxPoolGradWithArgmax MaxUnpooling2D         values, index map
 ===================== ====================== ============= ==================================
 
-Each delegate has a numbering of its own for the index, so both ops must run on one; no other op may read it. XNNPACK
-claims a node whose index is declared int32 and then fails. Read in google-ai-edge/LiteRT f674577.
+Each delegate has its own numbering of the index, so both ops must run on the same delegate, and no other op may read
+the index. XNNPACK claims a node whose index is declared int32 and then fails. Read in google-ai-edge/LiteRT f674577.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgeseg_converters.keras_model.unsupported_ops import ForeignOps
 from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.litert_internals import schema
 
-#: What is said of ops that TFLite's builtins do not have.
+#: The message about ops that TFLite has no builtin for.
 NO_BUILTIN = "the model does not convert to TFLite. TFLite has no builtin for"
 
 POOL, UNPOOL = "MaxPoolingWithArgmax2D", "MaxUnpooling2D"
@@ -37,18 +37,18 @@ _OPTIONS = np.frombuffer(struct.pack("<10i", 2, 2, 2, 2, 2, 0, 0, 0, 0, 0), np.u
 
 
 def in_use(frozen: Any) -> bool:
-    """Return whether a frozen function has an unpooling that is to become a custom op."""
+    """Return whether a frozen function has an unpooling that must become a custom op."""
     return any(op.type == "MaxPoolGradWithArgmax" for op in frozen.graph.get_operations())
 
 
 def put_in(graph: TfliteGraph) -> None:
-    """Make the delegates' ops of TensorFlow's, in place.
+    """Replace TensorFlow's ops by those of the delegates, in place.
 
     Args:
         graph: of a conversion with custom ops allowed.
 
     Raises:
-        ForeignOps: there is another custom op, or an index that something else reads.
+        ForeignOps: there is another custom op, or something else reads an index.
     """
     custom = [code for code in graph.model.operatorCodes if code.customCode]
     if foreign := sorted({code.customCode.decode() for code in custom} - _FROM_TENSORFLOW.keys()):
@@ -57,7 +57,7 @@ def put_in(graph: TfliteGraph) -> None:
     unpools = [op for op in graph.operators if graph.op_name(op) == "MaxPoolGradWithArgmax"]
     indices = {int(op.outputs[1]) for op in pools}
     for op in unpools:
-        graph.rewire(op, inputs=op.inputs[1:])  # of the first, the source, TensorFlow wants the shape
+        graph.rewire(op, inputs=op.inputs[1:])  # the first is the source, which TensorFlow reads for its shape
     readers = {graph.op_name(reader) for index in indices for reader in graph.readers(index)}
     read_by_others = readers - {"MaxPoolGradWithArgmax"} or indices & set(graph.outputs)
     if read_by_others or indices != {int(op.inputs[1]) for op in unpools}:

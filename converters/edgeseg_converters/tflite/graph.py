@@ -1,4 +1,4 @@
-"""Edit the graph of a TFLite file, with which op makes a tensor and which ops read it known at any time."""
+"""Edit the graph of a TFLite file, and know at any time which op makes a tensor and which ops read it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 from edgeseg.tflite.graph import op_name
 from edgeseg_converters.tflite.litert_internals import read_model, schema
 
-# Larger vectors are weights; comparing those would cost more than it finds.
+# Larger vectors are weights; comparing those would cost more than it saves.
 _MAX_SHARED = 65536
 
 
 class TfliteGraph:
-    """Look at the main graph of a ``.tflite`` file, and edit it in place.
+    """Read the main graph of a ``.tflite`` file, and edit it in place.
 
-    A tensor is its number, as in the file. What ops read and make is changed through the methods, which keep
-    ``producer`` and ``readers`` true; the fields of tensors and ops that say nothing of that are changed directly.
+    A tensor is given by its number, as in the file. The inputs and outputs of ops are changed by the methods, which
+    keep ``producer`` and ``readers`` up to date; all other fields of tensors and ops are changed directly.
 
     Attributes:
         model: everything in the file.
@@ -47,12 +47,13 @@ class TfliteGraph:
     def write(self) -> bytes:
         """Return the file, with equal small vectors stored once.
 
-        A channel of a quantized convolution has 24 bytes of scales and zero points, its bias's included, and most of
-        the zero points are vectors of zeros: stored once, a file of many small convolutions is a tenth smaller.
+        A channel of a quantized convolution has 24 bytes of scales and zero points, with those of its bias, and most of
+        the zero points are vectors of zeros: with these stored once, a file of many small convolutions is a tenth
+        smaller.
         """
         for buffer in self.model.buffers:
             if buffer.data is not None and not isinstance(buffer.data, np.ndarray):
-                # Of anything else the library writes one byte at a time: seconds for a megabyte.
+                # The library writes anything else one byte at a time: seconds for a megabyte.
                 buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
         for tensor in (tensor for graph in self.model.subgraphs for tensor in graph.tensors):
             if tensor.shape is not None:
@@ -66,7 +67,7 @@ class TfliteGraph:
 
     @property
     def inputs(self) -> list[int]:
-        """Return the tensors that are given to the graph."""
+        """Return the input tensors of the graph."""
         return [int(tensor) for tensor in self._graph.inputs]
 
     @inputs.setter
@@ -75,7 +76,7 @@ class TfliteGraph:
 
     @property
     def outputs(self) -> list[int]:
-        """Return the tensors that the graph gives."""
+        """Return the output tensors of the graph."""
         return [int(tensor) for tensor in self._graph.outputs]
 
     @outputs.setter
@@ -91,11 +92,11 @@ class TfliteGraph:
         return self.model.operatorCodes[op.opcodeIndex]
 
     def op_name(self, op: schema.OperatorT) -> str:
-        """Return an op's name in TFLite's schema (``CONV_2D``), a custom op's own."""
+        """Return an op's name in TFLite's schema (``CONV_2D``), or a custom op's own name."""
         return op_name(self.code(op))
 
     def opcode(self, name: str, version: int, *, any_version: bool = False) -> int:
-        """Return where a builtin is in the table of ops, which gets it where it does not have it.
+        """Return the index of a builtin in the table of ops, to which it is added if it is missing.
 
         Args:
             name: of the builtin in TFLite's schema.
@@ -106,7 +107,7 @@ class TfliteGraph:
         for index, code in enumerate(self.model.operatorCodes):
             if code.builtinCode == number and (any_version or code.version == version):
                 return index
-        # The old field has 8 bits; 127 in it says that the number is in the new one alone.
+        # The old field has 8 bits; 127 in it means that only the new field has the number.
         code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=min(number, 127), version=version)
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1
@@ -125,8 +126,8 @@ class TfliteGraph:
         A delegate has no memory for them.
         """
         outputs = set(self.outputs)
-        made = (int(tensor) for op in self.operators for tensor in op.outputs)
-        return [tensor for tensor in made if tensor not in outputs and not self._readers.get(tensor)]
+        results = (int(tensor) for op in self.operators for tensor in op.outputs)
+        return [tensor for tensor in results if tensor not in outputs and not self._readers.get(tensor)]
 
     def add_tensor(self, tensor: schema.TensorT) -> int:
         """Append a tensor and return its number."""
@@ -146,7 +147,7 @@ class TfliteGraph:
     def rewire(
         self, op: schema.OperatorT, *, inputs: Iterable[int] | None = None, outputs: Iterable[int] | None = None
     ) -> None:
-        """Let an op read other tensors, or make other ones; ``None`` leaves them as they are."""
+        """Let an op read other tensors, or make other ones; ``None`` keeps them as they are."""
         self._unlink(op)
         if inputs is not None:
             op.inputs = [int(tensor) for tensor in inputs]
@@ -155,15 +156,15 @@ class TfliteGraph:
         self._link(op)
 
     def replace(self, old: int, new: int) -> None:
-        """Let all that read a tensor read another one; an output of the graph is replaced too."""
+        """Let all readers of a tensor read another one; an output of the graph is replaced too."""
         for op in self.readers(old):
             self.rewire(op, inputs=[new if tensor == old else tensor for tensor in op.inputs])
         self.outputs = [new if tensor == old else tensor for tensor in self.outputs]
 
     def with_outputs(self, tensors: Iterable[int]) -> TfliteGraph:
-        """Return the same graph with other outputs, to look at what is inside; all else is shared with this one.
+        """Return the same graph with other outputs, to read inner tensors; all else is shared with this graph.
 
-        A signature stays where everything that it names is still given; it names what it gives, not all there is.
+        A signature is kept if all outputs that it names are still outputs; it need not name all of them.
         """
         outputs = [int(tensor) for tensor in tensors]
         model, graph = copy.copy(self.model), copy.copy(self._graph)

@@ -1,14 +1,14 @@
-"""Give a quantized TFLite file integer ends: bytes of an image in, a class map out, nothing in float that need not be.
+"""Give a quantized TFLite file integer ends: bytes of an image in, a class map out, and no needless op in float.
 
-litert-quantizer leaves an int8 input and a float island around every op that it has no rule for. Here
+litert-quantizer leaves an int8 input, and a float island around every op that it has no rule for. Here
 
 * the image becomes uint8 with scale 1, by a QUANTIZE after it: the bytes that a camera gives;
-* ``DEQUANTIZE -> op -> QUANTIZE`` becomes ``op`` where the op only moves values and both scales are the same, and so
-  the result is the same to the bit;
+* ``DEQUANTIZE -> op -> QUANTIZE`` becomes ``op`` where the op only moves values and both scales are the same, so the
+  result is the same to the bit;
 * ARG_MAX reads integers, which a scale does not reorder;
-* the part of a SPLIT that nobody reads, of SegNet's windows the last, has the type of the others;
-* a RELU of its own, as before Xception's convolutions, becomes the QUANTIZE from its input's scale to its output's,
-  whose lowest integer is zero: what is below is cut off either way. XNNPACK has that one in int8 and no RELU.
+* the unread part of a SPLIT, such as the last of SegNet's windows, has the type of the others;
+* a separate RELU, as before Xception's convolutions, becomes the QUANTIZE from its input's scale to its output's, whose
+  lowest integer is zero: values below are cut off either way. XNNPACK has that QUANTIZE in int8, but no RELU.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _MOVES_VALUES = frozenset({"DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "TILE", "RESIZE_N
 
 
 def put_in(graph: TfliteGraph) -> None:
-    """Give a quantized network integer ends and take out the float islands that are not needed, in place.
+    """Give a quantized network integer ends and remove the float islands that are not needed, in place.
 
     Args:
-        graph: of what ``quantize.quantize`` made in a static precision. Afterwards its input is uint8 with scale 1.
+        graph: of a file by ``quantize.quantize`` in a static precision. Afterwards its input is uint8 with scale 1.
     """
     _merge_islands(graph)
     _quantize_unread(graph)
@@ -45,7 +45,7 @@ def _merge_islands(graph: TfliteGraph) -> None:
         if before is None or graph.op_name(before) != "DEQUANTIZE" or not after:
             continue
         source, results = graph.tensors[before.inputs[0]], [graph.tensors[reader.outputs[0]] for reader in after]
-        # Of int16 these ops have no kernel.
+        # These ops have no kernel for int16.
         same = source.type == schema.TensorType.INT8 and all(_same_scale(source, result) for result in results)
         if any(graph.op_name(reader) != "QUANTIZE" for reader in after) or not same:
             continue
@@ -59,7 +59,7 @@ def _merge_islands(graph: TfliteGraph) -> None:
 
 
 def _quantize_unread(graph: TfliteGraph) -> None:
-    """Give the part of a SPLIT that nobody reads the scale of the others; the tool leaves it in float."""
+    """Give the unread part of a SPLIT the scale of the others; the tool leaves it in float."""
     for tensor in graph.unread():
         op = graph.producer(tensor)
         if op is not None and graph.op_name(op) == "SPLIT":
@@ -69,7 +69,7 @@ def _quantize_unread(graph: TfliteGraph) -> None:
 
 
 def _read_integers(graph: TfliteGraph) -> None:
-    """Let an ARG_MAX read what its DEQUANTIZE reads; a positive scale keeps the order."""
+    """Let an ARG_MAX read the input of its DEQUANTIZE; a positive scale keeps the order."""
     for op in graph.operators:
         if graph.op_name(op) != "ARG_MAX":
             continue
@@ -88,13 +88,13 @@ def _cut_off_by_range(graph: TfliteGraph) -> None:
         if graph.op_name(op) != "RELU":
             continue
         before, after = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
-        integers = before.type == after.type == schema.TensorType.INT8  # XNNPACK has nothing of int16
+        integers = before.type == after.type == schema.TensorType.INT8  # XNNPACK has no kernel for int16
         if integers and int(np.ravel(after.quantization.zeroPoint)[0]) == lowest:
             op.opcodeIndex = _opcode(graph, "QUANTIZE")
 
 
 def _uint8_input(graph: TfliteGraph) -> None:
-    """Put the uint8 image before what the network reads: int8 by QUANTIZE, float by DEQUANTIZE."""
+    """Put a uint8 image before the network's input: by QUANTIZE for int8, by DEQUANTIZE for float."""
     (index,) = graph.inputs
     inner = graph.tensors[index]
     image = schema.TensorT(name=INPUT_NAME.encode(), shape=inner.shape, type=schema.TensorType.UINT8, hasRank=True)
@@ -112,7 +112,8 @@ def _uint8_input(graph: TfliteGraph) -> None:
 
 
 def _opcode(graph: TfliteGraph, name: str) -> int:
-    # Versions 1 read float and int8; 2 brought uint8 to int8 and int16. The tool raises none, so its own are taken.
+    # Version 1 reads float and int8; version 2 added uint8 to int8, and int16. The tool raises no version, so its own
+    # are taken.
     return graph.opcode(name, version=2, any_version=True)
 
 

@@ -1,9 +1,9 @@
-"""Find where a quantized TFLite file loses precision: every tensor beside the same tensor of the float file.
+"""Find where a quantized TFLite file loses precision: compare every tensor with the same tensor of the float file.
 
 The quantizer keeps the names of the tensors, so the two files are run on the same images and read tensor by tensor.
-Two numbers are told apart: how far the tensor is from the float one in the running integer model, which carries the
-errors of all that came before, and how far the float values alone move when they are put on the tensor's scale, which
-is what its range costs.
+Two numbers are measured: how far the tensor is from the float one in the running integer model, which carries the
+errors of all layers before, and how far the float values alone move when they are put on the tensor's scale, which is
+the cost of its range.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class LayerError:
 
     Attributes:
         tensor: its name in both files.
-        op: what makes it, as the float file has it (``CONV_2D``).
+        op: the op that makes it in the float file (``CONV_2D``).
         range_db: of the float values put on the tensor's scale; infinite for a tensor that stayed in float.
         channel_db: the same for each channel alone, the median over the channels; far below ``range_db`` where few
             channels are so large that the others have few steps left.
         model_db: of the tensor in the running model, with the errors of all before it.
         low: smallest value in the float file.
         high: largest value in the float file.
-        scale: what one step of the integer is worth; ``None`` for a tensor that stayed in float.
-        limits: smallest and largest value that the integer can say; ``None`` likewise.
-        clipped: share of the float values beyond that by more than half a step, in [0, 1].
+        scale: the size of one step of the integer; ``None`` for a tensor that stayed in float.
+        limits: smallest and largest value that the integer can hold; ``None`` likewise.
+        clipped: share of the float values beyond the limits by more than half a step, in [0, 1].
     """
 
     tensor: str
@@ -96,7 +96,7 @@ def layer_errors(
 
 @dataclass(frozen=True)
 class _Scale:
-    """Hold what one step is worth, the zero point, and the integers' own limits."""
+    """Hold the size of one step, the zero point, and the integers' own limits."""
 
     scale: float
     zero_point: int
@@ -108,7 +108,7 @@ class _Scale:
         return (self.lowest - self.zero_point) * self.scale, (self.highest - self.zero_point) * self.scale
 
     def rounded(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the values on this scale, clipped as the integer clips them."""
+        """Return the values on this scale, clipped to the integer's limits."""
         steps = np.clip(np.round(values / self.scale) + self.zero_point, self.lowest, self.highest)
         return np.asarray((steps - self.zero_point) * self.scale, np.float32)
 
@@ -118,7 +118,7 @@ class _Model:
 
     def __init__(self, data: bytes, num_threads: int) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors takes memory, which is known
+            warnings.simplefilter("ignore", UserWarning)  # keeping all tensors takes memory: intended
             self._interpreter = Interpreter(
                 model_content=data, num_threads=num_threads, experimental_preserve_all_tensors=True
             )
@@ -127,7 +127,7 @@ class _Model:
         self._input = self._interpreter.get_input_details()[0]
 
     def holds_values(self, name: str) -> bool:
-        """Return whether there is such a tensor and it holds values, not class ids or a shape."""
+        """Return whether there is such a tensor and its values are neither class ids nor a shape."""
         details = self._tensors.get(name)
         return details is not None and (details["dtype"] == np.float32 or self.scale(name) is not None)
 
@@ -157,7 +157,7 @@ class _Model:
 
 @dataclass(kw_only=True)
 class _Sums:
-    """Sum up what has been seen of a tensor so far; the sums are one for each channel."""
+    """Sum up the signal and the errors of a tensor, for each channel."""
 
     scale: _Scale | None
     signal: Any = 0.0
@@ -209,7 +209,7 @@ def _decibel(signal: float, noise: float) -> float:
 
 
 def _ops(data: bytes) -> dict[str, str]:
-    """Map the name of each tensor that an op makes and somebody reads to the op, in the order of the file."""
+    """Map the name of each tensor that is made and read by ops to the op that makes it, in the order of the file."""
     graph = TfliteGraph.read(data)
     unread = set(graph.unread())
     return {

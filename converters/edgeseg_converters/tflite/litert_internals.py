@@ -3,7 +3,7 @@
 Every name was seen in ai-edge-litert 2.3.0. Each has a test of its own in
 ``tests/converters/tflite/test_litert_internals.py``, which says where to look for the replacement when the name is
 gone. ``edgeseg.tflite.litert_internals`` is the device's door, whose functions import the package when they are called;
-here the classes are wanted as types.
+here the classes are needed as types.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def read_model(data: bytes) -> schema.ModelT:
     """Return the objects of a ``.tflite`` file.
 
     ``ai_edge_litert.tools.flatbuffer_utils.read_model_from_bytearray``, seen in ai-edge-litert 2.3.0, in no
-    documentation. Beside ``ModelT.InitFromPackedBuf`` it fetches the weights that are after the flatbuffer in files
-    beyond 2 GB, drops the converter's empty buffers, and makes lists, which can be edited, of the numbers of tensors.
+    documentation. In addition to ``ModelT.InitFromPackedBuf`` it reads the weights after the flatbuffer in files beyond
+    2 GB, drops the converter's empty buffers, and turns the numbers of tensors into lists, which can be edited.
     """
     return flatbuffer_utils.read_model_from_bytearray(bytearray(data))

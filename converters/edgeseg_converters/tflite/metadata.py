@@ -1,13 +1,15 @@
-"""Write TFLite's own model metadata, by which MediaPipe and other tools feed an artifact; ``edgeseg.spec`` says more.
+"""Write TFLite's own model metadata, which MediaPipe and other tools read to feed an artifact.
+
+``edgeseg.spec`` says more. The metadata is:
 
     entry TFLITE_METADATA   a flatbuffer of its own: how the image goes in, what comes out, where the labels are
-    labels.txt              a class name a line, in a zip archive after the model, which TFLite itself does not read
+    labels.txt              one class name per line, in a zip archive after the model, which TFLite itself does not read
 
-Table and field numbers are those of TFLite's metadata_schema.fbs. It is written with ``flatbuffers`` alone: the package
-that has the generated classes, mediapipe, brings another build of OpenCV into the same folder as ours.
+Table and field numbers are those of TFLite's metadata_schema.fbs. Only ``flatbuffers`` is used to write it: the package
+with the generated classes, mediapipe, brings another build of OpenCV into the same folder as ours.
 
 MediaPipe's Image Segmenter takes scores, not class maps, and refuses (1.2 did, in these words) a mean or std that
-differs by channel and colors that are not RGB; it then reads no such file wrongly.
+differs by channel and colors that are not RGB, so it reads no such file wrongly.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ LABELS_FILE = "labels.txt"
 
 _IDENTIFIER = b"M001"
 _MIN_PARSER_VERSION = "1.0.0"  # nothing that a later schema added is used
-# In enums and unions of the schema.
+# Numbers in enums and unions of the schema.
 _AXIS_LABELS, _VALUE_LABELS = 2, 3
 _UNKNOWN_COLORS, _RGB = 0, 1
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
@@ -44,7 +46,7 @@ def to_flatbuffer(spec: ModelSpec, input_name: str, output_name: str) -> bytes:
     """Build the content of the entry ``TFLITE_METADATA``.
 
     Args:
-        spec: mean, std, size and classes go in. The schema has no word for BGR: such a model's colors are "unknown".
+        spec: gives mean, std, size and classes. The schema has no BGR: such a model's colors are "unknown".
         input_name: name of the image's tensor.
         output_name: name of the class map's or the scores' tensor.
     """
@@ -59,7 +61,7 @@ def to_flatbuffer(spec: ModelSpec, input_name: str, output_name: str) -> bytes:
         3: out.table({0: out.byte(_IMAGE_PROPERTIES), 1: image}),
         4: out.tables([out.table({0: out.byte(_NORMALIZATION), 1: normalization})]),
     }
-    # Labels say what the values of a class map mean, but which channel of the scores is whose.
+    # Labels name the values of a class map, but the channels of scores.
     kind = _VALUE_LABELS if spec.output_kind == "argmax" else _AXIS_LABELS
     labels = out.table({0: out.text(LABELS_FILE), 1: out.text("One class a line."), 2: out.byte(kind)})
     result = {
@@ -82,7 +84,7 @@ def append_labels(data: bytes, spec: ModelSpec) -> bytes:
     """Put the zip archive with the labels after a model's flatbuffer.
 
     Args:
-        data: a ``.tflite`` file that is finished otherwise.
+        data: a ``.tflite`` file that is otherwise finished.
         spec: its class names are the labels; a line break in one becomes a space.
 
     Returns:
@@ -90,13 +92,13 @@ def append_labels(data: bytes, spec: ModelSpec) -> bytes:
     """
     names = [" ".join(name.splitlines()) for name in spec.class_names]
     file = io.BytesIO(data)
-    with zipfile.ZipFile(file, "a") as archive:  # appends to what is no archive yet
+    with zipfile.ZipFile(file, "a") as archive:  # appends to a file that is no archive yet
         archive.writestr(zipfile.ZipInfo(LABELS_FILE), "\n".join(names))  # a ZipInfo's date is 1980, not today
     return file.getvalue()
 
 
 class _Tables:
-    """Write flatbuffer tables by field number; what a table refers to is made before it."""
+    """Write flatbuffer tables by field number; what a table refers to is written before it."""
 
     def __init__(self) -> None:
         self._builder = flatbuffers.Builder(1024)

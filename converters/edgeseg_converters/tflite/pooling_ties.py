@@ -1,8 +1,8 @@
-"""Measure which maximum a delegate's pooling takes on an artifact, where the next unpooling depends on it.
+"""Measure how a delegate breaks ties in max pooling with indices, on which the next unpooling depends.
 
-TensorFlow takes the first of a window in row order. XNNPACK goes through a window by columns, so where (0, 1) and
-(1, 0) are equal and larger than (0, 0), it takes the other one, and what is decoded from it moves by a pixel. Integers
-make equal what was not, so a quantized file may take another one even where the same runtime reads both.
+TensorFlow takes the first maximum of a window in row order. XNNPACK goes through a window by columns, so where (0, 1)
+and (1, 0) are equal and larger than (0, 0), it takes the other one, and what is decoded from it moves by a pixel.
+Integers make unequal values equal, so a quantized file may take another maximum even on the same runtime.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from edgeseg_converters.tflite.graph import TfliteGraph
 def other_choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> float | None:
     """Measure how often LiteRT's CPU takes another maximum of a pooling window than TensorFlow.
 
-    Both look at the same values, those of the artifact, so that only ties count and no rounding.
+    Both get the same values, those of the artifact, so that only ties count and no rounding.
 
     Args:
         artifact: a ``.tflite`` file.
-        inputs: what it is run on.
+        inputs: to run it on.
 
     Returns:
         The share of the windows, of every channel of every pooling with indices, in [0, 1]; ``None`` where the
@@ -44,12 +44,12 @@ def same_indices(before: bytes, after: bytes, inputs: Sequence[NDArray[Any]]) ->
 
     Args:
         before: the float ``.tflite`` file.
-        after: what was quantized from it.
-        inputs: whole numbers from 0 to 255, which both are run on.
+        after: the file that was quantized from it.
+        inputs: whole numbers from 0 to 255, to run both on.
 
     Returns:
         For each pooling with indices, in the order of the files, the share of the windows of all channels in [0, 1];
-        ``None`` where the files have no such custom op: what a target without it decodes by, masks, is not looked at.
+        ``None`` where the files have no such custom op: the masks of a target without it are not compared.
     """
     shares = [
         [float(np.mean(old == new)) for (_, old), (_, new) in zip(*pools, strict=True)]
@@ -59,12 +59,12 @@ def same_indices(before: bytes, after: bytes, inputs: Sequence[NDArray[Any]]) ->
 
 
 def _choices(artifact: bytes, inputs: Sequence[NDArray[Any]]) -> Iterator[list[tuple[NDArray[Any], NDArray[Any]]]]:
-    """Yield for each input, of every pooling, its values and which of each window was taken, numbered by XNNPACK."""
+    """Yield for each input the values of every pooling and the index taken in each window, as XNNPACK numbers them."""
     graph = TfliteGraph.read(artifact)
     pools = [op for op in graph.operators if graph.op_name(op) == POOL]
     if not pools:
         return
-    # Its own output stays one: XNNPACK crashes on an unpooling that nobody reads.
+    # The file's own output is kept: XNNPACK crashes on an unpooling that nobody reads.
     looked_at = [tensor for op in pools for tensor in (op.inputs[0], op.outputs[1])]
     interpreter = Interpreter(model_content=graph.with_outputs([*graph.outputs, *looked_at]).write())
     interpreter.allocate_tensors()

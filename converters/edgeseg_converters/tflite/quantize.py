@@ -1,4 +1,4 @@
-"""Make TFLite files with integers, by litert-quantizer from a float file.
+"""Quantize a float TFLite file by litert-quantizer.
 
 =========== =============================== ==================== =====================================
 precision   weights                         activations          input and output
@@ -9,7 +9,7 @@ precision   weights                         activations          input and outpu
 =========== =============================== ==================== =====================================
 
 The tool calibrates through XNNPACK, so a model with the unpooling custom ops can be quantized, which TensorFlow's own
-quantizer cannot. It does not raise op versions, which delegates that check them want: see ``quantize_ptq``.
+quantizer cannot. It does not raise op versions, which delegates that check them need: see ``quantize_ptq``.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from edgeseg_converters.tflite.quantizer_internals import AlgorithmName, Quantiz
 
 _STATIC = {"int8": 8, "w8a16": 16}
 
-# What XNNPACK runs with int8 weights and float activations. A depthwise convolution it would leave to the slow path,
-# and its weights are few.
+# Ops that XNNPACK runs with int8 weights and float activations. It would leave a depthwise convolution to the slow
+# path, and such a convolution has few weights.
 _DYNAMIC_OPS = (TFLOperationName.CONV_2D, TFLOperationName.CONV_2D_TRANSPOSE, TFLOperationName.FULLY_CONNECTED)
 
 
@@ -50,11 +50,11 @@ def quantize(
         precision: ``dynamic``, ``int8`` or ``w8a16``.
         ranges: of the activations; a static precision needs them.
         keep: names of outputs whose ops stay in float.
-        only: names of outputs whose ops alone are quantized, all others stay in float; every op when omitted.
+        only: names of the outputs of the only ops that are quantized; every op when omitted.
 
     Returns:
-        A ``.tflite`` file. With a static precision the inner tensors are integers and the input and the output are
-        what the tool leaves; ``integer_io.put_in`` makes them uint8.
+        A ``.tflite`` file. With a static precision the inner tensors are integers, and the input and the output are as
+        the tool leaves them; ``integer_io.put_in`` makes them uint8.
 
     Raises:
         UnsupportedModel: the tool fails.
@@ -75,10 +75,10 @@ def quantize(
         warnings.simplefilter("ignore")  # channels whose weights are all zero, and interpreters that keep all tensors
         try:
             result = tool.quantize(calibration, enable_progress_report=False)
-        except (ValueError, LookupError, RuntimeError) as error:  # of an op that the tool has not met in this form
+        except (ValueError, LookupError, RuntimeError) as error:  # for an op in a form that the tool does not know
             raise UnsupportedModel(
                 f"litert-quantizer cannot make {precision} of the model: {' '.join(str(error).split())[:200]} "
-                "Please report it; fp16 does without, and so does --format onnx."
+                "Please report it; fp16 and --format onnx do not need this tool."
             ) from error
     return bytes(result.quantized_model)
 
@@ -89,7 +89,7 @@ def _scope(name: str) -> str:
 
 
 def _statistics(ranges: Ranges, data: bytes) -> dict[str, dict[str, Any]]:
-    """Return the ranges as the tool wants them; the image's is known, so that its bytes are taken as they are.
+    """Return the ranges in the tool's form; the image's range is known, so that its bytes are taken as they are.
 
     Every number has the rank of its tensor: the tool computes with it on constants that are joined to that tensor.
     """

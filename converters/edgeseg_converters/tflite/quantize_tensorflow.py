@@ -1,4 +1,4 @@
-"""Make TFLite int8 by TensorFlow's own post-training quantizer, for delegates that check op versions.
+"""Quantize to int8 by TensorFlow's own post-training quantizer, for delegates that check op versions.
 
 litert-quantizer leaves an int8 CONV_2D at version 1, which XNNPACK and the GPU take and NNAPI's and the Edge TPU's
 compilers may not. TensorFlow's quantizer raises the versions. It cannot calibrate the unpooling custom ops.
@@ -23,7 +23,7 @@ def quantize_ptq(frozen: Any, spec: ModelSpec, images: CalibrationSet) -> bytes:
     """Convert a frozen function to int8.
 
     Args:
-        frozen: from ``(1, H, W, 3)`` float32 in 0..255 to a uint8 class map.
+        frozen: from ``(1, H, W, 3)`` float32 in [0, 255] to a uint8 class map.
         spec: goes into the file.
         images: to calibrate with.
 
@@ -38,7 +38,7 @@ def quantize_ptq(frozen: Any, spec: ModelSpec, images: CalibrationSet) -> bytes:
     def representative() -> Iterator[list[Any]]:
         for number, tensor in enumerate(images.tensors(spec)):
             if number == 0:
-                # Both ends of a byte are in it, so that the input gets scale 1 and takes the bytes as they are.
+                # It contains both ends of a byte, so that the input gets scale 1 and takes the bytes as they are.
                 tensor[0, 0, 0], tensor[0, -1, -1] = 0, 255
             yield [tensor]
 

@@ -1,9 +1,9 @@
-"""Give the activation of a transposed convolution an op of its own, in a flatbuffer.
+"""Give the activation of a transposed convolution its own op, in a flatbuffer.
 
     Given:   TRANSPOSE_CONV with a fused activation      version 4 of the op
     Result:  TRANSPOSE_CONV, RELU                        version 3, and 1 of RELU
 
-LiteRT's GPU accelerator takes versions up to 3, and of a graph that it has to cut it runs one part: a U-Net with
+LiteRT's GPU accelerator takes versions up to 3, and it runs only one part of a graph that it has to cut: a U-Net with
 ``Conv2DTranspose(activation="relu")`` was on the CPU from its first decoder step on. On XNNPACK no difference in speed
 was measured (ratio of medians 1.01, two steps from 64x64 with 48 and 32 channels, two threads on a busy x86-64).
 """
@@ -24,7 +24,7 @@ _WITH_BIAS, _WITHOUT = 3, 1  # versions
 
 
 def split_activations(graph: TfliteGraph) -> None:
-    """Give every transposed convolution's activation an op of its own, in place.
+    """Give every transposed convolution's activation its own op, in place.
 
     Args:
         graph: of a float model; the int8 RELU is an op that XNNPACK does not have.

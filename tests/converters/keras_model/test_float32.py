@@ -103,7 +103,7 @@ def test_a_layer_that_does_not_know_its_config_is_named_in_one_line() -> None:
     inputs = keras.Input((*SIZE, 3))
     model = keras.Model(inputs, NoConfig(4)(inputs))
     with pytest.raises(
-        UnsupportedModel, match=r"'theirs' \(NoConfig\) computes in float16 and cannot be made"
+        UnsupportedModel, match=r"'theirs' \(NoConfig\) computes in float16 and cannot be rebuilt"
     ) as caught:
         PreparedModel.of(model)
     assert "\n" not in str(caught.value)

@@ -110,7 +110,7 @@ def test_softmax_of_independent_sigmoids_is_refused() -> None:
 def test_flattened_output_is_refused_with_the_way_out() -> None:
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, keras.layers.Reshape((32, 8))(keras.layers.Conv2D(4, 1)(inputs)))
-    with pytest.raises(UnsupportedModel, match="leave out the final Reshape"):
+    with pytest.raises(UnsupportedModel, match="remove the final Reshape"):
         freeze(
             model,
             ModelSpec(name="m", input_size=(8, 8), class_names=default_class_names(4), palette=default_palette(4)),

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from edgeseg_converters.keras_model.graph import Graph
-from edgeseg_converters.keras_model.intervals import Range, ValueRanges
+from edgeseg_converters.keras_model.intervals import Interval, ValueIntervals
 
 Tensor = Any
 
@@ -49,23 +49,23 @@ PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "one class of a softmax": lambda x: layers.Conv2D(2, 1, activation="softmax")(x)[..., 1:],
     "mask": lambda x: keras.ops.cast(sigmoid(x) > 0.3, "float32"),
 }
-OTHERS: dict[str, tuple[Callable[[Tensor], Tensor], Range]] = {
-    "logits": (lambda x: layers.UpSampling2D(2)(layers.Conv2D(1, 1)(x)), Range(origin="linear")),
-    "normalized logits": (lambda x: layers.BatchNormalization()(layers.Conv2D(1, 1)(x)), Range(origin="linear")),
-    "sum of logits": (lambda x: layers.Conv2D(1, 1)(x) + layers.Conv2D(1, 1)(x), Range(origin="linear")),
-    "relu": (lambda x: layers.Conv2D(1, 1, activation="relu")(x), Range(0, math.inf)),
-    "bytes": (lambda x: 255 * sigmoid(x), Range(0, 255)),
-    "blur": (lambda x: Blur()(sigmoid(x)), Range()),  # a convolution's, but maybe still a probability
-    "unknown": (lambda x: Cumulative()(layers.Conv2D(1, 1)(x)), Range()),
-    "divided by what is seen": (lambda x: (y := layers.Conv2D(1, 1)(x)) / keras.ops.max(y), Range()),
-    "ids": (lambda x: keras.ops.argmax(layers.Conv2D(3, 1)(x), axis=-1, keepdims=True), Range(0, math.inf, "ids")),
+OTHERS: dict[str, tuple[Callable[[Tensor], Tensor], Interval]] = {
+    "logits": (lambda x: layers.UpSampling2D(2)(layers.Conv2D(1, 1)(x)), Interval(origin="linear")),
+    "normalized logits": (lambda x: layers.BatchNormalization()(layers.Conv2D(1, 1)(x)), Interval(origin="linear")),
+    "sum of logits": (lambda x: layers.Conv2D(1, 1)(x) + layers.Conv2D(1, 1)(x), Interval(origin="linear")),
+    "relu": (lambda x: layers.Conv2D(1, 1, activation="relu")(x), Interval(0, math.inf)),
+    "bytes": (lambda x: 255 * sigmoid(x), Interval(0, 255)),
+    "blur": (lambda x: Blur()(sigmoid(x)), Interval()),  # a convolution's, but maybe still a probability
+    "unknown": (lambda x: Cumulative()(layers.Conv2D(1, 1)(x)), Interval()),
+    "divided by what is seen": (lambda x: (y := layers.Conv2D(1, 1)(x)) / keras.ops.max(y), Interval()),
+    "ids": (lambda x: keras.ops.argmax(layers.Conv2D(3, 1)(x), axis=-1, keepdims=True), Interval(0, math.inf, "ids")),
 }
 
 
-def found(build: Callable[[Tensor], Tensor]) -> Range:
+def found(build: Callable[[Tensor], Tensor]) -> Interval:
     inputs = keras.Input((4, 6, 3))
     graph = Graph.from_model(keras.Model(inputs, build(inputs)))
-    return ValueRanges(graph).of(graph.outputs[0])
+    return ValueIntervals(graph).of(graph.outputs[0])
 
 
 @pytest.mark.parametrize("name", PROBABILITIES)

@@ -30,7 +30,7 @@ def test_an_activation_that_changes_zero_is_refused() -> None:
     model = padded(layers.Activation("sigmoid", name="gate"))
     result = rewrite(model, [ActivationBeforePadding()])
     assert result.model is model
-    assert result.refused[0].reason == "'gate' makes 0.5 of the border's 0"
+    assert result.refused[0].reason == "'gate' turns the border's 0 into 0.5"
 
 
 def test_a_border_that_something_else_reads_stays() -> None:

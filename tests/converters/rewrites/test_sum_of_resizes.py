@@ -102,7 +102,7 @@ def twice(x: Any) -> Any:
         (twice, "joins the same map twice"),
         (
             lambda x: project([x, layers.UpSampling2D(2)(at(x, 2, 1))]),
-            "1 resized channels go to 5; below a share of 0.5 nothing is won",
+            "1 resized channels go to 5; below a share of 0.5 nothing is gained",
         ),
         (
             lambda x: project([NearestResize((12, 24))(layers.GlobalAveragePooling2D(keepdims=True)(x))]),

@@ -98,8 +98,11 @@ def shared(x: Any) -> Any:
     ("build", "reason"),
     [
         (shared, "one of its layers is used in another place as well"),
-        (lambda x: conv(x[..., :3]), "it has 3 -> 6 channels; with fewer than 4 nothing is won"),
-        (lambda x: layers.Conv2D(2, 3, padding="same")(x), "it has 4 -> 2 channels; with fewer than 4 nothing is won"),
+        (lambda x: conv(x[..., :3]), "it has 3 -> 6 channels; with fewer than 4 nothing is gained"),
+        (
+            lambda x: layers.Conv2D(2, 3, padding="same")(x),
+            "it has 4 -> 2 channels; with fewer than 4 nothing is gained",
+        ),
         (lambda x: conv(x, dilation_rate=2), "'conv' is no plain 3x3 convolution of stride 1"),
         (lambda x: conv(x, strides=2), "'conv' is no plain 3x3 convolution of stride 1"),
         (lambda x: conv(x, groups=2), "'conv' is no plain 3x3 convolution of stride 1"),
@@ -124,7 +127,7 @@ def test_a_small_map_is_refused() -> None:
     inputs = keras.Input((8, 8, 4))
     model = keras.Model(inputs, conv(inputs))
     kept = rewrite(model, [ConvToWinograd(min_channels=4, min_products=8 * 8 * 4 * 6 + 1)])
-    assert kept.refused[0].reason == "a map of 8x8 with 4 channels is too small to win anything"
+    assert kept.refused[0].reason == "a map of 8x8 with 4 channels is too small to gain anything"
     assert rewrite(model, [ConvToWinograd(min_channels=4, min_products=8 * 8 * 4 * 6)]).counts() == ((RULE.name, 1),)
 
 

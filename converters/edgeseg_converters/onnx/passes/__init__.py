@@ -1,6 +1,6 @@
-"""Passes on ONNX graphs, and which of them run, in order.
+"""Edit ONNX graphs by passes, and list which of them run, in order.
 
-Each is one of onnx-ir's: it takes an ``onnx_ir.Model``, says whether it changed it, and gives it back. Those of
+Each follows onnx-ir's contract: it takes an ``onnx_ir.Model``, returns it, and says whether it changed it. Those of
 ``onnx_ir.passes.common`` are used as they are.
 """
 
@@ -24,9 +24,9 @@ from edgeseg_converters.onnx.passes.resize import DropEmptyScales, ExactSizes
 from edgeseg_converters.onnx.passes.shapes import DropShapes, InferShapes
 from edgeseg_converters.onnx.passes.zero_points import DropZeroPoints
 
-#: What tf2onnx leaves: output sizes, work on constants, transposes, normalizations. For a model of fixed shapes,
-#: float32, as tf2onnx wrote it; the result has the same inputs and outputs and computes the same, beyond float
-#: rounding of folded constants.
+#: Tidies what tf2onnx leaves: output sizes, work on constants, transposes, normalizations. For a float32 model of fixed
+#: shapes, as tf2onnx wrote it; the result has the same inputs and outputs and computes the same, up to float rounding
+#: of folded constants.
 TIDY = Sequential(
     ExactSizes(),
     DropEmptyScales(),
@@ -41,7 +41,7 @@ TIDY = Sequential(
     RenumberNames(),
 )
 
-#: A tidy model in half precision.
+#: Converts a tidy model to half precision.
 FLOAT16 = Sequential(
     ConvertToFloat16(),
     TopologicalSortPass(),
@@ -49,8 +49,8 @@ FLOAT16 = Sequential(
     DropShapes(),
 )
 
-#: A float file for the quantizer: shapes are inferred, normalizations are convolutions, nodes are named by their
-#: outputs. Constants that nobody reads any more go, as the quantizer wants some of their names for scales of its own.
+#: Prepares a float file for the quantizer: shapes are inferred, normalizations become convolutions, nodes are named by
+#: their outputs. Unread constants are removed, as the quantizer uses some of their names for scales of its own.
 PREPARE_TO_QUANTIZE = Sequential(
     InferShapes(),
     NormalizationsToConvolutions(),
@@ -58,8 +58,7 @@ PREPARE_TO_QUANTIZE = Sequential(
     NameNodesByOutput(),
 )
 
-#: A quantized graph without what a file does not need, 7 % smaller for a model of 3 M parameters; what it computes
-#: stays.
+#: Removes what a quantized file does not need, 7 % of it for a model of 3 M parameters; it computes the same.
 COMPACT = Sequential(
     DropZeroPoints(),
     RemoveUnusedNodesPass(),
@@ -67,5 +66,5 @@ COMPACT = Sequential(
     ShortenNames(),
 )
 
-#: What the quantizer leaves: its nodes are appended, its input is float, its names are long.
+#: Tidies what the quantizer leaves: its nodes are appended, its input is float, its names are long.
 FINISH_QUANTIZED = Sequential(TopologicalSortPass(), TakeBytes(), COMPACT)

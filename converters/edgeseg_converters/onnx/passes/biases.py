@@ -1,4 +1,4 @@
-"""Biases of convolutions that are no constants."""
+"""Replace biases of convolutions that are not constants."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from edgeseg_converters.onnx.passes.constants import add_constant
 
 
 class AddComputedBiases(ir.passes.InPlacePass):
-    """Put an Add after every convolution whose bias is not a constant.
+    """Add the bias after the convolution wherever it is not a constant.
 
         Given:   y = Conv(x, weight, bias)                            bias (C,) is computed
         Result:  y = Add(Conv(x, weight), Unsqueeze(bias, [1, 2]))
 
-    tf2onnx takes a map of one pixel that is added, DeepLab's image pooling, as the bias of the convolution before.
-    Integers and most providers want constants there.
+    tf2onnx turns a map of one pixel that is added, such as DeepLab's image pooling, into the bias of the convolution
+    before. Integer kernels and most providers need constants there.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

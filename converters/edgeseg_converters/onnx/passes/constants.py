@@ -1,4 +1,4 @@
-"""Constants of a graph: read, and added."""
+"""Read and add constants of a graph."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
 
     Args:
         graph: is changed.
-        name: that no other value of the graph has.
+        name: a name that no other value of the graph has.
         array: its values, shape and dtype.
 
     Returns:
-        What nodes read it by.
+        The value that nodes read.
     """
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
@@ -26,7 +26,7 @@ def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
 
 
 def array_of(value: ir.Value | None) -> NDArray[Any] | None:
-    """Return what a constant holds, without a copy; ``None`` for a value that is computed, fed, or not there.
+    """Return the array of a constant, without a copy; ``None`` for a value that is computed, fed, or absent.
 
     Args:
         value: an input of a node.
@@ -35,10 +35,10 @@ def array_of(value: ir.Value | None) -> NDArray[Any] | None:
 
 
 def arrays_of(node: ir.Node, start: int, stop: int) -> list[NDArray[Any]]:
-    """Return what the constants among a node's inputs hold, without a copy.
+    """Return the arrays of constants among a node's inputs, without a copy.
 
     Args:
-        node: is read.
+        node: whose inputs are read.
         start: index of the first.
         stop: index after the last.
 

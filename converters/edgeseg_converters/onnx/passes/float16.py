@@ -1,4 +1,4 @@
-"""Half precision, by ONNX Runtime's tool."""
+"""Convert to half precision by ONNX Runtime's tool."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from edgeseg_converters.onnx.file import to_proto
 class ConvertToFloat16(ir.passes.PassBase):
     """Convert weights and activations to float16; the input and the output keep their dtypes.
 
-    The tool works on the protobuf. It appends its casts after the nodes that read
-    them, which ``onnx.checker`` refuses, and in ONNX Runtime 1.20 to 1.24 it makes a cast of its own for each Min
-    and Max that reads a tensor: ``TopologicalSortPass`` and ``CommonSubexpressionEliminationPass`` come after it.
+    The tool works on the protobuf. It appends its casts after the nodes that read them, which ``onnx.checker`` refuses,
+    and in ONNX Runtime 1.20 to 1.24 it adds a cast of its own for each Min and Max that reads a tensor:
+    ``TopologicalSortPass`` and ``CommonSubexpressionEliminationPass`` run after it.
     """
 
     @property
     def in_place(self) -> bool:
-        """It gives another model back."""
+        """Whether it changes the model in place: no, it returns another one."""
         return False
 
     @property
     def changes_input(self) -> bool:
-        """It uses the model up, as ``to_proto`` does."""
+        """Whether it changes its input: yes, it consumes the model, as ``to_proto`` does."""
         return True
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -37,8 +37,8 @@ class ConvertToFloat16(ir.passes.PassBase):
 def _drop_redefined_casts(graph: onnx.GraphProto) -> None:
     """Keep the first of the casts whose results have the same name.
 
-    ONNX Runtime 1.30 and 1.31 make one for each Min and Max that reads a tensor; 1.32 makes one for all. On the
-    protobuf, as onnx-ir refuses to read a graph in which a name is defined twice.
+    ONNX Runtime 1.30 and 1.31 add one for each Min and Max that reads a tensor; 1.32 adds one for all. This works on
+    the protobuf, as onnx-ir refuses to read a graph in which a name is defined twice.
     """
     defined: set[str] = set()
     for node in list(graph.node):

@@ -1,4 +1,4 @@
-"""An input of bytes, for a graph that was quantized with a float one."""
+"""Give a graph that was quantized with a float input an input of bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgeseg_converters.onnx.passes.constants import arrays_of
 
 
 class TakeBytes(ir.passes.InPlacePass):
-    """Make the input uint8: what quantizes it to scale 1 and zero point 0 goes, what reads it in float gets a Cast."""
+    """Make the input uint8: remove its quantization to scale 1 and zero point 0, and add a Cast for float readers."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """See the class."""

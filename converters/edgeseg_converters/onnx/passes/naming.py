@@ -1,4 +1,4 @@
-"""Names of nodes and values."""
+"""Set the names of nodes and values."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 
 import onnx_ir as ir
 
-# How tf2onnx tells equal names apart.
+# The number by which tf2onnx tells equal names apart.
 _COUNTED = re.compile(r"__\d+$")
 
 
 class NameNodesByOutput(ir.passes.InPlacePass):
-    """Call each node what its first output is called, by which the quantizer is told what to keep in float."""
+    """Name each node like its first output, by which the quantizer is given the ops to keep in float."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """See the class."""
@@ -24,13 +24,13 @@ class NameNodesByOutput(ir.passes.InPlacePass):
 
 
 class RenumberNames(ir.passes.InPlacePass):
-    """Count tf2onnx's numbered names anew, in the order of the nodes, and sort the constants by their first use.
+    """Renumber the names that tf2onnx numbered, in the order of the nodes, and sort the constants by their first use.
 
         Given:   Pad(x, block/pad_const__72), Pad(y, pad_const__29)
         Result:  Pad(x, pad_const__0), Pad(y, pad_const__1)
 
-    tf2onnx counts in the order of sets, which differs between two runs of one program, and keeps the name of any one of
-    several equal constants. Without this pass two exports of a model are not the same bytes.
+    tf2onnx counts in the order of sets, which differs between two runs of one program, and keeps the name of an
+    arbitrary one of several equal constants. Without this pass two exports of a model are not the same bytes.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -41,11 +41,11 @@ class RenumberNames(ir.passes.InPlacePass):
         constants += [value for value in graph.initializers.values() if value not in used]
         graph.initializers.clear()
         names = _Names({value.name or "" for value in (*graph.inputs, *graph.outputs)})
-        # A constant's scope is that of whoever of several equal ones was kept.
+        # Of several equal constants tf2onnx kept an arbitrary one, so the scope in its name is arbitrary too.
         renamed = {value: names.counted(value.name, scope=False) for value in constants}
         renamed |= {value: names.counted(value.name, scope=True) for node in graph for value in node.outputs}
         for value in renamed:
-            value.name = None  # a new name may be another one's old name
+            value.name = None  # a new name may be the old name of another value
         for value, name in renamed.items():
             value.name = name
         for value in constants:
@@ -56,7 +56,7 @@ class RenumberNames(ir.passes.InPlacePass):
 
 
 class _Names:
-    """New names for counted ones; those of inputs and outputs, and names without a number, stay."""
+    """New names for numbered ones; those of inputs and outputs, and names without a number, are kept."""
 
     def __init__(self, fixed: set[str]) -> None:
         self._fixed, self._count = fixed, itertools.count()
@@ -69,13 +69,13 @@ class _Names:
 
 
 class ShortenNames(ir.passes.InPlacePass):
-    """Number the constants of a quantized graph; what dequantizes one is called after it.
+    """Number the constants of a quantized graph, and name their dequantized values after them.
 
         Given:   x = DequantizeLinear(ConvAddFusion_Add_B_const_fold_opt__1754_quantized, ..._quantized_scale)
         Result:  c4_ = DequantizeLinear(c4, c5)
 
-    The quantizer gives long names, which are written again at each use. Ops that compute keep theirs, which the rescue
-    and a profile tell; QuantizeLinear and DequantizeLinear need none.
+    The quantizer gives long names, which are written again at each use. Ops that compute keep their names, which the
+    rescue and a profile report; QuantizeLinear and DequantizeLinear need none.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

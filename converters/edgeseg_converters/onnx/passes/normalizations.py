@@ -1,4 +1,4 @@
-"""Batch normalizations that are not part of a convolution: one op for float, a convolution for integers."""
+"""Replace batch normalizations that are not part of a convolution: by one op in float, by a convolution in integers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from edgeseg_converters.onnx.passes.constants import add_constant, array_of, arr
 
 
 class JoinNormalizations(ir.passes.InPlacePass):
-    """Make ``x * scale + offset`` with a value for each channel one BatchNormalization.
+    """Turn ``x * scale + offset`` with a value for each channel into one BatchNormalization.
 
         Given:   y = Add(Mul(x, scale), offset)                      x (1, C, H, W), scale and offset (C, 1, 1)
         Result:  y = BatchNormalization(x, scale, offset, 0, 1)      epsilon 0
 
-    Also a Mul without an Add. With mean 0, variance 1 and epsilon 0 it computes the same two operations.
+    A Mul without an Add is replaced too. With mean 0, variance 1 and epsilon 0 it computes the same two operations.
 
     A batch normalization after an activation is not part of a convolution and arrives as Mul and Add; as one
-    BatchNormalization it stays in ONNX Runtime's blocked layout, where two elementwise ops leave it.
+    BatchNormalization it stays in ONNX Runtime's blocked layout, which two elementwise ops leave.
 
-    It reads shapes: ``InferShapes`` comes before it.
+    It reads shapes: ``InferShapes`` runs before it.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -46,12 +46,12 @@ class JoinNormalizations(ir.passes.InPlacePass):
 
 
 class NormalizationsToConvolutions(ir.passes.InPlacePass):
-    """Make each BatchNormalization a 1x1 depthwise convolution, which integers have and which they round exactly.
+    """Turn each BatchNormalization into a 1x1 depthwise convolution, which has integer kernels and exact weights.
 
         Given:   y = BatchNormalization(x, gamma, beta, mean, variance)
         Result:  y = Conv(x, weight (C, 1, 1, 1), bias (C,), group=C)
 
-    A channel's one weight is its scale times the largest integer.
+    The only weight of a channel is its scale times the largest integer.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -1,4 +1,4 @@
-"""ONNX Runtime's own basic optimizations, once, at export."""
+"""Run ONNX Runtime's own basic optimizations once, at export."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from edgeseg_converters.onnx.file import write
 class RunBasicOptimizations(ir.passes.PassBase):
     """Run ONNX Runtime's "basic" passes and read the result back.
 
-    They are those that hold for every provider: constants folded, Pad, Mul and Add taken into the convolution before or
-    after them, Transposes pushed through the graph until they meet and cancel. Of what was tried on the zoo only these
-    and onnxslim fold a Mul into a convolution; onnxscript and onnxoptimizer leave it. These are the ones that the CPU
-    provider runs on any file anyway, so the file is what was measured, and every other reader of ONNX gets it as clean.
+    They hold for every provider: constants are folded, Pad, Mul and Add become part of the convolution before or after
+    them, Transposes are pushed through the graph until they meet and cancel. Of the tools tried on the zoo only this
+    one and onnxslim fold a Mul into a convolution; onnxscript and onnxoptimizer keep it. The CPU provider runs these
+    passes on any file anyway, so the file is what was measured, and every other reader of ONNX gets it as clean.
 
-    They leave the Transposes of outputs that nobody reads, and name opsets of which nothing is used:
-    ``RemoveUnusedNodesPass`` and ``RemoveUnusedOpsetsPass`` come after them.
+    They keep the Transposes of outputs that nobody reads, and name opsets that are not used:
+    ``RemoveUnusedNodesPass`` and ``RemoveUnusedOpsetsPass`` run after them.
     """
 
     @property
     def in_place(self) -> bool:
-        """It gives another model back."""
+        """Whether it changes the model in place: no, it returns another one."""
         return False
 
     @property
     def changes_input(self) -> bool:
-        """It uses the model up, as ``write`` does."""
+        """Whether it changes its input: yes, it consumes the model, as ``write`` does."""
         return True
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

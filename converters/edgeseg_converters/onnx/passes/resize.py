@@ -1,4 +1,4 @@
-"""Resizes whose output size is exact, and said once."""
+"""Give every Resize an exact output size, and only one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgeseg_converters.onnx.passes.constants import add_constant, array_of
 from edgeseg_converters.onnx.passes.shapes import InferShapes
 
-_REGION, _SCALES, _SIZES = 1, 2, 3  # among the inputs
+_REGION, _SCALES, _SIZES = 1, 2, 3  # positions among the inputs
 
 
 class ExactSizes(ir.passes.InPlacePass):
@@ -21,10 +21,10 @@ class ExactSizes(ir.passes.InPlacePass):
         Result:  y = Resize(x, "", "", sizes)
 
     tf2onnx writes the size of a resize as float scales, and a runtime floors ``side * scale``: 7 to 31 gives 30. Whole
-    scales are exact and stay, as some providers want them.
+    scales are exact and stay, as some providers need them.
 
-    A float32 scale is within 6e-8 of ``out / in``. Enlarged by 5e-7 it is above it after any rounding, so that what is
-    floored is the size that was meant, for every side below a million; one inference then gives the sizes of all.
+    A float32 scale is within 6e-8 of ``out / in``. Enlarged by 5e-7 it is above it after any rounding, so that flooring
+    gives the intended size for every side below a million; one shape inference then gives the sizes of all.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -50,7 +50,7 @@ class DropEmptyScales(ir.passes.InPlacePass):
         Given:   y = Resize(x, roi, [], sizes)
         Result:  y = Resize(x, "", "", sizes)
 
-    Where tf2onnx writes a size, it writes empty scales as well, of which the fp16 tool makes a second size.
+    Where tf2onnx writes a size, it writes empty scales as well, which the fp16 tool turns into a second size.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -75,7 +75,7 @@ def _reads_region(node: ir.Node) -> bool:
 
 @contextmanager
 def _enlarged_scales(resizes: Iterable[ir.Node]) -> Iterator[None]:
-    """Enlarge the scales as long as sizes are inferred."""
+    """Enlarge the scales while sizes are inferred in the block."""
     scales = dict.fromkeys(node.inputs[_SCALES] for node in resizes)
     written = [(value, value.const_value) for value in scales if value is not None]
     for value, tensor in written:

@@ -1,4 +1,4 @@
-"""Shapes of tensors: inferred for the passes that ask for them, and not written into the file."""
+"""Infer the shapes of tensors for the passes that need them, and keep them out of the file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 class InferShapes(ir.passes.InPlacePass):
     """Infer the shape and the type of every value, as ``onnx.shape_inference`` does by default.
 
-    onnx-ir's own pass keeps constants beyond 1 KB out of it, of which only the shape counts and of which there may be
-    a gigabyte. It puts them back after the others: here the constants keep their order.
+    As in onnx-ir's own pass, constants beyond 1 KB are not passed on: only their shape matters, and there may be a
+    gigabyte of them. That pass puts them back after the others; here the constants keep their order.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -24,7 +24,7 @@ class InferShapes(ir.passes.InPlacePass):
 
 
 class DropShapes(ir.passes.InPlacePass):
-    """Forget the shapes and the types of all values but the inputs and outputs: every runtime infers them."""
+    """Remove the shapes and the types of all values but the inputs and outputs: every runtime infers them."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """See the class."""

@@ -1,4 +1,4 @@
-"""Graphs that give what is inside, for measuring."""
+"""Make inner tensors the outputs of a graph, to measure them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ReturnValues(ir.passes.InPlacePass):
 
 
 def _arg_max(output: ir.Value | None) -> ir.Node:
-    """Return the last ArgMax before an output. It is ours, before its Cast; the model may have one of its own."""
+    """Return the last ArgMax before an output: edgeseg's, before its Cast; the model may have one of its own."""
     node = None if output is None else output.producer()
     if node is None:
         raise ir.passes.PreconditionError("no ArgMax makes the output: it is not a class map")

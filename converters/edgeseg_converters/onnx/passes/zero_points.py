@@ -1,4 +1,4 @@
-"""Zero points that say nothing."""
+"""Remove zero points that have no effect."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class DropZeroPoints(ir.passes.InPlacePass):
         Given:   y = DequantizeLinear(x, scale, 0)       x int8 or int32
         Result:  y = DequantizeLinear(x, scale)
 
-    The quantizer writes one for every constant. It is 0 where it is omitted, and for int32 this says that there is
-    none. An unsigned one stays: in QuantizeLinear it says what type the result has, and DequantizeLinear reads the
-    same. The constants themselves are left to ``RemoveUnusedNodesPass``.
+    The quantizer writes one for every constant. It is 0 where it is omitted, and an omitted one means for int32 that
+    there is none. An unsigned one stays: in QuantizeLinear it gives the type of the result, and DequantizeLinear reads
+    the same one. ``RemoveUnusedNodesPass`` removes the constants themselves.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -1,1 +1,1 @@
-"""What several rewrite rules are made of."""
+"""Share the parts that several rewrite rules are made of."""

@@ -1,4 +1,4 @@
-"""What rules about convolutions share: the parts of a site, weights in float64, a new convolution."""
+"""Share what rules about convolutions need: the parts of a site, weights in float64, a new convolution."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgeseg.errors import RewriteRefused
 from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Site
 
-#: What a layer without an activation has as its activation.
+#: The activation of a layer that has none.
 LINEAR = keras.activations.linear
 
 
 class ConvParts:
-    """The nodes of a site with one ``Conv2D`` by what they are; ``None`` stands for what it does not have."""
+    """The nodes of a site with one ``Conv2D``, by their kind; ``None`` for a kind that it does not have."""
 
     def __init__(self, site: Site) -> None:
         self.by_kind = {node.kind: node for node in site.nodes}
@@ -27,7 +27,10 @@ class ConvParts:
 
 
 def only_user(graph: Graph, node: Node) -> Node | None:
-    """The one node that reads what a node makes; ``None`` where several do or it makes more, or at an output."""
+    """Return the only node that reads a node's output.
+
+    ``None`` where several nodes read it, the node has more outputs, or its output is one of the model's.
+    """
     if len(node.outputs) != 1:
         return None
     (value,) = node.outputs
@@ -35,16 +38,16 @@ def only_user(graph: Graph, node: Node) -> Node | None:
     return users[0] if len(users) == 1 and value not in graph.outputs else None
 
 
-def norm_behind(graph: Graph, conv: Node) -> list[Node]:
-    """The batch normalization that can be folded into a convolution, or nothing."""
+def norm_after(graph: Graph, conv: Node) -> list[Node]:
+    """Return the batch normalization that can be folded into a convolution, in a list; an empty list without one."""
     after = only_user(graph, conv)
     if after is None or after.kind != "BatchNormalization" or conv.operation.activation is not LINEAR:
         return []
-    return [after] if after.operation.axis in (-1, 3) else []  # a filter's channels have one scale, rows have not
+    return [after] if after.operation.axis in (-1, 3) else []  # a filter has one scale, a row has not
 
 
 def is_pointwise(conv: Node) -> bool:
-    """Whether a node is a plain 1x1 convolution, which sees every pixel alone."""
+    """Return whether a node is a plain 1x1 convolution, which sees every pixel alone."""
     if conv.kind != "Conv2D":
         return False
     layer = conv.operation
@@ -53,7 +56,7 @@ def is_pointwise(conv: Node) -> bool:
 
 
 def refuse_shared_layers(site: Site) -> None:
-    """Raise ``RewriteRefused`` where a layer of the site has another place in the model too."""
+    """Raise ``RewriteRefused`` where a layer of the site is used elsewhere in the model too."""
     operations = [node.operation for node in site.nodes]
     if any(node.operation in operations for node in site.graph.nodes if node not in site.nodes):
         raise RewriteRefused("one of its layers is used in another place as well")
@@ -72,9 +75,9 @@ def refuse_unless_plain_3x3(conv: Node, pad: Node | None) -> None:
 
 
 def folded_weights(conv: Node, norm: Node | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Kernel ``(kh, kw, C, F)`` and bias ``(F,)`` of a convolution with its batch normalization in them."""
+    """Return kernel ``(kh, kw, C, F)`` and bias ``(F,)`` of a convolution, with its batch normalization folded in."""
     layer = conv.operation
-    kernel = _array(layer.kernel)  # unlike get_weights(), with what LoRA has learned in it
+    kernel = _array(layer.kernel)  # unlike get_weights(), this includes what LoRA has learned
     bias = np.zeros(kernel.shape[-1]) if layer.bias is None else _array(layer.bias)
     if norm is None:
         return kernel, bias
@@ -83,7 +86,7 @@ def folded_weights(conv: Node, norm: Node | None) -> tuple[NDArray[np.float64], 
 
 
 def norm_weights(norm: Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What a batch normalization multiplies by and then adds in inference, both ``(C,)``."""
+    """Return the scale and the offset that a batch normalization applies in inference, both ``(C,)``."""
     layer = norm.operation
     mean, variance = (_array(v) for v in (layer.moving_mean, layer.moving_variance))
     scale = (_array(layer.gamma) if layer.scale else 1.0) / np.sqrt(variance + layer.epsilon)
@@ -91,7 +94,7 @@ def norm_weights(norm: Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def new_conv(x: Any, kernel: NDArray[Any], bias: NDArray[Any] | None, *, name: str, activation: Any = None) -> Any:
-    """A new convolution with these weights; "same" where the kernel is odd both ways, else "valid"."""
+    """Apply a new convolution with these weights: "same" where both sides of the kernel are odd, else "valid"."""
     height, width, _, filters = kernel.shape
     padding = "same" if height % 2 and width % 2 else "valid"
     layer = layers.Conv2D(

@@ -1,4 +1,4 @@
-"""What rewrites put there where Keras has no layer for it: layers that are one or two TensorFlow ops of fixed sizes."""
+"""Define layers for rewrites that Keras does not have, each one or two TensorFlow ops of fixed sizes."""
 
 # ruff: noqa: D102 - call, compute_output_shape and get_config are Keras' own; the class says what goes in and out
 
@@ -125,7 +125,7 @@ _WINDOWS = {"ksize": (1, 2, 2, 1), "strides": (1, 2, 2, 1), "padding": "VALID"}
 class IndexedMaxPooling(keras.layers.Layer):  # type: ignore[misc]
     """2x2 max pooling with an index that ``IndexedUnpooling`` reads: ``(B, 2h, 2w, C)`` to two ``(B, h, w, C)``.
 
-    MaxPoolWithArgmax, of which ``delegate_ops`` makes the delegates' custom op.
+    MaxPoolWithArgmax, which ``delegate_ops`` turns into the delegates' custom op.
     """
 
     def call(self, x: Any) -> list[Any]:
@@ -141,8 +141,8 @@ class IndexedMaxPooling(keras.layers.Layer):  # type: ignore[misc]
 class IndexedUnpooling(keras.layers.Layer):  # type: ignore[misc]
     """The inverse, on ``[pooled map's source, values, index]``: the gradient of the pooling is an unpooling.
 
-    MaxPoolGradWithArgmax, of which ``delegate_ops`` makes the delegates' custom op; of the source only the shape
-    counts.
+    MaxPoolGradWithArgmax, which ``delegate_ops`` turns into the delegates' custom op; only the shape of the source
+    matters.
     """
 
     def call(self, inputs: Any) -> Any:

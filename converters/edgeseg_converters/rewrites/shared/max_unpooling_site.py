@@ -1,4 +1,4 @@
-"""What the rewrites of ``MaxPoolingWithArgmax2D`` and ``MaxUnpooling2D`` share: where they apply and when they hold."""
+"""Match and check sites of ``MaxPoolingWithArgmax2D`` and ``MaxUnpooling2D``, for all rewrites of the two."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _UNPOOLING = "MaxUnpooling2D"
 class MaxUnpoolingRewrite(Rewrite):
     """One site is a pooling with every unpooling that reads its index, wherever those are.
 
-    Holds for windows of 2x2 that do not overlap, even sizes, and indices that only unpooling reads; of both index
-    conventions, since none of the model's own indices is left.
+    Holds for windows of 2x2 that do not overlap, even sizes, and indices that only unpooling reads; for both index
+    conventions, since none of the model's own indices remains.
     """
 
     layer_class = "MaxPoolingWithArgmax2D"
-    atol = 0.0  # values are moved, and ties decided as before
+    atol = 0.0  # values are moved, and ties are decided as before
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """The pooling and its unpoolings; a pooling whose index nobody reads is a site of one layer."""
+        """Match a pooling and its unpoolings; a pooling whose index nobody reads is a site of one layer."""
         if node.kind != self.layer_class or len(node.outputs) != 2:
             return None
         return Site.of(graph, [node, *(user for user in graph.users(node.outputs[1]) if _unpools(user, node))])
@@ -38,11 +38,11 @@ class MaxUnpoolingRewrite(Rewrite):
             users = [node.name for node in site.graph.users(index) if node not in site.nodes]
             raise RewriteRefused(
                 f"its index is read by {', '.join(users) or 'the output of the model'}, not only by {_UNPOOLING}; "
-                "no such index is left"
+                "the replacement has no such index"
             )
         for node, attributes in ((pool, ("pool_size", "strides")), *((node, ("up_size",)) for node in unpools)):
             for attribute in attributes:
-                window: Any = getattr(node.operation, attribute, 2)  # where a user's class lacks it the proof decides
+                window: Any = getattr(node.operation, attribute, 2)  # where a user's class lacks it, the proof decides
                 if window != 2 and tuple(window) != (2, 2):
                     raise RewriteRefused(f"'{node.name}' has {attribute} {window}; only 2x2 with stride 2 holds")
         height, width = pool.inputs[0].shape[1:3]
@@ -56,7 +56,7 @@ class MaxUnpoolingRewrite(Rewrite):
             raise RewriteRefused("pooling and unpooling disagree on include_batch_in_index")
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """The pooling keeps its name, and so does the last op of each unpooling."""
+        """Build the new pooling and unpoolings; the pooling and the last op of each unpooling keep their names."""
         pool, *unpools = site.nodes
         x = tensors[pool.inputs[0]]
         if not unpools:
@@ -74,10 +74,10 @@ class MaxUnpoolingRewrite(Rewrite):
 
         Args:
             x: ``(B, 2h, 2w, C)``.
-            name: the pooling's.
+            name: of the pooling.
 
         Returns:
-            The pooled map ``(B, h, w, C)``, and what ``unpool`` needs to know of where its values were.
+            The pooled map ``(B, h, w, C)``, and what ``unpool`` needs to find the places of its values.
         """
 
     @abstractmethod
@@ -86,8 +86,8 @@ class MaxUnpoolingRewrite(Rewrite):
 
         Args:
             values: ``(B, h, w, C)``.
-            where: what ``pool`` said.
-            name: the unpooling's.
+            where: the second result of ``pool``.
+            name: of the unpooling.
 
         Returns:
             ``(B, 2h, 2w, C)``, zero elsewhere.

@@ -1,4 +1,4 @@
-"""What a node that resizes does, whichever layer it is, and sums of resized maps."""
+"""Describe nodes that resize, whichever layer they are, and add resized maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeseg_converters.rewrites.shared.convolution import only_user
 from edgeseg_converters.rewrites.shared.lowered import NearestResize
 
 #: ``nearest`` takes source row floor(i * h / H) and ``nearest_centers`` floor((i + 0.5) * h / H), which is the same
-#: for whole factors; ``bilinear`` sees pixels as areas and ``bilinear_corners`` puts corner onto corner.
+#: for whole factors; ``bilinear`` sees pixels as areas and ``bilinear_corners`` aligns the corners.
 Method = Literal["nearest", "nearest_centers", "bilinear", "bilinear_corners"]
 
 _IDLE = ("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "Identity")
@@ -22,11 +22,11 @@ _IDLE = ("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "Ide
 
 @dataclass(frozen=True)
 class Resize:
-    """A resize of a map by fixed numbers: linear, each channel alone, and the weights of a pixel sum to 1.
+    """A resize of a map to a fixed size: linear, each channel alone, and the weights of a pixel sum to 1.
 
     Attributes:
         node: the layer's call.
-        method: how.
+        method: of the resize.
         source: ``(B, h, w, C)``.
         size: ``(H, W)``, each at least that of the source.
     """
@@ -47,13 +47,13 @@ class Resize:
         return self.method == "nearest" and _divides(self.source.shape, self.size)
 
     def of(self, x: Any, name: str) -> Any:
-        """The same resize of another map of the source's height and width."""
+        """Apply the same resize to another map of the source's height and width."""
         layer = self.node.operation
         return type(layer).from_config({**layer.get_config(), "name": name})(x)
 
 
 def resize_of(node: Node | None) -> Resize | None:
-    """The resize that a node is; ``None`` for anything else, a size that is not fixed, and a reduction."""
+    """Return the resize that a node is; ``None`` for anything else, a size that is not fixed, and a reduction."""
     if node is None or (len(node.inputs), len(node.outputs)) != (1, 1) or len(node.inputs[0].shape) != 4:
         return None
     method, (source,), (result,) = _method(node.operation), node.inputs, node.outputs
@@ -69,7 +69,7 @@ def resize_of(node: Node | None) -> Resize | None:
 
 
 def after_idle(graph: Graph, node: Node) -> tuple[list[Node], Node | None]:
-    """The layers behind a node that do nothing in inference, such as Dropout, and the one that alone reads them."""
+    """Return the layers after a node that do nothing in inference, such as Dropout, and the only reader of the last."""
     idle: list[Node] = []
     following = only_user(graph, node)
     while following is not None and following.kind in _IDLE:
@@ -79,9 +79,9 @@ def after_idle(graph: Graph, node: Node) -> tuple[list[Node], Node | None]:
 
 
 def sum_repeated(maps: Iterable[Any], size: tuple[int, int], name: str) -> list[Any]:
-    """Maps whose sum is that of the given ones, each with its pixels repeated up to a size.
+    """Repeat the pixels of maps up to a size, with as few maps as possible whose sum is the same.
 
-    Two maps where one's size divides the other's are added at the larger one's size, not at the full size:
+    Where the size of one map divides that of another, the two are added at the larger size, not at the full size:
     up4(a) + up2(b) = up2(up2(a) + b).
 
     Args:
@@ -124,5 +124,5 @@ def _method(layer: Any) -> Method | None:
 
 
 def _divides(shape: tuple[int | None, ...], size: tuple[int | None, ...]) -> bool:
-    """Whether a map's height and width divide a size."""
+    """Return whether a map's height and width divide a size."""
     return all(side and large and large % side == 0 for side, large in zip(shape[1:3], size, strict=True))

@@ -1,4 +1,4 @@
-"""What the swaps of resizing layers share: the check of their sizes, and what is put there."""
+"""Check the sizes of resizing layers and replace the layers, for all swaps of such layers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class FixedSizeRewrite(Rewrite):
 
     @abstractmethod
     def resize(self, node: Node, size: tuple[int, int]) -> keras.layers.Layer:
-        """The layer that resizes to ``(H, W)``, with the name of the node's, so that a node is found again."""
+        """Return the layer that resizes to ``(H, W)``; it has the node's name, so that the node is found again."""
 
     def check(self, site: Site) -> None:
-        """Refuse sizes that are not fixed, and another call than ``[source, like]``."""
+        """Refuse sizes that are not fixed, and calls on anything but ``[source, like]``."""
         static_size(site)
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """One layer with the name of the old one; one that does nothing for the same size."""
+        """Build one layer with the name of the old one; for the same size an identity."""
         (node,) = site.nodes
         source, size = node.inputs[0], static_size(site)
         same = source.shape[1:3] == size
@@ -32,10 +32,10 @@ class FixedSizeRewrite(Rewrite):
 
 
 def static_size(site: Site) -> tuple[int, int]:
-    """The fixed size that a layer called on ``[source, like]`` resizes to.
+    """Return the fixed size that a layer called on ``[source, like]`` resizes to.
 
     Args:
-        site: of that one layer.
+        site: the layer's.
 
     Returns:
         ``(H, W)`` in pixels.

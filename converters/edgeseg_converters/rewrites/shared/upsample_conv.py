@@ -1,11 +1,11 @@
-"""A 3x3 convolution behind a nearest x2 upsampling: the pattern that two rules make cheaper, each in a file.
+"""Match a 3x3 convolution after a nearest x2 upsampling: the pattern that two rules make cheaper, each in a file.
 
     Given:   y = Conv2D(F, 3, "same")(UpSampling2D(2)(x))                  x (B, h, w, C), y (B, 2h, 2w, F)
     Result:  y = DepthToSpace(2)(concat(y_00, y_01, y_10, y_11))           y_ab (B, h, w, F)
 
-y_ab are the pixels (2i + a, 2j + b) of y, which the rule makes from the small map.
+y_ab are the pixels (2i + a, 2j + b) of y, which the rule computes from the small map.
 
-Through a concatenation, as every U-Net has it, the kernel is split by input channel and the parts are added:
+Where a concatenation lies in between, as in every U-Net, the kernel is split by input channel and the parts are added:
 
     Conv2D(concat(UpSampling2D(2)(x), skip)) = rule(x) + Conv2D(skip)
 
@@ -31,7 +31,7 @@ from edgeseg_converters.rewrites.shared.convolution import (
     ConvParts,
     folded_weights,
     new_conv,
-    norm_behind,
+    norm_after,
     only_user,
     refuse_shared_layers,
     refuse_unless_plain_3x3,
@@ -57,10 +57,10 @@ class UpsampleConv(Rewrite):
     def phases(
         self, x: Any, kernel: NDArray[np.float64], bias: NDArray[np.float64], activation: Any, name: str
     ) -> list[Any]:
-        """y_00, y_01, y_10 and y_11, each ``(B, h, w, F)``, of ``x`` ``(B, h, w, C)``."""
+        """Return y_00, y_01, y_10 and y_11, each ``(B, h, w, F)``, of ``x`` ``(B, h, w, C)``."""
 
     def match(self, graph: Graph, node: Node) -> Site | None:
-        """UpSampling2D, then perhaps a concatenation and a border, a convolution, and perhaps its normalization."""
+        """Match an UpSampling2D, perhaps a concatenation and a border, a convolution, perhaps its normalization."""
         if node.kind != self.layer_class or node.operation.interpolation != "nearest":
             return None
         nodes = [node]
@@ -70,7 +70,7 @@ class UpsampleConv(Rewrite):
                 nodes.append(following)
             elif kind == "Conv2D":
                 return None
-        return Site.of(graph, [*nodes, *norm_behind(graph, nodes[-1])])
+        return Site.of(graph, [*nodes, *norm_after(graph, nodes[-1])])
 
     def check(self, site: Site) -> None:
         """Refuse other factors and kernels, layers shared with another place, and what does not pay."""
@@ -86,11 +86,11 @@ class UpsampleConv(Rewrite):
         refuse_shared_layers(site)
         if channels < self.min_channels:
             raise RewriteRefused(
-                f"it upsamples {channels} channels; with fewer than {self.min_channels} nothing is won"
+                f"it upsamples {channels} channels; with fewer than {self.min_channels} nothing is gained"
             )
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
-        """The last layer keeps the convolution's name."""
+        """Build the phases, joined and added to the other channels; the last layer keeps the convolution's name."""
         parts = _Parts(site)
         conv = parts.conv.operation
         kernel, bias = folded_weights(parts.conv, parts.norm)
@@ -114,14 +114,14 @@ class UpsampleConv(Rewrite):
 
 
 class _Parts(ConvParts):
-    """With the upsampling before the convolution, and perhaps a concatenation between them."""
+    """The parts of a site, with the upsampling before the convolution, and perhaps a concatenation between them."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.up, self.concat = self.by_kind["UpSampling2D"], self.by_kind.get("Concatenate")
 
     def channels_of_up(self) -> tuple[int, int]:
-        """Where the upsampled channels are among the convolution's input channels."""
+        """Return where the upsampled channels start and stop among the convolution's input channels."""
         sides = [self.up.outputs[0]] if self.concat is None else list(self.concat.inputs)
         at = sides.index(self.up.outputs[0])
         start = sum(value.shape[-1] or 0 for value in sides[:at])

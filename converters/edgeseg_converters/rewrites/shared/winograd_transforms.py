@@ -1,4 +1,4 @@
-"""Winograd's F(4, 3) along the width of a map: what goes in, the kernels, and what comes out, apart.
+"""Compute Winograd's F(4, 3) along the width of a map in three parts: input maps, kernels and output maps.
 
 Four neighbors of a row and the three taps of a kernel's row are two polynomials, whose product is known from its
 values at six points, 0, 1, -1, 2, -2 and infinity (Lavin & Gray 2015, "Fast Algorithms for Convolutional Neural
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 #: Columns of the output that are computed together.
 PIXELS = 4
-#: The one of the six whose bias goes into all four pixels once: the point 1.
+#: The one of the six whose bias reaches all four pixels once: the point 1.
 BIASED = 1
 
 _INPUT = np.array(  # B^T
@@ -38,9 +38,9 @@ _KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4],
 
 
 def input_maps(x: Any, name: str) -> Iterator[Any]:
-    """The six d_i ``(B, H, W/4, C)`` of a map ``(B, H, W, C)``, W divisible by 4; each when it is asked for."""
+    """Yield the six d_i ``(B, H, W/4, C)`` of a map ``(B, H, W, C)``, W divisible by 4."""
     _, height, width, channels = x.shape
-    # As many images of one row: a stride along one axis alone is nothing that TensorFlow has.
+    # Every row becomes an image of one row: TensorFlow has no stride along one axis alone.
     rows = ops.reshape(x, (-1, 1, width, channels))
     for i, values in enumerate(_INPUT):
         taps = (1, len(values))
@@ -51,13 +51,13 @@ def input_maps(x: Any, name: str) -> Iterator[Any]:
 
 
 def kernels(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The six k_i, ``(6, 3, 1, C, F)``, of a kernel ``(3, 3, C, F)``."""
+    """Return the six k_i, ``(6, 3, 1, C, F)``, of a kernel ``(3, 3, C, F)``."""
     columns: NDArray[np.float64] = np.einsum("is,rscf->ircf", _KERNEL, kernel)[:, :, None]
     return columns
 
 
 def output_maps(m: Sequence[Any]) -> list[Any]:
-    """The four y_j of the six m_i: powers of the points, of which a point and its negative share sum and difference."""
+    """Return the four y_j of the six m_i: powers of the points; a point and its negative share sum and difference."""
     s1, d1, s2, d2 = ops.add(m[1], m[2]), ops.subtract(m[1], m[2]), ops.add(m[3], m[4]), ops.subtract(m[3], m[4])
     return [
         ops.add(ops.add(m[0], s1), s2),

@@ -92,7 +92,7 @@ def shared(x: Any) -> Any:
     ("build", "reason"),
     [
         (shared, "one of its layers is used in another place as well"),
-        (lambda x: up_conv(x[..., :3]), "it upsamples 3 channels; with fewer than 4 nothing is won"),
+        (lambda x: up_conv(x[..., :3]), "it upsamples 3 channels; with fewer than 4 nothing is gained"),
         (lambda x: up_conv(x, dilation_rate=2), "'conv' is no plain 3x3 convolution of stride 1"),
         (lambda x: layers.Conv2D(4, 3, name="conv")(layers.UpSampling2D(2)(x)), "'conv' does not keep the size"),
         (lambda x: layers.Conv2D(4, 3, padding="same")(layers.UpSampling2D(4)(x)), r"it upsamples by (4, 4)"),
