@@ -85,7 +85,7 @@ def open_engine(
         return OnnxRuntimeEngine(frozen, spec, images, opset, method)
     if spec.provenance.target in VERSION_CHECKING and images is not None and spec.provenance.precision == "int8":
         return TensorFlowEngine(frozen, spec, images)
-    return AiEdgeEngine(frozen, spec, images)
+    return LiteRTEngine(frozen, spec, images)
 
 
 def float_spec(spec: ModelSpec) -> ModelSpec:
@@ -94,7 +94,7 @@ def float_spec(spec: ModelSpec) -> ModelSpec:
     return fed.replace(provenance=dataclasses.replace(spec.provenance, precision="fp32"))
 
 
-class AiEdgeEngine:
+class LiteRTEngine:
     """Quantize by litert-quantizer; see ``quantize``."""
 
     name = "litert-quantizer"

@@ -25,7 +25,7 @@ from edgeseg_converters.calibration import CalibrationSet, choose
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.options import ExportOptions
-from edgeseg_converters.quantization.engines import AiEdgeEngine
+from edgeseg_converters.quantization.engines import LiteRTEngine
 from edgeseg_converters.quantization.make import Quantization
 from edgeseg_converters.tflite.delegate_pooling import POOL, UNPOOL
 from edgeseg_converters.tflite.graph import TfliteGraph
@@ -176,7 +176,7 @@ def test_segnet_with_the_delegates_pooling(segnet: keras.Model, images: Calibrat
 def test_ops_can_be_kept_in_float(static: str, unet: keras.Model, images: CalibrationSet) -> None:
     spec = ZOO["unet_mini"].default_spec(5, SIZE).replace(dtype="uint8", output_kind="argmax")
     spec = spec.replace(provenance=made(unet, "int8", images).spec.provenance)
-    engine = AiEdgeEngine(freeze(unet, spec), spec, images)
+    engine = LiteRTEngine(freeze(unet, spec), spec, images)
     exact = engine.logits([])
     all_of_them = engine.logits(engine.ops)
     last = [name for name in engine.ops if "resize" not in name][-1]
