@@ -179,7 +179,7 @@ class Display:
 
     def _start_recording(self) -> None:
         source = self.camera.source
-        # A camera may claim a rate that the network cannot keep up with; at the measured rate no frame is written twice.
+        # A camera may claim a rate that the network cannot keep up with; at the measured rate no frame is doubled.
         rate = min(max(self.camera.stats.fps(), 1.0), 60.0) if source.live else source.fps or 25.0
         try:
             self._recorder = VideoFile(_free(self.folder, "recording", ".mp4"), fps=rate, live=source.live)
