@@ -1,4 +1,4 @@
-"""Build and fill the Keras zoo: ``create`` builds an architecture, ``load_weights`` fills it; keras is imported late."""
+"""Build and fill the Keras zoo: ``create`` builds an architecture, ``load_weights`` fills it; keras is loaded late."""
 
 from __future__ import annotations
 
