@@ -1,4 +1,4 @@
-"""What each command does, in one sentence: for ``edgeseg --help``, which imports none of them, and for their own."""
+"""Summarize each command in one sentence: for ``edgeseg --help``, which imports none of them, and for their own."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ COMMANDS = {
 
 
 def help_of(name: str, details: str = "") -> str:
-    """Return the help of a command: its sentence, and what else there is to say."""
+    """Return the help of a command: its sentence, and further details."""
     return f"{COMMANDS[name]}\n\n{details}".strip()

@@ -1,4 +1,4 @@
-"""``edgeseg camera``: segment a camera, stream, video or images as they come, and show how old each frame is."""
+"""Segment a camera, stream, video or images live, and show how old each frame is (``edgeseg camera``)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Stream:
 
 @dataclass(frozen=True)
 class _Output:
-    """Where drawn frames and what was measured go, and when to stop."""
+    """Where drawn frames and measurements go, and when to stop."""
 
     show: bool | None
     saves: tuple[str, ...]
@@ -126,7 +126,7 @@ Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r re
     option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay."),
     option(Look, "classes", type=_options.NamesType(), help="Classes to show, with commas between.", if_omitted="all"),
     click.option("--background", help="For --visualize replace: an image, or a color as '#00b140'."),
-    # The command shows what a program, which draws into frames of its own, asks for.
+    # The command shows them by default; a program, which draws into its own frames, asks for them.
     option(Look, "legend", default=True, help="Name and share of each class, on the frame."),
     option(Look, "status", default=True, help="fps, inference time, age and drops, on the frame."),
 )
@@ -185,7 +185,7 @@ def command(
         refuse_existing(output.stats, overwrite=results.overwrite)
     with ExitStack() as stack:
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
-        look.painter(segmenter.spec)  # a wrong class is said before a camera is opened
+        look.painter(segmenter.spec)  # a wrong class is reported before a camera is opened
         opened = stream.open()
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth))
         sinks: list[Sink] = []
@@ -219,7 +219,7 @@ def command(
         except EdgesegError as error:
             if isinstance(error, InputError) and not camera.stats.shown:
                 raise
-            lost, measured = error, camera.stats  # what was measured until then is not thrown away
+            lost, measured = error, camera.stats  # what was measured until then is kept
         result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
     if output.stats is not None:
@@ -236,7 +236,7 @@ def command(
 
 
 def _window(show: bool | None) -> Window | None:
-    """Open the window; none where nobody asked for one and there is no screen."""
+    """Open the window; none where the user did not ask for one and there is no screen."""
     from edgeseg.sinks import Window
 
     if show is False:

@@ -1,4 +1,4 @@
-"""``edgeseg compare``: result files side by side, and whether something got slower."""
+"""Compare result files side by side, and say whether something got slower (``edgeseg compare``)."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def command(
 
 
 def _what(result: LatencyResult) -> dict[str, Any]:
-    """Return what two results are paired by, in JSON's names."""
+    """Return the fields by which two results are paired, by JSON's names."""
     return {
         "artifact": result.artifact,
         "accelerator": result.accelerator,

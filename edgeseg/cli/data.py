@@ -1,4 +1,4 @@
-"""``edgeseg data``: check a labeled data set, share it out into splits, draw labelme's annotations."""
+"""Check a labeled data set, split it, or draw labelme's annotations (``edgeseg data``)."""
 
 from __future__ import annotations
 

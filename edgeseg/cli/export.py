@@ -1,4 +1,4 @@
-"""``edgeseg export``: a Keras model to TFLite and ONNX files, each proven against the model."""
+"""Export a Keras model to TFLite and ONNX files, each proven against the model (``edgeseg export``)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Command(GroupedCommand):
 
 @dataclass(frozen=True)
 class _Model:
-    """What is said of the model that is exported."""
+    """The options about the model that is exported."""
 
     weights: str | None
     allow_missing: tuple[str, ...] | None
@@ -271,7 +271,7 @@ def command(
         note(loaded.table())
         matched, left, missing = len(loaded.matched), len(loaded.left_over), len(loaded.missing)
         note(f"{matched} tensors of '{request.weights}' are in the model, {left} left over, {missing} missing")
-    # Asked before the long work, not after it.
+    # Checked before the long work, not after it.
     output_dir, overwrite = results.output_dir, results.overwrite
     require_writable_folder(output_dir)
     for recipe in exporter.recipes:

@@ -1,4 +1,4 @@
-"""``edgeseg inspect``: what is in an artifact."""
+"""Show what is in an artifact (``edgeseg inspect``)."""
 
 from __future__ import annotations
 

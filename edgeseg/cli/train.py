@@ -1,4 +1,4 @@
-"""``edgeseg train``: a model of the zoo, or one's own, on a labeled data set."""
+"""Train a model of the zoo, or the user's own, on a labeled data set (``edgeseg train``)."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ _OF_THE_MODEL = "the model's own"
 
 
 def _by_optimizer(index: int) -> str:
-    """Return what an omitted setting comes to with each optimizer: the learning rate (0) or the weight decay (1)."""
+    """Return the default of an omitted setting for each optimizer: the learning rate (0) or the weight decay (1)."""
     return ", ".join(f"{name} {values[index]:g}" for name, values in OPTIMIZER_DEFAULTS.items())
 
 
@@ -316,7 +316,7 @@ def command(
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
     folder = output_dir or Path("runs") / Path(model).stem
-    # A mistake in the settings, the folder or the data is said before keras is imported.
+    # A mistake in the settings, the folder or the data is reported before keras is imported.
     run.check(folder)
     if checks:
         with progress("checking the data") as update:

@@ -95,7 +95,7 @@ class HttpServer(TCPServer):
             self.shutdown_request(request)
 
     def close_all(self, deadline_s: float) -> None:
-        """Stop listening, end every connection, and wait for their threads until ``deadline_s`` on the monotonic clock."""
+        """Stop listening, end every connection, and wait for their threads until ``deadline_s`` (monotonic)."""
         self.server_close()
         with self._lock:
             open_now = dict(self._connections)
