@@ -1,4 +1,4 @@
-"""The charts of the benchmark's page, each an ``<svg>``."""
+"""Draw the charts of the benchmark's page, each an ``<svg>``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeseg.html import svg
 # Height of a result's row, in pixels.
 _ROW = 24.0
 
-#: A run of minutes has more calls than a screen has pixels; so many are drawn, evenly chosen.
+#: A run of minutes has more calls than a screen has pixels; this many are drawn, evenly spread.
 _MOST_POINTS = 1500
 
 
@@ -48,12 +48,12 @@ def spans(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
 def calls(result: LatencyResult, name: str) -> str:
     """Draw every timed call in order, a column for each process, its median as a line; beside them a histogram.
 
-    A slope is drift, two bands are two modes, a column that lies elsewhere is a process that was unlike the others.
+    A slope is drift, two bands are two modes, a column at another height is a process that differed from the others.
     """
     height, left, end, wide = 150.0, 60.0, 800.0, 150.0
     values = np.array(result.latencies_s) * 1e3
     median, high = np.percentile(values, (50, 90))
-    # One call that was interrupted shall not press the others into a line.
+    # One call that was interrupted must not squeeze the others into a line.
     top = min(float(values.max()), float(median + 6 * max(high - median, 0.01 * median)))
     axis = svg.Axis(low=float(values.min()), high=top, start=height, end=10.0)
     step = (end - left) / len(values)

@@ -1,4 +1,4 @@
-"""Why a measurement should not be believed: wide spread, a busy machine, a governor that saves power, throttling."""
+"""Find reasons to distrust a measurement: wide spread, a busy machine, a governor that saves power, throttling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRIFT = 1.05
 
 
 def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> list[str]:
-    """Return what speaks against a result, a sentence each.
+    """Return the reasons to distrust a result, a sentence each.
 
     Args:
         rounds: seconds of every call, by process; each process's median alone where there are no samples.
@@ -52,7 +52,7 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
 
 
 def drift(latencies_s: Sequence[float]) -> tuple[float, str]:
-    """Return how a sustained run ended against how it began.
+    """Compare the end of a sustained run with its beginning.
 
     Args:
         latencies_s: seconds of every call, in order.
