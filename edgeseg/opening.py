@@ -62,7 +62,7 @@ def open_segmenter(
 
     Raises:
         InputError: the file is missing or broken; neither the model nor ``description`` says how to feed it, or both
-        do.
+            do.
         BackendUnavailable: the runtime or accelerator that was asked for is not available.
     """
     with ExitStack() as refused:
@@ -93,8 +93,8 @@ def spec_for(
         the input of a model that takes other integers.
 
     Raises:
-        InputError: something is missing, and the text names the options that set it; or the tensors are not those of
-        a segmentation model.
+        InputError: something is missing, and the text names the options that set it; or the tensors are not those of a
+            segmentation model.
     """
     source, result = backend.inputs[0], backend.outputs[0]
     layout = _layout(path, source)

@@ -64,7 +64,7 @@ class Segmenter:
 
         Args:
             model: a ``.tflite``, ``.onnx`` or ``.keras`` file, or an open backend, which ``close`` closes; a backend
-            that is refused stays open.
+                that is refused stays open.
             spec: how to feed it; needed only for a file that has no ModelSpec inside.
             backend: name of the runtime; chosen by the file's suffix and the accelerator when omitted.
             num_threads: threads of the runtime.
@@ -75,7 +75,7 @@ class Segmenter:
 
         Raises:
             InputError: the file is missing or broken, it has no ModelSpec and no ``spec`` is given, or the spec's dtype
-            is not the model's.
+                is not the model's.
             BackendUnavailable: the runtime is not installed, or the accelerator that was asked for is not available.
         """
         with ExitStack() as refused:

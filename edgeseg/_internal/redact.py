@@ -19,7 +19,7 @@ def masked(text: str, *, stream_key: bool = False) -> str:
     Args:
         text: a URL, or a text with URLs in it.
         stream_key: the text is the URL of a destination, and what follows its first folder is secret (RTMP's stream
-        key, SRT's passphrase): ``rtmp://host/app/***``.
+            key, SRT's passphrase): ``rtmp://host/app/***``.
     """
     text = _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
     shown = _TO_FIRST_FOLDER.match(text) if stream_key else None

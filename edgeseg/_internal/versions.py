@@ -26,7 +26,7 @@ def installed_distribution(package: str) -> tuple[str, str] | None:
 
     Args:
         package: its usual distribution name (``ai-edge-litert``). Where no distribution has it, the one that provides
-        its module (``ai_edge_litert``) is used, or the module itself where it is loaded and came without metadata.
+            its module (``ai_edge_litert``) is used, or the module itself where it is loaded and came without metadata.
     """
     try:
         return package, metadata.version(package)

@@ -15,7 +15,7 @@ def read_mean_iou(path: str | Path) -> dict[str, float]:
 
     Args:
         path: the output of ``edgeseg evaluate --json`` for an artifact, the JSON of ``edgeseg export --report``, or any
-        ``{"artifact": "unet_mini.int8.tflite", "mean_iou": 0.61}``, alone or several in a list.
+            ``{"artifact": "unet_mini.int8.tflite", "mean_iou": 0.61}``, alone or several in a list.
 
     Raises:
         InputError: the file cannot be read, or has no mIoU in it.

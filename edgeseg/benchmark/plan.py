@@ -14,7 +14,7 @@ class Plan:
 
     Attributes:
         rounds: processes of each case; they take turns with those of the other cases. ``compare`` needs 12 on a machine
-        that others use as well.
+            that others use as well.
         warmup_runs: untimed calls of each process, at least.
         warmup_min_secs: how long each process warms up at least, in seconds.
         num_runs: timed calls of each case at least, over all its processes.

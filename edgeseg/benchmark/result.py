@@ -86,7 +86,7 @@ class LatencyResult:
         num_threads: of the runtime.
         scope: ``inference`` is one call of the runtime; ``end-to-end`` image to class map.
         latencies_s: seconds of every timed call, in order, without warm-up calls. Empty where the device's own tool
-        gives only statistics: those are then in ``reported``.
+            gives only statistics: those are then in ``reported``.
         rounds: how many of the latencies belong to each process, in order; each process opened the model anew.
         reported: statistics in milliseconds of each process, by the names of ``Summary``, from a tool without samples.
         warmup_runs: calls before the first timed one, in every process.

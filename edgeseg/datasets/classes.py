@@ -34,7 +34,7 @@ class Classes:
         palette: one RGB color in 0..255 for each class.
         ignore_index: label id that is no class; ``None`` where there is none.
         more_colors: colors of label images beyond the palette's, each with the id that it means; the id may be
-        ``ignore_index``.
+            ``ignore_index``.
         label_encoding: ``None`` where it is recognized from the label images.
         binary_threshold: threshold of the binary encodings, in 0..254.
     """

@@ -63,7 +63,7 @@ def convert(
 
     Raises:
         InputError: a file is not labelme's, a label is none of the classes, a shape has no area, or an image is
-        missing. All files are read before the first is written.
+            missing. All files are read before the first is written.
     """
     root, output_dir = Path(root), Path(output_dir)
     ids = {name: index for index, name in enumerate(names)}

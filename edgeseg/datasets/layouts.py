@@ -44,7 +44,7 @@ class Listing:
     Attributes:
         pairs: ``(image, label)`` paths that are both there, sorted by name or in the order of the list.
         faults: one for each image without label and the other way round, where a list asks for it; and one for each two
-        images or labels that a name may mean.
+            images or labels that a name may mean.
         unused: labels without image that no list asks for.
         place: the place to name where the split is empty.
     """

@@ -43,8 +43,8 @@ def split_pairs(
         val: share for validation, in [0, 1).
         test: share for the test, in [0, 1).
         seed: of the random order.
-        order: ``name`` takes the last images, by number, for the test and those before them for validation: frames of
-        a video must not be split at random, as neighbors are nearly equal.
+        order: ``name`` takes the last images, by number, for the test and those before them for validation: frames of a
+            video must not be split at random, as neighbors are nearly equal.
 
     Returns:
         The pairs of ``train``, ``val`` and ``test``, each sorted by name; a split with share 0 is omitted.

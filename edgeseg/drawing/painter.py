@@ -43,18 +43,18 @@ class Painter:
         Args:
             spec: names and colors of the classes.
             view: ``overlay`` blends the class colors into the image, ``mask`` shows the colors alone; the others keep
-            the chosen classes and make the rest black (``cutout``) or blurred (``blur``), or replace it by the
-            background (``replace``).
+                the chosen classes and make the rest black (``cutout``) or blurred (``blur``), or replace it by the
+                background (``replace``).
             alpha: weight of the colors in the overlay, in [0, 1].
             classes: names of the classes to show; when omitted, all, except in views that keep classes, which keep all
-            but ``background``.
+                but ``background``.
             background: for ``replace``: an RGB color in 0..255, or an image ``(h, w, 3)`` uint8 in ``order``, which
                 is cropped to the frames' shape.
             order: the color order of the frames.
 
         Raises:
             InputError: a class name is unknown, or a view that keeps classes has none named and the model has no
-            ``background``.
+                ``background``.
         """
         self.view = view
         self._alpha = alpha
@@ -85,7 +85,7 @@ class Painter:
         Args:
             image: ``(h, w, 3)`` uint8 in the painter's order; it is drawn into.
             class_map: uint8 class ids, ``(h, w)`` or smaller: a small map is colored first and then enlarged, which at
-            Full HD takes two thirds of the time and gives the same pixels as ``imaging.restore``.
+                Full HD takes two thirds of the time and gives the same pixels as ``imaging.restore``.
 
         Returns:
             ``image``.
@@ -148,7 +148,7 @@ def render(
 
     Raises:
         InputError: a class name is unknown, or a view that keeps classes has none named and the model has no
-        ``background``.
+            ``background``.
     """
     painter = Painter(segmentation.spec, view, alpha=alpha, classes=classes, background=background)
     class_map = np.ascontiguousarray(segmentation.class_map)

@@ -61,8 +61,8 @@ def axis(low: float, high: float, *, start: float = LABELS, from_zero: bool) -> 
         low: the smallest value.
         high: the largest.
         start: of the axis, in pixels.
-        from_zero: whether it begins at 0, so that lengths can be compared; values of different orders of magnitude
-        get a logarithmic axis all the same.
+        from_zero: whether it begins at 0, so that lengths can be compared; values of different orders of magnitude get
+            a logarithmic axis all the same.
     """
     if high / low > 20:
         return Axis(low=low * 0.8, high=high * 1.2, start=start, end=END, log=True)

@@ -103,8 +103,8 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     """Return a subclassed model as a functional one of a single layer, which has its variables.
 
     Args:
-        model: takes an image ``(B, H, W, 3)``; functional and Sequential models are returned as they are, except that
-        a list or dict of one input is replaced by the tensor.
+        model: takes an image ``(B, H, W, 3)``; functional and Sequential models are returned as they are, except that a
+            list or dict of one input is replaced by the tensor.
         input_size: ``(H, W)`` in pixels.
 
     Raises:

@@ -48,7 +48,7 @@ class MaxPoolingWithArgmax2D(keras.layers.Layer):  # type: ignore[misc]
 
     Raises:
         InputError: an argument has none of these values; or H * W * C (times B, where it is known and part of the
-        index) is more than the dtype of the index can tell apart.
+            index) is more than the dtype of the index can tell apart.
     """
 
     def __init__(
@@ -234,9 +234,9 @@ class ResizeBilinear(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         size: ``(H, W)`` in pixels; when omitted, the layer is called on ``[source, target]`` and takes the target's.
-        align_corners: ``True``: the centers of the corner pixels stay in place, output row ``i`` is at source row
-        ``i * (h - 1) / (H - 1)``, as in TensorFlow 1 models with ``align_corners=True``. ``False``: pixels are areas,
-        row ``i`` is at ``(i + 0.5) * h / H - 0.5``, as in Keras and OpenCV.
+        align_corners: ``True``: the centers of the corner pixels stay in place, output row ``i`` is at source row ``i *
+            (h - 1) / (H - 1)``, as in TensorFlow 1 models with ``align_corners=True``. ``False``: pixels are areas, row
+            ``i`` is at ``(i + 0.5) * h / H - 0.5``, as in Keras and OpenCV.
 
     Call: ``(B, h, w, C)`` float, or a list of it and ``(B, H, W, any)``, to ``(B, H, W, C)`` in the input's dtype.
 

@@ -92,7 +92,7 @@ def open_backend(
         path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file.
         backend: a name of ``BACKENDS``; chosen by the file's suffix and the accelerator when omitted.
         num_threads: threads of the runtime; when omitted ``default_threads()``, or TensorFlow's choice for Keras, where
-        all backends of a process share them.
+            all backends of a process share them.
         accelerator: ``cpu``, ``gpu`` or ``npu``, for a ``.tflite`` file.
         delegate: library of a TFLite delegate, such as ``libedgetpu.so.1``.
         delegate_options: options that the library takes.
@@ -100,9 +100,9 @@ def open_backend(
 
     Raises:
         InputError: the file is missing, broken, or of no known suffix; a name is unknown, or the arguments do not go
-        together.
+            together.
         BackendUnavailable: the runtime is not installed, or the accelerator, delegate or provider is not there or takes
-        no part of the model.
+            no part of the model.
     """
     options = RuntimeOptions(
         backend=backend,

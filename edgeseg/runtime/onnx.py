@@ -44,7 +44,7 @@ class OnnxBackend:
             model: an ``.onnx`` file, or its bytes.
             num_threads: threads inside an op; ``default_threads()`` when omitted.
             providers: execution providers in the order of preference, ``cuda`` or ``CUDAExecutionProvider``; the nodes
-            that they do not take run on the CPU, which ``runtime`` and a warning say.
+                that they do not take run on the CPU, which ``runtime`` and a warning say.
             profile_to: folder for a record of every node of every run, which slows the runs; see ``end_profiling``.
 
         Raises:

@@ -60,7 +60,7 @@ def what_runs(session: Any, asked: Sequence[str]) -> str:
 
     Raises:
         BackendUnavailable: the first provider asked for did not start, or takes no part of the model. ONNX Runtime
-        would go on without it.
+            would go on without it.
     """
     first = asked[0]
     if session.get_providers()[0] != first:

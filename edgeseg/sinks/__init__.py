@@ -31,8 +31,8 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
     """Open the sink that the text of ``--save`` names.
 
     Args:
-        text: a video file (``out.mp4``), a folder for images (``frames/``), or ``ffmpeg:`` and what ffmpeg is to
-        write: a URL, a file, or a virtual camera (``ffmpeg:/dev/video10``).
+        text: a video file (``out.mp4``), a folder for images (``frames/``), or ``ffmpeg:`` and what ffmpeg is to write:
+            a URL, a file, or a virtual camera (``ffmpeg:/dev/video10``).
         fps: frames per second of a video, above 0.
         overwrite: whether existing files may be replaced.
         live: the frames come at an uneven rate, and a video is to play as long as they took (see ``VideoFile``).

@@ -45,7 +45,7 @@ class FfmpegPipe:
             v4l2loopback camera (``/dev/video10``), or a file.
         fps: frames per second. A stream carries the time at which each frame was written, so it may be a guess.
         options: ffmpeg's own, put before the target; they override those chosen here (``("-c:v", "h264_v4l2m2m")`` for
-        a board's encoder).
+            a board's encoder).
         overwrite: whether an existing file may be replaced.
         live: a file's frames carry the time at which they were written, as a stream's do.
         stall_s: seconds without progress after which ffmpeg counts as hung.

@@ -36,7 +36,7 @@ class MjpegServer:
         port: 0 picks a free one, see ``url``.
         quality: of the JPEG, 1 to 100.
         stats: called for each ``/stats``, from a thread of the server; its result goes through ``json.dumps``. The page
-        shows its top-level numbers and texts. May be set later, as an attribute.
+            shows its top-level numbers and texts. May be set later, as an attribute.
 
     Raises:
         InputError: the port is in use or not allowed, the host is not this machine's, or the quality is out of range.

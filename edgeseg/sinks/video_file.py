@@ -30,7 +30,7 @@ class VideoFile:
         fps: frames per second of the video.
         overwrite: whether an existing file may be replaced.
         live: frames are repeated or omitted so that the video plays as long as the frames took to come; a pause longer
-        than one second is cut to one. False: every frame is written once.
+            than one second is cut to one. False: every frame is written once.
 
     Raises:
         InputError: the suffix or rate cannot be written, the file exists, or the folder cannot be written.

@@ -15,11 +15,11 @@ class Captured:
 
     Attributes:
         index: number of the frame in the source, from 0. It continues over a reconnect and over the rounds of a loop,
-        and counts the frames that no reader was in time for: a gap of n is n dropped frames.
+            and counts the frames that no reader was in time for: a gap of n is n dropped frames.
         name: for files that are written: ``street`` for an image, ``street_000012`` for a frame of a video.
         image_bgr: ``(h, w, 3)`` uint8 BGR. It belongs to the caller: no later frame is written into it.
-        captured_s: ``time.perf_counter()`` when the driver or decoder handed the frame over; for a paced file, when
-        the frame was due.
+        captured_s: ``time.perf_counter()`` when the driver or decoder handed the frame over; for a paced file, when the
+            frame was due.
     """
 
     index: int
@@ -34,8 +34,8 @@ class Source(Protocol):
     Attributes:
         name: for messages: what the user typed, passwords in URLs masked.
         live: the source continues whether it is read or not; a slow reader misses frames.
-        fps: frames per second as the source states them; None when it does not. A stream of JPEGs does not, and
-        ffmpeg claims 25 for it.
+        fps: frames per second as the source states them; None when it does not. A stream of JPEGs does not, and ffmpeg
+            claims 25 for it.
     """
 
     name: str

@@ -48,7 +48,7 @@ class Files:
             pace: play in real time.
             loop: start again after the last file, without end.
             fps: frame rate of paced images; 25 when omitted. A video plays at its own rate, or at this one where it
-            states none.
+                states none.
             timeout_s: how long the server behind a URL may be silent.
 
         Raises:

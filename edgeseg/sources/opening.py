@@ -59,7 +59,7 @@ def open_source(
         loop: a file starts again after its end, without end.
         fps: frame rate of paced images, 25 when omitted; a video plays at its own.
         reconnect_s: how long to wait for a lost live source, from its last frame on, and for one that is not there at
-        the beginning; it is tried again after 0.25 s, doubling to 4 s. None: do not wait.
+            the beginning; it is tried again after 0.25 s, doubling to 4 s. None: do not wait.
         timeout_s: how long a server, or a camera that is there, may be silent until it counts as lost.
 
     Raises:

@@ -44,7 +44,7 @@ def op_details(interpreter: Any) -> list[dict[str, Any]]:
 
     Args:
         interpreter: of ai-edge-litert or of tflite-runtime. XNNPACK, the default delegate, takes its nodes in
-        ``allocate_tensors`` and is not there before.
+            ``allocate_tensors`` and is not there before.
 
     Returns:
         For each op a dict with ``op_name``, and with ``inputs`` and ``outputs``, the numbers of its tensors.

@@ -39,7 +39,7 @@ class AdbDevice:
     Args:
         serial: as ``adb devices`` lists it; the only attached device when ``None``.
         benchmark_model: the tool for the device's processor: a file of this computer, which is copied, or an absolute
-        path on the device; by default ``/data/local/tmp/benchmark_model`` there.
+            path on the device; by default ``/data/local/tmp/benchmark_model`` there.
     """
 
     def __init__(self, serial: str | None = None, *, benchmark_model: str | None = None) -> None:

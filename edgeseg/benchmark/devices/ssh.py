@@ -55,7 +55,7 @@ class SshDevice:
         environment: folder on the device for all that edgeseg puts there; ``~/.cache/edgeseg/bench`` when ``None``.
         python: interpreter on the device, a name or a path; ``python3`` when ``None``.
         keep: what stays there at the end: the environment, the artifacts too (for the next time, at most 2 GiB), or
-        nothing.
+            nothing.
         options: more options of ``ssh``, such as ``("-F", "config")``; those of the environment variable
             ``EDGESEG_SSH_OPTIONS`` when ``None``.
 

@@ -42,7 +42,7 @@ class Tensor:
 
     Attributes:
         name: its name in the file, for people and patterns (``conv2d_1/kernel:0``; ``stem/vars/0``, or
-        ``layers/conv2d/vars/0`` where the file does not keep the layer's name).
+            ``layers/conv2d/vars/0`` where the file does not keep the layer's name).
         key: its address inside its layer (``kernel``, ``vars/0``).
         values: its values, in the dtype in which they are stored.
     """

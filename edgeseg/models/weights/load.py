@@ -54,17 +54,17 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
     Args:
         model: a built functional model.
         path: ``.keras`` (only its weights are read), Keras 3's ``.weights.h5``, or Keras 2's ``.h5``, weights-only or
-        the full model. Any float precision; an optimizer's state in it is ignored.
-        allow_missing: what may stay without a counterpart, each a whole layer: patterns (``decoder*``) or beginnings
-        of names of model layers, of file layers or of file tensors; or the word ``head``, the model's last layer
-        with weights (a BatchNormalization there counts with the layer before it).
+            the full model. Any float precision; an optimizer's state in it is ignored.
+        allow_missing: what may stay without a counterpart, each a whole layer: patterns (``decoder*``) or beginnings of
+            names of model layers, of file layers or of file tensors; or the word ``head``, the model's last layer with
+            weights (a BatchNormalization there counts with the layer before it).
 
     Returns:
         Every tensor with the variable that it fills, and what was allowed to stay without a counterpart.
 
     Raises:
         InputError: the file cannot be read, a tensor or variable has no counterpart, or shapes differ. The model is
-        then unchanged.
+            then unchanged.
     """
     layers = model_layers(model)
     patterns = (allow_missing,) if isinstance(allow_missing, str) else tuple(allow_missing)
