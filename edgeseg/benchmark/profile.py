@@ -69,7 +69,7 @@ class Profile:
     nodes: tuple[NodeTime, ...]
 
     def by_op(self) -> list[tuple[str, int, float, float]]:
-        """The time by op: its name, number of nodes, milliseconds and share; the slowest first."""
+        """Return the time by op: its name, number of nodes, milliseconds and share; the slowest first."""
         nodes: dict[str, list[NodeTime]] = {}
         for node in self.nodes:
             nodes.setdefault(node.op_type, []).append(node)

@@ -49,7 +49,7 @@ class Files:
             loop: start again after the last file, without end.
             fps: frame rate of paced images; 25 when omitted. A video plays at its own rate, or at this one where it
                 states none.
-            timeout_s: how long the server behind a URL may be silent.
+            timeout_s: how long the server of a URL may be silent.
 
         Raises:
             InputError: the first file does not open.
