@@ -5,7 +5,7 @@ from __future__ import annotations
 #: In the order in which a newcomer needs them.
 COMMANDS = {
     "models": "List the zoo and the packaged weights.",
-    "export": "Make TFLite and ONNX of a Keras model, each file proven against it.",
+    "export": "Export a Keras model to TFLite and ONNX, each file proven against it.",
     "inspect": "Show a file's spec and ops, and what each accelerator takes or leaves.",
     "predict": "Draw the classes of images, folders and videos, or count them.",
     "camera": "Segment a camera, stream, video or folder, live.",

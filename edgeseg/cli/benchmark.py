@@ -205,7 +205,7 @@ class _Timing:
     "--profile",
     type=_options.FOLDER,
     metavar="DIR",
-    help="Time by op in place of latency, for an .onnx: a table, and JSON into DIR.",
+    help="Time by op instead of latency, for an .onnx: a table, and JSON into DIR.",
 )
 @_options.results
 def command(

@@ -101,7 +101,7 @@ _DETAILS = """\
 ARTIFACT is a .tflite, .onnx or .keras file. With a live source only the newest frame is processed, and its age is
 shown.
 
-Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r record and stop recording.
+Keys in the window: q or Escape quits, space pauses, v is the next view, s a snapshot, r starts and stops a recording.
 """
 
 
@@ -113,9 +113,7 @@ Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r re
     click.option(
         "--source", default="0", show_default=True, help="Camera index or device, file, folder, pattern or URL."
     ),
-    click.option(
-        "--pace", is_flag=True, help="Play a file in its own time, as a camera would; late frames are dropped."
-    ),
+    click.option("--pace", is_flag=True, help="Play a file in real time, like a camera; late frames are dropped."),
     click.option("--loop", is_flag=True, help="Play a file again and again."),
     click.option("--reconnect", type=click.FloatRange(0), help="Seconds to wait for a lost camera or stream."),
 )
@@ -148,7 +146,9 @@ Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r re
         metavar="TARGET",
         help="FILE.mp4, a folder for images, or ffmpeg:TARGET; repeatable.",
     ),
-    click.option("--fps", type=click.FloatRange(0.01, 1000), help="Of saved videos.", show_default="the source's own"),
+    click.option(
+        "--fps", type=click.FloatRange(0.01, 1000), help="Frame rate of saved videos.", show_default="the source's own"
+    ),
     click.option("--serve", type=_AddressType(), help="Show it in a browser, at this address; loopback without HOST."),
     click.option(
         "--folder",
@@ -157,7 +157,7 @@ Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r re
         show_default=True,
         help="Folder for snapshots and recordings by the keys s and r.",
     ),
-    click.option("--stats", type=_options.FILE, help="JSON file for what was measured."),
+    click.option("--stats", type=_options.FILE, help="JSON file for the measurements."),
     click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames."),
 )
 @_options.runtime

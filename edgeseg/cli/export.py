@@ -128,8 +128,8 @@ def _quantization(
         type=_options.NamesType(choices_of(Recipe, "precision")),
         default=default_of(Recipe, "precision"),
         show_default=True,
-        help="Precisions of each format, with commas between. fp16 and dynamic shrink the weights alone; int8 and "
-        "w8a16 make integers of the whole model, from --data.",
+        help="Precisions of each format, with commas between. fp16 and dynamic shrink only the weights; int8 and "
+        "w8a16 quantize the whole model, with --data.",
     ),
 )
 @collect(
@@ -155,7 +155,7 @@ def _quantization(
     option(
         ExportOptions,
         "target",
-        help="What will run it: generic runs anywhere, a delegate's name may use ops that only that one has.",
+        help="What will run it: generic runs anywhere; a delegate's name allows ops that only it has.",
     ),
     option(ExportOptions, "layout", help="Axis order of an ONNX file's input and scores; TFLite is nhwc."),
     option(
@@ -189,23 +189,23 @@ def _quantization(
         Quantization,
         "method",
         flag="--calibration-method",
-        help="How the ranges of an ONNX file follow from the images. TFLite has no choice.",
+        help="How the ranges of an ONNX file are computed from the images; TFLite has no choice.",
         if_omitted=DEFAULT_METHOD,
     ),
-    option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that integers may cost."),
+    option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that quantization may cost."),
     option(
         AccuracyGate,
         "max_class_drop",
         type=click.FloatRange(0),
-        help="Points of IoU that integers may cost any one class.",
+        help="Points of IoU that quantization may cost any one class.",
     ),
     option(
         AccuracyGate,
         "min_agreement",
         type=click.FloatRange(0, 1),
-        help="Share of pixels that must keep their class in integers, where there are no labels.",
+        help="Share of pixels that must keep their class after quantization, where there are no labels.",
     ),
-    option(Quantization, "rescue", help="Where that is not met, keep the costliest ops in float."),
+    option(Quantization, "rescue", help="If that is not met, keep the costliest ops in float."),
 )
 @collect(
     "results",
