@@ -92,14 +92,14 @@ class Segmenter:
                 refused.callback(opened.close)
             else:
                 opened = model
-            found = spec or opened.spec
-            if found is None:
+            model_spec = spec or opened.spec
+            if model_spec is None:
                 raise InputError(
                     f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec= "
                     "(edgeseg.opening makes one)."
                 )
-            self.spec = found
-            self.backend: Backend = feed_as(opened, found.dtype)
+            self.spec = model_spec
+            self.backend: Backend = feed_as(opened, model_spec.dtype)
             refused.pop_all()
 
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Segmentation:

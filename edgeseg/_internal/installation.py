@@ -45,13 +45,13 @@ def parts() -> list[Part]:
     extra comes before a larger one, as it installs less for the same package. So ``all`` lists nothing of its own.
     """
     requirements = [Requirement(text) for text in metadata.requires("edgeseg") or []]
-    found: dict[tuple[str, str], Part] = {}
+    listed: dict[tuple[str, str], Part] = {}
     for extra in _extras(requirements):
         for requirement in _asked_for(requirements, extra):
             key = canonicalize_name(requirement.name), str(requirement.specifier)
-            if key not in found:
-                found[key] = _part(requirement, extra)
-    return list(found.values())
+            if key not in listed:
+                listed[key] = _part(requirement, extra)
+    return list(listed.values())
 
 
 def _extras(requirements: list[Requirement]) -> list[str]:

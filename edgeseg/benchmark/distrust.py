@@ -28,7 +28,7 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
         rounds: seconds of every call, by process; each process's median alone where there are no samples.
         environment: where it was measured.
     """
-    everything = np.concatenate([np.asarray(taken) for taken in rounds])
+    everything = np.concatenate([np.asarray(latencies) for latencies in rounds])
     median = float(np.median(everything))
     low, high = np.percentile(everything, (10, 90))
     reasons = []
@@ -37,7 +37,7 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
             f"wide spread: 80 % of the runs lie within {low * 1e3:.2f} to {high * 1e3:.2f} ms, "
             f"{100 * (high - low) / median:.0f} % of the median"
         )
-    medians = [float(np.median(taken)) for taken in rounds]
+    medians = [float(np.median(latencies)) for latencies in rounds]
     if max(medians) / min(medians) > ROUNDS_APART:
         reasons.append(
             f"the processes disagree: their medians go from {min(medians) * 1e3:.2f} to {max(medians) * 1e3:.2f} ms"

@@ -45,7 +45,7 @@ def environment(device: str = "local") -> Environment:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that can affect a latency, by their distribution names."""
     installed = (installed_distribution(package) for package in _PACKAGES)
-    return {"python": platform.python_version(), **dict(found for found in installed if found)}
+    return {"python": platform.python_version(), **dict(distribution for distribution in installed if distribution)}
 
 
 def cpu_name() -> str:

@@ -104,8 +104,8 @@ def measure(
                 if progress is not None:
                     progress(number * len(cases) + done + 1, plan.rounds * len(cases))
     return [
-        _joined(case, hashes[case.artifact], taken, plan, device.name)
-        for case, taken in zip(cases, replies, strict=True)
+        _joined(case, hashes[case.artifact], case_replies, plan, device.name)
+        for case, case_replies in zip(cases, replies, strict=True)
     ]
 
 
@@ -146,8 +146,8 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
         runtime=first.runtime,
         num_threads=int(case.options.get("num_threads") or 0),
         scope=plan.scope,
-        latencies_s=tuple(value for taken in rounds for value in taken),
-        rounds=tuple(len(taken) for taken in rounds),
+        latencies_s=tuple(value for latencies in rounds for value in latencies),
+        rounds=tuple(len(latencies) for latencies in rounds),
         reported=tuple(reply.reported for reply in replies if reply.reported),
         warmup_runs=plan.warmup_runs,
         init_s=tuple(reply.init_s for reply in replies),

@@ -133,7 +133,7 @@ class LatencyResult:
     @property
     def median_s(self) -> float:
         """The median, in seconds; for a tool without samples the median of its medians."""
-        return float(np.median([value for taken in self.by_round() for value in taken]))
+        return float(np.median([value for latencies in self.by_round() for value in latencies]))
 
     @property
     def spread(self) -> float:

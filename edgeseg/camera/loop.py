@@ -123,13 +123,13 @@ class Camera:
         if not self._threads:
             self._start()
         try:
-            done = self._maps.get(timeout_s)
+            prepared = self._maps.get(timeout_s)
         except Closed:
             return None
         # A gap in the numbers: frames that a newer one replaced, here or already in the source.
-        self.stats.dropped += done.captured.index - self._last_index - 1
-        self._last_index = done.captured.index
-        return SegmentedFrame(done.captured, without_bars(done.array, done.placement), self._segmenter.spec)
+        self.stats.dropped += prepared.captured.index - self._last_index - 1
+        self._last_index = prepared.captured.index
+        return SegmentedFrame(prepared.captured, without_bars(prepared.array, prepared.placement), self._segmenter.spec)
 
     def __iter__(self) -> Iterator[SegmentedFrame]:
         """Yield frames to the end of the source; a frame counts as shown when the next one is requested."""

@@ -127,8 +127,8 @@ class _Ring:
     def newest(self, count: int) -> NDArray[np.float64]:
         """Return at most ``count`` samples, oldest first; a copy."""
         size = self._values.size
-        taken = min(count, size, self._count)
-        return self._values[np.arange(self._count - taken, self._count) % size]
+        length = min(count, size, self._count)
+        return self._values[np.arange(self._count - length, self._count) % size]
 
 
 def resident_mb() -> float:

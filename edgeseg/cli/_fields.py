@@ -79,8 +79,8 @@ def collect(argument: str, make: Callable[..., Any], *options: Callable[[Any], A
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def collected(*args: Any, **values: Any) -> Any:
-            made = make(**{name: values.pop(name) for name in names})
-            return function(*args, **{argument: made}, **values)
+            value = make(**{name: values.pop(name) for name in names})
+            return function(*args, **{argument: value}, **values)
 
         return cast("F", functools.reduce(lambda decorated, each: each(decorated), reversed(options), collected))
 

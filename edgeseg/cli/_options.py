@@ -326,7 +326,7 @@ def _data_source(
 
 def data_arguments(data: DataSource) -> str:
     """Return the options of ``dataset`` as they are typed: ``--data DIR --classes A,B``."""
-    said = {
+    options = {
         "--data": data.root,
         "--data-layout": data.layout,
         "--classes": data.classes,
@@ -334,4 +334,4 @@ def data_arguments(data: DataSource) -> str:
         "--ignore-index": data.ignore_index,
         "--color-map": data.color_map,
     }
-    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in said.items() if value is not None)
+    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)

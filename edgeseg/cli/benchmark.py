@@ -273,12 +273,12 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
     for path in paths:
         refuse_existing(path, overwrite=results.overwrite)
     profiles = [profile(case.artifact, case.options, num_runs) for case in cases]
-    for path, made in zip(paths, profiles, strict=True):
-        write_bytes(path, (json.dumps(made.to_dict(), indent=1) + "\n").encode(), overwrite=results.overwrite)
+    for path, entry in zip(paths, profiles, strict=True):
+        write_bytes(path, (json.dumps(entry.to_dict(), indent=1) + "\n").encode(), overwrite=results.overwrite)
     if results.as_json:
-        print_json({"format_version": 1, "profiles": [made.to_dict() for made in profiles]})
+        print_json({"format_version": 1, "profiles": [entry.to_dict() for entry in profiles]})
         return
-    for made in profiles:
-        top = ", ".join(f"{op} x{count} {share:.0%}" for op, count, _, share in made.by_op()[:5])
-        title = f"{made.artifact} on {made.runtime}, {made.num_threads or 'default'} threads: {top}"
-        print_table(COLUMNS, made.rows(), title=title)
+    for entry in profiles:
+        top = ", ".join(f"{op} x{count} {share:.0%}" for op, count, _, share in entry.by_op()[:5])
+        title = f"{entry.artifact} on {entry.runtime}, {entry.num_threads or 'default'} threads: {top}"
+        print_table(COLUMNS, entry.rows(), title=title)

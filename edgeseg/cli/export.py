@@ -283,8 +283,8 @@ def command(
 
     saved: list[tuple[Path, ExportResult]] = []
     with progress_of_steps() as update:
-        for made in exporter.run(opened.model, spec, samples=samples, progress=update):
-            result = dataclasses.replace(made, coverage=ask_coverage(made.data))
+        for exported in exporter.run(opened.model, spec, samples=samples, progress=update):
+            result = dataclasses.replace(exported, coverage=ask_coverage(exported.data))
             saved.append((_save(result, output_dir, overwrite), result))
             note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
             note_cuts(*saved[-1])

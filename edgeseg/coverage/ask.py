@@ -63,10 +63,10 @@ def coverage(artifact: bytes | str | Path, accelerator: str) -> Coverage:
         >>> coverage("unet_mini.fp32.tflite", "cpu").summary
         'delegated 21 of 27 nodes in 5 partitions'
     """
-    asked = _Artifact(_read(artifact))
-    (name,) = accelerators(asked.format, [accelerator])
+    parsed = _Artifact(_read(artifact))
+    (name,) = accelerators(parsed.format, [accelerator])
     try:
-        return _find(asked, name)
+        return _find(parsed, name)
     except BackendUnavailable as error:
         raise BackendUnavailable(f"{name} was not asked: {error}") from error
 
@@ -86,11 +86,11 @@ def coverage_of_all(
     Raises:
         InputError: see ``coverage``.
     """
-    asked = _Artifact(_read(artifact))
+    parsed = _Artifact(_read(artifact))
     coverages, not_asked = [], {}
-    for name in accelerators(asked.format, names):
+    for name in accelerators(parsed.format, names):
         try:
-            coverages.append(_find(asked, name))
+            coverages.append(_find(parsed, name))
         except BackendUnavailable as error:
             not_asked[name] = str(error)
     return tuple(coverages), not_asked
@@ -105,8 +105,8 @@ def ask_coverage(data: bytes) -> tuple[Coverage, ...]:
     Returns:
         One coverage for each that answered; a GPU without a driver is omitted.
     """
-    found, _ = coverage_of_all(data, ASKED["tflite" if is_tflite(data) else "onnx"])
-    return found
+    coverages, _ = coverage_of_all(data, ASKED["tflite" if is_tflite(data) else "onnx"])
+    return coverages
 
 
 def _plain(file_format: Format, name: str) -> str:

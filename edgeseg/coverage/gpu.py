@@ -72,8 +72,8 @@ def ask(data: bytes, graph: Graph) -> GpuAnswer:
     for node in suspects:
         answer = answers[models[node.index]]
         if not answer.full:
-            said = answer.refused.get(node.op) or whole.refused[node.op] or "it does not say why"
-            reasons[node.index] = f"the GPU accelerator refuses {node.op}: {said}"
+            explanation = answer.refused.get(node.op) or whole.refused[node.op] or "it does not say why"
+            reasons[node.index] = f"the GPU accelerator refuses {node.op}: {explanation}"
     pieces = sorted(partitions(graph, everything - set(reasons)), key=len, reverse=True)
     number, taken = whole.on_gpu or 0, None
     for used in range(len(pieces) + 1):
@@ -91,8 +91,8 @@ def _driver() -> tuple[dict[str, str], str] | str:
     if SWIFTSHADER.is_file():
         # The wheel looks for libvulkan.so.1, which is beside the driver where no other package brings it.
         paths = [str(SWIFTSHADER.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        found = {"VK_DRIVER_FILES": str(SWIFTSHADER), "LD_LIBRARY_PATH": os.pathsep.join(paths)}
-        attempts.append({**os.environ, **found})
+        variables = {"VK_DRIVER_FILES": str(SWIFTSHADER), "LD_LIBRARY_PATH": os.pathsep.join(paths)}
+        attempts.append({**os.environ, **variables})
     probe = _probe()
     for environment in attempts:
         (answer,) = ask_gpu([probe], environment)

@@ -86,12 +86,12 @@ def convert(
         sizes_hw[path] = _size(path, document, _image(path, document)[1])
         if progress:
             progress(done, 2 * len(files))
-    drawn: Counter[str] = Counter()
+    num_shapes: Counter[str] = Counter()
     for done, path in enumerate(files, len(files) + 1):
         document = _read(path, ids)
         suffix, content = _image(path, document)
         label = draw(document["shapes"], sizes_hw[path], ids)
-        drawn.update(shape["label"] for shape in document["shapes"])
+        num_shapes.update(shape["label"] for shape in document["shapes"])
         write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
         write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
         if progress:
@@ -99,7 +99,7 @@ def convert(
     # Last: a folder without it belongs to a run that was stopped.
     table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
     write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
-    return LabelmeResult(output_dir, len(files), {name: drawn[name] for name in names})
+    return LabelmeResult(output_dir, len(files), {name: num_shapes[name] for name in names})
 
 
 def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[str, int]) -> NDArray[np.uint8]:
@@ -176,7 +176,7 @@ def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
 def _size(path: Path, document: dict[str, Any], content: bytes) -> tuple[int, int]:
     """Return ``(H, W)`` of the image, which must be the size that the shapes were drawn on."""
     height, width = decode_image(path, np.frombuffer(content, np.uint8)).shape[:2]
-    said = (document.get("imageHeight") or height, document.get("imageWidth") or width)
-    if said != (height, width):
-        raise InputError(f"'{path}' was drawn on an image of {said}, but its image is {(height, width)}.")
+    stated_hw = (document.get("imageHeight") or height, document.get("imageWidth") or width)
+    if stated_hw != (height, width):
+        raise InputError(f"'{path}' was drawn on an image of {stated_hw}, but its image is {(height, width)}.")
     return height, width

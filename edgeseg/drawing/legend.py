@@ -69,13 +69,13 @@ def draw_legend(
 def _entries(class_map: NDArray[np.uint8], spec: ModelSpec, classes: Collection[str] | None) -> list[tuple[str, Color]]:
     """Return text and RGB color of each class that occurs, the one with most pixels first."""
     counts = np.bincount(class_map.ravel(), minlength=spec.num_classes)
-    found = [
+    entries = [
         (int(count), name, color)
         for count, name, color in zip(counts, spec.class_names, spec.palette, strict=False)
         if count and (classes is None or name in classes)
     ]
-    found.sort(key=lambda entry: -entry[0])
-    return [(f"{name}  {100 * count / class_map.size:.1f} %", color) for count, name, color in found]
+    entries.sort(key=lambda entry: -entry[0])
+    return [(f"{name}  {100 * count / class_map.size:.1f} %", color) for count, name, color in entries]
 
 
 def _width(entries: Sequence[tuple[str, Color]], scale: float, row: int, pad: int) -> int:
@@ -94,8 +94,8 @@ def _draw_entries(
     scale, row, pad = text_metrics(frame_height or image.shape[0])
     for index, (text, color) in enumerate(entries):
         top = pad + index * row
-        drawn = color if order == "rgb" else color[::-1]
+        fill = color if order == "rgb" else color[::-1]
         corners = (pad, top), (pad + row - pad // 2, top + row - pad // 2)
-        cv2.rectangle(image, *corners, drawn, cv2.FILLED)
+        cv2.rectangle(image, *corners, fill, cv2.FILLED)
         cv2.rectangle(image, *corners, _OUTLINE, 1)  # or a white class would be invisible on white
         cv2.putText(image, text, (2 * pad + row, top + row - pad), FONT, scale, ink, 1, cv2.LINE_AA)

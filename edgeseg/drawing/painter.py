@@ -192,7 +192,7 @@ def _cover(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uin
     """Scale an image so that it covers the size, and crop the excess evenly."""
     height, width = size_hw
     scale = max(height / image.shape[0], width / image.shape[1])
-    scaled_hw = [max(wanted, round(side * scale)) for wanted, side in zip(size_hw, image.shape[:2], strict=True)]
+    scaled_hw = [max(target, round(side * scale)) for target, side in zip(size_hw, image.shape[:2], strict=True)]
     scaled = cv2.resize(
         image, (scaled_hw[1], scaled_hw[0]), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )

@@ -91,8 +91,8 @@ def _image(counts: NDArray[np.int64], names: Sequence[str], title: str) -> bytes
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor("lightgrey")
-    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(drawn, ax=axes, label="share of the label's pixels", shrink=0.8)
+    cells = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(cells, ax=axes, label="share of the label's pixels", shrink=0.8)
     places, size = range(len(names)), 9 if numbered else 6
     literal = [name.replace("$", r"\$") for name in names]  # text between two dollar signs would be a formula
     axes.set_xticks(places, literal, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)

@@ -36,11 +36,11 @@ def twin(operation: Any, **changes: Any) -> Any:
         operation: a layer, or an operation of ``keras.ops``.
         changes: attributes that differ in the copy, such as ``name``.
     """
-    made = object.__new__(type(operation))
-    made.__dict__.update(operation.__dict__)
-    made.__dict__.update(changes)  # around __setattr__, which tracks what it sees and is locked in a built layer
-    forget_calls(made)
-    return made
+    copy = object.__new__(type(operation))
+    copy.__dict__.update(operation.__dict__)
+    copy.__dict__.update(changes)  # around __setattr__, which tracks what it sees and is locked in a built layer
+    forget_calls(copy)
+    return copy
 
 
 def takes_training(operation: Any) -> bool:

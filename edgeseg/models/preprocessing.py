@@ -69,8 +69,12 @@ def _follow(graph: Any, tensor: Any) -> tuple[list[Call], list[Any]]:
             if inner is not None:
                 met_inside, same_inside = _follow(inner, inner.inputs[place])
                 met += met_inside
-                kept = {id(inside) for inside in same_inside}
-                same += [out for out, made in zip(call.outputs, inner.outputs, strict=True) if id(made) in kept]
+                same_ids = {id(inside) for inside in same_inside}
+                same += [
+                    out
+                    for out, inner_output in zip(call.outputs, inner.outputs, strict=True)
+                    if id(inner_output) in same_ids
+                ]
             elif _keeps_values(call.operation):
                 same += call.outputs
             else:

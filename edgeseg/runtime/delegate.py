@@ -37,5 +37,5 @@ def load(load_delegate: Any, library: str, options: Mapping[str, str]) -> Any:
     try:
         return load_delegate(library, dict(options))
     except ValueError as error:
-        said = " ".join(str(error).splitlines()[1:]).strip() or "it does not say why; is the device there?"
-        raise BackendUnavailable(f"the delegate '{library}' does not start: {said}") from error
+        reason = " ".join(str(error).splitlines()[1:]).strip() or "it does not say why; is the device there?"
+        raise BackendUnavailable(f"the delegate '{library}' does not start: {reason}") from error

@@ -51,10 +51,10 @@ class GpuReply:
     def refused(self) -> dict[str, str]:
         """Op to the first reason in the log, for the ops that are refused somewhere in the model."""
         lines = self.log.partition(_BEGIN)[2].partition("operations will run on the")[0].splitlines()
-        found: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         for match in filter(None, map(_REFUSED.match, lines)):
-            found.setdefault(match[1], match[2].strip().rstrip("."))
-        return found
+            reasons.setdefault(match[1], match[2].strip().rstrip("."))
+        return reasons
 
     @property
     def on_gpu(self) -> int | None:
@@ -81,20 +81,20 @@ def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[Gpu
             Path(paths[-1]).write_bytes(model)
         command = [sys.executable, str(Path(__file__).with_name("gpu_worker.py")), *paths]
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
+            process = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
             return [GpuReply(None, f"no answer in {_TIMEOUT_S} s", "")] * len(models)
-    logs = done.stderr.decode(errors="replace").split(MARK)[1:]
-    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
+    logs = process.stderr.decode(errors="replace").split(MARK)[1:]
+    lines = [line for line in process.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
     replies = []
     for line, log in zip(lines, logs, strict=False):
-        said = json.loads(line.removeprefix(ANSWER))
+        answer = json.loads(line.removeprefix(ANSWER))
         # A model that is taken in part does not open on the GPU alone, and the log says so before the error.
-        full = False if _ON_GPU.search(log) else said.get("full")
-        replies.append(GpuReply(full, " ".join(said.get("error", "").split()), log))
+        full = False if _ON_GPU.search(log) else answer.get("full")
+        replies.append(GpuReply(full, " ".join(answer.get("error", "").split()), log))
     if len(replies) < len(models):
-        last = logs[-1] if logs else done.stderr.decode(errors="replace")
-        how = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
+        last = logs[-1] if logs else process.stderr.decode(errors="replace")
+        how = f"killed by signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
         missing = len(models) - len(replies)
         replies += [GpuReply(None, f"the process that asked it ended early, {how}", last)] * missing
     return replies

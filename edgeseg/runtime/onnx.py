@@ -57,7 +57,7 @@ class OnnxBackend:
         except ModuleNotFoundError as error:
             raise missing_extra("an .onnx model", "onnx") from error
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
-        asked = full_names(providers, onnxruntime.get_available_providers())
+        provider_names = full_names(providers, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = default_threads() if num_threads is None else num_threads
         options.log_severity_level = 3  # errors only: warnings about graph clean-ups are not for users
@@ -72,10 +72,10 @@ class OnnxBackend:
         broken = tuple(getattr(ort_errors, status) for status in statuses)
         try:
             source = model if isinstance(model, bytes) else str(model)
-            self._session = onnxruntime.InferenceSession(source, options, providers=asked, enable_fallback=0)
+            self._session = onnxruntime.InferenceSession(source, options, providers=provider_names, enable_fallback=0)
         except broken as error:
             raise InputError(f"{what} is not an ONNX model that {self.runtime} runs: {error}") from error
-        self.runtime += what_runs(self._session, asked)
+        self.runtime += what_runs(self._session, provider_names)
         if "partly" in self.runtime:
             _log.warning("%s runs partly on the CPU: %s", what, self.runtime)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)

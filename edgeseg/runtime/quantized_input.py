@@ -19,12 +19,12 @@ def feed_as(backend: Backend, dtype: InputDtype) -> Backend:
     Raises:
         InputError: the model takes another dtype, and has no scale to convert with.
     """
-    found = backend.inputs[0]
-    if found.dtype == dtype:
+    tensor = backend.inputs[0]
+    if tensor.dtype == dtype:
         return backend
-    if dtype == "float32" and found.dtype in ("int8", "uint8", "int16") and found.scale:
+    if dtype == "float32" and tensor.dtype in ("int8", "uint8", "int16") and tensor.scale:
         return QuantizedInput(backend)
-    raise InputError(f"the model takes {found.dtype} but its spec says {dtype}; give it the right spec.")
+    raise InputError(f"the model takes {tensor.dtype} but its spec says {dtype}; give it the right spec.")
 
 
 class QuantizedInput:

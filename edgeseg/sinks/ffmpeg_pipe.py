@@ -123,11 +123,11 @@ class FfmpegPipe:
         self._closed = True
         if self._process is None:
             return
-        process, told = self._process, self._failed
+        process, reported = self._process, self._failed
         self._process = None
         with self._file:  # renames a file that was finished, removes one that was not
             error = self._finish(process)
-            if error is not None and (self._kind == "file" or not told):
+            if error is not None and (self._kind == "file" or not reported):
                 raise error
 
     def command(self, size_hw: tuple[int, int]) -> list[str]:
@@ -236,8 +236,8 @@ class FfmpegPipe:
 
     def _error(self, *, hung: bool, status: int) -> SinkLost:
         what = f"took no frame for {self._stall_s:g} s" if hung else f"ended with status {status}"
-        said = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
-        return SinkLost(f"ffmpeg, writing '{self._shown}', {what}{said}")
+        details = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
+        return SinkLost(f"ffmpeg, writing '{self._shown}', {what}{details}")
 
 
 def _scheme(target: str) -> str:

@@ -63,8 +63,8 @@ class HttpServer(TCPServer):
     request_queue_size = 16
 
     def __init__(self, host: str, port: int, sink: Feed) -> None:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, *_, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, *_, address = addresses[0]
         self.sink = sink
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()

@@ -84,12 +84,12 @@ class VideoFile:
         writer, self._writer = self._writer, None
         writer.release()
         with self._file:  # renames the file, or removes it when it is none
-            found = _count_frames(self._temporary)
-            if found == 0:
+            num_frames = _count_frames(self._temporary)
+            if num_frames == 0:
                 raise SinkLost(f"'{self._path}' could not be written: what reached the disk is no video. Is it full?")
         # The count of .mkv and .webm is computed from the duration, which is kept in milliseconds.
-        if found < self.frames_written - 1 - self.frames_written // 100:
-            raise SinkLost(f"'{self._path}' has only {found} of {self.frames_written} frames. Is its disk full?")
+        if num_frames < self.frames_written - 1 - self.frames_written // 100:
+            raise SinkLost(f"'{self._path}' has only {num_frames} of {self.frames_written} frames. Is its disk full?")
 
     def _open(self) -> cv2.VideoWriter:
         assert self._size.size_hw is not None

@@ -143,5 +143,5 @@ class Pipeline:
 def _cameras_found() -> str:
     if sys.platform != "linux":
         return ""
-    found = sorted(str(path) for path in Path("/dev").glob("video*"))
-    return f" Found: {', '.join(found) if found else 'no /dev/video* at all'}."
+    cameras = sorted(str(path) for path in Path("/dev").glob("video*"))
+    return f" Found: {', '.join(cameras) if cameras else 'no /dev/video* at all'}."

@@ -171,9 +171,9 @@ def _from_model(
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
         spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)
     spec = spec.replace(input_size=size, mean=config.mean or spec.mean, std=config.std or spec.std)
-    wanted = spec.num_classes if classes is None else len(classes.names)
-    if wanted != shape[-1] or spec.num_classes != shape[-1]:
-        raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {wanted}.")
+    num_data_classes = spec.num_classes if classes is None else len(classes.names)
+    if num_data_classes != shape[-1] or spec.num_classes != shape[-1]:
+        raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {num_data_classes}.")
     return RunModels(learning=learning, twin=twin, exported=exported, main_output=names.index(main), spec=spec)
 
 

@@ -101,8 +101,8 @@ class AdbDevice:
         )
         if answer.status:
             self._refuse(answer, request)
-        asked = str(options.get("accelerator", "cpu")) if delegate is None else delegate.rpartition("/")[2]
-        measured = benchmark_model.parse(answer.text, asked)
+        accelerator = str(options.get("accelerator", "cpu")) if delegate is None else delegate.rpartition("/")[2]
+        measured = benchmark_model.parse(answer.text, accelerator)
         after = self._describe()
         versions = {"benchmark_model": f"sha256:{self._tool.digest[:12]}"}
         return Reply(

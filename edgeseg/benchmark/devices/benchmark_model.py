@@ -185,7 +185,7 @@ def _placement(text: str, accelerator: str) -> dict[str, Any]:
         return {"fully_accelerated": None, "coverage": None}
     applied = _APPLIED.search(text)
     # XNNPACK is the CPU: it takes what the accelerator did not take.
-    nodes = next((found for found in _REPLACING.finditer(text) if "XNNPack" not in found[3]), None)
+    nodes = next((match for match in _REPLACING.finditer(text) if "XNNPack" not in match[3]), None)
     if applied is None and (nodes is None or nodes[1] == "0"):
         reason = _REASON.search(text)
         raise BackendUnavailable(

@@ -197,23 +197,23 @@ class SshDevice:
             )
         self._pythons[suffix] = installed["python"]
 
-    def _why_not(self, made: dict[str, Any], requirements: list[str]) -> str:
-        text: str = made["text"]
-        wanted = " ".join(f"'{requirement}'" for requirement in requirements)
+    def _why_not(self, installed: dict[str, Any], requirements: list[str]) -> str:
+        text: str = installed["text"]
+        packages = " ".join(f"'{requirement}'" for requirement in requirements)
         by_hand = (
-            f"By hand: pip install {wanted} into a Python there, and name it in devices.toml: "
+            f"By hand: pip install {packages} into a Python there, and name it in devices.toml: "
             'python = "/its/bin/python"'
         )
         start = f"'{self._host}' ({self._about}) has no Python with what is needed, and edgeseg could not make one: "
         if re.search("No space left|quota exceeded", text):
             return f"{start}its disk is full. Make room, or give another folder in devices.toml: environment"
-        if made["failed"] == "venv" and re.search("ensurepip|No module named venv", text):
+        if installed["failed"] == "venv" and re.search("ensurepip|No module named venv", text):
             return f"{start}its python cannot make environments. On Debian: sudo apt install python3-venv. {by_hand}"
         if re.search(_NO_NETWORK, text):
             return f"{start}it does not reach its package index. {by_hand}"
         if none := re.search("No matching distribution found for ([^\\s(]+)", text):
             return f"{start}its package index has no wheel of {none[1]} for {self._about}. {by_hand}"
-        return f"{start}{(text.strip().splitlines() or [made['failed']])[-1].strip().rstrip('.')}. {by_hand}"
+        return f"{start}{(text.strip().splitlines() or [installed['failed']])[-1].strip().rstrip('.')}. {by_hand}"
 
 
 def _code() -> dict[str, bytes]:

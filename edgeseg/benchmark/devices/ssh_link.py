@@ -96,9 +96,9 @@ class Link:
             return  # its ssh cannot share one
         self._folder = Path(tempfile.mkdtemp(prefix="edgeseg-"))
         socket = self._folder / "s"
-        with open(self._folder / "said", "wb") as said:
+        with open(self._folder / "said", "wb") as log:
             # ``cat`` ends, and with it the connection, when this process dies in whatever way.
-            self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, said)
+            self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, log)
         deadline = time.monotonic() + _START_S
         while not socket.exists():
             if self._master.poll() is not None:

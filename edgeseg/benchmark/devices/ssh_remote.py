@@ -153,10 +153,10 @@ def tidy(root: str, names: list[str], limit: int, code: str, everything: bool) -
     for name in names:
         (folder / "artifacts" / name).unlink(missing_ok=True)
     files = sorted((folder / "artifacts").glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    kept = 0
+    total = 0
     for path in files:
-        kept += path.stat().st_size
-        if kept > limit:
+        total += path.stat().st_size
+        if total > limit:
             path.unlink()
     for path in (folder / "code").glob("[!.]*"):
         if str(path) != code and time.time() - path.stat().st_mtime > _DAY_S:

@@ -94,8 +94,8 @@ def read_config(path: str | Path) -> ModelConfig:
             raise InputError(f"'{path}' is not {kind}; it may be truncated.")
         with zipfile.ZipFile(path) as archive:
             root = json.loads(read_entry(archive, "config.json", MAX_JSON))
-            told = "metadata.json" in archive.namelist()
-            metadata = json.loads(read_entry(archive, "metadata.json", MAX_JSON)) if told else {}
+            has_metadata = "metadata.json" in archive.namelist()
+            metadata = json.loads(read_entry(archive, "metadata.json", MAX_JSON)) if has_metadata else {}
         # Keras 3 itself accepts a file without metadata, too.
         version = metadata.get("keras_version", "3") if isinstance(metadata, dict) else "3"
         return ModelConfig(_checked(root), str(version), "zip")

@@ -142,7 +142,7 @@ def load_custom_objects(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"custom objects file '{path}' does not exist; it is a Python file with your Keras layers.")
     module = _run(path)
-    found = {
+    objects = {
         value.__name__: value
         for name, value in vars(module).items()
         if _is_own_layer(value)
@@ -151,9 +151,9 @@ def load_custom_objects(path: str | Path) -> dict[str, Any]:
     own = getattr(module, "CUSTOM_OBJECTS", {})
     if not isinstance(own, dict) or not all(isinstance(name, str) for name in own):
         raise InputError(f"CUSTOM_OBJECTS in '{path}' must be a dict from names to classes or functions.")
-    if not found and not own:
+    if not objects and not own:
         raise InputError(f"'{path}' has no Keras layer class, no function and no dict CUSTOM_OBJECTS.")
-    return {**found, **own}
+    return {**objects, **own}
 
 
 def _is_own_layer(value: Any) -> bool:

@@ -138,21 +138,21 @@ def _keras3_layers(file: h5py.File, container: str) -> list[FileLayer]:
 
 
 def _keras2_layers(root: h5py.Group) -> list[FileLayer]:
-    found = _datasets(root)
+    datasets = _datasets(root)
     layers = []
     for layer in _names(root, "layer_names"):
         tensors = []
         group = _group(root, layer)
         for weight in [] if group is None else _names(group, "weight_names"):
             name = weight if weight.startswith(f"{layer}/") else f"{layer}/{weight}"
-            values = found.pop(f"{layer}/{weight}", None)
+            values = datasets.pop(f"{layer}/{weight}", None)
             if values is None:
                 raise InputError(f"it lists the tensor '{name}' but does not hold it")
             tensors.append(Tensor(name, name[len(layer) + 1 :].removesuffix(":0"), values))
         if tensors:
             layers.append(FileLayer(layer, None, tuple(tensors)))
     # No list names these: nothing can take them, and that must not go unreported.
-    return layers + [FileLayer(None, None, (Tensor(name, name, values),)) for name, values in found.items()]
+    return layers + [FileLayer(None, None, (Tensor(name, name, values),)) for name, values in datasets.items()]
 
 
 def split_number(name: str) -> tuple[str, int | None]:
@@ -163,7 +163,7 @@ def split_number(name: str) -> tuple[str, int | None]:
 
 def _datasets(root: h5py.Group, without: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
     """Return every tensor that lies in the file itself, by path; ``visititems`` follows no soft or external link."""
-    found: dict[str, NDArray[Any]] = {}
+    datasets: dict[str, NDArray[Any]] = {}
 
     def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
         if not isinstance(item, h5py.Dataset) or path.split("/")[0] in without:
@@ -174,10 +174,10 @@ def _datasets(root: h5py.Group, without: tuple[str, ...] = ()) -> dict[str, NDAr
             raise InputError(f"its tensor '{path}' holds {item.dtype}, not numbers")
         if item.nbytes > max(_MAX_EXPANSION * item.id.get_storage_size(), 2**20):
             raise InputError(f"its tensor '{path}' claims {item.nbytes} bytes but holds next to none")
-        found[path] = np.asarray(item[()])
+        datasets[path] = np.asarray(item[()])
 
     root.visititems(visit)
-    return found
+    return datasets
 
 
 def _group(parent: h5py.Group, path: str) -> h5py.Group | None:

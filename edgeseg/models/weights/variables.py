@@ -69,24 +69,24 @@ def model_layers(model: keras.Model, *, flat: bool = False, prefix: str = "") ->
         seen.update(id(slot.variable) for slot in new)
         return [ModelLayer(name, layer, new)] if new else []
 
-    found = []
+    layers = []
     for layer in model.layers:
         name = f"{prefix}{layer.name}"
         if not isinstance(layer, keras.Model):
             weights = (*layer.trainable_weights, *layer.non_trainable_weights)
-            found += entry(name, layer, [VariableSlot(_slot_name(name, layer, v), v) for v in weights])
+            layers += entry(name, layer, [VariableSlot(_slot_name(name, layer, v), v) for v in weights])
             continue
         inner = model_layers(layer, flat=True, prefix=f"{name}/")
         if flat:
-            found += [new for e in inner for new in entry(e.name, e.layer, list(e.slots))]
+            layers += [new for e in inner for new in entry(e.name, e.layer, list(e.slots))]
         else:
-            found += entry(name, layer, [slot for e in inner for slot in e.slots])
+            layers += entry(name, layer, [slot for e in inner for slot in e.slots])
     # A Functional subclass may hold some weights itself. It comes first, because the last layer is the head.
     return (
         entry(
             f"{prefix}{model.name}", model, [VariableSlot(f"{prefix}{model.name}/{v.name}", v) for v in model.weights]
         )
-        + found
+        + layers
     )
 
 
@@ -124,8 +124,8 @@ def canonical(kind: str) -> str:
 
 def _slot_name(name: str, layer: keras.Layer, variable: keras.Variable) -> str:
     """Return ``layer/variable``, including the layers between them in a layer made of layers."""
-    _, found, inner = str(variable.path).rpartition(f"{layer.name}/")
-    return f"{name}/{inner if found else variable.name}"
+    _, separator, inner = str(variable.path).rpartition(f"{layer.name}/")
+    return f"{name}/{inner if separator else variable.name}"
 
 
 def _child(parent: Any, part: str) -> Any:

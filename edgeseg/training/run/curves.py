@@ -52,9 +52,9 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
             axes.legend()
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
-    write_bytes(path, drawn.getvalue(), overwrite=True)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100)
+    write_bytes(path, png.getvalue(), overwrite=True)
 
 
 def _points(history: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:
