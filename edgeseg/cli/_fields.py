@@ -71,7 +71,7 @@ def collect(argument: str, make: Callable[..., Any], *options: Callable[[Any], A
 
     Args:
         argument: its name.
-        make: takes the options by their names, which are those of its parameters; returns the argument.
+        make: gets the options by their names, which are those of its parameters; returns the argument.
         *options: in the order in which the help lists them.
     """
     names = tuple(inspect.signature(make).parameters)
