@@ -1,4 +1,4 @@
-"""edgeseg: a Keras segmentation model on an edge device - exported, proven, run, measured."""
+"""Export a Keras segmentation model to an edge device, prove it, run it and measure it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = [
     "DeviceLost",
 ]
 
-# Names whose module imports numpy or OpenCV: loaded when they are first asked for, so that start-up stays cheap.
+# Names whose module imports numpy or OpenCV: they are loaded on first use, so that start-up stays cheap.
 _LAZY = {
     "ConfusionMatrix": "edgeseg.evaluation.confusion",
     "argmax_agreement": "edgeseg.evaluation.confusion",

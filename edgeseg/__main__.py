@@ -1,4 +1,4 @@
-"""``python -m edgeseg``: the command, for an interpreter whose scripts are not on the PATH."""
+"""Run the command as ``python -m edgeseg``, for an interpreter whose scripts are not on the PATH."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The closed sets of names that a user chooses from; the command line, dataclasses and error texts read them here."""
+"""Define the closed sets of names that a user chooses from, for the command line, dataclasses and error texts."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Format = Literal["tflite", "onnx"]
 Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
 #: The precisions whose weights are integers.
 INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
-#: What will run an artifact: anything, or a delegate whose own ops and limits the export takes into account.
+#: What will run an artifact: any runtime, or a delegate whose own ops and limits the export takes into account.
 Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]
 CalibrationMethod = Literal["minmax", "entropy", "percentile"]
 
 # A run on a device.
-#: What runs a file; the first three a .tflite.
+#: The runtimes that run a file; the first three run a .tflite.
 BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "keras"]
 #: What a .tflite file may be run on.
 Accelerator = Literal["cpu", "gpu", "npu"]
 #: Ways to draw a class map.
 View = Literal["overlay", "mask", "cutout", "blur", "replace"]
-#: What a latency is of: the runtime's call alone, or from an image to its class map.
+#: What a latency measures: the runtime's call alone, or everything from an image to its class map.
 Scope = Literal["inference", "end-to-end"]
-#: What two results of a benchmark must have in common, or their ratio says nothing about the artifact.
+#: What two benchmark results must have in common; otherwise their ratio says nothing about the artifact.
 Alike = Literal["device", "machine", "threads", "scope", "accelerator", "runtime", "model"]
 
 # What a command prints.
@@ -42,10 +42,10 @@ ComparisonStyle = Literal["table", "md", "csv", "html"]
 #: ``voc``: PASCAL VOC's ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation/{split}.txt``. ``lists``:
 #: ``{split}.txt``, each line an image and its label.
 DataLayout = Literal["folders", "flat", "voc", "lists"]
-#: How a label image says the class of a pixel: by the number that is stored (gray value or palette index), by its
+#: How a label image encodes the class of a pixel: by the number that is stored (gray value or palette index), by its
 #: color, or by being above (``binary``) or not above (``binary-dark``) a threshold, which is class 1.
 LabelEncoding = Literal["ids", "colors", "binary", "binary-dark"]
-#: Which images a split takes: any, or the last by number.
+#: Which images a split takes: random ones, or the last by number.
 SplitOrder = Literal["random", "name"]
 
 # A training run.

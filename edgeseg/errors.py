@@ -1,4 +1,4 @@
-"""The exceptions edgeseg raises on purpose. A caller may catch ``EdgesegError`` for all of them."""
+"""Define the exceptions that edgeseg raises on purpose; ``EdgesegError`` catches all of them."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ class EdgesegError(Exception):
 
 
 class InputError(EdgesegError, ValueError):
-    """What the caller gave is wrong: a file, a name, a size, a number."""
+    """An input of the caller is wrong: a file, a name, a size, a number."""
 
 
 class SourceLost(EdgesegError):
-    """A camera or stream that gave frames gives none any more; the regular end of a file is no error."""
+    """A camera or stream delivers no more frames; the regular end of a file is not an error."""
 
 
 class UnsupportedModel(EdgesegError):
@@ -21,7 +21,7 @@ class UnsupportedModel(EdgesegError):
 
 
 class RewriteRefused(EdgesegError):
-    """A rewrite does not hold at this place in the model; the text says why and, where possible, what to do."""
+    """A rewrite is not valid at this place in the model; the text says why and, where possible, what to do."""
 
 
 class VerificationFailed(EdgesegError):
@@ -29,24 +29,24 @@ class VerificationFailed(EdgesegError):
 
 
 class SinkLost(EdgesegError):
-    """What frames were written to broke on the way: a full disk, a server that hung up, a process that died."""
+    """A sink broke while frames were written to it: a full disk, a server that hung up, a process that died."""
 
 
 class BackendUnavailable(EdgesegError):
-    """A runtime or an optional part is not installed; the text has the install line."""
+    """A runtime or an optional part is not installed; the text has the command that installs it."""
 
 
 class DeviceLost(EdgesegError):
-    """A device that is measured went away, or the process on it died; the text says what is known."""
+    """A device that is being measured went away, or the process on it died; the text says what is known."""
 
 
 def did_you_mean(name: str, accepted: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`` Did you mean 'export'?`` for a mistyped name, empty where none of the accepted is near.
+    """Return `` Did you mean 'export'?`` for a mistyped name; empty where no accepted name is close.
 
     Args:
-        name: what was given.
-        accepted: what would have been right.
-        cutoff: how alike two names must be, in [0, 1].
+        name: the name as typed.
+        accepted: the names that would be right.
+        cutoff: how similar two names must be, in [0, 1].
     """
     near = difflib.get_close_matches(name, list(accepted), n=1, cutoff=cutoff)
     return f" Did you mean '{near[0]}'?" if near else ""
@@ -56,7 +56,7 @@ def missing_extra(what: str, extra: str) -> BackendUnavailable:
     """Build the error for an optional part that is not installed.
 
     Args:
-        what: what needs it, as the start of a sentence (``"edgeseg export"``).
+        what: the part that needs it, as the start of a sentence (``"edgeseg export"``).
         extra: the extra that brings it (``"convert"``).
     """
     return BackendUnavailable(

@@ -1,4 +1,4 @@
-"""Reading images, fitting them into a model's input, and class maps back to the image's own size."""
+"""Read images, fit them into a model's input, and bring class maps back to the image's own size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where an image lies inside a model's input, in pixels; ``restore`` needs it for the way back."""
+    """Where an image lies inside a model's input, in pixels; ``restore`` needs it to reverse ``preprocess``."""
 
     top: int
     left: int
@@ -44,16 +44,16 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 
 def decode_image(path: str | Path, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Decode the bytes of an image file to ``(H, W, 3)`` uint8 RGB; ``path`` is for the error's text.
+    """Decode the bytes of an image file to ``(H, W, 3)`` uint8 RGB; ``path`` is for the error text.
 
     Raises:
-        InputError: they do not decode.
+        InputError: the bytes do not decode.
     """
     return _decode(path, data, cv2.IMREAD_COLOR_RGB)
 
 
 def read_image_bgr(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image as ``(H, W, 3)`` uint8 BGR: for what OpenCV writes or shows, without a swap there and back.
+    """Read an image as ``(H, W, 3)`` uint8 BGR, for OpenCV to write or show without swapping the channels twice.
 
     Raises:
         InputError: the file is missing or does not decode.
@@ -93,7 +93,7 @@ def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
 def letterbox(
     image: NDArray[np.uint8], spec: ModelSpec, *, order: ColorOrder = "rgb"
 ) -> tuple[NDArray[np.uint8], Placement]:
-    """Fit an image into the model's input size as ``spec.fit`` and ``spec.resize`` say.
+    """Fit an image into the model's input size, by ``spec.fit`` and ``spec.resize``.
 
     Args:
         image: ``(h, w, 3)`` uint8.
@@ -133,7 +133,7 @@ def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColorOrder = 
     Returns:
         ``(..., 3)`` float32.
     """
-    # One table look-up a channel: each of the 256 values is normalized once, not once a pixel.
+    # One table look-up per channel: each of the 256 values is normalized once, not once per pixel.
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
     table: NDArray[np.float32] = (np.arange(256, dtype=np.float32)[:, None] - mean) / std
     flat = _in_order(image, order, spec).reshape(1, -1, 3)
@@ -162,7 +162,7 @@ def preprocess(
 
 
 def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """Cut the letterbox bars off a class map and bring it to the image's own size.
+    """Cut the letterbox bars off a class map and scale it to the image's own size.
 
     Args:
         class_map: ``(H, W)`` uint8 class ids at the model's input size.
@@ -175,18 +175,18 @@ def restore(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.ui
 
 
 def without_bars(class_map: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """Return the part of a class map at the model's input size that has the image; a view."""
+    """Return the part of a class map at the model's input size that the image covers; a view."""
     p = placement
     return class_map[p.top : p.top + p.height, p.left : p.left + p.width]
 
 
 def at_size(class_map: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a class map at another size; the map itself where it has that size."""
+    """Return a class map scaled to a size; the map itself where it has that size already."""
     return class_map if class_map.shape == size_hw else enlarge(class_map, np.empty(size_hw, np.uint8))
 
 
 def enlarge(small: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bring a class map, or what was looked up in one, to another size: nearest neighbor, the one way everywhere.
+    """Scale a class map, or an image that was looked up in one, by nearest neighbor, as everywhere in edgeseg.
 
     Args:
         small: ``(h, w)`` or ``(h, w, 3)`` uint8.
@@ -208,7 +208,7 @@ def _in_order(image: NDArray[np.uint8], order: ColorOrder, spec: ModelSpec) -> N
 def _decode(path: str | Path, data: NDArray[np.uint8], flags: int) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(data, flags)
-    except cv2.error:  # an empty buffer, or a size beyond all reason; other broken files give None
+    except cv2.error:  # an empty buffer, or an absurd size; other broken files give None
         image = None
     if image is None:
         raise InputError(f"'{path}' does not decode as an image; it may be truncated or no image at all.")

@@ -1,4 +1,4 @@
-"""What is in an artifact: its ModelSpec, its inputs and outputs, its ops, and which accelerator takes how many."""
+"""Inspect an artifact: its ModelSpec, its inputs and outputs, its ops, and how many of them each accelerator takes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from edgeseg.tflite.graph import count_ops
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """Hold what a file says about itself.
+    """What a file says about itself.
 
     Attributes:
         path: the file.
         size_bytes: its size.
         sha256: of its bytes.
-        runtime: what opened it.
+        runtime: the runtime that opened it.
         spec: the ModelSpec inside, ``None`` when there is none.
         inputs: its inputs.
         outputs: its outputs.
         ops: op name to count; ``None`` where the package that knows the format's schema is not installed.
         coverage: what each accelerator takes and leaves.
-        not_asked: accelerator to why nothing is known of it.
+        not_asked: accelerator to the reason why nothing is known of it.
     """
 
     path: Path
@@ -55,11 +55,11 @@ class Inspection:
 
 
 def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
-    """Open an artifact on its runtime and look inside.
+    """Open an artifact on its runtime and describe it.
 
     Args:
         path: a ``.tflite`` or ``.onnx`` file.
-        names: accelerators to find the coverage of; every known one when omitted.
+        names: accelerators whose coverage is asked; every known one when omitted.
 
     Raises:
         InputError: the file is missing, broken or of no known suffix, or an accelerator is not known.

@@ -1,4 +1,4 @@
-"""Models of other makers, without a ModelSpec inside: one is made of what the file says and what the user adds."""
+"""Open models without a ModelSpec: build one from what the file says and what the user adds."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class InputDescription:
-    """What a user says about a model; ``None`` where nothing.
+    """What a user says about a model; ``None`` for what the user does not say.
 
     Attributes:
         class_names: one name for each class.
         mean: subtracted from the pixels in [0, 255], in the order of the channels.
         std: what the difference is divided by.
-        color_order: order of the channels; ``rgb`` when not said.
-        fit: how an image gets the model's shape; ``letterbox`` when not said.
-        input_size: ``(H, W)`` in pixels, for a model that leaves it open.
+        color_order: order of the channels; ``rgb`` by default.
+        fit: how an image gets the model's shape; ``letterbox`` by default.
+        input_size: ``(H, W)`` in pixels, for a model with an open input size.
     """
 
     class_names: tuple[str, ...] | None = None
@@ -43,7 +43,7 @@ class InputDescription:
 
     @property
     def given(self) -> list[str]:
-        """The options of the command line that say what is said here."""
+        """The command-line options that set the fields that are set here."""
         options = {"class_names": "--labels", "input_size": "--imgsz"}
         names = (field.name for field in fields(self) if getattr(self, field.name) is not None)
         return [options.get(name, f"--{name.replace('_', '-')}") for name in names]
@@ -56,14 +56,14 @@ def open_segmenter(
 
     Args:
         path: a ``.tflite``, ``.onnx`` or ``.keras`` file.
-        runtime: what it runs on.
-        description: how to feed a model without ModelSpec.
-        classes: their names, where neither the file nor ``description`` has them.
+        runtime: what the model runs on.
+        description: how to feed a model without a ModelSpec.
+        classes: the class names, where neither the file nor ``description`` has them.
 
     Raises:
-        InputError: a missing or broken file; a model that does not say how it is fed, and nobody else does; a
-            model that says so, and somebody else does too.
-        BackendUnavailable: what it should run on is not there.
+        InputError: the file is missing or broken; neither the model nor ``description`` says how to feed it, or both
+            do.
+        BackendUnavailable: the runtime or accelerator that was asked for is not available.
     """
     with ExitStack() as refused:
         backend = open_with(path, runtime)
@@ -80,21 +80,21 @@ def open_segmenter(
 def spec_for(
     path: str | Path, backend: Backend, description: InputDescription, *, classes: tuple[str, ...] | None = None
 ) -> ModelSpec:
-    """Make a ModelSpec for a model that has none, from its tensors, TFLite's standard metadata and what the user says.
+    """Make a ModelSpec for a model without one, from its tensors, TFLite's standard metadata and the description.
 
     Args:
         path: the file.
-        backend: the same, open.
-        description: goes before what the file says.
-        classes: their names, where neither has them.
+        backend: the same file, open.
+        description: has priority over what the file says.
+        classes: the class names, where neither has them.
 
     Returns:
         A spec whose dtype is ``uint8`` where the model takes image bytes, else ``float32``; a segmenter quantizes
-        for a model that takes other integers.
+        the input of a model that takes other integers.
 
     Raises:
-        InputError: something is missing, and the text names the options that say it; or the tensors are not those
-            of a segmentation model.
+        InputError: something is missing, and the text names the options that set it; or the tensors are not those of a
+            segmentation model.
     """
     source, result = backend.inputs[0], backend.outputs[0]
     layout = _layout(path, source)
@@ -107,7 +107,7 @@ def spec_for(
     if -1 not in (height, width) and size != (height, width):
         raise InputError(f"'{path}' takes images of {height},{width} and no other; omit --imgsz.")
     if len(backend.outputs) > 1:
-        _log.warning("'%s' has %d outputs; the first, '%s', is used", path, len(backend.outputs), result.name)
+        _log.warning("'%s' has %d outputs; edgeseg uses the first, '%s'", path, len(backend.outputs), result.name)
     metadata = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
     output_kind, channels = _output(path, result, layout)
     names = description.class_names or metadata.class_names or classes
@@ -146,12 +146,12 @@ def _layout(path: str | Path, source: TensorInfo) -> Layout:
 
 
 def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[OutputKind, int | None]:
-    """Return what the output is, and how many channels of scores it has where that is known."""
+    """Return what the output is, and how many score channels it has where that is known."""
     shape, integers = result.shape, np.issubdtype(np.dtype(result.dtype), np.integer)
     if len(shape) == 4 and shape[-1 if layout == "nhwc" else 1] != 1:
         channels = shape[-1 if layout == "nhwc" else 1]
-        return "logits", None if channels < 0 else channels  # the largest is the same, whatever scores they are
-    # A class map is whole numbers; with a scale they are the scores of a binary model.
+        return "logits", None if channels < 0 else channels  # the argmax is the same for logits and softmax
+    # A class map has integers without a scale; integers with a scale are the scores of a binary model.
     if len(shape) in (3, 4) and integers and (result.scale, result.zero_point) in ((0.0, 0), (1.0, 0)):
         return "argmax", None
     raise InputError(
@@ -161,7 +161,7 @@ def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[Outpu
 
 
 def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std: Triple | None) -> bool:
-    """Return whether a uint8 input is the image's bytes: where nobody says otherwise, or what is said comes to that."""
+    """Return whether a uint8 input takes the image's bytes: no mean and std are given, or they amount to that."""
     if mean is None or std is None:
         return True
     if not source.scale:
@@ -174,7 +174,7 @@ def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std:
 
 
 def _triple(values: tuple[float, ...] | None) -> Triple | None:
-    """Return one number for each channel, of one or three."""
+    """Return one number per channel, from one number or three."""
     if values is None or len(values) not in (1, 3):
         return None
     return values[0], values[len(values) // 2], values[-1]

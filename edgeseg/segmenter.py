@@ -1,4 +1,4 @@
-"""``Segmenter``: from an image to a class map of the image's own size, the same way on every runtime."""
+"""Run a segmentation model: from an image to a class map of the image's own size, the same way on every runtime."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgeseg.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The answer for one image.
+    """The segmentation of one image.
 
     Attributes:
         class_map: ``(h, w)`` uint8 class ids, at the image's own size.
@@ -34,7 +34,7 @@ class Segmentation:
     spec: ModelSpec
 
     def counts(self) -> dict[str, int]:
-        """Pixels of every class, by its name; zero where a class does not occur."""
+        """Return the number of pixels of every class, by name; zero where a class does not occur."""
         pixels = np.bincount(self.class_map.ravel(), minlength=self.spec.num_classes)
         return {name: int(count) for name, count in zip(self.spec.class_names, pixels, strict=False)}
 
@@ -60,23 +60,23 @@ class Segmenter:
         delegate_options: Mapping[str, str] | None = None,
         providers: Sequence[str] = (),
     ) -> None:
-        """Open a model; what it runs on is said as to ``edgeseg.runtime.open_backend``.
+        """Open a model; the arguments that choose the runtime are those of ``edgeseg.runtime.open_backend``.
 
         Args:
-            model: a ``.tflite``, ``.onnx`` or ``.keras`` file, or an open backend, which ``close`` closes; one that is
-                refused stays open.
+            model: a ``.tflite``, ``.onnx`` or ``.keras`` file, or an open backend, which ``close`` closes; a backend
+                that is refused stays open.
             spec: how to feed it; needed only for a file that has no ModelSpec inside.
-            backend: name of the runtime; by the file's suffix and the accelerator when left out.
+            backend: name of the runtime; chosen by the file's suffix and the accelerator when omitted.
             num_threads: threads of the runtime.
             accelerator: ``cpu``, ``gpu`` or ``npu``, for a ``.tflite`` file.
             delegate: library of a TFLite delegate.
-            delegate_options: what that library takes.
+            delegate_options: options that the library takes.
             providers: ONNX Runtime's execution providers.
 
         Raises:
-            InputError: a missing or broken file, one without a ModelSpec and no ``spec`` given, or a spec of another
-                dtype than the model.
-            BackendUnavailable: the runtime is not installed, or what it should run on is not there.
+            InputError: the file is missing or broken, it has no ModelSpec and no ``spec`` is given, or the spec's dtype
+                is not the model's.
+            BackendUnavailable: the runtime is not installed, or the accelerator that was asked for is not available.
         """
         with ExitStack() as refused:
             if isinstance(model, (str, Path)):
@@ -92,14 +92,14 @@ class Segmenter:
                 refused.callback(opened.close)
             else:
                 opened = model
-            found = spec or opened.spec
-            if found is None:
+            model_spec = spec or opened.spec
+            if model_spec is None:
                 raise InputError(
                     f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec= "
                     "(edgeseg.opening makes one)."
                 )
-            self.spec = found
-            self.backend: Backend = feed_as(opened, found.dtype)
+            self.spec = model_spec
+            self.backend: Backend = feed_as(opened, model_spec.dtype)
             refused.pop_all()
 
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Segmentation:
@@ -112,14 +112,14 @@ class Segmenter:
             The class map at ``(h, w)``.
 
         Raises:
-            InputError: the array is not an image of that form.
+            InputError: the array is not such an image.
         """
         _check_image(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
         return Segmentation(restore(self.infer(tensor), placement), self.spec)
 
     def infer(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
-        """The middle of the way, for a caller who does the steps himself (``edgeseg.camera.loop``).
+        """Run the model on a tensor, for a caller who does the other steps itself (``edgeseg.camera.loop``).
 
         Args:
             tensor: ``(1, H, W, 3)`` or ``(1, 3, H, W)``, from ``imaging.preprocess``.
@@ -130,7 +130,7 @@ class Segmenter:
         return to_class_map(self.backend.run(tensor), self.spec)
 
     def close(self) -> None:
-        """Give the runtime's memory back; may be called twice."""
+        """Release the runtime's memory; may be called twice."""
         self.backend.close()
 
     def __enter__(self) -> Segmenter:
@@ -141,7 +141,7 @@ class Segmenter:
 
 
 def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
-    """A model's output as a class map at its input size.
+    """Convert a model's output to a class map at its input size.
 
     Args:
         output: ``(1, h, w)`` class ids where ``spec.output_kind`` is ``argmax``, with or without an axis of one
@@ -149,11 +149,11 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
         spec: says which.
 
     Returns:
-        ``(H, W)`` uint8; a map smaller than the input (SegNet's is half of it) is enlarged, nearest neighbor.
+        ``(H, W)`` uint8; a map smaller than the input (SegNet's is half of it) is enlarged by nearest neighbor.
         Always a copy: ``output`` may be memory that the runtime uses again.
 
     Raises:
-        InputError: there are not as many channels as classes.
+        InputError: the number of channels is not the number of classes.
     """
     scores = output[0]
     if spec.output_kind != "argmax":
@@ -174,7 +174,7 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
 
 
 def _check_image(image_rgb: Any) -> None:
-    if not isinstance(image_rgb, np.ndarray):  # cv2.imread gives None for a file that is not there
+    if not isinstance(image_rgb, np.ndarray):  # cv2.imread returns None for a missing file
         got = type(image_rgb).__name__
     elif image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
         got = f"{image_rgb.shape} {image_rgb.dtype}"

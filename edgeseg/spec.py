@@ -1,4 +1,4 @@
-"""``ModelSpec``: what a device must know to feed a model and read its output; travels inside the artifact."""
+"""Define ``ModelSpec``: what a device must know to feed a model and read its output; it travels in the artifact."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeseg._internal.json import field_names, tuples
 from edgeseg.choices import ColorOrder, Fit, InputDtype, Layout, OutputKind, Precision, Resize, Target
 from edgeseg.errors import InputError
 
-#: 2: ``color_order``, which was ``colour_order``. 1: the first.
+#: 2: ``color_order``, which was ``colour_order``. 1: the first version.
 FORMAT_VERSION = 2
 _READABLE = (1, 2)
 
@@ -29,9 +29,9 @@ class Provenance:
     Attributes:
         source: zoo name or file name of the Keras model.
         precision: the precision of the artifact; ``fp32`` for a Keras model.
-        target: what the artifact was made for.
+        target: the target that the artifact was made for.
         rewrites: one ``(rule, number of sites)`` pair for each rewrite that was applied.
-        tools: package name to version, of everything that took part.
+        tools: package name to version, of every tool that took part.
     """
 
     source: str = ""
@@ -43,14 +43,14 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """How to feed a segmentation model and how to read what it returns.
+    """How to feed a segmentation model and how to read its output.
 
     Attributes:
         name: name of the model, for people.
         input_size: ``(H, W)`` of the model's input, in pixels.
         class_names: one name for each class, in the order of the ids.
         palette: one RGB color in 0..255 for each class.
-        ignore_index: label id that is no class and counts nowhere; ``None`` where there is none.
+        ignore_index: label id that is no class and is not counted; ``None`` where there is none.
         layout: axis order of the input, and of scores: ``nhwc`` is ``(1, H, W, 3)``, ``nchw`` ``(1, 3, H, W)``.
         dtype: dtype of the input. ``uint8`` takes image bytes as they are, ``float32`` normalized ones.
         color_order: order of the three input channels.
@@ -94,7 +94,7 @@ class ModelSpec:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, the ignored id not among them."""
+        """The number of classes, without the ignored id."""
         return len(self.class_names)
 
     def replace(self, **changes: Any) -> ModelSpec:
@@ -107,7 +107,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelSpec:
-        """Read what ``to_json`` wrote.
+        """Read a ModelSpec from the text that ``to_json`` wrote.
 
         Fields that this version does not know are skipped, so that an older device reads a newer file.
 
@@ -137,12 +137,12 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
 
     Args:
         what: whose table it is, as the start of a sentence.
-        names: 1 to 256, which is what 8-bit ids can tell apart; none twice, as scores and filters go by name.
+        names: 1 to 256, as many as 8-bit ids can tell apart; no name twice, as scores and filters go by name.
         palette: one RGB color in 0..255 for each name.
         ignore_index: ``None``, or 0 to 255.
 
     Raises:
-        InputError: something of that is not so.
+        InputError: one of these conditions does not hold.
     """
     if not 1 <= len(names) <= 256:
         raise InputError(f"{what} must have 1 to 256 classes, got {len(names)}.")
@@ -178,5 +178,5 @@ def default_palette(num_classes: int) -> tuple[Color, ...]:
 
 
 def default_class_names(num_classes: int) -> tuple[str, ...]:
-    """Return ``class_0``, ``class_1`` and so on, for a model whose names nobody gave."""
+    """Return ``class_0``, ``class_1`` and so on, for a model without class names."""
     return tuple(f"class_{index}" for index in range(num_classes))

@@ -1,1 +1,1 @@
-"""What any room of the package may use, and no user should: nothing in here keeps its name."""
+"""Share helpers between all packages of edgeseg; not for users, as names in here change without notice."""

@@ -1,4 +1,4 @@
-"""To JSON, which has no NaN; and a frozen dataclass back from it: which fields are there, lists as tuples again."""
+"""Convert values to JSON, which has no NaN, and back: the field names of a dataclass, and lists as tuples again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON can say: a dataclass is an object, a tuple a list, NaN and infinity are null, at every depth."""
+    """Return what JSON can express: dataclasses as objects, tuples as lists, NaN and infinity as null, at any depth."""
     return {name: _as_json(value) for name, value in fields.items()}
 
 
@@ -24,12 +24,12 @@ def _as_json(value: Any) -> Any:
 
 
 def field_names(cls: type) -> set[str]:
-    """The fields of a dataclass; what a newer version wrote besides is skipped by them."""
+    """Return the field names of a dataclass; readers use them to skip fields that a newer version wrote."""
     return {f.name for f in dataclasses.fields(cls)}
 
 
 def tuples(value: Any) -> Any:
-    """JSON lists to tuples, at every depth, in objects too."""
+    """Convert JSON lists to tuples, at every depth, in objects too."""
     if isinstance(value, list):
         return tuple(tuples(item) for item in value)
     return {key: tuples(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""``Progress`` and ``StepProgress``: how something that takes long tells its caller how far it is."""
+"""Define ``Progress`` and ``StepProgress``: how a long function reports to its caller how far it is."""
 
 from __future__ import annotations
 

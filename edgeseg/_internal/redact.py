@@ -1,4 +1,4 @@
-"""What users type, fit for messages and logs: without the passwords and keys that URLs carry."""
+"""Remove the passwords and keys that URLs carry from texts for messages and logs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TO_FIRST_FOLDER = re.compile(r"\w+://[^/?]*(?:/[^/?@]*(?=[/?]|$))?")
 
 
 def masked(text: str, *, stream_key: bool = False) -> str:
-    """A text with the passwords in it as ``***``: ``rtsp://me:***@door/1``.
+    """Return a text with the passwords in it as ``***``: ``rtsp://me:***@door/1``.
 
     Args:
-        text: a URL, or what has URLs in it.
-        stream_key: the text is a URL that is sent to, and what follows its first folder is secret (RTMP's stream key,
-            SRT's passphrase): ``rtmp://host/app/***``.
+        text: a URL, or a text with URLs in it.
+        stream_key: the text is the URL of a destination, and what follows its first folder is secret (RTMP's stream
+            key, SRT's passphrase): ``rtmp://host/app/***``.
     """
     text = _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
     shown = _TO_FIRST_FOLDER.match(text) if stream_key else None

@@ -1,4 +1,4 @@
-"""Choosing some of many, evenly: neighbors in a data set are often frames of one video."""
+"""Choose some of many items, evenly: neighbors in a data set are often frames of one video."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """Return ``count`` items spread evenly, the first and the last among them; all where there are fewer.
+    """Return ``count`` items spread evenly, including the first and the last; all where there are fewer.
 
     Args:
-        items: what to choose from, a list or a ``range``.
-        count: how many are wanted.
+        items: the items to choose from, a list or a ``range``.
+        count: how many to return.
     """
     chosen = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
     return [items[int(index)] for index in chosen]

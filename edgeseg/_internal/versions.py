@@ -1,4 +1,4 @@
-"""Find the versions of installed packages, also of those that come under another name: onnxruntime-gpu, a nightly."""
+"""Find the versions of installed packages, also under other distribution names: onnxruntime-gpu, a nightly."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 
-# Of packages whose module is not called as they are.
+# Packages whose module has another name.
 _MODULES = {"opencv-python": "cv2", "pillow": "PIL"}
 
 
 def installed_version(package: str) -> str | None:
-    """Return the version of a package, without importing it; ``None`` when it is not there.
+    """Return the version of a package without importing it; ``None`` when it is not installed.
 
     Args:
         package: see ``installed_distribution``.
@@ -22,11 +22,11 @@ def installed_version(package: str) -> str | None:
 
 
 def installed_distribution(package: str) -> tuple[str, str] | None:
-    """Return the name and the version of what brings a package, without importing it; ``None`` when nothing does.
+    """Return the name and version of the distribution of a package, without importing it; ``None`` when there is none.
 
     Args:
-        package: as it is called where it has its usual name (``ai-edge-litert``). Else the distribution is asked that
-            brings its module (``ai_edge_litert``), or the module itself where it is loaded and came without metadata.
+        package: its usual distribution name (``ai-edge-litert``). Where no distribution has it, the one that provides
+            its module (``ai_edge_litert``) is used, or the module itself where it is loaded and came without metadata.
     """
     try:
         return package, metadata.version(package)

@@ -1,6 +1,6 @@
-"""How fast an artifact is on a device: ``measure.measure`` times it, ``compare.compare`` holds two results together.
+"""Benchmark an artifact on a device: ``measure.measure`` times it, ``compare.compare`` compares two results.
 
-Measured in processes of their own, told with what to distrust.
+Measurements run in separate processes, and come with the reasons to distrust them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeseg.benchmark.plan import Plan
     from edgeseg.benchmark.result import Environment, LatencyResult, read, to_json
 
-# The functions measure and compare are not here: their modules have these names.
+# The functions measure and compare are not exported here: their modules have these names.
 __all__ = [
     "Case",
     "Plan",
@@ -26,7 +26,7 @@ __all__ = [
     "Comparison",
 ]
 
-# Loaded when they are first asked for: most need numpy and OpenCV, but the command line reads Plan's defaults alone.
+# Loaded on first use: most need numpy and OpenCV, but the command line reads Plan's defaults alone.
 _LAZY = {
     "Case": "edgeseg.benchmark.measure",
     "Plan": "edgeseg.benchmark.plan",

@@ -1,4 +1,4 @@
-"""What is known of how good artifacts are, for the chart of accuracy over latency."""
+"""Read the accuracy of artifacts, for the chart of accuracy over latency."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edgeseg.errors import InputError
 
 
 def read_mean_iou(path: str | Path) -> dict[str, float]:
-    """Name of the artifact's file to its mIoU in [0, 1].
+    """Return the mIoU in [0, 1] by the name of the artifact's file.
 
     Args:
-        path: what ``edgeseg evaluate --json`` printed for an artifact, the JSON of ``edgeseg export --report``, or any
+        path: the output of ``edgeseg evaluate --json`` for an artifact, the JSON of ``edgeseg export --report``, or any
             ``{"artifact": "unet_mini.int8.tflite", "mean_iou": 0.61}``, alone or several in a list.
 
     Raises:
-        InputError: it cannot be read, or has no mIoU in it.
+        InputError: the file cannot be read, or has no mIoU in it.
     """
     try:
         accuracies = dict(_entries(json.loads(Path(path).read_text(encoding="utf-8"))))
@@ -41,7 +41,7 @@ def _entries(data: Any) -> Iterator[tuple[str, float]]:
     if isinstance(data, list):
         for entry in data:
             yield from _entries(entry)
-    elif "artifacts" in data:  # the report of an export; files are called like this, see ``ExportResult.save``
+    elif "artifacts" in data:  # the report of an export; its files have these names, see ``ExportResult.save``
         for entry in data["artifacts"]:
             scores = entry["accuracy"] or {}
             if scores.get("mean_iou") is not None:

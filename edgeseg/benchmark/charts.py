@@ -1,4 +1,4 @@
-"""The charts of the benchmark's page, each an ``<svg>``."""
+"""Draw the charts of the benchmark's page, each an ``<svg>``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeseg.html import svg
 # Height of a result's row, in pixels.
 _ROW = 24.0
 
-#: A run of minutes has more calls than a screen has pixels; so many are drawn, evenly chosen.
+#: A run of minutes has more calls than a screen has pixels; this many are drawn, evenly spread.
 _MOST_POINTS = 1500
 
 
@@ -29,7 +29,7 @@ def label(result: LatencyResult) -> str:
 
 def spans(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
     """Draw all results on one axis: 80 % of the calls as a bar, medians of the processes as ticks, of all as a line."""
-    spread = [np.array([ms for taken in r.by_round() for ms in taken]) * 1e3 for r in results]
+    spread = [np.array([ms for latencies in r.by_round() for ms in latencies]) * 1e3 for r in results]
     axis = svg.axis(min(v.min() for v in spread), max(np.percentile(v, 99) for v in spread), from_zero=True)
     body = []
     for row, (result, name, values) in enumerate(zip(results, names, spread, strict=True)):
@@ -37,8 +37,8 @@ def spans(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
         low, high = (axis(value) for value in np.percentile(values, (10, 90)))
         body.append(svg.text(svg.LABELS - 12, y + 4, name, anchor="end", width=svg.LABELS - 20))
         body.append(f'<rect class="old" x="{low:.1f}" y="{y - 6}" width="{max(high - low, 1):.1f}" height="12"/>')
-        for taken in result.by_round():
-            body.append(svg.vertical(axis(float(np.median(taken)) * 1e3), y - 6, y + 6, "thin"))
+        for latencies in result.by_round():
+            body.append(svg.vertical(axis(float(np.median(latencies)) * 1e3), y - 6, y + 6, "thin"))
         body.append(svg.vertical(axis(result.median_s * 1e3), y - 9, y + 9, "new"))
     return svg.drawing(
         _ROW * len(results) + 44, [*svg.grid(axis, _ROW * len(results) + 6, "ms"), *body], "latency of all results"
@@ -48,12 +48,12 @@ def spans(results: Sequence[LatencyResult], names: Sequence[str]) -> str:
 def calls(result: LatencyResult, name: str) -> str:
     """Draw every timed call in order, a column for each process, its median as a line; beside them a histogram.
 
-    A slope is drift, two bands are two modes, a column that lies elsewhere is a process that was unlike the others.
+    A slope is drift, two bands are two modes, a column at another height is a process that differed from the others.
     """
     height, left, end, wide = 150.0, 60.0, 800.0, 150.0
     values = np.array(result.latencies_s) * 1e3
     median, high = np.percentile(values, (50, 90))
-    # One call that was interrupted shall not press the others into a line.
+    # One call that was interrupted must not squeeze the others into a line.
     top = min(float(values.max()), float(median + 6 * max(high - median, 0.01 * median)))
     axis = svg.Axis(low=float(values.min()), high=top, start=height, end=10.0)
     step = (end - left) / len(values)
@@ -62,12 +62,12 @@ def calls(result: LatencyResult, name: str) -> str:
     body = [svg.text(left - 6, axis(tick) + 4, svg.short(tick), anchor="end") for tick in axis.ticks(4)]
     body += [svg.horizontal(left, svg.END, axis(tick), "grid") for tick in axis.ticks(4)]
     first = 0
-    for number, taken in enumerate(result.by_round()):
-        start, stop = left + first * step, left + (first + len(taken)) * step
+    for number, latencies in enumerate(result.by_round()):
+        start, stop = left + first * step, left + (first + len(latencies)) * step
         if number:
             body.append(svg.vertical(start, 10, height, "grid"))
-        body.append(svg.horizontal(start, stop, axis(min(float(np.median(taken)) * 1e3, top)), "new"))
-        first += len(taken)
+        body.append(svg.horizontal(start, stop, axis(min(float(np.median(latencies)) * 1e3, top)), "new"))
+        first += len(latencies)
     for index in shown:
         x, value = left + (index + 0.5) * step, values[index]
         kind = "over" if value > top else "dot"

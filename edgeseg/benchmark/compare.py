@@ -1,14 +1,14 @@
-"""Is it slower than it was? Results of two files side by side, with a confidence interval for the ratio.
+"""Compare the results of two files, with a confidence interval for the ratio, to see what got slower.
 
-The samples of one process are alike, and what differs is from process to process (where memory lies, what else runs),
-so that a bootstrap over single samples would be far too sure of itself: whole processes are drawn.
+The samples of one process are alike, and the differences are between processes (where memory lies, what else runs), so
+that a bootstrap over single samples would be far too sure of itself: whole processes are drawn.
 
 Other work on the machine only ever makes a process slower, and the quiet moments of many short processes agree within
-a percent or two while their medians do not. So what decides is the interval of the fastest: the fastest tenth of
-each process, and of these the fastest tenth again. The medians have to lie on the same side, or a run that had quiet
-moments and one that had none would differ. On 200 processes recorded on a shared host, whose medians went from 3.7 to
-8.5 ms, this told 2 % of the equal pairs of 12 processes apart and 97 % of those where one was 15 % slower; intervals
-of the medians as well as of the fastest found six in ten.
+a percent or two while their medians do not. So the interval of the fastest decides: the fastest tenth of each process,
+and of these the fastest tenth again. The medians must lie on the same side, or a run with quiet moments and one without
+would differ. On 200 processes recorded on a shared host, whose medians went from 3.7 to 8.5 ms, this found a difference
+in 2 % of the equal pairs of 12 processes and in 97 % of those where one was 15 % slower; intervals of the medians as
+well as of the fastest found six in ten.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from edgeseg.benchmark.result import LatencyResult
 from edgeseg.choices import Alike
 from edgeseg.errors import InputError
 
-#: Two runs of one artifact on a machine that others use differ by this much without a cause, as a share.
+#: Two runs of one artifact on a machine that others use differ by this share without a cause.
 NOISE = 0.03
 
-#: Of the intervals.
+#: The level of the intervals.
 CONFIDENCE = 0.95
 
 _DRAWS = 1000
@@ -50,7 +50,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A result against its baseline.
+    """A result compared with its baseline.
 
     Attributes:
         baseline: the earlier one.
@@ -72,7 +72,7 @@ class Comparison:
         return slower or faster
 
     def regressed(self, max_regression: float) -> bool:
-        """Return whether it is slower than allowed, and that is no accident of these runs.
+        """Return whether the result is slower than allowed, and not by chance.
 
         Args:
             max_regression: allowed slow-down in percent.
@@ -82,12 +82,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two files' results side by side.
+    """The paired results of two files.
 
     Attributes:
         pairs: baseline and result.
-        gone: of the baseline, without a partner in the later file.
-        new: of the later file, without a partner in the baseline.
+        gone: results of the baseline without a partner in the later file.
+        new: results of the later file without a partner in the baseline.
     """
 
     pairs: tuple[tuple[LatencyResult, LatencyResult], ...]
@@ -103,11 +103,11 @@ def compare(
     Args:
         baseline: the earlier one.
         result: the later one.
-        allow: what may differ.
+        allow: differences that are accepted.
         seed: of the bootstrap.
 
     Raises:
-        InputError: they are unlike in something that ``allow`` does not name; the text says in what.
+        InputError: they differ in something that ``allow`` does not name; the text says in what.
     """
     different = unlike(baseline, result)
     forbidden = [f"{name} ({a} and {b})" for name, (a, b) in different.items() if name not in allow]
@@ -126,7 +126,7 @@ def compare(
 
 
 def unlike(first: LatencyResult, second: LatencyResult) -> dict[Alike, tuple[str, str]]:
-    """Return what two results differ in that must be alike: name to the two values."""
+    """Return the properties in which two results differ and must not: name to the two values."""
     values: dict[Alike, tuple[object, object]] = {
         "device": (first.environment.device, second.environment.device),
         "machine": (first.environment.machine, second.environment.machine),
@@ -143,11 +143,11 @@ def unlike(first: LatencyResult, second: LatencyResult) -> dict[Alike, tuple[str
 def pair(baseline: Sequence[LatencyResult], results: Sequence[LatencyResult]) -> Pairing:
     """Pair the results of two files by file name, accelerator, threads and scope.
 
-    The device is a part of it where a file has results of several. Two files of one device each are paired without,
-    and where both have one result it is the pair, whatever it is called: ``compare`` says what differs.
+    The device is part of the key where a file has results of several. Two files of one device each are paired without
+    it, and where both have one result it is the pair, whatever its name: ``compare`` says what differs.
 
     Raises:
-        InputError: no two belong together, or a file has two results that nothing tells apart.
+        InputError: no two results belong together, or a file has two results that cannot be told apart.
     """
     if len(baseline) == len(results) == 1:
         return Pairing(((baseline[0], results[0]),), (), ())
@@ -174,7 +174,7 @@ def _measured_and_drawn(result: LatencyResult, rng: np.random.Generator) -> NDAr
 
 
 def _processes(result: LatencyResult) -> list[NDArray[np.float64]]:
-    """Return the calls of each process in seconds; stretches of the only one, where there is one."""
+    """Return the calls of each process in seconds; stretches of a single process, where there is only one."""
     processes = [np.asarray(calls) for calls in result.by_round()]
     return processes if len(processes) > 1 else [*np.array_split(processes[0], min(_STRETCHES, len(processes[0])))]
 

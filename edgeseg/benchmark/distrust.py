@@ -1,4 +1,4 @@
-"""Why a measurement should not be believed: wide spread, a busy machine, a governor that saves power, throttling."""
+"""Find reasons to distrust a measurement: wide spread, a busy machine, a governor that saves power, throttling."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ DRIFT = 1.05
 
 
 def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> list[str]:
-    """Return what speaks against a result, a sentence each.
+    """Return the reasons to distrust a result, a sentence each.
 
     Args:
         rounds: seconds of every call, by process; each process's median alone where there are no samples.
         environment: where it was measured.
     """
-    everything = np.concatenate([np.asarray(taken) for taken in rounds])
+    everything = np.concatenate([np.asarray(latencies) for latencies in rounds])
     median = float(np.median(everything))
     low, high = np.percentile(everything, (10, 90))
     reasons = []
@@ -37,7 +37,7 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
             f"wide spread: 80 % of the runs lie within {low * 1e3:.2f} to {high * 1e3:.2f} ms, "
             f"{100 * (high - low) / median:.0f} % of the median"
         )
-    medians = [float(np.median(taken)) for taken in rounds]
+    medians = [float(np.median(latencies)) for latencies in rounds]
     if max(medians) / min(medians) > ROUNDS_APART:
         reasons.append(
             f"the processes disagree: their medians go from {min(medians) * 1e3:.2f} to {max(medians) * 1e3:.2f} ms"
@@ -52,7 +52,7 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
 
 
 def drift(latencies_s: Sequence[float]) -> tuple[float, str]:
-    """Return how a sustained run ended against how it began.
+    """Compare the end of a sustained run with its beginning.
 
     Args:
         latencies_s: seconds of every call, in order.

@@ -1,4 +1,4 @@
-"""Ask this machine for its name, governor, temperature and how busy it is. Linux tells most."""
+"""Query this machine for its name, governor, temperature and load; Linux provides most."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def environment(device: str = "local") -> Environment:
 
 
 def versions() -> dict[str, str]:
-    """Return the installed packages that can have to do with a latency, by the names they came under."""
+    """Return the versions of the packages that can affect a latency, by their distribution names."""
     installed = (installed_distribution(package) for package in _PACKAGES)
-    return {"python": platform.python_version(), **dict(found for found in installed if found)}
+    return {"python": platform.python_version(), **dict(distribution for distribution in installed if distribution)}
 
 
 def cpu_name() -> str:
-    """Return the CPU's name as the system has it: a board's device tree, ``cpuinfo``, or what Python knows."""
+    """Return the CPU's name as the system states it: a board's device tree, ``cpuinfo``, or what Python knows."""
     fields = dict(line.split(":", 1) for line in _text(Path("/proc/cpuinfo")).splitlines() if ":" in line)
     names = {key.strip(): value.strip() for key, value in fields.items()}
     board = _text(Path("/proc/device-tree/model")).rstrip("\0")
@@ -66,7 +66,7 @@ def busy_share(seconds: float = 0.3) -> float | None:
     """Return the share of the CPU, in [0, 1], that is in use or stolen by other guests while this process sleeps.
 
     Args:
-        seconds: how long to look.
+        seconds: how long to measure.
 
     Returns:
         ``None`` where the system has no ``/proc/stat``.

@@ -1,4 +1,4 @@
-"""Measures artifacts on a device: several processes each, in turns, joined to results that say what to distrust."""
+"""Measure artifacts on a device: several processes each, in turns, joined to results with reasons to distrust them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from edgeseg.errors import InputError
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table that is to come.
+    """One row of the result table.
 
     Attributes:
         artifact: the file, on this machine.
-        accelerator: for people: what is asked for.
+        accelerator: the accelerator asked for, as shown to people.
         options: keywords of ``edgeseg.runtime.open_backend``, ``num_threads`` among them.
     """
 
@@ -36,7 +36,7 @@ class Case:
 
 
 class Device(Protocol):
-    """Where artifacts are measured. A context: what it put on the device is gone when it ends, also after an error.
+    """Where artifacts are measured. A context: what it put on the device is removed at its end, also after an error.
 
     Attributes:
         name: ``local``, ``ssh:HOST`` or ``adb:SERIAL``.
@@ -51,7 +51,7 @@ class Device(Protocol):
     ) -> None: ...
 
     def put(self, path: Path, digest: str) -> str:
-        """Bring a file to the device unless one of that SHA-256 is there; returns its path there."""
+        """Copy a file to the device unless one of that SHA-256 is there; return its path there."""
         ...
 
     def run(self, request: Request) -> Reply:
@@ -59,7 +59,7 @@ class Device(Protocol):
 
         Raises:
             InputError: the artifact or a setting is wrong.
-            BackendUnavailable: the device has not what was asked for.
+            BackendUnavailable: the device does not have the requested backend or accelerator.
             DeviceLost: the device went away, or the process died; the text says what is known.
         """
         ...
@@ -85,7 +85,7 @@ def measure(
 
     Raises:
         InputError: a file that is missing or does not open.
-        BackendUnavailable: something that was asked for is not there.
+        BackendUnavailable: a requested backend or accelerator is not there.
         DeviceLost: the device went away or a process died.
     """
     plan = plan or Plan()
@@ -104,8 +104,8 @@ def measure(
                 if progress is not None:
                     progress(number * len(cases) + done + 1, plan.rounds * len(cases))
     return [
-        _joined(case, hashes[case.artifact], taken, plan, device.name)
-        for case, taken in zip(cases, replies, strict=True)
+        _joined(case, hashes[case.artifact], case_replies, plan, device.name)
+        for case, case_replies in zip(cases, replies, strict=True)
     ]
 
 
@@ -146,8 +146,8 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
         runtime=first.runtime,
         num_threads=int(case.options.get("num_threads") or 0),
         scope=plan.scope,
-        latencies_s=tuple(value for taken in rounds for value in taken),
-        rounds=tuple(len(taken) for taken in rounds),
+        latencies_s=tuple(value for latencies in rounds for value in latencies),
+        rounds=tuple(len(latencies) for latencies in rounds),
         reported=tuple(reply.reported for reply in replies if reply.reported),
         warmup_runs=plan.warmup_runs,
         init_s=tuple(reply.init_s for reply in replies),

@@ -1,4 +1,4 @@
-"""Results and comparisons as one HTML page: ``page.html.j2`` filled in."""
+"""Render results and comparisons as one HTML page, from ``page.html.j2``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def page(
     """Make one HTML file of results.
 
     Args:
-        results: all that is shown, of all files.
+        results: all results to show, of all files.
         comparisons: pairs of them; may be empty.
         mean_iou: name of an artifact to its mIoU in [0, 1]; see ``accuracy.read_mean_iou``.
 
@@ -75,7 +75,7 @@ def _verdicts(words: Sequence[str]) -> list[str]:
 
 
 def _remarks(results: Sequence[LatencyResult], names: Sequence[str]) -> list[str]:
-    """Say why results should not be believed, in a sentence for each that has reasons."""
+    """Return the reasons to distrust results, in a sentence for each result that has some."""
     remarks = []
     for name, result in zip(names, results, strict=True):
         reasons = [*result.warnings]
@@ -106,7 +106,7 @@ def _calls(result: LatencyResult, name: str) -> dict[str, Any]:
 
 
 def _places(results: Sequence[LatencyResult], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Join environments that differ only in the moment; each has a row for every result in it."""
+    """Merge environments that differ only in time; each has a row for every result in it."""
     places: dict[tuple[object, ...], dict[str, Any]] = {}
     for name, result in zip(names, results, strict=True):
         e = result.environment

@@ -1,4 +1,4 @@
-"""``Plan``: how long and how often artifacts are timed; light, as the command line reads its defaults here."""
+"""Define ``Plan``: how long and how often artifacts are timed; light, as the command line reads its defaults here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from edgeseg.choices import Scope
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long and how often; names as in LiteRT's ``benchmark_model``, and its defaults but for ``min_secs``.
+    """How long and how often; names and, except for ``min_secs``, defaults are those of LiteRT's ``benchmark_model``.
 
     Attributes:
-        rounds: processes of each case; they take turns with those of the other cases. 12 is what ``compare`` needs
-            on a machine that others use as well.
+        rounds: processes of each case; they take turns with those of the other cases. ``compare`` needs 12 on a machine
+            that others use as well.
         warmup_runs: untimed calls of each process, at least.
         warmup_min_secs: how long each process warms up at least, in seconds.
         num_runs: timed calls of each case at least, over all its processes.
@@ -23,7 +23,7 @@ class Plan:
         scope: ``inference`` or ``end-to-end``.
         image: an image for ``end-to-end``.
         seed: of the order in which cases take turns.
-        drift: say how the end compares with the beginning.
+        drift: report how the end compares with the beginning.
     """
 
     rounds: int = 12
@@ -39,7 +39,7 @@ class Plan:
 
     @classmethod
     def sustained(cls, minutes: float, *, scope: Scope = "inference", image: Path | None = None) -> Plan:
-        """Plan one process that runs without a pause, to see what heat does to a device.
+        """Plan one process that runs without a pause, to see how heat affects a device.
 
         Args:
             minutes: how long.

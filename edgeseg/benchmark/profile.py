@@ -1,6 +1,6 @@
-"""Which op takes the time: ONNX Runtime's own record of its nodes, in a process that measures nothing else.
+"""Find out which op takes the time: ONNX Runtime's own record of its nodes, in a process that does nothing else.
 
-Writing the record slows every node, small ones most, so that these times are for shares and never for a latency.
+Writing the record slows every node, small ones most, so these times are good for shares and never for a latency.
 
     python -m edgeseg.benchmark.profile < request.json
 """
@@ -38,8 +38,8 @@ class NodeTime:
     Attributes:
         name: of the node.
         op_type: of the node.
-        provider: what ran it.
-        ms: mean of a run, in milliseconds, with the record's own cost.
+        provider: the provider that ran it.
+        ms: mean per run, in milliseconds, including the cost of the record.
         share: of the time of all nodes, in [0, 1].
     """
 
@@ -52,13 +52,13 @@ class NodeTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Where the time of an artifact goes.
+    """How the time of an artifact is spent.
 
     Attributes:
         artifact: name of the file.
-        runtime: what ran it, with its version.
-        num_threads: of the runtime; 0 where nobody asked for any.
-        num_runs: calls that the times are means of.
+        runtime: the runtime that ran it, with its version.
+        num_threads: of the runtime; 0 where the default was used.
+        num_runs: number of calls that the times are means of.
         nodes: the slowest first.
     """
 
@@ -69,7 +69,7 @@ class Profile:
     nodes: tuple[NodeTime, ...]
 
     def by_op(self) -> list[tuple[str, int, float, float]]:
-        """Return op, how many nodes, their milliseconds and share; the slowest first."""
+        """Return the time by op: its name, number of nodes, milliseconds and share; the slowest first."""
         nodes: dict[str, list[NodeTime]] = {}
         for node in self.nodes:
             nodes.setdefault(node.op_type, []).append(node)
@@ -129,7 +129,7 @@ def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTi
 
     Args:
         events: ONNX Runtime's, times in microseconds.
-        num_runs: how many runs count, from the end; those before are warm-up.
+        num_runs: number of runs that count, from the end; those before are warm-up.
     """
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
     first = starts[-num_runs]

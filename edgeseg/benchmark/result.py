@@ -1,4 +1,4 @@
-"""What a measurement is: raw samples, how they were taken, and where. Statistics are computed, never stored.
+"""Define a measurement: raw samples, how they were taken, and where. Statistics are computed, never stored.
 
 The JSON file has a version; a changed meaning is a new version and a line here:
 1 - the first.
@@ -37,10 +37,10 @@ class Environment:
         cpus: cores that the process could use.
         governor: CPU frequency governor, empty where the system has none to read.
         temperature_c: hottest thermal zone before and after, degrees Celsius; empty where there is none.
-        load: CPU share that was busy with other work just before, in [0, 1]; ``None`` where it cannot be read.
+        load: share of the CPU that other work used just before, in [0, 1]; ``None`` where it cannot be read.
         versions: package to version, edgeseg among them.
         date: UTC, ``2026-01-31T12:00:00Z``.
-        extra: what only some devices have: the phone's model, Android version, thermal state.
+        extra: properties that only some devices have: the phone's model, Android version, thermal state.
     """
 
     device: str
@@ -82,22 +82,22 @@ class LatencyResult:
         sha256: of the file.
         size_bytes: of the file.
         accelerator: ``cpu``, ``gpu``, ``npu``, or a name of ONNX Runtime's providers or of a delegate's library.
-        runtime: what really ran, with its version, and whether the accelerator took the whole graph.
+        runtime: what actually ran, with its version, and whether the accelerator took the whole graph.
         num_threads: of the runtime.
         scope: ``inference`` is one call of the runtime; ``end-to-end`` image to class map.
-        latencies_s: seconds of every timed call, in order; warm-up calls are not among them. Empty where the device's
-            own tool gives statistics alone: those are in ``reported`` then.
-        rounds: how many of them belong to each process, in order; each process opened the model anew.
+        latencies_s: seconds of every timed call, in order, without warm-up calls. Empty where the device's own tool
+            gives only statistics: those are then in ``reported``.
+        rounds: how many of the latencies belong to each process, in order; each process opened the model anew.
         reported: statistics in milliseconds of each process, by the names of ``Summary``, from a tool without samples.
         warmup_runs: calls before the first timed one, in every process.
         init_s: seconds to open the model, one value for each process.
         first_s: seconds of the first call, one value for each process.
-        peak_memory_bytes: what opening and running added to a process at its peak, the largest of all processes.
+        peak_memory_bytes: peak growth of a process in opening and running the model, the largest of all processes.
         stages_s: seconds of each stage of every end-to-end call.
         fully_accelerated: whether the accelerator runs every node; ``None`` when the runtime does not say.
-        software_rendering: the GPU is a program on the CPU (SwiftShader): its latency is no GPU's.
+        software_rendering: whether the GPU is emulated on the CPU (SwiftShader): its latency is not a GPU's.
         coverage: ``(delegated, total)`` nodes, where it is known.
-        warnings: why these numbers should be distrusted; empty when nothing was found.
+        warnings: reasons to distrust these numbers; empty when none were found.
         environment: where it was measured.
     """
 
@@ -132,12 +132,12 @@ class LatencyResult:
 
     @property
     def median_s(self) -> float:
-        """The median, in seconds; of a tool without samples the median of its medians."""
-        return float(np.median([value for taken in self.by_round() for value in taken]))
+        """The median, in seconds; for a tool without samples the median of its medians."""
+        return float(np.median([value for latencies in self.by_round() for value in latencies]))
 
     @property
     def spread(self) -> float:
-        """How far the 10th and the 90th percentile are apart, over the median; 0 without samples."""
+        """The distance from the 10th to the 90th percentile, over the median; 0 without samples."""
         if not self.latencies_s:
             return 0.0
         low, high = np.percentile(self.latencies_s, (10, 90))
@@ -161,14 +161,14 @@ class LatencyResult:
         return [self.latencies_s[end - count : end] for end, count in zip(ends, self.rounds, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, with the statistics for other readers; ``from_dict`` computes them anew."""
+        """Return plain values for JSON, with the statistics for other readers; ``from_dict`` recomputes them."""
         values = dataclasses.asdict(self)
         environment = values.pop("environment")
         return {**values, "summary": dataclasses.asdict(self.summary), "environment": environment}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LatencyResult:
-        """Read what ``to_dict`` wrote; fields that this version does not know are skipped.
+        """Read the values that ``to_dict`` wrote; fields that this version does not know are skipped.
 
         Raises:
             InputError: a field is missing or of the wrong kind.
@@ -219,7 +219,7 @@ def _of_samples(latencies_s: Sequence[float]) -> dict[str, float]:
 
 
 def _of_reports(reports: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
-    """Merge the reports of the processes: the least minimum, the largest maximum, the median of all else."""
+    """Merge the reports of the processes: the smallest minimum, the largest maximum, the median of everything else."""
     joined: dict[str, float | None] = {}
     for name in ("median_ms", "p5_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "std_ms", "min_ms", "max_ms"):
         values = [report[name] for report in reports if name in report]

@@ -1,4 +1,4 @@
-"""Results as rows of text: for a terminal, Markdown and CSV alike."""
+"""Format results as rows of text: for a terminal, Markdown and CSV alike."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ def verdict(comparison: Comparison) -> str:
 
 
 def to_csv(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:
-    """Return the same rows as CSV with a line of names."""
+    """Return the rows as CSV with a header line."""
     return csv_text([[column.lstrip(">") for column in columns], *table])
 
 
 def threads_text(result: LatencyResult) -> str:
-    """Return how many threads, or that nobody asked for any."""
+    """Return the number of threads, or that it is the default."""
     return str(result.num_threads or "default")
 
 
 def runs_on(result: LatencyResult) -> str:
-    """Return the accelerator, and what a reader must know of it."""
+    """Return the accelerator, with what a reader must know about it."""
     if result.software_rendering:
         return f"{result.accelerator} (software rendering: no GPU's latency)"
     if result.fully_accelerated is False:

@@ -1,11 +1,11 @@
-"""One process, one measurement: reads what to do as JSON from stdin, opens the artifact, times it, answers in JSON.
+"""Measure one request in one process: read it as JSON from stdin, open the artifact, time it, answer in JSON.
 
-Runs on the device that is measured, this machine or one that ssh reaches:
+Runs on the measured device: this machine or one that ssh reaches:
 
     python -m edgeseg.benchmark.worker < request.json
 
-A process of its own makes the first call really the first, charges memory to the model alone, and keeps a crash in a
-driver from taking the other measurements along.
+In a process of its own the first call is really the first, memory is charged to the model alone, and a crash in a
+driver does not affect the other measurements.
 """
 
 from __future__ import annotations
@@ -37,16 +37,15 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one process measures.
+    """The measurement that one process makes.
 
-    Warm-up and length follow LiteRT's ``benchmark_model``: at least so many runs and at least so long, at most
-    ``max_secs``.
+    Warm-up and length follow LiteRT's ``benchmark_model``: at least a number of runs and a time, at most ``max_secs``.
 
     Attributes:
         path: the artifact, on the device.
         options: keywords of ``edgeseg.runtime.open_backend``.
         scope: ``inference`` or ``end-to-end``.
-        warmup_runs: untimed calls; the first call of the process is one of them and is reported on its own.
+        warmup_runs: untimed calls; the first call of the process is one of them and is reported separately.
         warmup_min_secs: how long to warm up at least, in seconds.
         num_runs: timed calls at least.
         min_secs: how long they take together at least, in seconds.
@@ -67,9 +66,9 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What one process measured; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``.
+    """The measurement of one process; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``.
 
-    ``warnings`` are the device's own, beside those that the samples give reason for.
+    ``warnings`` are the device's own, in addition to those derived from the samples.
     """
 
     runtime: str
@@ -87,25 +86,25 @@ class Reply:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Reply:
-        """Read what ``main`` wrote.
+        """Read the JSON that ``main`` wrote.
 
         Raises:
             InputError: the worker refused the artifact or a setting.
-            BackendUnavailable: the worker lacks what was asked for.
+            BackendUnavailable: the worker lacks the requested runtime or accelerator.
         """
         raise_refusal(data)
         return cls(**{key: value for key, value in data.items() if key in field_names(cls)})
 
 
 def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
-    """Open, warm up, time.
+    """Open the artifact, warm up, and time it.
 
     Args:
         request: what to measure.
-        opener: what opens the artifact, called with its path and the request's options.
+        opener: opens the artifact, called with its path and the request's options.
 
     Raises:
-        EdgesegError: the artifact does not open, or not on what was asked for.
+        EdgesegError: the artifact does not open, or not on the requested accelerator.
     """
     load = machine.busy_share()
     heat = [machine.temperature_c()]
@@ -139,7 +138,7 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
 
 
 def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
-    """Answer the request on stdin; what native libraries print goes to stderr, so that stdout is the answer alone."""
+    """Answer the request on stdin; output of native libraries goes to stderr, so that stdout is the answer alone."""
     stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
@@ -153,11 +152,11 @@ def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
 
 
 def raise_refusal(data: Mapping[str, Any]) -> None:
-    """Raise what ``answer`` had to say instead of an answer.
+    """Raise the error that ``answer`` reported instead of an answer.
 
     Raises:
         InputError: the worker refused the artifact or a setting.
-        BackendUnavailable: the worker lacks what was asked for.
+        BackendUnavailable: the worker lacks the requested runtime or accelerator.
     """
     if "error" in data:
         raise (BackendUnavailable if data["kind"] == "unavailable" else InputError)(data["error"])
@@ -180,7 +179,7 @@ def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
     def call() -> tuple[float, ...]:
         nonlocal first
         start = time.perf_counter()
-        # The image stays in the runtime's memory: handing it over is not inference, as LiteRT's tool has it.
+        # The image stays in the runtime's memory: handing it over is not inference, as in LiteRT's tool.
         if first:
             backend.run(tensor)
             first = False
@@ -224,7 +223,7 @@ def _repeat(
 
 
 def _import_runtime(path: str) -> None:
-    """Load the runtime before memory is looked at and before the clock starts: its code is not the model's."""
+    """Load the runtime before memory is measured and the clock starts: its code is not the model's."""
     import importlib
 
     modules = {

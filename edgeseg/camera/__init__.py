@@ -1,4 +1,4 @@
-"""The live loop: newest frame in, class map out, and how old what is shown is."""
+"""Run the live loop: newest frame in, class map out, with the age of what is shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Camera", "SegmentedFrame"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first asked for: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
+    # Loaded on first use: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
     if name in __all__:
         return getattr(importlib.import_module("edgeseg.camera.loop"), name)
     raise AttributeError(f"module 'edgeseg.camera' has no attribute '{name}'")

@@ -1,4 +1,4 @@
-"""What happens to each frame of a camera: drawn, captioned, given to the sinks and the window; and its keys."""
+"""Draw, caption and output each frame of a camera, to the sinks and the window, and handle the window's keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from edgeseg.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
 
-#: How long one wait for a frame lasts, in seconds, before the window's keys are looked at.
+#: How long one wait for a frame lasts, in seconds, before the window's keys are polled.
 _POLL_S = 0.02
 
 
@@ -41,13 +41,13 @@ class Display:
         ...     stats = Display(camera=camera, spec=segmenter.spec, window=Window("edgeseg")).run()
 
     Attributes:
-        camera: the frames; stays open.
+        camera: the source of the frames; stays open.
         look: how they are drawn.
         sinks: where drawn frames go; closed at the end, also when the loop fails.
         window: a window with keys; closed at the end.
         on_frame: called with every frame before it is drawn.
-        max_frames: stop after so many.
-        folder: where snapshots and recordings go; one that cannot be written is logged, and the loop goes on.
+        max_frames: stop after this many frames.
+        folder: where snapshots and recordings go; when one cannot be written, it is logged and the loop goes on.
     """
 
     camera: Camera
@@ -68,12 +68,12 @@ class Display:
     def run(self) -> CameraStats:
         """Run to the end of the source, ``max_frames``, the key ``q``, a closed window, or Ctrl-C.
 
-        Ctrl-C is the usual way to stop a camera, so it is no error: recordings are finished and the statistics
+        Ctrl-C is the usual way to stop a camera, so it is no error: recordings are finished and the statistics are
         returned.
 
         Raises:
             SourceLost: the stream broke and did not come back.
-            EdgesegError: a sink that cannot write.
+            EdgesegError: a sink cannot write.
         """
         with ExitStack() as stack:
             for sink in self.sinks:
@@ -86,7 +86,7 @@ class Display:
         return self.camera.stats
 
     def stop(self) -> None:
-        """Let ``run`` end after the frame at hand; from any thread or signal handler."""
+        """Make ``run`` end after the current frame; callable from any thread or signal handler."""
         self._stopped = True
 
     def _loop(self) -> None:
@@ -107,7 +107,7 @@ class Display:
                     image = self._show(frame)
             self._keys(image)
         if self.window is not None and stats.shown == 1 and not self.camera.source.live:
-            while not self._stopped:  # a single image stays until a key; a film ends with its last frame
+            while not self._stopped:  # a single image stays until a key is pressed; a video ends with its last frame
                 time.sleep(_POLL_S)
                 self._keys(image)
 
@@ -136,7 +136,7 @@ class Display:
         return image
 
     def _show_again(self, image: NDArray[np.uint8] | None) -> None:
-        """Let a browser that comes during a pause see the image, too; a video gets no frame twice."""
+        """Show the image also to a browser that connects during a pause; a video gets no frame twice."""
         for sink in self.sinks:
             if isinstance(sink, MjpegServer) and image is not None and sink.waited_for:
                 sink.write(image, "")
@@ -179,7 +179,7 @@ class Display:
 
     def _start_recording(self) -> None:
         source = self.camera.source
-        # A camera says a rate that the network may not keep up with: as many frames as come, doubled ones help nobody.
+        # A camera may claim a rate that the network cannot keep up with; at the measured rate no frame is doubled.
         rate = min(max(self.camera.stats.fps(), 1.0), 60.0) if source.live else source.fps or 25.0
         try:
             self._recorder = VideoFile(_free(self.folder, "recording", ".mp4"), fps=rate, live=source.live)
@@ -193,7 +193,7 @@ class Display:
             try:
                 self._paint = self.look.painter(self.spec)
                 return
-            except InputError:  # a view that needs --classes, of a model without 'background': the next one then
+            except InputError:  # a view that needs --classes, with a model without 'background': try the next one
                 continue
 
     def _stop_recording(self) -> None:
@@ -202,9 +202,9 @@ class Display:
             try:
                 recorder.close()
             except (InputError, SinkLost) as error:
-                _log.warning("the recording is not whole: %s", error)
+                _log.warning("the recording is incomplete: %s", error)
 
 
 def _free(folder: Path, stem: str, suffix: str) -> Path:
-    """The first of ``stem_001``, ``stem_002`` ... that does not exist."""
+    """Return the first of ``stem_001``, ``stem_002`` ... that does not exist."""
     return next(path for n in itertools.count(1) if not (path := folder / f"{stem}_{n:03d}{suffix}").exists())

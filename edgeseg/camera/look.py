@@ -1,4 +1,4 @@
-"""``Look``: how a camera's frames are drawn; light, as the command line reads its defaults here."""
+"""Define ``Look``: how a camera's frames are drawn; light, as the command line reads its defaults here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Look:
         """Return a painter for BGR frames.
 
         Raises:
-            InputError: a class that the model does not have, or a view that needs classes and has none.
+            InputError: the model does not have a class, or the view needs classes and none are given.
         """
         from edgeseg.drawing.painter import Painter
 

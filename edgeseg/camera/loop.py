@@ -1,10 +1,10 @@
-"""The live loop: capture, preprocess, inference and drawing overlap, and what is shown is young.
+"""Run the live loop: capture, preprocessing, inference and drawing overlap, so that what is shown is recent.
 
     Source.read() -> slot -> preprocess -> slot -> inference -> slot -> the caller
 
-Each arrow is a ``Slot`` of one frame. Of a live source the newest frame wins at every slot, so that nothing waits
-behind older frames; of a file every frame arrives. The caller's own thread draws and shows, as windows want the main
-thread.
+Each arrow is a ``Slot`` of one frame. With a live source every slot keeps only the newest frame, so that no frame
+waits after older ones; with a file every frame arrives. The caller's own thread draws and shows, as windows need the
+main thread.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class SegmentedFrame:
     """A frame and its classes.
 
     Attributes:
-        captured: the frame as the source gave it; ``captured.image_bgr`` may be drawn into.
-        model_map: ``(H, W)`` uint8, the class map inside the model's input, bars cut off: small, for counting.
+        captured: the frame as the source delivered it; ``captured.image_bgr`` may be drawn into.
+        model_map: ``(H, W)`` uint8, the class map inside the model's input, without the bars: small, for counting.
         spec: names and colors of the classes.
     """
 
@@ -47,7 +47,7 @@ class SegmentedFrame:
 
     @cached_property
     def segmentation(self) -> Segmentation:
-        """The class map at the frame's own size; made when it is asked for."""
+        """The class map at the frame's own size; computed on first use."""
         height, width = self.image_bgr.shape[:2]
         return Segmentation(at_size(self.model_map, (height, width)), self.spec)
 
@@ -72,7 +72,7 @@ class _Prepared:
 
 
 class Camera:
-    """Segments what a source gives, frame by frame, on threads of its own.
+    """Segments the frames of a source one by one, on threads of its own.
 
     Example:
         >>> with Segmenter("model.tflite") as segmenter, Camera(segmenter, open_source("0")) as camera:
@@ -80,15 +80,15 @@ class Camera:
         ...         print(frame.segmentation.counts(), f"{frame.age_s * 1e3:.0f} ms old")
 
     Attributes:
-        stats: what is measured.
+        stats: the measurements.
         source: where the frames come from; closed with the camera.
     """
 
     def __init__(self, segmenter: Segmenter, source: Source, *, smooth: int = 1) -> None:
-        """Prepare; the threads start with the first frame that is asked for.
+        """Prepare the loop; the threads start when the first frame is requested.
 
         Args:
-            segmenter: the open model; the camera's alone while it runs.
+            segmenter: the open model; used by the camera alone while it runs.
             source: where the frames come from.
             smooth: frames that a class must hold in a pixel before it is shown; 1 shows every map as it is.
 
@@ -107,10 +107,10 @@ class Camera:
         self._last_index = -1
 
     def next(self, timeout_s: float | None = None) -> SegmentedFrame | None:
-        """The next frame; of a live source the newest.
+        """Return the next frame; with a live source the newest.
 
         Args:
-            timeout_s: how long to wait, in seconds; without end when left out.
+            timeout_s: how long to wait, in seconds; without limit when omitted.
 
         Returns:
             ``None`` at the end of the source.
@@ -118,21 +118,21 @@ class Camera:
         Raises:
             TimeoutError: no frame yet.
             SourceLost: the stream broke and did not come back.
-            EdgesegError: whatever else a stage of the loop could not do.
+            EdgesegError: another stage of the loop failed.
         """
         if not self._threads:
             self._start()
         try:
-            done = self._maps.get(timeout_s)
+            prepared = self._maps.get(timeout_s)
         except Closed:
             return None
         # A gap in the numbers: frames that a newer one replaced, here or already in the source.
-        self.stats.dropped += done.captured.index - self._last_index - 1
-        self._last_index = done.captured.index
-        return SegmentedFrame(done.captured, without_bars(done.array, done.placement), self._segmenter.spec)
+        self.stats.dropped += prepared.captured.index - self._last_index - 1
+        self._last_index = prepared.captured.index
+        return SegmentedFrame(prepared.captured, without_bars(prepared.array, prepared.placement), self._segmenter.spec)
 
     def __iter__(self) -> Iterator[SegmentedFrame]:
-        """Frame after frame to the end of the source; every frame counts as shown when the next is asked for."""
+        """Yield frames to the end of the source; a frame counts as shown when the next one is requested."""
         while True:
             frame = self.next()
             if frame is None:
@@ -146,7 +146,7 @@ class Camera:
             slot.close(discard=True)
         self.source.close()
         for thread in self._threads:
-            # An inference that runs cannot be cut short; nothing else takes longer than the source's own close.
+            # A running inference cannot be interrupted; nothing else takes longer than the source's own close.
             thread.join()
 
     def __enter__(self) -> Camera:
@@ -162,7 +162,7 @@ class Camera:
             ("inference", self._infer, self._maps),
         )
         for name, step, out in stages:
-            # Daemons: a camera that was never closed must not keep the interpreter from ending.
+            # Daemons: a camera that was never closed must not keep the interpreter from exiting.
             thread = threading.Thread(target=_work, args=(step, out), name=f"edgeseg-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()

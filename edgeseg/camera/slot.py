@@ -1,4 +1,4 @@
-"""``Slot``: one place between two threads, where either the newest item wins or the giver waits."""
+"""Pass one item between two threads (``Slot``): either a newer item replaces it, or the producer waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Slot(Generic[T]):
         """Make an empty slot.
 
         Args:
-            newest: a new item replaces one that nobody took yet; else ``put`` waits until it is taken.
+            newest: a new item replaces one that nobody took yet; otherwise ``put`` waits until it is taken.
         """
         self._newest = newest
         self._items: list[T] = []
@@ -28,7 +28,7 @@ class Slot(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T) -> None:
-        """Leave an item.
+        """Put an item into the slot.
 
         Raises:
             Closed: the slot is closed, also while this waits.
@@ -43,12 +43,12 @@ class Slot(Generic[T]):
             self._changed.notify_all()
 
     def get(self, timeout_s: float | None = None) -> T:
-        """Take the item; waits for one.
+        """Take the item; wait for one where there is none.
 
         Raises:
             Closed: there is none and none will come.
             TimeoutError: there is none yet.
-            BaseException: what ``close`` was given, once, after the last item.
+            BaseException: the error that ``close`` was given, once, after the last item.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._closed or self._items, timeout_s):
@@ -63,11 +63,11 @@ class Slot(Generic[T]):
             raise Closed
 
     def close(self, error: BaseException | None = None, *, discard: bool = False) -> None:
-        """Let nothing more in; what lies there can still be taken.
+        """Accept no more items; one that is in the slot can still be taken.
 
         Args:
-            error: why, for who takes next; the first one counts.
-            discard: throw away what lies there.
+            error: the reason, raised by the next ``get``; the first one counts.
+            discard: throw away the item in the slot.
         """
         with self._changed:
             if not self._closed:

@@ -1,4 +1,4 @@
-"""Temporal smoothing of class maps: what flickers for a frame is not shown."""
+"""Smooth class maps over time: a class that flickers for a frame is not shown."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from edgeseg.errors import InputError
 
 
 class Smoothing:
-    """A pixel changes its class only when the new class has held for some frames in a row (hysteresis).
+    """Changes the class of a pixel only when the new class has held for some frames in a row (hysteresis).
 
     It works on class ids, so every kind of output can be smoothed and no id is made up. A real change is shown
-    ``frames - 1`` frames late; a change between many classes in turn keeps the old one.
+    ``frames - 1`` frames late; a pixel that keeps changing between many classes keeps the old one.
     """
 
     def __init__(self, frames: int) -> None:
@@ -49,7 +49,7 @@ class Smoothing:
             self._held = np.ones_like(class_map)
             return class_map
         same = cv2.compare(class_map, self._candidate, cv2.CMP_EQ)
-        # How many frames the newest class has held, this one included: one more where it is the same, else one.
+        # How many frames the newest class has held, including this one: one more where it is the same, else one.
         self._held = cv2.add(cv2.bitwise_and(self._held, same), np.ones_like(class_map))  # type: ignore[assignment]
         self._candidate = class_map
         cv2.copyTo(class_map, (self._held >= self._frames).view(np.uint8), dst=self._shown)

@@ -1,4 +1,4 @@
-"""What a camera loop measured: latency of every stage, age of what was shown, drops, memory; and its JSON."""
+"""Measure a camera loop: latency of every stage, age of the shown frames, drops, memory; and report it as JSON."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: The way of a frame. ``capture`` includes waiting for the camera; ``age`` is from there to the end of ``output``.
+#: The stages of a frame. ``capture`` includes waiting for the camera; ``age`` goes from there to the end of ``output``.
 STAGES = ("capture", "preprocess", "inference", "render", "output", "age")
 
-#: Samples that are kept of every stage: an hour at 30 fps would be 108,000; memory must stay flat for days.
+#: Samples kept for every stage: an hour at 30 fps would be 108,000, but memory must stay flat for days.
 WINDOW = 10_000
 
 #: Frames after which the memory of a loop that keeps nothing should not grow any more.
@@ -25,11 +25,11 @@ SETTLED = 100
 
 
 class CameraStats:
-    """Collects while the loop runs; thread-safe. Percentiles are of the last ``WINDOW`` frames.
+    """Collects statistics while the loop runs; thread-safe. Percentiles are of the last ``WINDOW`` frames.
 
     Attributes:
-        captured: frames that the source had, those among them that nobody was in time for.
-        shown: frames that came out.
+        captured: frames of the source, including those that no reader was in time for.
+        shown: frames that were shown.
         dropped: frames that a newer one replaced on the way.
     """
 
@@ -44,19 +44,19 @@ class CameraStats:
         self._max_mb = 0.0
 
     def add(self, stage: str, seconds: float) -> None:
-        """Keep one sample of a stage."""
+        """Record one sample of a stage."""
         with self._lock:
             self._samples[stage].add(seconds)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Keep how long the block took; a block that fails leaves nothing."""
+        """Record how long the block took; a block that fails records nothing."""
         start = time.perf_counter()
         yield
         self.add(stage, time.perf_counter() - start)
 
     def frame_shown(self, captured_s: float) -> None:
-        """A frame is out; call it when its image was handed on."""
+        """Count a frame as shown; call it when its image was handed on."""
         now = time.perf_counter()
         with self._lock:
             self.shown += 1
@@ -68,20 +68,20 @@ class CameraStats:
             self._max_mb = max(self._max_mb, memory)
 
     def fps(self, last: int = WINDOW) -> float:
-        """Frames a second over the last frames shown; 0 while there are fewer than two."""
+        """Return frames per second over the last frames shown; 0 while there are fewer than two."""
         with self._lock:
             stamps = self._shown_at.newest(last)
         # n time stamps bound n - 1 frames.
         return float((len(stamps) - 1) / (stamps[-1] - stamps[0])) if len(stamps) > 1 else 0.0
 
     def latest_ms(self, stage: str, last: int = 30) -> float:
-        """Median of the last samples of a stage, in milliseconds; 0 while there is none."""
+        """Return the median of the last samples of a stage, in milliseconds; 0 while there are none."""
         with self._lock:
             samples = self._samples[stage].newest(last)
         return float(np.median(samples)) * 1e3 if samples.size else 0.0
 
     def live(self) -> dict[str, Any]:
-        """The few figures to watch while it runs."""
+        """Return the few figures to watch while the loop runs."""
         return {
             "fps": round(self.fps(30), 1),
             "inference_ms": round(self.latest_ms("inference"), 1),
@@ -91,9 +91,9 @@ class CameraStats:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, for JSON: times in milliseconds; resident memory in MB of a million bytes.
+        """Return all statistics, for JSON: times in milliseconds; resident memory in MB of a million bytes.
 
-        Memory is looked at first after ``SETTLED`` frames, when decoder, runtime and buffers have what they need.
+        Memory is first recorded after ``SETTLED`` frames, when decoder, runtime and buffers have what they need.
         """
         with self._lock:
             samples = {stage: ring.newest(WINDOW) * 1e3 for stage, ring in self._samples.items()}
@@ -114,7 +114,7 @@ class CameraStats:
 
 
 class _Ring:
-    """The newest samples, in memory that is taken once."""
+    """The newest samples, in memory that is allocated once."""
 
     def __init__(self, size: int) -> None:
         self._values = np.full(size, np.nan)
@@ -125,21 +125,21 @@ class _Ring:
         self._count += 1
 
     def newest(self, count: int) -> NDArray[np.float64]:
-        """At most so many, oldest first; a copy."""
+        """Return at most ``count`` samples, oldest first; a copy."""
         size = self._values.size
-        taken = min(count, size, self._count)
-        return self._values[np.arange(self._count - taken, self._count) % size]
+        length = min(count, size, self._count)
+        return self._values[np.arange(self._count - length, self._count) % size]
 
 
 def resident_mb() -> float:
-    """Resident memory of this process in MB (a million bytes): now on Linux, the highest so far elsewhere."""
+    """Return the resident memory of this process in MB (a million bytes): current on Linux, the peak elsewhere."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         import resource
 
         return round(int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6, 1)
     if sys.platform == "win32":
-        return 0.0  # the standard library has no figure for it
+        return 0.0  # the standard library cannot measure it here
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""The ``edgeseg`` command: one module a sub-command, imported when it is called.
+"""Run the ``edgeseg`` command: each sub-command is a module, imported when it is called.
 
 Exit status: 0 done; 1 ran, but a gate failed; 2 wrong use or a missing part, with one line on stderr.
 """
@@ -22,7 +22,7 @@ _CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.
 
 
 class _LazyGroup(click.Group):
-    """Finds a sub-command by its module's name, so that start-up pays for none of them."""
+    """Finds a sub-command by its module's name, so that start-up imports none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -64,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
     _open_missing_streams()
     try:
         result = cli.main(args, prog_name="edgeseg", standalone_mode=False)
-        sys.stdout.flush()  # here, and not when Python ends: a full disk or a closed pipe can still be told
+        sys.stdout.flush()  # here, and not when Python exits: a full disk or a closed pipe can still be reported
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         return 2
@@ -95,7 +95,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Give a process that was started without standard streams (``>&-``) some that lead nowhere.
+    """Replace standard streams that a process was started without (``>&-``) by some that lead nowhere.
 
     Python has None for them, and the next file that is opened would get their descriptor, and what native code prints.
     """
@@ -105,13 +105,13 @@ def _open_missing_streams() -> None:
 
 
 def _reader_left() -> int:
-    """Return the status of a program whose reader went away, as in ``| head``; nobody is left to tell."""
+    """Return the status of a program whose reader went away, as in ``| head``; there is no one left to tell."""
     _drop_output()
     return 128 + 13  # SIGPIPE's
 
 
 def _drop_output() -> None:
-    """Lead stdout nowhere, or Python tries once more at its end to write what is left, and says that it cannot."""
+    """Send stdout nowhere; otherwise Python tries to write the rest again when it exits, and reports the failure."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

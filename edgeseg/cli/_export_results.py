@@ -1,4 +1,4 @@
-"""What ``edgeseg export`` prints of its artifacts."""
+"""Print what ``edgeseg export`` reports of its artifacts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def note_cuts(path: Path, result: ExportResult) -> None:
-    """Warn of a model that an accelerator cannot take in one piece."""
+    """Warn about a model that an accelerator cannot take in one piece."""
     for coverage in result.coverage:
         if coverage.cut:
             reasons = "; ".join(dict.fromkeys(left.reason for left in coverage.left))
@@ -25,7 +25,7 @@ def note_cuts(path: Path, result: ExportResult) -> None:
 
 
 def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
-    """Print a table of the artifacts, and what is worth knowing of each."""
+    """Print a table of the artifacts, and what is worth knowing about each."""
     rows = []
     for path, result in saved:
         proof = result.verification
@@ -68,7 +68,7 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
 
 
 def _print_quantized(path: Path, quantized: Quantized) -> None:
-    """Print what integers cost, and what they were made from."""
+    """Print what quantization costs, and which images it was calibrated on."""
     if quantized.calibration and quantized.stability:
         chosen, stability = quantized.calibration, quantized.stability
         print(f"{path.name} calibrated on {len(chosen.paths)} images of {chosen.source}, seed {chosen.seed}.")

@@ -1,4 +1,4 @@
-"""Options from the fields of the dataclass that they fill, so that no choice and no default is typed again."""
+"""Make options from the fields of the dataclass that they fill, so that no choice or default is typed twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def default_of(settings: type, name: str) -> Any:
 
 
 def choices_of(settings: type, name: str) -> tuple[str, ...]:
-    """Return the names that a field takes; empty where it takes no closed set of them."""
+    """Return the names that a field accepts; empty where they are not a closed set."""
     for kind in _kinds(settings, name):
         if get_origin(kind) is Literal:
             return get_args(kind)
@@ -42,17 +42,17 @@ def option(
 ) -> Callable[[F], F]:
     """Make the option that fills a field.
 
-    A ``Literal`` becomes a choice, a ``bool`` a pair of flags (``--x/--no-x``); the field's default is the option's,
-    and is shown.
+    A ``Literal`` becomes a choice, a ``bool`` a pair of flags (``--x/--no-x``); the option has the field's default, and
+    shows it.
 
     Args:
         settings: the dataclass.
         name: of the field, which is the name of the command's argument.
         help: one sentence about it.
         flag: its name on the command line; the field's when ``None``.
-        type: of the value, where the annotation does not say it all, such as a range.
-        if_omitted: what ``None`` comes to, shown as the default.
-        **attributes: others of ``click.option``.
+        type: of the value, where the annotation does not say everything, such as a range.
+        if_omitted: what ``None`` means, shown as the default.
+        **attributes: other arguments of ``click.option``.
     """
     default = default_of(settings, name)
     flag = flag or f"--{name.replace('_', '-')}"
@@ -66,7 +66,7 @@ def option(
 
 
 def collect(argument: str, make: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Give a command one argument in place of those of several options.
+    """Give a command one argument in place of several options.
 
     Args:
         argument: its name.
@@ -78,8 +78,8 @@ def collect(argument: str, make: Callable[..., Any], *options: Callable[[Any], A
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def collected(*args: Any, **values: Any) -> Any:
-            made = make(**{name: values.pop(name) for name in names})
-            return function(*args, **{argument: made}, **values)
+            value = make(**{name: values.pop(name) for name in names})
+            return function(*args, **{argument: value}, **values)
 
         return cast("F", functools.reduce(lambda decorated, each: each(decorated), reversed(options), collected))
 
@@ -101,7 +101,7 @@ def _field(settings: type, name: str) -> dataclasses.Field[Any]:
 
 
 def _kinds(settings: type, name: str) -> tuple[Any, ...]:
-    """Return the types that a field takes, without ``None``.
+    """Return the types that a field accepts, without ``None``.
 
     Only this field's annotation is evaluated: others may name what is imported for type checkers alone.
     """

@@ -1,4 +1,4 @@
-"""``GroupedCommand``: a command whose many options are listed under headings."""
+"""List a command's many options under headings (``GroupedCommand``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 
 class GroupedCommand(click.Command):
-    """List the options under headings; ``--help``, which no heading names, comes last, under click's own.
+    """Lists the options under headings; ``--help``, which no heading names, comes last, under click's own.
 
     Attributes:
         headings: the names of parameters under each heading, in the order of the help.

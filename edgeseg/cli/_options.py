@@ -1,4 +1,4 @@
-"""Options and value parsers that several commands share."""
+"""Define the options and value parsers that several commands share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SizeType(click.ParamType[tuple[int, int]]):
     name = "N|H,W"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse; a value that is no size is a usage error."""
+        """Parse; any value that is not a size is a usage error."""
         if isinstance(value, tuple):
             return value
         try:
@@ -54,7 +54,7 @@ class NamesType(click.ParamType[tuple[str, ...]]):
         return None if self._accepted is None else f"[{'|'.join(self._accepted)}],..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Parse; an unknown name is a usage error that suggests the nearest."""
+        """Parse; an unknown name is a usage error that suggests the closest."""
         if isinstance(value, tuple):
             return value
         names = tuple(name.strip() for name in str(value).split(","))
@@ -75,7 +75,7 @@ class TripleType(click.ParamType[tuple[float, float, float]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, float, float]:
-        """Parse; a value that is no number for each channel is a usage error."""
+        """Parse; any value but one or three numbers is a usage error."""
         try:
             numbers = [float(number) for number in str(value).split(",")]
         except ValueError:
@@ -135,7 +135,7 @@ DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "
 
 
 def read_custom_objects(path: str | None) -> dict[str, Any] | None:
-    """Return what the file of ``--custom-objects`` has; ``None`` when none was given."""
+    """Return the objects in the file of ``--custom-objects``; ``None`` when none was given."""
     if path is None:
         return None
     from edgeseg.errors import missing_extra
@@ -149,7 +149,7 @@ def read_custom_objects(path: str | None) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Results:
-    """How a command gives its results.
+    """How a command outputs its results.
 
     Attributes:
         overwrite: replace files that exist.
@@ -167,7 +167,7 @@ def results(function: F) -> F:
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What is said of a Keras file.
+    """The options about a Keras file.
 
     Attributes:
         custom_objects: a Python file with its layers.
@@ -184,7 +184,7 @@ def keras_file(function: F) -> F:
 
 
 def runtime(function: F) -> F:
-    """Add what a model runs on, as one argument ``runtime``, a ``RuntimeOptions``."""
+    """Add the options that choose the runtime, as one argument ``runtime``, a ``RuntimeOptions``."""
     accelerator = click.option(
         "--accelerator", type=click.Choice(get_args(Accelerator)), help="Where a .tflite runs.", show_default="cpu"
     )
@@ -214,7 +214,7 @@ def _runtime(
 
 
 def input_description(function: F) -> F:
-    """Add how to feed a model that does not say it, as one argument ``description``."""
+    """Add the options that say how to feed a model without ModelSpec, as one argument ``description``."""
     return collect(
         "description",
         _input_description,
@@ -259,12 +259,12 @@ def dataset(
     help: str = "Labeled data set.",  # noqa: A002 - click's word
     argument: str | None = None,
 ) -> Callable[[F], F]:
-    """Add ``--data``, or an argument, and what to know about the data set, as one argument ``data``, a ``DataSource``.
+    """Add ``--data``, or an argument, and the options about the data set, as one argument ``data``, a ``DataSource``.
 
     Args:
-        required: whether it must be given; ``data`` is ``None`` where it is not.
+        required: whether it must be given; otherwise ``data`` may be ``None``.
         help: of ``--data``.
-        argument: name of an argument of the command to take in place of ``--data``.
+        argument: name of a command argument that replaces ``--data``.
     """
     where = (
         click.argument("data", metavar=argument, type=click.Path())
@@ -325,8 +325,8 @@ def _data_source(
 
 
 def data_arguments(data: DataSource) -> str:
-    """Return what the options of ``dataset`` were, to be typed again: ``--data DIR --classes A,B``."""
-    said = {
+    """Return the options of ``dataset`` as they are typed: ``--data DIR --classes A,B``."""
+    options = {
         "--data": data.root,
         "--data-layout": data.layout,
         "--classes": data.classes,
@@ -334,4 +334,4 @@ def data_arguments(data: DataSource) -> str:
         "--ignore-index": data.ignore_index,
         "--color-map": data.color_map,
     }
-    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in said.items() if value is not None)
+    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)

@@ -1,11 +1,11 @@
-"""What each command does, in one sentence: for ``edgeseg --help``, which imports none of them, and for their own."""
+"""Summarize each command in one sentence: for ``edgeseg --help``, which imports none of them, and for their own."""
 
 from __future__ import annotations
 
 #: In the order in which a newcomer needs them.
 COMMANDS = {
     "models": "List the zoo and the packaged weights.",
-    "export": "Make TFLite and ONNX of a Keras model, each file proven against it.",
+    "export": "Export a Keras model to TFLite and ONNX, each file proven against it.",
     "inspect": "Show a file's spec and ops, and what each accelerator takes or leaves.",
     "predict": "Draw the classes of images, folders and videos, or count them.",
     "camera": "Segment a camera, stream, video or folder, live.",
@@ -19,5 +19,5 @@ COMMANDS = {
 
 
 def help_of(name: str, details: str = "") -> str:
-    """Return the help of a command: its sentence, and what else there is to say."""
+    """Return the help of a command: its sentence, and further details."""
     return f"{COMMANDS[name]}\n\n{details}".strip()

@@ -1,4 +1,4 @@
-"""What the commands share in talking to people: tables, progress, JSON, and quiet native libraries."""
+"""Print tables, progress and JSON for the commands, and silence native libraries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeseg._internal.progress import Progress, StepProgress
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Print the one machine-readable object on stdout; what is not finite becomes null."""
+    """Print the one machine-readable object on stdout; NaN and infinity become null."""
     print(json.dumps(as_json(value), indent=2, allow_nan=False))
 
 
@@ -31,14 +31,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))  # Text, or rich takes "edgeseg[train]" for markup
+        table.add_row(*map(Text, row))  # Text, as rich would take "edgeseg[train]" for markup
     # In a pipe rich assumes 80 columns and folds; a file has no width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
 
 
 def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print the same table in Markdown, for a README."""
+    """Print a table in Markdown, for a README."""
     print(f"| {' | '.join(column.lstrip('>') for column in columns)} |")
     print(f"|{'|'.join('---:' if column.startswith('>') else '---' for column in columns)}|")
     for row in rows:
@@ -47,14 +47,14 @@ def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """Progress on a terminal's stderr, nothing in a pipe; yields ``update(done, total)``."""
+    """Show progress on a terminal's stderr, nothing in a pipe; yield ``update(done, total)``."""
     with progress_of_steps() as update:
         yield lambda done, total: update(what, done, total)
 
 
 @contextmanager
 def progress_of_steps() -> Iterator[StepProgress]:
-    """The same for work in several steps; yields ``update(step, done, total)``."""
+    """Show the progress of work in several steps; yield ``update(step, done, total)``."""
     if not sys.stderr.isatty():
         yield lambda step, done, total: None
         return
@@ -89,7 +89,7 @@ def quiet_native_logs() -> None:
 
 
 def _own_descriptor(stream: TextIO, number: int) -> TextIO:
-    """Return a stream to where the given one leads, whose descriptor is not the one that native code writes to."""
+    """Return a stream with the same target, whose descriptor is not the one that native code writes to."""
     try:
         if stream.fileno() != number:
             return stream

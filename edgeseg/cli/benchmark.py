@@ -1,4 +1,4 @@
-"""``edgeseg benchmark``: how fast artifacts are on devices and accelerators, and how sure that is."""
+"""Measure how fast artifacts are on devices and accelerators, and how sure that is (``edgeseg benchmark``)."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class _Devices:
 
     @property
     def asked(self) -> bool:
-        """Whether any was named."""
+        """Whether the user named any."""
         return bool(self.device) or self.devices is not None
 
     def open(self) -> list[Device]:
-        """Open those that were named, or this machine."""
+        """Open the named devices, or this machine."""
         from edgeseg.benchmark import devices as known
 
         if self.benchmark_model is not None and not any(name.startswith("adb") for name in self.device):
@@ -122,7 +122,7 @@ class _Timing:
     sustained: float | None
 
     def plan(self, *, profile: bool) -> Plan:
-        """Return the plan; refuse what does not go together."""
+        """Return the plan; refuse options that do not go together."""
         source = click.get_current_context().get_parameter_source
         minutes = self.sustained
         times = ("num_runs", "warmup_runs", "min_secs", "max_secs", "rounds")
@@ -133,7 +133,7 @@ class _Timing:
         ]
         if without_use and (profile or minutes is not None):
             what = "--profile counts its calls alone" if profile else "--sustained runs one process for its minutes"
-            raise InputError(f"{what}: leave {' and '.join(without_use)} out.")
+            raise InputError(f"{what}: omit {' and '.join(without_use)}.")
         if self.image is not None and self.scope != "end-to-end":
             raise InputError("--image goes with --scope end-to-end.")
         if minutes is not None:
@@ -205,7 +205,7 @@ class _Timing:
     "--profile",
     type=_options.FOLDER,
     metavar="DIR",
-    help="Time by op in place of latency, for an .onnx: a table, and JSON into DIR.",
+    help="Time by op instead of latency, for an .onnx: a table, and JSON into DIR.",
 )
 @_options.results
 def command(
@@ -245,7 +245,7 @@ def command(
         except (DeviceLost, BackendUnavailable) as error:
             if len(opened) < 2:
                 raise
-            lost.append(f"{device.name}: {error}")  # the other devices' results are not thrown away for it
+            lost.append(f"{device.name}: {error}")  # the results of the other devices are kept
     if output is not None and measured:
         write_bytes(output, result.to_json(measured).encode(), overwrite=results.overwrite)
     if results.as_json:
@@ -273,12 +273,12 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
     for path in paths:
         refuse_existing(path, overwrite=results.overwrite)
     profiles = [profile(case.artifact, case.options, num_runs) for case in cases]
-    for path, made in zip(paths, profiles, strict=True):
-        write_bytes(path, (json.dumps(made.to_dict(), indent=1) + "\n").encode(), overwrite=results.overwrite)
+    for path, entry in zip(paths, profiles, strict=True):
+        write_bytes(path, (json.dumps(entry.to_dict(), indent=1) + "\n").encode(), overwrite=results.overwrite)
     if results.as_json:
-        print_json({"format_version": 1, "profiles": [made.to_dict() for made in profiles]})
+        print_json({"format_version": 1, "profiles": [entry.to_dict() for entry in profiles]})
         return
-    for made in profiles:
-        top = ", ".join(f"{op} x{count} {share:.0%}" for op, count, _, share in made.by_op()[:5])
-        title = f"{made.artifact} on {made.runtime}, {made.num_threads or 'default'} threads: {top}"
-        print_table(COLUMNS, made.rows(), title=title)
+    for entry in profiles:
+        top = ", ".join(f"{op} x{count} {share:.0%}" for op, count, _, share in entry.by_op()[:5])
+        title = f"{entry.artifact} on {entry.runtime}, {entry.num_threads or 'default'} threads: {top}"
+        print_table(COLUMNS, entry.rows(), title=title)

@@ -1,4 +1,4 @@
-"""``edgeseg camera``: segment a camera, stream, video or images as they come, and show how old each frame is."""
+"""Segment a camera, stream, video or images live, and show how old each frame is (``edgeseg camera``)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class _Output:
-    """Where drawn frames and what was measured go, and when to stop."""
+    """Where drawn frames and measurements go, and when to stop."""
 
     show: bool | None
     saves: tuple[str, ...]
@@ -101,7 +101,7 @@ _DETAILS = """\
 ARTIFACT is a .tflite, .onnx or .keras file. With a live source only the newest frame is processed, and its age is
 shown.
 
-Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r record and stop recording.
+Keys in the window: q or Escape quits, space pauses, v is the next view, s a snapshot, r starts and stops a recording.
 """
 
 
@@ -113,9 +113,7 @@ Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r re
     click.option(
         "--source", default="0", show_default=True, help="Camera index or device, file, folder, pattern or URL."
     ),
-    click.option(
-        "--pace", is_flag=True, help="Play a file in its own time, as a camera would; late frames are dropped."
-    ),
+    click.option("--pace", is_flag=True, help="Play a file in real time, like a camera; late frames are dropped."),
     click.option("--loop", is_flag=True, help="Play a file again and again."),
     click.option("--reconnect", type=click.FloatRange(0), help="Seconds to wait for a lost camera or stream."),
 )
@@ -126,7 +124,7 @@ Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r re
     option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay."),
     option(Look, "classes", type=_options.NamesType(), help="Classes to show, with commas between.", if_omitted="all"),
     click.option("--background", help="For --visualize replace: an image, or a color as '#00b140'."),
-    # The command shows what a program, which draws into frames of its own, asks for.
+    # The command shows them by default; a program, which draws into its own frames, asks for them.
     option(Look, "legend", default=True, help="Name and share of each class, on the frame."),
     option(Look, "status", default=True, help="fps, inference time, age and drops, on the frame."),
 )
@@ -148,7 +146,9 @@ Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r re
         metavar="TARGET",
         help="FILE.mp4, a folder for images, or ffmpeg:TARGET; repeatable.",
     ),
-    click.option("--fps", type=click.FloatRange(0.01, 1000), help="Of saved videos.", show_default="the source's own"),
+    click.option(
+        "--fps", type=click.FloatRange(0.01, 1000), help="Frame rate of saved videos.", show_default="the source's own"
+    ),
     click.option("--serve", type=_AddressType(), help="Show it in a browser, at this address; loopback without HOST."),
     click.option(
         "--folder",
@@ -157,7 +157,7 @@ Keys in the window: q or Escape end, space pauses, v next view, s snapshot, r re
         show_default=True,
         help="Folder for snapshots and recordings by the keys s and r.",
     ),
-    click.option("--stats", type=_options.FILE, help="JSON file for what was measured."),
+    click.option("--stats", type=_options.FILE, help="JSON file for the measurements."),
     click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames."),
 )
 @_options.runtime
@@ -185,7 +185,7 @@ def command(
         refuse_existing(output.stats, overwrite=results.overwrite)
     with ExitStack() as stack:
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
-        look.painter(segmenter.spec)  # a wrong class is said before a camera is opened
+        look.painter(segmenter.spec)  # a wrong class is reported before a camera is opened
         opened = stream.open()
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth))
         sinks: list[Sink] = []
@@ -219,7 +219,7 @@ def command(
         except EdgesegError as error:
             if isinstance(error, InputError) and not camera.stats.shown:
                 raise
-            lost, measured = error, camera.stats  # what was measured until then is not thrown away
+            lost, measured = error, camera.stats  # what was measured until then is kept
         result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
     if output.stats is not None:
@@ -236,7 +236,7 @@ def command(
 
 
 def _window(show: bool | None) -> Window | None:
-    """Open the window; none where nobody asked for one and there is no screen."""
+    """Open the window; none where the user did not ask for one and there is no screen."""
     from edgeseg.sinks import Window
 
     if show is False:

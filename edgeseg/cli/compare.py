@@ -1,4 +1,4 @@
-"""``edgeseg compare``: result files side by side, and whether something got slower."""
+"""Compare result files side by side, and say whether something got slower (``edgeseg compare``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _DETAILS = """\
 The first file is the baseline; one file alone is shown as it is.
 
-A result that only one of two files has is said on stderr; one that only the baseline has fails --max-regression, as
+A result that only one of two files has is reported on stderr; one that only the baseline has fails --max-regression, as
 nothing shows that it did not get slower.
 """
 
@@ -36,7 +36,7 @@ nothing shows that it did not get slower.
 )
 @click.option("--output", type=_options.FILE, metavar="FILE", help="File to write to, for html.")
 @click.option("--allow", type=_options.NamesType(get_args(Alike)), default=(), help="What may differ.")
-@click.option("--max-regression", type=click.FloatRange(0), help="Percent slower that is still fine; more exits 1.")
+@click.option("--max-regression", type=click.FloatRange(0), help="Allowed slow-down in percent; more exits 1.")
 @click.option(
     "--accuracy",
     multiple=True,
@@ -128,7 +128,7 @@ def command(
 
 
 def _what(result: LatencyResult) -> dict[str, Any]:
-    """Return what two results are paired by, in JSON's names."""
+    """Return the fields by which two results are paired, by JSON's names."""
     return {
         "artifact": result.artifact,
         "accelerator": result.accelerator,

@@ -1,4 +1,4 @@
-"""``edgeseg data``: check a labeled data set, share it out into splits, draw labelme's annotations."""
+"""Check a labeled data set, split it, or draw labelme's annotations (``edgeseg data``)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_command(
     return 1 if result.errors or (strict and result.warnings) else 0
 
 
-@command.command("split", short_help="Share it out into train, val and test.")
+@command.command("split", short_help="Split it into train, val and test.")
 @_options.dataset(argument="DIR")
 @click.option("--val", type=float, default=0.1, show_default=True, help="Share for validation.")
 @click.option("--test", type=float, default=0.1, show_default=True, help="Share for the test; 0 for none.")
@@ -56,7 +56,7 @@ def check_command(
     type=click.Choice(get_args(SplitOrder)),
     default="random",
     show_default=True,
-    help="How images are chosen. name holds the last ones out, by number: for frames of a video, where neighbors are "
+    help="How images are chosen. name takes the last ones, by number: for frames of a video, where neighbors are "
     "nearly equal.",
 )
 @click.option("--output-dir", type=_options.FOLDER, help="Folder for the lists.", show_default="DIR-split")
@@ -72,7 +72,7 @@ def split_command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Share DIR out into train, val and test: lists in a new folder, which is the --data of the other commands."""
+    """Split DIR into train, val and test: lists in a new folder, which is the --data of the other commands."""
     from edgeseg.datasets.splitting import split
 
     folder = output_dir or _beside(data.root, "split")
@@ -89,7 +89,7 @@ def split_command(
 @command.command("labelme", short_help="Draw labelme's annotations as labels.")
 @click.argument("folder", metavar="DIR", type=click.Path())
 @click.option(
-    "--classes", required=True, help="Class names A,B,C, or a file of names; the first is what no shape covers."
+    "--classes", required=True, help="Class names A,B,C, or a file of names; the first is for pixels without a shape."
 )
 @click.option("--output-dir", type=_options.FOLDER, help="Folder for images and labels.", show_default="DIR-labels")
 @_options.overwrite

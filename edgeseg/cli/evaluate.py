@@ -1,4 +1,4 @@
-"""``edgeseg evaluate``: the scores of a Keras model or an artifact on a labeled split."""
+"""Score a Keras model or an artifact on a labeled split (``edgeseg evaluate``)."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def command(
 
 
 def _print_scores(result: EvaluationResult, title: str) -> None:
-    """Print a row for each class, the means below, and what is of all pixels together below that."""
+    """Print a row for each class, below it the means, and below them the scores of all pixels together."""
     columns = list(result.per_class.values())
     rows = [[name, *(_figure(scores[name]) for scores in columns)] for name in result.class_names]
     means = result.means

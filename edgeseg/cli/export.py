@@ -1,4 +1,4 @@
-"""``edgeseg export``: a Keras model to TFLite and ONNX files, each proven against the model."""
+"""Export a Keras model to TFLite and ONNX files, each proven against the model (``edgeseg export``)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Command(GroupedCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class _Model:
-    """What is said of the model that is exported."""
+    """The options about the model that is exported."""
 
     weights: str | None
     allow_missing: tuple[str, ...] | None
@@ -110,8 +110,8 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
         type=_options.NamesType(choices_of(Recipe, "precision")),
         default=default_of(Recipe, "precision"),
         show_default=True,
-        help="Precisions of each format, with commas between. fp16 and dynamic shrink the weights alone; int8 and "
-        "w8a16 make integers of the whole model, from --data.",
+        help="Precisions of each format, with commas between. fp16 and dynamic shrink only the weights; int8 and "
+        "w8a16 quantize the whole model, with --data.",
     ),
 )
 @collect(
@@ -137,7 +137,7 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
     option(
         ExportOptions,
         "target",
-        help="What will run it: generic runs anywhere, a delegate's name may use ops that only that one has.",
+        help="What will run it: generic runs anywhere; a delegate's name allows ops that only it has.",
     ),
     option(ExportOptions, "layout", help="Axis order of an ONNX file's input and scores; TFLite is nhwc."),
     option(
@@ -171,23 +171,23 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
         Quantization,
         "method",
         flag="--calibration-method",
-        help="How the ranges of an ONNX file follow from the images. TFLite has no choice.",
+        help="How the ranges of an ONNX file are computed from the images; TFLite has no choice.",
         if_omitted=DEFAULT_METHOD,
     ),
-    option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that integers may cost."),
+    option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that quantization may cost."),
     option(
         AccuracyGate,
         "max_class_drop",
         type=click.FloatRange(0),
-        help="Points of IoU that integers may cost any one class.",
+        help="Points of IoU that quantization may cost any one class.",
     ),
     option(
         AccuracyGate,
         "min_agreement",
         type=click.FloatRange(0, 1),
-        help="Share of pixels that must keep their class in integers, where there are no labels.",
+        help="Share of pixels that must keep their class after quantization, where there are no labels.",
     ),
-    option(Quantization, "rescue", help="Where that is not met, keep the costliest ops in float."),
+    option(Quantization, "rescue", help="If that is not met, keep the costliest ops in float."),
 )
 @collect(
     "results",
@@ -253,7 +253,7 @@ def command(
         note(loaded.table())
         matched, left, missing = len(loaded.matched), len(loaded.left_over), len(loaded.missing)
         note(f"{matched} tensors of '{request.weights}' are in the model, {left} left over, {missing} missing")
-    # Asked before the long work, not after it.
+    # Checked before the long work, not after it.
     output_dir, overwrite = results.output_dir, results.overwrite
     require_writable_folder(output_dir)
     for recipe in exporter.recipes:
@@ -265,8 +265,8 @@ def command(
 
     saved: list[tuple[Path, ExportResult]] = []
     with progress_of_steps() as update:
-        for made in exporter.run(opened.model, spec, samples=samples, progress=update):
-            result = dataclasses.replace(made, coverage=ask_coverage(made.data))
+        for exported in exporter.run(opened.model, spec, samples=samples, progress=update):
+            result = dataclasses.replace(exported, coverage=ask_coverage(exported.data))
             saved.append((_save(result, output_dir, overwrite), result))
             note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
             note_cuts(*saved[-1])

@@ -1,4 +1,4 @@
-"""``edgeseg inspect``: what is in an artifact."""
+"""Show what is in an artifact (``edgeseg inspect``)."""
 
 from __future__ import annotations
 
@@ -31,42 +31,46 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
     from edgeseg.inspection import inspect
 
     quiet_native_logs()
-    found = inspect(artifact, accelerators)
+    inspection = inspect(artifact, accelerators)
     if as_json:
-        print_json({"format_version": 1, **found.to_dict()})
+        print_json({"format_version": 1, **inspection.to_dict()})
         return
-    rows = [["file", f"{found.path}  {size_text(found.size_bytes)}"], ["sha256", found.sha256]]
-    rows += [["opened by", found.runtime], ["inputs", _tensors(found.inputs)], ["outputs", _tensors(found.outputs)]]
-    spec = found.spec
+    rows = [["file", f"{inspection.path}  {size_text(inspection.size_bytes)}"], ["sha256", inspection.sha256]]
+    rows += [
+        ["opened by", inspection.runtime],
+        ["inputs", _tensors(inspection.inputs)],
+        ["outputs", _tensors(inspection.outputs)],
+    ]
+    spec = inspection.spec
     if spec is None:
         rows.append(["spec", "none: this file was not made by edgeseg"])
     else:
-        made = spec.provenance
+        provenance = spec.provenance
         rows += [
-            ["model", f"{spec.name}, from {made.source}, {made.precision}"],
+            ["model", f"{spec.name}, from {provenance.source}, {provenance.precision}"],
             ["image", f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W), {spec.resize}, {spec.layout}"],
             ["normalize", f"{spec.color_order}, (pixel - {_numbers(spec.mean)}) / {_numbers(spec.std)}, {spec.dtype}"],
             ["output", spec.output_kind],
             [f"{spec.num_classes} classes", ", ".join(spec.class_names)],
-            ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in made.rewrites) or "none"],
-            ["made with", ", ".join(f"{tool} {version}" for tool, version in made.tools.items())],
+            ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in provenance.rewrites) or "none"],
+            ["made with", ", ".join(f"{tool} {version}" for tool, version in provenance.tools.items())],
         ]
-    if found.ops is None:
+    if inspection.ops is None:
         rows.append(["ops", "not shown: the package that knows this format's schema is not installed"])
     else:
-        ops = ", ".join(f"{name} x{count}" for name, count in found.ops.items())
-        rows.append([f"{sum(found.ops.values())} ops", ops])
+        ops = ", ".join(f"{name} x{count}" for name, count in inspection.ops.items())
+        rows.append([f"{sum(inspection.ops.values())} ops", ops])
     print_table(["", ""], rows)
-    _print_coverage(found)
+    _print_coverage(inspection)
 
 
-def _print_coverage(found: Inspection) -> None:
-    for coverage in found.coverage:
+def _print_coverage(inspection: Inspection) -> None:
+    for coverage in inspection.coverage:
         how = "asked" if coverage.source == "asked" else "from a table"
         print(f"\n{coverage.accelerator}: {coverage.summary}, {how}: {coverage.source_note}")
         for left in coverage.left:
             print(f"    {left.op} x{left.count}: {left.reason}")
-    for accelerator, reason in found.not_asked.items():
+    for accelerator, reason in inspection.not_asked.items():
         print(f"\n{accelerator}: not asked: {reason}")
 
 

@@ -1,4 +1,4 @@
-"""``edgeseg models``: the zoo and the packaged weights."""
+"""List the zoo and the packaged weights (``edgeseg models``)."""
 
 from __future__ import annotations
 

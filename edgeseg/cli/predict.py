@@ -1,4 +1,4 @@
-"""``edgeseg predict``: class maps of images, drawn."""
+"""Segment images and draw their class maps (``edgeseg predict``)."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class _Frames:
         help="Classes to show, with commas between.",
         if_omitted="all",
     ),
-    # The command shows what a program, which draws into images of its own, asks for.
+    # The command shows it by default; a program, which draws into its own images, asks for it.
     option(Look, "legend", default=True, help="Name and share of each class at the right."),
 )
 @click.option("--count", is_flag=True, help="Print the pixels of every class.")

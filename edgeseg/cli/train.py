@@ -1,4 +1,4 @@
-"""``edgeseg train``: a model of the zoo, or one's own, on a labeled data set."""
+"""Train a model of the zoo, or the user's own, on a labeled data set (``edgeseg train``)."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ _OF_THE_MODEL = "the model's own"
 
 
 def _by_optimizer(index: int) -> str:
-    """Return what an omitted setting comes to with each optimizer: the learning rate (0) or the weight decay (1)."""
+    """Return the default of an omitted setting for each optimizer: the learning rate (0) or the weight decay (1)."""
     return ", ".join(f"{name} {values[index]:g}" for name, values in OPTIMIZER_DEFAULTS.items())
 
 
@@ -133,7 +133,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 @click.argument("model")
 @_options.dataset(help="Labeled data set with train and val.")
 @click.option(
-    "--check/--no-check", "checks", default=True, show_default=True, help="Read all files first; stop at a bad one."
+    "--check/--no-check", "checks", default=True, show_default=True, help="Read all files first, and stop at a bad one."
 )
 @_setting(
     "input_size",
@@ -158,14 +158,14 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 )
 @_setting("mean", type=_options.TripleType(), help="Subtracted from pixels in [0, 255].", if_omitted=_OF_THE_MODEL)
 @_setting("std", type=_options.TripleType(), help="What the difference is divided by.", if_omitted=_OF_THE_MODEL)
-@_setting("epochs", type=click.IntRange(1), help="Passes over the training images, the frozen ones among them.")
+@_setting("epochs", type=click.IntRange(1), help="Passes over the training images, including the frozen epochs.")
 @_setting(
     "repeat",
     type=click.IntRange(1),
     help="Times each training image is used in an epoch; more where there are few, large ones.",
 )
-@_setting("batch_size", type=click.IntRange(1), help="Images in a step.")
-@_setting("optimizer", help="Optimizer; sgd is with Nesterov's momentum.")
+@_setting("batch_size", type=click.IntRange(1), help="Images per step.")
+@_setting("optimizer", help="Optimizer; sgd uses Nesterov's momentum.")
 @_setting("learning_rate", type=_POSITIVE, help="Peak learning rate.", if_omitted=_by_optimizer(0))
 @_setting(
     "nominal_batch_size",
@@ -177,7 +177,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 @_setting("weight_decay", type=click.FloatRange(0), help="Decoupled weight decay.", if_omitted=_by_optimizer(1))
 @_setting("clipnorm", type=_POSITIVE, help="Largest norm of the gradient of each variable.")
 @_setting("global_clipnorm", type=_POSITIVE, help="Largest norm of all gradients together.")
-@_setting("ema", type=_BELOW_1, help="Momentum of a moving average of the weights, which is what is exported.")
+@_setting("ema", type=_BELOW_1, help="Momentum of a moving average of the weights, which is then exported.")
 @_setting("mixed_precision", help="Type to compute in; weights stay in float32.")
 @_setting("schedule", help="Course of the learning rate after the warm-up.")
 @_setting(
@@ -198,7 +198,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 @_setting(
     "freeze_batch_size",
     type=click.IntRange(1),
-    help="Images in a step of the frozen epochs.",
+    help="Images per step of the frozen epochs.",
     if_omitted="--batch-size",
 )
 @_setting(
@@ -214,7 +214,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 )
 @_setting("label_smoothing", type=_BELOW_1, help="Share of the target that is spread over all classes.")
 @_setting("focal_alpha", type=_POSITIVE, help="Factor of the focal loss.")
-@_setting("focal_gamma", type=click.FloatRange(0), help="How much the focal loss discounts pixels that are sure.")
+@_setting("focal_gamma", type=click.FloatRange(0), help="How strongly the focal loss discounts confident pixels.")
 @_setting("dice_beta", type=_POSITIVE, help="Above 1 the Dice loss weighs recall more, below 1 precision.")
 @_setting("dice_smooth", type=_POSITIVE, help="Added above and below the fraction of the Dice loss.")
 @_setting(
@@ -251,7 +251,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     "batch_norm_recalibration",
     type=click.IntRange(0),
     metavar="N",
-    help="Training images to compute the statistics from before each validation, in place of moving averages.",
+    help="Training images to compute the statistics from before each validation, instead of moving averages.",
     if_omitted=f"{RECALIBRATION_WITH_EMA} with --ema, else 0",
 )
 @_setting("early_stopping", type=click.IntRange(1), metavar="N", help="End after N epochs without a better mIoU.")
@@ -260,7 +260,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 @collect(
     "run",
     _run,
-    click.option("--resume", is_flag=True, help="Go on where a killed run of the same settings stopped."),
+    click.option("--resume", is_flag=True, help="Continue where a killed run of the same settings stopped."),
     click.option(
         "--samples",
         type=click.IntRange(0),
@@ -303,7 +303,7 @@ def command(
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
     folder = output_dir or Path("runs") / Path(model).stem
-    # A mistake in the settings, the folder or the data is said before keras is imported.
+    # A mistake in the settings, the folder or the data is reported before keras is imported.
     run.check(folder)
     if checks:
         with progress("checking the data") as update:
@@ -323,7 +323,7 @@ def command(
     except KeyboardInterrupt:
         written = _written(folder)
         if written is not None and (run.resume or written != before):
-            note(f"edgeseg: '{folder}' has the epochs that are done; the same command with --resume goes on.")
+            note(f"edgeseg: '{folder}' has the finished epochs; run the same command with --resume to continue.")
         raise
     if as_json:
         best = {"best": str(result.best), "best_epoch": result.best_epoch, "best_mean_iou": result.best_mean_iou}

@@ -1,4 +1,4 @@
-"""Which nodes of an artifact an accelerator takes, and why it leaves the others: asked, or from a table."""
+"""Find out which nodes of an artifact an accelerator takes, and why not the others: asked, or from a table."""
 
 from edgeseg.coverage.ask import ACCELERATORS, accelerators, ask_coverage, coverage, coverage_of_all
 from edgeseg.coverage.result import Coverage, LeftNode

@@ -1,4 +1,4 @@
-"""Find out what an accelerator takes of an artifact, from the runtime itself where that can be."""
+"""Find out what an accelerator takes of an artifact, from the runtime itself where possible."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from edgeseg.runtime.onnx_ops import OnnxOp, read_ops
 from edgeseg.tflite.file import is_tflite
 from edgeseg.tflite.graph import Graph, partitions, read_graph
 
-#: Format to the accelerators that are known for it; the first ones are asked, the others read in a table.
+#: Format to the known accelerators; the first ones are asked, the others are looked up in a table.
 ACCELERATORS: dict[Format, tuple[str, ...]] = {
     "tflite": ("cpu", "gpu", *TABLES),
     "onnx": ("cpu", *PROVIDERS),
 }
 
-#: Format to the accelerators that are asked of the runtime installed here.
+#: Format to the accelerators that are asked through the runtime installed here.
 ASKED: dict[Format, tuple[str, ...]] = {"tflite": ("cpu", "gpu"), "onnx": ("cpu",)}
 
 
 def accelerators(file_format: Format, names: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Return the accelerators to look at.
+    """Return the accelerators whose coverage is wanted.
 
     Args:
         file_format: ``tflite`` or ``onnx``.
-        names: what is wanted; every known one when omitted.
+        names: the accelerators; every known one when omitted.
 
     Raises:
-        InputError: a name that is not known for the format.
+        InputError: a name is not known for the format.
     """
     known = ACCELERATORS[file_format]
     chosen = known if names is None else tuple(dict.fromkeys(_plain(file_format, name) for name in names))
@@ -53,20 +53,20 @@ def coverage(artifact: bytes | str | Path, accelerator: str) -> Coverage:
 
     Args:
         artifact: a ``.tflite`` or ``.onnx`` file, or its bytes.
-        accelerator: a name of ``ACCELERATORS``; for TFLite ``xnnpack`` says the same as ``cpu``.
+        accelerator: a name of ``ACCELERATORS``; for TFLite ``xnnpack`` is the same as ``cpu``.
 
     Raises:
         InputError: the file is missing or broken, or the accelerator is not known for its format.
-        BackendUnavailable: what is to be asked is not here: a package, or a driver for the GPU. Never a guess.
+        BackendUnavailable: a package, or a driver for the GPU, is missing, so that it cannot be asked. Never a guess.
 
     Example:
         >>> coverage("unet_mini.fp32.tflite", "cpu").summary
         'delegated 21 of 27 nodes in 5 partitions'
     """
-    asked = _Artifact(_read(artifact))
-    (name,) = accelerators(asked.format, [accelerator])
+    parsed = _Artifact(_read(artifact))
+    (name,) = accelerators(parsed.format, [accelerator])
     try:
-        return _find(asked, name)
+        return _find(parsed, name)
     except BackendUnavailable as error:
         raise BackendUnavailable(f"{name} was not asked: {error}") from error
 
@@ -81,32 +81,32 @@ def coverage_of_all(
         names: accelerators; every known one when omitted.
 
     Returns:
-        The coverages, and accelerator to why it was not asked.
+        The coverages, and accelerator to the reason why it was not asked.
 
     Raises:
         InputError: see ``coverage``.
     """
-    asked = _Artifact(_read(artifact))
+    parsed = _Artifact(_read(artifact))
     coverages, not_asked = [], {}
-    for name in accelerators(asked.format, names):
+    for name in accelerators(parsed.format, names):
         try:
-            coverages.append(_find(asked, name))
+            coverages.append(_find(parsed, name))
         except BackendUnavailable as error:
             not_asked[name] = str(error)
     return tuple(coverages), not_asked
 
 
 def ask_coverage(data: bytes) -> tuple[Coverage, ...]:
-    """Ask the accelerators that are on this machine what they take of an artifact; no tables.
+    """Ask the accelerators on this machine what they take of an artifact; no tables.
 
     Args:
         data: a whole ``.tflite`` or ``.onnx`` file.
 
     Returns:
-        One for each that answered; a GPU without a driver is not among them.
+        One coverage for each that answered; a GPU without a driver is omitted.
     """
-    found, _ = coverage_of_all(data, ASKED["tflite" if is_tflite(data) else "onnx"])
-    return found
+    coverages, _ = coverage_of_all(data, ASKED["tflite" if is_tflite(data) else "onnx"])
+    return coverages
 
 
 def _plain(file_format: Format, name: str) -> str:
@@ -124,13 +124,13 @@ def _read(artifact: bytes | str | Path) -> bytes:
 
 @dataclass(frozen=True)
 class _Artifact:
-    """Hold a file's bytes, parsed when the first accelerator needs it and not again for the others."""
+    """A file's bytes, parsed when the first accelerator needs it and not again for the others."""
 
     data: bytes
 
     @property
     def format(self) -> Format:
-        """Tell the format: TFLite has a mark; ONNX, a protobuf without one, is all else, and is checked when opened."""
+        """The format: TFLite has a mark; all else is taken as ONNX, a protobuf without one, and checked on reading."""
         return "tflite" if is_tflite(self.data) else "onnx"
 
     @cached_property
@@ -142,7 +142,7 @@ class _Artifact:
         """Return the ops of an ONNX model.
 
         Raises:
-            InputError: it is none.
+            InputError: it is not an ONNX model.
             BackendUnavailable: the package that reads it is not installed.
         """
         try:
@@ -209,12 +209,12 @@ def _onnx(artifact: _Artifact, accelerator: str) -> Coverage:
         return _build("cpu", ops, {}, 1, False, "asked", _open_on_cpu(artifact.data))
     provider = PROVIDERS[accelerator]
     left = {index: text for index, op in enumerate(artifact.onnx_ops) if (text := provider.reason(op))}
-    # How a provider cuts depends on ONNX Runtime's own passes: said only where there is nothing to cut.
+    # How a provider partitions depends on ONNX Runtime's own passes: reported only where there is only one partition.
     return _build(accelerator, ops, left, None if left else 1, False, "table", provider.note)
 
 
 def _open_on_cpu(data: bytes) -> str:
-    """Open the model on the CPU provider, which either has a kernel for every node or says for which it has none."""
+    """Open the model on the CPU provider, which has a kernel for every node or names the one it has no kernel for."""
     from edgeseg.runtime.onnx import OnnxBackend
 
     backend = OnnxBackend(data)

@@ -1,8 +1,8 @@
-"""The LiteRT GPU accelerator, asked on the wheel that is installed; on SwiftShader's Vulkan where there is no GPU.
+"""Ask the LiteRT GPU accelerator of the installed wheel; on SwiftShader's Vulkan where there is no GPU.
 
-The runtime says whether a model is taken whole. Where it is not, it logs which ops it refuses and how many nodes run on
-the GPU, but not which: every node of such an op is then asked about in a model of its own, and the partition whose size
-is the number logged is the one that runs.
+The runtime says whether it takes a model whole. Where it does not, it logs which ops it refuses and how many nodes
+run on the GPU, but not which: every node of such an op is then asked about in a model of its own, and the partition
+whose size is the logged number is the one that runs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ OUTSIDE = "the GPU could take it, but it runs one partition of a graph, and this
 
 @dataclass(frozen=True, kw_only=True)
 class GpuAnswer:
-    """Hold what the accelerator takes of a model.
+    """What the accelerator takes of a model.
 
     Attributes:
-        taken: places of the nodes that run on the GPU; ``None`` when only their number is known.
+        taken: indices of the nodes that run on the GPU; ``None`` when only their number is known.
         number: how many nodes run on the GPU.
         pieces: partitions that it could take; it runs the largest.
-        reasons: place of a node that it refuses to why.
-        adapter: what it ran on.
+        reasons: index of a node that it refuses to the reason.
+        adapter: the adapter that it ran on.
     """
 
     taken: set[int] | None
@@ -48,7 +48,7 @@ def ask(data: bytes, graph: Graph) -> GpuAnswer:
 
     Args:
         data: the ``.tflite`` file.
-        graph: the same, read.
+        graph: the parsed file.
 
     Raises:
         BackendUnavailable: there is no driver, or the accelerator did not answer; the text says which.
@@ -72,8 +72,8 @@ def ask(data: bytes, graph: Graph) -> GpuAnswer:
     for node in suspects:
         answer = answers[models[node.index]]
         if not answer.full:
-            said = answer.refused.get(node.op) or whole.refused[node.op] or "it does not say why"
-            reasons[node.index] = f"the GPU accelerator refuses {node.op}: {said}"
+            explanation = answer.refused.get(node.op) or whole.refused[node.op] or "it does not say why"
+            reasons[node.index] = f"the GPU accelerator refuses {node.op}: {explanation}"
     pieces = sorted(partitions(graph, everything - set(reasons)), key=len, reverse=True)
     number, taken = whole.on_gpu or 0, None
     for used in range(len(pieces) + 1):
@@ -86,13 +86,13 @@ def ask(data: bytes, graph: Graph) -> GpuAnswer:
 
 @functools.cache
 def _driver() -> tuple[dict[str, str], str] | str:
-    """Find the environment in which the accelerator has a driver, and the driver's name; or why there is none."""
+    """Return the environment in which the accelerator has a driver, and the driver's name; or why there is none."""
     attempts = [dict(os.environ)]
     if SWIFTSHADER.is_file():
         # The wheel looks for libvulkan.so.1, which is beside the driver where no other package brings it.
         paths = [str(SWIFTSHADER.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        found = {"VK_DRIVER_FILES": str(SWIFTSHADER), "LD_LIBRARY_PATH": os.pathsep.join(paths)}
-        attempts.append({**os.environ, **found})
+        variables = {"VK_DRIVER_FILES": str(SWIFTSHADER), "LD_LIBRARY_PATH": os.pathsep.join(paths)}
+        attempts.append({**os.environ, **variables})
     probe = _probe()
     for environment in attempts:
         (answer,) = ask_gpu([probe], environment)
@@ -104,7 +104,7 @@ def _driver() -> tuple[dict[str, str], str] | str:
 
 
 def _probe() -> bytes:
-    """Write the smallest model that asks for a driver: one ABS of one number."""
+    """Write the smallest model that needs a driver: one ABS of one number."""
     schema = load_schema()
     model, graph, code, operator = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT(), schema.OperatorT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ABS

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's providers take of an ONNX model, from their documents and sources, with place and date."""
+"""Look up what ONNX Runtime's providers take of an ONNX model, from their documents and sources, with dates."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 from edgeseg.runtime.onnx_ops import OnnxOp
 
-# What a rule says of an op: a reason, or None when it is taken.
+# The result of a rule for an op: a reason, or None when it is taken.
 _Rule = Callable[[OnnxOp], str | None]
 
 
 @dataclass(frozen=True)
 class Provider:
-    """Hold one provider's rules.
+    """One provider's rules.
 
     Attributes:
-        name: as its users say it.
-        note: what was read, at which commit or date, and what it leaves open.
+        name: as users know it.
+        note: what was read, at which commit or date, and what it does not cover.
         ops: every op that it takes; ``None`` where only the exceptions were read, and the rest counts as taken.
-        rules: op to what is asked of a node of it.
+        rules: op to the rule that a node of it must pass.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Provider:
     rules: Mapping[str, _Rule] = field(default_factory=dict)
 
     def reason(self, op: OnnxOp) -> str | None:
-        """Return why an op is left, ``None`` when it is taken."""
+        """Return why an op is not taken, ``None`` when it is taken."""
         if self.ops is not None and op.name not in self.ops:
             return f"{self.name} has no {op.name}"
         rule = self.rules.get(op.name)
@@ -40,12 +40,12 @@ def _never(text: str) -> _Rule:
 
 
 def _no_indices(text: str) -> _Rule:
-    """Leave a MaxPool whose second output, the indices, is used."""
+    """Refuse a MaxPool whose second output, the indices, is used."""
     return lambda op: text if len(op.outputs) > 1 and op.outputs[1] else None
 
 
 def _resize(name: str, linear: str, nearest: str) -> _Rule:
-    """Leave a Resize whose coordinate mode is not among the names, for each of its two modes."""
+    """Refuse a Resize whose coordinate mode is not among the names, for each of its two modes."""
 
     def rule(op: OnnxOp) -> str | None:
         mode = op.attributes.get("mode", "nearest")

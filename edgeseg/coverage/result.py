@@ -1,4 +1,4 @@
-"""``Coverage``: what an accelerator takes of a model."""
+"""Define ``Coverage``: what an accelerator takes of a model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class LeftNode:
-    """Gather the nodes of one op that an accelerator leaves for one reason.
+    """The nodes of one op that an accelerator does not take for one reason.
 
     Attributes:
         op: the op's name in the file's format; a custom op's own name.
         reason: why, as a sentence.
-        nodes: their places in the graph, counted from 0; empty where the runtime tells a number and no names.
+        nodes: their indices in the graph, from 0; empty where the runtime gives only a number.
         count: how many.
     """
 
@@ -26,16 +26,16 @@ class LeftNode:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """Hold what an accelerator takes of a model.
+    """What an accelerator takes of a model.
 
     Attributes:
         accelerator: its name in ``ACCELERATORS``.
-        delegated: how many nodes it takes.
-        total: how many nodes the model's main graph has.
-        partitions: in how many pieces it takes them; ``None`` when that is not known.
-        cut: whether a node that it leaves is between nodes that it could take: every piece costs a hand-over.
-        left: what it leaves, in the order of the graph.
-        source: ``asked`` of the runtime that is installed here, or read in a ``table``.
+        delegated: the number of nodes that it takes.
+        total: the number of nodes in the model's main graph.
+        partitions: the number of pieces in which it takes them; ``None`` when that is not known.
+        cut: whether a node that it does not take is between nodes that it could take: every piece costs a hand-over.
+        left: the nodes that it does not take, in the order of the graph.
+        source: ``asked`` of the runtime that is installed here, or looked up in a ``table``.
         source_note: which runtime and version, or which document of which date.
     """
 
@@ -50,7 +50,7 @@ class Coverage:
 
     @property
     def summary(self) -> str:
-        """Say it in a line: ``delegated 21 of 27 nodes in 5 partitions``."""
+        """The coverage in a line: ``delegated 21 of 27 nodes in 5 partitions``."""
         text = f"delegated {self.delegated} of {self.total} nodes"
         if self.partitions is None:
             return text
@@ -58,7 +58,7 @@ class Coverage:
 
     @property
     def left_ops(self) -> str:
-        """Count what is left by op: ``TILE x4, ARG_MAX x1``; empty when nothing is left."""
+        """The number of nodes not taken, by op: ``TILE x4, ARG_MAX x1``; empty when all are taken."""
         counts: dict[str, int] = {}
         for left in self.left:
             counts[left.op] = counts.get(left.op, 0) + left.count
@@ -80,11 +80,11 @@ class Coverage:
 
 
 def grouped(ops: Sequence[str], reasons: Mapping[int, str]) -> tuple[LeftNode, ...]:
-    """Gather the nodes that are left by op and reason.
+    """Group the nodes that are not taken by op and reason.
 
     Args:
         ops: every node's op, in graph order.
-        reasons: place of a node that is left to why.
+        reasons: index of a node that is not taken to the reason.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for index in sorted(reasons):

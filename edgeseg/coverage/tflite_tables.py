@@ -1,4 +1,4 @@
-"""What delegates that cannot be asked here take of a TFLite model, from their sources, with place and date."""
+"""Look up what delegates that cannot be asked here take of a TFLite model, from their sources, with dates."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from edgeseg.tflite.graph import Graph, Node
 
 @dataclass(frozen=True)
 class Table:
-    """Hold one delegate's rules.
+    """One delegate's rules.
 
     Attributes:
-        note: what was read, at which commit or date, and what it leaves open.
-        reason: why a node is left, ``None`` when it is taken.
-        first_partition_only: whether everything after the first node that is left is left too.
+        note: what was read, at which commit or date, and what it does not cover.
+        reason: why a node is not taken, ``None`` when it is taken.
+        first_partition_only: whether everything after the first node that is not taken is not taken either.
     """
 
     note: str
@@ -91,7 +91,7 @@ _EDGETPU = set(
 )
 
 
-# After the end of what was read of the table.
+# Beyond the part of the table that was read.
 _EDGETPU_OPEN = ("RSQRT", "SQUARED_DIFFERENCE", "SUM", "TRANSPOSE", "TRANSPOSE_CONV")
 
 
@@ -108,7 +108,7 @@ def _edgetpu(graph: Graph, node: Node) -> str | None:
     return None
 
 
-# Custom ops need an op package of one's own; the rest of a segmentation model's ops has a builder.
+# Custom ops need an op package; every other op of a segmentation model has a builder.
 _QNN_ABSENT = {
     "MaxPoolingWithArgmax2D": "QNN has no builder for the custom op",
     "MaxUnpooling2D": "QNN has no builder for the custom op",

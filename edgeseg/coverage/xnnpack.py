@@ -1,7 +1,7 @@
-"""XNNPACK, LiteRT's CPU delegate, asked on the wheel that is installed.
+"""Ask XNNPACK, LiteRT's CPU delegate, on the installed wheel.
 
 The interpreter lists the file's nodes and then one ``DELEGATE`` node for each partition, with the tensors that go in
-and come out. From those the nodes inside follow: go back from what comes out until what goes in.
+and come out. The nodes inside follow from those: go back from the outputs to the inputs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from edgeseg.errors import InputError
 from edgeseg.tflite.graph import Graph, Node
 from edgeseg.tflite.litert_internals import op_details
 
-#: Where the sentences of ``reason`` come from; that a node is left is the wheel's own answer.
+#: The source of the sentences of ``reason``; that a node is not taken is the wheel's own answer.
 REASONS_FROM = "reasons from google-ai-edge/LiteRT f674577, tflite/delegates/xnnpack/xnnpack_delegate.cc"
 
 # Ops that the delegate's list lacks, of those a segmentation model may have.
@@ -40,10 +40,10 @@ def ask(data: bytes, graph: Graph) -> tuple[set[int], int]:
 
     Args:
         data: the ``.tflite`` file.
-        graph: the same, read.
+        graph: the parsed file.
 
     Returns:
-        Places of the nodes that it takes, and in how many partitions.
+        Indices of the nodes that it takes, and the number of partitions.
 
     Raises:
         InputError: the runtime does not open the model.
@@ -72,12 +72,12 @@ def ask(data: bytes, graph: Graph) -> tuple[set[int], int]:
 
 
 def reason(graph: Graph, node: Node, runtime: str) -> str:
-    """Say why XNNPACK leaves a node that it was seen to leave.
+    """Return why XNNPACK does not take a node that the wheel has refused.
 
     Args:
         graph: the model.
         node: the node.
-        runtime: name and version of the wheel, for a node that the sentences do not know.
+        runtime: name and version of the wheel, for a node that no sentence covers.
     """
     if node.op in _ABSENT:
         return f"XNNPACK has no {node.op}"

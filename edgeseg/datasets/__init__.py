@@ -1,4 +1,4 @@
-"""Labeled data sets: finding the pairs of a split and reading them as images and class ids."""
+"""Find the pairs of a labeled split, and read them as images and class ids."""
 
 from edgeseg.datasets.classes import Classes, given_classes, read_classes, read_color_map
 from edgeseg.datasets.faults import BadExample, FaultKind

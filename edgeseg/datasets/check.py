@@ -1,4 +1,4 @@
-"""Reads a whole data set and says everything that is wrong with it, and how its pixels are shared out."""
+"""Read a whole data set and report everything that is wrong with it, and the share of each class in its pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgeseg.imaging import read_bytes
 
 # Not the fill byte, and not what occurs inside coded pixels: a stuffed 0xFF and the restarts.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-# Why a split must have a pixel that counts; the others are learned from.
+# Why a split must have a pixel that counts; the other splits are for training.
 _WITHOUT_PIXELS = {"val": "no epoch can be the best", "test": "there is nothing to score"}
 
 
@@ -40,11 +40,11 @@ def check(
     Args:
         data: the data set, in any layout.
         splits: which of its splits; all when ``None``, VOC's ``trainval`` only where it is the only one.
-        num_threads: that read; one a core when ``None``.
+        num_threads: threads that read; one per core when ``None``.
         progress: called with (pairs done, pairs in all).
 
     Raises:
-        InputError: it is no data set, its classes are not known, or it has no such split.
+        InputError: it is no data set, its classes are not known, or it does not have one of the splits.
     """
     dataset, classes = find_data(data)
     chosen = splits if splits is not None else _own_splits(dataset)
@@ -92,7 +92,7 @@ class _Read:
 
 @dataclass(kw_only=True)
 class _Work:
-    """A split and what has been found in it so far."""
+    """A split and what the check has found in it so far."""
 
     data: LabeledSplit
     num_good: int = 0
@@ -106,11 +106,11 @@ class _Work:
 
     @property
     def num_counted(self) -> int:
-        """Pixels that are not ignored."""
+        """The number of pixels that are not ignored."""
         return int(self.counts[:-1].sum())
 
     def read(self, index: int) -> _Read:
-        """Read one pair, in whatever thread."""
+        """Read one pair, in any thread."""
         (path, label_path), classes = self.data.pairs[index], self.data.classes
         try:
             _, label = self.data[index]
@@ -134,7 +134,7 @@ class _Work:
         )
 
     def add(self, read: _Read) -> None:
-        """Count what was read."""
+        """Count a pair that was read."""
         if read.fault is not None:
             self.findings.append(_finding(read.fault))
         elif read.counts is not None and read.digest is not None:
@@ -146,7 +146,7 @@ class _Work:
 
 
 def is_cut_off(content: bytes) -> bool:
-    """Return whether a JPEG or PNG file lacks its end; OpenCV shows what there is of it and says nothing."""
+    """Return whether a JPEG or PNG file lacks its end; OpenCV shows what there is of it and reports nothing."""
     if content.startswith(b"\xff\xd8"):
         return not _jpeg_ends(content)
     return content.startswith(b"\x89PNG") and content.rfind(b"IEND") < 0
@@ -158,7 +158,7 @@ def _jpeg_ends(content: bytes) -> bool:
     while marker := _JPEG_MARKER.search(content, position):
         if marker[0] == b"\xff\xd9":
             return True
-        # Behind the header of a scan its coded pixels are skipped, as no marker occurs in them.
+        # After the header of a scan its coded pixels are skipped, as no marker occurs in them.
         position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
     return False
 
@@ -192,7 +192,7 @@ def _duplicates(work: dict[str, _Work]) -> Iterator[Finding]:
 
 def _never(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
     """Report classes that no label has, and those that only a score would ask for."""
-    # Of a split without any, `_nothing_counts` says all there is to say.
+    # For a split without any labeled pixel, `_nothing_counts` reports everything.
     counted = [split for split, one in work.items() if one.num_counted]
     for index, name in enumerate(classes.names):
         if index == classes.ignore_index:

@@ -1,4 +1,4 @@
-"""The classes of a data set: ``classes.json``, a text file of names, a color map, or names on the command line."""
+"""Read the classes of a data set: ``classes.json``, a text file of names, a color map, or names on the command line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ VOC_NAMES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
-# Names by which color maps call what is no class.
+# Names that color maps give to pixels of no class.
 _NO_CLASS = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """The classes of a data set and how its labels show them.
+    """The classes of a data set and how its labels encode them.
 
     Attributes:
         names: one name for each class, in the order of the ids.
@@ -36,7 +36,7 @@ class Classes:
         more_colors: colors of label images beyond the palette's, each with the id that it means; the id may be
             ``ignore_index``.
         label_encoding: ``None`` where it is recognized from the label images.
-        binary_threshold: of the binary encodings, in 0..254.
+        binary_threshold: threshold of the binary encodings, in 0..254.
     """
 
     names: tuple[str, ...]
@@ -65,7 +65,7 @@ class Classes:
 def read_classes(path: Path) -> Classes:
     """Read ``classes.json``: ``{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id or null}``.
 
-    Only ``names`` is required; the palette defaults to PASCAL VOC's. Labels that are not plain ids may say so:
+    Only ``names`` is required; the palette defaults to PASCAL VOC's. For labels that are not plain ids there are
     ``"label_encoding"``, ``"binary_threshold"`` (alone it means ``binary``), ``"more_colors": [[r, g, b, id], ...]``.
 
     Raises:
@@ -115,7 +115,7 @@ def given_classes(text: str) -> Classes:
         text: ``a,b,c``; or ``voc``, the 21 of PASCAL VOC; or a file: ``classes.json``, or one name a line.
 
     Raises:
-        InputError: the file is missing or not of its form, or a name is empty or there twice.
+        InputError: the file is missing or not of its form, or a name is empty or occurs twice.
     """
     if text == "voc":
         return Classes(names=VOC_NAMES, palette=default_palette(len(VOC_NAMES)), ignore_index=VOC_IGNORE)
@@ -145,15 +145,15 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 
 
 def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
-    """Read which color is which class.
+    """Read the color of each class.
 
-    Takes what CamVid (``64 128 64 Animal``), CVAT (``road:128,64,128::``) and Kaggle's ``class_dict.csv``
-    (``road,128,64,128``) have: in each line a name and three numbers, in either order. Several colors may have one
-    name; ``void``, ``ignore`` and ``unlabelled`` are no class and become the ignored id.
+    Accepts the formats of CamVid (``64 128 64 Animal``), CVAT (``road:128,64,128::``) and Kaggle's ``class_dict.csv``
+    (``road,128,64,128``): in each line a name and three numbers, in either order. Several colors may have one name;
+    ``void``, ``ignore`` and ``unlabelled`` are no class and become the ignored id.
 
     Args:
         path: the text file.
-        classes: the classes that the names are of; those of the file, in its order, when ``None``.
+        classes: the classes that the names belong to; those of the file, in its order, when ``None``.
 
     Raises:
         InputError: the file is missing, a line is not of that form, or a name is no class.
@@ -180,10 +180,10 @@ def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
 
 
 def checked(what: str, classes: Classes) -> Classes:
-    """Return the same classes, when there is nothing wrong with them.
+    """Return the classes after checking them.
 
     Raises:
-        InputError: there is; ``what`` begins the sentence.
+        InputError: something is wrong; ``what`` begins the sentence.
     """
     check_classes(what, classes.names, classes.palette, classes.ignore_index)
     if classes.label_encoding not in (None, *get_args(LabelEncoding)):
@@ -205,7 +205,7 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # then it is names, many of them
+        if error.errno == errno.ENAMETOOLONG:  # then it is a list of many names
             return False
         raise InputError(f"--classes '{path}' cannot be read: {error.strerror}.") from error
 
@@ -226,7 +226,7 @@ def _color_line(line: str) -> tuple[str, Color] | None:
 
 
 def _with_colors(path: str | Path, classes: Classes, entries: list[tuple[str, Color]]) -> Classes:
-    """Return the classes with the colors of a map: a class's first is its palette's, the others come on top."""
+    """Return the classes with the colors of a map: a class's first color is its palette's, the others are added."""
     ignore_index, palette, more = classes.ignore_index, dict[str, Color](), list[tuple[Color, int]]()
     seen: dict[Color, str] = {}
     for name, color in entries:

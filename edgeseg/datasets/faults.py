@@ -1,4 +1,4 @@
-"""What can be wrong with one file of a data set."""
+"""Define what can be wrong with one file of a data set."""
 
 from __future__ import annotations
 

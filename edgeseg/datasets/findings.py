@@ -1,4 +1,4 @@
-"""What a check of a data set found, and stopping at it."""
+"""Collect what a check of a data set found, and stop at errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FindingKind = (
     ]
 )
 
-# What a user may want as it is: training works with it.
+# Findings that a user may have on purpose: training works with them.
 _WARNINGS = ("class_never_occurs", "class_not_in_train", "unused_label", "palette_differs")
 
 
@@ -36,7 +36,7 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        kind: what.
+        kind: what is wrong.
         path: the file or folder, or the class or the split.
         text: a sentence.
     """
@@ -47,17 +47,17 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Whether training would fail or the scores be untrue; else it is only worth knowing."""
+        """Whether training would fail or the scores be untrue; otherwise it is only worth knowing."""
         return self.kind not in _WARNINGS
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         layout: how the data set keeps its files.
-        label_encoding: how its labels show the classes.
+        label_encoding: how its labels encode the classes.
         classes: its classes.
         num_pairs: readable pairs of each split.
         pixels: for each split ``(C,)`` int64, pixels of each class in its readable pairs.
@@ -111,7 +111,7 @@ class CheckResult:
 
 
 def require_good(result: CheckResult, what: str, tell: Callable[[str], None], *, limit: int = 20) -> None:
-    """Stop where a check found errors, after telling which files they are about.
+    """Stop where a check found errors, after reporting which files they are about.
 
     Args:
         result: the check.

@@ -1,4 +1,4 @@
-"""labelme's JSON files to label images: a folder with ``images``, ``labels`` and ``classes.json``."""
+"""Convert labelme's JSON files to label images: a folder with ``images``, ``labels`` and ``classes.json``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _SHAPES = ("polygon", "rectangle", "circle")
 
 @dataclass(frozen=True)
 class LabelmeResult:
-    """What a conversion wrote.
+    """The result of a conversion.
 
     Attributes:
-        folder: what to give as ``--data`` from now on.
-        num_pairs: images with their labels.
-        num_shapes: shapes of each class that were drawn.
+        folder: the folder to give as ``--data`` from now on.
+        num_pairs: number of images with their labels.
+        num_shapes: number of drawn shapes of each class.
     """
 
     folder: Path
@@ -55,15 +55,15 @@ def convert(
     """Draw the shapes of every JSON file of a folder, and copy the images beside them.
 
     Args:
-        root: folder with the JSON files; their images are where they say, or inside them.
+        root: folder with the JSON files; their images are at the stated path, or inside them.
         output_dir: a new folder.
-        names: the classes, in the order of the ids; the first is what no shape covers.
+        names: the classes, in the order of the ids; the first is for pixels that no shape covers.
         overwrite: whether files of an earlier run may be replaced.
-        progress: called with (steps done, steps in all), two for each file: it is looked at, later it is drawn.
+        progress: called with (steps done, steps in all), two per file: one when it is read, one when it is drawn.
 
     Raises:
         InputError: a file is not labelme's, a label is none of the classes, a shape has no area, or an image is
-            missing. All files are looked at before the first is written.
+            missing. All files are read before the first is written.
     """
     root, output_dir = Path(root), Path(output_dir)
     ids = {name: index for index, name in enumerate(names)}
@@ -86,20 +86,20 @@ def convert(
         sizes_hw[path] = _size(path, document, _image(path, document)[1])
         if progress:
             progress(done, 2 * len(files))
-    drawn: Counter[str] = Counter()
+    num_shapes: Counter[str] = Counter()
     for done, path in enumerate(files, len(files) + 1):
         document = _read(path, ids)
         suffix, content = _image(path, document)
         label = draw(document["shapes"], sizes_hw[path], ids)
-        drawn.update(shape["label"] for shape in document["shapes"])
+        num_shapes.update(shape["label"] for shape in document["shapes"])
         write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
         write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
         if progress:
             progress(done, 2 * len(files))
-    # Last: a folder without it is one of a run that was stopped.
+    # Last: a folder without it belongs to a run that was stopped.
     table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
     write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
-    return LabelmeResult(output_dir, len(files), {name: drawn[name] for name in names})
+    return LabelmeResult(output_dir, len(files), {name: num_shapes[name] for name in names})
 
 
 def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[str, int]) -> NDArray[np.uint8]:
@@ -132,7 +132,7 @@ def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[s
 
 
 def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
-    """Read a file, when it is labelme's and every shape can be drawn."""
+    """Read a file, if it is labelme's and every shape can be drawn."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         shapes = document["shapes"]
@@ -157,7 +157,7 @@ def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
 
 def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
     """Return suffix and bytes of the image: the one beside the file, else the one inside it."""
-    # Written on Windows it has backslashes, and the folder it names is often gone: then the name beside the JSON.
+    # A path written on Windows has backslashes, and its folder is often gone: then the name beside the JSON is used.
     named = PureWindowsPath(str(document.get("imagePath") or ""))
     suffix = named.suffix.lower()
     for candidate in (path.parent / named.as_posix(), path.parent / named.name):
@@ -174,9 +174,9 @@ def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
 
 
 def _size(path: Path, document: dict[str, Any], content: bytes) -> tuple[int, int]:
-    """Return ``(H, W)`` of the image, which must be what the shapes were drawn on."""
+    """Return ``(H, W)`` of the image, which must be the size that the shapes were drawn on."""
     height, width = decode_image(path, np.frombuffer(content, np.uint8)).shape[:2]
-    said = (document.get("imageHeight") or height, document.get("imageWidth") or width)
-    if said != (height, width):
-        raise InputError(f"'{path}' was drawn on an image of {said}, but its image is {(height, width)}.")
+    stated_hw = (document.get("imageHeight") or height, document.get("imageWidth") or width)
+    if stated_hw != (height, width):
+        raise InputError(f"'{path}' was drawn on an image of {stated_hw}, but its image is {(height, width)}.")
     return height, width

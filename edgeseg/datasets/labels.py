@@ -1,4 +1,4 @@
-"""Label images to class ids, whatever way they show the classes."""
+"""Convert label images to class ids, in any encoding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeseg.datasets.faults import BadExample
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_bytes
 
-# Labels that are looked at to recognize their encoding: one alone may show no more than the background.
+# Labels that are read to recognize their encoding: one alone may show no more than the background.
 _NUM_LOOKED_AT = 16
 
 
@@ -28,7 +28,7 @@ def read_ids(path: Path, classes: Classes, encoding: LabelEncoding) -> NDArray[n
     Args:
         path: the image.
         classes: its classes.
-        encoding: how it shows them.
+        encoding: how it encodes them.
 
     Returns:
         ``(H, W)`` uint8: class ids, and ``ignore_index``.
@@ -48,12 +48,12 @@ def read_ids(path: Path, classes: Classes, encoding: LabelEncoding) -> NDArray[n
 def recognize_encoding(paths: Sequence[Path], classes: Classes) -> LabelEncoding:
     """Recognize the encoding of some label images.
 
-    Gray and palette images have ids; unless there are two classes, no ignored id, and the values 0 and 255 only:
-    a binary mask. Color images have colors; unless they are gray after all.
+    Gray and palette images have ids; unless there are two classes, no ignored id, and only the values 0 and 255:
+    a binary mask. Color images have colors, unless all their pixels are gray.
 
     Args:
-        paths: of the labels; a few are read, those that do not decode are passed over.
-        classes: their classes, whose own word counts where they have one.
+        paths: of the labels; a few are read, those that do not decode are skipped.
+        classes: their classes; an encoding that they state decides.
     """
     if classes.label_encoding is not None:
         return classes.label_encoding
@@ -76,7 +76,7 @@ def read_palette(path: Path) -> bytes:
 
 
 def _open(path: Path) -> Image.Image:
-    """Decode, with Pillow: OpenCV turns a palette's indices into colors and 1-bit ids into 0 and 255."""
+    """Decode with Pillow: OpenCV turns a palette's indices into colors and 1-bit ids into 0 and 255."""
     try:
         image = Image.open(io.BytesIO(read_bytes(path).tobytes()))
         image.load()
@@ -90,7 +90,7 @@ def _open(path: Path) -> Image.Image:
 
 def _stored_numbers(path: Path, image: Image.Image) -> NDArray[np.integer]:
     """Read the gray values or palette indices as they are in the file, ``(H, W)``."""
-    # A copy: what Pillow lends is read-only.
+    # A copy: Pillow's own buffer is read-only.
     numbers: NDArray[np.integer] = np.array(image, np.uint8 if image.mode == "1" else None)
     if image.mode in ("LA", "La"):
         return numbers[..., 0]
@@ -102,7 +102,7 @@ def _stored_numbers(path: Path, image: Image.Image) -> NDArray[np.integer]:
     if not np.issubdtype(numbers.dtype, np.integer):
         raise BadExample("not_ids", path, f"'{path}' has values of type {numbers.dtype}; ids are whole numbers.")
     if image.mode == "L" and image.format == "PNG":
-        # A PNG of 2 or 4 bits is stretched to 0..255 by every decoder; byte 24, in the header, tells.
+        # A PNG of 2 or 4 bits is stretched to 0..255 by every decoder; byte 24, in the header, has the depth.
         bits = _bit_depth(path)
         return numbers // (255 // (2**bits - 1)) if bits < 8 else numbers
     return numbers
@@ -137,9 +137,9 @@ def _advice(ids: NDArray[np.integer], classes: Classes) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _color_table(classes: Classes) -> NDArray[np.int16]:
-    """Return the id of every color ``r * 65536 + g * 256 + b``, ``(2**24,)``; -1 for what is no class.
+    """Return the id of every color ``r * 65536 + g * 256 + b``, ``(2**24,)``; -1 for a color of no class.
 
-    32 MB; a search among the known colors takes more than twice as long as this look-up.
+    It has 32 MB; a search among the known colors takes more than twice as long as this look-up.
     """
     table = np.full(1 << 24, -1, np.int16)
     for (red, green, blue), class_id in [*classes.more_colors, *zip(classes.palette, range(256), strict=False)]:

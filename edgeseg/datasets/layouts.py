@@ -1,4 +1,4 @@
-"""Where a data set keeps the images and labels of its splits: four layouts, recognized by what is there."""
+"""Find where a data set keeps the images and labels of its splits: four layouts, recognized by the files present."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeseg.datasets.faults import BadExample
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES
 
-#: What a data set without splits is asked for.
+#: The split of a data set without splits.
 ALL = "all"
 
 _SPLIT_ORDER = ("train", "val", "test")
@@ -24,11 +24,11 @@ _LIST_FORM = "an image and its label, with a tab, ';', ',' or space between"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that was recognized.
+    """A data set whose layout was recognized.
 
     Attributes:
         layout: how it keeps its files.
-        base: the folder that has them; of VOC, below the one that was named.
+        base: the folder that has them; for VOC, below the one that was named.
         splits: their names, train, val and test first; ``all`` alone where there are none.
     """
 
@@ -43,10 +43,10 @@ class Listing:
 
     Attributes:
         pairs: ``(image, label)`` paths that are both there, sorted by name or in the order of the list.
-        faults: one for each image without label and the other way round, where a list asks for it; and one for each
-            two images or labels that a name may mean.
-        unused: labels without image, which nobody asked for.
-        place: what to name where there is nothing in it.
+        faults: one for each image without label and the other way round, where a list asks for it; and one for each two
+            images or labels that a name may mean.
+        unused: labels without image that no list asks for.
+        place: the place to name where the split is empty.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
@@ -59,11 +59,11 @@ def find_layout(root: Path, asked: DataLayout | None = None) -> Dataset:
     """Recognize the layout of a data set.
 
     Args:
-        root: its folder; of VOC, also the ``VOCdevkit`` folder or the one that has it.
+        root: its folder; for VOC, also the ``VOCdevkit`` folder or the one that has it.
         asked: the only layout to look for.
 
     Raises:
-        InputError: there is none, or more than one; the text says what is looked for.
+        InputError: there is none, or more than one; the text says which files are expected.
     """
     if root.is_file():
         raise InputError(f"'{root}' is a file; give the folder of the data set, with lists the one that has them.")
@@ -84,12 +84,12 @@ def find_layout(root: Path, asked: DataLayout | None = None) -> Dataset:
 
 
 def has_layout(root: Path) -> bool:
-    """Return whether there is anything that looks like a labeled data set."""
+    """Return whether a folder looks like a labeled data set."""
     return root.is_dir() and any(data.splits for data in _candidates(root, None))
 
 
 def list_split(dataset: Dataset, split: str) -> Listing:
-    """List the files of one split, what is wrong with its pairs set apart.
+    """List the files of one split, with the faults of its pairs apart.
 
     Raises:
         InputError: there is no such split, or a list is not of its form.
@@ -191,7 +191,7 @@ def _pair_voc(dataset: Dataset, split: str) -> Listing:
     images_of, labels_of = _by_stem(images), _by_stem(labels)
     path = dataset.base / "ImageSets" / "Segmentation" / f"{split}.txt"
     if dataset.splits == (ALL,):
-        # Most images of VOC have boxes and no masks: the masks say which are meant.
+        # Most images of VOC have boxes and no masks: the masks determine the images.
         names, place = sorted(labels_of), labels
     else:
         names, place = [name for _, name in _lines(path)], path
@@ -216,7 +216,7 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _same_name(paths: list[Path]) -> Iterator[BadExample]:
-    """Return what is said of each path beyond the first."""
+    """Yield a fault for each path beyond the first."""
     for other in paths[1:]:
         text = f"'{paths[0]}' and '{other}' have the same name but for the suffix: keep the one you mean."
         yield BadExample("same_name", other, text)

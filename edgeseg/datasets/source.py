@@ -1,4 +1,4 @@
-"""Opening a split: the one way in which training, evaluation, export and the checks read labeled data."""
+"""Open a split: the one way in which training, evaluation, export and the checks read labeled data."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from edgeseg.imaging import IMAGE_SUFFIXES, read_image
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """Where a data set is, and what the user says about it; ``None`` is found out.
+    """Where a data set is, and what the user says about it; ``None`` is detected.
 
     Attributes:
         root: its folder.
         layout: how it keeps its files.
         classes: ``a,b,c``, ``voc``, or a file of names; ``classes.json`` in the folder when ``None``.
-        label_encoding: how its labels show the classes.
+        label_encoding: how its labels encode the classes.
         ignore_index: label id that is no class.
         color_map: a file with the color of each class.
     """
@@ -52,11 +52,11 @@ class DataSource:
 
     @property
     def plain(self) -> str | DataSource:
-        """The folder alone where nothing more was said."""
+        """The folder alone where the user said nothing more."""
         return self.root if self == DataSource(root=self.root) else self
 
 
-#: What every function that reads data takes: a folder, or a folder and what to know about it.
+#: The type of every argument for data: a folder, or a folder and what to know about it.
 Data = str | Path | DataSource
 
 
@@ -67,7 +67,7 @@ class LabeledSplit:
     Attributes:
         classes: names, colors and the ignored id.
         pairs: ``(image, label)`` paths.
-        label_encoding: how the labels show the classes.
+        label_encoding: how the labels encode the classes.
     """
 
     classes: Classes
@@ -81,7 +81,7 @@ class LabeledSplit:
         """Read one pair: ``(H, W, 3)`` uint8 RGB, and ``(H, W)`` uint8 class ids.
 
         Raises:
-            BadExample: an image does not decode, the two sizes differ, or a label has what is no class.
+            BadExample: an image does not decode, the two sizes differ, or a label has an id or color of no class.
         """
         image_path, label_path = self.pairs[index]
         try:
@@ -98,13 +98,13 @@ class LabeledSplit:
         """Read one label without its image: ``(H, W)`` uint8 class ids.
 
         Raises:
-            BadExample: it does not decode, or has what is no class.
+            BadExample: it does not decode, or has an id or color of no class.
         """
         return read_ids(self.pairs[index][1], self.classes, self.label_encoding)
 
 
 def as_source(data: Data) -> DataSource:
-    """Make a ``DataSource`` of a folder about which nothing was said."""
+    """Make a ``DataSource`` of a folder without further information."""
     return data if isinstance(data, DataSource) else DataSource(root=str(data))
 
 
@@ -120,7 +120,7 @@ def open_split(data: Data, split: str) -> LabeledSplit:
 
     Args:
         data: the data set, in any of the layouts.
-        split: its name, ``train``, ``val`` or ``test``; ``all`` of a data set without splits.
+        split: its name, ``train``, ``val`` or ``test``; ``all`` for a data set without splits.
 
     Raises:
         InputError: a folder or a label is missing, two files have one name, or the classes are not known; the text
@@ -157,15 +157,15 @@ def find_data(data: Data) -> tuple[Dataset, Classes]:
 
 
 def encoding_of(dataset: Dataset, classes: Classes, listings: Mapping[str, Listing]) -> LabelEncoding:
-    """Return how the labels of a whole data set, all splits together, show their classes.
+    """Return how the labels of a whole data set, all splits together, encode their classes.
 
     Args:
         dataset: the data set.
         classes: its classes.
-        listings: of those of its splits that are listed already.
+        listings: of those of its splits that are already listed.
 
     Raises:
-        InputError: by colors, of which two classes have the same.
+        InputError: the labels have colors, and two classes have the same color.
     """
     labels: list[Path] = []
     for split in dataset.splits:
@@ -178,19 +178,19 @@ def encoding_of(dataset: Dataset, classes: Classes, listings: Mapping[str, Listi
 
 
 def empty_text(place: Path) -> str:
-    """Return what is said of a split with nothing in it."""
+    """Return the error text for a split without images."""
     return f"'{place}' has no images ({', '.join(sorted(IMAGE_SUFFIXES))})."
 
 
 def _pairs_or_none(dataset: Dataset, split: str) -> Sequence[tuple[Path, Path]]:
     try:
         return list_split(dataset, split).pairs
-    except InputError:  # said when that split is opened
+    except InputError:  # reported when that split is opened
         return ()
 
 
 def _classes_of(source: DataSource, dataset: Dataset) -> Classes:
-    # VOC's own folder, or the one that the user named above it.
+    # VOC's own folder, or the one above it that the user named.
     tables = [folder / "classes.json" for folder in (Path(source.root), dataset.base)]
     table = next((path for path in tables if path.exists()), None)
     classes: Classes | None = None

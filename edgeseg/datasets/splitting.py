@@ -1,4 +1,4 @@
-"""Shares a data set without splits out into train, val and test: lists in a folder of their own."""
+"""Split a data set into train, val and test: lists in a folder of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SplitResult:
     """The lists that were written.
 
     Attributes:
-        folder: what to give as ``--data`` from now on.
+        folder: the folder to give as ``--data`` from now on.
         counts: pairs of each split.
     """
 
@@ -33,18 +33,18 @@ class SplitResult:
 def split_pairs(
     pairs: tuple[Pair, ...], *, val: float, test: float, seed: int = 0, order: SplitOrder = "random"
 ) -> dict[str, list[Pair]]:
-    """Share pairs out.
+    """Split pairs.
 
-    In random order an image's place follows from ``seed`` and its own name alone: the same on every machine, and
-    images that are added later move few of the others to another split.
+    In random order an image's split follows from ``seed`` and its own name alone: it is the same on every machine,
+    and images that are added later move few of the others to another split.
 
     Args:
         pairs: ``(image, label)`` paths.
         val: share for validation, in [0, 1).
         test: share for the test, in [0, 1).
         seed: of the random order.
-        order: ``name`` takes the last images, by number, for the test and those before them for validation: frames
-            of a video, of which neighbors are nearly equal, must not be shared out at random.
+        order: ``name`` takes the last images, by number, for the test and those before them for validation: frames of a
+            video must not be split at random, as neighbors are nearly equal.
 
     Returns:
         The pairs of ``train``, ``val`` and ``test``, each sorted by name; a split with share 0 is omitted.
@@ -61,7 +61,7 @@ def split_pairs(
         return (hashlib.sha256(f"{seed}/{pair[0].stem}".encode()).digest(), pair[0].stem)
 
     ordered = sorted(pairs, key=place)
-    # A share above 0 is an image at least: an empty split would be a mistake found later.
+    # A share above 0 is at least one image: an empty split would be a mistake found later.
     num_val, num_test = (max(1, round(share * len(pairs))) if share else 0 for share in (val, test))
     num_train = len(pairs) - num_val - num_test
     if num_train < 1:
@@ -81,7 +81,7 @@ def split(
     order: SplitOrder = "random",
     overwrite: bool = False,
 ) -> SplitResult:
-    """Write ``train.txt``, ``val.txt``, ``test.txt`` and ``classes.json``; the data stays where and as it is.
+    """Write ``train.txt``, ``val.txt``, ``test.txt`` and ``classes.json``; the data is not moved or changed.
 
     Args:
         data: a data set without splits.

@@ -1,1 +1,1 @@
-"""Class maps as images: views, legends and lines of figures."""
+"""Draw class maps as images: views, legends and captions."""

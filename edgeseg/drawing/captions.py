@@ -1,4 +1,4 @@
-"""Lines of text on a frame, and the metrics of OpenCV's font that legends share."""
+"""Draw lines of text on a frame, and provide the metrics of OpenCV's font that legends share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_status(image: NDArray[np.uint8], lines: Sequence[str]) -> None:
-    """Lines of text at the top left of a frame, on a darkened ground.
+    """Draw lines of text at the top left of a frame, on a darkened background.
 
     Args:
         image: ``(h, w, 3)`` uint8; it is drawn into.
@@ -26,11 +26,11 @@ def draw_status(image: NDArray[np.uint8], lines: Sequence[str]) -> None:
 
 
 def text_metrics(height: int) -> tuple[float, int, int]:
-    """Return the scale of the font, the height of a row and the padding, in pixels, for an image of that height."""
+    """Return the scale of the font, the height of a row and the padding, in pixels, for an image of ``height``."""
     scale = max(0.35, min(0.8, height / 800))
     return scale, round(36 * scale), round(12 * scale)
 
 
 def darken(region: NDArray[np.uint8]) -> None:
-    """Darken a part of a frame in place to a quarter, as a ground for light text."""
+    """Darken a part of a frame in place to a quarter, as a background for light text."""
     np.right_shift(region, 2, out=region)

@@ -1,4 +1,4 @@
-"""A legend of the classes that occur, beside an image or in its edge."""
+"""Draw a legend of the classes that occur, beside an image or into its edge."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def add_legend(
     Args:
         image: ``(h, w, 3)`` RGB or ``(h, w, 4)`` RGBA, uint8.
         segmentation: gives names, colors and shares.
-        classes: names of the classes to list; all that occur when left out.
+        classes: names of the classes to list; all that occur when omitted.
 
     Returns:
-        The image with the strip, as high as before; the classes with most pixels where not all have room.
+        The image with the strip, at the same height; the classes with most pixels where there is not room for all.
     """
     height = image.shape[0]
     scale, row, pad = text_metrics(height)
@@ -47,13 +47,13 @@ def draw_legend(
     classes: Collection[str] | None = None,
     order: ColorOrder = "rgb",
 ) -> None:
-    """The same legend, drawn into the right edge of a frame, on a darkened ground: the frame keeps its size.
+    """Draw the same legend into the right edge of a frame, on a darkened background: the frame keeps its size.
 
     Args:
         image: ``(h, w, 3)`` uint8 in ``order``; it is drawn into.
-        class_map: ``(H, W)`` uint8 class ids of any size; a small one is counted faster.
+        class_map: ``(H, W)`` uint8 class ids of any size; a small map is counted faster.
         spec: names and colors.
-        classes: names of the classes to list; all that occur when left out.
+        classes: names of the classes to list; all that occur when omitted.
         order: the color order of the frame.
     """
     height, width = image.shape[:2]
@@ -62,20 +62,20 @@ def draw_legend(
     if entries:
         strip = image[: pad + row * len(entries), max(0, width - _width(entries, scale, row, pad)) :]
         darken(strip)
-        # The text is drawn by the metrics of the whole frame, or it would shrink with the number of classes.
+        # The text uses the metrics of the whole frame, or it would shrink with the number of classes.
         _draw_entries(strip, entries, (255, 255, 255), order, frame_height=height)
 
 
 def _entries(class_map: NDArray[np.uint8], spec: ModelSpec, classes: Collection[str] | None) -> list[tuple[str, Color]]:
-    """Text and RGB color of each class that occurs, the one with most pixels first."""
+    """Return text and RGB color of each class that occurs, the one with most pixels first."""
     counts = np.bincount(class_map.ravel(), minlength=spec.num_classes)
-    found = [
+    entries = [
         (int(count), name, color)
         for count, name, color in zip(counts, spec.class_names, spec.palette, strict=False)
         if count and (classes is None or name in classes)
     ]
-    found.sort(key=lambda entry: -entry[0])
-    return [(f"{name}  {100 * count / class_map.size:.1f} %", color) for count, name, color in found]
+    entries.sort(key=lambda entry: -entry[0])
+    return [(f"{name}  {100 * count / class_map.size:.1f} %", color) for count, name, color in entries]
 
 
 def _width(entries: Sequence[tuple[str, Color]], scale: float, row: int, pad: int) -> int:
@@ -94,8 +94,8 @@ def _draw_entries(
     scale, row, pad = text_metrics(frame_height or image.shape[0])
     for index, (text, color) in enumerate(entries):
         top = pad + index * row
-        drawn = color if order == "rgb" else color[::-1]
+        fill = color if order == "rgb" else color[::-1]
         corners = (pad, top), (pad + row - pad // 2, top + row - pad // 2)
-        cv2.rectangle(image, *corners, drawn, cv2.FILLED)
-        cv2.rectangle(image, *corners, _OUTLINE, 1)  # or a white class would not be seen on white
+        cv2.rectangle(image, *corners, fill, cv2.FILLED)
+        cv2.rectangle(image, *corners, _OUTLINE, 1)  # or a white class would be invisible on white
         cv2.putText(image, text, (2 * pad + row, top + row - pad), FONT, scale, ink, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Drawing class maps: what is shown of an image. Color comes by table look-up, never by class loops."""
+"""Draw class maps over images (``Painter``, ``render``); colors come from table look-ups, never from class loops."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edgeseg.imaging import enlarge
 from edgeseg.segmenter import Segmentation
 from edgeseg.spec import Color, ModelSpec
 
-#: The views that keep the chosen classes of the image and do something to the rest.
+#: The views that keep the chosen classes of the image and change the rest.
 _KEEPS = frozenset({"cutout", "blur", "replace"})
 
 
 class Painter:
-    """Draws one view of frame after frame, each into its own memory, with buffers that are used again.
+    """Draws one view of frame after frame, each into its own memory, with buffers that are reused.
 
     At Full HD on two cores an overlay takes 4 ms; a frame costs no allocation unless its size changes.
 
@@ -42,18 +42,18 @@ class Painter:
 
         Args:
             spec: names and colors of the classes.
-            view: ``overlay`` blends the class colors into the image, ``mask`` is the colors alone; the others
-                keep the chosen classes and make the rest black (``cutout``), blurred (``blur``), or the background's
-                (``replace``).
+            view: ``overlay`` blends the class colors into the image, ``mask`` shows the colors alone; the others keep
+                the chosen classes and make the rest black (``cutout``) or blurred (``blur``), or replace it by the
+                background (``replace``).
             alpha: weight of the colors in the overlay, in [0, 1].
-            classes: names of the classes to show; all when left out, but for the views that keep classes: those
-                keep all but ``background``.
+            classes: names of the classes to show; when omitted, all, except in views that keep classes, which keep all
+                but ``background``.
             background: for ``replace``: an RGB color in 0..255, or an image ``(h, w, 3)`` uint8 in ``order``, which
                 is cropped to the frames' shape.
             order: the color order of the frames.
 
         Raises:
-            InputError: an unknown class name, or a view that keeps classes without any named, of a model without
+            InputError: a class name is unknown, or a view that keeps classes has none named and the model has no
                 ``background``.
         """
         self.view = view
@@ -63,7 +63,7 @@ class Painter:
             if "background" not in spec.class_names:
                 what = "cut-out" if view == "cutout" else f"view '{view}'"
                 raise InputError(
-                    f"a {what} needs --classes: this model has no class 'background' to leave out. "
+                    f"a {what} needs --classes: this model has no class 'background' to omit. "
                     f"Its classes: {', '.join(spec.class_names)}."
                 )
             self._shown[spec.class_names.index("background")] = False
@@ -80,12 +80,12 @@ class Painter:
         self._hidden_pixels = np.empty((0, 0), np.uint8)
 
     def __call__(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Draw.
+        """Draw the view into an image.
 
         Args:
             image: ``(h, w, 3)`` uint8 in the painter's order; it is drawn into.
-            class_map: uint8 class ids, ``(h, w)`` or smaller: a small map is colored first and enlarged then, which
-                at Full HD takes two thirds of the time and gives the same pixels as ``imaging.restore``.
+            class_map: uint8 class ids, ``(h, w)`` or smaller: a small map is colored first and then enlarged, which at
+                Full HD takes two thirds of the time and gives the same pixels as ``imaging.restore``.
 
         Returns:
             ``image``.
@@ -111,7 +111,7 @@ class Painter:
         return enlarge(cv2.applyColorMap(class_map, self._colors), out)  # type: ignore[arg-type]
 
     def _hidden_in(self, class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """``(h, w)`` uint8 of the last image: 255 where the class is not shown, else 0; valid until the next call."""
+        """Return ``(h, w)`` uint8: 255 where the class is hidden, else 0; valid until the next call."""
         if class_map.shape != self._hidden_pixels.shape:
             return enlarge(cv2.LUT(class_map, self.hidden_ids), self._hidden_pixels)  # type: ignore[arg-type]
         self._hidden_pixels = cv2.LUT(class_map, self.hidden_ids, dst=self._hidden_pixels)  # type: ignore[assignment]
@@ -133,12 +133,12 @@ def render(
     classes: Collection[str] | None = None,
     background: Color | NDArray[np.uint8] = (0, 0, 0),
 ) -> NDArray[np.uint8]:
-    """Draw one view of one segmented image; for many, ``Painter`` is faster.
+    """Draw one view of one segmented image; for many images ``Painter`` is faster.
 
     Args:
         view: as in ``Painter``; a cut-out has transparency here.
-        image_rgb: ``(h, w, 3)`` uint8 RGB, the image that was segmented; it stays as it is.
-        segmentation: what the Segmenter returned for it.
+        image_rgb: ``(h, w, 3)`` uint8 RGB, the image that was segmented; it is not changed.
+        segmentation: the Segmenter's result for it.
         alpha: weight of the colors in the overlay, in [0, 1].
         classes: as in ``Painter``.
         background: as in ``Painter``.
@@ -147,8 +147,8 @@ def render(
         ``(h, w, 3)`` uint8 RGB, or ``(h, w, 4)`` RGBA for a cut-out.
 
     Raises:
-        InputError: an unknown class name, or a view that keeps classes of a model without ``background`` and no
-            classes given.
+        InputError: a class name is unknown, or a view that keeps classes has none named and the model has no
+            ``background``.
     """
     painter = Painter(segmentation.spec, view, alpha=alpha, classes=classes, background=background)
     class_map = np.ascontiguousarray(segmentation.class_map)
@@ -158,14 +158,14 @@ def render(
 
 
 def color_table(spec: ModelSpec) -> NDArray[np.uint8]:
-    """``(256, 3)`` uint8 RGB: the palette, black for every id that is no class."""
+    """Return ``(256, 3)`` uint8 RGB: the palette, and black for every id that is no class."""
     table = np.zeros((256, 3), np.uint8)
     table[: spec.num_classes] = spec.palette
     return table
 
 
 def class_filter(spec: ModelSpec, classes: Collection[str] | None) -> NDArray[np.bool_]:
-    """``(256,)`` bool: which ids are shown; all of them when ``classes`` is ``None``.
+    """Return ``(256,)`` bool: which ids are shown; all of them when ``classes`` is ``None``.
 
     Raises:
         InputError: a name that the model does not have.
@@ -181,7 +181,7 @@ def class_filter(spec: ModelSpec, classes: Collection[str] | None) -> NDArray[np
 
 
 def _blur(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Blur by about a 40th of the height: at an eighth of the size, where it costs a 64th."""
+    """Blur by about a 40th of the height, at an eighth of the size, where it costs a 64th."""
     height, width = image.shape[:2]
     small = cv2.resize(image, (max(1, width // 8), max(1, height // 8)), interpolation=cv2.INTER_AREA)
     size = max(3, height // 160) | 1
@@ -189,10 +189,10 @@ def _blur(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
 
 
 def _cover(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale an image so that it covers the size, and cut what stands over, evenly."""
+    """Scale an image so that it covers the size, and crop the excess evenly."""
     height, width = size_hw
     scale = max(height / image.shape[0], width / image.shape[1])
-    scaled_hw = [max(wanted, round(side * scale)) for wanted, side in zip(size_hw, image.shape[:2], strict=True)]
+    scaled_hw = [max(target, round(side * scale)) for target, side in zip(size_hw, image.shape[:2], strict=True)]
     scaled = cv2.resize(
         image, (scaled_hw[1], scaled_hw[0]), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )

@@ -1,1 +1,1 @@
-"""Scores of a model on labeled images, and the files that keep them."""
+"""Score a model on labeled images, and save the scores as files."""

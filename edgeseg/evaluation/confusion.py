@@ -1,8 +1,8 @@
-"""Segmentation metrics from one confusion matrix: IoU, accuracies, precision, recall; and how two class maps agree.
+"""Compute segmentation metrics from one confusion matrix: IoU, accuracy, precision, recall; and compare class maps.
 
 Pixel accuracy, mean accuracy, mean IoU and frequency-weighted IoU are those of Long, Shelhamer and Darrell 2015, "Fully
-Convolutional Networks for Semantic Segmentation", section 5. A score with nothing to divide by is NaN, and a mean is
-over the classes that have the score.
+Convolutional Networks for Semantic Segmentation", section 5. A score whose divisor is 0 is NaN, and a mean covers the
+classes that have the score.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ConfusionMatrix:
             prediction: class ids of the same shape, each below ``num_classes``.
 
         Raises:
-            InputError: the shapes differ, or an id is no class and not the ignored one.
+            InputError: the shapes differ, or an id is neither a class nor the ignored one.
         """
         if label.shape != prediction.shape:
             raise InputError(f"label is {label.shape} and prediction is {prediction.shape}; they must be equal.")
@@ -66,12 +66,12 @@ class ConfusionMatrix:
 
     @property
     def per_class_precision(self) -> NDArray[np.float64]:
-        """``(C,)`` share of the pixels predicted as a class that are labeled so; NaN for one that never is."""
+        """``(C,)`` share of the pixels predicted as a class that are labeled so; NaN for a class never predicted."""
         hits, _, predicted = self._sums()
         return _ratio(hits, predicted)
 
     def per_class_f_score(self, beta: float = 1.0) -> NDArray[np.float64]:
-        """Weighted harmonic mean of precision and recall (van Rijsbergen 1979); with ``beta`` 1 the Dice coefficient.
+        """Return the weighted harmonic mean of precision and recall (van Rijsbergen 1979); for ``beta`` 1 it is Dice.
 
         Args:
             beta: how many times as much recall counts as precision, above 0.
@@ -89,7 +89,7 @@ class ConfusionMatrix:
 
     @property
     def mean_pixel_accuracy(self) -> float:
-        """Mean pixel accuracy (mPA) in [0, 1], the mean of the classes' own; the same as their mean recall."""
+        """Mean pixel accuracy (mPA) in [0, 1], the mean over the classes; the same as their mean recall."""
         return _mean(self.per_class_recall)
 
     @property
@@ -111,7 +111,7 @@ class ConfusionMatrix:
         return float(np.trace(self.counts) / total) if total else float("nan")
 
     def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """``(C,)`` each: pixels that are right, labeled, predicted."""
+        """Return the pixels that are right, labeled and predicted, each ``(C,)``."""
         counts = self.counts.astype(np.float64)
         return np.diag(counts), counts.sum(1), counts.sum(0)
 
@@ -127,7 +127,7 @@ def _mean(scores: NDArray[np.float64]) -> float:
 
 
 def argmax_agreement(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
-    """Share of pixels with the same class in two class maps of one shape, in [0, 1]."""
+    """Return the share of pixels with the same class in two class maps of one shape, in [0, 1]."""
     if a.shape != b.shape:
         raise InputError(f"class maps of shape {a.shape} and {b.shape} cannot be compared.")
     return float(np.mean(a == b))

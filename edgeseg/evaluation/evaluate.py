@@ -1,4 +1,4 @@
-"""The scores of any model that a ``Segmenter`` runs: the Keras model and its artifacts go through the same code."""
+"""Score any model that a ``Segmenter`` runs: the Keras model and its artifacts go through the same code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EvaluationResult:
     """Scores over a split, at the labels' own size; all are in [0, 1], and NaN where there is nothing to score.
 
     Attributes:
-        num_images: images that were counted.
+        num_images: number of images counted.
         class_names: of the data, in the order of the ids.
         matrix: the counted pixels, from which every score is computed.
     """
@@ -73,7 +73,7 @@ class EvaluationResult:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``edgeseg evaluate --json``; NaN, which JSON lacks, becomes null.
+        """Return the JSON object of ``edgeseg evaluate --json``; NaN, which JSON lacks, becomes null.
 
         ``confusion_matrix`` has a row for each class of the labels and a column for each of the predictions, in pixels.
         """

@@ -1,7 +1,7 @@
-"""What ``edgeseg evaluate --save`` writes: the confusion matrix as CSV and as an image, and the scores of the classes.
+"""Write the files of ``edgeseg evaluate --save``: the confusion matrix as CSV and as an image, and the class scores.
 
-The image is matplotlib's: the charts of the benchmark page are SVG that lives by the page's style sheet, and a PNG of
-its own needs axes with slanted names in any script, which OpenCV's letters lack.
+matplotlib draws the image: the charts of the benchmark page are SVG that depends on the page's style sheet, while a
+PNG of its own needs axes with slanted names in any script, which OpenCV's letters lack.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edgeseg.evaluation.evaluate import EvaluationResult
 
 _NAMES = ("confusion_matrix.csv", "confusion_matrix.png", "per_class.csv")
 
-# More classes than these have cells too small for numbers.
+# With more classes than this the cells are too small for numbers.
 _MOST_NUMBERS = 24
 
 
@@ -50,8 +50,8 @@ def save_evaluation(
 
     Args:
         result: the scores.
-        folder: is made where it is missing.
-        title: above the image.
+        folder: created where it is missing.
+        title: shown above the image.
         overwrite: whether files of that name may be replaced.
 
     Returns:
@@ -81,8 +81,8 @@ def save_evaluation(
 
 
 def _image(counts: NDArray[np.int64], names: Sequence[str], title: str) -> bytes:
-    """A PNG of the matrix, each row in shares of its label's pixels; a row without pixels is gray."""
-    from matplotlib.figure import Figure  # not pyplot: nothing of the user's own figures is touched
+    """Draw the matrix as a PNG, each row in shares of its label's pixels; a row without pixels is gray."""
+    from matplotlib.figure import Figure  # not pyplot, so that the user's own figures are not touched
 
     labeled = counts.sum(1, keepdims=True)
     shares = np.ma.masked_array(counts / np.maximum(labeled, 1), np.broadcast_to(labeled == 0, counts.shape))
@@ -91,17 +91,17 @@ def _image(counts: NDArray[np.int64], names: Sequence[str], title: str) -> bytes
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor("lightgrey")
-    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(drawn, ax=axes, label="share of the label's pixels", shrink=0.8)
+    cells = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(cells, ax=axes, label="share of the label's pixels", shrink=0.8)
     places, size = range(len(names)), 9 if numbered else 6
-    literal = [name.replace("$", r"\$") for name in names]  # between two of them it would be a formula
+    literal = [name.replace("$", r"\$") for name in names]  # text between two dollar signs would be a formula
     axes.set_xticks(places, literal, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
     axes.set_yticks(places, literal, fontsize=size)
     axes.set(xlabel="prediction", ylabel="label")
     axes.set_title(title.replace("$", r"\$"), fontsize="medium", wrap=True)
     for row, column in zip(*np.nonzero(~np.ma.getmaskarray(shares)), strict=True) if numbered else ():
         share = float(shares[row, column])
-        # A cell of less than half a percent is left empty, or the noughts would hide the errors.
+        # A cell of less than half a percent stays empty, or the zeros would hide the errors.
         if share >= 0.005:
             color = "white" if share > 0.5 else "black"
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=color, fontsize=8)

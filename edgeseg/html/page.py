@@ -1,4 +1,4 @@
-"""Filling in a page: jinja2, with everything escaped and no name forgotten."""
+"""Fill in a page with jinja2: everything is escaped, and a missing name is an error."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def render(package: str, template: str, *, filters: Mapping[str, Callable[..., A
     """Fill in a template, which extends ``base.html.j2`` of this package.
 
     Args:
-        package: that has the template as a file of its own, ``__package__`` of the caller.
+        package: the package that has the template as a file, ``__package__`` of the caller.
         template: name of the file.
-        filters: by the names that the template has for them.
-        values: likewise; one that the template asks for and that is not there is an error.
+        filters: filters by their names in the template.
+        values: values by their names in the template; a name that the template uses and that is missing is an error.
 
     Returns:
         A whole HTML file that needs nothing else. What a template marks as ``safe`` is not escaped.

@@ -1,4 +1,4 @@
-"""What the charts of a page are made of: SVG that takes its colors from the style sheet; every text is escaped."""
+"""Build the charts of a page: SVG that takes its colors from the style sheet; every text is escaped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-#: All in pixels: of a drawing, of the room for names left of the axis, and where an axis ends.
+#: All in pixels: the width of a drawing, the room for names left of the axis, and where an axis ends.
 WIDTH = 1000.0
 LABELS = 380.0
 END = 960.0
@@ -15,7 +15,7 @@ END = 960.0
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Values to pixels.
+    """Map values to pixels.
 
     Attributes:
         low: value at ``start``.
@@ -55,14 +55,14 @@ class Axis:
 
 
 def axis(low: float, high: float, *, start: float = LABELS, from_zero: bool) -> Axis:
-    """Make an axis to the right.
+    """Make a horizontal axis.
 
     Args:
         low: the smallest value.
         high: the largest.
         start: of the axis, in pixels.
-        from_zero: whether it begins at 0, so that lengths can be compared; where the values are of different orders
-            it is logarithmic all the same.
+        from_zero: whether it begins at 0, so that lengths can be compared; values of different orders of magnitude get
+            a logarithmic axis all the same.
     """
     if high / low > 20:
         return Axis(low=low * 0.8, high=high * 1.2, start=start, end=END, log=True)
@@ -70,7 +70,7 @@ def axis(low: float, high: float, *, start: float = LABELS, from_zero: bool) -> 
 
 
 def grid(axis: Axis, bottom: float, unit: str) -> list[str]:
-    """Draw a line and a number for each tick of an axis to the right, and the unit at its end."""
+    """Draw a line and a number for each tick of a horizontal axis, and the unit at its end."""
     parts = []
     for tick in axis.ticks():
         parts.append(vertical(axis(tick), 0, bottom, "grid"))
@@ -79,13 +79,13 @@ def grid(axis: Axis, bottom: float, unit: str) -> list[str]:
 
 
 def drawing(height: float, parts: Sequence[str], title: str) -> str:
-    """Put parts together to an ``<svg>``; the title is for those who do not see it."""
+    """Combine parts into an ``<svg>``; the title is for screen readers."""
     head = f'<svg viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-label="{escape(title)}">'
     return f"{head}{''.join(parts)}</svg>\n"
 
 
 def text(x: float, y: float, content: str, *, anchor: str, width: float | None = None) -> str:
-    """Draw a line of text; one that is longer than ``width`` pixels is pressed together, so that nothing is cut off."""
+    """Draw a line of text; text longer than ``width`` pixels is compressed, so that nothing is cut off."""
     pressed = ""
     if width is not None and len(content) * 6.0 > width:
         pressed = f' textLength="{width:.0f}" lengthAdjust="spacingAndGlyphs"'

@@ -1,4 +1,4 @@
-"""The Keras zoo: ``create`` builds an architecture, ``load_weights`` fills it. Keras is imported when they run."""
+"""Build and fill the Keras zoo: ``create`` builds an architecture, ``load_weights`` fills it; keras is loaded late."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_MODEL", "ZOO", "WeightsReport", "ZooModel", "create", "find", "load_weights"]
 
-# Their module imports keras: loaded when they are first asked for, so that the table of the zoo stays light.
+# Their module imports keras: they are loaded on first use, so that the table of the zoo stays light.
 _LAZY = ("WeightsReport", "load_weights")
 
 
@@ -39,7 +39,7 @@ def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = 
         to logits ``(B, H, W, num_classes)`` float32.
 
     Raises:
-        InputError: an unknown name, a size that the strides don't allow, fewer than 2 classes.
+        InputError: the name is unknown, the strides do not allow the size, or there are fewer than 2 classes.
         BackendUnavailable: keras is not installed.
     """
     model = find(name)
@@ -53,5 +53,5 @@ def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = 
     except ModuleNotFoundError as error:
         raise missing_extra(f"the model '{name}'", "train") from error
     built: keras.Model = builder(num_classes=num_classes, input_size=size, **options)
-    built._zoo_name = name  # preprocessing.zoo_model_of knows it by that whatever the options
+    built._zoo_name = name  # by which preprocessing.zoo_model_of recognizes it, whatever the options
     return built

@@ -1,4 +1,4 @@
-"""Make any Keras model a functional one with a single output; the model that is given stays as it is."""
+"""Make any Keras model a functional one with a single output; the original model is not changed."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from edgeseg.models.keras_internals import (
 
 
 def graph_of(operation: Any) -> Any:
-    """Return the functional model that a layer is or, if Sequential, has inside; ``None`` for any other layer."""
+    """Return the functional model that a layer is or, if Sequential, contains; ``None`` for any other layer."""
     inner = functional_inside(operation) if isinstance(operation, keras.Sequential) else operation
     return inner if is_functional(inner) else None
 
 
 def twin(operation: Any, **changes: Any) -> Any:
-    """Return the same layer, variables and all, with a place in graphs of its own.
+    """Return a copy of a layer that shares its variables and has a place in graphs of its own.
 
     Calling a layer on symbolic tensors writes into it (``layer.output`` of a layer with two places raises), and a
-    layer made again from its config would have variables of its own.
+    layer rebuilt from its config would have variables of its own.
 
     Args:
         operation: a layer, or an operation of ``keras.ops``.
-        changes: attributes that differ, such as ``name``.
+        changes: attributes that differ in the copy, such as ``name``.
     """
-    made = object.__new__(type(operation))
-    made.__dict__.update(operation.__dict__)
-    made.__dict__.update(changes)  # around __setattr__, which tracks what it sees and is locked in a built layer
-    forget_calls(made)
-    return made
+    copy = object.__new__(type(operation))
+    copy.__dict__.update(operation.__dict__)
+    copy.__dict__.update(changes)  # around __setattr__, which tracks what it sees and is locked in a built layer
+    forget_calls(copy)
+    return copy
 
 
 def takes_training(operation: Any) -> bool:
-    """Return whether a layer can be told by ``training`` to run in inference mode; an operation cannot.
+    """Return whether ``training`` can switch a layer to inference mode; an operation has no such argument.
 
     Args:
         operation: a layer, or an operation of ``keras.ops``.
@@ -53,20 +53,20 @@ def takes_training(operation: Any) -> bool:
 
 
 def set_weights(model: keras.Model, weights: Sequence[Any]) -> None:
-    """Call ``model.set_weights``, and let the model also compute with them, see ``finalize``."""
+    """Call ``model.set_weights``, and make the model compute with them too, see ``finalize``."""
     model.set_weights(weights)
     finalize(model)
 
 
 def finalize(model: keras.Layer) -> None:
-    """Let the layers at any depth know their new weights: Normalization computes with a copy of its statistics."""
+    """Update layers at any depth after their weights changed: Normalization computes with a copy of its statistics."""
     for layer in layers_within(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
 
 def size_of(model: keras.Model) -> tuple[int | None, int | None]:
-    """Return ``(H, W)`` of a model's input in pixels, ``None`` where a side is not fixed or nothing is known of it."""
+    """Return ``(H, W)`` of a model's input in pixels, ``None`` for a side that is not fixed or not known."""
     if graph_of(model) is not None:
         shape: Any = model.inputs[0].shape
     else:
@@ -79,8 +79,8 @@ def require_image(model: keras.Model, name: str) -> None:
     """Refuse a functional model that does not take an image, and say what to put before it.
 
     Args:
-        model: with one input.
-        name: what messages call it.
+        model: a model with one input.
+        name: its name in messages.
 
     Raises:
         InputError: its input is not ``(B, H, W, 3)``.
@@ -103,12 +103,12 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     """Return a subclassed model as a functional one of a single layer, which has its variables.
 
     Args:
-        model: takes an image ``(B, H, W, 3)``; functional and Sequential models are returned as they are, but for a
-            list or dict of one input, in place of which is the tensor.
+        model: takes an image ``(B, H, W, 3)``; functional and Sequential models are returned as they are, except that a
+            list or dict of one input is replaced by the tensor.
         input_size: ``(H, W)`` in pixels.
 
     Raises:
-        UnsupportedModel: Keras cannot tell what the model returns for an image of that size.
+        UnsupportedModel: Keras cannot infer what the model returns for an image of that size.
     """
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_size, 3))
@@ -129,7 +129,7 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
 
 
 def output_names(model: keras.Model) -> tuple[str, ...]:
-    """Return a name for each output of a functional model: its key in a dict, else that of the layer that makes it."""
+    """Return a name for each output of a functional model: its key in a dict, else the name of its layer."""
     structure = outputs_structure(graph_of(model))
     names: list[str] = []
     for path, tensor in keras.tree.flatten_with_path(structure):
@@ -149,7 +149,7 @@ def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
 
     Raises:
         InputError: there is no such output.
-        UnsupportedModel: there are several, and none was named.
+        UnsupportedModel: there are several outputs, and none is named.
     """
     names = output_names(model)
     if output is None and len(names) > 1:

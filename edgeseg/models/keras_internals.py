@@ -2,7 +2,7 @@
 
 Keras records in a functional model which layer was called on what, and offers no public way to read it. Every name
 here was seen in Keras 3.15.1. Each has a test of its own in ``tests/edgeseg/models/test_keras_internals.py``, which
-says where to look for the replacement when the name is gone; the same file checks that no other module reaches for one.
+says where to look for the replacement when the name is gone; the same file checks that no other module uses one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class Call:
     """One recorded call of a layer, or of an operation of ``keras.ops``, on symbolic tensors.
 
     Attributes:
-        operation: what was called; the same object in several calls where it is shared.
-        args: its positional arguments, with the ``keras.KerasTensor`` objects in them.
-        kwargs: its keyword arguments, in the same way.
-        inputs: the tensors among the arguments, in order; one that is given twice is there twice.
-        outputs: the tensors that it made, in order.
+        operation: the layer or operation that was called; the same object in several calls where it is shared.
+        args: its positional arguments, including the ``keras.KerasTensor`` objects.
+        kwargs: its keyword arguments, likewise.
+        inputs: the tensors among the arguments, in order; a tensor that is passed twice is listed twice.
+        outputs: the tensors that it returned, in order.
     """
 
     operation: Any
@@ -51,10 +51,10 @@ def is_functional(operation: Any) -> bool:
 
 
 def calls_of(model: keras.Model) -> list[Call]:
-    """Return all calls in a functional model, those next to the outputs first, nested models as one call each.
+    """Return all calls in a functional model, those closest to the outputs first, a nested model as one call.
 
-    ``Function._nodes_by_depth``, seen in Keras 3.15.1. ``keras.Function.operations`` has the operations, but not on
-    what they were called.
+    ``Function._nodes_by_depth``, seen in Keras 3.15.1. ``keras.Function.operations`` has the operations, but not the
+    tensors that they were called on.
     """
     return [_as_call(node) for nodes in model._nodes_by_depth.values() for node in nodes]
 
@@ -63,7 +63,7 @@ def call_of(tensor: keras.KerasTensor) -> Call:
     """Return the call that made a symbolic tensor.
 
     ``KerasTensor._keras_history`` and ``Operation._inbound_nodes``, seen in Keras 3.15.1. ``layer.input`` and
-    ``layer.output`` are public, but raise for a layer that was called twice, and say nothing of other arguments.
+    ``layer.output`` are public, but raise for a layer that was called twice, and do not have the other arguments.
     """
     history = tensor._keras_history
     return _as_call(history.operation._inbound_nodes[history.node_index])
@@ -103,7 +103,7 @@ def layers_within(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def layers_directly_within(layer: keras.Layer) -> list[keras.Layer]:
-    """Return the layers that a layer is made of, but not those that these are made of.
+    """Return the layers that a layer is made of, but not the layers inside those.
 
     ``Layer._flatten_layers``, see ``layers_within``.
     """
@@ -111,7 +111,7 @@ def layers_directly_within(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def forget_calls(operation: Any) -> None:
-    """Make a copied layer one that was never called, so that its calls are not written into the layer it came from.
+    """Make a copied layer one that was never called, so that its calls are not written into the original layer.
 
     ``Operation._inbound_nodes`` and ``Operation._outbound_nodes``, seen in Keras 3.15.1. The public way to a copy,
     ``from_config``, makes new variables.
@@ -124,10 +124,10 @@ def forget_calls(operation: Any) -> None:
 
 
 def replace_dtype_policy(layer: keras.Layer, policy: keras.DTypePolicy) -> None:
-    """Let a copied layer compute by another policy; the layer that it was copied from keeps its own.
+    """Make a copied layer compute with another policy; the original layer keeps its own.
 
     ``Layer._dtype_policy``, seen in Keras 3.15.1. The public ``layer.dtype_policy = policy`` writes into a
-    ``DTypePolicyMap`` where the layer has one, which the layer shares with the one that it was copied from.
+    ``DTypePolicyMap`` where the layer has one, and the layer shares that map with the original.
 
     Args:
         layer: changed in place.
@@ -137,7 +137,7 @@ def replace_dtype_policy(layer: keras.Layer, policy: keras.DTypePolicy) -> None:
 
 
 def _as_call(node: Any) -> Call:
-    """Return what Keras' own record of a call, of a class that it does not export, says."""
+    """Convert Keras' own record of a call, of a class that it does not export."""
     return Call(
         operation=node.operation,
         args=node.arguments.args,

@@ -1,10 +1,10 @@
-"""Custom layers of the zoo: pooling indices and their inverse, and the two resizes that Keras itself does not have.
+"""Define the custom layers of the zoo: pooling indices and their inverse, and two resizes that Keras does not have.
 
 They are plain serializable Keras layers: a ``.keras`` file with them loads after ``import edgeseg.models.layers``.
-On the TensorFlow backend each runs TensorFlow's own op; on the others an exact form of ``keras.ops``.
+On the TensorFlow backend each runs TensorFlow's own op; on the others an exact equivalent in ``keras.ops``.
 """
 
-# ruff: noqa: D102 - call, compute_output_shape and get_config are Keras' own; the class says what goes in and out
+# ruff: noqa: D102 - call, compute_output_shape and get_config are Keras' own; the class documents inputs and outputs
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from edgeseg.errors import InputError
 
 Shape = tuple[int | None, ...]
 
-# The largest count of positions whose flat indices a dtype can tell apart.
+# The largest number of positions whose flat indices a dtype can tell apart.
 _INDEX_LIMITS = {"float32": 2**24, "int32": 2**31}
 
 
 @keras.saving.register_keras_serializable(package="edgeseg")
 class MaxPoolingWithArgmax2D(keras.layers.Layer):  # type: ignore[misc]
-    """Max pooling that also says where each maximum was (Badrinarayanan et al. 2015, "SegNet").
+    """Max pooling that also returns where each maximum was (Badrinarayanan et al. 2015, "SegNet").
 
     The index is TensorFlow's: ``(y * W + x) * C + c`` in the pooled map's input, or
-    ``((b * H + y) * W + x) * C + c`` with ``include_batch_in_index``. Of equal values in a window the first
-    in row order wins, as in ``tf.nn.max_pool_with_argmax``.
+    ``((b * H + y) * W + x) * C + c`` with ``include_batch_in_index``. Among equal values in a window the first in row
+    order wins, as in ``tf.nn.max_pool_with_argmax``.
 
-    The SegNet tutorial casts the index to float32. That is exact only up to 2**24 positions (512x512x64), and
-    a mixed-precision policy would round it to float16, so the index is int32 here unless ``index_dtype`` asks
-    for the tutorial's form; ``MaxUnpooling2D`` takes both.
+    The SegNet tutorial casts the index to float32. That is exact only up to 2**24 positions (512x512x64), and a
+    mixed-precision policy would round it to float16, so the index is int32 here unless ``index_dtype`` asks for the
+    tutorial's form; ``MaxUnpooling2D`` takes both.
 
     Args:
         pool_size: ``(height, width)`` of a window, or one number for both.
@@ -47,7 +47,7 @@ class MaxPoolingWithArgmax2D(keras.layers.Layer):  # type: ignore[misc]
     Call: ``(B, H, W, C)`` float to ``[values, index]``, both ``(B, h, w, C)``, the values in the input's dtype.
 
     Raises:
-        InputError: an argument is not one of those; or H * W * C (times B, where it is known and part of the
+        InputError: an argument has none of these values; or H * W * C (times B, where it is known and part of the
             index) is more than the dtype of the index can tell apart.
     """
 
@@ -70,7 +70,7 @@ class MaxPoolingWithArgmax2D(keras.layers.Layer):  # type: ignore[misc]
             raise InputError(f"padding must be 'same' or 'valid', got {padding!r}.")
         if index_dtype not in _INDEX_LIMITS:
             raise InputError(f"index_dtype must be 'int32' or 'float32', got {index_dtype!r}.")
-        # XLA has no kernel for TensorFlow's op; the form of keras.ops compiles anywhere.
+        # XLA has no kernel for TensorFlow's op; the keras.ops version compiles anywhere.
         self.supports_jit = not _on_tensorflow()
 
     def call(self, inputs: Any) -> list[Any]:
@@ -90,11 +90,11 @@ class MaxPoolingWithArgmax2D(keras.layers.Layer):  # type: ignore[misc]
         return [values, ops.cast(index, self.index_dtype)]
 
     def _pool_with_ops(self, inputs: Any) -> tuple[Any, Any]:
-        """The same by comparing the elements of all windows one position at a time; needs static H, W and C."""
+        """Pool by comparing the elements of all windows one position at a time; needs static H, W and C."""
         batch, height, width, channels = inputs.shape
         size = (height, width)
         out: Any = self.compute_output_shape(inputs.shape)[0][1:3]
-        # How many rows (columns) the windows reach over in all, and how many of them are padding before the first.
+        # How many rows (columns) the windows cover in all, and how many of them are padding before the first.
         spans = [(n - 1) * s + k for n, s, k in zip(out, self.strides, self.pool_size, strict=True)]
         before = [max(span - n, 0) // 2 if self.padding == "same" else 0 for span, n in zip(spans, size, strict=True)]
         after = [max(span - n - b, 0) for span, n, b in zip(spans, size, before, strict=True)]
@@ -113,7 +113,7 @@ class MaxPoolingWithArgmax2D(keras.layers.Layer):  # type: ignore[misc]
                 if best is None or index is None:
                     best, index = value, ops.broadcast_to(position, ops.shape(value))
                     continue
-                # An index below 0 is padding: anything inside replaces it, even minus infinity.
+                # An index below 0 is padding: any element inside replaces it, even minus infinity.
                 better = (position >= 0) & ((value > best) | (index < 0))
                 best, index = ops.where(better, value, best), ops.where(better, position, index)
         if self.include_batch_in_index:
@@ -156,8 +156,8 @@ class MaxPoolingWithArgmax2D(keras.layers.Layer):  # type: ignore[misc]
 class MaxUnpooling2D(keras.layers.Layer):  # type: ignore[misc]
     """Puts each value back where ``MaxPoolingWithArgmax2D`` found it, zeros elsewhere.
 
-    The index counts in a map of the output's size, so the height and width that were pooled must be divisible by
-    ``up_size``. Where windows overlapped and share a maximum their values add up, as ``tf.scatter_nd`` does.
+    The index counts positions in a map of the output's size, so the pooled height and width must be divisible by
+    ``up_size``. Where overlapping windows share a maximum, their values add up, as in ``tf.scatter_nd``.
 
     Args:
         up_size: ``(height, width)`` factors, or one number for both; the strides of the pooling.
@@ -203,8 +203,8 @@ class MaxUnpooling2D(keras.layers.Layer):  # type: ignore[misc]
 class UpsampleLike(keras.layers.Layer):  # type: ignore[misc]
     """Nearest-neighbor resize of one map to the height and width of another.
 
-    Output row ``i`` is source row ``floor(i * h / H)``: the rule of TensorFlow 1's ``tf.image.resize_images``,
-    with which HRNet and RetinaNet in Keras were trained. For whole factors it is the usual nearest upsampling.
+    Output row ``i`` is source row ``floor(i * h / H)``: the rule of TensorFlow 1's ``tf.image.resize_images``, with
+    which HRNet and RetinaNet in Keras were trained. For whole factors it is the usual nearest upsampling.
 
     Call: ``[source, target]``, ``(B, h, w, C)`` and ``(B, H, W, any)``, to ``(B, H, W, C)`` in the source's dtype.
     """
@@ -233,10 +233,10 @@ class ResizeBilinear(keras.layers.Layer):  # type: ignore[misc]
     """Bilinear resize, to a fixed size or to the size of a second map, without antialiasing.
 
     Args:
-        size: ``(H, W)`` in pixels; left out, the layer is called on ``[source, target]`` and takes the target's.
-        align_corners: ``True``: the corner pixels' centers stay in place, output row ``i`` is at source row
-            ``i * (h - 1) / (H - 1)``, as in TensorFlow 1 models that say ``align_corners=True``. ``False``: pixels
-            are areas, row ``i`` is at ``(i + 0.5) * h / H - 0.5``, as in Keras and OpenCV.
+        size: ``(H, W)`` in pixels; when omitted, the layer is called on ``[source, target]`` and takes the target's.
+        align_corners: ``True``: the centers of the corner pixels stay in place, output row ``i`` is at source row ``i *
+            (h - 1) / (H - 1)``, as in TensorFlow 1 models with ``align_corners=True``. ``False``: pixels are areas, row
+            ``i`` is at ``(i + 0.5) * h / H - 0.5``, as in Keras and OpenCV.
 
     Call: ``(B, h, w, C)`` float, or a list of it and ``(B, H, W, any)``, to ``(B, H, W, C)`` in the input's dtype.
 
@@ -262,7 +262,7 @@ class ResizeBilinear(keras.layers.Layer):  # type: ignore[misc]
 
 
 def resize_bilinear(x: Any, size: Any, *, align_corners: bool) -> Any:
-    """What ``ResizeBilinear`` computes.
+    """Compute the bilinear resize of ``ResizeBilinear``.
 
     Args:
         x: ``(B, h, w, C)`` float.
@@ -279,7 +279,7 @@ def resize_bilinear(x: Any, size: Any, *, align_corners: bool) -> Any:
         resized = tf.raw_ops.ResizeBilinear(
             images=x, size=size, align_corners=align_corners, half_pixel_centers=half_pixel
         )
-        return tf.cast(resized, x.dtype)  # the op answers float32 whatever it was given
+        return tf.cast(resized, x.dtype)  # the op returns float32 whatever its input
     rows = bilinear_matrix(x.shape[1], size[0], align_corners=align_corners)
     columns = bilinear_matrix(x.shape[2], size[1], align_corners=align_corners)
     resized = ops.einsum("Hh,bhwc->bHwc", ops.cast(rows, x.dtype), x)
@@ -287,7 +287,7 @@ def resize_bilinear(x: Any, size: Any, *, align_corners: bool) -> Any:
 
 
 def bilinear_matrix(source: int, target: int, *, align_corners: bool) -> NDArray[np.float32]:
-    """The weights of a bilinear resize along one axis, positions rounded to float32 as TensorFlow does.
+    """Return the weights of a bilinear resize along one axis, positions rounded to float32 as TensorFlow does.
 
     Args:
         source: number of pixels before.
@@ -316,19 +316,19 @@ def bilinear_matrix(source: int, target: int, *, align_corners: bool) -> NDArray
 
 
 def _nearest_indices(source: int, target: int) -> NDArray[np.int32]:
-    """Which source pixel each target pixel takes, rounded as TensorFlow does: the scale is a float32."""
+    """Return the source pixel of each target pixel, rounded as TensorFlow does: the scale is a float32."""
     at = np.arange(target, dtype=np.float32) * (np.float32(source) / np.float32(target))
     indices: NDArray[np.int32] = np.minimum(np.floor(at), source - 1).astype(np.int32)
     return indices
 
 
 def _batch_offsets(batch: Any, positions: Any) -> Any:
-    """``(B, 1, 1, 1)`` int32: the flat index at which each image of a batch starts."""
+    """Return the flat index at which each image of a batch starts, ``(B, 1, 1, 1)`` int32."""
     return ops.reshape(ops.arange(batch, dtype="int32") * positions, (-1, 1, 1, 1))
 
 
 def _height_width(x: Any) -> Any:
-    """H and W of a tensor: numbers where the graph knows them, so that no shape ops are converted."""
+    """Return H and W of a tensor: numbers where the graph knows them, so that no shape ops are converted."""
     if None not in x.shape[1:3] or not _on_tensorflow():
         return tuple(x.shape[1:3])
     import tensorflow as tf

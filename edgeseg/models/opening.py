@@ -1,4 +1,4 @@
-"""What the command line calls MODEL: a zoo name, a ``.keras`` or ``.h5`` file, or nothing for the packaged model."""
+"""Open the MODEL of the command line: a zoo name, a ``.keras`` or ``.h5`` file, or by default the packaged model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OpenedModel:
     Attributes:
         model: the model.
         spec: how to feed it.
-        weights_report: which tensor of the user's weights file went where; ``None`` where there was no such file.
+        weights_report: which tensor of the user's weights file fills which variable; ``None`` without such a file.
     """
 
     model: keras.Model
@@ -46,18 +46,18 @@ class OpenedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest:
-    """What a user says of a model that is opened; ``None`` where nothing.
+    """What a user says about the model to open; ``None`` for what the user does not say.
 
     Attributes:
-        weights: a weights file for a zoo model; the packaged weights where there are any, else random ones.
-        num_classes: of a zoo model; the packaged weights' or 21 when ``None``.
+        weights: a weights file for a zoo model; by default the packaged weights where there are any, else random ones.
+        num_classes: of a zoo model; the packaged weights' number or 21 when ``None``.
         input_size: ``(H, W)``; the file's or the architecture's default when ``None``.
         classes: names, colors and ignored id, where the file has none.
         allow_missing: see ``load_weights``.
-        mean: what is subtracted from the pixels in [0, 255], where the file has nothing or something wrong about it.
+        mean: subtracted from the pixels in [0, 255], where the file has no value or a wrong one.
         std: what the difference is divided by, likewise.
         custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
-        output: which output, of a model file with several.
+        output: the output to use, of a model file with several.
     """
 
     weights: str | Path | None = None
@@ -71,13 +71,13 @@ class ModelRequest:
     output: str | None = None
 
     def check(self, name: str) -> None:
-        """Refuse what goes with the other kind of model only.
+        """Refuse options that apply only to the other kind of model.
 
         Args:
             name: a zoo name or a model file.
 
         Raises:
-            InputError: weights for a model file; custom objects or an output for a name of the zoo.
+            InputError: weights are given for a model file, or custom objects or an output for a zoo name.
         """
         if _is_file(name):
             if self.weights is not None:
@@ -91,15 +91,15 @@ class ModelRequest:
 
 
 def open_model(source: str | None = None, request: ModelRequest | None = None) -> OpenedModel:
-    """Open what the user named.
+    """Open the model that the user named.
 
     Args:
         source: a zoo name, or a ``.keras`` or full-model ``.h5`` file; the packaged model when ``None``.
-        request: what the user says of it; nothing when ``None``.
+        request: what the user says about it; nothing when ``None``.
 
     Raises:
-        UnsupportedModel: a model with several outputs, of which none was named.
-        InputError: an unknown name, a missing or broken file, a size or a class count that does not fit.
+        UnsupportedModel: the model has several outputs, and none is named.
+        InputError: the name is unknown, the file is missing or broken, or a size or class count does not fit.
         BackendUnavailable: keras is not installed.
     """
     name, request = source or DEFAULT_MODEL, request or ModelRequest()
@@ -110,10 +110,10 @@ def open_model(source: str | None = None, request: ModelRequest | None = None) -
 
 
 def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
-    """Refuse a wrong zoo name or size at once; ``open_model`` does so after the seconds that keras takes.
+    """Refuse a wrong zoo name or size at once; ``open_model`` does so only after the seconds that keras takes to load.
 
     Raises:
-        InputError: an unknown name, a file that is not there, or a size that the strides don't allow.
+        InputError: the name is unknown, the file does not exist, or the strides do not allow the size.
     """
     name = source or DEFAULT_MODEL
     if _is_file(name):
@@ -139,14 +139,14 @@ def assumed_spec(
 ) -> ModelSpec:
     """Return the spec assumed of a model that came without one, and log it: [-1, 1], letterbox, nameless classes.
 
-    A model that takes integers, or begins with a Rescaling or Normalization of pixels, is fed [0, 255] as it is.
+    A model that takes integers, or begins with a Rescaling or Normalization of pixels, gets [0, 255] unchanged.
 
     Args:
         name: of the model.
         input_size: ``(H, W)`` in pixels.
-        channels: of its output; one is a binary model, with two classes.
-        normalization_given: whether the user gave mean and standard deviation; then no others are assumed.
-        model: what its input's dtype and its first layers say is obeyed.
+        channels: of its output; one channel is a binary model, with two classes.
+        normalization_given: whether the user gave mean and standard deviation; then none are assumed.
+        model: the model, whose input dtype and first layers decide where they say something.
     """
     count = max(channels, 2)
     spec = ModelSpec(
@@ -174,15 +174,15 @@ def _why_pixels(model: keras.Model | None) -> str:
 def at_input_size(
     model: keras.Model, input_size: tuple[int, int], *, custom_objects: Mapping[str, Any] | None = None
 ) -> keras.Model:
-    """Rebuild a model for another input size, of the same layers and weights; return it as it is at its own size.
+    """Rebuild a model for another input size, with the same layers and weights; at its own size return it unchanged.
 
     Args:
         model: a functional model.
         input_size: ``(H, W)`` in pixels.
-        custom_objects: classes and functions that Keras does not know, as the model was loaded with.
+        custom_objects: the classes and functions that the model was loaded with.
 
     Raises:
-        InputError: a layer of the model is made for its own size only, or a zoo model's strides don't allow it.
+        InputError: a layer of the model works at its own size only, or a zoo model's strides do not allow the size.
     """
     if tuple(model.input_shape[1:3]) == tuple(input_size):
         return model
@@ -213,10 +213,10 @@ def at_input_size(
 
 
 def _require_same(model: keras.Model, resized: keras.Model) -> None:
-    """Refuse a model rebuilt from its config where the one it was made of runs at that size and says another thing.
+    """Refuse a model rebuilt from its config where the original runs at that size and gives another output.
 
-    A layer may keep something that is neither a weight nor in its config; the rebuilt one is what an export is proven
-    against, so nobody would see it later.
+    A layer may keep something that is neither a weight nor in its config. An export is verified against the rebuilt
+    model, so nobody would notice later.
     """
     import keras
 
@@ -297,7 +297,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
 
 
 def _with_classes(spec: ModelSpec, classes: Classes | None) -> ModelSpec:
-    """Take the names from the data where the file has none; the file's own stay."""
+    """Take the class names from the data where the file has none; the file's own are kept."""
     if classes is None or spec.class_names != default_class_names(spec.num_classes):
         return spec
     if len(classes.names) != spec.num_classes:

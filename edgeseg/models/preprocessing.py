@@ -1,4 +1,4 @@
-"""Read from a model how it is fed: from its being one of the zoo, its input's dtype, and its first layers."""
+"""Find out how a model is fed: from the zoo architecture it is, its input's dtype, and its first layers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from edgeseg.models.weights.load import head_of
 from edgeseg.models.weights.variables import model_layers
 from edgeseg.models.zoo.table import ZOO, ZooModel
 
-#: How wide [0, 255] may be after a layer that is made for it; one that is made for [0, 1] or [-1, 1] exceeds it.
+#: Width that [0, 255] may have after a layer made for it; after one made for [0, 1] or [-1, 1] it is wider.
 _WIDEST = 100.0
 
-#: What is taken from pixels is their mean; one of values in [0, 1] or [-1, 1] is below it.
+#: The mean that is subtracted from pixels is above this; that of values in [0, 1] or [-1, 1] is below.
 _LEAST_MEAN = 10.0
 
 _COUNTED_CLASSES = 21  # of ``ZooModel.parameters``
 
 
 def zoo_model_of(model: keras.Model) -> ZooModel | None:
-    """Return the architecture of the zoo that a model is; its name alone is not enough, others have a segnet too.
+    """Return the zoo architecture that a model is; its name alone is not enough, as others have a segnet too.
 
-    It is what ``create`` made, or has the number of parameters that the architecture has without further options.
+    A model is an architecture of the zoo if ``create`` made it, or if it has the number of parameters that the
+    architecture has without further options.
 
     Args:
         model: functional, with any number of classes and any input size.
@@ -41,10 +42,10 @@ def zoo_model_of(model: keras.Model) -> ZooModel | None:
 
 
 def takes_pixels(model: keras.Model) -> str:
-    """Say why a model takes pixels in [0, 255] as they are, as the end of a sentence on it; empty if nothing tells.
+    """Return why a model takes pixels in [0, 255] unchanged, as the end of a sentence on it; empty if nothing shows it.
 
     Args:
-        model: functional, of one image.
+        model: a functional model of one image.
     """
     image = graph_of(model).inputs[0]
     if np.issubdtype(keras.backend.standardize_dtype(image.dtype), np.integer) and image.dtype != "int8":
@@ -58,7 +59,7 @@ def takes_pixels(model: keras.Model) -> str:
 
 
 def _follow(graph: Any, tensor: Any) -> tuple[list[Call], list[Any]]:
-    """Return the calls that meet a tensor's values, and the tensors that have them; nested models are looked into."""
+    """Return the calls that receive a tensor's values, and the tensors that have them, also in nested models."""
     met: list[Call] = []
     same, calls = [tensor], calls_of(graph)
     for known in same:  # which grows
@@ -68,8 +69,12 @@ def _follow(graph: Any, tensor: Any) -> tuple[list[Call], list[Any]]:
             if inner is not None:
                 met_inside, same_inside = _follow(inner, inner.inputs[place])
                 met += met_inside
-                kept = {id(inside) for inside in same_inside}
-                same += [out for out, made in zip(call.outputs, inner.outputs, strict=True) if id(made) in kept]
+                same_ids = {id(inside) for inside in same_inside}
+                same += [
+                    out
+                    for out, inner_output in zip(call.outputs, inner.outputs, strict=True)
+                    if id(inner_output) in same_ids
+                ]
             elif _keeps_values(call.operation):
                 same += call.outputs
             else:
@@ -78,7 +83,7 @@ def _follow(graph: Any, tensor: Any) -> tuple[list[Call], list[Any]]:
 
 
 def _keeps_values(operation: Any) -> bool:
-    """Return whether the values that come out in inference are those that came in; augmentations do nothing then.
+    """Return whether inference passes the values through; augmentations do nothing then.
 
     GetItem and Stack put the channels into another order, as ``keras.applications.resnet.preprocess_input`` does.
     """
@@ -88,12 +93,12 @@ def _keeps_values(operation: Any) -> bool:
 
 
 def _is(operation: Any, *names: str) -> bool:
-    """Return whether it is Keras' own of one of these classes, of which those of ``keras.ops`` are not public."""
+    """Return whether an operation is Keras' own and of one of these classes; those of ``keras.ops`` are not public."""
     return type(operation).__module__.startswith("keras.") and type(operation).__name__ in names
 
 
 def _factor(call: Call) -> float:
-    """Return what the image is multiplied by, the largest of its channels; infinite where it is not."""
+    """Return the factor that the image is multiplied by, the largest over the channels; infinite if it is not."""
     operation = call.operation
     if isinstance(operation, keras.layers.Rescaling):
         return float(np.abs(operation.scale).max())
@@ -108,7 +113,7 @@ def _factor(call: Call) -> float:
 
 
 def _mean(call: Call) -> float:
-    """Return what is subtracted from the image, the largest of its channels; 0 where nothing is."""
+    """Return what is subtracted from the image, the largest over the channels; 0 where nothing is."""
     if not _is(call.operation, "Subtract", "Add"):
         return 0.0
     mean = _constant(call)
@@ -116,9 +121,9 @@ def _mean(call: Call) -> float:
 
 
 def _constant(call: Call) -> Any:
-    """Return the number or numbers, float64, that an operation of two arguments has beside its one tensor."""
+    """Return the constant operand, float64, of an operation of two arguments one of which is a tensor."""
     given = call.args
     fixed = [argument for argument in given if not isinstance(argument, keras.KerasTensor)]
     if len(given) != 2 or len(fixed) != 1 or (fixed[0] is given[0] and _is(call.operation, "TrueDivide")):
-        return None  # also of a number that is divided by the image
+        return None  # also where a number is divided by the image
     return np.asarray(keras.ops.convert_to_numpy(fixed[0]), np.float64)

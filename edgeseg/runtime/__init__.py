@@ -1,4 +1,4 @@
-"""Runtimes, one a file. ``open_backend`` picks by the file's suffix; what is asked for is what runs, or an error."""
+"""Run model files, one runtime per module; ``open_backend`` opens a file on what the caller asks for or raises."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _keras(model: Path | bytes, options: RuntimeOptions) -> Backend:
     return KerasBackend.from_file(model, num_threads=options.num_threads)
 
 
-#: Backend name to what opens it.
+#: Backend name to the function that opens it.
 BACKENDS: dict[BackendName, Opener] = {
     "litert": _interpreter("litert"),
     "litert-compiled": _litert_compiled,
@@ -90,19 +90,19 @@ def open_backend(
 
     Args:
         path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file.
-        backend: a name of ``BACKENDS``; by the file's suffix and the accelerator when left out.
-        num_threads: threads of the runtime; when left out ``default_threads()``, and TensorFlow's choice for Keras,
-            where all of a process share them.
+        backend: a name of ``BACKENDS``; chosen by the file's suffix and the accelerator when omitted.
+        num_threads: threads of the runtime; when omitted ``default_threads()``, or TensorFlow's choice for Keras, where
+            all backends of a process share them.
         accelerator: ``cpu``, ``gpu`` or ``npu``, for a ``.tflite`` file.
         delegate: library of a TFLite delegate, such as ``libedgetpu.so.1``.
-        delegate_options: what that library takes.
+        delegate_options: options that the library takes.
         providers: ONNX Runtime's execution providers in the order of preference, such as ``("cuda",)``.
 
     Raises:
-        InputError: the file is missing, broken, or of no known suffix; an unknown name, or things asked for that do
-            not go together.
-        BackendUnavailable: the runtime is not installed, or what was asked for is not there or takes nothing of the
-            model.
+        InputError: the file is missing, broken, or of no known suffix; a name is unknown, or the arguments do not go
+            together.
+        BackendUnavailable: the runtime is not installed, or the accelerator, delegate or provider is not there or takes
+            no part of the model.
     """
     options = RuntimeOptions(
         backend=backend,
@@ -116,7 +116,7 @@ def open_backend(
 
 
 def open_with(path: str | Path, options: RuntimeOptions) -> Backend:
-    """``open_backend``, with everything that is asked of the runtime in one value."""
+    """Do what ``open_backend`` does, with all options of the runtime in one value."""
     path = Path(path)
     name = options.choose(path)
     if not path.is_file():
@@ -130,7 +130,7 @@ def open_artifact(data: bytes, file_format: Format, *, num_threads: int | None =
     Args:
         data: a whole ``.tflite`` or ``.onnx`` file.
         file_format: which of the two.
-        num_threads: threads of the runtime; ``default_threads()`` when left out.
+        num_threads: threads of the runtime; ``default_threads()`` when omitted.
 
     Raises:
         InputError: the file is broken.

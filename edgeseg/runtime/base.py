@@ -1,4 +1,4 @@
-"""What a backend is: it runs one model file on one runtime, and does no pre- or post-processing."""
+"""Define a backend: it runs one model file on one runtime, and does no pre- or post-processing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Backend(Protocol):
     """One open model on one runtime.
 
     Attributes:
-        runtime: name and version of what really runs, for reports (``"ai-edge-litert 2.3.0"``).
+        runtime: name and version of what actually runs, for reports (``"ai-edge-litert 2.3.0"``).
         spec: the ModelSpec inside the file, ``None`` when there is none.
         inputs: the model's inputs.
         outputs: the model's outputs.
@@ -49,7 +49,7 @@ class Backend(Protocol):
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once: ``(1, H, W, 3)`` or ``(1, 3, H, W)`` in ``inputs[0].dtype`` to the first output as it is.
 
-        What is returned may be the runtime's own memory, valid until the next call.
+        The returned array may be the runtime's own memory, valid until the next call.
         """
         ...
 
@@ -58,12 +58,12 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the runtime's memory back; may be called twice."""
+        """Release the runtime's memory; may be called twice."""
         ...
 
 
 def default_threads() -> int:
-    """Return the number of threads when nobody says: the cores this process may use, at most 4.
+    """Return the default number of threads: the cores that this process may use, at most 4.
 
     More than 4 seldom helps one image and on big.LITTLE chips puts work on the slow cores.
     """

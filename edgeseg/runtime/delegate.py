@@ -1,4 +1,4 @@
-"""TFLite delegates that come as a library of their own: Coral's ``libedgetpu.so.1``, QNN's, a vendor's."""
+"""Load TFLite delegates that are a library of their own: Coral's ``libedgetpu.so.1``, QNN's, a vendor's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeseg.errors import BackendUnavailable, InputError
 
-#: What such a library must have, by TFLite's external_delegate_interface.h.
+#: The symbols that such a library must have, by TFLite's external_delegate_interface.h.
 SYMBOLS = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
 
 
@@ -18,13 +18,13 @@ def load(load_delegate: Any, library: str, options: Mapping[str, str]) -> Any:
     Args:
         load_delegate: the function of the interpreter's own package.
         library: name or path of the library, found as the system's loader finds it.
-        options: what the library's documentation has.
+        options: the options of the library's documentation.
 
     Raises:
         BackendUnavailable: the library, or one that it needs, is not there, or it finds no device.
-        InputError: it is no TFLite delegate.
+        InputError: the library is no TFLite delegate.
     """
-    # The package's own class fails in its finalizer after a library that does not load: looked at beforehand.
+    # The package's own class fails in its finalizer after a library that does not load: so it is checked beforehand.
     try:
         opened = ctypes.PyDLL(library)
     except OSError as error:
@@ -37,5 +37,5 @@ def load(load_delegate: Any, library: str, options: Mapping[str, str]) -> Any:
     try:
         return load_delegate(library, dict(options))
     except ValueError as error:
-        said = " ".join(str(error).splitlines()[1:]).strip() or "it does not say why; is the device there?"
-        raise BackendUnavailable(f"the delegate '{library}' does not start: {said}") from error
+        reason = " ".join(str(error).splitlines()[1:]).strip() or "it does not say why; is the device there?"
+        raise BackendUnavailable(f"the delegate '{library}' does not start: {reason}") from error

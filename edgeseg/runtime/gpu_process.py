@@ -1,4 +1,4 @@
-"""Asks LiteRT's GPU accelerator about models in a process of its own: a crash in a driver must not be the caller's."""
+"""Ask LiteRT's GPU accelerator about models in a separate process, so that a driver's crash is not the caller's."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BEGIN = "Following operations are not supported by GPU delegate:"
 
 @dataclass(frozen=True)
 class GpuReply:
-    """What the accelerator said of one model.
+    """The accelerator's answer about one model.
 
     Attributes:
-        full: whether it takes the whole model; ``None`` when it did not open.
-        error: why it did not.
-        log: the runtime's words about this model.
+        full: whether it takes the whole model; ``None`` when the model did not open.
+        error: why it did not open.
+        log: what the runtime logged about this model.
     """
 
     full: bool | None
@@ -38,7 +38,7 @@ class GpuReply:
 
     @property
     def adapter(self) -> str | None:
-        """What it ran on, as the driver names itself: ``SwiftShader Device (Subzero), Vulkan``."""
+        """The adapter that it ran on, as the driver names itself: ``SwiftShader Device (Subzero), Vulkan``."""
         match = _ADAPTER.search(self.log)
         return f"{match[1]}, {match[2]}" if match else None
 
@@ -49,16 +49,16 @@ class GpuReply:
 
     @property
     def refused(self) -> dict[str, str]:
-        """Op to the first reason that the log gives, of the ops that are refused somewhere in the model."""
+        """Op to the first reason in the log, for the ops that are refused somewhere in the model."""
         lines = self.log.partition(_BEGIN)[2].partition("operations will run on the")[0].splitlines()
-        found: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         for match in filter(None, map(_REFUSED.match, lines)):
-            found.setdefault(match[1], match[2].strip().rstrip("."))
-        return found
+            reasons.setdefault(match[1], match[2].strip().rstrip("."))
+        return reasons
 
     @property
     def on_gpu(self) -> int | None:
-        """How many nodes run on the GPU."""
+        """The number of nodes that run on the GPU."""
         match = _ON_GPU.search(self.log)
         if match is None:
             return None
@@ -66,11 +66,11 @@ class GpuReply:
 
 
 def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[GpuReply]:
-    """Ask about models in one process of its own; a crash leaves the rest without an answer.
+    """Ask about models in one separate process; after a crash the remaining models have no answer.
 
     Args:
         models: whole ``.tflite`` files.
-        environment: the variables of that process, by which it finds a driver.
+        environment: the variables of that process, through which it finds a driver.
     """
     if not models:
         return []
@@ -81,20 +81,20 @@ def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[Gpu
             Path(paths[-1]).write_bytes(model)
         command = [sys.executable, str(Path(__file__).with_name("gpu_worker.py")), *paths]
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
+            process = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
             return [GpuReply(None, f"no answer in {_TIMEOUT_S} s", "")] * len(models)
-    logs = done.stderr.decode(errors="replace").split(MARK)[1:]
-    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
+    logs = process.stderr.decode(errors="replace").split(MARK)[1:]
+    lines = [line for line in process.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
     replies = []
     for line, log in zip(lines, logs, strict=False):
-        said = json.loads(line.removeprefix(ANSWER))
+        answer = json.loads(line.removeprefix(ANSWER))
         # A model that is taken in part does not open on the GPU alone, and the log says so before the error.
-        full = False if _ON_GPU.search(log) else said.get("full")
-        replies.append(GpuReply(full, " ".join(said.get("error", "").split()), log))
+        full = False if _ON_GPU.search(log) else answer.get("full")
+        replies.append(GpuReply(full, " ".join(answer.get("error", "").split()), log))
     if len(replies) < len(models):
-        last = logs[-1] if logs else done.stderr.decode(errors="replace")
-        how = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
+        last = logs[-1] if logs else process.stderr.decode(errors="replace")
+        how = f"killed by signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
         missing = len(models) - len(replies)
         replies += [GpuReply(None, f"the process that asked it ended early, {how}", last)] * missing
     return replies

@@ -1,15 +1,15 @@
-"""A process of its own that asks the LiteRT GPU accelerator: a crash in a driver must not be the caller's crash.
+"""Ask the LiteRT GPU accelerator, as a separate process: a crash in a driver must not crash the caller.
 
-Run as a file with the paths of models as arguments. For each: one line on stderr that begins the runtime's words about
-that model, and one line on stdout with a JSON object behind ``ANSWER``; the runtime writes there too. Imports nothing
-of edgeseg, so that it runs wherever it lies.
+Run as a file with the paths of models as arguments. For each model it writes one line on stderr that begins the
+runtime's log about that model, and one line on stdout with a JSON object after ``ANSWER``; the runtime writes there
+too. Imports nothing of edgeseg, so that it runs from any place.
 """
 
 import json
 import os
 import sys
 
-#: Begins what is on stderr about the next model.
+#: Begins the log on stderr about the next model.
 MARK = "edgeseg asks about the next model"
 
 #: Begins a line with an answer.

@@ -1,4 +1,4 @@
-"""Keras models, so that the reference runs through the same path as its artifacts."""
+"""Run Keras models, so that the reference goes through the same path as its artifacts."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class KerasBackend:
 
         Args:
             path: the file.
-            num_threads: see ``set_threads``; TensorFlow's own choice when left out.
+            num_threads: see ``set_threads``; TensorFlow's own choice when omitted.
 
         Raises:
-            InputError: the file is broken or Keras refuses it; the threads cannot be set any more.
+            InputError: the file is broken or Keras refuses it; or it is too late to set the threads.
             BackendUnavailable: keras is not installed.
         """
         from edgeseg.models.keras_files.load import load_model, read_spec
@@ -58,21 +58,21 @@ class KerasBackend:
         return np.asarray(self._model.predict_on_batch(image))
 
     def invoke(self) -> None:
-        """See ``Backend.invoke``; Keras has no way to leave the image where it is."""
+        """Run again; see ``Backend.invoke``. Keras cannot keep the image in place."""
         self.run(self._image)
 
     def close(self) -> None:
-        """Drop the model."""
+        """Release the model."""
         self._model = None
 
 
 def set_threads(num_threads: int) -> None:
-    """Let TensorFlow compute with so many threads inside an op, and one op after the other, as ONNX Runtime does.
+    """Make TensorFlow use this many threads inside an op, and run one op after the other, as ONNX Runtime does.
 
-    It takes them for the whole process and before its first op, so that a process has them once.
+    TensorFlow takes the number for the whole process and before its first op, so it can be set once per process.
 
     Raises:
-        InputError: TensorFlow has begun with another number, or Keras runs on another backend.
+        InputError: TensorFlow has started with another number, or Keras runs on another backend.
         BackendUnavailable: keras is not installed.
     """
     try:
@@ -92,7 +92,7 @@ def set_threads(num_threads: int) -> None:
     except RuntimeError as error:
         raise InputError(
             "TensorFlow takes its number of threads before the first op of a process and keeps it; "
-            "open the model in a process of its own, or leave num_threads out."
+            "open the model in a process of its own, or omit num_threads."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""TFLite files on an interpreter: ``ai-edge-litert``'s, or ``tflite-runtime``'s where an old device has only that."""
+"""Run TFLite files on an interpreter: ``ai-edge-litert``'s, or ``tflite-runtime``'s where a device has only that."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class LiteRTBackend:
 
         Args:
             model: a ``.tflite`` file, or its bytes.
-            num_threads: threads; ``default_threads()`` when left out.
-            delegate: library of a delegate; the nodes that it leaves run on the CPU.
-            delegate_options: what that library takes.
-            package: whose interpreter; ``litert`` is tflite-runtime's where ai-edge-litert is not installed.
+            num_threads: threads; ``default_threads()`` when omitted.
+            delegate: library of a delegate; the nodes that it does not take run on the CPU.
+            delegate_options: options that the library takes.
+            package: the package of the interpreter; ``litert`` is tflite-runtime's if ai-edge-litert is not installed.
 
         Raises:
             InputError: the file cannot be read, or is no TFLite model that the runtime accepts.
-            BackendUnavailable: the runtime is not installed; the delegate is not there or takes nothing of the model.
+            BackendUnavailable: the runtime is not installed; the delegate is not there or takes no part of the model.
         """
         module, self.runtime = _import_interpreter(package)
         delegates = [external.load(module.load_delegate, delegate, delegate_options or {})] if delegate else []
@@ -68,7 +68,7 @@ class LiteRTBackend:
         self._output = self._interpreter.tensor(self._interpreter.get_output_details()[0]["index"])
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Run once; see ``Backend.run``. What is returned is the interpreter's memory."""
+        """Run once; see ``Backend.run``. The returned array is the interpreter's memory."""
         memory = self._input()
         if image.shape != memory.shape or image.dtype != memory.dtype:  # numpy would broadcast and convert
             raise ValueError(f"the model takes {memory.shape} {memory.dtype}, got {image.shape} {image.dtype}")
@@ -82,12 +82,12 @@ class LiteRTBackend:
         self._interpreter.invoke()
 
     def close(self) -> None:
-        """Drop the interpreter and its arena."""
+        """Release the interpreter and its arena."""
         self._input = self._output = self._interpreter = None
 
 
 class _Memory:
-    """A tensor's memory for numpy to look at: keeps the interpreter, but does not keep it from running again."""
+    """A tensor's memory as numpy sees it: keeps the interpreter alive, but does not keep it from running again."""
 
     def __init__(self, array: NDArray[Any], owner: Any) -> None:
         self.__array_interface__ = array.__array_interface__
@@ -107,7 +107,7 @@ def _info(details: dict[str, Any]) -> TensorInfo:
 
 
 def _taken(interpreter: Any, library: str) -> str:
-    """What a delegate took, in words; XNNPACK comes with ``allocate_tensors`` and is not there yet."""
+    """Describe what a delegate took; XNNPACK comes with ``allocate_tensors`` and is not there yet."""
     ops = [op["op_name"] for op in op_details(interpreter)]
     partitions = ops.count("DELEGATE")
     if not partitions:

@@ -1,4 +1,4 @@
-"""TFLite files on LiteRT's ``CompiledModel``: the CPU with XNNPACK, the GPU, or an NPU."""
+"""Run TFLite files on LiteRT's ``CompiledModel``: the CPU with XNNPACK, the GPU, or an NPU."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from edgeseg.tflite.file import read_model, read_quantization
 
 _log = logging.getLogger(__name__)
 
-#: Where a Vulkan loader is told of a driver; the second is the older name.
+#: Variables that tell a Vulkan loader about a driver; the second is the older name.
 _DRIVER_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 
-#: What ``TensorBuffer`` reads and writes, of what a segmentation model has at its ends.
+#: The dtypes that ``TensorBuffer`` reads and writes, of those that a segmentation model has at its ends.
 _DTYPES = ("float32", "float16", "int32", "int8", "uint8", "bool")
 
 # XNNPACK and the GPU number the positions in a pooling window differently: cut between them, classes would be wrong.
 _INDEX_OP = b"MaxUnpooling2D"
 
-# Vulkan drivers that compute on the CPU, in the names they give themselves.
+# Vulkan drivers that compute on the CPU, by the names they give themselves.
 _SOFTWARE = ("swiftshader", "llvmpipe", "softpipe")
 
 _ALIGNMENT = 64  # bytes; LiteRT copies host memory that is not
@@ -41,27 +41,27 @@ class CompiledBackend:
 
     Attributes:
         fully_accelerated: whether the accelerator takes every node.
-        software_rendering: whether the GPU is a program on the CPU.
-        compile_s: seconds that LiteRT took to open the model, without the question that goes before on a GPU.
+        software_rendering: whether the GPU is emulated on the CPU.
+        compile_s: seconds that LiteRT took to open the model, without the question asked before on a GPU.
 
-    On the GPU it computes in half precision where the driver can, LiteRT's own default. LiteRT 2.3 keeps Python's lock
-    while it runs: other threads of the process wait for it, which they do not for the interpreter or ONNX Runtime.
+    On the GPU it computes in half precision where the driver can, LiteRT's own default. LiteRT 2.3 holds Python's lock
+    while it runs: other threads of the process wait for it, which is not so with the interpreter or ONNX Runtime.
     """
 
     def __init__(self, model: str | Path | bytes, *, accelerator: str = "cpu", num_threads: int | None = None) -> None:
         """Open a model.
 
-        A GPU that takes a part of the graph runs that part; ``runtime`` and a warning say so. An NPU takes all or is
-        refused, as LiteRT does not say what of a graph it left to the CPU.
+        A GPU that takes a part of the graph runs that part; ``runtime`` and a warning say so. An NPU takes all of it or
+        is refused, as LiteRT does not say which part of a graph it left to the CPU.
 
         Args:
             model: a ``.tflite`` file, or its bytes.
             accelerator: ``cpu``, ``gpu`` or ``npu``.
-            num_threads: threads on the CPU; ``default_threads()`` when left out.
+            num_threads: threads on the CPU; ``default_threads()`` when omitted.
 
         Raises:
             InputError: the file cannot be read, or is no TFLite model that the runtime accepts.
-            BackendUnavailable: ai-edge-litert is not installed; there is no such accelerator, or it takes nothing.
+            BackendUnavailable: ai-edge-litert is not installed; the accelerator does not exist, or it takes nothing.
         """
         try:
             from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, HardwareAccelerator, Options
@@ -87,7 +87,7 @@ class CompiledBackend:
             start = time.perf_counter()
             self._model = CompiledModel.from_buffer(content, options=options)
             self.compile_s = time.perf_counter() - start
-            self._content = content  # LiteRT reads the weights where they lie
+            self._content = content  # LiteRT reads the weights from this memory
             if accelerator == "cpu":
                 self.fully_accelerated = bool(self._model.is_fully_accelerated())
             signature = self._model.get_signature_by_index(0)["key"]
@@ -115,7 +115,7 @@ class CompiledBackend:
             self._output_buffers[0] = TensorBuffer.create_from_host_memory(self._output.reshape(-1))
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Run once; see ``Backend.run``. What is returned is memory that the next run writes to."""
+        """Run once; see ``Backend.run``. The returned array is memory that the next run writes to."""
         # Memory of ours would save this copy, but LiteRT 2.3 takes it for a tensor of one axis and refuses it.
         self._input_buffers[0].write(image)
         self.invoke()
@@ -130,7 +130,7 @@ class CompiledBackend:
         self._model.run_by_index(0, self._input_buffers, self._output_buffers)
 
     def close(self) -> None:
-        """Drop the compiled model and its buffers."""
+        """Release the compiled model and its buffers."""
         for buffer in (*self._input_buffers, *self._output_buffers):
             buffer.destroy()
         self._input_buffers, self._output_buffers = [], []
@@ -138,7 +138,7 @@ class CompiledBackend:
 
 
 def _ask(content: bytes) -> GpuReply:
-    """What the GPU says of the model; asked in another process, as a driver that crashes takes its process along.
+    """Ask the GPU about the model, in another process, as a crashing driver takes its process along.
 
     Raises:
         BackendUnavailable: there is no GPU, or it takes nothing of the model.
@@ -147,7 +147,7 @@ def _ask(content: bytes) -> GpuReply:
     environment = dict(os.environ)
     folder = _vulkan_folder(next(filter(None, map(os.environ.get, _DRIVER_VARIABLES)), ""))
     if folder is not None:
-        # The wheel looks for libvulkan.so.1 by name; a driver may bring it, in a folder that nobody looks into.
+        # The wheel looks for libvulkan.so.1 by name; a driver may bring it, in a folder that is not searched.
         paths = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(paths)
     (reply,) = ask_gpu([content], environment)
@@ -162,7 +162,7 @@ def _ask(content: bytes) -> GpuReply:
         raise BackendUnavailable(f"the GPU takes nothing of the model ({reasons}); run it with --accelerator cpu.")
     if not reply.full and _INDEX_OP in content:
         raise InputError(
-            "the GPU takes a part of the model only, and MaxUnpooling2D must not be cut off from its pooling; "
+            "the GPU takes only a part of the model, and MaxUnpooling2D must not be cut off from its pooling; "
             "export it with --target gpu or generic."
         )
     if folder is not None:
@@ -172,7 +172,7 @@ def _ask(content: bytes) -> GpuReply:
 
 @functools.cache  # what _ask() loads afterwards would be found, but not by the next process
 def _vulkan_folder(named: str) -> Path | None:
-    """Where libvulkan.so.1 lies beside the driver that the user names, if the system has none of its own."""
+    """Return the folder of libvulkan.so.1 beside the driver that the user names, if the system has none of its own."""
     try:
         ctypes.CDLL("libvulkan.so.1")
     except OSError:
@@ -190,7 +190,7 @@ def _info(details: dict[str, Any], content: bytes) -> TensorInfo:
 
 
 def _aligned(tensor: TensorInfo) -> NDArray[Any]:
-    """Zeros of a tensor's shape and dtype, at an address that LiteRT writes to without a copy."""
+    """Return zeros of a tensor's shape and dtype, at an address that LiteRT writes to without a copy."""
     size = int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize
     memory = np.zeros(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
@@ -198,5 +198,5 @@ def _aligned(tensor: TensorInfo) -> NDArray[Any]:
 
 
 def _line(error: RuntimeError) -> str:
-    """LiteRT's last words: the ones before say where in its sources it was."""
+    """Return LiteRT's last line: the lines before say where in its sources it was."""
     return str(error).strip().splitlines()[-1].strip("└ ")

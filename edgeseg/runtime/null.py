@@ -1,4 +1,4 @@
-"""A backend that computes nothing: the whole stack above it is tested with no model and no runtime."""
+"""Provide a backend that computes nothing, to test everything above it without a model or a runtime."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edgeseg.spec import ModelSpec
 
 
 class NullBackend:
-    """Answers every image with the same output."""
+    """Returns the same output for every image."""
 
     runtime = "null"
 
     def __init__(self, spec: ModelSpec, output: NDArray[Any]) -> None:
-        """Set the answer.
+        """Set the output.
 
         Args:
             spec: the spec it claims to have inside.
@@ -29,16 +29,16 @@ class NullBackend:
         self.inputs = (TensorInfo(name="image", shape=shape, dtype=spec.dtype),)
         self.outputs = (TensorInfo(name="output", shape=output.shape, dtype=np.dtype(output.dtype).name),)
         self._output = output
-        #: What the last call was given.
+        #: The input of the last call.
         self.seen: NDArray[Any] | None = None
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Remember the image and return the answer."""
+        """Remember the image and return the output."""
         self.seen = image
         return self._output
 
     def invoke(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""ONNX files on ONNX Runtime."""
+"""Run ONNX files on ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DTYPES = {
 
 
 class OnnxBackend:
-    """An ONNX model on ONNX Runtime, its CPU provider or the ones that are asked for."""
+    """An ONNX model on ONNX Runtime, on its CPU provider or on those that the caller asks for."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class OnnxBackend:
 
         Args:
             model: an ``.onnx`` file, or its bytes.
-            num_threads: threads inside an op; ``default_threads()`` when left out.
-            providers: execution providers in the order of preference, ``cuda`` or ``CUDAExecutionProvider``; the
-                nodes that they leave run on the CPU, which ``runtime`` and a warning say.
+            num_threads: threads inside an op; ``default_threads()`` when omitted.
+            providers: execution providers in the order of preference, ``cuda`` or ``CUDAExecutionProvider``; the nodes
+                that they do not take run on the CPU, which ``runtime`` and a warning say.
             profile_to: folder for a record of every node of every run, which slows the runs; see ``end_profiling``.
 
         Raises:
             InputError: the file is no ONNX model that the runtime accepts, or no provider has that name.
-            BackendUnavailable: onnxruntime is not installed; a provider is not there or takes nothing of the model.
+            BackendUnavailable: onnxruntime is not installed; a provider is not there or takes no part of the model.
         """
         try:
             import onnxruntime
@@ -57,7 +57,7 @@ class OnnxBackend:
         except ModuleNotFoundError as error:
             raise missing_extra("an .onnx model", "onnx") from error
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
-        asked = full_names(providers, onnxruntime.get_available_providers())
+        provider_names = full_names(providers, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = default_threads() if num_threads is None else num_threads
         options.log_severity_level = 3  # errors only: warnings about graph clean-ups are not for users
@@ -67,17 +67,17 @@ class OnnxBackend:
         if providers:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         what = "the model" if isinstance(model, bytes) else f"'{model}'"
-        # ONNX Runtime raises a class of its own for each status; these are the ones a broken file leads to.
+        # ONNX Runtime raises a class of its own for each status; these are the ones of a broken file.
         statuses = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
         broken = tuple(getattr(ort_errors, status) for status in statuses)
         try:
             source = model if isinstance(model, bytes) else str(model)
-            self._session = onnxruntime.InferenceSession(source, options, providers=asked, enable_fallback=0)
+            self._session = onnxruntime.InferenceSession(source, options, providers=provider_names, enable_fallback=0)
         except broken as error:
             raise InputError(f"{what} is not an ONNX model that {self.runtime} runs: {error}") from error
-        self.runtime += what_runs(self._session, asked)
+        self.runtime += what_runs(self._session, provider_names)
         if "partly" in self.runtime:
-            _log.warning("%s runs on the CPU for the rest: %s", what, self.runtime)
+            _log.warning("%s runs partly on the CPU: %s", what, self.runtime)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.spec = None if text is None else ModelSpec.from_json(text)
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
@@ -89,9 +89,9 @@ class OnnxBackend:
             self._binding.bind_output(name, "cpu", 0, self._output.dtype, self._output.shape, address)
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Run once; see ``Backend.run``. What is returned is memory that the next run writes to."""
+        """Run once; see ``Backend.run``. The returned array is memory that the next run writes to."""
         self._image = image  # bound memory must live as long as it may be read
-        if self._output is None:  # of a size that only the run decides
+        if self._output is None:  # of a size that is known only after the run
             result: NDArray[Any] = self._session.run([self.outputs[0].name], {self.inputs[0].name: image})[0]
             return result
         self._binding.bind_cpu_input(self.inputs[0].name, image)
@@ -106,11 +106,11 @@ class OnnxBackend:
             self._session.run_with_iobinding(self._binding)
 
     def end_profiling(self) -> Path:
-        """Write the record that ``profile_to`` asked for: JSON of Chrome's trace format."""
+        """Write the record that ``profile_to`` requests: JSON of Chrome's trace format."""
         return Path(self._session.end_profiling())
 
     def close(self) -> None:
-        """Drop the session and its arena."""
+        """Release the session and its arena."""
         self._binding = self._session = None
 
 

@@ -1,4 +1,4 @@
-"""The ops of an ONNX file: the one reader of them, for the coverage, for ``inspect`` and for the converters."""
+"""Read the ops of an ONNX file, for the coverage, for ``inspect`` and for the converters."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class OnnxOp:
     Attributes:
         name: of the operator, ``Conv``.
         domain: whose operator it is; empty for ONNX's own.
-        outputs: names of its results; empty for one that is not asked for.
-        attributes: name to value: an int, a float, a str, lists of them, or what ``onnx`` has for it.
+        outputs: names of its results; empty for one that is not used.
+        attributes: name to value: an int, a float, a str, lists of them, or an object of ``onnx``.
     """
 
     name: str
@@ -33,7 +33,7 @@ class OnnxOps:
 
     Attributes:
         opsets: domain to the version of its operators; ``""`` is ONNX's own.
-        ops: in the order of the graph; those of subgraphs are not among them.
+        ops: in the order of the graph, without those of subgraphs.
     """
 
     opsets: Mapping[str, int]
@@ -51,7 +51,7 @@ def read_ops(data: bytes) -> OnnxOps:
         data: an ``.onnx`` file.
 
     Raises:
-        InputError: it is none.
+        InputError: the bytes are not an ONNX model.
         BackendUnavailable: the package that reads it is not installed.
     """
     try:
@@ -67,7 +67,7 @@ def read_ops(data: bytes) -> OnnxOps:
 
 
 def ops_of(model: Any) -> OnnxOps:
-    """Return the ops of a model that is read already.
+    """Return the ops of a model that is already parsed.
 
     Args:
         model: an ``onnx.ModelProto``.

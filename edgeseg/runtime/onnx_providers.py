@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: short names, which package has them, and whether they really run a model."""
+"""Choose ONNX Runtime's execution providers: short names, their packages, and whether they really run a model."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _ENDING = "ExecutionProvider"
 
 
 def full_names(names: Sequence[str], available: Sequence[str]) -> list[str]:
-    """ONNX Runtime's names of providers.
+    """Return ONNX Runtime's names of providers.
 
     Args:
         names: short ones, or ONNX Runtime's; the CPU provider when empty.
-        available: what the installed ONNX Runtime has.
+        available: the providers of the installed ONNX Runtime.
 
     Raises:
-        InputError: a name that is none.
-        BackendUnavailable: the installed ONNX Runtime does not have it; the text says which package does.
+        InputError: a name is unknown.
+        BackendUnavailable: the installed ONNX Runtime does not have the provider; the text says which package does.
     """
     installs = dict(PROVIDERS.values())
     full = []
@@ -52,14 +52,14 @@ def full_names(names: Sequence[str], available: Sequence[str]) -> list[str]:
 
 
 def what_runs(session: Any, asked: Sequence[str]) -> str:
-    """Where the nodes of a session's graph run, in words; empty where all run on the CPU as asked.
+    """Describe where the nodes of a session's graph run; empty where all run on the CPU as asked.
 
     Args:
-        session: an ``InferenceSession`` that was told to record where its nodes go.
-        asked: ONNX Runtime's names.
+        session: an ``InferenceSession`` that records where its nodes go.
+        asked: the providers asked for, by ONNX Runtime's names.
 
     Raises:
-        BackendUnavailable: the first provider asked for did not start, or takes nothing of the model. ONNX Runtime
+        BackendUnavailable: the first provider asked for did not start, or takes no part of the model. ONNX Runtime
             would go on without it.
     """
     first = asked[0]

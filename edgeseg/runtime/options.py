@@ -1,4 +1,4 @@
-"""``RuntimeOptions``: what a user asks of a runtime, and which backend that makes of a file."""
+"""Define ``RuntimeOptions``: what a user asks of a runtime, and which backend that selects for a file."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _INTERPRETERS = ("litert", "tflite-runtime")
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """What a user asks of a runtime; everything may be omitted, and what is asked is what runs, or an error.
+    """What a user asks of a runtime; everything is optional, and edgeseg runs what is asked for or raises an error.
 
     Attributes:
-        backend: name of the runtime; by the file's suffix, and the accelerator, when ``None``.
+        backend: name of the runtime; chosen by the file's suffix and the accelerator when ``None``.
         num_threads: threads on the CPU; ``default_threads()`` when ``None``, and TensorFlow's choice for a Keras model.
         accelerator: what a ``.tflite`` file runs on; ``gpu`` and ``npu`` need LiteRT's ``CompiledModel``.
         delegate: library of a TFLite delegate (``libedgetpu.so.1``), for the interpreter.
-        delegate_options: what that library's documentation has, as text.
+        delegate_options: options from that library's documentation, as text.
         providers: ONNX Runtime's execution providers in the order of preference, by ONNX Runtime's names or the
             short ones (``cuda``).
     """
@@ -49,10 +49,10 @@ class RuntimeOptions:
         """Return the backend that opens a file.
 
         Args:
-            path: a model file; only its suffix is looked at.
+            path: a model file; only its suffix is used.
 
         Raises:
-            InputError: a name that is not known, or things asked for that do not go together; the text says which.
+            InputError: a name is unknown, or options do not go together; the text says which.
         """
         suffix = path.suffix.lower()
         _known("backend", self.backend, get_args(BackendName))

@@ -1,4 +1,4 @@
-"""Feeds a model whose input is quantized with the normalized float image that a spec asks for."""
+"""Feed a model whose input is quantized with the normalized float image that a spec asks for."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from edgeseg.runtime.base import Backend
 
 
 def feed_as(backend: Backend, dtype: InputDtype) -> Backend:
-    """A backend whose input has the dtype that a spec says: the same, or one that quantizes on the way in.
+    """Return a backend whose input has the dtype of a spec: the same backend, or one that quantizes its input.
 
     Raises:
-        InputError: the model takes another dtype, and has no scale by which it could be made.
+        InputError: the model takes another dtype, and has no scale to convert with.
     """
-    found = backend.inputs[0]
-    if found.dtype == dtype:
+    tensor = backend.inputs[0]
+    if tensor.dtype == dtype:
         return backend
-    if dtype == "float32" and found.dtype in ("int8", "uint8", "int16") and found.scale:
+    if dtype == "float32" and tensor.dtype in ("int8", "uint8", "int16") and tensor.scale:
         return QuantizedInput(backend)
-    raise InputError(f"the model takes {found.dtype} but its spec says {dtype}; give it the right spec.")
+    raise InputError(f"the model takes {tensor.dtype} but its spec says {dtype}; give it the right spec.")
 
 
 class QuantizedInput:
-    """A backend that takes float32 where the one inside takes ``round(x / scale) + zero_point``."""
+    """A backend that takes float32 where the backend inside takes ``round(x / scale) + zero_point``."""
 
     def __init__(self, backend: Backend) -> None:
         """Wrap a backend whose input has a scale."""

@@ -1,4 +1,4 @@
-"""Where rendered frames go: a video file, images, ffmpeg, a page in the browser, a window. One sink a file."""
+"""Send rendered frames to a video file, images, ffmpeg, a page in the browser or a window; one sink per module."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ __all__ = [
 
 
 def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = False) -> Sink:
-    """The sink that a user means by what was typed for ``--save``.
+    """Open the sink that the text of ``--save`` names.
 
     Args:
-        text: a video file (``out.mp4``), a folder for images (``frames/``), or ``ffmpeg:`` and what ffmpeg is to
-            write: a URL, a file, or a virtual camera (``ffmpeg:/dev/video10``).
-        fps: frames a second that a video is to have, above 0.
+        text: a video file (``out.mp4``), a folder for images (``frames/``), or ``ffmpeg:`` and what ffmpeg is to write:
+            a URL, a file, or a virtual camera (``ffmpeg:/dev/video10``).
+        fps: frames per second of a video, above 0.
         overwrite: whether existing files may be replaced.
-        live: the frames come as fast as they come, and a video is to play as long as it took (see ``VideoFile``).
+        live: the frames come at an uneven rate, and a video is to play as long as they took (see ``VideoFile``).
 
     Raises:
-        InputError: nothing of the kind, an existing file, a folder that cannot be written, a frame rate of 0.
+        InputError: the text names no sink, the file exists, the folder cannot be written, or the frame rate is 0.
         BackendUnavailable: ``ffmpeg:`` without ffmpeg on the PATH.
     """
     if text.startswith("ffmpeg:"):

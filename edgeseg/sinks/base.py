@@ -1,4 +1,4 @@
-"""What every sink is, and what several of them need: frames of one size, played in real time, on a disk with room."""
+"""Define a sink, and what several sinks need: frames of one size, played in real time, on a disk with free space."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _log = logging.getLogger(__name__)
 class Sink(Protocol):
     """Takes frames, one after the other, from one thread.
 
-    ``write`` raises an ``EdgesegError``: ``InputError`` for what was asked wrongly, ``SinkLost`` for what broke on the
-    way. ``close`` has still to be called then, and keeps what can be kept.
+    ``write`` raises an ``EdgesegError``: ``InputError`` for a wrong request, ``SinkLost`` for a failure while writing.
+    ``close`` must still be called then, and keeps what can be kept.
     """
 
     def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
-        """Take a frame ``(h, w, 3)`` uint8 BGR; the array is the caller's again afterwards."""
+        """Take a frame ``(h, w, 3)`` uint8 BGR; the caller may reuse the array afterwards."""
         ...
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class Sink(Protocol):
 
 
 def checked_fps(fps: float) -> float:
-    """``fps`` when a video can have it.
+    """Return ``fps`` if a video can have it.
 
     Raises:
         InputError: it is not a number between 0.01 and 1000.
@@ -46,7 +46,7 @@ def checked_fps(fps: float) -> float:
 
 
 class OneSize:
-    """Brings every frame to the size of the first: a video has one, and a source may change its resolution."""
+    """Fits every frame to the size of the first: a video has one size, and a source may change its resolution."""
 
     def __init__(self, what: str) -> None:
         self.size_hw: tuple[int, int] | None = None
@@ -54,7 +54,7 @@ class OneSize:
         self._told: tuple[int, int] | None = None
 
     def fit(self, image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frame itself, or scaled as a whole with black bars; a new size is logged once.
+        """Return the frame itself, or scaled as a whole with black bars; a new size is logged once.
 
         Args:
             image_bgr: ``(h, w, 3)`` uint8 BGR.
@@ -85,7 +85,7 @@ class OneSize:
 
 
 class RealTime:
-    """Says how often a frame is written so that a video of fixed rate plays as long as its frames took to come."""
+    """Decides how often a frame is written so that a video of fixed rate plays as long as its frames took to come."""
 
     #: A longer gap (the loop was paused) is cut to this: nobody wants an hour of one image.
     LONGEST_GAP_S = 1.0
@@ -97,10 +97,10 @@ class RealTime:
         self._written = 0
 
     def repeats(self, now_s: float | None = None) -> int:
-        """How often the frame of now is to be written: 0 when they come faster than the video's rate.
+        """Return how often to write the current frame: 0 when frames come faster than the video's rate.
 
         Args:
-            now_s: ``time.perf_counter()`` when left out.
+            now_s: ``time.perf_counter()`` when omitted.
         """
         now_s = time.perf_counter() if now_s is None else now_s
         if self._start_s is None:
@@ -114,10 +114,10 @@ class RealTime:
 
 
 class DiskWatch:
-    """Sees a full disk before the encoder does.
+    """Detects a full disk before the encoder does.
 
     OpenCV's writer reports no failed write, so a recording ends while there is still room to finish the file. A quota
-    or a largest file size is not seen here: ``VideoFile.close`` reads the file back and says so then.
+    or a maximum file size is not detected here; ``VideoFile.close`` reads the file back and reports it.
     """
 
     #: Room to finish a file: its index (16 to 64 bytes a frame) and what libraries hold back in buffers.
@@ -130,7 +130,7 @@ class DiskWatch:
         self._frames = 0
 
     def check(self, image_bgr: NDArray[np.uint8]) -> None:
-        """Look at the disk before a frame ``(h, w, 3)`` is written.
+        """Check the disk before a frame ``(h, w, 3)`` is written.
 
         Raises:
             SinkLost: there is no room, or the file is gone.

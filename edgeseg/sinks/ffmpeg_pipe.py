@@ -1,4 +1,4 @@
-"""Frames into the system's ffmpeg: streams, H.264 files, virtual cameras."""
+"""Send frames to the system's ffmpeg: streams, H.264 files, virtual cameras."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeseg._internal.redact import masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.sinks.base import DiskWatch, OneSize, checked_fps
 
-#: The container that a URL's scheme needs; the others are files to ffmpeg, which goes by their suffix.
+#: The container that a URL's scheme needs; other targets are files to ffmpeg, which goes by their suffix.
 STREAM_FORMATS = {
     "rtmp": ("-f", "flv"),
     "rtmps": ("-f", "flv"),
@@ -37,22 +37,22 @@ STREAM_FORMATS = {
 class FfmpegPipe:
     """Sends raw frames to an ``ffmpeg`` process, which encodes them.
 
-    A stream or a virtual camera gets the newest frame: one that ffmpeg has no time for is left out and counted in
+    A stream or a virtual camera gets the newest frame: a frame that ffmpeg has no time for is dropped and counted in
     ``dropped``. A file gets every frame. Frames of another size than the first are scaled, with black bars.
 
     Args:
         target: a URL (``rtmp://``, ``rtsp://``, ``udp://``, ``tcp://``, ``srt://``, ``http://``), the device of a
             v4l2loopback camera (``/dev/video10``), or a file.
-        fps: frames a second. A stream carries the time at which each frame was written, so it may be a guess.
-        options: ffmpeg's own, put before the target; they win over those chosen here
-            (``("-c:v", "h264_v4l2m2m")`` for a board's encoder).
+        fps: frames per second. A stream carries the time at which each frame was written, so it may be a guess.
+        options: ffmpeg's own, put before the target; they override those chosen here (``("-c:v", "h264_v4l2m2m")`` for
+            a board's encoder).
         overwrite: whether an existing file may be replaced.
         live: a file's frames carry the time at which they were written, as a stream's do.
         stall_s: seconds without progress after which ffmpeg counts as hung.
 
     Raises:
         BackendUnavailable: there is no ffmpeg on the PATH.
-        InputError: a scheme that is not one of these, a device that is not there, a file that exists.
+        InputError: the scheme is not one of these, the device does not exist, or the file exists.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class FfmpegPipe:
         self.dropped = 0
 
     def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
-        """Hand over a copy of a frame ``(h, w, 3)`` uint8 BGR; a stream has no use for its ``name``.
+        """Hand over a copy of a frame ``(h, w, 3)`` uint8 BGR; a stream ignores its ``name``.
 
         Raises:
-            SinkLost: ffmpeg ended or hangs, with its own last words; the disk is full.
+            SinkLost: ffmpeg ended or hangs, with its own last lines; or the disk is full.
         """
         if self._closed:
             raise ValueError(f"write to '{self._shown}', which is closed")
@@ -118,20 +118,20 @@ class FfmpegPipe:
         """Let ffmpeg finish, give a file its name, and end the process and its threads.
 
         Raises:
-            SinkLost: ffmpeg could not finish, unless ``write`` has said so already.
+            SinkLost: ffmpeg could not finish, unless ``write`` has already raised for it.
         """
         self._closed = True
         if self._process is None:
             return
-        process, told = self._process, self._failed
+        process, reported = self._process, self._failed
         self._process = None
         with self._file:  # renames a file that was finished, removes one that was not
             error = self._finish(process)
-            if error is not None and (self._kind == "file" or not told):
+            if error is not None and (self._kind == "file" or not reported):
                 raise error
 
     def command(self, size_hw: tuple[int, int]) -> list[str]:
-        """What is run for frames of ``size_hw``, but for the temporary name that a file has at first."""
+        """Return the command for frames of ``size_hw``; a file has a temporary name in it at first."""
         height, width = size_hw
         command = [str(self._program), "-hide_banner", "-loglevel", "error", "-y"]
         command += ["-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", f"{width}x{height}"]
@@ -142,7 +142,7 @@ class FfmpegPipe:
         if height % 2 or width % 2:
             command += ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"]  # yuv420p halves both sides
         if self._kind == "stream":
-            # No look-ahead and no B frames: a frame leaves when it came. A viewer who joins waits two seconds at most.
+            # No look-ahead and no B frames: a frame leaves as soon as it comes. A new viewer waits two seconds at most.
             command += ["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency"]
             command += ["-g", str(max(1, round(2 * self._fps))), "-flush_packets", "1"]
             command += STREAM_FORMATS[_scheme(self._target)]
@@ -182,7 +182,7 @@ class FfmpegPipe:
         return process
 
     def _feed(self, stdin: IO[bytes]) -> None:
-        """Thread: frames to ffmpeg. Once it hung up, frames are still taken, so that nobody waits for the queue."""
+        """Feed frames to ffmpeg, as a thread; after ffmpeg hung up, go on taking frames so that no one waits."""
         while (frame := self._frames.get()) is not None:
             left = frame.reshape(-1).data
             try:
@@ -197,7 +197,7 @@ class FfmpegPipe:
             self._broken.set()
 
     def _listen(self, stderr: IO[bytes]) -> None:
-        """Thread: ffmpeg's last words, without the key or password that a URL has."""
+        """Keep ffmpeg's last lines, as a thread, without the key or password that a URL has."""
         with stderr:
             for line in stderr:
                 text = line.decode(errors="replace").strip().replace(self._target, self._shown)
@@ -205,7 +205,7 @@ class FfmpegPipe:
                     self._said.append(text)
 
     def _finish(self, process: subprocess.Popen[bytes]) -> SinkLost | None:
-        """Wait for ffmpeg, at most two times ``stall_s`` and a second; the error when it did not end well."""
+        """Wait for ffmpeg, at most two times ``stall_s`` and a second; return the error when it did not end well."""
         hung = False
         try:
             self._frames.put(None, timeout=self._stall_s)
@@ -222,7 +222,7 @@ class FfmpegPipe:
         return self._error(hung=hung, status=process.returncode) if hung or process.returncode else None
 
     def _ended(self) -> SinkLost:
-        """The error for a process that ended or hangs; it is gone afterwards."""
+        """Return the error for a process that ended or hangs; the process is gone afterwards."""
         assert self._process is not None
         self._failed = True
         try:
@@ -236,8 +236,8 @@ class FfmpegPipe:
 
     def _error(self, *, hung: bool, status: int) -> SinkLost:
         what = f"took no frame for {self._stall_s:g} s" if hung else f"ended with status {status}"
-        said = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
-        return SinkLost(f"ffmpeg, writing '{self._shown}', {what}{said}")
+        details = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
+        return SinkLost(f"ffmpeg, writing '{self._shown}', {what}{details}")
 
 
 def _scheme(target: str) -> str:

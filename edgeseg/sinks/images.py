@@ -1,4 +1,4 @@
-"""Frames as images in a folder, one file each."""
+"""Write frames as images in a folder, one file each."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from edgeseg.imaging import IMAGE_SUFFIXES
 
 
 class ImageFiles:
-    """Writes every frame to ``folder/name.suffix``; an image that stands there is a whole one.
+    """Writes every frame to ``folder/name.suffix``; an image in the folder is always complete.
 
     Args:
-        folder: made when it is missing.
+        folder: created when it is missing.
         suffix: chooses the format, one of ``edgeseg.imaging.IMAGE_SUFFIXES``.
         overwrite: whether existing images may be replaced.
 
     Raises:
-        InputError: another suffix, or a folder that cannot be written.
+        InputError: the suffix is none of these, or the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, suffix: str = ".jpg", overwrite: bool = False) -> None:
@@ -38,7 +38,7 @@ class ImageFiles:
 
         Raises:
             InputError: the file exists.
-            SinkLost: it cannot be written (a full disk); nothing half-written stays.
+            SinkLost: it cannot be written (a full disk); no half-written file remains.
         """
         _, data = cv2.imencode(self._suffix, image_bgr)
         try:
@@ -49,4 +49,4 @@ class ImageFiles:
             raise
 
     def close(self) -> None:
-        """Nothing is left to finish."""
+        """Do nothing: every image is finished when it is written."""

@@ -1,4 +1,4 @@
-"""Frames as a page in the browser: motion JPEG over HTTP, from the standard library's server."""
+"""Show frames on a page in the browser: motion JPEG over HTTP, from the standard library's server."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _log = logging.getLogger(__name__)
 class MjpegServer:
     """Serves the newest frame: ``/`` a page, ``/stream.mjpg``, ``/snapshot.jpg``, ``/stats`` as JSON.
 
-    A frame is encoded once, in ``write``, and only while somebody watches. Every client gets the newest frame when
-    it is ready for one, so a slow one misses frames and nothing queues up; one that takes nothing for
-    five seconds is dropped.
+    A frame is encoded once, in ``write``, and only while somebody watches. Every client gets the newest frame when it
+    is ready for one, so a slow client misses frames and nothing queues up; one that takes nothing for five seconds
+    is dropped.
 
     There is no password. On a loopback address, requests that name another host are refused, so that a web page in
-    the same machine's browser cannot come in through a name of its own (DNS rebinding).
+    the same machine's browser cannot get in through a name of its own (DNS rebinding).
 
     Args:
         host: address to listen on. ``"127.0.0.1"``: this machine only; ``"0.0.0.0"``: whoever reaches it.
         port: 0 picks a free one, see ``url``.
         quality: of the JPEG, 1 to 100.
-        stats: called for each ``/stats``, from a thread of the server; what it returns goes through ``json.dumps``.
-            The page shows its top-level numbers and texts. May be set later, as an attribute.
+        stats: called for each ``/stats``, from a thread of the server; its result goes through ``json.dumps``. The page
+            shows its top-level numbers and texts. May be set later, as an attribute.
 
     Raises:
-        InputError: the port is in use or not allowed, the host is not this machine's, a quality out of range.
+        InputError: the port is in use or not allowed, the host is not this machine's, or the quality is out of range.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class MjpegServer:
             raise InputError(_cannot_listen(host, port, error)) from error
         address, self.port = self._server.socket.getsockname()[:2]
         ip = ipaddress.ip_address(address)
-        #: Names that a request may give this server; None where it listens for other machines.
+        #: Host names that a request may use for this server; None where it listens for other machines.
         self.allowed_hosts = (
             frozenset({"localhost", "127.0.0.1", "::1", address, host.lower()}) if ip.is_loopback else None
         )
         shown = socket.gethostname() if ip.is_unspecified else f"[{address}]" if ip.version == 6 else address
-        #: What to open in a browser.
+        #: The address to open in a browser.
         self.url = f"http://{shown}:{self.port}/"
         if not ip.is_loopback:
             _log.warning("anyone who can reach %s can watch the camera; there is no password.", self.url)
@@ -83,21 +83,21 @@ class MjpegServer:
 
     @property
     def watchers(self) -> int:
-        """Clients that wait for frames now."""
+        """The number of clients that wait for frames now."""
         return self._watchers
 
     @property
     def waited_for(self) -> bool:
-        """Whether somebody watches and has no image yet."""
+        """Whether a client watches and has no image yet."""
         return self._watchers > 0 and self._jpeg is None
 
     def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
-        """Show a frame ``(h, w, 3)`` uint8 BGR to whoever watches; the stream has no use for its ``name``."""
+        """Show a frame ``(h, w, 3)`` uint8 BGR to all clients that watch; the stream ignores its ``name``."""
         if not self._watchers or self._closing:
             return
         _, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
         with self._changed:
-            if self._watchers:  # else the last one went meanwhile, and the next must not see an old image first
+            if self._watchers:  # else the last one left meanwhile, and the next must not see an old image first
                 self._jpeg = data.tobytes()
                 self._number += 1
                 self._changed.notify_all()
@@ -115,9 +115,9 @@ class MjpegServer:
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[float], bytes | None]]:
-        """Count as a watcher, and get a function for the next JPEG that one has not had.
+        """Count as a watcher, and yield a function that returns the next JPEG that this watcher has not had.
 
-        The function waits for so many seconds at most; None when no frame came, or the server closes.
+        The function waits at most that many seconds; it returns None when no frame came, or the server closes.
         """
         seen = 0
 
@@ -154,5 +154,5 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use; give another one, or 0 for a free one."
     if error.errno == errno.EACCES:
-        return f"port {port} needs rights that this user has not; give one from 1024 on, or 0 for a free one."
+        return f"port {port} needs rights that this user does not have; give one from 1024 on, or 0 for a free one."
     return f"cannot listen on {host}, port {port}: {error.strerror}."

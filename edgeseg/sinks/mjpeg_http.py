@@ -1,4 +1,4 @@
-"""The connections of the MJPEG page: what is asked, what is answered, what is refused."""
+"""Handle the connections of the MJPEG page: requests, responses and refusals."""
 
 from __future__ import annotations
 
@@ -36,42 +36,42 @@ _HEADERS = {
 
 
 class Feed(Protocol):
-    """What the connections ask of whoever has the frames.
+    """What the connections need from the object that has the frames.
 
     Attributes:
-        stats: what ``/stats`` gives; ``None`` where there is nothing to tell.
+        stats: returns the content of ``/stats``; ``None`` where there is none.
     """
 
     stats: Callable[[], Mapping[str, object]] | None
 
     @property
     def allowed_hosts(self) -> frozenset[str] | None:
-        """Names that a request may give this server; ``None`` where any may be."""
+        """Host names that a request may use for this server; ``None`` where any is allowed."""
 
     @property
     def closing(self) -> bool:
         """Whether no frame will come any more."""
 
     def watching(self) -> AbstractContextManager[Callable[[float], bytes | None]]:
-        """Count as a watcher, and get a function for the next JPEG; see ``MjpegServer.watching``."""
+        """Count as a watcher, and yield a function for the next JPEG; see ``MjpegServer.watching``."""
 
 
 class HttpServer(TCPServer):
-    """One thread a connection, as ``ThreadingTCPServer`` has; but counted, and ended when the server is closed."""
+    """One thread per connection, as ``ThreadingTCPServer`` has; but counted, and ended when the server is closed."""
 
-    allow_reuse_address = os.name != "nt"  # there it would share a port that is in use
+    allow_reuse_address = os.name != "nt"  # on Windows it would share a port that is in use
     request_queue_size = 16
 
     def __init__(self, host: str, port: int, sink: Feed) -> None:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, *_, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, *_, address = addresses[0]
         self.sink = sink
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
         super().__init__(address, _Handler)  # type: ignore[arg-type]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread; a connection above ``MAX_CLIENTS`` is closed."""
+        """Answer in a thread; close a connection above ``MAX_CLIENTS``."""
         thread = threading.Thread(
             target=self._process, args=(request, client_address), name="edgeseg-mjpeg-client", daemon=True
         )
@@ -88,14 +88,14 @@ class HttpServer(TCPServer):
         try:
             self.finish_request(request, client_address)
         except (ConnectionError, TimeoutError) as error:
-            _log.debug("client %s went: %s", client_address[0], error)
+            _log.debug("client %s left: %s", client_address[0], error)
         finally:
             with self._lock:
                 self._connections.pop(request, None)
             self.shutdown_request(request)
 
     def close_all(self, deadline_s: float) -> None:
-        """Stop listening, end every connection, and wait for their threads until ``time.monotonic()`` says so."""
+        """Stop listening, end every connection, and wait for their threads until ``deadline_s`` (monotonic)."""
         self.server_close()
         with self._lock:
             open_now = dict(self._connections)
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         return allowed is None or name in allowed
 
     def _start(self, content_type: str, headers: Mapping[str, str]) -> bool:
-        """Send the head of an answer; whether a body is wanted."""
+        """Send the head of a response; return whether a body is wanted."""
         self.send_response(HTTPStatus.OK)
         for key, value in {"Content-Type": content_type, **_HEADERS, **headers}.items():
             self.send_header(key, value)
@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send("image/jpeg", jpeg)
 
     def _stream(self) -> None:
-        # What the system holds back for a slow client is the age of its image: some frames, not megabytes.
+        # What the system buffers for a slow client is the age of its image: some frames, not megabytes.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if not self._start(f"multipart/x-mixed-replace; boundary={_BOUNDARY}", {}):
@@ -188,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return
 
     def _client_went(self) -> bool:
-        """Whether a client hung up while there was no frame to find it out with."""
+        """Return whether a client hung up while there was no frame to detect it with."""
         self.connection.setblocking(False)
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)

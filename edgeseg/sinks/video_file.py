@@ -1,4 +1,4 @@
-"""Frames as a video file, through OpenCV's own encoders."""
+"""Write frames as a video file, through OpenCV's own encoders."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from edgeseg.errors import InputError, SinkLost
 from edgeseg.sinks.base import DiskWatch, OneSize, RealTime, checked_fps
 
 #: Suffix to the codec that the wheels of opencv-python encode it with. They have no H.264 (``ffmpeg:out.mp4`` has);
-#: ``.webm`` is for browsers and for patience: VP8 and VP9, in OpenCV's setting, take 20 times as long as the others.
+#: ``.webm`` is for browsers and needs patience: VP8 and VP9, in OpenCV's setting, take 20 times as long as the others.
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v", ".webm": "VP90"}
 
 
 class VideoFile:
     """Writes frames to one video file of the first frame's size.
 
-    The file gets its name when it is closed, so that a name stands for a file that plays; ``close`` after Ctrl-C keeps
-    what was recorded. A frame of another size is scaled as a whole, with black bars. Encoders halve the resolution of
-    color, so the last row or column of an odd size is left out.
+    The file gets its name when it is closed, so that a file with that name is one that plays; ``close`` after Ctrl-C
+    keeps what was recorded. A frame of another size is scaled as a whole, with black bars. Encoders halve the
+    resolution of color, so the last row or column of an odd size is omitted.
 
     Args:
-        path: what is written; its suffix, one of ``CODECS``, chooses the codec.
-        fps: frames a second that the video has.
+        path: the file to write; its suffix, one of ``CODECS``, chooses the codec.
+        fps: frames per second of the video.
         overwrite: whether an existing file may be replaced.
-        live: frames are repeated or left out so that the video plays as long as the frames took to come; a pause
-            above one second is cut to one. False: every frame is written once.
+        live: frames are repeated or omitted so that the video plays as long as the frames took to come; a pause longer
+            than one second is cut to one. False: every frame is written once.
 
     Raises:
-        InputError: a suffix or rate that cannot be written, an existing file, a folder that cannot be written.
+        InputError: the suffix or rate cannot be written, the file exists, or the folder cannot be written.
     """
 
     def __init__(self, path: str | Path, *, fps: float, overwrite: bool = False, live: bool = False) -> None:
@@ -56,7 +56,7 @@ class VideoFile:
         require_writable_folder(self._path.parent)
 
     def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
-        """Add a frame ``(h, w, 3)`` uint8 BGR; a video has no use for its ``name``.
+        """Add a frame ``(h, w, 3)`` uint8 BGR; a video ignores its ``name``.
 
         Raises:
             SinkLost: the disk is full or the file is gone; ``close`` still finishes what was recorded.
@@ -73,10 +73,10 @@ class VideoFile:
             self.frames_written += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name; without a frame there is none.
+        """Finish the file and give it its name; without a frame there is no file.
 
         Raises:
-            SinkLost: what was written does not read back.
+            SinkLost: the written file does not read back.
         """
         self._closed = True
         if self._writer is None:
@@ -84,12 +84,12 @@ class VideoFile:
         writer, self._writer = self._writer, None
         writer.release()
         with self._file:  # renames the file, or removes it when it is none
-            found = _count_frames(self._temporary)
-            if found == 0:
+            num_frames = _count_frames(self._temporary)
+            if num_frames == 0:
                 raise SinkLost(f"'{self._path}' could not be written: what reached the disk is no video. Is it full?")
         # The count of .mkv and .webm is computed from the duration, which is kept in milliseconds.
-        if found < self.frames_written - 1 - self.frames_written // 100:
-            raise SinkLost(f"'{self._path}' has only {found} of {self.frames_written} frames. Is its disk full?")
+        if num_frames < self.frames_written - 1 - self.frames_written // 100:
+            raise SinkLost(f"'{self._path}' has only {num_frames} of {self.frames_written} frames. Is its disk full?")
 
     def _open(self) -> cv2.VideoWriter:
         assert self._size.size_hw is not None
@@ -111,7 +111,7 @@ class VideoFile:
 
 
 def _count_frames(path: Path) -> int:
-    """Frames that a video says it has; 0 when not even the first can be read."""
+    """Return the frames that a video claims to have; 0 when not even the first can be read."""
     capture = cv2.VideoCapture(str(path))
     try:
         return max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if capture.grab() else 0

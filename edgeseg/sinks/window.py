@@ -1,4 +1,4 @@
-"""A window on the screen, and the keys that are pressed in it."""
+"""Show frames in a window on the screen, and report the keys that are pressed in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeseg.errors import InputError
 
 _KEYS = {27: "escape", 32: "space", 13: "enter", 10: "enter", 9: "tab", 8: "backspace"}
-#: Share of the screen that a window takes at most; the rest is for its frame and the desktop's bars.
+#: Largest share of the screen that a window takes; the rest is for its frame and the desktop's bars.
 _SCREEN_SHARE = 0.85
 _SIZE_WH_WHEN_UNKNOWN = (1280, 720)
 
@@ -23,10 +23,10 @@ _SIZE_WH_WHEN_UNKNOWN = (1280, 720)
 class Window:
     """Shows frames in a window that can be resized; it opens with the first frame, never larger than the screen.
 
-    To be used from the main thread only, as the systems' own window libraries want it.
+    Use it from the main thread only, as the systems' own window libraries require.
 
     Args:
-        title: shown in its bar; one window a title.
+        title: shown in its bar; there is one window per title.
 
     Raises:
         InputError: there is no screen, this OpenCV has no windows, or this is not the main thread.
@@ -49,7 +49,7 @@ class Window:
         cv2.imshow(self._title, image_bgr)
 
     def poll(self) -> str | None:
-        """Let the window draw, and say what the user did: to be called once a frame, and while paused too.
+        """Let the window draw, and return what the user did; call it once a frame, and while paused too.
 
         Returns:
             The key: a character in lower case, or ``"space"``, ``"escape"``, ``"enter"``, ``"tab"``,
@@ -74,7 +74,7 @@ class Window:
         if self._open:
             self._open = False
             cv2.destroyWindow(self._title)
-            cv2.waitKey(1)  # the system takes it down while events are handled
+            cv2.waitKey(1)  # the system closes it while events are handled
         self.closed = True
 
     def _show_first(self, image_bgr: NDArray[np.uint8]) -> None:
@@ -103,9 +103,9 @@ def _no_window(why: str) -> InputError:
 
 
 def _require_screen() -> tuple[int, int]:
-    """Pixels ``(width, height)`` that a window may take; ``InputError`` where none can be opened.
+    """Return the pixels ``(width, height)`` that a window may take; ``InputError`` where none can be opened.
 
-    Asked before OpenCV is: where Qt finds no screen, it aborts the process.
+    This is checked before OpenCV is called: where Qt finds no screen, it aborts the process.
     """
     framework = cv2.currentUIFramework()
     if not framework:
@@ -128,7 +128,7 @@ def _require_screen() -> tuple[int, int]:
 
 
 def _x11_screen_wh() -> tuple[int, int] | None:
-    """Size of the X server's screen in pixels, ``(width, height)``; None when there is no answer."""
+    """Return the size of the X server's screen in pixels, ``(width, height)``; None when there is no answer."""
     try:
         x11 = ctypes.CDLL("libX11.so.6")
     except OSError:
@@ -149,7 +149,7 @@ def _x11_screen_wh() -> tuple[int, int] | None:
 
 
 def _choose_qt_platform() -> None:
-    """Name the one platform that OpenCV's own Qt has: a desktop's QT_QPA_PLATFORM=wayland would abort the process."""
+    """Select the one platform that OpenCV's own Qt has: a desktop's QT_QPA_PLATFORM=wayland would abort the process."""
     plugins = Path(cv2.__file__).parent / "qt" / "plugins" / "platforms"
     if [path.name for path in plugins.glob("libq*.so")] == ["libqxcb.so"]:
         os.environ["QT_QPA_PLATFORM"] = "xcb"

@@ -1,7 +1,7 @@
-"""Where images come from.
+"""Read images from files, cameras and streams.
 
-``frames`` reads files one after the other, for results that go by name. ``open_source`` opens anything that gives
-frames, cameras and streams among it, for a loop that shows them.
+``frames`` reads files one after the other, for results that go by name. ``open_source`` opens anything that delivers
+frames, including cameras and streams, for a loop that shows them.
 """
 
 from edgeseg.sources.base import Captured, Source

@@ -1,4 +1,4 @@
-"""What a source is: frames one by one, from anything, until it ends or is lost."""
+"""Define a source: it delivers frames one by one, from anything, until it ends or is lost."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Captured:
     """One frame of a source.
 
     Attributes:
-        index: number of the frame in the source, from 0. It goes on over a reconnect and over the rounds of a loop,
-            and counts the frames that nobody was in time for: a gap of n is n dropped frames.
+        index: number of the frame in the source, from 0. It continues over a reconnect and over the rounds of a loop,
+            and counts the frames that no reader was in time for: a gap of n is n dropped frames.
         name: for files that are written: ``street`` for an image, ``street_000012`` for a frame of a video.
-        image_bgr: ``(h, w, 3)`` uint8 BGR. The caller's own: no later frame is written into it.
-        captured_s: ``time.perf_counter()`` when the driver or decoder handed the frame over; of a paced file, when
-            the frame was due.
+        image_bgr: ``(h, w, 3)`` uint8 BGR. It belongs to the caller: no later frame is written into it.
+        captured_s: ``time.perf_counter()`` when the driver or decoder handed the frame over; for a paced file, when the
+            frame was due.
     """
 
     index: int
@@ -29,13 +29,13 @@ class Captured:
 
 
 class Source(Protocol):
-    """Anything that gives frames. ``open_source`` makes one.
+    """Anything that delivers frames. ``open_source`` makes one.
 
     Attributes:
         name: for messages: what the user typed, passwords in URLs masked.
-        live: goes on without us; a slow reader misses frames.
-        fps: frames a second as the source says; None when it does not. A stream of JPEGs does not, and ffmpeg
-            says 25 for it.
+        live: the source continues whether it is read or not; a slow reader misses frames.
+        fps: frames per second as the source states them; None when it does not. A stream of JPEGs does not, and ffmpeg
+            claims 25 for it.
     """
 
     name: str
@@ -44,10 +44,10 @@ class Source(Protocol):
 
     @property
     def missing_frames(self) -> int:
-        """Frames that the files read to their end claim to have and that did not decode; 0 for what is live."""
+        """Frames that the files read to their end claim to have and that did not decode; 0 for a live source."""
 
     def read(self) -> Captured | None:
-        """The next frame, waited for; None at the regular end and after ``close``.
+        """Wait for the next frame and return it; None at the regular end and after ``close``.
 
         Raises:
             SourceLost: the camera or stream broke.
@@ -55,4 +55,4 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the file, device or connection. From any thread; wakes a blocked ``read`` within a second."""
+        """Release the file, device or connection, from any thread; wakes a blocked ``read`` within a second."""

@@ -1,4 +1,4 @@
-"""A source read on its own thread: the caller's ``read`` can be woken where OpenCV's cannot."""
+"""Read a source on its own thread, so that the caller's ``read`` can be woken where OpenCV's cannot."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class Stoppable(Source, Protocol):
     """A source for one thread: that thread calls ``close``, any other ``stop``."""
 
     def stop(self) -> None:
-        """Ask for the end, without waiting: the next ``read`` gives None."""
+        """Request the end, without waiting: the next ``read`` returns None."""
 
 
 class Detached:
-    """A ``Source`` that can be closed while its ``read`` waits for a device or server that says nothing.
+    """A ``Source`` that can be closed while its ``read`` waits for a silent device or server.
 
-    OpenCV cannot be woken in a read. So ``close`` returns when the thread is through, or after half a second without
-    it: then the thread lets go on its own once OpenCV's timeout is over.
+    OpenCV cannot be woken in a read. So ``close`` returns when the thread has finished, or after half a second while it
+    has not: the thread then releases the source on its own once OpenCV's timeout is over.
     """
 
     def __init__(self, source: Stoppable, *, newest: bool) -> None:
-        """Start to read.
+        """Start reading.
 
         Args:
-            source: what is read; by this thread alone from now on.
-            newest: a frame that was not asked for is replaced by the next; otherwise it waits to be asked for.
+            source: the source to read; used by this object's thread alone from now on.
+            newest: a frame that was not requested is replaced by the next; otherwise it waits until it is requested.
         """
         self.name = source.name
         self.live = source.live
@@ -47,14 +47,14 @@ class Detached:
 
     @property
     def missing_frames(self) -> int:
-        """As the source counts them."""
+        """The count of the source."""
         return self._source.missing_frames
 
     def read(self) -> Captured | None:
-        """The newest or next frame, waited for; None at the regular end and after ``close``.
+        """Wait for the newest or next frame and return it; None at the regular end and after ``close``.
 
         Raises:
-            SourceLost: the source broke; after the last frame it gave.
+            SourceLost: the source broke; raised after the last frame it delivered.
             InputError: a file of the source does not decode.
         """
         with self._changed:
@@ -66,7 +66,7 @@ class Detached:
             return captured
 
     def close(self) -> None:
-        """End the thread, and wake who waits in ``read``."""
+        """End the thread, and wake a caller that waits in ``read``."""
         with self._changed:
             self._closed = True
             self._captured = None
@@ -75,7 +75,7 @@ class Detached:
         self._thread.join(timeout=0.5)
 
     def _run(self) -> None:
-        # What nobody foresaw must not look like the end of the video: the thread's traceback is on stderr.
+        # An unforeseen error must not look like the end of the video: the thread's traceback is on stderr.
         error: EdgesegError | None = SourceLost(f"'{self.name}': the thread that reads it failed.")
         try:
             while (captured := self._source.read()) is not None:

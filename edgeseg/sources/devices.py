@@ -1,4 +1,4 @@
-"""What goes on without us and how OpenCV opens it: cameras, network streams, GStreamer pipelines."""
+"""Open live sources with OpenCV: cameras, network streams, GStreamer pipelines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeseg.sources.opencv import network_timeouts, quiet_opencv
 
 
 class Device(Protocol):
-    """Something live that can be opened, and opened again after it was lost.
+    """A live device that can be opened, and opened again after it was lost.
 
     Attributes:
         name: for messages.
@@ -27,25 +27,25 @@ class Device(Protocol):
     stem: str
 
     def open(self) -> cv2.VideoCapture:
-        """Open it.
+        """Open the device.
 
         Raises:
-            InputError: it is not there; the line says what is known of why.
+            InputError: it is not there; the text says what is known about the reason.
         """
 
     def may_recover(self) -> bool:
-        """Whether a read that failed can be followed by one that does not, without opening it anew."""
+        """Return whether a read may succeed after one that failed, without opening the device again."""
 
 
 class CameraDevice:
     """A camera by its number, or on Linux by its path.
 
-    ``CAP_PROP_BUFFERSIZE`` is left alone: its frames are taken as they come, so that none waits in the driver, and
-    with one buffer the driver has none to fill while we decode.
+    ``CAP_PROP_BUFFERSIZE`` is not set: frames are taken as they come, so that none waits in the driver, and with one
+    buffer the driver would have none to fill while we decode.
     """
 
     def __init__(self, which: int | str) -> None:
-        """Name it; nothing is opened yet."""
+        """Set which camera; it is not opened yet."""
         linux = sys.platform == "linux"
         self._which = which
         self._api = cv2.CAP_V4L2 if linux else cv2.CAP_ANY
@@ -54,9 +54,9 @@ class CameraDevice:
         self.stem = f"camera{which}" if isinstance(which, int) else Path(which).name
 
     def open(self) -> cv2.VideoCapture:
-        """Open it; ``InputError`` lists the cameras that are there."""
-        # V4L2 waits for 10 s in a read of a camera that stands still, and takes no timeout from us. OpenCV reads
-        # this once in the process, at the first such wait; whole seconds.
+        """Open the camera; ``InputError`` lists the cameras that exist."""
+        # V4L2 waits for 10 s in a read of a camera that has stopped, and takes no timeout from us. OpenCV reads this
+        # once per process, at the first such wait; whole seconds.
         os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
         why = "cannot be opened; is another program using it, or has it no image to give?"
         if self._path is not None and not self._path.exists():
@@ -72,7 +72,7 @@ class CameraDevice:
         raise InputError(f"{self.name} {why}{_cameras_found()}")
 
     def may_recover(self) -> bool:
-        """A camera that stands still may go on; one that was pulled out has no path any more."""
+        """Return whether the camera is still there: one that stopped may go on, an unplugged one has no path."""
         return self._path is None or self._path.exists()
 
 
@@ -82,15 +82,15 @@ class NetworkStream:
     stem = "stream"
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        """Name it; nothing is opened yet. A server may be silent for ``timeout_s``, in opening and in reading."""
+        """Set the URL; it is not opened yet. A server may be silent for ``timeout_s``, in opening and in reading."""
         self._url = url
         self._timeout_s = timeout_s
         self.name = masked(url)
 
     def open(self) -> cv2.VideoCapture:
         """Connect; ``InputError`` when no video comes."""
-        # A decoder of n threads holds n - 1 frames back before it gives the first: 7 on 8 cores, a quarter of a
-        # second. ffmpeg's low_delay would do as well, but can be set for the whole process only.
+        # A decoder with n threads holds n - 1 frames back before it delivers the first: 7 on 8 cores, a quarter of a
+        # second. ffmpeg's low_delay would do as well, but can only be set for the whole process.
         parameters = [*network_timeouts(self._timeout_s), cv2.CAP_PROP_N_THREADS, 1]
         began_s = time.perf_counter()
         with quiet_opencv():
@@ -103,7 +103,7 @@ class NetworkStream:
         raise InputError(f"'{self.name}' cannot be opened: nothing answers there, or not with a video.")
 
     def may_recover(self) -> bool:
-        """Never: ffmpeg keeps the error of a connection, also that of a timeout."""
+        """Return False: ffmpeg keeps the error of a connection, also that of a timeout."""
         return False
 
 
@@ -113,21 +113,21 @@ class Pipeline:
     stem = "pipeline"
 
     def __init__(self, text: str) -> None:
-        """Name it; nothing is opened yet.
+        """Set the pipeline; it is not opened yet.
 
         Raises:
-            InputError: this OpenCV was built without GStreamer, as the one of PyPI is.
+            InputError: this OpenCV was built without GStreamer, as the one on PyPI is.
         """
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise InputError(
-                "this OpenCV has no GStreamer, and 'gst:' needs it; the one of PyPI is built without, "
-                "that of Debian (python3-opencv) and of NVIDIA's JetPack with it."
+                "this OpenCV has no GStreamer, and 'gst:' needs it; the one on PyPI is built without it, "
+                "those of Debian (python3-opencv) and NVIDIA's JetPack with it."
             )
         self._text = text
         self.name = masked(f"gst:{text}")
 
     def open(self) -> cv2.VideoCapture:
-        """Start it; ``InputError`` when it does not run."""
+        """Start the pipeline; ``InputError`` when it does not run."""
         with quiet_opencv():
             capture = cv2.VideoCapture(self._text, cv2.CAP_GSTREAMER)
         if capture.isOpened():
@@ -136,12 +136,12 @@ class Pipeline:
         raise InputError(f"'{self.name}' does not run; try it with gst-launch-1.0, and end it in '! appsink'.")
 
     def may_recover(self) -> bool:
-        """No: a pipeline that ended stands still."""
+        """Return False: a pipeline that ended does not start again."""
         return False
 
 
 def _cameras_found() -> str:
     if sys.platform != "linux":
         return ""
-    found = sorted(str(path) for path in Path("/dev").glob("video*"))
-    return f" Found: {', '.join(found) if found else 'no /dev/video* at all'}."
+    cameras = sorted(str(path) for path in Path("/dev").glob("video*"))
+    return f" Found: {', '.join(cameras) if cameras else 'no /dev/video* at all'}."

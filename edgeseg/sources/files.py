@@ -1,4 +1,4 @@
-"""Files as a source: images and videos one after the other, as fast as they are read or in their own time."""
+"""Read files as a source: images and videos one after the other, as fast as possible or in real time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from edgeseg.sources.base import Captured
 from edgeseg.sources.pacing import Clock
 from edgeseg.sources.video import Video
 
-#: Images have no frame rate of their own: that of a paced folder of them.
+#: Images have no frame rate of their own: this is the rate of a paced folder of them.
 IMAGES_FPS = 25.0
 
 
 class Files:
     """Images and videos as one ``Source``.
 
-    Paced, a clock decides which frame is due; frames that nobody was in time for are gone over without their colors
-    being made, images without being decoded.
+    When paced, a clock decides which frame is due; frames that no reader was in time for are skipped without color
+    conversion, images without being decoded.
     """
 
     def __init__(
@@ -46,9 +46,10 @@ class Files:
             paths: images and videos, in their order, at least one; URLs of videos where ``timeout_s`` is given.
             name: for messages.
             pace: play in real time.
-            loop: begin again behind the last file, without end.
-            fps: of paced images; of 25 when left out. A video plays in its own, and in this where it says none.
-            timeout_s: how long the server behind a URL may be silent.
+            loop: start again after the last file, without end.
+            fps: frame rate of paced images; 25 when omitted. A video plays at its own rate, or at this one where it
+                states none.
+            timeout_s: how long the server of a URL may be silent.
 
         Raises:
             InputError: the first file does not open.
@@ -64,27 +65,27 @@ class Files:
         self._lock = threading.Lock()  # OpenCV's capture is for one thread: close waits for the frame being read
         self._first: Video | _Image | None = self._open(paths[0])
         if isinstance(self._first, _Image):
-            self._first.retrieve()  # what is no image is told now, as with a video, and not in the loop
+            self._first.retrieve()  # a file that is no image is reported now, as with a video, and not in the loop
         self.fps = self._first.fps or (self._fps if pace else None)
         self._next_index = 0
         self._frames = self._play()
 
     def read(self) -> Captured | None:
-        """The next frame, or the one that is due; None behind the last and after ``close``.
+        """Return the next frame, or the one that is due; None after the last and after ``close``.
 
         Raises:
             InputError: a file does not decode.
-            SourceLost: the server of a URL broke off.
+            SourceLost: the server of a URL closed the connection early.
         """
         with self._lock:
             return None if self._closed.is_set() else next(self._frames, None)
 
     def stop(self) -> None:
-        """Ask for the end, without waiting for the frame that is being read."""
+        """Request the end, without waiting for the frame that is being read."""
         self._closed.set()
 
     def close(self) -> None:
-        """Close the file that is open."""
+        """Close the open file."""
         self.stop()
         with self._lock:
             self._frames.close()
@@ -97,7 +98,7 @@ class Files:
         return _Image(path) if image else Video(path, timeout_s=self._timeout_s)
 
     def _plain(self, path: str) -> PurePath:
-        """A path, without the address and the query of a URL."""
+        """Return a path, without the address and the query of a URL."""
         return PurePosixPath(urlsplit(path).path) if self._timeout_s else PurePath(path)
 
     def _play(self) -> Generator[Captured]:
@@ -131,7 +132,7 @@ class Files:
 
 
 class _Image:
-    """An image as a video of one frame; decoded only when it is looked at."""
+    """An image as a video of one frame; decoded only when it is needed."""
 
     fps = None
 

@@ -1,4 +1,4 @@
-"""Images and videos as one stream of named frames, for results that go by the name."""
+"""Read images and videos as one stream of named frames, for results that go by name."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Frame:
 def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterator[Frame]:
     """Read every image of some sources, in order.
 
-    A video that ends before the number of frames it claims is told by a warning of the logger ``edgeseg.sources``.
+    A video that ends before the number of frames it claims is reported as a warning of the logger ``edgeseg.sources``.
 
     Args:
         sources: image files, video files, folders (their images, sorted) or glob patterns.
-        start: number of a video's first frame that is taken, counted from 0.
+        start: number of the first frame to take from a video, counted from 0.
         stride: take every n-th frame of a video from there.
 
     Raises:
-        InputError: a source that does not exist, is empty, or does not decode; a negative start, a stride below 1.
+        InputError: a source does not exist, is empty, or does not decode; start is negative, or stride is below 1.
     """
     if start < 0 or stride < 1:
         raise InputError(f"start must be 0 or more and stride 1 or more, got {start} and {stride}.")
@@ -53,29 +53,29 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterat
 
 
 def expand(sources: Sequence[str]) -> list[Path]:
-    """The files behind sources; folders and patterns are sorted by name.
+    """Return the files that sources name; folders and patterns are sorted by name.
 
     Raises:
-        InputError: a source that does not exist or has no images, or two files of one stem: results go by it.
+        InputError: a source does not exist or has no images, or two files have one stem, which names their results.
     """
     paths: list[Path] = []
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
         elif path.exists():
-            found = [path]
+            matches = [path]
         else:
-            found = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
-        if not found:
+            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+        if not matches:
             raise InputError(f"source '{source}' does not exist or has no images.")
-        paths += found
+        paths += matches
     by_name: dict[str, Path] = {}
     for path in paths:
         if by_name.setdefault(path.stem, path) != path:
             raise InputError(
-                f"'{by_name[path.stem]}' and '{path}' would have one name in the results; "
-                f"rename one, or give a pattern that takes one of them, as '{path.with_name('*' + path.suffix)}'."
+                f"'{by_name[path.stem]}' and '{path}' would have the same name in the results; "
+                f"rename one, or give a pattern that takes one of them, such as '{path.with_name('*' + path.suffix)}'."
             )
     return paths
 

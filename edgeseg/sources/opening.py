@@ -1,4 +1,4 @@
-"""From what a user types to a source."""
+"""Open a source from what a user types."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def open_source(
     ``gst:v4l2src ! ... ! appsink``       a GStreamer pipeline, live, where OpenCV has GStreamer
     ====================================  ================================================================
 
-    A file ends, and its end is None. A live source has no end: when it stops, it is lost. A file from a server that
-    ends before its length is lost as well.
+    A file ends, and ``read`` then returns None. A live source has no end: when it stops, it is lost. A file from a
+    server that ends before its length is lost as well.
 
-    Within one connection OpenCV brings every frame to the size of the first; after a reconnect, and in a folder of
-    images, frames come in the size they have.
+    Within one connection OpenCV scales every frame to the size of the first; after a reconnect, and in a folder of
+    images, frames have their own size.
 
     Args:
         text: as in the table.
-        pace: a file plays in real time, and is then live: a late reader misses frames.
-        loop: a file begins again behind its end, without end.
-        fps: of paced images, 25 when left out; a video plays in its own.
-        reconnect_s: how long a lost live source is waited for, from its last frame on, and how long one that is not
-            there at the beginning; it is tried again after 0.25 s, doubling to 4 s. None: it is not waited for.
+        pace: a file plays in real time, and is then live: a slow reader misses frames.
+        loop: a file starts again after its end, without end.
+        fps: frame rate of paced images, 25 when omitted; a video plays at its own.
+        reconnect_s: how long to wait for a lost live source, from its last frame on, and for one that is not there at
+            the beginning; it is tried again after 0.25 s, doubling to 4 s. None: do not wait.
         timeout_s: how long a server, or a camera that is there, may be silent until it counts as lost.
 
     Raises:
@@ -81,7 +81,7 @@ def open_source(
 
 
 def _device(text: str, timeout_s: float) -> Device | None:
-    """What is live in the table of ``open_source``; None for files, also those of a server."""
+    """Return the live device that ``text`` names in the table of ``open_source``; None for files, also on a server."""
     if text.isascii() and text.isdecimal():
         return CameraDevice(int(text))
     if text.startswith("gst:"):
@@ -106,5 +106,5 @@ def _device(text: str, timeout_s: float) -> Device | None:
 def _is_character_device(text: str) -> bool:
     try:
         return stat.S_ISCHR(Path(text).stat().st_mode)
-    except (OSError, ValueError):  # it does not exist, or cannot be a path: said where files are looked for
+    except (OSError, ValueError):  # it does not exist, or cannot be a path: reported where files are looked up
         return False

@@ -1,4 +1,4 @@
-"""The clock of a file that plays in real time."""
+"""Time the frames of a file that plays in real time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from threading import Event
 
 
 class Clock:
-    """Says of each frame whether it is its time, too early (then it is waited for) or over.
+    """Decides for each frame whether it is due, too early (then it is waited for) or late.
 
-    It starts with the first frame. Where going over late frames is not at least twice as fast as playing them, it is
-    put back to now: the file then plays slower, and frames still come.
+    It starts with the first frame. Where skipping late frames is not at least twice as fast as playing them, it is set
+    back to now: the file then plays slower, and frames still come.
     """
 
     def __init__(self, stop: Event) -> None:
-        """Make one that has not started; ``stop`` ends a wait early."""
+        """Make a clock that has not started; ``stop`` ends a wait early."""
         self._stop = stop
         self._due_s: float | None = None
-        self._late_s: float | None = None  # how late the frame before was, where it was passed over
+        self._late_s: float | None = None  # how late the previous frame was, where it was skipped
 
     def wait(self, frame_s: float) -> float | None:
         """Wait until the next frame is due.
@@ -26,7 +26,7 @@ class Clock:
             frame_s: how long it is shown, in seconds.
 
         Returns:
-            When it was due, in the time of ``time.perf_counter``; None when the one behind it is due already.
+            When it was due, in the time of ``time.perf_counter``; None when the frame after it is due already.
         """
         now = time.perf_counter()
         due_s = now if self._due_s is None else self._due_s

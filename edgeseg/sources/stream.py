@@ -1,4 +1,4 @@
-"""A live source: read as it comes, and opened again with growing pauses when it was lost."""
+"""Read a live source as it comes, and open it again with growing pauses when it is lost."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
 class Stream:
     """A camera or network stream as a ``Source``, for one thread: a blocked ``read`` is not woken here.
 
-    A live source has no regular end: one that stops is lost. Frames whose image is damaged are passed over, and
-    count in the index.
+    A live source has no regular end: one that stops is lost. Frames whose image is damaged are skipped, and count in
+    the index.
     """
 
     live = True
     missing_frames = 0
 
     def __init__(self, device: Device, *, reconnect_s: float | None, timeout_s: float) -> None:
-        """Open it; where ``reconnect_s`` is given, it is waited for so long.
+        """Open the device; where ``reconnect_s`` is given, wait that long for it.
 
         Args:
-            device: what to open, and to open again.
-            reconnect_s: how long without a frame it is tried to open it again; None: not at all.
-            timeout_s: how long a camera that is there may give no frame until it counts as lost.
+            device: the device to open, and to open again.
+            reconnect_s: how long to try to open it again without a frame; None: do not try.
+            timeout_s: how long a camera that is there may deliver no frame until it counts as lost.
 
         Raises:
             InputError: it cannot be opened.
@@ -47,17 +47,17 @@ class Stream:
         self._next_index = 0
         self._capture: cv2.VideoCapture | None = None
         self._last_s = time.perf_counter()  # when the last frame came
-        self._pause_s = 0.0  # before the next try to open it; 0 as long as frames come
+        self._pause_s = 0.0  # before the next attempt to open it; 0 as long as frames come
         while self._capture is None:
             self._try_to_open()
         self._pause_s = 0.0
         self.fps = stated_fps(self._capture)
 
     def read(self) -> Captured | None:
-        """The next frame; None after ``close``.
+        """Return the next frame; None after ``close``.
 
         Raises:
-            SourceLost: nothing comes any more, and did not for ``reconnect_s``.
+            SourceLost: no frame came for ``reconnect_s``.
         """
         while not self._closed.is_set():
             if self._capture is None:
@@ -76,11 +76,11 @@ class Stream:
         return None
 
     def stop(self) -> None:
-        """Ask for the end; from any thread."""
+        """Request the end; callable from any thread."""
         self._closed.set()
 
     def close(self) -> None:
-        """Let go of the device; only by the thread that reads."""
+        """Release the device; only for the thread that reads."""
         self.stop()
         self._release()
 
@@ -100,8 +100,8 @@ class Stream:
         if self._reconnect_s is None:
             raise SourceLost(f"'{self.name}' broke off after {self._next_index} frames.")
         if not self._pause_s:
-            _log.warning("'%s' broke off; it is waited for, %g s at most.", self.name, self._reconnect_s)
-        elif self._left_s() <= 0:  # it opens, and then gives nothing
+            _log.warning("'%s' broke off; waiting for it, %g s at most.", self.name, self._reconnect_s)
+        elif self._left_s() <= 0:  # it opens, and then delivers nothing
             raise self._did_not_come_back()
 
     def _reconnect(self) -> None:
@@ -111,7 +111,7 @@ class Stream:
             raise self._did_not_come_back() from error
 
     def _try_to_open(self) -> None:
-        """One try, after the pause that is due; ``InputError`` when it was the last."""
+        """Try once, after the pause that is due; ``InputError`` when it was the last attempt."""
         if self._closed.wait(self._pause_s):
             return
         try:

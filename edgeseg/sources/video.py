@@ -1,4 +1,4 @@
-"""One video, read from its beginning to its end by OpenCV, and what to say when frames are missing at the end."""
+"""Read one video from beginning to end with OpenCV, and report frames that are missing at the end."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 
 
 class Video:
-    """A video file, or one that an HTTP server gives.
+    """A video file, or one that an HTTP server delivers.
 
     Attributes:
-        path: what was opened.
-        fps: frames a second as the file says; None when it does not.
+        path: the file or URL that was opened.
+        fps: frames per second as the file states them; None when it does not.
         decoded: frames grabbed so far.
-        missing_frames: once ``grab`` gave False: frames that the file says it has and that did not decode.
+        missing_frames: once ``grab`` has returned False: frames that the file claims to have and that did not decode.
     """
 
     def __init__(self, path: str, *, timeout_s: float | None = None) -> None:
-        """Open it.
+        """Open the video.
 
         Args:
             path: file or URL.
@@ -59,7 +59,7 @@ class Video:
         self.missing_frames = 0
 
     def grab(self) -> bool:
-        """Go to the next frame, without the cost of its colors; False behind the last.
+        """Go to the next frame, without the cost of its colors; return False after the last.
 
         Raises:
             SourceLost: the video comes from a server, and ended before its length.
@@ -74,12 +74,12 @@ class Video:
         return False
 
     def warn_of_missing(self) -> None:
-        """Behind the last frame: log both numbers where the file claims more frames than decoded."""
+        """Log both numbers, after the last frame, where the file claims more frames than decoded."""
         if self.missing_frames:
             _log.warning("%s: it is cut off or damaged.", self._numbers())
 
     def retrieve(self) -> NDArray[np.uint8]:
-        """The frame that ``grab`` went to: ``(h, w, 3)`` uint8 BGR.
+        """Return the frame that ``grab`` went to: ``(h, w, 3)`` uint8 BGR.
 
         Raises:
             InputError: it does not decode.
@@ -90,7 +90,7 @@ class Video:
         return image_bgr  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Close the file. Not while another thread is in ``grab``."""
+        """Close the file. Not to be called while another thread is in ``grab``."""
         self._capture.release()
 
     def _numbers(self) -> str:
@@ -100,7 +100,7 @@ class Video:
         missing = self._claimed - self.decoded
         if missing <= 0 or self.fps is None:
             return max(missing, 0)
-        # Matroska says how long it is, and OpenCV makes the number from that: too high where the frame rate varies or
+        # Matroska states its duration, and OpenCV computes the number from it: too high where the frame rate varies or
         # the sound is longer. There it counts only when the frames end a second or more before.
         estimated = PurePath(urlsplit(self.path).path if self._remote else self.path).suffix.lower() in (
             ".mkv",

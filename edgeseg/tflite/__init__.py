@@ -1,1 +1,1 @@
-"""Reading .tflite files on a device, without TensorFlow."""
+"""Read .tflite files on a device, without TensorFlow."""

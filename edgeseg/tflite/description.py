@@ -21,19 +21,19 @@ _TENSOR_UNITS, _TENSOR_FILES = 4, 6
 _UNIT_TYPE, _UNIT_OPTIONS = 0, 1
 _NORMALIZATION = 1
 _FILE_NAME, _FILE_TYPE = 0, 2
-_LABEL_TYPES = (2, 3)  # what the channels stand for, and what the values do
+_LABEL_TYPES = (2, 3)  # labels of the channels, and of the values
 
-# Of a labels file; more is no list of at most 256 classes.
+# Bytes of a labels file; a larger one is no list of at most 256 classes.
 _MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Description:
-    """Hold what of that is there.
+    """The normalization and labels that a file states.
 
     Attributes:
         class_names: the lines of the labels file; ``None`` without one.
-        mean: one number, or one for each channel; ``None`` where nothing is said.
+        mean: one number, or one per channel; ``None`` where none is stated.
         std: likewise.
     """
 
@@ -43,7 +43,7 @@ class Description:
 
 
 def read_description(data: bytes) -> Description:
-    """Read the metadata of the first input and the first output; what is broken there counts as not said.
+    """Read the metadata of the first input and the first output; broken metadata counts as absent.
 
     Args:
         data: a whole ``.tflite`` file.

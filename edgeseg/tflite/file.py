@@ -1,6 +1,6 @@
 """Read metadata out of a TFLite flatbuffer with the standard library alone.
 
-The schema package of ai-edge-litert would do it, but costs a quarter of a second to import and is not there with
+The schema package of ai-edge-litert would do it, but it takes a quarter of a second to import and is not there with
 ``tflite-runtime``. Field numbers are those of the TFLite schema, version 3.
 """
 
@@ -22,7 +22,7 @@ _BUFFER_DATA = 0
 
 
 def is_tflite(data: bytes) -> bool:
-    """Return whether the bytes begin as a TFLite model does."""
+    """Return whether the bytes begin like a TFLite model."""
     return data[4:8] == _IDENTIFIER
 
 
@@ -77,7 +77,7 @@ def read_metadata(data: bytes, name: str) -> bytes | None:
 
 
 def read_quantization(data: bytes, tensor: int) -> tuple[float, int]:
-    """Return scale and zero point of a tensor of the first graph, as the interpreter says them.
+    """Return scale and zero point of a tensor of the first graph, as the interpreter reports them.
 
     Args:
         data: a whole ``.tflite`` file that a runtime has opened.
@@ -98,7 +98,7 @@ def read_quantization(data: bytes, tensor: int) -> tuple[float, int]:
 
 
 def child(data: bytes, table: int, number: int) -> int | None:
-    """Return where the table is that a field refers to; ``None`` where the field is not set."""
+    """Return the position of the table that a field refers to; ``None`` where the field is not set."""
     at = field(data, table, number)
     return None if at is None else at + uint32(data, at)
 
@@ -110,12 +110,12 @@ def floats(data: bytes, table: int, number: int) -> tuple[float, ...]:
 
 
 def uint32(data: bytes, at: int) -> int:
-    """Return the unsigned number of 32 bits at a place."""
+    """Return the unsigned 32-bit number at a position."""
     return int(struct.unpack_from("<I", data, at)[0])
 
 
 def field(data: bytes, table: int, number: int) -> int | None:
-    """Return where a field of a table is: flatbuffers keeps 16-bit offsets in a vtable before the table."""
+    """Return the position of a table's field: flatbuffers keeps 16-bit offsets in a vtable before the table."""
     vtable = table - int(struct.unpack_from("<i", data, table)[0])
     size = int(struct.unpack_from("<H", data, vtable)[0])
     slot = 4 + 2 * number
@@ -124,7 +124,7 @@ def field(data: bytes, table: int, number: int) -> int | None:
 
 
 def tables(data: bytes, table: int, number: int) -> list[int]:
-    """Return where the tables are of a field that is a vector of them; empty where it is not set."""
+    """Return the positions of the tables of a field that is a vector of them; empty where it is not set."""
     at = field(data, table, number)
     if at is None:
         return []

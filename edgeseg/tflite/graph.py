@@ -1,4 +1,4 @@
-"""The nodes of a TFLite model, how a delegate's choice cuts them into partitions, and models of one node.
+"""Read the nodes of a TFLite model, cut them into a delegate's partitions, and write models of one node.
 
 Needs the schema package of ``ai-edge-litert``, which the functions import when they are called.
 """
@@ -18,7 +18,7 @@ from edgeseg.tflite.litert_internals import load_schema, to_bytes
 
 @dataclass(frozen=True)
 class Tensor:
-    """Describe a tensor as a table looks at it: ``dtype`` is the schema's name (``FLOAT32``)."""
+    """A tensor as the coverage tables see it: ``dtype`` is the schema's name (``FLOAT32``)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -27,7 +27,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """Describe an operator of the main graph.
+    """An operator of the main graph.
 
     Attributes:
         index: its place in the execution order.
@@ -52,7 +52,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Hold the main graph of a model: its nodes, its tensors, and the unpacked model for ``one_node_model``."""
+    """The main graph of a model: its nodes, its tensors, and the unpacked model for ``one_node_model``."""
 
     nodes: tuple[Node, ...]
     tensors: tuple[Tensor, ...]
@@ -64,11 +64,11 @@ class Graph:
         return [node.op for node in self.nodes]
 
     def unpacks_weights(self, node: Node) -> bool:
-        """Return whether the node only turns constant half-precision weights to float32, which a delegate does once."""
+        """Return whether the node only converts constant half-precision weights to float32, once in a delegate."""
         return node.op == "DEQUANTIZE" and self.tensors[node.inputs[0]].constant
 
     def with_weights(self, taken: Collection[int]) -> set[int]:
-        """Return the nodes taken, and the unpackers of weights that feed those alone."""
+        """Return the nodes taken, and the unpackers of weights that feed only those."""
         readers: dict[int, set[int]] = {}
         for node in self.nodes:
             for tensor in node.inputs:
@@ -135,17 +135,17 @@ def read_graph(data: bytes) -> Graph:
 
 
 def partitions(graph: Graph, taken: Collection[int]) -> list[list[int]]:
-    """Return the pieces in which a delegate gets the nodes that it can take.
+    """Return the partitions in which a delegate gets the nodes that it can take.
 
-    As TFLite does it (``PartitionGraphIntoIndependentNodeSubsets``): go through the nodes in order, again and again,
-    and put every one whose inputs are there into the piece at hand, as long as it is of the same side; then the next.
+    As in TFLite (``PartitionGraphIntoIndependentNodeSubsets``): go through the nodes in order, again and again, and put
+    every node whose inputs are available into the current partition, as long as it is on the same side; then the next.
 
     Args:
         graph: the model.
-        taken: places of the nodes that the delegate can take; unpackers of weights count as constants.
+        taken: indices of the nodes that the delegate can take; unpackers of weights count as constants.
 
     Returns:
-        The pieces of the delegate's side, in the order of execution, each a list of places.
+        The partitions of the delegate's side, in the order of execution, each a list of indices.
     """
     waiting = [node for node in graph.nodes if not graph.unpacks_weights(node)]
     missing = {tensor for node in waiting for tensor in node.outputs}
@@ -172,7 +172,7 @@ def partitions(graph: Graph, taken: Collection[int]) -> list[list[int]]:
 
 
 def one_node_model(graph: Graph, node: Node) -> bytes:
-    """Write a model of one node alone, with its constants, to ask a runtime about that node; tensors have no names."""
+    """Write a model of only one node, with its constants, to ask a runtime about that node; tensors have no names."""
     schema, source = load_schema(), graph.model
     operator = source.subgraphs[0].operators[node.index]
     model, subgraph, copy, empty = schema.ModelT(), schema.SubGraphT(), schema.OperatorT(), schema.BufferT()
@@ -206,7 +206,7 @@ def one_node_model(graph: Graph, node: Node) -> bytes:
 
 
 def _unpack(data: bytes) -> Any:
-    """Return a file's objects, a ``ModelT``."""
+    """Unpack a file into objects, a ``ModelT``."""
     try:
         schema = load_schema()
     except ModuleNotFoundError as error:  # tflite-runtime ships no schema

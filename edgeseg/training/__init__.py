@@ -1,4 +1,4 @@
-"""Training of segmentation models with Keras: data, augmentation, schedules, and the fit with its checkpoints."""
+"""Train segmentation models with Keras: data, augmentation, schedules, and the fit with its checkpoints."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "PixelAccuracy",
 ]
 
-# Their modules import keras or OpenCV: loaded when they are first asked for, so that the command line starts quickly.
+# Their modules import keras or OpenCV: they are loaded on first use, so that the command line starts quickly.
 _LAZY = {
     "train": "edgeseg.training.fit",
     "TrainConfig": "edgeseg.training.config",

@@ -1,4 +1,4 @@
-"""The models of a run: one that learns at the training size, and one of its weights that is validated and saved."""
+"""Build the models of a run: one that learns at the training size, and its twin that is validated and saved."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class RunModels:
-    """What a run works with; all outputs are logits.
+    """The models of a run; all outputs are logits.
 
     Attributes:
         learning: takes training images, computes in the run's precision.
-        twin: its tensors in the same order, in float32, at the size the model is made for.
+        twin: the same weights in the same order, in float32, at the size the model is made for.
         exported: the main output of the twin, whose layers it shares.
-        main_output: its position among the twin's.
+        main_output: its position among the twin's outputs.
         spec: how to feed the exported model.
     """
 
@@ -47,9 +47,9 @@ class RunModels:
     spec: ModelSpec
 
     def update_twin(self) -> None:
-        """Give the twin what has been learned: the moving average of the weights where the optimizer keeps one.
+        """Copy the learned weights to the twin: their moving average where the optimizer keeps one.
 
-        By way of numpy: what several devices share and what is one's own do not mix.
+        They go through numpy: arrays on several devices and arrays on one do not mix.
         """
         learned = self.learning.get_weights()
         optimizer = self.learning.optimizer
@@ -70,19 +70,19 @@ def build_models(
     custom_objects: Mapping[str, Any] | None = None,
     distribution: Distribution | None = None,
 ) -> RunModels:
-    """Make the models of a run, with the weights that it starts from.
+    """Build the models of a run, with the weights that it starts from.
 
     Args:
         config: the run.
         classes: of the data; may be ``None`` where there is a spec.
         model: a model to train in place of ``config.model``'s; it is not changed.
-        spec: how to feed that one; made from the config when ``None``.
+        spec: how to feed that model; built from the config when ``None``.
         custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
-        distribution: the devices of the model that learns; the others are on one.
+        distribution: the devices of the model that learns; the others are on one device.
 
     Raises:
-        InputError: an unknown name, a size that does not fit, a model of another number of classes.
-        UnsupportedModel: a model that Keras cannot rebuild, or whose output is no map.
+        InputError: a name is unknown, a size does not fit, or the model has another number of classes.
+        UnsupportedModel: Keras cannot rebuild the model, or its output is no map.
     """
     distribution = distribution or Distribution()
     if model is None and not is_model_file(config.model):
@@ -163,24 +163,24 @@ def _from_model(
     _require_logits(config.model, exported)
     if spec is None:
         given = config.mean is not None and config.std is not None
-        # A file gives its name, as in export; what Keras calls a model is often "functional".
+        # A file gives its name, as in export; Keras often calls a model "functional".
         name = Path(config.model).stem if is_model_file(config.model) else model.name
         spec = assumed_spec(name, size, shape[-1], normalization_given=given, model=exported)
-    # What is learned are the data's classes, in their order; a model of other ones with their count forgets its own.
+    # The run learns the data's classes, in their order; a model with as many other classes forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
         spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)
     spec = spec.replace(input_size=size, mean=config.mean or spec.mean, std=config.std or spec.std)
-    wanted = spec.num_classes if classes is None else len(classes.names)
-    if wanted != shape[-1] or spec.num_classes != shape[-1]:
-        raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {wanted}.")
+    num_data_classes = spec.num_classes if classes is None else len(classes.names)
+    if num_data_classes != shape[-1] or spec.num_classes != shape[-1]:
+        raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {num_data_classes}.")
     return RunModels(learning=learning, twin=twin, exported=exported, main_output=names.index(main), spec=spec)
 
 
 def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
     """Rebuild a model of the same layers and weights, without a softmax or sigmoid at the end, and in a precision.
 
-    The loss has a softmax; a sigmoid of several classes has its order of scores, and would keep the loss from its end.
+    The loss has a softmax; a sigmoid of several classes keeps the order of scores, and would limit the loss.
 
     Args:
         model: functional or Sequential.
@@ -207,7 +207,7 @@ def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, keras.layers.Activation):
-            kwargs.pop("mask", None)  # of the Softmax that it may stand for
+            kwargs.pop("mask", None)  # of the Softmax that it may replace
         return layer(*args, **kwargs)
 
     calls = None if isinstance(model, keras.Sequential) else call  # those are not called when they are made
@@ -217,7 +217,7 @@ def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
 
 
 def _require_logits(name: str, model: keras.Model) -> None:
-    """Refuse a softmax that is not the last layer, which a look at the layers alone does not show."""
+    """Refuse a softmax that is not the last layer; the layers alone do not show it, so the outputs are checked."""
     noise = np.random.default_rng(0)
     inputs = keras.tree.map_structure(
         lambda tensor: noise.normal(size=(1, *(side or 32 for side in tensor.shape[1:]))).astype(tensor.dtype),

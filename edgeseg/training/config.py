@@ -1,4 +1,4 @@
-"""What a training run depends on; mistakes that need neither the data nor the model are found before those are read."""
+"""Define the settings of a training run, and check them before the data or the model is read."""
 
 from __future__ import annotations
 
@@ -24,50 +24,50 @@ from edgeseg.choices import (
 )
 from edgeseg.errors import InputError
 
-# The command line reads its defaults here: what imports OpenCV is imported where it is used.
+# The command line reads its defaults here: modules that import OpenCV are imported where they are used.
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
 
 #: Architectures whose encoder has ImageNet weights, for ``--encoder-weights imagenet``.
 IMAGENET_ENCODERS = ("efficientnet_lite0_unet",)
 
-#: Peak learning rate and weight decay of each optimizer, where the config says none; those of adam and sgd are the
-#: DeepLab tutorial's.
+#: Default peak learning rate and weight decay of each optimizer; those of adam and sgd are the DeepLab
+#: tutorial's.
 OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
     {"adamw": (2e-3, 0.02), "adam": (5e-4, 0.0), "sgd": (7e-3, 1e-4)}
 )
 
-#: Where the learning rate ends, as a share of the peak, where the config says none.
+#: Default end of the learning rate, as a share of the peak.
 FINAL_LEARNING_RATES: Mapping[Schedule, float] = MappingProxyType({"cosine": 0.0, "step": 0.01})
 
-#: ``warmup_epochs`` where the config says none and the run is longer.
+#: Default of ``warmup_epochs`` where the run is longer.
 WARMUP_EPOCHS = 2
 
-#: ``batch_norm_recalibration`` of a run with ``ema``, where the config says none.
+#: Default of ``batch_norm_recalibration`` for a run with ``ema``.
 RECALIBRATION_WITH_EMA = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything a training run depends on; two runs of one config on one machine give one model.
+    """All settings that a training run depends on; two runs of one config on one machine give one model.
 
     Attributes:
         model: a name of the zoo, or a ``.keras`` or full-model ``.h5`` file.
         data: labeled data set with ``train`` and ``val``; a folder, or a folder and what to know about it.
         input_size: ``(H, W)`` the model is made for and validated at; the zoo's or the file's own when ``None``.
         crop_size: ``(H, W)`` of the training images; ``input_size`` when ``None``.
-        mean: what is subtracted from the pixels in [0, 255]; the model's own when ``None``.
+        mean: subtracted from the pixels in [0, 255]; the model's own when ``None``.
         std: what the difference is divided by, likewise.
         weights: a weights file that a model of the zoo starts from; its head may have another number of classes.
         encoder_weights: ``imagenet`` starts from a pretrained encoder where the zoo knows one.
-        epochs: passes over the training split, the frozen ones among them.
+        epochs: passes over the training split, including the frozen ones.
         batch_size: images in a step.
-        repeat: times that each image is used in an epoch, each time augmented anew; for few, large images.
+        repeat: number of times that each image is used in an epoch, each time augmented anew; for few, large images.
         freeze_epochs: first epochs in which the encoder does not learn; its batch norm is then in inference mode.
-        freeze_batch_size: images in a step of those; ``batch_size`` when ``None``.
-        freeze_learning_rate: peak of those; ``learning_rate`` when ``None``.
-        freeze_before: first layer after the encoder, of a model of one's own; known for the zoo.
-        optimizer: ``sgd`` is with Nesterov's momentum.
+        freeze_batch_size: images in a step of those epochs; ``batch_size`` when ``None``.
+        freeze_learning_rate: peak of those epochs; ``learning_rate`` when ``None``.
+        freeze_before: first layer after the encoder, for the user's own model; known for the zoo.
+        optimizer: ``sgd`` uses Nesterov's momentum.
         learning_rate: peak; ``OPTIMIZER_DEFAULTS`` when ``None``.
         nominal_batch_size: the learning rate is meant for this batch size and scaled linearly to the real one, as the
             tutorials do with 16; not scaled when ``None``.
@@ -75,8 +75,8 @@ class TrainConfig:
         momentum: of sgd, and adam's ``beta_1``.
         clipnorm: largest norm of the gradient of each variable.
         global_clipnorm: largest norm of all gradients together.
-        ema: momentum of the moving average of the weights, such as 0.99; what is validated and exported is then the
-            average. None when ``None``.
+        ema: momentum of the moving average of the weights, such as 0.99; then the average is validated and exported. No
+            average when ``None``.
         schedule: of the learning rate after the warm-up, see ``EpochSchedule``.
         warmup_epochs: epochs of warm-up, fewer than ``epochs``; ``None`` is 2, or all but the last where that is less.
         warmup: ``linear`` rises with every step from 0, ``staircase`` with every epoch.
@@ -85,7 +85,7 @@ class TrainConfig:
         loss: see ``SegmentationLoss``, whose arguments the next five are.
         label_smoothing: in [0, 1).
         focal_alpha: factor of the focal part.
-        focal_gamma: how much sure pixels are discounted.
+        focal_gamma: how strongly confident pixels are discounted.
         dice_beta: above 1 weighs recall more, below 1 precision.
         dice_smooth: added above and below.
         class_weights: how the cross-entropy weighs the classes: from the data, or one number for each class.
@@ -149,7 +149,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Refuse settings that cannot be trained with."""
         for name in ("epochs", "batch_size", "repeat"):
             _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in (
@@ -206,7 +206,7 @@ class TrainConfig:
         self._refuse_what_does_nothing()
 
     def _refuse_what_does_nothing(self) -> None:
-        """Refuse a setting that was changed and that no other setting lets have an effect."""
+        """Refuse a changed setting that has no effect with the other settings."""
         from edgeseg.training.data.augment import Augmentation
 
         augmentation = Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
@@ -228,12 +228,12 @@ class TrainConfig:
 
     @property
     def num_warmup_epochs(self) -> int:
-        """What ``warmup_epochs`` comes to."""
+        """The number of warm-up epochs, with the default applied."""
         return min(WARMUP_EPOCHS, self.epochs - 1) if self.warmup_epochs is None else self.warmup_epochs
 
     @property
     def num_recalibration(self) -> int:
-        """What ``batch_norm_recalibration`` comes to."""
+        """The number of images for recalibration, with the default applied."""
         if self.batch_norm_recalibration is None:
             return 0 if self.ema is None else RECALIBRATION_WITH_EMA
         return self.batch_norm_recalibration
@@ -248,7 +248,7 @@ class TrainConfig:
 
     @staticmethod
     def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of an earlier edgeseg under today's names: until November 2026 they had British ones."""
+        """Rename the settings of an earlier edgeseg to today's names: until November 2026 they had British ones."""
         data = values.get("data")
         if not isinstance(data, Mapping) or "colour_map" not in data:
             return dict(values)
@@ -260,10 +260,10 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> TrainConfig:
-        """Read what ``to_json`` wrote.
+        """Read the JSON that ``to_json`` wrote.
 
         Raises:
-            InputError: it is no such object, or a setting is out of its range.
+            InputError: the text is no such object, or a setting is out of its range.
         """
         try:
             saved = tuples(json.loads(text))
@@ -285,5 +285,5 @@ def _require(name: str, value: object, good: bool, accepted: str) -> None:
 
 
 def is_model_file(model: str) -> bool:
-    """Return whether it is a file and no name of the zoo."""
+    """Return whether ``model`` is a file and no name of the zoo."""
     return Path(model).suffix.lower() in (".keras", ".h5")

@@ -1,8 +1,8 @@
-"""One training on several GPUs, or in several processes, by Keras' own means; whoever starts the processes.
+"""Distribute one training over several GPUs, or processes, by Keras' own means; whoever starts the processes.
 
-A step's batch is shared out evenly. Under JAX the shares are one global array: batch norm and the loss see the whole
-batch, and a run computes what one device with that batch would. Under TensorFlow each GPU has the batch norm and the
-weighted mean of its own share, as ``MirroredStrategy`` has it.
+A step's batch is split evenly. Under JAX the shares are one global array: batch norm and the loss see the whole batch,
+and a run computes what one device with that batch would. Under TensorFlow each GPU has the batch norm and the weighted
+mean of its own share, as in ``MirroredStrategy``.
 
 Several processes work under JAX alone: with ``MultiWorkerMirroredStrategy`` the ``fit`` of Keras 3 fails in its first
 step (keras-team/keras issue 20585; seen with Keras 3.15 and TensorFlow 2.21).
@@ -32,12 +32,12 @@ ADDRESSES, NUM_WORKERS, WORKER = (
 
 
 class Distribution:
-    """Who takes part in a training; this one is a device alone, for which nothing changes.
+    """The devices and processes of a training; this class is one device alone, for which nothing changes.
 
     Attributes:
         worker: number of this process, from 0, which is the chief: it alone writes files.
-        num_workers: how many processes there are.
-        num_replicas: devices of all processes together; they share a batch.
+        num_workers: number of processes.
+        num_replicas: number of devices of all processes together; they share a batch.
     """
 
     worker = 0
@@ -50,7 +50,7 @@ class Distribution:
         return self.worker == 0
 
     def making(self) -> AbstractContextManager[Any]:
-        """Return a context in which the model that learns is made, loaded and compiled."""
+        """Return a context in which the model that learns is built, loaded and compiled."""
         return nullcontext()
 
     def fitting(self) -> AbstractContextManager[Any]:
@@ -58,9 +58,9 @@ class Distribution:
         return nullcontext()
 
     def alone(self) -> AbstractContextManager[Any]:
-        """Return a context, within ``fitting``, where this process computes alone, on models made outside ``making``.
+        """Return a context, within ``fitting``, where this process computes alone, on models built outside ``making``.
 
-        What the chief alone does is done in it: a variable that is made in ``fitting`` waits for all workers.
+        The work of the chief alone is done in it: a variable that is created in ``fitting`` waits for all workers.
         """
         return nullcontext()
 
@@ -69,10 +69,10 @@ class Distribution:
         return dict(values)
 
     def wait_for_all(self) -> None:
-        """Go on when every worker has come here: what the chief wrote before is there then."""
+        """Wait until every worker has come here: the files that the chief wrote before are there then."""
 
     def require_shares(self, batch_size: int) -> None:
-        """Raise ``InputError`` where a batch cannot be shared out evenly."""
+        """Raise ``InputError`` where a batch cannot be split evenly."""
         if batch_size % self.num_replicas:
             nearest = max(1, round(batch_size / self.num_replicas)) * self.num_replicas
             raise InputError(
@@ -85,11 +85,11 @@ def start(distribute: Distribute) -> Distribution:
     """Find the devices and, with ``workers``, wait for the other processes.
 
     Args:
-        distribute: what is wanted.
+        distribute: the kind of distribution.
 
     Raises:
-        InputError: several workers without JAX, without the others' address, or after something was computed; or a
-            Keras backend that cannot distribute.
+        InputError: several workers without JAX, without the others' address, or after a first computation; or a Keras
+            backend that cannot distribute.
     """
     backend = keras.config.backend()
     if distribute == "none":
@@ -115,7 +115,7 @@ class _OnJax(Distribution):
     def __init__(self) -> None:
         import jax
 
-        # Each process reads its own share; Keras can cut a tf.data pipeline alone.
+        # Each process reads its own share; Keras can only split a tf.data pipeline.
         self._parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         self.worker, self.num_workers = jax.process_index(), jax.process_count()
         self.num_replicas = jax.device_count()
@@ -162,7 +162,7 @@ class _OnTensorFlow(Distribution):
 
 
 def _join() -> None:
-    """Meet the other processes, unless the caller has done it."""
+    """Connect to the other processes, unless the caller has done so."""
     import jax
 
     if jax.distributed.is_initialized():
@@ -182,7 +182,7 @@ def _join() -> None:
 
 
 def _tensorflow_devices() -> list[str]:
-    """Return the GPUs; the CPU's logical devices, of which there are several in tests alone, where there is none."""
+    """Return the GPUs; where there is none, the CPU's logical devices, of which only tests have several."""
     import tensorflow as tf
 
     gpus = tf.config.list_logical_devices("GPU")

@@ -1,4 +1,4 @@
-"""Where the batches of a run come from: a labeled data set, or whatever the caller brings."""
+"""Provide the batches of a run: from a labeled data set, or from the caller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, valida
 from edgeseg.training.distribution import Distribution
 from edgeseg.training.objective.phases import phases_of
 
-#: Memory for decoded images, which every epoch of every phase goes through.
+#: Memory for decoded images, which every epoch of every phase reads.
 _TRAINING_CACHE, _VALIDATION_CACHE = 1 << 30, 1 << 29
 
 
@@ -35,15 +35,15 @@ class Feed(Protocol):
     def training(self, batch_size: int, start_epoch: int) -> tuple[Iterable[Any], int]:
         """Return endless batches from an epoch on, and the steps in an epoch; the same ones for the same epoch.
 
-        Anything that Keras' ``fit`` takes: a Grain or ``tf.data`` data set, or a generator. Where several workers
-        share a batch, each is given its own part of it, ``batch_size`` over their number.
+        The batches are anything that Keras' ``fit`` accepts: a Grain or ``tf.data`` data set, or a generator. Where
+        several workers share a batch, each is given its own part of it, ``batch_size`` divided by their number.
         """
 
     def validation(self) -> Iterable[Any]:
-        """Return every example once, with labels for the main output alone, at the exported model's size."""
+        """Return every example once, with labels for the main output only, at the exported model's size."""
 
     def statistics(self, count: int) -> Iterable[Any]:
-        """Return inputs alone, about ``count`` training examples as the exported model will get them."""
+        """Return only inputs, about ``count`` training examples as the exported model will get them."""
 
 
 class SplitFeed:
@@ -52,12 +52,12 @@ class SplitFeed:
     Args:
         config: of the run.
         models: of the run, for the sizes.
-        train: what to learn from.
-        val: what to validate with.
-        distribution: which part of a batch is this process's.
+        train: the split to learn from.
+        val: the split to validate on.
+        distribution: determines which part of a batch is this process's.
 
     Raises:
-        InputError: the model takes something else than one image, or a phase's batch is larger than the split.
+        InputError: the model takes something other than one image, or a phase's batch is larger than the split.
         UnsupportedModel: an output is no map of the data's classes.
     """
 
@@ -155,7 +155,7 @@ class _Watched:
 
 
 def _require_image_to_maps(name: str, models: RunModels) -> None:
-    """Refuse what this feed has no batches for."""
+    """Refuse models that this feed has no batches for."""
     inputs = [tuple(tensor.shape) for tensor in models.learning.inputs]
     if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][-1] != 3:
         shapes = ", ".join(map(str, inputs))

@@ -1,4 +1,4 @@
-"""Trains a segmentation model: builds, compiles, fits in phases, writes files after every epoch, resumes."""
+"""Train a segmentation model: build, compile, fit in phases, write files after every epoch, resume."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from edgeseg.training.run.validation import Validator
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run gives.
+    """The result of a run.
 
     Attributes:
         best: the ``.keras`` file of the epoch with the highest validation mIoU.
@@ -58,33 +58,33 @@ def train(
     loss: Any = None,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> TrainResult:
-    """Train, or go on where a killed run stopped.
+    """Train, or continue where a killed run stopped.
 
     Writes ``last.keras`` (with the optimizer, for resuming), ``best.keras``, ``history.csv`` and ``curves.png`` after
-    each epoch, each to a temporary name first: a kill at any moment costs the epoch under way and no more. On a CPU a
-    resumed run gives the numbers of an uninterrupted one.
+    each epoch, each to a temporary name first: a kill at any moment costs only the current epoch. On a CPU a resumed
+    run gives the numbers of an uninterrupted one.
 
     Args:
         config: the run.
         output_dir: folder for the files.
         options: how it is carried out; the defaults of ``RunOptions`` when ``None``.
-        model: a model of one's own, functional or Sequential, in place of ``config.model``'s; it is not changed. Its
-            outputs are maps ``(B, H, W, C)`` of logits; a softmax at the end is taken off, since the loss has it.
-        spec: how to feed that model; ``config.mean`` and ``std`` say it where there is none.
+        model: the caller's own model, functional or Sequential, in place of ``config.model``'s; it is not changed. Its
+            outputs are maps ``(B, H, W, C)`` of logits; a softmax at the end is removed, since the loss has one.
+        spec: how to feed that model; built from ``config.mean`` and ``std`` where there is none.
         feed: makes the batches in place of those of ``config.data``; for models with several inputs. Class weights by
-            frequency, and ``options.samples``, are of that data and omitted then.
-        loss: as Keras' ``compile`` takes it, in place of the config's; a dict has the outputs' names. The ids of the
-            labels that it gets are 255 where a pixel does not count.
+            frequency, and ``options.samples``, need that data and are then omitted.
+        loss: as Keras' ``compile`` takes it, in place of the config's; a dict has the outputs' names. In its labels the
+            id is 255 where a pixel does not count.
         custom_objects: code that a model file refers to, see ``load_custom_objects``.
 
     Raises:
-        InputError: bad data, a folder that holds a run already or cannot be written, a model that does not go with the
-            data, a loss that is not finite, or a resume with another config or other data.
-        UnsupportedModel: a model that Keras cannot rebuild, or an output that is no map of logits.
-        BackendUnavailable: tensorboard is asked for and is not installed.
+        InputError: the data is bad, the folder holds a run already or cannot be written, the model does not fit the
+            data, the loss is not finite, or the run is resumed with another config or other data.
+        UnsupportedModel: Keras cannot rebuild the model, or an output is no map of logits.
+        BackendUnavailable: tensorboard is requested and is not installed.
     """
     options = options or RunOptions()
-    distribution = start(options.distribute)  # before anything is computed
+    distribution = start(options.distribute)  # before the first computation
     for batch_size in {phase.batch_size for phase in phases_of(config)}:
         distribution.require_shares(batch_size)
     options.check(Path(output_dir))
@@ -142,7 +142,7 @@ def _fit(
     history: list[dict[str, float]],
     distribution: Distribution,
 ) -> None:
-    """Fit every phase that is not over yet; one that was interrupted begins with what the last epoch left."""
+    """Fit every phase that is not finished; an interrupted one starts from the state of the last epoch."""
     model = models.learning
     encoder = encoder_layers(model, config.freeze_before) if config.freeze_epochs else []
     learns = [layer.trainable for layer in encoder]
@@ -166,7 +166,7 @@ def _fit(
             if done == phase.end and phase.end < config.epochs:
                 # As fit() does at its end: the next phase begins with the moving average.
                 model.optimizer.finalize_variable_values(model.trainable_variables)
-        # An encoder that is about to learn may still help: the early end is counted in the last phase alone.
+        # An encoder that is about to learn may still help: early stopping counts in the last phase only.
         current = [c for c in callbacks if not (phase.frozen and isinstance(c, EarlyStopping))]
         if len(history) >= phase.end or _stopped(current, model):
             continue
@@ -185,7 +185,7 @@ def _fit(
 
 
 def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> dict[str, Any]:
-    """Return what a resumed run must find again: the schedule counts the steps, the history has the classes' names."""
+    """Return the facts that a resumed run must match: the schedule counts steps, the history has the classes' names."""
     if train_data is None or val_data is None:
         return {}
     return {
@@ -246,7 +246,7 @@ def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> lis
 
 
 def _stopped(callbacks: Sequence[keras.callbacks.Callback], model: keras.Model) -> bool:
-    """Return whether the run had come to its early end before it was resumed."""
+    """Return whether the run had stopped early before it was resumed."""
     model.stop_training = False
     for callback in callbacks:
         if isinstance(callback, EarlyStopping):

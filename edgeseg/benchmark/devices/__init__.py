@@ -1,4 +1,4 @@
-"""Devices that artifacts are measured on, one kind a file; ``open_device`` picks by what the user typed."""
+"""Define the devices that artifacts are measured on, one kind per module; ``open_device`` picks by the typed name."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def open_device(text: str, /, **settings: str) -> Device:
 
     Args:
         text: ``local``, ``ssh:HOST`` (a host of the user's own ssh config), ``adb`` or ``adb:SERIAL``.
-        **settings: what is said of it in ``devices.toml``; keywords of ``SshDevice`` and ``AdbDevice``.
+        **settings: the settings in ``devices.toml``; keywords of ``SshDevice`` and ``AdbDevice``.
 
     Raises:
-        InputError: no device is called so, or it has no such setting.
+        InputError: the device is unknown, or has no such setting.
     """
     kind, _, rest = text.partition(":")
     if not _named(text):
@@ -57,7 +57,7 @@ def open_device(text: str, /, **settings: str) -> Device:
 def read_table(path: Path) -> list[Device]:
     """Return the devices of a ``devices.toml``, in its order.
 
-    A table for each, by a name for people: ``device`` is what ``--device`` takes; the other keys are settings of its
+    Each device has a table, named for people: ``device`` is what ``--device`` takes; the other keys are settings of its
     kind::
 
         [pi5]

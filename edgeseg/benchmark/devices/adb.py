@@ -1,6 +1,6 @@
-"""An Android device at ``adb``, measured by ``benchmark_model``: no Python, no root, no app is needed there.
+"""Measure on an Android device through ``adb`` with ``benchmark_model``: it needs no Python, no root and no app.
 
-The tool gives statistics of each process and no samples: ``LatencyResult.reported`` has them and ``latencies_s`` is
+The tool gives statistics of each process and no samples: they are in ``LatencyResult.reported``, and ``latencies_s`` is
 empty, so that p90 and p99 are not known.
 """
 
@@ -24,10 +24,10 @@ from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputEr
 #: The one folder that a shell user may write to and execute from.
 FOLDER = "/data/local/tmp"
 
-#: Where a tool that is there already is looked for; the place that TensorFlow's and LiteRT's pages push it to.
+#: Where an installed tool is looked up; the place that TensorFlow's and LiteRT's pages push it to.
 DEFAULT_TOOL = f"{FOLDER}/benchmark_model"
 
-#: What opening a model may take beside its timed calls, in seconds: a GPU compiles its kernels for minutes.
+#: Seconds that opening a model may take beside its timed calls: a GPU compiles its kernels for minutes.
 _OPENING_S = 600.0
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class AdbDevice:
     Args:
         serial: as ``adb devices`` lists it; the only attached device when ``None``.
         benchmark_model: the tool for the device's processor: a file of this computer, which is copied, or an absolute
-            path on the device; ``/data/local/tmp/benchmark_model`` there when ``None``.
+            path on the device; by default ``/data/local/tmp/benchmark_model`` there.
     """
 
     def __init__(self, serial: str | None = None, *, benchmark_model: str | None = None) -> None:
@@ -73,10 +73,10 @@ class AdbDevice:
         self._remove()
 
     def put(self, path: Path, digest: str) -> str:
-        """See ``Device.put``.
+        """Copy a file; see ``Device.put``.
 
         Raises:
-            InputError: it is no ``.tflite``.
+            InputError: the file is no ``.tflite``.
             DeviceLost: the device went away.
         """
         if path.suffix.lower() != ".tflite":
@@ -91,7 +91,7 @@ class AdbDevice:
         delegate = self._delegate(options["delegate"]) if options.get("delegate") else None
         command = shlex.join(self._tool.command(request, delegate))
         if delegate is not None:
-            # A delegate of a chip's maker loads further libraries that lie beside it, by name.
+            # A chip maker's delegate loads further libraries from its own folder, by name.
             command = f"LD_LIBRARY_PATH={shlex.quote(delegate.rpartition('/')[0])} {command}"
         before = self._describe()
         answer = self._client.shell(
@@ -101,8 +101,8 @@ class AdbDevice:
         )
         if answer.status:
             self._refuse(answer, request)
-        asked = str(options.get("accelerator", "cpu")) if delegate is None else delegate.rpartition("/")[2]
-        measured = benchmark_model.parse(answer.text, asked)
+        accelerator = str(options.get("accelerator", "cpu")) if delegate is None else delegate.rpartition("/")[2]
+        measured = benchmark_model.parse(answer.text, accelerator)
         after = self._describe()
         versions = {"benchmark_model": f"sha256:{self._tool.digest[:12]}"}
         return Reply(
@@ -165,7 +165,7 @@ class AdbDevice:
             raise InputError(f"device '{self._client.serial}': {otherwise}: {last_line(answer.text)}")
 
     def _refuse(self, answer: adb_client.Answer, request: Request) -> None:
-        """Raise what a failed run means: the tool's own refusal, or its death."""
+        """Raise the error of a failed run: the tool's own refusal, or its death."""
         last = last_line(answer.text.replace("ERROR: Benchmarking failed.", ""))
         if answer.status - 128 in set(signal.Signals):
             name = signal.Signals(answer.status - 128).name
@@ -173,7 +173,7 @@ class AdbDevice:
         raise InputError(f"benchmark_model cannot run '{request.path.rpartition('/')[2]}' on '{self.name}': {last}")
 
     def _remove(self) -> None:
-        """Kill the tool if it runs and remove the folder; what stays there is said."""
+        """Kill the tool if it runs and remove the folder; log what stays there."""
         self._put.clear()
         try:
             if adb_client.attached().get(self._client.serial) == "device":
@@ -187,5 +187,5 @@ class AdbDevice:
 
 
 def _exec(command: str) -> str:
-    """Return the command in place of its shell, with variables before it: its process is the one whose id was noted."""
+    """Return the command that replaces its shell, with variables before it: its process has the id that was noted."""
     return f"exec env {command}" if "=" in command.split()[0] else f"exec {command}"

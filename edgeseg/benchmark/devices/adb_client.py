@@ -1,8 +1,8 @@
-"""The system's ``adb``: which devices are attached, a shell on one, files to it.
+"""Talk to devices through the system's ``adb``: list them, run a shell on one, copy files to it.
 
-A shell's answer ends with a line of its own that has the exit status: an ``adbd`` before Android 7 passes none on, and
-where the line is missing the link was lost. Commands run in a session of their own, so that Ctrl-C reaches Python alone
-and what it cleans up is not interrupted as well.
+A shell's answer ends with a line of its own that has the exit status: an ``adbd`` before Android 7 does not pass it on,
+and where the line is missing the link was lost. Commands run in a session of their own, so that Ctrl-C reaches Python
+alone and its clean-up is not interrupted as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 
 _MARK = "edgeseg-exit="
 
-#: For what the adb server or a shell answers at once, in seconds.
+#: Seconds for everything that the adb server or a shell answers at once.
 _SOON_S = 20.0
 
 _REFUSALS = {
@@ -30,14 +30,14 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command on the device printed on stdout and stderr together, and its exit status there."""
+    """The output of a command on the device, stdout and stderr together, and its exit status there."""
 
     text: str
     status: int
 
 
 def attached() -> dict[str, str]:
-    """Return what the adb server sees: serial to state (``device``, ``offline``, ``unauthorized``, ...).
+    """Return the devices that the adb server sees: serial to state (``device``, ``offline``, ``unauthorized``, ...).
 
     Raises:
         BackendUnavailable: there is no adb on the PATH.
@@ -49,7 +49,7 @@ def attached() -> dict[str, str]:
 
 
 def choose(serial: str | None) -> str:
-    """Return the device of a serial number, or the only one.
+    """Return the device with a serial number, or the only one.
 
     Raises:
         InputError: there is none, there are several, or it does not let this computer in.
@@ -102,10 +102,10 @@ class Client:
         """Copy a file to the device.
 
         Raises:
-            InputError: the device takes it not; the text has adb's last line.
+            InputError: the device does not take it; the text has adb's last line.
             DeviceLost: the device went away.
         """
-        # adb says nothing while it copies: an hour is enough for gigabytes over a slow WLAN.
+        # adb prints nothing while it copies: an hour is enough for gigabytes over a slow WLAN.
         process = _adb("-s", self.serial, "push", str(source), target, timeout_s=3600.0)
         if process.returncode:
             if attached().get(self.serial) != "device":

@@ -1,7 +1,7 @@
-"""What an Android device says of itself: names, versions, governor, heat and battery.
+"""Describe an Android device: names, versions, governor, heat and battery.
 
 Names of properties and lines are those of ``getprop``, ``dumpsys thermalservice`` and ``dumpsys battery`` in AOSP
-(``ThermalManagerService.java``, ``BatteryService.java``); a device that lacks one is described without it.
+(``ThermalManagerService.java``, ``BatteryService.java``); a property that a device lacks is omitted.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Description:
 
     @classmethod
     def read(cls, text: str) -> Description:
-        """Read what ``SCRIPT`` printed."""
+        """Read the output of ``SCRIPT``."""
         status = _THERMAL.search(text)
         current = _CURRENT.search(text)
         heat = [float(value) for value in _SENSOR.findall(current[1] if current else "")]
@@ -64,7 +64,7 @@ class Description:
 
     @property
     def abi(self) -> str:
-        """Such as ``arm64-v8a``; empty where it is not told."""
+        """The ABI, such as ``arm64-v8a``; empty where it is not known."""
         return self.properties.get("ro.product.cpu.abi", "")
 
     def environment(self, device: str, after: Description, versions: dict[str, str]) -> Environment:
@@ -73,7 +73,7 @@ class Description:
         Args:
             device: the name under which the user reaches it.
             after: the description when it ended.
-            versions: of what measured.
+            versions: of the measuring tools.
         """
         get = self.properties.get
         chip = f"{get('ro.soc.manufacturer', '')} {get('ro.soc.model') or get('ro.board.platform', '')}".strip()
@@ -99,7 +99,7 @@ class Description:
         )
 
     def warnings(self) -> tuple[str, ...]:
-        """Return why numbers that were taken now should be distrusted."""
+        """Return the reasons to distrust numbers that are measured now."""
         if self.thermal_status in ("", "none"):
             return ()
         return (f"the device reports thermal status '{self.thermal_status}': it throttles, or soon will",)

@@ -1,4 +1,4 @@
-"""TensorFlow Lite's and LiteRT's ``benchmark_model``: its command line, and what it prints.
+"""Call TensorFlow Lite's and LiteRT's ``benchmark_model``: build its command line, and parse its output.
 
 Two tools have this name. Both are built on ``tflite/tools/benchmark/benchmark_model.cc`` (repository
 google-ai-edge/LiteRT), whose lines are the ones read here: ``Initialized session in 12.3ms.``, and for the warm-up and
@@ -29,7 +29,7 @@ from typing import Any
 from edgeseg.benchmark.worker import Request
 from edgeseg.errors import BackendUnavailable, InputError
 
-#: Where the tools can be had; from LiteRT's and TensorFlow's pages about measuring.
+#: Where to download the tools; from LiteRT's and TensorFlow's pages about measuring.
 WHERE = (
     "https://storage.googleapis.com/litert/binaries/latest/android_arm64/benchmark_model (LiteRT's own), or for a "
     "delegate https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/"
@@ -57,7 +57,7 @@ class Tool:
     Attributes:
         path: on the device.
         flags: the names that its ``--help`` lists.
-        digest: SHA-256 of it; it has no version to ask for.
+        digest: its SHA-256; it cannot report a version.
     """
 
     path: str
@@ -66,7 +66,7 @@ class Tool:
 
     @property
     def name(self) -> str:
-        """Whose tool it is, and which build: what ``edgeseg compare`` calls the runtime."""
+        """Whose tool it is, and which build: the runtime's name in ``edgeseg compare``."""
         return f"benchmark_model of {'LiteRT' if 'use_npu' in self.flags else 'TFLite'} ({self.digest[:12]})"
 
     def command(self, request: Request, delegate: str | None = None) -> list[str]:
@@ -77,8 +77,8 @@ class Tool:
             delegate: path of a delegate's library on the device.
 
         Raises:
-            InputError: the request asks for what no ``benchmark_model`` does.
-            BackendUnavailable: this one lacks a flag for it.
+            InputError: the request asks for something that no ``benchmark_model`` does.
+            BackendUnavailable: this tool lacks a flag for it.
         """
         options = request.options
         for name in ("backend", "providers"):
@@ -116,7 +116,7 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one run of the tool printed; fields as in ``Reply``."""
+    """The parsed output of one run of the tool; fields as in ``Reply``."""
 
     init_s: float
     first_s: float
@@ -127,7 +127,7 @@ class Measured:
 
 
 def known_flags(usage: str) -> frozenset[str]:
-    """Return the flags of a tool by what ``--help`` prints: ``	--num_runs=50	int32	optional	...``."""
+    """Return the flags of a tool from the output of ``--help``: ``	--num_runs=50	int32	optional	...``."""
     return frozenset(_FLAG.findall(usage))
 
 
@@ -136,10 +136,10 @@ def parse(text: str, accelerator: str) -> Measured:
 
     Args:
         text: stdout and stderr of the tool.
-        accelerator: ``cpu``, or what else was asked for.
+        accelerator: ``cpu``, or the accelerator that was asked for.
 
     Raises:
-        InputError: it is not understood; the text ends with the output's last line.
+        InputError: the output is not understood; the text ends with its last line.
         BackendUnavailable: the tool ignored a flag, or the accelerator took nothing of the model.
     """
     if ignored := _UNCONSUMED.search(text):
@@ -161,14 +161,14 @@ def parse(text: str, accelerator: str) -> Measured:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that has something in it, or ``(nothing)``."""
+    """Return the last line that is not empty, or ``(nothing)``."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "(nothing)")
 
 
 def _statistics(match: re.Match[str]) -> dict[str, float]:
     """Return milliseconds by the names of ``Summary``, and ``first_ms``."""
     values = {name: float(value) / 1e3 for name, value in _PAIR.findall(match["rest"])}
-    if "min" not in values:  # all the same, so that the tool prints the newest alone
+    if "min" not in values:  # all values are the same, so that the tool prints only the newest
         values |= {name: values["curr"] for name in ("first", "min", "max", "avg")} | {"std": 0.0}
     return {"mean_ms" if name == "avg" else f"{name}_ms": value for name, value in values.items() if name != "curr"}
 
@@ -184,8 +184,8 @@ def _placement(text: str, accelerator: str) -> dict[str, Any]:
     if accelerator == "cpu":
         return {"fully_accelerated": None, "coverage": None}
     applied = _APPLIED.search(text)
-    # XNNPACK is the CPU: it takes what the accelerator left.
-    nodes = next((found for found in _REPLACING.finditer(text) if "XNNPack" not in found[3]), None)
+    # XNNPACK is the CPU: it takes what the accelerator did not take.
+    nodes = next((match for match in _REPLACING.finditer(text) if "XNNPack" not in match[3]), None)
     if applied is None and (nodes is None or nodes[1] == "0"):
         reason = _REASON.search(text)
         raise BackendUnavailable(
@@ -209,7 +209,7 @@ def _delegate_flags(path: str, options: Mapping[str, str]) -> dict[str, object]:
 
     ``external_delegate_options`` is split at ``;`` and ``:`` in ``external_delegate_provider.cc``.
 
-    Its help text says commas; and a pair that holds a second colon is dropped there without a word.
+    Its help text says commas; and it silently drops a pair with a second colon.
     """
     for name, value in options.items():
         if any(mark in f"{name}{value}" for mark in ":;"):

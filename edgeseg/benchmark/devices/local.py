@@ -1,4 +1,4 @@
-"""This machine."""
+"""Measure on this machine."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class LocalDevice:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Do nothing: nothing was put anywhere."""
+        """Do nothing: no file was copied."""
 
     def put(self, path: Path, digest: str) -> str:
-        """Return the path: the file stays where it is."""
+        """Return the path: the file stays in place."""
         return str(path)
 
     def run(self, request: Request) -> Reply:
@@ -37,7 +37,7 @@ class LocalDevice:
 
 
 def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Return what a module that ``worker.answer``s has to say, in a process of its own.
+    """Run a module that calls ``worker.answer`` in a separate process, and return its answer.
 
     Args:
         module: run as ``python -m``.

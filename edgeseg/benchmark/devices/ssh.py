@@ -1,4 +1,4 @@
-"""A board over ssh. It needs sshd and Python 3.10: edgeseg brings the rest along and takes artifacts away again."""
+"""Measure on a board over ssh. It needs sshd and Python 3.10: edgeseg brings the rest and removes artifacts again."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ CACHE_BYTES = 2 << 30
 
 DEFAULT_FOLDER = "~/.cache/edgeseg/bench"
 
-#: Module to what pip calls it, with the lower bounds of edgeseg's own dependencies. A board has no libGL: headless.
+#: Module to its pip package, with the lower bounds of edgeseg's own dependencies. A board has no libGL: headless.
 _ALWAYS = {"numpy": "numpy>=1.23.2", "cv2": "opencv-python-headless>=4.11"}
 _RUNTIMES = {
     ".tflite": {"ai_edge_litert.interpreter": "ai-edge-litert>=2.3"},
     ".onnx": {"onnxruntime": "onnxruntime>=1.20"},
 }
-# What runs a .tflite where ai-edge-litert has no wheels; taken when it is there, never installed.
+# This runs a .tflite where ai-edge-litert has no wheels; it is used if installed, never installed.
 _ELSE = {"ai_edge_litert.interpreter>=2.3": "tflite_runtime.interpreter"}
 _NO_NETWORK = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError|ReadTimeout|SSLError"
 
@@ -47,8 +47,8 @@ _NO_NETWORK = "NewConnectionError|name resolution|Network is unreachable|Connect
 class SshDevice:
     """Measures on another machine, in processes of its Python.
 
-    A Python there that has what the artifact needs is used as it is; otherwise edgeseg makes an environment of its own
-    beside its artifacts. The code that measures is always the one that runs here, brought along by its hash.
+    A Python there that has everything the artifact needs is used as it is; otherwise edgeseg makes an environment
+    beside its artifacts. The code that measures is always the one that runs here, copied along under its hash.
 
     Args:
         host: as in ``ssh HOST``: a ``Host`` of the user's ssh config, a name, ``user@name``.
@@ -60,7 +60,7 @@ class SshDevice:
             ``EDGESEG_SSH_OPTIONS`` when ``None``.
 
     Raises:
-        InputError: the host is none.
+        InputError: ``host`` is not a host name.
         BackendUnavailable: there is no ``ssh`` here.
     """
 
@@ -87,11 +87,11 @@ class SshDevice:
         self._pythons: dict[str, str] = {}
 
     def __enter__(self) -> SshDevice:
-        """Connect and bring edgeseg's code.
+        """Connect and copy edgeseg's code.
 
         Raises:
-            BackendUnavailable: no Python there, or one older than 3.10.
-            DeviceLost: no connection, or no room; the text says why.
+            BackendUnavailable: there is no Python there, or one older than 3.10.
+            DeviceLost: there is no connection, or no free space; the text says why.
         """
         self._names, self._pythons = [], {}
         try:
@@ -111,7 +111,7 @@ class SshDevice:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Tidy up where there is a connection left to do it with; end it."""
+        """Tidy up if the connection still works; end it."""
         try:
             if self._root and not self._link.lost:
                 keep = self._keep == "everything"
@@ -123,19 +123,19 @@ class SshDevice:
                     code=self._code,
                     everything=self._keep == "nothing",
                 )
-        except (DeviceLost, BackendUnavailable) as failed:  # no reason to throw away what was measured
+        except (DeviceLost, BackendUnavailable) as failed:  # the measurements are kept
             _log.warning("%s could not be tidied up: %s", self.name, failed)
         finally:
             self._root = ""
             self._link.close()
 
     def put(self, path: Path, digest: str) -> str:
-        """Bring a file, and see to it that a Python there can run it.
+        """Copy a file, and make sure that a Python there can run it.
 
         Raises:
-            InputError: nothing that edgeseg can bring to a device runs such a file.
-            BackendUnavailable: the device cannot get what runs it; the text says what to do by hand.
-            DeviceLost: the connection broke, or there is no room.
+            InputError: edgeseg can bring nothing to a device that runs such a file.
+            BackendUnavailable: the device cannot get the packages that run it; the text says what to do by hand.
+            DeviceLost: the connection broke, or there is no free space.
         """
         suffix = path.suffix.lower()
         if suffix in _RUNTIMES:
@@ -152,7 +152,7 @@ class SshDevice:
         if python is None:
             raise InputError(f"{self.name} runs .tflite and .onnx files, not '{Path(request.path).suffix}'.")
         answer = self._link.ask("work", python=python, code=self._code, request=json.dumps(asdict(request)))
-        name = self._local.get(request.path, request.path)  # what the user calls it: there it has its hash for a name
+        name = self._local.get(request.path, request.path)  # the user's name for it: on the device its name is its hash
         if answer["status"]:
             ended = subprocess.CompletedProcess([python], answer["status"], answer["stdout"], answer["stderr"])
             raise DeviceLost(f"the process that measured '{name}' on {self.name} ended early, {how_it_ended(ended)}.")
@@ -197,27 +197,27 @@ class SshDevice:
             )
         self._pythons[suffix] = installed["python"]
 
-    def _why_not(self, made: dict[str, Any], requirements: list[str]) -> str:
-        text: str = made["text"]
-        wanted = " ".join(f"'{requirement}'" for requirement in requirements)
+    def _why_not(self, installed: dict[str, Any], requirements: list[str]) -> str:
+        text: str = installed["text"]
+        packages = " ".join(f"'{requirement}'" for requirement in requirements)
         by_hand = (
-            f"By hand: pip install {wanted} into a Python there, and name it in devices.toml: "
+            f"By hand: pip install {packages} into a Python there, and name it in devices.toml: "
             'python = "/its/bin/python"'
         )
         start = f"'{self._host}' ({self._about}) has no Python with what is needed, and edgeseg could not make one: "
         if re.search("No space left|quota exceeded", text):
             return f"{start}its disk is full. Make room, or give another folder in devices.toml: environment"
-        if made["failed"] == "venv" and re.search("ensurepip|No module named venv", text):
+        if installed["failed"] == "venv" and re.search("ensurepip|No module named venv", text):
             return f"{start}its python cannot make environments. On Debian: sudo apt install python3-venv. {by_hand}"
         if re.search(_NO_NETWORK, text):
             return f"{start}it does not reach its package index. {by_hand}"
         if none := re.search("No matching distribution found for ([^\\s(]+)", text):
             return f"{start}its package index has no wheel of {none[1]} for {self._about}. {by_hand}"
-        return f"{start}{(text.strip().splitlines() or [made['failed']])[-1].strip().rstrip('.')}. {by_hand}"
+        return f"{start}{(text.strip().splitlines() or [installed['failed']])[-1].strip().rstrip('.')}. {by_hand}"
 
 
 def _code() -> dict[str, bytes]:
-    """Return the edgeseg that runs here, with the version that it says it has: name in an archive to content."""
+    """Return the edgeseg that runs here, under the version that it reports: name in an archive to content."""
     folder, version = Path(edgeseg.__file__).parent, edgeseg.__version__
     files = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
     about = f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n"

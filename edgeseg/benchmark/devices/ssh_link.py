@@ -1,6 +1,6 @@
-"""The system's own ssh: one connection, orders over it, and what its failures mean.
+"""Use the system's own ssh: one connection, orders over it, and the meaning of its failures.
 
-The user's configuration, keys, agent, jump hosts and known hosts count as they do in a terminal. Nothing is asked
+The user's configuration, keys, agent, jump hosts and known hosts apply as in a terminal. Nothing is asked
 (``BatchMode``), and no check of a host's key is ever weakened.
 """
 
@@ -26,8 +26,8 @@ from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 #: Seconds between signs of life to the device; it gives up after ``ssh_remote.SILENCE_S``.
 HEARTBEAT_S = 5.0
 
-# A lost link is noticed after 15 s at the latest, and said at LogLevel INFO. What else the user's configuration opens
-# (forwarded ports, a command for this host, a connection that persists) is not for this.
+# A lost link is noticed after 15 s at the latest, and reported at LogLevel INFO. Other things that the user's
+# configuration opens (forwarded ports, a command for this host, a connection that persists) are disabled here.
 _SETTINGS = (
     *("-T", "-a", "-x"),
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
@@ -41,7 +41,7 @@ _BOOT = (
     "import json;exec(json.loads(open(0,'rb',0,closefd=False).readline().decode()))"
 )
 
-#: What ssh says, by its own source, and what it means; ``{host}`` is filled in.
+#: What ssh prints, by its own source, and what it means; ``{host}`` is filled in.
 _MEANINGS = (
     (
         "IDENTIFICATION HAS CHANGED",
@@ -68,7 +68,7 @@ class Link:
     """A connection to a host, opened by ``open``.
 
     Attributes:
-        lost: whether ssh itself failed; there is nobody to clean up with then.
+        lost: whether ssh itself failed; then there is no connection to clean up with.
     """
 
     def __init__(self, host: str, *, python: str, options: Sequence[str]) -> None:
@@ -93,12 +93,12 @@ class Link:
         """
         self.lost = False
         if os.name == "nt":
-            return  # its ssh shares none
+            return  # its ssh cannot share one
         self._folder = Path(tempfile.mkdtemp(prefix="edgeseg-"))
         socket = self._folder / "s"
-        with open(self._folder / "said", "wb") as said:
+        with open(self._folder / "said", "wb") as log:
             # ``cat`` ends, and with it the connection, when this process dies in whatever way.
-            self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, said)
+            self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, log)
         deadline = time.monotonic() + _START_S
         while not socket.exists():
             if self._master.poll() is not None:
@@ -126,7 +126,7 @@ class Link:
 
         Args:
             do: name of a function of ``ssh_remote``.
-            upload: what it reads from stdin.
+            upload: bytes that it reads from stdin.
             **order: its arguments.
 
         Returns:
@@ -134,7 +134,7 @@ class Link:
 
         Raises:
             BackendUnavailable: the device has no Python, or one that is too old.
-            DeviceLost: the connection broke, or the device could not do it; the text says why.
+            DeviceLost: the connection broke, or the device could not follow the order; the text says why.
         """
         marker = secrets.token_hex(16)
         lines = (Path(ssh_remote.__file__).read_text(encoding="utf-8"), {"do": do, "marker": marker, **order})
@@ -159,7 +159,7 @@ class Link:
     ) -> subprocess.Popen[bytes]:
         shared = [word for setting in sharing for word in ("-o", setting)]
         return subprocess.Popen(
-            # ssh takes the first value that it meets: the caller's options come before those here
+            # ssh takes the first value of an option: the caller's options come before those here
             ["ssh", *self._options, *_SETTINGS, *shared, "--", self._host, command],
             stdin=subprocess.PIPE,
             stdout=out or subprocess.DEVNULL,
@@ -183,7 +183,7 @@ class Link:
         return DeviceLost(f"'{self._host}' gave no answer (exit status {status}){_last(text)}")
 
     def _failed(self, text: str) -> DeviceLost:
-        """Return what ssh's own exit status, 255, means; it is that of a command too that a signal ended."""
+        """Return the error for ssh's own exit status, 255, which a command that a signal ended has too."""
         if self._master is not None and self._folder is not None:
             try:
                 self._master.wait(1)
@@ -204,10 +204,10 @@ class Link:
 
 
 def _feed(process: subprocess.Popen[bytes], given: bytes) -> None:
-    """Give what it reads, and signs of life until it ends."""
+    """Write the input of the process, and signs of life until it ends."""
     assert process.stdin is not None
     while True:
-        with contextlib.suppress(BrokenPipeError):  # it ended before it read all; its answer says why
+        with contextlib.suppress(BrokenPipeError):  # it ended before it read everything; its answer says why
             process.stdin.write(given)
             process.stdin.flush()
         try:

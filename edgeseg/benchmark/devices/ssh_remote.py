@@ -1,9 +1,9 @@
-"""What edgeseg does on a device that ssh reaches: the source of this file is sent along with every order.
+"""Follow edgeseg's orders on a device that ssh reaches: the source of this file is sent along with every order.
 
-It needs the standard library alone, and nothing of edgeseg on the device. An order is a line of JSON on stdin, what
-follows it on stdin is a file's content or a sign of life now and then; the answer is a line of JSON after a marker,
-as a login shell may write to stdout first. What it starts ends with it: when stdin closes, or stays silent for long,
-nobody is there any more who would wait for the answer.
+It needs only the standard library, and nothing of edgeseg on the device. An order is a line of JSON on stdin, followed
+by a file's content or by signs of life; the answer is a line of JSON after a marker, as a login shell may write to
+stdout first. Every process that it starts ends with it: when stdin closes, or stays silent for long, no one is waiting
+for the answer any more.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: Seconds without a sign of life after which the other side is taken for gone; it gives one every 5 s.
+#: Seconds without a sign of life after which the other side counts as gone; it sends one every 5 s.
 SILENCE_S = 20.0
 
 _DAY_S = 86400.0
 _PIECE = 1 << 16
-_READY = "edgeseg-ready"  # lies in an environment that was installed to its end
-#: Imports ``module>=version``, one after the other, each named when it is there and new enough: the first that is not
-#: named is the one that fails.
+_READY = "edgeseg-ready"  # a file in an environment that was installed completely
+#: Imports ``module>=version``, one after the other, and prints each when it is there and new enough: the first that is
+#: not printed is the one that fails.
 _IMPORTS = """
 import re, sys
 for wanted in sys.argv[1:]:
@@ -46,7 +46,7 @@ for wanted in sys.argv[1:]:
 
 
 def hello(root: str, code: str) -> dict[str, Any]:
-    """Make the folder and say what is there; what an earlier session that was cut off left half-written in it goes."""
+    """Make the folder and describe the device; remove half-written files of an earlier session that was cut off."""
     folder = Path(root).expanduser().absolute()
     for part in ("artifacts", "code"):
         (folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,16 +63,16 @@ def hello(root: str, code: str) -> dict[str, Any]:
 
 
 def have(root: str, name: str, sha256: str) -> dict[str, Any]:
-    """Return whether a file is there and is that file."""
+    """Return whether a file is there and has the right content."""
     path = Path(root) / "artifacts" / name
     exists = path.is_file() and _sha256(path) == sha256
     if exists:
-        os.utime(path)  # ``tidy`` removes what was not used for longest
+        os.utime(path)  # ``tidy`` removes the files that were not used for longest
     return {"path": str(path), "have": exists}
 
 
 def put(root: str, name: str, size: int, sha256: str) -> dict[str, Any]:
-    """Write a file from stdin: under its name when it is whole and right, not at all otherwise."""
+    """Write a file from stdin: under its name when it is complete and right, not at all otherwise."""
     path = Path(root) / "artifacts" / name
     handle, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
     try:
@@ -110,7 +110,7 @@ def unpack(archive: str, code: str) -> dict[str, Any]:
 
 
 def check(modules: list[str], python: str = "") -> dict[str, Any]:
-    """Return the first ``module>=version`` that a Python lacks; in its own process, as a wheel may die of SIGILL."""
+    """Return the first ``module>=version`` that a Python lacks; in a separate process, as a wheel may die of SIGILL."""
     python = python or sys.executable
     code, out, err = _supervised([python, "-c", _IMPORTS, *modules])
     missing = [module for module in modules if module not in out.split()]
@@ -118,7 +118,7 @@ def check(modules: list[str], python: str = "") -> dict[str, Any]:
 
 
 def install(root: str, requirements: list[str]) -> dict[str, Any]:
-    """Make an environment of edgeseg's own for this Python, or add to the one that is there."""
+    """Make an environment of edgeseg's own for this Python, or add to an existing one."""
     folder = _venv(Path(root))
     python, ready = folder / "bin" / "python", folder / _READY
     if not ready.exists():
@@ -153,15 +153,15 @@ def tidy(root: str, names: list[str], limit: int, code: str, everything: bool) -
     for name in names:
         (folder / "artifacts" / name).unlink(missing_ok=True)
     files = sorted((folder / "artifacts").glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    kept = 0
+    total = 0
     for path in files:
-        kept += path.stat().st_size
-        if kept > limit:
+        total += path.stat().st_size
+        if total > limit:
             path.unlink()
     for path in (folder / "code").glob("[!.]*"):
         if str(path) != code and time.time() - path.stat().st_mtime > _DAY_S:
             _remove(path)  # another version of edgeseg that is not in use
-    if everything:  # by name: the folder may be one in which other things lie
+    if everything:  # by name: the folder may contain other things
         for part in (folder / "artifacts", folder / "code", *folder.glob("venv-*")):
             _remove(part)
         if not any(folder.iterdir()):
@@ -177,7 +177,7 @@ def _supervised(
     cwd: str | None = None,
     env: dict[str, str] | None = None,
 ) -> tuple[int, str, str]:
-    """Run to the end, or kill it and all that it started once the other side is gone; ``left`` is removed then."""
+    """Run to the end, or kill the process and all that it started once the other side is gone; then remove ``left``."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, env=env, start_new_session=True, text=True
@@ -218,7 +218,7 @@ def _remove(path: Path) -> None:
 
 def main() -> None:
     """Follow one order."""
-    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: what follows the line is not read with it
+    with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: bytes after the line are not read with it
         order = json.loads(stdin.readline())
     marker = order.pop("marker")
     actions: dict[str, Callable[..., dict[str, Any]]] = {"hello": hello, "have": have, "put": put, "unpack": unpack}

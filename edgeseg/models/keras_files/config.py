@@ -20,18 +20,18 @@ from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_WEIGHTS_GROUPS = ("layers", "_layer_checkpoint_dependencies")  # how Keras 3 and TensorFlow 2.12 begin
-# What zipfile and h5py raise on a damaged file; they have no error class in common.
+_WEIGHTS_GROUPS = ("layers", "_layer_checkpoint_dependencies")  # the first group of Keras 3's and TensorFlow 2.12's
+# The errors of zipfile and h5py for a damaged file; they have no error class in common.
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Hold what a model file says about its architecture.
+    """What a model file says about its architecture.
 
     Attributes:
         root: the config of the model: ``class_name``, ``config`` and, in Keras 3's form, ``module``.
-        keras_version: of the Keras that wrote it; empty where it is not said.
+        keras_version: of the Keras that wrote it; empty where the file does not say.
         container: whether the file is a zip archive or HDF5.
     """
 
@@ -41,7 +41,7 @@ class ModelConfig:
 
     @property
     def is_keras2(self) -> bool:
-        """Return whether Keras 2 wrote it; a file that doesn't say is older than the versions that do."""
+        """Whether Keras 2 wrote it; a file that does not say is older than the versions that do."""
         return self.keras_version.split(".")[0] in ("", "1", "2")
 
 
@@ -51,7 +51,7 @@ class Entry:
 
     Attributes:
         layer: name of the layer that it is or belongs to, after that of the nested model it is in.
-        key: under which key of its parent it is; empty for the model itself.
+        key: its key in its parent; empty for the model itself.
         value: the object's own part of the config.
     """
 
@@ -61,12 +61,12 @@ class Entry:
 
     @property
     def class_name(self) -> str:
-        """Return its class, as the file calls it."""
+        """Its class, by the name in the file."""
         return str(self.value["class_name"])
 
 
 def is_hdf5(path: str | Path) -> bool:
-    """Return whether a file begins as HDF5 does; ``False`` where there is no file."""
+    """Return whether a file begins like HDF5; ``False`` where there is no file."""
     try:
         with open(path, "rb") as file:
             return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
@@ -94,9 +94,9 @@ def read_config(path: str | Path) -> ModelConfig:
             raise InputError(f"'{path}' is not {kind}; it may be truncated.")
         with zipfile.ZipFile(path) as archive:
             root = json.loads(read_entry(archive, "config.json", MAX_JSON))
-            told = "metadata.json" in archive.namelist()
-            metadata = json.loads(read_entry(archive, "metadata.json", MAX_JSON)) if told else {}
-        # A file without metadata is no worse to Keras 3 itself.
+            has_metadata = "metadata.json" in archive.namelist()
+            metadata = json.loads(read_entry(archive, "metadata.json", MAX_JSON)) if has_metadata else {}
+        # Keras 3 itself accepts a file without metadata, too.
         version = metadata.get("keras_version", "3") if isinstance(metadata, dict) else "3"
         return ModelConfig(_checked(root), str(version), "zip")
     except InputError:
@@ -130,7 +130,7 @@ def _checked(root: Any) -> dict[str, Any]:
 
 
 def _plain(value: dict[str, Any]) -> Any:
-    """Return what Keras 2's JSON has for tuples and shapes."""
+    """Return the JSON value of Keras 2's tuples and shapes."""
     is_sequence = value.get("class_name") in ("__tuple__", "TensorShape") and "items" in value
     return value["items"] if is_sequence else value
 
@@ -140,7 +140,7 @@ def _text(value: Any) -> str:
 
 
 def entries(root: dict[str, Any]) -> Iterator[Entry]:
-    """Yield every object of a config, the model itself first, without what belongs to ``compile``."""
+    """Yield every object of a config, the model itself first, without the part for ``compile``."""
     return _walk(root, "", ())
 
 

@@ -1,7 +1,7 @@
 """Provide layers that Keras does not have: well-known ones by their names, the user's own from a Python file.
 
 A saved model names a class and its arguments, not its code. ``KNOWN`` has the code for names that segmentation
-projects share; as other projects give the same names to other things, what is read so is said when it is used.
+projects share; as other projects use the same names for other things, a warning says how a name was read.
 """
 
 from __future__ import annotations
@@ -122,27 +122,27 @@ def reading_of(known: type) -> str:
 
 
 def load_custom_objects(path: str | Path) -> dict[str, Any]:
-    """Run a user's Python file and collect what a saved model may refer to.
+    """Run a user's Python file and collect the objects that a saved model may refer to.
 
-    The file runs as any Python program does: that is what giving it means. Its folder is on ``sys.path`` meanwhile,
-    so that it can import what lies beside it.
+    The file runs as any Python program does, which the user accepts by giving it. Meanwhile its folder is on
+    ``sys.path``, so that it can import the files beside it.
 
     Args:
         path: the file.
 
     Returns:
-        By name: its Keras layer classes (also those it imports, save Keras' own), the functions written in it, and
-        the entries of its dict ``CUSTOM_OBJECTS``, where it has one; these win. A class under the name of a Lambda
-        layer takes that layer's place.
+        By name: its Keras layer classes (also those it imports, except Keras' own), the functions written in it, and
+        the entries of its dict ``CUSTOM_OBJECTS``, where it has one; these have priority. A class under the name of a
+        Lambda layer replaces that layer.
 
     Raises:
-        InputError: the file is missing, does not run, or has nothing of the kind.
+        InputError: the file is missing, does not run, or has no such object.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"custom objects file '{path}' does not exist; it is a Python file with your Keras layers.")
     module = _run(path)
-    found = {
+    objects = {
         value.__name__: value
         for name, value in vars(module).items()
         if _is_own_layer(value)
@@ -151,9 +151,9 @@ def load_custom_objects(path: str | Path) -> dict[str, Any]:
     own = getattr(module, "CUSTOM_OBJECTS", {})
     if not isinstance(own, dict) or not all(isinstance(name, str) for name in own):
         raise InputError(f"CUSTOM_OBJECTS in '{path}' must be a dict from names to classes or functions.")
-    if not found and not own:
+    if not objects and not own:
         raise InputError(f"'{path}' has no Keras layer class, no function and no dict CUSTOM_OBJECTS.")
-    return {**found, **own}
+    return {**objects, **own}
 
 
 def _is_own_layer(value: Any) -> bool:
@@ -177,7 +177,7 @@ def _run(path: Path) -> ModuleType:
 
 
 class _OneLine:
-    """Make one line of whatever a user's code raises; nothing can be known of it beforehand."""
+    """Makes one line of any error that the user's code raises."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -198,7 +198,7 @@ class _OneLine:
 
 
 def _arguments(kind: str, config: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the arguments of our layer from another project's config; what it doesn't know is not guessed at.
+    """Return the arguments of our layer from another project's config; unknown arguments are refused, not guessed.
 
     Args:
         kind: the class in the file.

@@ -1,4 +1,4 @@
-"""Translate a model config of Keras 2 into that of Keras 3, which refuses or misreads some of it by itself.
+"""Translate a model config of Keras 2 to Keras 3, which refuses or misreads some of it by itself.
 
     Given                                             Result
     groups=1 of DepthwiseConv2D, Conv2DTranspose, ... omitted, like every argument that Keras 3 no longer has
@@ -26,7 +26,7 @@ _GONE: dict[str, dict[str, tuple[Any, ...] | None]] = {
     **{f"DepthwiseConv{n}D": {"groups": (1,)} for n in (1, 2)},
     **{f"Conv{n}DTranspose": {"groups": (1,)} for n in (1, 2, 3)},
     **{
-        # The last three are of the Conv that Keras 2 derives it from; a separable one has no such kernel.
+        # The last three belong to the Conv that Keras 2 derives it from; a separable one has no such kernel.
         f"SeparableConv{n}D": {
             "groups": (1,),
             "kernel_initializer": None,
@@ -68,8 +68,8 @@ def to_keras3(root: dict[str, Any], own: Collection[str] = ()) -> dict[str, Any]
     """Translate the config of a Keras 2 model.
 
     Args:
-        root: ``ModelConfig.root`` of a file with ``is_keras2``; stays as it is.
-        own: names that the user gives a meaning of their own: these are left alone.
+        root: ``ModelConfig.root`` of a file with ``is_keras2``; it is not changed.
+        own: names that the user gives a meaning of their own: these are not translated.
 
     Returns:
         A config in the form of ``.h5`` files, for ``keras.Model.from_config`` or ``keras.Sequential.from_config``.
@@ -96,14 +96,14 @@ def _translate_layer(layer: dict[str, Any], own: Collection[str]) -> None:
             del config[key]
     _translate_values(str(name), config, own)
     wrapped = config.get("layer")
-    if isinstance(wrapped, dict):  # in TimeDistributed and its like, which look nowhere without a module
+    if isinstance(wrapped, dict):  # in TimeDistributed and similar layers, which resolve no name without a module
         _translate_layer(wrapped, own)
         if hasattr(keras.layers, str(wrapped.get("class_name"))):
             wrapped["module"] = "keras.layers"
     layers = [inner for inner in config.get("layers") or () if isinstance(inner, dict)]
     for inner in layers:
         _translate_layer(inner, own)
-    # To Keras 2, making a model is its first call. Keras 3 thinks so of a Functional, in output_layers alone.
+    # For Keras 2, building a model is its first call. Keras 3 does so only for a Functional, in output_layers.
     models = {inner.get("name"): inner["class_name"] for inner in layers if "layers" in (inner.get("config") or ())}
     for inner in layers:
         _count_from_0(inner.get("inbound_nodes"), models)
@@ -124,7 +124,7 @@ def _translate_values(name: str, config: dict[str, Any], own: Collection[str]) -
 
 
 def _count_from_0(nodes: Any, models: Collection[Any]) -> None:
-    """Count one call less in each ``[layer, call, output, ...]``, at any depth, whose layer is one of the models."""
+    """Subtract one from the call in each ``[layer, call, output, ...]``, at any depth, whose layer is a model."""
     if not isinstance(nodes, list):
         return
     if len(nodes) >= 3 and isinstance(nodes[0], str) and isinstance(nodes[1], int):

@@ -1,4 +1,4 @@
-"""Save and load model files: our own ``.keras`` with the ModelSpec inside, and what others wrote, Keras 2 included.
+"""Save and load model files: our own ``.keras`` with the ModelSpec inside, and other tools' files, also of Keras 2.
 
 The spec is one more entry in the zip archive, which Keras itself skips.
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _SPEC_ENTRY = f"{METADATA_KEY}.json"
 _STATE_ENTRY = "edgeseg.training.json"
-_LONGEST_REASON = 300  # characters of what Keras says
+_LONGEST_REASON = 300  # characters of Keras' message
 
-# Keras looks at little before it uses it, and h5py has RuntimeError for most damage: all of these come from files.
+# Keras checks little before it uses it, and h5py has RuntimeError for most damage: all of these come from files.
 _REFUSALS = (
     OSError,
     zipfile.BadZipFile,
@@ -45,13 +45,13 @@ def save_model(
     training_state: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a ``.keras`` file that knows how it wants to be fed.
+    """Write a ``.keras`` file that contains its ModelSpec.
 
     Args:
         model: the model, with its optimizer where it is compiled.
         path: where to, ending in ``.keras``.
         spec: how to feed it.
-        training_state: plain JSON values that ``read_training_state`` gives back; for resuming.
+        training_state: plain JSON values that ``read_training_state`` returns; for resuming.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -73,21 +73,21 @@ def load_model(
 ) -> keras.Model:
     """Load a model file; code inside it (Lambda bytecode) is never run.
 
-    What Keras 2 wrote, and every ``.h5``, is built from its config and then filled by ``load_weights``: Keras 3's own
-    way refuses common layers of Keras 2 and pairs tensors by their order alone.
+    A file of Keras 2, and every ``.h5``, is built from its config and then filled by ``load_weights``: Keras 3's own
+    loader refuses common layers of Keras 2 and pairs tensors by their order alone.
 
     Args:
         path: a ``.keras`` file, or the full-model ``.h5`` of Keras 2 or 3.
-        compile: whether to restore optimizer and loss too; only of what Keras 3 wrote as ``.keras``.
+        compile: whether to restore optimizer and loss too; only from a ``.keras`` that Keras 3 wrote.
         custom_objects: classes and functions by the names in the file, see ``load_custom_objects``. Those of
-            ``edgeseg.models.keras_files.custom_objects.KNOWN`` need not be given; these win.
+            ``edgeseg.models.keras_files.custom_objects.KNOWN`` need not be given; these have priority.
 
     Returns:
-        The model, in float32 or whatever precision it was saved in.
+        The model, in float32 or the precision it was saved in.
 
     Raises:
-        InputError: the file is missing, truncated, holds weights only, has a Lambda layer or classes that nobody gave,
-            or is refused by Keras; the text says what and what to do.
+        InputError: the file is missing, truncated, holds only weights, has a Lambda layer or unknown classes, or is
+            refused by Keras; the text says what is wrong and what to do.
         BackendUnavailable: keras is not installed.
     """
     own = dict(custom_objects or {})
@@ -147,7 +147,7 @@ def _build(root: dict[str, Any], objects: dict[str, Any]) -> keras.Model:
 
 
 def _reason(error: Exception) -> str:
-    """Return the part of Keras' message that says what is wrong: it begins with whole configs."""
+    """Return the part of Keras' message that says what is wrong: the message begins with whole configs."""
     text = " ".join(str(error).split()) or repr(error)
     text = text.rpartition("Exception encountered: ")[2].partition(" Full object config:")[0]
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
@@ -164,7 +164,7 @@ def read_spec(path: str | Path) -> ModelSpec | None:
 
 
 def read_training_state(path: str | Path) -> dict[str, Any] | None:
-    """Return what ``save_model`` was given as ``training_state``; ``None`` when there is none."""
+    """Return the ``training_state`` that ``save_model`` was given; ``None`` when there is none."""
     data = _read_entry(path, _STATE_ENTRY)
     return None if data is None else dict(json.loads(data))
 

@@ -1,4 +1,4 @@
-"""Settle which code a model config asks for before any of it is deserialized: refuse Lambdas, find classes."""
+"""Resolve the code that a model config refers to before any of it is deserialized: refuse Lambdas, find classes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _log = logging.getLogger(__name__)
 _LAMBDAS = ("Lambda", "__lambda__")
 _LAYER_KEYS = ("", "layers", "layer")
 _MODELS = ("Functional", "Model", "Sequential")
-_PACKAGES = ("keras", "keras_hub", "keras_cv", "keras_nlp")  # Keras itself looks into these, nowhere else
+_PACKAGES = ("keras", "keras_hub", "keras_cv", "keras_nlp")  # Keras itself searches these and no others
 _TENSORFLOW_OPS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceProperty")
-_SHOWN = 3  # names in a warning, before the rest is a count; an error names all
+_SHOWN = 3  # names in a warning, the rest is a count; an error names all
 
 
 def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """Put the user's classes in the place of Lambda layers, and refuse what is left of them.
+    """Replace Lambda layers by the user's classes, and refuse those that are left.
 
     Args:
         root: a model config; changed in place where a Lambda is replaced.
@@ -33,7 +33,7 @@ def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Pat
         path: the file, for messages.
 
     Returns:
-        The classes that were put in, by the name that the config now has for them.
+        The inserted classes, by the name that the config now has for them.
 
     Raises:
         InputError: there is a Lambda, or another serialized function.
@@ -72,15 +72,15 @@ def _drop_defaults(nodes: Any) -> None:
 
 
 def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """Find the class or function for every name in a config that Keras itself has none for.
+    """Find the class or function for every name in a config that Keras itself does not have.
 
     Args:
         root: a model config without Lambdas.
-        own: the user's objects; they win over ``KNOWN``.
+        own: the user's objects; they have priority over ``KNOWN``.
         path: the file, for messages.
 
     Returns:
-        What Keras needs as ``custom_objects``.
+        The ``custom_objects`` that Keras needs.
 
     Raises:
         InputError: a name is unknown; the text lists all of them.

@@ -1,4 +1,4 @@
-"""The tensors of a Keras weights file, layer by layer: ``.keras``, ``.weights.h5`` and the ``.h5`` of Keras 2.
+"""Read the tensors of a Keras weights file, layer by layer: ``.keras``, ``.weights.h5`` and the ``.h5`` of Keras 2.
 
 Only datasets and the names beside them are read; no model config is deserialized and no link is followed.
 
@@ -27,7 +27,7 @@ from edgeseg._internal.zip_entries import read_entry
 from edgeseg.errors import InputError
 
 _ARCHIVE_ENTRY = "model.weights.h5"
-_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second is TensorFlow 2.12's word for the first
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second is TensorFlow 2.12's name for the first
 _NOT_WEIGHTS = ("optimizer", "metrics")  # beside the layers in a training checkpoint
 _ACCEPTED = "accepted: .keras, .weights.h5 (Keras 3), .h5 (Keras 2)"
 _MAX_PACKED = 100  # times the size of the archive; Keras does not compress, and weights hardly get smaller
@@ -41,10 +41,10 @@ class Tensor:
     """One tensor of a file.
 
     Attributes:
-        name: how the file calls it, for people and patterns (``conv2d_1/kernel:0``; ``stem/vars/0``, or
+        name: its name in the file, for people and patterns (``conv2d_1/kernel:0``; ``stem/vars/0``, or
             ``layers/conv2d/vars/0`` where the file does not keep the layer's name).
         key: its address inside its layer (``kernel``, ``vars/0``).
-        values: what it holds, in the dtype it is stored in.
+        values: its values, in the dtype in which they are stored.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape."""
+        """The shape of the tensor."""
         return self.values.shape
 
 
@@ -64,7 +64,7 @@ class FileLayer:
     Attributes:
         name: the layer's name; ``None`` where the file does not keep it.
         kind: class of the layer in snake case; ``None`` where the file does not keep it.
-        tensors: what belongs to it, never empty.
+        tensors: the tensors of the layer, never empty.
     """
 
     name: str | None
@@ -76,13 +76,13 @@ def read_weights(path: str | Path) -> list[FileLayer]:
     """Read a weights file.
 
     Args:
-        path: a ``.keras``, ``.weights.h5`` or ``.h5`` file; told apart by content, not by suffix.
+        path: a ``.keras``, ``.weights.h5`` or ``.h5`` file; recognized by content, not by suffix.
 
     Returns:
         The layers that have tensors. Those of one class are in the order of the saved model.
 
     Raises:
-        InputError: the file is missing, truncated, of no known form, or points outside of itself.
+        InputError: the file is missing, truncated, of no known format, or points outside itself.
     """
     if not Path(path).is_file():
         raise InputError(f"weights file '{path}' does not exist; {_ACCEPTED}.")
@@ -131,39 +131,39 @@ def _keras3_layers(file: h5py.File, container: str) -> list[FileLayer]:
     for (kind, _, prefix), tensors in sorted(groups.items(), key=lambda group: group[0]):
         own = _group(file, f"{prefix}/vars")
         name = _text(own.attrs["name"]) if own is not None and "name" in own.attrs else None
-        # People know a layer by its name, not by its place among those of its class.
+        # People know a layer by its name, not by its place among the layers of its class.
         named = tuple(Tensor(f"{name or prefix}/{key}", key, values) for key, values in tensors)
         layers.append(FileLayer(name, kind or None, named))
     return layers
 
 
 def _keras2_layers(root: h5py.Group) -> list[FileLayer]:
-    found = _datasets(root)
+    datasets = _datasets(root)
     layers = []
     for layer in _names(root, "layer_names"):
         tensors = []
         group = _group(root, layer)
         for weight in [] if group is None else _names(group, "weight_names"):
             name = weight if weight.startswith(f"{layer}/") else f"{layer}/{weight}"
-            values = found.pop(f"{layer}/{weight}", None)
+            values = datasets.pop(f"{layer}/{weight}", None)
             if values is None:
                 raise InputError(f"it lists the tensor '{name}' but does not hold it")
             tensors.append(Tensor(name, name[len(layer) + 1 :].removesuffix(":0"), values))
         if tensors:
             layers.append(FileLayer(layer, None, tuple(tensors)))
-    # No list names these: nothing can take them, and that must not go unsaid.
-    return layers + [FileLayer(None, None, (Tensor(name, name, values),)) for name, values in found.items()]
+    # No list names these: nothing can take them, and that must not go unreported.
+    return layers + [FileLayer(None, None, (Tensor(name, name, values),)) for name, values in datasets.items()]
 
 
 def split_number(name: str) -> tuple[str, int | None]:
-    """``conv2d_12`` to ``("conv2d", 12)``, ``conv2d`` to ``("conv2d", None)``."""
+    """Split ``conv2d_12`` into ``("conv2d", 12)``, and ``conv2d`` into ``("conv2d", None)``."""
     match = re.fullmatch(r"(.+)_(\d+)", name)
     return (match[1], int(match[2])) if match else (name, None)
 
 
 def _datasets(root: h5py.Group, without: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
-    """Every tensor that lies in the file itself, by its path; ``visititems`` follows no soft or external link."""
-    found: dict[str, NDArray[Any]] = {}
+    """Return every tensor that lies in the file itself, by path; ``visititems`` follows no soft or external link."""
+    datasets: dict[str, NDArray[Any]] = {}
 
     def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
         if not isinstance(item, h5py.Dataset) or path.split("/")[0] in without:
@@ -174,14 +174,14 @@ def _datasets(root: h5py.Group, without: tuple[str, ...] = ()) -> dict[str, NDAr
             raise InputError(f"its tensor '{path}' holds {item.dtype}, not numbers")
         if item.nbytes > max(_MAX_EXPANSION * item.id.get_storage_size(), 2**20):
             raise InputError(f"its tensor '{path}' claims {item.nbytes} bytes but holds next to none")
-        found[path] = np.asarray(item[()])
+        datasets[path] = np.asarray(item[()])
 
     root.visititems(visit)
-    return found
+    return datasets
 
 
 def _group(parent: h5py.Group, path: str) -> h5py.Group | None:
-    """The group of that path, if it lies in the file itself."""
+    """Return the group at a path, if it lies in the file itself."""
     group: Any = parent
     for part in path.split("/"):
         if not isinstance(group, h5py.Group) or not isinstance(group.get(part, getlink=True), h5py.HardLink):
@@ -191,7 +191,7 @@ def _group(parent: h5py.Group, path: str) -> h5py.Group | None:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names, which Keras splits over ``<attribute>0``, ``<attribute>1``, ... where it is long."""
+    """Return a list of names, which Keras splits over ``<attribute>0``, ``<attribute>1``, ... where it is long."""
     if attribute in group.attrs:
         return [_text(name) for name in group.attrs[attribute]]
     names: list[str] = []

@@ -1,6 +1,6 @@
-"""``load_weights``: fill a model from a file and prove that every tensor was used, or change nothing at all.
+"""Fill a model from a file (``load_weights``) and prove that every tensor was used, or change nothing at all.
 
-Keras' own ``load_weights(by_name=True, skip_mismatch=True)`` meets ``conv2d_1`` of a Keras 2 file with the second
+Keras' own ``load_weights(by_name=True, skip_mismatch=True)`` pairs ``conv2d_1`` of a Keras 2 file with the second
 convolution of a Keras 3 model and skips, or takes, in silence. Here anything less than complete is an error.
 """
 
@@ -22,12 +22,12 @@ from edgeseg.models.weights.variables import ModelLayer, VariableSlot, model_lay
 _Pair = tuple[Tensor, VariableSlot]
 
 _HEAD = "head"
-_SHOWN = 3  # names in a message, before the rest is a count
+_SHOWN = 3  # names in a message; the rest is a count
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What ``load_weights`` did.
+    """The result of ``load_weights``.
 
     Attributes:
         matched: tensor of the file, variable of the model as ``layer/variable``, and their shape.
@@ -40,7 +40,7 @@ class WeightsReport:
     missing: tuple[str, ...]
 
     def table(self) -> str:
-        """All of it for people, one tensor a line."""
+        """Return all of it for people, one tensor a line."""
         rows = [("file", "model", "shape"), *((t, v, "x".join(map(str, s)) or "scalar") for t, v, s in self.matched)]
         rows += [(name, "(left over)", "") for name in self.left_over]
         rows += [("(missing)", name, "") for name in self.missing]
@@ -53,18 +53,18 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
 
     Args:
         model: a built functional model.
-        path: ``.keras`` (only its weights are read), Keras 3's ``.weights.h5``, or Keras 2's ``.h5``, weights-only
-            or the full model. Any float precision; an optimizer's state in it is not looked at.
-        allow_missing: what may stay without its other half, each a whole layer: patterns (``decoder*``) or
-            beginnings of names of model layers, of file layers or of file tensors; or the word ``head``, the
-            model's last layer with weights (a BatchNormalization there counts with the layer before it).
+        path: ``.keras`` (only its weights are read), Keras 3's ``.weights.h5``, or Keras 2's ``.h5``, weights-only or
+            the full model. Any float precision; an optimizer's state in it is ignored.
+        allow_missing: what may stay without a counterpart, each a whole layer: patterns (``decoder*``) or beginnings of
+            names of model layers, of file layers or of file tensors; or the word ``head``, the model's last layer with
+            weights (a BatchNormalization there counts with the layer before it).
 
     Returns:
-        Every tensor with the variable it went to, and what was allowed to stay.
+        Every tensor with the variable that it fills, and what was allowed to stay without a counterpart.
 
     Raises:
-        InputError: the file cannot be read, a tensor or variable has no other half, or shapes differ.
-            The model is then unchanged.
+        InputError: the file cannot be read, a tensor or variable has no counterpart, or shapes differ. The model is
+            then unchanged.
     """
     layers = model_layers(model)
     patterns = (allow_missing,) if isinstance(allow_missing, str) else tuple(allow_missing)
@@ -83,7 +83,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
             clashes += fit.clashes
         else:  # a layer is filled whole or not at all: half of another layer is no weight of this one
             allowed |= {id(item), id(layer)}
-    # What is not used is counted from the file and the model themselves, whatever the matching believes.
+    # What is not used is counted from the file and the model themselves, whatever the matching claims.
     used_tensors = {id(tensor.values) for tensor, _ in (*filled, *clashes)}
     used_variables = {id(slot.variable) for _, slot in (*filled, *clashes)}
     left_over, missing = _Names(), _Names()
@@ -110,7 +110,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
 
 @dataclass
 class _Names:
-    """Names of what has no other half."""
+    """The names of tensors and variables without a counterpart."""
 
     allowed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -131,7 +131,7 @@ def _assign(path: str | Path, filled: list[_Pair]) -> None:
 
 
 def head_of(layers: list[ModelLayer]) -> list[ModelLayer]:
-    """A model's last layer with weights; a BatchNormalization there counts with the layer before it."""
+    """Return a model's last layer with weights; a BatchNormalization there counts with the layer before it."""
     if layers and isinstance(layers[-1].layer, keras.layers.BatchNormalization):
         return layers[-2:]
     return layers[-1:]
@@ -150,7 +150,7 @@ def _permission(patterns: Sequence[str], head: list[ModelLayer]) -> MayStay:
 
 
 def _named(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern fits the name, or is its beginning; ``conv2d_1`` is not the beginning of ``conv2d_10``."""
+    """Return whether a pattern fits the name, or begins it; ``conv2d_1`` is not the beginning of ``conv2d_10``."""
     return any(
         fnmatchcase(name, pattern)
         or (name.startswith(pattern) and not (pattern[-1:].isdigit() and name[len(pattern) :][:1].isdigit()))
@@ -160,7 +160,7 @@ def _named(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _refuse_other_classes(path: str | Path, clashes: list[_Pair], head: list[ModelLayer]) -> None:
-    """Raise where the head's number of classes is all that differs; say it in the user's words."""
+    """Raise where only the head's number of classes differs; say it in the user's words."""
     in_head = {id(slot.variable) for layer in head for slot in layer.slots}
     if not all(id(slot.variable) in in_head and len(slot.shape) == len(tensor.shape) for tensor, slot in clashes):
         return

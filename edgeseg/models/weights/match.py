@@ -1,11 +1,11 @@
-"""Which tensor of a weights file belongs to which variable of a model.
+"""Match the tensors of a weights file to the variables of a model.
 
     1. A layer with a name of its own takes the tensors of that name.
-    2. What Keras named (``conv2d_3``, counted from wherever the session stood) is paired in order within its class:
-       by the numbers where both sides have them, else as the layers follow each other in the graph.
+    2. Layers that Keras named (``conv2d_3``, counted from the session's current number) are paired in order within
+       their class: by the numbers where both sides have them, else in the order of the layers in the graph.
     3. Inside a layer, Keras 3 addresses tensors by index; Keras 2 by names, some of which Keras 3 has changed.
 
-A pair is only a proposal: its ``Fit`` says which shapes differ and what stays without its other half.
+A pair is only a proposal: its ``Fit`` says which shapes differ and what has no counterpart.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgeseg.models.weights.variables import (
     variable_at,
 )
 
-# Names that never changed: a tensor of one of them is never another one of them.
+# Names that never changed: a tensor with one of them never belongs to another of them.
 _STABLE_NAMES = frozenset({"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"})
 
 
@@ -48,13 +48,13 @@ class Fit:
 
 @dataclass
 class Match:
-    """Which layer of a file goes with which layer of a model.
+    """The result of matching: which layer of a file goes with which layer of a model.
 
     Attributes:
-        pairs: layers that belong together, and how well they do.
+        pairs: layers that belong together, and how well they fit.
         left_over: layers of the file without a model layer.
         missing: layers of the model without a file layer.
-        unclear: ``id`` of layers whose pairing is a guess, good enough only to say what is wrong.
+        unclear: ``id`` of layers whose pairing is a guess, good enough only to explain what is wrong.
     """
 
     pairs: list[tuple[FileLayer, ModelLayer, Fit]] = field(default_factory=list)
@@ -72,11 +72,11 @@ def match_layers(file_layers: Sequence[FileLayer], layers: Sequence[ModelLayer],
     Args:
         file_layers: layers of the file.
         layers: layers of the model.
-        may_stay: whether the user allows this layer to be without its other half.
+        may_stay: whether the user allows a layer to have no counterpart.
     """
     known = {kind_of(name) for name in dir(keras.layers)} | {layer.kind for layer in layers}
     authored = {layer.layer.name: layer for layer in layers if layer.number is None}
-    # Keras 3 ignores names when it loads. Where not one agrees, its order is all there is, and the classes are known.
+    # Keras 3 ignores names when it loads. Where no name agrees, only its order is left, and the classes are known.
     names_agree = any(item.name in authored for item in file_layers)
     match = Match()
     in_order: dict[str, list[tuple[FileLayer, int | None]]] = {}
@@ -99,7 +99,7 @@ def match_layers(file_layers: Sequence[FileLayer], layers: Sequence[ModelLayer],
 
 
 def fit_layer(item: FileLayer, layer: ModelLayer) -> Fit:
-    """Give the tensors of a file layer to the variables of a model layer."""
+    """Pair the tensors of a file layer with the variables of a model layer."""
     if item.kind is None and isinstance(layer.layer, keras.Model):
         return _fit_nested(item, layer)
     if item.kind is not None:
@@ -114,7 +114,10 @@ def fit_layer(item: FileLayer, layer: ModelLayer) -> Fit:
 
 
 def _fit_nested(item: FileLayer, layer: ModelLayer) -> Fit:
-    """Keras 2 writes a nested model as one layer: trainable tensors first, which order depends on what was frozen."""
+    """Pair the tensors of a nested model, which Keras 2 writes as one layer.
+
+    Trainable tensors come first, so the order depends on what was frozen.
+    """
     parts: dict[str, list[Tensor]] = {}
     for tensor in item.tensors:
         name, _, key = tensor.key.partition("/")
@@ -131,12 +134,12 @@ def _fit_nested(item: FileLayer, layer: ModelLayer) -> Fit:
 
 
 def _pair_by_name(tensors: Sequence[Tensor], slots: Sequence[VariableSlot]) -> list[tuple[Tensor, VariableSlot | None]]:
-    """Keras 2 tensors of one layer: by name where the names are distinct, else in order."""
+    """Pair Keras 2 tensors of one layer: by name where the names are distinct, else in order."""
     names = [tensor.key.rpartition("/")[2] for tensor in tensors]
     wanted = [str(slot.variable.name) for slot in slots]
     distinct = len(set(names)) == len(names) and len(set(wanted)) == len(wanted)
     by_name = {name: slot for name, slot in zip(wanted, slots, strict=True) if distinct and name in names}
-    # What Keras 3 has renamed (depthwise_kernel is now kernel) follows in the order that is left.
+    # Tensors that Keras 3 has renamed (depthwise_kernel is now kernel) are paired in the remaining order.
     renamed = iter([(name, slot) for name, slot in zip(wanted, slots, strict=True) if name not in by_name])
     pairs: list[tuple[Tensor, VariableSlot | None]] = []
     for name, tensor in zip(names, tensors, strict=True):
@@ -181,7 +184,7 @@ def _align(files: list[FileLayer], layers: list[ModelLayer]) -> list[tuple[FileL
 
 
 def _file_kind(item: FileLayer, known: set[str], names_agree: bool) -> tuple[str | None, int | None]:
-    """Class, and number in its automatic name, of a layer that goes by its order; ``(None, None)`` of any other."""
+    """Return class and number of a layer that is paired by order; ``(None, None)`` for any other layer."""
     if item.kind is not None:
         kind = canonical(item.kind)
         by_order = not names_agree or item.name is None or automatic_name(item.name, {kind}) is not None

@@ -1,4 +1,4 @@
-"""Reads the tensors of a legacy PyTorch ``.pth`` file with numpy alone, through an unpickler with a whitelist.
+"""Read the tensors of a legacy PyTorch ``.pth`` file with numpy alone, through an unpickler with a whitelist.
 
 The legacy format (before the zip format of PyTorch 1.6) is five pickles - magic number, protocol version,
 system info, the object, the storage keys - followed by each storage as a little-endian int64 count and raw values.
@@ -19,7 +19,7 @@ from edgeseg.errors import InputError
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
-# What the unpickler and numpy raise for damaged files; the last two where a length in the file is absurd.
+# The errors of the unpickler and numpy for damaged files; the last two where a length in the file is absurd.
 _DAMAGED = (
     OSError,
     pickle.UnpicklingError,
@@ -48,7 +48,7 @@ class _View:
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     def read(self) -> NDArray[Any]:
-        # Tensors need not be contiguous (the EfficientNet-Lite0 file's are not): the stored strides decide.
+        # Tensors need not be contiguous (the EfficientNet-Lite0 file's are not), so the stored strides are used.
         itemsize = self.storage.dtype.itemsize
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
         if min((self.offset, *self.stride)) < 0 or last >= self.storage.values.size:
@@ -60,7 +60,7 @@ class _View:
 
 
 class _WhitelistUnpickler(pickle.Unpickler):
-    """Knows four names and refuses every other: nothing of the file's own can run."""
+    """Accepts four names and refuses every other, so that no code of the file can run."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
@@ -104,7 +104,7 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
             for key in _WhitelistUnpickler(file).load():
                 storage = unpickler.storages[key]
                 (count,) = np.fromfile(file, "<i8", 1)
-                if count != storage.size:  # asked before the values: a damaged count may be larger than any memory
+                if count != storage.size:  # checked before the values: a damaged count may be larger than any memory
                     raise InputError("it is truncated or damaged")
                 storage.values = np.fromfile(file, storage.dtype, count)
                 if storage.values.size != count:

@@ -1,4 +1,4 @@
-"""The weights of a model as weights files see them: layer by layer, with names, classes and addresses."""
+"""List the weights of a model as weights files see them: layer by layer, with names, classes and addresses."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import keras
 
 from edgeseg.models.weights.hdf5 import split_number
 
-# Keras 2's word for a class that Keras 3 calls otherwise, in snake case.
+# Keras 2's name of a class that has another name in Keras 3, in snake case.
 _ALIASES = {"model": "functional", "batch_normalization_v1": "batch_normalization"}
 
 
 @dataclass(frozen=True)
 class VariableSlot:
-    """A variable of the model, with the name ``layer/variable`` that messages and reports give it."""
+    """A variable of the model, with its name ``layer/variable`` in messages and reports."""
 
     name: str
     variable: keras.Variable
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape."""
+        """The shape of the variable."""
         return tuple(self.variable.shape)
 
 
@@ -44,7 +44,7 @@ class ModelLayer:
 
     @property
     def kind(self) -> str:
-        """Its class in snake case, of which Keras makes automatic names."""
+        """Its class in snake case, from which Keras makes automatic names."""
         return kind_of(type(self.layer).__name__)
 
     @property
@@ -55,11 +55,11 @@ class ModelLayer:
 
 
 def model_layers(model: keras.Model, *, flat: bool = False, prefix: str = "") -> list[ModelLayer]:
-    """The layers of a model that have weights, in its order; a shared weight is the first layer's.
+    """Return the layers of a model that have weights, in its order; a shared weight belongs to the first layer.
 
     Args:
         model: a built model.
-        flat: whether a nested model stands for its layers; else it is one layer.
+        flat: whether a nested model is replaced by its layers; otherwise it is one layer.
         prefix: what every name begins with.
     """
     seen: set[int] = set()
@@ -69,29 +69,29 @@ def model_layers(model: keras.Model, *, flat: bool = False, prefix: str = "") ->
         seen.update(id(slot.variable) for slot in new)
         return [ModelLayer(name, layer, new)] if new else []
 
-    found = []
+    layers = []
     for layer in model.layers:
         name = f"{prefix}{layer.name}"
         if not isinstance(layer, keras.Model):
             weights = (*layer.trainable_weights, *layer.non_trainable_weights)
-            found += entry(name, layer, [VariableSlot(_slot_name(name, layer, v), v) for v in weights])
+            layers += entry(name, layer, [VariableSlot(_slot_name(name, layer, v), v) for v in weights])
             continue
         inner = model_layers(layer, flat=True, prefix=f"{name}/")
         if flat:
-            found += [new for e in inner for new in entry(e.name, e.layer, list(e.slots))]
+            layers += [new for e in inner for new in entry(e.name, e.layer, list(e.slots))]
         else:
-            found += entry(name, layer, [slot for e in inner for slot in e.slots])
-    # A Functional subclass may hold some weights itself. First, because the last layer is the head.
+            layers += entry(name, layer, [slot for e in inner for slot in e.slots])
+    # A Functional subclass may hold some weights itself. It comes first, because the last layer is the head.
     return (
         entry(
             f"{prefix}{model.name}", model, [VariableSlot(f"{prefix}{model.name}/{v.name}", v) for v in model.weights]
         )
-        + found
+        + layers
     )
 
 
 def variable_at(layer: keras.Layer, key: str) -> keras.Variable | None:
-    """The variable that Keras 3 stores at this path below a layer, ``[attribute or class_n/]...vars/<index>``."""
+    """Return the variable that Keras 3 stores at a path below a layer, ``[attribute or class_n/]...vars/<index>``."""
     *parents, last, index = ("", *key.split("/"))
     child: Any = layer
     for part in parents[1:]:
@@ -104,7 +104,7 @@ def variable_at(layer: keras.Layer, key: str) -> keras.Variable | None:
 
 
 def automatic_name(name: str, kinds: set[str]) -> tuple[str, int] | None:
-    """Class and number of an automatic name; the first of a class has no number, which counts as 0."""
+    """Return class and number of an automatic name; the first of a class has no number, which counts as 0."""
     for base, number in ((name, None), split_number(name)):
         kind = canonical(base)
         if kind in kinds:
@@ -113,23 +113,23 @@ def automatic_name(name: str, kinds: set[str]) -> tuple[str, int] | None:
 
 
 def kind_of(class_name: str) -> str:
-    """A class in snake case, as automatic names have it, Keras 2's words in Keras 3's."""
+    """Return a class in snake case, as in automatic names, with Keras 2's names replaced by Keras 3's."""
     return canonical(_snake_case(class_name))
 
 
 def canonical(kind: str) -> str:
-    """Keras 3's word for a class in snake case."""
+    """Return Keras 3's name of a class in snake case."""
     return _ALIASES.get(kind, kind)
 
 
 def _slot_name(name: str, layer: keras.Layer, variable: keras.Variable) -> str:
-    """``layer/variable``, with what lies between in a layer made of layers."""
-    _, found, inner = str(variable.path).rpartition(f"{layer.name}/")
-    return f"{name}/{inner if found else variable.name}"
+    """Return ``layer/variable``, including the layers between them in a layer made of layers."""
+    _, separator, inner = str(variable.path).rpartition(f"{layer.name}/")
+    return f"{name}/{inner if separator else variable.name}"
 
 
 def _child(parent: Any, part: str) -> Any:
-    """An attribute of a layer, or the n-th item of a class in a container."""
+    """Return an attribute of a layer, or the n-th item of a class in a container."""
     if isinstance(parent, keras.Layer):
         return getattr(parent, part, None)
     if not isinstance(parent, dict | list | tuple):
@@ -144,6 +144,6 @@ def _child(parent: Any, part: str) -> Any:
 
 
 def _snake_case(class_name: str) -> str:
-    """Keras' own rule: ``DepthwiseConv2D`` is ``depthwise_conv2d``."""
+    """Convert by Keras' own rule: ``DepthwiseConv2D`` is ``depthwise_conv2d``."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

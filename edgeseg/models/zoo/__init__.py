@@ -1,1 +1,1 @@
-"""The architectures: a table of them, and one family a file."""
+"""Build the architectures of the zoo: a table of them, and one family per module."""

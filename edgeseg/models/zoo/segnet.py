@@ -1,7 +1,7 @@
-"""SegNet: with pooling indices on VGG-16, and the "SegNet" tutorial's on ResNet-50, which upsamples without them.
+"""Build SegNet: with pooling indices on VGG-16, and the "SegNet" tutorial's on ResNet-50, which has no indices.
 
-Layers that their sources leave to Keras 2 to name (``conv2d_1``, ``batch_normalization_1``, ...) carry those names
-here on purpose: Keras 3 would start at ``conv2d`` and every weight would be off by one.
+Layers that their sources leave to Keras 2 to name (``conv2d_1``, ``batch_normalization_1``, ...) have those names here
+on purpose: Keras 3 would start at ``conv2d`` and every weight would be off by one.
 
 Architecture: Badrinarayanan et al. 2015, "SegNet: A Deep Convolutional Encoder-Decoder Architecture".
 """
@@ -20,7 +20,7 @@ from edgeseg.models.zoo.backbones.vgg16 import VGG16_BLOCKS
 
 
 def segnet(*, num_classes: int, input_size: tuple[int, int], include_batch_in_index: bool = False) -> keras.Model:
-    """Build the paper's SegNet as tf-keras-SegNet has it: 26 convolutions with bias, batch normalization after each.
+    """Build the paper's SegNet as in tf-keras-SegNet: 26 convolutions with bias, batch normalization after each.
 
     The decoder mirrors the encoder and puts values back where the encoder's poolings found them. The last
     convolution is 1x1; its batch normalization has no activation, and its output is the logits.
@@ -48,7 +48,7 @@ def segnet(*, num_classes: int, input_size: tuple[int, int], include_batch_in_in
             x = layers.Activation("relu")(convolve(x, filters))
         x, index = MaxPoolingWithArgmax2D(include_batch_in_index=include_batch_in_index)(x)
         indices.append(index)
-    # The last convolution of a block makes the channels of the next; that of the full-size block is the logits.
+    # The last convolution of a block has the channels of the next; that of the full-size block gives the logits.
     narrower = [filters for _, filters in VGG16_BLOCKS[:-1]]
     for (convolutions, filters), last in zip(reversed(VGG16_BLOCKS), (*reversed(narrower), None), strict=True):
         x = MaxUnpooling2D(include_batch_in_index=include_batch_in_index)([x, indices.pop()])
@@ -84,7 +84,7 @@ def resnet50_segnet(
         ``(B, H/2 * W/2, num_classes)`` when flat.
 
     Raises:
-        InputError: a level that the decoder cannot start from, or a size beyond the input's.
+        InputError: the decoder cannot start from that level, or ``n_up`` goes beyond the input's size.
     """
     if encoder_level not in (2, 3, 4):
         raise InputError(f"encoder_level must be 2, 3 or 4 (1/8, 1/16 or 1/32 of the input), got {encoder_level}.")

@@ -1,4 +1,4 @@
-"""The table of the zoo: names, strides, sizes and preprocessing. Light: nothing here imports keras."""
+"""List the zoo: names, strides, sizes and preprocessing. Light: nothing here imports keras."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class ZooModel:
 
     Attributes:
         name: the name users type.
-        builder: ``module:function`` that builds it; imported when it is asked for.
+        builder: ``module:function`` that builds it; imported on use.
         stride: height and width must be multiples of this.
         default_size: ``(H, W)`` in pixels.
         parameters: number of parameters with 21 classes, moving statistics included.
         gflops: billion float operations for an image of the default size, 21 classes; a multiply-add is two.
-        mean: what is subtracted from the pixels in [0, 255].
+        mean: subtracted from the pixels in [0, 255].
         std: what the difference is divided by.
-        weights_from: whose weights fit the layer names.
-        first_of_decoder: layer that begins the decoder; what it is computed from is the encoder.
+        weights_from: the source of weights that fit the layer names.
+        first_of_decoder: layer that begins the decoder; the layers that it is computed from are the encoder.
         description: one line for people.
     """
 
@@ -42,7 +42,7 @@ class ZooModel:
     description: str
 
     def check_size(self, input_size: tuple[int, int]) -> None:
-        """Raise ``InputError`` naming the nearest size that works, when the strides don't allow this one."""
+        """Raise ``InputError`` naming the nearest size that works, when the strides do not allow this one."""
         nearest = tuple(max(1, int(side / self.stride + 0.5)) * self.stride for side in input_size)
         if nearest != tuple(input_size):
             raise InputError(
@@ -69,7 +69,7 @@ class ZooModel:
         )
 
     def default_spec(self, num_classes: int, input_size: tuple[int, int] | None = None) -> ModelSpec:
-        """Return the spec of a model whose class names nobody gave."""
+        """Return the spec of a model without class names."""
         return self.spec(input_size or self.default_size, default_class_names(num_classes))
 
 
@@ -235,7 +235,7 @@ _MODELS = (
 #: Every architecture by its name.
 ZOO: Mapping[str, ZooModel] = MappingProxyType({model.name: model for model in _MODELS})
 
-#: What ``edgeseg export`` takes when no model is named.
+#: The architecture that ``edgeseg export`` uses when no model is named.
 DEFAULT_MODEL = "efficientnet_lite0_unet"
 
 
@@ -243,7 +243,7 @@ def find(name: str) -> ZooModel:
     """Look up an architecture.
 
     Raises:
-        InputError: there is none of that name; the text names the nearest, or what to make of a file or folder.
+        InputError: there is none of that name; the text names the closest, or how to convert a file or folder.
     """
     if name in ZOO:
         return ZOO[name]

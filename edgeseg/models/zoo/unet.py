@@ -1,7 +1,7 @@
-"""U-Net as the "Python deep learning: Unet" tutorial has it: a small plain one, and one on MobileNet.
+"""Build U-Net as in the "Python deep learning: Unet" tutorial: a small plain one, and one on MobileNet.
 
-Layers that the tutorial leaves to Keras 2 to name (``conv2d_1``, ``batch_normalization_1``, ...) carry those
-names here on purpose: Keras 3 would start at ``conv2d`` and every weight would be off by one.
+Layers that the tutorial leaves to Keras 2 to name (``conv2d_1``, ``batch_normalization_1``, ...) have those names here
+on purpose: Keras 3 would start at ``conv2d`` and every weight would be off by one.
 
 Architecture: Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation";
 encoder of the second: Howard et al. 2017, "MobileNets".

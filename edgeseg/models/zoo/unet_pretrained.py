@@ -1,6 +1,6 @@
-"""U-Net on VGG-16 and on ResNet-50, as unet-keras has them.
+"""Build U-Net on VGG-16 and on ResNet-50, as in unet-keras.
 
-Its decoder's convolutions were named by Keras 2 (``conv2d_1``, ``conv2d_2``, ...); they carry those names here on
+Keras 2 named the convolutions of its decoder (``conv2d_1``, ``conv2d_2``, ...); they have those names here on
 purpose: Keras 3 would start at ``conv2d`` and every weight would be off by one.
 
 Architecture: Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation".
@@ -36,7 +36,7 @@ def unet_vgg16(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
 
 
 def unet_resnet50(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
-    """Build ResNet-50 levels f1 to f5 under the decoder of ``unet_vgg16``, and one step more from half to full size.
+    """Build ResNet-50 levels f1 to f5 under the decoder of ``unet_vgg16``, with one more step from half to full size.
 
     Args:
         num_classes: number of output channels.

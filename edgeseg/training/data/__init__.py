@@ -1,1 +1,1 @@
-"""From the files of a split to augmented batches."""
+"""Turn the files of a split into augmented batches."""

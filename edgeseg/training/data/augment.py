@@ -1,7 +1,7 @@
-"""Random geometry and color for training; image and label always go through the same steps.
+"""Augment training images with random geometry and color; image and label always go through the same steps.
 
-By OpenCV: albumentations is no longer maintained (since June 2025) and its successor AlbumentationsX is AGPL-3.0;
-Keras' preprocessing layers run in the training backend, in the way of the model.
+It uses OpenCV: albumentations is no longer maintained (since June 2025) and its successor AlbumentationsX is AGPL-3.0;
+Keras' preprocessing layers run in the training backend and would delay the model.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ _PRESETS: Mapping[AugmentationPreset, Mapping[str, Any]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What is done to a training image, in the order of the fields, each draw from the given generator.
+    """The steps applied to a training image, in the order of the fields, each draw from the given generator.
 
-    The scaled image lies anywhere in what comes out: a piece of it where it is larger, all of it where it is
+    The scaled image lies at a random place in the result: a piece of it where it is larger, all of it where it is
     smaller. ``rotate``, ``flip``, ``flip_vertical`` and ``blur`` are probabilities in [0, 1].
 
     Attributes:
-        size: ``(H, W)`` of what comes out, in pixels.
-        aspect: ``j`` for a change of width to height by ``U(1 - j, 1 + j) / U(1 - j, 1 + j)``, the area kept.
+        size: ``(H, W)`` of the result, in pixels.
+        aspect: ``j`` for a change of width to height by ``U(1 - j, 1 + j) / U(1 - j, 1 + j)``, keeping the area.
         scale: smallest and largest factor of the image's size.
-        scale_of: ``image`` for a factor of its own size, drawn log-uniformly: as often halved as doubled;
-            ``fitted`` for one of the largest size with which all of it is inside ``size``, drawn uniformly.
-        rotate: probability of a rotation about the middle of what comes out.
+        scale_of: ``image`` for a factor of its own size, drawn log-uniformly: as often halved as doubled; ``fitted``
+            for a factor of the largest size with which all of it is inside ``size``, drawn uniformly.
+        rotate: probability of a rotation about the middle of the result.
         rotate_degrees: largest angle, to either side.
-        elastic: standard deviation, in pixels of what comes out, of the random displacements of a 3x3 grid with
-            cubic interpolation between (Ronneberger et al. 2015, "U-Net", section 3.1, where it is 10).
+        elastic: standard deviation, in pixels of the result, of the random displacements of a 3x3 grid with cubic
+            interpolation between (Ronneberger et al. 2015, "U-Net", section 3.1, where it is 10).
         pad_value: RGB color where there is no image, before the colors change; the label is ``IGNORED`` there.
         flip: probability of a left-right flip.
         flip_vertical: probability of an upside-down flip, for images that have no top.
@@ -104,11 +104,11 @@ class Augmentation:
 
     @classmethod
     def preset(cls, name: AugmentationPreset, size: tuple[int, int], **changes: Any) -> Augmentation:
-        """Return one of the named settings.
+        """Return one of the named presets.
 
         Args:
             name: ``crop`` or ``tutorial``.
-            size: ``(H, W)`` of what comes out.
+            size: ``(H, W)`` of the result.
             changes: fields that differ from the preset.
 
         Raises:
@@ -143,11 +143,11 @@ class Augmentation:
     def _place(
         self, image: NDArray[np.uint8], label: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Scale, cut or pad, rotate and bend; arrays of their own, never views of the given ones."""
+        """Scale, cut or pad, rotate and bend; return new arrays, never views of the given ones."""
         scaled = self._scaled_size(label.shape, rng)
         degrees = rng.uniform(-1, 1) * self.rotate_degrees if rng.random() < self.rotate else 0.0
         moved = _displacements(self.size, self.elastic, rng) if self.elastic else None
-        # What comes out is a window in the scaled image; one that is turned or bent needs a larger one around it.
+        # The result is a window in the scaled image; one that is rotated or bent needs a larger one around it.
         window = _around(self.size, degrees, 0.0 if moved is None else float(np.abs(moved).max()))
         spans = []
         for side, turned, whole, pixels in zip(self.size, window, scaled, label.shape, strict=True):
@@ -209,7 +209,7 @@ class _Span:
 def _cut(
     array: NDArray[np.uint8], rows: _Span, columns: _Span, pad_value: tuple[int, int, int] | None
 ) -> NDArray[np.uint8]:
-    """Cut a window out; only what it shows is scaled; a label, which has no ``pad_value``, by the nearest neighbor."""
+    """Cut a window out, scaling only what it shows; a label, which has no ``pad_value``, by the nearest neighbor."""
     part = array[rows.source, columns.source]
     interpolation = cv2.INTER_NEAREST_EXACT
     if pad_value is not None:
@@ -227,7 +227,7 @@ def _cut(
 
 
 def _around(size_hw: tuple[int, int], degrees: float, margin: float) -> tuple[int, int]:
-    """Return the upright box around a turned one with a margin, with the same middle: an even number of pixels more."""
+    """Return the upright box around a rotated one with a margin and the same middle: an even number of pixels more."""
     cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
     height, width = size_hw
     turned = height * cos + width * sin, width * cos + height * sin
@@ -244,7 +244,7 @@ def _displacements(size_hw: tuple[int, int], deviation: float, rng: np.random.Ge
 def _sources(
     size_hw: tuple[int, int], window: tuple[int, ...], degrees: float, moved: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """Return where in the window each pixel comes from, ``(H, W, 2)``, x and y: turned, then displaced."""
+    """Return where in the window each pixel comes from, ``(H, W, 2)``, x and y: rotated, then displaced."""
     rows, columns = (np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2) for side in size_hw)
     cos, sin = np.float32(math.cos(math.radians(degrees))), np.float32(math.sin(math.radians(degrees)))
     middle = (window[1] - 1) / 2, (window[0] - 1) / 2

@@ -1,4 +1,4 @@
-"""Decoded images kept in memory: decoding costs more than augmenting, and an epoch decodes what the last one did."""
+"""Keep decoded images in memory: decoding costs more than augmenting, and every epoch decodes the same images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 class Pairs(Protocol):
-    """What the pipelines read: a ``LabeledSplit``, or anything else with images, labels and their classes."""
+    """The input of the pipelines: a ``LabeledSplit``, or anything else with images, labels and their classes."""
 
     @property
     def classes(self) -> Classes:
@@ -29,10 +29,10 @@ class Pairs(Protocol):
 class CachedPairs:
     """Pairs that are read once, as many of them as a limit of memory allows.
 
-    A pair that was kept stays: every epoch wants every pair once, so that to give one up for another saves nothing.
+    A pair that was kept stays: every epoch wants every pair once, so replacing one by another saves nothing.
 
     Args:
-        data: what to read.
+        data: the pairs to read.
         limit_bytes: of the decoded arrays together. A pair takes 4 bytes a pixel: 300 pairs of 640x480 are 369 MB.
     """
 
@@ -43,14 +43,14 @@ class CachedPairs:
 
     @property
     def classes(self) -> Classes:
-        """Those of the data."""
+        """The classes of the data."""
         return self._data.classes
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: int) -> Pair:
-        """Return one pair; its arrays are shared and therefore read-only where they are kept."""
+        """Return one pair; kept arrays are shared and therefore read-only."""
         pair = self._kept.get(index)
         if pair is not None:
             return pair

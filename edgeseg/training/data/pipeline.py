@@ -1,4 +1,4 @@
-"""Input pipelines: deterministic by seed, parallel, and positioned at any epoch for a resumed run."""
+"""Build input pipelines: deterministic by seed, parallel, and positioned at any epoch for a resumed run."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Labels = NDArray[np.uint8] | tuple[NDArray[np.uint8], ...] | dict[str, NDArray[n
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOrder:
-    """Which images are in which batch of a run.
+    """The assignment of images to the batches of a run.
 
     Attributes:
         batch_size: images in a step; the last, smaller batch of an epoch is dropped.
         seed: of the order and of the augmentation.
-        repeat: times that each image is used in an epoch.
-        start_epoch: epochs that are done already.
-        worker: which of the processes that share each batch this is.
-        num_workers: how many there are; ``batch_size`` is a multiple of it. Their shares, one after the other, are the
-            batches of one process.
+        repeat: number of times that each image is used in an epoch.
+        start_epoch: epochs that are already done.
+        worker: number of this process among those that share each batch.
+        num_workers: number of these processes; ``batch_size`` is a multiple of it. Their shares, one after the other,
+            are the batches of one process.
     """
 
     batch_size: int
@@ -47,7 +47,7 @@ class BatchOrder:
     num_workers: int = 1
 
     def check(self, num_images: int) -> None:
-        """Refuse a split of which an epoch has fewer images than a batch.
+        """Refuse a split with fewer images in an epoch than a batch needs.
 
         Raises:
             InputError: the split is too small; the text says what is accepted.
@@ -78,10 +78,10 @@ def training_pipeline(
     Args:
         data: the training split; ``CachedPairs`` of it, or each epoch reads the files again.
         spec: normalization and color order.
-        augmentation: what is done to each pair.
+        augmentation: the steps applied to each pair.
         order: which images are in which batch.
-        label_sizes: of the model's outputs, where they are not of the input's size, as SegNet's, or several.
-        num_threads: that read and augment; each has two batches ready. With 0 the caller's thread does all.
+        label_sizes: of the model's outputs, where they do not have the input's size, such as SegNet's, or are several.
+        num_threads: threads that read and augment; each has two batches ready. With 0 the caller's thread does all.
 
     Returns:
         A Grain dataset of ``(images, labels)`` and the number of steps in an epoch. ``images`` is ``(B, H, W, 3)``
@@ -89,7 +89,7 @@ def training_pipeline(
         where ``label_sizes`` is a sequence or a mapping of sizes.
 
     Raises:
-        InputError: fewer images than a batch has, or more than 255 classes.
+        InputError: there are fewer images than a batch has, or more than 255 classes.
     """
     order.check(len(data))
     count = len(data) * order.repeat
@@ -111,7 +111,7 @@ def training_pipeline(
         .random_map(example)
         # Without drop_remainder Grain rounds the length of an endless data set up, which overflows for batches of 1.
         .batch(order.batch_size // order.num_workers, drop_remainder=True)
-        # Stacked as bytes: a quarter of what there is to copy.
+        # Stacked as bytes: a quarter as much to copy.
         .map(lambda batch: (normalize(batch[0], spec), batch[1]))
     )
     if order.start_epoch or order.num_workers > 1:
@@ -132,12 +132,12 @@ def validation_batches(
     """Make ``(images, labels)`` batches of every image once, in order, letterboxed to the model's input size.
 
     Args:
-        data: the validation split; ``CachedPairs`` of it where it is gone through more than once.
+        data: the validation split; ``CachedPairs`` of it where it is read more than once.
         spec: input size, fit and normalization.
         batch_size: images in a step; the last one may have fewer.
         label_sizes: of the model's outputs, as for ``training_pipeline``.
-        indices: of the images, where it is not all of them.
-        num_threads: that read, as for ``training_pipeline``.
+        indices: of the images, where not all are used.
+        num_threads: threads that read, as for ``training_pipeline``.
 
     Returns:
         A Grain dataset of ``(B, H, W, 3)`` float32 and ``(B, h, w)`` uint8 with ``IGNORED``, bars included.

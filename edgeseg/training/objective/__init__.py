@@ -1,1 +1,1 @@
-"""What a run minimizes and reports, and the schedule by which it gets there."""
+"""Define what a run minimizes and reports, and the schedule of its learning rate."""

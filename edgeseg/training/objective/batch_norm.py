@@ -1,7 +1,7 @@
-"""Batch norm that is fit for export: its statistics recomputed, and a check that they fit the weights.
+"""Prepare batch norm for export: recompute its statistics, and check that they fit the weights.
 
 The moving averages lag behind the weights, and belong to the weights of training, not to their moving average: in
-inference mode a model may fall far below what its training loss promises.
+inference mode a model may be far worse than its training loss promises.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def recalibrate(model: keras.Model, inputs: Iterable[Any], *, like: keras.Model 
 
     Args:
         model: changed in place; batch norms with ``trainable = False`` keep their statistics.
-        inputs: batches as the model takes them, of equal size; none leaves the model as it is.
+        inputs: batches as the model takes them, of equal size; without any the model is not changed.
         like: a model of the same layers; what is frozen there keeps its statistics too.
     """
     pairs = zip(batch_norms(model), batch_norms(like or model), strict=True)
@@ -50,7 +50,7 @@ def recalibrate(model: keras.Model, inputs: Iterable[Any], *, like: keras.Model 
 
 
 def training_mode(model: keras.Model, inputs: Any) -> Any:
-    """Run a model with the batch's own statistics, dropout off; its moving statistics stay.
+    """Run a model with the batch's own statistics, dropout off; its moving statistics do not change.
 
     Args:
         model: not changed.
@@ -64,7 +64,7 @@ def training_mode(model: keras.Model, inputs: Any) -> Any:
 
 @contextmanager
 def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.BatchNormalization]]:
-    """Yield the batch norms of a model whose dropout is off meanwhile; their momentum is put back."""
+    """Yield the batch norms of a model whose dropout is off in the block; restore their momentum afterwards."""
     layers = batch_norms(model)
     dropouts = [layer for layer in layers_of(model) if isinstance(layer, _DROPOUT)]
     with _put_back(layers, "momentum"), _put_back(dropouts, "rate"):
@@ -75,7 +75,7 @@ def _learning_statistics(model: keras.Model) -> Iterator[list[keras.layers.Batch
 
 @contextmanager
 def _put_back(layers: Sequence[keras.layers.Layer], attribute: str) -> Iterator[None]:
-    """Put an attribute back that may be changed meanwhile."""
+    """Restore an attribute that the block may change."""
     before = [getattr(layer, attribute) for layer in layers]
     try:
         yield

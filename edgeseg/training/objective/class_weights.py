@@ -1,4 +1,4 @@
-"""Weights of the classes in the loss: from how often each occurs in the labels, or as given."""
+"""Compute the weights of the classes in the loss: from how often each occurs in the labels, or as given."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def median_frequency(data: LabeledSplit, *, num_threads: int | None = None) -> N
 
     Args:
         data: the training split; its labels are read once.
-        num_threads: that read; one a core when ``None``.
+        num_threads: threads that read; one per core when ``None``.
 
     Returns:
-        ``(C,)`` float32 above 0; 1 for a class that never occurs, which has no share in the median.
+        ``(C,)`` float32 above 0; 1 for a class that never occurs, which does not enter the median.
 
     Raises:
-        BadExample: a label does not decode, or has what is no class.
+        BadExample: a label does not decode, or has an id or color of no class.
     """
     frequency = _frequency(data, num_threads)
     occurs = frequency > 0
@@ -41,17 +41,17 @@ def median_frequency(data: LabeledSplit, *, num_threads: int | None = None) -> N
 def sqrt_median_frequency(data: LabeledSplit, *, num_threads: int | None = None) -> NDArray[np.float32]:
     """Return the square roots of ``median_frequency``.
 
-    The full form gives a class that is seen in a pixel out of a thousand a weight that drowns the others.
+    The full form gives a class with one pixel in a thousand a weight that drowns the others.
 
     Args:
         data: the training split; its labels are read once.
-        num_threads: that read; one a core when ``None``.
+        num_threads: threads that read; one per core when ``None``.
 
     Returns:
         ``(C,)`` float32 above 0; 1 for a class that never occurs.
 
     Raises:
-        BadExample: a label does not decode, or has what is no class.
+        BadExample: a label does not decode, or has an id or color of no class.
     """
     return np.sqrt(median_frequency(data, num_threads=num_threads))
 

@@ -1,4 +1,4 @@
-"""One loss for segmentation: cross-entropy or focal, Dice, or their sum; ignored pixels count in none of them."""
+"""Define one loss for segmentation: cross-entropy or focal, Dice, or their sum; ignored pixels never count."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeseg.choices import LossKind
 from edgeseg.errors import InputError
 from edgeseg.training.data.augment import IGNORED
 
-# 1 - p of a sure pixel is 0 in float32, where the slope of (1 - p)^gamma is infinite for gamma < 1.
+# 1 - p of a certain pixel is 0 in float32, where the slope of (1 - p)^gamma is infinite for gamma < 1.
 _LEAST_DOUBT = 1e-7
 
 
@@ -24,7 +24,7 @@ class Focal:
 
     Attributes:
         alpha: factor of the part, above 0.
-        gamma: how much sure pixels are discounted, 0 or more.
+        gamma: how strongly confident pixels are discounted, 0 or more.
 
     Raises:
         InputError: a setting is out of its range.
@@ -44,7 +44,7 @@ class Dice:
 
     Attributes:
         beta: above 1 weighs recall more, below 1 precision; above 0.
-        smooth: added above and below, above 0, so that a class which is nowhere scores 1.
+        smooth: added above and below, above 0, so that a class without pixels scores 1.
 
     Raises:
         InputError: a setting is out of its range.
@@ -60,7 +60,7 @@ class Dice:
 
 @keras.saving.register_keras_serializable(package="edgeseg")
 class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no type information
-    """Compute a loss of logits against class ids, over the pixels of a batch whose id is not ``ignore_index``.
+    """Computes a loss of logits against class ids, over the pixels of a batch whose id is not ``ignore_index``.
 
     With the softmax ``p``, the id ``y`` of a pixel, its weight ``w = class_weights[y]`` and ``C`` classes:
 
@@ -72,9 +72,9 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
       ``tp = sum(p * (c == y))`` and so on are sums over all counted pixels of the batch (the tutorials' form; Sudre et
       al. 2017 compare it with others). Neither weights nor smoothing enter it.
 
-    The tutorials' Dice also counts the probabilities at ignored pixels, as false positives; here nothing of an ignored
-    pixel counts. A batch of ignored pixels has the loss 0. An id that is no class makes the loss NaN, since a compiled
-    loss cannot raise.
+    The tutorials' Dice also counts the probabilities at ignored pixels, as false positives; here an ignored pixel
+    counts nowhere. A batch of only ignored pixels has the loss 0. An id that is no class makes the loss NaN, since a
+    compiled loss cannot raise.
 
     Under ``tf.distribute`` each replica takes its own mean and these are averaged, as Keras does with every loss.
     ``sample_weight`` multiplies the pixels' shares of the loss without changing ``sum(w)``.
@@ -120,9 +120,9 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         self._focal, self._dice, self._ignore_index = focal or Focal(), dice or Dice(), ignore_index
 
     def get_config(self) -> dict[str, Any]:
-        """Return what ``from_config`` makes the same loss from.
+        """Return the arguments from which ``from_config`` makes the same loss.
 
-        The settings of the parts lie flat in it, under the names that they have in every ``.keras`` file so far.
+        The settings of the parts are flat in it, under the names that they have in every ``.keras`` file so far.
         """
         return {
             "kind": self._kind,
@@ -138,7 +138,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SegmentationLoss:
-        """Make a loss from what ``get_config`` returned."""
+        """Make a loss from the result of ``get_config``."""
         settings = dict(config)
         focal = Focal(alpha=settings.pop("focal_alpha"), gamma=settings.pop("focal_gamma"))
         dice = Dice(beta=settings.pop("dice_beta"), smooth=settings.pop("dice_smooth"))
@@ -155,7 +155,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
             ``(B, ...)`` float32.
 
         Raises:
-            InputError: the shapes do not belong together, or there are fewer than two logits a pixel.
+            InputError: the shapes do not belong together, or there are fewer than two logits per pixel.
         """
         if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
             y_true = ops.squeeze(y_true, axis=-1)

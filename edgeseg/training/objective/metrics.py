@@ -1,4 +1,4 @@
-"""Streaming Keras metrics of logits against class ids: the scores of ``ConfusionMatrix``, over any count of pixels."""
+"""Define streaming Keras metrics of logits against class ids: the scores of ``ConfusionMatrix``, at any size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BASE = 2**20
 
 
 class _Counts(keras.metrics.Metric):  # type: ignore[misc]  # keras has no type information
-    """Sums of pixel counts over the batches."""
+    """Sums pixel counts over the batches."""
 
     def __init__(self, num_classes: int, shape: tuple[int, ...], ignore_index: int | None, name: str) -> None:
         super().__init__(name=name, dtype="float32")
@@ -38,12 +38,12 @@ class _Counts(keras.metrics.Metric):  # type: ignore[misc]  # keras has no type 
         """Count a batch.
 
         Args:
-            y_true: ``(B, ...)`` or ``(B, ..., 1)`` class ids of any dtype; one that is no class is not counted.
+            y_true: ``(B, ...)`` or ``(B, ..., 1)`` class ids of any dtype; an id that is no class is not counted.
             y_pred: ``(B, ..., C)`` logits.
             sample_weight: Keras passes it; a pixel counts once or, where ignored, not at all.
 
         Raises:
-            InputError: there are sample weights, not ``num_classes`` logits for a pixel, or shapes that do not belong
+            InputError: there are sample weights, not ``num_classes`` logits per pixel, or shapes that do not belong
                 together.
         """
         if sample_weight is not None:
@@ -66,12 +66,12 @@ class _Counts(keras.metrics.Metric):  # type: ignore[misc]  # keras has no type 
         self._low.assign(low - carry * _BASE)
 
     def _count(self, ids: Any, counted: Any, logits: Any) -> Any:
-        """Return what one batch adds, int32."""
+        """Return the counts of one batch, int32."""
         raise NotImplementedError
 
     @property
     def _totals(self) -> Any:
-        """float32: rounded, as every ratio of them is."""
+        """The totals as float32: rounded, as is every ratio of them."""
         return self._high * _BASE + self._low
 
     def _exact(self) -> NDArray[np.int64]:
@@ -93,7 +93,7 @@ class _Matrix(_Counts):
     def _count(self, ids: Any, counted: Any, logits: Any) -> Any:
         cells = self.num_classes**2
         pairs = ids * self.num_classes + ops.cast(ops.argmax(logits, axis=-1), "int32")
-        pairs = ops.reshape(ops.where(counted, pairs, cells), (-1,))  # what does not count goes into a cell of its own
+        pairs = ops.reshape(ops.where(counted, pairs, cells), (-1,))  # pixels that do not count go into an extra cell
         counts = ops.segment_sum(ops.ones_like(pairs), pairs, num_segments=cells + 1)
         return ops.reshape(counts[:cells], (self.num_classes, self.num_classes))
 
@@ -121,7 +121,7 @@ class MeanIoU(_Matrix):
 
 @keras.saving.register_keras_serializable(package="edgeseg")
 class ClassIoU(_Matrix):
-    """IoU of each class by its name, in [0, 1]: ``ConfusionMatrix.per_class_iou``; NaN for a class that is nowhere."""
+    """IoU of each class by its name, in [0, 1]: ``ConfusionMatrix.per_class_iou``; NaN for a class without pixels."""
 
     def __init__(self, class_names: Sequence[str], *, ignore_index: int | None = IGNORED, name: str = "iou") -> None:
         super().__init__(len(class_names), ignore_index=ignore_index, name=name)
@@ -154,8 +154,8 @@ class FScore(_Counts):
     """Mean F-score over the classes that occur, of the classes whose softmax is above a threshold.
 
     ``(1 + b^2) tp / ((1 + b^2) tp + b^2 fn + fp)`` for each class over all pixels since the reset, as in the tutorials;
-    theirs is of a batch, averaged over batches, and a class that is nowhere scores 1 there and is omitted here. At a
-    threshold of 0.5 or more a pixel may be of no class, below of several. Without a threshold a pixel is of its best
+    theirs is per batch, averaged over batches, and a class without pixels scores 1 there and is omitted here. At a
+    threshold of 0.5 or more a pixel may have no class, below it several. Without a threshold a pixel has its best
     class, and this is the mean of ``ConfusionMatrix.per_class_f_score``.
     """
 
@@ -171,7 +171,7 @@ class FScore(_Counts):
         """Check the settings.
 
         Args:
-            num_classes: logits of a pixel.
+            num_classes: logits per pixel.
             beta: how many times as much recall counts as precision, above 0.
             threshold: of the softmax, in [0, 1); ``None`` takes the best class.
             ignore_index: id whose pixels do not count.

@@ -1,4 +1,4 @@
-"""Keras' own optimizers with the settings of a run."""
+"""Make Keras' own optimizers with the settings of a run."""
 
 from __future__ import annotations
 

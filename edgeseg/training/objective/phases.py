@@ -1,4 +1,4 @@
-"""A run in one phase or two: with the encoder frozen, then with all of the model."""
+"""Divide a run into one phase or two: with the encoder frozen, then with the whole model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Phase:
     """Epochs that share an optimizer.
 
     Attributes:
-        start: epochs before it.
-        end: epochs when it is over.
+        start: number of epochs before it.
+        end: number of epochs when it is over.
         batch_size: images in a step.
         learning_rate: peak.
-        frozen: whether the encoder is.
+        frozen: whether the encoder is frozen.
     """
 
     start: int
@@ -54,8 +54,8 @@ def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> l
         first_of_decoder: that layer's name; known for the zoo.
 
     Raises:
-        InputError: there is no such layer, it has none before it, or no name was given for a model that is not of
-            the zoo.
+        InputError: there is no such layer, it has none before it, or no name was given for a model that is not of the
+            zoo.
     """
     known = ZOO.get(model.name)
     name = first_of_decoder or (known.first_of_decoder if known else None)

@@ -1,4 +1,4 @@
-"""The learning rate over a run, counted in epochs, so that phases of different batch sizes share one curve."""
+"""Schedule the learning rate over a run, counted in epochs, so that phases of different batch sizes share one curve."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class LearningRateCurve:
 
 @keras.saving.register_keras_serializable(package="edgeseg")
 class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Give each step of a run its learning rate: warm-up, then one of four ways down.
+    """Gives each step of a run its learning rate: warm-up, then one of four ways down.
 
-    With ``e`` the epochs that are done, parts of one too, ``w`` those of warm-up, ``E`` all of them, ``f`` the final
+    With ``e`` the epochs that are done, including fractions, ``w`` those of warm-up, ``E`` all of them, ``f`` the final
     share and ``t = (e - w) / (E - w)``, the peak is multiplied by:
 
     - warm-up ``linear``: ``e / w``; ``staircase``: ``(floor(e) + 1) / w``, as ``lr_init * i / num`` of the i-th epoch.
@@ -98,9 +98,9 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
         return ops.ones_like(t)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what ``from_config`` makes the same schedule from.
+        """Return the arguments from which ``from_config`` makes the same schedule.
 
-        The shape of the curve lies flat in it, under the names that it has in every ``.keras`` file so far.
+        The shape of the curve is flat in it, under the names that it has in every ``.keras`` file so far.
         """
         return {
             **dataclasses.asdict(self._curve),
@@ -112,7 +112,7 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> EpochSchedule:
-        """Make a schedule from what ``get_config`` returned."""
+        """Make a schedule from the result of ``get_config``."""
         settings = dict(config)
         curve = LearningRateCurve(
             **{field.name: settings.pop(field.name) for field in dataclasses.fields(LearningRateCurve)}

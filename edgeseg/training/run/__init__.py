@@ -1,1 +1,1 @@
-"""A run's folder: checkpoints, history, curves and samples, written after every epoch."""
+"""Write a run's folder after every epoch: checkpoints, history, curves and samples."""

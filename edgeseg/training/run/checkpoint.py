@@ -1,4 +1,4 @@
-"""The files of a run, written after every epoch and read again by a resumed run."""
+"""Write the files of a run after every epoch, and read them again for a resumed run."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _RENAMED = {"training pictures": "training images", "validation pictures": "vali
 class RunFiles:
     """``last.keras``, ``best.keras``, ``history.csv`` and the images of a run, in one folder.
 
-    Each is written to a temporary name first, ``last.keras`` after ``best.keras``: a kill at any moment costs the
-    epoch under way and no more.
+    Each is written to a temporary name first, ``last.keras`` after ``best.keras``: a kill at any moment costs only the
+    current epoch.
 
     Attributes:
         folder: where they are.
-        last: everything that resuming needs; the optimizer is in it.
+        last: everything that resuming needs, including the optimizer.
         best: the exported model of the best epoch, ready for export.
     """
 
     def __init__(self, folder: str | Path, data: Mapping[str, Any] | None = None) -> None:
-        """Name the files.
+        """Set the paths of the files.
 
         Args:
             folder: where they are.
-            data: what a resumed run must find again of the data, as plain JSON values; nothing where it is unknown.
+            data: the facts of the data that a resumed run must match, as plain JSON values; empty where not known.
         """
         self.folder, self._data = Path(folder), dict(data or {})
         self.last, self.best = self.folder / LAST, self.folder / BEST
 
     def prepare(self, *, resume: bool) -> None:
-        """Clear the folder of what a kill left half written and, for a new run, of an earlier one's files.
+        """Remove the files that a kill left half-written and, for a new run, an earlier run's files.
 
         ``best.keras`` stays until there is a better one: the run may have started from it.
 
@@ -63,10 +63,10 @@ class RunFiles:
                 path.unlink(missing_ok=True)
 
     def history(self, config: TrainConfig) -> list[dict[str, float]]:
-        """Return the epochs that a run of the same config has done.
+        """Return the history of the epochs that a run of the same config has done.
 
         Raises:
-            InputError: it was of another config or other data.
+            InputError: the run had another config or other data.
         """
         state = read_training_state(self.last)
         if state is None:
@@ -88,7 +88,7 @@ class RunFiles:
         """Fill a compiled model and its optimizer, moving averages and random generators from ``last.keras``.
 
         Raises:
-            InputError: the file is of another model or optimizer.
+            InputError: the file belongs to another model or optimizer.
         """
         state = read_training_state(self.last) or {}
         optimizer = model.optimizer
@@ -118,7 +118,7 @@ class RunFiles:
         self.save_history(history)
 
     def save_history(self, history: Sequence[Row]) -> None:
-        """Write ``history.csv`` and ``curves.png``; again when a run is resumed, which a kill may have left without."""
+        """Write ``history.csv`` and ``curves.png``; again when a run is resumed, as a kill may have prevented it."""
         columns = tuple(history[0])
         table = csv_text([columns, *([row.get(name, "") for name in columns] for row in history)])
         write_bytes(self.folder / HISTORY, table.encode(), overwrite=True)

@@ -1,4 +1,4 @@
-"""The curves of a training run as one image: loss, validation mIoU and learning rate over the epochs."""
+"""Draw the curves of a training run as one image: loss, validation mIoU and learning rate over the epochs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Not pyplot: a Figure of its own opens no window and leaves the user's settings and figures alone.
+# Not pyplot: a Figure of its own opens no window and does not touch the user's settings and figures.
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from edgeseg._internal.files import write_bytes
 from edgeseg.errors import InputError
 
-#: Title of a panel, and the columns of the history in it with what they are called.
+#: Title of a panel, and its columns of the history with their labels.
 _PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("loss", {"loss": "training", "val_loss": "validation"}),
     ("validation mIoU", {"val_mean_iou": "mIoU"}),
@@ -24,7 +24,7 @@ _PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
 
 
 def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> None:
-    """Draw the curves of a run; an earlier image at ``path`` is replaced, at once and never half.
+    """Draw the curves of a run; an earlier image at ``path`` is replaced atomically.
 
     Args:
         history: one row for each epoch, as in ``history.csv``: ``epoch`` counted from 1, ``loss``, ``learning_rate``,
@@ -52,9 +52,9 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
             axes.legend()
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
-    write_bytes(path, drawn.getvalue(), overwrite=True)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100)
+    write_bytes(path, png.getvalue(), overwrite=True)
 
 
 def _points(history: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:

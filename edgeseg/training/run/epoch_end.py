@@ -1,4 +1,4 @@
-"""What is done at the end of an epoch: validation, the files of the run, and whether it goes on."""
+"""Finish an epoch: validate, write the files of the run, and decide whether it goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeseg.training.run.validation import Validator
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # keras has no type information
-    """Keras' own, which knows the epochs before a resume; those before ``start`` do not count."""
+    """Keras' own callback, with the epochs before a resume; those before ``start`` do not count."""
 
     def __init__(self, patience: int, history: Sequence[Mapping[str, float]], start: int) -> None:
         super().__init__("val_mean_iou", mode="max", patience=patience)
@@ -49,17 +49,17 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         sampled: LabeledSplit | None,
         distribution: Distribution,
     ) -> None:
-        """Keep what the end of an epoch needs.
+        """Store what the end of an epoch needs.
 
         Args:
             config: the run.
-            options: its surroundings.
-            models: what it works with.
-            validator: gives the scores.
+            options: its ``RunOptions``.
+            models: the models of the run.
+            validator: computes the scores.
             files: of its folder.
             history: one row for each epoch that is done; a row is added at the end of each.
             sampled: the split that ``options.samples`` images are drawn from; none is drawn when ``None``.
-            distribution: who else takes part.
+            distribution: the other processes that take part.
         """
         super().__init__()
         self._config, self._options, self._models = config, options, models
@@ -73,7 +73,7 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Validate, add the scores to ``logs``, write, and say it in a line."""
+        """Validate, add the scores to ``logs``, write the files, and log a line."""
         logs = {} if logs is None else logs
         loss = logs["loss"]
         if not math.isfinite(loss):

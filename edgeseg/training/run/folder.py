@@ -1,4 +1,4 @@
-"""Which files a run leaves in its folder, and whether one may begin there; asked before keras is imported."""
+"""Name the files that a run leaves in its folder, and check whether one may begin there, before keras is imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAST, BEST, HISTORY = "last.keras", "best.keras", "history.csv"
 
 
 def require_place(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder in which a run may not begin, or go on.
+    """Refuse a folder in which a run may not begin or continue.
 
     Raises:
         InputError: files of an earlier run are there and may not be replaced; or there is nothing to resume.
@@ -21,4 +21,4 @@ def require_place(folder: Path, *, resume: bool, overwrite: bool) -> None:
         for name in (LAST, BEST, HISTORY):
             refuse_existing(folder / name, overwrite=overwrite)
     elif not (folder / LAST).is_file():
-        raise InputError(f"there is nothing to resume: '{folder / LAST}' does not exist; leave --resume out to start.")
+        raise InputError(f"there is nothing to resume: '{folder / LAST}' does not exist; omit --resume to start.")

@@ -1,4 +1,4 @@
-"""``RunOptions``: how a training run is carried out, which does not change what it learns; light, without keras."""
+"""Define ``RunOptions``: how a training run is carried out, which does not affect what it learns; without keras."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """The surroundings of a run: two runs that differ in them alone give one model.
+    """How a run is carried out: two runs that differ only in this give one model.
 
     Attributes:
-        resume: go on from ``last.keras``; the config must be that of the interrupted run.
+        resume: continue from ``last.keras``; the config must be that of the interrupted run.
         overwrite: whether files of an earlier run may be replaced.
         samples: validation images to draw with label and prediction after each epoch, into ``samples``.
         tensorboard: whether to write a log for it, into ``tensorboard`` in the folder.
-        distribute: whether to train on several devices, see ``edgeseg.training.distribution``. ``batch_size`` is what
-            they share. Of several workers each gives the same arguments and sees the same ``output_dir``; the first
+        distribute: whether to train on several devices, see ``edgeseg.training.distribution``. They share
+            ``batch_size``. Each of several workers gets the same arguments and sees the same ``output_dir``; the first
             writes, and callbacks are called in all.
-        callbacks: Keras' or one's own; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
-        log: gets one line for each epoch.
+        callbacks: Keras' or the caller's; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
+        log: called with one line for each epoch.
     """
 
     resume: bool = False
@@ -41,11 +41,11 @@ class RunOptions:
     log: Callable[[str], None] = print
 
     def check(self, folder: Path) -> None:
-        """Refuse a run that could not begin, or go on, in a folder.
+        """Refuse a run that cannot begin or continue in a folder.
 
         Raises:
             InputError: files of an earlier run are there and may not be replaced; or there is nothing to resume.
-            BackendUnavailable: tensorboard is asked for and is not installed.
+            BackendUnavailable: tensorboard is requested and is not installed.
         """
         require_place(folder, resume=self.resume, overwrite=self.overwrite)
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:

@@ -1,4 +1,4 @@
-"""What a model under training makes of a few images, to look at: image, label and prediction side by side."""
+"""Draw a few images with label and prediction side by side, to watch a model under training."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def save_samples(
     count: int = 4,
     panel_width: int = 320,
 ) -> None:
-    """Write a sheet of one row an image; an earlier one at ``path`` is replaced, at once and never half.
+    """Write a sheet of one row per image; an earlier one at ``path`` is replaced atomically.
 
     The images are spread evenly over the split and are the same each time, so that the sheets of two epochs can be
-    compared. Colors are the palette's, black is what no class has: the ignored id. The legend lists the classes by
-    their share of the labels.
+    compared. Colors are the palette's, black is the ignored id. The legend lists the classes by their share of the
+    labels.
 
     Args:
         predict: the model in inference mode: ``(1, H, W, 3)`` float32, normalized, to ``(1, h, w, C)`` scores.
         data: the split to take the images from; its classes are the model's.
         spec: input size, normalization and colors; ``nhwc`` and scores, as a Keras model is.
         path: a ``.png`` or ``.jpg`` file.
-        count: how many images; all where the split has fewer.
+        count: number of images; all where the split has fewer.
         panel_width: of each of the three panels, in pixels; the height keeps the image's aspect.
 
     Raises:

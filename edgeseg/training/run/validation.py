@@ -1,4 +1,4 @@
-"""Validation: the exported model in inference mode, with the weights that will be saved."""
+"""Validate the exported model in inference mode, with the weights that will be saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FAR_APART = 1.5, 0.1  # as a factor, and as a difference
 
 
 class Validator:
-    """Gives the twin what was learned and measures the exported model.
+    """Copies the learned weights to the twin and scores the exported model.
 
     Args:
         models: of the run.
@@ -36,10 +36,10 @@ class Validator:
 
         Returns:
             ``val_loss`` (the mean over the images), ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of
-            each class, NaN where it is nowhere.
+            each class, NaN for a class without pixels.
 
         Raises:
-            InputError: not one pixel counts.
+            InputError: no pixel counts.
         """
         self._models.update_twin()
         if self._recalibration and batch_norms(self._models.twin):
@@ -47,8 +47,7 @@ class Validator:
             recalibrate(self._models.twin, inputs, like=self._models.learning)
         self._counts.reset_state()
         loss, images = 0.0, 0
-        # Not evaluate(), which warns at the end of data whose length it was not told; test_on_batch() forgets the
-        # batches before.
+        # Not evaluate(), which warns at the end of data of unknown length; test_on_batch() forgets the batches before.
         for inputs, labels in self._feed.validation():
             logits = self._models.exported.predict_on_batch(inputs)
             self._counts.update_state(labels, logits)

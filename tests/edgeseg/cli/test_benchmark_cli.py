@@ -93,9 +93,9 @@ def test_a_program_that_plays_the_gpu_is_no_gpu(model: Path) -> None:
         (("--max-secs", "1", "--min-secs", "2"), "--max-secs 1 is less than --min-secs 2"),
         (
             ("--sustained", "0.01", "--num-runs", "9", "--rounds", "2"),
-            "leave --num-runs and --rounds out.",
+            "omit --num-runs and --rounds.",
         ),
-        (("--profile", "p", "--num-runs", "9", "--min-secs", "1"), "counts its calls alone: leave --min-secs out."),
+        (("--profile", "p", "--num-runs", "9", "--min-secs", "1"), "counts its calls alone: omit --min-secs."),
         (("--accelerator", "gpuu"), "Did you mean 'gpu'?"),
     ],
 )

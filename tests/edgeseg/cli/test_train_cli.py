@@ -107,7 +107,7 @@ def test_ctrl_c_says_how_to_go_on(
         patched.setattr("edgeseg.cli.train.note", pressed)
         assert main(arguments) == 130
     hint, last = (line for line in capsys.readouterr().err.splitlines() if line.startswith("edgeseg: "))
-    assert hint == f"edgeseg: '{run}' has the epochs that are done; the same command with --resume goes on."
+    assert hint == f"edgeseg: '{run}' has the finished epochs; run the same command with --resume to continue."
     assert last.startswith("edgeseg: interrupted")
     assert main([*arguments, "--resume"]) == 0
     assert len((run / "history.csv").read_text().splitlines()) == 3

@@ -162,5 +162,5 @@ def test_two_files_of_one_name_are_refused_before_one_result_replaces_the_other(
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write_image(tmp_path / folder / "x.png", 10)
-    with pytest.raises(InputError, match=r"would have one name in the results; rename one, or .*/b/\*\.png'"):
+    with pytest.raises(InputError, match=r"would have the same name in the results; rename one, or .*/b/\*\.png'"):
         expand([str(tmp_path / "a"), str(tmp_path / "b")])

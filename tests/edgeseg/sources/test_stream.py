@@ -83,7 +83,7 @@ def test_a_server_that_is_killed_and_restarted_is_found_again_with_another_size(
     indices = [captured.index for captured in found if captured]
     assert indices == sorted(set(indices))
     assert [record.getMessage() for record in caplog.records] == [
-        f"'{url}' broke off; it is waited for, 30 s at most.",
+        f"'{url}' broke off; waiting for it, 30 s at most.",
         f"'{url}' is back.",
     ]
     assert {(record.name, record.levelno) for record in caplog.records} == {("edgeseg.sources", logging.WARNING)}

@@ -1,1 +1,1 @@
-"""Encoders that several families of the zoo share."""
+"""Build the encoders that several families of the zoo share."""

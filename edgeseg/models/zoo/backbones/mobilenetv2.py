@@ -1,6 +1,6 @@
-"""The MobileNetV2 encoder of DeepLabv3+: its last strides are traded for dilation.
+"""Build the MobileNetV2 encoder of DeepLabv3+: dilation replaces its last strides.
 
-Layers carry the names of the Keras DeepLabv3+ ports (``Conv``, ``expanded_conv_3_depthwise``, ...).
+Layers have the names of the Keras DeepLabv3+ ports (``Conv``, ``expanded_conv_3_depthwise``, ...).
 
 Architecture: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks"; strides and dilations
 as in Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation".
@@ -46,7 +46,7 @@ def mobilenetv2_encoder(
     for expansion, filters, repeats, first_stride in _STAGES:
         for repeat in range(repeats):
             stride = first_stride if repeat == 0 else 1
-            # A stride beyond the output stride is not taken; the blocks after it look twice as far instead.
+            # A stride beyond the output stride is not taken; the blocks after it have twice the dilation instead.
             dropped = stride == 2 and reached == output_stride
             reached *= 1 if dropped else stride
             width = divisible_by_8(int(filters * alpha))
@@ -60,7 +60,7 @@ def mobilenetv2_encoder(
 
 
 def divisible_by_8(filters: float) -> int:
-    """Return the nearest multiple of 8, at least 8, and never below nine tenths of what was asked for."""
+    """Return the nearest multiple of 8, at least 8, and never below nine tenths of ``filters``."""
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * filters else rounded + 8
 

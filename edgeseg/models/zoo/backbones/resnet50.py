@@ -1,8 +1,8 @@
-"""ResNet-50 without its head, as the encoder of the SegNet tutorial and of unet-keras.
+"""Build ResNet-50 without its head, as the encoder of the SegNet tutorial and of unet-keras.
 
-Architecture: He et al. 2015, "Deep Residual Learning", the first version: the stride is in the first 1x1
-convolution of a stage. Convolutions have a bias, and layers the names of Keras 2's own ResNet50
-(``res2a_branch2a``, ``bn2a_branch2a``), so that its ImageNet weights fit.
+Architecture: He et al. 2015, "Deep Residual Learning", the first version: the stride is in the first 1x1 convolution
+of a stage. Convolutions have a bias, and layers the names of Keras 2's own ResNet50 (``res2a_branch2a``,
+``bn2a_branch2a``), so that its ImageNet weights fit.
 """
 
 from __future__ import annotations

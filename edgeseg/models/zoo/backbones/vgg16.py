@@ -1,4 +1,4 @@
-"""VGG-16 without its head, as an encoder.
+"""Build VGG-16 without its head, as an encoder.
 
 Architecture: Simonyan and Zisserman 2014, "Very Deep Convolutional Networks", configuration D.
 """

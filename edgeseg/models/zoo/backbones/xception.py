@@ -1,7 +1,7 @@
-"""Two Xception encoders for DeepLabv3+: the paper's modified one, and the plain one of ``keras.applications``.
+"""Build two Xception encoders for DeepLabv3+: the paper's modified one, and that of ``keras.applications``.
 
-The modified one takes strided separable convolutions where Xception pools, has a middle flow of 16 units and
-dilation after its last stride. Its layers carry the names of the Keras DeepLabv3+ ports
+The modified one uses strided separable convolutions where Xception pools, has a middle flow of 16 units, and has
+dilation after its last stride. Its layers have the names of the Keras DeepLabv3+ ports
 (``entry_flow_block1_separable_conv1_depthwise``, ``middle_flow_unit_1_...``, ``exit_flow_block2_...``).
 
 Architecture: Chollet 2017, "Xception: Deep Learning with Depthwise Separable Convolutions"; Chen et al. 2018,
@@ -50,7 +50,7 @@ def xception_encoder(
     # The second convolution of block 2 is the last at 1/4.
     x, low_level = _block(x, widths(256, 256, 256), "entry_flow_block2", stride=2)
     x, _ = _block(x, widths(728, 728, 728), "entry_flow_block3", stride=2 if output_stride == 16 else 1)
-    rate = 16 // output_stride  # what the stride that block 3 doesn't take is worth
+    rate = 16 // output_stride  # in place of the stride that block 3 does not take
     for unit in range(1, middle_units + 1):
         x, _ = _block(x, widths(728, 728, 728), f"middle_flow_unit_{unit}", rate=rate, shortcut="sum")
     x, _ = _block(x, widths(728, 1024, 1024), "exit_flow_block1", rate=rate)
@@ -65,7 +65,7 @@ def applications_encoder(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
     """Build ``keras.applications.Xception`` up to 1/16, with random weights, after a border of two pixels.
 
-    The border makes up for the two unpadded convolutions of its stem: multiples of 16 come out as whole 16ths.
+    The border compensates for the two unpadded convolutions of its stem: multiples of 16 come out as whole 16ths.
     Shortcut convolutions, which Keras numbers anew in every process, are called ``shortcut_1`` to ``shortcut_3``.
 
     Args:
@@ -108,8 +108,8 @@ def separable_conv(
         x: ``(B, H, W, C)``.
         filters: output channels.
         name: prefix of ``_depthwise``, ``_depthwise_BN``, ``_pointwise`` and ``_pointwise_BN``.
-        stride: of the depthwise convolution; 2 pads one pixel on every side, where "same" pads even sizes
-            right and below only.
+        stride: of the depthwise convolution; 2 pads one pixel on every side, where "same" pads even sizes only right
+            and below.
         rate: dilation of the depthwise convolution.
         depth_activation: a ReLU after each of the two; otherwise one ReLU before the first.
         epsilon: of the BatchNormalizations.
