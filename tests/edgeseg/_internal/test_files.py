@@ -52,7 +52,7 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     """Nor is /dev/null, which root could replace."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(InputError, match="no file but a device or a pipe"):
+    with pytest.raises(InputError, match="is a device or a pipe; name a file"):
         write_bytes(pipe, b"new", overwrite=True)
     assert pipe.is_fifo()
 

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from edgeseg._internal import versions
 from edgeseg._internal.versions import installed_version
 
 
@@ -16,7 +17,7 @@ def test_a_package_under_its_own_name() -> None:
 
 def test_a_package_that_comes_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``onnxruntime-gpu`` brings the module ``onnxruntime``."""
-    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"a_runtime": ["numpy"]})
+    monkeypatch.setattr(versions, "_distributions", lambda: {"a_runtime": ["numpy"]})
     assert installed_version("a-runtime") == metadata.version("numpy")
 
 

@@ -11,7 +11,7 @@ from edgeseg.training.objective.optimizers import make_optimizer
 
 
 def made(**settings: Any) -> Any:
-    return make_optimizer(TrainConfig("unet_mini", "data", **settings), 1e-3)
+    return make_optimizer(TrainConfig(model="unet_mini", data="data", **settings), 1e-3)
 
 
 @pytest.mark.parametrize(
