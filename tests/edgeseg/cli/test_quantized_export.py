@@ -86,7 +86,7 @@ def test_a_gate_that_fails_exits_1_and_keeps_the_report(
         (("--data", "good", "--output-kind", "softmax"), "int8 gives a class map of bytes"),
         (("--data", "good", "--target", "edgetpu", "--rescue"), "which the target edgetpu does not run"),
         (("--rescue",), "a rescue needs images"),
-        (("--data", "good", "--calibration-method", "entropy"), "TFLite is calibrated by the whole range"),
+        (("--data", "good", "--calibration-method", "entropy"), "TFLite is calibrated by the whole measured range"),
     ],
 )
 def test_what_cannot_be_made_is_said_in_one_line(
