@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgeseg._internal.lazy import lazy_names
 from edgeseg.errors import (
     BackendUnavailable,
     DeviceLost,
@@ -53,8 +53,4 @@ _LAZY = {
     "Segmentation": "edgeseg.segmenter",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'edgeseg' has no attribute '{name}'")
+__getattr__ = lazy_names(__name__, _LAZY)

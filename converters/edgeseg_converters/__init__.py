@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgeseg._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from edgeseg_converters.exporter import Exporter, ExportResult, export, export_all
@@ -45,9 +46,6 @@ _MODULES = {
     "verification": ("Verification",),
 }
 
-
-def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"edgeseg_converters.{module}"), name)
-    raise AttributeError(f"module 'edgeseg_converters' has no attribute '{name}'")
+__getattr__ = lazy_names(
+    __name__, {name: f"edgeseg_converters.{module}" for module, names in _MODULES.items() for name in names}
+)

@@ -5,8 +5,9 @@ Measurements run in separate processes, and come with the reasons to distrust th
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgeseg._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from edgeseg.benchmark.compare import Comparison
@@ -38,8 +39,4 @@ _LAZY = {
     "Comparison": "edgeseg.benchmark.compare",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'edgeseg.benchmark' has no attribute '{name}'")
+__getattr__ = lazy_names(__name__, _LAZY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgeseg._internal.lazy import lazy_names
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, ZooModel, find
 
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "ZOO", "WeightsReport", "ZooModel", "create", "find", "load_weights"]
 
 # Their module imports keras: they are loaded on first use, so that the table of the zoo stays light.
-_LAZY = ("WeightsReport", "load_weights")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module("edgeseg.models.weights.load"), name)
-    raise AttributeError(f"module 'edgeseg.models' has no attribute '{name}'")
+__getattr__ = lazy_names(__name__, dict.fromkeys(("WeightsReport", "load_weights"), "edgeseg.models.weights.load"))
 
 
 def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = None, **options: Any) -> keras.Model:

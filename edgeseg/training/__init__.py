@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgeseg._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from edgeseg.training.config import TrainConfig
@@ -51,8 +52,4 @@ _LAZY = {
     "PixelAccuracy": "edgeseg.training.objective.metrics",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'edgeseg.training' has no attribute '{name}'")
+__getattr__ = lazy_names(__name__, _LAZY)
