@@ -85,7 +85,7 @@ def convert(model: Model, precisions: list[str], cache: Path) -> None:
     from edgeseg_converters import Recipe, export_all
     from edgeseg_converters.calibration import MIN_IMAGES, choose
     from edgeseg_converters.images import collect
-    from edgeseg_converters.quantization.make import Quantization
+    from edgeseg_converters.options import Quantization
 
     name, size = model
     *images, image = collect(None, split="val", count=MIN_IMAGES + 1).images
