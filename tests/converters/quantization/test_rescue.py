@@ -23,8 +23,8 @@ from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.images import natural_noise
+from edgeseg_converters.options import Quantization
 from edgeseg_converters.quantization.accuracy import Accuracy, baseline, collect, compare
-from edgeseg_converters.quantization.make import Quantization
 from edgeseg_converters.quantization.rescue import Cost, rescue, sensitivity
 from edgeseg_converters.recipes import AccuracyGate
 

@@ -24,9 +24,8 @@ from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.calibration import CalibrationSet, choose
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
-from edgeseg_converters.options import ExportOptions
+from edgeseg_converters.options import ExportOptions, Quantization
 from edgeseg_converters.quantization.engines import LiteRTEngine
-from edgeseg_converters.quantization.make import Quantization
 from edgeseg_converters.tflite.delegate_pooling import POOL, UNPOOL
 from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.layer_errors import layer_errors
