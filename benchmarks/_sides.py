@@ -98,13 +98,13 @@ def calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]
 def _today_tflite(model: keras.Model) -> bytes:
     """Convert the frozen model by TensorFlow at batch 1: faster and better fused than with a batch of None."""
     import tensorflow as tf
-    from tensorflow.lite.python.convert_phase import ConverterError
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    frozen = convert_variables_to_constants_v2(_scores(model).get_concrete_function())
+    from edgeseg_converters.keras_model.tensorflow_internals import converter_error, with_constants
+
+    frozen = with_constants(_scores(model).get_concrete_function())
     try:
         return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
-    except ConverterError as error:
+    except converter_error() as error:
         needed = [line for line in str(error).splitlines() if "ops:" in line]
         raise _Refused(needed[0].strip() if needed else str(error).splitlines()[0]) from error
 
