@@ -270,10 +270,12 @@ class Exporter:
             UnsupportedModel: the model cannot be converted; the text says why.
         """
         prepared = PreparedModel.of(model, spec, self.options, samples)
+        images = QuantizationImages.collect(self.quantization, self.recipes, prepared.spec)  # before the long work
         note_training(prepared.graph)
         with untouched(prepared.model), float32_policy():
             expected = reference(prepared, samples) if samples else None
-            integers = self._integers(prepared, progress)
+            domain = compare(prepared.graph, images.calibration, prepared.spec) if images.calibration else None
+        integers = Integers(self.quantization, images, domain=domain, progress=progress)
         plans = [_Plan.of(recipe, self.options) for recipe in self.recipes]
         rewritten_and_frozen = _FrozenModels(prepared, plans)
         for recipe, plan in zip(self.recipes, plans, strict=True):
@@ -291,12 +293,6 @@ class Exporter:
                 seconds=time.perf_counter() - start,
                 quantized=quantized,
             )
-
-    def _integers(self, prepared: PreparedModel, progress: StepProgress | None) -> Integers:
-        """Return what makes the integer artifacts; its images are collected and checked here."""
-        images = QuantizationImages.collect(self.quantization, self.recipes, prepared.spec)
-        domain = compare(prepared.graph, images.calibration, prepared.spec) if images.calibration else None
-        return Integers(self.quantization, images, domain=domain, progress=progress)
 
     def _artifact_spec(self, prepared: PreparedModel, recipe: Recipe, frozen: _FrozenModel) -> ModelSpec:
         """Return how to feed an artifact, and how it was made."""
