@@ -45,3 +45,17 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(kept)
     return proto
+
+
+class ConsumingPass(ir.passes.PassBase):
+    """A pass that returns another model and uses up the one that it is given, as ``to_proto`` does."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it changes the model in place."""
+        return False
+
+    @property
+    def changes_input(self) -> bool:
+        """Whether its input can no longer be used."""
+        return True

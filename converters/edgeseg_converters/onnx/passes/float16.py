@@ -6,26 +6,16 @@ import onnx
 import onnx_ir as ir
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from edgeseg_converters.onnx.file import to_proto
+from edgeseg_converters.onnx.file import ConsumingPass, to_proto
 
 
-class ConvertToFloat16(ir.passes.PassBase):
+class ConvertToFloat16(ConsumingPass):
     """Convert weights and activations to float16; the input and the output keep their dtypes.
 
     The tool works on the protobuf. It appends its casts after the nodes that read them, which ``onnx.checker`` refuses,
     and in ONNX Runtime 1.20 to 1.24 it adds a cast of its own for each Min and Max that reads a tensor:
     ``TopologicalSortPass`` and ``CommonSubexpressionEliminationPass`` run after it.
     """
-
-    @property
-    def in_place(self) -> bool:
-        """Whether it changes the model in place: no, it returns another one."""
-        return False
-
-    @property
-    def changes_input(self) -> bool:
-        """Whether it changes its input: yes, it consumes the model, as ``to_proto`` does."""
-        return True
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """See the class."""

@@ -9,10 +9,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from edgeseg_converters.onnx.file import write
+from edgeseg_converters.onnx.file import ConsumingPass, write
 
 
-class RunBasicOptimizations(ir.passes.PassBase):
+class RunBasicOptimizations(ConsumingPass):
     """Run ONNX Runtime's "basic" passes and read the result back.
 
     They hold for every provider: constants are folded, Pad, Mul and Add become part of the convolution before or after
@@ -23,16 +23,6 @@ class RunBasicOptimizations(ir.passes.PassBase):
     They keep the Transposes of outputs that nobody reads, and name opsets that are not used:
     ``RemoveUnusedNodesPass`` and ``RemoveUnusedOpsetsPass`` run after them.
     """
-
-    @property
-    def in_place(self) -> bool:
-        """Whether it changes the model in place: no, it returns another one."""
-        return False
-
-    @property
-    def changes_input(self) -> bool:
-        """Whether it changes its input: yes, it consumes the model, as ``write`` does."""
-        return True
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """See the class."""
