@@ -161,7 +161,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
     click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames."),
 )
 @_options.runtime
-@_options.input_description
+@_options.model_description
 @_options.results
 def command(
     artifact: str,

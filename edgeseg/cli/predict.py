@@ -105,7 +105,7 @@ class _Frames:
 )
 @click.option("--count", is_flag=True, help="Print the pixels of every class.")
 @_options.runtime
-@_options.input_description
+@_options.model_description
 @_options.results
 def command(
     artifact: str,

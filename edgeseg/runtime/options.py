@@ -36,6 +36,8 @@ class RuntimeOptions:
         delegate_options: options from that library's documentation, as text.
         providers: ONNX Runtime's execution providers in the order of preference, by ONNX Runtime's names or the
             short ones (``cuda``).
+        input_size: ``(H, W)`` in pixels, for a model that leaves its input size open.
+        output: name of the output that is returned, of a model with several; the first when ``None``.
     """
 
     backend: BackendName | None = None
@@ -44,6 +46,8 @@ class RuntimeOptions:
     delegate: str | None = None
     delegate_options: Mapping[str, str] = field(default_factory=dict)
     providers: Sequence[str] = ()
+    input_size: tuple[int, int] | None = None
+    output: str | None = None
 
     def choose(self, path: Path) -> BackendName:
         """Return the backend that opens a file.
