@@ -15,7 +15,7 @@ from edgeseg.outputs import ReadOutput, read_output
 from edgeseg.runtime import Backend, RuntimeOptions, TensorInfo, open_with
 from edgeseg.runtime.base import image_sides, is_open, open_size
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import ModelSpec, default_palette
+from edgeseg.spec import MAX_CLASSES, ModelSpec, default_palette
 from edgeseg.tflite.description import Description, read_description
 
 _log = logging.getLogger(__name__)
@@ -125,6 +125,11 @@ def describe(
     )
     mean, std = description.mean or _triple(metadata.mean), description.std or _triple(metadata.std)
     as_bytes = source.dtype == "uint8" and _takes_bytes(path, source, mean, std)
+    if reading.kind == "scores" and reading.channels > MAX_CLASSES:
+        raise InputError(
+            f"'{path}' has {reading.channels} channels of scores; accepted: up to {MAX_CLASSES} classes, as class maps "
+            "have one byte for each pixel."
+        )
     missing = [] if names else ["--labels FILE with one class name a line"]
     if not as_bytes and (mean is None or std is None):
         missing.append("--mean and --std, such as 127.5, for pixels in [0, 255]")

@@ -21,6 +21,8 @@ _OPENS = {
     "onnx": (".onnx",),
     "keras": (".keras", ".h5"),
 }
+#: What ``edgeseg export`` adds to the name of a file that failed its verification.
+_REJECTED = ".rejected"
 _INTERPRETERS = ("litert", "tflite-runtime")
 
 
@@ -61,6 +63,11 @@ class RuntimeOptions:
         suffix = path.suffix.lower()
         _known("backend", self.backend, get_args(BackendName))
         _known("accelerator", self.accelerator, get_args(Accelerator))
+        if suffix == _REJECTED:
+            raise InputError(
+                f"'{path}' failed its verification, so no command opens it under this name; to look at what it does all "
+                f"the same, rename it to '{path.stem}'."
+            )
         if self.backend is None and suffix not in SUFFIXES:
             raise InputError(f"'{path}' has none of the known suffixes: {', '.join(SUFFIXES)}.")
         elsewhere = self.accelerator not in (None, "cpu")
