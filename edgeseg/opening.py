@@ -128,7 +128,7 @@ def describe(
     if reading.kind == "scores" and reading.channels > MAX_CLASSES:
         raise InputError(
             f"'{path}' has {reading.channels} channels of scores; accepted: up to {MAX_CLASSES} classes, as class maps "
-            "have one byte for each pixel."
+            "have one byte a pixel."
         )
     missing = [] if names else ["--labels FILE with one class name a line"]
     if not as_bytes and (mean is None or std is None):

@@ -235,6 +235,8 @@ def _as_map(body: tuple[int, ...], order: tuple[int, int, int], input_size: tupl
     fits = _Fit(shape=(a, b, c), order=order)
     if (rows, columns) == input_size:
         yield fits
+    elif min(rows, columns) == 1:  # one value for the image, or for a line of it
+        return
     elif high * columns == wide * rows and (max(high, rows) % min(high, rows) == 0):
         yield dataclasses.replace(fits, rank=1)
     else:

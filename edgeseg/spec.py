@@ -149,7 +149,7 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
     """
     if not 1 <= len(names) <= MAX_CLASSES:
         raise InputError(
-            f"{what} has {len(names)} classes; accepted: 1 to {MAX_CLASSES}, as class maps have one byte for each pixel."
+            f"{what} has {len(names)} classes; accepted: 1 to {MAX_CLASSES}, as class maps have one byte a pixel."
         )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -127,9 +127,11 @@ provider = click.option(
     "--provider", multiple=True, metavar="NAME", help="Execution provider for an .onnx, such as cuda; repeatable."
 )
 
-#: The parameters of ``runtime``, ``input_description``, ``results`` and ``dataset``, for a command's headings.
+#: The parameters of ``runtime``, ``input_description``, ``model_description``, ``results`` and ``dataset``, for a
+#: command's headings.
 RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
-INPUT_DESCRIPTION = ("imgsz", "labels", "mean", "std", "color_order", "fit", "threshold", "output_name")
+INPUT_DESCRIPTION = ("imgsz", "labels", "mean", "std", "color_order", "fit", "threshold")
+MODEL_DESCRIPTION = (*INPUT_DESCRIPTION, "output_name")
 RESULTS = ("overwrite", "as_json")
 DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map")
 

@@ -50,7 +50,7 @@ class _Command(GroupedCommand):
         "Drawing": ("view", "alpha", "classes", "background", "legend", "status", "smooth"),
         "Output": ("show", "saves", "fps", "serve", "folder", "stats", "max_frames", *_options.RESULTS),
         "Runtime": _options.RUNTIME,
-        "Model without spec": _options.INPUT_DESCRIPTION,
+        "Model without spec": _options.MODEL_DESCRIPTION,
     }
 
 

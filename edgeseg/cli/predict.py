@@ -31,7 +31,7 @@ class _Command(GroupedCommand):
         "Images": ("start_frame", "vid_stride", "max_frames"),
         "Drawing": ("save", "views", "alpha", "classes", "legend"),
         "Runtime": _options.RUNTIME,
-        "Model without spec": _options.INPUT_DESCRIPTION,
+        "Model without spec": _options.MODEL_DESCRIPTION,
         "Results": ("count", *_options.RESULTS),
     }
 

@@ -65,8 +65,8 @@ class RuntimeOptions:
         _known("accelerator", self.accelerator, get_args(Accelerator))
         if suffix == _REJECTED:
             raise InputError(
-                f"'{path}' failed its verification, so no command opens it under this name; to look at what it does all "
-                f"the same, rename it to '{path.stem}'."
+                f"'{path}' failed its verification, so no command opens it under this name; to look at what it does, "
+                f"rename it to '{path.stem}'."
             )
         if self.backend is None and suffix not in SUFFIXES:
             raise InputError(f"'{path}' has none of the known suffixes: {', '.join(SUFFIXES)}.")
