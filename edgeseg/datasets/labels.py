@@ -25,8 +25,8 @@ _NUM_LOOKED_AT = 16
 # its two ends. The gray of a drawn edge, 3 pixels around a disk of 1/16 of the image, is 7 % of the pixels.
 _MANY_LEVELS, _NEAR, _SHARE_NEAR = 8, 32, 0.9
 
-# Channels of a gray JPEG that was saved in color differ by its rounding.
-_GRAY_JPEG = 24
+# Channels of a gray image that a lossy format keeps in color differ by its rounding.
+_LOSSY_GRAY = 24
 
 
 def read_ids(path: Path, classes: Classes, encoding: LabelEncoding) -> NDArray[np.uint8]:
@@ -112,7 +112,7 @@ def _stored_numbers(path: Path, image: Image.Image) -> NDArray[np.integer]:
     if numbers.ndim == 3:
         if (numbers[..., 0] == numbers[..., 1]).all() and (numbers[..., 1] == numbers[..., 2]).all():
             return numbers[..., 0]
-        if image.format == "JPEG" and np.ptp(numbers.astype(np.int16), axis=-1).max() <= _GRAY_JPEG:
+        if is_lossy(path) and np.ptp(numbers.astype(np.int16), axis=-1).max() <= _LOSSY_GRAY:
             return np.asarray(image.convert("L"))
         text = (
             f"'{path}' has colors, not ids; give --label-encoding colors, and the colors of the classes: --color-map "
@@ -192,7 +192,7 @@ def _advice(path: Path, values: NDArray[np.integer], unknown: NDArray[np.integer
         return f" The ids {ids}: where 0 is no class, give --classes unused,{','.join(names)} --ignore-index 0."
     if is_lossy(path):
         mask = f" {_mask_advice(names)}" if _is_two_class(classes) else ""
-        return f" A JPEG changes ids; labels are PNG.{mask}"
+        return f" JPEG and WebP change ids; labels are PNG.{mask}"
     if top < 256 and len(values) <= len(names):
         line = f"{names[-1]} {top} {top} {top}"
         return f" Where they are gray levels, give --color-map FILE with a line for each class, such as '{line}'."
@@ -239,7 +239,7 @@ def _from_colors(path: Path, image_rgb: NDArray[np.uint8], classes: Classes) -> 
 def _color_advice(path: Path, codes: NDArray[np.int32], unknown: NDArray[np.int32], classes: Classes) -> str:
     """Return what reads a label with colors of no class, the most frequent ones of which are given."""
     if is_lossy(path):
-        return " A JPEG changes colors; labels are PNG."
+        return " JPEG and WebP change colors; labels are PNG."
     present = {_rgb(code) for code in np.unique(codes).tolist()}
     if len(present) > 2 * len(classes.names) + 2:
         return " Colors in between come from antialiasing or interpolation; resizing with nearest neighbor makes none."
