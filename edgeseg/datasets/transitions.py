@@ -31,7 +31,7 @@ SHARE = 0.4
 _LEAST, _LEAST_SHARE = 16, 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Transitions:
     """How the classes of some labels meet, along rows and columns.
 
