@@ -98,20 +98,19 @@ def at_size(what: str, tensor: TensorInfo, input_size: Sequence[int]) -> TensorI
     return replace(tensor, shape=(abs(shape[0]), *shape[1:]))
 
 
-def unfit_size(what: str, tensor: TensorInfo, reason: object) -> InputError:
+def unfit_size(what: str, shape: Sequence[int], reason: object) -> InputError:
     """Return the error for a model that does not run at the size that the user asks for.
 
     Args:
         what: the model, as the start of a sentence.
-        tensor: its input, at that size.
+        shape: of the image, at that size.
         reason: what the runtime says.
     """
-    height, width = tensor.shape[image_sides(tensor.shape) or slice(1, 3)]
-    text = " ".join(str(reason).split())
-    return InputError(
-        f"{what} does not run at {height},{width} (H,W): {text[:300]}. Many models take multiples of 32 alone, such as "
-        f"--imgsz {max(1, round(height / 32)) * 32},{max(1, round(width / 32)) * 32}."
-    )
+    sides = tuple(shape[image_sides(shape) or slice(1, 3)])
+    near = tuple(max(1, round(side / 32)) * 32 for side in sides)
+    advice = "" if near == sides else " Many models take multiples of 32 alone, such as --imgsz {},{}.".format(*near)
+    text = " ".join(str(reason).split())[:300].rstrip(".")
+    return InputError(f"{what} does not run at {sides[0]},{sides[1]} (H,W): {text}.{advice}")
 
 
 def open_size(what: str, tensor: TensorInfo) -> InputError:

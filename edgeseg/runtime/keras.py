@@ -93,7 +93,7 @@ class KerasBackend:
         try:
             self._model.compute_output_shape(tensor.shape)
         except ValueError as error:
-            raise unfit_size(what, tensor, error) from error
+            raise unfit_size(what, tensor.shape, error) from error
         self.inputs = (tensor, *self.inputs[1:])
 
     def invoke(self) -> None:

@@ -76,10 +76,11 @@ class LiteRTBackend:
             outputs = [details["name"] for details in self._interpreter.get_output_details()]
             self._place = place_of(what, outputs, output)
             self._describe()
+            self._open = is_open(self.inputs[0].shape)
             size = input_size or (self.spec.input_size if self.spec and is_open(self.inputs[0].shape) else None)
             if size is not None:
                 self._resize(at_size(what, self.inputs[0], size))
-            elif not is_open(self.inputs[0].shape):  # else its memory is of one pixel, where many models do not fit
+            elif not self._open:  # else its memory is of one pixel, where many models do not fit
                 self._interpreter.allocate_tensors()
                 self._describe()
         except InputError:
@@ -101,7 +102,9 @@ class LiteRTBackend:
         try:
             self.invoke()
         except RuntimeError as error:  # shapes that follow only from a run
-            raise unfit_size(self._what, self.inputs[0], error) from error
+            if self._open:
+                raise unfit_size(self._what, image.shape, error) from error
+            raise
         return np.asarray(_Memory(self._output(), self._interpreter))
 
     def invoke(self) -> None:
@@ -122,7 +125,7 @@ class LiteRTBackend:
         try:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise unfit_size(self._what, tensor, error) from error
+            raise unfit_size(self._what, tensor.shape, error) from error
 
     def close(self) -> None:
         """Release the interpreter and its arena."""

@@ -82,10 +82,9 @@ class CompiledBackend:
         content, self.spec = read_model(model)
         what = "the model" if isinstance(model, bytes) else f"'{model}'"
         if has_open_size(content):
-            where = "" if accelerator == "cpu" else f" and '{accelerator}'"
             raise InputError(
-                f"{what} leaves its input size open, which LiteRT's CompiledModel{where} does not run: convert the "
-                "model at a fixed size (edgeseg export --imgsz H,W), or give --backend litert --imgsz H,W."
+                f"{what} leaves its input size open, which LiteRT's CompiledModel does not run: convert the model at a "
+                "fixed size (edgeseg export --imgsz H,W), or run it on the CPU with --backend litert --imgsz H,W."
             )
         self.runtime = f"ai-edge-litert {installed_version('ai-edge-litert')} CompiledModel {accelerator}"
         hardware = HardwareAccelerator[accelerator.upper()]

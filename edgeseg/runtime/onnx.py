@@ -101,7 +101,8 @@ class OnnxBackend:
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
         outputs = [_info(value) for value in self._session.get_outputs()]
         self.outputs = with_first(outputs, place_of(what, [each.name for each in outputs], output))
-        size = input_size or (self.spec.input_size if self.spec and is_open(self.inputs[0].shape) else None)
+        self._open = is_open(self.inputs[0].shape)
+        size = input_size or (self.spec.input_size if self.spec and self._open else None)
         if size is not None:
             self.inputs = (at_size(what, self.inputs[0], size), *self.inputs[1:])
         self._binding, self._output = self._session.io_binding(), None
@@ -117,7 +118,9 @@ class OnnxBackend:
             try:
                 result: NDArray[Any] = self._session.run([self.outputs[0].name], {self.inputs[0].name: image})[0]
             except self._errors as error:
-                raise unfit_size(self._what, self.inputs[0], error) from error
+                if self._open:
+                    raise unfit_size(self._what, image.shape, error) from error
+                raise
             return result
         self._binding.bind_cpu_input(self.inputs[0].name, image)
         self._session.run_with_iobinding(self._binding)

@@ -141,7 +141,7 @@ def test_a_spec_says_the_size_too(open_tflite: Path) -> None:
 @pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
 def test_a_compiled_model_must_have_a_size(accelerator: Any, open_tflite: Path) -> None:
     with pytest.raises(
-        InputError, match=r"does not run: convert the model at a fixed size .* or give --backend litert"
+        InputError, match=r"does not run: convert the model at a fixed size .* on the CPU with --backend litert"
     ):
         open_backend(open_tflite, backend="litert-compiled", accelerator=accelerator, input_size=SIZE)
 
