@@ -19,6 +19,9 @@ _READABLE = (1, 2)
 #: Key of the entry in TFLite metadata, ONNX ``metadata_props`` and the ``.keras`` archive.
 METADATA_KEY = "edgeseg.spec"
 
+#: As many ids as the byte of a pixel of a class map, and of a label, can tell apart.
+MAX_CLASSES = 256
+
 Color = tuple[int, int, int]
 
 
@@ -83,7 +86,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             raise InputError(f"ModelSpec.input_size must be (H, W) in pixels, got {self.input_size}.")
-        check_classes("ModelSpec", self.class_names, self.palette, self.ignore_index)
+        check_classes(f"the model '{self.name}'", self.class_names, self.palette, self.ignore_index)
         if 0 in self.std:
             raise InputError(f"ModelSpec.std must not contain 0, got {self.std}.")
         hints = get_type_hints(type(self))
@@ -137,15 +140,17 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
 
     Args:
         what: whose table it is, as the start of a sentence.
-        names: 1 to 256, as many as 8-bit ids can tell apart; no name twice, as scores and filters go by name.
+        names: 1 to ``MAX_CLASSES``; no name twice, as scores and filters go by name.
         palette: one RGB color in 0..255 for each name.
         ignore_index: ``None``, or 0 to 255.
 
     Raises:
         InputError: one of these conditions does not hold.
     """
-    if not 1 <= len(names) <= 256:
-        raise InputError(f"{what} must have 1 to 256 classes, got {len(names)}.")
+    if not 1 <= len(names) <= MAX_CLASSES:
+        raise InputError(
+            f"{what} has {len(names)} classes; accepted: 1 to {MAX_CLASSES}, as class maps have one byte a pixel."
+        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{what}: the class name '{twice}' occurs twice; give each class a name of its own.")

@@ -127,9 +127,11 @@ provider = click.option(
     "--provider", multiple=True, metavar="NAME", help="Execution provider for an .onnx, such as cuda; repeatable."
 )
 
-#: The parameters of ``runtime``, ``input_description``, ``results`` and ``dataset``, for a command's headings.
+#: The parameters of ``runtime``, ``input_description``, ``model_description``, ``results`` and ``dataset``, for a
+#: command's headings.
 RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
-INPUT_DESCRIPTION = ("imgsz", "labels", "mean", "std", "color_order", "fit")
+INPUT_DESCRIPTION = ("imgsz", "labels", "mean", "std", "color_order", "fit", "threshold")
+MODEL_DESCRIPTION = (*INPUT_DESCRIPTION, "output_name")
 RESULTS = ("overwrite", "as_json")
 DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map")
 
@@ -215,26 +217,41 @@ def _runtime(
 
 def input_description(function: F) -> F:
     """Add the options that say how to feed a model without ModelSpec, as one argument ``description``."""
-    return collect(
-        "description",
-        _input_description,
-        imgsz,
-        click.option("--labels", type=click.Path(), help="File of class names, one a line; for a model without spec."),
-        mean,
-        std,
-        click.option(
-            "--color-order",
-            type=click.Choice(get_args(ColorOrder)),
-            help="Channel order of the input; for a model without spec.",
-            show_default=default_of(ModelSpec, "color_order"),
-        ),
-        click.option(
-            "--fit",
-            type=click.Choice(get_args(Fit)),
-            help="How images are fitted into the input; for a model without spec.",
-            show_default=default_of(ModelSpec, "fit"),
-        ),
-    )(function)
+    return collect("description", _input_description, *_INPUT_DESCRIPTION)(function)
+
+
+def model_description(function: F) -> F:
+    """Add what ``input_description`` adds, and the output to use."""
+    output_name = click.option(
+        "--output", "output_name", help="Name of the output to use, of a model with several.", show_default="the first"
+    )
+    return collect("description", _input_description, *_INPUT_DESCRIPTION, output_name)(function)
+
+
+_INPUT_DESCRIPTION = (
+    imgsz,
+    click.option("--labels", type=click.Path(), help="File of class names, one a line; for a model without spec."),
+    mean,
+    std,
+    click.option(
+        "--color-order",
+        type=click.Choice(get_args(ColorOrder)),
+        help="Channel order of the input; for a model without spec.",
+        show_default=default_of(ModelSpec, "color_order"),
+    ),
+    click.option(
+        "--fit",
+        type=click.Choice(get_args(Fit)),
+        help="How images are fitted into the input; for a model without spec.",
+        show_default=default_of(ModelSpec, "fit"),
+    ),
+    click.option(
+        "--threshold",
+        type=float,
+        help="Score above which a pixel is of the second class; for a model of one channel without spec.",
+        show_default="0.5 for probabilities, 0 for logits",
+    ),
+)
 
 
 def _input_description(
@@ -244,13 +261,24 @@ def _input_description(
     std: tuple[float, float, float] | None,
     color_order: ColorOrder | None,
     fit: Fit | None,
+    threshold: float | None,
     imgsz: tuple[int, int] | None,
+    output_name: str | None = None,
 ) -> InputDescription:
     from edgeseg.datasets.classes import read_labels
     from edgeseg.opening import InputDescription
 
     names = None if labels is None else read_labels(labels)
-    return InputDescription(class_names=names, mean=mean, std=std, color_order=color_order, fit=fit, input_size=imgsz)
+    return InputDescription(
+        class_names=names,
+        mean=mean,
+        std=std,
+        color_order=color_order,
+        fit=fit,
+        input_size=imgsz,
+        output=output_name,
+        threshold=threshold,
+    )
 
 
 def dataset(

@@ -24,11 +24,20 @@ FindingKind = (
         "class_not_in_train",
         "unused_label",
         "palette_differs",
+        "lossy_format",
+        "interpolated",
     ]
 )
 
 # Findings that a user may have on purpose: training works with them.
-_WARNINGS = ("class_never_occurs", "class_not_in_train", "unused_label", "palette_differs")
+_WARNINGS = (
+    "class_never_occurs",
+    "class_not_in_train",
+    "unused_label",
+    "palette_differs",
+    "lossy_format",
+    "interpolated",
+)
 
 
 @dataclass(frozen=True)

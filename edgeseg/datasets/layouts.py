@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from edgeseg.choices import DataLayout
 from edgeseg.datasets.faults import BadExample
+from edgeseg.datasets.names import matched
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES
 
@@ -19,6 +21,9 @@ ALL = "all"
 
 _SPLIT_ORDER = ("train", "val", "test")
 _LIST_NAMES = (*_SPLIT_ORDER, "trainval", ALL)
+# A mask may be a GIF too, as in Carvana's data; images are not.
+_LABEL_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
+
 _LIST_FORM = "an image and its label, with a tab, ';', ',' or space between"
 
 
@@ -109,9 +114,9 @@ def list_split(dataset: Dataset, split: str) -> Listing:
     return _pair_list(dataset.base / f"{split}.txt")
 
 
-def images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """List the image files of a folder, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
 
 
 def natural_order(path: Path) -> tuple[object, ...]:
@@ -173,12 +178,14 @@ _FINDERS: dict[DataLayout, Callable[[Path], Dataset | None]] = {
 
 
 def _pair_folders(images: Path, labels: Path) -> Listing:
-    images_of, labels_of = _by_stem(images), _by_stem(labels)
+    images_of, labels_of = _by_stem(images), _by_stem(labels, _LABEL_SUFFIXES)
+    labels_of = _by_image(images_of, labels_of)
+    advice = "" if set(images_of) & set(labels_of) else _advice(images, labels)
     pairs, faults = [], []
     for stem, paths in images_of.items():
         wrong = [*_same_name(paths), *_same_name(labels_of.get(stem, []))]
         if stem not in labels_of:
-            wrong.append(BadExample("missing_pair", paths[0], f"'{paths[0]}' has no label in '{labels}'."))
+            wrong.append(BadExample("missing_pair", paths[0], f"'{paths[0]}' has no label in '{labels}'.{advice}"))
         faults += wrong
         if not wrong:
             pairs.append((paths[0], labels_of[stem][0]))
@@ -188,7 +195,7 @@ def _pair_folders(images: Path, labels: Path) -> Listing:
 
 def _pair_voc(dataset: Dataset, split: str) -> Listing:
     images, labels = dataset.base / "JPEGImages", dataset.base / "SegmentationClass"
-    images_of, labels_of = _by_stem(images), _by_stem(labels)
+    images_of, labels_of = _by_stem(images), _by_stem(labels, _LABEL_SUFFIXES)
     path = dataset.base / "ImageSets" / "Segmentation" / f"{split}.txt"
     if dataset.splits == (ALL,):
         # Most images of VOC have boxes and no masks: the masks determine the images.
@@ -207,12 +214,33 @@ def _pair_voc(dataset: Dataset, split: str) -> Listing:
     return Listing(tuple(pairs), tuple(faults), (), place)
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
+def _by_stem(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> dict[str, list[Path]]:
     """Return the image files of a folder, by their names without suffix."""
     paths: dict[str, list[Path]] = {}
-    for path in images_in(folder):
+    for path in images_in(folder, suffixes):
         paths.setdefault(path.stem, []).append(path)
     return paths
+
+
+def _by_image(images_of: dict[str, list[Path]], labels_of: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Return the labels by the names of their images, where all names differ from those in the same way."""
+    image_of = matched(images_of, labels_of)
+    return labels_of if image_of is None else {image_of[name]: paths for name, paths in labels_of.items()}
+
+
+def _advice(images: Path, labels: Path) -> str:
+    """Return what to do where no image has a label of its name."""
+    there = sorted(path for path in labels.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not there:
+        return ""
+    if not any(path.suffix.lower() in _LABEL_SUFFIXES for path in there):
+        return f" It has files such as '{there[0].name}'; labels are {', '.join(sorted(_LABEL_SUFFIXES))}."
+    root = os.path.commonpath([images, labels])
+    line = f"{os.path.relpath(images, root)}/NAME, {os.path.relpath(labels, root)}/{there[0].name}"
+    return (
+        f" Labels with names of their own are paired by a list: write '{root}/{ALL}.txt' with a line for each, such as "
+        f"'{line}', and give --data-layout lists."
+    )
 
 
 def _same_name(paths: list[Path]) -> Iterator[BadExample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import InputError, missing_extra
-from edgeseg.runtime.base import TensorInfo, dtype_name
+from edgeseg.runtime.base import TensorInfo, at_size, dtype_name, place_of, unfit_size, with_first
 from edgeseg.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -17,14 +18,22 @@ if TYPE_CHECKING:
 
 
 class KerasBackend:
-    """A Keras model in inference mode."""
+    """A Keras model in inference mode.
 
-    def __init__(self, model: keras.Model, spec: ModelSpec | None = None) -> None:
+    Attributes:
+        tensor: the symbolic output that ``run`` returns.
+    """
+
+    def __init__(self, model: keras.Model, spec: ModelSpec | None = None, *, output: str | None = None) -> None:
         """Wrap a model.
 
         Args:
-            model: one input, one output.
+            model: takes one image.
             spec: how to feed it.
+            output: name of the output that ``run`` returns; the first when omitted.
+
+        Raises:
+            InputError: there is no output of that name.
         """
         import keras
 
@@ -32,30 +41,60 @@ class KerasBackend:
         self.spec = spec
         self._model = model
         self.inputs = tuple(_info(tensor) for tensor in model.inputs)
-        self.outputs = tuple(_info(tensor) for tensor in model.outputs)
+        self._place = place_of("the model", [tensor.name for tensor in model.outputs], output)
+        self.tensor = model.outputs[self._place]
+        self.outputs = with_first([_info(tensor) for tensor in model.outputs], self._place)
 
     @classmethod
-    def from_file(cls, path: Path, *, num_threads: int | None = None) -> KerasBackend:
+    def from_file(
+        cls,
+        path: Path,
+        *,
+        num_threads: int | None = None,
+        input_size: Sequence[int] | None = None,
+        output: str | None = None,
+    ) -> KerasBackend:
         """Open a ``.keras`` or full-model ``.h5`` file.
 
         Args:
             path: the file.
             num_threads: see ``set_threads``; TensorFlow's own choice when omitted.
+            input_size: ``(H, W)`` in pixels, for a model that leaves it open.
+            output: see ``__init__``.
 
         Raises:
-            InputError: the file is broken or Keras refuses it; or it is too late to set the threads.
+            InputError: the file is broken or Keras refuses it; it does not run at that size; or it is too late to set
+                the threads.
             BackendUnavailable: keras is not installed.
         """
         from edgeseg.models.keras_files.load import load_model, read_spec
 
         if num_threads is not None:
             set_threads(num_threads)
-        return cls(load_model(path), read_spec(path))
+        backend = cls(load_model(path), read_spec(path), output=output)
+        if input_size is not None:
+            backend._resize(f"'{path}'", input_size)
+        return backend
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``."""
         self._image = image
-        return np.asarray(self._model.predict_on_batch(image))
+        result = self._model.predict_on_batch(image)
+        if len(self.outputs) > 1:
+            import keras
+
+            result = keras.tree.flatten(result)[self._place]
+        return np.asarray(result)
+
+    def _resize(self, what: str, input_size: Sequence[int]) -> None:
+        tensor = at_size(what, self.inputs[0], input_size)
+        if tensor == self.inputs[0]:
+            return
+        try:
+            self._model.compute_output_shape(tensor.shape)
+        except ValueError as error:
+            raise unfit_size(what, tensor.shape, error) from error
+        self.inputs = (tensor, *self.inputs[1:])
 
     def invoke(self) -> None:
         """Run again; see ``Backend.invoke``. Keras cannot keep the image in place."""

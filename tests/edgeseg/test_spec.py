@@ -100,8 +100,11 @@ def test_a_damaged_field_is_an_input_error(tiny_spec: ModelSpec, key: str, value
         ({"input_size": (32, -1)}, "input_size must be"),
         ({"class_names": ("a", "b")}, "2 class names but 3 colors"),
         ({"class_names": ("a", "b", "a")}, "class name 'a' occurs twice"),
-        ({"class_names": (), "palette": ()}, "1 to 256 classes, got 0"),
-        ({"class_names": default_class_names(257), "palette": ((0, 0, 0),) * 257}, "1 to 256 classes, got 257"),
+        ({"class_names": (), "palette": ()}, "has 0 classes; accepted: 1 to 256"),
+        (
+            {"class_names": default_class_names(257), "palette": ((0, 0, 0),) * 257},
+            "has 257 classes; accepted: 1 to 256, as class maps have one byte",
+        ),
         ({"palette": ((0, 0, 0), (0, 0, -1), (0, 0, 0))}, r"color \(0, 0, -1\)"),
     ],
 )

@@ -67,6 +67,7 @@ def test_export_says_where_the_file_is(capsys: pytest.CaptureFixture[str], tmp_p
     captured = capsys.readouterr()
     assert str(tmp_path / "unet_mini.fp32.tflite") in captured.out
     assert "Verified on 1 images" in captured.out
+    assert "Next: edgeseg inspect" in captured.out
     assert "random weights" in captured.err
     assert "unet_mini.fp32.tflite on cpu: delegated 63 of 65 nodes in 1 partition; left: ARG_MAX x1" in captured.out
 
@@ -94,6 +95,13 @@ def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
     captured = capsys.readouterr()
     assert "FAILED" in captured.out
     assert "failed its verification: only" in captured.err
+    # No command is offered for it, and one that is tried says why and what to do.
+    assert "Next:" not in captured.out
+    rejected = str(tmp_path / "unet_mini.fp32.tflite.rejected")
+    for command in (["predict", rejected, "p.png", "--count"], ["inspect", rejected], ["camera", rejected]):
+        assert main(command) == 2
+        assert "failed its verification, so no command opens it" in (error := capsys.readouterr().err)
+        assert "rename it to 'unet_mini.fp32.tflite'" in error
 
 
 def test_json_of_a_model_that_gives_nan_has_no_nan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
