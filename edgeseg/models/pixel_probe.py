@@ -21,9 +21,6 @@ _SIDE = 64  # of the test images, where the model leaves its own open
 _FEWEST = 12  # values that tell a range; fewer are means over the image
 _NOISE = 1e-5  # of float32 sums, as a share of the value or of 1; the two images have the same mean
 
-# From a user's call, and from Keras on values that the layers are not made for.
-_UNFORESEEN = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
-
 
 @dataclass(frozen=True)
 class Arrival:
@@ -68,7 +65,7 @@ def arrivals(model: keras.Model, feed: Callable[[NDArray[Any]], NDArray[Any]] | 
     try:
         # The second is the first one's negative: what is the same in both does not depend on the image.
         first, second = (_Run(graph, _as_input(each, image.dtype, feed)).arrived for each in (pixels, 255 - pixels))
-    except (*_UNFORESEEN, *_backend_errors()):
+    except _unforeseen():
         return []
     found = []
     for (name, one), (_, other) in zip(first, second, strict=False):
@@ -99,13 +96,14 @@ def _as_input(pixels: NDArray[Any], dtype: str, feed: Callable[[NDArray[Any]], N
     return keras.ops.convert_to_tensor(fed, dtype)
 
 
-def _backend_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of Keras' backend that are none of Python's own."""
+def _unforeseen() -> tuple[type[Exception], ...]:
+    """Return what a user's call may raise, and Keras on values that the layers are not made for."""
+    common = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
     if keras.config.backend() != "tensorflow":
-        return ()
+        return common
     import tensorflow as tf
 
-    return (tf.errors.OpError,)
+    return (*common, tf.errors.OpError)
 
 
 class _Run:
@@ -132,15 +130,9 @@ class _Run:
             The same of all tensors of the graph; what comes after a weighted layer is not known.
         """
         values = dict(inputs)
-        waiting = [call for call in reversed(calls_of(graph)) if call.inputs]
-        while waiting:
-            ready = [call for call in waiting if all(id(tensor) in values for tensor in call.inputs)]
-            if not ready:  # a graph inside another that reads the outer one's tensors
-                break
-            for call in ready:
-                results = self._outputs(call, values)
-                values.update(zip(map(id, call.outputs), results, strict=True))
-            waiting = [call for call in waiting if call not in ready]
+        for call in reversed(calls_of(graph)):
+            if call.inputs:
+                values.update(zip(map(id, call.outputs), self._outputs(call, values), strict=True))
         return values
 
     def _outputs(self, call: Call, values: Mapping[int, Any]) -> list[Any]:
