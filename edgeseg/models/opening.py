@@ -179,7 +179,7 @@ def assumed_spec(
     if "color_order" not in given:
         assumed.append(spec.color_order.upper())
     if "fit" not in given:
-        assumed.append(f"{spec.fit}{' where it crops' if conversion and conversion.crops else ''}")
+        assumed.append(f"{spec.fit}{' in place of its crop' if conversion and conversion.crops else ''}")
     if not is_scaling_given:
         assumed.append(spec.scaling)
     if assumed:
