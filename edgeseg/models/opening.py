@@ -184,9 +184,13 @@ def assumed_spec(
         assumed.append(spec.scaling)
     if assumed:
         left = [option for option in options if option.strip("-").replace("-", "_") not in given]
-        remedy = f"; give {', '.join(left[:-1])} and {left[-1]}, in Python a spec, where that is wrong"
+        remedy = " and ".join(filter(None, (", ".join(left[:-1]), *left[-1:])))
         _log.warning(
-            "'%s' %s; assuming %s%s", name, reason or "says nothing about its input", ", ".join(assumed), remedy
+            "'%s' %s; assuming %s%s",
+            name,
+            reason or "says nothing about its input",
+            ", ".join(assumed),
+            f"; give {remedy}, in Python a spec, where that is wrong" if remedy else "",
         )
     return spec
 

@@ -18,7 +18,8 @@ from edgeseg.models.keras_graph import graph_of, takes_training
 from edgeseg.models.keras_internals import Call, calls_of, layers_directly_within
 
 _SIDE = 64  # of the test images, where the model leaves its own open
-_FEWEST = 12  # values that tell a range; fewer are means over the image
+_FEWEST = 12  # values of a channel that tell a range; fewer are means over the image
+_LEAST_SHARE = 0.25  # of a channel's values that depend on the image
 _NOISE = 1e-5  # of float32 sums, as a share of the value or of 1; the two images have the same mean
 
 
@@ -28,20 +29,24 @@ class Arrival:
 
     Attributes:
         layer: its name.
-        low: the smallest.
+        low: the smallest value of each channel, float64.
         high: the largest.
         median: between them where the pixels' differences are kept; at one of them where they are cut off.
     """
 
     layer: str
-    low: float
-    high: float
-    median: float
+    low: NDArray[Any]
+    high: NDArray[Any]
+    median: NDArray[Any]
 
     @property
-    def span(self) -> float:
-        """What lies between black and white."""
+    def span(self) -> NDArray[Any]:
+        """What lies between black and white, in each channel."""
         return self.high - self.low
+
+    def text(self, channels: NDArray[np.bool_]) -> str:
+        """Return the range of some of the channels, for people."""
+        return f"{self.low[channels].min():.3g} to {self.high[channels].max():.3g}"
 
 
 def arrivals(model: keras.Model, feed: Callable[[NDArray[Any]], NDArray[Any]] | None = None) -> list[Arrival]:
@@ -67,17 +72,25 @@ def arrivals(model: keras.Model, feed: Callable[[NDArray[Any]], NDArray[Any]] | 
         first, second = (_Run(graph, _as_input(each, image.dtype, feed)).arrived for each in (pixels, 255 - pixels))
     except _unforeseen():
         return []
-    found = []
-    for (name, one), (_, other) in zip(first, second, strict=False):
-        if one.shape != other.shape:
-            continue
-        finite = np.isfinite(one) & np.isfinite(other)
-        one, other = one[finite], other[finite]
-        moved = np.abs(one - other) > _NOISE * np.maximum(1, np.abs(one))
-        values = np.concatenate([one[moved], other[moved]])
-        if moved.sum() >= _FEWEST:
-            found.append(Arrival(name, float(values.min()), float(values.max()), float(np.median(values))))
-    return found
+    pairs = zip(first, second, strict=False)  # as many, unless a layer decides by the values what it calls
+    found = [_arrival(name, one, other) for (name, one), (_, other) in pairs if one.shape == other.shape]
+    return [arrival for arrival in found if arrival is not None]
+
+
+def _arrival(layer: str, one: NDArray[Any], other: NDArray[Any]) -> Arrival | None:
+    """Return what arrived at a layer, from its values for an image and for its negative; ``None`` if not an image."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return None
+    channels = one.shape[-1] if one.ndim > 1 and one.size >= _FEWEST * one.shape[-1] else 1
+    one, other = (each.reshape(-1, channels).T for each in (one, other))
+    moved = np.abs(one - other) > _NOISE * np.maximum(1, np.abs(one))
+    # Borders do not move, and where a clip leaves little of the range, neither do most pixels.
+    is_image = (moved.sum(1) >= _FEWEST) & (moved.mean(1) >= _LEAST_SHARE)
+    values = [np.concatenate([one[i, moved[i]], other[i, moved[i]]]) for i in np.flatnonzero(is_image)]
+    if not values:
+        return None
+    low, high, median = (np.array([summary(each) for each in values]) for summary in (np.min, np.max, np.median))
+    return Arrival(layer, low, high, median)
 
 
 def _blocks(shape: Sequence[int]) -> NDArray[np.uint8]:

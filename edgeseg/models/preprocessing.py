@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.choices import Fit, Resize
 from edgeseg.imaging import normalize
@@ -72,16 +73,19 @@ def takes_pixels(model: keras.Model) -> str:
     image = graph_of(model).inputs[0]
     if np.issubdtype(keras.backend.standardize_dtype(image.dtype), np.integer) and image.dtype != "int8":
         return f"takes {image.dtype}"
-    scaled = next((arrival for arrival in arrivals(model) if _is_made_for_pixels(arrival)), None)
-    return "" if scaled is None else f"scales pixels itself (its '{scaled.layer}' gets {_range(scaled)})"
+    for arrival in arrivals(model):
+        scaled = _made_for_pixels(arrival)
+        if scaled.any():
+            return f"scales pixels itself (its '{arrival.layer}' gets {arrival.text(scaled)})"
+    return ""
 
 
-def _is_made_for_pixels(arrival: Arrival) -> bool:
-    """Return whether values that pixels in [0, 255] become are those of a model that was fed pixels in training."""
-    center = arrival.median - arrival.low, arrival.high - arrival.median
-    if min(center) < _LEAST_CENTER * arrival.span:
-        return False
-    return arrival.span <= _WIDEST or (arrival.low <= -_LEAST_MEAN and arrival.span <= _WIDEST_AROUND_MEAN)
+def _made_for_pixels(arrival: Arrival) -> NDArray[np.bool_]:
+    """Return in which channels pixels in [0, 255] become values of a model that was fed pixels in training."""
+    center = np.minimum(arrival.median - arrival.low, arrival.high - arrival.median)
+    around_mean = (arrival.low <= -_LEAST_MEAN) & (arrival.span <= _WIDEST_AROUND_MEAN)
+    made = (center >= _LEAST_CENTER * arrival.span) & ((arrival.span <= _WIDEST) | around_mean)
+    return np.asarray(made)
 
 
 def warn_of_faint_images(model: keras.Model, spec: ModelSpec) -> bool:
@@ -99,16 +103,17 @@ def warn_of_faint_images(model: keras.Model, spec: ModelSpec) -> bool:
     image = graph_of(model).inputs[0]
     if len(image.shape) != 4 or image.shape[-1] != 3:
         return False
-    faint = next((a for a in arrivals(model, lambda pixels: normalize(pixels, spec)) if _is_faint(a)), None)
-    if faint is None:
+    fed = arrivals(model, lambda pixels: normalize(pixels, spec))
+    arrival = next((each for each in fed if _faint(each).any()), None)
+    if arrival is None:
         return False
     own = takes_pixels(model)
     _log.warning(
         "'%s' can hardly see its images: of %s its '%s' gets %s for pixels from 0 to 255, as %s. Give %s",
         spec.name,
         spec.scaling,
-        faint.layer,
-        _range(faint),
+        arrival.layer,
+        arrival.text(_faint(arrival)),
         f"it {own} and they are scaled before, too" if own else "they are scaled too much",
         "--mean 0 --std 1, in Python a spec with mean (0, 0, 0) and std (1, 1, 1)"
         if own
@@ -117,12 +122,10 @@ def warn_of_faint_images(model: keras.Model, spec: ModelSpec) -> bool:
     return True
 
 
-def _is_faint(arrival: Arrival) -> bool:
-    return arrival.span < _FAINTEST * max(1, abs(arrival.low), abs(arrival.high))
-
-
-def _range(arrival: Arrival) -> str:
-    return f"{arrival.low:.3g} to {arrival.high:.3g}"
+def _faint(arrival: Arrival) -> NDArray[np.bool_]:
+    """Return in which channels black and white become nearly the same."""
+    largest = np.maximum(np.abs(arrival.low), np.abs(arrival.high))
+    return np.asarray(arrival.span < _FAINTEST * np.maximum(1, largest))
 
 
 @dataclass(frozen=True, kw_only=True)
