@@ -42,7 +42,7 @@ class Arrival:
     @property
     def span(self) -> NDArray[Any]:
         """What lies between black and white, in each channel."""
-        return self.high - self.low
+        return np.asarray(self.high - self.low)
 
     def text(self, channels: NDArray[np.bool_]) -> str:
         """Return the range of some of the channels, for people."""
