@@ -128,17 +128,13 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     return keras.Model(inputs, outputs, name=model.name)
 
 
-def has_own_class(model: keras.Model) -> bool:
-    """Return whether a model is functional, but of a class that is not Keras' own, as KerasHub's are."""
-    return graph_of(model) is not None and type(model).__module__.partition(".")[0] != "keras"
-
-
 def plain(model: keras.Model) -> keras.Model:
     """Return a functional model of somebody's own class as one of Keras' class, with the same layers.
 
-    Such a class may do more in ``predict`` than compute the graph: a task of KerasHub also scales and crops the image.
+    Such a class may do more in ``predict`` and ``fit`` than compute the graph: a task of KerasHub also scales and crops
+    the image.
     """
-    if not has_own_class(model):
+    if graph_of(model) is None or type(model).__module__.partition(".")[0] == "keras":
         return model
     return keras.Model(inputs_structure(model), outputs_structure(model), name=model.name)
 

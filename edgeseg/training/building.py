@@ -15,7 +15,7 @@ from edgeseg.datasets import Classes
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
 from edgeseg.models.keras_files.load import load_model, read_spec
-from edgeseg.models.keras_graph import as_functional, graph_of, output_names, select_output, set_weights
+from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output, set_weights
 from edgeseg.models.keras_internals import inputs_structure, maker_of
 from edgeseg.models.opening import assumed_spec, at_input_size
 from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_images
@@ -177,7 +177,9 @@ def _from_model(
     num_data_classes = spec.num_classes if classes is None else len(classes.names)
     if num_data_classes != shape[-1] or spec.num_classes != shape[-1]:
         raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {num_data_classes}.")
-    return RunModels(learning=learning, twin=twin, exported=exported, main_output=names.index(main), spec=spec)
+    return RunModels(
+        learning=plain(learning), twin=plain(twin), exported=exported, main_output=names.index(main), spec=spec
+    )
 
 
 def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
