@@ -100,6 +100,13 @@ class ModelSpec:
         """The number of classes, without the ignored id."""
         return len(self.class_names)
 
+    @property
+    def scaling(self) -> str:
+        """What is computed from a pixel, for people, such as ``(pixel - 127.5) / 127.5``."""
+        if set(self.mean) == {0.0} and set(self.std) == {1.0}:
+            return "pixels in [0, 255] as they are"
+        return f"(pixel - {_numbers(self.mean)}) / {_numbers(self.std)}"
+
     def replace(self, **changes: Any) -> ModelSpec:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -133,6 +140,11 @@ class ModelSpec:
             return cls(**{**fields, "provenance": Provenance(**provenance)})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"this is not a ModelSpec: {error!r}. Export the model again with edgeseg.") from error
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    """Return a number for each channel as ``--mean`` takes it: one where all are the same."""
+    return f"{values[0]:g}" if len(set(values)) == 1 else ",".join(f"{value:g}" for value in values)
 
 
 def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ignore_index: int | None) -> None:

@@ -105,6 +105,18 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 imgsz = click.option("--imgsz", type=SizeType(), help="Input size in pixels.", show_default="the model's own")
 mean = click.option("--mean", type=TripleType(), help="Subtracted from pixels in [0, 255]; for a model without spec.")
 std = click.option("--std", type=TripleType(), help="What the difference is divided by.")
+color_order = click.option(
+    "--color-order",
+    type=click.Choice(get_args(ColorOrder)),
+    help="Channel order of the input; for a model without spec.",
+    show_default=default_of(ModelSpec, "color_order"),
+)
+fit = click.option(
+    "--fit",
+    type=click.Choice(get_args(Fit)),
+    help="How images are fitted into the input; for a model without spec.",
+    show_default=default_of(ModelSpec, "fit"),
+)
 custom_objects = click.option(
     "--custom-objects", type=click.Path(), help="Python file with the layers of a model file; it is run."
 )
@@ -233,18 +245,8 @@ _INPUT_DESCRIPTION = (
     click.option("--labels", type=click.Path(), help="File of class names, one a line; for a model without spec."),
     mean,
     std,
-    click.option(
-        "--color-order",
-        type=click.Choice(get_args(ColorOrder)),
-        help="Channel order of the input; for a model without spec.",
-        show_default=default_of(ModelSpec, "color_order"),
-    ),
-    click.option(
-        "--fit",
-        type=click.Choice(get_args(Fit)),
-        help="How images are fitted into the input; for a model without spec.",
-        show_default=default_of(ModelSpec, "fit"),
-    ),
+    color_order,
+    fit,
     click.option(
         "--threshold",
         type=float,

@@ -90,8 +90,9 @@ def command(
             find(model)
         if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
             raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
-        if description.class_names or description.color_order or description.fit:
-            raise InputError("--labels, --color-order and --fit are for .tflite and .onnx files without ModelSpec.")
+        if description.class_names:
+            raise InputError("--labels is for .tflite and .onnx files without ModelSpec.")
+        from edgeseg.models.preprocessing import warn_of_faint_images
         from edgeseg.runtime.keras import KerasBackend, set_threads
 
         if runtime.num_threads is not None:
@@ -104,10 +105,13 @@ def command(
                 classes=dataset.classes,
                 mean=description.mean,
                 std=description.std,
+                color_order=description.color_order,
+                fit=description.fit,
                 custom_objects=objects,
                 output=keras_file.output,
             ),
         )
+        warn_of_faint_images(opened.model, opened.spec)
         segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)

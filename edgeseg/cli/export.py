@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeseg.choices import Format, Layout, OutputKind, Precision, Target
+from edgeseg.choices import ColorOrder, Fit, Format, Layout, OutputKind, Precision, Target
 from edgeseg.cli import _options
 from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Model": (
-            "weights", "allow_missing", "num_classes", "custom_objects", "imgsz", "mean", "std", "output",
+            "weights", "allow_missing", "num_classes", "custom_objects", "imgsz", "mean", "std", "color_order", "fit",
+            "output",
         ),
         "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize"),
         "Data": (*_options.DATASET, "split"),
@@ -51,6 +52,8 @@ class _Model:
     imgsz: tuple[int, int] | None
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
+    color_order: ColorOrder | None
+    fit: Fit | None
     output: str | None
 
 
@@ -128,6 +131,8 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
     _options.imgsz,
     _options.mean,
     _options.std,
+    _options.color_order,
+    _options.fit,
     _options.output,
 )
 @collect(
@@ -244,6 +249,8 @@ def command(
             allow_missing=request.allow_missing or (),
             mean=request.mean,
             std=request.std,
+            color_order=request.color_order,
+            fit=request.fit,
             custom_objects=_options.read_custom_objects(request.custom_objects),
             output=request.output,
         ),

@@ -128,6 +128,17 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     return keras.Model(inputs, outputs, name=model.name)
 
 
+def plain(model: keras.Model) -> keras.Model:
+    """Return a functional model of somebody's own class as one of Keras' class, with the same layers.
+
+    Such a class may do more in ``predict`` and ``fit`` than compute the graph: a task of KerasHub also scales and crops
+    the image.
+    """
+    if graph_of(model) is None or type(model).__module__.partition(".")[0] == "keras":
+        return model
+    return keras.Model(inputs_structure(model), outputs_structure(model), name=model.name)
+
+
 def output_names(model: keras.Model) -> tuple[str, ...]:
     """Return a name for each output of a functional model: its key in a dict, else the name of its layer."""
     structure = outputs_structure(graph_of(model))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeseg.choices import ColorOrder, Fit
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.keras_files.load import load_model, read_spec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import keras
 
     from edgeseg.datasets import Classes
+    from edgeseg.models.preprocessing import Conversion
     from edgeseg.models.weights.load import WeightsReport
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ class ModelRequest:
         allow_missing: see ``load_weights``.
         mean: subtracted from the pixels in [0, 255], where the file has no value or a wrong one.
         std: what the difference is divided by, likewise.
+        color_order: order of the channels, likewise.
+        fit: how an image gets the model's shape, likewise.
         custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
         output: the output to use, of a model file with several.
     """
@@ -67,8 +71,16 @@ class ModelRequest:
     allow_missing: Sequence[str] = ()
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    color_order: ColorOrder | None = None
+    fit: Fit | None = None
     custom_objects: Mapping[str, Any] | None = None
     output: str | None = None
+
+    @property
+    def feeding(self) -> dict[str, Any]:
+        """What is said of how to feed the model, by the fields of its ModelSpec."""
+        said = {name: getattr(self, name) for name in ("mean", "std", "color_order", "fit")}
+        return {name: value for name, value in said.items() if value is not None}
 
     def check(self, name: str) -> None:
         """Refuse options that apply only to the other kind of model.
@@ -105,8 +117,7 @@ def open_model(source: str | None = None, request: ModelRequest | None = None) -
     name, request = source or DEFAULT_MODEL, request or ModelRequest()
     request.check(name)
     opened = _from_file(Path(name), request) if _is_file(name) else _from_zoo(name, request)
-    spec = opened.spec.replace(mean=request.mean or opened.spec.mean, std=request.std or opened.spec.std)
-    return dataclasses.replace(opened, spec=spec)
+    return dataclasses.replace(opened, spec=opened.spec.replace(**request.feeding))
 
 
 def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
@@ -134,32 +145,53 @@ def assumed_spec(
     input_size: tuple[int, int],
     channels: int,
     *,
-    normalization_given: bool = False,
     model: keras.Model | None = None,
+    conversion: Conversion | None = None,
+    given: Mapping[str, Any] | None = None,
+    options: Sequence[str] = ("--mean", "--std"),
 ) -> ModelSpec:
     """Return the spec assumed of a model that came without one, and log it: [-1, 1], letterbox, nameless classes.
 
-    A model that takes integers, or begins with a Rescaling or Normalization of pixels, gets [0, 255] unchanged.
+    A model with an image converter is fed as that says. One that takes integers, or scales pixels itself before its
+    first weighted layer, gets [0, 255] unchanged.
 
     Args:
         name: of the model.
         input_size: ``(H, W)`` in pixels.
         channels: of its output; one channel is a binary model, with two classes.
-        normalization_given: whether the user gave mean and standard deviation; then none are assumed.
         model: the model, whose input dtype and first layers decide where they say something.
+        conversion: what its image converter does.
+        given: what the user says of its feeding, by the fields of the spec; the rest is assumed.
+        options: the command's options for that.
     """
-    count = max(channels, 2)
+    count, given = max(channels, 2), dict(given or {})
+    is_scaling_given = {"mean", "std"} <= given.keys()
     spec = ModelSpec(
         name=name, input_size=input_size, class_names=default_class_names(count), palette=default_palette(count)
     )
-    reason, assumed = "says nothing about its input", "RGB, letterbox"
-    if not normalization_given:
-        pixels = _why_pixels(model)
-        if pixels:
-            reason, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
-        assumed += ", pixels in [0, 255] as they are" if pixels else ", (pixel - 127.5) / 127.5"
-        assumed += "; give --mean and --std, in Python a spec, where that is wrong"
-    _log.warning("'%s' %s; assuming %s", name, reason, assumed)
+    reason = ""
+    if conversion is not None:
+        reason, spec = f"has a {conversion.name}", conversion.applied_to(spec)
+    elif not is_scaling_given and (reason := _why_pixels(model)):
+        spec = spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
+    spec = spec.replace(**given)
+    assumed = []
+    if "color_order" not in given:
+        assumed.append(spec.color_order.upper())
+    if "fit" not in given:
+        assumed.append(f"{spec.fit}{' in place of its crop' if conversion and conversion.crops else ''}")
+    if not is_scaling_given:
+        assumed.append(spec.scaling)
+    if assumed:
+        left = [option for option in options if option.strip("-").replace("-", "_") not in given]
+        remedy = " and ".join(filter(None, (", ".join(left[:-1]), *left[-1:])))
+        _log.warning(
+            "'%s' %s; assuming %s%s",
+            name,
+            reason or "says nothing about its input",
+            ", ".join(assumed),
+            f"; give {remedy}, in Python a spec, where that is wrong" if remedy else "",
+        )
     return spec
 
 
@@ -269,10 +301,12 @@ def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
 
 
 def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
-    from edgeseg.models.keras_graph import as_functional, require_image, select_output, size_of
+    from edgeseg.models.keras_graph import as_functional, require_image, select_output
+    from edgeseg.models.preprocessing import conversion_of, size_for
 
     model = load_model(path, custom_objects=request.custom_objects)
-    height, width = request.input_size or size_of(model)
+    conversion = conversion_of(model)
+    height, width = request.input_size or size_for(model, conversion)
     if height is None or width is None:
         raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
     size = height, width
@@ -290,8 +324,15 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {request.num_classes}.")
     spec = read_spec(path)
     if spec is None:
-        given = request.mean is not None and request.std is not None
-        spec = assumed_spec(path.stem, size, channels, normalization_given=given, model=model)
+        spec = assumed_spec(
+            path.stem,
+            size,
+            channels,
+            model=model,
+            conversion=conversion,
+            given=request.feeding,
+            options=("--mean", "--std", "--color-order", "--fit"),
+        )
     spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
     return OpenedModel(model, _with_classes(spec, request.classes))
 

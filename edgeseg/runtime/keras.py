@@ -37,9 +37,11 @@ class KerasBackend:
         """
         import keras
 
+        from edgeseg.models.keras_graph import plain
+
         self.runtime = f"keras {keras.__version__} ({keras.config.backend()})"
         self.spec = spec
-        self._model = model
+        self._model = plain(model)
         self.inputs = tuple(_info(tensor) for tensor in model.inputs)
         self._place = place_of("the model", [tensor.name for tensor in model.outputs], output)
         self.tensor = model.outputs[self._place]

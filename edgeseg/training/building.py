@@ -15,9 +15,10 @@ from edgeseg.datasets import Classes
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
 from edgeseg.models.keras_files.load import load_model, read_spec
-from edgeseg.models.keras_graph import as_functional, graph_of, output_names, select_output, set_weights, size_of
+from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output, set_weights
 from edgeseg.models.keras_internals import inputs_structure, maker_of
 from edgeseg.models.opening import assumed_spec, at_input_size
+from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_images
 from edgeseg.models.weights.load import load_weights
 from edgeseg.models.zoo.efficientnet_lite import load_imagenet_encoder
 from edgeseg.spec import ModelSpec, default_class_names
@@ -130,7 +131,8 @@ def _from_model(
     custom_objects: Mapping[str, Any] | None,
     distribution: Distribution,
 ) -> RunModels:
-    height, width = config.input_size or (spec.input_size if spec else size_of(model))
+    conversion = conversion_of(model)
+    height, width = config.input_size or (spec.input_size if spec else size_for(model, conversion))
     if height is None or width is None:
         raise InputError(f"'{config.model}' has no fixed input size; give --imgsz H,W.")
     size, one_image = (height, width), True
@@ -161,20 +163,23 @@ def _from_model(
             f"'{config.model}' has one score for a pixel; training takes one for each class, background too: 2 or more."
         )
     _require_logits(config.model, exported)
+    given = {name: value for name, value in (("mean", config.mean), ("std", config.std)) if value is not None}
     if spec is None:
-        given = config.mean is not None and config.std is not None
         # A file gives its name, as in export; Keras often calls a model "functional".
         name = Path(config.model).stem if is_model_file(config.model) else model.name
-        spec = assumed_spec(name, size, shape[-1], normalization_given=given, model=exported)
+        spec = assumed_spec(name, size, shape[-1], model=exported, conversion=conversion, given=given)
     # The run learns the data's classes, in their order; a model with as many other classes forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
         spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)
-    spec = spec.replace(input_size=size, mean=config.mean or spec.mean, std=config.std or spec.std)
+    spec = spec.replace(input_size=size, **given)
+    warn_of_faint_images(exported, spec)
     num_data_classes = spec.num_classes if classes is None else len(classes.names)
     if num_data_classes != shape[-1] or spec.num_classes != shape[-1]:
         raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {num_data_classes}.")
-    return RunModels(learning=learning, twin=twin, exported=exported, main_output=names.index(main), spec=spec)
+    return RunModels(
+        learning=plain(learning), twin=plain(twin), exported=exported, main_output=names.index(main), spec=spec
+    )
 
 
 def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:

@@ -12,6 +12,7 @@ import keras
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.config import Entry, entries
 from edgeseg.models.keras_files.custom_objects import KNOWN, reading_of
+from edgeseg.models.keras_files.packages import require_packages
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +84,10 @@ def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> d
         The ``custom_objects`` that Keras needs.
 
     Raises:
-        InputError: a name is unknown; the text lists all of them.
+        InputError: a name is unknown; the text lists all of them. Or a package is not installed, see
+            ``require_packages``.
     """
+    require_packages(root, own, path)
     objects: dict[str, Any] = dict(own)
     known: dict[str, list[str]] = {}
     unknown: dict[str, list[str]] = {}
