@@ -159,6 +159,7 @@ def _fit(
                 make_optimizer(config, schedule),
                 losses,
                 loss_weights=_output_weights(config, models),
+                metrics=[],  # in place of those of a model that was compiled before
                 auto_scale_loss=False,  # the optimizer does it
             )
             if phase.start < done:
