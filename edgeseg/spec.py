@@ -35,6 +35,7 @@ class Provenance:
         target: the target that the artifact was made for.
         rewrites: one ``(rule, number of sites)`` pair for each rewrite that was applied.
         tools: package name to version, of every tool that took part.
+        model_options: options of the zoo's architecture that were not its defaults.
     """
 
     source: str = ""
@@ -42,6 +43,7 @@ class Provenance:
     target: Target = "generic"
     rewrites: tuple[tuple[str, int], ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,7 @@ class ModelSpec:
             fields = {key: tuples(value) for key, value in data.items() if key in field_names(cls)}
             provenance = {k: v for k, v in data["provenance"].items() if k in field_names(Provenance)}
             provenance["rewrites"] = tuples(provenance.get("rewrites", []))
+            provenance["model_options"] = tuples(provenance.get("model_options", {}))
             return cls(**{**fields, "provenance": Provenance(**provenance)})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"this is not a ModelSpec: {error!r}. Export the model again with edgeseg.") from error

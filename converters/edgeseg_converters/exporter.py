@@ -304,6 +304,7 @@ class Exporter:
             target=self.options.target,
             rewrites=frozen.rewrites.counts(),
             tools=tools,
+            model_options=prepared.spec.provenance.model_options,
         )
         return prepared.spec.replace(dtype=frozen.plan.dtype, provenance=provenance)
 

@@ -98,6 +98,15 @@ class PairType(click.ParamType[tuple[str, str]]):
         return key, text
 
 
+def _once_each(ctx: click.Context, param: click.Parameter, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the values of a repeatable ``NAME=VALUE`` by name; two of one name are a usage error."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        twice = next(name for name in values if sum(name == other for other, _ in pairs) > 1)
+        raise click.BadParameter(f"'{twice}' is given twice.", ctx, param)
+    return values
+
+
 #: A folder, and a file, that a command writes.
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -116,6 +125,16 @@ fit = click.option(
     type=click.Choice(get_args(Fit)),
     help="How images are fitted into the input; for a model without spec.",
     show_default=default_of(ModelSpec, "fit"),
+)
+model_option = click.option(
+    "--model-option",
+    "model_options",
+    type=PairType(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_once_each,
+    help="An option of a zoo model's architecture, see edgeseg models NAME; repeatable.",
+    show_default="the weights file's, else as published",
 )
 custom_objects = click.option(
     "--custom-objects", type=click.Path(), help="Python file with the layers of a model file; it is run."
@@ -181,20 +200,22 @@ def results(function: F) -> F:
 
 @dataclass(frozen=True)
 class KerasFile:
-    """The options about a Keras file.
+    """The options about a Keras model.
 
     Attributes:
         custom_objects: a Python file with its layers.
         output: name of the output to use.
+        model_options: of the architecture, where it is a name of the zoo in place of a file.
     """
 
     custom_objects: str | None
     output: str | None
+    model_options: dict[str, str]
 
 
 def keras_file(function: F) -> F:
-    """Add ``--custom-objects`` and ``--output``, as one argument ``keras_file``."""
-    return collect("keras_file", KerasFile, custom_objects, output)(function)
+    """Add ``--custom-objects``, ``--output`` and ``--model-option``, as one argument ``keras_file``."""
+    return collect("keras_file", KerasFile, custom_objects, output, model_option)(function)
 
 
 def runtime(function: F) -> F:

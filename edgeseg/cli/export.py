@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Model": (
-            "weights", "allow_missing", "num_classes", "custom_objects", "imgsz", "mean", "std", "color_order", "fit",
+            "weights", "allow_missing", "num_classes", "model_options", "custom_objects", "imgsz", "mean", "std",
+            "color_order", "fit",
             "output",
         ),
         "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize"),
@@ -48,6 +49,7 @@ class _Model:
     weights: str | None
     allow_missing: tuple[str, ...] | None
     num_classes: int | None
+    model_options: dict[str, str]
     custom_objects: str | None
     imgsz: tuple[int, int] | None
     mean: tuple[float, float, float] | None
@@ -127,6 +129,7 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
         help="Layers that may stay without weights, with commas between; 'head' is the last.",
     ),
     click.option("--num-classes", type=click.IntRange(2), help="Classes of a zoo model."),
+    _options.model_option,
     _options.custom_objects,
     _options.imgsz,
     _options.mean,
@@ -227,7 +230,7 @@ def command(
     from edgeseg.errors import missing_extra
 
     quiet_native_logs()
-    opening.precheck(model, request.imgsz)
+    opening.precheck(model, request.imgsz, request.model_options)
     try:
         from edgeseg_converters import Exporter
         from edgeseg_converters.images import collect as collect_images
@@ -253,6 +256,7 @@ def command(
             fit=request.fit,
             custom_objects=_options.read_custom_objects(request.custom_objects),
             output=request.output,
+            model_options=request.model_options,
         ),
     )
     spec = opened.spec

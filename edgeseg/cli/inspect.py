@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) -> None:
     """Run ``edgeseg inspect``."""
     from edgeseg.inspection import inspect
+    from edgeseg.models.zoo.options import option_texts
 
     quiet_native_logs()
     inspection = inspect(artifact, accelerators)
@@ -48,6 +49,7 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
         provenance = spec.provenance
         rows += [
             ["model", f"{spec.name}, from {provenance.source}, {provenance.precision}"],
+            *([["options", option_texts(provenance.model_options)]] if provenance.model_options else []),
             ["image", f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W), {spec.resize}, {spec.layout}"],
             ["normalize", f"{spec.color_order}, {spec.scaling}, {spec.dtype}"],
             ["output", spec.output_kind],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,8 @@ class ModelRequest:
         fit: how an image gets the model's shape, likewise.
         custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
         output: the output to use, of a model file with several.
+        model_options: of a zoo model's architecture, see ``create``; the others are those of the weights file, where
+            that says them, else the defaults.
     """
 
     weights: str | Path | None = None
@@ -75,6 +77,7 @@ class ModelRequest:
     fit: Fit | None = None
     custom_objects: Mapping[str, Any] | None = None
     output: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def feeding(self) -> dict[str, Any]:
@@ -89,9 +92,12 @@ class ModelRequest:
             name: a zoo name or a model file.
 
         Raises:
-            InputError: weights are given for a model file, or custom objects or an output for a zoo name.
+            InputError: weights or model options are given for a model file, or custom objects or an output for a zoo
+                name.
         """
         if _is_file(name):
+            if self.model_options:
+                raise InputError(f"--model-option goes with a zoo name; '{name}' is a model as it is.")
             if self.weights is not None:
                 raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
         elif self.custom_objects is not None:
@@ -120,18 +126,23 @@ def open_model(source: str | None = None, request: ModelRequest | None = None) -
     return dataclasses.replace(opened, spec=opened.spec.replace(**request.feeding))
 
 
-def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
-    """Refuse a wrong zoo name or size at once; ``open_model`` does so only after the seconds that keras takes to load.
+def precheck(
+    source: str | None, input_size: tuple[int, int] | None, model_options: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse a wrong zoo name, size or option at once; ``open_model`` would only after the seconds that keras takes.
 
     Raises:
-        InputError: the name is unknown, the file does not exist, or the strides do not allow the size.
+        InputError: the name is unknown, the file does not exist, the strides do not allow the size, or the architecture
+            has no such option.
     """
     name = source or DEFAULT_MODEL
     if _is_file(name):
         if not Path(name).exists():
             raise InputError(f"model file '{name}' does not exist.")
+        ModelRequest(model_options=model_options or {}).check(name)
     else:
         find(name).check_size(input_size or find(name).default_size)
+        find(name).read_options(model_options or {})
 
 
 def packaged_spec(name: str) -> ModelSpec | None:
@@ -275,7 +286,8 @@ def _is_file(name: str) -> bool:
 
 def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
     zoo_model, weights, classes = find(name), request.weights, request.classes
-    packaged = packaged_spec(name) if weights is None else None
+    options = zoo_model.read_options(request.model_options)
+    packaged = packaged_spec(name) if weights is None and not zoo_model.other_tensors(options) else None
     if packaged is not None and request.num_classes not in (None, packaged.num_classes):
         packaged = None
     if packaged is not None:
@@ -284,20 +296,30 @@ def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
         count = request.num_classes or (len(classes.names) if classes else 21)
         spec = zoo_model.default_spec(count, request.input_size)
         spec = _with_classes(spec, classes).replace(provenance=Provenance(source=str(weights or name)))
-    model = create(name, num_classes=spec.num_classes, input_size=spec.input_size)
     report = None
+    if weights is not None:
+        from edgeseg.models.architecture.fitting import create_filled
+
+        filled = create_filled(
+            name,
+            weights,
+            num_classes=spec.num_classes,
+            input_size=spec.input_size,
+            options=options,
+            allow_missing=request.allow_missing,
+        )
+        model, options, report = filled.model, filled.options, filled.report
+    else:
+        model = create(name, num_classes=spec.num_classes, input_size=spec.input_size, **options)
     if packaged is not None:
-        from edgeseg.models.weights.load import load_weights
+        from edgeseg.models.weights.load import match_file
 
         with resources.as_file(resources.files("edgeseg.models") / "packaged" / f"{name}.weights.h5") as path:
-            load_weights(model, path)
-    elif weights is not None:
-        from edgeseg.models.weights.load import load_weights
-
-        report = load_weights(model, weights, allow_missing=request.allow_missing)
-    else:
+            match_file(model, path).apply()
+    elif weights is None:
         _log.warning("%s has random weights: right for latency, not for images; give --weights FILE", name)
-    return OpenedModel(model, spec, report)
+    provenance = dataclasses.replace(spec.provenance, model_options=zoo_model.not_default(options))
+    return OpenedModel(model, spec.replace(provenance=provenance), report)
 
 
 def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
@@ -333,7 +355,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
             given=request.feeding,
             options=("--mean", "--std", "--color-order", "--fit"),
         )
-    spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
+    spec = spec.replace(input_size=size, provenance=dataclasses.replace(spec.provenance, source=path.name))
     return OpenedModel(model, _with_classes(spec, request.classes))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ import numpy as np
 from edgeseg.datasets import Classes
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
+from edgeseg.models.architecture.fitting import create_filled
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output, set_weights
 from edgeseg.models.keras_internals import inputs_structure, maker_of
 from edgeseg.models.opening import assumed_spec, at_input_size
 from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_images
-from edgeseg.models.weights.load import load_weights
 from edgeseg.models.zoo.efficientnet_lite import load_imagenet_encoder
 from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.config import TrainConfig, is_model_file
@@ -111,15 +112,29 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
         zoo_model.check_size(checked)
     spec = zoo_model.spec(size, classes.names, classes.palette, classes.ignore_index)
     spec = spec.replace(mean=config.mean or spec.mean, std=config.std or spec.std)
+    options = dict(config.model_options)
     with distribution.making():
-        learning = create(config.model, num_classes=spec.num_classes, input_size=crop_size)
-        if config.encoder_weights == "imagenet":
-            load_imagenet_encoder(learning)
-        if config.weights is not None:
-            load_weights(learning, config.weights, allow_missing=("head",))
+        if config.weights is None:
+            learning = create(config.model, num_classes=spec.num_classes, input_size=crop_size, **options)
+            if config.encoder_weights == "imagenet":
+                load_imagenet_encoder(learning)
+        else:
+            filled = create_filled(
+                config.model,
+                config.weights,
+                num_classes=spec.num_classes,
+                input_size=crop_size,
+                options=options,
+                allow_missing=("head",),
+            )
+            learning, options = filled.model, filled.options
+            for sentence in filled.report.notes:
+                _log.warning("%s", sentence)
         if config.mixed_precision:
             learning = _rebuilt(learning, f"mixed_{config.mixed_precision}")
-    twin = create(config.model, num_classes=spec.num_classes, input_size=size)
+    twin = create(config.model, num_classes=spec.num_classes, input_size=size, **options)
+    provenance = dataclasses.replace(spec.provenance, model_options=zoo_model.not_default(options))
+    spec = spec.replace(provenance=provenance)
     return RunModels(learning=learning, twin=twin, exported=twin, main_output=0, spec=spec)
 
 

@@ -223,5 +223,7 @@ def test_the_commands_refuse_what_has_no_use(
 
     assert "'unet_mini' runs on Keras" in fails("evaluate", "unet_mini", "--accelerator", "gpu")
     (tmp_path / "labels.txt").write_text("a\nb")
-    assert "--labels is for .tflite and .onnx" in fails("evaluate", "unet_mini", "--labels", str(tmp_path / "labels.txt"))
+    assert "--labels is for .tflite and .onnx" in fails(
+        "evaluate", "unet_mini", "--labels", str(tmp_path / "labels.txt")
+    )
     assert "'x' is not K=V" in fails("evaluate", "m.tflite", "--delegate-option", "x")

@@ -73,7 +73,7 @@ def load_model(
 ) -> keras.Model:
     """Load a model file; code inside it (Lambda bytecode) is never run.
 
-    A file of Keras 2, and every ``.h5``, is built from its config and then filled by ``load_weights``: Keras 3's own
+    A file of Keras 2, and every ``.h5``, is built from its config and then filled by ``match_file``: Keras 3's own
     loader refuses common layers of Keras 2 and pairs tensors by their order alone.
 
     Args:
@@ -99,7 +99,7 @@ def load_model(
 
         # Importing them registers the zoo's own layers with Keras.
         from edgeseg.models.keras_files.resolve import resolve, settle_lambdas
-        from edgeseg.models.weights.load import load_weights
+        from edgeseg.models.weights.load import match_file
     except ModuleNotFoundError as error:
         raise missing_extra("a Keras model", "train") from error
     try:
@@ -115,7 +115,7 @@ def load_model(
             raise InputError(f"'{path}' cannot be resumed: only .keras files of Keras 3 keep what training needs.")
         model = _build(root, objects)
         if model.weights:
-            load_weights(model, path)
+            match_file(model, path).apply()
     except InputError:
         raise
     except _REFUSALS as error:

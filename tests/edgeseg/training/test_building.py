@@ -13,6 +13,7 @@ from keras import layers
 
 from edgeseg.datasets import Classes
 from edgeseg.errors import InputError
+from edgeseg.models import create
 from edgeseg.models.keras_files.load import save_model
 from edgeseg.models.keras_graph import select_output
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
@@ -77,6 +78,24 @@ def test_what_it_learns_are_the_classes_of_the_data(tmp_path: Path, data: Classe
 def test_options_of_files_are_refused_with_a_zoo_name(changes: dict[str, Any], more: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="goes with a model file; 'unet_mini' is an architecture of the zoo"):
         build_models(TrainConfig(model="unet_mini", data="data", input_size=SIZE, **changes), classes("a", "b"), **more)
+
+
+def test_options_of_a_zoo_model_are_of_both_models_and_in_the_spec() -> None:
+    config = TrainConfig(model="unet_mini", data="data", input_size=SIZE, model_options={"dropout": "0.4"})
+    models = build_models(config, classes("a", "b"))
+    for model in (models.learning, models.twin):
+        assert {layer.rate for layer in model.layers if isinstance(layer, layers.Dropout)} == {0.4}
+    assert models.spec.provenance.model_options == {"dropout": 0.4}
+
+
+def test_a_weights_file_says_the_options_of_both_models(tmp_path: Path) -> None:
+    widths: dict[str, Any] = {"decoder_filters": (8, 8, 8, 8)}
+    path = tmp_path / "w.weights.h5"
+    create("efficientnet_lite0_unet", num_classes=3, input_size=(32, 32), **widths).save_weights(path)
+    config = TrainConfig(model="efficientnet_lite0_unet", data="data", input_size=(32, 32), weights=str(path))
+    models = build_models(config, classes("a", "b"))  # the head has another number of classes
+    assert models.spec.provenance.model_options == widths
+    assert [weight.shape for weight in models.twin.weights] == [weight.shape for weight in models.learning.weights]
 
 
 def test_one_of_several_outputs_takes_what_the_model_took(recwarn: pytest.WarningsRecorder) -> None:
