@@ -6,10 +6,11 @@ convolution of a Keras 3 model and skips, or takes, in silence. Here anything le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 
@@ -17,6 +18,7 @@ from edgeseg.errors import InputError
 from edgeseg.models.keras_graph import finalize
 from edgeseg.models.weights.hdf5 import FileLayer, Tensor, read_weights
 from edgeseg.models.weights.match import MayStay, match_layers
+from edgeseg.models.weights.names import with_names
 from edgeseg.models.weights.variables import ModelLayer, VariableSlot, model_layers
 
 _Pair = tuple[Tensor, VariableSlot]
@@ -48,7 +50,13 @@ class WeightsReport:
         return "\n".join(f"{t:<{widths[0]}}  {v:<{widths[1]}}  {s}".rstrip() for t, v, s in rows)
 
 
-def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequence[str] = ()) -> WeightsReport:
+def load_weights(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    allow_missing: Sequence[str] = (),
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> WeightsReport:
     """Fill a functional model from a weights file, in place.
 
     Args:
@@ -58,6 +66,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
         allow_missing: what may stay without a counterpart, each a whole layer: patterns (``decoder*``) or beginnings of
             names of model layers, of file layers or of file tensors; or the word ``head``, the model's last layer with
             weights (a BatchNormalization there counts with the layer before it).
+        names: name of a layer in the file to its name in the model, where they differ.
 
     Returns:
         Every tensor with the variable that it fills, and what was allowed to stay without a counterpart.
@@ -70,7 +79,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
     patterns = (allow_missing,) if isinstance(allow_missing, str) else tuple(allow_missing)
     head = head_of(layers)
     may_stay = _permission(patterns, head if _HEAD in patterns else [])
-    file_layers = read_weights(path)
+    file_layers = with_names(read_weights(path), names)
     match = match_layers(file_layers, layers, may_stay)
 
     filled: list[_Pair] = []
