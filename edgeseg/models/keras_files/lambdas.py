@@ -87,9 +87,9 @@ def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Pat
     if left:
         names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in left))
         raise InputError(
-            f"'{path}' has Lambda layers, Python bytecode that edgeseg never runs: {names}. Name the zoo "
-            f"architecture and load weights only: edgeseg export ZOO_NAME --weights {path}; or put Keras layers "
-            f"in their place: {_instead(root, left, {**KNOWN, **own})}."
+            f"'{path}' has Lambda layers, Python bytecode that edgeseg never runs: {names}. Put Keras layers in "
+            f"their place: {_instead(root, left, {**KNOWN, **own})}; or name the zoo architecture and load weights "
+            f"only: edgeseg export ZOO_NAME --weights {path}."
         )
     return replaced
 
@@ -151,29 +151,30 @@ class _Proposal:
 
     code: str
     imports: str = "import keras"
-    meaning: str = "a bilinear resize"
+    meaning: str = "a bilinear resize (align_corners: see edgeseg.models.layers.ResizeBilinear)"
 
 
 def _instead(root: dict[str, Any], left: list[Entry], objects: Mapping[str, Any]) -> str:
     """Return the two lines that replace Lambda layers, and what their shapes say; else only where to put a layer."""
     shapes = dict(_shapes(root, objects))
     proposals = {}
+    image = _image(root.get("config"))
     for entry in left:
         name = _own_name(entry)
-        proposal = _proposal(*shapes[name]) if name in shapes else None
+        proposal = _proposal(*shapes[name], image) if name in shapes else None
         if proposal is not None:
             proposals[name] = proposal
-    if not proposals or len(proposals) < len({_own_name(entry) for entry in left}):
-        said = "".join(f" ({name!r} makes {to} of {of})" for name, (of, to) in shapes.items() if of and to)
-        other = next(_own_name(entry) for entry in left if _own_name(entry) not in proposals)
-        return f"CUSTOM_OBJECTS = {{{other!r}: YourLayer}} in --custom-objects FILE.py{said}"
-    said = ", ".join(f"{name!r} makes {shapes[name][1]} of {shapes[name][0]}" for name in proposals)
+    said = ", ".join(f"{name!r} makes {to or 'something'} of {of}" for name, (of, to) in shapes.items())
+    unclear = [name for name in map(_own_name, left) if name not in proposals]
+    if unclear:
+        line = f"CUSTOM_OBJECTS = {{{unclear[0]!r}: YourLayer}} in --custom-objects FILE.py, a layer or a function"
+        return f"{line} ({said})" if said else line
     meanings = " and ".join(dict.fromkeys(proposal.meaning for proposal in proposals.values()))
     imports = "; ".join(sorted({proposal.imports for proposal in proposals.values()}))
     code = ", ".join(f"{name!r}: {proposal.code}" for name, proposal in proposals.items())
     return (
-        f"{said}. Where that is {meanings}, give --custom-objects FILE.py with the two lines `{imports}` and "
-        f"`CUSTOM_OBJECTS = {{{code}}}`; align_corners and nearest neighbors are other layers (edgeseg.models.layers)"
+        f"{said}; where that is {meanings}, give --custom-objects FILE.py with the two lines `{imports}` and "
+        f"`CUSTOM_OBJECTS = {{{code}}}`"
     )
 
 
@@ -183,9 +184,11 @@ def _own_name(entry: Entry) -> str:
     return str(entry.value.get("name") or inner or entry.layer.rpartition("/")[2])
 
 
-def _proposal(source: Any, target: Shape | None) -> _Proposal | None:
+def _proposal(source: Any, target: Shape | None, image: Shape | None) -> _Proposal | None:
     """Return the layer that turns one shape into the other; ``None`` where the shapes do not tell."""
-    if source is None or target is None:
+    if not isinstance(source, list) and source == image and target in (None, image):
+        return _Proposal("keras.layers.Rescaling(1 / 127.5, offset=-1)", meaning="x / 127.5 - 1 of the pixels")
+    if target is None:
         return None
     if isinstance(source, list):
         is_pair = len(source) == 2 and all(len(shape) == 4 for shape in source)
@@ -217,7 +220,7 @@ def _shapes(root: dict[str, Any], objects: Mapping[str, Any]) -> Iterator[tuple[
         if not is_model(entry.value) or not isinstance(config, dict) or "output_layers" not in config:
             continue
         lambdas = {str(inner.get("name")) for inner in config["layers"] if inner.get("class_name") in _LAMBDAS}
-        if lambdas and "module" in config["layers"][0]:
+        if any(_tensors(inner.get("inbound_nodes")) for inner in config["layers"]):
             yield from _recorded_shapes(config, lambdas)
         elif lambdas:
             yield from _traced_shapes(config, lambdas, objects).items()
@@ -228,35 +231,35 @@ def _recorded_shapes(config: dict[str, Any], lambdas: set[str]) -> Iterator[tupl
     taken: dict[str, Any] = {}
     made: dict[str, Shape] = {}
     for layer in config["layers"]:
-        tensors = list(_tensors(layer.get("inbound_nodes")))
+        tensors = _tensors(layer.get("inbound_nodes"))
         for maker, shape in tensors:
             made[maker] = shape
         if tensors:
             taken[str(layer.get("name"))] = tensors[0][1] if len(tensors) == 1 else [shape for _, shape in tensors]
-    image = _image_shape(config)
+    image = _image(config)
     for name in lambdas & set(taken):
         output = made.get(name)
         if output is None and image is not None and not isinstance(taken[name], list) and len(taken[name]) == 4:
-            output = (taken[name][0], *image, taken[name][3])  # nobody takes it: it is the model's output
+            output = (*image[:3], taken[name][3])  # nobody takes it: it is the model's output
         yield name, (taken[name], output)
 
 
-def _tensors(node: Any) -> Iterator[tuple[str, Shape]]:
+def _tensors(node: Any) -> list[tuple[str, Shape]]:
+    """Return the layer and the shape of each tensor in Keras 3's record of a call; Keras 2's has none."""
     if isinstance(node, dict) and node.get("class_name") == "__keras_tensor__":
         inner = node["config"]
-        yield str(inner["keras_history"][0]), tuple(inner["shape"])
-    elif isinstance(node, list | dict):
-        for item in node.values() if isinstance(node, dict) else node:
-            yield from _tensors(item)
+        return [(str(inner["keras_history"][0]), tuple(inner["shape"]))]
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [tensor for item in items for tensor in _tensors(item)]
 
 
-def _image_shape(config: dict[str, Any]) -> tuple[int, int] | None:
-    """Return height and width of a model's first input; ``None`` where they are not fixed."""
-    for layer in config["layers"]:
+def _image(config: Any) -> Shape | None:
+    """Return the shape of a model's first input; ``None`` where it has none or is no image."""
+    for layer in (config.get("layers") if isinstance(config, dict) else None) or ():
         inner = layer.get("config") or {}
         shape = inner.get("batch_shape") or inner.get("batch_input_shape")
         if layer.get("class_name") == "InputLayer" and shape:
-            return None if len(shape) != 4 or None in shape[1:3] else (shape[1], shape[2])
+            return tuple(shape) if len(shape) == 4 else None
     return None
 
 
@@ -325,9 +328,9 @@ class _AroundLambdas(Graph):
                 if values is not None and len(values[0].shape) == 4:
                     return (batch, *values[0].shape[1:3], channels)
         ends = [name, *(str(entry["name"]) for entry in after if entry["class_name"] in _ACTIVATIONS)]
-        image = _image_shape(self._config)
-        if image is not None and any(reference[0] in ends for reference in self._references(self._config["output_layers"])):
-            return (batch, *image, channels)
+        image = _image(self._config)
+        if image is not None and any(item[0] in ends for item in self._references(self._config["output_layers"])):
+            return (*image[:3], channels)
         return None
 
     def _takes(self, entry: dict[str, Any], name: str) -> bool:

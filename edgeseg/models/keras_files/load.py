@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgeseg._internal.files import atomic_path
 from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError, missing_extra
+from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_files.config import is_hdf5, read_config
 from edgeseg.spec import METADATA_KEY, ModelSpec
 
@@ -24,7 +25,6 @@ _Make = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 _SPEC_ENTRY = f"{METADATA_KEY}.json"
 _STATE_ENTRY = "edgeseg.training.json"
-_LONGEST_REASON = 300  # characters of Keras' message
 
 # Keras checks little before it uses it, and h5py has RuntimeError for most damage: all of these come from files.
 _REFUSALS = (
@@ -102,13 +102,15 @@ def load_model(
         from edgeseg.models.keras_files.lambdas import settle_lambdas
 
         # Importing them registers the zoo's own layers with Keras.
-        from edgeseg.models.keras_files.resolve import resolve
+        from edgeseg.models.keras_files.resolve import refuse_operations, resolve
         from edgeseg.models.weights.load import load_weights
     except ModuleNotFoundError as error:
         raise missing_extra("a Keras model", "train") from error
     try:
         root = to_keras3(config.root, own) if config.is_keras2 else config.root
         renamed = rename_layers(root) if config.is_keras2 else {}
+        if config.container == "hdf5" and not config.is_keras2:
+            refuse_operations(root, own, path)
         replaced = settle_lambdas(root, own, path)
         objects = resolve(root, {**own, **replaced}, path)
         if config.container == "zip" and not config.is_keras2 and not replaced:
@@ -124,7 +126,7 @@ def load_model(
     except InputError:
         raise
     except _REFUSALS as error:
-        raise InputError(f"Keras cannot load '{path}': {_reason(error)}") from error
+        raise InputError(f"Keras cannot load '{path}': {reason_of(error)}") from error
     return model
 
 
@@ -157,13 +159,6 @@ def _from_config(root: dict[str, Any], objects: dict[str, Any]) -> Any:
     kinds = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
     model_class = objects.get(root["class_name"]) or kinds[root["class_name"]]
     return model_class.from_config(root["config"], custom_objects=objects)
-
-
-def _reason(error: Exception) -> str:
-    """Return the part of Keras' message that says what is wrong: the message begins with whole configs."""
-    text = " ".join(str(error).split()) or repr(error)
-    text = text.rpartition("Exception encountered: ")[2].partition(" Full object config:")[0]
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
 def read_spec(path: str | Path) -> ModelSpec | None:

@@ -13,6 +13,7 @@ from edgeseg.errors import InputError
 from edgeseg.models.keras_files import tensorflow_ops
 from edgeseg.models.keras_files.config import Entry, entries
 from edgeseg.models.keras_files.custom_objects import KNOWN, reading_of
+from edgeseg.models.weights.variables import kind_of
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +22,34 @@ _MODELS = ("Functional", "Model", "Sequential")
 _PACKAGES = ("keras", "keras_hub", "keras_cv", "keras_nlp")  # Keras itself searches these and no others
 _TENSORFLOW_ONLY = ("TensorFlowOpLayer", "ClassMethod", "InstanceProperty", "InstanceMethod")
 _SHOWN = 3  # names in a warning, the rest is a count; an error names all
+
+
+def refuse_operations(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse an ``.h5`` of Keras 3 with calls of ``keras.ops`` between layers, which it does not keep whole.
+
+    Args:
+        root: its config.
+        own: the user's objects.
+        path: the file, for messages.
+
+    Raises:
+        InputError: there is such a call.
+    """
+    calls = [entry.layer for entry in entries(root) if entry.class_name not in own and _is_operation(entry)]
+    if calls:
+        raise InputError(
+            f"'{path}' calls keras.ops between its layers ({_all(calls)}), which the .h5 format does not keep; save it "
+            f"in the other format where the model was made: model.save('{Path(path).stem}.keras')."
+        )
+
+
+def _is_operation(entry: Entry) -> bool:
+    config = entry.value.get("config")
+    # Every layer writes these two; a function that is called has its name, and its class is called like a layer's.
+    if entry.key != "layers" or not isinstance(config, dict) or {"trainable", "dtype", "layers"} & set(config):
+        return False
+    kind = kind_of(entry.class_name)
+    return kind == "get_item" or any(hasattr(module, kind) for module in (keras.ops, keras.ops.image))
 
 
 def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from edgeseg.models.keras_internals import mark_dense
 from edgeseg.models.layers import LegacyResize, ResizeBilinear, UpsampleLike
 
 #: The classes of Keras 2 that name a symbol of TensorFlow.
@@ -141,13 +142,15 @@ def _binary(name: str) -> Callable[[Any, Any], Any]:
             return _arithmetic(name, x, y)
         tensor = x if _is_tensor(x) else y
         x, y = (value if _is_tensor(value) else _like(value, tensor) for value in (x, y))
-        return getattr(ops, name)(x, y)
+        return mark_dense(getattr(ops, name)(x, y))
 
     return apply
 
 
 def _arithmetic(name: str, x: Any, y: Any) -> Any:
     """Compute with sizes while the model is built; a side times a number still follows its tensor."""
+    if isinstance(x, list | tuple) and not isinstance(y, list | tuple):
+        return tuple(_arithmetic(name, side, y) for side in x)
     if name == "multiply" and isinstance(y, Side):
         x, y = y, x
     if isinstance(x, Side) and isinstance(y, int | float) and y:
@@ -174,7 +177,7 @@ def _convert_image_dtype(image: Any, dtype: str, saturate: bool = False) -> Any:
         return image
     if not (np.issubdtype(image.dtype, np.integer) and keras.backend.is_float_dtype(dtype)):
         raise UnreadableOp(f"only whole numbers to floats are read, got {image.dtype} to {dtype}")
-    return ops.multiply(ops.cast(image, dtype), 1.0 / np.iinfo(image.dtype).max)
+    return _binary("multiply")(ops.cast(image, dtype), 1.0 / np.iinfo(image.dtype).max)
 
 
 def _clip(t: Any, clip_value_min: Any, clip_value_max: Any) -> Any:
@@ -200,7 +203,7 @@ def _add_n(inputs: Any) -> Any:
 
 
 def _silu(features: Any, beta: float = 1.0) -> Any:
-    return ops.silu(features) if beta == 1 else ops.multiply(features, ops.sigmoid(ops.multiply(features, beta)))
+    return ops.silu(features) if beta == 1 else ops.multiply(features, ops.sigmoid(_binary("multiply")(features, beta)))
 
 
 def _leaky_relu(features: Any, alpha: float = 0.2) -> Any:
@@ -284,7 +287,7 @@ def _standardize(image: Any) -> Any:
 def _matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
     tensor = a if _is_tensor(a) else b
     a, b = _like_or_tensor(a, tensor), _like_or_tensor(b, tensor)
-    return ops.matmul(_transposed(a) if transpose_a else a, _transposed(b) if transpose_b else b)
+    return mark_dense(ops.matmul(_transposed(a) if transpose_a else a, _transposed(b) if transpose_b else b))
 
 
 def _transposed(x: Any) -> Any:
