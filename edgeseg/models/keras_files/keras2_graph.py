@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files import tensorflow_ops
@@ -107,12 +108,12 @@ class Graph:
         self._entries = entries
         self._first = {name: int(is_model(entry)) for name, entry in entries.items()}
         # By the names in the file; None for TensorFlow's functions, which are no layers here.
-        self._layers: dict[str, keras.Layer | None] = {}
+        self._made: dict[str, keras.Layer | None] = {}
         self._values: dict[tuple[str, int], list[Any]] = {}  # by layer and number of the call
         waiting: list[_Waiting] = []
         for name, entry in entries.items():
             is_op = entry["class_name"] in tensorflow_ops.CLASSES and entry["class_name"] not in objects
-            layer = self._layers[name] = None if is_op else self._make(name, entry, objects)
+            layer = self._made[name] = None if is_op else self._make(name, entry, objects)
             nodes = entry.get("inbound_nodes") or []
             if isinstance(layer, keras.layers.InputLayer):
                 self._values[name, 0] = [layer.output]
@@ -145,10 +146,13 @@ class Graph:
     def _call(self, name: str, node: Any) -> list[Any]:
         """Make one call, and return its outputs."""
         args, kwargs = self._arguments(node)
-        layer = self._layers[name]
+        layer = self._made[name]
         if layer is None:
             result = self._call_tensorflow(self._entries[name]["config"], args, kwargs)
             return result if isinstance(result, list) else [result]
+        if not _tensors(args):  # a constant first, as in 2 * x: layers take tensors there
+            met = _tensors(list(kwargs.values()))
+            args = [np.asarray(tensorflow_ops.plain(args[0]), met[0].dtype if met else None)]
         parameters = inspect.signature(layer.call).parameters
         takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
         # Keras 2 records arguments of its own that are not used, such as mask=None.
@@ -170,8 +174,8 @@ class Graph:
 
     def _arguments(self, node: Any) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of one call: the first by its place, the others by their names."""
-        leaves = list(_leaves(node))
-        kwargs = dict(leaves[-1][3]) if leaves and len(leaves[-1]) > 3 else {}
+        *_, last = leaves(node)  # every tensor of the first argument has the other arguments beside it
+        kwargs = last[3] if len(last) > 3 else {}
         first = self._resolve(node)
         if isinstance(first, list) and len(first) == 1 and not _is_leaf(node):
             first = first[0]
@@ -182,7 +186,7 @@ class Graph:
         if _is_leaf(value):
             if value[0] == _CONSTANT:
                 return value[2]
-            if value[0] in self._layers:
+            if value[0] in self._made:
                 return self._values[self._key(value)][value[2]]
         if isinstance(value, list):
             return [self._resolve(item) for item in value]
@@ -197,7 +201,7 @@ class Graph:
     def _references(self, value: Any) -> Iterator[list[Any]]:
         """Yield every reference to a tensor in the record of a call."""
         if _is_leaf(value):
-            if value[0] in self._layers:
+            if value[0] in self._made:
                 yield value
             value = value[3:]
         if isinstance(value, list | dict):
@@ -207,6 +211,10 @@ class Graph:
     def _key(self, reference: list[Any]) -> tuple[str, int]:
         # For Keras 2, building a nested model is its first call; some versions wrote 0 all the same.
         return reference[0], max(reference[1] - self._first[reference[0]], 0)
+
+
+def _tensors(arguments: Any) -> list[keras.KerasTensor]:
+    return [value for value in keras.tree.flatten(arguments) if isinstance(value, keras.KerasTensor)]
 
 
 def _is_leaf(value: Any) -> bool:
@@ -220,12 +228,13 @@ def _is_leaf(value: Any) -> bool:
     )
 
 
-def _leaves(node: Any) -> Iterator[list[Any]]:
+def leaves(node: Any) -> Iterator[list[Any]]:
+    """Yield every ``[layer, call, output, ...]`` in the record of a call, but not those in its keyword arguments."""
     if _is_leaf(node):
         yield node
     elif isinstance(node, list | dict):
         for item in node.values() if isinstance(node, dict) else node:
-            yield from _leaves(item)
+            yield from leaves(item)
 
 
 def _reserve(names: list[str]) -> None:

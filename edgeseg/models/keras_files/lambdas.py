@@ -20,8 +20,9 @@ from edgeseg.errors import InputError
 from edgeseg.models.keras_files import tensorflow_ops
 from edgeseg.models.keras_files.config import Entry, entries
 from edgeseg.models.keras_files.custom_objects import KNOWN
-from edgeseg.models.keras_files.keras2_graph import Graph, is_model
+from edgeseg.models.keras_files.keras2_graph import Graph, is_model, leaves
 
+_OWN = "CUSTOM_OBJECTS:"  # before a name in a config: in .h5 files, Keras puts the object there in place of its name
 _LAMBDAS = ("Lambda", "__lambda__")
 _ACTIVATIONS = ("Activation", "Softmax", "ReLU", "LeakyReLU")
 # What Keras raises for a config of which a part is missing: then there is nothing to propose.
@@ -46,11 +47,11 @@ class OwnFunction(keras.layers.Layer):  # type: ignore[misc]
 
     def __init__(self, function: str, arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.function, self.arguments = function, dict(arguments or {})
-        self._run = keras.saving.get_registered_object(function)
+        self.function, self.arguments = function.removeprefix(_OWN), dict(arguments or {})
+        self._run = keras.saving.get_registered_object(self.function)
         if self._run is None:
             raise InputError(
-                f"the layer '{self.name}' runs a function of yours; give it: CUSTOM_OBJECTS = {{{function!r}: "
+                f"the layer '{self.name}' runs a function of yours; give it: CUSTOM_OBJECTS = {{{self.function!r}: "
                 "your_function} in --custom-objects FILE.py."
             )
 
@@ -59,7 +60,7 @@ class OwnFunction(keras.layers.Layer):  # type: ignore[misc]
         return self._run(*args, **self.arguments, **kwargs)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102 - Keras' own
-        return {**super().get_config(), "function": self.function, "arguments": self.arguments}
+        return {**super().get_config(), "function": _OWN + self.function, "arguments": self.arguments}
 
 
 def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _replace(value: dict[str, Any], key: str, own: Any) -> dict[str, Any]:
     elif isinstance(own, type):
         code, new = own, base
     elif callable(own):
-        code, new = OwnFunction, {**base, "function": key, "arguments": config.get("arguments") or {}}
+        code, new = OwnFunction, {**base, "function": _OWN + key, "arguments": config.get("arguments") or {}}
     else:
         raise InputError(f"CUSTOM_OBJECTS has {own!r} for {key!r}; accepted: a Keras layer, its class or a function.")
     # The name itself stays the function's, which the layer looks up.
@@ -161,7 +162,7 @@ def _instead(root: dict[str, Any], left: list[Entry], objects: Mapping[str, Any]
     image = _image(root.get("config"))
     for entry in left:
         name = _own_name(entry)
-        proposal = _proposal(*shapes[name], image) if name in shapes else None
+        proposal = _proposal(*shapes[name], image if _takes_input(entry, root) else None) if name in shapes else None
         if proposal is not None:
             proposals[name] = proposal
     said = ", ".join(f"{name!r} makes {to or 'something'} of {of}" for name, (of, to) in shapes.items())
@@ -237,7 +238,7 @@ def _recorded_shapes(config: dict[str, Any], lambdas: set[str]) -> Iterator[tupl
         if tensors:
             taken[str(layer.get("name"))] = tensors[0][1] if len(tensors) == 1 else [shape for _, shape in tensors]
     image = _image(config)
-    for name in lambdas & set(taken):
+    for name in (name for name in taken if name in lambdas):
         output = made.get(name)
         if output is None and image is not None and not isinstance(taken[name], list) and len(taken[name]) == 4:
             output = (*image[:3], taken[name][3])  # nobody takes it: it is the model's output
@@ -251,6 +252,13 @@ def _tensors(node: Any) -> list[tuple[str, Shape]]:
         return [(str(inner["keras_history"][0]), tuple(inner["shape"]))]
     items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return [tensor for item in items for tensor in _tensors(item)]
+
+
+def _takes_input(entry: Entry, root: dict[str, Any]) -> bool:
+    """Return whether a layer is called on what the model is given."""
+    nodes = entry.value.get("inbound_nodes")
+    makers = {name for name, _ in _tensors(nodes)} | {leaf[0] for leaf in leaves(nodes)}
+    return any(_own_name(other) in makers for other in entries(root) if other.class_name == "InputLayer")
 
 
 def _image(config: Any) -> Shape | None:
