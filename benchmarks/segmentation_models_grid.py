@@ -32,7 +32,7 @@ def write_keras2(models: list[str], folder: Path, smaller: bool = False) -> None
     Args:
         models: as in ``MODELS``.
         folder: where to.
-        smaller: whether the decoders have few filters, for tests.
+        smaller: whether decoders and images are smaller, for tests.
     """
     os.environ.update(SM_FRAMEWORK="tf.keras", TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3")
     import segmentation_models
@@ -46,7 +46,8 @@ def write_keras2(models: list[str], folder: Path, smaller: bool = False) -> None
     }
     for name in models:
         architecture, backbone = name.split(":")
-        size = (48, 96) if architecture == "PSPNet" else (64, 96)  # PSPNet wants multiples of 48
+        side = 48 if architecture == "PSPNet" else 64  # PSPNet wants multiples of 48
+        size = (side, side if smaller else 96)
         tf.keras.utils.set_random_seed(0)
         model = getattr(segmentation_models, architecture)(
             backbone,
@@ -134,7 +135,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=list(MODELS), help="ARCHITECTURE:BACKBONE, by default all")
     parser.add_argument("--cache", type=Path, required=True, help="a folder for the models of Keras 2")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--write", action="store_true", help="only write the models of Keras 2, with small decoders")
+    parser.add_argument("--write", action="store_true", help="only write the models of Keras 2, smaller")
     parser.add_argument("--keras2", action="store_true", help=argparse.SUPPRESS)  # for the process that this one starts
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ def main() -> None:
         results += compare(name, arguments.cache)
         for suffix in (".h5", ".npz"):
             (arguments.cache / f"{name}{suffix}".replace(":", "_")).unlink()
-        print(*(f"{r['model']} {r['format']} {r['same_class']:.5f} {r['largest_difference']:.1e}" for r in results[-2:]))
+        print(f"{len(results) // 2} of {len(arguments.models)} models", file=sys.stderr, flush=True)
         if arguments.output is not None:
             write_json(arguments.output, environment(packages=("tf-keras", "segmentation-models")), results)
     print(table(results))

@@ -1,4 +1,4 @@
-"""Define the custom layers of the zoo: pooling indices and their inverse, and two resizes that Keras does not have.
+"""Define the custom layers of the zoo: pooling indices and their inverse, and resizes that Keras does not have.
 
 They are plain serializable Keras layers: a ``.keras`` file with them loads after ``import edgeseg.models.layers``.
 On the TensorFlow backend each runs TensorFlow's own op; on the others an exact equivalent in ``keras.ops``.

@@ -5,6 +5,8 @@
     calls of a nested model, counted from 1           its first call is its first
     ["_CONSTANT_VALUE", -1, 1.0, {...}]               the constant
     TFOpLambda, SlicingOpLambda                       the operation of ``keras.ops``, see ``tensorflow_ops``
+
+A layer is called once all that it takes is there, in whatever order the file lists the layers.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def _layer(entry: dict[str, Any], objects: Mapping[str, Any]) -> keras.Layer:
     if is_model(entry) and (name in _MODELS or issubclass(objects.get(name, object), keras.Model)):
         return build_model(entry, objects)
     wrapped = config.get("layer")
-    if is_model(wrapped):
+    if isinstance(wrapped, dict) and is_model(wrapped):
         inner = build_model(wrapped, objects)
 
         class Built:  # Keras takes the layer inside another one as a config
@@ -168,7 +170,7 @@ class Graph:
             reason = str(error) if isinstance(error, tensorflow_ops.UnreadableOp) else "it has other arguments"
             raise InputError(
                 f"the layer '{name}' calls tf.{symbol} in a way that edgeseg does not read: {reason}. Give the code: "
-                f"--custom-objects FILE.py with the two lines \"import tensorflow as tf\" and "
+                f'--custom-objects FILE.py with the two lines "import tensorflow as tf" and '
                 f"\"CUSTOM_OBJECTS = {{'tf.{symbol}': tf.{symbol}}}\"."
             ) from error
 

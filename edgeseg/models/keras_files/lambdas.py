@@ -208,10 +208,14 @@ def _proposal(source: Any, target: Shape | None, image: Shape | None) -> _Propos
             return _Proposal(f"keras.layers.UpSampling2D(({height // h}, {width // w}), interpolation='bilinear')")
         size = f"ResizeBilinear(({height}, {width}), align_corners=False)"
         return _Proposal(size, "from edgeseg.models.layers import ResizeBilinear")
-    if len(source) != len(target) and None not in (*inner, *outer):
-        if math.prod(inner) == math.prod(outer):
-            return _Proposal(f"keras.layers.Reshape({tuple(outer)})", meaning="a reshape")
+    if len(source) != len(target) and _elements(inner) == _elements(outer) > 0:
+        return _Proposal(f"keras.layers.Reshape({tuple(outer)})", meaning="a reshape")
     return None
+
+
+def _elements(sides: Shape) -> int:
+    """Return how many numbers a map has; 0 where a side is open."""
+    return math.prod(side or 0 for side in sides)
 
 
 def _shapes(root: dict[str, Any], objects: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Shape | None]]]:

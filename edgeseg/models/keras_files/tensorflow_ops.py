@@ -309,7 +309,7 @@ def _rank(input: Any) -> int:  # noqa: A002 - TensorFlow's word
 
 def _reshape(tensor: Any, shape: Any, *, layer_name: str) -> Any:
     sides = list(shape) if isinstance(shape, list | tuple) else [shape]
-    keeps_batch = isinstance(sides[0], Side) and (sides[0].axis, sides[0].factor) == (0, 1)
+    keeps_batch = isinstance(sides[0], Side) and sides[0].axis == 0 and sides[0].factor == 1
     if keeps_batch and sum(side == -1 for side in sides) <= 1:
         return keras.layers.Reshape([plain(side) for side in sides[1:]], name=layer_name)(tensor)
     return ops.reshape(tensor, [plain(side) for side in sides])
@@ -547,7 +547,7 @@ def _itself(input: Any, shape: Any = None) -> Any:  # noqa: A002 - TensorFlow's 
 
 _UNARY = {
     **{f"math.{name}": name for name in ("abs", "ceil", "cos", "erf", "exp", "expm1", "floor", "log", "log1p")},
-    **{f"math.{name}": name for name in ("logical_not", "negative", "reciprocal", "round", "rsqrt", "sigmoid")},
+    **{f"math.{name}": name for name in ("logical_not", "negative", "round", "rsqrt", "sigmoid")},
     **{f"math.{name}": name for name in ("sign", "sin", "softplus", "sqrt", "square", "tanh")},
     **{f"nn.{name}": name for name in ("elu", "relu", "relu6", "selu", "softsign")},
     "zeros_like": "zeros_like",
@@ -558,18 +558,12 @@ _UNARY = {
 _BINARY = {
     **{f"math.{name}": name for name in ("add", "subtract", "multiply", "maximum", "minimum", "divide_no_nan")},
     **{f"math.{name}": name for name in ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")},
-    **{f"math.{name}": name for name in ("logical_and", "logical_or", "logical_xor")},
+    **{f"math.{name}": name for name in ("logical_and", "logical_or")},
     "__operators__.add": "add",
-    "__operators__.eq": "equal",
-    "__operators__.ne": "not_equal",
     "math.truediv": "true_divide",
-    "math.divide": "true_divide",
-    "realdiv": "true_divide",
-    "math.floordiv": "floor_divide",
     "floor_div": "floor_divide",
     "math.floormod": "mod",
     "math.pow": "power",
-    "math.atan2": "arctan2",
 }
 _REDUCED = {"sum": "sum", "mean": "mean", "max": "max", "min": "min", "prod": "prod", "all": "all", "any": "any"}
 _REDUCED = {**_REDUCED, "std": "std", "variance": "var", "logsumexp": "logsumexp"}
@@ -578,7 +572,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{symbol: _unary(name) for symbol, name in _UNARY.items()},
     **{symbol: _binary(name) for symbol, name in _BINARY.items()},
     **{f"math.reduce_{name}": _reduce(ours) for name, ours in _REDUCED.items()},
-    **{f"reduce_{name}": _reduce(ours) for name, ours in _REDUCED.items()},
     "math.squared_difference": _squared_difference,
     "math.add_n": _add_n,
     "math.argmax": _arg("argmax"),
@@ -618,7 +611,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "__operators__.getitem": _getitem,
     "one_hot": _one_hot,
     "image.resize": _resize,
-    "compat.v1.image.resize": _legacy_resize(None),
     "compat.v1.image.resize_images": _legacy_resize(None),
     "compat.v1.image.resize_bilinear": _legacy_resize("bilinear"),
     "compat.v1.image.resize_nearest_neighbor": _legacy_resize("nearest"),

@@ -1,4 +1,4 @@
-"""``keras2_graph``, ``keras2_layers`` and ``edgeseg.models.weights.names``: models of Keras 2 as it calls their layers."""
+"""``keras2_graph``, ``keras2_layers`` and ``edgeseg.models.weights.names``: models as Keras 2 calls their layers."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ def test_a_class_of_the_user_calls_all_functions_of_tensorflow(tmp_path: Path) -
 
         def call(self, x: Any, **kwargs: Any) -> Any:
             called.append(self.function)
-            functions = {"math.bessel_i0e": tf.math.bessel_i0e, "math.multiply": tf.multiply, "__operators__.add": tf.add}
-            return functions[self.function](x, **{k: v for k, v in kwargs.items() if k != "name"})
+            own = {"math.bessel_i0e": tf.math.bessel_i0e, "math.multiply": tf.multiply, "__operators__.add": tf.add}
+            return own[self.function](x, **{k: v for k, v in kwargs.items() if k != "name"})
 
     source, _ = with_function(tmp_path)
     check(source, tmp_path, TFOpLambda=TFOpLambda)
@@ -190,7 +190,7 @@ def test_a_function_that_is_read_only_in_part_is_refused_by_name(tmp_path: Path)
     ):
         inputs = tf_keras.Input(SHAPE, batch_size=2)
         tf_keras.Model(inputs, function(inputs)).save(tmp_path / "x.h5")
-        with pytest.raises(InputError, match="calls tf.*in a way that edgeseg does not read") as caught:
+        with pytest.raises(InputError, match=r"calls tf.*in a way that edgeseg does not read") as caught:
             load_model(tmp_path / "x.h5")
         assert reason in str(caught.value)
 
