@@ -28,8 +28,7 @@ class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Model": (
             "weights", "allow_missing", "num_classes", "model_options", "custom_objects", "imgsz", "mean", "std",
-            "color_order", "fit",
-            "output",
+            "color_order", "fit", "output",
         ),
         "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize"),
         "Data": (*_options.DATASET, "split"),

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from edgeseg.errors import InputError, UnsupportedModel, did_you_mean
+from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_internals import (
     forget_calls,
     functional_inside,
@@ -121,9 +122,9 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     try:
         outputs = twin(model)(inputs)
     except (ValueError, TypeError, NotImplementedError, AttributeError, RuntimeError) as error:  # from the user's call
-        reason = " ".join(str(error).split())[:200]
         raise UnsupportedModel(
-            f"'{model.name}' is a subclassed model, and its call fails on an image {(None, *input_size, 3)}: {reason}"
+            f"'{model.name}' is a subclassed model, and its call fails on an image {(None, *input_size, 3)}: "
+            f"{reason_of(error)}"
         ) from error
     return keras.Model(inputs, outputs, name=model.name)
 

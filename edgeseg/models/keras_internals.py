@@ -123,6 +123,17 @@ def forget_calls(operation: Any) -> None:
     operation.__dict__.update(_inbound_nodes=[], _outbound_nodes=[])
 
 
+def mark_dense(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """Return a symbolic tensor, which is dense after all.
+
+    ``KerasTensor._sparse``, seen in Keras 3.15.1. ``keras.ops.multiply`` and ``matmul`` with a number or an array make
+    a tensor that is called sparse, on which a layer without ``compute_output_shape`` cannot be called; the public
+    ``sparse`` cannot be set.
+    """
+    tensor._sparse = False
+    return tensor
+
+
 def replace_dtype_policy(layer: keras.Layer, policy: keras.DTypePolicy) -> None:
     """Make a copied layer compute with another policy; the original layer keeps its own.
 

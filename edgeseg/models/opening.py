@@ -15,6 +15,7 @@ import numpy as np
 from edgeseg.choices import ColorOrder, Fit
 from edgeseg.errors import InputError
 from edgeseg.models import create
+from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.models.zoo.table import DEFAULT_MODEL, find
 from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
@@ -246,9 +247,8 @@ def at_input_size(
         with keras.saving.custom_object_scope(own):
             resized = keras.models.clone_model(model, input_tensors=image)
     except (ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
+            f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason_of(error)} "
             f"Its own size is {model.input_shape[1:3]}."
         ) from error
     set_weights(resized, model.get_weights())
