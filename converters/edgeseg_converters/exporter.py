@@ -38,6 +38,7 @@ from edgeseg_converters.quantization.make import Integers, QuantizationImages, Q
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_for
 from edgeseg_converters.rewrites.base import rewrite_graph
+from edgeseg_converters.rewrites.ops.base import OpRewrite, rewrite_ops
 from edgeseg_converters.tflite.convert import to_tflite
 from edgeseg_converters.verification import Verification, reference, verify
 
@@ -332,18 +333,20 @@ class _Plan:
     Attributes:
         swaps: the rules without which the model does not convert.
         rules: all rules.
+        ops: the rules for the ops of the frozen function.
         dtype: of the input; the static precisions take bytes and normalize inside.
     """
 
     swaps: tuple[Rewrite, ...]
     rules: tuple[Rewrite, ...]
+    ops: tuple[OpRewrite, ...]
     dtype: InputDtype
 
     @classmethod
     def of(cls, recipe: Recipe, options: ExportOptions) -> _Plan:
         rules = rules_for(recipe.format, options.target)
         chosen = rules.in_order(optimize=options.optimize, precision=recipe.precision)
-        return cls(rules.swaps, chosen, "uint8" if recipe.is_static else "float32")
+        return cls(rules.swaps, chosen, rules.ops, "uint8" if recipe.is_static else "float32")
 
 
 @dataclass(frozen=True)
@@ -369,6 +372,9 @@ class _FrozenModel:
             rewrites = rewrite_graph(head.model, head.graph, plan.rules)
             fed = prepared.spec.replace(dtype=plan.dtype)
             function = trace(rewrites.model, fed, probabilities=head.probabilities)
+            rewrites = rewrites.followed_by(
+                [rule.name for rule in plan.ops], *rewrite_ops(function, plan.ops, rewrites.model)
+            )
         frozen = cls(prepared.model, plan, rewrites, function)
         for refused in frozen.refused_swaps:
             _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
@@ -378,7 +384,7 @@ class _FrozenModel:
     @property
     def refused_swaps(self) -> list[Refused]:
         """The sites where a rule that the model needs did not hold."""
-        names = {rule.name for rule in self.plan.swaps}
+        names = {rule.name for rule in (*self.plan.swaps, *self.plan.ops)}
         return [refused for refused in self.rewrites.refused if refused.rule in names]
 
 
