@@ -12,6 +12,8 @@ import tensorflow as tf
 from edgeseg.errors import UnsupportedModel
 from edgeseg.models.keras_internals import layers_directly_within
 
+_NO_FORMAT_HAS = ("float8", "int4", "uint4")
+
 
 class ForeignOps(UnsupportedModel):
     """A converter has nothing for some of TensorFlow's ops.
@@ -54,6 +56,31 @@ class Places:
             return "/".join(scopes) or op_name, ""
         path, layer = best
         return "/".join(path), type(layer).__name__
+
+
+def refuse_dtypes(frozen: Any, model: keras.Model) -> None:
+    """Refuse a function that computes in numbers which no format has.
+
+    Args:
+        frozen: the function to convert.
+        model: the user's, with its nested models.
+
+    Raises:
+        UnsupportedModel: it does; the text names the layers.
+    """
+    small = [
+        (op.name, tensor.dtype.name)
+        for op in frozen.graph.get_operations()
+        for tensor in op.outputs
+        if tensor.dtype.name.startswith(_NO_FORMAT_HAS)
+    ]
+    if small:
+        places = Places(model)
+        named = ", ".join(f"'{path}'" for path in dict.fromkeys(places.of(name)[0] for name, _ in small))
+        raise UnsupportedModel(
+            f"{named} of '{model.name}' computes in {small[0][1]}, which neither TFLite nor ONNX has; "
+            "export the model as it was before model.quantize(), --precision quantizes it."
+        )
 
 
 def with_layers(error: ForeignOps, frozen: Any, model: keras.Model) -> UnsupportedModel:

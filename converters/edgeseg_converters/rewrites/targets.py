@@ -12,6 +12,7 @@ from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
 from edgeseg_converters.rewrites.max_unpooling_delegate import MaxUnpoolingToDelegateOps
 from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
 from edgeseg_converters.rewrites.ops.base import OpRewrite
+from edgeseg_converters.rewrites.ops.integer_product import IntegerProductToFloat
 from edgeseg_converters.rewrites.ops.negative_zero import NegativeZeroToZero
 from edgeseg_converters.rewrites.ops.patches import PatchesToCopies
 from edgeseg_converters.rewrites.ops.separable_resize import ResizeToProducts
@@ -19,6 +20,7 @@ from edgeseg_converters.rewrites.ops.transposed_convolution import DilatedTransp
 from edgeseg_converters.rewrites.ops.unpooling import UnpoolingOps
 from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
+from edgeseg_converters.rewrites.resize_code import ResizeCodeToLayer
 from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
 from edgeseg_converters.rewrites.sum_of_resizes import ConcatOfResizesToSum
 from edgeseg_converters.rewrites.upsample_conv_differences import UpsampleConvToDifferences
@@ -56,7 +58,11 @@ class Rules:
         return tuple(rule for rule in chosen if precision not in rule.not_for)
 
 
-_SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFixedSize())
+_SIZES: tuple[Rewrite, ...] = (
+    ResizeCodeToLayer(),  # before those that go by a name, which anybody's class may have
+    UpsampleLikeToNearestResize(),
+    ResizeBilinearToFixedSize(),
+)
 
 #: Only builtin ops; exact on ties.
 _MASKS = (*_SIZES, MaxUnpoolingToMasks())
@@ -64,19 +70,18 @@ _MASKS = (*_SIZES, MaxUnpoolingToMasks())
 #: Two ops that XNNPACK and the GPU accelerator have beyond the builtin ones.
 _DELEGATE_OPS = (*_SIZES, MaxUnpoolingToDelegateOps())
 
-_NEITHER_FORMAT_HAS: tuple[OpRewrite, ...] = (NegativeZeroToZero(), DilatedTransposedToConvolution())
-_TFLITE_LACKS: tuple[OpRewrite, ...] = (
-    *_NEITHER_FORMAT_HAS,
-    ResizeToProducts("ResizeBicubic", "ResizeArea", "ScaleAndTranslate", "CropAndResize"),
+_FOREIGN_OPS: tuple[OpRewrite, ...] = (
+    NegativeZeroToZero(),
+    DilatedTransposedToConvolution(),
+    ResizeToProducts(),
     PatchesToCopies(),
+    IntegerProductToFloat(),
 )
-_MASK_OPS = (*_TFLITE_LACKS, UnpoolingOps(MaxUnpoolingToMasks()))
-_DELEGATE_UNPOOLING = (*_TFLITE_LACKS, UnpoolingOps(MaxUnpoolingToDelegateOps()))
+_MASK_OPS = (*_FOREIGN_OPS, UnpoolingOps(MaxUnpoolingToMasks()))
+_DELEGATE_UNPOOLING = (*_FOREIGN_OPS, UnpoolingOps(MaxUnpoolingToDelegateOps()))
 _ONNX_OPS: tuple[OpRewrite, ...] = (
-    *_NEITHER_FORMAT_HAS,
+    *_FOREIGN_OPS,
     ShortKernelToPadded(),
-    ResizeToProducts("ResizeArea", "ScaleAndTranslate", "CropAndResize"),
-    PatchesToCopies(),
     UnpoolingOps(MaxUnpoolingToMasks()),
 )
 

@@ -22,11 +22,11 @@ import tensorflow as tf
 from keras import layers
 
 from edgeseg.errors import RewriteRefused
-from edgeseg.models.keras_internals import layers_within
 from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.keras_model.intervals import traced
 from edgeseg_converters.rewrites.ops.base import OpRewrite, OpSite, Trace
 from edgeseg_converters.rewrites.shared.max_unpooling_site import MaxUnpoolingRewrite
+from edgeseg_converters.rewrites.shared.own_code import has_own_code
 
 _POOLING = "MaxPoolWithArgmax"
 # TensorFlow's own unpooling, the gradient of the pooling; of its first input only the shape matters.
@@ -168,9 +168,7 @@ def unpools(graph: Graph) -> bool:
 
 def _pools_in_code(node: Node) -> bool:
     """Return whether a node's own code pools with indices; what Keras and edgeseg bring does not."""
-    parts = layers_within(node.operation) if isinstance(node.operation, layers.Layer) else ()
-    known = ("keras", "edgeseg", "edgeseg_converters")
-    if all(type(layer).__module__.partition(".")[0] in known for layer in parts):
+    if not isinstance(node.operation, layers.Layer) or not has_own_code(node.operation):
         return False
     definition = traced(node, node.outputs[0]).graph.as_graph_def()
     functions = (node for function in definition.library.function for node in function.node_def)
