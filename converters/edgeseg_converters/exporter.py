@@ -384,7 +384,7 @@ class _FrozenModel:
     @property
     def refused_swaps(self) -> list[Refused]:
         """The sites where a rule that the model needs did not hold."""
-        names = {rule.name for rule in (*self.plan.swaps, *self.plan.ops)}
+        names = {rule.name for rule in self.plan.swaps} | {rule.name for rule in self.plan.ops}
         return [refused for refused in self.rewrites.refused if refused.rule in names]
 
 

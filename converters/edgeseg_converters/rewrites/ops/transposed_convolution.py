@@ -76,7 +76,7 @@ class DilatedTransposedToConvolution(_TransposedConvolution):
 
     def applies(self, op: tf.Operation) -> bool:
         """Return whether the op is dilated; there is no stride then."""
-        return max(op.get_attr("dilations")) > 1 and max(op.get_attr("strides")) == 1
+        return bool(max(op.get_attr("dilations")) > 1 and max(op.get_attr("strides")) == 1)
 
     def replacement(self, trace: Trace, site: OpSite, inputs: Sequence[Any]) -> Sequence[Any]:
         """Build a convolution, over a map padded to what it needs."""
@@ -97,6 +97,6 @@ class DilatedTransposedToConvolution(_TransposedConvolution):
 
 def _missing(op: tf.Operation, axis: int) -> int:
     """Return how many pixels of the output lie after the last that the kernel reaches."""
-    reach = (int(op.inputs[1].shape[axis - 1]) - 1) * op.get_attr("dilations")[axis] + 1
+    reach = (int(op.inputs[1].shape[axis - 1]) - 1) * int(op.get_attr("dilations")[axis]) + 1
     source, target = int(op.inputs[2].shape[axis]), int(op.outputs[0].shape[axis])
     return target - (source - 1) * int(op.get_attr("strides")[axis]) - reach
