@@ -122,7 +122,9 @@ def _compiled(model: keras.Model, image: NDArray[Any], error: Exception) -> Any:
 def _reason(error: Exception) -> str:
     """Return the sentence of a graph's execution error, which names the op's place in many lines before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "[[" not in line and not line.startswith(("File ", "Detected at", "Graph exec"))]
+    told = [
+        line for line in lines if not line.startswith(("[[{{", "File ", "Detected at", "Graph exec", "Stack trace"))
+    ]
     return " ".join((told or lines)[-1].split())[:200]
 
 

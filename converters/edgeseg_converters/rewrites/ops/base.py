@@ -197,8 +197,7 @@ def run(
     def part(*tensors: Any) -> Any:
         return imported(outputs, dict(zip((tensor.name for tensor in inputs), tensors, strict=True)))
 
-    with tf.init_scope():  # a rule asks while it builds ops in a graph
-        return [np.asarray(value) for value in part(*map(tf.constant, given))]
+    return _called(part, given)
 
 
 def imported(outputs: Sequence[tf.Tensor], start: Mapping[str, Any]) -> list[Any]:
@@ -249,7 +248,7 @@ def _prove(rule: OpRewrite, trace: Trace, site: OpSite) -> float:
         except tf.errors.OpError as error:
             what = " ".join(str(error).partition("\n")[0].split())[:200]
             raise RewriteRefused(f"its own code fails on random input: {what}") from error
-        got = [np.asarray(value) for value in new(*map(tf.constant, given))]
+        got = _called(new, given)
         for before, after in zip(expected, got, strict=True):
             if (before.shape, before.dtype) != (after.shape, after.dtype):
                 raise RewriteRefused(
@@ -263,6 +262,14 @@ def _prove(rule: OpRewrite, trace: Trace, site: OpSite) -> float:
             f"the replacement differs by {worst:.1e} from the {site.op.type} on random input (at most {rule.atol:.0e})"
         )
     return worst
+
+
+def _called(function: Any, given: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    with tf.init_scope():  # a rule asks while it builds ops in a graph
+        tensors = [tf.constant(array) for array in given]
+        # Traced explicitly: TensorFlow warns of functions that are traced by their calls again and again.
+        traced = function.get_concrete_function(*(tf.TensorSpec(x.shape, x.dtype) for x in tensors))
+        return [np.asarray(value) for value in traced(*tensors)]
 
 
 def _drawn(values: Any, tensor: tf.Tensor, seed: int) -> NDArray[Any]:

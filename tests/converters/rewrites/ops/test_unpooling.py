@@ -1,4 +1,4 @@
-"""``ops.unpooling``: unpooling by indices in code of any name, and ``own_code`` of ``shared``, which finds it in a model."""
+"""``ops.unpooling``: unpooling by indices in code of any name, and how it is found in a model."""
 
 from __future__ import annotations
 
