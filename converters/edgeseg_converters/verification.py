@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from edgeseg.choices import Format, OutputKind
 from edgeseg.evaluation.confusion import argmax_agreement
 from edgeseg.imaging import preprocess
-from edgeseg.models.keras_internals import layers_within
 from edgeseg.runtime import open_artifact
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import to_class_map
@@ -33,7 +32,7 @@ from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.recipes import Recipe, VerificationGate
-from edgeseg_converters.rewrites import MaxUnpoolingToMasks
+from edgeseg_converters.rewrites.ops.unpooling import unpools
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.pooling_ties import other_choices
 
@@ -117,7 +116,7 @@ def reference(prepared: PreparedModel, samples: Samples) -> Reference:
 
     scores = tuple(map(scores_of, ends))
     expected = Reference(spec=spec, samples=samples, class_maps=class_maps, scores=scores)
-    if not any(type(layer).__name__ == MaxUnpoolingToMasks.layer_class for layer in layers_within(model)):
+    if not unpools(prepared.graph):
         return expected
     moved = 0.0
     for tensor, values in zip(inputs, scores, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,12 +82,20 @@ class KerasBackend:
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``."""
         self._image = image
-        result = self._model.predict_on_batch(image)
+        result = self._computed(image)
         if len(self.outputs) > 1:
             import keras
 
             result = keras.tree.flatten(result)[self._place]
         return np.asarray(result)
+
+    def _computed(self, image: NDArray[Any]) -> Any:
+        if self._compiled is None:
+            try:
+                return self._model.predict_on_batch(image)
+            except _no_kernel_errors() as error:
+                self._compiled = _compiled(self._model, image, error)
+        return self._compiled(image)
 
     def _resize(self, what: str, input_size: Sequence[int]) -> None:
         tensor = at_size(what, self.inputs[0], input_size)
@@ -104,7 +113,58 @@ class KerasBackend:
 
     def close(self) -> None:
         """Release the model."""
-        self._model = None
+        self._model = self._compiled = None
+
+
+# How TensorFlow says so; XLA runs anything else without its assertions, and would hide an error.
+_NO_KERNEL = re.compile("not (yet )?support|only support|No OpKernel", re.IGNORECASE)
+
+
+def _no_kernel_errors() -> tuple[type[Exception], ...]:
+    """Return what TensorFlow raises where it has no kernel for an op on this machine; nothing on another backend."""
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        return ()
+    import tensorflow as tf
+
+    return (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError)
+
+
+def _compiled(model: keras.Model, image: NDArray[Any], error: Exception) -> Any:
+    """Return a model compiled by XLA, which has what TensorFlow's kernels for a CPU lack: a dilated Conv2DTranspose.
+
+    Args:
+        model: to compile.
+        image: to try it on.
+        error: what it raised without XLA.
+
+    Raises:
+        InputError: the error is no missing kernel, such as an assertion, or XLA has none either.
+    """
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
+    def run(x: Any) -> Any:
+        return model(x, training=False)
+
+    failed: Exception = error
+    if _NO_KERNEL.search(str(error)):
+        try:
+            run(tf.constant(image))
+            return lambda x: run(tf.constant(x))
+        except tf.errors.OpError as failure:
+            failed = failure
+    raise InputError(f"TensorFlow cannot run '{model.name}' on this machine: {_reason(error)}") from failed
+
+
+def _reason(error: Exception) -> str:
+    """Return the sentence of a graph's execution error, which names the op's place in many lines before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [
+        line for line in lines if not line.startswith(("[[{{", "File ", "Detected at", "Graph exec", "Stack trace"))
+    ]
+    return " ".join((told or lines)[-1].split())[:200]
 
 
 def set_threads(num_threads: int) -> None:

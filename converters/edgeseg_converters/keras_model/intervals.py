@@ -34,7 +34,7 @@ _LINEAR = {
 }
 # fmt: on
 _BOUNDED = {
-    **dict.fromkeys(("Softmax", "Sigmoid", "OneHot"), (0.0, 1.0)),
+    **dict.fromkeys(("Softmax", "Sigmoid"), (0.0, 1.0)),
     **dict.fromkeys(("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "LogicalAnd", "LogicalNot"), (0.0, 1.0)),
     **dict.fromkeys(("Relu", "Softplus", "Abs", "Square", "Sqrt"), (0.0, math.inf)),
     "Relu6": (0.0, 6.0),
@@ -139,6 +139,8 @@ class _Ops:
             return self.of(inputs[1])
         if op.type in ("ArgMax", "ArgMin"):
             return Interval(0, math.inf, "ids")
+        if op.type == "OneHot":
+            return Interval(0, 1, self.of(inputs[0]).origin)
         if op.type in _LINEAR:
             # With probabilities as input it may be a mean, such as a blur.
             fed = [self.of(each) for each in inputs if each.dtype.is_floating and not self._is_constant(each)]

@@ -192,11 +192,12 @@ def add_head(scores: Any, kind: OutputKind, *, probabilities: bool = False) -> A
 
 
 def gives_ids(graph: Graph) -> bool:
-    """Return whether the output already is class ids or a mask of whole numbers."""
+    """Return whether the output already is class ids, one-hot or not, or a mask of whole numbers."""
     (value,) = graph.outputs
-    if len(value.shape) == 4 and value.shape[-1] != 1:
-        return False
-    return "int" in value.dtype or value.dtype == "bool" or ValueIntervals(graph).of(value).origin == "ids"
+    is_one_map = len(value.shape) != 4 or value.shape[-1] == 1
+    if is_one_map and ("int" in value.dtype or value.dtype == "bool"):
+        return True
+    return ValueIntervals(graph).of(value).origin == "ids"
 
 
 def _ends_in_its_activation(node: Node, op_type: str) -> bool:
