@@ -11,7 +11,7 @@ with the nearest of all where its name says nothing; what has no partner is pass
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ _PASSIVE = ("Identity", "IdentityN", "StopGradient")
 
 @dataclass(frozen=True)
 class OpError:
-    """What an op of an artifact does otherwise than TensorFlow's, from the same inputs.
+    """How far an op of an artifact is from TensorFlow's, from the same inputs.
 
     Attributes:
         ops: TensorFlow's ops between the inputs and the result, the last one last.
@@ -55,40 +55,48 @@ class OpError:
     error: float
 
     def __str__(self) -> str:
-        """Return the layers, or the op where it is no layer's."""
+        """Return the ops and the layers."""
         named = [f"'{path}' ({kind})" if kind else f"'{path}'" for path, kind in self.places[-_NAMED:]]
         return f"{', '.join(self.ops[-_NAMED:])} in {', '.join(named)}"
 
 
 @dataclass(frozen=True)
 class Departure:
-    """Which ops of an artifact differ from the model, from the same inputs.
+    """How an artifact differs from its model on an image.
 
     Attributes:
         errors: of the ops that could be compared, in the order of the model.
+        before: the largest difference of a score of the frozen function from Keras, which the rewrites made.
     """
 
     errors: tuple[OpError, ...]
+    before: float
 
-    @property
-    def worst(self) -> OpError:
-        """The op that differs most."""
-        return max(self.errors, key=lambda error: error.error)
+    def sentence(self, error: float) -> str:
+        """Say where a difference comes from, without a full stop.
 
-    def __str__(self) -> str:
-        """Return a sentence without its full stop."""
-        if not self.errors:
-            return "no op of it could be compared alone"
-        worst, median = self.worst, float(np.median([error.error for error in self.errors]))
-        size = f"{worst.error:.1%}" if worst.error >= 1e-3 else f"{worst.error:.0e}"
+        Args:
+            error: the largest difference of a score of the artifact from Keras.
+        """
+        if self.before > error / 2:
+            return "the rewrites before the conversion are the cause; --no-optimize omits the speed-ups"
+        errors = [op.error for op in self.errors if op.error > 0]  # a concatenation, say, is exact
+        if not errors:
+            return "no op of it departs by itself"
+        worst, median = max(self.errors, key=lambda op: op.error), float(np.median(errors))
         if worst.error > _STANDS_OUT * median:
-            others = f"{median:.1%}" if median >= 1e-3 else f"{median:.0e}"
-            return f"it departs by {worst}, whose result is off by {size} of its size, that of half the ops by {others}"
-        return f"no op stands out: the worst is {worst}, off by {size} of its size"
+            return f"the op that departs is {worst}, off by {_share(worst.error)}, half of the ops by {_share(median)}"
+        return f"no op stands out: the worst is {worst}, off by {_share(worst.error)}"
 
 
 def departure(
-    artifact: bytes, file_format: Format, tensor: NDArray[Any], *, frozen: Any, model: keras.Model
+    artifact: bytes,
+    file_format: Format,
+    tensor: NDArray[Any],
+    scores: NDArray[np.float32],
+    *,
+    frozen: Any,
+    model: keras.Model,
 ) -> Departure:
     """Find what each op of an artifact does otherwise.
 
@@ -96,17 +104,17 @@ def departure(
         artifact: the file's bytes.
         file_format: of them.
         tensor: an image as the artifact takes it.
+        scores: what Keras gives, ``(1, h, w, C)``.
         frozen: the function that was converted.
         model: the user's, whose layers are named.
     """
     values = (_tflite_values if file_format == "tflite" else _onnx_values)(artifact, tensor)
     image = tensor.astype(np.float32)
-    (placeholder,) = frozen.inputs
-    if tuple(placeholder.shape) != image.shape:  # an NCHW file
+    if tuple(frozen.inputs[0].shape) != image.shape:  # an NCHW file
         image = image.transpose(0, 2, 3, 1)
     function = _Function(frozen, image)
     given = function.partners(_evenly(values))
-    return Departure(tuple(function.errors(given, Places(model))))
+    return Departure(tuple(function.errors(given, Places(model))), float(np.abs(function.scores() - scores).max()))
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,17 @@ class _Function:
     def __init__(self, frozen: Any, image: NDArray[np.float32]) -> None:
         self._definition = frozen.graph.as_graph_def()
         self._graph = frozen.graph
-        self._source = frozen.inputs[0]
+        self._source, self._result = frozen.inputs[0], frozen.outputs[0]
         self._image = image
-        self._computed = _computed(frozen.outputs[0].op, self._source.op)
+        self._computed = _computed(self._result.op, self._source.op)
+
+    def scores(self) -> NDArray[np.float32]:
+        """Return the scores, also where the function gives a class map."""
+        result = self._result
+        while result.op.type in ("Identity", "Cast", "ArgMax"):
+            result = result.op.inputs[0]
+        with tf.compat.v1.Session(graph=self._graph) as session:
+            return np.asarray(session.run(result.name, {self._source.name: self._image}))
 
     def partners(self, values: Iterable[_Value]) -> dict[str, NDArray[np.float32]]:
         """Return the artifact's value of each op that has a partner."""
@@ -183,13 +199,18 @@ class _Function:
         feed = {self._source.name: self._image, **{f"{_fed(name)}:0": given[name] for name in names}}
         with tf.compat.v1.Session(graph=graph) as session:
             measured = session.run(sums, feed)
+        computed = set(self._computed)
         for name, (noise, signal) in zip(names, measured, strict=True):
-            ops = _between(self._graph.get_operation_by_name(name), set(given))
+            ops = _between(self._graph.get_operation_by_name(name), given, computed)
             yield OpError(
                 tuple(op.type for op in ops),
                 tuple(dict.fromkeys(places.of(op.name) for op in ops)),
                 float(np.sqrt(noise / max(signal, 1e-30))),
             )
+
+
+def _share(error: float) -> str:
+    return f"{error:.1%}" if error >= 1e-3 else f"{error:.0e}"
 
 
 def _fed(name: str) -> str:
@@ -217,19 +238,16 @@ def _computed(last: tf.Operation, source: tf.Operation) -> list[tf.Operation]:
     return order
 
 
-def _between(last: tf.Operation, given: set[str]) -> list[tf.Operation]:
+def _between(last: tf.Operation, given: Collection[str], computed: Collection[tf.Operation]) -> list[tf.Operation]:
     """Return the ops that make a result from other given ones, in order."""
     found: dict[tf.Operation, None] = {}
     pending = [last]
     while pending:
         op = pending.pop()
-        if op in found or op.type in _PASSIVE or (op is not last and op.name in given):
-            if op.type in _PASSIVE and op.name not in given:
-                pending += [tensor.op for tensor in op.inputs]
-            continue
-        found[op] = None
-        pending += [tensor.op for tensor in op.inputs if tensor.op.inputs]
-    return list(reversed(found))
+        if op in computed and op not in found and (op is last or op.name not in given):
+            found[op] = None
+            pending += [tensor.op for tensor in op.inputs]
+    return [op for op in reversed(found) if op.type not in _PASSIVE] or [last]
 
 
 def _is_map(tensor: tf.Tensor) -> bool:
@@ -278,7 +296,8 @@ def _tflite_values(artifact: bytes, tensor: NDArray[Any]) -> list[_Value]:
         scales = details["quantization_parameters"]["scales"]
         array = interpreter.get_tensor(details["index"])
         if len(scales) == 1:
-            array = (array.astype(np.float32) - details["quantization_parameters"]["zero_points"][0]) * scales[0]
+            zero_point = np.float32(details["quantization_parameters"]["zero_points"][0])
+            array = (array.astype(np.float32) - zero_point) * np.float32(scales[0])
         if array.dtype == np.float32:
             values.append(_Value(name, array))
     return values

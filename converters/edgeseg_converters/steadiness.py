@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from edgeseg_converters.keras_model.float32 import float32_policy
 from edgeseg_converters.keras_model.training_mode import untouched
 
-#: How often the model is run again on every image. The class alone would need many more draws: of the pixels that may
-#: get another class, 2 % got it in none of eight draws but in the artifact. So what a draw tells is how far scores move.
+#: How often the model is run again on every image. The classes of the draws alone do not suffice: of the pixels that an
+#: artifact may change, 2 % kept their class in eight of eight draws. How far the scores moved tells more.
 DRAWS = 4
 
 
@@ -79,8 +79,8 @@ class SteadinessProbe:
     def __init__(
         self,
         model: keras.Model,
-        answer: Callable[[NDArray[np.float32]], Answer],
-        inputs: Sequence[NDArray[np.float32]],
+        answer: Callable[[NDArray[Any]], Answer],
+        inputs: Sequence[NDArray[Any]],
         answers: Sequence[Answer],
     ) -> None:
         """Keep what is needed to run the model again.

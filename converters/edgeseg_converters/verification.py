@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.tflite.file import read_metadata
+from edgeseg_converters.departure import departure
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
@@ -151,7 +153,7 @@ class _KerasAnswers:
         self._scored = KerasBackend(prepared.head.model)
         self._alike = prepared.head.model is prepared.model
 
-    def __call__(self, tensor: NDArray[np.float32]) -> Answer:
+    def __call__(self, tensor: NDArray[Any]) -> Answer:
         head, spec = self._prepared.head, self._prepared.spec
         scores = self._scored.run(tensor)
         output = scores if head.activation is None else np.asarray(_ACTIVATIONS[head.activation](scores))
@@ -204,6 +206,29 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
     return dataclasses.replace(proof, passed=not reason, reason=reason)
 
 
+def explained(
+    proof: Verification, expected: Reference, artifact: bytes, recipe: Recipe, *, frozen: Any, model: keras.Model
+) -> Verification:
+    """Return a proof whose reason also names the op that departs, where the artifact missed its gate.
+
+    Args:
+        proof: of the artifact.
+        expected: the answers of the Keras model.
+        artifact: the file's bytes.
+        recipe: its format and gate.
+        frozen: the function that was converted.
+        model: the user's, whose layers are named.
+    """
+    chance = proof.steady is not None and proof.steady.unsteady_share > recipe.gate.max_unsteady
+    if proof.passed or chance or not np.isfinite(proof.max_abs_error):
+        return proof
+    backend = open_artifact(artifact, recipe.format)
+    tensor, *_ = _fed(backend.spec or expected.spec, expected)
+    backend.close()
+    found = departure(artifact, recipe.format, tensor, expected.scores[0], frozen=frozen, model=model)
+    return dataclasses.replace(proof, reason=f"{proof.reason}; {found.sentence(proof.max_abs_error)}")
+
+
 @dataclass(frozen=True)
 class _Difference:
     """How an artifact differs from the reference on an image.
@@ -252,8 +277,8 @@ def _note_unsteady(proof: Verification, recipe: Recipe) -> None:
     steady = proof.steady
     assert steady is not None
     _log.warning(
-        "%s %s: the class of %.1f %% of the pixels is decided by rounding, as equal values of a pooling window are, and "
-        "the proof rests on the others, of which %.3f %% have the class that Keras gives (%.3f %% of all; Keras itself "
+        "%s %s: the class of %.1f %% of the pixels is decided by rounding, as equal values of a pooling window are; the "
+        "proof rests on the others, of which %.3f %% have the class that Keras gives (%.3f %% of all; Keras itself "
         "changes %.1f %% when its input moves by %.0e)",
         *(recipe.format, recipe.precision, 100 * steady.unsteady_share, 100 * steady.argmax_agreement),
         *(100 * proof.argmax_agreement, 100 * steady.keras_changed, recipe.gate.rounding),
@@ -309,9 +334,7 @@ def _ties(proof: Verification) -> str:
     )
 
 
-def _answers(
-    artifact: bytes, recipe: Recipe, expected: Reference
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
+def _answers(artifact: bytes, recipe: Recipe, expected: Reference) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
     """Yield an artifact's class map of each image, ``(h, w)``, and its scores, ``(1, h, w, C)``."""
     outputs = _run(artifact, recipe.format, expected)
     is_map = expected.spec.output_kind == "argmax"
