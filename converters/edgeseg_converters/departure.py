@@ -72,6 +72,21 @@ class Departure:
     errors: tuple[OpError, ...]
     before: float
 
+    @property
+    def worst(self) -> OpError:
+        """The op that differs most."""
+        return max(self.errors, key=lambda op: op.error)
+
+    @property
+    def median(self) -> float:
+        """The error of the median op, of those that round: a concatenation, say, is exact."""
+        return float(np.median([op.error for op in self.errors if op.error > 0] or [0.0]))
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether one op differs far more than the others."""
+        return bool(self.errors) and self.worst.error > _STANDS_OUT * self.median
+
     def sentence(self, error: float) -> str:
         """Say where a difference comes from, without a full stop.
 
@@ -80,13 +95,12 @@ class Departure:
         """
         if self.before > error / 2:
             return "the rewrites before the conversion are the cause; --no-optimize omits the speed-ups"
-        errors = [op.error for op in self.errors if op.error > 0]  # a concatenation, say, is exact
-        if not errors:
-            return "no op of it departs by itself"
-        worst, median = max(self.errors, key=lambda op: op.error), float(np.median(errors))
-        if worst.error > _STANDS_OUT * median:
-            return f"the op that departs is {worst}, off by {_share(worst.error)}, half of the ops by {_share(median)}"
-        return f"no op stands out: the worst is {worst}, off by {_share(worst.error)}"
+        if not self.errors:
+            return "none of its ops could be compared alone"
+        worst = f"{self.worst}, off by {_share(self.worst.error)}"
+        if self.stands_out:
+            return f"the op that departs is {worst}, half of the ops by {_share(self.median)}"
+        return f"no op stands out: the worst is {worst}"
 
 
 def departure(

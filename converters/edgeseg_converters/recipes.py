@@ -40,14 +40,15 @@ class VerificationGate:
             itself moves logits and only the classes count.
         rounding: for a model with pooling indices, how much noise the Keras model gets to find the pixels that it
             decides by rounding, relative to the largest value of its input; ``None`` where no pixel is excused.
-        max_unsteady: the largest share of such pixels, in [0, 1]. Beyond it the proof would rest on a smaller part of
-            the image than it excuses.
+        max_unsteady: the largest share of such pixels, in [0, 1], so that at least a quarter of the pixels prove the
+            artifact. SegNet with calibrated random weights: 2 to 33 % on images without bars, where Keras changes 0 to
+            3 %; 52 % where half of the image is bars and Keras changes 33 %; 76 to 81 % where two thirds are.
     """
 
     min_agreement: float
     max_relative_error: float | None
     rounding: float | None = None
-    max_unsteady: float = 0.5
+    max_unsteady: float = 0.75
 
 
 @dataclass(frozen=True)

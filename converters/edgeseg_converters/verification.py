@@ -1,6 +1,6 @@
 """Prove an artifact: compare it on its own runtime with the Keras model it was made from, on the same images.
 
-A model with pooling indices decides some pixels by rounding (see ``steadiness``), which says nothing about the
+A model with pooling indices decides some pixels by rounding (see ``keras_model.steadiness``), which says nothing about the
 conversion. Where such a model's artifact misses its gate on all pixels, it has to meet the same gate on those that are
 steady in Keras, and a warning says what share is not. If that share is too large, nothing is proven and the file is
 rejected for this reason. A model without pooling indices gets no such exception.
@@ -30,9 +30,9 @@ from edgeseg_converters.departure import departure
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.keras_model.steadiness import Answer, Steadiness, SteadinessProbe
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.recipes import Recipe, VerificationGate
-from edgeseg_converters.steadiness import Answer, Steadiness, SteadinessProbe
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.pooling_ties import other_choices
 
@@ -43,7 +43,7 @@ _ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid, "log_softmax": 
 
 @dataclass(frozen=True, kw_only=True)
 class SteadyPixels:
-    """How far an artifact is from its Keras model where the model itself is steady; see ``steadiness``.
+    """How far an artifact is from its Keras model where the model itself is steady; see ``keras_model.steadiness``.
 
     Attributes:
         keras_changed: share of the pixels to which Keras itself gives another class when its input is rounded in
@@ -226,7 +226,11 @@ def explained(
     tensor, *_ = _fed(backend.spec or expected.spec, expected)
     backend.close()
     found = departure(artifact, recipe.format, tensor, expected.scores[0], frozen=frozen, model=model)
-    return dataclasses.replace(proof, reason=f"{proof.reason}; {found.sentence(proof.max_abs_error)}")
+    reason = f"{proof.reason}; {found.sentence(proof.max_abs_error)}"
+    if not found.stands_out and recipe.gate.rounding is not None:
+        movement = expected.probe.at(recipe.gate.rounding).largest_movement / expected.largest
+        reason += f"; Keras' own logits move by {movement:.1e} when its input moves by {recipe.gate.rounding:.0e}"
+    return dataclasses.replace(proof, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -277,8 +281,8 @@ def _note_unsteady(proof: Verification, recipe: Recipe) -> None:
     steady = proof.steady
     assert steady is not None
     _log.warning(
-        "%s %s: the class of %.1f %% of the pixels is decided by rounding, as equal values of a pooling window are; the "
-        "proof rests on the others, of which %.3f %% have the class that Keras gives (%.3f %% of all; Keras itself "
+        "%s %s: the class of %.1f %% of the pixels is decided by rounding, as equal values of a pooling window are; "
+        "the proof rests on the others, of which %.3f %% have the class that Keras gives (%.3f %% of all; Keras itself "
         "changes %.1f %% when its input moves by %.0e)",
         *(recipe.format, recipe.precision, 100 * steady.unsteady_share, 100 * steady.argmax_agreement),
         *(100 * proof.argmax_agreement, 100 * steady.keras_changed, recipe.gate.rounding),
