@@ -39,7 +39,7 @@ from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_f
 from edgeseg_converters.rewrites.base import rewrite_graph
 from edgeseg_converters.rewrites.ops.base import OpRewrite, rewrite_ops
 from edgeseg_converters.tflite.convert import to_tflite
-from edgeseg_converters.verification import Verification, reference, verify
+from edgeseg_converters.verification import Verification, explained, reference, verify
 
 _log = logging.getLogger(__name__)
 
@@ -284,6 +284,10 @@ class Exporter:
             artifact_spec = self._artifact_spec(prepared, recipe, frozen)
             data, quantized = self._make(recipe, frozen, artifact_spec, integers)
             verification = verify(expected, data, recipe) if expected else None
+            if expected and verification:
+                verification = explained(
+                    verification, expected, data, recipe, frozen=frozen.function, model=prepared.model
+                )
             yield ExportResult(
                 data=data,
                 recipe=recipe,

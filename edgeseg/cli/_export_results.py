@@ -45,13 +45,6 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
     result = saved[0][1]
     if result.verification:
         print(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")
-        if result.verification.keras_movement is not None:
-            worst = max(p.unstable_share for _, r in saved if (p := r.verification))
-            print(
-                "Pooling indices: where two values differ by rounding alone, runtimes may pick either one; "
-                f"{worst:.2%} of the pixels changed class. Keras' own logits move by "
-                f"{result.verification.keras_movement:.1e} of the largest when the input moves by one rounding."
-            )
         other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
         if other_ties:
             print(

@@ -43,6 +43,7 @@ class KerasBackend:
         self.runtime = f"keras {keras.__version__} ({keras.config.backend()})"
         self.spec = spec
         self._model = plain(model)
+        self._compiled: Any = None  # the same by XLA, where only that has the kernels
         self.inputs = tuple(_info(tensor) for tensor in model.inputs)
         self._place = place_of("the model", [tensor.name for tensor in model.outputs], output)
         self.tensor = model.outputs[self._place]

@@ -22,11 +22,8 @@ import tensorflow as tf
 from keras import layers
 
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.keras_model.graph import Graph, Node
-from edgeseg_converters.keras_model.intervals import traced
 from edgeseg_converters.rewrites.ops.base import OpRewrite, OpSite, Trace
 from edgeseg_converters.rewrites.shared.max_unpooling_site import MaxUnpoolingRewrite
-from edgeseg_converters.rewrites.shared.own_code import has_own_code
 
 _POOLING = "MaxPoolWithArgmax"
 # TensorFlow's own unpooling, the gradient of the pooling; of its first input only the shape matters.
@@ -155,21 +152,3 @@ class _Unpooled:
             f"its index is read by '{op.name.partition('/')[2] or op.name}' ({op.type}), which is not part of an "
             "unpooling to the size before the pooling; the replacement has no such index"
         )
-
-
-def unpools(graph: Graph) -> bool:
-    """Return whether a model pools with indices, in layers of any name.
-
-    Args:
-        graph: of the model.
-    """
-    return any(node.kind == MaxUnpoolingRewrite.layer_class or _pools_in_code(node) for node in graph.nodes)
-
-
-def _pools_in_code(node: Node) -> bool:
-    """Return whether a node's own code pools with indices; what Keras and edgeseg bring does not."""
-    if not isinstance(node.operation, layers.Layer) or not has_own_code(node.operation):
-        return False
-    definition = traced(node, node.outputs[0]).graph.as_graph_def()
-    functions = (node for function in definition.library.function for node in function.node_def)
-    return any(op.op == _POOLING for op in (*definition.node, *functions))

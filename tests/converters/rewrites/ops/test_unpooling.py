@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from edgeseg.models.layers import MaxPoolingWithArgmax2D, UpsampleLike
-from edgeseg_converters.keras_model.graph import Graph
 from edgeseg_converters.rewrites import MaxUnpoolingToDelegateOps, MaxUnpoolingToMasks
 from edgeseg_converters.rewrites.base import Refused
-from edgeseg_converters.rewrites.ops.unpooling import UnpoolingOps, unpools
+from edgeseg_converters.rewrites.ops.unpooling import UnpoolingOps
 
 MASKS, DELEGATE = UnpoolingOps(MaxUnpoolingToMasks()), UnpoolingOps(MaxUnpoolingToDelegateOps())
 SHAPE = (1, 6, 8, 3)
@@ -180,29 +177,3 @@ def test_refused_with_a_sentence(
 class Pool(layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         return tf.nn.max_pool_with_argmax(x, 2, 2, "SAME")[0]
-
-
-class Within(layers.Layer):  # type: ignore[misc]
-    def __init__(self) -> None:
-        super().__init__()
-        self.pool = Pool()
-
-    def call(self, x: Any) -> Any:
-        return self.pool(x)
-
-
-@pytest.mark.parametrize(
-    ("build", "pools"),
-    [
-        (Pool(), True),
-        (Within(), True),
-        (layers.Lambda(lambda x: Pool()(x)), True),
-        (lambda x: MaxPoolingWithArgmax2D()(x)[0], True),
-        (layers.MaxPooling2D(), False),
-        (lambda x: UpsampleLike()([layers.MaxPooling2D()(x), x]), False),
-    ],
-    ids=["own class", "within an own class", "Lambda", "by its name", "without indices", "another layer"],
-)
-def test_a_model_that_pools_with_indices_is_recognized(build: Callable[[Any], Any], pools: bool) -> None:
-    inputs = keras.Input(SHAPE[1:])
-    assert unpools(Graph.from_model(keras.Model(inputs, build(inputs)))) == pools
