@@ -104,18 +104,24 @@ def resized(
     """
     with own_classes(model, custom_objects):
         built, same = from_own_config(model, input_size), from_own_config(model)
-    if not all(each is not None and _filled(model, each) for each in (built, same)):
+    if built is None or same is None or not (_filled(model, built) and _filled(model, same)):
         built = clone(model, Changes(input_size=input_size), custom_objects=custom_objects)
         same = clone(model, custom_objects=custom_objects)
     require_same(model, same)
-    image = [keras.KerasTensor((1, *x.shape[1:]), x.dtype) for x in built.inputs]
-    answers = tree.flatten(built.compute_output_spec(tree.pack_sequence_as(inputs_structure(graph_of(built)), image)))
-    if any(answer.shape[0] != 1 for answer in answers):
-        raise InputError(
-            f"'{model.name}' makes several of one image at {input_size[0]},{input_size[1]} (H,W): a Reshape in it "
-            f"names the pixels of its own size, {model.input_shape[1:3]}."
-        )
+    _require_one_each(model, built)
     return built
+
+
+def _require_one_each(model: keras.Model, built: keras.Model) -> None:
+    """Refuse a clone that mixes the images of a batch: a Reshape in it counts the pixels of another size."""
+    inputs = [keras.KerasTensor((x.shape[0] or 1, *x.shape[1:]), x.dtype) for x in built.inputs]
+    outputs = built.compute_output_spec(tree.pack_sequence_as(inputs_structure(graph_of(built)), inputs))
+    if any(output.shape[0] != inputs[0].shape[0] for output in tree.flatten(outputs)):
+        height, width = inputs[0].shape[1:3]
+        raise InputError(
+            f"'{model.name}' gives several maps for one image at {height},{width} (H,W): a Reshape in it names the "
+            f"pixels of its own size, {model.input_shape[1:3]}."
+        )
 
 
 def from_own_config(model: keras.Model, input_size: tuple[int, int] | None = None) -> keras.Model | None:

@@ -147,7 +147,8 @@ def traced(step: Step, value: Any) -> Any:
     def run(*tensors: Any) -> Any:
         given = dict(zip(map(id, step.inputs), tensors, strict=True))
         args, kwargs = tree.map_structure(lambda leaf: given.get(id(leaf), leaf), (step.args, step.kwargs))
-        return tree.flatten(step.operation(*args, **(kwargs | mode)))[_position(step, value)]
+        with tf.name_scope("step"):  # at the root of a graph a layer's name may not begin with _
+            return tree.flatten(step.operation(*args, **(kwargs | mode)))[_position(step, value)]
 
     specs = [tf.TensorSpec(fed.shape, fed.dtype) for fed in step.inputs]
     (output,) = tf.function(run, autograph=False).get_concrete_function(*specs).outputs

@@ -57,10 +57,11 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
         with keras.StatelessScope(state_mapping=constants):
             pixels = _normalize(image, spec) if spec.dtype == "uint8" else image
             scores = tf.cast(model(pixels, training=False), tf.float32)  # a model may end in a cast of its own
-            if scores.shape[0] != 1:
+            if scores.shape.rank and scores.shape[0] not in (None, 1):
+                height, width = spec.input_size
                 raise UnsupportedModel(
-                    f"the model makes {scores.shape[0]} maps of one image of {spec.input_size[0]},{spec.input_size[1]} "
-                    "(H,W): a Reshape in it names the pixels of another size; export it at that size."
+                    f"the model gives {scores.shape[0]} maps for one image of {height},{width} (H,W): a Reshape in it "
+                    "names the pixels of another size; export it at that size."
                 )
             return (add_head(scores, spec.output_kind, probabilities=probabilities),)
 

@@ -155,9 +155,9 @@ def test_pixels_that_are_counted_for_another_size_are_refused() -> None:
     inputs = keras.Input((*SIZE, 3))
     rows = keras.ops.reshape(inputs, (-1, SIZE[0] * SIZE[1], 3))
     model = keras.Model(inputs, keras.ops.reshape(rows, (-1, *SIZE, 3)), name="own")
-    with pytest.raises(InputError, match=r"'own' makes several of one image at 32,24 \(H,W\)"):
+    with pytest.raises(InputError, match=r"'own' gives several maps for one image at 32,24 \(H,W\)"):
         at_input_size(model, (32, 24))
-    with pytest.raises(UnsupportedModel, match=r"makes 2 maps of one image of 32,24 \(H,W\)"):
+    with pytest.raises(UnsupportedModel, match=r"gives 2 maps for one image of 32,24 \(H,W\)"):
         export(model, spec=assumed_spec("own", (32, 24), 3), verify=False)
 
 

@@ -74,7 +74,9 @@ def model_of(end: Callable[[Any], Any]) -> keras.Model:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_an_activation_at_the_end_is_removed_however_it_is_written(ending: str, tmp_path: Path) -> None:
+def test_an_activation_at_the_end_is_removed_however_it_is_written_and_an_export_finds_the_same(
+    ending: str, tmp_path: Path
+) -> None:
     build, names = ENDINGS[ending]
     model = model_of(build)
     made = logits_clone(model)
@@ -88,17 +90,12 @@ def test_an_activation_at_the_end_is_removed_however_it_is_written(ending: str, 
         again = keras.activations.get(name)(again)
     # The same activations of the same float32 numbers: a few ulp of values below 10.
     np.testing.assert_allclose(again, model(IMAGE, training=False), atol=1e-5)
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_an_export_finds_the_same(ending: str) -> None:
-    model = model_of(ENDINGS[ending][0])
+    # An export finds the same.
     graph = Graph.from_model(model)
     ours = final_activation(model.outputs[0], steps_of(model))
     theirs = final_activation(graph.outputs[0], graph.producer)
     assert ours is not None and theirs is not None
-    assert ours.name == theirs.name == ENDINGS[ending][1][-1]
-    assert ours.step.operation is theirs.step.operation
+    assert (ours.name, ours.step.operation) == (theirs.name, theirs.step.operation) == (names[-1], ours.step.operation)
 
 
 def test_a_rounding_after_the_softmax_is_a_step_of_its_own() -> None:
