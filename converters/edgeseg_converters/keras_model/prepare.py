@@ -94,7 +94,7 @@ def _readied(
         )
     functional = select_output(as_functional(model, (height, width)), output)
     read = Graph.from_model(functional)
-    graph = _unflattened(read)
+    graph = _unflattened(read.with_scope_names())
     is_image = len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 4
     if is_image and graph.inputs[0].shape[1:3] != (height, width):
         graph = graph.resized((height, width))
