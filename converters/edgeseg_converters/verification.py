@@ -1,8 +1,8 @@
 """Prove an artifact: compare it on its own runtime with the Keras model it was made from, on the same images.
 
-A model with pooling indices decides some pixels by rounding (see ``keras_model.steadiness``), which says nothing about the
-conversion. Where such a model's artifact misses its gate on all pixels, it has to meet the same gate on those that are
-steady in Keras, and a warning says what share is not. If that share is too large, nothing is proven and the file is
+A model with pooling indices decides some pixels by rounding (see ``keras_model.steadiness``), which says nothing about
+the conversion. Where such a model's artifact misses its gate on all pixels, it has to meet the same gate on those that
+are steady in Keras, and a warning says what share is not. If that share is too large, nothing is proven and the file is
 rejected for this reason. A model without pooling indices gets no such exception.
 """
 
@@ -226,7 +226,9 @@ def explained(
     tensor, *_ = _fed(backend.spec or expected.spec, expected)
     backend.close()
     found = departure(artifact, recipe.format, tensor, expected.scores[0], frozen=frozen, model=model)
-    reason = f"{proof.reason}; {found.sentence(proof.max_abs_error)}"
+    # Where rounding alone moves the scores, those of the frozen function say nothing about the rewrites.
+    error = proof.max_relative_error if proof.steady is None else np.inf
+    reason = f"{proof.reason}; {found.sentence(error)}"
     if not found.stands_out and recipe.gate.rounding is not None:
         movement = expected.probe.at(recipe.gate.rounding).largest_movement / expected.largest
         reason += f"; Keras' own logits move by {movement:.1e} when its input moves by {recipe.gate.rounding:.0e}"
