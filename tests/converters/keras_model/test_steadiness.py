@@ -162,15 +162,7 @@ def one_bias(weights: list[Any]) -> list[Any]:
         ([AS_KERAS] * 3, one_kernel),
         ([AS_KERAS] * 3, one_bias),
     ],
-    ids=[
-        "last of equals",
-        "second of equals",
-        "shifted",
-        "swapped classes",
-        "a kernel",
-        "a bias",
-        "weights off by 1 %",
-    ],
+    ids=["last of equals", "shifted", "swapped classes", "a kernel", "a bias"],
 )
 def test_a_broken_artifact_is_still_rejected(
     model: keras.Model, expected: Reference, pairs: Sequence[Pair], change: Callable[[list[Any]], list[Any]]
