@@ -11,7 +11,7 @@ with the nearest of all where its name says nothing; what has no partner is pass
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,10 @@ from edgeseg_converters.onnx.passes.taps import ReturnValues
 from edgeseg_converters.tflite.graph import TfliteGraph
 
 _SAMPLED = 1024  # values of a tensor, to find its partner
-_FAR = 0.9  # a layer's value beyond this is another one: without its ReLU a map is off by 0.7, by chance by 1.4
+_FAR = 0.5  # a layer's value beyond this is another one: without its ReLU a map is off by 0.7, by chance by 1.4
 _NEAR = 0.01  # as near a partner must be whose name says nothing
 _STANDS_OUT = 10  # times the error of the median op
+_REWRITTEN = 1e-3  # of the largest score: what float32 is allowed; the proof of a rewrite allows far less at its place
 _LARGEST = 1 << 30  # bytes of tensors that are compared; of more, evenly chosen ones
 _NAMED = 3  # layers in a sentence
 _PASSIVE = ("Identity", "IdentityN", "StopGradient")
@@ -66,7 +67,8 @@ class Departure:
 
     Attributes:
         errors: of the ops that could be compared, in the order of the model.
-        before: the largest difference of a score of the frozen function from Keras, which the rewrites made.
+        before: the largest difference of a score of the frozen function from Keras, which the rewrites made, over the
+            largest absolute score.
     """
 
     errors: tuple[OpError, ...]
@@ -91,9 +93,9 @@ class Departure:
         """Say where a difference comes from, without a full stop.
 
         Args:
-            error: the largest difference of a score of the artifact from Keras.
+            error: the largest difference of a score of the artifact from Keras, over the largest absolute score.
         """
-        if self.before > error / 2:
+        if self.before > max(error / 2, _REWRITTEN):
             return "the rewrites before the conversion are the cause; --no-optimize omits the speed-ups"
         if not self.errors:
             return "none of its ops could be compared alone"
@@ -128,7 +130,8 @@ def departure(
         image = image.transpose(0, 2, 3, 1)
     function = _Function(frozen, image)
     given = function.partners(_evenly(values))
-    return Departure(tuple(function.errors(given, Places(model))), float(np.abs(function.scores() - scores).max()))
+    before = float(np.abs(function.scores() - scores).max() / max(np.abs(scores).max(), 1e-30))
+    return Departure(tuple(function.errors(given, Places(model))), before)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class _Function:
 
     def partners(self, values: Iterable[_Value]) -> dict[str, NDArray[np.float32]]:
         """Return the artifact's value of each op that has a partner."""
-        candidates = [op for op in self._computed if _is_map(op.outputs[0])]
+        candidates = [op for op in self._computed if op.type not in _PASSIVE and _is_map(op.outputs[0])]
         samples = dict(zip((op.name for op in candidates), self._samples(candidates), strict=True))
         by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)
         for op in candidates:
@@ -169,11 +172,9 @@ class _Function:
             nearest: tuple[float, str, NDArray[np.float32]] | None = None
             for array in _layouts(value.array):
                 own = array.reshape(-1)[_places(array.size)]
-                for name in by_shape.get(array.shape, ()):
-                    distance = _distance(own, samples[name])
-                    same_layer = _scope(name) == _scope(value.name) != ""
-                    if distance < (_FAR if same_layer else _NEAR) and (nearest is None or distance < nearest[0]):
-                        nearest = distance, name, array
+                found = _partner(value.name, own, {name: samples[name] for name in by_shape.get(array.shape, ())})
+                if found is not None and (nearest is None or found[0] < nearest[0]):
+                    nearest = (*found, array)
             if nearest is not None:
                 given.setdefault(nearest[1], nearest[2])
         return given
@@ -221,6 +222,23 @@ class _Function:
                 tuple(dict.fromkeys(places.of(op.name) for op in ops)),
                 float(np.sqrt(noise / max(signal, 1e-30))),
             )
+
+
+def _partner(
+    tensor: str, own: NDArray[np.float32], others: Mapping[str, NDArray[np.float32]]
+) -> tuple[float, str] | None:
+    """Return the op whose result a tensor is, and their distance; ``None`` where that is not clear."""
+    distances = {name: _distance(own, sample) for name, sample in others.items()}
+    of_layer = {name: d for name, d in distances.items() if _scope(name) == _scope(tensor) != "" and d < _FAR}
+    at_hand = of_layer or {name: d for name, d in distances.items() if d < _NEAR}
+    if not at_hand:
+        return None
+    name, distance = min(at_hand.items(), key=lambda item: item[1])
+    # Two results that differ from each other, and from the tensor by about as much: it is neither.
+    for other, far in distances.items():
+        if far < 2 * distance and _distance(others[other], others[name]) > distance:
+            return None
+    return distance, name
 
 
 def _share(error: float) -> str:

@@ -51,24 +51,24 @@ def plain() -> keras.Model:
 
 
 def found(model: keras.Model, *, file_format: Any = "tflite", precision: Any = "fp32", kernel: str = "") -> Departure:
-    """Convert a model, double a channel of a kernel in the file, and compare."""
+    """Convert a model, change two channels of a kernel in the file, and compare."""
     prepared = PreparedModel.of(model, None, ExportOptions())
     provenance = prepared.spec.provenance
     spec = prepared.spec.replace(provenance=type(provenance)(source="x", precision=precision, target="generic"))
     frozen = freeze(model, spec)
     data = (to_tflite if file_format == "tflite" else to_onnx)(frozen, spec)
     if kernel:
-        data = doubled(data, kernel)
+        data = changed(data, kernel)
     scores = reference(prepared, IMAGES).scores[0]
     return departure(data, file_format, preprocess(IMAGES.images[0], spec)[0], scores, frozen=frozen, model=model)
 
 
-def doubled(data: bytes, layer: str) -> bytes:
+def changed(data: bytes, layer: str) -> bytes:
     graph = TfliteGraph.read(data)
     (op,) = [op for op in graph.operators if f"/{layer}" in graph.tensor_name(op.outputs[0])]
     kernel = graph.tensors[op.inputs[1]]
     array = np.frombuffer(bytes(graph.model.buffers[kernel.buffer].data), np.float32).copy()
-    array[: array.size // 4] *= 2
+    array[: array.size // 4] *= 1.5
     graph.model.buffers[kernel.buffer].data = np.frombuffer(array.tobytes(), np.uint8)
     return graph.write()
 

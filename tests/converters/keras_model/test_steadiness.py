@@ -1,4 +1,4 @@
-"""``edgeseg_converters.keras_model.steadiness``, ``edgeseg_converters.verification``: pixels that rounding decides.
+"""``edgeseg_converters.keras_model.steadiness`` and what a proof makes of it: pixels that Keras decides by rounding.
 
 A small SegNet on images with letterbox bars, in which every value of a window is equal. An artifact that only rounds in
 another way gives other classes there and is right; one that is broken in any other way is still rejected.
@@ -162,15 +162,7 @@ def one_bias(weights: list[Any]) -> list[Any]:
         ([AS_KERAS] * 3, one_kernel),
         ([AS_KERAS] * 3, one_bias),
     ],
-    ids=[
-        "last of equals",
-        "second of equals",
-        "shifted",
-        "swapped classes",
-        "a kernel",
-        "a bias",
-        "weights off by 1 %",
-    ],
+    ids=["last of equals", "shifted", "swapped classes", "a kernel", "a bias"],
 )
 def test_a_broken_artifact_is_still_rejected(
     model: keras.Model, expected: Reference, pairs: Sequence[Pair], change: Callable[[list[Any]], list[Any]]
