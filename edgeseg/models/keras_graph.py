@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -51,12 +50,6 @@ def takes_training(operation: Any) -> bool:
         operation: a layer, or an operation of ``keras.ops``.
     """
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
-
-
-def set_weights(model: keras.Model, weights: Sequence[Any]) -> None:
-    """Call ``model.set_weights``, and make the model compute with them too, see ``finalize``."""
-    model.set_weights(weights)
-    finalize(model)
 
 
 def finalize(model: keras.Layer) -> None:

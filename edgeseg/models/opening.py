@@ -10,12 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgeseg.choices import ColorOrder, Fit
 from edgeseg.errors import InputError
 from edgeseg.models import create
-from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.models.zoo.table import DEFAULT_MODEL, find
 from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
@@ -218,7 +215,7 @@ def _why_pixels(model: keras.Model | None) -> str:
 def at_input_size(
     model: keras.Model, input_size: tuple[int, int], *, custom_objects: Mapping[str, Any] | None = None
 ) -> keras.Model:
-    """Rebuild a model for another input size, with the same layers and weights; at its own size return it unchanged.
+    """Rebuild a model for another input size, with the same layers and weights; return it where it takes that size.
 
     Args:
         model: a functional model.
@@ -226,58 +223,23 @@ def at_input_size(
         custom_objects: the classes and functions that the model was loaded with.
 
     Raises:
-        InputError: a layer of the model works at its own size only, or a zoo model's strides do not allow the size.
+        InputError: a layer of the model works at its own size only, or gives something else when it is built from its
+            config, or a zoo model's strides do not allow the size.
+        UnsupportedModel: a layer cannot be built from its config, or has other weights then.
     """
-    if tuple(model.input_shape[1:3]) == tuple(input_size):
-        return model
-    import keras
-
-    from edgeseg.models.keras_graph import graph_of, set_weights
+    from edgeseg.models.clone import resized
+    from edgeseg.models.keras_graph import size_of
     from edgeseg.models.preprocessing import zoo_model_of
 
+    own = size_of(model)
+    if own == tuple(input_size):
+        return model
     zoo_model = zoo_model_of(model)
     if zoo_model is not None:
         zoo_model.check_size(input_size)
-
-    image = keras.Input((*input_size, 3), dtype=graph_of(model).inputs[0].dtype)
-    own = dict(custom_objects or {})
-    # A layer gives the name of its class, whatever it was called in the file.
-    own |= {keras.saving.get_registered_name(value): value for value in own.values() if hasattr(value, "__name__")}
-    try:
-        with keras.saving.custom_object_scope(own):
-            resized = keras.models.clone_model(model, input_tensors=image)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason_of(error)} "
-            f"Its own size is {model.input_shape[1:3]}."
-        ) from error
-    set_weights(resized, model.get_weights())
-    return resized
-
-
-def _require_same(model: keras.Model, resized: keras.Model) -> None:
-    """Refuse a model rebuilt from its config where the original runs at that size and gives another output.
-
-    A layer may keep something that is neither a weight nor in its config. An export is verified against the rebuilt
-    model, so nobody would notice later.
-    """
-    import keras
-
-    (tensor,) = resized.inputs
-    noise = np.random.default_rng(0).integers(0, 256, (1, *tensor.shape[1:])).astype(tensor.dtype)
-
-    def run(each: keras.Model) -> list[Any]:
-        return [keras.ops.convert_to_numpy(x).astype(float) for x in keras.tree.flatten(each(noise, training=False))]
-
-    for own, got in zip(run(model), run(resized), strict=True):
-        # The same layers on the same numbers; a float16 kernel that sums in another order is within 1e-2.
-        largest = np.abs(own[np.isfinite(own)]).max(initial=0)
-        if not np.allclose(got, own, rtol=0, atol=1e-2 * largest, equal_nan=True):
-            raise InputError(
-                f"'{model.name}' rebuilt from its config at {tensor.shape[1]},{tensor.shape[2]} (H,W) gives something "
-                "else than the model itself: a layer holds values that are neither weights nor in its get_config; "
-                "save the model with that size as its input's."
-            )
+    if all(side in (None, wanted) for side, wanted in zip(own, input_size, strict=True)):
+        return model
+    return resized(model, input_size, custom_objects=custom_objects)
 
 
 def _is_file(name: str) -> bool:
@@ -337,10 +299,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
         raise InputError(f"'{path}' must take one image (B, H, W, 3), it takes {shapes}.")
     require_image(model, str(path))
-    resized = at_input_size(model, size, custom_objects=request.custom_objects)
-    if resized is not model and None in model.inputs[0].shape[1:3]:
-        _require_same(model, resized)
-    model = resized
+    model = at_input_size(model, size, custom_objects=request.custom_objects)
     channels = model.outputs[0].shape[-1]
     if request.num_classes not in (None, channels):
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {request.num_classes}.")

@@ -226,6 +226,17 @@ class Graph:
         """Return the graph with one node in place of another that makes the same values."""
         return dataclasses.replace(self, nodes=[new if node is old else node for node in self.nodes])
 
+    def without(self, node: Node, becomes: Mapping[Value, Value]) -> Graph:
+        """Return the graph without a node, and without those that only it needs.
+
+        Args:
+            node: to omit.
+            becomes: for each output of the node that others read, what they read instead.
+        """
+        nodes = [other.renamed(becomes) for other in self.nodes if other is not node]
+        outputs = [becomes.get(value, value) for value in self.outputs]
+        return dataclasses.replace(self, nodes=nodes).with_outputs(outputs)
+
     def users(self, value: Value) -> list[Node]:
         """Return the nodes that read a value."""
         return self._users.get(value, [])

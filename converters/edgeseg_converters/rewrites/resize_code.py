@@ -18,9 +18,9 @@ from typing import Any
 
 from keras import layers
 
+from edgeseg.models.ending import fed_from, source, traced
 from edgeseg.models.layers import ResizeBilinear
 from edgeseg_converters.keras_model.graph import Graph, Node, Value
-from edgeseg_converters.keras_model.intervals import fed_from, source, traced
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
 from edgeseg_converters.rewrites.shared.lowered import NearestResize
 from edgeseg_converters.rewrites.shared.own_code import has_own_code

@@ -1,4 +1,4 @@
-"""``edgeseg_converters.keras_model.steadiness`` and ``edgeseg_converters.verification``: pixels that Keras decides by rounding.
+"""``edgeseg_converters.keras_model.steadiness``, ``edgeseg_converters.verification``: pixels that rounding decides.
 
 A small SegNet on images with letterbox bars, in which every value of a window is equal. An artifact that only rounds in
 another way gives other classes there and is right; one that is broken in any other way is still rejected.

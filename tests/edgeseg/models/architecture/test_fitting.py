@@ -197,10 +197,13 @@ def test_other_differences_are_refused_with_layer_and_values(tmp_path: Path, suf
 def test_a_model_that_has_to_be_trained_in_any_case_is_filled_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chain(epsilon=1e-5, classes=7).save(tmp_path / "m.keras")
+    chain(epsilon=1e-5, activation="relu6", classes=7).save(tmp_path / "m.keras")
     report = load_weights(chain(), tmp_path / "m.keras", allow_missing=("head",))
     assert report.missing == ("head/kernel", "head/bias")
-    assert "which training has to make up for: 'bn' has epsilon 1e-05 in the file, 0.001 here" in caplog.text
+    assert (
+        "which training has to make up for: 'bn' has epsilon 1e-05 in the file, 0.001 here; 'act' has the activation "
+        "'relu6' in the file, 'relu' here" in caplog.text  # what the head reads, which is not filled itself
+    )
 
 
 def test_layers_that_the_user_leaves_out_are_not_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
