@@ -29,7 +29,7 @@ from edgeseg_converters.keras_model.float32 import float32_policy
 from edgeseg_converters.keras_model.freeze import trace
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.keras_model.training_mode import note_training, untouched
-from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, refuse_dtypes, with_layers
+from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, refuse_quantized, with_layers
 from edgeseg_converters.onnx.convert import to_onnx
 from edgeseg_converters.options import ExportOptions, Quantization
 from edgeseg_converters.quantization.domain_shift import compare
@@ -317,7 +317,7 @@ class Exporter:
     ) -> tuple[bytes, Quantized | None]:
         """Return the bytes of an artifact, and how it was quantized for an integer precision."""
         opset = self.options.opset or DEFAULT_OPSET
-        refuse_dtypes(frozen.function, frozen.given)
+        refuse_quantized(frozen.function, frozen.given)
         try:
             if recipe.is_quantized:
                 quantized = integers.make(frozen.function, spec, recipe, opset)

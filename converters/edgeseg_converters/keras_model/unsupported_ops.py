@@ -10,9 +10,9 @@ import keras
 import tensorflow as tf
 
 from edgeseg.errors import UnsupportedModel
-from edgeseg.models.keras_internals import layers_directly_within
+from edgeseg.models.keras_internals import layers_directly_within, layers_within
 
-_NO_FORMAT_HAS = ("float8", "int4", "uint4")
+_PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
 
 
 class ForeignOps(UnsupportedModel):
@@ -58,28 +58,27 @@ class Places:
         return "/".join(path), type(layer).__name__
 
 
-def refuse_dtypes(frozen: Any, model: keras.Model) -> None:
-    """Refuse a function that computes in numbers which no format has.
+def refuse_quantized(frozen: Any, model: keras.Model) -> None:
+    """Refuse layers that Keras' own ``model.quantize()`` lets compute in 8 bits; int4 weights alone are no obstacle.
+
+    No format has float8. With int8 each vector is rounded by its own largest value, so a difference in the last digit
+    of a float becomes one of 1/127: no file can be proven equal, and the precisions of an export do the same better.
 
     Args:
         frozen: the function to convert.
         model: the user's, with its nested models.
 
     Raises:
-        UnsupportedModel: it does; the text names the layers.
+        UnsupportedModel: there are such layers; the text names them.
     """
-    small = [
-        (op.name, tensor.dtype.name)
-        for op in frozen.graph.get_operations()
-        for tensor in op.outputs
-        if tensor.dtype.name.startswith(_NO_FORMAT_HAS)
-    ]
-    if small:
-        places = Places(model)
-        named = ", ".join(f"'{path}'" for path in dict.fromkeys(places.of(name)[0] for name, _ in small))
+    ops = frozen.graph.get_operations()
+    if any(tensor.dtype.name.startswith("float8") for op in ops for tensor in op.outputs) or any(
+        op.type in _PRODUCTS and tensor.dtype == tf.int8 for op in ops for tensor in op.inputs
+    ):
+        quantized = [layer.name for layer in layers_within(model) if layer.quantization_mode is not None]
         raise UnsupportedModel(
-            f"{named} of '{model.name}' computes in {small[0][1]}, which neither TFLite nor ONNX has; "
-            "export the model as it was before model.quantize(), --precision quantizes it."
+            f"{', '.join(map(repr, quantized)) or 'a layer'} of '{model.name}' computes in 8 bits, as model.quantize() "
+            "made it; export the model as it was before model.quantize(), --precision quantizes it."
         )
 
 

@@ -12,7 +12,6 @@ from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
 from edgeseg_converters.rewrites.max_unpooling_delegate import MaxUnpoolingToDelegateOps
 from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
 from edgeseg_converters.rewrites.ops.base import OpRewrite
-from edgeseg_converters.rewrites.ops.integer_product import IntegerProductToFloat
 from edgeseg_converters.rewrites.ops.negative_zero import NegativeZeroToZero
 from edgeseg_converters.rewrites.ops.patches import PatchesToCopies
 from edgeseg_converters.rewrites.ops.separable_resize import ResizeToProducts
@@ -75,7 +74,6 @@ _FOREIGN_OPS: tuple[OpRewrite, ...] = (
     DilatedTransposedToConvolution(),
     ResizeToProducts(),
     PatchesToCopies(),
-    IntegerProductToFloat(),
 )
 _MASK_OPS = (*_FOREIGN_OPS, UnpoolingOps(MaxUnpoolingToMasks()))
 _DELEGATE_UNPOOLING = (*_FOREIGN_OPS, UnpoolingOps(MaxUnpoolingToDelegateOps()))
