@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from edgeseg.errors import InputError
+from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_files import tensorflow_ops
 from edgeseg.models.weights.hdf5 import split_number
 
@@ -167,11 +168,10 @@ class Graph:
         try:
             return tensorflow_ops.call(symbol, args, kwargs, name=name)
         except (tensorflow_ops.UnreadableOp, TypeError) as error:
-            reason = str(error) if isinstance(error, tensorflow_ops.UnreadableOp) else "it has other arguments"
             raise InputError(
-                f"the layer '{name}' calls tf.{symbol} in a way that edgeseg does not read: {reason}. Give the code: "
-                f'--custom-objects FILE.py with the two lines "import tensorflow as tf" and '
-                f"\"CUSTOM_OBJECTS = {{'tf.{symbol}': tf.{symbol}}}\"."
+                f"the layer '{name}' calls tf.{symbol} in a way that edgeseg does not read: {reason_of(error)}. Give "
+                "the code: --custom-objects FILE.py with the two lines `import tensorflow as tf` and "
+                f"`CUSTOM_OBJECTS = {{'tf.{symbol}': tf.{symbol}}}`."
             ) from error
 
     def _arguments(self, node: Any) -> tuple[list[Any], dict[str, Any]]:

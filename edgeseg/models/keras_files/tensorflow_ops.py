@@ -22,6 +22,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from edgeseg.errors import InputError
 from edgeseg.models.keras_internals import mark_dense
 from edgeseg.models.layers import LegacyResize, ResizeBilinear, UpsampleLike
 
@@ -93,11 +94,14 @@ def plain(value: Any) -> Any:
     """Return a value with the number for every ``Side``, at any depth of lists, tuples and slices.
 
     Raises:
-        UnreadableOp: a side has no fixed size.
+        InputError: a side has no fixed size.
     """
     if isinstance(value, Side):
         if value.size is None:
-            raise UnreadableOp("it computes with the size of a map, and the model's input has no fixed size")
+            raise InputError(
+                "functions of TensorFlow between the layers compute with the size of a map, and the model's input has "
+                "no fixed size; make the model for a keras.Input((H, W, 3)), set its weights and save it again."
+            )
         return value.size
     if isinstance(value, list | tuple):
         return type(value)(plain(item) for item in value)
@@ -356,10 +360,9 @@ def _split(value: Any, num_or_size_splits: Any, axis: int = 0) -> Any:
     sizes = plain(num_or_size_splits)
     if isinstance(sizes, int):
         return ops.split(value, sizes, axis=axis)
-    side = value.shape[axis]
-    if -1 in sizes and side is None:
-        raise UnreadableOp("it divides a side without a fixed size")
-    sizes = [side - sum(sizes) - 1 if size == -1 else size for size in sizes]
+    if -1 in sizes:
+        rest = plain(_shape(value)[axis]) - sum(sizes) - 1
+        sizes = [rest if size == -1 else size for size in sizes]
     return ops.split(value, [int(at) for at in np.cumsum(sizes)[:-1]], axis=axis)
 
 
@@ -520,18 +523,14 @@ def _depthwise(input: Any, filter: Any, strides: Any, padding: str) -> Any:  # n
 
 
 def _depth_to_space(input: Any, block_size: int) -> Any:  # noqa: A002 - TensorFlow's word
-    _, height, width, channels = (side.size for side in _shape(input))
-    if None in (height, width):
-        raise UnreadableOp("the model's input has no fixed size")
+    height, width, channels = plain(_shape(input)[1:])
     depth = channels // block_size**2
     x = ops.reshape(input, (-1, height, width, block_size, block_size, depth))
     return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height * block_size, width * block_size, depth))
 
 
 def _space_to_depth(input: Any, block_size: int) -> Any:  # noqa: A002 - TensorFlow's word
-    _, height, width, channels = (side.size for side in _shape(input))
-    if None in (height, width):
-        raise UnreadableOp("the model's input has no fixed size")
+    height, width, channels = plain(_shape(input)[1:])
     rows, columns = height // block_size, width // block_size
     x = ops.reshape(input, (-1, rows, block_size, columns, block_size, channels))
     return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows, columns, block_size**2 * channels))

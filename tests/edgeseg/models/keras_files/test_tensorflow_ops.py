@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from edgeseg.errors import InputError
 from edgeseg.models.keras_files import tensorflow_ops
 from edgeseg.models.keras_files.load import load_model
 
@@ -202,6 +203,20 @@ def test_a_function_of_tensorflow_is_read_exactly(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("name", OF_WHOLE_NUMBERS)
 def test_whole_numbers_are_read_as_tensorflow_computes_with_them(tmp_path: Path, name: str) -> None:
     check(tmp_path, OF_WHOLE_NUMBERS[name], dtype="uint8")
+
+
+def test_sizes_that_are_open_where_a_number_is_needed_are_refused(tmp_path: Path) -> None:
+    import tf_keras
+
+    for function in (
+        lambda x: tf.image.resize(x, [tf.shape(x)[1] + 1, tf.shape(x)[2]]),
+        lambda x: tf.nn.depth_to_space(x, 2),
+        lambda x: x[:, : tf.shape(x)[1] // 2],
+    ):
+        inputs = tf_keras.Input((None, None, 4))
+        tf_keras.Model(inputs, function(inputs)).save(tmp_path / "x.h5")
+        with pytest.raises(InputError, match=r"no fixed size; make the model for a keras.Input\(\(H, W, 3\)\)"):
+            load_model(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize(
