@@ -50,6 +50,9 @@ class Trace:
             if (follows and not op.op_def.is_stateful) or op.type in _OF_SHAPES:
                 self._constant.add(op)
 
+    def __contains__(self, op: tf.Operation) -> bool:
+        return op in self._needed
+
     def is_constant(self, tensor: tf.Tensor) -> bool:
         """Return whether a tensor depends on no image."""
         return tensor.op in self._constant
@@ -71,14 +74,15 @@ class Trace:
 def _in_order(ends: Sequence[tf.Operation]) -> tuple[tf.Operation, ...]:
     """Return the ops that some need, each after those that it reads: rewiring changes the order of the graph."""
     ordered: dict[tf.Operation, None] = {}
+    opened: set[tf.Operation] = set()
     pending = list(ends)
     while pending:
         op = pending[-1]
-        missing = [tensor.op for tensor in op.inputs if tensor.op not in ordered]
-        if op in ordered or not missing:
+        if op in opened:
             ordered.setdefault(pending.pop())
         else:
-            pending.extend(missing)
+            opened.add(op)
+            pending.extend(tensor.op for tensor in op.inputs if tensor.op not in opened)  # a loop reads itself
     return tuple(ordered)
 
 
@@ -154,10 +158,11 @@ def rewrite_ops(
     """
     applied: list[Applied] = []
     refused: list[Refused] = []
-    places = Places(model)
+    places, trace = Places(model), Trace(function)
     for rule in rules:
-        trace = Trace(function)
         for op in [op for op in trace.ops if op.type in rule.types]:
+            if op not in trace:
+                continue  # part of an earlier site
             place = places.of(op.name)[0]
             try:
                 site = rule.match(trace, op)
@@ -174,6 +179,7 @@ def rewrite_ops(
                 refused.append(Refused(rule.name, place, f"the rule failed: {what}"))
             else:
                 applied.append(Applied(rule.name, place, error))
+                trace = Trace(function)
     return tuple(applied), tuple(refused)
 
 

@@ -30,10 +30,8 @@ class NegativeZeroToZero(OpRewrite):
     def match(self, trace: Trace, op: tf.Operation) -> OpSite | None:
         """Match a choice between a map and a constant that is not 0 and too small to be a value."""
         condition, chosen, x = op.inputs
-        if trace.is_constant(condition) or not trace.is_constant(chosen) or not chosen.dtype.is_floating:
-            return None
-        value = trace.array(chosen)
-        if value.size != 1 or not 0 < abs(float(value.item())) <= _TINY:
+        is_number = trace.is_constant(chosen) and chosen.dtype.is_floating and chosen.shape.num_elements() == 1
+        if trace.is_constant(condition) or not is_number or not 0 < abs(float(trace.array(chosen).item())) <= _TINY:
             return None
         return OpSite(op, (x,), (op.outputs[0],))
 

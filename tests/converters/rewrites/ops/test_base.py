@@ -18,6 +18,7 @@ from edgeseg.errors import UnsupportedModel
 from edgeseg.imaging import encode_image
 from edgeseg.models.opening import assumed_spec
 from edgeseg_converters import export
+from edgeseg_converters.keras_model.tensorflow_internals import with_constants
 from edgeseg_converters.rewrites import Applied
 from edgeseg_converters.rewrites.ops.base import OpRewrite, OpSite, Trace, rewrite_ops
 
@@ -204,6 +205,16 @@ def test_a_wrong_rule_changes_nothing(rule: OpRewrite, reason: str, caplog: pyte
     assert applied == ()
     assert reason in refused.reason
     assert [op.type for op in Trace(function).ops] == before
+
+
+def test_a_loop_has_an_order_too() -> None:
+    def code(x: Any) -> Any:
+        return tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, tf.nn.relu(y - 1.0)), (0, x))[1]
+
+    function = tf.function(code, autograph=False).get_concrete_function(tf.TensorSpec((1, 4)))
+    trace = Trace(with_constants(function))  # with the loop's ops in the graph, as of a model with such a layer
+    assert "NextIteration" in {op.type for op in trace.ops}
+    assert trace.ops[-1].type == "Identity"
 
 
 def test_old_and_new_are_compared_on_the_same_input() -> None:
