@@ -60,6 +60,6 @@ def test_the_files_say_what_keras2_said(name: str, folder: Path, grid: Any) -> N
     options = ExportOptions(output_kind="softmax", optimize=False)
     for result in export_all(opened.model, opened.spec, recipes, options=options):
         scores = grid.run(result.recipe.format, result.data, x)
-        # Logits up to 100 in float32 through up to 100 layers: 5e-4 was the largest of the whole grid.
+        # Float32 sums in another order, through up to 100 layers; the benchmark has measured 6e-4.
         np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-3, err_msg=result.recipe.format)
         assert (scores.argmax(-1) == expected.argmax(-1)).mean() >= 0.999
