@@ -278,19 +278,17 @@ class _Cloner:
 
     def build(self, model: keras.Model, inputs: list[keras.KerasTensor]) -> keras.Model:
         inner = graph_of(model)
-        try:
-            return keras.models.clone_model(
-                twin(inner, name=model.name),  # the graph in a Sequential model has a name of its own
-                input_tensors=tree.pack_sequence_as(inputs_structure(inner), inputs),
-                clone_function=self._layer,
-                call_function=self._call,
-            )
-        except UnsupportedModel:  # a layer that only the model's own class can make
+        if not self._changes.alters(inner):
             size = inputs[0].shape[1:3] if len(inputs[0].shape) == 4 else None
-            built = None if self._changes.alters(inner) else from_own_config(model, size)
-            if built is None:
-                raise
-            return built
+            built = from_own_config(model, size)
+            if built is not None and _filled(model, built):  # its class knows more than the configs of its layers say
+                return built
+        return keras.models.clone_model(
+            twin(inner, name=model.name),  # the graph in a Sequential model has a name of its own
+            input_tensors=tree.pack_sequence_as(inputs_structure(inner), inputs),
+            clone_function=self._layer,
+            call_function=self._call,
+        )
 
     def _layer(self, operation: Any) -> Any:
         if graph_of(operation) is not None:
