@@ -286,11 +286,15 @@ class _Cloner:
                 call_function=self._call,
             )
         except UnsupportedModel:  # a layer that only the model's own class can make
-            size = inputs[0].shape[1:3] if len(inputs[0].shape) == 4 else None
-            built = None if self._changes.alters(inner) else from_own_config(model, size)
+            built = self._by_its_class(model, inputs)
             if built is None:
                 raise
             return built
+
+    def _by_its_class(self, model: keras.Model, inputs: list[keras.KerasTensor]) -> keras.Model | None:
+        """Return what a model's own class builds in place of it; ``None`` where that is not enough."""
+        size = inputs[0].shape[1:3] if len(inputs[0].shape) == 4 else None
+        return None if self._changes.alters(graph_of(model)) else from_own_config(model, size)
 
     def _layer(self, operation: Any) -> Any:
         if graph_of(operation) is not None:
@@ -331,7 +335,10 @@ class _Cloner:
                 keras.Input(batch_shape=_fitted(own.shape, given.shape), dtype=own.dtype, name=maker_of(own).name)
                 for own, given in zip(graph_of(operation).inputs, tensors, strict=True)
             ]
-            self._made[id(operation)] = self.build(operation, inputs)
+            # First by its class, which is then saved as one: a file may not have all that its layers need.
+            built = self._by_its_class(operation, inputs)
+            is_filled = built is not None and _filled(operation, built)
+            self._made[id(operation)] = built if is_filled else self.build(operation, inputs)
         return self._made[id(operation)](*args, **kwargs)
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import keras
 
 from edgeseg.models.clone import paired_layers
+from edgeseg.models.keras_internals import layers_within
 
 _BatchNorm = keras.layers.BatchNormalization
 _DROPOUT = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianDropout)
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Return every batch norm of a model, those inside nested models too."""
+    """Return every batch norm of a model, those inside nested models and inside other layers too."""
     return [layer for layer in layers_of(model) if isinstance(layer, _BatchNorm)]
 
 
@@ -40,8 +41,9 @@ def recalibrate(model: keras.Model, inputs: Iterable[Any], *, like: keras.Model 
         inputs: batches as the model takes them, of equal size; without any the model is not changed.
         like: a model of the same layers; what is frozen there keeps its statistics too.
     """
-    pairs = paired_layers(model, like or model)
-    frozen = [own for own, other in pairs if isinstance(own, _BatchNorm) and not other.trainable]
+    pairs = [pair for pair in paired_layers(model, like or model) if isinstance(pair[0], keras.Layer)]
+    inside = [pair for own, other in pairs for pair in zip(layers_within(own), layers_within(other), strict=True)]
+    frozen = [own for own, other in inside if isinstance(own, _BatchNorm) and not other.trainable]
     with _learning_statistics(model) as layers, _put_back(frozen, "trainable"):
         for layer in frozen:
             layer.trainable = False
@@ -87,8 +89,5 @@ def _put_back(layers: Sequence[keras.layers.Layer], attribute: str) -> Iterator[
 
 
 def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield every layer of a model, a nested model before the layers in it."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from layers_of(layer)
+    """Yield every layer in a model, a layer before those that it is made of."""
+    yield from layers_within(model)[1:]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +16,18 @@ def model() -> keras.Model:
     return keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(x))
 
 
+class Block(keras.layers.Layer):  # type: ignore[misc]
+    """A layer of layers, as the spatial pyramid pooling of KerasHub's DeepLab."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.drop = keras.layers.Dropout(0.5)
+        self.norm = keras.layers.BatchNormalization()
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return self.norm(self.drop(x, training=training), training=training)
+
+
 BATCHES = np.random.default_rng(0).normal(3.0, 2.0, (3, 5, 4, 4, 2)).astype(np.float32)
 
 
@@ -26,6 +40,19 @@ def test_recalibrated_statistics_are_the_means_over_the_batches(model: keras.Mod
     np.testing.assert_allclose(norm.moving_variance, BATCHES.var((1, 2, 3)).mean(0), rtol=1e-5)
     assert norm.momentum == 0.7
     assert model.layers[1].rate == 0.5
+
+
+def test_batch_norms_inside_other_layers_are_reached() -> None:
+    inputs = keras.Input((4, 4, 2))
+    block, frozen = Block(), Block()
+    model = keras.Model(inputs, frozen(block(inputs)))
+    frozen.trainable = False
+    before = frozen.norm.get_weights()
+    set_momentum(model, 0.7)
+    recalibrate(model, BATCHES)
+    np.testing.assert_allclose(block.norm.moving_mean, BATCHES.mean((1, 2, 3)).mean(0), rtol=1e-5)
+    np.testing.assert_array_equal(frozen.norm.get_weights(), before)
+    assert (block.norm.momentum, frozen.norm.momentum, block.drop.rate) == (0.7, 0.7, 0.5)
 
 
 def test_training_mode_leaves_the_statistics(model: keras.Model) -> None:
