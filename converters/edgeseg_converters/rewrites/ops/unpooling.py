@@ -22,6 +22,7 @@ import tensorflow as tf
 from keras import layers
 
 from edgeseg.errors import RewriteRefused
+from edgeseg.models.keras_internals import layers_within
 from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.keras_model.intervals import traced
 from edgeseg_converters.rewrites.ops.base import OpRewrite, OpSite, Trace
@@ -163,13 +164,13 @@ def unpools(graph: Graph) -> bool:
     Args:
         graph: of the model.
     """
-    return any(node.kind == MaxUnpoolingRewrite.layer_class or _pools_in_code(node) for node in graph.nodes)
+    return any(_pools_with_indices(node) for node in graph.nodes if isinstance(node.operation, layers.Layer))
 
 
-def _pools_in_code(node: Node) -> bool:
-    """Return whether a node's own code pools with indices; what Keras and edgeseg bring does not."""
-    if not isinstance(node.operation, layers.Layer) or not has_own_code(node.operation):
-        return False
+def _pools_with_indices(node: Node) -> bool:
+    names = {type(layer).__name__ for layer in layers_within(node.operation)}
+    if MaxUnpoolingRewrite.layer_class in names or not has_own_code(node.operation):
+        return MaxUnpoolingRewrite.layer_class in names  # nothing else of Keras or edgeseg does
     definition = traced(node, node.outputs[0]).graph.as_graph_def()
     functions = (node for function in definition.library.function for node in function.node_def)
     return any(op.op == _POOLING for op in (*definition.node, *functions))
