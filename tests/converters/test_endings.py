@@ -189,6 +189,12 @@ def test_an_argmax_inside_is_not_taken_for_the_last(file_format: Format) -> None
     np.testing.assert_array_equal(answer(proven(model, file_format)), model.predict_on_batch(IMAGE).argmax(-1))
 
 
+def test_class_ids_as_one_hot_are_refused_too() -> None:
+    model = model_of(lambda x: keras.ops.one_hot(keras.ops.argmax(layers.Conv2D(3, 1)(x), axis=-1), 3))
+    with pytest.raises(UnsupportedModel, match=r"gives class ids.*remove the argmax"):
+        export(model, verify=False)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 @pytest.mark.parametrize("keepdims", [True, False])
 def test_a_model_of_class_ids_is_refused(dtype: str, keepdims: bool) -> None:

@@ -64,10 +64,9 @@ class UnpoolingOps(OpRewrite):
         x, (pooled, index) = op.inputs[0], op.outputs
         if self._form.keeps_index and any(reader.type == _GRADIENT for reader in trace.readers(index)):
             return None  # the form itself put it there
-        for attribute in ("ksize", "strides"):
-            window = tuple(op.get_attr(attribute))
-            if window != (1, 2, 2, 1):
-                raise RewriteRefused(f"it has {attribute} {window[1:3]}; only 2x2 with stride 2 holds")
+        window, stride = (tuple(op.get_attr(name)[1:3]) for name in ("ksize", "strides"))
+        if (window, stride) != ((2, 2), (2, 2)):
+            raise RewriteRefused(f"its windows are {window} with strides {stride}; only 2x2 with stride 2 holds")
         self._form.check_map(tuple(x.shape), x.dtype.name)
         found = _Unpooled(trace, op).found
         inputs = [x]

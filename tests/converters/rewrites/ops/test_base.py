@@ -145,7 +145,7 @@ def test_a_refusal_names_the_layer() -> None:
     inputs = keras.Input((*SIZE, 3))
     pool = layers.Lambda(lambda x: tf.nn.max_pool_with_argmax(x, 3, 2, "SAME")[0], name="their_pool")
     model = keras.Model(inputs, layers.UpSampling2D(2)(pool(inputs)))
-    sentence = r"'their_pool' could not be replaced: it has ksize \(3, 3\); only 2x2 with stride 2 holds"
+    sentence = r"'their_pool' could not be replaced: its windows are \(3, 3\) with strides \(2, 2\)"
     with pytest.raises(UnsupportedModel, match=sentence):
         export(model, verify=False)
 

@@ -159,8 +159,8 @@ def used_elsewhere(x: Any) -> Any:
 @pytest.mark.parametrize(
     ("code", "shape", "reason"),
     [
-        (pooled_by(3), SHAPE, "it has ksize (3, 3); only 2x2 with stride 2 holds"),
-        (pooled_by(2, 1), SHAPE, "it has strides (1, 1); only 2x2 with stride 2 holds"),
+        (pooled_by(3), SHAPE, "its windows are (3, 3) with strides (2, 2); only 2x2 with stride 2 holds"),
+        (pooled_by(2, 1), SHAPE, "its windows are (2, 2) with strides (1, 1); only 2x2 with stride 2 holds"),
         (pooled_by(2), (1, 5, 8, 3), "the pooled map is 5x8; height and width must be fixed and even"),
         (one_further, SHAPE, "the replacement differs by"),
         (beyond_the_map, SHAPE, "its own code fails on random input"),
