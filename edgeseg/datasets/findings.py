@@ -24,11 +24,12 @@ FindingKind = (
         "class_not_in_train",
         "unused_label",
         "palette_differs",
+        "covers_most",
     ]
 )
 
 # Findings that a user may have on purpose: training works with them.
-_WARNINGS = ("class_never_occurs", "class_not_in_train", "unused_label", "palette_differs")
+_WARNINGS = ("class_never_occurs", "class_not_in_train", "unused_label", "palette_differs", "covers_most")
 
 
 @dataclass(frozen=True)

@@ -63,4 +63,4 @@ def _cut_at_red(image_rgb: NDArray[np.uint8], change: ColorChange) -> NDArray[np
     hue = hsv[..., 0] + np.float32(360 * change.hue)
     hsv[..., 0] = np.clip(hue - (hue > 1) + (hue < 0), 0, 360)
     hsv[..., 1:] = np.minimum(hsv[..., 1:] * np.array([change.saturation, change.value], np.float32), 1)
-    return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).round().astype(np.uint8)  # type: ignore[no-any-return]
+    return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).round().astype(np.uint8)

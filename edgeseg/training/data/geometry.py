@@ -1,4 +1,4 @@
-"""Cut the window that a training image shows out of the scaled image, and rotate, zoom, shift and bend what it shows."""
+"""Cut the window that a training image shows out of the scaled image; rotate, zoom, shift and bend what it shows."""
 
 from __future__ import annotations
 

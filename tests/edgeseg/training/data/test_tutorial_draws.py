@@ -82,7 +82,11 @@ def as_often_divided(rng: np.random.Generator, most: float) -> NDArray[Any]:
 def unet_tutorial(size: tuple[int, int]) -> Columns:
     rng = np.random.default_rng(1)
     placed = resized_and_placed(rng, size, size[1] / size[0], (0.25, 2))
-    colors = {"hue": rng.uniform(-0.1, 0.1, COUNT), "sat": as_often_divided(rng, 1.5), "val": as_often_divided(rng, 1.5)}
+    colors = {
+        "hue": rng.uniform(-0.1, 0.1, COUNT),
+        "sat": as_often_divided(rng, 1.5),
+        "val": as_often_divided(rng, 1.5),
+    }
     nothing = {"rotation": np.zeros(COUNT), "blur": np.zeros(COUNT)}
     return {**placed, **colors, **nothing}
 
@@ -160,7 +164,7 @@ def test_the_image_lies_where_it_was_drawn(size: tuple[int, int]) -> None:
 
 
 def test_the_notes_transform_is_image_data_generators() -> None:
-    """Where each pixel comes from, read off a ramp: rotation times shift times zoom, from the middle; borders repeat."""
+    """Where each pixel comes from, read off a ramp: rotation times shift times zoom about the middle; borders repeat."""
     side = 200
     rows, columns_ = np.indices((side, side)).astype(np.uint8)
     ramp = np.dstack([rows, columns_, rows])
@@ -229,7 +233,9 @@ def test_a_shift_is_as_large_at_every_scale(scale: float) -> None:
     assert -0.1 * size[0] - 1 < min(moved) < -0.093 * size[0] + 1
 
 
-@pytest.mark.parametrize("changes", [{}, {"shift": 0.2}, {"zoom": 0.3}, {"rotate": 1.0}, {"elastic": 4.0, "shift": 0.1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"shift": 0.2}, {"zoom": 0.3}, {"rotate": 1.0}, {"elastic": 4.0, "shift": 0.1}]
+)
 def test_a_repeated_border_has_the_image_and_its_label_to_the_edges(changes: dict[str, Any]) -> None:
     """Of a small image that is white in its upper half, with class 2 there, and black below."""
     label = np.full((30, 40), 1, np.uint8)
