@@ -97,7 +97,11 @@ class _NumbersType(click.ParamType[tuple[float, ...]]):
 class _EpochsType(click.ParamType[Any]):
     """A number of epochs, or all of them."""
 
-    name = "N|all"
+    name = "epochs"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
+        """Return the word as it is typed; click would write it in capitals."""
+        return "[all|N]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if value == "all" else click.IntRange(0).convert(value, param, ctx)
@@ -106,7 +110,9 @@ class _EpochsType(click.ParamType[Any]):
 class _OfDataType(_options.TripleType):
     """Numbers, or those of the training images."""
 
-    name = "X|R,G,B|data"
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
+        """Return the word as it is typed; click would write it in capitals."""
+        return f"[data|{self.name}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if value == "data" else super().convert(value, param, ctx)

@@ -23,9 +23,7 @@ def splits_of_training(data: Data, *, val_fraction: float | None = None, validat
     """
     dataset, _ = find_data(data)
     if val_fraction is not None and "val" in dataset.splits:
-        raise InputError(
-            f"'{dataset.base}' has a val split; a share for validation is taken of data without one. Omit --val-fraction."
-        )
+        raise InputError(f"'{dataset.base}' has a val split; --val-fraction is for data without one. Omit it.")
     if not validate or val_fraction is not None:
         return (source_split(dataset),)
     if "train" in dataset.splits and "val" not in dataset.splits:

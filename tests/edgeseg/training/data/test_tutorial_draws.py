@@ -164,7 +164,7 @@ def test_the_image_lies_where_it_was_drawn(size: tuple[int, int]) -> None:
 
 
 def test_the_notes_transform_is_image_data_generators() -> None:
-    """Where each pixel comes from, read off a ramp: rotation times shift times zoom about the middle; borders repeat."""
+    """Where each pixel comes from, read off a ramp: rotation times shift times zoom, at repeated borders."""
     side = 200
     rows, columns_ = np.indices((side, side)).astype(np.uint8)
     ramp = np.dstack([rows, columns_, rows])
