@@ -113,7 +113,7 @@ def test_the_model_is_normalized_by_its_own_images(watched: tuple[TrainResult, l
     assert (spec.mean, spec.std) == (statistics.mean, statistics.std)
     assert watched[1][0] == f"of the 7 training images: {statistics.as_options()}"
     assert statistics != channel_statistics(open_split(train_alone, "train"))
-    with pytest.raises(InputError, match="mean 'data' is that of config.data's images, which a feed replaces"):
+    with pytest.raises(InputError, match=r"mean 'data' is that of config\.data's images, which a feed replaces"):
         train(config(train_alone, mean="data"), train_alone / "run", model=tiny(), feed=lambda models: models)  # type: ignore[arg-type,return-value]
 
 
