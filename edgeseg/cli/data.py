@@ -51,15 +51,15 @@ def check_command(
 
     with progress(f"checking {data.name}") as update:
         result = check(data, splits=splits, num_threads=num_threads, progress=update)
+    if not as_json:
+        _print(data, result)
     statistics = _statistics(data, result, num_threads) if measures and not result.errors else None
     if as_json:
         print_json(result.to_dict() | ({"statistics": statistics and vars(statistics)} if measures else {}))
-    else:
-        _print(data, result)
-        if statistics is not None:
-            print(statistics.as_options())
-        elif measures:
-            note("edgeseg: no statistics of data with errors.")
+    elif statistics is not None:
+        print(statistics.as_options())
+    elif measures:
+        note("edgeseg: no statistics of data with errors.")
     return 1 if result.errors or (strict and result.warnings) else 0
 
 

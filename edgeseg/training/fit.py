@@ -118,7 +118,7 @@ def train(
     keras.utils.set_random_seed(config.seed)
     classes = train_data.classes if train_data else None
     models = build_models(
-        _with_statistics(config, train_data, options.log),
+        _with_statistics(config, train_data, options.log if distribution.is_chief else None),
         classes,
         model=model,
         spec=spec,
@@ -243,7 +243,7 @@ def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> di
     }
 
 
-def _with_statistics(config: TrainConfig, data: LabeledSplit | None, log: Callable[[str], None]) -> TrainConfig:
+def _with_statistics(config: TrainConfig, data: LabeledSplit | None, log: Callable[[str], None] | None) -> TrainConfig:
     """Return the config with the numbers of the training images where it says ``data``."""
     asked = [name for name in ("mean", "std") if getattr(config, name) == "data"]
     if not asked:
@@ -251,7 +251,8 @@ def _with_statistics(config: TrainConfig, data: LabeledSplit | None, log: Callab
     if data is None:
         raise InputError(f"{asked[0]} 'data' is that of config.data's images, which a feed replaces; give numbers.")
     statistics = channel_statistics(data)
-    log(f"of the {len(data)} training images: {statistics.as_options()}")
+    if log is not None:
+        log(f"of the {len(data)} training images: {statistics.as_options()}")
     return replace(config, **{name: getattr(statistics, name) for name in asked})
 
 

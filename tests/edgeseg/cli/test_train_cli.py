@@ -57,11 +57,14 @@ def test_wrong_settings_are_said_before_the_data_is_read(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["last.keras", "best.keras", "final.keras", "history.csv"])
+@pytest.mark.parametrize(
+    "name", ["last.keras", "best.keras", "final.keras", "history.csv", "checkpoints/ep001-loss0.1.keras"]
+)
 def test_an_earlier_run_is_not_replaced_unasked(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """Said before an image is read: the folder of the data is not even looked for."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"an earlier run")
     assert main(["train", "unet_mini", "--data", "nowhere", "--output-dir", str(tmp_path)]) == 2
     assert f"{name}' exists; give --overwrite" in capsys.readouterr().err
