@@ -367,7 +367,7 @@ def command(
     """Run ``edgeseg train``."""
     from edgeseg.datasets.check import check
     from edgeseg.datasets.findings import require_good
-    from edgeseg.datasets.validation import splits_of_training, training_splits
+    from edgeseg.datasets.training_splits import splits_of_training, training_splits
     from edgeseg.errors import missing_extra
     from edgeseg.models.opening import precheck
 

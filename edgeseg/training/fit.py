@@ -12,7 +12,7 @@ import keras
 
 from edgeseg.datasets import LabeledSplit
 from edgeseg.datasets.statistics import channel_statistics
-from edgeseg.datasets.validation import training_splits
+from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.models.keras_internals import outputs_structure

@@ -15,7 +15,7 @@ import pytest
 
 from edgeseg.datasets import open_split
 from edgeseg.datasets.statistics import channel_statistics
-from edgeseg.datasets.validation import training_splits
+from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.training.config import TrainConfig

@@ -9,7 +9,7 @@ import pytest
 
 from edgeseg.datasets import DataSource, open_split
 from edgeseg.datasets.splitting import split
-from edgeseg.datasets.validation import splits_of_training, training_splits
+from edgeseg.datasets.training_splits import splits_of_training, training_splits
 from edgeseg.errors import InputError
 
 
