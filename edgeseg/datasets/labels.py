@@ -170,11 +170,16 @@ def _from_colors(path: Path, image_rgb: NDArray[np.uint8], classes: Classes) -> 
         rest = f" and {len(colors) - 5} more" if len(colors) > 5 else ""
         jpeg = " A JPEG changes colors; labels are PNG." if path.suffix.lower() in (".jpg", ".jpeg") else ""
         noun = "color that is" if len(colors) == 1 else "colors that are"
-        alone = len(colors) == 1 and _rgb(int(colors[0])) == str(default_palette(256)[VOC_IGNORE])
-        outline = f" It is VOC's outline between objects: give --ignore-index {VOC_IGNORE}." if alone else ""
-        text = f"'{path}' has {len(colors)} {noun} no class: {shown}{rest}.{jpeg}{outline}"
+        text = f"'{path}' has {len(colors)} {noun} no class: {shown}{rest}.{jpeg}{_outline_advice(colors)}"
         raise BadExample("unknown_color", path, text)
     return ids.astype(np.uint8)
+
+
+def _outline_advice(unknown: NDArray[np.int32]) -> str:
+    """Return the option that reads VOC's masks as RGB, where their outline is the only color of no class."""
+    if [_rgb(code) for code in unknown.tolist()] != [str(default_palette(256)[VOC_IGNORE])]:
+        return ""
+    return f" It is VOC's outline between objects: give --ignore-index {VOC_IGNORE}."
 
 
 def _rgb(code: int) -> str:
