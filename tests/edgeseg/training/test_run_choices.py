@@ -27,6 +27,13 @@ from edgeseg.training.run.epoch_end import EarlyStopping
 from edgeseg.training.run.options import RunOptions
 
 
+WATCHED: dict[str, Any] = {
+    "epochs": 4, "freeze_epochs": "all", "freeze_before": "scores", "val_fraction": 0.3, "mean": "data", "std": "data",
+    "schedule": "exponential", "decay_rate": 0.5, "learning_rate": 0.02, "warmup_epochs": 2, "warmup": "staircase",
+    "augmentation": "jitter",
+}  # fmt: skip
+
+
 def tiny() -> keras.Model:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((32, 48, 3))
@@ -55,10 +62,7 @@ def train_alone(shapes_dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
 def watched(train_alone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, list[str]]:
     """A run of four epochs with everything on, and its lines."""
     lines: list[str] = []
-    settings = config(
-        train_alone, epochs=4, freeze_epochs="all", freeze_before="scores", val_fraction=0.3, mean="data", std="data",
-        schedule="exponential", decay_rate=0.5, learning_rate=0.02, warmup_epochs=2, warmup="staircase",
-    )  # fmt: skip
+    settings = config(train_alone, **WATCHED)
     options = RunOptions(metrics=("f-score", FScore(3, threshold=None, name="best_f")), save_every=2, log=lines.append)
     return train(settings, tmp_path_factory.mktemp("watched"), options, model=tiny()), lines
 
@@ -140,21 +144,23 @@ def test_without_validation_the_last_is_kept_and_no_best_is_known(train_alone: P
         train(settings, tmp_path, RunOptions(log=quiet), model=tiny())
 
 
-def test_a_run_of_an_earlier_edgeseg_goes_on(shapes_dataset: Path, tmp_path: Path) -> None:
-    """Its last.keras has none of today's settings, and a preset under its former name."""
-
-    settings = config(shapes_dataset, epochs=1, augmentation="jitter")
-    before = train(settings, tmp_path, RunOptions(log=quiet), model=tiny())
+def test_a_run_of_an_earlier_edgeseg_goes_on(
+    watched: tuple[TrainResult, list[str]], train_alone: Path, tmp_path: Path
+) -> None:
+    """Its last.keras has none of today's settings, and a preset under its former name; so has what is typed again."""
+    run = Path(shutil.copytree(watched[0].exported.parent, tmp_path / "run"))
 
     def earlier(state: dict[str, Any]) -> None:
-        for name in ("val_fraction", "validate", "early_stopping_on"):
-            del state["config"][name]
+        del state["config"]["validate"], state["config"]["early_stopping_on"]
         state["config"]["augmentation"] = "tutorial"
 
-    rewrite_state(tmp_path / "last.keras", earlier)
-    again = config(shapes_dataset, epochs=1, augmentation="tutorial")
-    resumed = train(again, tmp_path, RunOptions(resume=True, log=quiet), model=tiny())
-    assert resumed.history == before.history
+    rewrite_state(run / "last.keras", earlier)
+    again = config(train_alone, **{**WATCHED, "augmentation": "tutorial"})
+    resumed = train(again, run, RunOptions(resume=True, log=quiet), model=tiny())
+    assert resumed.history == watched[0].history
+    with pytest.raises(InputError, match="early_stopping_on was val_mean_iou, is loss"):
+        other = config(train_alone, **WATCHED, early_stopping=9, early_stopping_on="loss")
+        train(other, run, RunOptions(resume=True, log=quiet), model=tiny())
 
 
 def test_a_resumed_run_may_watch_other_metrics(tmp_path: Path) -> None:
