@@ -26,7 +26,6 @@ from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping
 from edgeseg.training.run.options import RunOptions
 
-
 WATCHED: dict[str, Any] = {
     "epochs": 4, "freeze_epochs": "all", "freeze_before": "scores", "val_fraction": 0.3, "mean": "data", "std": "data",
     "schedule": "exponential", "decay_rate": 0.5, "learning_rate": 0.02, "warmup_epochs": 2, "warmup": "staircase",
