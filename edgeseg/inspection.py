@@ -14,9 +14,13 @@ from edgeseg._internal.files import sha256
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import SUFFIXES, TensorInfo, open_backend
+from edgeseg.runtime.base import is_open
 from edgeseg.runtime.onnx_ops import read_ops
 from edgeseg.spec import ModelSpec
 from edgeseg.tflite.graph import count_ops
+
+# Such a file describes its graph for an image of one pixel.
+_OPEN_SIZE = "the input size is open, and what it takes depends on the size; convert the model at a fixed one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,10 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
         is_tflite = path.suffix.lower() == ".tflite"
         chosen = accelerators("tflite" if is_tflite else "onnx", names)
         ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)
-    coverages, not_asked = coverage_of_all(data, chosen)
+    coverages: tuple[Coverage, ...] = ()
+    not_asked = dict.fromkeys(chosen, _OPEN_SIZE)
+    if not is_open(backend.inputs[0].shape):
+        coverages, not_asked = coverage_of_all(data, chosen)
     return Inspection(
         path=path,
         size_bytes=len(data),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from edgeseg.choices import ColorOrder, Fit, Layout, OutputKind
+from edgeseg.choices import ColorOrder, Fit, Layout
 from edgeseg.errors import InputError
+from edgeseg.outputs import ReadOutput, read_output
 from edgeseg.runtime import Backend, RuntimeOptions, TensorInfo, open_with
+from edgeseg.runtime.base import image_sides, is_open, open_size
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import ModelSpec, default_palette
+from edgeseg.spec import MAX_CLASSES, ModelSpec, default_palette
 from edgeseg.tflite.description import Description, read_description
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ class InputDescription:
         color_order: order of the channels; ``rgb`` by default.
         fit: how an image gets the model's shape; ``letterbox`` by default.
         input_size: ``(H, W)`` in pixels, for a model with an open input size.
+        output: name of the output to use, of a model with several; the first by default.
+        threshold: the score above which a pixel is of the second class, for a model of one channel; by default what the
+            last ops of the file ask for.
     """
 
     class_names: tuple[str, ...] | None = None
@@ -40,6 +45,8 @@ class InputDescription:
     color_order: ColorOrder | None = None
     fit: Fit | None = None
     input_size: tuple[int, int] | None = None
+    output: str | None = None
+    threshold: float | None = None
 
     @property
     def given(self) -> list[str]:
@@ -66,20 +73,23 @@ def open_segmenter(
         BackendUnavailable: the runtime or accelerator that was asked for is not available.
     """
     with ExitStack() as refused:
-        backend = open_with(path, runtime)
+        backend = open_with(path, replace(runtime, input_size=description.input_size, output=description.output))
         refused.callback(backend.close)
         if backend.spec is not None and description.given:
             options = " and ".join(description.given)
             raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
-        spec = backend.spec or spec_for(path, backend, description, classes=classes)
-        segmenter = Segmenter(backend, spec=spec)
+        if backend.spec is not None:
+            segmenter = Segmenter(backend)
+        else:
+            spec, read = describe(path, backend, description, classes=classes)
+            segmenter = Segmenter(read, spec=spec)
         refused.pop_all()
     return segmenter
 
 
-def spec_for(
+def describe(
     path: str | Path, backend: Backend, description: InputDescription, *, classes: tuple[str, ...] | None = None
-) -> ModelSpec:
+) -> tuple[ModelSpec, Backend]:
     """Make a ModelSpec for a model without one, from its tensors, TFLite's standard metadata and the description.
 
     Args:
@@ -90,29 +100,36 @@ def spec_for(
 
     Returns:
         A spec whose dtype is ``uint8`` where the model takes image bytes, else ``float32``; a segmenter quantizes
-        the input of a model that takes other integers.
+        the input of a model that takes other integers. And the backend, with an output as the spec says.
 
     Raises:
         InputError: something is missing, and the text names the options that set it; or the tensors are not those of a
             segmentation model.
     """
-    source, result = backend.inputs[0], backend.outputs[0]
+    source = backend.inputs[0]
     layout = _layout(path, source)
     if source.dtype not in ("float32", "uint8") and not (source.dtype in ("int8", "int16") and source.scale):
         raise InputError(f"'{path}' takes {source.dtype}; accepted: float32, uint8, or int8 and int16 with a scale.")
+    if is_open(source.shape):
+        raise open_size(f"'{path}'", source)
     height, width = source.shape[1:3] if layout == "nhwc" else source.shape[2:]
-    size = description.input_size or (height, width)
-    if min(size) < 1:
-        raise InputError(f"'{path}' leaves its input size open, {source.shape}: give --imgsz H,W.")
-    if -1 not in (height, width) and size != (height, width):
-        raise InputError(f"'{path}' takes images of {height},{width} and no other; omit --imgsz.")
-    if len(backend.outputs) > 1:
-        _log.warning("'%s' has %d outputs; edgeseg uses the first, '%s'", path, len(backend.outputs), result.name)
+    if len(backend.outputs) > 1 and description.output is None:
+        first, *others = (f"'{output.name}'" for output in backend.outputs)
+        _log.warning(
+            "'%s' has %d outputs; edgeseg uses %s, --output takes %s", path, len(others) + 1, first, ", ".join(others)
+        )
     metadata = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
-    output_kind, channels = _output(path, result, layout)
     names = description.class_names or metadata.class_names or classes
+    reading = read_output(
+        path, backend, layout=layout, input_size=(height, width), names=names, threshold=description.threshold
+    )
     mean, std = description.mean or _triple(metadata.mean), description.std or _triple(metadata.std)
     as_bytes = source.dtype == "uint8" and _takes_bytes(path, source, mean, std)
+    if reading.kind == "scores" and reading.channels > MAX_CLASSES:
+        raise InputError(
+            f"'{path}' has {reading.channels} channels of scores; accepted: up to {MAX_CLASSES} classes, as class maps "
+            "have one byte a pixel."
+        )
     missing = [] if names else ["--labels FILE with one class name a line"]
     if not as_bytes and (mean is None or std is None):
         missing.append("--mean and --std, such as 127.5, for pixels in [0, 255]")
@@ -120,44 +137,30 @@ def spec_for(
         options = " and ".join(missing)
         raise InputError(f"'{path}' has no ModelSpec inside and does not say how to feed it: give {options}.")
     assert names is not None
-    if channels is not None and channels != len(names):
-        raise InputError(f"'{path}' has {channels} channels of scores, but there are {len(names)} labels.")
+    if reading.kind == "scores" and reading.channels != len(names):
+        raise InputError(f"'{path}' has {reading.channels} channels of scores, but there are {len(names)} labels.")
     spec = ModelSpec(
         name=Path(path).stem,
-        input_size=size,
+        input_size=(height, width),
         class_names=names,
         palette=default_palette(len(names)),
         layout=layout,
         dtype="uint8" if as_bytes else "float32",
         color_order=description.color_order or "rgb",
         fit=description.fit or "letterbox",
-        output_kind=output_kind,
+        # The argmax is the same for logits and softmax.
+        output_kind="logits" if reading.kind == "scores" else "argmax",
     )
-    return spec if as_bytes or mean is None or std is None else spec.replace(mean=mean, std=std)
+    if not as_bytes and mean is not None and std is not None:
+        spec = spec.replace(mean=mean, std=std)
+    return spec, ReadOutput(backend, reading, layout=layout, num_classes=len(names))
 
 
 def _layout(path: str | Path, source: TensorInfo) -> Layout:
-    if len(source.shape) == 4 and source.shape[0] in (1, -1):
-        if source.shape[3] == 3:
-            return "nhwc"
-        if source.shape[1] == 3:
-            return "nchw"
+    sides = image_sides(source.shape)
+    if sides is not None and source.shape[0] in (1, -1):
+        return "nhwc" if sides.start == 1 else "nchw"
     raise InputError(f"'{path}' takes {source.shape}; a segmentation model takes (1, H, W, 3) or (1, 3, H, W).")
-
-
-def _output(path: str | Path, result: TensorInfo, layout: Layout) -> tuple[OutputKind, int | None]:
-    """Return what the output is, and how many score channels it has where that is known."""
-    shape, integers = result.shape, np.issubdtype(np.dtype(result.dtype), np.integer)
-    if len(shape) == 4 and shape[-1 if layout == "nhwc" else 1] != 1:
-        channels = shape[-1 if layout == "nhwc" else 1]
-        return "logits", None if channels < 0 else channels  # the argmax is the same for logits and softmax
-    # A class map has integers without a scale; integers with a scale are the scores of a binary model.
-    if len(shape) in (3, 4) and integers and (result.scale, result.zero_point) in ((0.0, 0), (1.0, 0)):
-        return "argmax", None
-    raise InputError(
-        f"'{path}' gives {shape} {result.dtype}; accepted: a class map of integers (1, H, W) or (1, H, W, 1), "
-        "or scores with a channel for each class."
-    )
 
 
 def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std: Triple | None) -> bool:

@@ -88,6 +88,7 @@ class Segmenter:
                     delegate=delegate,
                     delegate_options=delegate_options,
                     providers=providers,
+                    input_size=None if spec is None else spec.input_size,
                 )
                 refused.callback(opened.close)
             else:

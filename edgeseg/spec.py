@@ -19,6 +19,9 @@ _READABLE = (1, 2)
 #: Key of the entry in TFLite metadata, ONNX ``metadata_props`` and the ``.keras`` archive.
 METADATA_KEY = "edgeseg.spec"
 
+#: As many ids as the byte of a pixel of a class map, and of a label, can tell apart.
+MAX_CLASSES = 256
+
 Color = tuple[int, int, int]
 
 
@@ -32,6 +35,7 @@ class Provenance:
         target: the target that the artifact was made for.
         rewrites: one ``(rule, number of sites)`` pair for each rewrite that was applied.
         tools: package name to version, of every tool that took part.
+        model_options: options of the zoo's architecture that were not its defaults.
     """
 
     source: str = ""
@@ -39,6 +43,7 @@ class Provenance:
     target: Target = "generic"
     rewrites: tuple[tuple[str, int], ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +88,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             raise InputError(f"ModelSpec.input_size must be (H, W) in pixels, got {self.input_size}.")
-        check_classes("ModelSpec", self.class_names, self.palette, self.ignore_index)
+        check_classes(f"the model '{self.name}'", self.class_names, self.palette, self.ignore_index)
         if 0 in self.std:
             raise InputError(f"ModelSpec.std must not contain 0, got {self.std}.")
         hints = get_type_hints(type(self))
@@ -96,6 +101,13 @@ class ModelSpec:
     def num_classes(self) -> int:
         """The number of classes, without the ignored id."""
         return len(self.class_names)
+
+    @property
+    def scaling(self) -> str:
+        """What is computed from a pixel, for people, such as ``(pixel - 127.5) / 127.5``."""
+        if set(self.mean) == {0.0} and set(self.std) == {1.0}:
+            return "pixels in [0, 255] as they are"
+        return f"(pixel - {_numbers(self.mean)}) / {_numbers(self.std)}"
 
     def replace(self, **changes: Any) -> ModelSpec:
         """Return a copy with some fields changed."""
@@ -127,9 +139,15 @@ class ModelSpec:
             fields = {key: tuples(value) for key, value in data.items() if key in field_names(cls)}
             provenance = {k: v for k, v in data["provenance"].items() if k in field_names(Provenance)}
             provenance["rewrites"] = tuples(provenance.get("rewrites", []))
+            provenance["model_options"] = tuples(provenance.get("model_options", {}))
             return cls(**{**fields, "provenance": Provenance(**provenance)})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"this is not a ModelSpec: {error!r}. Export the model again with edgeseg.") from error
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    """Return a number for each channel as ``--mean`` takes it: one where all are the same."""
+    return f"{values[0]:g}" if len(set(values)) == 1 else ",".join(f"{value:g}" for value in values)
 
 
 def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ignore_index: int | None) -> None:
@@ -137,15 +155,17 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
 
     Args:
         what: whose table it is, as the start of a sentence.
-        names: 1 to 256, as many as 8-bit ids can tell apart; no name twice, as scores and filters go by name.
+        names: 1 to ``MAX_CLASSES``; no name twice, as scores and filters go by name.
         palette: one RGB color in 0..255 for each name.
         ignore_index: ``None``, or 0 to 255.
 
     Raises:
         InputError: one of these conditions does not hold.
     """
-    if not 1 <= len(names) <= 256:
-        raise InputError(f"{what} must have 1 to 256 classes, got {len(names)}.")
+    if not 1 <= len(names) <= MAX_CLASSES:
+        raise InputError(
+            f"{what} has {len(names)} classes; accepted: 1 to {MAX_CLASSES}, as class maps have one byte a pixel."
+        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{what}: the class name '{twice}' occurs twice; give each class a name of its own.")

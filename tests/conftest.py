@@ -51,6 +51,44 @@ def tiny_spec() -> ModelSpec:
 
 
 @pytest.fixture(scope="session")
+def permuted_class() -> type:
+    """A functional model as a subclass whose layers are attributes, in another order than in its graph.
+
+    All its kernels but the last have the same shape. Its config has its size as ``image_shape``, or, with
+    ``says_size=False``, not at all.
+    """
+    import keras
+    from keras import layers
+
+    @keras.saving.register_keras_serializable(package="tests")
+    class Permuted(keras.Model):  # type: ignore[misc]
+        def __init__(self, image_shape=(16, 24, 3), says_size=True, activation=None, **kwargs):  # type: ignore[no-untyped-def]
+            self.stem = layers.Conv2D(4, 3, padding="same", activation="relu")
+            self.up = layers.Conv2D(4, 3, padding="same", activation="relu")
+            self.norm = layers.BatchNormalization()
+            self.down = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")
+            self.head = layers.Conv2D(3, 1, activation=activation)
+            image = keras.Input(image_shape)
+            x = self.down(self.norm(self.stem(image)))
+            x = self.up(layers.UpSampling2D(interpolation="bilinear")(x))
+            super().__init__(inputs=image, outputs=self.head(x), **kwargs)
+            self.said = {"image_shape": tuple(image_shape)} if says_size else {}
+            self.rest = {"says_size": says_size, "activation": activation}
+            rng = np.random.default_rng(0)
+            for weight in self.weights:
+                weight.assign(rng.uniform(0.1, 1, weight.shape) * rng.choice((-1, 1)) ** (len(weight.shape) == 4))
+
+        def get_config(self):  # type: ignore[no-untyped-def]
+            return {"name": self.name, **self.said, **self.rest}
+
+        @classmethod
+        def from_config(cls, config):  # type: ignore[no-untyped-def]
+            return cls(**config)
+
+    return Permuted
+
+
+@pytest.fixture(scope="session")
 def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of 10, 4 and 4 images of 64x80: rectangles on a wall, where the color is the class.
 

@@ -27,10 +27,9 @@ from edgeseg.spec import ModelSpec, Provenance
 from edgeseg_converters.images import Samples, collect
 from edgeseg_converters.keras_model.float32 import float32_policy
 from edgeseg_converters.keras_model.freeze import trace
-from edgeseg_converters.keras_model.graph import Graph
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.keras_model.training_mode import note_training, untouched
-from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, with_layers
+from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, refuse_dtypes, with_layers
 from edgeseg_converters.onnx.convert import to_onnx
 from edgeseg_converters.options import ExportOptions, Quantization
 from edgeseg_converters.quantization.domain_shift import compare
@@ -38,8 +37,9 @@ from edgeseg_converters.quantization.make import Integers, QuantizationImages, Q
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_for
 from edgeseg_converters.rewrites.base import rewrite_graph
+from edgeseg_converters.rewrites.ops.base import OpRewrite, rewrite_ops
 from edgeseg_converters.tflite.convert import to_tflite
-from edgeseg_converters.verification import Verification, reference, verify
+from edgeseg_converters.verification import Verification, explained, reference, verify
 
 _log = logging.getLogger(__name__)
 
@@ -284,6 +284,10 @@ class Exporter:
             artifact_spec = self._artifact_spec(prepared, recipe, frozen)
             data, quantized = self._make(recipe, frozen, artifact_spec, integers)
             verification = verify(expected, data, recipe) if expected else None
+            if expected and verification:
+                verification = explained(
+                    verification, expected, data, recipe, frozen=frozen.function, model=prepared.model
+                )
             yield ExportResult(
                 data=data,
                 recipe=recipe,
@@ -304,6 +308,7 @@ class Exporter:
             target=self.options.target,
             rewrites=frozen.rewrites.counts(),
             tools=tools,
+            model_options=prepared.spec.provenance.model_options,
         )
         return prepared.spec.replace(dtype=frozen.plan.dtype, provenance=provenance)
 
@@ -312,6 +317,7 @@ class Exporter:
     ) -> tuple[bytes, Quantized | None]:
         """Return the bytes of an artifact, and how it was quantized for an integer precision."""
         opset = self.options.opset or DEFAULT_OPSET
+        refuse_dtypes(frozen.function, frozen.given)
         try:
             if recipe.is_quantized:
                 quantized = integers.make(frozen.function, spec, recipe, opset)
@@ -332,18 +338,20 @@ class _Plan:
     Attributes:
         swaps: the rules without which the model does not convert.
         rules: all rules.
+        ops: the rules for the ops of the frozen function.
         dtype: of the input; the static precisions take bytes and normalize inside.
     """
 
     swaps: tuple[Rewrite, ...]
     rules: tuple[Rewrite, ...]
+    ops: tuple[OpRewrite, ...]
     dtype: InputDtype
 
     @classmethod
     def of(cls, recipe: Recipe, options: ExportOptions) -> _Plan:
         rules = rules_for(recipe.format, options.target)
         chosen = rules.in_order(optimize=options.optimize, precision=recipe.precision)
-        return cls(rules.swaps, chosen, "uint8" if recipe.is_static else "float32")
+        return cls(rules.swaps, chosen, rules.ops, "uint8" if recipe.is_static else "float32")
 
 
 @dataclass(frozen=True)
@@ -369,16 +377,19 @@ class _FrozenModel:
             rewrites = rewrite_graph(head.model, head.graph, plan.rules)
             fed = prepared.spec.replace(dtype=plan.dtype)
             function = trace(rewrites.model, fed, probabilities=head.probabilities)
+            rewrites = rewrites.followed_by(
+                [rule.name for rule in plan.ops], *rewrite_ops(function, plan.ops, rewrites.model)
+            )
         frozen = cls(prepared.model, plan, rewrites, function)
         for refused in frozen.refused_swaps:
             _log.warning("'%s' is converted as it is: %s", refused.site, refused.reason)
-        _note_opaque(rewrites.graph, plan.swaps)
+        _note_opaque(rewrites, plan.swaps)
         return frozen
 
     @property
     def refused_swaps(self) -> list[Refused]:
         """The sites where a rule that the model needs did not hold."""
-        names = {rule.name for rule in self.plan.swaps}
+        names = {rule.name for rule in self.plan.swaps} | {rule.name for rule in self.plan.ops}
         return [refused for refused in self.rewrites.refused if refused.rule in names]
 
 
@@ -398,14 +409,15 @@ class _FrozenModels:
         return frozen
 
 
-def _note_opaque(graph: Graph, swaps: Sequence[Rewrite]) -> None:
-    """Warn of subclassed models, which no rewrite can look into, and name what would have been replaced there."""
-    layers = {id(node.operation): node.operation for node in graph.nodes}
+def _note_opaque(rewrites: RewriteResult, swaps: Sequence[Rewrite]) -> None:
+    """Warn of subclassed models, whose layers no rewrite can look into, and name what was not replaced there."""
+    layers = {id(node.operation): node.operation for node in rewrites.graph.nodes}
     for layer in layers.values():
         inside = getattr(layer, "_operation", layer)  # the layer without its activation
         if not isinstance(inside, keras.Model) or graph_of(inside) is not None:
             continue
-        rules = {rule.layer_class: rule.name for rule in swaps}
+        in_ops = {applied.rule for applied in rewrites.applied}  # what is in the frozen function needs no graph
+        rules = {rule.layer_class: rule.name for rule in swaps if rule.name not in in_ops}
         not_replaced = [
             f"{rules[type(inner).__name__]} for '{inner.name}'"
             for inner in layers_within(inside)

@@ -38,16 +38,17 @@ class VerificationGate:
         min_agreement: share of pixels with the same class, in [0, 1].
         max_relative_error: largest difference of a logit over the largest logit; ``None`` where the precision
             itself moves logits and only the classes count.
-        max_unstable: for a model with pooling indices. Which of two values within float rounding is the maximum is
-            chance, and the choice moves all that is decoded from it. Where such a model's own logits move by more than
-            ``max_relative_error`` under one rounding of its input, this share of the pixels may do so too. Measured
-            on SegNet with calibrated random weights: none on white noise, 0.03 % on street images, up to 2.8 % on
-            1/f noise.
+        rounding: for a model with pooling indices, how much noise the Keras model gets to find the pixels that it
+            decides by rounding, relative to the largest value of its input; ``None`` where no pixel is excused.
+        max_unsteady: the largest share of such pixels, in [0, 1], so that at least a quarter of the pixels prove the
+            artifact. SegNet with calibrated random weights: 2 to 33 % on images without bars, where Keras changes 0 to
+            3 %; 52 % where half of the image is bars and Keras changes 33 %; 76 to 81 % where two thirds are.
     """
 
     min_agreement: float
     max_relative_error: float | None
-    max_unstable: float = 0.05
+    rounding: float | None = None
+    max_unsteady: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ class AccuracyGate:
 
 
 GATES: dict[Precision, VerificationGate] = {
-    "fp32": VerificationGate(min_agreement=0.999, max_relative_error=1e-3),
-    "fp16": VerificationGate(min_agreement=0.995, max_relative_error=None),
+    # A step of float32 is 6e-8 of a value. A sum of hundreds of products in another order is off by about 1e-6.
+    "fp32": VerificationGate(min_agreement=0.999, max_relative_error=1e-3, rounding=1e-6),
+    # Half a step of float16, by which each layer rounds its weights, and in ONNX its map.
+    "fp16": VerificationGate(min_agreement=0.995, max_relative_error=None, rounding=2**-11),
     # A broken conversion falls below this; only the gate with labels tells whether the accuracy is good enough.
     "dynamic": VerificationGate(min_agreement=0.95, max_relative_error=None),
     "int8": VerificationGate(min_agreement=0.9, max_relative_error=None),

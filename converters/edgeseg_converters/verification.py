@@ -1,43 +1,69 @@
 """Prove an artifact: compare it on its own runtime with the Keras model it was made from, on the same images.
 
-A model with pooling indices is not continuous: where two values of a window agree but for float rounding, the next
-runtime may pick the other, and SegNet's decoder spreads the difference over all that the pixel reaches. No converter
-can avoid that, and a maximum over all pixels then says nothing about the conversion. So the proof measures how far the
-Keras model's own logits move when its input moves by one float32 step. If that alone exceeds the gate, the artifact
-passes with a small share of pixels beyond it, and the report has both numbers; the full agreement of the classes is
-still required. A model without pooling indices gets no such exception.
+A model with pooling indices decides some pixels by rounding (see ``keras_model.steadiness``), which says nothing about
+the conversion. Where such a model's artifact misses its gate on all pixels, it has to meet the same gate on those that
+are steady in Keras, and a warning says what share is not. If that share is too large, nothing is proven and the file is
+rejected for this reason. A model without pooling indices gets no such exception.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgeseg.choices import Format, OutputKind
-from edgeseg.evaluation.confusion import argmax_agreement
 from edgeseg.imaging import preprocess
-from edgeseg.models.keras_internals import layers_within
 from edgeseg.runtime import open_artifact
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.tflite.file import read_metadata
+from edgeseg_converters.departure import departure
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.keras_model.steadiness import Answer, Steadiness, SteadinessProbe
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.recipes import Recipe, VerificationGate
-from edgeseg_converters.rewrites import MaxUnpoolingToMasks
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.pooling_ties import other_choices
 
 _log = logging.getLogger(__name__)
+
+_ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid, "log_softmax": tf.nn.log_softmax}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteadyPixels:
+    """How far an artifact is from its Keras model where the model itself is steady; see ``keras_model.steadiness``.
+
+    Attributes:
+        keras_changed: share of the pixels to which Keras itself gives another class when its input is rounded in
+            another way, in [0, 1].
+        unsteady_share: share of the pixels to which it might, in [0, 1].
+        argmax_agreement: share of the other pixels that have the same class, in [0, 1].
+        keras_movement: how far a score of the Keras model moves, over the largest absolute score.
+        max_relative_error: the same of the artifact's difference, on the pixels with steady scores.
+        beyond: share of the pixels with steady scores in which the artifact's scores differ by more than the gate
+            allows, in [0, 1].
+        unsteady_scores: share of the pixels whose scores Keras itself moves by more than the gate allows, in [0, 1].
+    """
+
+    keras_changed: float
+    unsteady_share: float
+    argmax_agreement: float
+    keras_movement: float
+    max_relative_error: float
+    beyond: float
+    unsteady_scores: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +76,10 @@ class Verification:
         argmax_agreement: share of pixels with the same class, in [0, 1].
         max_abs_error: largest difference of a logit (of a score, for a softmax output).
         max_relative_error: the same over the largest absolute logit of the Keras model.
-        unstable_share: share of pixels with a logit beyond the gate's relative error, in [0, 1].
-        keras_movement: for a model with pooling indices, the relative error of the Keras model against itself with
-            every input value moved by one float32 step; ``None`` for other models.
         passed: whether the gate of the precision is met.
         reason: why it failed, in a sentence; empty when passed.
+        steady: the same on the pixels that are steady in Keras, for a model with pooling indices whose artifact misses
+            the gate on all pixels; ``None`` for others.
         other_ties: share of the pooling windows, over all channels, in which LiteRT's CPU takes another of equal
             maxima than Keras; ``None`` where the artifact has no custom op for pooling indices, and ties are decided
             as in Keras.
@@ -65,10 +90,9 @@ class Verification:
     argmax_agreement: float
     max_abs_error: float
     max_relative_error: float
-    unstable_share: float
-    keras_movement: float | None
     passed: bool
     reason: str
+    steady: SteadyPixels | None = None
     other_ties: float | None = None
 
 
@@ -79,17 +103,20 @@ class Reference:
     Attributes:
         spec: how the images were fed, and the artifact's layout.
         samples: the images.
-        class_maps: ``(h, w)`` uint8 for each image, from the model as it was given.
-        scores: ``(1, h, w, C)`` float32 for each image: softmax where the spec asks for it, else the scores that the
-            class map is computed from.
-        movement: see ``Verification.keras_movement``.
+        answers: to each image: the class map of the model as it was given, and the scores, softmax where the spec asks
+            for it, else those that the class map is computed from.
+        probe: measures which pixels are steady.
     """
 
     spec: ModelSpec
     samples: Samples
-    class_maps: tuple[NDArray[np.uint8], ...]
-    scores: tuple[NDArray[np.float32], ...]
-    movement: float | None = None
+    answers: tuple[Answer, ...]
+    probe: SteadinessProbe
+
+    @property
+    def scores(self) -> tuple[NDArray[np.float32], ...]:
+        """The scores alone."""
+        return tuple(answer.scores for answer in self.answers)
 
     @property
     def largest(self) -> float:
@@ -104,69 +131,156 @@ def reference(prepared: PreparedModel, samples: Samples) -> Reference:
         prepared: the model before any rewrite, how to feed it, and the artifact's ``output_kind``.
         samples: the images.
     """
-    model, spec, head = prepared.model, prepared.spec, prepared.head
+    spec = prepared.spec
     inputs = tuple(preprocess(image, spec.replace(layout="nhwc", dtype="float32"))[0] for image in samples.images)
-    outputs = [KerasBackend(model).run(tensor) for tensor in inputs]
-    class_maps = tuple(np.asarray(head.class_map(output))[0] for output in outputs)
-    _note_one_class(class_maps, spec, samples)
-    ends = outputs if head.model is model else [KerasBackend(head.model).run(tensor) for tensor in inputs]
-    kind: OutputKind = "softmax" if spec.output_kind == "softmax" else "logits"
+    answer = _KerasAnswers(prepared)
+    answers = tuple(map(answer, inputs))
+    _note_one_class([each.class_map for each in answers], spec, samples)
+    probe = SteadinessProbe(prepared.model, answer, inputs, answers)
+    return Reference(spec=spec, samples=samples, answers=answers, probe=probe)
 
-    def scores_of(values: Any) -> NDArray[np.float32]:
-        return np.asarray(add_head(values, kind, probabilities=head.probabilities))
 
-    scores = tuple(map(scores_of, ends))
-    expected = Reference(spec=spec, samples=samples, class_maps=class_maps, scores=scores)
-    if not any(type(layer).__name__ == MaxUnpoolingToMasks.layer_class for layer in layers_within(model)):
-        return expected
-    moved = 0.0
-    for tensor, values in zip(inputs, scores, strict=True):
-        # All values move in the same direction: equal values, such as the bars of a letterbox, stay equal.
-        for towards in (-np.inf, np.inf):
-            shifted = KerasBackend(head.model).run(np.nextafter(tensor, np.float32(towards)))
-            moved = max(moved, float(np.abs(scores_of(shifted) - values).max()))
-    return dataclasses.replace(expected, movement=moved / expected.largest)
+class _KerasAnswers:
+    """Runs the given model and the one without its final activation.
+
+    A large model takes seconds for an image, and the two are the same up to the activation. Once that has been seen on
+    an image, the given one is computed from the other.
+    """
+
+    def __init__(self, prepared: PreparedModel) -> None:
+        self._prepared = prepared
+        self._given = KerasBackend(prepared.model)
+        self._scored = KerasBackend(prepared.head.model)
+        self._alike = prepared.head.model is prepared.model
+
+    def __call__(self, tensor: NDArray[Any]) -> Answer:
+        head, spec = self._prepared.head, self._prepared.spec
+        scores = self._scored.run(tensor)
+        output = scores if head.activation is None else np.asarray(_ACTIVATIONS[head.activation](scores))
+        if not self._alike:
+            given = self._given.run(tensor)
+            # 1e-6: a softmax rounds by 6e-8, and sums over the classes.
+            self._alike = np.allclose(given, output, rtol=1e-5, atol=1e-6)
+            output = given
+        kind: OutputKind = "softmax" if spec.output_kind == "softmax" else "logits"
+        class_map = np.asarray(head.class_map(output))[0]
+        if kind == "softmax" and head.activation in ("softmax", "sigmoid"):  # what the model gives is what is asked for
+            return Answer(class_map, np.asarray(add_head(output, kind, probabilities=True)))
+        return Answer(class_map, np.asarray(add_head(scores, kind, probabilities=head.probabilities)))
 
 
 def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification:
     """Run an artifact on the images of a reference and compare.
 
     The class maps come from the unchanged artifact. For a class-map artifact the logits are read from the same file
-    with one more output, so that an error too small to flip a pixel is still detected.
+    with one more output, so that an error too small to flip a pixel is still detected. Once the two have given the
+    same classes of an image, only the latter is run.
 
     Args:
         expected: the answers of the Keras model.
         artifact: the file's bytes.
         recipe: gives the runtime and the gate.
     """
-    agreement, max_abs, beyond = [], 0.0, []
-    limit = np.inf if recipe.gate.max_relative_error is None else recipe.gate.max_relative_error * expected.largest
-    outputs: Iterable[tuple[NDArray[Any], NDArray[Any]]]
-    if expected.spec.output_kind == "argmax":
-        tapped = (tap_tflite_logits if recipe.format == "tflite" else tap_onnx_logits)(artifact)
-        outputs = zip(_run(artifact, recipe.format, expected), _run(tapped, recipe.format, expected), strict=True)
-    else:  # the scores are the output itself
-        outputs = ((output, output) for output in _run(artifact, recipe.format, expected))
-    for reference_map, scores, (output, got) in zip(expected.class_maps, expected.scores, outputs, strict=True):
-        spec = expected.spec.replace(input_size=reference_map.shape, layout="nhwc")  # as it is, not enlarged
-        agreement.append(argmax_agreement(reference_map, to_class_map(output, spec)))
-        error = np.abs(scores - got)
-        max_abs = float(np.maximum(max_abs, error.max()))  # unlike max(), it keeps a NaN
-        beyond.append(np.mean(error.max(axis=-1) > limit))
+    differences = []
+    for answer, (class_map, scores) in zip(expected.answers, _answers(artifact, recipe, expected), strict=True):
+        if expected.spec.output_kind == "argmax":
+            scores = of_one_kind(scores, answer.scores)
+        errors = np.abs(answer.scores - scores).max(axis=-1)[0]
+        differences.append(_Difference(same=answer.class_map == class_map, errors=errors))
+    max_abs = float(np.max([difference.errors.max() for difference in differences]))  # unlike max(), it keeps a NaN
     proof = Verification(
         images=expected.samples.source,
-        num_images=len(agreement),
-        argmax_agreement=float(np.mean(agreement)),
+        num_images=len(differences),
+        argmax_agreement=float(np.mean([difference.same.mean() for difference in differences])),
         max_abs_error=max_abs,
         max_relative_error=max_abs / expected.largest,
-        unstable_share=float(np.mean(beyond)),
-        keras_movement=expected.movement,
         passed=False,
         reason="",
         other_ties=_other_ties(artifact, expected) if recipe.format == "tflite" else None,
     )
     reason = _failure(proof, recipe.gate)
+    if reason and np.isfinite(max_abs) and recipe.gate.rounding is not None and expected.probe.pools_with_indices():
+        steadiness = expected.probe.at(recipe.gate.rounding)
+        proof = dataclasses.replace(proof, steady=_where_steady(differences, steadiness, expected, recipe.gate))
+        reason = _failure_where_steady(proof, recipe.gate)
+        if not reason:
+            _note_unsteady(proof, recipe)
     return dataclasses.replace(proof, passed=not reason, reason=reason)
+
+
+def explained(
+    proof: Verification, expected: Reference, artifact: bytes, recipe: Recipe, *, frozen: Any, model: keras.Model
+) -> Verification:
+    """Return a proof whose reason also names the op that departs, where the artifact missed its gate.
+
+    Args:
+        proof: of the artifact.
+        expected: the answers of the Keras model.
+        artifact: the file's bytes.
+        recipe: its format and gate.
+        frozen: the function that was converted.
+        model: the user's, whose layers are named.
+    """
+    chance = proof.steady is not None and proof.steady.unsteady_share > recipe.gate.max_unsteady
+    if proof.passed or chance or not np.isfinite(proof.max_abs_error):
+        return proof
+    backend = open_artifact(artifact, recipe.format)
+    tensor, *_ = _fed(backend.spec or expected.spec, expected)
+    backend.close()
+    found = departure(artifact, recipe.format, tensor, expected.scores[0], frozen=frozen, model=model)
+    reason = f"{proof.reason}; {found.sentence(proof.max_abs_error)}"
+    if not found.stands_out and recipe.gate.rounding is not None:
+        movement = expected.probe.at(recipe.gate.rounding).largest_movement / expected.largest
+        reason += f"; Keras' own logits move by {movement:.1e} when its input moves by {recipe.gate.rounding:.0e}"
+    return dataclasses.replace(proof, reason=reason)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """How an artifact differs from the reference on an image.
+
+    Attributes:
+        same: ``(h, w)`` bool: the class is the same.
+        errors: ``(h, w)`` float32: the largest difference of a score of the pixel.
+    """
+
+    same: NDArray[np.bool_]
+    errors: NDArray[np.float32]
+
+
+def _where_steady(
+    differences: Sequence[_Difference], steadiness: Steadiness, expected: Reference, gate: VerificationGate
+) -> SteadyPixels:
+    limit = np.inf if gate.max_relative_error is None else gate.max_relative_error * expected.largest
+    same = np.concatenate([d.same[steady] for d, steady in zip(differences, steadiness.steady, strict=True)])
+    still = [movement <= limit for movement in steadiness.movement]
+    errors = np.concatenate([d.errors[pixels] for d, pixels in zip(differences, still, strict=True)])
+    return SteadyPixels(
+        keras_changed=steadiness.changed,
+        unsteady_share=steadiness.unsteady_share,
+        argmax_agreement=float(same.mean()) if same.size else 0.0,
+        keras_movement=steadiness.largest_movement / expected.largest,
+        max_relative_error=float(errors.max(initial=0.0)) / expected.largest,
+        beyond=float(np.mean(errors > limit)) if errors.size else 0.0,
+        unsteady_scores=1 - float(np.mean([pixels.mean() for pixels in still])),
+    )
+
+
+def of_one_kind(got: NDArray[Any], scores: NDArray[np.float32]) -> NDArray[Any]:
+    """Return what a class-map artifact takes the largest of as probabilities, or their logarithms, where Keras does.
+
+    TFLite's converter omits a softmax before an ARG_MAX, in the code of a user's layer too.
+    """
+    for function, powers in ((tf.nn.softmax, np.asarray), (tf.nn.log_softmax, np.exp)):
+        # 1e-3: a float16 probability is off by at most 5e-4. 0.5: integers round those below half a step to 0.
+        if _sum_to_1(powers(scores), 1e-3) and not _sum_to_1(powers(got), 0.5):
+            return np.asarray(function(got.astype(np.float32)))
+    return got
+
+
+def _sum_to_1(values: NDArray[Any], atol: float) -> bool:
+    is_share = values.shape[-1] > 1 and values.min() >= 0 and values.max() <= 1 + atol
+    return bool(is_share and np.allclose(values.sum(axis=-1), 1, atol=atol))
 
 
 def _note_one_class(class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, samples: Samples) -> None:
@@ -181,7 +295,21 @@ def _note_one_class(class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, sa
         )
 
 
+def _note_unsteady(proof: Verification, recipe: Recipe) -> None:
+    """Say that the proof covers a part of the pixels only."""
+    steady = proof.steady
+    assert steady is not None
+    _log.warning(
+        "%s %s: the class of %.1f %% of the pixels is decided by rounding, as equal values of a pooling window are; "
+        "the proof rests on the others, of which %.3f %% have the class that Keras gives (%.3f %% of all; Keras itself "
+        "changes %.1f %% when its input moves by %.0e)",
+        *(recipe.format, recipe.precision, 100 * steady.unsteady_share, 100 * steady.argmax_agreement),
+        *(100 * proof.argmax_agreement, 100 * steady.keras_changed, recipe.gate.rounding),
+    )
+
+
 def _failure(proof: Verification, gate: VerificationGate) -> str:
+    """Return why an artifact misses its gate on all pixels; empty where it does not."""
     if not np.isfinite(proof.max_relative_error):
         return "the logits are not finite"
     if proof.argmax_agreement < gate.min_agreement:
@@ -190,13 +318,31 @@ def _failure(proof: Verification, gate: VerificationGate) -> str:
     limit = gate.max_relative_error
     if limit is None or proof.max_relative_error <= limit:
         return ""
-    if proof.keras_movement is None or proof.keras_movement <= limit:
-        return f"a logit differs by {proof.max_relative_error:.1e} of the largest; at most {limit:.0e}{_ties(proof)}"
-    if proof.unstable_share > gate.max_unstable:
-        share, most = f"{proof.unstable_share:.1%}", f"{gate.max_unstable:.0%}"
+    return f"a logit differs by {proof.max_relative_error:.1e} of the largest; at most {limit:.0e}{_ties(proof)}"
+
+
+def _failure_where_steady(proof: Verification, gate: VerificationGate) -> str:
+    """Return why an artifact misses its gate on the steady pixels; empty where it does not."""
+    steady, limit = proof.steady, gate.max_relative_error
+    assert steady is not None
+    if steady.unsteady_share > gate.max_unsteady:
         return (
-            f"{share} of the pixels have a logit that differs by more than {limit:.0e} of the largest; at most {most}"
-            f"{_ties(proof)}"
+            f"nothing is proven and the file may be right: the class of {steady.unsteady_share:.1%} of the pixels is "
+            f"decided by rounding, as equal values of a pooling window are; at most {gate.max_unsteady:.0%}. Keras "
+            f"itself changes {steady.keras_changed:.1%} when its input moves by {gate.rounding:.0e}; give other images "
+            f"by --data, such as without letterbox bars{_ties(proof)}"
+        )
+    if steady.argmax_agreement < gate.min_agreement:
+        share, least = f"{steady.argmax_agreement:.3%}", f"{gate.min_agreement:.1%}"
+        return (
+            f"only {share} of the pixels that are steady in Keras have the class that it gives; at least {least}; "
+            f"{steady.unsteady_share:.1%} of all are not steady{_ties(proof)}"
+        )
+    most = 1 - gate.min_agreement  # the draws miss a few in the same way
+    if limit is not None and steady.beyond > most:
+        return (
+            f"{steady.beyond:.1%} of the pixels whose logits are steady in Keras have one that differs by more than "
+            f"{limit:.0e} of the largest; at most {most:.1%}{_ties(proof)}"
         )
     return ""
 
@@ -209,6 +355,29 @@ def _ties(proof: Verification) -> str:
         f"; the delegate's op took another of equal maxima in {proof.other_ties:.2%} of the pooling windows, "
         "target generic takes those of Keras"
     )
+
+
+def _answers(artifact: bytes, recipe: Recipe, expected: Reference) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
+    """Yield an artifact's class map of each image, ``(h, w)``, and its scores, ``(1, h, w, C)``."""
+    outputs = _run(artifact, recipe.format, expected)
+    is_map = expected.spec.output_kind == "argmax"
+    tap = tap_tflite_logits if recipe.format == "tflite" else tap_onnx_logits
+    tapped = _run(tap(artifact), recipe.format, expected) if is_map else iter(())
+    alike = False
+    for answer in expected.answers:
+        spec = expected.spec.replace(input_size=answer.class_map.shape, layout="nhwc")  # as it is, not enlarged
+        if not is_map:  # the scores are the output itself
+            output = scores = next(outputs)
+            yield to_class_map(output, spec), scores
+            continue
+        scores = next(tapped)
+        largest = np.argmax(scores, axis=-1)[0].astype(np.uint8)
+        if alike:
+            yield largest, scores
+            continue
+        class_map = to_class_map(next(outputs), spec)
+        alike = np.array_equal(class_map, largest)
+        yield class_map, scores
 
 
 def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:

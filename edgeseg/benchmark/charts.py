@@ -24,7 +24,7 @@ def label(result: LatencyResult) -> str:
     """Name a result, as plain text: file, accelerator, threads, device."""
     threads = "" if not result.num_threads else f", {result.num_threads} thread{'s' if result.num_threads > 1 else ''}"
     scope = "" if result.scope == "inference" else f", {result.scope}"
-    return f"{result.artifact}, {runs_on(result)}{threads}{scope}, {result.environment.device}"
+    return f"{result.name}, {runs_on(result)}{threads}{scope}, {result.environment.device}"
 
 
 def spans(results: Sequence[LatencyResult], names: Sequence[str]) -> str:

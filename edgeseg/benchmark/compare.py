@@ -134,14 +134,19 @@ def unlike(first: LatencyResult, second: LatencyResult) -> dict[Alike, tuple[str
         "scope": (first.scope, second.scope),
         "accelerator": (first.accelerator, second.accelerator),
         "runtime": (first.runtime, second.runtime),
-        "model": (first.sha256[:12], second.sha256[:12]),
+        "model": (_model(first), _model(second)),
     }
     assert set(values) == set(get_args(Alike))
     return {name: (str(a), str(b)) for name, (a, b) in values.items() if a != b}
 
 
+def _model(result: LatencyResult) -> str:
+    """Return the file's hash, and the size where the user chose it."""
+    return f"{result.sha256[:12]}{result.name.removeprefix(result.artifact)}"
+
+
 def pair(baseline: Sequence[LatencyResult], results: Sequence[LatencyResult]) -> Pairing:
-    """Pair the results of two files by file name, accelerator, threads and scope.
+    """Pair the results of two files by file name and chosen size, accelerator, threads and scope.
 
     The device is part of the key where a file has results of several. Two files of one device each are paired without
     it, and where both have one result it is the pair, whatever its name: ``compare`` says what differs.
@@ -183,7 +188,7 @@ def _keyed(results: Sequence[LatencyResult], by_device: bool) -> dict[tuple[str,
     keyed: dict[tuple[str, ...], LatencyResult] = {}
     for result in results:
         device = (result.environment.device,) if by_device else ()
-        key = (result.artifact, result.accelerator, str(result.num_threads), result.scope, *device)
+        key = (result.name, result.accelerator, str(result.num_threads), result.scope, *device)
         if key in keyed:
             raise InputError(
                 f"a file has two results of {'/'.join(key)}, which cannot be told apart; "

@@ -146,6 +146,7 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
         runtime=first.runtime,
         num_threads=int(case.options.get("num_threads") or 0),
         scope=plan.scope,
+        input_size=case.options.get("input_size"),
         latencies_s=tuple(value for latencies in rounds for value in latencies),
         rounds=tuple(len(latencies) for latencies in rounds),
         reported=tuple(reply.reported for reply in replies if reply.reported),

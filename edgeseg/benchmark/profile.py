@@ -21,6 +21,7 @@ from edgeseg.benchmark.devices.local import ask
 from edgeseg.benchmark.worker import answer, raise_refusal
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import SUFFIXES
+from edgeseg.runtime.base import is_open, open_size
 from edgeseg.runtime.onnx import OnnxBackend
 
 FORMAT_VERSION = 1
@@ -91,7 +92,7 @@ def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
 
     Args:
         path: the artifact.
-        options: ``num_threads`` and ``providers``, as for ``edgeseg.runtime.open_backend``.
+        options: ``num_threads``, ``providers`` and ``input_size``, as for ``edgeseg.runtime.open_backend``.
         num_runs: calls after the warm-up.
 
     Raises:
@@ -107,11 +108,11 @@ def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
             "benchmark_model on the device, with --enable_op_profiling=true (Interpreter) or --use_profiler=true "
             "(CompiledModel)."
         )
-    alike = {"num_threads": None, "providers": None, "accelerator": "cpu"}
+    alike = {"num_threads": None, "providers": None, "input_size": None, "accelerator": "cpu"}
     other = sorted(k for k, v in options.items() if v and (k not in alike or alike[k] not in (None, v)))
     if other:
         raise InputError(f"a profile is of ONNX Runtime with its threads and providers; {', '.join(other)} is not.")
-    known = {name: options[name] for name in ("num_threads", "providers") if options.get(name)}
+    known = {name: options[name] for name in ("num_threads", "providers", "input_size") if options.get(name)}
     reply = ask("edgeseg.benchmark.profile", {"path": str(path), "num_runs": num_runs, **known})
     raise_refusal(reply)
     nodes = tuple(NodeTime(**node) for node in reply["nodes"])
@@ -147,11 +148,14 @@ def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTi
     return sorted(nodes, key=lambda node: -node.ms)
 
 
-def _measure(path: str, num_runs: int, num_threads: int | None = None, providers: Sequence[str] = ()) -> dict[str, Any]:
+def _measure(path: str, num_runs: int, **options: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        backend = OnnxBackend(path, num_threads=num_threads, providers=providers, profile_to=Path(folder))
+        backend = OnnxBackend(path, profile_to=Path(folder), **options)
         info = backend.inputs[0]
-        image = np.random.default_rng(0).integers(0, 256, info.shape).astype(info.dtype)
+        if is_open(info.shape):
+            raise open_size(f"'{path}'", info)
+        shape = (abs(info.shape[0]), *info.shape[1:])  # a batch that is open is 1
+        image = np.random.default_rng(0).integers(0, 256, shape).astype(info.dtype)
         for _ in range(_WARM_UP + num_runs):
             backend.run(image)
         events = json.loads(backend.end_profiling().read_text(encoding="utf-8"))

@@ -85,6 +85,7 @@ class LatencyResult:
         runtime: what actually ran, with its version, and whether the accelerator took the whole graph.
         num_threads: of the runtime.
         scope: ``inference`` is one call of the runtime; ``end-to-end`` image to class map.
+        input_size: ``(H, W)`` that a model which leaves it open was measured at; ``None`` for the model's own.
         latencies_s: seconds of every timed call, in order, without warm-up calls. Empty where the device's own tool
             gives only statistics: those are then in ``reported``.
         rounds: how many of the latencies belong to each process, in order; each process opened the model anew.
@@ -111,6 +112,7 @@ class LatencyResult:
     latencies_s: tuple[float, ...]
     rounds: tuple[int, ...]
     warmup_runs: int
+    input_size: tuple[int, int] | None = None
     init_s: tuple[float, ...] = ()
     first_s: tuple[float, ...] = ()
     peak_memory_bytes: int | None = None
@@ -129,6 +131,11 @@ class LatencyResult:
             raise InputError(f"the rounds {self.rounds} do not add up to {len(self.latencies_s)} latencies.")
         if self.scope not in get_args(Scope):
             raise InputError(f"scope must be one of {get_args(Scope)}, got {self.scope!r}.")
+
+    @property
+    def name(self) -> str:
+        """What was measured: the file, and the size where the user chose it."""
+        return self.artifact + ("" if self.input_size is None else " at {},{}".format(*self.input_size))
 
     @property
     def median_s(self) -> float:

@@ -47,7 +47,7 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     """Return a row for each pair."""
     return [
         [
-            c.result.artifact,
+            c.result.name,
             c.result.environment.device,
             runs_on(c.result),
             threads_text(c.result),
@@ -91,7 +91,7 @@ def runs_on(result: LatencyResult) -> str:
 def _row(result: LatencyResult) -> list[str]:
     s = result.summary
     return [
-        result.artifact,
+        result.name,
         result.environment.device,
         runs_on(result),
         threads_text(result),

@@ -30,6 +30,7 @@ from edgeseg.choices import Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
 from edgeseg.runtime import SUFFIXES, Backend, open_backend
+from edgeseg.runtime.base import is_open, open_size
 from edgeseg.segmenter import Segmenter, to_class_map
 
 _STATUS = Path("/proc/self/status")
@@ -114,6 +115,8 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
     backend = opener(request.path, **request.options)
     init_s = time.perf_counter() - start
     try:
+        if is_open(backend.inputs[0].shape):
+            raise open_size(f"'{request.path}'", backend.inputs[0])
         call = _end_to_end(backend, request.image) if request.scope == "end-to-end" else _inference(backend)
         (first,) = _repeat(call, 1, 0.0, 0.0)
         _repeat(call, request.warmup_runs - 1, request.warmup_min_secs, request.max_secs)
@@ -170,8 +173,6 @@ def main() -> int:
 def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
     info = backend.inputs[0]
     batch, *sides = info.shape
-    if -1 in sides:
-        raise InputError(f"the model leaves its input size open, {info.shape}; measure it with --scope end-to-end.")
     tensor = np.random.default_rng(0).integers(0, 256, (1 if batch == -1 else batch, *sides)).astype(info.dtype)
 
     first = True

@@ -19,8 +19,8 @@ def note_cuts(path: Path, result: ExportResult) -> None:
         if coverage.cut:
             reasons = "; ".join(dict.fromkeys(left.reason for left in coverage.left))
             note(
-                f"edgeseg: {path.name} is cut in pieces on {coverage.accelerator}: {coverage.summary}. {reasons}. "
-                f"See edgeseg inspect {path}"
+                f"edgeseg: {path.name} is cut in pieces on {coverage.accelerator}: {coverage.summary}. {reasons}."
+                f"{'' if result.failure else f' See edgeseg inspect {shlex.quote(str(path))}'}"
             )
 
 
@@ -42,16 +42,9 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
         for coverage in result.coverage:
             left = f"; left: {coverage.left_ops}" if coverage.left else ""
             print(f"{path.name} on {coverage.accelerator}: {coverage.summary}{left}")
-    first, result = saved[0]
+    result = saved[0][1]
     if result.verification:
         print(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")
-        if result.verification.keras_movement is not None:
-            worst = max(p.unstable_share for _, r in saved if (p := r.verification))
-            print(
-                "Pooling indices: where two values differ by rounding alone, runtimes may pick either one; "
-                f"{worst:.2%} of the pixels changed class. Keras' own logits move by "
-                f"{result.verification.keras_movement:.1e} of the largest when the input moves by one rounding."
-            )
         other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
         if other_ties:
             print(
@@ -63,8 +56,10 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
             _print_quantized(path, result.quantized)
     for rule, sites in result.rewrites.counts():
         print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
-    quoted = shlex.quote(str(first))
-    print(f"Next: edgeseg inspect {quoted}  |  edgeseg predict {quoted} IMAGE --save out")
+    passed = [path for path, result in saved if not result.failure]
+    if passed:  # no command opens a file that was rejected
+        quoted = shlex.quote(str(passed[0]))
+        print(f"Next: edgeseg inspect {quoted}  |  edgeseg predict {quoted} IMAGE --save out")
 
 
 def _print_quantized(path: Path, quantized: Quantized) -> None:

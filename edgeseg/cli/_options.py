@@ -98,6 +98,15 @@ class PairType(click.ParamType[tuple[str, str]]):
         return key, text
 
 
+def _once_each(ctx: click.Context, param: click.Parameter, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the values of a repeatable ``NAME=VALUE`` by name; two of one name are a usage error."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        twice = next(name for name in values if sum(name == other for other, _ in pairs) > 1)
+        raise click.BadParameter(f"'{twice}' is given twice.", ctx, param)
+    return values
+
+
 #: A folder, and a file, that a command writes.
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -105,6 +114,28 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 imgsz = click.option("--imgsz", type=SizeType(), help="Input size in pixels.", show_default="the model's own")
 mean = click.option("--mean", type=TripleType(), help="Subtracted from pixels in [0, 255]; for a model without spec.")
 std = click.option("--std", type=TripleType(), help="What the difference is divided by.")
+color_order = click.option(
+    "--color-order",
+    type=click.Choice(get_args(ColorOrder)),
+    help="Channel order of the input; for a model without spec.",
+    show_default=default_of(ModelSpec, "color_order"),
+)
+fit = click.option(
+    "--fit",
+    type=click.Choice(get_args(Fit)),
+    help="How images are fitted into the input; for a model without spec.",
+    show_default=default_of(ModelSpec, "fit"),
+)
+model_option = click.option(
+    "--model-option",
+    "model_options",
+    type=PairType(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_once_each,
+    help="An option of a zoo model's architecture, see edgeseg models NAME; repeatable.",
+    show_default="the weights file's, else as published",
+)
 custom_objects = click.option(
     "--custom-objects", type=click.Path(), help="Python file with the layers of a model file; it is run."
 )
@@ -127,9 +158,11 @@ provider = click.option(
     "--provider", multiple=True, metavar="NAME", help="Execution provider for an .onnx, such as cuda; repeatable."
 )
 
-#: The parameters of ``runtime``, ``input_description``, ``results`` and ``dataset``, for a command's headings.
+#: The parameters of ``runtime``, ``input_description``, ``model_description``, ``results`` and ``dataset``, for a
+#: command's headings.
 RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
-INPUT_DESCRIPTION = ("imgsz", "labels", "mean", "std", "color_order", "fit")
+INPUT_DESCRIPTION = ("imgsz", "labels", "mean", "std", "color_order", "fit", "threshold")
+MODEL_DESCRIPTION = (*INPUT_DESCRIPTION, "output_name")
 RESULTS = ("overwrite", "as_json")
 DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map")
 
@@ -167,20 +200,22 @@ def results(function: F) -> F:
 
 @dataclass(frozen=True)
 class KerasFile:
-    """The options about a Keras file.
+    """The options about a Keras model.
 
     Attributes:
         custom_objects: a Python file with its layers.
         output: name of the output to use.
+        model_options: of the architecture, where it is a name of the zoo in place of a file.
     """
 
     custom_objects: str | None
     output: str | None
+    model_options: dict[str, str]
 
 
 def keras_file(function: F) -> F:
-    """Add ``--custom-objects`` and ``--output``, as one argument ``keras_file``."""
-    return collect("keras_file", KerasFile, custom_objects, output)(function)
+    """Add ``--custom-objects``, ``--output`` and ``--model-option``, as one argument ``keras_file``."""
+    return collect("keras_file", KerasFile, custom_objects, output, model_option)(function)
 
 
 def runtime(function: F) -> F:
@@ -215,26 +250,31 @@ def _runtime(
 
 def input_description(function: F) -> F:
     """Add the options that say how to feed a model without ModelSpec, as one argument ``description``."""
-    return collect(
-        "description",
-        _input_description,
-        imgsz,
-        click.option("--labels", type=click.Path(), help="File of class names, one a line; for a model without spec."),
-        mean,
-        std,
-        click.option(
-            "--color-order",
-            type=click.Choice(get_args(ColorOrder)),
-            help="Channel order of the input; for a model without spec.",
-            show_default=default_of(ModelSpec, "color_order"),
-        ),
-        click.option(
-            "--fit",
-            type=click.Choice(get_args(Fit)),
-            help="How images are fitted into the input; for a model without spec.",
-            show_default=default_of(ModelSpec, "fit"),
-        ),
-    )(function)
+    return collect("description", _input_description, *_INPUT_DESCRIPTION)(function)
+
+
+def model_description(function: F) -> F:
+    """Add what ``input_description`` adds, and the output to use."""
+    output_name = click.option(
+        "--output", "output_name", help="Name of the output to use, of a model with several.", show_default="the first"
+    )
+    return collect("description", _input_description, *_INPUT_DESCRIPTION, output_name)(function)
+
+
+_INPUT_DESCRIPTION = (
+    imgsz,
+    click.option("--labels", type=click.Path(), help="File of class names, one a line; for a model without spec."),
+    mean,
+    std,
+    color_order,
+    fit,
+    click.option(
+        "--threshold",
+        type=float,
+        help="Score above which a pixel is of the second class; for a model of one channel without spec.",
+        show_default="0.5 for probabilities, 0 for logits",
+    ),
+)
 
 
 def _input_description(
@@ -244,13 +284,24 @@ def _input_description(
     std: tuple[float, float, float] | None,
     color_order: ColorOrder | None,
     fit: Fit | None,
+    threshold: float | None,
     imgsz: tuple[int, int] | None,
+    output_name: str | None = None,
 ) -> InputDescription:
     from edgeseg.datasets.classes import read_labels
     from edgeseg.opening import InputDescription
 
     names = None if labels is None else read_labels(labels)
-    return InputDescription(class_names=names, mean=mean, std=std, color_order=color_order, fit=fit, input_size=imgsz)
+    return InputDescription(
+        class_names=names,
+        mean=mean,
+        std=std,
+        color_order=color_order,
+        fit=fit,
+        input_size=imgsz,
+        output=output_name,
+        threshold=threshold,
+    )
 
 
 def dataset(

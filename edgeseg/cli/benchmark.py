@@ -40,7 +40,7 @@ class _CountsType(click.ParamType[tuple[int, ...]]):
 
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
-        "Runtime": ("accelerators", "backend", "delegate", "delegate_option", "provider", "num_threads"),
+        "Runtime": ("accelerators", "backend", "delegate", "delegate_option", "provider", "num_threads", "imgsz"),
         "Timing": (
             "num_runs", "warmup_runs", "min_secs", "max_secs", "rounds", "scope", "image", "sustained",
         ),
@@ -59,6 +59,7 @@ class _Sweep:
     delegate_option: tuple[tuple[str, str], ...]
     provider: tuple[str, ...]
     num_threads: tuple[int, ...] | None
+    imgsz: tuple[int, int] | None
 
     def cases(self, artifacts: tuple[Path, ...]) -> list[Case]:
         """Return every artifact on every accelerator with every number of threads."""
@@ -69,6 +70,7 @@ class _Sweep:
             "delegate": self.delegate,
             "delegate_options": dict(self.delegate_option),
             "providers": self.provider,
+            "input_size": self.imgsz,
         }
         asked = {name: value for name, value in options.items() if value}
         cases = []
@@ -173,6 +175,7 @@ class _Timing:
         help="Threads, with commas between for a sweep.",
         show_default="one a core, at most 4",
     ),
+    _options.imgsz,
 )
 @collect(
     "timing",
@@ -254,7 +257,7 @@ def command(
         print_table(tables.COLUMNS, tables.rows(measured))
     for entry in measured:
         for warning in entry.warnings:
-            note(f"{entry.artifact} on {entry.accelerator}, {tables.threads_text(entry)} threads: {warning}")
+            note(f"{entry.name} on {entry.accelerator}, {tables.threads_text(entry)} threads: {warning}")
     if lost:
         raise InputError(" ".join(lost))
 

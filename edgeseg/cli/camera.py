@@ -50,7 +50,7 @@ class _Command(GroupedCommand):
         "Drawing": ("view", "alpha", "classes", "background", "legend", "status", "smooth"),
         "Output": ("show", "saves", "fps", "serve", "folder", "stats", "max_frames", *_options.RESULTS),
         "Runtime": _options.RUNTIME,
-        "Model without spec": _options.INPUT_DESCRIPTION,
+        "Model without spec": _options.MODEL_DESCRIPTION,
     }
 
 
@@ -161,7 +161,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
     click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames."),
 )
 @_options.runtime
-@_options.input_description
+@_options.model_description
 @_options.results
 def command(
     artifact: str,

@@ -114,11 +114,11 @@ def command(
             (print_table if style == "table" else print_markdown)(columns, table)
     for there, missing, entry in (*gone, *new):
         what = ", ".join(f"{name} {value}" for name, value in _what(entry).items() if name != "artifact")
-        note(f"{entry.artifact} ({what}) is in {there} and not in {missing}: not compared.")
+        note(f"{entry.name} ({what}) is in {there} and not in {missing}: not compared.")
     slower = [c for c in comparisons if max_regression is not None and c.regressed(max_regression)]
     for c in slower:
         slowdown = 100 * (c.fastest.value - 1)
-        note(f"edgeseg: {c.result.artifact} is {slowdown:.1f} % slower, more than {max_regression:g} % allowed.")
+        note(f"edgeseg: {c.result.name} is {slowdown:.1f} % slower, more than {max_regression:g} % allowed.")
     if gone and max_regression is not None:
         note(
             f"edgeseg: {len(gone)} of the baseline's results have no partner, so --max-regression fails: measure them "

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Data": (*_options.DATASET, "split"),
-        "Keras model": ("custom_objects", "output"),
+        "Keras model": ("custom_objects", "output", "model_options"),
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.INPUT_DESCRIPTION,
         "Results": ("save", *_options.RESULTS),
@@ -81,7 +81,12 @@ def command(
     dataset = open_split(data, split)
     suffix = Path(model).suffix.lower()
     if suffix and SUFFIXES.get(suffix) != "keras":
-        for option, value in {"--custom-objects": keras_file.custom_objects, "--output": keras_file.output}.items():
+        given = {
+            "--custom-objects": keras_file.custom_objects,
+            "--output": keras_file.output,
+            "--model-option": keras_file.model_options or None,
+        }
+        for option, value in given.items():
             if value is not None:
                 raise InputError(f"{option} goes with a Keras model; '{model}' says itself how to feed it.")
         segmenter = open_segmenter(model, runtime, description, classes=dataset.classes.names)
@@ -90,8 +95,9 @@ def command(
             find(model)
         if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
             raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
-        if description.class_names or description.color_order or description.fit:
-            raise InputError("--labels, --color-order and --fit are for .tflite and .onnx files without ModelSpec.")
+        if description.class_names:
+            raise InputError("--labels is for .tflite and .onnx files without ModelSpec.")
+        from edgeseg.models.preprocessing import warn_of_faint_images
         from edgeseg.runtime.keras import KerasBackend, set_threads
 
         if runtime.num_threads is not None:
@@ -104,10 +110,14 @@ def command(
                 classes=dataset.classes,
                 mean=description.mean,
                 std=description.std,
+                color_order=description.color_order,
+                fit=description.fit,
                 custom_objects=objects,
                 output=keras_file.output,
+                model_options=keras_file.model_options,
             ),
         )
+        warn_of_faint_images(opened.model, opened.spec)
         segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)

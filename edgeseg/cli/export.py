@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeseg.choices import Format, Layout, OutputKind, Precision, Target
+from edgeseg.choices import ColorOrder, Fit, Format, Layout, OutputKind, Precision, Target
 from edgeseg.cli import _options
 from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Model": (
-            "weights", "allow_missing", "num_classes", "custom_objects", "imgsz", "mean", "std", "output",
+            "weights", "allow_missing", "num_classes", "model_options", "custom_objects", "imgsz", "mean", "std",
+            "color_order", "fit", "output",
         ),
         "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize"),
         "Data": (*_options.DATASET, "split"),
@@ -47,10 +48,13 @@ class _Model:
     weights: str | None
     allow_missing: tuple[str, ...] | None
     num_classes: int | None
+    model_options: dict[str, str]
     custom_objects: str | None
     imgsz: tuple[int, int] | None
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
+    color_order: ColorOrder | None
+    fit: Fit | None
     output: str | None
 
 
@@ -124,10 +128,13 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
         help="Layers that may stay without weights, with commas between; 'head' is the last.",
     ),
     click.option("--num-classes", type=click.IntRange(2), help="Classes of a zoo model."),
+    _options.model_option,
     _options.custom_objects,
     _options.imgsz,
     _options.mean,
     _options.std,
+    _options.color_order,
+    _options.fit,
     _options.output,
 )
 @collect(
@@ -222,7 +229,7 @@ def command(
     from edgeseg.errors import missing_extra
 
     quiet_native_logs()
-    opening.precheck(model, request.imgsz)
+    opening.precheck(model, request.imgsz, request.model_options)
     try:
         from edgeseg_converters import Exporter
         from edgeseg_converters.images import collect as collect_images
@@ -244,8 +251,11 @@ def command(
             allow_missing=request.allow_missing or (),
             mean=request.mean,
             std=request.std,
+            color_order=request.color_order,
+            fit=request.fit,
             custom_objects=_options.read_custom_objects(request.custom_objects),
             output=request.output,
+            model_options=request.model_options,
         ),
     )
     spec = opened.spec

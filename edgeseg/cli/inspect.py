@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) -> None:
     """Run ``edgeseg inspect``."""
     from edgeseg.inspection import inspect
+    from edgeseg.models.zoo.options import option_texts
 
     quiet_native_logs()
     inspection = inspect(artifact, accelerators)
@@ -48,8 +49,9 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
         provenance = spec.provenance
         rows += [
             ["model", f"{spec.name}, from {provenance.source}, {provenance.precision}"],
+            *([["options", option_texts(provenance.model_options)]] if provenance.model_options else []),
             ["image", f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W), {spec.resize}, {spec.layout}"],
-            ["normalize", f"{spec.color_order}, (pixel - {_numbers(spec.mean)}) / {_numbers(spec.std)}, {spec.dtype}"],
+            ["normalize", f"{spec.color_order}, {spec.scaling}, {spec.dtype}"],
             ["output", spec.output_kind],
             [f"{spec.num_classes} classes", ", ".join(spec.class_names)],
             ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in provenance.rewrites) or "none"],
@@ -76,7 +78,3 @@ def _print_coverage(inspection: Inspection) -> None:
 
 def _tensors(tensors: Iterable[TensorInfo]) -> str:
     return ", ".join(f"{tensor.name} {list(tensor.shape)} {tensor.dtype}" for tensor in tensors)
-
-
-def _numbers(values: tuple[float, float, float]) -> str:
-    return f"{values[0]:g}" if len(set(values)) == 1 else ",".join(f"{value:g}" for value in values)

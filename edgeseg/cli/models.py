@@ -1,8 +1,8 @@
-"""List the zoo and the packaged weights (``edgeseg models``)."""
+"""List the zoo and the packaged weights, or describe one architecture (``edgeseg models``)."""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -11,8 +11,27 @@ from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_markdown, print_table
 
+if TYPE_CHECKING:
+    from edgeseg.models.zoo.table import ZooModel
+    from edgeseg.spec import ModelSpec
 
-@click.command("models", help=help_of("models", "Parameters are for 21 classes, GFLOPs are at the default size."))
+_EFFECTS = {
+    "tensors": "the weights, which show it",
+    "result": "the result; weights alone do not say it",
+    "training": "training",
+    "form": "the form, not the numbers",
+}
+
+
+@click.command(
+    "models",
+    help=help_of(
+        "models",
+        "With NAME, the options of that architecture. Parameters are for 21 classes, GFLOPs are at the default size.",
+    ),
+)
+@click.argument("name", required=False)
+@click.option("--describe", metavar="NAME", help="The same as NAME alone.")
 @click.option(
     "--format",
     "style",
@@ -22,35 +41,59 @@ from edgeseg.cli._terminal import print_json, print_markdown, print_table
     help="A table for people, or Markdown.",
 )
 @_options.as_json
-def command(style: TableStyle, as_json: bool) -> None:
+def command(name: str | None, describe: str | None, style: TableStyle, as_json: bool) -> None:
     """Run ``edgeseg models``."""
-    import dataclasses
-
     from edgeseg.models.opening import packaged_spec
-    from edgeseg.models.zoo.table import ZOO
+    from edgeseg.models.zoo.table import ZOO, find
 
-    packaged = {name: packaged_spec(name) for name in ZOO}
+    if name and describe and name != describe:
+        raise click.UsageError(f"'{name}' and '{describe}' are two architectures; give one.")
+    asked = name or describe
+    models = {model.name: model for model in ([find(asked)] if asked else ZOO.values())}
+    packaged = {each: packaged_spec(each) for each in models}
     if as_json:
-        models = [
-            {
-                **dataclasses.asdict(model),
-                "packaged_classes": None if (spec := packaged[name]) is None else list(spec.class_names),
-            }
-            for name, model in ZOO.items()
-        ]
-        print_json({"format_version": 1, "models": models})
+        print_json({"format_version": 1, "models": [_as_json(model, packaged[each]) for each, model in models.items()]})
         return
+    print_rows = print_markdown if style == "md" else print_table
     columns = ["Model", ">Parameters", ">GFLOPs", ">Default H,W", ">Stride", "Packaged", "Weights that fit"]
     rows = [
         [
-            name,
+            each,
             f"{model.parameters / 1e6:.2f} M",
             f"{model.gflops:g}",
             f"{model.default_size[0]},{model.default_size[1]}",
             str(model.stride),
-            "-" if (spec := packaged[name]) is None else f"{spec.num_classes} classes",
+            "-" if (spec := packaged[each]) is None else f"{spec.num_classes} classes",
             model.weights_from,
         ]
-        for name, model in ZOO.items()
+        for each, model in models.items()
     ]
-    (print_markdown if style == "md" else print_table)(columns, rows)
+    print_rows(columns, rows)
+    if asked:
+        _describe(models[asked], style)
+
+
+def _describe(model: ZooModel, style: TableStyle) -> None:
+    """Print the options of an architecture, and the published models that they give."""
+    from edgeseg.models.zoo.options import as_typed
+
+    print(f"\n{model.description}.")
+    if not model.options:
+        print("It has no options.")
+        return
+    print("Options, as --model-option NAME=VALUE, in Python create(..., NAME=VALUE):\n")
+    rows = [
+        [option.name, option.accepted, as_typed(option.default), option.meaning, _EFFECTS[option.effect]]
+        for option in model.options
+    ]
+    (print_markdown if style == "md" else print_table)(["Option", "Accepted", "Default", "Meaning", "Changes"], rows)
+    for variant in model.variants:
+        typed = " ".join(f"--model-option {name}={as_typed(value)}" for name, value in variant.options.items())
+        print(f"\n{variant.of}: {typed}")
+
+
+def _as_json(model: ZooModel, packaged: ModelSpec | None) -> dict[str, Any]:
+    import dataclasses
+
+    fields = dataclasses.asdict(model)
+    return {**fields, "packaged_classes": None if packaged is None else list(packaged.class_names)}

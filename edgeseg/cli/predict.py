@@ -31,7 +31,7 @@ class _Command(GroupedCommand):
         "Images": ("start_frame", "vid_stride", "max_frames"),
         "Drawing": ("save", "views", "alpha", "classes", "legend"),
         "Runtime": _options.RUNTIME,
-        "Model without spec": _options.INPUT_DESCRIPTION,
+        "Model without spec": _options.MODEL_DESCRIPTION,
         "Results": ("count", *_options.RESULTS),
     }
 
@@ -105,7 +105,7 @@ class _Frames:
 )
 @click.option("--count", is_flag=True, help="Print the pixels of every class.")
 @_options.runtime
-@_options.input_description
+@_options.model_description
 @_options.results
 def command(
     artifact: str,

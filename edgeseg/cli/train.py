@@ -38,7 +38,8 @@ class _Command(GroupedCommand):
             "checks",
         ),
         "Model": (
-            "input_size", "crop_size", "weights", "encoder_weights", "custom_objects", "main_output", "mean", "std",
+            "input_size", "crop_size", "weights", "encoder_weights", "model_options", "custom_objects", "main_output",
+            "mean", "std",
         ),
         "Optimizer": (
             "epochs", "repeat", "batch_size", "optimizer", "learning_rate", "nominal_batch_size", "momentum",
@@ -190,6 +191,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     help="Weights file that a zoo model starts from; its head may differ.",
 )
 @_setting("encoder_weights", help=f"What the encoder starts from; imagenet for {', '.join(IMAGENET_ENCODERS)}.")
+@_options.model_option
 @_options.custom_objects
 @_setting(
     "main_output",
@@ -373,7 +375,7 @@ def command(
 
     quiet_native_logs()
     try:
-        precheck(model, settings["input_size"])
+        precheck(model, settings["input_size"], settings["model_options"])
         config = TrainConfig(model=model, data=data.plain, **settings)
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error

@@ -42,9 +42,9 @@ _NNAPI_RANK_4 = "ADD CONCATENATION DIV MEAN MUL RESHAPE SOFTMAX SQUARED_DIFFEREN
 
 def _nnapi(graph: Graph, node: Node) -> str | None:
     newest = _NNAPI.get(node.op)
-    first, output = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
-    if newest is None:
+    if newest is None:  # among others an op without input, such as VAR_HANDLE
         return f"NNAPI has no {node.op}"
+    first, output = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
     if node.version > newest:
         return f"NNAPI takes {node.op} up to version {newest}, this is version {node.version}"
     if node.op == "ARG_MAX" and output.dtype != "INT32":

@@ -18,9 +18,10 @@ from edgeseg.choices import LabelEncoding
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
-from edgeseg.datasets.labels import read_palette
+from edgeseg.datasets.labels import is_lossy, read_palette
 from edgeseg.datasets.layouts import Dataset, Listing, list_split
 from edgeseg.datasets.source import Data, LabeledSplit, empty_text, encoding_of, find_data
+from edgeseg.datasets.transitions import SHARE, Transitions, transitions
 from edgeseg.imaging import read_bytes
 
 # Not the fill byte, and not what occurs inside coded pixels: a stuffed 0xFF and the restarts.
@@ -67,6 +68,8 @@ def check(
     findings += _never(classes, work)
     findings += _palettes(work)
     findings += _mostly_class_1(classes, encoding, work)
+    findings += _lossy(encoding, work)
+    findings += _interpolated(classes, work)
     findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
     size = len(classes.names)
     return CheckResult(
@@ -82,13 +85,14 @@ def check(
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """One pair: pixels by class with the ignored ones last, the image's hash and the label's palette; or a fault."""
+    """One pair: pixels by class with the ignored ones last, the image's hash, what the label is like; or a fault."""
 
     path: Path
     label: Path
     counts: NDArray[np.int64] | None = None
     digest: str | None = None
     palette: bytes = b""
+    edges: Transitions | None = None
     fault: BadExample | None = None
 
 
@@ -102,6 +106,7 @@ class _Work:
     findings: list[Finding] = field(default_factory=list)
     images: dict[str, Path] = field(default_factory=dict)
     palettes: dict[bytes, list[Path]] = field(default_factory=dict)
+    edges: dict[Path, Transitions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(len(self.data.classes.names) + 1, np.int64)
@@ -133,6 +138,7 @@ class _Work:
             counts=np.append(counts, label.size - counts.sum()),
             digest=sha256(content),
             palette=palette[: 3 * len(counts)],
+            edges=transitions(label, classes.ignore_index) if by_index and len(counts) > 2 else None,
         )
 
     def add(self, read: _Read) -> None:
@@ -143,6 +149,8 @@ class _Work:
             self.num_good += 1
             self.counts += read.counts
             self.images.setdefault(read.digest, read.path)
+            if read.edges is not None:
+                self.edges[read.label] = read.edges
             if read.palette:
                 self.palettes.setdefault(read.palette, []).append(read.label)
 
@@ -246,3 +254,37 @@ def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:
             for path in paths:
                 text = f"'{path}' has another palette than most labels: its indices may mean other classes."
                 yield Finding("palette_differs", str(path), text)
+
+
+def _lossy(encoding: LabelEncoding, work: dict[str, _Work]) -> Iterator[Finding]:
+    """Report labels in a format that changes numbers, which a threshold tolerates and ids and colors do not."""
+    if encoding not in ("ids", "colors"):
+        return
+    labels = [label for one in work.values() for _, label in one.data.pairs]
+    lossy = [path for path in labels if is_lossy(path)]
+    if lossy:
+        text = (
+            f"{len(lossy)} of {len(labels)} labels are in a lossy format, such as '{lossy[0]}': it changes {encoding} "
+            "along edges. Make PNG labels of the originals; a PNG of these files would keep the damage."
+        )
+        yield Finding("lossy_format", str(lossy[0]), text)
+
+
+def _interpolated(classes: Classes, work: dict[str, _Work]) -> Iterator[Finding]:
+    """Report ids that only lead from one class to another, once for all labels."""
+    by_label = {path: edges for one in work.values() for path, edges in one.edges.items()}
+    total = Transitions()
+    for edges in by_label.values():
+        total.add(edges)
+    found = total.interpolated()
+    if found is None:
+        return
+    low, high, middle = (f"'{classes.names[index]}'" for index in found)
+    count = sum(edges.share >= SHARE for edges in by_label.values())
+    path = max(by_label, key=lambda label: by_label[label].between[found])
+    text = (
+        f"{count} of {len(by_label)} labels have thin lines of other classes between two, such as {middle} between "
+        f"{low} and {high} in '{path}': resizing with interpolation makes them, and JPEG does. Make the labels anew, "
+        "with nearest neighbor, as PNG."
+    )
+    yield Finding("interpolated", str(path), text)

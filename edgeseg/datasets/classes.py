@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from edgeseg.choices import LabelEncoding
 from edgeseg.errors import InputError
-from edgeseg.spec import Color, check_classes, default_palette
+from edgeseg.spec import MAX_CLASSES, Color, check_classes, default_palette
 
 #: What PASCAL VOC, and every tool that writes its layout, means by 255: the outline between objects.
 VOC_IGNORE = 255
@@ -142,7 +142,9 @@ def given_classes(text: str, label_encoding: LabelEncoding | None = None) -> Cla
     names = read_labels(path) if from_file else tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise InputError(f"--classes '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
-    return checked(f"'{text}'", Classes(names=names, palette=default_palette(min(len(names), 256)), ignore_index=None))
+    return checked(
+        f"'{text}'", Classes(names=names, palette=default_palette(min(len(names), MAX_CLASSES)), ignore_index=None)
+    )
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
@@ -191,7 +193,7 @@ def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
         raise InputError(f"color map '{path}' has no line with a name and three numbers from 0 to 255.")
     if classes is None:
         names = tuple(dict.fromkeys(name for name, _ in entries if name.lower() not in _NO_CLASS))
-        classes = Classes(names=names, palette=default_palette(min(len(names), 256)), ignore_index=None)
+        classes = Classes(names=names, palette=default_palette(min(len(names), MAX_CLASSES)), ignore_index=None)
     return checked(f"'{path}'", _with_colors(path, classes, entries))
 
 

@@ -25,11 +25,21 @@ FindingKind = (
         "unused_label",
         "palette_differs",
         "covers_most",
+        "lossy_format",
+        "interpolated",
     ]
 )
 
 # Findings that a user may have on purpose: training works with them.
-_WARNINGS = ("class_never_occurs", "class_not_in_train", "unused_label", "palette_differs", "covers_most")
+_WARNINGS = (
+    "class_never_occurs",
+    "class_not_in_train",
+    "unused_label",
+    "palette_differs",
+    "lossy_format",
+    "interpolated",
+    "covers_most",
+)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import IMAGE_SUFFIXES, decode_image, encode_image, read_bytes
-from edgeseg.spec import default_palette
+from edgeseg.spec import MAX_CLASSES, default_palette
 
 # Names with a meaning of their own in labelme.
 _BACKGROUND, _IGNORE = "_background_", "__ignore__"
@@ -68,7 +68,8 @@ def convert(
     root, output_dir = Path(root), Path(output_dir)
     ids = {name: index for index, name in enumerate(names)}
     classes = checked(
-        "--classes", Classes(names=tuple(names), palette=default_palette(min(len(names), 256)), ignore_index=VOC_IGNORE)
+        "--classes",
+        Classes(names=tuple(names), palette=default_palette(min(len(names), MAX_CLASSES)), ignore_index=VOC_IGNORE),
     )
     ids = {_BACKGROUND: 0, _IGNORE: VOC_IGNORE} | ids
     files = sorted(root.glob("*.json")) if root.is_dir() else []

@@ -22,6 +22,13 @@ from edgeseg.spec import Color, default_palette
 # Labels that are read to recognize their encoding: one alone may show no more than the background.
 _NUM_LOOKED_AT = 16
 
+# A mask that a JPEG or antialiasing went over: more levels than two ids and an ignored one, and most pixels still near
+# its two ends. The gray of a drawn edge, 3 pixels around a disk of 1/16 of the image, is 7 % of the pixels.
+_MANY_LEVELS, _NEAR, _SHARE_NEAR = 8, 32, 0.9
+
+# Channels of a gray image that a lossy format keeps in color differ by its rounding.
+_LOSSY_GRAY = 24
+
 
 def read_ids(path: Path, classes: Classes, encoding: LabelEncoding) -> NDArray[np.uint8]:
     """Read a label image.
@@ -42,15 +49,16 @@ def read_ids(path: Path, classes: Classes, encoding: LabelEncoding) -> NDArray[n
         return _from_colors(path, np.asarray(image.convert("RGB")), classes)
     if encoding == "ids":
         return _checked_ids(path, _stored_numbers(path, image), classes)
-    bright: NDArray[np.bool_] = np.asarray(image.convert("L")) > classes.binary_threshold
+    bright: NDArray[np.bool_] = _gray(path, image) > classes.binary_threshold
     return (bright if encoding == "binary" else ~bright).astype(np.uint8)
 
 
 def recognize_encoding(paths: Sequence[Path], classes: Classes) -> LabelEncoding:
     """Recognize the encoding of some label images.
 
-    Gray and palette images have ids; unless there are two classes, no ignored id, and only the values 0 and 255:
-    a binary mask. Color images have colors, unless all their pixels are gray.
+    Gray and palette images have ids; unless there are two classes, no ignored id, and the values are those of a binary
+    mask: 0 and another one above 127, or levels close to such two. Color images have colors, unless all their pixels
+    are gray.
 
     Args:
         paths: of the labels; a few are read, those that do not decode are skipped.
@@ -58,22 +66,27 @@ def recognize_encoding(paths: Sequence[Path], classes: Classes) -> LabelEncoding
     """
     if classes.label_encoding is not None:
         return classes.label_encoding
-    values: set[int] = set()
+    levels = np.zeros(256, np.int64)
     for path in spread(paths, _NUM_LOOKED_AT):
         try:
-            image = _open(path)
-            values |= set(np.unique(_stored_numbers(path, image)).tolist())
+            levels += np.bincount(_in_8_bits(_stored_numbers(path, _open(path))).ravel(), minlength=256)[:256]
         except BadExample as fault:
             if fault.kind == "not_ids":
                 return "colors"
-    is_binary = len(classes.names) == 2 and classes.ignore_index is None and 255 in values and values <= {0, 255}
-    return "binary" if is_binary else "ids"
+    return "binary" if _is_two_class(classes) and _is_mask(levels) else "ids"
 
 
 def read_palette(path: Path) -> bytes:
     """Read the palette of a label image, three bytes (RGB) for each index; empty where it has none."""
     with Image.open(path) as image:
-        return bytes(image.getpalette() or b"") if image.mode == "P" else b""
+        return bytes(image.getpalette() or b"") if image.mode == "P" and image.format != "GIF" else b""
+
+
+def is_lossy(path: Path) -> bool:
+    """Return whether a file is in a format that changes its pixels: a JPEG, or a WebP that is not lossless."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    return start.startswith(b"\xff\xd8") or (start[8:12] == b"WEBP" and b"VP8 " in start)
 
 
 def _open(path: Path) -> Image.Image:
@@ -91,6 +104,8 @@ def _open(path: Path) -> Image.Image:
 
 def _stored_numbers(path: Path, image: Image.Image) -> NDArray[np.integer]:
     """Read the gray values or palette indices as they are in the file, ``(H, W)``."""
+    if image.format == "GIF":  # its writers number the colors as they like
+        image = image.convert("RGB")
     # A copy: Pillow's own buffer is read-only.
     numbers: NDArray[np.integer] = np.array(image, np.uint8 if image.mode == "1" else None)
     if image.mode in ("LA", "La"):
@@ -98,7 +113,12 @@ def _stored_numbers(path: Path, image: Image.Image) -> NDArray[np.integer]:
     if numbers.ndim == 3:
         if (numbers[..., 0] == numbers[..., 1]).all() and (numbers[..., 1] == numbers[..., 2]).all():
             return numbers[..., 0]
-        text = f"'{path}' has colors, not ids; give --label-encoding colors, and the colors of the classes."
+        if is_lossy(path) and np.ptp(numbers.astype(np.int16), axis=-1).max() <= _LOSSY_GRAY:
+            return np.asarray(image.convert("L"))
+        text = (
+            f"'{path}' has colors, not ids; give --label-encoding colors, and the colors of the classes: --color-map "
+            "FILE with a line for each, such as 'road 128 64 128'."
+        )
         raise BadExample("not_ids", path, text)
     if not np.issubdtype(numbers.dtype, np.integer):
         raise BadExample("not_ids", path, f"'{path}' has values of type {numbers.dtype}; ids are whole numbers.")
@@ -107,6 +127,32 @@ def _stored_numbers(path: Path, image: Image.Image) -> NDArray[np.integer]:
         bits = _bit_depth(path)
         return numbers // (255 // (2**bits - 1)) if bits < 8 else numbers
     return numbers
+
+
+def _in_8_bits(numbers: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return gray values of 16 bits as those of 8; ids are too small to be meant."""
+    return numbers // 257 if numbers.max(initial=0) > 255 else numbers.clip(0)
+
+
+def _gray(path: Path, image: Image.Image) -> NDArray[np.integer]:
+    """Return the brightness of each pixel, 0 to 255."""
+    return _in_8_bits(_stored_numbers(path, image)) if image.mode.startswith("I") else np.asarray(image.convert("L"))
+
+
+def _is_two_class(classes: Classes) -> bool:
+    return len(classes.names) == 2 and classes.ignore_index is None
+
+
+def _is_mask(levels: NDArray[np.int64]) -> bool:
+    """Return whether gray levels, ``(256,)`` pixels of each, are those of a binary mask and cannot be two ids."""
+    used = np.flatnonzero(levels)
+    top = int(used.max(initial=0))
+    if top <= 127:
+        return False
+    if set(used.tolist()) <= {0, top}:
+        return True
+    near = levels[:_NEAR].sum() + levels[top + 1 - _NEAR :].sum()
+    return len(used) >= _MANY_LEVELS and bool(near >= _SHARE_NEAR * levels.sum())
 
 
 def _bit_depth(path: Path) -> int:
@@ -125,15 +171,39 @@ def _checked_ids(path: Path, numbers: NDArray[np.integer], classes: Classes) -> 
         rest = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
         besides = "no ignored id" if ignored is None else f"the ignored id {ignored}"
         text = f"'{path}' has ids that are no class: {shown}{rest}; there are {num_classes} classes and {besides}."
-        raise BadExample("id_out_of_range", path, f"{text}{_advice(ids, classes)}")
+        raise BadExample("id_out_of_range", path, f"{text}{_advice(path, np.unique(numbers), ids, classes)}")
     return numbers.astype(np.uint8, copy=False)
 
 
-def _advice(ids: NDArray[np.integer], classes: Classes) -> str:
-    if ids.tolist() != [255]:
-        return ""
-    binary = " or --label-encoding binary" if len(classes.names) == 2 else ""
-    return f" Where 255 is no class, give --ignore-index 255{binary}."
+def _advice(path: Path, values: NDArray[np.integer], unknown: NDArray[np.integer], classes: Classes) -> str:
+    """Return the options that read a label, by what its values look like.
+
+    Args:
+        path: the label.
+        values: all that occur in it.
+        unknown: those that are no class.
+        classes: the classes.
+    """
+    names, top = classes.names, int(values.max())
+    if unknown.tolist() == [255]:
+        binary = " or --label-encoding binary" if len(names) == 2 else ""
+        return f" Where 255 is no class, give --ignore-index 255{binary}."
+    if unknown.tolist() == [len(names)] and classes.ignore_index is None:
+        ids = f"are 0 to {top}" if values[0] == 0 else "start at 1"
+        return f" The ids {ids}: where 0 is no class, give --classes unused,{','.join(names)} --ignore-index 0."
+    if is_lossy(path):
+        mask = f" {_mask_advice(names)}" if _is_two_class(classes) else ""
+        return f" JPEG and WebP change ids; labels are PNG.{mask}"
+    if top < 256 and len(values) <= len(names):
+        line = f"{names[-1]} {top} {top} {top}"
+        return f" Where they are gray levels, give --color-map FILE with a line for each class, such as '{line}'."
+    if _is_two_class(classes):
+        return f" {_mask_advice(names)}"
+    return " Ids in between come from resizing labels with interpolation; nearest neighbor makes none."
+
+
+def _mask_advice(names: Sequence[str]) -> str:
+    return f"Where it is a mask, give --label-encoding binary: what is brighter than 127 is '{names[1]}'."
 
 
 @functools.lru_cache(maxsize=2)
@@ -168,9 +238,9 @@ def _from_colors(path: Path, image_rgb: NDArray[np.uint8], classes: Classes) -> 
         order = np.argsort(-counts)[:5]
         shown = ", ".join(f"{_rgb(int(colors[i]))} ({counts[i]} pixels)" for i in order)
         rest = f" and {len(colors) - 5} more" if len(colors) > 5 else ""
-        jpeg = " A JPEG changes colors; labels are PNG." if path.suffix.lower() in (".jpg", ".jpeg") else ""
         noun = "color that is" if len(colors) == 1 else "colors that are"
-        text = f"'{path}' has {len(colors)} {noun} no class: {shown}{rest}.{jpeg}{_outline_advice(colors)}"
+        advice = _outline_advice(colors) or _color_advice(path, codes, colors[order], classes)
+        text = f"'{path}' has {len(colors)} {noun} no class: {shown}{rest}.{advice}"
         raise BadExample("unknown_color", path, text)
     return ids.astype(np.uint8)
 
@@ -180,6 +250,18 @@ def _outline_advice(unknown: NDArray[np.int32]) -> str:
     if [_rgb(code) for code in unknown.tolist()] != [str(default_palette(256)[VOC_IGNORE])]:
         return ""
     return f" It is VOC's outline between objects: give --ignore-index {VOC_IGNORE}."
+
+
+def _color_advice(path: Path, codes: NDArray[np.int32], unknown: NDArray[np.int32], classes: Classes) -> str:
+    """Return what reads a label with colors of no class, the most frequent ones of which are given."""
+    if is_lossy(path):
+        return " JPEG and WebP change colors; labels are PNG."
+    present = {_rgb(code) for code in np.unique(codes).tolist()}
+    if len(present) > 2 * len(classes.names) + 2:
+        return " Colors in between come from antialiasing or interpolation; resizing with nearest neighbor makes none."
+    absent = [name for name, color in zip(classes.names, classes.palette, strict=False) if str(color) not in present]
+    line = f"{(absent or classes.names)[0]} {_rgb(int(unknown[0]))[1:-1].replace(',', '')}"
+    return f" Give --color-map FILE, a text file with a line for each color, such as '{line}'."
 
 
 def _rgb(code: int) -> str:

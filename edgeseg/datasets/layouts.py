@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from edgeseg.choices import DataLayout
 from edgeseg.datasets.faults import BadExample
+from edgeseg.datasets.names import matched
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES
 
@@ -19,6 +21,8 @@ ALL = "all"
 
 _SPLIT_ORDER = ("train", "val", "test")
 _LIST_NAMES = (*_SPLIT_ORDER, "trainval", ALL)
+# A mask may be a GIF too, as in Carvana's data; images are not.
+_LABEL_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
 #: The folders of images and of labels; they and the splits may be written in letters of any case.
 _FOLDERS: dict[DataLayout, tuple[str, str]] = {
     "folders": ("images", "labels"),
@@ -118,9 +122,9 @@ def list_split(dataset: Dataset, split: str) -> Listing:
     return _pair_masks(images, labels) if dataset.layout == "voc" else _pair_folders(images, labels)
 
 
-def images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """List the image files of a folder, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
 
 
 def natural_order(path: Path) -> tuple[object, ...]:
@@ -224,12 +228,14 @@ _FINDERS: dict[DataLayout, Callable[[Path], Dataset | None]] = {
 
 
 def _pair_folders(images: Path, labels: Path) -> Listing:
-    images_of, labels_of = _by_stem(images), _by_stem(labels)
+    images_of, labels_of = _by_stem(images), _by_stem(labels, _LABEL_SUFFIXES)
+    labels_of = _by_image(images_of, labels_of)
+    advice = "" if set(images_of) & set(labels_of) else _advice(images, labels)
     pairs, faults = [], []
     for stem, paths in images_of.items():
         wrong = [*_same_name(paths), *_same_name(labels_of.get(stem, []))]
         if stem not in labels_of:
-            wrong.append(BadExample("missing_pair", paths[0], f"'{paths[0]}' has no label in '{labels}'."))
+            wrong.append(BadExample("missing_pair", paths[0], f"'{paths[0]}' has no label in '{labels}'.{advice}"))
         faults += wrong
         if not wrong:
             pairs.append((paths[0], labels_of[stem][0]))
@@ -239,18 +245,18 @@ def _pair_folders(images: Path, labels: Path) -> Listing:
 
 def _pair_masks(images: Path, labels: Path) -> Listing:
     """Pair what has a label: most images of VOC have boxes and no masks."""
-    return _pair_names(images, labels, sorted(_by_stem(labels)), labels)
+    return _pair_names(images, labels, sorted(_by_stem(labels, _LABEL_SUFFIXES)), labels)
 
 
 def _pair_listed(images: Path, labels: Path, path: Path) -> Listing:
     """Pair the names of a list: each line's first word, as the tutorials read it, where the line is no name itself."""
-    known = _by_stem(images).keys() | _by_stem(labels).keys()
+    known = _by_stem(images).keys() | _by_stem(labels, _LABEL_SUFFIXES).keys()
     names = [line if line in known else line.split()[0] for _, line in _lines(path)]
     return _pair_names(images, labels, names, path)
 
 
 def _pair_names(images: Path, labels: Path, names: Iterable[str], place: Path) -> Listing:
-    images_of, labels_of = _by_stem(images), _by_stem(labels)
+    images_of, labels_of = _by_stem(images), _by_stem(labels, _LABEL_SUFFIXES)
     pairs, faults = [], []
     for name in names:
         wrong = [*_same_name(images_of.get(name, [])), *_same_name(labels_of.get(name, []))]
@@ -263,12 +269,33 @@ def _pair_names(images: Path, labels: Path, names: Iterable[str], place: Path) -
     return Listing(tuple(pairs), tuple(faults), (), place)
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
+def _by_stem(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> dict[str, list[Path]]:
     """Return the image files of a folder, by their names without suffix."""
     paths: dict[str, list[Path]] = {}
-    for path in images_in(folder):
+    for path in images_in(folder, suffixes):
         paths.setdefault(path.stem, []).append(path)
     return paths
+
+
+def _by_image(images_of: dict[str, list[Path]], labels_of: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Return the labels by the names of their images, where all names differ from those in the same way."""
+    image_of = matched(images_of, labels_of)
+    return labels_of if image_of is None else {image_of[name]: paths for name, paths in labels_of.items()}
+
+
+def _advice(images: Path, labels: Path) -> str:
+    """Return what to do where no image has a label of its name."""
+    there = sorted(path for path in labels.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not there:
+        return ""
+    if not any(path.suffix.lower() in _LABEL_SUFFIXES for path in there):
+        return f" It has files such as '{there[0].name}'; labels are {', '.join(sorted(_LABEL_SUFFIXES))}."
+    root = os.path.commonpath([images, labels])
+    line = f"{os.path.relpath(images, root)}/NAME, {os.path.relpath(labels, root)}/{there[0].name}"
+    return (
+        f" Labels with names of their own are paired by a list: write '{root}/{ALL}.txt' with a line for each, such as "
+        f"'{line}', and give --data-layout lists."
+    )
 
 
 def _same_name(paths: list[Path]) -> Iterator[BadExample]:

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeseg._internal.lazy import lazy_names
-from edgeseg.errors import InputError, missing_extra
+from edgeseg.models.zoo.creation import create
 from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, ZooModel, find
 
 if TYPE_CHECKING:
-    import keras
-
-    from edgeseg.models.weights.load import WeightsReport, load_weights
+    from edgeseg.models.architecture.fitting import load_weights
+    from edgeseg.models.weights.load import WeightsReport
 
 __all__ = ["DEFAULT_MODEL", "ZOO", "WeightsReport", "ZooModel", "create", "find", "load_weights"]
 
-# Their module imports keras: they are loaded on first use, so that the table of the zoo stays light.
-__getattr__ = lazy_names(__name__, dict.fromkeys(("WeightsReport", "load_weights"), "edgeseg.models.weights.load"))
-
-
-def create(name: str, *, num_classes: int, input_size: tuple[int, int] | None = None, **options: Any) -> keras.Model:
-    """Build a model of the zoo with random weights.
-
-    Args:
-        name: a name of ``ZOO``.
-        num_classes: number of output channels.
-        input_size: ``(H, W)`` in pixels; the architecture's default when ``None``.
-        **options: the architecture's own options, see its builder.
-
-    Returns:
-        A functional model from ``(B, H, W, 3)`` float32, normalized as ``ZOO[name]`` says,
-        to logits ``(B, H, W, num_classes)`` float32.
-
-    Raises:
-        InputError: the name is unknown, the strides do not allow the size, or there are fewer than 2 classes.
-        BackendUnavailable: keras is not installed.
-    """
-    model = find(name)
-    size = input_size or model.default_size
-    model.check_size(size)
-    if num_classes < 2:
-        raise InputError(f"num_classes must be at least 2, got {num_classes}.")
-    module, function = model.builder.split(":")
-    try:
-        builder = getattr(importlib.import_module(module), function)
-    except ModuleNotFoundError as error:
-        raise missing_extra(f"the model '{name}'", "train") from error
-    built: keras.Model = builder(num_classes=num_classes, input_size=size, **options)
-    built._zoo_name = name  # by which preprocessing.zoo_model_of recognizes it, whatever the options
-    return built
+# Their modules import keras: they are loaded on first use, so that the table of the zoo stays light.
+__getattr__ = lazy_names(
+    __name__,
+    {"WeightsReport": "edgeseg.models.weights.load", "load_weights": "edgeseg.models.architecture.fitting"},
+)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from edgeseg.errors import InputError, UnsupportedModel, did_you_mean
+from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_internals import (
     forget_calls,
     functional_inside,
@@ -50,12 +50,6 @@ def takes_training(operation: Any) -> bool:
         operation: a layer, or an operation of ``keras.ops``.
     """
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
-
-
-def set_weights(model: keras.Model, weights: Sequence[Any]) -> None:
-    """Call ``model.set_weights``, and make the model compute with them too, see ``finalize``."""
-    model.set_weights(weights)
-    finalize(model)
 
 
 def finalize(model: keras.Layer) -> None:
@@ -121,11 +115,22 @@ def as_functional(model: keras.Model, input_size: tuple[int, int]) -> keras.Mode
     try:
         outputs = twin(model)(inputs)
     except (ValueError, TypeError, NotImplementedError, AttributeError, RuntimeError) as error:  # from the user's call
-        reason = " ".join(str(error).split())[:200]
         raise UnsupportedModel(
-            f"'{model.name}' is a subclassed model, and its call fails on an image {(None, *input_size, 3)}: {reason}"
+            f"'{model.name}' is a subclassed model, and its call fails on an image {(None, *input_size, 3)}: "
+            f"{reason_of(error)}"
         ) from error
     return keras.Model(inputs, outputs, name=model.name)
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """Return a functional model of somebody's own class as one of Keras' class, with the same layers.
+
+    Such a class may do more in ``predict`` and ``fit`` than compute the graph: a task of KerasHub also scales and crops
+    the image.
+    """
+    if graph_of(model) is None or type(model).__module__.partition(".")[0] == "keras":
+        return model
+    return keras.Model(inputs_structure(model), outputs_structure(model), name=model.name)
 
 
 def output_names(model: keras.Model) -> tuple[str, ...]:

@@ -51,12 +51,12 @@ def is_functional(operation: Any) -> bool:
 
 
 def calls_of(model: keras.Model) -> list[Call]:
-    """Return all calls in a functional model, those closest to the outputs first, a nested model as one call.
+    """Return all calls in a functional model, each before those that made its inputs, a nested model as one call.
 
     ``Function._nodes_by_depth``, seen in Keras 3.15.1. ``keras.Function.operations`` has the operations, but not the
     tensors that they were called on.
     """
-    return [_as_call(node) for nodes in model._nodes_by_depth.values() for node in nodes]
+    return [_as_call(node) for _, nodes in sorted(model._nodes_by_depth.items()) for node in nodes]
 
 
 def call_of(tensor: keras.KerasTensor) -> Call:
@@ -121,6 +121,17 @@ def forget_calls(operation: Any) -> None:
     """
     # Around __setattr__, which tracks what it sees and is locked in a built layer.
     operation.__dict__.update(_inbound_nodes=[], _outbound_nodes=[])
+
+
+def mark_dense(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """Return a symbolic tensor, which is dense after all.
+
+    ``KerasTensor._sparse``, seen in Keras 3.15.1. ``keras.ops.multiply`` and ``matmul`` with a number or an array make
+    a tensor that is called sparse, on which a layer without ``compute_output_shape`` cannot be called; the public
+    ``sparse`` cannot be set.
+    """
+    tensor._sparse = False
+    return tensor
 
 
 def replace_dtype_policy(layer: keras.Layer, policy: keras.DTypePolicy) -> None:

@@ -1,4 +1,4 @@
-"""Define the custom layers of the zoo: pooling indices and their inverse, and two resizes that Keras does not have.
+"""Define the custom layers of the zoo: pooling indices and their inverse, and resizes that Keras does not have.
 
 They are plain serializable Keras layers: a ``.keras`` file with them loads after ``import edgeseg.models.layers``.
 On the TensorFlow backend each runs TensorFlow's own op; on the others an exact equivalent in ``keras.ops``.
@@ -261,6 +261,65 @@ class ResizeBilinear(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "size": self.size, "align_corners": self.align_corners}
 
 
+@keras.saving.register_keras_serializable(package="edgeseg")
+class LegacyResize(keras.layers.Layer):  # type: ignore[misc]
+    """Resize by the rules of TensorFlow 1, which have no half-pixel centers: ``tf.compat.v1.image.resize``.
+
+    Output row ``i`` is at source row ``i * h / H``, or at ``i * (h - 1) / (H - 1)`` with ``align_corners``.
+    ``UpsampleLike`` and ``ResizeBilinear`` are two of the four cases under names of their own.
+
+    Args:
+        size: ``(H, W)`` in pixels; when omitted, the layer is called on ``[source, target]`` and takes the target's.
+        interpolation: ``"bilinear"``, or ``"nearest"``, which takes the row before (``align_corners``: the closest).
+        align_corners: whether the centers of the corner pixels stay in place.
+
+    Call: ``(B, h, w, C)``, or a list of it and ``(B, H, W, any)``, to ``(B, H, W, C)`` in the input's dtype.
+
+    Raises:
+        InputError: an argument has none of these values.
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        interpolation: Literal["bilinear", "nearest"] = "bilinear",
+        align_corners: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.size = None if size is None else _pair("size", size)
+        self.interpolation = interpolation
+        self.align_corners = bool(align_corners)
+        if interpolation not in ("bilinear", "nearest"):
+            raise InputError(f"interpolation must be 'bilinear' or 'nearest', got {interpolation!r}.")
+        self.supports_jit = not _on_tensorflow()  # XLA has no kernel for the gradient of TensorFlow's ops
+
+    def call(self, inputs: Any) -> Any:
+        source, size = (inputs, self.size) if self.size else (inputs[0], _height_width(inputs[1]))
+        if _on_tensorflow():
+            import tensorflow as tf
+
+            op = tf.raw_ops.ResizeBilinear if self.interpolation == "bilinear" else tf.raw_ops.ResizeNearestNeighbor
+            return tf.cast(op(images=source, size=size, align_corners=self.align_corners), source.dtype)
+        for axis, target in zip((1, 2), size, strict=True):
+            at = _legacy_positions(source.shape[axis], target, self.align_corners)
+            if self.interpolation == "nearest":
+                nearest = np.floor(at + np.float32(0.5)) if self.align_corners else np.floor(at)
+                source = ops.take(source, np.minimum(nearest, source.shape[axis] - 1).astype(np.int32), axis=axis)
+            else:
+                matrix = ops.cast(_between_pixels(at, source.shape[axis]), source.dtype)
+                source = ops.einsum("Hh,bhwc->bHwc" if axis == 1 else "Ww,bhwc->bhWc", matrix, source)
+        return source
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        source, size = (input_shape, self.size) if self.size else (input_shape[0], input_shape[1][1:3])
+        return (source[0], *size, source[3])
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"size": self.size, "interpolation": self.interpolation, "align_corners": self.align_corners}
+        return {**super().get_config(), **own}
+
+
 def resize_bilinear(x: Any, size: Any, *, align_corners: bool) -> Any:
     """Compute the bilinear resize of ``ResizeBilinear``.
 
@@ -297,27 +356,39 @@ def bilinear_matrix(source: int, target: int, *, align_corners: bool) -> NDArray
     Returns:
         ``(target, source)`` float32; each row has at most two entries that are not 0, and sums to 1.
     """
-    steps = np.arange(target, dtype=np.float32)
+    if align_corners:
+        return _between_pixels(_legacy_positions(source, target, align_corners), source)
+    half = np.float32(0.5)
+    return _between_pixels(
+        (np.arange(target, dtype=np.float32) + half) * (np.float32(source) / np.float32(target)) - half, source
+    )
+
+
+def _legacy_positions(source: int, target: int, align_corners: bool) -> NDArray[np.float32]:
+    """Return where each target pixel is in the source, by TensorFlow 1's rules and in its precision."""
     if align_corners and target > 1:
-        at = steps * (np.float32(source - 1) / np.float32(target - 1))
-    elif align_corners:
-        at = steps
+        scale = np.float32(source - 1) / np.float32(target - 1)
     else:
-        half = np.float32(0.5)
-        at = (steps + half) * (np.float32(source) / np.float32(target)) - half
+        scale = np.float32(source) / np.float32(target)
+    positions: NDArray[np.float32] = np.arange(target, dtype=np.float32) * scale
+    return positions
+
+
+def _between_pixels(at: NDArray[np.float32], source: int) -> NDArray[np.float32]:
+    """Return the bilinear weights of the source pixels around each position, ``(target, source)``."""
     floor = np.floor(at)
     fraction = at - floor
     lower = np.maximum(floor, 0).astype(int)
     upper = np.minimum(np.ceil(at), source - 1).astype(int)
-    matrix = np.zeros((target, source), np.float32)
-    np.add.at(matrix, (np.arange(target), lower), 1 - fraction)
-    np.add.at(matrix, (np.arange(target), upper), fraction)
+    matrix = np.zeros((len(at), source), np.float32)
+    np.add.at(matrix, (np.arange(len(at)), lower), 1 - fraction)
+    np.add.at(matrix, (np.arange(len(at)), upper), fraction)
     return matrix
 
 
 def _nearest_indices(source: int, target: int) -> NDArray[np.int32]:
     """Return the source pixel of each target pixel, rounded as TensorFlow does: the scale is a float32."""
-    at = np.arange(target, dtype=np.float32) * (np.float32(source) / np.float32(target))
+    at = _legacy_positions(source, target, align_corners=False)
     indices: NDArray[np.int32] = np.minimum(np.floor(at), source - 1).astype(np.int32)
     return indices
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from edgeseg.choices import ColorOrder, Fit
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.keras_files.load import load_model, read_spec
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import keras
 
     from edgeseg.datasets import Classes
+    from edgeseg.models.preprocessing import Conversion
     from edgeseg.models.weights.load import WeightsReport
 
 _log = logging.getLogger(__name__)
@@ -56,8 +56,12 @@ class ModelRequest:
         allow_missing: see ``load_weights``.
         mean: subtracted from the pixels in [0, 255], where the file has no value or a wrong one.
         std: what the difference is divided by, likewise.
+        color_order: order of the channels, likewise.
+        fit: how an image gets the model's shape, likewise.
         custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
         output: the output to use, of a model file with several.
+        model_options: of a zoo model's architecture, see ``create``; the others are those of the weights file, where
+            that says them, else the defaults.
     """
 
     weights: str | Path | None = None
@@ -67,8 +71,17 @@ class ModelRequest:
     allow_missing: Sequence[str] = ()
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    color_order: ColorOrder | None = None
+    fit: Fit | None = None
     custom_objects: Mapping[str, Any] | None = None
     output: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def feeding(self) -> dict[str, Any]:
+        """What is said of how to feed the model, by the fields of its ModelSpec."""
+        said = {name: getattr(self, name) for name in ("mean", "std", "color_order", "fit")}
+        return {name: value for name, value in said.items() if value is not None}
 
     def check(self, name: str) -> None:
         """Refuse options that apply only to the other kind of model.
@@ -77,9 +90,12 @@ class ModelRequest:
             name: a zoo name or a model file.
 
         Raises:
-            InputError: weights are given for a model file, or custom objects or an output for a zoo name.
+            InputError: weights or model options are given for a model file, or custom objects or an output for a zoo
+                name.
         """
         if _is_file(name):
+            if self.model_options:
+                raise InputError(f"--model-option goes with a zoo name; '{name}' is a model as it is.")
             if self.weights is not None:
                 raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
         elif self.custom_objects is not None:
@@ -105,22 +121,26 @@ def open_model(source: str | None = None, request: ModelRequest | None = None) -
     name, request = source or DEFAULT_MODEL, request or ModelRequest()
     request.check(name)
     opened = _from_file(Path(name), request) if _is_file(name) else _from_zoo(name, request)
-    spec = opened.spec.replace(mean=request.mean or opened.spec.mean, std=request.std or opened.spec.std)
-    return dataclasses.replace(opened, spec=spec)
+    return dataclasses.replace(opened, spec=opened.spec.replace(**request.feeding))
 
 
-def precheck(source: str | None, input_size: tuple[int, int] | None) -> None:
-    """Refuse a wrong zoo name or size at once; ``open_model`` does so only after the seconds that keras takes to load.
+def precheck(
+    source: str | None, input_size: tuple[int, int] | None, model_options: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse a wrong zoo name, size or option at once; ``open_model`` would only after the seconds that keras takes.
 
     Raises:
-        InputError: the name is unknown, the file does not exist, or the strides do not allow the size.
+        InputError: the name is unknown, the file does not exist, the strides do not allow the size, or the architecture
+            has no such option.
     """
     name = source or DEFAULT_MODEL
     if _is_file(name):
         if not Path(name).exists():
             raise InputError(f"model file '{name}' does not exist.")
+        ModelRequest(model_options=model_options or {}).check(name)
     else:
         find(name).check_size(input_size or find(name).default_size)
+        find(name).read_options(model_options or {})
 
 
 def packaged_spec(name: str) -> ModelSpec | None:
@@ -134,32 +154,53 @@ def assumed_spec(
     input_size: tuple[int, int],
     channels: int,
     *,
-    normalization_given: bool = False,
     model: keras.Model | None = None,
+    conversion: Conversion | None = None,
+    given: Mapping[str, Any] | None = None,
+    options: Sequence[str] = ("--mean", "--std"),
 ) -> ModelSpec:
     """Return the spec assumed of a model that came without one, and log it: [-1, 1], letterbox, nameless classes.
 
-    A model that takes integers, or begins with a Rescaling or Normalization of pixels, gets [0, 255] unchanged.
+    A model with an image converter is fed as that says. One that takes integers, or scales pixels itself before its
+    first weighted layer, gets [0, 255] unchanged.
 
     Args:
         name: of the model.
         input_size: ``(H, W)`` in pixels.
         channels: of its output; one channel is a binary model, with two classes.
-        normalization_given: whether the user gave mean and standard deviation; then none are assumed.
         model: the model, whose input dtype and first layers decide where they say something.
+        conversion: what its image converter does.
+        given: what the user says of its feeding, by the fields of the spec; the rest is assumed.
+        options: the command's options for that.
     """
-    count = max(channels, 2)
+    count, given = max(channels, 2), dict(given or {})
+    is_scaling_given = {"mean", "std"} <= given.keys()
     spec = ModelSpec(
         name=name, input_size=input_size, class_names=default_class_names(count), palette=default_palette(count)
     )
-    reason, assumed = "says nothing about its input", "RGB, letterbox"
-    if not normalization_given:
-        pixels = _why_pixels(model)
-        if pixels:
-            reason, spec = pixels, spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
-        assumed += ", pixels in [0, 255] as they are" if pixels else ", (pixel - 127.5) / 127.5"
-        assumed += "; give --mean and --std, in Python a spec, where that is wrong"
-    _log.warning("'%s' %s; assuming %s", name, reason, assumed)
+    reason = ""
+    if conversion is not None:
+        reason, spec = f"has a {conversion.name}", conversion.applied_to(spec)
+    elif not is_scaling_given and (reason := _why_pixels(model)):
+        spec = spec.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
+    spec = spec.replace(**given)
+    assumed = []
+    if "color_order" not in given:
+        assumed.append(spec.color_order.upper())
+    if "fit" not in given:
+        assumed.append(f"{spec.fit}{' in place of its crop' if conversion and conversion.crops else ''}")
+    if not is_scaling_given:
+        assumed.append(spec.scaling)
+    if assumed:
+        left = [option for option in options if option.strip("-").replace("-", "_") not in given]
+        remedy = " and ".join(filter(None, (", ".join(left[:-1]), *left[-1:])))
+        _log.warning(
+            "'%s' %s; assuming %s%s",
+            name,
+            reason or "says nothing about its input",
+            ", ".join(assumed),
+            f"; give {remedy}, in Python a spec, where that is wrong" if remedy else "",
+        )
     return spec
 
 
@@ -174,7 +215,7 @@ def _why_pixels(model: keras.Model | None) -> str:
 def at_input_size(
     model: keras.Model, input_size: tuple[int, int], *, custom_objects: Mapping[str, Any] | None = None
 ) -> keras.Model:
-    """Rebuild a model for another input size, with the same layers and weights; at its own size return it unchanged.
+    """Rebuild a model for another input size, with the same layers and weights; return it where it takes that size.
 
     Args:
         model: a functional model.
@@ -182,59 +223,23 @@ def at_input_size(
         custom_objects: the classes and functions that the model was loaded with.
 
     Raises:
-        InputError: a layer of the model works at its own size only, or a zoo model's strides do not allow the size.
+        InputError: a layer of the model works at its own size only, or gives something else when it is built from its
+            config, or a zoo model's strides do not allow the size.
+        UnsupportedModel: a layer cannot be built from its config, or has other weights then.
     """
-    if tuple(model.input_shape[1:3]) == tuple(input_size):
-        return model
-    import keras
-
-    from edgeseg.models.keras_graph import graph_of, set_weights
+    from edgeseg.models.clone import resized
+    from edgeseg.models.keras_graph import size_of
     from edgeseg.models.preprocessing import zoo_model_of
 
+    own = size_of(model)
+    if own == tuple(input_size):
+        return model
     zoo_model = zoo_model_of(model)
     if zoo_model is not None:
         zoo_model.check_size(input_size)
-
-    image = keras.Input((*input_size, 3), dtype=graph_of(model).inputs[0].dtype)
-    own = dict(custom_objects or {})
-    # A layer gives the name of its class, whatever it was called in the file.
-    own |= {keras.saving.get_registered_name(value): value for value in own.values() if hasattr(value, "__name__")}
-    try:
-        with keras.saving.custom_object_scope(own):
-            resized = keras.models.clone_model(model, input_tensors=image)
-    except (ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
-            f"Its own size is {model.input_shape[1:3]}."
-        ) from error
-    set_weights(resized, model.get_weights())
-    return resized
-
-
-def _require_same(model: keras.Model, resized: keras.Model) -> None:
-    """Refuse a model rebuilt from its config where the original runs at that size and gives another output.
-
-    A layer may keep something that is neither a weight nor in its config. An export is verified against the rebuilt
-    model, so nobody would notice later.
-    """
-    import keras
-
-    (tensor,) = resized.inputs
-    noise = np.random.default_rng(0).integers(0, 256, (1, *tensor.shape[1:])).astype(tensor.dtype)
-
-    def run(each: keras.Model) -> list[Any]:
-        return [keras.ops.convert_to_numpy(x).astype(float) for x in keras.tree.flatten(each(noise, training=False))]
-
-    for own, got in zip(run(model), run(resized), strict=True):
-        # The same layers on the same numbers; a float16 kernel that sums in another order is within 1e-2.
-        largest = np.abs(own[np.isfinite(own)]).max(initial=0)
-        if not np.allclose(got, own, rtol=0, atol=1e-2 * largest, equal_nan=True):
-            raise InputError(
-                f"'{model.name}' rebuilt from its config at {tensor.shape[1]},{tensor.shape[2]} (H,W) gives something "
-                "else than the model itself: a layer holds values that are neither weights nor in its get_config; "
-                "save the model with that size as its input's."
-            )
+    if all(side in (None, wanted) for side, wanted in zip(own, input_size, strict=True)):
+        return model
+    return resized(model, input_size, custom_objects=custom_objects)
 
 
 def _is_file(name: str) -> bool:
@@ -243,7 +248,8 @@ def _is_file(name: str) -> bool:
 
 def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
     zoo_model, weights, classes = find(name), request.weights, request.classes
-    packaged = packaged_spec(name) if weights is None else None
+    options = zoo_model.read_options(request.model_options)
+    packaged = packaged_spec(name) if weights is None and not zoo_model.other_tensors(options) else None
     if packaged is not None and request.num_classes not in (None, packaged.num_classes):
         packaged = None
     if packaged is not None:
@@ -252,27 +258,39 @@ def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
         count = request.num_classes or (len(classes.names) if classes else 21)
         spec = zoo_model.default_spec(count, request.input_size)
         spec = _with_classes(spec, classes).replace(provenance=Provenance(source=str(weights or name)))
-    model = create(name, num_classes=spec.num_classes, input_size=spec.input_size)
     report = None
+    if weights is not None:
+        from edgeseg.models.architecture.fitting import create_filled
+
+        filled = create_filled(
+            name,
+            weights,
+            num_classes=spec.num_classes,
+            input_size=spec.input_size,
+            options=options,
+            allow_missing=request.allow_missing,
+        )
+        model, options, report = filled.model, filled.options, filled.report
+    else:
+        model = create(name, num_classes=spec.num_classes, input_size=spec.input_size, **options)
     if packaged is not None:
-        from edgeseg.models.weights.load import load_weights
+        from edgeseg.models.weights.load import match_file
 
         with resources.as_file(resources.files("edgeseg.models") / "packaged" / f"{name}.weights.h5") as path:
-            load_weights(model, path)
-    elif weights is not None:
-        from edgeseg.models.weights.load import load_weights
-
-        report = load_weights(model, weights, allow_missing=request.allow_missing)
-    else:
+            match_file(model, path).apply()
+    elif weights is None:
         _log.warning("%s has random weights: right for latency, not for images; give --weights FILE", name)
-    return OpenedModel(model, spec, report)
+    provenance = dataclasses.replace(spec.provenance, model_options=zoo_model.not_default(options))
+    return OpenedModel(model, spec.replace(provenance=provenance), report)
 
 
 def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
-    from edgeseg.models.keras_graph import as_functional, require_image, select_output, size_of
+    from edgeseg.models.keras_graph import as_functional, require_image, select_output
+    from edgeseg.models.preprocessing import conversion_of, size_for
 
     model = load_model(path, custom_objects=request.custom_objects)
-    height, width = request.input_size or size_of(model)
+    conversion = conversion_of(model)
+    height, width = request.input_size or size_for(model, conversion)
     if height is None or width is None:
         raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
     size = height, width
@@ -281,18 +299,22 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)
         raise InputError(f"'{path}' must take one image (B, H, W, 3), it takes {shapes}.")
     require_image(model, str(path))
-    resized = at_input_size(model, size, custom_objects=request.custom_objects)
-    if resized is not model and None in model.inputs[0].shape[1:3]:
-        _require_same(model, resized)
-    model = resized
+    model = at_input_size(model, size, custom_objects=request.custom_objects)
     channels = model.outputs[0].shape[-1]
     if request.num_classes not in (None, channels):
         raise InputError(f"'{path}' has {channels} classes, --num-classes says {request.num_classes}.")
     spec = read_spec(path)
     if spec is None:
-        given = request.mean is not None and request.std is not None
-        spec = assumed_spec(path.stem, size, channels, normalization_given=given, model=model)
-    spec = spec.replace(input_size=size, provenance=Provenance(source=path.name))
+        spec = assumed_spec(
+            path.stem,
+            size,
+            channels,
+            model=model,
+            conversion=conversion,
+            given=request.feeding,
+            options=("--mean", "--std", "--color-order", "--fit"),
+        )
+    spec = spec.replace(input_size=size, provenance=dataclasses.replace(spec.provenance, source=path.name))
     return OpenedModel(model, _with_classes(spec, request.classes))
 
 

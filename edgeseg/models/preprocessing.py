@@ -1,24 +1,47 @@
-"""Find out how a model is fed: from the zoo architecture it is, its input's dtype, and its first layers."""
+"""Find out how a model is fed: from the zoo architecture it is, its input's dtype, its converter, its first layers."""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from edgeseg.models.keras_graph import graph_of
-from edgeseg.models.keras_internals import Call, calls_of
+from edgeseg.choices import Fit, Resize
+from edgeseg.imaging import normalize
+from edgeseg.models.keras_graph import graph_of, size_of
+from edgeseg.models.pixel_probe import Arrival, arrivals
 from edgeseg.models.weights.load import head_of
 from edgeseg.models.weights.variables import model_layers
 from edgeseg.models.zoo.table import ZOO, ZooModel
+from edgeseg.spec import ModelSpec
 
-#: Width that [0, 255] may have after a layer made for it; after one made for [0, 1] or [-1, 1] it is wider.
+_log = logging.getLogger(__name__)
+
+#: Width that [0, 255] may have when it reaches a model that was fed pixels; of one fed [0, 1] or [-1, 1] it is wider.
 _WIDEST = 100.0
 
 #: The mean that is subtracted from pixels is above this; that of values in [0, 1] or [-1, 1] is below.
 _LEAST_MEAN = 10.0
+
+#: Width of [0, 255] after a mean was subtracted and nothing else: 255, or more where contrast is raised a little.
+_WIDEST_AROUND_MEAN = 300.0
+
+#: Share of the width that is on either side of the median; 0 where a clip, tanh or sigmoid for smaller values cuts
+#: nearly all pixels off, 0.07 and more for gamma, square root and logarithm.
+_LEAST_CENTER = 0.02
+
+#: Width of [0, 255], as a share of the largest value or of 1, that is too little to see by. It is 1 and more in a model
+#: that is fed right; scaled twice it is 2 / 255, 2 / 58 by ImageNet's deviation, or 2 beside -104 by Caffe's mean.
+_FAINTEST = 0.1
+
+#: KerasHub's names of those that edgeseg has.
+_INTERPOLATIONS: Mapping[str, Resize] = {"bilinear": "linear", "nearest": "nearest", "bicubic": "cubic"}
 
 _COUNTED_CLASSES = 21  # of ``ZooModel.parameters``
 
@@ -50,80 +73,144 @@ def takes_pixels(model: keras.Model) -> str:
     image = graph_of(model).inputs[0]
     if np.issubdtype(keras.backend.standardize_dtype(image.dtype), np.integer) and image.dtype != "int8":
         return f"takes {image.dtype}"
-    met, _ = _follow(graph_of(model), image)
-    first = next((call.operation for call in met if 255 * _factor(call) <= _WIDEST or _mean(call) >= _LEAST_MEAN), None)
-    if first is None:
-        return ""
-    is_layer = isinstance(first, keras.layers.Layer)
-    return f"begins with {f'a {type(first).__name__}' if is_layer else 'arithmetic on pixels'} ('{first.name}')"
+    for arrival in arrivals(model):
+        scaled = _made_for_pixels(arrival)
+        if scaled.any():
+            return f"scales pixels itself (its '{arrival.layer}' gets {arrival.text(scaled)})"
+    return ""
 
 
-def _follow(graph: Any, tensor: Any) -> tuple[list[Call], list[Any]]:
-    """Return the calls that receive a tensor's values, and the tensors that have them, also in nested models."""
-    met: list[Call] = []
-    same, calls = [tensor], calls_of(graph)
-    for known in same:  # which grows
-        readers = [(call, i) for call in calls for i, read in enumerate(call.inputs) if read is known]
-        for call, place in readers:
-            inner = graph_of(call.operation)
-            if inner is not None:
-                met_inside, same_inside = _follow(inner, inner.inputs[place])
-                met += met_inside
-                same_ids = {id(inside) for inside in same_inside}
-                same += [
-                    out
-                    for out, inner_output in zip(call.outputs, inner.outputs, strict=True)
-                    if id(inner_output) in same_ids
-                ]
-            elif _keeps_values(call.operation):
-                same += call.outputs
-            else:
-                met.append(call)
-    return met, same
+def _made_for_pixels(arrival: Arrival) -> NDArray[np.bool_]:
+    """Return in which channels pixels in [0, 255] become values of a model that was fed pixels in training."""
+    center = np.minimum(arrival.median - arrival.low, arrival.high - arrival.median)
+    around_mean = (arrival.low <= -_LEAST_MEAN) & (arrival.span <= _WIDEST_AROUND_MEAN)
+    made = (center >= _LEAST_CENTER * arrival.span) & ((arrival.span <= _WIDEST) | around_mean)
+    return np.asarray(made)
 
 
-def _keeps_values(operation: Any) -> bool:
-    """Return whether inference passes the values through; augmentations do nothing then.
+def warn_of_faint_images(model: keras.Model, spec: ModelSpec) -> bool:
+    """Log a warning if a model that is fed as a spec says gets nearly the same numbers for black and white.
 
-    GetItem and Stack put the channels into another order, as ``keras.applications.resnet.preprocess_input`` does.
+    That is so where pixels are scaled before a model that scales them itself.
+
+    Args:
+        model: a functional model of one image.
+        spec: how it is fed.
+
+    Returns:
+        Whether there was a reason to.
     """
-    name = type(operation).__name__
-    augments = (name,) if name.startswith("Random") else ()
-    return _is(operation, "Cast", "Identity", "Resizing", "Dropout", "GetItem", "Stack", *augments)
+    image = graph_of(model).inputs[0]
+    if len(image.shape) != 4 or image.shape[-1] != 3:
+        return False
+    fed = arrivals(model, lambda pixels: normalize(pixels, spec))
+    arrival = next((each for each in fed if _faint(each).any()), None)
+    if arrival is None:
+        return False
+    own = takes_pixels(model)
+    _log.warning(
+        "'%s' can hardly see its images: of %s its '%s' gets %s for pixels from 0 to 255, as %s. Give %s",
+        spec.name,
+        spec.scaling,
+        arrival.layer,
+        arrival.text(_faint(arrival)),
+        f"it {own} and they are scaled before, too" if own else "they are scaled too much",
+        "--mean 0 --std 1, in Python a spec with mean (0, 0, 0) and std (1, 1, 1)"
+        if own
+        else "another --mean and --std",
+    )
+    return True
 
 
-def _is(operation: Any, *names: str) -> bool:
-    """Return whether an operation is Keras' own and of one of these classes; those of ``keras.ops`` are not public."""
-    return type(operation).__module__.startswith("keras.") and type(operation).__name__ in names
+def _faint(arrival: Arrival) -> NDArray[np.bool_]:
+    """Return in which channels black and white become nearly the same."""
+    largest = np.maximum(np.abs(arrival.low), np.abs(arrival.high))
+    return np.asarray(arrival.span < _FAINTEST * np.maximum(1, largest))
 
 
-def _factor(call: Call) -> float:
-    """Return the factor that the image is multiplied by, the largest over the channels; infinite if it is not."""
-    operation = call.operation
-    if isinstance(operation, keras.layers.Rescaling):
-        return float(np.abs(operation.scale).max())
-    if isinstance(operation, keras.layers.Normalization) and not operation.invert:
-        smallest = float(keras.ops.convert_to_numpy(operation.variance).min())
-        return 1 / math.sqrt(smallest) if smallest > 0 else math.inf
-    if _is(operation, "TrueDivide") and (divisor := _constant(call)) is not None:
-        return float(1 / np.abs(divisor).min()) if divisor.all() else math.inf
-    if _is(operation, "Multiply") and (factor := _constant(call)) is not None:
-        return float(np.abs(factor).max())
-    return math.inf
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What the image converter of a KerasHub model does with an image before the model gets it.
+
+    Attributes:
+        name: class of the converter.
+        mean: subtracted from the pixels in [0, 255].
+        std: what the difference is divided by.
+        fit: how an image gets the model's shape.
+        resize: with which interpolation.
+        input_size: the size ``(H, W)`` that images get; ``None`` where they keep their own.
+        pads: whether the bars of a letterbox are black.
+        crops: whether images are cropped, which edgeseg does not do.
+    """
+
+    name: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fit: Fit
+    resize: Resize
+    input_size: tuple[int, int] | None
+    pads: bool
+    crops: bool
+
+    def applied_to(self, spec: ModelSpec) -> ModelSpec:
+        """Return a spec that feeds a model as the converter does."""
+        pad_value = (0, 0, 0) if self.pads else spec.pad_value
+        return spec.replace(mean=self.mean, std=self.std, fit=self.fit, resize=self.resize, pad_value=pad_value)
 
 
-def _mean(call: Call) -> float:
-    """Return what is subtracted from the image, the largest over the channels; 0 where nothing is."""
-    if not _is(call.operation, "Subtract", "Add"):
-        return 0.0
-    mean = _constant(call)
-    return 0.0 if mean is None else float(np.abs(mean).max())
+def conversion_of(model: keras.Model) -> Conversion | None:
+    """Return what a model's own ``preprocessor.image_converter`` does; ``None`` where there is none.
+
+    A task of KerasHub has one, which ``predict`` and ``fit`` call and the model itself does not. A converter that
+    does something else to pixels than scale and shift them is none.
+
+    Args:
+        model: as it was loaded; a rebuilt one does not have it any more.
+    """
+    converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
+    if converter is None:
+        return None
+    size = getattr(converter, "image_size", None)
+    side = size or (8, 8)  # any, if it keeps the size
+    black, gray, white = (_converted(converter, value, side) for value in (0, 128, 255))
+    if black is None or gray is None or white is None:
+        return None
+    span = white - black
+    # Affine to the last bits of float32, which has seven digits.
+    if not span.all() or not np.allclose(gray, black + span * (128 / 255), rtol=0, atol=1e-4 * np.abs(span).max()):
+        return None
+    std = 255 / span
+    crops, pads = (bool(getattr(converter, f"{name}_to_aspect_ratio", False)) for name in ("crop", "pad"))
+    interpolation = getattr(converter, "interpolation", "bilinear")
+    return Conversion(
+        name=type(converter).__name__,
+        mean=_rounded(-black * std),
+        std=_rounded(std),
+        fit="letterbox" if size is None or crops or pads else "stretch",
+        resize=_INTERPOLATIONS.get(interpolation, "linear"),
+        input_size=None if size is None else (int(size[0]), int(size[1])),
+        pads=pads,
+        crops=crops and size is not None,
+    )
 
 
-def _constant(call: Call) -> Any:
-    """Return the constant operand, float64, of an operation of two arguments one of which is a tensor."""
-    given = call.args
-    fixed = [argument for argument in given if not isinstance(argument, keras.KerasTensor)]
-    if len(given) != 2 or len(fixed) != 1 or (fixed[0] is given[0] and _is(call.operation, "TrueDivide")):
-        return None  # also where a number is divided by the image
-    return np.asarray(keras.ops.convert_to_numpy(fixed[0]), np.float64)
+def size_for(model: keras.Model, conversion: Conversion | None) -> tuple[int | None, int | None]:
+    """Return ``(H, W)`` of a model's input in pixels: its own where it is fixed, else its converter's."""
+    size = size_of(model)
+    return conversion.input_size if None in size and conversion and conversion.input_size else size
+
+
+def _converted(converter: Any, value: int, size: tuple[int, int]) -> Any:
+    """Return what three channels of one value become, float64; ``None`` if not three channels of one value."""
+    try:
+        image = keras.ops.convert_to_numpy(converter(np.full((1, *size, 3), value, np.float32)))
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # of a converter of the user's own
+        return None
+    pixels = image.reshape(-1, image.shape[-1]).astype(float)
+    return pixels[0] if pixels.shape[1] == 3 and np.ptp(pixels, axis=0).max() == 0 else None
+
+
+def _rounded(values: Any) -> tuple[float, float, float]:
+    """Return the six digits of float32 that are sure, as 123.675 was written before it became a float32 offset."""
+    red, green, blue = (float(f"{value:.6g}") + 0.0 for value in values)  # + 0.0: no -0.0
+    return red, green, blue

@@ -42,6 +42,8 @@ def _interpreter(package: InterpreterName) -> Opener:
             delegate=options.delegate,
             delegate_options=options.delegate_options,
             package=package,
+            input_size=options.input_size,
+            output=options.output,
         )
 
     return opener
@@ -50,20 +52,34 @@ def _interpreter(package: InterpreterName) -> Opener:
 def _litert_compiled(model: Path | bytes, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.litert_compiled import CompiledBackend
 
-    return CompiledBackend(model, accelerator=options.accelerator or "cpu", num_threads=options.num_threads)
+    return CompiledBackend(
+        model,
+        accelerator=options.accelerator or "cpu",
+        num_threads=options.num_threads,
+        input_size=options.input_size,
+        output=options.output,
+    )
 
 
 def _onnx(model: Path | bytes, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.onnx import OnnxBackend
 
-    return OnnxBackend(model, num_threads=options.num_threads, providers=options.providers)
+    return OnnxBackend(
+        model,
+        num_threads=options.num_threads,
+        providers=options.providers,
+        input_size=options.input_size,
+        output=options.output,
+    )
 
 
 def _keras(model: Path | bytes, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.keras import KerasBackend
 
     assert isinstance(model, Path)  # no artifact is a Keras model in memory
-    return KerasBackend.from_file(model, num_threads=options.num_threads)
+    return KerasBackend.from_file(
+        model, num_threads=options.num_threads, input_size=options.input_size, output=options.output
+    )
 
 
 #: Backend name to the function that opens it.
@@ -85,6 +101,7 @@ def open_backend(
     delegate: str | None = None,
     delegate_options: Mapping[str, str] | None = None,
     providers: Sequence[str] = (),
+    input_size: Sequence[int] | None = None,
 ) -> Backend:
     """Open a model file on its runtime.
 
@@ -97,10 +114,12 @@ def open_backend(
         delegate: library of a TFLite delegate, such as ``libedgetpu.so.1``.
         delegate_options: options that the library takes.
         providers: ONNX Runtime's execution providers in the order of preference, such as ``("cuda",)``.
+        input_size: ``(H, W)`` in pixels, for a model that leaves its input size open; without it such a model opens,
+            to be looked at.
 
     Raises:
         InputError: the file is missing, broken, or of no known suffix; a name is unknown, or the arguments do not go
-            together.
+            together; the model does not take images of that size.
         BackendUnavailable: the runtime is not installed, or the accelerator, delegate or provider is not there or takes
             no part of the model.
     """
@@ -111,6 +130,7 @@ def open_backend(
         delegate=delegate,
         delegate_options=delegate_options or {},
         providers=tuple(providers),
+        input_size=None if input_size is None else (input_size[0], input_size[1]),
     )
     return open_with(path, options)
 

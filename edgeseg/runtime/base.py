@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.errors import InputError, did_you_mean
 from edgeseg.spec import ModelSpec
 
 
@@ -18,7 +20,7 @@ class TensorInfo:
 
     Attributes:
         name: its name in the file.
-        shape: its shape; -1 where it is dynamic.
+        shape: its shape; -1 where it is open. A ``.tflite`` whose batch is open runs with 1, which is its shape then.
         dtype: numpy's name of its dtype.
         scale: quantization scale, 0 where the tensor is not quantized.
         zero_point: quantization zero point.
@@ -38,7 +40,7 @@ class Backend(Protocol):
         runtime: name and version of what actually runs, for reports (``"ai-edge-litert 2.3.0"``).
         spec: the ModelSpec inside the file, ``None`` when there is none.
         inputs: the model's inputs.
-        outputs: the model's outputs.
+        outputs: the model's outputs, the one that ``run`` returns first.
     """
 
     runtime: str
@@ -60,6 +62,76 @@ class Backend(Protocol):
     def close(self) -> None:
         """Release the runtime's memory; may be called twice."""
         ...
+
+
+def image_sides(shape: Sequence[int]) -> slice | None:
+    """Return where the height and the width of an input are: ``1:3`` in NHWC, ``2:4`` in NCHW, ``None`` in neither."""
+    if len(shape) == 4 and shape[3] == 3:
+        return slice(1, 3)
+    return slice(2, 4) if len(shape) == 4 and shape[1] == 3 else None
+
+
+def is_open(shape: Sequence[int]) -> bool:
+    """Return whether a shape leaves a side open; a batch that is open is 1."""
+    return -1 in shape[1:]
+
+
+def at_size(what: str, tensor: TensorInfo, input_size: Sequence[int]) -> TensorInfo:
+    """Return an input at a size that the user asks for.
+
+    Args:
+        what: the model, as the start of a sentence.
+        tensor: its input; sides that are not open must be those of ``input_size``.
+        input_size: ``(H, W)`` in pixels.
+
+    Raises:
+        InputError: the model does not take images of that size.
+    """
+    sides, shape = image_sides(tensor.shape), list(tensor.shape)
+    if sides is None:
+        raise InputError(f"{what} takes {tensor.shape}, which is no (1, H, W, 3) or (1, 3, H, W); omit --imgsz.")
+    for index, side in zip(range(4)[sides], input_size, strict=True):
+        if shape[index] not in (-1, side):
+            own = ",".join("any" if side < 0 else str(side) for side in shape[sides])
+            raise InputError(f"{what} takes images of {own} and no other; omit --imgsz.")
+        shape[index] = side
+    return replace(tensor, shape=(abs(shape[0]), *shape[1:]))
+
+
+def unfit_size(what: str, shape: Sequence[int], reason: object) -> InputError:
+    """Return the error for a model that does not run at the size that the user asks for.
+
+    Args:
+        what: the model, as the start of a sentence.
+        shape: of the image, at that size.
+        reason: what the runtime says.
+    """
+    sides = tuple(shape[image_sides(shape) or slice(1, 3)])
+    near = tuple(max(1, round(side / 32)) * 32 for side in sides)
+    advice = "" if near == sides else " Many models take multiples of 32 alone, such as --imgsz {},{}.".format(*near)
+    text = " ".join(str(reason).split())[:300].rstrip(".")
+    return InputError(f"{what} does not run at {sides[0]},{sides[1]} (H,W): {text}.{advice}")
+
+
+def open_size(what: str, tensor: TensorInfo) -> InputError:
+    """Return the error for a model that was opened without the size that it leaves open."""
+    return InputError(f"{what} leaves its input size open, {tensor.shape}: give --imgsz H,W.")
+
+
+def place_of(what: str, names: Sequence[str], name: str | None) -> int:
+    """Return the place of the output that a user chose among a model's; the first where none was chosen.
+
+    Raises:
+        InputError: there is no output of that name.
+    """
+    if name is not None and name not in names:
+        raise InputError(f"{what} has no output '{name}'.{did_you_mean(name, names)} Accepted: {', '.join(names)}.")
+    return 0 if name is None else list(names).index(name)
+
+
+def with_first(outputs: Sequence[TensorInfo], place: int) -> tuple[TensorInfo, ...]:
+    """Return the outputs with the one at a place before the others."""
+    return (outputs[place], *outputs[:place], *outputs[place + 1 :])
 
 
 def default_threads() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from edgeseg._internal.versions import installed_version
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime import delegate as external
-from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
+from edgeseg.runtime.base import (
+    TensorInfo,
+    at_size,
+    default_threads,
+    dtype_name,
+    is_open,
+    open_size,
+    place_of,
+    unfit_size,
+    with_first,
+)
 from edgeseg.tflite.file import read_model
 from edgeseg.tflite.litert_internals import op_details
 
@@ -33,6 +43,8 @@ class LiteRTBackend:
         delegate: str | None = None,
         delegate_options: Mapping[str, str] | None = None,
         package: InterpreterName = "litert",
+        input_size: Sequence[int] | None = None,
+        output: str | None = None,
     ) -> None:
         """Open a model.
 
@@ -42,14 +54,16 @@ class LiteRTBackend:
             delegate: library of a delegate; the nodes that it does not take run on the CPU.
             delegate_options: options that the library takes.
             package: the package of the interpreter; ``litert`` is tflite-runtime's if ai-edge-litert is not installed.
+            input_size: ``(H, W)`` in pixels, for a model that leaves it open; without it such a model does not run.
+            output: name of the output that ``run`` returns; the first when omitted.
 
         Raises:
-            InputError: the file cannot be read, or is no TFLite model that the runtime accepts.
+            InputError: the file cannot be read, or is no TFLite model that the runtime accepts, or not at that size.
             BackendUnavailable: the runtime is not installed; the delegate is not there or takes no part of the model.
         """
         module, self.runtime = _import_interpreter(package)
         delegates = [external.load(module.load_delegate, delegate, delegate_options or {})] if delegate else []
-        what = "the model" if isinstance(model, bytes) else f"'{model}'"
+        self._what = what = "the model" if isinstance(model, bytes) else f"'{model}'"
         content, self.spec = read_model(model)
         try:
             self._interpreter = module.Interpreter(
@@ -59,27 +73,59 @@ class LiteRTBackend:
             )
             if delegate:
                 self.runtime += f" with {_taken(self._interpreter, delegate)}"
-            self._interpreter.allocate_tensors()
+            outputs = [details["name"] for details in self._interpreter.get_output_details()]
+            self._place = place_of(what, outputs, output)
+            self._describe()
+            self._open = is_open(self.inputs[0].shape)
+            size = input_size or (self.spec.input_size if self.spec and is_open(self.inputs[0].shape) else None)
+            if size is not None:
+                self._resize(at_size(what, self.inputs[0], size))
+            elif not self._open:  # else its memory is of one pixel, where many models do not fit
+                self._interpreter.allocate_tensors()
+                self._describe()
+        except InputError:
+            raise
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{what} is not a TFLite model that {self.runtime} runs: {error}") from error
-        self.inputs = tuple(_info(details) for details in self._interpreter.get_input_details())
-        self.outputs = tuple(_info(details) for details in self._interpreter.get_output_details())
         self._input = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
-        self._output = self._interpreter.tensor(self._interpreter.get_output_details()[0]["index"])
+        self._output = self._interpreter.tensor(self._interpreter.get_output_details()[self._place]["index"])
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``. The returned array is the interpreter's memory."""
+        if is_open(self.inputs[0].shape):
+            raise open_size(self._what, self.inputs[0])
         memory = self._input()
         if image.shape != memory.shape or image.dtype != memory.dtype:  # numpy would broadcast and convert
             raise ValueError(f"the model takes {memory.shape} {memory.dtype}, got {image.shape} {image.dtype}")
         np.copyto(memory, image)
         del memory  # an array on the interpreter's memory would keep it from running
-        self.invoke()
+        try:
+            self.invoke()
+        except RuntimeError as error:  # shapes that follow only from a run
+            if self._open:
+                raise unfit_size(self._what, image.shape, error) from error
+            raise
         return np.asarray(_Memory(self._output(), self._interpreter))
 
     def invoke(self) -> None:
         """See ``Backend.invoke``."""
         self._interpreter.invoke()
+
+    def _describe(self) -> None:
+        self.inputs = tuple(_info(details) for details in self._interpreter.get_input_details())
+        outputs = [_info(details) for details in self._interpreter.get_output_details()]
+        self.outputs = with_first(outputs, self._place)
+
+    def _resize(self, tensor: TensorInfo) -> None:
+        """Give the image's tensor its size; outputs that follow from it are known only after a run."""
+        if tensor != self.inputs[0]:
+            index = self._interpreter.get_input_details()[0]["index"]
+            self._interpreter.resize_tensor_input(index, tensor.shape)
+            self.inputs = (tensor, *self.inputs[1:])
+        try:
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise unfit_size(self._what, tensor.shape, error) from error
 
     def close(self) -> None:
         """Release the interpreter and its arena."""
@@ -97,6 +143,10 @@ class _Memory:
 def _info(details: dict[str, Any]) -> TensorInfo:
     scale, zero_point = details["quantization"]
     shape = tuple(int(side) for side in details["shape"])
+    # ``shape`` has 1 for what is open, with which an open batch is right and an image of one pixel is not.
+    signature = tuple(int(side) for side in details.get("shape_signature", shape))
+    if len(signature) == len(shape):
+        shape = (*shape[:1], *signature[1:])
     return TensorInfo(
         name=details["name"],
         shape=shape,

@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.versions import installed_version
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
-from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
+from edgeseg.runtime.base import TensorInfo, at_size, default_threads, dtype_name, place_of, with_first
 from edgeseg.runtime.gpu_process import GpuReply, ask_gpu
-from edgeseg.tflite.file import read_model, read_quantization
+from edgeseg.tflite.file import has_open_size, read_model, read_quantization
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,15 @@ class CompiledBackend:
     while it runs: other threads of the process wait for it, which is not so with the interpreter or ONNX Runtime.
     """
 
-    def __init__(self, model: str | Path | bytes, *, accelerator: str = "cpu", num_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path | bytes,
+        *,
+        accelerator: str = "cpu",
+        num_threads: int | None = None,
+        input_size: Sequence[int] | None = None,
+        output: str | None = None,
+    ) -> None:
         """Open a model.
 
         A GPU that takes a part of the graph runs that part; ``runtime`` and a warning say so. An NPU takes all of it or
@@ -58,9 +67,12 @@ class CompiledBackend:
             model: a ``.tflite`` file, or its bytes.
             accelerator: ``cpu``, ``gpu`` or ``npu``.
             num_threads: threads on the CPU; ``default_threads()`` when omitted.
+            input_size: ``(H, W)`` in pixels; refused where it is not the model's own.
+            output: name of the output that ``run`` returns; the first when omitted.
 
         Raises:
-            InputError: the file cannot be read, or is no TFLite model that the runtime accepts.
+            InputError: the file cannot be read, or is no TFLite model that the runtime accepts; it leaves its input
+                size open, where LiteRT 2.3 writes beyond the memory of an output whose size follows only from a run.
             BackendUnavailable: ai-edge-litert is not installed; the accelerator does not exist, or it takes nothing.
         """
         try:
@@ -69,6 +81,11 @@ class CompiledBackend:
             raise missing_extra("backend 'litert-compiled'", "tflite") from error
         content, self.spec = read_model(model)
         what = "the model" if isinstance(model, bytes) else f"'{model}'"
+        if has_open_size(content):
+            raise InputError(
+                f"{what} leaves its input size open, which LiteRT's CompiledModel does not run: convert the model at a "
+                "fixed size (edgeseg export --imgsz H,W), or run it on the CPU with --backend litert --imgsz H,W."
+            )
         self.runtime = f"ai-edge-litert {installed_version('ai-edge-litert')} CompiledModel {accelerator}"
         hardware = HardwareAccelerator[accelerator.upper()]
         self.fully_accelerated, self.software_rendering = True, False
@@ -101,7 +118,11 @@ class CompiledBackend:
                 ) from error
             raise InputError(f"{what} is not a TFLite model that {self.runtime} runs: {_line(error)}") from error
         self.inputs = tuple(_info(details, content) for details in inputs.values())
-        self.outputs = tuple(_info(details, content) for details in outputs.values())
+        infos = [_info(details, content) for details in outputs.values()]
+        self._place = place_of(what, [info.name for info in infos], output)
+        self.outputs = with_first(infos, self._place)
+        if input_size is not None:
+            at_size(what, self.inputs[0], input_size)
         for tensor in (self.inputs[0], self.outputs[0]):
             if tensor.dtype not in _DTYPES:
                 raise InputError(f"{what}: CompiledModel does not hand over {tensor.dtype}; use --backend litert.")
@@ -112,7 +133,7 @@ class CompiledBackend:
         if self._output is not None:
             from ai_edge_litert.tensor_buffer import TensorBuffer
 
-            self._output_buffers[0] = TensorBuffer.create_from_host_memory(self._output.reshape(-1))
+            self._output_buffers[self._place] = TensorBuffer.create_from_host_memory(self._output.reshape(-1))
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``. The returned array is memory that the next run writes to."""
@@ -122,7 +143,9 @@ class CompiledBackend:
         if self._output is not None:
             return self._output
         shape = self.outputs[0].shape
-        result: NDArray[Any] = self._output_buffers[0].read(int(np.prod(shape)), np.dtype(self.outputs[0].dtype))
+        result: NDArray[Any] = self._output_buffers[self._place].read(
+            int(np.prod(shape)), np.dtype(self.outputs[0].dtype)
+        )
         return result.reshape(shape)
 
     def invoke(self) -> None:

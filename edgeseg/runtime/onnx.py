@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import InputError, missing_extra
-from edgeseg.runtime.base import TensorInfo, default_threads, dtype_name
+from edgeseg.runtime.base import (
+    TensorInfo,
+    at_size,
+    default_threads,
+    dtype_name,
+    is_open,
+    place_of,
+    unfit_size,
+    with_first,
+)
 from edgeseg.runtime.onnx_providers import full_names, what_runs
 from edgeseg.spec import METADATA_KEY, ModelSpec
 
@@ -22,8 +31,12 @@ _DTYPES = {
     "tensor(float16)": np.float16,
     "tensor(uint8)": np.uint8,
     "tensor(int8)": np.int8,
+    "tensor(uint16)": np.uint16,
+    "tensor(int16)": np.int16,
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+    "tensor(double)": np.float64,
 }
 
 
@@ -37,6 +50,8 @@ class OnnxBackend:
         num_threads: int | None = None,
         providers: Sequence[str] = (),
         profile_to: Path | None = None,
+        input_size: Sequence[int] | None = None,
+        output: str | None = None,
     ) -> None:
         """Open a model.
 
@@ -46,9 +61,12 @@ class OnnxBackend:
             providers: execution providers in the order of preference, ``cuda`` or ``CUDAExecutionProvider``; the nodes
                 that they do not take run on the CPU, which ``runtime`` and a warning say.
             profile_to: folder for a record of every node of every run, which slows the runs; see ``end_profiling``.
+            input_size: ``(H, W)`` in pixels, for a model that leaves it open; without it such a model runs at any.
+            output: name of the output that ``run`` returns; the first when omitted.
 
         Raises:
-            InputError: the file is no ONNX model that the runtime accepts, or no provider has that name.
+            InputError: the file is no ONNX model that the runtime accepts, or takes images of another size; no provider
+                has that name.
             BackendUnavailable: onnxruntime is not installed; a provider is not there or takes no part of the model.
         """
         try:
@@ -66,10 +84,10 @@ class OnnxBackend:
             options.profile_file_prefix = str(profile_to / "onnxruntime")
         if providers:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        what = "the model" if isinstance(model, bytes) else f"'{model}'"
+        self._what = what = "the model" if isinstance(model, bytes) else f"'{model}'"
         # ONNX Runtime raises a class of its own for each status; these are the ones of a broken file.
         statuses = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
-        broken = tuple(getattr(ort_errors, status) for status in statuses)
+        self._errors = broken = tuple(getattr(ort_errors, status) for status in statuses)
         try:
             source = model if isinstance(model, bytes) else str(model)
             self._session = onnxruntime.InferenceSession(source, options, providers=provider_names, enable_fallback=0)
@@ -81,7 +99,12 @@ class OnnxBackend:
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.spec = None if text is None else ModelSpec.from_json(text)
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
-        self.outputs = tuple(_info(value) for value in self._session.get_outputs())
+        outputs = [_info(value) for value in self._session.get_outputs()]
+        self.outputs = with_first(outputs, place_of(what, [each.name for each in outputs], output))
+        self._open = is_open(self.inputs[0].shape)
+        size = input_size or (self.spec.input_size if self.spec and self._open else None)
+        if size is not None:
+            self.inputs = (at_size(what, self.inputs[0], size), *self.inputs[1:])
         self._binding, self._output = self._session.io_binding(), None
         if -1 not in self.outputs[0].shape and self.outputs[0].dtype != "object":
             self._output = np.empty(self.outputs[0].shape, self.outputs[0].dtype)
@@ -92,7 +115,12 @@ class OnnxBackend:
         """Run once; see ``Backend.run``. The returned array is memory that the next run writes to."""
         self._image = image  # bound memory must live as long as it may be read
         if self._output is None:  # of a size that is known only after the run
-            result: NDArray[Any] = self._session.run([self.outputs[0].name], {self.inputs[0].name: image})[0]
+            try:
+                result: NDArray[Any] = self._session.run([self.outputs[0].name], {self.inputs[0].name: image})[0]
+            except self._errors as error:
+                if self._open:
+                    raise unfit_size(self._what, image.shape, error) from error
+                raise
             return result
         self._binding.bind_cpu_input(self.inputs[0].name, image)
         self._session.run_with_iobinding(self._binding)

@@ -10,19 +10,21 @@ from typing import Any
 from edgeseg.errors import InputError, missing_extra
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OnnxOp:
     """One node of a graph.
 
     Attributes:
         name: of the operator, ``Conv``.
         domain: whose operator it is; empty for ONNX's own.
+        inputs: names of what it takes; empty for one that is omitted.
         outputs: names of its results; empty for one that is not used.
         attributes: name to value: an int, a float, a str, lists of them, or an object of ``onnx``.
     """
 
     name: str
     domain: str
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
 
@@ -81,4 +83,10 @@ def _op(node: Any) -> OnnxOp:
 
     values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     texts = {name: value.decode() for name, value in values.items() if isinstance(value, bytes)}
-    return OnnxOp(node.op_type, node.domain, tuple(node.output), {**values, **texts})
+    return OnnxOp(
+        name=node.op_type,
+        domain=node.domain,
+        inputs=tuple(node.input),
+        outputs=tuple(node.output),
+        attributes={**values, **texts},
+    )

@@ -21,6 +21,8 @@ _OPENS = {
     "onnx": (".onnx",),
     "keras": (".keras", ".h5"),
 }
+#: What ``edgeseg export`` adds to the name of a file that failed its verification.
+_REJECTED = ".rejected"
 _INTERPRETERS = ("litert", "tflite-runtime")
 
 
@@ -36,6 +38,8 @@ class RuntimeOptions:
         delegate_options: options from that library's documentation, as text.
         providers: ONNX Runtime's execution providers in the order of preference, by ONNX Runtime's names or the
             short ones (``cuda``).
+        input_size: ``(H, W)`` in pixels, for a model that leaves its input size open.
+        output: name of the output that is returned, of a model with several; the first when ``None``.
     """
 
     backend: BackendName | None = None
@@ -44,6 +48,8 @@ class RuntimeOptions:
     delegate: str | None = None
     delegate_options: Mapping[str, str] = field(default_factory=dict)
     providers: Sequence[str] = ()
+    input_size: tuple[int, int] | None = None
+    output: str | None = None
 
     def choose(self, path: Path) -> BackendName:
         """Return the backend that opens a file.
@@ -57,6 +63,11 @@ class RuntimeOptions:
         suffix = path.suffix.lower()
         _known("backend", self.backend, get_args(BackendName))
         _known("accelerator", self.accelerator, get_args(Accelerator))
+        if suffix == _REJECTED:
+            raise InputError(
+                f"'{path}' failed its verification, so no command opens it under this name; to look at what it does, "
+                f"rename it to '{path.stem}'."
+            )
         if self.backend is None and suffix not in SUFFIXES:
             raise InputError(f"'{path}' has none of the known suffixes: {', '.join(SUFFIXES)}.")
         elsewhere = self.accelerator not in (None, "cpu")

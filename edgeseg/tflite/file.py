@@ -14,8 +14,8 @@ from edgeseg.spec import METADATA_KEY, ModelSpec
 
 _IDENTIFIER = b"TFL3"
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 2, 4, 6
-_SUBGRAPH_TENSORS = 0
-_TENSOR_QUANTIZATION = 4
+_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS = 0, 1
+_TENSOR_QUANTIZATION, _TENSOR_SHAPE_SIGNATURE = 4, 7
 _QUANTIZATION_SCALE, _QUANTIZATION_ZERO_POINT = 2, 3
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _BUFFER_DATA = 0
@@ -97,6 +97,21 @@ def read_quantization(data: bytes, tensor: int) -> tuple[float, int]:
     return scales[0], int(struct.unpack_from("<q", data, at + uint32(data, at) + 4)[0]) if at is not None else 0
 
 
+def has_open_size(data: bytes) -> bool:
+    """Return whether the first input of a model leaves a side open other than its batch.
+
+    Args:
+        data: a ``.tflite`` file; of one that is cut off a runtime says more.
+    """
+    try:
+        graph = tables(data, uint32(data, 0), _MODEL_SUBGRAPHS)[0]
+        first = integers(data, graph, _SUBGRAPH_INPUTS)[:1]
+        tensors = tables(data, graph, _SUBGRAPH_TENSORS)
+        return any(-1 in integers(data, tensors[index], _TENSOR_SHAPE_SIGNATURE)[1:] for index in first)
+    except (struct.error, IndexError):
+        return False
+
+
 def child(data: bytes, table: int, number: int) -> int | None:
     """Return the position of the table that a field refers to; ``None`` where the field is not set."""
     at = field(data, table, number)
@@ -107,6 +122,12 @@ def floats(data: bytes, table: int, number: int) -> tuple[float, ...]:
     """Return a field that is a vector of float32; empty where it is not set."""
     vector = child(data, table, number)
     return () if vector is None else struct.unpack_from(f"<{uint32(data, vector)}f", data, vector + 4)
+
+
+def integers(data: bytes, table: int, number: int) -> tuple[int, ...]:
+    """Return a field that is a vector of int32; empty where it is not set."""
+    vector = child(data, table, number)
+    return () if vector is None else struct.unpack_from(f"<{uint32(data, vector)}i", data, vector + 4)
 
 
 def uint32(data: bytes, at: int) -> int:

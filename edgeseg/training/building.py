@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from edgeseg.datasets import Classes
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
+from edgeseg.models.architecture.fitting import create_filled
+from edgeseg.models.clone import Changes, clone, copy_weights
 from edgeseg.models.keras_files.load import load_model, read_spec
-from edgeseg.models.keras_graph import as_functional, graph_of, output_names, select_output, set_weights, size_of
-from edgeseg.models.keras_internals import inputs_structure, maker_of
+from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output
 from edgeseg.models.opening import assumed_spec, at_input_size
-from edgeseg.models.weights.load import load_weights
+from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_images, zoo_model_of
 from edgeseg.models.zoo.efficientnet_lite import load_imagenet_encoder
 from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.config import TrainConfig, is_model_file
 from edgeseg.training.distribution import Distribution
+from edgeseg.training.logits import FinalActivations, logits_clone, require_logits
 from edgeseg.training.objective.batch_norm import set_momentum
 
 _log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class RunModels:
 
     Attributes:
         learning: takes training images, computes in the run's precision.
-        twin: the same weights in the same order, in float32, at the size the model is made for.
+        twin: the same weights in the same places, in float32, at the size the model is made for.
         exported: the main output of the twin, whose layers it shares.
         main_output: its position among the twin's outputs.
         spec: how to feed the exported model.
@@ -47,17 +49,14 @@ class RunModels:
     spec: ModelSpec
 
     def update_twin(self) -> None:
-        """Copy the learned weights to the twin: their moving average where the optimizer keeps one.
-
-        They go through numpy: arrays on several devices and arrays on one do not mix.
-        """
-        learned = self.learning.get_weights()
+        """Copy the learned weights to the twin: their moving average where the optimizer keeps one."""
         optimizer = self.learning.optimizer
         if not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
-            set_weights(self.twin, learned)
+            copy_weights(self.learning, self.twin)
             return
+        learned = self.learning.get_weights()
         optimizer.finalize_variable_values(self.learning.trainable_variables)
-        set_weights(self.twin, self.learning.get_weights())
+        copy_weights(self.learning, self.twin)
         self.learning.set_weights(learned)
 
 
@@ -110,15 +109,29 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
         zoo_model.check_size(checked)
     spec = zoo_model.spec(size, classes.names, classes.palette, classes.ignore_index)
     spec = spec.replace(mean=config.mean or spec.mean, std=config.std or spec.std)
+    options = dict(config.model_options)
     with distribution.making():
-        learning = create(config.model, num_classes=spec.num_classes, input_size=crop_size)
-        if config.encoder_weights == "imagenet":
-            load_imagenet_encoder(learning)
-        if config.weights is not None:
-            load_weights(learning, config.weights, allow_missing=("head",))
+        if config.weights is None:
+            learning = create(config.model, num_classes=spec.num_classes, input_size=crop_size, **options)
+            if config.encoder_weights == "imagenet":
+                load_imagenet_encoder(learning)
+        else:
+            filled = create_filled(
+                config.model,
+                config.weights,
+                num_classes=spec.num_classes,
+                input_size=crop_size,
+                options=options,
+                allow_missing=("head",),
+            )
+            learning, options = filled.model, filled.options
+            for sentence in filled.report.notes:
+                _log.warning("%s", sentence)
         if config.mixed_precision:
-            learning = _rebuilt(learning, f"mixed_{config.mixed_precision}")
-    twin = create(config.model, num_classes=spec.num_classes, input_size=size)
+            learning = clone(learning, Changes(policy=f"mixed_{config.mixed_precision}"))
+    twin = create(config.model, num_classes=spec.num_classes, input_size=size, **options)
+    provenance = dataclasses.replace(spec.provenance, model_options=zoo_model.not_default(options))
+    spec = spec.replace(provenance=provenance)
     return RunModels(learning=learning, twin=twin, exported=twin, main_output=0, spec=spec)
 
 
@@ -130,7 +143,8 @@ def _from_model(
     custom_objects: Mapping[str, Any] | None,
     distribution: Distribution,
 ) -> RunModels:
-    height, width = config.input_size or (spec.input_size if spec else size_of(model))
+    conversion = conversion_of(model)
+    height, width = config.input_size or (spec.input_size if spec else size_for(model, conversion))
     if height is None or width is None:
         raise InputError(f"'{config.model}' has no fixed input size; give --imgsz H,W.")
     size, one_image = (height, width), True
@@ -138,18 +152,21 @@ def _from_model(
         one_image = len(model.inputs) == 1
     source = as_functional(model, size) if one_image else model
     crop_size = config.crop_size or size
-    try:
-        with keras.saving.custom_object_scope(dict(custom_objects or {})):
-            twin = _rebuilt(source)
-            with distribution.making():
-                learning = _rebuilt(twin, f"mixed_{config.mixed_precision}" if config.mixed_precision else None)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UnsupportedModel(f"'{config.model}' cannot be rebuilt from its config: {reason}") from error
-    if one_image:
-        twin = at_input_size(twin, size, custom_objects=custom_objects)
-        with distribution.making():
-            learning = at_input_size(learning, crop_size, custom_objects=custom_objects)
+    zoo_model = zoo_model_of(source) if one_image else None
+    if zoo_model is not None:
+        for checked in (size, crop_size):
+            zoo_model.check_size(checked)
+
+    def at(wanted: tuple[int, int]) -> keras.Model:
+        return at_input_size(source, wanted, custom_objects=custom_objects) if one_image else source
+
+    at_size = at(size)
+    at_crop_size = at_size if crop_size == size else at(crop_size)
+    twin = logits_clone(at_size, size if one_image else None, custom_objects=custom_objects)
+    policy = f"mixed_{config.mixed_precision}" if config.mixed_precision else None
+    changes = FinalActivations.of(at_crop_size).removed_by(crop_size if one_image else None, policy)
+    with distribution.making():
+        learning = clone(at_crop_size, changes, custom_objects=custom_objects)
     names = output_names(twin)
     main = config.main_output or names[0]
     exported = select_output(twin, main)
@@ -160,75 +177,24 @@ def _from_model(
         raise InputError(
             f"'{config.model}' has one score for a pixel; training takes one for each class, background too: 2 or more."
         )
-    _require_logits(config.model, exported)
+    require_logits(config.model, exported)
+    given = {name: value for name, value in (("mean", config.mean), ("std", config.std)) if value is not None}
     if spec is None:
-        given = config.mean is not None and config.std is not None
         # A file gives its name, as in export; Keras often calls a model "functional".
         name = Path(config.model).stem if is_model_file(config.model) else model.name
-        spec = assumed_spec(name, size, shape[-1], normalization_given=given, model=exported)
+        spec = assumed_spec(name, size, shape[-1], model=exported, conversion=conversion, given=given)
     # The run learns the data's classes, in their order; a model with as many other classes forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
         spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)
-    spec = spec.replace(input_size=size, mean=config.mean or spec.mean, std=config.std or spec.std)
+    spec = spec.replace(input_size=size, **given)
+    warn_of_faint_images(exported, spec)
     num_data_classes = spec.num_classes if classes is None else len(classes.names)
     if num_data_classes != shape[-1] or spec.num_classes != shape[-1]:
         raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {num_data_classes}.")
-    return RunModels(learning=learning, twin=twin, exported=exported, main_output=names.index(main), spec=spec)
-
-
-def _rebuilt(model: keras.Model, policy: str | None = None) -> keras.Model:
-    """Rebuild a model of the same layers and weights, without a softmax or sigmoid at the end, and in a precision.
-
-    The loss has a softmax; a sigmoid of several classes keeps the order of scores, and would limit the loss.
-
-    Args:
-        model: functional or Sequential.
-        policy: a Keras dtype policy; the outputs' layers stay in float32. The layers' own when ``None``.
-    """
-    last = {id(maker_of(tensor)) for tensor in graph_of(model).outputs}
-
-    def change(layer: Any) -> Any:
-        config = layer.get_config()
-        if not isinstance(layer, keras.layers.Layer):
-            return layer.__class__.from_config(config)
-        if id(layer) in last:
-            ending = "softmax" if isinstance(layer, keras.layers.Softmax) else config.get("activation")
-            if ending in ("softmax", "sigmoid"):
-                _log.warning(
-                    "'%s' ends in a %s; it is trained and saved without, the loss has its own", model.name, ending
-                )
-                if isinstance(layer, keras.layers.Softmax):
-                    return keras.layers.Activation("linear", name=layer.name)
-                config["activation"] = "linear"
-        elif policy is not None:
-            config["dtype"] = policy
-        return layer.__class__.from_config(config)
-
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(layer, keras.layers.Activation):
-            kwargs.pop("mask", None)  # of the Softmax that it may replace
-        return layer(*args, **kwargs)
-
-    calls = None if isinstance(model, keras.Sequential) else call  # those are not called when they are made
-    rebuilt = keras.models.clone_model(model, clone_function=change, call_function=calls, recursive=True)
-    set_weights(rebuilt, model.get_weights())
-    return rebuilt
-
-
-def _require_logits(name: str, model: keras.Model) -> None:
-    """Refuse a softmax that is not the last layer; the layers alone do not show it, so the outputs are checked."""
-    noise = np.random.default_rng(0)
-    inputs = keras.tree.map_structure(
-        lambda tensor: noise.normal(size=(1, *(side or 32 for side in tensor.shape[1:]))).astype(tensor.dtype),
-        inputs_structure(graph_of(model)),
+    return RunModels(
+        learning=plain(learning), twin=plain(twin), exported=exported, main_output=names.index(main), spec=spec
     )
-    scores = keras.ops.convert_to_numpy(model(inputs, training=False))
-    if scores.shape[-1] > 1 and scores.min() >= 0 and np.allclose(scores.sum(-1), 1, atol=1e-3):
-        raise UnsupportedModel(
-            f"'{name}' has a softmax inside, the loss takes logits; give the model without it, or with the softmax as "
-            "its last layer, which is then taken off."
-        )
 
 
 def _is_nameless(spec: ModelSpec) -> bool:

@@ -67,6 +67,8 @@ class TrainConfig:
             ``edgeseg.datasets.statistics``; the model's own when ``None``.
         std: what the difference is divided by, likewise.
         weights: a weights file that a model of the zoo starts from; its head may have another number of classes.
+        model_options: of a zoo model's architecture, by name; the others are those of the weights file, where that says
+            them, else the defaults.
         encoder_weights: ``imagenet`` starts from a pretrained encoder where the zoo knows one.
         epochs: passes over the training split, including the frozen ones.
         batch_size: images in a step.
@@ -122,6 +124,7 @@ class TrainConfig:
     mean: tuple[float, float, float] | Literal["data"] | None = None
     std: tuple[float, float, float] | Literal["data"] | None = None
     weights: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
     encoder_weights: EncoderWeights = "none"
     epochs: int = 40
     batch_size: int = 8
@@ -216,6 +219,12 @@ class TrainConfig:
         _require("seed", self.seed, 0 <= self.seed < 2**32, "0 to 4294967295")
         if self.encoder_weights == "imagenet" and self.model not in IMAGENET_ENCODERS:
             raise InputError(f"there are ImageNet weights for {', '.join(IMAGENET_ENCODERS)}, not for '{self.model}'.")
+        if self.model_options:
+            from edgeseg.models.opening import ModelRequest
+            from edgeseg.models.zoo.table import find
+
+            ModelRequest(model_options=self.model_options).check(self.model)
+            object.__setattr__(self, "model_options", find(self.model).read_options(self.model_options))
         from edgeseg.training.data.augment import Augmentation
 
         known = {f.name for f in dataclasses.fields(Augmentation)} - {"size"}
@@ -288,9 +297,10 @@ class TrainConfig:
 
     @staticmethod
     def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-        """Rename the settings of an earlier edgeseg to today's names: until November 2026 they had British ones."""
+        """Return the settings of an earlier edgeseg as today's: it had British names, and no options of models."""
+        values = {"model_options": {}, **values}
         if values.get("augmentation") in FORMER_PRESETS:
-            values = {**values, "augmentation": FORMER_PRESETS[values["augmentation"]]}
+            values["augmentation"] = FORMER_PRESETS[values["augmentation"]]
         data = values.get("data")
         if not isinstance(data, Mapping) or "colour_map" not in data:
             return dict(values)

@@ -206,7 +206,7 @@ def _fit(run: _Run, callbacks: list[keras.callbacks.Callback]) -> None:
                 make_optimizer(config, run.epoch_end.schedule),
                 run.losses,
                 loss_weights=_output_weights(config, run.models),
-                metrics=run.metrics,
+                metrics=run.metrics,  # in place of those of a model that was compiled before
                 auto_scale_loss=False,  # the optimizer does it
             )
             if phase.start < done:

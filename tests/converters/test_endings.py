@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import keras
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
 from keras import layers
@@ -23,6 +24,7 @@ from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import Head
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
+from edgeseg_converters.verification import of_one_kind
 
 SIZE = (16, 24)
 IMAGES = Samples(tuple(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)), "white noise")
@@ -221,3 +223,99 @@ def test_a_head_that_two_maps_share_is_cut_at_the_last_only() -> None:
     # The same softmax of the same float32 numbers: a few ulp of values below 1.
     np.testing.assert_allclose(probabilities, model.predict_on_batch(IMAGE), atol=1e-6)
     assert head.activation is keras.activations.softmax
+
+
+class Recast(layers.Layer):  # type: ignore[misc]
+    """A softmax and what follows it, in one layer's code, with a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = layers.Conv2D(3, 1)
+
+    def call(self, x: Any) -> Any:
+        return tf.reshape(tf.cast(tf.nn.softmax(self.scores(x)), tf.float32), (-1, *SIZE, 3))
+
+
+class InFunction(layers.Layer):  # type: ignore[misc]
+    @tf.function
+    def _softmax(self, x: Any) -> Any:
+        return tf.nn.softmax(x)
+
+    def call(self, x: Any) -> Any:
+        return self._softmax(x)
+
+
+def scores(x: Any, activation: str | None = None, channels: int = 3) -> Any:
+    return layers.Conv2D(channels, 3, padding="same", activation=activation)(x)
+
+
+def nested_and_repeated(x: Any) -> Any:
+    inner = keras.Input(x.shape[1:])
+    smaller = keras.Model(inner, layers.Conv2D(3, 2, strides=2, activation="softmax")(inner))(x)
+    return layers.UpSampling2D(2)(smaller)
+
+
+# What is computed, the activation that is found, and whether it is removed.
+FOLLOWED: dict[str, tuple[Callable[[Any], Any], str | None]] = {
+    "a linear": (lambda x: layers.Activation("linear", dtype="float32")(scores(x, "softmax")), "softmax"),
+    "a cast": (lambda x: keras.ops.cast(layers.Softmax()(scores(x)), "float32"), "softmax"),
+    "a Dropout": (lambda x: layers.Dropout(0.1)(scores(x, "softmax")), "softmax"),
+    "another softmax": (lambda x: layers.Softmax()(scores(x, "softmax")), "softmax"),
+    "a softmax of a sigmoid": (lambda x: layers.Softmax()(scores(x, "sigmoid")), "softmax"),
+    "rows of pixels and back": (
+        lambda x: keras.ops.reshape(keras.ops.reshape(scores(x, "softmax"), (-1, 16 * 24, 3)), (-1, *SIZE, 3)),
+        "softmax",
+    ),
+    "a repetition": (nested_and_repeated, "softmax"),
+    "a log_softmax and a cast": (lambda x: keras.ops.cast(scores(x, "log_softmax"), "float32"), "log_softmax"),
+    "code of one layer": (lambda x: Recast()(x), "softmax"),
+    "one channel, squeezed and expanded": (
+        lambda x: keras.ops.expand_dims(keras.ops.squeeze(scores(x, "sigmoid", 1), -1), -1),
+        "sigmoid",
+    ),
+    "one channel, reshaped": (
+        lambda x: layers.Reshape((*SIZE, 1))(layers.Flatten()(scores(x, "sigmoid", 1))),
+        "sigmoid",
+    ),
+    # Kept, so that probabilities are compared with probabilities.
+    "a linear layer": (lambda x: scores(scores(x, "log_softmax")), None),
+    "a concatenation": (
+        lambda x: layers.Concatenate(axis=1)([scores(x, "softmax")[:, :8], scores(x, "softmax")[:, 8:]]),
+        None,
+    ),
+    "a tf.function around it": (lambda x: InFunction()(scores(x)), None),
+    "exp and sum": (lambda x: OwnSoftmax()(scores(x)), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", FOLLOWED)
+@both_formats
+def test_what_follows_an_activation_does_not_reject_the_file(file_format: Format, ending: str) -> None:
+    build, activation = FOLLOWED[ending]
+    model = model_of(build)
+    result = proven(model, file_format)
+    output = model.predict_on_batch(IMAGE)
+    expected = output.argmax(-1) if output.shape[-1] > 1 else output[..., 0] > 0.5
+    # Where two classes are equally likely in float32, the logits may still differ.
+    assert np.mean(answer(result) == expected) > 0.999
+    assert head_of(model).activation == activation
+    if activation is not None and file_format == "onnx":
+        assert not {"Softmax", "Sigmoid", "LogSoftmax"} & {
+            node.op_type for node in onnx.load_from_string(result.data).graph.node
+        }
+
+
+@pytest.mark.parametrize("ending", ["a linear", "another softmax", "rows of pixels and back"])
+def test_scores_of_a_softmax_that_something_follows_are_the_models_own(ending: str) -> None:
+    model = model_of(FOLLOWED[ending][0])
+    # The same float32 ops in another library: a few ulp of values below 1.
+    np.testing.assert_allclose(answer(proven(model, "onnx", "softmax")), model.predict_on_batch(IMAGE), atol=1e-6)
+
+
+def test_a_wrong_artifact_of_probabilities_is_still_rejected() -> None:
+    """What the converter omits is put back before the comparison, which then sees another temperature."""
+    probabilities = np.float32([[[[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]]])
+    np.testing.assert_allclose(of_one_kind(np.log(probabilities) + 3, probabilities), probabilities, atol=1e-6)
+    assert np.abs(of_one_kind(2 * np.log(probabilities), probabilities) - probabilities).max() > 0.1
+    logits = np.float32([[[[3, -2, 1], [0, 5, 1]]]])
+    assert of_one_kind(logits + 1, logits) is not logits and np.all(of_one_kind(logits + 1, logits) == logits + 1)

@@ -19,7 +19,8 @@ def tflite_model() -> Callable[..., bytes]:
     """A function that writes a model without ModelSpec; the ops have no options.
 
     Its arguments: the ops by name, each alone or with its constant second input; for the input and every op's output
-    a shape and a dtype, those of the input where there are fewer; a scale and a zero point of all that are no map.
+    a shape and a dtype, those of the input where there are fewer; a scale and a zero point of all that are no map. A
+    side of -1 is open: the shape has 1 for it, as the converter writes it.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
@@ -38,7 +39,8 @@ def tflite_model() -> Callable[..., bytes]:
 
         def tensor(shape: Sequence[int], dtype: str, data: Any = None) -> int:
             made = schema.TensorT()
-            made.name, made.shape, made.type, made.buffer = f"t{len(graph.tensors)}", list(shape), 0, 0
+            made.name, made.shape, made.type, made.buffer = f"t{len(graph.tensors)}", [abs(n) for n in shape], 0, 0
+            made.shapeSignature = list(shape) if -1 in shape else None
             made.type = getattr(schema.TensorType, dtype.upper())
             if scale and len(shape) == 4:
                 made.quantization = schema.QuantizationParametersT()

@@ -33,6 +33,7 @@ def full_spec() -> ModelSpec:
             target="gpu",
             rewrites=(("swap", 3), ("fold", 1)),
             tools={"keras": "3.15"},
+            model_options={"output_stride": 8, "decoder_filters": (16, 8)},
         ),
     )
 
@@ -42,6 +43,12 @@ def test_json_gives_back_every_field(full_spec: ModelSpec) -> None:
     assert "\n" not in text
     assert ModelSpec.from_json(text) == full_spec
     assert ModelSpec.from_json(text.encode()) == full_spec
+
+
+def test_a_file_from_before_options_of_architectures_has_none(tiny_spec: ModelSpec) -> None:
+    data = json.loads(tiny_spec.to_json())
+    del data["provenance"]["model_options"]
+    assert ModelSpec.from_json(json.dumps(data)) == tiny_spec
 
 
 def test_a_newer_file_with_unknown_fields_is_read(tiny_spec: ModelSpec) -> None:
@@ -100,8 +107,11 @@ def test_a_damaged_field_is_an_input_error(tiny_spec: ModelSpec, key: str, value
         ({"input_size": (32, -1)}, "input_size must be"),
         ({"class_names": ("a", "b")}, "2 class names but 3 colors"),
         ({"class_names": ("a", "b", "a")}, "class name 'a' occurs twice"),
-        ({"class_names": (), "palette": ()}, "1 to 256 classes, got 0"),
-        ({"class_names": default_class_names(257), "palette": ((0, 0, 0),) * 257}, "1 to 256 classes, got 257"),
+        ({"class_names": (), "palette": ()}, "has 0 classes; accepted: 1 to 256"),
+        (
+            {"class_names": default_class_names(257), "palette": ((0, 0, 0),) * 257},
+            "has 257 classes; accepted: 1 to 256, as class maps have one byte",
+        ),
         ({"palette": ((0, 0, 0), (0, 0, -1), (0, 0, 0))}, r"color \(0, 0, -1\)"),
     ],
 )

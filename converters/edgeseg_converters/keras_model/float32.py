@@ -14,7 +14,8 @@ from typing import Any
 import keras
 
 from edgeseg.errors import UnsupportedModel
-from edgeseg.models.keras_graph import graph_of, set_weights, twin
+from edgeseg.models.clone import copy_layer_weights, own_classes
+from edgeseg.models.keras_graph import finalize, graph_of, twin
 from edgeseg.models.keras_internals import layers_within, replace_dtype_policy
 from edgeseg_converters.keras_model.graph import Graph, Node, Value
 
@@ -80,14 +81,13 @@ def _changed(node: Node) -> Any:
 def _made_again(node: Node) -> Any:
     """Rebuild a layer made of layers from its config, as its parts take their policies from where they are created."""
     layer = node.operation
-    kinds = {type(inner) for inner in layers_within(layer)}
-    own = {keras.saving.get_registered_name(kind): kind for kind in kinds}
     try:
-        with float32_policy(), keras.saving.custom_object_scope(own):
+        with float32_policy(), own_classes(layer):
             rebuilt = type(layer).from_config(_without_half(layer.get_config()))
         new_node = dataclasses.replace(node, operation=rebuilt)
         new_node({value: _symbol(value) for value in node.inputs})  # this builds the layer
-        set_weights(rebuilt, layer.get_weights())
+        copy_layer_weights(layer, rebuilt)
+        finalize(rebuilt)
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
         raise _refusal(layer, " ".join(str(error).split())[:200]) from error
     left = next((inner for inner in layers_within(rebuilt) if _computes_half(inner)), None)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeseg.choices import OutputKind
+from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
@@ -56,6 +57,12 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
         with keras.StatelessScope(state_mapping=constants):
             pixels = _normalize(image, spec) if spec.dtype == "uint8" else image
             scores = tf.cast(model(pixels, training=False), tf.float32)  # a model may end in a cast of its own
+            if scores.shape.rank and scores.shape[0] not in (None, 1):
+                height, width = spec.input_size
+                raise UnsupportedModel(
+                    f"the model gives {scores.shape[0]} maps for one image of {height},{width} (H,W): a Reshape in it "
+                    "names the pixels of another size; export it at that size."
+                )
             return (add_head(scores, spec.output_kind, probabilities=probabilities),)
 
     function = serve.get_concrete_function()

@@ -7,6 +7,7 @@ layers hold the same variables as the old one's. The model that a graph was read
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,8 +17,12 @@ import keras
 from keras import tree
 
 from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_graph import graph_of, takes_training, twin
 from edgeseg.models.keras_internals import Call, call_of, inputs_structure, maker_of, outputs_structure
+
+# TensorFlow's names of scopes at the root of a graph; it also lists the backslash, and refuses to run it.
+_SCOPE_NAME = re.compile("[A-Za-z0-9.][A-Za-z0-9_./>-]*")
 
 
 class Value:
@@ -182,9 +187,8 @@ class Graph:
         try:
             return self._renewed(self._symbolic(input_size))
         except (ValueError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason} "
+                f"the model cannot be rebuilt at {input_size[0]},{input_size[1]} (H,W): {reason_of(error)} "
                 f"Its own size is {self.inputs[0].shape[1:3]}."
             ) from error
 
@@ -222,9 +226,40 @@ class Graph:
         node = Node(operation=operation, args=(value,), kwargs={}, outputs=(result,), name=name)
         return dataclasses.replace(self, nodes=[*self.nodes, node], outputs=(result,))
 
+    def with_scope_names(self) -> Graph:
+        """Return the graph with names that TensorFlow takes as scopes; itself where all are.
+
+        Keras takes any name without a slash, ``my layer`` too, and another backend than TensorFlow trains it.
+        """
+        if all(map(_SCOPE_NAME.fullmatch, (self.name, *(node.name for node in self.nodes)))):
+            return self
+        renamed: dict[int, Any] = {}  # the operations, which several nodes may share
+        for node in self.nodes:
+            if id(node.operation) not in renamed:
+                taken = {*self.input_names, *(operation.name for operation in renamed.values())}
+                name = unique_name(_scope_name(node.name), taken)
+                renamed[id(node.operation)] = twin(node.operation, name=name)
+        operations = [renamed[id(node.operation)] for node in self.nodes]
+        nodes = [
+            dataclasses.replace(node, operation=operation, name=operation.name)
+            for node, operation in zip(self.nodes, operations, strict=True)
+        ]
+        return dataclasses.replace(self, name=_scope_name(self.name), nodes=nodes)
+
     def with_node(self, old: Node, new: Node) -> Graph:
         """Return the graph with one node in place of another that makes the same values."""
         return dataclasses.replace(self, nodes=[new if node is old else node for node in self.nodes])
+
+    def without(self, node: Node, becomes: Mapping[Value, Value]) -> Graph:
+        """Return the graph without a node, and without those that only it needs.
+
+        Args:
+            node: to omit.
+            becomes: for each output of the node that others read, what they read instead.
+        """
+        nodes = [other.renamed(becomes) for other in self.nodes if other is not node]
+        outputs = [becomes.get(value, value) for value in self.outputs]
+        return dataclasses.replace(self, nodes=nodes).with_outputs(outputs)
 
     def users(self, value: Value) -> list[Node]:
         """Return the nodes that read a value."""
@@ -314,6 +349,10 @@ def run(nodes: Iterable[Node], values: Mapping[Value, Any]) -> dict[Value, Any]:
     for node in nodes:
         known.update(node(known))
     return known
+
+
+def _scope_name(name: str) -> str:
+    return re.sub(r"^[^A-Za-z0-9.]+", "", re.sub(r"[^A-Za-z0-9_./>-]", "_", name)) or "layer"
 
 
 def unique_name(name: str, taken: Collection[str]) -> str:

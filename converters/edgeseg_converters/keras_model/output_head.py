@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 from edgeseg.choices import OutputKind
 from edgeseg.errors import UnsupportedModel
 from edgeseg.imaging import preprocess
+from edgeseg.models.ending import FinalActivation, final_activation, passed_on
+from edgeseg.models.intervals import Interval, ValueIntervals
 from edgeseg.models.keras_graph import twin
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import Samples, natural_noise
-from edgeseg_converters.keras_model.graph import Graph, Node, Value, unique_name
-from edgeseg_converters.keras_model.intervals import Interval, ValueIntervals, fed_from, source, traced
+from edgeseg_converters.keras_model.graph import Graph, unique_name
+from edgeseg_converters.keras_model.tensorflow_internals import replace_input
 
 _log = logging.getLogger(__name__)
-
-# The order of the classes is the same before and after them.
-_ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,10 @@ class Head:
     Attributes:
         model: the model to convert: without the final activation, or the model itself where there is none.
         graph: of ``model``.
-        activation: the one that was removed: ``softmax``, ``sigmoid``, ``log_softmax``, or ``None``.
-        probabilities: whether ``model`` gives probabilities nevertheless: its softmax or sigmoid is not the last op,
-            and is kept.
+        activation: the one that was removed: ``softmax``, ``sigmoid``, ``log_softmax``, or ``None``. Of several in a
+            row the last; for ``argmax`` all of them are removed.
+        probabilities: whether ``model`` gives probabilities nevertheless: more than a cast or a Reshape follows its
+            softmax or sigmoid, which is kept.
     """
 
     model: keras.Model
@@ -70,7 +70,7 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
         UnsupportedModel: the output is no scores, or not those that the ``output_kind`` needs.
     """
     channels, kind = graph.outputs[0].shape[-1] or 0, spec.output_kind
-    final = _final_activation(graph)
+    final = final_activation(graph.outputs[0], graph.producer)
     if final:
         if final.name != "sigmoid" and channels == 1:
             raise UnsupportedModel(
@@ -81,9 +81,13 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
             raise UnsupportedModel(
                 "the model ends in a sigmoid for each class and has no softmax; ask for argmax or logits."
             )
-        without = _without(graph, final)
-        return Head(without.to_model(), without, final.name, False)
-    interval = ValueIntervals(graph).of(graph.outputs[0])
+        name: str = final.name
+        graph = _without(graph, final)
+        # Scores are those that the last activation is taken of; the largest of them is also the largest before.
+        while kind == "argmax" and channels > 1 and (final := final_activation(graph.outputs[0], graph.producer)):
+            graph = _without(graph, final)
+        return Head(graph.to_model(), graph, name, False)
+    interval = ValueIntervals(graph.producer).of(graph.outputs[0])
     probabilities = interval.is_probability
     if channels == 1 and not probabilities and interval.origin != "linear":
         probabilities = _looks_binary(model, interval, spec, samples)
@@ -106,35 +110,15 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
     return Head(model, graph, None, probabilities)
 
 
-@dataclass(frozen=True)
-class _Final:
-    """The activation that a model ends in: a layer's, a nested model's, or one in code of its own."""
-
-    name: str
-    node: Node
-    value: Value
-    op: Any  # as TensorFlow traced it
-
-
-def _final_activation(graph: Graph) -> _Final | None:
-    (value,) = graph.outputs
-    node = graph.producer(value)
-    if node is None:
-        return None
-    op = traced(node, value).op
-    return _Final(_ACTIVATIONS[op.type], node, value, op) if op.type in _ACTIVATIONS else None
-
-
-def _without(graph: Graph, final: _Final) -> Graph:
-    """Return the graph without its final activation.
+def _without(graph: Graph, final: FinalActivation) -> Graph:
+    """Return the graph without its final activation, and with what follows it.
 
     The classes are the same, as the activations keep the order, so a device need not compute them.
     """
-    node = final.node
-    before = fed_from(node, source(final.op.inputs[0]))
-    if before is not None:  # the layer is nothing but the activation
-        return graph.with_outputs((before,))
-    if _ends_in_its_activation(node, final.op.type):  # Conv2D(..., activation="softmax")
+    node: Any = final.step
+    if final.before is not None and final.before.dtype == final.value.dtype:
+        return graph.without(node, {final.value: final.before})
+    if final.is_attribute:  # Conv2D(..., activation="softmax")
         cut = twin(node.operation, activation=keras.activations.linear)
     else:
         cut = WithoutActivation(node.operation, node.outputs.index(final.value))
@@ -145,9 +129,9 @@ def _without(graph: Graph, final: _Final) -> Graph:
 
 
 class WithoutActivation(keras.layers.Layer):  # type: ignore[misc]
-    """A layer of the user's own code, up to the activation that it ends in.
+    """A layer of the user's own code, without the activation that it ends in.
 
-    The activation is only in the code, so it is omitted from the trace that TensorFlow made of it.
+    The activation is only in the code, so the trace that TensorFlow made of it is led around it.
     """
 
     def __init__(self, operation: Any, index: int) -> None:
@@ -164,7 +148,12 @@ class WithoutActivation(keras.layers.Layer):  # type: ignore[misc]
     def _cut(self, *args: Any, **kwargs: Any) -> Any:
         results = self._operation(*args, **kwargs)
         flat = tree.flatten(results)
-        flat[self._index] = source(flat[self._index]).op.inputs[0]
+        *after, activated = passed_on(flat[self._index])
+        (before,) = activated.op.inputs
+        if after:
+            replace_input(after[-1].op, 0, before)
+        else:
+            flat[self._index] = before
         return tree.pack_sequence_as(results, flat)
 
 
@@ -192,23 +181,12 @@ def add_head(scores: Any, kind: OutputKind, *, probabilities: bool = False) -> A
 
 
 def gives_ids(graph: Graph) -> bool:
-    """Return whether the output already is class ids or a mask of whole numbers."""
+    """Return whether the output already is class ids, one-hot or not, or a mask of whole numbers."""
     (value,) = graph.outputs
-    if len(value.shape) == 4 and value.shape[-1] != 1:
-        return False
-    return "int" in value.dtype or value.dtype == "bool" or ValueIntervals(graph).of(value).origin == "ids"
-
-
-def _ends_in_its_activation(node: Node, op_type: str) -> bool:
-    """Return whether a node is a layer of Keras whose attribute ``activation`` is the final op and nothing else."""
-    layer = node.operation
-    is_keras = isinstance(layer, keras.layers.Layer) and type(layer).__module__.split(".")[0] == "keras"
-    activation = getattr(layer, "activation", None) if is_keras else None
-    if not callable(activation):
-        return False
-    (output,) = tf.function(activation, autograph=False).get_concrete_function(tf.TensorSpec((1, 2, 2, 2))).outputs
-    end = source(output).op
-    return bool(end.type == op_type and source(end.inputs[0]).op.type == "Placeholder")
+    is_one_map = len(value.shape) != 4 or value.shape[-1] == 1
+    if is_one_map and ("int" in value.dtype or value.dtype == "bool"):
+        return True
+    return ValueIntervals(graph.producer).of(value).origin == "ids"
 
 
 def _looks_binary(model: keras.Model, interval: Interval, spec: ModelSpec, samples: Samples | None) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from edgeseg.errors import InputError, UnsupportedModel
-from edgeseg.models.keras_graph import as_functional, graph_of, require_image, select_output, size_of, twin
+from edgeseg.models.keras_graph import as_functional, graph_of, require_image, select_output, twin
 from edgeseg.models.opening import assumed_spec
-from edgeseg.models.preprocessing import zoo_model_of
+from edgeseg.models.preprocessing import Conversion, conversion_of, size_for, warn_of_faint_images, zoo_model_of
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.float32 import float32_policy, in_float32
@@ -66,30 +66,35 @@ class PreparedModel:
                 the requested scores, code that fails on an image, or a layer in half precision that cannot be rebuilt
                 in float32.
         """
+        conversion = None if spec else conversion_of(model)
         with float32_policy():
-            size = None if spec is None else spec.input_size
+            size = spec.input_size if spec else size_for(model, conversion)
             functional, graph = _readied(model, size, None if options is None else options.output)
-        spec = (spec or _inferred(functional)).replace(dtype="float32")  # the recipe decides about an artifact's dtype
+        inferred = spec or _inferred(functional, conversion)
+        spec = inferred.replace(dtype="float32")  # the recipe decides about an artifact's dtype
         if options is not None:
             spec = spec.replace(output_kind=options.output_kind, layout=options.layout)
         _check(functional, graph, spec)
+        warn_of_faint_images(functional, spec)
         with untouched(functional), float32_policy():
             head = read_head(functional, graph, spec, samples)
         return cls(model=functional, graph=graph, spec=spec, head=head)
 
 
-def _readied(model: keras.Model, input_size: tuple[int, int] | None, output: str | None) -> tuple[keras.Model, Graph]:
+def _readied(
+    model: keras.Model, input_size: tuple[int | None, int | None], output: str | None
+) -> tuple[keras.Model, Graph]:
     """Return the model with one map as output, of fixed size, in float32; and its graph."""
     if graph_of(model) is not None and len(graph_of(model).inputs) == 1:
         require_image(model, model.name)  # first, as the sides of other shapes would be read wrong
-    height, width = input_size or size_of(model)
+    height, width = input_size
     if height is None or width is None:
         raise InputError(
             f"the model '{model.name}' has no fixed input size; give --imgsz H,W, in Python a spec with input_size."
         )
     functional = select_output(as_functional(model, (height, width)), output)
     read = Graph.from_model(functional)
-    graph = _unflattened(read)
+    graph = _unflattened(read.with_scope_names())
     is_image = len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 4
     if is_image and graph.inputs[0].shape[1:3] != (height, width):
         graph = graph.resized((height, width))
@@ -128,13 +133,13 @@ def _is_activation(node: Node) -> bool:
     return str(getattr(function, "__module__", "")).startswith("keras.")
 
 
-def _inferred(model: keras.Model) -> ModelSpec:
+def _inferred(model: keras.Model, conversion: Conversion | None) -> ModelSpec:
     """Return the spec of a model that came without one: the zoo's for its models, else see ``assumed_spec``."""
     size, channels = model.input_shape[1:3], model.output_shape[-1]
     zoo_model = zoo_model_of(model)
     if zoo_model is not None:
         return zoo_model.default_spec(max(channels, 2), size)
-    return assumed_spec(model.name, size, channels, model=model)
+    return assumed_spec(model.name, size, channels, model=model, conversion=conversion)
 
 
 def _check(model: keras.Model, graph: Graph, spec: ModelSpec) -> None:

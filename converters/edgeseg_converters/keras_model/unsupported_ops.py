@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.models.keras_internals import layers_directly_within
 
-_POOLING, _UNPOOLING = "MaxPoolingWithArgmax2D", "MaxUnpooling2D"  # which the rewrites look for
+_NO_FORMAT_HAS = ("float8", "int4", "uint4")
 
 
 class ForeignOps(UnsupportedModel):
@@ -27,26 +28,81 @@ class ForeignOps(UnsupportedModel):
         super().__init__(f"{complaint}: {', '.join(self.ops)}.")
 
 
+class Places:
+    """Finds the layer that an op of a frozen function comes from: TensorFlow keeps their names in those of the ops.
+
+    Args:
+        model: the user's, with its nested models.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._layers = list(_walk(model, ()))
+
+    def of(self, op_name: str) -> tuple[str, str]:
+        """Return the path and the class of the innermost layer of an op; its scope and "" without such a layer."""
+        # A scope that is entered twice gets a number appended; the last part is the op's own.
+        scopes = op_name.split("/")[:-1]
+
+        def depth(name: str) -> int:
+            return max(
+                (at for at, scope in enumerate(scopes) if re.fullmatch(rf"{re.escape(name)}(_\d+)?", scope)), default=-1
+            )
+
+        def rank(path: tuple[str, ...]) -> tuple[int, int, bool]:
+            return depth(path[-1]), sum(depth(name) >= 0 for name in path), path[-1] in scopes
+
+        best = max(self._layers, key=lambda place: rank(place[0]), default=None)
+        if best is None or depth(best[0][-1]) < 0:
+            return "/".join(scopes) or op_name, ""
+        path, layer = best
+        return "/".join(path), type(layer).__name__
+
+
+def refuse_dtypes(frozen: Any, model: keras.Model) -> None:
+    """Refuse a function that computes in numbers which no format has.
+
+    Args:
+        frozen: the function to convert.
+        model: the user's, with its nested models.
+
+    Raises:
+        UnsupportedModel: it does; the text names the layers.
+    """
+    small = [
+        (op.name, tensor.dtype.name)
+        for op in frozen.graph.get_operations()
+        for tensor in op.outputs
+        if tensor.dtype.name.startswith(_NO_FORMAT_HAS)
+    ]
+    if small:
+        places = Places(model)
+        named = ", ".join(f"'{path}'" for path in dict.fromkeys(places.of(name)[0] for name, _ in small))
+        raise UnsupportedModel(
+            f"{named} of '{model.name}' computes in {small[0][1]}, which neither TFLite nor ONNX has; "
+            "export the model as it was before model.quantize(), --precision quantizes it."
+        )
+
+
 def with_layers(error: ForeignOps, frozen: Any, model: keras.Model) -> UnsupportedModel:
     """Return the same error with every layer that has such an op.
 
     Args:
         error: what a converter raised.
-        frozen: the function that was converted; TensorFlow keeps the names of the layers in those of the ops.
+        frozen: the function that was converted.
         model: the user's, with its nested models.
     """
-    layers = [(path, layer) for path, layer in _walk(model, ())]
-    graph = frozen.graph.as_graph_def()
+    places_of = Places(model)
+    # Only what is converted: ops that a rewrite replaced are still in the graph.
+    ends = [tensor.op.name for tensor in frozen.outputs]
+    graph = tf.compat.v1.graph_util.extract_sub_graph(frozen.graph.as_graph_def(), ends)
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     listed, custom = [], False
     for op in error.ops:
-        places = dict.fromkeys(_place(node.name, layers) for node in nodes if node.op == op)
+        places = dict.fromkeys(places_of.of(node.name) for node in nodes if node.op == op)
         named = ", ".join(f"'{path}' ({kind})" if kind else f"'{path}'" for path, kind in places)
         listed.append(f"{op} in {named}" if named else op)
         custom = custom or bool(places)
     hint = " Write these layers with ops that it has, or remove them from the model." if custom else ""
-    if "MaxPoolWithArgmax" in error.ops and not any(type(layer).__name__ == _POOLING for _, layer in layers):
-        hint += f" Pooling with indices and unpooling are replaced where the classes are {_POOLING} and {_UNPOOLING}."
     return UnsupportedModel(f"{error.complaint}: {'; '.join(listed)}.{hint}")
 
 
@@ -55,23 +111,3 @@ def _walk(layer: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
         here = (*path, inner.name)
         yield here, inner
         yield from _walk(inner, here)
-
-
-def _place(node_name: str, layers: list[tuple[tuple[str, ...], Any]]) -> tuple[str, str]:
-    """Return the path and the class of the innermost layer in an op's scopes; the scope itself without such a layer."""
-    # A scope that is entered twice gets a number appended; the last part is the op's own.
-    scopes = node_name.split("/")[:-1]
-
-    def depth(name: str) -> int:
-        return max(
-            (at for at, scope in enumerate(scopes) if re.fullmatch(rf"{re.escape(name)}(_\d+)?", scope)), default=-1
-        )
-
-    def rank(path: tuple[str, ...]) -> tuple[int, int, bool]:
-        return depth(path[-1]), sum(depth(name) >= 0 for name in path), path[-1] in scopes
-
-    best = max(layers, key=lambda place: rank(place[0]), default=None)
-    if best is None or depth(best[0][-1]) < 0:
-        return "/".join(scopes) or node_name, ""
-    path, layer = best
-    return "/".join(path), type(layer).__name__

@@ -1,4 +1,7 @@
-"""Collect the rewrite rules, one a file; ``targets`` says which of them an export applies, and in which order."""
+"""Collect the rewrite rules, one a file; ``targets`` says which of them an export applies, and in which order.
+
+Those for ops of the frozen function are in ``ops``.
+"""
 
 from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
 from edgeseg_converters.rewrites.base import Applied, Refused, Rewrite, RewriteResult, Site, rewrite
@@ -7,6 +10,7 @@ from edgeseg_converters.rewrites.max_unpooling_delegate import MaxUnpoolingToDel
 from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
 from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
+from edgeseg_converters.rewrites.resize_code import ResizeCodeToLayer
 from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
 from edgeseg_converters.rewrites.sum_of_resizes import ConcatOfResizesToSum
 from edgeseg_converters.rewrites.targets import RULES, Rules, rules_for
@@ -39,6 +43,7 @@ __all__ = [
     "NormToDepthwise",
     "PointwiseBeforeResize",
     "ResizeBilinearToFixedSize",
+    "ResizeCodeToLayer",
     "SumInSteps",
     "UpsampleConvToDifferences",
     "UpsampleConvToPhases",

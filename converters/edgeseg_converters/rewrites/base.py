@@ -6,9 +6,10 @@ sentence), and what replaces the layers (``replacement``, ordinary Keras code on
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 # A rule raises these where a layer differs from what it expects, and Keras or TensorFlow where the replacement does
 # not fit.
-_UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError)
+UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError)
 
 _PART = 1 << 20  # values
 
@@ -153,6 +154,19 @@ class RewriteResult:
         rules = [applied.rule for applied in self.applied]
         return tuple((rule, rules.count(rule)) for rule in dict.fromkeys(rules))
 
+    def followed_by(
+        self, rules: Collection[str], applied: Sequence[Applied], refused: Sequence[Refused]
+    ) -> RewriteResult:
+        """Return the result with the replacements that were made in the frozen function.
+
+        Args:
+            rules: names of the rules that were asked there; what one of them refused in the graph was looked at again.
+            applied: the replacements.
+            refused: the places where a rule did not hold.
+        """
+        before = tuple(place for place in self.refused if place.rule not in rules)
+        return dataclasses.replace(self, applied=(*self.applied, *applied), refused=(*before, *refused))
+
     def max_abs_error(self, rule: str) -> float:
         """Return the largest difference that the proofs of a rule measured."""
         return max(applied.max_abs_error for applied in self.applied if applied.rule == rule)
@@ -197,7 +211,7 @@ def _rewrite(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> Rewr
                 graph, error = _apply(rule, site)
             except RewriteRefused as refusal:
                 refused.append(Refused(rule.name, place, str(refusal)))
-            except _UNFORESEEN as failure:
+            except UNFORESEEN as failure:
                 what = " ".join(f"{type(failure).__name__}: {failure}".split())[:200]
                 _log.warning("'%s' stays as it is; please report that %s failed: %s", place, rule.name, what)
                 refused.append(Refused(rule.name, place, f"the rule failed: {what}"))
@@ -240,7 +254,7 @@ def _apply(rule: Rewrite, site: Site) -> tuple[Graph, float]:
     return site.graph.replaced(site.nodes, new, site.outputs), error
 
 
-def _signed_values(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
+def signed_values(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
     """Draw random values of a shape in [-4, 4]."""
     values = np.random.default_rng((1, seed)).standard_normal(tuple(shape), dtype=np.float32)
     return values.clip(-4, 4, out=values)
@@ -252,7 +266,7 @@ def _difference(site: Site, new: Graph) -> float:
     if any(len(shape) != len(value.shape) for shape, value in zip(shapes, site.inputs, strict=True)):
         raise RewriteRefused("its input has no fixed size; export with a fixed input size")
     worst = 0.0
-    for values in (_signed_values, tied_values):
+    for values in (signed_values, tied_values):
         given = {
             value: keras.ops.convert_to_tensor(values(shape, seed).astype(value.dtype, copy=False))
             for seed, (value, shape) in enumerate(zip(site.inputs, shapes, strict=True))
@@ -264,7 +278,7 @@ def _difference(site: Site, new: Graph) -> float:
             if not (np.isfinite(before).all() and np.isfinite(after).all()):
                 who = "the replacement" if np.isfinite(before).all() else "the layer"
                 raise RewriteRefused(f"{who} gives NaN or infinity on random input, which proves nothing")
-            worst = max(worst, _largest_difference(before, after))
+            worst = max(worst, largest_difference(before, after))
     return worst
 
 
@@ -274,7 +288,7 @@ def _run(nodes: Sequence[Node], outputs: Sequence[Value], given: Mapping[Value, 
     return [keras.ops.convert_to_numpy(values[value]) for value in outputs]
 
 
-def _largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
+def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Compute the largest absolute difference in float64, part by part: a whole large map would need gigabytes."""
     parts = [(a.reshape(-1)[i : i + _PART], b.reshape(-1)[i : i + _PART]) for i in range(0, a.size, _PART)]
     return max((float(np.abs(one.astype(np.float64) - other).max()) for one, other in parts), default=0.0)

@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import Any
 
 from edgeseg.errors import RewriteRefused
-from edgeseg_converters.rewrites.base import Site
 from edgeseg_converters.rewrites.shared.lowered import IndexedMaxPooling, IndexedUnpooling
 from edgeseg_converters.rewrites.shared.max_unpooling_site import MaxUnpoolingRewrite
 
@@ -27,10 +26,11 @@ from edgeseg_converters.rewrites.shared.max_unpooling_site import MaxUnpoolingRe
 class MaxUnpoolingToDelegateOps(MaxUnpoolingRewrite):
     """See the module."""
 
-    def check(self, site: Site) -> None:
+    keeps_index = True
+
+    def check_map(self, shape: tuple[int | None, ...], dtype: str) -> None:
         """Refuse half precision as well, which the ops of both delegates lack."""
-        super().check(site)
-        dtype = site.nodes[0].inputs[0].dtype
+        super().check_map(shape, dtype)
         if dtype != "float32":
             raise RewriteRefused(f"the pooled map is {dtype}; the delegates' op is float32. Export with target generic")
 

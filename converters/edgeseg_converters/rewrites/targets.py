@@ -11,8 +11,16 @@ from edgeseg_converters.rewrites.base import Rewrite
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
 from edgeseg_converters.rewrites.max_unpooling_delegate import MaxUnpoolingToDelegateOps
 from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
+from edgeseg_converters.rewrites.ops.base import OpRewrite
+from edgeseg_converters.rewrites.ops.integer_product import IntegerProductToFloat
+from edgeseg_converters.rewrites.ops.negative_zero import NegativeZeroToZero
+from edgeseg_converters.rewrites.ops.patches import PatchesToCopies
+from edgeseg_converters.rewrites.ops.separable_resize import ResizeToProducts
+from edgeseg_converters.rewrites.ops.transposed_convolution import DilatedTransposedToConvolution, ShortKernelToPadded
+from edgeseg_converters.rewrites.ops.unpooling import UnpoolingOps
 from edgeseg_converters.rewrites.pointwise_before_resize import PointwiseBeforeResize
 from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSize
+from edgeseg_converters.rewrites.resize_code import ResizeCodeToLayer
 from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
 from edgeseg_converters.rewrites.sum_of_resizes import ConcatOfResizesToSum
 from edgeseg_converters.rewrites.upsample_conv_differences import UpsampleConvToDifferences
@@ -31,11 +39,13 @@ class Rules:
         speed_ups: make it faster and change nothing beyond float rounding; ``--no-optimize`` omits them.
         lowerings: turn the remaining layers of a kind into an op that the target has; always applied, after the
             speed-ups, which look for the layer.
+        ops: replace ops that the format lacks, in the frozen function: whatever code they come from; always applied.
     """
 
     swaps: tuple[Rewrite, ...]
     speed_ups: tuple[Rewrite, ...]
     lowerings: tuple[Rewrite, ...]
+    ops: tuple[OpRewrite, ...]
 
     def in_order(self, *, optimize: bool, precision: Precision = "fp32") -> tuple[Rewrite, ...]:
         """Return all rewrites to apply, in the order of use.
@@ -48,13 +58,32 @@ class Rules:
         return tuple(rule for rule in chosen if precision not in rule.not_for)
 
 
-_SIZES: tuple[Rewrite, ...] = (UpsampleLikeToNearestResize(), ResizeBilinearToFixedSize())
+_SIZES: tuple[Rewrite, ...] = (
+    ResizeCodeToLayer(),  # before those that go by a name, which anybody's class may have
+    UpsampleLikeToNearestResize(),
+    ResizeBilinearToFixedSize(),
+)
 
 #: Only builtin ops; exact on ties.
 _MASKS = (*_SIZES, MaxUnpoolingToMasks())
 
 #: Two ops that XNNPACK and the GPU accelerator have beyond the builtin ones.
 _DELEGATE_OPS = (*_SIZES, MaxUnpoolingToDelegateOps())
+
+_FOREIGN_OPS: tuple[OpRewrite, ...] = (
+    NegativeZeroToZero(),
+    DilatedTransposedToConvolution(),
+    ResizeToProducts(),
+    PatchesToCopies(),
+    IntegerProductToFloat(),
+)
+_MASK_OPS = (*_FOREIGN_OPS, UnpoolingOps(MaxUnpoolingToMasks()))
+_DELEGATE_UNPOOLING = (*_FOREIGN_OPS, UnpoolingOps(MaxUnpoolingToDelegateOps()))
+_ONNX_OPS: tuple[OpRewrite, ...] = (
+    *_FOREIGN_OPS,
+    ShortKernelToPadded(),
+    UnpoolingOps(MaxUnpoolingToMasks()),
+)
 
 #: Fewer values are computed and moved, on any runtime.
 _LESS_WORK: tuple[Rewrite, ...] = (PointwiseBeforeResize(), ConcatOfResizesToSum())
@@ -81,21 +110,21 @@ _RESIZE: tuple[Rewrite, ...] = (UpsamplingToNearestResize(),)
 RULES: dict[Format, dict[Target, Rules]] = {
     "tflite": {
         # Only builtin ops, which run anywhere; fast on a CPU.
-        "generic": Rules(_MASKS, _ON_LITERT_CPU, _RESIZE),
+        "generic": Rules(_MASKS, _ON_LITERT_CPU, _RESIZE, _MASK_OPS),
         # XNNPACK has no RESIZE_NEAREST_NEIGHBOR.
-        "xnnpack": Rules(_DELEGATE_OPS, _ON_XNNPACK, (*_RESIZE, NearestResizeToBroadcast())),
+        "xnnpack": Rules(_DELEGATE_OPS, _ON_XNNPACK, (*_RESIZE, NearestResizeToBroadcast()), _DELEGATE_UNPOOLING),
         # GPU runtimes have Winograd for 3x3 convolutions, and nothing was measured on a real GPU: no phases.
-        "gpu": Rules(_DELEGATE_OPS, _LESS_WORK, _RESIZE),
+        "gpu": Rules(_DELEGATE_OPS, _LESS_WORK, _RESIZE, _DELEGATE_UNPOOLING),
         # No custom ops. The driver of a device decides about DEPTH_TO_SPACE, and none was measured: no phases.
-        "nnapi": Rules(_MASKS, _LESS_WORK, _RESIZE),
+        "nnapi": Rules(_MASKS, _LESS_WORK, _RESIZE, _MASK_OPS),
         # No DEPTH_TO_SPACE, so no phases: they would add a cut. It has nothing for unpooling or nearest resizes.
-        "coreml": Rules(_MASKS, _LESS_WORK, _RESIZE),
+        "coreml": Rules(_MASKS, _LESS_WORK, _RESIZE, _MASK_OPS),
         # DEPTH_TO_SPACE is not in its table, so no phases; RESIZE_NEAREST_NEIGHBOR is.
-        "edgetpu": Rules(_MASKS, _LESS_WORK, _RESIZE),
+        "edgetpu": Rules(_MASKS, _LESS_WORK, _RESIZE, _MASK_OPS),
         # It has a builder for every builtin op and none for custom ones; nothing was measured on a Hexagon: no phases.
-        "qnn": Rules(_MASKS, _LESS_WORK, _RESIZE),
+        "qnn": Rules(_MASKS, _LESS_WORK, _RESIZE, _MASK_OPS),
     },
-    "onnx": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE)},
+    "onnx": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE, _ONNX_OPS)},
 }
 
 

@@ -57,8 +57,13 @@ def quantize(
         the tool leaves them; ``integer_io.put_in`` makes them uint8.
 
     Raises:
-        UnsupportedModel: the tool fails.
+        UnsupportedModel: the model has a loop, whose ranges nobody measures, or the tool fails.
     """
+    if precision in _STATIC and (loops := _loops(data)):
+        raise UnsupportedModel(
+            f"{precision} has no loops, the model has {', '.join(loops)}. Give unroll=True to recurrent layers, "
+            "or ask for fp16 or dynamic."
+        )
     tool = Quantizer(data)
     for scope in [".*"] if only is None else map(_scope, only):
         if precision in _STATIC:
@@ -81,6 +86,13 @@ def quantize(
                 "Please report it; fp16 and --format onnx do not need this tool."
             ) from error
     return bytes(result.quantized_model)
+
+
+def _loops(data: bytes) -> list[str]:
+    """Return the ops of a file that run another of its graphs, with their kind."""
+    graph = TfliteGraph.read(data)
+    named = [(graph.tensor_name(op.outputs[0]), graph.op_name(op)) for op in graph.operators]
+    return [f"'{name}' ({kind})" for name, kind in named if kind in ("WHILE", "IF")]
 
 
 def _scope(name: str) -> str:

@@ -20,6 +20,7 @@ from edgeseg.benchmark.devices.adb_client import Client
 from edgeseg.benchmark.devices.benchmark_model import Tool, last_line
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
+from edgeseg.tflite.file import has_open_size
 
 #: The one folder that a shell user may write to and execute from.
 FOLDER = "/data/local/tmp"
@@ -76,12 +77,17 @@ class AdbDevice:
         """Copy a file; see ``Device.put``.
 
         Raises:
-            InputError: the file is no ``.tflite``.
+            InputError: the file is no ``.tflite``, or leaves its input size open.
             DeviceLost: the device went away.
         """
         if path.suffix.lower() != ".tflite":
             raise InputError(
                 f"'{path}' cannot be used over adb: benchmark_model runs .tflite files, and times inference alone."
+            )
+        if has_open_size(path.read_bytes()):
+            raise InputError(
+                f"'{path}' leaves its input size open: over adb benchmark_model would run it on one pixel. "
+                "Convert the model at a fixed size (edgeseg export --imgsz H,W)."
             )
         return self._push(path, digest, ".tflite")
 

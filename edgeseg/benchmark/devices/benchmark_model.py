@@ -84,6 +84,11 @@ class Tool:
         for name in ("backend", "providers"):
             if options.get(name):
                 raise InputError(f"--{name.rstrip('s')} does not go with adb: there benchmark_model is the runtime.")
+        if options.get("input_size"):
+            raise InputError(
+                "--imgsz does not go with adb: benchmark_model runs a file at its own size; convert the model at this "
+                "one (edgeseg export --imgsz H,W)."
+            )
         if request.scope != "inference":
             raise InputError("--scope end-to-end cannot be measured over adb: benchmark_model times inference alone.")
         wanted: dict[str, object] = {

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from edgeseg.errors import InputError
+from edgeseg.models.keras_files.keras2_layers import CustomScaleLayer, LayerScale
 from edgeseg.models.layers import (
     MaxPoolingWithArgmax2D,
     MaxUnpooling2D,
@@ -100,6 +101,41 @@ class _MaxUnpooling2D(MaxUnpooling2D):
         return MaxUnpooling2D(**_arguments("MaxUnpooling2D", config, {"size": "up_size", "up_size": "up_size"}))
 
 
+class _LayerScale(LayerScale):
+    """``LayerScale`` of keras.applications' ConvNeXt: a factor for each channel."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> LayerScale:
+        names = {"init_values": "init_values", "projection_dim": "projection_dim"}
+        return LayerScale(**_arguments("LayerScale", config, names))
+
+
+class _CustomScaleLayer(CustomScaleLayer):
+    """``CustomScaleLayer`` of keras.applications' InceptionResNetV2: a sum with a scaled second map."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> CustomScaleLayer:
+        return CustomScaleLayer(**_arguments("CustomScaleLayer", config, {"scale": "scale"}))
+
+
+class _FixedDropout(keras.layers.Dropout):  # type: ignore[misc]
+    """``FixedDropout`` of the efficientnet package: a Dropout, without effect outside of training."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> keras.layers.Dropout:
+        names = {name: name for name in ("rate", "noise_shape", "seed")}
+        return keras.layers.Dropout(**_arguments("FixedDropout", config, names))
+
+
+class _StochasticDepth(keras.layers.Dropout):  # type: ignore[misc]
+    """``StochasticDepth`` of keras.applications' ConvNeXt: a Dropout of whole images."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> keras.layers.Dropout:
+        arguments = _arguments("StochasticDepth", config, {"drop_path_rate": "rate"})
+        return keras.layers.Dropout(noise_shape=(None, 1, 1, 1), **arguments)
+
+
 #: Name in a file to the class or function that it means.
 KNOWN: Mapping[str, Any] = MappingProxyType(
     {
@@ -108,6 +144,10 @@ KNOWN: Mapping[str, Any] = MappingProxyType(
         "MaxPoolingWithArgmax2D": _MaxPoolingWithArgmax2D,
         "MaxUnpooling2D": _MaxUnpooling2D,
         "MaxUnPooling2D": _MaxUnpooling2D,
+        "LayerScale": _LayerScale,
+        "CustomScaleLayer": _CustomScaleLayer,
+        "FixedDropout": _FixedDropout,
+        "StochasticDepth": _StochasticDepth,
         "relu6": keras.activations.relu6,
         "swish": keras.activations.silu,
         "hard_sigmoid": keras.activations.hard_sigmoid,

@@ -3,13 +3,13 @@
     Given                                             Result
     groups=1 of DepthwiseConv2D, Conv2DTranspose, ... omitted, like every argument that Keras 3 no longer has
     activation "hard_sigmoid", clip(0.2 x + 0.5)      Keras 2's function: that of Keras 3 is relu6(x + 3) / 6
-    calls of a nested model, counted from 1           counted from 0, save a Functional's in output_layers
     mixed-precision Policy                            its name
     SyncBatchNormalization, BatchNormalizationV1      BatchNormalization: the same in inference
     batch_input_shape of a Sequential's first layer   input_shape, without the batch
     module of a layer (.keras files)                  omitted, as in .h5 files: Keras 2's modules have moved
+    a layer named encoder/conv                        encoder_conv (``rename_layers``): Keras 3 refuses the slash
 
-Found by loading every layer of tf-keras 2.21 with Keras 3.15.
+The record of calls is read by ``keras2_graph``. Found by loading every layer of tf-keras 2.21 with Keras 3.15.
 """
 
 from __future__ import annotations
@@ -100,15 +100,9 @@ def _translate_layer(layer: dict[str, Any], own: Collection[str]) -> None:
         _translate_layer(wrapped, own)
         if hasattr(keras.layers, str(wrapped.get("class_name"))):
             wrapped["module"] = "keras.layers"
-    layers = [inner for inner in config.get("layers") or () if isinstance(inner, dict)]
-    for inner in layers:
-        _translate_layer(inner, own)
-    # For Keras 2, building a model is its first call. Keras 3 does so only for a Functional, in output_layers.
-    models = {inner.get("name"): inner["class_name"] for inner in layers if "layers" in (inner.get("config") or ())}
-    for inner in layers:
-        _count_from_0(inner.get("inbound_nodes"), models)
-    sequential = [name for name, kind in models.items() if kind == "Sequential"]
-    _count_from_0([config.get("input_layers"), config.get("output_layers")], sequential)
+    for inner in config.get("layers") or ():
+        if isinstance(inner, dict):
+            _translate_layer(inner, own)
 
 
 def _translate_values(name: str, config: dict[str, Any], own: Collection[str]) -> None:
@@ -123,12 +117,34 @@ def _translate_values(name: str, config: dict[str, Any], own: Collection[str]) -
         config["dtype"] = dtype["config"].get("name", "float32")
 
 
-def _count_from_0(nodes: Any, models: Collection[Any]) -> None:
-    """Subtract one from the call in each ``[layer, call, output, ...]``, at any depth, whose layer is a model."""
-    if not isinstance(nodes, list):
-        return
-    if len(nodes) >= 3 and isinstance(nodes[0], str) and isinstance(nodes[1], int):
-        nodes[1] -= nodes[0] in models and nodes[1] > 0
-        return
-    for node in nodes:
-        _count_from_0(node, models)
+def rename_layers(root: dict[str, Any]) -> dict[str, str]:
+    """Give the layers of a translated config names that Keras 3 accepts, without a slash.
+
+    Args:
+        root: what ``to_keras3`` returned; the names that layers are made with change in place, those by which calls
+            refer to them do not.
+
+    Returns:
+        The new name of each layer that has one, by the name in the file.
+    """
+    renamed: dict[str, str] = {}
+    config = root.get("config")
+    if not isinstance(config, dict):
+        return renamed
+    if "/" in str(config.get("name")):
+        config["name"] = config["name"].replace("/", "_")
+    layers = [layer for layer in config.get("layers") or () if isinstance(layer, dict)]
+    configs = [layer["config"] for layer in layers if isinstance(layer.get("config"), dict)]
+    taken = {str(inner.get("name")) for inner in configs}
+    for inner in configs:
+        name = str(inner.get("name"))
+        if "/" in name:
+            new = name.replace("/", "_")
+            while new in taken:
+                new += "_"
+            taken.add(new)
+            inner["name"] = renamed[name] = new
+    for layer in (*layers, config.get("layer")):
+        if isinstance(layer, dict):
+            renamed = {**rename_layers(layer), **renamed}
+    return renamed

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeseg._internal.files import atomic_path
 from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError, missing_extra
+from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_files.config import is_hdf5, read_config
 from edgeseg.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
     import keras
 
+_Make = Callable[[dict[str, Any], dict[str, Any]], Any]
+
 _SPEC_ENTRY = f"{METADATA_KEY}.json"
 _STATE_ENTRY = "edgeseg.training.json"
-_LONGEST_REASON = 300  # characters of Keras' message
 
 # Keras checks little before it uses it, and h5py has RuntimeError for most damage: all of these come from files.
 _REFUSALS = (
@@ -73,7 +75,7 @@ def load_model(
 ) -> keras.Model:
     """Load a model file; code inside it (Lambda bytecode) is never run.
 
-    A file of Keras 2, and every ``.h5``, is built from its config and then filled by ``load_weights``: Keras 3's own
+    A file of Keras 2, and every ``.h5``, is built from its config and then filled by ``match_file``: Keras 3's own
     loader refuses common layers of Keras 2 and pairs tensors by their order alone.
 
     Args:
@@ -95,15 +97,22 @@ def load_model(
         config = read_config(path)
         import keras
 
-        from edgeseg.models.keras_files.keras2 import to_keras3
+        from edgeseg.models.keras_files.keras2 import rename_layers, to_keras3
+        from edgeseg.models.keras_files.keras2_graph import build_model
+        from edgeseg.models.keras_files.lambdas import settle_lambdas
 
         # Importing them registers the zoo's own layers with Keras.
-        from edgeseg.models.keras_files.resolve import resolve, settle_lambdas
-        from edgeseg.models.weights.load import load_weights
+        from edgeseg.models.keras_files.resolve import refuse_operations, resolve
+        from edgeseg.models.weights.hdf5 import read_weights
+        from edgeseg.models.weights.load import match_file
+        from edgeseg.models.weights.names import with_names
     except ModuleNotFoundError as error:
         raise missing_extra("a Keras model", "train") from error
     try:
         root = to_keras3(config.root, own) if config.is_keras2 else config.root
+        renamed = rename_layers(root) if config.is_keras2 else {}
+        if config.container == "hdf5" and not config.is_keras2:
+            refuse_operations(root, own, path)
         replaced = settle_lambdas(root, own, path)
         objects = resolve(root, {**own, **replaced}, path)
         if config.container == "zip" and not config.is_keras2 and not replaced:
@@ -113,44 +122,45 @@ def load_model(
             return model
         if compile:
             raise InputError(f"'{path}' cannot be resumed: only .keras files of Keras 3 keep what training needs.")
-        model = _build(root, objects)
+        model = _build(root, objects, build_model if config.is_keras2 else _from_config)
         if model.weights:
-            load_weights(model, path)
+            match_file(model, path, file_layers=with_names(read_weights(path), renamed)).apply()
     except InputError:
         raise
     except _REFUSALS as error:
-        raise InputError(f"Keras cannot load '{path}': {_reason(error)}") from error
+        raise InputError(f"Keras cannot load '{path}': {reason_of(error)}") from error
     return model
 
 
-def _build(root: dict[str, Any], objects: dict[str, Any]) -> keras.Model:
+def _build(root: dict[str, Any], objects: dict[str, Any], make: _Make) -> keras.Model:
     """Build the architecture of a config that has been checked, with random weights."""
     import keras
 
     root.pop("compile_config", None)
     if "module" not in root:  # the form of .h5 files
-        kinds = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
-        model_class = objects.get(root["class_name"]) or kinds[root["class_name"]]
 
         class InSafeMode:  # Keras turns it on for what it deserializes, which this form by itself is not
             @staticmethod
             def from_config(config: dict[str, Any]) -> Any:
-                return model_class.from_config(config, custom_objects=objects)
+                return make({"class_name": class_name, "config": config}, objects)
 
-        name = InSafeMode.__name__
+        class_name, name = root["class_name"], InSafeMode.__name__
         root = {"module": None, "class_name": name, "config": root["config"], "registered_name": name}
-        objects = {**objects, name: InSafeMode}
-    model = keras.saving.deserialize_keras_object(root, objects, safe_mode=True)
+        model = keras.saving.deserialize_keras_object(root, {**objects, name: InSafeMode}, safe_mode=True)
+    else:
+        model = keras.saving.deserialize_keras_object(root, objects, safe_mode=True)
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError("its config is not that of a whole model")
     return model
 
 
-def _reason(error: Exception) -> str:
-    """Return the part of Keras' message that says what is wrong: the message begins with whole configs."""
-    text = " ".join(str(error).split()) or repr(error)
-    text = text.rpartition("Exception encountered: ")[2].partition(" Full object config:")[0]
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+def _from_config(root: dict[str, Any], objects: dict[str, Any]) -> Any:
+    """Build the architecture in an ``.h5`` file of Keras 3."""
+    import keras
+
+    kinds = {"Functional": keras.Model, "Model": keras.Model, "Sequential": keras.Sequential}
+    model_class = objects.get(root["class_name"]) or kinds[root["class_name"]]
+    return model_class.from_config(root["config"], custom_objects=objects)
 
 
 def read_spec(path: str | Path) -> ModelSpec | None:

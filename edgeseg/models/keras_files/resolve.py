@@ -1,4 +1,4 @@
-"""Resolve the code that a model config refers to before any of it is deserialized: refuse Lambdas, find classes."""
+"""Find the classes and functions that a model config refers to before any of it is deserialized."""
 
 from __future__ import annotations
 
@@ -10,65 +10,47 @@ from typing import Any
 import keras
 
 from edgeseg.errors import InputError
+from edgeseg.models.keras_files import tensorflow_ops
 from edgeseg.models.keras_files.config import Entry, entries
 from edgeseg.models.keras_files.custom_objects import KNOWN, reading_of
+from edgeseg.models.keras_files.packages import require_packages
+from edgeseg.models.weights.variables import kind_of
 
 _log = logging.getLogger(__name__)
 
-_LAMBDAS = ("Lambda", "__lambda__")
 _LAYER_KEYS = ("", "layers", "layer")
 _MODELS = ("Functional", "Model", "Sequential")
 _PACKAGES = ("keras", "keras_hub", "keras_cv", "keras_nlp")  # Keras itself searches these and no others
-_TENSORFLOW_OPS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceProperty")
+_TENSORFLOW_ONLY = ("TensorFlowOpLayer", "ClassMethod", "InstanceProperty", "InstanceMethod")
 _SHOWN = 3  # names in a warning, the rest is a count; an error names all
 
 
-def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """Replace Lambda layers by the user's classes, and refuse those that are left.
+def refuse_operations(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse an ``.h5`` of Keras 3 with calls of ``keras.ops`` between layers, which it does not keep whole.
 
     Args:
-        root: a model config; changed in place where a Lambda is replaced.
-        own: the user's objects; a layer class under a Lambda layer's name replaces it, and is made with the
-            layer's ``name``, ``trainable`` and ``dtype``.
+        root: its config.
+        own: the user's objects.
         path: the file, for messages.
 
-    Returns:
-        The inserted classes, by the name that the config now has for them.
-
     Raises:
-        InputError: there is a Lambda, or another serialized function.
+        InputError: there is such a call.
     """
-    replaced: dict[str, Any] = {}
-    for entry in list(entries(root)):
-        name = entry.layer.rpartition("/")[2]
-        if entry.class_name == "Lambda" and isinstance(own.get(name), type):
-            config = entry.value.get("config")
-            base = {key: config[key] for key in ("name", "trainable", "dtype") if key in config} if config else {}
-            entry.value.update(class_name=name, config=base)
-            _drop_defaults(entry.value.get("inbound_nodes"))
-            if "module" in entry.value:
-                entry.value.update(module=None, registered_name=name, build_config=None)
-            replaced[name] = own[name]
-    left = [entry.layer for entry in entries(root) if entry.class_name in _LAMBDAS]
-    if left:
-        instead = f"CUSTOM_OBJECTS = {{{left[0].rpartition('/')[2]!r}: YourLayer}} in --custom-objects FILE.py"
+    calls = [entry.layer for entry in entries(root) if entry.class_name not in own and _is_operation(entry)]
+    if calls:
         raise InputError(
-            f"'{path}' has Lambda layers, Python bytecode that edgeseg never runs: {_all(left)}. Name the zoo "
-            f"architecture and load weights only: edgeseg export ZOO_NAME --weights {path}; or put Keras layer classes "
-            f"in their place: {instead}."
+            f"'{path}' calls keras.ops between its layers ({_all(calls)}), which the .h5 format does not keep; save it "
+            f"in the other format where the model was made: model.save('{Path(path).stem}.keras')."
         )
-    return replaced
 
 
-def _drop_defaults(nodes: Any) -> None:
-    """Drop the arguments of a layer's calls that are ``None``: a Lambda has ``mask=None``, others have no mask."""
-    if isinstance(nodes, list):
-        for node in nodes:
-            _drop_defaults(node)
-    elif isinstance(nodes, dict):  # of Keras 3: {"args", "kwargs"}; of Keras 2: the arguments themselves
-        arguments = nodes.get("kwargs", nodes)
-        for name in [name for name, value in arguments.items() if value is None]:
-            del arguments[name]
+def _is_operation(entry: Entry) -> bool:
+    config = entry.value.get("config")
+    # Every layer writes these two; a function that is called has its name, and its class is called like a layer's.
+    if entry.key != "layers" or not isinstance(config, dict) or {"trainable", "dtype", "layers"} & set(config):
+        return False
+    kind = kind_of(entry.class_name)
+    return kind == "get_item" or any(hasattr(module, kind) for module in (keras.ops, keras.ops.image))
 
 
 def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
@@ -83,12 +65,19 @@ def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> d
         The ``custom_objects`` that Keras needs.
 
     Raises:
-        InputError: a name is unknown; the text lists all of them.
+        InputError: a name is unknown; the text lists all of them. Or a package is not installed, see
+            ``require_packages``.
     """
+    require_packages(root, own, path)
     objects: dict[str, Any] = dict(own)
     known: dict[str, list[str]] = {}
     unknown: dict[str, list[str]] = {}
     for entry in entries(root):
+        if entry.class_name in tensorflow_ops.CLASSES and entry.class_name not in own:
+            symbol = str(entry.value["config"].get("function"))
+            if tensorflow_ops.counterpart(symbol) is None:
+                unknown.setdefault(f"tf.{symbol}", []).append(entry.layer)
+            continue
         for name in _foreign_names(entry):
             bare = name.rpartition(">")[2]
             value = own.get(name) or keras.saving.get_registered_object(name) or own.get(bare)
@@ -102,11 +91,9 @@ def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> d
                 objects[name] = value
     if unknown:
         listed = ", ".join(f"{name} ({_all(layers)})" for name, layers in unknown.items())
-        ops = [name for name in unknown if name in _TENSORFLOW_OPS]
-        hint = f" {ops[0]} is TensorFlow outside of any layer, which only Keras 2 reads back." if ops else ""
         raise InputError(
-            f"'{path}' has what Keras does not know: {listed}.{hint} Give the code: --custom-objects FILE.py; or name "
-            f"the zoo architecture and load weights only: edgeseg export ZOO_NAME --weights {path}."
+            f"'{path}' has what Keras does not know: {listed}.{_hint(unknown)} Give the code: --custom-objects FILE.py"
+            f"; or name the zoo architecture and load weights only: edgeseg export ZOO_NAME --weights {path}."
         )
     for name, layers in known.items():
         _log.warning(
@@ -116,6 +103,19 @@ def resolve(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> d
             reading_of(KNOWN[name]),
         )
     return objects
+
+
+def _hint(unknown: Iterable[str]) -> str:
+    """Return what to type for functions of TensorFlow between layers; for other names nothing."""
+    functions = [name for name in unknown if name.startswith("tf.")]
+    if functions:
+        given = ", ".join(f"{name!r}: {name}" for name in functions)
+        return (
+            " They are functions of TensorFlow that edgeseg does not read; where FILE.py has the two lines "
+            f"`import tensorflow as tf` and `CUSTOM_OBJECTS = {{{given}}}`, they are called."
+        )
+    only = [name for name in unknown if name in _TENSORFLOW_ONLY]
+    return f" {only[0]} is TensorFlow outside of any layer, which only Keras 2 reads back." if only else ""
 
 
 def _foreign_names(entry: Entry) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Fill a model from a file (``load_weights``) and prove that every tensor was used, or change nothing at all.
+"""Match a file of weights to a model (``match_file``) and prove that every tensor is used, or change nothing at all.
 
 Keras' own ``load_weights(by_name=True, skip_mismatch=True)`` pairs ``conv2d_1`` of a Keras 2 file with the second
 convolution of a Keras 3 model and skips, or takes, in silence. Here anything less than complete is an error.
@@ -33,44 +33,71 @@ class WeightsReport:
         matched: tensor of the file, variable of the model as ``layer/variable``, and their shape.
         left_over: tensors of the file that no variable took; the user allowed each.
         missing: variables of the model that the file did not fill; the user allowed each.
+        notes: what the file does not say of the model that it was made for, a sentence each.
     """
 
     matched: tuple[tuple[str, str, tuple[int, ...]], ...]
     left_over: tuple[str, ...]
     missing: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def table(self) -> str:
-        """Return all of it for people, one tensor a line."""
+        """Return all of it for people, one tensor a line, and the notes."""
         rows = [("file", "model", "shape"), *((t, v, "x".join(map(str, s)) or "scalar") for t, v, s in self.matched)]
         rows += [(name, "(left over)", "") for name in self.left_over]
         rows += [("(missing)", name, "") for name in self.missing]
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-        return "\n".join(f"{t:<{widths[0]}}  {v:<{widths[1]}}  {s}".rstrip() for t, v, s in rows)
+        lines = [f"{t:<{widths[0]}}  {v:<{widths[1]}}  {s}".rstrip() for t, v, s in rows]
+        return "\n".join([*lines, *self.notes])
 
 
-def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequence[str] = ()) -> WeightsReport:
-    """Fill a functional model from a weights file, in place.
+@dataclass(frozen=True)
+class FileMatch:
+    """A file whose tensors fit a model, before any is assigned.
+
+    Attributes:
+        model: the model.
+        pairs: tensor of the file, and the variable that it fills.
+        file_layers: all that has tensors in the file.
+        report: the same for people, with what was allowed to stay without a counterpart.
+    """
+
+    model: keras.Model
+    pairs: tuple[_Pair, ...]
+    file_layers: tuple[FileLayer, ...]
+    report: WeightsReport
+
+    def apply(self) -> WeightsReport:
+        """Fill the model."""
+        for tensor, slot in self.pairs:
+            slot.variable.assign(tensor.values)
+        finalize(self.model)
+        return self.report
+
+
+def match_file(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    allow_missing: Sequence[str] = (),
+    file_layers: Sequence[FileLayer] | None = None,
+) -> FileMatch:
+    """Match the tensors of a file to the variables of a functional model, by their names, places and shapes.
 
     Args:
-        model: a built functional model.
-        path: ``.keras`` (only its weights are read), Keras 3's ``.weights.h5``, or Keras 2's ``.h5``, weights-only or
-            the full model. Any float precision; an optimizer's state in it is ignored.
-        allow_missing: what may stay without a counterpart, each a whole layer: patterns (``decoder*``) or beginnings of
-            names of model layers, of file layers or of file tensors; or the word ``head``, the model's last layer with
-            weights (a BatchNormalization there counts with the layer before it).
-
-    Returns:
-        Every tensor with the variable that it fills, and what was allowed to stay without a counterpart.
+        model: a built functional model; it is not changed.
+        path: see ``read_weights``. Any float precision; an optimizer's state in it is ignored.
+        allow_missing: see ``edgeseg.models.load_weights``.
+        file_layers: what ``read_weights`` returned for the file, where it has been read.
 
     Raises:
-        InputError: the file cannot be read, a tensor or variable has no counterpart, or shapes differ. The model is
-            then unchanged.
+        InputError: the file cannot be read, a tensor or variable has no counterpart, or shapes differ.
     """
     layers = model_layers(model)
     patterns = (allow_missing,) if isinstance(allow_missing, str) else tuple(allow_missing)
     head = head_of(layers)
     may_stay = _permission(patterns, head if _HEAD in patterns else [])
-    file_layers = read_weights(path)
+    file_layers = read_weights(path) if file_layers is None else file_layers
     match = match_layers(file_layers, layers, may_stay)
 
     filled: list[_Pair] = []
@@ -99,13 +126,13 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
         raise InputError(_misfit(path, clashes, left_over.refused, missing.refused))
     if not filled:
         raise InputError(f"'{path}' fills nothing of the model: all that it holds is allowed to stay; allow less.")
-    _assign(path, filled)
-    finalize(model)
-    return WeightsReport(
+    _require_dtypes(path, filled)
+    report = WeightsReport(
         matched=tuple((tensor.name, slot.name, tensor.shape) for tensor, slot in filled),
         left_over=tuple(left_over.allowed),
         missing=tuple(missing.allowed),
     )
+    return FileMatch(model, tuple(filled), tuple(file_layers), report)
 
 
 @dataclass
@@ -119,15 +146,13 @@ class _Names:
         (self.allowed if allowed else self.refused).extend(thing.name for thing in things)
 
 
-def _assign(path: str | Path, filled: list[_Pair]) -> None:
+def _require_dtypes(path: str | Path, filled: list[_Pair]) -> None:
     for tensor, slot in filled:
         if (tensor.values.dtype.kind == "f") != keras.backend.is_float_dtype(slot.variable.dtype):
             raise InputError(
                 f"'{path}' stores '{tensor.name}' as {tensor.values.dtype}, "
                 f"but '{slot.name}' of the model is {slot.variable.dtype}."
             )
-    for tensor, slot in filled:
-        slot.variable.assign(tensor.values)
 
 
 def head_of(layers: list[ModelLayer]) -> list[ModelLayer]:

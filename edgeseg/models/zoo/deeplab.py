@@ -17,6 +17,8 @@ gives the same numbers for a sixteenth of the work.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -25,13 +27,15 @@ from keras import layers
 
 from edgeseg.errors import InputError
 from edgeseg.models.layers import ResizeBilinear
-from edgeseg.models.zoo.backbones.mobilenetv2 import mobilenetv2_encoder
+from edgeseg.models.zoo.backbones.mobilenetv2 import divisible_by_8, mobilenetv2_encoder
 from edgeseg.models.zoo.backbones.xception import applications_encoder, separable_conv, xception_encoder
 
 Pooling = Literal["global", "average"]
 
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 _BN_EPSILON = 1e-5
+#: The factors of widths that are published; rounding to multiples of 8 hides others.
+_ALPHAS = (1.0, 1.4, 1.3, 0.75, 0.5, 0.35, 0.25)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +185,27 @@ def add_deeplab_head(
         x = layers.Dropout(head.decoder_dropout)(x)
     x = layers.Conv2D(num_classes, 1, name="conv2d_1")(x)
     return resize(x, like, "logits")
+
+
+def options_in(kernels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return the options of both families that the shapes of kernels say, by layer."""
+    found: dict[str, Any] = {}
+    if "aspp0" in kernels:
+        found["filters"] = kernels["aspp0"][-1]
+    if "aspp1" in kernels or "aspp1_depthwise" in kernels:
+        found["separable"] = "aspp1_depthwise" in kernels
+    units = {match[1] for match in map(re.compile(r"middle_flow_unit_(\d+)_.*").fullmatch, kernels) if match}
+    if units:
+        found["middle_units"] = len(units)
+    if "block1_conv1" in kernels or "entry_flow_conv1_1" in kernels:
+        found["trunk"] = "applications" if "block1_conv1" in kernels else "modified"
+    # The last layer of each encoder, whose width is exactly alpha of its own.
+    for name, width in (("expanded_conv_16_project", 320), ("exit_flow_block2_separable_conv3_pointwise", 2048)):
+        if name in kernels:
+            reached = kernels[name][-1]
+            near = [alpha for alpha in _ALPHAS if divisible_by_8(int(width * alpha)) == reached]
+            found["alpha"] = near[0] if near else reached / width
+    return found
 
 
 def _model(

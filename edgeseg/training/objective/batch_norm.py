@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from edgeseg.models.clone import paired_layers
+
 _BatchNorm = keras.layers.BatchNormalization
 _DROPOUT = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianDropout)
 
@@ -38,8 +40,8 @@ def recalibrate(model: keras.Model, inputs: Iterable[Any], *, like: keras.Model 
         inputs: batches as the model takes them, of equal size; without any the model is not changed.
         like: a model of the same layers; what is frozen there keeps its statistics too.
     """
-    pairs = zip(batch_norms(model), batch_norms(like or model), strict=True)
-    frozen = [own for own, other in pairs if not other.trainable]
+    pairs = paired_layers(model, like or model)
+    frozen = [own for own, other in pairs if isinstance(own, _BatchNorm) and not other.trainable]
     with _learning_statistics(model) as layers, _put_back(frozen, "trainable"):
         for layer in frozen:
             layer.trainable = False

@@ -89,6 +89,24 @@ def test_a_mixed_model_is_itself_but_for_its_rounding(policy: str) -> None:
     np.testing.assert_allclose(made(image), np.asarray(model(image)).astype(np.float32), atol=0.05)
 
 
+def test_a_layer_around_a_subclass_with_layers_in_another_order_is_itself(permuted_class: type) -> None:
+    class Around(layers.Layer):  # type: ignore[misc]
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.inner = permuted_class((*SIZE, 3))
+
+        def call(self, x: Any) -> Any:
+            return self.inner(x)
+
+    inputs = keras.Input((*SIZE, 3))
+    image = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype(np.float32)
+    keras.config.set_dtype_policy("mixed_float16")
+    made = PreparedModel.of(keras.Model(inputs, Around()(inputs))).model
+    keras.config.set_dtype_policy("float32")
+    # The same float32 numbers through the same layers; weights that are swapped differ by the size of the logits.
+    np.testing.assert_allclose(made(image), permuted_class((*SIZE, 3))(image), atol=1e-4)
+
+
 def test_a_float32_model_is_left_alone() -> None:
     model = mixed("float32")
     assert PreparedModel.of(model).model is model

@@ -9,6 +9,7 @@ from edgeseg.choices import OutputKind
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create
 from edgeseg.models.opening import assumed_spec
+from edgeseg_converters import export
 from edgeseg_converters.keras_model.graph import Graph
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
@@ -79,3 +80,18 @@ def test_refusals() -> None:
     ids = keras.Model(image, keras.ops.argmax(layers.Conv2D(3, 1)(image), axis=-1))
     with pytest.raises(UnsupportedModel, match="gives class ids or other whole numbers"):
         PreparedModel.of(ids, assumed_spec("m", SIZE, 3))
+
+
+@pytest.mark.parametrize("name", ["_own", "my layer", "a:b", "\u6a21\u578b", "-x", "back\\slash"])
+def test_a_name_that_tensorflow_takes_for_no_scope_is_changed(name: str) -> None:
+    inputs = keras.Input((*SIZE, 3))
+    shared = layers.Conv2D(3, 1, name=name)
+    model = keras.Model(inputs, layers.Add(name=f"{name}2")([shared(inputs), shared(-inputs)]), name=name)
+    assert export(model).verification.passed
+    assert (model.name, shared.name) == (name, name)  # the given model keeps them
+
+
+def test_names_that_tensorflow_takes_are_kept() -> None:
+    inputs = keras.Input((*SIZE, 3))
+    graph = Graph.from_model(keras.Model(inputs, layers.Conv2D(3, 1, name="block.1>conv-a")(inputs)))
+    assert graph.with_scope_names() is graph

@@ -5,11 +5,13 @@ calibrated models and the real runtime.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import cv2
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from edgeseg.choices import Precision, Target
@@ -269,3 +271,22 @@ def test_a_constant_that_is_joined_to_a_map(precision: Precision, images: Calibr
     model = keras.Model(inputs, layers.Conv2D(5, 1)(x), name="unet_mini")
     result = made(model, precision, images)
     assert result.verification is not None and result.verification.argmax_agreement > 0.95  # of random weights
+
+
+class Loop(layers.Layer):
+    """A loop that TensorFlow does not unroll, as a recurrent layer has one."""
+
+    def call(self, x: Any) -> Any:
+        _, result = tf.while_loop(lambda i, _: i < 3, lambda i, v: (i + 1, tf.nn.relu(v - 0.1)), (tf.constant(0), x))
+        return result
+
+
+@pytest.mark.parametrize("precision", ["int8", "w8a16"])
+def test_integers_refuse_a_loop_by_its_name(images: CalibrationSet, precision: Precision) -> None:
+    inputs = keras.Input((*SIZE, 3))
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(Loop(name="again")(inputs)))
+    with pytest.raises(
+        UnsupportedModel, match=rf"{precision} has no loops, the model has '.*again.* \(WHILE\).*unroll"
+    ):
+        export(model, precision=precision, quantization=Quantization(calibration=images), verify=False)
+    assert export(model, precision="dynamic").verification.passed

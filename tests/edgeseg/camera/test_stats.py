@@ -8,7 +8,7 @@ import time
 import pytest
 
 from edgeseg.camera import stats as camera_stats
-from edgeseg.camera.stats import STAGES, CameraStats, resident_mb
+from edgeseg.camera.stats import STAGES, CameraStats
 
 
 def test_an_empty_loop_still_has_a_result() -> None:

@@ -48,6 +48,20 @@ def test_size_against_the_strides_names_the_nearest(capsys: pytest.CaptureFixtur
     assert "Nearest: 512,512" in fails(capsys, "export", "mobilenet_unet", "--imgsz", "500")
 
 
+def test_options_of_an_architecture_that_it_does_not_take(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    deeplab = ("export", "deeplabv3plus_mobilenetv2")
+    error = fails(capsys, *deeplab, "--model-option", "output_strid=8")
+    assert "has no option 'output_strid'. Did you mean 'output_stride'? It takes output_stride, alpha," in error
+    assert "output_stride must be 16 or 8, got 4" in fails(capsys, *deeplab, "--model-option", "output_stride=4")
+    assert "'alpha' is given twice" in fails(capsys, *deeplab, "--model-option", "alpha=1", "--model-option", "alpha=2")
+    assert "'alpha' is not K=V" in fails(capsys, *deeplab, "--model-option", "alpha")
+    data = ("--data", str(tmp_path))
+    assert "unet_mini has no option 'alpha'" in fails(capsys, "train", "unet_mini", *data, "--model-option", "alpha=1")
+    (tmp_path / "m.h5").touch()
+    error = fails(capsys, "export", str(tmp_path / "m.h5"), "--model-option", "alpha=1")
+    assert "--model-option goes with a zoo name" in error
+
+
 def test_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "accepted: 512 or 384,480" in fails(capsys, "export", "--imgsz", "big")
 

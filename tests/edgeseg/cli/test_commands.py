@@ -37,10 +37,29 @@ def test_models_lists_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unet_mini" in capsys.readouterr().out
 
 
+def test_models_describes_one_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    (described,) = run_json(capsys, "models", "resnet50_segnet")["models"]
+    padding = next(option for option in described["options"] if option["name"] == "pool_padding")
+    assert (padding["default"], padding["choices"], padding["effect"]) == (
+        "valid",
+        ["valid", "same", "zeros"],
+        "result",
+    )
+    assert run_json(capsys, "models", "--describe", "resnet50_segnet")["models"] == [described]
+    assert main(["models", "resnet50_segnet", "--format", "md"]) == 0
+    out = capsys.readouterr().out
+    assert "| pool_padding | valid, same or zeros | valid |" in out
+    assert "Semantic-Segmentation since 2021: --model-option pool_padding=same" in out
+    assert main(["models", "hrnetv2_w18"]) == 0
+    assert "It has no options." in capsys.readouterr().out
+    assert main(["models", "resnet-50-segnet"]) == 2
+    assert "Did you mean 'resnet50_segnet'?" in capsys.readouterr().err
+
+
 def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     result = run_json(
         capsys, "export", "unet_mini", "--imgsz", "32,48", "--num-classes", "3", "--format", "tflite,onnx",
-        "--precision", "fp32,fp16", "--output-dir", str(tmp_path), "--num-images", "2",
+        "--precision", "fp32,fp16", "--output-dir", str(tmp_path), "--num-images", "2", "--model-option", "dropout=0.5",
     )  # fmt: skip
     assert result["format_version"] == 1
     assert [(a["format"], a["precision"]) for a in result["artifacts"]] == [
@@ -60,6 +79,10 @@ def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str],
         assert artifact["verification"]["passed"] is True
         assert artifact["verification"]["argmax_agreement"] >= 0.995
         assert artifact["verification"]["max_abs_error"] >= 0
+    path = result["artifacts"][0]["path"]
+    assert run_json(capsys, "inspect", path)["spec"]["provenance"]["model_options"] == {"dropout": 0.5}
+    assert main(["inspect", path]) == 0
+    assert "dropout=0.5" in capsys.readouterr().out
 
 
 def test_export_says_where_the_file_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -67,6 +90,7 @@ def test_export_says_where_the_file_is(capsys: pytest.CaptureFixture[str], tmp_p
     captured = capsys.readouterr()
     assert str(tmp_path / "unet_mini.fp32.tflite") in captured.out
     assert "Verified on 1 images" in captured.out
+    assert "Next: edgeseg inspect" in captured.out
     assert "random weights" in captured.err
     assert "unet_mini.fp32.tflite on cpu: delegated 63 of 65 nodes in 1 partition; left: ARG_MAX x1" in captured.out
 
@@ -94,6 +118,13 @@ def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
     captured = capsys.readouterr()
     assert "FAILED" in captured.out
     assert "failed its verification: only" in captured.err
+    # No command is offered for it, and one that is tried says why and what to do.
+    assert "Next:" not in captured.out
+    rejected = str(tmp_path / "unet_mini.fp32.tflite.rejected")
+    for command in (["predict", rejected, "p.png", "--count"], ["inspect", rejected], ["camera", rejected]):
+        assert main(command) == 2
+        assert "failed its verification, so no command opens it" in (error := capsys.readouterr().err)
+        assert "rename it to 'unet_mini.fp32.tflite'" in error
 
 
 def test_json_of_a_model_that_gives_nan_has_no_nan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
         (
             "train",
             TrainConfig,
-            ("model", "data", "augmentation_changes"),
+            ("model", "data", "augmentation_changes", "model_options"),
             {"input_size": "--imgsz", "main_output": "--output", "validate": "--val"},
         ),
         # The command draws samples, which a program asks for, and takes metrics by their names alone; the others are a

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+import edgeseg
 from edgeseg.cli import main
 from edgeseg.models import create
 
@@ -83,6 +84,47 @@ def test_own_layers_are_exported(
     (artifact,) = json.loads(captured.out)["artifacts"]
     assert artifact["verification"]["passed"]
     assert "says nothing about its input" in captured.err
+
+
+def test_a_model_of_opencvs_images_is_exported_and_evaluated_as_it_was_trained(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path
+) -> None:
+    """BGR and stretched: what ``cv2.imread`` and ``cv2.resize`` give."""
+    inputs = keras.Input((16, 24, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 1, use_bias=False, name="head")(inputs))
+    model.get_layer("head").set_weights([np.eye(3, dtype=np.float32)[::-1][None, None]])  # blue is the first channel
+    path, how = str(tmp_path / "cv2.keras"), ("--color-order", "bgr", "--fit", "stretch")
+    model.save(path)
+    scores = {}
+    for options in ((), how):
+        assert main(["evaluate", path, "--data", str(dataset), "--json", *options]) == 0
+        captured = capsys.readouterr()
+        scores[options] = json.loads(captured.out)["per_class_iou"]
+        assert ("letterbox" in captured.err, "RGB" in captured.err) == (not options, not options)
+    assert scores[()] == {"red": 0, "green": 1, "blue": 0}
+    assert scores[how] == {"red": 1, "green": 1, "blue": 1}
+    assert main(["export", path, *how, "--no-verify", "--output-dir", str(tmp_path)]) == 0
+    spec = edgeseg.Segmenter(tmp_path / "cv2.fp32.tflite").spec
+    assert (spec.color_order, spec.fit) == ("bgr", "stretch")
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "cv2.fp32.tflite"), "--data", str(dataset), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["per_class_iou"] == scores[how]
+    error = fails(capsys, "evaluate", path, "--data", str(dataset), "--color-order", "rbg")
+    assert "'rbg' is not one of 'rgb', 'bgr'" in error
+
+
+def test_an_export_that_scales_pixels_twice_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    inputs = keras.Input((16, 24, 3))
+    path = str(tmp_path / "own.keras")
+    keras.Model(inputs, keras.layers.Conv2D(3, 1, name="first")(keras.ops.divide(inputs, 255))).save(path)
+    args = ("export", path, "--no-verify", "--output-dir", str(tmp_path), "--overwrite")
+    assert main([*args, "--mean", "127.5", "--std", "127.5"]) == 0
+    assert "'own' can hardly see its images" in (error := capsys.readouterr().err)
+    assert "'first' gets -0.00392 to 0.00392" in error and "Give --mean 0 --std 1" in error
+    assert error.count("can hardly see") == 1
+    assert main(args) == 0
+    assert "can hardly see" not in (error := capsys.readouterr().err)
+    assert "scales pixels itself (its 'first' gets 0 to 1); assuming RGB, letterbox, pixels in [0, 255]" in error
 
 
 def test_own_layers_are_evaluated(

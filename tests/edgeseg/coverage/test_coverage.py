@@ -13,9 +13,10 @@ from onnx import TensorProto, helper
 
 from edgeseg.coverage import ACCELERATORS, Coverage, accelerators, coverage, coverage_of_all, gpu, xnnpack
 from edgeseg.coverage.ask import ASKED
+from edgeseg.coverage.tflite_tables import TABLES
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import gpu_process
-from edgeseg.tflite.graph import Graph, one_node_model, partitions, read_graph
+from edgeseg.tflite.graph import Graph, Node, Tensor, one_node_model, partitions, read_graph
 
 
 def left(found: Coverage) -> dict[str, str]:
@@ -164,6 +165,12 @@ def unpool_model() -> bytes:
         output="y",
         shape=(1, 3, 8, 8),
     )
+
+
+def test_tables_know_nothing_of_an_op_without_inputs() -> None:
+    handle = Node(index=0, op="VAR_HANDLE", version=1, inputs=(), outputs=(0,), options=None)
+    graph = Graph((handle,), (Tensor("RESOURCE", (), False),), None)
+    assert TABLES["nnapi"].reason(graph, handle) == "NNAPI has no VAR_HANDLE"
 
 
 def test_onnx_runtimes_cpu_opens_it(unpool_model: bytes) -> None:

@@ -141,9 +141,9 @@ def test_every_folder_is_listed_once(
 ) -> None:
     listed: list[Path] = []
 
-    def images_in(folder: Path) -> list[Path]:
+    def images_in(folder: Path, *suffixes: frozenset[str]) -> list[Path]:
         listed.append(folder)
-        return original(folder)
+        return original(folder, *suffixes)
 
     original = layouts.images_in
     monkeypatch.setattr(layouts, "images_in", images_in)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edgeseg.datasets import BadExample, Classes
+from edgeseg.datasets import BadExample, Classes, DataSource, open_split
 from edgeseg.datasets.classes import given_classes
-from edgeseg.datasets.labels import read_ids, recognize_encoding
+from edgeseg.datasets.labels import is_lossy, read_ids, read_palette, recognize_encoding
 from edgeseg.spec import default_palette
 
 IDS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
@@ -130,6 +131,94 @@ def test_binary_is_recognized_from_several_labels_and_only_where_ids_cannot_be_m
     assert recognize_encoding(paths, Classes(names=TWO.names, palette=TWO.palette, ignore_index=255)) == "ids"
     said = Classes(names=TWO.names, palette=TWO.palette, ignore_index=None, label_encoding="binary-dark")
     assert recognize_encoding([], said) == "binary-dark"
+
+
+def disk(kind: str, path: Path) -> Path:
+    """A white disk on black as other programs write it."""
+    y, x = np.mgrid[:48, :64]
+    distance = np.hypot(y - 24, x - 30) - 12
+    white = (distance < 0) * np.uint8(255)
+    soft = ((0.5 - distance / 3).clip(0, 1) * 255).astype(np.uint8)
+    images = {
+        "white.jpg": Image.fromarray(white),
+        "color.jpg": Image.fromarray(np.dstack([white] * 3)),
+        "soft.png": Image.fromarray(soft),
+        "soft.webp": Image.fromarray(np.dstack([soft] * 3)),
+        "128.png": Image.fromarray(white // 255 * np.uint8(128)),
+        "16-bit.png": Image.fromarray(white.astype(np.uint16) * 257),
+        "white.gif": Image.fromarray(white),
+        "white.bmp": Image.fromarray(white > 0),
+    }
+    images[kind].save(path / kind, quality=90)
+    return path / kind
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["white.jpg", "color.jpg", "soft.png", "soft.webp", "128.png", "16-bit.png", "white.gif", "white.bmp"],
+)
+def test_masks_of_every_program_are_read(kind: str, tmp_path: Path) -> None:
+    path = disk(kind, tmp_path)
+    encoding = recognize_encoding([path], TWO)
+    y, x = np.mgrid[:48, :64]
+    mask = read_ids(path, TWO, encoding)
+    # A JPEG and a soft edge move the outline by less than a pixel: 75 pixels of it, of 3072.
+    assert (mask != (np.hypot(y - 24, x - 30) < 12)).mean() < 0.01
+    assert is_lossy(path) == (kind.endswith(".jpg") or kind == "soft.webp")
+
+
+def test_a_gif_is_read_by_its_colors_as_its_writers_number_them_as_they_like(tmp_path: Path) -> None:
+    image = Image.frombytes("P", (3, 2), (2 - IDS).tobytes())
+    image.putpalette([value for color in reversed(THREE.palette) for value in color])
+    image.save(tmp_path / "label.gif")
+    assert recognize_encoding([tmp_path / "label.gif"], THREE) == "colors"
+    assert (read_ids(tmp_path / "label.gif", THREE, "colors") == IDS).all()
+    assert read_palette(tmp_path / "label.gif") == b""
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "advice"),
+    [
+        ([0, 1, 255], TWO, r"Where 255 is no class, give --ignore-index 255 or --label-encoding binary\."),
+        ([1, 2], TWO, r"The ids start at 1: where 0 is no class, give --classes unused,a,b --ignore-index 0\."),
+        ([1, 2, 3], THREE, r"The ids start at 1: .* give --classes unused,a,b,c --ignore-index 0\."),
+        ([0, 1, 3], THREE, r"The ids are 0 to 3: where 0 is no class, give --classes unused,a,b,c --ignore-index 0\."),
+        ([0, 100], TWO, r"gray levels, give --color-map FILE with a line for each class, such as 'b 100 100 100'\."),
+        ([0, 127, 254], THREE, r"gray levels, give --color-map FILE .* such as 'c 254 254 254'\."),
+        ([0, 1, 77, 200], TWO, r"a mask, give --label-encoding binary: what is brighter than 127 is 'b'\."),
+        ([0, 1, 2, 3, 4, 90], THREE, r"Ids in between come from resizing labels with interpolation"),
+    ],
+)
+def test_ids_of_no_class_come_with_the_option_that_reads_them(
+    values: list[int], classes: Classes, advice: str, tmp_path: Path
+) -> None:
+    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "label.png")
+    with pytest.raises(BadExample, match=f"no class: .*{advice}"):
+        read_ids(tmp_path / "label.png", classes, "ids")
+
+
+def test_what_is_advised_works(tmp_path: Path, gray: Callable[..., Path]) -> None:
+    trimap = gray(np.array([[1, 2]], np.uint8), name="trimap")
+    (_, label) = open_split(DataSource(root=str(trimap), classes="unused,a,b", ignore_index=0), "all")[0]
+    assert label.tolist() == [[1, 2]]
+    levels = gray(np.array([[0, 100]], np.uint8), name="levels")
+    (tmp_path / "map.txt").write_text("a 0 0 0\nb 100 100 100\n")
+    (_, label) = open_split(DataSource(root=str(levels), color_map=str(tmp_path / "map.txt")), "all")[0]
+    assert label.tolist() == [[0, 1]]
+
+
+def test_colors_of_no_class_come_with_the_line_of_a_color_map(tmp_path: Path) -> None:
+    red = np.zeros((4, 6, 3), np.uint8)
+    red[1:3, 2:4, 0] = 255
+    Image.fromarray(red).save(tmp_path / "red.png")
+    with pytest.raises(BadExample, match=r"Give --color-map FILE, a text file .* such as 'b 255 0 0'\."):
+        read_ids(tmp_path / "red.png", TWO, recognize_encoding([tmp_path / "red.png"], TWO))
+    Image.fromarray(red).save(tmp_path / "red.jpg")
+    with pytest.raises(BadExample, match=r"JPEG and WebP change colors; labels are PNG\."):
+        read_ids(tmp_path / "red.jpg", TWO, "colors")
+    Image.fromarray(red).resize((60, 40), Image.Resampling.BILINEAR).save(tmp_path / "soft.png")
+    with pytest.raises(BadExample, match="Colors in between come from antialiasing or interpolation"):
+        read_ids(tmp_path / "soft.png", TWO, "colors")
 
 
 def test_a_label_that_does_not_decode_is_named(tmp_path: Path) -> None:

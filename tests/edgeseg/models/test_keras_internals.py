@@ -24,6 +24,7 @@ from edgeseg.models.keras_internals import (
     layers_directly_within,
     layers_within,
     maker_of,
+    mark_dense,
     outputs_structure,
     replace_dtype_policy,
 )
@@ -133,6 +134,12 @@ def test_operation_outbound_nodes_of_a_copy_are_its_own() -> None:
         assert len(dense._inbound_nodes) == 1 and not dense._outbound_nodes
         assert len(copies[1]._inbound_nodes) == len(copies[1]._outbound_nodes) == 1
         assert len(start._outbound_nodes) == 1 and not copies[0]._outbound_nodes
+
+
+def test_keras_tensor_sparse() -> None:
+    with replacement("KerasTensor._sparse", "keras/src/backend/common/keras_tensor.py"):
+        assert not mark_dense(keras.KerasTensor((4,), sparse=True)).sparse
+    assert keras.ops.multiply(2, keras.Input((4,))).sparse, "keras.ops says what it returns: mark_dense may go"
 
 
 def test_layer_dtype_policy() -> None:

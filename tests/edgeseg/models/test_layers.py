@@ -11,7 +11,13 @@ import tensorflow as tf
 from edgeseg.errors import InputError
 from edgeseg.models import layers as edgeseg_layers
 from edgeseg.models.keras_files.load import load_model
-from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
+from edgeseg.models.layers import (
+    LegacyResize,
+    MaxPoolingWithArgmax2D,
+    MaxUnpooling2D,
+    ResizeBilinear,
+    UpsampleLike,
+)
 
 
 @pytest.fixture(params=["tensorflow op", "keras.ops"])
@@ -226,6 +232,22 @@ def test_resize_bilinear_is_the_product_with_its_matrices(align_corners):
     np.testing.assert_allclose(ResizeBilinear((33, 7), align_corners)(x), expected, rtol=0, atol=5e-7)
 
 
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_legacy_resize_is_that_of_tensorflow_1(form, source, target, interpolation, align_corners):
+    x = np.random.default_rng(0).uniform(-1, 1, (2, source, 3, 4)).astype(np.float32)
+    size, method = (target, 5), ("bilinear", "nearest").index(interpolation)
+    expected = tf.compat.v1.image.resize_images(x, size, method, align_corners=align_corners).numpy()
+
+    fixed = LegacyResize(size, interpolation, align_corners)(x)
+    following = LegacyResize(None, interpolation, align_corners)([x, np.zeros((2, *size, 1), np.float32)])
+
+    # The matrices sum two products of values below 1 in another order; nearest takes the same pixel.
+    np.testing.assert_allclose(fixed, expected, atol=1e-6 if interpolation == "bilinear" else 0)
+    np.testing.assert_array_equal(following, fixed)
+
+
 def test_resize_bilinear_of_one_pixel_is_a_broadcast(form):
     x = np.random.default_rng(0).standard_normal((2, 1, 1, 3)).astype(np.float32)
     np.testing.assert_array_equal(ResizeBilinear((4, 6))(x), np.broadcast_to(x, (2, 4, 6, 3)))
@@ -294,6 +316,8 @@ def test_a_file_with_them_loads_in_a_fresh_process(tmp_path):
         (lambda: MaxPoolingWithArgmax2D(strides=0), "strides must be a positive"),
         (lambda: MaxUnpooling2D((2, -1)), "up_size must be a positive"),
         (lambda: ResizeBilinear((3.5, 2)), "size must be a positive"),
+        (lambda: LegacyResize(0), "size must be a positive"),
+        (lambda: LegacyResize(2, "cubic"), "interpolation must be 'bilinear' or 'nearest', got 'cubic'"),
     ],
 )
 def test_a_wrong_argument_is_named(make, said):

@@ -7,6 +7,8 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models.opening import ModelRequest, open_model, packaged_spec, precheck
+from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO
+from edgeseg.spec import ModelSpec
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,12 @@ from edgeseg.models.opening import ModelRequest, open_model, packaged_spec, prec
             {"custom_objects": {}},
             "--custom-objects goes with a model file; 'unet_mini' is an architecture",
         ),
+        (
+            "m.h5",
+            {"model_options": {"dropout": 0.1}},
+            "--model-option goes with a zoo name; 'm.h5' is a model as it is",
+        ),
+        ("unet_mini", {"model_options": {"drop": 0.1}}, "unet_mini has no option 'drop'. Did you mean 'dropout'"),
         ("unet_mini", {"output": "main"}, "--output goes with a model file; 'unet_mini' is an architecture"),
     ],
 )
@@ -36,9 +44,25 @@ def test_a_request_for_another_class_count_leaves_the_packaged_weights(caplog: p
     assert (opened.spec.mean, opened.spec.std) == ((1.0,) * 3, (2.0,) * 3)
 
 
+def test_options_of_the_architecture_travel_and_leave_packaged_weights_that_fit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert not ZOO[DEFAULT_MODEL].other_tensors({"decoder_filters": (128, 96, 64, 48)})  # what they have
+    opened = open_model(request=ModelRequest(input_size=(32, 32), model_options={"decoder_filters": (8, 8, 8, 8)}))
+    assert "random weights" in caplog.text
+    assert opened.spec.provenance.model_options == {"decoder_filters": (8, 8, 8, 8)}
+    again = ModelSpec.from_json(opened.spec.to_json())
+    assert again == opened.spec
+
+
 def test_mistakes_are_said_before_keras_is_needed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         precheck(str(tmp_path / "m.keras"), None)
     with pytest.raises(InputError, match="Nearest: 32,32"):
         precheck("unet_mini", (33, 32))
+    with pytest.raises(InputError, match="dropout must be a number from 0 to below 1, got 2"):
+        precheck("unet_mini", None, {"dropout": "2"})
+    (tmp_path / "there.h5").touch()
+    with pytest.raises(InputError, match="--model-option goes with a zoo name"):
+        precheck(str(tmp_path / "there.h5"), None, {"dropout": "2"})
     assert packaged_spec("unet_mini") is None

@@ -26,6 +26,7 @@ from edgeseg.models import create
 from edgeseg.models.keras_files.load import save_model
 from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime import BACKENDS, open_backend
+from edgeseg.runtime.keras import KerasBackend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.options import ExportOptions
@@ -193,3 +194,23 @@ def test_unknown_suffix_and_missing_file(tmp_path: Path) -> None:
         open_backend(tmp_path / "model.pb")
     with pytest.raises(InputError, match="does not exist"):
         open_backend(tmp_path / "model.tflite")
+
+
+class Asserting(keras.layers.Layer):  # type: ignore[misc]
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([tf.debugging.assert_less(x, 1.0, message="pixels are too large")]):
+            return tf.identity(x)
+
+
+def test_keras_runs_by_xla_what_has_no_kernel_and_nothing_else() -> None:
+    inputs = keras.Input((8, 8, 3))
+    dilated = keras.layers.Conv2DTranspose(2, 3, dilation_rate=2, padding="same")
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)
+    backend = KerasBackend(keras.Model(inputs, dilated(inputs)))
+    turned = dilated.kernel.numpy()[::-1, ::-1].swapaxes(2, 3)
+    # The same nine products for each channel, summed in another order.
+    np.testing.assert_allclose(backend.run(image), tf.nn.conv2d(image, turned, 1, "SAME", dilations=2), atol=1e-5)
+    backend = KerasBackend(keras.Model(inputs, Asserting()(inputs), name="theirs"))
+    np.testing.assert_array_equal(backend.run(image), image)
+    with pytest.raises(InputError, match=r"TensorFlow cannot run 'theirs' on this machine: .*pixels are too large"):
+        backend.run(image + 2)

@@ -24,7 +24,7 @@ def test_ops_and_whose_they_are(model: onnx.ModelProto) -> None:
     assert read == ops_of(model)
     assert read.opsets == {"": 17, "com.microsoft": 1}
     gelu, pool = read.ops
-    assert gelu == OnnxOp(name="Gelu", domain="com.microsoft", outputs=("g",), attributes={})
+    assert gelu == OnnxOp(name="Gelu", domain="com.microsoft", inputs=("x",), outputs=("g",), attributes={})
     assert (pool.name, pool.domain, pool.outputs) == ("MaxPool", "", ("y", "i"))
     assert pool.attributes == {"auto_pad": "VALID", "kernel_shape": [2, 2], "strides": [2, 2], "storage_order": 0}
 

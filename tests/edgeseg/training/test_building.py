@@ -13,11 +13,15 @@ from keras import layers
 
 from edgeseg.datasets import Classes
 from edgeseg.errors import InputError
+from edgeseg.models import create
 from edgeseg.models.keras_files.load import save_model
 from edgeseg.models.keras_graph import select_output
+from edgeseg.models.opening import at_input_size
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg.training.building import build_models
 from edgeseg.training.config import TrainConfig
+from edgeseg.training.distribution import Distribution, _OnTensorFlow
+from edgeseg.training.objective.optimizers import make_optimizer
 
 SIZE = (16, 16)
 
@@ -79,6 +83,24 @@ def test_options_of_files_are_refused_with_a_zoo_name(changes: dict[str, Any], m
         build_models(TrainConfig(model="unet_mini", data="data", input_size=SIZE, **changes), classes("a", "b"), **more)
 
 
+def test_options_of_a_zoo_model_are_of_both_models_and_in_the_spec() -> None:
+    config = TrainConfig(model="unet_mini", data="data", input_size=SIZE, model_options={"dropout": "0.4"})
+    models = build_models(config, classes("a", "b"))
+    for model in (models.learning, models.twin):
+        assert {layer.rate for layer in model.layers if isinstance(layer, layers.Dropout)} == {0.4}
+    assert models.spec.provenance.model_options == {"dropout": 0.4}
+
+
+def test_a_weights_file_says_the_options_of_both_models(tmp_path: Path) -> None:
+    widths: dict[str, Any] = {"decoder_filters": (8, 8, 8, 8)}
+    path = tmp_path / "w.weights.h5"
+    create("efficientnet_lite0_unet", num_classes=3, input_size=(32, 32), **widths).save_weights(path)
+    config = TrainConfig(model="efficientnet_lite0_unet", data="data", input_size=(32, 32), weights=str(path))
+    models = build_models(config, classes("a", "b"))  # the head has another number of classes
+    assert models.spec.provenance.model_options == widths
+    assert [weight.shape for weight in models.twin.weights] == [weight.shape for weight in models.learning.weights]
+
+
 def test_one_of_several_outputs_takes_what_the_model_took(recwarn: pytest.WarningsRecorder) -> None:
     inputs = keras.Input((*SIZE, 3), name="image")
     model = keras.Model(inputs, [layers.Conv2D(2, 1, name=name)(inputs) for name in ("main", "half")])
@@ -119,3 +141,38 @@ def test_one_input_and_output_in_a_list_or_dict(tmp_path: Path, wrap: Any) -> No
     (scores,) = keras.tree.flatten(models.learning(np.zeros((1, 32, 32, 3), np.float32)))
     assert scores.shape == (1, 32, 32, 3)
     assert models.exported(np.zeros((1, *SIZE, 3), np.float32)).shape == (1, *SIZE, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "distribution", "within"),
+    [
+        ({}, Distribution(), 1e-5),
+        ({"crop_size": (8, 8)}, Distribution(), 1e-5),
+        ({"input_size": (24, 32)}, Distribution(), 1e-5),
+        ({"mixed_precision": "float16"}, Distribution(), 1e-2),
+        ({}, _OnTensorFlow(["CPU:0"]), 1e-5),
+    ],
+    ids=["as it is", "crops", "another size", "mixed precision", "distributed"],
+)
+def test_a_subclass_with_layers_in_another_order_learns_and_is_saved_in_its_own_order(
+    permuted_class: type, changes: dict[str, Any], distribution: Distribution, within: float
+) -> None:
+    config = TrainConfig(model="own", data="data", **changes)
+    model = permuted_class(activation="softmax")
+    models = build_models(config, classes("a", "b", "c"), model=model, distribution=distribution)
+
+    def differs(expected: keras.Model) -> float:
+        image = np.random.default_rng(0).normal(size=(1, *models.learning.input_shape[1:])).astype(np.float32)
+        wanted = np.asarray(expected(image))
+        return float(np.abs(np.asarray(models.learning(image)) - wanted).max() / np.abs(wanted).max())
+
+    with distribution.making():
+        # float16 has 11 bits, and a handful of roundings on the way; swapped weights differ by the size of the logits.
+        assert differs(permuted_class(models.learning.input_shape[1:])) < within
+        for number, weight in enumerate(models.learning.weights):
+            weight.assign(np.random.default_rng(number).uniform(0.1, 1, weight.shape))
+        models.learning.compile(make_optimizer(config, 0.1), keras.losses.MeanSquaredError())
+        models.update_twin()
+    assert models.twin.input_shape[1:3] == changes.get("input_size", (16, 24))
+    with distribution.making():
+        assert differs(at_input_size(models.twin, models.learning.input_shape[1:3])) < within

@@ -97,6 +97,23 @@ def test_settings_that_belong_together_are_taken(settings: dict[str, Any]) -> No
     assert all(getattr(config, name) == value for name, value in settings.items())
 
 
+def test_options_of_the_architecture_are_read_and_checked() -> None:
+    config = TrainConfig(model="unet_mini", data="d", model_options={"dropout": "0.3"})
+    assert config.model_options == {"dropout": 0.3}
+    assert TrainConfig.from_json(config.to_json()) == config
+    with pytest.raises(InputError, match=r"unet_mini has no option 'alpha'\. It takes dropout\."):
+        TrainConfig(model="unet_mini", data="d", model_options={"alpha": 1})
+    with pytest.raises(InputError, match="--model-option goes with a zoo name"):
+        TrainConfig(model="m.keras", data="d", model_options={"alpha": 1})
+
+
+def test_a_run_from_before_options_of_architectures_is_the_same_run() -> None:
+    config = TrainConfig(model="unet_mini", data="d")
+    old = config.as_dict()
+    del old["model_options"]
+    assert TrainConfig.renamed(old) == config.as_dict()
+
+
 def test_settings_of_an_earlier_edgeseg_are_read_under_todays_names() -> None:
     data = {"root": "d", "layout": None, "classes": None, "label_encoding": "colours", "ignore_index": None}
     old = {**TrainConfig(model="unet_mini", data="d").as_dict(), "data": {**data, "colour_map": "map.txt"}}

@@ -45,7 +45,7 @@ class ReturnExtremes(ir.passes.InPlacePass):
 
 
 class ReturnValues(ir.passes.InPlacePass):
-    """Make the named tensors the outputs, in this order."""
+    """Make the named tensors the outputs, in this order, as float32."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
@@ -56,7 +56,7 @@ class ReturnValues(ir.passes.InPlacePass):
         graph.outputs.clear()
         for index, name in enumerate(self.names):
             output = _float_output(f"tapped_{index}", None)
-            graph.append(ir.node("Identity", [values[name]], outputs=[output]))
+            graph.append(ir.node("Cast", [values[name]], {"to": ir.DataType.FLOAT.value}, outputs=[output]))
             graph.outputs.append(output)
         return ir.passes.PassResult(model, modified=True)
 

@@ -19,9 +19,13 @@ class MaxUnpoolingRewrite(Rewrite):
 
     Holds for windows of 2x2 that do not overlap, even sizes, and indices that only unpooling reads; for both index
     conventions, since none of the model's own indices remains.
+
+    Attributes:
+        keeps_index: whether the replacement has TensorFlow's pooling with indices too.
     """
 
     layer_class = "MaxPoolingWithArgmax2D"
+    keeps_index = False
     atol = 0.0  # values are moved, and ties are decided as before
 
     def match(self, graph: Graph, node: Node) -> Site | None:
@@ -45,15 +49,23 @@ class MaxUnpoolingRewrite(Rewrite):
                 window: Any = getattr(node.operation, attribute, 2)  # where a user's class lacks it, the proof decides
                 if window != 2 and tuple(window) != (2, 2):
                     raise RewriteRefused(f"'{node.name}' has {attribute} {window}; only 2x2 with stride 2 holds")
-        height, width = pool.inputs[0].shape[1:3]
+        self.check_map(pool.inputs[0].shape, pool.inputs[0].dtype)
+        conventions = {getattr(node.operation, "include_batch_in_index", False) for node in site.nodes}
+        if len(conventions) > 1:
+            raise RewriteRefused("pooling and unpooling disagree on include_batch_in_index")
+
+    def check_map(self, shape: tuple[int | None, ...], dtype: str) -> None:
+        """Refuse a map ``(B, H, W, C)`` that cannot be pooled without indices.
+
+        Raises:
+            RewriteRefused: its sides are odd or not fixed.
+        """
+        height, width = shape[1:3]
         if height is None or width is None or height % 2 or width % 2:
             raise RewriteRefused(
                 f"the pooled map is {height}x{width}; height and width must be fixed and even. "
                 "Export with an input size that halves evenly at every pooling"
             )
-        conventions = {getattr(node.operation, "include_batch_in_index", False) for node in site.nodes}
-        if len(conventions) > 1:
-            raise RewriteRefused("pooling and unpooling disagree on include_batch_in_index")
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:
         """Build the new pooling and unpoolings; the pooling and the last op of each unpooling keep their names."""

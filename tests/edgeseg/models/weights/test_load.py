@@ -15,7 +15,7 @@ import pytest
 from keras import layers
 
 from edgeseg.errors import InputError
-from edgeseg.models.weights.load import load_weights
+from edgeseg.models import load_weights
 
 ROOT = Path(__file__).parents[4]
 DATA = ROOT / "tests" / "data"

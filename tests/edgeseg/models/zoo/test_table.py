@@ -1,5 +1,5 @@
-"""``edgeseg.models``: what every architecture of the zoo promises, in one tester; a new row of the table is tested
-without a line here.
+"""``edgeseg.models`` and ``creation``: what every architecture of the zoo promises, in one tester; a new row of the
+table is tested without a line here.
 """
 
 from __future__ import annotations

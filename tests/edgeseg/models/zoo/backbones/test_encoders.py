@@ -31,7 +31,7 @@ def applications_name(name):
 
 
 def test_resnet50_levels_are_those_of_keras_applications():
-    inputs, levels = resnet50_encoder(SIZE, pool_padding=1)
+    inputs, levels = resnet50_encoder(SIZE, pool_padding="zeros")
     ours = keras.Model(inputs, levels)
     whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(*SIZE, 3))
     outputs = ["conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out"]
@@ -57,9 +57,11 @@ def test_resnet50_levels_are_those_of_keras_applications():
 
 @pytest.mark.parametrize("size", [(32, 64), (416, 416), (480, 96)])
 def test_without_pool_padding_only_f2_is_smaller(size):
-    _, padded = resnet50_encoder(size, pool_padding=1)
-    _, tutorial = resnet50_encoder(size, pool_padding=0)
+    _, padded = resnet50_encoder(size, pool_padding="zeros")
+    _, tutorial = resnet50_encoder(size, pool_padding="valid")
     assert tutorial[1].shape[1:3] == (size[0] // 4 - 1, size[1] // 4 - 1)
+    _, same = resnet50_encoder(size, pool_padding="same")
+    assert [level.shape for level in same] == [level.shape for level in padded]
     assert [level.shape for level in tutorial if level is not tutorial[1]] == [
         level.shape for level in padded if level is not padded[1]
     ]

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from edgeseg.models.intervals import Interval, ValueIntervals
 from edgeseg_converters.keras_model.graph import Graph
-from edgeseg_converters.keras_model.intervals import Interval, ValueIntervals
 
 Tensor = Any
 
@@ -65,7 +65,7 @@ OTHERS: dict[str, tuple[Callable[[Tensor], Tensor], Interval]] = {
 def found(build: Callable[[Tensor], Tensor]) -> Interval:
     inputs = keras.Input((4, 6, 3))
     graph = Graph.from_model(keras.Model(inputs, build(inputs)))
-    return ValueIntervals(graph).of(graph.outputs[0])
+    return ValueIntervals(graph.producer).of(graph.outputs[0])
 
 
 @pytest.mark.parametrize("name", PROBABILITIES)

@@ -12,9 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import tensorflow as tf
-
-from edgeseg_converters.keras_model.graph import Graph, Node, Value
+from edgeseg.models.ending import Producer, Step, fed_from, traced
 
 Origin = Literal["linear", "constant", "ids", "other"]
 
@@ -34,7 +32,7 @@ _LINEAR = {
 }
 # fmt: on
 _BOUNDED = {
-    **dict.fromkeys(("Softmax", "Sigmoid", "OneHot"), (0.0, 1.0)),
+    **dict.fromkeys(("Softmax", "Sigmoid"), (0.0, 1.0)),
     **dict.fromkeys(("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "LogicalAnd", "LogicalNot"), (0.0, 1.0)),
     **dict.fromkeys(("Relu", "Softplus", "Abs", "Square", "Sqrt"), (0.0, math.inf)),
     "Relu6": (0.0, 6.0),
@@ -65,55 +63,29 @@ class Interval:
 
 
 class ValueIntervals:
-    """The intervals of a graph's values, each computed once.
+    """The intervals of a model's symbolic values, each computed once.
 
     Args:
-        graph: of the model.
+        producer: gives the steps of the model.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._known: dict[Value, Interval] = {}
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._known: dict[Any, Interval] = {}
 
-    def of(self, value: Value) -> Interval:
-        """Return the interval of a value; nothing is known of an input of the graph."""
+    def of(self, value: Any) -> Interval:
+        """Return the interval of a value; nothing is known of an input of the model."""
         if value not in self._known:
-            node = self._graph.producer(value)
-            self._known[value] = Interval() if node is None else _Ops(node, self.of).of(traced(node, value))
+            step = self._producer(value)
+            self._known[value] = Interval() if step is None else _Ops(step, self.of).of(traced(step, value))
         return self._known[value]
 
 
-def traced(node: Node, value: Value) -> Any:
-    """Return TensorFlow's tensor of one of a node's outputs, in a graph that takes the node's inputs in order."""
-
-    def run(*tensors: Any) -> Any:
-        return node(dict(zip(node.inputs, tensors, strict=True)))[value]
-
-    specs = [tf.TensorSpec(fed.shape, fed.dtype) for fed in node.inputs]
-    (output,) = tf.function(run, autograph=False).get_concrete_function(*specs).outputs
-    return source(output)
-
-
-def source(tensor: Any) -> Any:
-    """Return the tensor that the ops before this one only pass on."""
-    while tensor.op.type == "Identity":
-        tensor = tensor.op.inputs[0]
-    return tensor
-
-
-def fed_from(node: Node, tensor: Any) -> Value | None:
-    """Return the node's input that a tensor of ``traced`` is; ``None`` where it is no input, or a variable."""
-    if tensor.op.type != "Placeholder":
-        return None
-    names = [fed.name for fed in tensor.graph.inputs]  # the variables come after the fed inputs
-    return dict(zip(names, node.inputs, strict=False)).get(tensor.name)
-
-
 class _Ops:
-    """The intervals of the tensors that were traced for one node."""
+    """The intervals of the tensors that were traced for one step."""
 
-    def __init__(self, node: Node, outside: Callable[[Value], Interval]) -> None:
-        self._node = node
+    def __init__(self, step: Step, outside: Callable[[Any], Interval]) -> None:
+        self._step = step
         self._outside = outside
         self._known: dict[str, Interval] = {}
 
@@ -124,7 +96,7 @@ class _Ops:
 
     def _interval(self, tensor: Any) -> Interval:
         op, inputs = tensor.op, tensor.op.inputs
-        value = fed_from(self._node, tensor)
+        value = fed_from(self._step, tensor)
         if value is not None:
             return self._outside(value)
         if self._is_constant(tensor):
@@ -139,6 +111,8 @@ class _Ops:
             return self.of(inputs[1])
         if op.type in ("ArgMax", "ArgMin"):
             return Interval(0, math.inf, "ids")
+        if op.type == "OneHot":
+            return Interval(0, 1, self.of(inputs[0]).origin)
         if op.type in _LINEAR:
             # With probabilities as input it may be a mean, such as a blur.
             fed = [self.of(each) for each in inputs if each.dtype.is_floating and not self._is_constant(each)]
@@ -179,7 +153,7 @@ class _Ops:
             if name in seen:
                 continue
             seen.add(name)
-            if fed_from(self._node, one) is not None:
+            if fed_from(self._step, one) is not None:
                 return False
             pending.extend(one.op.inputs)
         return True
@@ -187,6 +161,8 @@ class _Ops:
 
 def _constant(tensor: Any) -> Interval:
     """Return the interval of a constant; a variable may change, so its value is not read."""
+    import tensorflow as tf  # here, as a training on another backend needs none of it
+
     value = tf.get_static_value(tensor)
     if value is None or not value.size or value.dtype.kind not in "fiub":
         return Interval(origin="constant")

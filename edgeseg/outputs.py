@@ -1,0 +1,415 @@
+"""Read the output of a model without ModelSpec: where its channels are, and whether it has scores, a mask or class ids.
+
+What is read is decided once, from shapes, the last ops of the file and what the user says; ``ReadOutput`` then gives
+what a ModelSpec can say: class ids ``(1, H, W)``, or scores in the layout of the input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.choices import Layout
+from edgeseg.errors import BackendUnavailable, InputError
+from edgeseg.runtime import SUFFIXES, Backend, TensorInfo
+from edgeseg.runtime.onnx_ops import read_ops
+from edgeseg.tflite.graph import read_graph
+
+_log = logging.getLogger(__name__)
+
+#: What the numbers of one channel are.
+Ending = Literal["probabilities", "logits", "ids"]
+
+#: The score of a single channel above which a pixel is of the second class.
+_THRESHOLDS = {"probabilities": 0.5, "logits": 0.0}
+
+# The largest stride of a map that is tried; zoo models and ports of others have up to 32.
+_MAX_STRIDE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the first output is read.
+
+    Attributes:
+        kind: ``scores`` with a channel for each class, ``mask`` for one channel of scores, ``ids`` for a class map.
+        shape: what the output is reshaped to: height, width and channels in some order.
+        order: the places of height, width and channels in ``shape``.
+        border: rows and columns that the map lacks at each side, because convolutions did not pad.
+        threshold: of a mask, in the output's own numbers.
+    """
+
+    kind: Literal["scores", "mask", "ids"]
+    shape: tuple[int, int, int]
+    order: tuple[int, int, int]
+    border: tuple[int, int]
+    threshold: float = 0.0
+
+    @property
+    def channels(self) -> int:
+        """The number of channels."""
+        return self.shape[self.order[2]]
+
+
+def read_output(
+    path: str | Path,
+    backend: Backend,
+    *,
+    layout: Layout,
+    input_size: tuple[int, int],
+    names: Sequence[str] | None,
+    threshold: float | None,
+) -> Reading:
+    """Find out how the first output of a model is to be read.
+
+    Args:
+        path: the file.
+        backend: the same file, open; it is run once where the size of its output follows only from a run.
+        layout: axis order of its input, which is the output's where the shape alone does not decide.
+        input_size: ``(H, W)`` in pixels.
+        names: of the classes, where they are known.
+        threshold: the user's, for one channel of scores.
+
+    Raises:
+        InputError: it is no segmentation, or the user must say more; the text says which option.
+    """
+    result = _with_known_shape(backend)
+    fits = list(_fitting(result.shape, input_size)) if np.dtype(result.dtype).kind in "fiub" else []
+    if not fits:
+        raise InputError(_misfit(path, backend, result, input_size))
+    known = None if names is None else len(names)
+
+    def badness(fit: _Fit) -> tuple[bool, int]:
+        wanted = fit.channels == 1 or known in (None, fit.channels)
+        return not wanted, fit.rank
+
+    best = min(map(badness, fits))
+    fits = [fit for fit in fits if badness(fit) == best]
+    if len(fits) > 1:
+        _log.warning(
+            "'%s' gives %s: its channels may be first or last; read as in its input, %s", path, result.shape, layout
+        )
+    fit = next((fit for fit in fits if (fit.order[2] == 0) == (layout == "nchw")), fits[0])
+    if any(fit.border):
+        _log.warning(
+            "'%s' gives a map of the middle of the image: the %d,%d (H,W) outermost cells are repeated",
+            path,
+            *fit.border,
+        )
+    reading = Reading(kind="scores", shape=fit.shape, order=fit.order, border=fit.border)
+    if fit.channels > 1:
+        if threshold is not None:
+            raise InputError(f"'{path}' has {fit.channels} channels of scores: --threshold is for a model of one.")
+        return reading
+    return _of_one_channel(path, backend, result, reading, known, threshold)
+
+
+class ReadOutput:
+    """A backend whose output is what a ModelSpec can say."""
+
+    def __init__(self, backend: Backend, reading: Reading, *, layout: Layout, num_classes: int) -> None:
+        """Wrap a backend.
+
+        Args:
+            backend: gives the output as the file does.
+            reading: how it is read.
+            layout: the axis order in which scores are given.
+            num_classes: class ids from there on are refused.
+        """
+        self._backend, self._reading, self._layout, self._num_classes = backend, reading, layout, num_classes
+        self.runtime, self.spec, self.inputs = backend.runtime, backend.spec, backend.inputs
+        info = backend.outputs[0]
+        height, width = (
+            reading.shape[axis] + 2 * border for axis, border in zip(reading.order[:2], reading.border, strict=True)
+        )
+        if reading.kind != "scores":
+            info = TensorInfo(name=info.name, shape=(1, height, width), dtype="uint8")
+        else:
+            sides = (height, width, reading.channels) if layout == "nhwc" else (reading.channels, height, width)
+            info = dataclasses.replace(info, shape=(1, *sides))
+        self.outputs = (info, *backend.outputs[1:])
+
+    def run(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Run once; see ``Backend.run``.
+
+        Raises:
+            InputError: a class map has values that are no class ids.
+        """
+        reading = self._reading
+        output = self._backend.run(image).reshape(reading.shape).transpose(reading.order)
+        if reading.kind == "mask":
+            output = (output > reading.threshold).astype(np.uint8)
+        elif reading.kind == "ids":
+            output = self._ids(output)
+        if any(reading.border):
+            high, wide = reading.border
+            output = np.pad(output, ((high, high), (wide, wide), (0, 0)), mode="edge")
+        if reading.kind != "scores":
+            return output[None, ..., 0]
+        return output[None] if self._layout == "nhwc" else output.transpose(2, 0, 1)[None]
+
+    def invoke(self) -> None:
+        """See ``Backend.invoke``."""
+        self._backend.invoke()
+
+    def close(self) -> None:
+        """Close the backend inside."""
+        self._backend.close()
+
+    def _ids(self, output: NDArray[Any]) -> NDArray[np.uint8]:
+        ids = np.rint(output) if output.dtype.kind == "f" else output
+        if output.dtype.kind == "f" and not np.array_equal(ids, output):
+            value = output[ids != output][0]
+            raise InputError(
+                f"the model gives one channel with values such as {value:.4g}, which are no class ids of the "
+                f"{self._num_classes} labels; for a mask of one class give two labels, the first for the rest."
+            )
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self._num_classes:
+            raise InputError(
+                f"the model gives the class id {low if low < 0 else high}, but there are {self._num_classes} labels, "
+                f"of the ids 0 to {self._num_classes - 1}."
+            )
+        return ids.astype(np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """A way to see a map of the image in a shape; fields as in ``Reading``; of the smallest ``rank`` it fits best."""
+
+    shape: tuple[int, int, int]
+    order: tuple[int, int, int]
+    border: tuple[int, int] = (0, 0)
+    rank: int = 0
+
+    @property
+    def channels(self) -> int:
+        return self.shape[self.order[2]]
+
+
+def _with_known_shape(backend: Backend) -> TensorInfo:
+    result = backend.outputs[0]
+    if -1 not in result.shape:
+        return result
+    image = backend.inputs[0]
+    shape = backend.run(np.zeros([abs(side) for side in image.shape], image.dtype)).shape
+    return dataclasses.replace(result, shape=shape)
+
+
+def _fitting(shape: Sequence[int], input_size: tuple[int, int]) -> Iterator[_Fit]:
+    """Yield the ways to see a map of the image in the shape of an output, with and without batch."""
+    body = tuple(shape[1:]) if len(shape) > 2 and shape[0] == 1 else tuple(shape)
+    if len(body) == 2:
+        body = (*body, 1)
+        yield from _as_map(body, (0, 1, 2), input_size)
+        for stride in range(1, _MAX_STRIDE + 1):  # height and width in one axis, as tutorials train it
+            height, width = (-(-side // stride) for side in input_size)
+            rank = 0 if stride == 1 else 1
+            if body[0] == height * width > 1:
+                yield _Fit(shape=(height, width, body[1]), order=(0, 1, 2), rank=rank)
+            if body[1] == height * width > 1:
+                yield _Fit(shape=(body[0], height, width), order=(1, 2, 0), rank=rank)
+    elif len(body) == 3:
+        yield from _as_map(body, (0, 1, 2), input_size)
+        yield from _as_map(body, (1, 2, 0), input_size)
+
+
+def _as_map(body: tuple[int, ...], order: tuple[int, int, int], input_size: tuple[int, int]) -> Iterator[_Fit]:
+    """Yield the fit of a map, if it is one.
+
+    The best is the input's own size, then a whole fraction or multiple of it, then a fraction rounded as strided
+    layers round; the last is a map whose convolutions did not pad, which lack the same number of pixels in both axes.
+    """
+    a, b, c = body
+    rows, columns = body[order[0]], body[order[1]]
+    if min(a, b, c) < 1:
+        return
+    high, wide = input_size
+    fits = _Fit(shape=(a, b, c), order=order)
+    if (rows, columns) == input_size:
+        yield fits
+    elif min(rows, columns) == 1:  # one value for the image, or for a line of it
+        return
+    elif high * columns == wide * rows and (max(high, rows) % min(high, rows) == 0):
+        yield dataclasses.replace(fits, rank=1)
+    else:
+        for stride in range(1, _MAX_STRIDE + 1):
+            left_h, left_w = high - stride * rows, wide - stride * columns
+            if max(abs(left_h), abs(left_w)) <= stride:
+                yield dataclasses.replace(fits, rank=2)
+                return
+            if (
+                abs(left_h - left_w) <= stride
+                and stride < min(left_h, left_w)
+                and max(left_h, left_w) < min(input_size) / 2
+            ):
+                border = round(left_h / stride / 2), round(left_w / stride / 2)
+                yield dataclasses.replace(fits, rank=3, border=border)
+                return
+
+
+def _misfit(path: str | Path, backend: Backend, result: TensorInfo, input_size: tuple[int, int]) -> str:
+    height, width = input_size
+    others = [
+        f"'{other.name}' {other.shape}" for other in backend.outputs[1:] if any(_fitting(other.shape, input_size))
+    ]
+    rest = f" --output takes another one: {', '.join(others)}." if others else ""
+    return (
+        f"'{path}' gives {result.shape} {result.dtype} for an image of {height},{width} (H,W); accepted: a class map "
+        "or one channel of scores (1, h, w), or scores (1, h, w, C) or (1, C, h, w), where h and w are the image's or "
+        f"a fraction of them.{rest}"
+    )
+
+
+def _of_one_channel(
+    path: str | Path,
+    backend: Backend,
+    result: TensorInfo,
+    reading: Reading,
+    num_names: int | None,
+    threshold: float | None,
+) -> Reading:
+    """Return the reading of a map of one channel: a class map, or the scores of one class against the rest."""
+    kind = np.dtype(result.dtype).kind
+    # A class map has integers without a scale; integers with a scale are the scores of a binary model.
+    whole = kind == "b" or (kind in "iu" and (result.scale, result.zero_point) in ((0.0, 0), (1.0, 0)))
+    ending: Ending | None = "ids" if whole else _ending(path, backend)
+    if threshold is None and (ending == "ids" or (ending is None and num_names not in (None, 1, 2))):
+        return dataclasses.replace(reading, kind="ids")
+    if num_names not in (None, 2):
+        raise InputError(
+            f"'{path}' gives one channel of scores, a mask of one class: give two labels, the first for the rest, "
+            f"got {num_names}."
+        )
+    if threshold is None:
+        if ending is None:
+            raise InputError(
+                f"'{path}' gives one channel of scores, and its last ops do not say of which kind: give "
+                "--threshold 0.5 where they are probabilities from 0 to 1, --threshold 0 where they are logits."
+            )
+        threshold = _THRESHOLDS[ending]
+    if result.scale and kind in "iu":
+        threshold = threshold / result.scale + result.zero_point
+    return dataclasses.replace(reading, kind="mask", threshold=threshold)
+
+
+# What decides what one channel holds, by the names of ops without underscores and capitals.
+_ENDINGS: dict[Ending, frozenset[str]] = {
+    "probabilities": frozenset({"logistic", "sigmoid", "hardsigmoid", "softmax"}),
+    # tanh goes through 0 where its logits do.
+    "logits": frozenset(
+        {
+            "conv2d", "depthwiseconv2d", "transposeconv", "fullyconnected", "conv", "convtranspose", "gemm", "matmul",
+            "batchnormalization", "tanh", "dense", "conv2dtranspose", "separableconv2d",
+        }
+    ),
+    "ids": frozenset(
+        {
+            "argmax", "argmin", "greater", "greaterequal", "greaterorequal", "less", "lessequal", "lessorequal",
+            "equal", "notequal", "not", "and", "or", "logicalnot", "logicaland", "logicalor", "round", "floor", "ceil",
+        }
+    ),
+}  # fmt: skip
+
+# Ops that move or interpolate values and keep what they mean.
+_MOVES = frozenset(
+    {
+        "reshape", "transpose", "squeeze", "expanddims", "unsqueeze", "flatten", "identity", "dropout", "dequantize",
+        "quantize", "dequantizelinear", "quantizelinear", "resizebilinear", "resizenearestneighbor", "resize",
+        "upsample", "pad", "padv2", "mirrorpad", "slice", "stridedslice", "split", "splitv", "unpack", "gather",
+        "depthtospace", "clip", "cast",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Op:
+    """An op as far as the end of a model needs it: its inputs that are no constants, and the kind of its numbers."""
+
+    name: str
+    sources: tuple[Any, ...]
+    whole: bool = False
+    activation: bool = False
+
+
+def _ending(path: str | Path, backend: Backend) -> Ending | None:
+    """Return what the first output holds by the ops that made it; ``None`` where they do not say."""
+    kind = SUFFIXES.get(Path(path).suffix.lower())
+    try:
+        data = Path(path).read_bytes() if kind in ("litert", "onnx") else b""
+        if kind == "litert":
+            ops, last = _tflite_ops(data, backend.outputs[0].name)
+        elif kind == "onnx":
+            ops, last = _onnx_ops(data), backend.outputs[0].name
+        else:
+            return _ending_of_layer(backend)
+    except (BackendUnavailable, OSError):  # a device without the package that reads ops
+        return None
+    while (op := ops.get(last)) is not None:
+        if op.activation:
+            return None
+        for ending, names in _ENDINGS.items():
+            if op.name in names:
+                return ending
+        if op.name == "cast" and op.whole:
+            return "ids"
+        # A bias that the converter could not put into a transposed convolution.
+        linear = op.name == "add" and len(op.sources) == 1 and ops.get(op.sources[0])
+        if linear and linear.name in _ENDINGS["logits"]:
+            return "logits"
+        if op.name not in _MOVES or not op.sources:
+            return None
+        last = op.sources[0]
+    return None
+
+
+def _tflite_ops(data: bytes, output: str) -> tuple[dict[Any, _Op], Any]:
+    graph = read_graph(data)
+    ops: dict[Any, _Op] = {}
+    for node in graph.nodes:
+        sources = tuple(tensor for tensor in node.inputs if not graph.tensors[tensor].constant)
+        whole = any(graph.tensors[tensor].dtype.startswith(("INT", "UINT", "BOOL")) for tensor in sources)
+        fused = bool(node.option("fusedActivationFunction"))
+        op = _Op(node.op.replace("_", "").lower(), sources, whole, fused)
+        ops |= dict.fromkeys(node.outputs, op)
+    subgraph = graph.model.subgraphs[0]
+    named = [int(i) for i in subgraph.outputs if (subgraph.tensors[i].name or b"").decode() == output]
+    return ops, (named or [int(subgraph.outputs[0])])[0]
+
+
+def _onnx_ops(data: bytes) -> dict[Any, _Op]:
+    ops = read_ops(data).ops
+    made = {name for op in ops for name in op.outputs}
+    # By the numbers of TensorProto.DataType: everything but float, float16, double and bfloat16.
+    found = {
+        name: _Op(
+            op.name.lower(),
+            tuple(source for source in op.inputs if source in made),
+            op.attributes.get("to") not in (None, 1, 10, 11, 16),
+            bool(op.domain),
+        )
+        for op in ops
+        for name in op.outputs
+    }
+    return found
+
+
+def _ending_of_layer(backend: Backend) -> Ending | None:
+    """Return what the last layer of a Keras model gives, by its activation or its class."""
+    from edgeseg.models.keras_internals import maker_of
+
+    tensor = getattr(backend, "tensor", None)
+    if tensor is None:
+        return None
+    layer = maker_of(tensor)
+    activation = getattr(layer, "activation", None)
+    name = getattr(activation, "__name__", "linear" if activation is None else "")
+    name = type(layer).__name__ if name == "linear" else name
+    return next((ending for ending, names in _ENDINGS.items() if name.replace("_", "").lower() in names), None)

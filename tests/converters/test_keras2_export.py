@@ -1,0 +1,65 @@
+"""What segmentation_models builds in Keras 2: saved there, exported here, the files held against Keras 2's answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeseg.models.opening import open_model
+from edgeseg_converters import Recipe, export_all
+from edgeseg_converters.options import ExportOptions
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+#: Each architecture and each family of backbones once; of EfficientNet, PSPNet has only the first half.
+MODELS = ("Unet:vgg16", "FPN:mobilenetv2", "Linknet:resnet18", "PSPNet:efficientnetb0")
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("segmentation_models") is None, reason="segmentation-models is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All models of Keras 2, from one process of their own: it must not have loaded Keras 3."""
+    folder = tmp_path_factory.mktemp("keras2")
+    command = [sys.executable, BENCHMARKS / "segmentation_models_grid.py", *MODELS, "--cache", folder, "--write"]
+    # Keras 2 has no other backend; a session that tests JAX must not reach it.
+    clean = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(command, capture_output=True, text=True, env=clean)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grid() -> Any:
+    """The benchmark's functions: it runs files without edgeseg."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import segmentation_models_grid
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return segmentation_models_grid
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_files_say_what_keras2_said(name: str, folder: Path, grid: Any) -> None:
+    path = folder / f"{name}.h5".replace(":", "_")
+    with np.load(path.with_suffix(".npz")) as arrays:
+        x, expected = arrays["x"], arrays["y"]
+    assert len(np.unique(expected.argmax(-1))) > 1  # else any file would agree
+    opened = open_model(str(path))
+    recipes = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
+    # Without the speed-ups, whose proofs take longest; the benchmark has them.
+    options = ExportOptions(output_kind="softmax", optimize=False)
+    for result in export_all(opened.model, opened.spec, recipes, options=options):
+        scores = grid.run(result.recipe.format, result.data, x)
+        # Logits up to 100 in float32 through up to 100 layers: 5e-4 was the largest of the whole grid.
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-3, err_msg=result.recipe.format)
+        assert (scores.argmax(-1) == expected.argmax(-1)).mean() >= 0.999
