@@ -4,7 +4,7 @@
 
 In turns, in one process and with the same threads, round after round:
 - step: one training step of the model, Adam and cross-entropy as ``fit`` compiles them, on a batch that is ready;
-- crop, tutorial: the pipeline with that preset, its images cached, as from the second epoch on;
+- crop, jitter: the pipeline with that preset, its images cached, as from the second epoch on;
 - crop, nothing kept: the same, but every image is decoded again, as in the first epoch or without memory for a cache.
 Ratios are taken within a round and are the medians over the rounds. Some epochs of the pipeline run first, before the
 model takes memory, with the largest resident set of the process after each; the first epoch fills the cache.
@@ -32,7 +32,7 @@ from edgeseg.training.data.cache import CachedPairs
 from edgeseg.training.data.pipeline import BatchOrder, training_pipeline
 
 #: Side to its preset and the memory for decoded images, in bytes.
-PIPELINES = {"crop": ("crop", 1 << 30), "tutorial": ("tutorial", 1 << 30), "crop, nothing kept": ("crop", 0)}
+PIPELINES = {"crop": ("crop", 1 << 30), "jitter": ("jitter", 1 << 30), "crop, nothing kept": ("crop", 0)}
 
 
 def open_pipeline(
@@ -101,8 +101,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     data = open_split(args.data, "train")
     opened = {side: open_pipeline(data, name, size, args.batch_size, side) for side in PIPELINES}
     epochs = epochs_alone(*opened["crop"], args.batch_size, args.epochs)
-    for _ in range(opened["tutorial"][1]):  # fills its cache
-        next(opened["tutorial"][0])
+    for _ in range(opened["jitter"][1]):  # fills its cache
+        next(opened["jitter"][0])
 
     step = make_step(name, size, len(data.classes.names))
     images, labels = next(opened["crop"][0])

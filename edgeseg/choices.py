@@ -57,7 +57,16 @@ MixedPrecision = Literal["float16", "bfloat16"]
 Schedule = Literal["cosine", "step", "exponential", "constant"]
 Warmup = Literal["linear", "staircase"]
 #: ``crop``: pieces of images that are larger than the model's input, at up to twice or half their own scale.
-#: ``tutorial``: the whole image, jittered and put on gray, as the U-Net, DeepLab and HRNet tutorials do.
-AugmentationPreset = Literal["crop", "tutorial"]
+#: ``jitter``: the whole image, jittered and put on gray. ``unet``: what the U-Net tutorial draws. ``hrnet``: what the
+#: repository of the HRNet tutorial draws today. ``notes``: the ``ImageDataGenerator`` of the notes on Keras.
+AugmentationPreset = Literal["crop", "jitter", "unet", "hrnet", "notes"]
+#: What a training image has beside the image that it was made from: a color, or the image's border repeated.
+Border = Literal["pad", "repeat"]
+#: How a drawn change of the hue is applied: added, around the color circle; added, and cut at its ends; or multiplied.
+HueChange = Literal["around", "cut", "times"]
+#: What is watched beside the losses: of the training batches, and of the validation.
+WatchedMetric = Literal["f-score", "pixel-accuracy", "mean-iou"]
+#: The column of the history that early stopping watches.
+StoppingColumn = Literal["val_mean_iou", "val_loss", "loss"]
 #: Who shares each batch: nobody, the GPUs of this machine, or other processes.
 Distribute = Literal["none", "auto", "workers"]

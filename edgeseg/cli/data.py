@@ -16,6 +16,7 @@ from edgeseg.cli._terminal import note, print_json, print_table, progress
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
     from edgeseg.datasets.findings import CheckResult
+    from edgeseg.datasets.statistics import ChannelStatistics
 
 
 @click.group("data", help=help_of("data", "Your files are never changed."))
@@ -29,27 +30,50 @@ def command() -> None:
     "--split", "splits", type=_options.NamesType(), help="Splits to check, with commas between.", show_default="all"
 )
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
+@click.option(
+    "--statistics",
+    "measures",
+    is_flag=True,
+    help="Also print mean and standard deviation of the training images, as options of train and export.",
+)
 @click.option("--num-threads", type=click.IntRange(1), help="Threads that read.", show_default="one a core")
 @_options.as_json
 def check_command(
-    data: DataSource, splits: tuple[str, ...] | None, strict: bool, num_threads: int | None, as_json: bool
+    data: DataSource,
+    splits: tuple[str, ...] | None,
+    strict: bool,
+    measures: bool,
+    num_threads: int | None,
+    as_json: bool,
 ) -> int:
     """Read every file of DIR and list what is wrong: exit 1 where anything is."""
     from edgeseg.datasets.check import check
 
     with progress(f"checking {data.name}") as update:
         result = check(data, splits=splits, num_threads=num_threads, progress=update)
-    if as_json:
-        print_json(result.to_dict())
-    else:
+    if not as_json:
         _print(data, result)
+    statistics = _statistics(data, result, num_threads) if measures and not result.errors else None
+    if as_json:
+        print_json(result.to_dict() | ({"statistics": statistics and vars(statistics)} if measures else {}))
+    elif statistics is not None:
+        print(statistics.as_options())
+    elif measures:
+        note("edgeseg: no statistics of data with errors.")
     return 1 if result.errors or (strict and result.warnings) else 0
 
 
 @command.command("split", short_help="Split it into train, val and test.")
 @_options.dataset(argument="DIR")
-@click.option("--val", type=float, default=0.1, show_default=True, help="Share for validation.")
-@click.option("--test", type=float, default=0.1, show_default=True, help="Share for the test; 0 for none.")
+@click.option(
+    "--val",
+    type=float,
+    help="Share for validation; taken from train where DIR has that.",
+    show_default="0.1 where DIR has none",
+)
+@click.option(
+    "--test", type=float, help="Share for the test; 0 for none.", show_default="0.1, and 0 where DIR has train"
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random order.")
 @click.option(
     "--order",
@@ -64,15 +88,18 @@ def check_command(
 @_options.as_json
 def split_command(
     data: DataSource,
-    val: float,
-    test: float,
+    val: float | None,
+    test: float | None,
     seed: int,
     order: SplitOrder,
     output_dir: Path | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Split DIR into train, val and test: lists in a new folder, which is the --data of the other commands."""
+    """Split DIR into train, val and test: lists in a new folder, which is the --data of the other commands.
+
+    Splits that DIR has are kept; what it lacks is taken from its train.
+    """
     from edgeseg.datasets.splitting import split
 
     folder = output_dir or _beside(data.root, "split")
@@ -114,6 +141,16 @@ def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrit
 def _beside(folder: str, what: str) -> Path:
     path = Path(folder).absolute()
     return Path(folder).parent / f"{path.name}-{what}"
+
+
+def _statistics(data: DataSource, result: CheckResult, num_threads: int | None) -> ChannelStatistics:
+    """Measure the training images; those of the first split that was checked where there is no train."""
+    from edgeseg.datasets import open_split
+    from edgeseg.datasets.statistics import channel_statistics
+
+    split = "train" if "train" in result.num_pairs else next(iter(result.num_pairs))
+    with progress(f"measuring {split}") as update:
+        return channel_statistics(open_split(data, split), num_threads=num_threads, progress=update)
 
 
 def _print(data: DataSource, result: CheckResult) -> None:

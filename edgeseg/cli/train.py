@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgeseg.choices import FrequencyWeights
+from edgeseg.choices import AugmentationPreset, Border, FrequencyWeights, WatchedMetric
 from edgeseg.cli import _options
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
@@ -17,6 +17,7 @@ from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
 from edgeseg.training.config import (
     FINAL_LEARNING_RATES,
+    FORMER_PRESETS,
     IMAGENET_ENCODERS,
     OPTIMIZER_DEFAULTS,
     RECALIBRATION_WITH_EMA,
@@ -27,14 +28,14 @@ from edgeseg.training.run.folder import LAST
 from edgeseg.training.run.options import RunOptions
 
 if TYPE_CHECKING:
-    from edgeseg.choices import Distribute
     from edgeseg.datasets import DataSource
 
 
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Data": (
-            "data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "checks",
+            "data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "val_fraction", "validate",
+            "checks",
         ),
         "Model": (
             "input_size", "crop_size", "weights", "encoder_weights", "model_options", "custom_objects", "main_output",
@@ -53,13 +54,13 @@ class _Command(GroupedCommand):
             "output_weights",
         ),
         "Augmentation": (
-            "augmentation", "scale", "aspect", "rotate", "rotate_degrees", "elastic", "flip", "flip_vertical", "blur",
-            "brightness", "contrast", "hsv",
+            "augmentation", "scale", "aspect", "rotate", "rotate_degrees", "zoom", "shift", "elastic", "border", "flip",
+            "flip_vertical", "blur", "brightness", "contrast", "hsv",
         ),
         "Batch norm": ("batch_norm_momentum", "batch_norm_recalibration"),
         "Run": (
-            "output_dir", "resume", "early_stopping", "samples", "tensorboard", "distribute", "seed", "overwrite",
-            "as_json",
+            "output_dir", "resume", "metrics", "save_every", "early_stopping", "early_stopping_on", "samples",
+            "tensorboard", "distribute", "seed", "overwrite", "as_json",
         ),
     }  # fmt: skip
 
@@ -94,15 +95,48 @@ class _NumbersType(click.ParamType[tuple[float, ...]]):
             self.fail(f"'{value}' is not accepted; give {words}numbers with commas between.", param, ctx)
 
 
+class _EpochsType(click.ParamType[Any]):
+    """A number of epochs, or all of them."""
+
+    name = "epochs"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
+        """Return the word as it is typed; click would write it in capitals."""
+        return "[all|N]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "all" else click.IntRange(0).convert(value, param, ctx)
+
+
+class _OfDataType(_options.TripleType):
+    """Numbers, or those of the training images."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
+        """Return the word as it is typed; click would write it in capitals."""
+        return f"[data|{self.name}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "data" else super().convert(value, param, ctx)
+
+
+class _PresetType(click.Choice[str]):
+    """A preset of ``Augmentation``; a former name is taken, as a run is resumed by the command that began it."""
+
+    def __init__(self) -> None:
+        super().__init__(get_args(AugmentationPreset))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(FORMER_PRESETS.get(value, value), param, ctx)
+
+
 _POSITIVE = click.FloatRange(0, min_open=True)
 _SHARE = click.FloatRange(0, 1)
 _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 
 
-def _run(*, resume: bool, samples: int, tensorboard: bool, distribute: Distribute, overwrite: bool) -> RunOptions:
-    return RunOptions(
-        resume=resume, samples=samples, tensorboard=tensorboard, distribute=distribute, overwrite=overwrite, log=note
-    )
+def _run(*, metrics: tuple[tuple[str, ...], ...], **options: Any) -> RunOptions:
+    watched = dict.fromkeys(name for names in metrics for name in names)
+    return RunOptions(metrics=tuple(watched), log=note, **options)
 
 
 def _augmentation_changes(**changes: Any) -> dict[str, Any]:
@@ -124,7 +158,8 @@ def _setting(name: str, **attributes: Any) -> Callable[[Any], Any]:
 
 
 _DETAILS = """\
-MODEL is a zoo name, or a .keras or .h5 file. best.keras is ready for export, last.keras for --resume.
+MODEL is a zoo name, or a .keras or .h5 file. best.keras is ready for export, last.keras for --resume. With --no-val
+there is no best: final.keras is the last epoch's.
 
 Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 """
@@ -133,6 +168,12 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 @click.command("train", cls=_Command, help=help_of("train", _DETAILS))
 @click.argument("model")
 @_options.dataset(help="Labeled data set with train and val.")
+@_setting(
+    "val_fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of train to validate on, of data without val.",
+)
+@_setting("validate", flag="--val", help="Validate each epoch. Without, the last is kept, and no best one is known.")
 @click.option(
     "--check/--no-check", "checks", default=True, show_default=True, help="Read all files first, and stop at a bad one."
 )
@@ -158,8 +199,18 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     help="Name of the output to validate and export, of a model with several.",
     if_omitted="the first",
 )
-@_setting("mean", type=_options.TripleType(), help="Subtracted from pixels in [0, 255].", if_omitted=_OF_THE_MODEL)
-@_setting("std", type=_options.TripleType(), help="What the difference is divided by.", if_omitted=_OF_THE_MODEL)
+@_setting(
+    "mean",
+    type=_OfDataType(),
+    help="Subtracted from pixels in [0, 255]; data is the mean of the training images.",
+    if_omitted=_OF_THE_MODEL,
+)
+@_setting(
+    "std",
+    type=_OfDataType(),
+    help="What the difference is divided by; data is the deviation of the training images.",
+    if_omitted=_OF_THE_MODEL,
+)
 @_setting("epochs", type=click.IntRange(1), help="Passes over the training images, including the frozen epochs.")
 @_setting(
     "repeat",
@@ -196,7 +247,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     if_omitted=", ".join(f"{name} {share:g}" for name, share in FINAL_LEARNING_RATES.items()),
 )
 @_setting("decay_rate", type=click.FloatRange(0, 1, min_open=True), help="Factor of each epoch, of exponential.")
-@_setting("freeze_epochs", type=click.IntRange(0), help="First epochs, in which only the decoder learns.")
+@_setting("freeze_epochs", type=_EpochsType(), help="First epochs, or all, in which only the decoder learns.")
 @_setting(
     "freeze_batch_size",
     type=click.IntRange(1),
@@ -225,7 +276,11 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     help="Weight of each output's loss, of a model with several.",
     if_omitted="1 each",
 )
-@_setting("augmentation", help="Random pieces of images, or whole ones jittered on gray; the options below change it.")
+@_setting(
+    "augmentation",
+    type=_PresetType(),
+    help="Random pieces of images, whole ones jittered on gray, or what a tutorial does; the options below change it.",
+)
 @collect(
     "augmentation_changes",
     _augmentation_changes,
@@ -233,11 +288,16 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     click.option("--aspect", type=_BELOW_1, help="Jitter of width to height."),
     click.option("--rotate", type=_SHARE, help="Probability of a rotation."),
     click.option("--rotate-degrees", type=click.FloatRange(0, 180), help="Largest angle."),
+    click.option("--zoom", type=_BELOW_1, help="Largest change of the height, and of the width, that is shown."),
+    click.option("--shift", type=_SHARE, help="Largest shift, as a share of the input, whatever the scale."),
     click.option(
         "--elastic",
         type=click.FloatRange(0),
         metavar="PIXELS",
         help="Standard deviation of smooth random displacements.",
+    ),
+    click.option(
+        "--border", type=click.Choice(get_args(Border)), help="Beside the image: gray, or its border repeated."
     ),
     click.option("--flip", type=_SHARE, help="Probability of a left-right flip."),
     click.option("--flip-vertical", type=_SHARE, help="Probability of an upside-down flip."),
@@ -256,13 +316,29 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     help="Training images to compute the statistics from before each validation, instead of moving averages.",
     if_omitted=f"{RECALIBRATION_WITH_EMA} with --ema, else 0",
 )
-@_setting("early_stopping", type=click.IntRange(1), metavar="N", help="End after N epochs without a better mIoU.")
+@_setting(
+    "early_stopping",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N epochs without a better --early-stopping-on.",
+)
+@_setting("early_stopping_on", help="Column of history.csv that early stopping watches.")
 @_setting("seed", type=click.IntRange(0, 2**32 - 1), help="Seed of weights, order and augmentation.")
 @click.option("--output-dir", type=_options.FOLDER, help="Folder of the run.", show_default="runs/MODEL")
 @collect(
     "run",
     _run,
     click.option("--resume", is_flag=True, help="Continue where a killed run of the same settings stopped."),
+    click.option(
+        "--metric",
+        "metrics",
+        type=_options.NamesType(get_args(WatchedMetric)),
+        multiple=True,
+        help="Scores to watch in training and validation, as columns and curves; repeatable.",
+    ),
+    click.option(
+        "--save-every", type=click.IntRange(1), metavar="N", help="Keep the model of each Nth epoch, in checkpoints."
+    ),
     click.option(
         "--samples",
         type=click.IntRange(0),
@@ -291,10 +367,9 @@ def command(
     **settings: Any,
 ) -> None:
     """Run ``edgeseg train``."""
-    from edgeseg.datasets import open_split
     from edgeseg.datasets.check import check
     from edgeseg.datasets.findings import require_good
-    from edgeseg.datasets.source import find_data
+    from edgeseg.datasets.training_splits import splits_of_training, training_splits
     from edgeseg.errors import missing_extra
     from edgeseg.models.opening import precheck
 
@@ -307,14 +382,16 @@ def command(
     folder = output_dir or Path("runs") / Path(model).stem
     # A mistake in the settings, the folder or the data is reported before keras is imported.
     run.check(folder)
+    splits: dict[str, Any] = {"val_fraction": config.val_fraction, "validate": config.validate}
     if checks:
+        read = splits_of_training(data, **splits)
         with progress("checking the data") as update:
-            findings = check(data, splits=("train", "val"), progress=update)
+            findings = check(data, splits=read, progress=update)
         require_good(findings, "nothing was trained", note)
         for warning in findings.warnings:
             note(f"edgeseg: {warning.text}")
     else:
-        open_split(data, "train")
+        training_splits(data, **splits)
     try:
         from edgeseg.training.fit import train
     except ModuleNotFoundError as error:
@@ -328,16 +405,37 @@ def command(
             note(f"edgeseg: '{folder}' has the finished epochs; run the same command with --resume to continue.")
         raise
     if as_json:
-        best = {"best": str(result.best), "best_epoch": result.best_epoch, "best_mean_iou": result.best_mean_iou}
+        best = {
+            "exported": str(result.exported),
+            "best": None if result.best is None else str(result.best),
+            "best_epoch": result.best_epoch,
+            "best_mean_iou": result.best_mean_iou,
+        }
         print_json({"format_version": 1, **best, "history": result.history})
         return
-    print(f"{result.best}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
+    if result.best is None:
+        print(f"{result.exported}  epoch {len(result.history)}, the last; nothing was validated: no best one is known")
+    else:
+        print(f"{result.exported}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
+    print(f"Next: {_next_commands(result.exported, data, custom_objects)}")
+
+
+def _next_commands(model: Path, data: DataSource, custom_objects: str | None) -> str:
+    """Return the commands that score and export a trained model, on splits that the data has."""
+    from edgeseg.datasets.source import find_data
+    from edgeseg.datasets.splitting import source_split
+
     again = _options.data_arguments(data)
     if custom_objects is not None:
         again += f" --custom-objects {shlex.quote(custom_objects)}"
-    split = "" if "test" in find_data(data)[0].splits else " --split val"
-    best_file = shlex.quote(str(result.best))
-    print(f"Next: edgeseg evaluate {best_file} {again}{split}  |  edgeseg export {best_file} {again}")
+    dataset, file = find_data(data)[0], shlex.quote(str(model))
+    export = f"edgeseg export {file} {again}"
+    held_out = [name for name in ("test", "val") if name in dataset.splits]
+    if "val" not in held_out:  # which export measures on by itself
+        export += f" --split {held_out[0] if held_out else source_split(dataset)}"
+    if not held_out:
+        return export
+    return f"edgeseg evaluate {file} {again}{'' if held_out[0] == 'test' else ' --split val'}  |  {export}"
 
 
 def _written(folder: Path) -> int | None:

@@ -67,6 +67,7 @@ def check(
     findings += _nothing_counts(classes, work)
     findings += _never(classes, work)
     findings += _palettes(work)
+    findings += _mostly_class_1(classes, encoding, work)
     findings += _lossy(encoding, work)
     findings += _interpolated(classes, work)
     findings.sort(key=lambda finding: not finding.is_error)  # stable: otherwise in the order of the splits
@@ -222,6 +223,22 @@ def _nothing_counts(classes: Classes, work: dict[str, _Work]) -> Iterator[Findin
             ignored = f"all are the ignored id {classes.ignore_index}"
             text = f"no pixel of the readable labels of {split} counts, {ignored}: {why}."
             yield Finding("nothing_counts", split, text)
+
+
+def _mostly_class_1(classes: Classes, encoding: LabelEncoding, work: dict[str, _Work]) -> Iterator[Finding]:
+    """Report binary labels whose class 1 covers most: usually its side of the threshold is the other one."""
+    if encoding not in ("binary", "binary-dark"):
+        return
+    background, foreground = sum((one.counts[:2] for one in work.values()), np.zeros(2, np.int64)).tolist()
+    if foreground <= background:
+        return
+    side, other = ("bright", "binary-dark") if encoding == "binary" else ("dark", "binary")
+    name, share = classes.names[1], foreground / (background + foreground)
+    text = (
+        f"class 1, '{name}', covers {100 * share:.0f} % of the pixels: it is what is {side} in the labels. Where "
+        f"'{name}' is the other side, give --label-encoding {other}."
+    )
+    yield Finding("covers_most", name, text)
 
 
 def _palettes(work: dict[str, _Work]) -> Iterator[Finding]:

@@ -62,14 +62,18 @@ class Classes:
         return table
 
 
-def read_classes(path: Path) -> Classes:
+def read_classes(path: Path, label_encoding: LabelEncoding | None = None) -> Classes:
     """Read ``classes.json``: ``{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id or null}``.
 
     Only ``names`` is required; the palette defaults to PASCAL VOC's. For labels that are not plain ids there are
-    ``"label_encoding"``, ``"binary_threshold"`` (alone it means ``binary``), ``"more_colors": [[r, g, b, id], ...]``.
+    ``"label_encoding"``, ``"binary_threshold"`` beside a binary one, ``"more_colors": [[r, g, b, id], ...]``.
+
+    Args:
+        path: the file.
+        label_encoding: what the user says, in place of what the file does.
 
     Raises:
-        InputError: the file is missing or not of that form.
+        InputError: the file is missing or not of that form, or has a threshold and nobody says which side is class 1.
     """
     try:
         data = _renamed(json.loads(path.read_text(encoding="utf-8")))
@@ -84,7 +88,7 @@ def read_classes(path: Path) -> Classes:
             palette=palette,
             ignore_index=None if ignore is None else int(ignore),
             more_colors=tuple(((int(r), int(g), int(b)), int(to)) for r, g, b, to in data.get("more_colors", [])),
-            label_encoding=data.get("label_encoding", None if threshold is None else "binary"),
+            label_encoding=label_encoding or data.get("label_encoding"),
             binary_threshold=127 if threshold is None else int(threshold),
         )
     except OSError as error:
@@ -94,7 +98,18 @@ def read_classes(path: Path) -> Classes:
             f"'{path}' is not of the form "
             f'{{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id}}: {error!r}.'
         ) from error
-    return checked(f"'{path}'", classes)
+    classes = checked(f"'{path}'", classes)
+    if threshold is not None and classes.label_encoding is None:
+        raise InputError(
+            f"'{path}' has a binary_threshold of {threshold} and does not say which side of it is class 1"
+            f'{_second(names)}: add "label_encoding": "binary" for what is above, "binary-dark" for what is not; or '
+            "give --label-encoding."
+        )
+    return classes
+
+
+def _second(names: tuple[str, ...]) -> str:
+    return f", '{names[1]}'" if len(names) == 2 else ""
 
 
 def _renamed(data: Any) -> Any:
@@ -108,11 +123,12 @@ def _renamed(data: Any) -> Any:
     return renamed
 
 
-def given_classes(text: str) -> Classes:
+def given_classes(text: str, label_encoding: LabelEncoding | None = None) -> Classes:
     """Return the classes that ``--classes`` names.
 
     Args:
         text: ``a,b,c``; or ``voc``, the 21 of PASCAL VOC; or a file: ``classes.json``, or one name a line.
+        label_encoding: what the user says, see ``read_classes``.
 
     Raises:
         InputError: the file is missing or not of its form, or a name is empty or occurs twice.
@@ -121,7 +137,7 @@ def given_classes(text: str) -> Classes:
         return Classes(names=VOC_NAMES, palette=default_palette(len(VOC_NAMES)), ignore_index=VOC_IGNORE)
     path = Path(text)
     if path.suffix == ".json":
-        return read_classes(path)
+        return read_classes(path, label_encoding)
     from_file = path.suffix in (".txt", ".names") or _is_file(path)
     names = read_labels(path) if from_file else tuple(name.strip() for name in text.split(","))
     if not all(names):

@@ -24,6 +24,7 @@ FindingKind = (
         "class_not_in_train",
         "unused_label",
         "palette_differs",
+        "covers_most",
         "lossy_format",
         "interpolated",
     ]
@@ -37,6 +38,7 @@ _WARNINGS = (
     "palette_differs",
     "lossy_format",
     "interpolated",
+    "covers_most",
 )
 
 

@@ -13,10 +13,11 @@ from PIL import Image
 
 from edgeseg._internal.spread import spread
 from edgeseg.choices import LabelEncoding
-from edgeseg.datasets.classes import Classes
+from edgeseg.datasets.classes import VOC_IGNORE, Classes
 from edgeseg.datasets.faults import BadExample
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_bytes
+from edgeseg.spec import Color, default_palette
 
 # Labels that are read to recognize their encoding: one alone may show no more than the background.
 _NUM_LOOKED_AT = 16
@@ -212,9 +213,17 @@ def _color_table(classes: Classes) -> NDArray[np.int16]:
     It has 32 MB; a search among the known colors takes more than twice as long as this look-up.
     """
     table = np.full(1 << 24, -1, np.int16)
-    for (red, green, blue), class_id in [*classes.more_colors, *zip(classes.palette, range(256), strict=False)]:
+    colors = [*_outline(classes), *classes.more_colors, *zip(classes.palette, range(256), strict=False)]
+    for (red, green, blue), class_id in colors:
         table[(red << 16) | (green << 8) | blue] = class_id
     return table
+
+
+def _outline(classes: Classes) -> list[tuple[Color, int]]:
+    """Return the color of the ignored id where the classes have VOC's colors: what a palette mask becomes as RGB."""
+    voc = default_palette(256)
+    ignored = classes.ignore_index
+    return [(voc[ignored], ignored)] if ignored is not None and classes.palette == voc[: len(classes.palette)] else []
 
 
 def _from_colors(path: Path, image_rgb: NDArray[np.uint8], classes: Classes) -> NDArray[np.uint8]:
@@ -230,10 +239,17 @@ def _from_colors(path: Path, image_rgb: NDArray[np.uint8], classes: Classes) -> 
         shown = ", ".join(f"{_rgb(int(colors[i]))} ({counts[i]} pixels)" for i in order)
         rest = f" and {len(colors) - 5} more" if len(colors) > 5 else ""
         noun = "color that is" if len(colors) == 1 else "colors that are"
-        advice = _color_advice(path, codes, colors[order], classes)
+        advice = _outline_advice(colors) or _color_advice(path, codes, colors[order], classes)
         text = f"'{path}' has {len(colors)} {noun} no class: {shown}{rest}.{advice}"
         raise BadExample("unknown_color", path, text)
     return ids.astype(np.uint8)
+
+
+def _outline_advice(unknown: NDArray[np.int32]) -> str:
+    """Return the option that reads VOC's masks as RGB, where their outline is the only color of no class."""
+    if [_rgb(code) for code in unknown.tolist()] != [str(default_palette(256)[VOC_IGNORE])]:
+        return ""
+    return f" It is VOC's outline between objects: give --ignore-index {VOC_IGNORE}."
 
 
 def _color_advice(path: Path, codes: NDArray[np.int32], unknown: NDArray[np.int32], classes: Classes) -> str:

@@ -23,7 +23,12 @@ _SPLIT_ORDER = ("train", "val", "test")
 _LIST_NAMES = (*_SPLIT_ORDER, "trainval", ALL)
 # A mask may be a GIF too, as in Carvana's data; images are not.
 _LABEL_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
-
+#: The folders of images and of labels; they and the splits may be written in letters of any case.
+_FOLDERS: dict[DataLayout, tuple[str, str]] = {
+    "folders": ("images", "labels"),
+    "flat": ("images", "labels"),
+    "voc": ("JPEGImages", "SegmentationClass"),
+}
 _LIST_FORM = "an image and its label, with a tab, ';', ',' or space between"
 
 
@@ -100,18 +105,21 @@ def list_split(dataset: Dataset, split: str) -> Listing:
         InputError: there is no such split, or a list is not of its form.
     """
     if dataset.layout == "folders" and split not in dataset.splits:
-        for folder in (dataset.base / split / "images", dataset.base / split / "labels"):
-            if not folder.is_dir():
-                raise InputError(f"'{folder}' does not exist; {_known(dataset)}")
+        within = _folder(dataset.base, split) or dataset.base / split
+        for name in _FOLDERS["folders"]:
+            if _folder(within, name) is None:
+                raise InputError(f"'{within / name}' does not exist; {_known(dataset)}")
     if split not in dataset.splits:
         raise InputError(f"there is no split '{split}'; {_known(dataset)}")
-    if dataset.layout == "folders":
-        return _pair_folders(dataset.base / split / "images", dataset.base / split / "labels")
-    if dataset.layout == "flat":
-        return _pair_folders(dataset.base / "images", dataset.base / "labels")
-    if dataset.layout == "voc":
-        return _pair_voc(dataset, split)
-    return _pair_list(dataset.base / f"{split}.txt")
+    if dataset.layout == "lists":
+        return _pair_list(_lists_in(dataset.base)[split])
+    base = _folder(dataset.base, split) if dataset.layout == "folders" else dataset.base
+    assert base is not None
+    images, labels = (_folder(base, name) or base / name for name in _FOLDERS[dataset.layout])
+    lists = _split_lists(base)
+    if dataset.layout != "folders" and split in lists:
+        return _pair_listed(images, labels, lists[split])
+    return _pair_masks(images, labels) if dataset.layout == "voc" else _pair_folders(images, labels)
 
 
 def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
@@ -142,30 +150,72 @@ def _ordered(names: Iterable[str]) -> tuple[str, ...]:
     return (*(name for name in _SPLIT_ORDER if name in splits), *sorted(splits - set(_SPLIT_ORDER)))
 
 
+def _folder(within: Path, *names: str) -> Path | None:
+    """Return the folder of that name, level by level, in letters of any case; one that is written as asked first.
+
+    Raises:
+        InputError: there are several, none of which is written as asked.
+    """
+    for name in names:
+        if not within.is_dir():
+            return None
+        alike = [path for path in sorted(within.iterdir()) if path.name.lower() == name.lower() and path.is_dir()]
+        exact = [path for path in alike if path.name == name]
+        if len(alike) > 1 and not exact:
+            raise InputError(f"'{within}' has {' and '.join(path.name for path in alike)}; keep the one you mean.")
+        if not alike:
+            return None
+        within = (exact or alike)[0]
+    return within
+
+
+def _split_name(written: str) -> str:
+    """Return the name of a split: those that are known, in letters of any case."""
+    return written.lower() if written.lower() in _LIST_NAMES else written
+
+
+def _split_lists(base: Path) -> dict[str, Path]:
+    """Return the lists of VOC's ``ImageSets/Segmentation`` by their splits."""
+    folder = _folder(base, "ImageSets", "Segmentation")
+    return {} if folder is None else {_split_name(path.stem): path for path in sorted(folder.glob("*.txt"))}
+
+
+def _lists_in(root: Path) -> dict[str, Path]:
+    """Return the lists of images and labels in a folder by their splits."""
+    lists = {_split_name(path.stem): path for path in sorted(root.glob("*.txt")) if path.is_file()}
+    return {name: path for name, path in lists.items() if name in _LIST_NAMES}
+
+
 def _find_folders(root: Path) -> Dataset | None:
-    splits = [path.name for path in root.iterdir() if (path / "images").is_dir() and (path / "labels").is_dir()]
-    half = any((path / "images").is_dir() for path in root.iterdir())
+    places = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    images, labels = _FOLDERS["folders"]
+    splits = [_split_name(path.name) for path in places if _folder(path, images) and _folder(path, labels)]
+    half = any(_folder(path, images) for path in places)
     return Dataset("folders", root, _ordered(splits)) if splits or half else None
 
 
 def _find_flat(root: Path) -> Dataset | None:
-    return Dataset("flat", root, (ALL,)) if (root / "images").is_dir() and (root / "labels").is_dir() else None
+    if not all(_folder(root, name) for name in _FOLDERS["flat"]):
+        return None
+    return Dataset("flat", root, _ordered(_split_lists(root)) or (ALL,))
 
 
 def _find_voc(root: Path) -> Dataset | None:
-    places = [root, *sorted(root.glob("VOC*")), *sorted(root.glob("VOCdevkit/VOC*"))]
-    bases = [base for base in places if (base / "JPEGImages").is_dir() and (base / "SegmentationClass").is_dir()]
+    devkit = _folder(root, "VOCdevkit")
+    places = [root, *(path for folder in (root, devkit) if folder for path in _voc_folders(folder))]
+    bases = [base for base in places if all(_folder(base, name) for name in _FOLDERS["voc"])]
     if len(bases) > 1:
         names = ", ".join(str(base) for base in bases)
         raise InputError(f"'{root}' has several VOC data sets: {names}; give one of them.")
-    if not bases:
-        return None
-    lists = [path.stem for path in (bases[0] / "ImageSets" / "Segmentation").glob("*.txt")]
-    return Dataset("voc", bases[0], _ordered(lists) or (ALL,))
+    return Dataset("voc", bases[0], _ordered(_split_lists(bases[0])) or (ALL,)) if bases else None
+
+
+def _voc_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.lower().startswith("voc") and path.is_dir())
 
 
 def _find_lists(root: Path) -> Dataset | None:
-    lists = [name for name in _LIST_NAMES if (root / f"{name}.txt").is_file()]
+    lists = _lists_in(root)
     return Dataset("lists", root, _ordered(lists)) if lists else None
 
 
@@ -193,15 +243,20 @@ def _pair_folders(images: Path, labels: Path) -> Listing:
     return Listing(tuple(pairs), tuple(faults), tuple(unused), images)
 
 
-def _pair_voc(dataset: Dataset, split: str) -> Listing:
-    images, labels = dataset.base / "JPEGImages", dataset.base / "SegmentationClass"
+def _pair_masks(images: Path, labels: Path) -> Listing:
+    """Pair what has a label: most images of VOC have boxes and no masks."""
+    return _pair_names(images, labels, sorted(_by_stem(labels, _LABEL_SUFFIXES)), labels)
+
+
+def _pair_listed(images: Path, labels: Path, path: Path) -> Listing:
+    """Pair the names of a list: each line's first word, as the tutorials read it, where the line is no name itself."""
+    known = _by_stem(images).keys() | _by_stem(labels, _LABEL_SUFFIXES).keys()
+    names = [line if line in known else line.split()[0] for _, line in _lines(path)]
+    return _pair_names(images, labels, names, path)
+
+
+def _pair_names(images: Path, labels: Path, names: Iterable[str], place: Path) -> Listing:
     images_of, labels_of = _by_stem(images), _by_stem(labels, _LABEL_SUFFIXES)
-    path = dataset.base / "ImageSets" / "Segmentation" / f"{split}.txt"
-    if dataset.splits == (ALL,):
-        # Most images of VOC have boxes and no masks: the masks determine the images.
-        names, place = sorted(labels_of), labels
-    else:
-        names, place = [name for _, name in _lines(path)], path
     pairs, faults = [], []
     for name in names:
         wrong = [*_same_name(images_of.get(name, [])), *_same_name(labels_of.get(name, []))]

@@ -195,9 +195,9 @@ def _classes_of(source: DataSource, dataset: Dataset) -> Classes:
     table = next((path for path in tables if path.exists()), None)
     classes: Classes | None = None
     if source.classes is not None:
-        classes = given_classes(source.classes)
+        classes = given_classes(source.classes, source.label_encoding)
     elif table is not None:
-        classes = read_classes(table)
+        classes = read_classes(table, source.label_encoding)
     if source.color_map is not None:
         classes = read_color_map(source.color_map, classes)
     if classes is None:

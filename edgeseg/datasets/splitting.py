@@ -1,4 +1,4 @@
-"""Split a data set into train, val and test: lists in a folder of their own."""
+"""Split a data set into train, val and test, or take from train what it lacks: lists in a folder of their own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pathlib import Path
 
 from edgeseg._internal.files import write_bytes
 from edgeseg.choices import SplitOrder
-from edgeseg.datasets.layouts import ALL, list_split, natural_order
+from edgeseg.datasets.layouts import ALL, Dataset, Listing, list_split, natural_order
 from edgeseg.datasets.source import Data, as_source, empty_text, encoding_of, find_data
 from edgeseg.errors import InputError
 
 Pair = tuple[Path, Path]
+
+#: Share of each split that is not given, of data that has none.
+DEFAULT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,18 @@ def split_pairs(
     return {name: sorted(part, key=lambda pair: natural_order(pair[0])) for name, part in parts.items() if part}
 
 
+def source_split(dataset: Dataset) -> str:
+    """Return the split that others are taken from: ``train``; or the only one, of data that is not split into it."""
+    alone = dataset.splits[0] if len(dataset.splits) == 1 else "train"
+    return alone if alone in (ALL, "trainval") else "train"
+
+
 def split(
     data: Data,
     output_dir: str | Path,
     *,
-    val: float,
-    test: float,
+    val: float | None = None,
+    test: float | None = None,
     seed: int = 0,
     order: SplitOrder = "random",
     overwrite: bool = False,
@@ -84,33 +93,30 @@ def split(
     """Write ``train.txt``, ``val.txt``, ``test.txt`` and ``classes.json``; the data is not moved or changed.
 
     Args:
-        data: a data set without splits.
+        data: a data set without splits; or one with ``train``, from which the others are taken. Those that it has are
+            kept.
         output_dir: folder for the lists, which have paths relative to it.
-        val: see ``split_pairs``, and so on.
-        test: see there.
-        seed: see there.
+        val: share for validation, in [0, 1), of the images that are divided; ``DEFAULT_SHARE`` when ``None``, of data
+            without ``val``.
+        test: share for the test, likewise; ``DEFAULT_SHARE`` when ``None``, of data without splits, else none.
+        seed: see ``split_pairs``.
         order: see there.
         overwrite: whether lists of an earlier run may be replaced.
 
     Raises:
-        InputError: the data has splits already, a pair is not complete, or the folder is the data's own.
+        InputError: the data has a split that a share asks for, a pair is not complete, or the folder is the data's own.
     """
     dataset, classes = find_data(data)
     folder = Path(output_dir)
-    if dataset.splits != (ALL,):
-        raise InputError(
-            f"'{dataset.base}' has splits already: {', '.join(dataset.splits)}; they are kept as they are. "
-            "To share one out, give its own folder, and --classes."
-        )
+    divided = source_split(dataset)
+    kept = [name for name in ("val", "test") if name in dataset.splits]
+    shares = _shares(dataset, divided, {"val": val, "test": test})
     if folder.absolute() in (Path(as_source(data).root).absolute(), dataset.base.absolute()):
         raise InputError(f"'{folder}' is the data itself; give a new folder for the lists.")
-    listing = list_split(dataset, ALL)
-    if listing.faults:
-        raise listing.faults[0]
-    if not listing.pairs:
-        raise InputError(empty_text(listing.place))
-    parts = split_pairs(listing.pairs, val=val, test=test, seed=seed, order=order)
-    table = replace(classes, label_encoding=encoding_of(dataset, classes, {ALL: listing})).to_dict()
+    listings = {name: _complete(list_split(dataset, name)) for name in (divided, *kept)}
+    parts = split_pairs(listings[divided].pairs, **shares, seed=seed, order=order)
+    parts |= {name: list(listings[name].pairs) for name in kept}
+    table = replace(classes, label_encoding=encoding_of(dataset, classes, listings)).to_dict()
     existing = [name for name in ("train", "val", "test") if (folder / f"{name}.txt").exists() and name not in parts]
     if existing:
         raise InputError(f"'{folder}' has a {existing[0]}.txt of another split; give a new folder.")
@@ -119,6 +125,32 @@ def split(
         lines = ["\t".join(_relative(path, folder) for path in pair) for pair in part]
         write_bytes(folder / f"{name}.txt", ("\n".join(lines) + "\n").encode(), overwrite=overwrite)
     return SplitResult(folder, {name: len(part) for name, part in parts.items()})
+
+
+def _shares(dataset: Dataset, divided: str, asked: dict[str, float | None]) -> dict[str, float]:
+    """Return the share of each split that is made.
+
+    Raises:
+        InputError: the data has one that is asked for, or all that can be made.
+    """
+    has = [name for name in asked if name in dataset.splits]
+    by_default = {"val": DEFAULT_SHARE, "test": DEFAULT_SHARE if divided != "train" else 0.0}
+    shares = {name: by_default[name] if share is None else share for name, share in asked.items()}
+    made = {name: 0.0 if name in has else share for name, share in shares.items()}
+    if any(asked[name] for name in has) or (has and not any(made.values())) or divided not in dataset.splits:
+        raise InputError(
+            f"'{dataset.base}' has splits already: {', '.join(dataset.splits)}; they are kept as they are. "
+            "To share one out, give its own folder, and --classes."
+        )
+    return made
+
+
+def _complete(listing: Listing) -> Listing:
+    if listing.faults:
+        raise listing.faults[0]
+    if not listing.pairs:
+        raise InputError(empty_text(listing.place))
+    return listing
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeseg._internal.json import tuples
 from edgeseg.choices import (
@@ -20,6 +20,7 @@ from edgeseg.choices import (
     MixedPrecision,
     Optimizer,
     Schedule,
+    StoppingColumn,
     Warmup,
 )
 from edgeseg.errors import InputError
@@ -43,6 +44,9 @@ FINAL_LEARNING_RATES: Mapping[Schedule, float] = MappingProxyType({"cosine": 0.0
 #: Default of ``warmup_epochs`` where the run is longer.
 WARMUP_EPOCHS = 2
 
+#: Augmentation presets under the names that they had until December 2026.
+FORMER_PRESETS: Mapping[str, AugmentationPreset] = MappingProxyType({"tutorial": "jitter"})
+
 #: Default of ``batch_norm_recalibration`` for a run with ``ema``.
 RECALIBRATION_WITH_EMA = 64
 
@@ -54,9 +58,13 @@ class TrainConfig:
     Attributes:
         model: a name of the zoo, or a ``.keras`` or full-model ``.h5`` file.
         data: labeled data set with ``train`` and ``val``; a folder, or a folder and what to know about it.
+        val_fraction: share of the training split to validate on, of data without ``val``; the images are those of
+            ``edgeseg data split --val``, whatever the run's seed.
+        validate: whether each epoch is validated; without, the last epoch is kept and no best one is known.
         input_size: ``(H, W)`` the model is made for and validated at; the zoo's or the file's own when ``None``.
         crop_size: ``(H, W)`` of the training images; ``input_size`` when ``None``.
-        mean: subtracted from the pixels in [0, 255]; the model's own when ``None``.
+        mean: subtracted from the pixels in [0, 255]; ``data`` for that of the training images, see
+            ``edgeseg.datasets.statistics``; the model's own when ``None``.
         std: what the difference is divided by, likewise.
         weights: a weights file that a model of the zoo starts from; its head may have another number of classes.
         model_options: of a zoo model's architecture, by name; the others are those of the weights file, where that says
@@ -65,7 +73,8 @@ class TrainConfig:
         epochs: passes over the training split, including the frozen ones.
         batch_size: images in a step.
         repeat: number of times that each image is used in an epoch, each time augmented anew; for few, large images.
-        freeze_epochs: first epochs in which the encoder does not learn; its batch norm is then in inference mode.
+        freeze_epochs: first epochs in which the encoder does not learn, or ``all``; its batch norm is then in inference
+            mode.
         freeze_batch_size: images in a step of those epochs; ``batch_size`` when ``None``.
         freeze_learning_rate: peak of those epochs; ``learning_rate`` when ``None``.
         freeze_before: first layer after the encoder, for the user's own model; known for the zoo.
@@ -100,24 +109,27 @@ class TrainConfig:
         batch_norm_recalibration: training images from which the statistics are computed anew before each
             validation, as the model will see them on the device; 0 keeps the moving averages. ``None`` is 64 with
             ``ema``, since the averages belong to the weights under training, and 0 without.
-        early_stopping: epochs without a better validation mIoU after which the run ends.
+        early_stopping: epochs without a better value of ``early_stopping_on`` after which the run ends.
+        early_stopping_on: the column of the history that is watched for it.
         mixed_precision: computes in that type, keeps weights in float32; for GPUs.
         seed: of the weights, the order and the augmentation, 0 to 2^32 - 1.
     """
 
     model: str
     data: str | DataSource
+    val_fraction: float | None = None
+    validate: bool = True
     input_size: tuple[int, int] | None = None
     crop_size: tuple[int, int] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: tuple[float, float, float] | Literal["data"] | None = None
+    std: tuple[float, float, float] | Literal["data"] | None = None
     weights: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     encoder_weights: EncoderWeights = "none"
     epochs: int = 40
     batch_size: int = 8
     repeat: int = 1
-    freeze_epochs: int = 0
+    freeze_epochs: int | Literal["all"] = 0
     freeze_batch_size: int | None = None
     freeze_learning_rate: float | None = None
     freeze_before: str | None = None
@@ -148,11 +160,13 @@ class TrainConfig:
     batch_norm_momentum: float | None = 0.9
     batch_norm_recalibration: int | None = None
     early_stopping: int | None = None
+    early_stopping_on: StoppingColumn = "val_mean_iou"
     mixed_precision: MixedPrecision | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be trained with."""
+        object.__setattr__(self, "augmentation", FORMER_PRESETS.get(self.augmentation, self.augmentation))
         for name in ("epochs", "batch_size", "repeat"):
             _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in (
@@ -182,6 +196,7 @@ class TrainConfig:
             ("mixed_precision", self.mixed_precision, (None, *get_args(MixedPrecision))),
             ("encoder_weights", self.encoder_weights, get_args(EncoderWeights)),
             ("loss", self.loss, get_args(LossKind)),
+            ("early_stopping_on", self.early_stopping_on, get_args(StoppingColumn)),
         ):
             _require(name, value, value in accepted, f"one of {', '.join(map(str, accepted))}")
         if isinstance(self.class_weights, str):
@@ -189,8 +204,14 @@ class TrainConfig:
             _require("class_weights", self.class_weights, self.class_weights in kinds, f"{', '.join(kinds)} or numbers")
         if self.clipnorm is not None and self.global_clipnorm is not None:
             raise InputError("clipnorm and global_clipnorm are two ways to clip; give one.")
-        if not 0 <= self.freeze_epochs < self.epochs:
-            raise InputError(f"freeze_epochs must be 0 to {self.epochs - 1}, got {self.freeze_epochs}.")
+        if self.freeze_epochs != "all" and not (
+            isinstance(self.freeze_epochs, int) and 0 <= self.freeze_epochs < self.epochs
+        ):
+            raise InputError(f"freeze_epochs must be 0 to {self.epochs - 1}, or all, got {self.freeze_epochs}.")
+        self._check_validation()
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            _require(name, value, not isinstance(value, str) or value == "data", "numbers, or data")
         if not 0 <= self.num_warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs must be 0 to {self.epochs - 1} with {self.epochs} epochs, got {self.warmup_epochs}."
@@ -214,17 +235,31 @@ class TrainConfig:
             )
         self._refuse_what_does_nothing()
 
+    def _check_validation(self) -> None:
+        """Refuse what contradicts how, or whether, the run is validated."""
+        share = self.val_fraction
+        _require("val_fraction", share, share is None or 0 < share < 1, "above 0 and below 1")
+        if self.validate:
+            return
+        if share is not None:
+            raise InputError("val_fraction takes images to validate on, and validation is off (--no-val); give one.")
+        if self.early_stopping and self.early_stopping_on != "loss":
+            raise InputError(
+                f"there is no {self.early_stopping_on} without validation (--no-val); early_stopping_on can be loss."
+            )
+
     def _refuse_what_does_nothing(self) -> None:
         """Refuse a changed setting that has no effect with the other settings."""
         from edgeseg.training.data.augment import Augmentation
 
         augmentation = Augmentation.preset(self.augmentation, self.crop_size or (1, 1), **self.augmentation_changes)
-        for name, chance in (("rotate_degrees", "rotate"), ("blur_size", "blur")):
+        for name, chance in (("rotate_degrees", "rotate"), ("whole_degrees", "rotate"), ("blur_size", "blur")):
             if name in self.augmentation_changes and not getattr(augmentation, chance):
                 raise InputError(f"{name} does nothing without {chance}, the probability of one; give both.")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for names, used, needed in (
             (("freeze_batch_size", "freeze_learning_rate", "freeze_before"), self.freeze_epochs, "freeze_epochs"),
+            (("early_stopping_on",), self.early_stopping, "early_stopping"),
             (("final_learning_rate",), self.schedule in ("cosine", "step"), "schedule cosine or step"),
             (("decay_rate",), self.schedule == "exponential", "schedule exponential"),
             (("label_smoothing",), self.loss != "dice", "a loss with cross-entropy or focal"),
@@ -234,6 +269,11 @@ class TrainConfig:
             for name in names:
                 if not used and getattr(self, name) != defaults[name]:
                     raise InputError(f"{name} does nothing without {needed}.")
+
+    @property
+    def num_freeze_epochs(self) -> int:
+        """The number of epochs in which the encoder does not learn."""
+        return self.epochs if self.freeze_epochs == "all" else self.freeze_epochs
 
     @property
     def num_warmup_epochs(self) -> int:
@@ -259,6 +299,8 @@ class TrainConfig:
     def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of an earlier edgeseg as today's: it had British names, and no options of models."""
         values = {"model_options": {}, **values}
+        if values.get("augmentation") in FORMER_PRESETS:
+            values["augmentation"] = FORMER_PRESETS[values["augmentation"]]
         data = values.get("data")
         if not isinstance(data, Mapping) or "colour_map" not in data:
             return dict(values)

@@ -40,7 +40,10 @@ class Feed(Protocol):
         """
 
     def validation(self) -> Iterable[Any]:
-        """Return every example once, with labels for the main output only, at the exported model's size."""
+        """Return every example once, with labels for the main output only, at the exported model's size.
+
+        It is not called in a run without validation.
+        """
 
     def statistics(self, count: int) -> Iterable[Any]:
         """Return only inputs, about ``count`` training examples as the exported model will get them."""
@@ -53,7 +56,7 @@ class SplitFeed:
         config: of the run.
         models: of the run, for the sizes.
         train: the split to learn from.
-        val: the split to validate on.
+        val: the split to validate on; ``None`` where no epoch is validated.
         distribution: determines which part of a batch is this process's.
 
     Raises:
@@ -66,7 +69,7 @@ class SplitFeed:
         config: TrainConfig,
         models: RunModels,
         train: LabeledSplit,
-        val: LabeledSplit,
+        val: LabeledSplit | None,
         distribution: Distribution,
     ) -> None:
         _require_image_to_maps(config.model, models)
@@ -75,7 +78,7 @@ class SplitFeed:
             self._order(phase.batch_size, phase.start).check(len(train))
         self._bad_files = _BadFiles()
         self._cached = CachedPairs(_Watched(train, self._bad_files), _TRAINING_CACHE)
-        self._val = CachedPairs(_Watched(val, self._bad_files), _VALIDATION_CACHE)
+        self._val = None if val is None else CachedPairs(_Watched(val, self._bad_files), _VALIDATION_CACHE)
         size = models.learning.inputs[0].shape[1:3]
         settings = {"pad_value": models.spec.pad_value, **config.augmentation_changes}
         self._augmentation = Augmentation.preset(config.augmentation, tuple(size), **settings)
@@ -96,7 +99,8 @@ class SplitFeed:
         )
 
     def validation(self) -> Any:
-        """Return every image once, letterboxed to the exported model's input size."""
+        """Return every image once, letterboxed to the exported model's input size; of a run that is validated."""
+        assert self._val is not None
         exported = self._models.exported
         size = _size(exported.outputs[0])
         return validation_batches(self._val, self._models.spec, self._config.batch_size, label_sizes=size)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from edgeseg.datasets import LabeledSplit, open_split
+from edgeseg.datasets import LabeledSplit
+from edgeseg.datasets.statistics import channel_statistics
+from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.models.keras_internals import outputs_structure
@@ -21,6 +23,7 @@ from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.feed import Feed, SplitFeed
 from edgeseg.training.objective.class_weights import given, median_frequency, sqrt_median_frequency
 from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
+from edgeseg.training.objective.metrics import make_metrics
 from edgeseg.training.objective.optimizers import make_optimizer
 from edgeseg.training.objective.phases import encoder_layers, phases_of
 from edgeseg.training.objective.schedules import schedule_of
@@ -30,21 +33,39 @@ from edgeseg.training.run.options import RunOptions
 from edgeseg.training.run.validation import Validator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """The result of a run.
 
     Attributes:
-        best: the ``.keras`` file of the epoch with the highest validation mIoU.
+        exported: the ``.keras`` file that is ready for export: ``best``; or that of the last epoch, of a run that
+            validates none.
+        best: that of the epoch with the highest validation mIoU; ``None`` where no best epoch is known.
         best_epoch: that epoch, counted from 1.
         best_mean_iou: its validation mIoU in [0, 1], in inference mode, at the model's input size.
         history: one row of metrics for each epoch.
     """
 
-    best: Path
-    best_epoch: int
-    best_mean_iou: float
+    exported: Path
+    best: Path | None
+    best_epoch: int | None
+    best_mean_iou: float | None
     history: tuple[Mapping[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What every phase of a run is fitted with."""
+
+    config: TrainConfig
+    models: RunModels
+    feed: Feed
+    losses: Any
+    metrics: Any
+    files: RunFiles
+    history: list[dict[str, float]]
+    epoch_end: EpochEnd
+    distribution: Distribution
 
 
 def train(
@@ -60,9 +81,9 @@ def train(
 ) -> TrainResult:
     """Train, or continue where a killed run stopped.
 
-    Writes ``last.keras`` (with the optimizer, for resuming), ``best.keras``, ``history.csv`` and ``curves.png`` after
-    each epoch, each to a temporary name first: a kill at any moment costs only the current epoch. On a CPU a resumed
-    run gives the numbers of an uninterrupted one.
+    Writes ``last.keras`` (with the optimizer, for resuming), ``best.keras`` (without validation ``final.keras``),
+    ``history.csv`` and ``curves.png`` after each epoch, each to a temporary name first: a kill at any moment costs only
+    the current epoch. On a CPU a resumed run gives the numbers of an uninterrupted one.
 
     Args:
         config: the run.
@@ -88,24 +109,38 @@ def train(
     for batch_size in {phase.batch_size for phase in phases_of(config)}:
         distribution.require_shares(batch_size)
     options.check(Path(output_dir))
-    train_data = None if feed else open_split(config.data, "train")
-    val_data = None if feed else open_split(config.data, "val")
+    train_data, val_data = None, None
+    if feed is None:
+        train_data, val_data = training_splits(config.data, val_fraction=config.val_fraction, validate=config.validate)
     files = RunFiles(output_dir, _facts(train_data, val_data))
     history = files.history(config) if options.resume else []
 
     keras.utils.set_random_seed(config.seed)
     classes = train_data.classes if train_data else None
     models = build_models(
-        config, classes, model=model, spec=spec, custom_objects=custom_objects, distribution=distribution
+        _with_statistics(config, train_data, options.log if distribution.is_chief else None),
+        classes,
+        model=model,
+        spec=spec,
+        custom_objects=custom_objects,
+        distribution=distribution,
     )
     source: Feed
     if feed is not None:
         source = feed(models)
     else:
-        assert train_data is not None and val_data is not None
+        assert train_data is not None
         source = SplitFeed(config, models, train_data, val_data, distribution)
     losses = _losses(config, models, train_data) if loss is None else loss
-    validator = Validator(models, source, _main_loss(losses, models), config.num_recalibration)
+    metrics = _metrics(options.metrics, models)
+    main = output_names(models.twin)[models.main_output]
+    validator = Validator(
+        models,
+        source,
+        _main_loss(losses, models) if config.validate else None,
+        config.num_recalibration,
+        make_metrics(metrics.get(main, ()), models.spec.num_classes),
+    )
     epoch_end = EpochEnd(
         config,
         options,
@@ -113,7 +148,7 @@ def train(
         validator=validator,
         files=files,
         history=history,
-        sampled=val_data,
+        sampled=train_data if val_data is None else val_data,
         distribution=distribution,
     )
     callbacks = [epoch_end, *_early_stopping(config, history)]
@@ -124,54 +159,66 @@ def train(
         files.prepare(resume=options.resume)
         if history:
             files.save_history(history)
+    with distribution.making():
+        watched = {name: make_metrics(chosen, models.spec.num_classes) for name, chosen in metrics.items()}
+    run = _Run(
+        config=config,
+        models=models,
+        feed=source,
+        losses=losses,
+        metrics=watched if len(models.learning.outputs) > 1 else watched.get(main),
+        files=files,
+        history=history,
+        epoch_end=epoch_end,
+        distribution=distribution,
+    )
     with source.reading() if isinstance(source, SplitFeed) else nullcontext():
-        _fit(config, models, source, losses, callbacks, files, history, distribution)
+        _fit(run, callbacks)
     if epoch_end.ran and distribution.is_chief and (warning := validator.batch_norm_gap()):
         options.log(f"warning: {warning}")
+    if not config.validate:
+        return TrainResult(exported=files.final, best=None, best_epoch=None, best_mean_iou=None, history=tuple(history))
     best = max(history, key=lambda row: row["val_mean_iou"])
-    return TrainResult(files.best, int(best["epoch"]), best["val_mean_iou"], tuple(history))
+    return TrainResult(
+        exported=files.best,
+        best=files.best,
+        best_epoch=int(best["epoch"]),
+        best_mean_iou=best["val_mean_iou"],
+        history=tuple(history),
+    )
 
 
-def _fit(
-    config: TrainConfig,
-    models: RunModels,
-    feed: Feed,
-    losses: Any,
-    callbacks: list[keras.callbacks.Callback],
-    files: RunFiles,
-    history: list[dict[str, float]],
-    distribution: Distribution,
-) -> None:
+def _fit(run: _Run, callbacks: list[keras.callbacks.Callback]) -> None:
     """Fit every phase that is not finished; an interrupted one starts from the state of the last epoch."""
-    model = models.learning
-    encoder = encoder_layers(model, config.freeze_before) if config.freeze_epochs else []
+    config, history, model = run.config, run.history, run.models.learning
+    encoder = encoder_layers(model, config.freeze_before) if config.num_freeze_epochs else []
     learns = [layer.trainable for layer in encoder]
-    done = len(history)
-    for phase in phases_of(config):
+    done, phases = len(history), phases_of(config)
+    for phase in phases:
         if done > phase.end:
             continue
         for layer, own in zip(encoder, learns, strict=True):
             layer.trainable = own and not phase.frozen
-        batches, steps = feed.training(phase.batch_size, len(history))
-        schedule = schedule_of(config, phase, steps_per_epoch=steps)
-        with distribution.making():
+        batches, steps = run.feed.training(phase.batch_size, len(history))
+        run.epoch_end.schedule = schedule_of(config, phase, steps_per_epoch=steps)
+        with run.distribution.making():
             model.compile(
-                make_optimizer(config, schedule),
-                losses,
-                loss_weights=_output_weights(config, models),
-                metrics=[],  # in place of those of a model that was compiled before
+                make_optimizer(config, run.epoch_end.schedule),
+                run.losses,
+                loss_weights=_output_weights(config, run.models),
+                metrics=run.metrics,  # in place of those of a model that was compiled before
                 auto_scale_loss=False,  # the optimizer does it
             )
             if phase.start < done:
-                files.restore(model)
+                run.files.restore(model)
             if done == phase.end and phase.end < config.epochs:
                 # As fit() does at its end: the next phase begins with the moving average.
                 model.optimizer.finalize_variable_values(model.trainable_variables)
         # An encoder that is about to learn may still help: early stopping counts in the last phase only.
-        current = [c for c in callbacks if not (phase.frozen and isinstance(c, EarlyStopping))]
+        current = [c for c in callbacks if phase is phases[-1] or not isinstance(c, EarlyStopping)]
         if len(history) >= phase.end or _stopped(current, model):
             continue
-        with distribution.fitting():
+        with run.distribution.fitting():
             model.fit(
                 batches,
                 steps_per_epoch=steps,
@@ -187,13 +234,37 @@ def _fit(
 
 def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> dict[str, Any]:
     """Return the facts that a resumed run must match: the schedule counts steps, the history has the classes' names."""
-    if train_data is None or val_data is None:
+    if train_data is None:
         return {}
     return {
         "training images": len(train_data),
-        "validation images": len(val_data),
+        "validation images": 0 if val_data is None else len(val_data),
         "classes": list(train_data.classes.names),
     }
+
+
+def _with_statistics(config: TrainConfig, data: LabeledSplit | None, log: Callable[[str], None] | None) -> TrainConfig:
+    """Return the config with the numbers of the training images where it says ``data``."""
+    asked = [name for name in ("mean", "std") if getattr(config, name) == "data"]
+    if not asked:
+        return config
+    if data is None:
+        raise InputError(f"{asked[0]} 'data' is that of config.data's images, which a feed replaces; give numbers.")
+    statistics = channel_statistics(data)
+    if log is not None:
+        log(f"of the {len(data)} training images: {statistics.as_options()}")
+    return replace(config, **{name: getattr(statistics, name) for name in asked})
+
+
+def _metrics(chosen: Sequence[Any] | Mapping[str, Sequence[Any]], models: RunModels) -> Mapping[str, Sequence[Any]]:
+    """Return what is watched by the outputs' names."""
+    names = output_names(models.twin)
+    if not isinstance(chosen, Mapping):
+        return {names[models.main_output]: chosen} if chosen else {}
+    for name in chosen:
+        if name not in names:
+            raise InputError(f"metrics are given for the output '{name}'; the model has {', '.join(names)}.")
+    return chosen
 
 
 def _losses(config: TrainConfig, models: RunModels, data: LabeledSplit | None) -> Any:
@@ -243,7 +314,10 @@ def _main_loss(losses: Any, models: RunModels) -> Any:
 
 
 def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> list[keras.callbacks.Callback]:
-    return [EarlyStopping(config.early_stopping, history, config.freeze_epochs)] if config.early_stopping else []
+    if config.early_stopping is None:
+        return []
+    start = phases_of(config)[-1].start
+    return [EarlyStopping(config.early_stopping_on, config.early_stopping, history, start)]
 
 
 def _stopped(callbacks: Sequence[keras.callbacks.Callback], model: keras.Model) -> bool:

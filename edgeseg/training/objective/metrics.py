@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from edgeseg.choices import WatchedMetric
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.training.data.augment import IGNORED
@@ -210,3 +212,32 @@ class FScore(_Counts):
 def _mean_of_defined(scores: Any) -> Any:
     defined = ops.logical_not(ops.isnan(scores))
     return ops.sum(ops.where(defined, scores, 0.0)) / ops.sum(ops.cast(defined, "float32"))
+
+
+_BY_NAME: Mapping[WatchedMetric, Callable[[int], keras.metrics.Metric]] = MappingProxyType(
+    {"f-score": FScore, "pixel-accuracy": PixelAccuracy, "mean-iou": MeanIoU}
+)
+
+
+def make_metrics(chosen: Sequence[Any], num_classes: int) -> list[keras.metrics.Metric]:
+    """Make metrics that count on their own: those that were chosen are not touched.
+
+    Args:
+        chosen: names of ``WatchedMetric``, metrics, and functions of labels and scores.
+        num_classes: scores per pixel.
+
+    Raises:
+        InputError: a metric cannot be made again from its config.
+    """
+    return [_made(each, num_classes) for each in chosen]
+
+
+def _made(chosen: Any, num_classes: int) -> keras.metrics.Metric:
+    if isinstance(chosen, str):
+        return _BY_NAME[chosen](num_classes)  # type: ignore[index]  # RunOptions.check has refused other names
+    if isinstance(chosen, keras.metrics.Metric):
+        try:
+            return type(chosen).from_config(chosen.get_config())
+        except TypeError as error:
+            raise InputError(f"the metric '{chosen.name}' cannot be made from its get_config: {error}.") from error
+    return keras.metrics.MeanMetricWrapper(chosen, name=getattr(chosen, "__name__", type(chosen).__name__))

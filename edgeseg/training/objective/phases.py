@@ -1,4 +1,4 @@
-"""Divide a run into one phase or two: with the encoder frozen, then with the whole model."""
+"""Divide a run into phases: with the encoder frozen, then with the whole model; or all of it in one of the two."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
         scale = batch_size / config.nominal_batch_size if config.nominal_batch_size else 1.0
         return Phase(start=start, end=end, batch_size=batch_size, learning_rate=learning_rate * scale, frozen=frozen)
 
-    learning = phase(config.freeze_epochs, config.epochs, config.batch_size, usual, frozen=False)
-    if not config.freeze_epochs:
-        return (learning,)
+    end = config.num_freeze_epochs
     batch_size, rate = config.freeze_batch_size or config.batch_size, config.freeze_learning_rate or usual
-    return phase(0, config.freeze_epochs, batch_size, rate, frozen=True), learning
+    phases = (
+        phase(0, end, batch_size, rate, frozen=True),
+        phase(end, config.epochs, config.batch_size, usual, frozen=False),
+    )
+    return tuple(phase for phase in phases if phase.start < phase.end)
 
 
 def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> list[keras.layers.Layer]:

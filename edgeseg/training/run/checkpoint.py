@@ -15,7 +15,7 @@ from edgeseg.models.keras_files.load import read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.run.curves import save_curves
-from edgeseg.training.run.folder import BEST, HISTORY, LAST
+from edgeseg.training.run.folder import BEST, CHECKPOINTS, FINAL, HISTORY, LAST
 
 Row = Mapping[str, float]
 
@@ -24,15 +24,16 @@ _RENAMED = {"training pictures": "training images", "validation pictures": "vali
 
 
 class RunFiles:
-    """``last.keras``, ``best.keras``, ``history.csv`` and the images of a run, in one folder.
+    """``last.keras``, ``best.keras`` or ``final.keras``, ``history.csv`` and the images of a run, in one folder.
 
-    Each is written to a temporary name first, ``last.keras`` after ``best.keras``: a kill at any moment costs only the
-    current epoch.
+    Each is written to a temporary name first, ``last.keras`` after the exported models: a kill at any moment costs only
+    the current epoch.
 
     Attributes:
         folder: where they are.
         last: everything that resuming needs, including the optimizer.
         best: the exported model of the best epoch, ready for export.
+        final: that of the last epoch, of a run whose epochs are not validated.
     """
 
     def __init__(self, folder: str | Path, data: Mapping[str, Any] | None = None) -> None:
@@ -43,20 +44,28 @@ class RunFiles:
             data: the facts of the data that a resumed run must match, as plain JSON values; empty where not known.
         """
         self.folder, self._data = Path(folder), dict(data or {})
-        self.last, self.best = self.folder / LAST, self.folder / BEST
+        self.last, self.best, self.final = (self.folder / name for name in (LAST, BEST, FINAL))
 
     def prepare(self, *, resume: bool) -> None:
         """Remove the files that a kill left half-written and, for a new run, an earlier run's files.
 
-        ``best.keras`` stays until there is a better one: the run may have started from it.
+        ``best.keras`` and ``final.keras`` stay until there is a new one: the run may have started from it.
 
         Raises:
             InputError: the folder cannot be written.
         """
         require_writable_folder(self.folder)
-        stale = [".best.*.keras", ".last.*.keras", ".history.*.csv", ".curves.*.png", "samples/.epoch_*.png"]
+        stale = [
+            ".best.*.keras",
+            ".final.*.keras",
+            ".last.*.keras",
+            f"{CHECKPOINTS}/.ep*.keras",
+            ".history.*.csv",
+            ".curves.*.png",
+            "samples/.epoch_*.png",
+        ]
         if not resume:
-            stale += [LAST, HISTORY, "curves.png", "samples/epoch_*.png"]
+            stale += [LAST, HISTORY, "curves.png", "samples/epoch_*.png", f"{CHECKPOINTS}/ep*.keras"]
             stale.append("tensorboard/*/events.out.tfevents.*")
         for pattern in stale:
             for path in self.folder.glob(pattern):
@@ -71,7 +80,8 @@ class RunFiles:
         state = read_training_state(self.last)
         if state is None:
             raise InputError(f"'{self.last}' was not written by edgeseg train; it cannot be resumed.")
-        wanted, was = config.as_dict(), TrainConfig.renamed(state["config"])
+        # What an earlier edgeseg had no setting for was as it is by default.
+        wanted, was = config.as_dict(), TrainConfig(model="", data="").as_dict() | TrainConfig.renamed(state["config"])
         differs = [f"{key} was {was.get(key)}, is {value}" for key, value in wanted.items() if was.get(key) != value]
         if differs:
             raise InputError(f"'{self.last}' is of another run ({'; '.join(differs)}); resume with its own settings.")
@@ -97,35 +107,57 @@ class RunFiles:
             model.load_weights(self.last)
         except (ValueError, KeyError) as error:
             raise InputError(f"'{self.last}' is not of this model: {str(error).splitlines()[0]}") from error
-        if _iterations(model) != state["iterations"]:  # Keras skips an optimizer that does not fit
+        if iterations(model) != state["iterations"]:  # Keras skips an optimizer that does not fit
             raise InputError(f"'{self.last}' is not of this optimizer; it cannot be resumed.")
         for variable, value in zip(_generators(model), state["generators"], strict=True):
             variable.assign(np.array(value, variable.dtype))
 
-    def save(self, models: RunModels, config: TrainConfig, history: Sequence[Row], *, is_best: bool) -> None:
-        """Write the files of an epoch, the last of ``history``."""
-        if is_best:
-            # At its own input size and without the optimizer: ready for export.
-            save_model(models.exported, self.best, models.spec, overwrite=True)
+    def save(self, models: RunModels, config: TrainConfig, history: Sequence[Row], *, exported: Path | None) -> None:
+        """Write the files of an epoch, the last of ``history``.
+
+        Args:
+            models: the models of the run.
+            config: the run.
+            history: one row for each epoch.
+            exported: ``best`` or ``final``, where the epoch's exported model belongs there; the other is removed, as it
+                is of another run. Neither when ``None``.
+        """
+        if exported is not None:
+            self._export(models, exported)
+            (self.final if exported == self.best else self.best).unlink(missing_ok=True)
         state = {
             "config": config.as_dict(),
             "data": self._data,
             "history": list(history),
-            "iterations": _iterations(models.learning),
+            "iterations": iterations(models.learning),
             "generators": [keras.ops.convert_to_numpy(v).tolist() for v in _generators(models.learning)],
         }
         save_model(models.learning, self.last, models.spec, training_state=state, overwrite=True)
         self.save_history(history)
 
+    def save_checkpoint(self, models: RunModels, row: Row) -> None:
+        """Keep the exported model of an epoch, under a name that says the epoch and its losses."""
+        folder, epoch = self.folder / CHECKPOINTS, f"ep{row['epoch']:03d}"
+        losses = "".join(f"-{name}{row[name]:.3f}" for name in ("loss", "val_loss") if name in row)
+        for earlier in folder.glob(f"{epoch}-*.keras"):  # of a resumed epoch, whose loss may differ on a GPU
+            earlier.unlink()
+        self._export(models, folder / f"{epoch}{losses}.keras")
+
+    def _export(self, models: RunModels, path: Path) -> None:
+        """Write the model at its own input size and without the optimizer: ready for export."""
+        save_model(models.exported, path, models.spec, overwrite=True)
+
     def save_history(self, history: Sequence[Row]) -> None:
         """Write ``history.csv`` and ``curves.png``; again when a run is resumed, as a kill may have prevented it."""
-        columns = tuple(history[0])
+        # A resumed run may watch other metrics than before.
+        columns = tuple(dict.fromkeys(name for row in history for name in row))
         table = csv_text([columns, *([row.get(name, "") for name in columns] for row in history)])
         write_bytes(self.folder / HISTORY, table.encode(), overwrite=True)
         save_curves(history, self.folder / "curves.png")
 
 
-def _iterations(model: keras.Model) -> int:
+def iterations(model: keras.Model) -> int:
+    """Return the number of steps that the optimizer of a compiled model has taken."""
     return int(keras.ops.convert_to_numpy(model.optimizer.iterations))  # also where it is on several devices
 
 

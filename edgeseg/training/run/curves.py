@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 # Not pyplot: a Figure of its own opens no window and does not touch the user's settings and figures.
@@ -19,17 +19,19 @@ from edgeseg.errors import InputError
 _PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("loss", {"loss": "training", "val_loss": "validation"}),
     ("validation mIoU", {"val_mean_iou": "mIoU"}),
-    ("learning rate", {"learning_rate": "at the end of the epoch"}),
+    ("learning rate", {"learning_rate": "of the epoch's last step"}),
 )
+#: Columns of the training batches that are no metric.
+_NO_METRIC = ("epoch", "loss", "learning_rate", "seconds")
 
 
 def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> None:
-    """Draw the curves of a run; an earlier image at ``path`` is replaced atomically.
+    """Draw the curves of a run, one panel for each metric that is watched; an earlier image at ``path`` is replaced.
 
     Args:
         history: one row for each epoch, as in ``history.csv``: ``epoch`` counted from 1, ``loss``, ``learning_rate``,
-            and where there are any ``val_loss`` and ``val_mean_iou`` in [0, 1]. A value that is missing in a row or
-            is not finite is omitted from its curve.
+            and where there are any ``val_loss``, ``val_mean_iou`` in [0, 1], and metrics: ``NAME`` and ``val_NAME``.
+            A value that is missing in a row or is not finite is omitted from its curve.
         path: a ``.png`` file.
 
     Raises:
@@ -37,8 +39,9 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
     """
     if not history:
         raise InputError("there are no curves to draw: the history has no epoch yet.")
-    figure = Figure(figsize=(8, 9), layout="constrained")
-    for axes, (title, columns) in zip(figure.subplots(len(_PANELS), sharex=True), _PANELS, strict=True):
+    panels = (*_PANELS[:-1], *_metric_panels(history), _PANELS[-1])
+    figure = Figure(figsize=(8, 3 * len(panels)), layout="constrained")
+    for axes, (title, columns) in zip(figure.subplots(len(panels), sharex=True), panels, strict=True):
         for column, label in columns.items():
             points = _points(history, column)
             if points:
@@ -55,6 +58,17 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=100)
     write_bytes(path, png.getvalue(), overwrite=True)
+
+
+def _metric_panels(history: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield a panel for each metric of the training batches; Keras puts an output's name before it, of several."""
+    names = dict.fromkeys(name for row in history for name in row)
+    validated = [name.removeprefix("val_") for name in names if name.startswith("val_")]
+    for name in names:
+        if name in _NO_METRIC or name.startswith("val_") or name.endswith("_loss"):
+            continue
+        own = max((each for each in validated if f"_{name}".endswith(f"_{each}")), key=len, default=name)
+        yield own, {name: "training", f"val_{own}": "validation"}
 
 
 def _points(history: Sequence[Mapping[str, float]], column: str) -> list[tuple[float, float]]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from edgeseg.choices import StoppingColumn
 from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution
-from edgeseg.training.run.checkpoint import RunFiles
+from edgeseg.training.objective.schedules import EpochSchedule
+from edgeseg.training.run.checkpoint import RunFiles, iterations
 from edgeseg.training.run.options import RunOptions
 from edgeseg.training.run.samples import save_samples
 from edgeseg.training.run.validation import Validator
@@ -23,8 +26,10 @@ from edgeseg.training.run.validation import Validator
 class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # keras has no type information
     """Keras' own callback, with the epochs before a resume; those before ``start`` do not count."""
 
-    def __init__(self, patience: int, history: Sequence[Mapping[str, float]], start: int) -> None:
-        super().__init__("val_mean_iou", mode="max", patience=patience)
+    def __init__(
+        self, column: StoppingColumn, patience: int, history: Sequence[Mapping[str, float]], start: int
+    ) -> None:
+        super().__init__(column, mode="max" if column == "val_mean_iou" else "min", patience=patience)
         self._history, self._start = history, start
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -35,7 +40,14 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # ker
 
 
 class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
-    """Validates after each epoch, then writes the files."""
+    """Validates after each epoch, then writes the files.
+
+    Attributes:
+        ran: whether an epoch has ended.
+        schedule: of the phase that is fitted.
+    """
+
+    schedule: EpochSchedule
 
     def __init__(
         self,
@@ -73,31 +85,42 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Validate, add the scores to ``logs``, write the files, and log a line."""
+        """Validate where that is asked for, add the scores to ``logs``, write the files, and log a line."""
         logs = {} if logs is None else logs
         loss = logs["loss"]
         if not math.isfinite(loss):
             raise InputError(f"the loss is {loss} in epoch {epoch + 1}; start again with a lower learning rate.")
-        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        # Of the epoch's last step: the optimizer has the one of the next step by now, thus of the next epoch.
+        last_step = max(iterations(self.model) - 1, 0)
+        learning_rate = float(keras.ops.convert_to_numpy(self.schedule(last_step)))
         with self._distribution.alone():
             scores = self._validator()
         # Into Keras' own logs, for the callbacks that come after this one.
         logs |= self._distribution.from_chief(scores)
         seconds = round(time.perf_counter() - self._began, 1)
-        is_best = logs["val_mean_iou"] > max((row["val_mean_iou"] for row in self._history), default=-1.0)
+        exported: Path | None = self._files.final
+        if self._config.validate:
+            is_best = logs["val_mean_iou"] > max((row["val_mean_iou"] for row in self._history), default=-1.0)
+            exported = self._files.best if is_best else None
         self._history.append({"epoch": epoch + 1, **logs, "learning_rate": learning_rate, "seconds": seconds})
         self.ran = True
         if self._distribution.is_chief:
             with self._distribution.alone():
-                self._write(is_best)
-                text = f"epoch {epoch + 1}/{self._config.epochs}  loss {loss:.4f}  val loss {logs['val_loss']:.4f}  "
-                self._options.log(
-                    f"{text}val mIoU {logs['val_mean_iou']:.4f}  {seconds:.0f} s" + ("  (best)" if is_best else "")
-                )
+                self._write(exported)
+                self._log_epoch(self._history[-1], is_best=exported == self._files.best)
         self._distribution.wait_for_all()
 
-    def _write(self, is_best: bool) -> None:
-        self._files.save(self._models, self._config, self._history, is_best=is_best)
+    def _log_epoch(self, row: Mapping[str, float], *, is_best: bool) -> None:
+        text = f"epoch {row['epoch']}/{self._config.epochs}  loss {row['loss']:.4f}  "
+        if self._config.validate:
+            text += f"val loss {row['val_loss']:.4f}  val mIoU {row['val_mean_iou']:.4f}  "
+        self._options.log(f"{text}{row['seconds']:.0f} s" + ("  (best)" if is_best else ""))
+
+    def _write(self, exported: Path | None) -> None:
+        every = self._options.save_every
+        if every and len(self._history) % every == 0:
+            self._files.save_checkpoint(self._models, self._history[-1])
+        self._files.save(self._models, self._config, self._history, exported=exported)
         if self._sampled is not None and self._options.samples:
             path = self._files.folder / "samples" / f"epoch_{len(self._history):03d}.png"
             save_samples(self._predict, self._sampled, self._models.spec, path, count=self._options.samples)

@@ -7,8 +7,11 @@ from pathlib import Path
 from edgeseg._internal.files import refuse_existing
 from edgeseg.errors import InputError
 
-#: Everything that resuming needs; the exported model of the best epoch; one row for each epoch.
-LAST, BEST, HISTORY = "last.keras", "best.keras", "history.csv"
+#: Everything that resuming needs; the exported model of the best epoch; that of the last one, where no epoch is
+#: validated; one row for each epoch.
+LAST, BEST, FINAL, HISTORY = "last.keras", "best.keras", "final.keras", "history.csv"
+#: The exported models of ``RunOptions.save_every``.
+CHECKPOINTS = "checkpoints"
 
 
 def require_place(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -18,7 +21,9 @@ def require_place(folder: Path, *, resume: bool, overwrite: bool) -> None:
         InputError: files of an earlier run are there and may not be replaced; or there is nothing to resume.
     """
     if not resume:
-        for name in (LAST, BEST, HISTORY):
+        for name in (LAST, BEST, FINAL, HISTORY):
             refuse_existing(folder / name, overwrite=overwrite)
+        for path in sorted(folder.glob(f"{CHECKPOINTS}/ep*.keras"))[:1]:
+            refuse_existing(path, overwrite=overwrite)
     elif not (folder / LAST).is_file():
         raise InputError(f"there is nothing to resume: '{folder / LAST}' does not exist; omit --resume to start.")

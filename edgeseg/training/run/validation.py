@@ -1,7 +1,8 @@
-"""Validate the exported model in inference mode, with the weights that will be saved."""
+"""Prepare the exported model with the weights that will be saved, and validate it in inference mode."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -22,21 +23,30 @@ class Validator:
     Args:
         models: of the run.
         feed: of the run.
-        loss: of the main output.
+        loss: of the main output; ``None`` where the epochs are not validated.
         recalibration: training examples to compute the batch-norm statistics from; 0 keeps the moving averages.
+        metrics: what is watched of the main output beside the scores.
     """
 
-    def __init__(self, models: RunModels, feed: Feed, loss: Any, recalibration: int) -> None:
+    def __init__(
+        self,
+        models: RunModels,
+        feed: Feed,
+        loss: Any,
+        recalibration: int,
+        metrics: Sequence[keras.metrics.Metric] = (),
+    ) -> None:
         self._models, self._feed, self._recalibration = models, feed, recalibration
-        self._loss = keras.losses.get(loss)
-        self._counts = ClassIoU(models.spec.class_names)
+        self._loss = None if loss is None else keras.losses.get(loss)
+        self._counts, self._metrics = ClassIoU(models.spec.class_names), metrics
 
     def __call__(self) -> dict[str, float]:
-        """Return scores of all the validation images, all but the first in [0, 1].
+        """Prepare the exported model, and return scores of all the validation images.
 
         Returns:
             ``val_loss`` (the mean over the images), ``val_mean_iou``, ``val_pixel_accuracy`` and ``val_iou_CLASS`` of
-            each class, NaN for a class without pixels.
+            each class, in [0, 1], NaN for a class without pixels; and ``val_NAME`` of each metric. Nothing where the
+            epochs are not validated.
 
         Raises:
             InputError: no pixel counts.
@@ -45,12 +55,16 @@ class Validator:
         if self._recalibration and batch_norms(self._models.twin):
             inputs = self._feed.statistics(self._recalibration)
             recalibrate(self._models.twin, inputs, like=self._models.learning)
-        self._counts.reset_state()
+        if self._loss is None:
+            return {}
+        for metric in (self._counts, *self._metrics):
+            metric.reset_state()
         loss, images = 0.0, 0
         # Not evaluate(), which warns at the end of data of unknown length; test_on_batch() forgets the batches before.
         for inputs, labels in self._feed.validation():
             logits = self._models.exported.predict_on_batch(inputs)
-            self._counts.update_state(labels, logits)
+            for metric in (self._counts, *self._metrics):
+                metric.update_state(labels, logits)
             loss += len(logits) * self._mean_loss(labels, logits)
             images += len(logits)
         matrix = self._counts.confusion_matrix()
@@ -62,11 +76,12 @@ class Validator:
             "val_mean_iou": matrix.mean_iou,
             "val_pixel_accuracy": matrix.pixel_accuracy,
             **{f"val_iou_{name}": float(iou) for name, iou in named},
+            **{f"val_{name}": value for metric in self._metrics for name, value in _results(metric)},
         }
 
     def batch_norm_gap(self) -> str | None:
         """Return a warning where the moving statistics do not fit the weights: one batch, in either mode."""
-        if not batch_norms(self._models.exported):
+        if self._loss is None or not batch_norms(self._models.exported):
             return None
         inputs, labels = next(iter(self._feed.validation()))
         training = self._mean_loss(labels, training_mode(self._models.exported, inputs))
@@ -81,5 +96,14 @@ class Validator:
         )
 
     def _mean_loss(self, labels: Any, scores: Any) -> float:
-        """Return the mean; a function of the caller's may give a number for each pixel."""
+        """Return the mean, of a run that is validated; a function of the caller's may give a number for each pixel."""
+        assert self._loss is not None
         return float(keras.ops.convert_to_numpy(self._loss(labels, scores)).mean())
+
+
+def _results(metric: keras.metrics.Metric) -> Iterator[tuple[str, float]]:
+    """Yield the value of a metric by its name, or several by theirs."""
+    result = metric.result()
+    named = result if isinstance(result, Mapping) else {metric.name: result}
+    for name, value in named.items():
+        yield name, float(keras.ops.convert_to_numpy(value).mean())

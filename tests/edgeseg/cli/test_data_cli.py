@@ -68,6 +68,25 @@ def test_check_needs_to_know_the_classes(capsys: pytest.CaptureFixture[str], voc
     assert warning["path"] == "sky"
 
 
+def test_check_prints_the_statistics_as_options(
+    capsys: pytest.CaptureFixture[str], shapes_dataset: Path, binary: Path, tmp_path: Path
+) -> None:
+    result = run_json(capsys, "data", "check", shapes_dataset, "--statistics")
+    assert main(["data", "check", str(shapes_dataset), "--statistics"]) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    program, mean, other, std = last.split()
+    assert (program, other) == ("--mean", "--std")
+    assert [mean, std] == [",".join(f"{value:g}" for value in result["statistics"][name]) for name in ("mean", "std")]
+    # Of the training images, or of those that are checked; of data that is not split, of all.
+    of_val = run_json(capsys, "data", "check", shapes_dataset, "--statistics", "--split", "val")
+    assert of_val["statistics"] != result["statistics"]
+    assert main(["data", "check", str(binary), "--classes", "a,b", "--statistics"]) == 0
+    assert "--mean " in capsys.readouterr().out
+    (binary / "images" / "00.png").write_bytes(b"")
+    assert main(["data", "check", str(binary), "--classes", "a,b", "--statistics"]) == 1
+    assert "edgeseg: no statistics of data with errors." in capsys.readouterr().err
+
+
 def test_labelme_then_split_then_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()

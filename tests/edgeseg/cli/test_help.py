@@ -145,10 +145,11 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
             "train",
             TrainConfig,
             ("model", "data", "augmentation_changes", "model_options"),
-            {"input_size": "--imgsz", "main_output": "--output"},
+            {"input_size": "--imgsz", "main_output": "--output", "validate": "--val"},
         ),
-        # The command draws samples, which a program asks for; the others are a program's alone.
-        ("train", RunOptions, ("samples", "callbacks", "log", "resume", "overwrite", "tensorboard"), {}),
+        # The command draws samples, which a program asks for, and takes metrics by their names alone; the others are a
+        # program's alone.
+        ("train", RunOptions, ("samples", "metrics", "callbacks", "log", "resume", "overwrite", "tensorboard"), {}),
         # --output is asked of the opened model.
         ("export", ExportOptions, ("output",), {}),
         ("export", Quantization, ("data", "calibration", "gate"), {"method": "--calibration-method"}),
@@ -169,6 +170,9 @@ def test_help_shows_the_defaults_and_choices_of_what_it_fills(
     choices = {field: choices_of(settings, field) for field in names}
     if settings is TrainConfig:
         choices["class_weights"] += ("W0,W1,...",)
+        choices["freeze_epochs"] += ("N",)
+        for triple in ("mean", "std"):
+            choices[triple] += ("X", "R,G,B")
     assert differences(command_of(name), defaults, choices, flags) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -43,6 +44,10 @@ def test_the_next_commands_get_the_same_data() -> None:
         (("--weights", "nowhere.h5"), "'nowhere.h5' does not exist"),
         (("--output-dir", "run", "--resume"), "there is nothing to resume"),
         (("--scale", "2", "1"), "scale must be (smallest, largest)"),
+        (("--augmentation", "mosaic"), "'mosaic' is not one of 'crop', 'jitter', 'unet', 'hrnet', 'notes'"),
+        (("--metric", "f-score,iou"), "unknown 'iou'"),
+        (("--mean", "images"), "'images' is not a number or three"),
+        (("--no-val", "--val-fraction", "0.1"), "validation is off (--no-val); give one"),
     ],
 )
 def test_wrong_settings_are_said_before_the_data_is_read(
@@ -52,11 +57,14 @@ def test_wrong_settings_are_said_before_the_data_is_read(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["last.keras", "best.keras", "history.csv"])
+@pytest.mark.parametrize(
+    "name", ["last.keras", "best.keras", "final.keras", "history.csv", "checkpoints/ep001-loss0.1.keras"]
+)
 def test_an_earlier_run_is_not_replaced_unasked(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """Said before an image is read: the folder of the data is not even looked for."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"an earlier run")
     assert main(["train", "unet_mini", "--data", "nowhere", "--output-dir", str(tmp_path)]) == 2
     assert f"{name}' exists; give --overwrite" in capsys.readouterr().err
@@ -88,6 +96,37 @@ def test_the_next_command_is_one_that_works(
     assert "'own' says nothing about its input" in said  # the file's name, not Keras' "functional"
     command_line = printed.partition("Next: edgeseg ")[2].partition("  |  ")[0]
     assert main(shlex.split(command_line)) == 0, command_line
+
+
+def test_data_with_train_alone_is_trained_on_with_and_without_validation(
+    shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what is typed next is on a split that there is."""
+    import keras
+
+    data = Path(shutil.copytree(shapes_dataset, tmp_path / "data", ignore=shutil.ignore_patterns("val", "test")))
+    inputs = keras.Input((16, 16, 3))
+    body = keras.layers.Conv2D(4, 1, name="body")(inputs)
+    keras.Model(inputs, keras.layers.Conv2D(3, 1, name="head")(body)).save(tmp_path / "own.keras")
+    settings = ["--epochs", "1", "--samples", "0", "--augmentation", "tutorial"]
+    arguments = ["train", str(tmp_path / "own.keras"), "--data", str(data), *settings, "--output-dir"]
+    assert main([*arguments, str(tmp_path / "run")]) == 2
+    assert "has train and no val: give --val-fraction 0.1" in capsys.readouterr().err
+    frozen = ["--freeze-epochs", "all", "--freeze-before", "head"]
+    assert main([*arguments, str(tmp_path / "run"), "--val-fraction", "0.2", *frozen]) == 0
+    out, err = capsys.readouterr()
+    file = tmp_path / "run" / "best.keras"
+    assert out.splitlines()[0].startswith(f"{file}  val mIoU ")
+    assert out.splitlines()[1] == f"Next: edgeseg export {file} --data {data} --split train"
+    assert "epoch 1/1  loss" in err
+    options = ["--no-val", "--no-check", "--mean", "data", "--std", "data", "--json", "--metric", "f-score,mean-iou"]
+    assert main([*arguments, str(tmp_path / "last"), *options, "--metric", "pixel-accuracy", "--save-every", "1"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert (result["best"], result["exported"]) == (None, str(tmp_path / "last" / "final.keras"))
+    assert {"f_score", "mean_iou", "pixel_accuracy"} < result["history"][0].keys()
+    assert "of the 10 training images: --mean " in err
+    assert len(list((tmp_path / "last" / "checkpoints").glob("ep001-loss*.keras"))) == 1
 
 
 def test_ctrl_c_says_how_to_go_on(

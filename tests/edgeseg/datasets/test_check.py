@@ -222,3 +222,24 @@ def test_camvid_is_good(camvid: Path) -> None:
     result = check(camvid, splits=["val"])
     assert result.findings == ()
     assert result.num_pairs == {"val": 101}
+
+
+@pytest.mark.parametrize(("bright", "dark"), [("binary", "binary-dark"), ("binary-dark", "binary")])
+def test_a_class_1_that_covers_most_may_be_the_wrong_side(gray: Callable[..., Path], bright: str, dark: str) -> None:
+    label = np.full((10, 10), 255 if bright == "binary" else 0, np.uint8)
+    label[:2] = 255 - label[:2]
+    root = gray(label)
+    source = DataSource(root=str(root), classes="background,membrane", label_encoding=bright)  # type: ignore[arg-type]
+    (warning,) = check(source).warnings
+    side = "bright" if bright == "binary" else "dark"
+    assert warning.text == (
+        f"class 1, 'membrane', covers 80 % of the pixels: it is what is {side} in the labels. Where 'membrane' is the "
+        f"other side, give --label-encoding {dark}."
+    )
+    other = DataSource(root=str(root), classes="background,membrane", label_encoding=dark)  # type: ignore[arg-type]
+    assert check(other).warnings == ()
+
+
+def test_ids_say_themselves_which_class_they_are(gray: Callable[..., Path]) -> None:
+    root = gray(np.ones((4, 6), np.uint8), np.eye(6, dtype=np.uint8))
+    assert check(DataSource(root=str(root), classes="a,b")).warnings == ()

@@ -71,9 +71,20 @@ def test_what_classes_json_says_of_its_labels_is_kept(tmp_path: Path) -> None:
     classes = read_classes(write_classes(tmp_path, table))
     assert classes.more_colors == (((1, 2, 3), 1), ((224, 224, 192), 255))
     assert classes.to_dict() == table
-    assert (
-        read_classes(write_classes(tmp_path, {"names": ["a", "b"], "binary_threshold": 9})).label_encoding == "binary"
-    )
+
+
+def test_a_threshold_needs_to_say_which_side_is_class_1(tmp_path: Path) -> None:
+    table = {"names": ["background", "membrane"], "binary_threshold": 9}
+    path = write_classes(tmp_path, table)
+    with pytest.raises(
+        InputError, match=r"which side of it is class 1, 'membrane': add \"label_encoding\": \"binary\""
+    ):
+        read_classes(path)
+    with pytest.raises(InputError, match="or give --label-encoding"):
+        given_classes(str(path))
+    for said in (read_classes(path, "binary-dark"), given_classes(str(path), "binary-dark")):
+        assert (said.label_encoding, said.binary_threshold) == ("binary-dark", 9)
+    assert read_classes(write_classes(tmp_path, {**table, "label_encoding": "binary"})).label_encoding == "binary"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edgeseg.datasets import BadExample, Classes, DataSource, open_split
+from edgeseg.datasets.classes import given_classes
 from edgeseg.datasets.labels import is_lossy, read_ids, read_palette, recognize_encoding
 from edgeseg.spec import default_palette
 
@@ -229,3 +230,25 @@ def test_a_label_that_does_not_decode_is_named(tmp_path: Path) -> None:
         with pytest.raises(BadExample, match=rf"{name}\.png' does not") as caught:
             read_ids(tmp_path / f"{name}.png", THREE, "ids")
         assert caught.value.kind == "does_not_decode"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_palette_mask_that_became_colors_keeps_its_outline(tmp_path: Path, mode: str) -> None:
+    """VOC's 255 is the color (224, 224, 192) in its palette."""
+    ids = np.array([[0, 255, 15], [20, 255, 1]], np.uint8)
+    path = tmp_path / "mask.png"
+    palette_image(ids).convert(mode).save(path)
+    voc = given_classes("voc")
+    assert recognize_encoding([path], voc) == "colors"
+    assert (read_ids(path, voc, "colors") == ids).all()
+    without = Classes(names=voc.names, palette=voc.palette, ignore_index=None)
+    with pytest.raises(BadExample, match=r"no class: \(224, 224, 192\) .* VOC's outline .* give --ignore-index 255"):
+        read_ids(path, without, "colors")
+    # Another ignored id has another color, and with colors of their own the outline's is a mistake like any.
+    other = Classes(names=("a", "b"), palette=voc.palette[:2], ignore_index=9)
+    palette_image(np.array([[0, 1, 9]], np.uint8)).convert(mode).save(path)
+    assert read_ids(path, other, "colors").tolist() == [[0, 1, 9]]
+    palette_image(np.array([[0, 255]], np.uint8)).convert(mode).save(path)
+    own = Classes(names=("a", "b"), palette=((0, 0, 0), (9, 9, 9)), ignore_index=255)
+    with pytest.raises(BadExample, match=r"\(224, 224, 192\) \(1 pixels\)"):
+        read_ids(path, own, "colors")

@@ -132,6 +132,46 @@ def test_a_folder_of_two_layouts_asks_which(gray: Callable[..., Path]) -> None:
         open_split(root / "train.txt", "train")
 
 
+def test_names_of_folders_and_splits_may_be_in_any_letters(
+    voc_dataset: Path, shapes_dataset: Path, tmp_path: Path
+) -> None:
+    """VOC's, those of splits, and the tutorials' Images and Labels with VOC's lists of names."""
+    voc = Path(shutil.copytree(voc_dataset, tmp_path / "voc"))
+    base = (voc / "VOCdevkit").rename(voc / "vocdevkit") / "VOC2007"
+    lists = (base / "ImageSets").rename(base / "imagesets") / "Segmentation"
+    lists.rename(lists.parent / "segmentation")
+    (lists.parent / "segmentation" / "val.txt").rename(lists.parent / "segmentation" / "Val.txt")
+    (base / "JPEGImages").rename(base / "jpegimages")
+    assert len(open_split(DataSource(root=str(voc), classes=CLASSES), "val")) == 2
+
+    folders = Path(shutil.copytree(shapes_dataset, tmp_path / "folders"))
+    (folders / "train").rename(folders / "Train")
+    (folders / "Train" / "labels").rename(folders / "Train" / "LABELS")
+    assert find_layout(folders).splits == ("train", "val", "test")
+    assert len(open_split(folders, "train")) == 10
+
+    medical = tmp_path / "Medical_Datasets"
+    (medical / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for folder in ("images", "labels"):
+        shutil.copytree(shapes_dataset / "train" / folder, medical / folder.capitalize())
+    # A line's first word, as the tutorials read it.
+    (medical / "ImageSets" / "Segmentation" / "train.txt").write_text("03\n05 1\n")
+    assert (find_layout(medical).layout, find_layout(medical).splits) == ("flat", ("train",))
+    data = open_split(DataSource(root=str(medical), classes=CLASSES, ignore_index=255), "train")
+    assert [image.name for image, _ in data.pairs] == ["03.png", "05.png"]
+    shutil.rmtree(medical / "ImageSets")
+    assert len(open_split(DataSource(root=str(medical), classes=CLASSES, ignore_index=255), "all")) == 10
+
+
+def test_two_folders_of_one_name_in_other_letters_are_refused(gray: Callable[..., Path]) -> None:
+    root = gray(np.zeros((4, 6), np.uint8))
+    shutil.copytree(root / "images", root / "IMAGES")
+    assert len(open_split(DataSource(root=str(root), classes="a,b"), "all")) == 1  # one is as it is asked for
+    (root / "images").rename(root / "Images")
+    with pytest.raises(InputError, match="has IMAGES and Images; keep the one you mean"):
+        open_split(DataSource(root=str(root), classes="a,b"), "all")
+
+
 def test_images_alone_are_no_labeled_data(gray: Callable[..., Path], voc_dataset: Path) -> None:
     root = gray(np.zeros((4, 6), np.uint8))
     assert is_labeled(root)
@@ -151,10 +191,13 @@ def test_numbers_in_names_sort_as_numbers() -> None:
 
 
 def test_the_cells_open(cells: Path) -> None:
-    data = open_split(cells, "all")
-    assert (len(data), data.label_encoding) == (30, "binary")
-    image, label = data[0]
+    """Their classes.json has a threshold, and leaves to its reader that the membrane is dark."""
+    bright, dark = (
+        open_split(DataSource(root=str(cells), label_encoding=encoding), "all")
+        for encoding in ("binary", "binary-dark")
+    )
+    assert (len(dark), dark.label_encoding) == (30, "binary-dark")
+    image, label = dark[0]
     assert image.shape == (512, 512, 3)
     assert set(np.unique(label)) == {0, 1}
-    dark = open_split(DataSource(root=str(cells), label_encoding="binary-dark"), "all")
-    assert (dark[0][1] == 1 - label).all()
+    assert (bright[0][1] == 1 - label).all()

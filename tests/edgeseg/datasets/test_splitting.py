@@ -93,3 +93,35 @@ def test_what_would_change_or_mix_data_is_refused(
     with pytest.raises(InputError, match=r"3\.png' has no label"):
         split(source, tmp_path / "more", val=0.2, test=0.2)
     assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize(
+    ("without", "shares", "counts"),
+    [
+        (("val", "test"), {}, {"train": 9, "val": 1}),
+        (("val", "test"), {"val": 0.3}, {"train": 7, "val": 3}),
+        (("val", "test"), {"val": 0.2, "test": 0.2}, {"train": 6, "val": 2, "test": 2}),
+        (("val",), {"val": 0.2}, {"train": 8, "val": 2, "test": 4}),
+        (("test",), {"test": 0.1}, {"train": 9, "val": 4, "test": 1}),
+    ],
+)
+def test_what_is_split_is_kept_and_the_rest_is_taken_from_train(
+    copy: Path, tmp_path: Path, without: tuple[str, ...], shares: dict[str, float], counts: dict[str, int]
+) -> None:
+    for name in without:
+        shutil.rmtree(copy / name)
+    result = split(copy, tmp_path / "lists", **shares)  # type: ignore[arg-type]
+    assert result.counts == counts
+    lists = {name: {image for image, _ in open_split(result.folder, name).pairs} for name in counts}
+    assert sum(map(len, lists.values())) == len(set().union(*lists.values()))
+    for name in {"val", "test"} - set(without):
+        assert {path.name for path in lists[name]} == {path.name for path in (copy / name / "images").iterdir()}
+
+
+def test_a_split_that_is_there_is_not_made_again(copy: Path, voc_dataset: Path, tmp_path: Path) -> None:
+    shutil.rmtree(copy / "test")
+    voc = DataSource(root=str(voc_dataset), classes="wall,red,blue")
+    for data, shares in ((copy, {"val": 0.1}), (copy, {}), (copy, {"val": 0.0, "test": 0.0}), (voc, {})):
+        with pytest.raises(InputError, match="has splits already: train, val"):
+            split(data, tmp_path / "lists", **shares)  # type: ignore[arg-type]
+    assert not (tmp_path / "lists").exists()

@@ -36,13 +36,20 @@ def test_other_json_is_refused(text: str) -> None:
         ({"epochs": 2, "warmup_epochs": 2}, "warmup_epochs must be 0 to 1 with 2 epochs, got 2"),
         ({"loss": "hinge"}, "loss must be one of cross-entropy, focal, dice"),
         ({"seed": -1}, "seed must be 0 to 4294967295, got -1"),
-        ({"freeze_epochs": 40}, "freeze_epochs must be 0 to 39"),
+        ({"freeze_epochs": 40}, "freeze_epochs must be 0 to 39, or all, got 40"),
+        ({"freeze_epochs": "every"}, "freeze_epochs must be 0 to 39, or all, got every"),
+        ({"val_fraction": 1.0}, "val_fraction must be above 0 and below 1, got 1.0"),
+        ({"val_fraction": 0.1, "validate": False}, "validation is off .* give one"),
+        ({"early_stopping": 2, "validate": False}, "there is no val_mean_iou without validation .* can be loss"),
+        ({"early_stopping_on": "loss"}, "early_stopping_on does nothing without early_stopping"),
+        ({"early_stopping": 2, "early_stopping_on": "val_f_score"}, "must be one of val_mean_iou, val_loss, loss"),
+        ({"mean": "images"}, "mean must be numbers, or data, got images"),
         ({"ema": 1.0}, "ema must be 0 to below 1, got 1.0"),
         ({"optimizer": "lion"}, "optimizer must be one of adamw, adam, sgd, got lion"),
         ({"class_weights": "median"}, "class_weights must be none, median-frequency, sqrt-median-frequency or numbers"),
         ({"clipnorm": 1.0, "global_clipnorm": 1.0}, "give one"),
         ({"augmentation_changes": {"scale": (2.0, 1.0)}}, "scale must be"),
-        ({"augmentation_changes": {"zoom": 1, "size": 2}}, "augmentation_changes has size, zoom"),
+        ({"augmentation_changes": {"tilt": 1, "size": 2}}, "augmentation_changes has size, tilt"),
         ({"augmentation_changes": {"rotate_degrees": 45.0}}, "rotate_degrees does nothing without rotate"),
         ({"freeze_batch_size": 4}, "freeze_batch_size does nothing without freeze_epochs"),
         ({"schedule": "constant", "final_learning_rate": 0.1}, "does nothing without schedule cosine or step"),
@@ -75,7 +82,11 @@ def test_the_warm_up_of_a_short_run_is_shorter() -> None:
     "settings",
     [
         {"freeze_epochs": 2, "freeze_batch_size": 4, "augmentation_changes": {"rotate": 0.5, "rotate_degrees": 45.0}},
-        {"augmentation": "tutorial", "augmentation_changes": {"rotate_degrees": 45.0}},
+        {"augmentation": "jitter", "augmentation_changes": {"rotate_degrees": 45.0}},
+        {"augmentation": "hrnet", "augmentation_changes": {"rotate_degrees": 45.0}},
+        {"freeze_epochs": "all", "freeze_batch_size": 4},
+        {"validate": False, "early_stopping": 3, "early_stopping_on": "loss"},
+        {"val_fraction": 0.1, "mean": "data", "std": "data"},
         {"schedule": "exponential", "decay_rate": 0.9},
         {"loss": "focal+dice", "focal_gamma": 1.0, "dice_beta": 2.0, "label_smoothing": 0.1},
     ],
@@ -106,5 +117,11 @@ def test_a_run_from_before_options_of_architectures_is_the_same_run() -> None:
 def test_settings_of_an_earlier_edgeseg_are_read_under_todays_names() -> None:
     data = {"root": "d", "layout": None, "classes": None, "label_encoding": "colours", "ignore_index": None}
     old = {**TrainConfig(model="unet_mini", data="d").as_dict(), "data": {**data, "colour_map": "map.txt"}}
-    config = TrainConfig.from_json(json.dumps(old))
+    del old["early_stopping_on"], old["validate"]  # there were none
+    config = TrainConfig.from_json(json.dumps({**old, "augmentation": "tutorial"}))
     assert config.data == DataSource(root="d", label_encoding="colors", color_map="map.txt")
+    assert (config.augmentation, config.early_stopping_on, config.validate) == ("jitter", "val_mean_iou", True)
+
+
+def test_a_program_may_use_the_former_name_of_a_preset() -> None:
+    assert TrainConfig(model="unet_mini", data="d", augmentation="tutorial").augmentation == "jitter"  # type: ignore[arg-type]

@@ -152,6 +152,11 @@ class TwoInputs:
         return [self.inputs]
 
 
+def agreement(labels: Any, logits: Any) -> Any:
+    """A metric of the caller's own, which knows nothing of ignored pixels."""
+    return keras.ops.equal(keras.ops.cast(labels, "int32"), keras.ops.cast(keras.ops.argmax(logits, -1), "int32"))
+
+
 def two_outputs() -> keras.Model:
     keras.utils.set_random_seed(0)
     image, hint = keras.Input((16, 16, 3), name="image"), keras.Input((16, 16, 1), name="hint")
@@ -173,11 +178,17 @@ def test_a_model_of_ones_own_with_two_inputs_and_deep_supervision(tmp_path: Path
     )  # fmt: skip
     spec = ModelSpec(name="two", input_size=(16, 16), class_names=("no", "yes"), palette=default_palette(2))
     more = {"model": model, "spec": spec, "feed": lambda models: TwoInputs()}
-    result = train(settings, tmp_path / "run", RunOptions(log=quiet), **more)
+    watched = {"main": ["f-score", agreement], "half": ["pixel-accuracy"]}
+    result = train(settings, tmp_path / "run", RunOptions(log=quiet, metrics=watched), **more)
     assert len(result.history) == 3
     assert train(settings, tmp_path / "run", RunOptions(resume=True, log=quiet), **more).history == result.history
     first = result.history[0]
     assert first["loss"] == pytest.approx(0.4 * first["half_loss"] + first["main_loss"], rel=1e-3)
+    # In training Keras puts the output's name before a metric's; the main output alone is validated.
+    assert {"main_f_score", "main_agreement", "half_pixel_accuracy", "val_f_score", "val_agreement"} < first.keys()
+    assert first["val_agreement"] == pytest.approx(first["val_pixel_accuracy"] * 7 / 8)  # where ignored pixels count
+    with pytest.raises(InputError, match="metrics are given for the output 'third'; the model has half, main"):
+        train(settings, tmp_path / "other", RunOptions(log=quiet, metrics={"third": ["f-score"]}), **more)
 
     best = load_model(result.best)
     assert [tensor.shape for tensor in best.outputs] == [(None, 16, 16, 2)]

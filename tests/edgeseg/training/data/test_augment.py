@@ -144,7 +144,7 @@ def test_ids_are_never_invented() -> None:
     image = np.zeros((60, 90, 3), np.uint8)
     found: set[int] = set()
     for seed in range(60):
-        for augmentation in (Augmentation(size=(48, 64), scale=(0.3, 3.0)), Augmentation.preset("tutorial", (48, 64))):
+        for augmentation in (Augmentation(size=(48, 64), scale=(0.3, 3.0)), Augmentation.preset("jitter", (48, 64))):
             _, ids = augmentation(image, label, np.random.default_rng(seed))
             found |= set(np.unique(ids).tolist())
     assert found == {0, 7, IGNORED}
@@ -229,8 +229,8 @@ def test_fitted_scales_are_drawn_uniformly() -> None:
     assert np.mean(heights) / 60 == pytest.approx(0.6, abs=0.07)
 
 
-def test_the_tutorial_shows_the_whole_image_on_gray_and_pieces_of_it() -> None:
-    augmentation = Augmentation.preset("tutorial", (64, 64), hsv=(0.0, 0.0, 0.0), blur=0.0, rotate=0.0)
+def test_jitter_shows_the_whole_image_on_gray_and_pieces_of_it() -> None:
+    augmentation = Augmentation.preset("jitter", (64, 64), hsv=(0.0, 0.0, 0.0), blur=0.0, rotate=0.0)
     heights = []
     for image, label in draws(augmentation, 80):
         heights.append((label != IGNORED).any(1).sum())
@@ -335,7 +335,12 @@ def test_brightness_is_added_and_contrast_is_about_middle_gray() -> None:
         ({"size": (0, 32)}, r"size must be \(H, W\)"),
         ({"scale": (1.2, 0.8)}, "smallest, largest"),
         ({"scale": (0.0, 1.0)}, "above 0"),
-        ({"scale_of": "width"}, "'image' or 'fitted'"),
+        ({"scale_of": "width"}, "scale_of must be one of image, fitted, longer-side, got 'width'"),
+        ({"aspect_of": "input"}, "goes with scale_of 'fitted' or 'longer-side'"),
+        ({"border": "mirror"}, "border must be one of pad, repeat, got 'mirror'"),
+        ({"hue_change": "turn"}, "hue_change must be one of around, cut, times"),
+        ({"zoom": 1.0}, "zoom must be 0 to below 1"),
+        ({"shift": -0.1}, "shift must be 0 to 1"),
         ({"aspect": 1.0}, "0 to below 1"),
         ({"flip": 1.5}, "flip must be 0 to 1, got 1.5"),
         ({"brightness": -0.1}, "brightness must be 0 to 1"),
@@ -351,8 +356,8 @@ def test_a_knob_out_of_its_range_is_an_input_error(changes: dict[str, Any], text
         Augmentation(**{"size": (32, 32), **changes})
 
 
-def test_there_are_two_presets() -> None:
+def test_a_preset_is_changed_by_its_fields_and_an_unknown_one_is_refused() -> None:
     assert Augmentation.preset("crop", (32, 48)) == Augmentation(size=(32, 48))
-    assert Augmentation.preset("tutorial", (32, 48), flip=0.0).aspect == 0.3
-    with pytest.raises(InputError, match="crop, tutorial, got 'mosaic'"):
+    assert Augmentation.preset("jitter", (32, 48), flip=0.0).aspect == 0.3
+    with pytest.raises(InputError, match="crop, jitter, unet, hrnet, notes, got 'mosaic'"):
         Augmentation.preset("mosaic", (32, 48))  # type: ignore[arg-type]

@@ -29,6 +29,20 @@ def test_phases_have_their_own_batch_size_and_peak() -> None:
     assert float(schedule_of(config, free, steps_per_epoch=3)(0)) == pytest.approx(3.5e-3 * (1 + np.cos(np.pi / 4)) / 2)
 
 
+def test_an_encoder_that_is_frozen_for_good_has_one_phase() -> None:
+    settings = {
+        "model": "unet_mini",
+        "data": "data",
+        "epochs": 10,
+        "freeze_batch_size": 32,
+        "freeze_learning_rate": 0.5,
+    }
+    (phase,) = phases_of(TrainConfig(**settings, freeze_epochs="all"))  # type: ignore[arg-type]
+    assert (phase.start, phase.end, phase.batch_size, phase.learning_rate, phase.frozen) == (0, 10, 32, 0.5, True)
+    (phase,) = phases_of(TrainConfig(model="unet_mini", data="data", epochs=10))
+    assert (phase.start, phase.end, phase.frozen) == (0, 10, False)
+
+
 def test_the_encoder_is_what_the_decoder_is_computed_from() -> None:
     names = [layer.name for layer in encoder_layers(create("unet_mini", num_classes=2, input_size=(16, 16)))]
     assert names == [f"conv2d_{number}" for number in range(1, 7)]

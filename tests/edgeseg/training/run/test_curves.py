@@ -57,3 +57,16 @@ def test_no_figure_is_left_in_memory(tmp_path: Path) -> None:
 def test_no_epoch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no epoch yet"):
         save_curves([], tmp_path / "curves.png")
+
+
+def test_a_metric_that_is_watched_has_a_panel(tmp_path: Path) -> None:
+    """With its name for the training batches, before which Keras puts an output's, and for the validation."""
+    heights = []
+    for metrics in (
+        {"f_score": 0.5, "val_f_score": 0.4},
+        {"main_f_score": 0.5, "half_pixel_accuracy": 0.9, "val_f_score": 0.4, "val_iou_road": 0.1, "half_loss": 1.0},
+        {"mean_iou": 0.3},
+    ):
+        save_curves([{**row, **metrics} for row in HISTORY], tmp_path / "curves.png")
+        heights.append(read_image(tmp_path / "curves.png").shape[0] // 300)
+    assert heights == [4, 5, 4]
