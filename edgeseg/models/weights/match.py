@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import keras
+import numpy as np
 
 from edgeseg.models.weights.hdf5 import FileLayer, Tensor
 from edgeseg.models.weights.variables import (
@@ -104,13 +105,21 @@ def fit_layer(item: FileLayer, layer: ModelLayer) -> Fit:
         return _fit_nested(item, layer)
     if item.kind is not None:
         slots = {id(slot.variable): slot for slot in layer.slots}
-        proposal = [(t, slots.pop(id(variable_at(layer.layer, t.key)), None)) for t in item.tensors]
+        taken: dict[int, Tensor] = {}
+        proposal: list[tuple[Tensor, VariableSlot | None]] = []
+        for tensor in item.tensors:
+            key = id(variable_at(layer.layer, tensor.key))
+            # A layer around another one has the kernel in its file twice: SpectralNormalization.
+            is_new = key not in taken or np.array_equal(taken[key].values, tensor.values)
+            taken.setdefault(key, tensor)
+            proposal.append((tensor, slots.get(key) if is_new else None))
     else:
         proposal = _pair_by_name(item.tensors, layer.slots)
     pairs = [(tensor, slot) for tensor, slot in proposal if slot is not None]
     filled = [(tensor, slot) for tensor, slot in pairs if tensor.shape == slot.shape]
     clashes = [(tensor, slot) for tensor, slot in pairs if tensor.shape != slot.shape]
-    return Fit(filled, clashes, len(filled) == len(item.tensors) == len(layer.slots))
+    variables = {id(slot.variable) for _, slot in filled}
+    return Fit(filled, clashes, len(filled) == len(item.tensors) and len(variables) == len(layer.slots))
 
 
 def _fit_nested(item: FileLayer, layer: ModelLayer) -> Fit:

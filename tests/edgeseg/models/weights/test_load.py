@@ -628,3 +628,23 @@ def test_tensors_that_are_no_tensors(tmp_path):
         path = save_keras3(pair_of("a", "b"), tmp_path, ".weights.h5")
         edit_entry(path, edit)
         assert_refused_unchanged(pair_of("a", "b"), path, "'layers/conv2d/vars/0'", message)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_variable_that_is_in_the_file_twice_is_filled_once(tmp_path: Path, suffix: str) -> None:
+    def build() -> keras.Model:
+        inputs = keras.Input((8, 8, 3))
+        wrapped = keras.layers.SpectralNormalization(keras.layers.Conv2D(4, 3, name="conv"), name="norm")
+        return keras.Model(inputs, wrapped(inputs))
+
+    source, model = build(), build()
+    path = tmp_path / f"x{suffix}"
+    source.save(path) if suffix == ".keras" else source.save_weights(path)
+    load_weights(model, path)
+    for got, wanted in zip(model.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    source.save_weights(tmp_path / "y.weights.h5")
+    with h5py.File(tmp_path / "y.weights.h5", "r+") as file:
+        file["layers/spectral_normalization/vars/0"][...] += 1  # two kernels for one variable
+    with pytest.raises(InputError, match="nothing in the model takes"):
+        load_weights(build(), tmp_path / "y.weights.h5")
