@@ -145,10 +145,10 @@ class _Run:
         values = dict(inputs)
         for call in reversed(calls_of(graph)):
             if call.inputs:
-                values.update(zip(map(id, call.outputs), self._outputs(call, values), strict=True))
+                values.update(zip(map(id, call.outputs), self._results(call, values), strict=True))
         return values
 
-    def _outputs(self, call: Call, values: Mapping[int, Any]) -> list[Any]:
+    def _results(self, call: Call, values: Mapping[int, Any]) -> list[Any]:
         operation, unknown = call.operation, [None] * len(call.outputs)
         given = [values[id(tensor)] for tensor in call.inputs]
         if all(value is None for value in given):

@@ -93,13 +93,13 @@ class SteadinessProbe:
         """
         self._model = model
         self._answer = answer
-        self._inputs = tuple(inputs)
+        self._tensors = tuple(inputs)
         self._answers = tuple(answers)
         self._measured: dict[float, Steadiness] = {}
 
     def pools_with_indices(self) -> bool:
         """Return whether the model is one whose answer may depend on rounding; see ``pools_with_indices``."""
-        return pools_with_indices(self._model, self._inputs[0].shape)
+        return pools_with_indices(self._model, self._tensors[0].shape)
 
     def at(self, rounding: float) -> Steadiness:
         """Measure the steadiness under noise.
@@ -114,7 +114,7 @@ class SteadinessProbe:
 
     def _measure(self, rounding: float) -> Steadiness:
         steady, movements, changed = [], [], []
-        for tensor, answer in zip(self._inputs, self._answers, strict=True):
+        for tensor, answer in zip(self._tensors, self._answers, strict=True):
             scale = rounding * float(np.abs(tensor).max())
             movement = np.zeros(answer.class_map.shape, np.float32)
             same = []

@@ -36,7 +36,7 @@ class Places:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self._layers = list(_walk(model, ()))
+        self._walked = list(_walk(model, ()))
 
     def of(self, op_name: str) -> tuple[str, str]:
         """Return the path and the class of the innermost layer of an op; its scope and "" without such a layer."""
@@ -51,7 +51,7 @@ class Places:
         def rank(path: tuple[str, ...]) -> tuple[int, int, bool]:
             return depth(path[-1]), sum(depth(name) >= 0 for name in path), path[-1] in scopes
 
-        best = max(self._layers, key=lambda place: rank(place[0]), default=None)
+        best = max(self._walked, key=lambda place: rank(place[0]), default=None)
         if best is None or depth(best[0][-1]) < 0:
             return "/".join(scopes) or op_name, ""
         path, layer = best

@@ -42,7 +42,7 @@ _WITHOUT_EFFECT = frozenset(
         "filters", "units", "kernel_size", "depth_multiplier", "groups", "use_bias", "scale", "center", "output_dim",
     }
 )  # fmt: skip
-_WITHOUT_EFFECT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+_WITHOUT_EFFECT_ENDINGS = ("initializer", "regularizer", "constraint")
 
 #: Layers that return their input in inference.
 _IDENTITIES = frozenset(
