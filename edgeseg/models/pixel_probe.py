@@ -191,12 +191,12 @@ class _Run:
 
 
 def _called(call: Call, values: Mapping[int, Any]) -> Any:
-    """Call an operation in inference mode, unless the model itself calls it in training mode."""
+    """Call an operation in inference mode: as Keras does in predict, also where the graph says training=True."""
     given = (call.args, call.kwargs)
     args, kwargs = keras.tree.map_structure(
         lambda value: values[id(value)] if isinstance(value, keras.KerasTensor) else value, given
     )
-    if takes_training(call.operation) and kwargs.get("training") is None:
+    if takes_training(call.operation):
         kwargs["training"] = False
     return call.operation(*args, **kwargs)
 
