@@ -173,17 +173,15 @@ def test_a_task_is_exported_at_another_size(name: str, tasks: dict[str, Task], t
 
 @each_task
 def test_a_task_is_trained_from_its_own_weights(name: str, tasks: dict[str, Task], tmp_path: Path) -> None:
-    size, other = CASES[name][1:]
-    config = TrainConfig(
-        model=str(tasks[name].path), data="data", crop_size=other, batch_norm_momentum=1 - 1e-7, learning_rate=1e-12
-    )
+    size = CASES[name][1]
+    config = TrainConfig(model=str(tasks[name].path), data="data", batch_norm_momentum=1 - 1e-7, learning_rate=1e-12)
     models = build_models(config, CLASSES)
-    # One step at another size, without the task's own preprocessing, loss and metrics. It is too small to move a weight
-    # or a moving average, so what is saved is the task.
+    # One step, without the task's own preprocessing, loss and metrics. It is too small to move a weight or a moving
+    # average, so what is saved is the task.
     optimizer = keras.optimizers.SGD(config.learning_rate)
     models.learning.compile(optimizer, SegmentationLoss(), metrics=[], run_eagerly=True)  # which compiles no step
-    labels = np.random.default_rng(0).integers(0, 3, (2, *other), np.uint8)
-    assert models.learning.train_on_batch(np.random.default_rng(1).normal(size=(2, *other, 3)), labels) > 0
+    labels = np.random.default_rng(0).integers(0, 3, (2, *size), np.uint8)
+    assert models.learning.train_on_batch(np.random.default_rng(1).normal(size=(2, *size, 3)), labels) > 0
     assert int(optimizer.iterations) == 1
     models.update_twin()
     save_model(models.exported, tmp_path / "best.keras", models.spec)
