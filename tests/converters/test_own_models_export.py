@@ -152,10 +152,11 @@ class PoolWithIndices(layers.Layer):  # type: ignore[misc]
         return values + tf.cast(indices, tf.float32)
 
 
-def test_a_pooling_with_indices_is_told_the_names_that_are_replaced() -> None:
+def test_an_index_that_is_not_for_unpooling_is_refused_by_the_layers_name() -> None:
     inputs = keras.Input((*SIZE, 3))
-    with pytest.raises(UnsupportedModel, match=r"replaced where the classes are MaxPoolingWithArgmax2D and MaxUnpool"):
-        export(keras.Model(inputs, PoolWithIndices()(inputs)), verify=False)
+    sentence = "'pooling' could not be replaced: its index reaches an output of the model without an unpooling"
+    with pytest.raises(UnsupportedModel, match=sentence):
+        export(keras.Model(inputs, PoolWithIndices(name="pooling")(inputs)), verify=False)
 
 
 def dynamic() -> keras.Model:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import tensorflow as tf
 from keras import layers
@@ -112,7 +112,7 @@ class _Unpooled:
             self._visit(op)
         for op in (*self._of_index, *self._mixed):
             if not any(trace.readers(tensor) for tensor in op.outputs):
-                self._refuse(op)  # an output of the model
+                self._refuse("reaches an output of the model")
 
     def _visit(self, op: tf.Operation) -> None:
         read = [tensor for tensor in self._trace.moving(op) if op.type != _GRADIENT or tensor is not op.inputs[0]]
@@ -125,7 +125,7 @@ class _Unpooled:
         values = {tensor.op: self._mixed[tensor.op] for tensor in read if tensor.op in self._mixed}
         candidates = [*values.values(), *(self._values(op, tensor) for tensor in rest)]
         if len({tensor.name for tensor in candidates}) != 1:
-            self._refuse(op)
+            self._refuse(_read_by(op))
         (result, *_) = op.outputs
         if tuple(result.shape) == self._large and result.dtype == candidates[0].dtype:
             self.found.append((result, candidates[0]))
@@ -142,12 +142,11 @@ class _Unpooled:
         while tuple(tensor.shape) != self._small or not tensor.dtype.is_floating:
             before = self._trace.moving(tensor.op)
             if len(before) != 1:
-                self._refuse(reader)
+                self._refuse(_read_by(reader))
             (tensor,) = before
         return tensor
 
-    def _refuse(self, op: tf.Operation) -> None:
+    def _refuse(self, what: str) -> NoReturn:
         raise RewriteRefused(
-            f"its index is read by '{op.name.partition('/')[2] or op.name}' ({op.type}), which is not part of an "
-            "unpooling to the size before the pooling; the replacement has no such index"
+            f"its index {what} without an unpooling to the size before the pooling; the replacement has no such index"
         )
