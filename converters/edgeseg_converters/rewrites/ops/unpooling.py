@@ -150,3 +150,7 @@ class _Unpooled:
         raise RewriteRefused(
             f"its index {what} without an unpooling to the size before the pooling; the replacement has no such index"
         )
+
+
+def _read_by(op: tf.Operation) -> str:
+    return f"is read by '{op.name.partition('/')[2] or op.name}' ({op.type})"
