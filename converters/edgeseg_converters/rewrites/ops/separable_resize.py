@@ -11,7 +11,6 @@ so the op itself says what R and K are: R is its result on the rows of the unit 
 Holds for fixed sizes. Exact up to the order of the sums. Ops: TRANSPOSE and FULLY_CONNECTED, which XNNPACK and the
 integer kernels have. TFLite has none of the old ops, ONNX only the first, and ONNX Runtime's takes over a hundred
 times as long: bicubic, 64x64x16 to twice the size, took 166 ms as Resize and 1.3 as two products (x86-64, 2 threads).
-On LiteRT the products took 0.9 ms, where RESIZE_BILINEAR takes 0.13.
 """
 
 from __future__ import annotations
