@@ -154,7 +154,7 @@ def _windows(x: Any) -> Any:
     tokens = ops.reshape(ops.transpose(rows, (0, 1, 3, 2, 4, 5)), (-1, 64, 16))
     attended = layers.MultiHeadAttention(2, 8)(tokens, tokens)
     back = ops.transpose(ops.reshape(attended, (-1, 4, 6, 8, 8, 16)), (0, 1, 3, 2, 4, 5))
-    return ops.roll(ops.reshape(back, (-1, 32, 48, 16)), (4, 4), axis=(1, 2))
+    return x + ops.roll(ops.reshape(back, (-1, 32, 48, 16)), (4, 4), axis=(1, 2))
 
 
 def _reduced_attention(x: Any) -> Any:
@@ -162,7 +162,7 @@ def _reduced_attention(x: Any) -> Any:
     reduced = ops.reshape(layers.Conv2D(16, 4, strides=4)(x), (-1, 8 * 12, 16))
     pixels = ops.reshape(x, (-1, 32 * 48, 16))
     attended = layers.MultiHeadAttention(2, 8)(pixels, layers.LayerNormalization()(reduced))
-    return ops.reshape(attended, (-1, 32, 48, 16))
+    return x + ops.reshape(attended, (-1, 32, 48, 16))
 
 
 def _object_context(x: Any) -> Any:

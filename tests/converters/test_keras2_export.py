@@ -55,7 +55,8 @@ def test_the_files_say_what_keras2_said(name: str, folder: Path, grid: Any) -> N
         x, expected = arrays["x"], arrays["y"]
     assert len(np.unique(expected.argmax(-1))) > 1  # else any file would agree
     opened = open_model(str(path))
-    recipes = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
+    # ONNX of one model: its converter starts from the same frozen function, and the benchmark has all.
+    recipes = [Recipe("tflite", "fp32"), *([Recipe("onnx", "fp32")] if name == MODELS[1] else [])]
     # Without the speed-ups, whose proofs take longest; the benchmark has them.
     options = ExportOptions(output_kind="softmax", optimize=False)
     for result in export_all(opened.model, opened.spec, recipes, options=options):

@@ -239,7 +239,7 @@ def test_tensorflow_outside_of_layers_is_said(tmp_path: Path) -> None:
     inputs = tf_keras.Input(SHAPE)
     tf_keras.Model(inputs, 2 * inputs + 1).save(tmp_path / "x.h5")
     edit_config(tmp_path / "x.h5", as_before_tensorflow_2_4)
-    assert_refused(tmp_path / "x.h5", "TensorFlowOpLayer ('tf.math.multiply'", "TensorFlow outside of any layer")
+    assert_refused(tmp_path / "x.h5", "TensorFlowOpLayer ('tf.math.multiply", "TensorFlow outside of any layer")
 
 
 # --- Lambda layers ---
