@@ -248,7 +248,9 @@ _WRITING: dict[str, Construct] = {
     "tf.while_loop in a layer": lambda x: _named(_loop, "Loop")(x),
     "a Lambda (in memory)": lambda x: layers.Lambda(lambda t: t * tf.sigmoid(t))(x),
     "ConvLSTM over one frame": lambda x: layers.ConvLSTM2D(8, 3, padding="same")(ops.expand_dims(x, 1)),
-    "GRU over rows (ReSeg)": lambda x: layers.TimeDistributed(layers.GRU(8, return_sequences=True))(x),
+    "GRU over rows (ReSeg)": lambda x: ops.reshape(
+        layers.GRU(8, return_sequences=True)(ops.reshape(x, (-1, 48, 16))), (-1, 32, 48, 8)
+    ),
     "dropout, noise and stochastic depth": lambda x: layers.GaussianNoise(0.1)(layers.SpatialDropout2D(0.3)(x)),
     "mixed precision": lambda x: layers.Conv2D(16, 3, padding="same", dtype="mixed_float16")(x),
 }

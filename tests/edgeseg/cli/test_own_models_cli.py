@@ -170,12 +170,14 @@ def test_options_for_keras_models_are_refused_for_artifacts(
         ("--custom-objects", str(code)),
         ("--mean", "0"),
         ("--std", "255"),
-        ("--imgsz", "32"),
         ("--output", "aux"),
     ):
         error = fails(capsys, "evaluate", str(artifact), "--data", str(dataset), *option)
         assert f"edgeseg: {option[0]}" in error
         assert "says itself how to feed it" in error
+    assert "and no other; omit --imgsz" in fails(
+        capsys, "evaluate", str(artifact), "--data", str(dataset), "--imgsz", "32"
+    )
 
 
 def test_a_full_model_of_keras2_is_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
