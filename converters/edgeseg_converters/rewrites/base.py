@@ -212,12 +212,23 @@ def _rewrite(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> Rewr
             except RewriteRefused as refusal:
                 refused.append(Refused(rule.name, place, str(refusal)))
             except UNFORESEEN as failure:
-                what = " ".join(f"{type(failure).__name__}: {failure}".split())[:200]
-                _log.warning("'%s' stays as it is; please report that %s failed: %s", place, rule.name, what)
-                refused.append(Refused(rule.name, place, f"the rule failed: {what}"))
+                refused.append(refused_by_failure(rule.name, place, failure))
             else:
                 applied.append(Applied(rule.name, place, error))
     return RewriteResult(graph.to_model() if applied else model, graph, tuple(applied), tuple(refused))
+
+
+def refused_by_failure(rule: str, place: str, failure: Exception) -> Refused:
+    """Return the refusal of a rule that raised what nobody foresaw, and log it as what should be reported.
+
+    Args:
+        rule: its name.
+        place: where it was tried.
+        failure: what it raised.
+    """
+    what = " ".join(f"{type(failure).__name__}: {failure}".split())[:200]
+    _log.warning("'%s' stays as it is; please report that %s failed: %s", place, rule, what)
+    return Refused(rule, place, f"the rule failed: {what}")
 
 
 def tied_values(shape: Sequence[int], seed: int = 0) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ Every shape is fixed there and every weight a constant, so a rule sees what is c
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +25,10 @@ from edgeseg_converters.rewrites.base import (
     Applied,
     Refused,
     largest_difference,
+    refused_by_failure,
     signed_values,
     tied_values,
 )
-
-_log = logging.getLogger(__name__)
 
 # Ops that give no more than the shape of their input, which is fixed.
 _OF_SHAPES = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike")
@@ -174,9 +172,7 @@ def rewrite_ops(
             except RewriteRefused as refusal:
                 refused.append(Refused(rule.name, place, str(refusal)))
             except UNFORESEEN as failure:
-                what = " ".join(f"{type(failure).__name__}: {failure}".split())[:200]
-                _log.warning("'%s' stays as it is; please report that %s failed: %s", place, rule.name, what)
-                refused.append(Refused(rule.name, place, f"the rule failed: {what}"))
+                refused.append(refused_by_failure(rule.name, place, failure))
             else:
                 applied.append(Applied(rule.name, place, error))
                 trace = Trace(function)
