@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgeseg.choices import AugmentationPreset, Border, FrequencyWeights, WatchedMetric
+from edgeseg.choices import AugmentationPreset, Border, EncoderWeights, FrequencyWeights, WatchedMetric
 from edgeseg.cli import _options
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
@@ -18,7 +18,6 @@ from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
 from edgeseg.training.config import (
     FINAL_LEARNING_RATES,
     FORMER_PRESETS,
-    IMAGENET_ENCODERS,
     OPTIMIZER_DEFAULTS,
     RECALIBRATION_WITH_EMA,
     WARMUP_EPOCHS,
@@ -108,6 +107,20 @@ class _EpochsType(click.ParamType[Any]):
         return value if value == "all" else click.IntRange(0).convert(value, param, ctx)
 
 
+class _EncoderWeightsType(click.Path):
+    """A file, or a word for what is no file."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
+        """Return the words as they are typed; click would write them in capitals."""
+        return f"[{'|'.join(get_args(EncoderWeights))}|FILE]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value in get_args(EncoderWeights) else super().convert(value, param, ctx)
+
+
 class _OfDataType(_options.TripleType):
     """Numbers, or those of the training images."""
 
@@ -190,7 +203,11 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     type=click.Path(exists=True, dir_okay=False),
     help="Weights file that a zoo model starts from; its head may differ.",
 )
-@_setting("encoder_weights", help=f"What the encoder starts from; imagenet for {', '.join(IMAGENET_ENCODERS)}.")
+@_setting(
+    "encoder_weights",
+    type=_EncoderWeightsType(),
+    help="What the encoder starts from: a published file, with or without top, or ImageNet's by download.",
+)
 @_options.model_option
 @_options.custom_objects
 @_setting(

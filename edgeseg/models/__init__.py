@@ -1,4 +1,4 @@
-"""Build and fill the Keras zoo: ``create`` builds an architecture, ``load_weights`` fills it; keras is loaded late."""
+"""Build and fill the Keras zoo: ``create`` builds an architecture, ``load_weights`` and ``load_encoder`` fill it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,28 @@ from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, ZooModel, find
 
 if TYPE_CHECKING:
     from edgeseg.models.architecture.fitting import load_weights
+    from edgeseg.models.encoders.load import EncoderReport, load_encoder
     from edgeseg.models.weights.load import WeightsReport
 
-__all__ = ["DEFAULT_MODEL", "ZOO", "WeightsReport", "ZooModel", "create", "find", "load_weights"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "ZOO",
+    "EncoderReport",
+    "WeightsReport",
+    "ZooModel",
+    "create",
+    "find",
+    "load_encoder",
+    "load_weights",
+]
 
 # Their modules import keras: they are loaded on first use, so that the table of the zoo stays light.
 __getattr__ = lazy_names(
     __name__,
-    {"WeightsReport": "edgeseg.models.weights.load", "load_weights": "edgeseg.models.architecture.fitting"},
+    {
+        "EncoderReport": "edgeseg.models.encoders.load",
+        "WeightsReport": "edgeseg.models.weights.load",
+        "load_encoder": "edgeseg.models.encoders.load",
+        "load_weights": "edgeseg.models.architecture.fitting",
+    },
 )

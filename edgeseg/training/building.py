@@ -16,11 +16,11 @@ from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
 from edgeseg.models.architecture.fitting import create_filled
 from edgeseg.models.clone import Changes, clone, copy_weights
+from edgeseg.models.encoders.load import EncoderReport, create_with_encoder
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output
 from edgeseg.models.opening import assumed_spec, at_input_size
 from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_images, zoo_model_of
-from edgeseg.models.zoo.efficientnet_lite import load_imagenet_encoder
 from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.config import TrainConfig, is_model_file
 from edgeseg.training.distribution import Distribution
@@ -40,6 +40,7 @@ class RunModels:
         exported: the main output of the twin, whose layers it shares.
         main_output: its position among the twin's outputs.
         spec: how to feed the exported model.
+        encoder: what its encoder was filled with; ``None`` where it was not.
     """
 
     learning: keras.Model
@@ -47,6 +48,7 @@ class RunModels:
     exported: keras.Model
     main_output: int
     spec: ModelSpec
+    encoder: EncoderReport | None = None
 
     def update_twin(self) -> None:
         """Copy the learned weights to the twin: their moving average where the optimizer keeps one."""
@@ -90,8 +92,9 @@ def build_models(
                 raise InputError(f"{option} goes with a model file; '{config.model}' is an architecture of the zoo.")
         models = _from_zoo(config, _known(classes), distribution)
     else:
-        if config.weights is not None:
-            raise InputError(f"--weights goes with a zoo name; '{config.model}' has its own.")
+        for option, value in (("--weights", config.weights), ("--encoder-weights", config.encoder_weights)):
+            if value not in (None, "none"):
+                raise InputError(f"{option} goes with a zoo name; '{config.model}' has its own weights.")
         if model is None:
             model = load_model(config.model, custom_objects=custom_objects)
             spec = spec or read_spec(config.model)
@@ -110,11 +113,20 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
     spec = zoo_model.spec(size, classes.names, classes.palette, classes.ignore_index)
     spec = spec.replace(mean=config.mean or spec.mean, std=config.std or spec.std)
     options = dict(config.model_options)
+    encoder = None
     with distribution.making():
-        if config.weights is None:
+        if config.weights is None and config.encoder_weights == "none":
             learning = create(config.model, num_classes=spec.num_classes, input_size=crop_size, **options)
-            if config.encoder_weights == "imagenet":
-                load_imagenet_encoder(learning)
+        elif config.weights is None:
+            learning, encoder = create_with_encoder(
+                config.model,
+                config.encoder_weights,
+                num_classes=spec.num_classes,
+                input_size=crop_size,
+                options=options,
+                spec=spec,
+            )
+            options = dict(learning._zoo_options)
         else:
             filled = create_filled(
                 config.model,
@@ -132,7 +144,7 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
     twin = create(config.model, num_classes=spec.num_classes, input_size=size, **options)
     provenance = dataclasses.replace(spec.provenance, model_options=zoo_model.not_default(options))
     spec = spec.replace(provenance=provenance)
-    return RunModels(learning=learning, twin=twin, exported=twin, main_output=0, spec=spec)
+    return RunModels(learning=learning, twin=twin, exported=twin, main_output=0, spec=spec, encoder=encoder)
 
 
 def _from_model(

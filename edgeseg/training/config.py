@@ -29,9 +29,6 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
 
-#: Architectures whose encoder has ImageNet weights, for ``--encoder-weights imagenet``.
-IMAGENET_ENCODERS = ("efficientnet_lite0_unet",)
-
 #: Default peak learning rate and weight decay of each optimizer; those of adam and sgd are the DeepLab
 #: tutorial's.
 OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
@@ -69,7 +66,8 @@ class TrainConfig:
         weights: a weights file that a model of the zoo starts from; its head may have another number of classes.
         model_options: of a zoo model's architecture, by name; the others are those of the weights file, where that says
             them, else the defaults.
-        encoder_weights: ``imagenet`` starts from a pretrained encoder where the zoo knows one.
+        encoder_weights: what the encoder of a model of the zoo starts from: a file, see
+            ``edgeseg.models.load_encoder``, or ``imagenet`` for a download; ``none`` is random.
         epochs: passes over the training split, including the frozen ones.
         batch_size: images in a step.
         repeat: number of times that each image is used in an epoch, each time augmented anew; for few, large images.
@@ -125,7 +123,7 @@ class TrainConfig:
     std: tuple[float, float, float] | Literal["data"] | None = None
     weights: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
-    encoder_weights: EncoderWeights = "none"
+    encoder_weights: EncoderWeights | str = "none"
     epochs: int = 40
     batch_size: int = 8
     repeat: int = 1
@@ -194,7 +192,6 @@ class TrainConfig:
             ("schedule", self.schedule, get_args(Schedule)),
             ("warmup", self.warmup, get_args(Warmup)),
             ("mixed_precision", self.mixed_precision, (None, *get_args(MixedPrecision))),
-            ("encoder_weights", self.encoder_weights, get_args(EncoderWeights)),
             ("loss", self.loss, get_args(LossKind)),
             ("early_stopping_on", self.early_stopping_on, get_args(StoppingColumn)),
         ):
@@ -217,8 +214,7 @@ class TrainConfig:
                 f"warmup_epochs must be 0 to {self.epochs - 1} with {self.epochs} epochs, got {self.warmup_epochs}."
             )
         _require("seed", self.seed, 0 <= self.seed < 2**32, "0 to 4294967295")
-        if self.encoder_weights == "imagenet" and self.model not in IMAGENET_ENCODERS:
-            raise InputError(f"there are ImageNet weights for {', '.join(IMAGENET_ENCODERS)}, not for '{self.model}'.")
+        self._check_encoder_weights()
         if self.model_options:
             from edgeseg.models.opening import ModelRequest
             from edgeseg.models.zoo.table import find
@@ -234,6 +230,13 @@ class TrainConfig:
                 f"augmentation_changes has {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}."
             )
         self._refuse_what_does_nothing()
+
+    def _check_encoder_weights(self) -> None:
+        words, given = get_args(EncoderWeights), self.encoder_weights
+        if given not in words and not Path(given).is_file():
+            raise InputError(f"encoder_weights must be a file, {' or '.join(words)}, got '{given}'.")
+        if given != "none" and self.weights is not None:
+            raise InputError("weights fill the encoder too; give one of weights and encoder_weights.")
 
     def _check_validation(self) -> None:
         """Refuse what contradicts how, or whether, the run is validated."""

@@ -14,6 +14,8 @@ from edgeseg.datasets import LabeledSplit
 from edgeseg.datasets.statistics import channel_statistics
 from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
+from edgeseg.models.encoders.layers import encoder_layers
+from edgeseg.models.encoders.load import fit_encoder
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.models.keras_internals import outputs_structure
 from edgeseg.spec import ModelSpec
@@ -25,12 +27,15 @@ from edgeseg.training.objective.class_weights import given, median_frequency, sq
 from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
 from edgeseg.training.objective.metrics import make_metrics
 from edgeseg.training.objective.optimizers import make_optimizer
-from edgeseg.training.objective.phases import encoder_layers, phases_of
+from edgeseg.training.objective.phases import phases_of
 from edgeseg.training.objective.schedules import schedule_of
 from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd
 from edgeseg.training.run.options import RunOptions
 from edgeseg.training.run.validation import Validator
+
+#: Training images by which an encoder without batch norms is brought to the order of 1.
+_ENCODER_IMAGES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,9 @@ def train(
     else:
         assert train_data is not None
         source = SplitFeed(config, models, train_data, val_data, distribution)
+    if models.encoder is not None and not history:
+        options.log(models.encoder.line())
+        fit_encoder(models.learning, models.encoder, source.statistics(_ENCODER_IMAGES))
     losses = _losses(config, models, train_data) if loss is None else loss
     metrics = _metrics(options.metrics, models)
     main = output_names(models.twin)[models.main_output]

@@ -6,7 +6,6 @@ in place of a dilation. A file with a whole model says which it was made with.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +63,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
     try:
         match = match_file(model, path, allow_missing=allow_missing, file_layers=file.layers)
     except InputError as error:
-        fitting = {} if zoo_model is None else _changed(zoo_model, file.options_in(zoo_model), options)
+        fitting = {} if zoo_model is None else zoo_model.differing(file.options_in(zoo_model), options)
         raise _with_advice(error, fitting, _creation(name, fitting)) from error
     comparison = file.compare(match)
     if comparison.differences and zoo_model is not None and not match.report.missing:
@@ -76,7 +75,7 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
             allow_missing=allow_missing,
         )
         fitting, _ = search.improve(options, match, comparison, fixed=())
-        changed = _changed(zoo_model, fitting, options)
+        changed = zoo_model.differing(fitting, options)
         if changed:
             raise InputError(
                 f"'{path}' was made with {option_texts(changed)}: {_told(comparison.differences)}. "
@@ -145,7 +144,7 @@ def create_filled(
         chosen, (match, comparison) = search.improve(chosen, match, comparison, fixed=given)
     if comparison.differences and given and not match.report.missing:
         fitting, _ = search.improve(chosen, match, comparison, fixed=())
-        contradicted = {key: value for key, value in _changed(zoo_model, fitting, chosen).items() if key in given}
+        contradicted = {key: value for key, value in zoo_model.differing(fitting, chosen).items() if key in given}
         if contradicted:
             raise InputError(
                 f"'{path}' was made with {option_texts(contradicted)}: {_told(comparison.differences)}. "
@@ -206,22 +205,13 @@ class _File:
 
     def options_in(self, zoo_model: ZooModel) -> dict[str, Any]:
         """Return the options of an architecture that the shapes of the tensors say."""
-        if not zoo_model.options_in:
-            return {}
-        module, function = zoo_model.options_in.split(":")
         kernels = {
             layer.name: tensor.shape
             for layer in self.layers
             for tensor in layer.tensors
             if layer.name is not None and len(tensor.shape) == 4
         }
-        found: dict[str, Any] = getattr(importlib.import_module(module), function)(kernels)
-        # A file of another architecture may say anything.
-        return {
-            option.name: found[option.name]
-            for option in zoo_model.options
-            if option.name in found and option.takes(found[option.name])
-        }
+        return zoo_model.options_of(kernels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,12 +296,6 @@ def _notes(path: str | Path, zoo_model: ZooModel | None, file: _File, comparison
     elif file.operations is None and file.has_config:
         notes.append(f"'{path}' has a model that is no graph of layers; what it computes was not compared.")
     return tuple(notes)
-
-
-def _changed(zoo_model: ZooModel, options: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that differ from others, where what is not given is the default."""
-    defaults = {option.name: option.default for option in zoo_model.options}
-    return {name: value for name, value in options.items() if value != other.get(name, defaults[name])}
 
 
 def _told(differences: Sequence[Difference]) -> str:

@@ -5,6 +5,7 @@ Only datasets and the names beside them are read; no model config is deserialize
     .keras                       a zip; its ``model.weights.h5`` is a file of the next kind
     .weights.h5 (Keras 3)        layers/<class>[_<n>]/.../vars/<i>, n counting the layers of a class;
                                  newer versions keep the layer's name as an attribute of ``vars``
+    .weights.h5 (own class)      the same below the attributes of the model: block1/layers/conv2d_1/vars/<i>
     .h5 weights-only (Keras 2)   attribute layer_names; <layer>/<weight> as listed in the layer's weight_names
     .h5 full model (Keras 2)     the same inside the group model_weights
 """
@@ -112,6 +113,8 @@ def _layers_of(file: h5py.File) -> list[FileLayer]:
     for container in _CONTAINERS:
         if _group(file, container) is not None:
             return _keras3_layers(file, container)
+    if layers := _attribute_layers(file):
+        return layers
     raise InputError(f"it is HDF5, but neither Keras 2 nor Keras 3 wrote it; {_ACCEPTED}")
 
 
@@ -134,6 +137,23 @@ def _keras3_layers(file: h5py.File, container: str) -> list[FileLayer]:
         # People know a layer by its name, not by its place among the layers of its class.
         named = tuple(Tensor(f"{name or prefix}/{key}", key, values) for key, values in tensors)
         layers.append(FileLayer(name, kind or None, named))
+    return layers
+
+
+def _attribute_layers(file: h5py.File) -> list[FileLayer]:
+    """Return the layers that are attributes of a model's class, at any depth, by their own names or their paths."""
+    groups: dict[str, list[tuple[str, NDArray[Any]]]] = {}
+    for path, values in _datasets(file, without=_NOT_WEIGHTS).items():
+        parent, _, index = path.rpartition("/")
+        if not (parent.endswith("/vars") and index.isdigit()) or "seed_generator" in parent.split("/"):
+            continue
+        groups.setdefault(parent.removesuffix("/vars"), []).append((f"vars/{index}", values))
+    layers = []
+    for prefix, tensors in groups.items():
+        own = _group(file, f"{prefix}/vars")
+        name = _text(own.attrs["name"]) if own is not None and "name" in own.attrs else None
+        name = name or "/".join(part for part in prefix.split("/") if part not in _CONTAINERS)
+        layers.append(FileLayer(name, None, tuple(Tensor(f"{name}/{key}", key, values) for key, values in tensors)))
     return layers
 
 

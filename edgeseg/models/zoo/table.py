@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +34,8 @@ class ZooModel:
         options_in: ``module:function`` that finds options in the tensors of a file, see ``architecture.fitting``;
             empty where no option changes them.
         variants: published models that its options give.
+        encoders: what ``models.encoders.published`` calls the published encoders whose weights fit, and the options
+            that the model must have for each.
     """
 
     name: str
@@ -49,6 +52,7 @@ class ZooModel:
     options: tuple[ModelOption, ...] = ()
     options_in: str = ""
     variants: tuple[Variant, ...] = ()
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def read_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return options in their types; raise ``InputError`` for an unknown one, or a value that one does not take."""
@@ -58,6 +62,23 @@ class ZooModel:
         """Return the options that are not the defaults."""
         defaults = {option.name: option.default for option in self.options}
         return {name: value for name, value in options.items() if value != defaults[name]}
+
+    def differing(self, options: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that differ from others, where what is not given is the default."""
+        defaults = {option.name: option.default for option in self.options}
+        return {name: value for name, value in options.items() if value != other.get(name, defaults[name])}
+
+    def options_of(self, kernels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """Return the options that the shapes of a file's kernels say, by layer; a file of another model says any."""
+        if not self.options_in:
+            return {}
+        module, function = self.options_in.split(":")
+        found: dict[str, Any] = getattr(importlib.import_module(module), function)(kernels)
+        return {
+            option.name: found[option.name]
+            for option in self.options
+            if option.name in found and option.takes(found[option.name])
+        }
 
     def other_tensors(self, options: Mapping[str, Any]) -> bool:
         """Return whether options give a model whose weights differ in number or shape from those of the default."""
@@ -114,7 +135,14 @@ _DEEPLAB_OPTIONS = (
         meaning="how much smaller than the input the features are; 8 has dilations where 16 has a stride",
         changes=("strides", "dilation_rate", "padding", "ZeroPadding2D"),
     ),
-    ModelOption(name="alpha", default=1.0, at_least=0.01, effect="tensors", meaning="factor of the encoder's widths"),
+    ModelOption(
+        name="alpha",
+        default=1.0,
+        at_least=0.01,
+        effect="tensors",
+        meaning="factor of the encoder's widths",
+        of_encoder=True,
+    ),
     ModelOption(name="filters", default=256, effect="tensors", meaning="channels of ASPP's branches and the decoder"),
     ModelOption(
         name="separable",
@@ -170,6 +198,7 @@ _MODELS = (
         weights_from="the U-Net tutorial's mobilenet_unet; keras.applications MobileNet (encoder)",
         first_of_decoder="conv2d_1",
         description="U-Net with a MobileNet encoder",
+        encoders={"mobilenet": {}},
     ),
     ZooModel(
         name="efficientnet_lite0_unet",
@@ -192,6 +221,7 @@ _MODELS = (
             ),
         ),
         options_in="edgeseg.models.zoo.efficientnet_lite:options_in",
+        encoders={"efficientnet-lite0": {}},
     ),
     ZooModel(
         name="unet_vgg16",
@@ -205,6 +235,7 @@ _MODELS = (
         weights_from="unet-keras with backbone vgg; keras.applications VGG16 (encoder)",
         first_of_decoder="conv2d_1",
         description="U-Net with a VGG-16 encoder",
+        encoders={"vgg16": {}},
     ),
     ZooModel(
         name="unet_resnet50",
@@ -228,6 +259,7 @@ _MODELS = (
                 changes=_POOL_CHANGES,
             ),
         ),
+        encoders={"resnet50": {}},
     ),
     ZooModel(
         name="resnet50_segnet",
@@ -277,6 +309,7 @@ _MODELS = (
             Variant("the SegNet tutorial, as it trains", {"flatten": True}),
             Variant("Semantic-Segmentation since 2021", {"pool_padding": "same"}),
         ),
+        encoders={"resnet50": {}},
     ),
     ZooModel(
         name="segnet",
@@ -299,6 +332,7 @@ _MODELS = (
                 meaning="the convention of the pooling's indices",
             ),
         ),
+        encoders={"vgg16-segnet": {}},
     ),
     ZooModel(
         name="hrnetv2_w18",
@@ -312,6 +346,7 @@ _MODELS = (
         weights_from="hrnet-keras (hrnetv2_w18)",
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 18 to 144 channels at 1/4 to 1/32, all fused again and again",
+        encoders={"hrnet": {}},
     ),
     ZooModel(
         name="hrnetv2_w32",
@@ -325,6 +360,7 @@ _MODELS = (
         weights_from="hrnet-keras (hrnetv2_w32)",
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 32 to 256 channels",
+        encoders={"hrnet": {}},
     ),
     ZooModel(
         name="hrnetv2_w48",
@@ -338,6 +374,7 @@ _MODELS = (
         weights_from="hrnet-keras (hrnetv2_w48)",
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 48 to 384 channels",
+        encoders={"hrnet": {}},
     ),
     ZooModel(
         name="deeplabv3plus_xception",
@@ -359,9 +396,14 @@ _MODELS = (
                 choices=("modified", "applications"),
                 effect="tensors",
                 meaning="the paper's modified Xception, or that of keras.applications, of output stride 16",
+                of_encoder=True,
             ),
             ModelOption(
-                name="middle_units", default=16, effect="tensors", meaning="units of the modified trunk's middle flow"
+                name="middle_units",
+                default=16,
+                effect="tensors",
+                meaning="units of the modified trunk's middle flow",
+                of_encoder=True,
             ),
         ),
         options_in="edgeseg.models.zoo.deeplab:options_in",
@@ -379,6 +421,7 @@ _MODELS = (
             ),
             Variant("deeplabv3-plus-keras with downsample_factor=8", {"output_stride": 8}),
         ),
+        encoders={"modified-xception": {"trunk": "modified"}, "xception": {"trunk": "applications"}},
     ),
     ZooModel(
         name="deeplabv3plus_mobilenetv2",
@@ -395,6 +438,7 @@ _MODELS = (
         options=_DEEPLAB_OPTIONS,
         options_in="edgeseg.models.zoo.deeplab:options_in",
         variants=(Variant("deeplabv3-plus-keras with downsample_factor=8", {"output_stride": 8}),),
+        encoders={"mobilenetv2": {}},
     ),
 )
 
