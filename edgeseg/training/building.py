@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create, find
 from edgeseg.models.architecture.fitting import create_filled
 from edgeseg.models.clone import Changes, clone, copy_weights
-from edgeseg.models.encoders.load import EncoderReport, create_with_encoder
+from edgeseg.models.encoders.load import EncoderReport, create_with_encoder, fit_encoder
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output
 from edgeseg.models.opening import assumed_spec, at_input_size
@@ -49,6 +49,17 @@ class RunModels:
     main_output: int
     spec: ModelSpec
     encoder: EncoderReport | None = None
+
+    def fit_encoder(self, batches: Iterable[Any]) -> None:
+        """Bring the values of a published encoder to the order of 1, where it has no batch norms.
+
+        Args:
+            batches: training images as the exported model takes them, in batches of equal size.
+        """
+        if self.encoder is not None and self.encoder.chain:
+            copy_weights(self.learning, self.twin)
+            fit_encoder(self.twin, self.encoder, batches)
+            copy_weights(self.twin, self.learning)
 
     def update_twin(self) -> None:
         """Copy the learned weights to the twin: their moving average where the optimizer keeps one."""

@@ -15,7 +15,6 @@ from edgeseg.datasets.statistics import channel_statistics
 from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
 from edgeseg.models.encoders.layers import encoder_layers
-from edgeseg.models.encoders.load import fit_encoder
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.models.keras_internals import outputs_structure
 from edgeseg.spec import ModelSpec
@@ -138,7 +137,7 @@ def train(
         source = SplitFeed(config, models, train_data, val_data, distribution)
     if models.encoder is not None and not history:
         options.log(models.encoder.line())
-        fit_encoder(models.learning, models.encoder, source.statistics(_ENCODER_IMAGES))
+        models.fit_encoder(source.statistics(_ENCODER_IMAGES))
     losses = _losses(config, models, train_data) if loss is None else loss
     metrics = _metrics(options.metrics, models)
     main = output_names(models.twin)[models.main_output]

@@ -1,1 +1,1 @@
-"""Start a model from an encoder that others have trained: ``load_encoder`` fills it, ``create_with_encoder`` builds it."""
+"""Start a model of the zoo from an encoder that others have trained: ``load_encoder`` fills it."""

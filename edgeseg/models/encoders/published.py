@@ -87,7 +87,7 @@ def _resnet50_names(layers: Sequence[str]) -> dict[str, str]:
 
 def _xception_names(layers: Sequence[str]) -> dict[str, str]:
     """Number the shortcuts, which Keras counts from wherever it is: the first convolution is ``shortcut_1``."""
-    names = {}
+    names: dict[str, str] = {}
     for kind, suffix in (("conv2d", ""), ("batch_normalization", "_bn")):
         automatic = [name for name in layers if split_number(name)[0] == kind]
         automatic.sort(key=lambda name: split_number(name)[1] or 0)
