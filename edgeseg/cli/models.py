@@ -75,9 +75,14 @@ def command(name: str | None, describe: str | None, style: TableStyle, as_json: 
 
 def _describe(model: ZooModel, style: TableStyle) -> None:
     """Print the options of an architecture, and the published models that they give."""
+    from edgeseg.models.encoders.published import PUBLISHED
     from edgeseg.models.zoo.options import as_typed
 
     print(f"\n{model.description}.")
+    for key in model.encoders:
+        encoder = PUBLISHED[key]
+        downloaded = " or imagenet" if encoder.application or encoder.package else ""
+        print(f"Encoder: {encoder.title}; --encoder-weights FILE{downloaded}. FILE: {encoder.file}.")
     if not model.options:
         print("It has no options.")
         return

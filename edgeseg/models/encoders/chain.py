@@ -67,7 +67,7 @@ def _statistics(
     model: keras.Model, chain: Sequence[Link], batches: Iterable[Any]
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """Return the mean and the variance over all images of each channel that every convolution gives."""
-    seen = keras.Model(model.inputs, [convolution.output for convolution, _ in chain])
+    seen = keras.Model(model.inputs[0], [convolution.output for convolution, _ in chain])
     sums: list[list[NDArray[np.float64]]] = [[] for _ in chain]
     for batch in batches:
         for moments, values in zip(sums, seen(batch, training=False), strict=True):

@@ -1,4 +1,7 @@
-"""List the encoders that are published, in whose files a model of the zoo finds its own: names and pixels."""
+"""List the encoders that are published, in whose files a model of the zoo finds its own: names and pixels.
+
+Light: nothing here imports keras.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-
-from edgeseg.models.weights.hdf5 import split_number
-from edgeseg.models.zoo.backbones.vgg16 import VGG16_BLOCKS
 
 #: Names of the layers of a file, in its order, to those of the model; layers that are not in it keep theirs.
 Names = Callable[[Sequence[str]], Mapping[str, str]]
@@ -64,7 +64,8 @@ class PublishedEncoder:
 
 def _segnet_names(layers: Sequence[str]) -> dict[str, str]:
     """Count the convolutions of VGG-16, as SegNet's encoder does."""
-    names = [f"block{b}_conv{c}" for b, (count, _) in enumerate(VGG16_BLOCKS, start=1) for c in range(1, count + 1)]
+    counts = (2, 2, 3, 3, 3)
+    names = [f"block{block}_conv{c}" for block, count in enumerate(counts, start=1) for c in range(1, count + 1)]
     return {name: f"conv2d_{number}" for number, name in enumerate(names, start=1)}
 
 
@@ -87,6 +88,8 @@ def _resnet50_names(layers: Sequence[str]) -> dict[str, str]:
 
 def _xception_names(layers: Sequence[str]) -> dict[str, str]:
     """Number the shortcuts, which Keras counts from wherever it is: the first convolution is ``shortcut_1``."""
+    from edgeseg.models.weights.hdf5 import split_number
+
     names: dict[str, str] = {}
     for kind, suffix in (("conv2d", ""), ("batch_normalization", "_bn")):
         automatic = [name for name in layers if split_number(name)[0] == kind]

@@ -159,3 +159,38 @@ def test_ctrl_c_says_how_to_go_on(
     capsys.readouterr()
     assert main([*arguments, "--overwrite"]) == 130
     assert "--resume" not in capsys.readouterr().err
+
+
+def test_a_run_begins_with_a_published_encoder(
+    shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A frozen one is in the exported file as it was, its features in units of order 1; a wrong one is refused."""
+    import keras
+    import numpy as np
+
+    from edgeseg.models.keras_files.load import load_model
+
+    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    theirs.save_weights(tmp_path / "vgg16.weights.h5")
+    settings = ["--epochs", "1", "--freeze-epochs", "all", "--samples", "0", "--no-val", "--imgsz", "32"]
+    arguments = ["train", "segnet", "--data", str(shapes_dataset), *settings, "--output-dir", str(tmp_path / "run")]
+    assert main([*arguments, "--encoder-weights", str(tmp_path / "vgg16.weights.h5")]) == 0
+    said = capsys.readouterr().err
+    assert f"encoder: 26 tensors in 13 layers from '{tmp_path / 'vgg16.weights.h5'}'" in said
+    model = load_model(tmp_path / "run" / "final.keras")
+    for number, name in ((1, "block1_conv1"), (13, "block5_conv3")):
+        own = np.asarray(model.get_layer(f"conv2d_{number}").kernel)
+        kernel = np.asarray(theirs.get_layer(name).kernel)[:, :, :: -1 if number == 1 else 1]  # RGB in place of BGR
+        # Each filter is in another unit, and each of its inputs: of one row and column the angle is the same.
+        turn = [np.dot(own[..., i, 0].ravel(), kernel[..., i, 0].ravel()) for i in range(3)]
+        sizes = [np.linalg.norm(own[..., i, 0]) * np.linalg.norm(kernel[..., i, 0]) for i in range(3)]
+        np.testing.assert_allclose(turn, sizes, rtol=1e-5)
+
+    assert main([*arguments, "--encoder-weights", str(tmp_path / "run" / "nothing.h5")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    mobilenet = keras.applications.MobileNet(weights=None, alpha=0.25, include_top=False, input_shape=(32, 32, 3))
+    mobilenet.save_weights(tmp_path / "mobilenet.weights.h5")
+    wrong = [*arguments[:-1], str(tmp_path / "other"), "--encoder-weights", str(tmp_path / "mobilenet.weights.h5")]
+    assert main(wrong) == 2
+    assert "does not fill the encoder of segnet: nothing in it fills conv2d_1" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -61,7 +61,8 @@ def test_other_json_is_refused(text: str) -> None:
         ({"loss": "dice", "label_smoothing": 0.1}, "does nothing without a loss with cross-entropy or focal"),
         ({"focal_gamma": 1.0}, "does nothing without a focal loss"),
         ({"dice_beta": 2.0}, "does nothing without a loss with dice"),
-        ({"encoder_weights": "imagenet"}, "not for 'unet_mini'"),
+        ({"encoder_weights": "vgg16.h5"}, "encoder_weights must be a file, none or imagenet, got 'vgg16.h5'"),
+        ({"encoder_weights": "imagenet", "weights": "m.h5"}, "give one of weights and encoder_weights"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
