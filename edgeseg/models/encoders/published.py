@@ -87,7 +87,7 @@ def _resnet50_names(layers: Sequence[str]) -> dict[str, str]:
 
 
 def _xception_names(layers: Sequence[str]) -> dict[str, str]:
-    """Number the shortcuts, which Keras counts from wherever it is: the first convolution is ``shortcut_1``."""
+    """Translate the shortcuts, which Keras counts from wherever it is: the first convolution is ``shortcut_1``."""
     from edgeseg.models.weights.hdf5 import split_number
 
     names: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""``encoders.efficientnet_lite0``: its file, and what the zoo's encoder (``zoo.efficientnet_lite``) makes of it."""
+"""``efficientnet_lite0``: its file, and what the encoder of ``edgeseg.models.zoo.efficientnet_lite`` makes of it."""
 
 from __future__ import annotations
 

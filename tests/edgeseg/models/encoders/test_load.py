@@ -1,4 +1,4 @@
-"""``encoders.load``, ``encoders.published`` and ``encoders.imagenet``: files as Keras 3 and Keras 2 write them."""
+"""``load``, ``published`` and ``imagenet``: files as Keras 3 and Keras 2 write them."""
 
 from __future__ import annotations
 
