@@ -171,6 +171,7 @@ def test_help_shows_the_defaults_and_choices_of_what_it_fills(
     if settings is TrainConfig:
         choices["class_weights"] += ("W0,W1,...",)
         choices["freeze_epochs"] += ("N",)
+        choices["encoder_weights"] += ("FILE",)
         for triple in ("mean", "std"):
             choices[triple] += ("X", "R,G,B")
     assert differences(command_of(name), defaults, choices, flags) == []
