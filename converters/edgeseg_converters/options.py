@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
-from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Target
+from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
 from edgeseg.errors import InputError
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe, check_target
 
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 #: Targets with compilers that check op versions, which only TensorFlow's quantizer raises.
 VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
 
-#: The default method that derives an ONNX file's ranges from the images.
-#: Packaged model, CamVid's validation images: ``percentile`` (50 images to calibrate with) 0.7235 mIoU and 99.12 %
-#: of the pixels with their class, ``minmax`` (100) 0.7222 and 98.90 %, float 0.7237. The mIoUs are too near to tell
-#: apart; the choice rests on the agreement. With weights of 8 bits ``entropy`` (50) lost most, 0.7196 against 0.7244.
+#: The default method that derives the ranges of ``int8`` from the images.
+#: Packaged model, CamVid's validation images, ONNX: ``percentile`` (50 images to calibrate with) 0.7235 mIoU and
+#: 99.12 % of the pixels with their class, ``minmax`` (100) 0.7222 and 98.90 %, float 0.7237. The mIoUs are too near to
+#: tell apart; the choice rests on the agreement. With weights of 8 bits ``entropy`` (50) lost most, 0.7196 against
+#: 0.7244.
 DEFAULT_METHOD: CalibrationMethod = "percentile"
+
+
+def default_method(precision: Precision) -> CalibrationMethod:
+    """Return the default method of a precision: 16 bits have steps enough for the whole range."""
+    return "minmax" if precision == "w8a16" else DEFAULT_METHOD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +47,8 @@ class Quantization:
         seed: of their choice.
         gate: how much accuracy may be lost.
         rescue: whether to look for ops to keep in float where the gate is not passed.
-        method: derives the ranges of an ONNX file from the measured values, ``percentile`` when ``None``; for TFLite
-            the whole measured range is used.
+        method: derives the ranges from the measured values; ``default_method`` when ``None``. The targets nnapi and
+            edgetpu take the whole ones.
     """
 
     data: Data | None = None
@@ -118,10 +124,11 @@ class ExportOptions:
 
     def _check_static(self, recipe: Recipe, quantization: Quantization) -> None:
         """Refuse an artifact with integer activations that cannot be made."""
-        if quantization.method and recipe.format == "tflite":
+        cuts = quantization.method not in (None, "minmax")
+        if cuts and self.target in VERSION_CHECKING and recipe.precision == "int8":
             raise InputError(
-                f"TFLite is calibrated by the whole measured range, not by {quantization.method}; "
-                "omit --calibration-method, or export onnx alone."
+                f"int8 for the target {self.target} is calibrated by the whole measured range, not by "
+                f"{quantization.method}; omit --calibration-method."
             )
         if quantization.rescue and quantization.data is None:
             raise InputError("a rescue needs images to measure the accuracy on; give --data DIR.")

@@ -178,8 +178,8 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
         Quantization,
         "method",
         flag="--calibration-method",
-        help="How the ranges of an ONNX file are computed from the images; TFLite has no choice.",
-        if_omitted=DEFAULT_METHOD,
+        help="How the ranges of the activations follow from the images; the targets nnapi and edgetpu take minmax.",
+        if_omitted=f"{DEFAULT_METHOD}, minmax of w8a16",
     ),
     option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that quantization may cost."),
     option(

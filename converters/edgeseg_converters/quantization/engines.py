@@ -14,16 +14,19 @@ from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Ranges
-from edgeseg_converters.onnx.calibrate import cut
+from edgeseg_converters.keras_model.freeze import INPUT_NAME
 from edgeseg_converters.onnx.calibrate import measure as measure_onnx
+from edgeseg_converters.onnx.calibrate import values as onnx_values
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.onnx.convert import to_onnx, with_spec
 from edgeseg_converters.onnx.quantize import quantizable
 from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
 from edgeseg_converters.options import DEFAULT_METHOD, VERSION_CHECKING
+from edgeseg_converters.quantization.tails import cut
 from edgeseg_converters.recipes import DEFAULT_OPSET
 from edgeseg_converters.tflite import integer_io
 from edgeseg_converters.tflite.calibrate import measure as measure_tflite
+from edgeseg_converters.tflite.calibrate import values as tflite_values
 from edgeseg_converters.tflite.convert import finish, to_tflite
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.graph import TfliteGraph
@@ -45,6 +48,7 @@ class Engine(Protocol):
         float_data: the float artifact that is quantized.
         float_spec: how to feed the float artifact.
         ranges: measured by the calibration; ``None`` where the tool does not give them.
+        method: derived the ranges to quantize with from those.
         ops: names of the ops that can be kept in float; empty where the tool quantizes all or nothing.
     """
 
@@ -52,6 +56,7 @@ class Engine(Protocol):
     float_data: bytes
     float_spec: ModelSpec
     ranges: Ranges | None
+    method: CalibrationMethod
     ops: Sequence[str]
 
     def build(self, keep: Sequence[str] = ()) -> bytes:
@@ -77,7 +82,8 @@ def open_engine(
         file_format: ``tflite`` or ``onnx``.
         images: to calibrate with; a static precision needs them.
         opset: of an ONNX file.
-        method: derives the ranges of an ONNX file from the measured values; see ``onnx.calibrate.cut``.
+        method: derives the ranges from the measured values, see ``tails.cut``; TensorFlow's quantizer takes the whole
+            ones.
     """
     if file_format == "onnx":
         if images is None:
@@ -85,7 +91,7 @@ def open_engine(
         return OnnxRuntimeEngine(frozen, spec, images, opset, method)
     if spec.provenance.target in VERSION_CHECKING and images is not None and spec.provenance.precision == "int8":
         return TensorFlowEngine(frozen, spec, images)
-    return LiteRTEngine(frozen, spec, images)
+    return LiteRTEngine(frozen, spec, images, method)
 
 
 def float_spec(spec: ModelSpec) -> ModelSpec:
@@ -99,12 +105,18 @@ class LiteRTEngine:
 
     name = "litert-quantizer"
 
-    def __init__(self, frozen: Any, spec: ModelSpec, images: CalibrationSet | None) -> None:
+    def __init__(self, frozen: Any, spec: ModelSpec, images: CalibrationSet | None, method: CalibrationMethod) -> None:
         self._spec = spec
         self.float_spec = float_spec(spec)
         self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
-        self._images = images
-        self.ranges: Ranges | None = None if images is None else measure_tflite(self.float_data, images, spec)
+        self._images, self.method = images, method
+        self.ranges: Ranges | None = None
+        self._cut: Ranges | None = None
+        if images is not None:
+            # The whole ranges tell whether the images were enough; those to quantize with have their tails cut.
+            self.ranges = measure_tflite(self.float_data, images, spec)
+            values = tflite_values(self.float_data, _inner(self.ranges), images, spec)
+            self._cut = cut(self.ranges, values, method)
         graph = TfliteGraph.read(self.float_data)
         self.ops: Sequence[str] = [
             graph.tensor_name(op.outputs[0]) for op in graph.operators if graph.op_name(op) not in _NOT_QUANTIZED
@@ -113,7 +125,7 @@ class LiteRTEngine:
     def build(self, keep: Sequence[str] = ()) -> bytes:
         """See ``Engine``."""
         precision = self._spec.provenance.precision
-        graph = TfliteGraph.read(quantize(self.float_data, precision, self.ranges, keep=keep))
+        graph = TfliteGraph.read(quantize(self.float_data, precision, self._cut, keep=keep))
         if self._spec.dtype == "uint8":
             integer_io.put_in(graph)
         return finish(graph, self._spec)
@@ -124,7 +136,7 @@ class LiteRTEngine:
             raise ValueError("there are no images to measure on")
         data = self.float_data
         if only:
-            data = quantize(data, self._spec.provenance.precision, self.ranges, only=only)
+            data = quantize(data, self._spec.provenance.precision, self._cut, only=only)
         backend = LiteRTBackend(tap_tflite_logits(data))
         try:
             probes = self._images.first(_NUM_PROBES).tensors(self._spec)
@@ -139,6 +151,7 @@ class TensorFlowEngine:
     name = "tensorflow"
     ops: Sequence[str] = ()
     ranges: Ranges | None = None
+    method: CalibrationMethod = "minmax"
 
     def __init__(self, frozen: Any, spec: ModelSpec, images: CalibrationSet) -> None:
         self._frozen, self._spec, self._images = frozen, spec, images
@@ -164,13 +177,12 @@ class OnnxRuntimeEngine:
     def __init__(
         self, frozen: Any, spec: ModelSpec, images: CalibrationSet, opset: int, method: CalibrationMethod
     ) -> None:
-        self._spec, self._images = spec, images
+        self._spec, self._images, self.method = spec, images, method
         self.float_spec = float_spec(spec)
         self.float_data = to_onnx(frozen, self.float_spec, opset=opset)
-        # The whole ranges tell whether the images were enough; the ranges to quantize with have their tails cut.
         whole = measure_onnx(self.float_data, images, spec)
-        self.ranges: Ranges | None = whole
-        self._cut = cut(whole, self.float_data, images, spec, method=method)
+        self.ranges: Ranges | None = whole  # see ``LiteRTEngine``
+        self._cut = cut(whole, onnx_values(self.float_data, _inner(whole), images, spec), method)
         self.ops: Sequence[str] = quantizable(self.float_data)
 
     def build(self, keep: Sequence[str] = ()) -> bytes:
@@ -186,3 +198,8 @@ class OnnxRuntimeEngine:
             return [np.array(backend.run(tensor.astype(np.uint8).transpose(axes))) for tensor in probes]
         finally:
             backend.close()
+
+
+def _inner(ranges: Ranges) -> list[str]:
+    """Return the tensors whose tails are cut: the image's bytes are all kept."""
+    return [name for name in ranges.low if name != INPUT_NAME]

@@ -12,7 +12,7 @@ from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Stability, choose
-from edgeseg_converters.options import DEFAULT_METHOD, Quantization
+from edgeseg_converters.options import Quantization, default_method
 from edgeseg_converters.quantization.accuracy import (
     Accuracy,
     Baseline,
@@ -162,7 +162,7 @@ class Integers:
         """
         settings = self._settings
         calibration = self._images.calibration if recipe.is_static else None
-        method = "minmax" if recipe.format == "tflite" else settings.method or DEFAULT_METHOD
+        method = settings.method or default_method(recipe.precision)
         engine = open_engine(frozen, spec, recipe.format, calibration, opset, method)
         data = engine.build()
         accuracy = self._measure(engine, data, recipe.format)
@@ -193,7 +193,7 @@ class Integers:
             baseline=self._baselines.get(engine.float_data),
             same_indices=indices,
             domain=self._domain if calibration else None,
-            method=method if calibration else None,
+            method=engine.method if calibration else None,
         )
 
     def _needed(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Ranges
@@ -42,6 +44,32 @@ def measure(data: bytes, images: CalibrationSet, spec: ModelSpec, *, num_threads
     }
     low, high = ({name: np.ravel(ranges[side]) for name, ranges in seen.items()} for side in ("min", "max"))
     return Ranges(low, high)
+
+
+def values(
+    data: bytes, names: Sequence[str], images: CalibrationSet, spec: ModelSpec, *, num_threads: int = 2
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Run a float model on the images and yield the values of tensors in each.
+
+    Args:
+        data: see ``measure``.
+        names: of the tensors.
+        images: see ``measure``.
+        spec: see ``measure``.
+        num_threads: see ``measure``.
+    """
+    graph = TfliteGraph.read(data)
+    places = {graph.tensor_name(index): index for index in range(len(graph.tensors))}
+    # The file's own output is kept: XNNPACK crashes on an unpooling that nobody reads.
+    read = graph.with_outputs([*graph.outputs, *(places[name] for name in names)]).write()
+    interpreter = Interpreter(model_content=read, num_threads=num_threads)
+    interpreter.allocate_tensors()
+    (image,) = interpreter.get_input_details()
+    outputs = interpreter.get_output_details()[len(graph.outputs) :]
+    for tensor in images.tensors(spec):
+        interpreter.set_tensor(image["index"], tensor)
+        interpreter.invoke()
+        yield {name: interpreter.get_tensor(out["index"]) for name, out in zip(names, outputs, strict=True)}
 
 
 def _with_all_read(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""``calibrate`` and ``edgeseg_converters.quantization.engines``: ONNX int8: tiny calibrated models, quantized on images
+"""``calibrate``: ONNX int8: tiny calibrated models, quantized on images
 and run by ONNX Runtime beside their float file.
 """
 
@@ -21,21 +21,20 @@ from onnx import TensorProto, numpy_helper
 
 from edgeseg.choices import CalibrationMethod, Layout
 from edgeseg.errors import InputError
-from edgeseg.imaging import preprocess, read_image
+from edgeseg.imaging import preprocess
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.models.opening import ModelRequest, open_model
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
-from edgeseg_converters import calibration
 from edgeseg_converters.calibration import CalibrationSet, Ranges, choose
 from edgeseg_converters.images import natural_noise
-from edgeseg_converters.keras_model.freeze import freeze
-from edgeseg_converters.onnx.calibrate import cut, measure
+from edgeseg_converters.keras_model.freeze import INPUT_NAME, freeze
+from edgeseg_converters.onnx.calibrate import measure, values
 from edgeseg_converters.onnx.convert import tap_logits, to_onnx
 from edgeseg_converters.onnx.quantize import SCHEME_KEY, Scheme, quantizable, quantize
 from edgeseg_converters.options import DEFAULT_METHOD
-from edgeseg_converters.quantization.engines import open_engine
+from edgeseg_converters.quantization.tails import cut
 from edgeseg_converters.rewrites import rewrite, rules_for
 
 SIZE = (32, 64)
@@ -84,7 +83,8 @@ def calibrated(model: keras.Model) -> keras.Model:
 def ranges_of(
     data: bytes, images: CalibrationSet, spec: ModelSpec, method: CalibrationMethod = DEFAULT_METHOD
 ) -> Ranges:
-    return cut(measure(data, images, spec), data, images, spec, method=method)
+    whole = measure(data, images, spec)
+    return cut(whole, values(data, [name for name in whole.low if name != INPUT_NAME], images, spec), method)
 
 
 def run(data: bytes, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -221,43 +221,6 @@ def test_unpooling_moves_integers_unchanged(images: CalibrationSet) -> None:
     first = windows.argmax(-1)[..., None] == np.arange(4)  # argmax takes the first of a tie, as the index does
     expected = np.where(first, windows, 0).reshape(1, 4, 16, 32, 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(source.shape)
     np.testing.assert_array_equal(unpooled, expected)
-
-
-@pytest.mark.parametrize("method", ["entropy", "percentile"])
-def test_methods_cut_tails_only(method: CalibrationMethod, images: CalibrationSet) -> None:
-    keras.utils.set_random_seed(5)
-    inputs = keras.Input((*SIZE, 3))
-    model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(inputs))
-    spec = spec_for(model)
-    data = float_file(model, spec)
-    whole, cut = ranges_of(data, images, spec, "minmax"), ranges_of(data, images, spec, method)
-    assert cut.limits("image") == whole.limits("image") == (0, 255)
-    narrower = 0
-    for name in whole.low:
-        (low, high), (least, most) = cut.limits(name), whole.limits(name)
-        assert least <= low <= high <= most
-        narrower += (low, high) != (least, most)
-    assert narrower
-
-
-@pytest.mark.parametrize(("method", "runs"), [("minmax", 1), ("percentile", 2)])
-def test_a_image_is_run_once_for_each_pass(
-    method: CalibrationMethod, runs: int, images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The extremes, then the histograms."""
-    keras.utils.set_random_seed(5)
-    inputs = keras.Input((*SIZE, 3))
-    model = keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(inputs))
-    read: list[Path] = []
-
-    def noted(path: Path) -> NDArray[np.uint8]:
-        read.append(path)
-        return read_image(path)
-
-    monkeypatch.setattr(calibration, "read_image", noted)
-    engine = open_engine(freeze(model, spec_for(model)), spec_for(model), "onnx", images, method=method)
-    assert engine.ranges is not None
-    assert len(read) == runs * len(images.paths)
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile"])

@@ -197,7 +197,7 @@ def test_what_is_described_is_what_happens() -> None:
     rates = ", ".join(f"{name} {rate:g}" for name, (rate, _) in OPTIMIZER_DEFAULTS.items())
     assert train["--learning-rate"].default == f"({rates})"
     assert export["--opset"].default == f"({DEFAULT_OPSET})"
-    assert export["--calibration-method"].default == f"({DEFAULT_METHOD})"
+    assert export["--calibration-method"].default == f"({DEFAULT_METHOD}, minmax of w8a16)"
     for name in ("predict", "camera", "evaluate"):
         lines = listed(command_of(name))
         assert lines["--fit"].default == f"({default_of(ModelSpec, 'fit')})"

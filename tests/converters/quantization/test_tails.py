@@ -1,0 +1,83 @@
+"""``tails`` and ``engines``: what the methods keep of the ranges, in both formats on the real runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from numpy.typing import NDArray
+
+from edgeseg.choices import CalibrationMethod, Format
+from edgeseg.imaging import encode_image, read_image
+from edgeseg.models.zoo.table import ZOO
+from edgeseg.runtime import open_artifact
+from edgeseg_converters import calibration
+from edgeseg_converters.calibration import CalibrationSet, Ranges, choose
+from edgeseg_converters.images import natural_noise
+from edgeseg_converters.keras_model.freeze import freeze
+from edgeseg_converters.quantization.engines import open_engine
+from edgeseg_converters.quantization.tails import PERCENTILE, cut
+
+SIZE = (128, 192)  # one pixel of an image is less than what percentile cuts at an end
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
+    folder = tmp_path_factory.mktemp("images")
+    for seed in range(8):
+        (folder / f"{seed}.png").write_bytes(encode_image(natural_noise(100 + seed, SIZE)))
+    return choose(folder)
+
+
+def heavy_tailed() -> keras.Model:
+    """The class of a pixel is its strongest color, by a map with one pixel sixty times as large."""
+    inputs = keras.Input((*SIZE, 3))
+    corner = np.zeros((1, *SIZE, 1), np.float32)
+    corner[0, 0, 0] = 60.0
+    copied = {"kernel_initializer": keras.initializers.Constant(np.eye(3)[None, None])}
+    x = layers.Conv2D(3, 1, name="colors", **copied)(inputs)
+    x = layers.Add(name="tail")([x, x * corner])
+    return keras.Model(inputs, layers.Conv2D(3, 1, name="logits", **copied)(x))
+
+
+def test_percentile_keeps_its_share_of_the_values() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 100_000)).astype(np.float32)
+    values[:, :5] = 1000.0  # 5 in 100,000 are cut, one in 10,000 may be
+    whole = Ranges({"x": values.min(axis=1)}, {"x": values.max(axis=1)})
+    assert cut(whole, iter(()), "minmax") is whole
+    low, high = cut(whole, ({"x": each} for each in values), "percentile").limits("x")
+    # A bin of the histogram is 2000 / 2048 wide: the edge beyond the 99.995th percentile, 3.9, at most.
+    assert PERCENTILE == 99.99 and 3 < high < 5 and -5 < low < -3
+
+
+@pytest.mark.parametrize("file_format", ["tflite", "onnx"])
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+def test_a_file_of_either_format_is_made_by_each_method(
+    file_format: Format, method: CalibrationMethod, images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are run once for the extremes, once for the histograms; tails cost the classes of all other pixels."""
+    read: list[Path] = []
+
+    def noted(path: Path) -> NDArray[np.uint8]:
+        read.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(calibration, "read_image", noted)
+    model = heavy_tailed()
+    spec = ZOO["unet_mini"].default_spec(3, SIZE).replace(dtype="uint8", output_kind="argmax")
+    spec = spec.replace(provenance=spec.provenance.__class__(precision="int8"))
+    engine = open_engine(freeze(model, spec), spec, file_format, images, method=method)
+    assert engine.method == method and engine.ranges is not None
+    assert len(read) == (1 if method == "minmax" else 2) * len(images.paths)
+    backend, original = open_artifact(engine.build(), file_format), open_artifact(engine.float_data, file_format)
+    same = []
+    for tensor in images.tensors(spec):
+        (one,) = backend.inputs
+        classes = np.asarray(backend.run(tensor.astype(one.dtype)))
+        same.append(np.mean(classes == np.asarray(original.run(tensor.astype(original.inputs[0].dtype)))))
+    # 255 steps of a range sixty times too wide leave four values of a color; entropy's narrowest range is 128 of the
+    # histogram's 2048 bins, which leaves 34.
+    assert np.mean(same) < 0.8 if method == "minmax" else np.mean(same) > 0.9
