@@ -12,7 +12,7 @@ from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_markdown, print_table
 
 if TYPE_CHECKING:
-    from edgeseg.models.zoo.table import ZooModel
+    from edgeseg.models.zoo.entry import ZooModel
     from edgeseg.spec import ModelSpec
 
 _EFFECTS = {

@@ -25,8 +25,9 @@ from edgeseg.models.keras_files.keras2 import to_keras3
 from edgeseg.models.weights.hdf5 import FileLayer, read_weights
 from edgeseg.models.weights.load import FileMatch, WeightsReport, match_file
 from edgeseg.models.zoo.creation import create
+from edgeseg.models.zoo.entry import ZooModel
 from edgeseg.models.zoo.options import ModelOption, as_typed, option_texts
-from edgeseg.models.zoo.table import ZooModel, find
+from edgeseg.models.zoo.table import find
 
 _log = logging.getLogger(__name__)
 

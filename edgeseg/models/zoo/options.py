@@ -93,6 +93,13 @@ class ModelOption:
         return bool(value >= self.at_least and (self.below is None or value < self.below))
 
 
+def dropout_option(name: str, default: float, where: str) -> ModelOption:
+    """Return the option of a dropout rate."""
+    return ModelOption(
+        name=name, default=default, effect="training", meaning=f"dropout rate {where}", at_least=0, below=1
+    )
+
+
 @dataclass(frozen=True)
 class Variant:
     """Options that together give a model that others have published.
@@ -126,6 +133,12 @@ def read_options(model: str, declared: Iterable[ModelOption], given: Mapping[str
             takes = f"It takes {', '.join(known)}." if known else "It takes none."
             raise InputError(f"{model} has no option '{name}'.{did_you_mean(name, known)} {takes}")
     return {name: known[name].read(value) for name, value in given.items()}
+
+
+def check_choice(name: str, value: object, accepted: tuple[object, ...]) -> None:
+    """Raise ``InputError`` where a builder's argument has none of its values."""
+    if value not in accepted:
+        raise InputError(f"{name} must be {' or '.join(str(choice) for choice in accepted)}, got {value}.")
 
 
 def as_typed(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import keras
 from keras import layers
 
-from edgeseg.errors import InputError
+from edgeseg.models.zoo.options import check_choice
 
 PoolPadding = Literal["valid", "same", "zeros"]
 
@@ -38,8 +38,7 @@ def resnet50_encoder(
     Raises:
         InputError: ``pool_padding`` has another value.
     """
-    if pool_padding not in get_args(PoolPadding):
-        raise InputError(f"pool_padding must be {' or '.join(get_args(PoolPadding))}, got {pool_padding}.")
+    check_choice("pool_padding", pool_padding, get_args(PoolPadding))
     inputs = layers.Input((*input_size, 3))
     x = layers.ZeroPadding2D(3)(inputs)
     x = layers.Conv2D(64, 7, strides=2, name="conv1")(x)

@@ -1,4 +1,4 @@
-"""``backbones.mobilenetv2`` and ``backbones.xception``: both DeepLab families and their encoders."""
+"""``deeplab_head``, ``backbones.mobilenetv2`` and ``backbones.xception``: both DeepLab families and their encoders."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models import ZOO, create
-from edgeseg.models.zoo.deeplab import HeadOptions
+from edgeseg.models.zoo.deeplab_head import HeadOptions
+from edgeseg.models.zoo.entry import ZooModel
 from edgeseg.models.zoo.options import ModelOption, option_texts, read_options
-from edgeseg.models.zoo.table import ZooModel
 
 
 @pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))

@@ -1,5 +1,5 @@
-"""``edgeseg.models`` and ``creation``: what every architecture of the zoo promises, in one tester; a new row of the
-table is tested without a line here.
+"""``edgeseg.models``, ``creation``, ``entry`` and ``deeplab_entries``: what every architecture of the zoo promises, in
+one tester; a new row of the table is tested without a line here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from edgeseg.errors import InputError
 from edgeseg.models import create, find
-from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, ZooModel
+from edgeseg.models.zoo.entry import ZooModel
+from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO
 from edgeseg_converters.keras_model.freeze import freeze
 
 

@@ -1,0 +1,105 @@
+"""List the DeepLabv3+ architectures of the zoo and their options; without keras."""
+
+from __future__ import annotations
+
+from edgeseg.models.zoo.entry import ZooModel
+from edgeseg.models.zoo.options import ModelOption, Variant, dropout_option
+
+#: Where both DeepLab families differ from what has been published, and may be made the same.
+_DEEPLAB_OPTIONS = (
+    ModelOption(
+        name="output_stride",
+        default=16,
+        choices=(16, 8),
+        effect="result",
+        meaning="how much smaller than the input the features are; 8 has dilations where 16 has a stride",
+        changes=("strides", "dilation_rate", "padding", "ZeroPadding2D"),
+    ),
+    ModelOption(name="alpha", default=1.0, at_least=0.01, effect="tensors", meaning="factor of the encoder's widths"),
+    ModelOption(name="filters", default=256, effect="tensors", meaning="channels of ASPP's branches and the decoder"),
+    ModelOption(
+        name="separable",
+        default=True,
+        choices=(True, False),
+        effect="tensors",
+        meaning="separable 3x3 convolutions in ASPP and the decoder; plain ones when false",
+    ),
+    ModelOption(
+        name="pooling",
+        default="global",
+        choices=("global", "average"),
+        effect="result",
+        meaning="input of ASPP's fifth branch: the mean of the whole map, or of 2x2 windows",
+        changes=("GlobalAveragePooling2D", "AveragePooling2D"),
+    ),
+    ModelOption(
+        name="align_corners",
+        default=True,
+        choices=(True, False),
+        effect="result",
+        meaning="bilinear resizes keep corner pixels in place; false is Keras' and OpenCV's rule",
+        changes=("align_corners",),
+    ),
+    dropout_option("dropout", 0.1, "after ASPP"),
+    dropout_option("decoder_dropout", 0.0, "before the last convolution"),
+)
+
+DEEPLAB = (
+    ZooModel(
+        name="deeplabv3plus_xception",
+        builder="edgeseg.models.zoo.deeplab:deeplabv3plus_xception",
+        stride=1,  # strided layers round up, and every resize goes to the size of another map
+        default_size=(512, 512),
+        parameters=41_258_213,
+        gflops=103.0,
+        mean=127.5,
+        std=127.5,
+        weights_from="deeplabv3-plus-keras (xception)",
+        first_of_decoder="aspp0",
+        description="DeepLabv3+ with the modified Xception; output stride 16 or 8",
+        options=(
+            *_DEEPLAB_OPTIONS,
+            ModelOption(
+                name="trunk",
+                default="modified",
+                choices=("modified", "applications"),
+                effect="tensors",
+                meaning="the paper's modified Xception, or that of keras.applications, of output stride 16",
+            ),
+            ModelOption(
+                name="middle_units", default=16, effect="tensors", meaning="units of the modified trunk's middle flow"
+            ),
+        ),
+        options_in="edgeseg.models.zoo.deeplab:options_in",
+        variants=(
+            Variant(
+                "the DeepLabv3+ tutorial, but for its frozen normalizations",
+                {
+                    "trunk": "applications",
+                    "separable": False,
+                    "pooling": "average",
+                    "align_corners": False,
+                    "dropout": 0.0,
+                    "decoder_dropout": 0.2,
+                },
+            ),
+            Variant("deeplabv3-plus-keras with downsample_factor=8", {"output_stride": 8}),
+        ),
+    ),
+    ZooModel(
+        name="deeplabv3plus_mobilenetv2",
+        builder="edgeseg.models.zoo.deeplab:deeplabv3plus_mobilenetv2",
+        stride=1,  # strided layers round up, and every resize goes to the size of another map
+        default_size=(512, 512),
+        parameters=2_758_597,
+        gflops=11.3,
+        mean=127.5,
+        std=127.5,
+        weights_from="deeplabv3-plus-keras (mobilenet)",
+        first_of_decoder="aspp0",
+        description="DeepLabv3+ with MobileNetV2 and the whole decoder; output stride 16 or 8",
+        options=_DEEPLAB_OPTIONS,
+        options_in="edgeseg.models.zoo.deeplab:options_in",
+        variants=(Variant("deeplabv3-plus-keras with downsample_factor=8", {"output_stride": 8}),),
+    ),
+)
