@@ -12,13 +12,13 @@ from typing import Literal, get_args
 import keras
 from keras import layers
 
+from edgeseg.errors import InputError
 from edgeseg.models.layers import ResizeBilinear
 from edgeseg.models.zoo.backbones.xception import separable_conv
 from edgeseg.models.zoo.options import check_choice
 
 Pooling = Literal["global", "average"]
-
-_BN_EPSILON = 1e-5
+Upsampling = Literal["bilinear", "transposed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +31,35 @@ class HeadOptions:
         pooling: the input of the fifth branch: the ``global`` mean of the map, as in the paper, or the ``average`` of
             2x2 windows.
         align_corners: whether the bilinear resizes map corner pixels to corner pixels.
+        upsampling: how the decoder gets larger: ``bilinear`` resizes, as in the paper, or ``transposed`` convolutions
+            with kernels of twice their stride, the last of which takes the place of the last convolution.
+        use_bias: whether convolutions before a BatchNormalization have a bias.
+        bn_epsilon: of every BatchNormalization.
         dropout: rate after ASPP.
         decoder_dropout: rate before the last convolution.
 
     Raises:
-        InputError: ``pooling`` has another value.
+        InputError: an option has another value, or has no effect beside the others.
     """
 
     filters: int = 256
     separable: bool = True
     pooling: Pooling = "global"
     align_corners: bool = True
+    upsampling: Upsampling = "bilinear"
+    use_bias: bool = False
+    bn_epsilon: float = 1e-5
     dropout: float = 0.1
     decoder_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("pooling", self.pooling, get_args(Pooling))
+        check_choice("upsampling", self.upsampling, get_args(Upsampling))
+        if (self.upsampling, self.pooling, self.align_corners) == ("transposed", "global", False):
+            raise InputError(
+                "align_corners=false has no effect with upsampling=transposed and pooling=global, which resize nothing "
+                "but single pixels; omit it."
+            )
 
 
 def add_deeplab_head(
@@ -65,7 +78,8 @@ def add_deeplab_head(
         low_level: its features at 1/4.
         head: the options of both.
         num_classes: number of output channels.
-        like: ``(B, H, W, any)`` of the logits' height and width, such as the input.
+        like: ``(B, H, W, any)`` of the logits' height and width, such as the input; with transposed convolutions, whole
+            multiples of both others.
         rates: dilations of the three 3x3 branches.
 
     Returns:
@@ -76,31 +90,44 @@ def add_deeplab_head(
         # To a tensor's size, not to numbers: so the layers also work at any other input size.
         return ResizeBilinear(align_corners=head.align_corners, name=f"{name}_resize")([x, like])
 
+    def conv(x: keras.KerasTensor, filters: int, name: str, kernel: int = 1, rate: int = 1) -> keras.KerasTensor:
+        x = layers.Conv2D(filters, kernel, padding="same", dilation_rate=rate, use_bias=head.use_bias, name=name)(x)
+        return layers.ReLU()(layers.BatchNormalization(epsilon=head.bn_epsilon, name=f"{name}_BN")(x))
+
+    def enlarge(x: keras.KerasTensor, like: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
+        factor = like.shape[1] // x.shape[1]
+        return layers.Conv2DTranspose(filters, 2 * factor, strides=factor, padding="same", name=name)(x)
+
     def conv3x3(x: keras.KerasTensor, name: str, rate: int = 1) -> keras.KerasTensor:
         if head.separable:
-            return separable_conv(x, head.filters, name, rate=rate, depth_activation=True, epsilon=_BN_EPSILON)
-        return _conv(x, head.filters, name, kernel=3, rate=rate)
+            return separable_conv(
+                x,
+                head.filters,
+                name,
+                rate=rate,
+                depth_activation=True,
+                use_bias=head.use_bias,
+                epsilon=head.bn_epsilon,
+            )
+        return conv(x, head.filters, name, kernel=3, rate=rate)
 
     if head.pooling == "global":
         pooled = layers.GlobalAveragePooling2D(keepdims=True)(x)  # (B, 1, 1, C)
     else:
         pooled = layers.AveragePooling2D(2, padding="same")(x)
-    pooled = resize(_conv(pooled, head.filters, "image_pooling"), x, "image_pooling")
-    branches = [pooled, _conv(x, head.filters, "aspp0")]
+    pooled = resize(conv(pooled, head.filters, "image_pooling"), x, "image_pooling")
+    branches = [pooled, conv(x, head.filters, "aspp0")]
     branches += [conv3x3(x, f"aspp{number}", rate) for number, rate in enumerate(rates, start=1)]
-    x = _conv(layers.Concatenate()(branches), head.filters, "concat_projection")
+    x = conv(layers.Concatenate()(branches), head.filters, "concat_projection")
     if head.dropout:
         x = layers.Dropout(head.dropout)(x)
 
-    x = resize(x, low_level, "decoder")
-    x = layers.Concatenate()([x, _conv(low_level, 48, "feature_projection0")])
+    bilinear = head.upsampling == "bilinear"
+    x = resize(x, low_level, "decoder") if bilinear else enlarge(x, low_level, head.filters, "decoder_transposed")
+    x = layers.Concatenate()([x, conv(low_level, 48, "feature_projection0")])
     x = conv3x3(conv3x3(x, "decoder_conv0"), "decoder_conv1")
     if head.decoder_dropout:
         x = layers.Dropout(head.decoder_dropout)(x)
-    x = layers.Conv2D(num_classes, 1, name="conv2d_1")(x)
-    return resize(x, like, "logits")
-
-
-def _conv(x: keras.KerasTensor, filters: int, name: str, *, kernel: int = 1, rate: int = 1) -> keras.KerasTensor:
-    x = layers.Conv2D(filters, kernel, padding="same", dilation_rate=rate, use_bias=False, name=name)(x)
-    return layers.ReLU()(layers.BatchNormalization(epsilon=_BN_EPSILON, name=f"{name}_BN")(x))
+    if not bilinear:
+        return enlarge(x, like, num_classes, "logits_transposed")
+    return resize(layers.Conv2D(num_classes, 1, name="conv2d_1")(x), like, "logits")

