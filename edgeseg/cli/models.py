@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -9,10 +10,10 @@ import click
 from edgeseg.choices import TableStyle
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_markdown, print_table
+from edgeseg.cli._terminal import print_json, print_markdown, print_table, quiet_native_logs
 
 if TYPE_CHECKING:
-    from edgeseg.models.zoo.table import ZooModel
+    from edgeseg.models.zoo.entry import ZooModel
     from edgeseg.spec import ModelSpec
 
 _EFFECTS = {
@@ -27,7 +28,8 @@ _EFFECTS = {
     "models",
     help=help_of(
         "models",
-        "With NAME, the options of that architecture. Parameters are for 21 classes, GFLOPs are at the default size.",
+        "With NAME, the options of that architecture; with --model-option too, the parameters that it then has. "
+        "Parameters are for 21 classes, GFLOPs are at the default size.",
     ),
 )
 @click.argument("name", required=False)
@@ -40,8 +42,11 @@ _EFFECTS = {
     show_default=True,
     help="A table for people, or Markdown.",
 )
+@_options.model_option
 @_options.as_json
-def command(name: str | None, describe: str | None, style: TableStyle, as_json: bool) -> None:
+def command(
+    name: str | None, describe: str | None, style: TableStyle, model_options: dict[str, str], as_json: bool
+) -> None:
     """Run ``edgeseg models``."""
     from edgeseg.models.opening import packaged_spec
     from edgeseg.models.zoo.table import ZOO, find
@@ -49,18 +54,24 @@ def command(name: str | None, describe: str | None, style: TableStyle, as_json: 
     if name and describe and name != describe:
         raise click.UsageError(f"'{name}' and '{describe}' are two architectures; give one.")
     asked = name or describe
+    if model_options and not asked:
+        raise click.UsageError("--model-option goes with NAME, the architecture that has the option.")
     models = {model.name: model for model in ([find(asked)] if asked else ZOO.values())}
     packaged = {each: packaged_spec(each) for each in models}
+    counted = _parameters(models[asked], model_options) if asked and model_options else None
     if as_json:
-        print_json({"format_version": 1, "models": [_as_json(model, packaged[each]) for each, model in models.items()]})
+        described = [_as_json(model, packaged[each]) for each, model in models.items()]
+        if counted is not None:
+            described[0] |= {"parameters": counted, "gflops": None}
+        print_json({"format_version": 1, "models": described})
         return
     print_rows = print_markdown if style == "md" else print_table
     columns = ["Model", ">Parameters", ">GFLOPs", ">Default H,W", ">Stride", "Packaged", "Weights that fit"]
     rows = [
         [
             each,
-            f"{model.parameters / 1e6:.2f} M",
-            f"{model.gflops:g}",
+            f"{(counted or model.parameters) / 1e6:.2f} M",
+            f"{model.gflops:g}" if counted is None else "-",
             f"{model.default_size[0]},{model.default_size[1]}",
             str(model.stride),
             "-" if (spec := packaged[each]) is None else f"{spec.num_classes} classes",
@@ -71,6 +82,14 @@ def command(name: str | None, describe: str | None, style: TableStyle, as_json: 
     print_rows(columns, rows)
     if asked:
         _describe(models[asked], style)
+
+
+def _parameters(model: ZooModel, model_options: Mapping[str, str]) -> int:
+    """Return the parameters of an architecture with options, which it is built to count."""
+    from edgeseg.models import create
+
+    quiet_native_logs()
+    return int(create(model.name, num_classes=21, **model.read_options(model_options)).count_params())
 
 
 def _describe(model: ZooModel, style: TableStyle) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from edgeseg._internal.lazy import lazy_names
 from edgeseg.models.zoo.creation import create
-from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, ZooModel, find
+from edgeseg.models.zoo.entry import ZooModel
+from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, find
 
 if TYPE_CHECKING:
     from edgeseg.models.architecture.fitting import load_weights

@@ -18,7 +18,8 @@ from edgeseg.models.keras_graph import graph_of, size_of
 from edgeseg.models.pixel_probe import Arrival, arrivals
 from edgeseg.models.weights.load import head_of
 from edgeseg.models.weights.variables import model_layers
-from edgeseg.models.zoo.table import ZOO, ZooModel
+from edgeseg.models.zoo.entry import ZooModel
+from edgeseg.models.zoo.table import ZOO
 from edgeseg.spec import ModelSpec
 
 _log = logging.getLogger(__name__)

@@ -45,8 +45,11 @@ _SHORT: dict[str, Callable[..., keras.Model]] = {
 }
 
 
-# The wider HRNets are the same graph.
-@pytest.fixture(scope="module", params=[name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48")])
+# The wider HRNets and the deeper ResNet are the same graph.
+@pytest.fixture(
+    scope="module",
+    params=[name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48", "deeplabv3plus_resnet101")],
+)
 def model(request: pytest.FixtureRequest) -> Iterator[keras.Model]:
     keras.utils.set_random_seed(0)
     name = request.param

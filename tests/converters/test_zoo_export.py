@@ -22,6 +22,7 @@ _NARROW: dict[str, Callable[[tuple[int, int]], keras.Model]] = {
     "deeplabv3plus_xception": lambda size: create(
         "deeplabv3plus_xception", num_classes=4, input_size=size, middle_units=1
     ),
+    "deeplabv3plus_resnet50": lambda size: create("deeplabv3plus_resnet50", num_classes=4, input_size=size, filters=32),
 }
 
 
@@ -32,10 +33,10 @@ def _one_model_in_memory() -> Iterator[None]:
     gc.collect()  # graphs are cycles; the weights in them add up to gigabytes
 
 
-# The wide HRNets are the narrow one's code with other numbers; SegNet needs weights that do not fade to ties, and has
-# its own test in test_export_rewritten. unet_resnet50 is 44 M parameters of resnet50_segnet's encoder and unet_vgg16's
-# decoder, and takes as long as ten others.
-_ELSEWHERE = ("hrnetv2_w32", "hrnetv2_w48", "segnet", "unet_resnet50")
+# The wide HRNets and the deeper ResNet are the other one's code with other numbers. SegNet needs weights that do not
+# fade to ties, and has its own test in test_export_rewritten. unet_resnet50 is 44 M parameters of resnet50_segnet's
+# encoder and unet_vgg16's decoder, and takes as long as ten others.
+_ELSEWHERE = ("hrnetv2_w32", "hrnetv2_w48", "segnet", "unet_resnet50", "deeplabv3plus_resnet101")
 
 # A square size hides swapped sides, so all do the other; that the size is obeyed is seen on the small ones, in seconds.
 CASES = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from edgeseg.models.architecture.normal_form import normal_form
 from edgeseg.models.architecture.operations import Operation, Operations
 from edgeseg.models.architecture.settings import ACTIVATION, IDENTITY, RESIZE, is_equal, value_of
 
@@ -60,7 +61,7 @@ def compare(file: Operations, model: Operations, partners: Mapping[str, str]) ->
         partners: layer of the file to the layer of the model that takes its weights. They are the fixed points: what is
             between them is compared by its place.
     """
-    walk = _Walk(file=file, model=model, partners=partners)
+    walk = _Walk(file=normal_form(file), model=normal_form(model), partners=partners)
     walk.run()
     return Comparison(tuple(walk.differences.values()), tuple(walk.unread))
 

@@ -24,8 +24,9 @@ from edgeseg.models.keras_files.keras2 import to_keras3
 from edgeseg.models.weights.hdf5 import FileLayer, read_weights
 from edgeseg.models.weights.load import FileMatch, WeightsReport, match_file
 from edgeseg.models.zoo.creation import create
-from edgeseg.models.zoo.options import ModelOption, as_typed, option_texts
-from edgeseg.models.zoo.table import ZooModel, find
+from edgeseg.models.zoo.entry import ZooModel
+from edgeseg.models.zoo.options import ModelOption, WeightShapes, as_typed, option_texts
+from edgeseg.models.zoo.table import find
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ def load_weights(model: keras.Model, path: str | Path, *, allow_missing: Sequenc
             architecture computes something else; the text names the option of ``create`` that makes it the same,
             where there is one. The model is then unchanged.
     """
-    name, file = getattr(model, "_zoo_name", None), _File.read(path)
+    name = getattr(model, "_zoo_name", None)
+    file = _File.read(path, flat=name is not None)
     zoo_model = None if name is None else find(name)
     options = dict(getattr(model, "_zoo_options", {}))
     try:
@@ -122,7 +124,7 @@ def create_filled(
     Raises:
         InputError: the file was made with other options than were given, or see ``load_weights``.
     """
-    zoo_model, file = find(name), _File.read(path)
+    zoo_model, file = find(name), _File.read(path, flat=True)
     given = zoo_model.read_options(options)
     found = zoo_model.not_default(file.options_in(zoo_model))
     search = _Search(
@@ -175,8 +177,8 @@ class _File:
     has_config: bool = False
 
     @classmethod
-    def read(cls, path: str | Path) -> _File:
-        layers = read_weights(path)
+    def read(cls, path: str | Path, *, flat: bool) -> _File:
+        layers = read_weights(path, flat=flat)  # the zoo nests no models: a nested trunk fits by its own layers
         if not _has_config(path):
             return cls(path, layers)
         config = read_config(path)
@@ -205,13 +207,8 @@ class _File:
 
     def options_in(self, zoo_model: ZooModel) -> dict[str, Any]:
         """Return the options of an architecture that the shapes of the tensors say."""
-        kernels = {
-            layer.name: tensor.shape
-            for layer in self.layers
-            for tensor in layer.tensors
-            if layer.name is not None and len(tensor.shape) == 4
-        }
-        return zoo_model.options_of(kernels)
+        tensors = ((layer.name, tensor.shape) for layer in self.layers for tensor in layer.tensors)
+        return zoo_model.options_of(WeightShapes.of(tensors))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +230,7 @@ class _Search:
     ) -> tuple[dict[str, Any], tuple[FileMatch, Comparison]]:
         """Return options with which fewer differences remain, and the model that has them.
 
-        Only options that change what differs are tried, each by itself: they change different layers.
+        Only options that change what differs are tried, one after the other.
 
         Args:
             options: the options that the model has been built with.
@@ -241,20 +238,23 @@ class _Search:
             comparison: its differences from the file.
             fixed: names of options that are kept.
         """
-        best, chosen = (match, comparison), dict(options)
-        for option in self.zoo_model.options:
-            if option.name in fixed or option.effect != "result" or not _concerns(option, best[1].differences):
-                continue
-            for value in option.choices or ():
-                if value == chosen.get(option.name, option.default) or not best[1].differences:
+        best, chosen, before = (match, comparison), dict(options), None
+        # Again, while it helps: what one option adds may show only after another.
+        while best[1].differences and best[1] is not before:
+            before = best[1]
+            for option in self.zoo_model.options:
+                if option.name in fixed or option.effect != "result" or not _concerns(option, best[1].differences):
                     continue
-                try:
-                    tried = self.match({**chosen, option.name: value})
-                except InputError:  # it does not go with the other options
-                    continue
-                other = self.file.compare(tried)
-                if len(other.differences) < len(best[1].differences):
-                    best, chosen = (tried, other), {**chosen, option.name: value}
+                for value in option.choices or ():
+                    if value == chosen.get(option.name, option.default) or not best[1].differences:
+                        continue
+                    try:
+                        tried = self.match({**chosen, option.name: value})
+                    except InputError:  # it does not go with the other options
+                        continue
+                    other = self.file.compare(tried)
+                    if len(other.differences) < len(best[1].differences):
+                        best, chosen = (tried, other), {**chosen, option.name: value}
         return chosen, best
 
 

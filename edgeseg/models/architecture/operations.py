@@ -179,6 +179,12 @@ class _ConfigReader:
         if is_sequential(model):
             return self._read_chain(layers, prefix, given)
         made: dict[_Address, Operation] = {}
+        first = {_name(layer): 1 for layer in layers if _is_model(layer) and _is_keras2(layer)}
+
+        def counted(addresses: Iterable[_Address]) -> list[_Address]:
+            # For Keras 2, building a nested model is its first call; some versions wrote 0 all the same.
+            return [(name, max(call - first.get(name, 0), 0), output) for name, call, output in addresses]
+
         inputs = _addresses(config.get("input_layers"))
         if given is not None:
             if len(given) != len(inputs):
@@ -188,7 +194,8 @@ class _ConfigReader:
         while pending:
             waiting = []
             for layer, number, node in pending:
-                tensors, training = _tensors(node)
+                addresses, training = _tensors(node)
+                tensors = counted(addresses)
                 if (_name(layer), number, 0) in made and not tensors:
                     continue
                 if any(tensor not in made for tensor in tensors):
@@ -198,7 +205,7 @@ class _ConfigReader:
             if len(waiting) == len(pending):
                 return None  # it refers to what it does not have
             pending = waiting
-        outputs = [address for address in _addresses(config.get("output_layers")) if address in made]
+        outputs = [address for address in counted(_addresses(config.get("output_layers"))) if address in made]
         return [made[address] for address in outputs] or None
 
     def _call(
@@ -211,7 +218,7 @@ class _ConfigReader:
         made: dict[_Address, Operation],
     ) -> bool:
         name = _name(layer)
-        if isinstance(layer.get("config"), dict) and "layers" in layer["config"]:
+        if _is_model(layer):
             outputs = self.read(layer, f"{prefix}{name}/", inputs)
             if outputs is None:
                 return False
@@ -267,6 +274,15 @@ _MOST_OUTPUTS = 8
 def _name(layer: Mapping[str, Any]) -> str:
     config = layer.get("config")
     return str(layer.get("name") or (config.get("name") if isinstance(config, dict) else None))
+
+
+def _is_model(layer: Mapping[str, Any]) -> bool:
+    return isinstance(layer.get("config"), dict) and "layers" in layer["config"]
+
+
+def _is_keras2(layer: Mapping[str, Any]) -> bool:
+    """Return whether the calls of a layer are recorded in the form of Keras 2: lists, no dicts."""
+    return all(isinstance(node, list) for node in _nodes(layer))
 
 
 def _nodes(layer: Mapping[str, Any]) -> list[Any]:

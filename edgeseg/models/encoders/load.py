@@ -23,8 +23,9 @@ from edgeseg.models.weights.hdf5 import FileLayer, Tensor, read_weights
 from edgeseg.models.weights.match import fit_layer
 from edgeseg.models.weights.variables import ModelLayer, VariableSlot, model_layers
 from edgeseg.models.zoo.creation import create
-from edgeseg.models.zoo.options import option_texts
-from edgeseg.models.zoo.table import ZooModel, find
+from edgeseg.models.zoo.entry import ZooModel
+from edgeseg.models.zoo.options import WeightShapes, option_texts
+from edgeseg.models.zoo.table import find
 from edgeseg.spec import ModelSpec
 
 _SHOWN = 3  # names in a message; the rest is a count
@@ -179,7 +180,7 @@ class _Source:
         if str(source) == IMAGENET:
             published = _downloadable(zoo_model, encoders, given)
             return cls._named(str(source), imagenet_layers(published, given), published, zoo_model, encoders[published])
-        layers = read_pytorch(source) if Path(source).suffix == ".pth" else read_weights(source)
+        layers = read_pytorch(source) if Path(source).suffix == ".pth" else read_weights(source, flat=True)
         tried = [cls._named(str(source), layers, each, zoo_model, options) for each, options in encoders.items()]
         if not tried:
             return cls._named(str(source), layers, None, zoo_model, {})
@@ -213,8 +214,9 @@ class _Source:
             else:
                 by_name[own] = layer
         of_encoder = {option.name for option in zoo_model.options if option.of_encoder}
-        kernels = {key: t.shape for key, layer in by_name.items() for t in layer.tensors if len(t.shape) == 4}
-        said = zoo_model.options_of(kernels)
+        said = zoo_model.options_of(
+            WeightShapes.of((key, t.shape) for key, layer in by_name.items() for t in layer.tensors)
+        )
         return cls(
             name=name,
             published=published,

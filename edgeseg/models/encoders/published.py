@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -74,16 +74,26 @@ def _mobilenetv2_names(layers: Sequence[str]) -> dict[str, str]:
     return names | {"Conv1": "Conv", "bn_Conv1": "Conv_BN"}
 
 
+_BRANCHES = ("branch1", "branch2a", "branch2b", "branch2c")
+
+
+def _resnet_pairs() -> Iterator[tuple[str, str]]:
+    """Yield the name of each layer of ResNet-50 in ``keras.applications``, and in Keras 2's own ResNet50."""
+    yield "conv1_conv", "conv1"
+    yield "conv1_bn", "bn_conv1"
+    for stage, block in itertools.product(range(2, 6), range(1, 7)):
+        for part, branch in enumerate(_BRANCHES):
+            name, old = f"conv{stage}_block{block}_{part}", f"{stage}{'abcdef'[block - 1]}_{branch}"
+            yield f"{name}_conv", f"res{old}"
+            yield f"{name}_bn", f"bn{old}"
+
+
 def _resnet50_names(layers: Sequence[str]) -> dict[str, str]:
-    """Translate ``conv3_block2_1_conv`` of ``keras.applications`` to ``res3b_branch2a`` of Keras 2's own ResNet50."""
-    names = {"conv1_conv": "conv1", "conv1_bn": "bn_conv1"}
-    branches = {"0": "branch1", "1": "branch2a", "2": "branch2b", "3": "branch2c"}
-    for name in layers:
-        if found := re.fullmatch(r"conv([2-5])_block(\d)_([0-3])_(conv|bn)", name):
-            stage, block, part, kind = found.groups()
-            prefix = "res" if kind == "conv" else "bn"
-            names[name] = f"{prefix}{stage}{'abcdef'[int(block) - 1]}_{branches[part]}"
-    return names
+    return dict(_resnet_pairs())
+
+
+def _resnet50_names_backwards(layers: Sequence[str]) -> dict[str, str]:
+    return {old: new for new, old in _resnet_pairs()}
 
 
 def _xception_names(layers: Sequence[str]) -> dict[str, str]:
@@ -129,6 +139,20 @@ PUBLISHED: Mapping[str, PublishedEncoder] = MappingProxyType(
             pixels=CAFFE,
             names=_resnet50_names,
             epsilon=1.001e-5,
+        ),
+        "resnet50-deeplab": PublishedEncoder(
+            title="ResNet-50",
+            file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            application="ResNet50",
+            pixels=CAFFE,
+            names=_resnet50_names_backwards,
+            epsilon=1e-3,
+        ),
+        "resnet101-deeplab": PublishedEncoder(
+            title="ResNet-101",
+            file="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            application="ResNet101",
+            pixels=CAFFE,
         ),
         "xception": PublishedEncoder(
             title="Xception",

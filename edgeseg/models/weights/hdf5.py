@@ -73,14 +73,16 @@ class FileLayer:
     tensors: tuple[Tensor, ...]
 
 
-def read_weights(path: str | Path) -> list[FileLayer]:
+def read_weights(path: str | Path, *, flat: bool = False) -> list[FileLayer]:
     """Read a weights file.
 
     Args:
         path: a ``.keras``, ``.weights.h5`` or ``.h5`` file; recognized by content, not by suffix.
+        flat: whether a nested model is replaced by its layers, under their own names; otherwise it is one layer.
 
     Returns:
-        The layers that have tensors. Those of one class are in the order of the saved model.
+        The layers that have tensors. Those of one class are in the order of the saved model; Keras 3 does not keep the
+        place of a nested model among the other layers: its layers come first, as those of a trunk do.
 
     Raises:
         InputError: the file is missing, truncated, of no known format, or points outside itself.
@@ -98,7 +100,7 @@ def read_weights(path: str | Path) -> list[FileLayer]:
         elif not h5py.is_hdf5(path):
             raise InputError(f"it is neither HDF5 nor a whole .keras archive; {_ACCEPTED}")
         with h5py.File(source, "r") as file:
-            return _layers_of(file)
+            return _layers_of(file, flat)
     except InputError as error:
         raise InputError(f"'{path}' cannot be used as weights: {error}.") from error
     except _DAMAGE as error:
@@ -106,37 +108,59 @@ def read_weights(path: str | Path) -> list[FileLayer]:
         raise InputError(f"'{path}' cannot be read, it may be damaged: {reason[0].rstrip('.')}.") from error
 
 
-def _layers_of(file: h5py.File) -> list[FileLayer]:
+def inner_layers(layer: FileLayer) -> list[FileLayer]:
+    """Return the layers of a nested model, which Keras 2 writes as one layer."""
+    parts: dict[str, list[Tensor]] = {}
+    for tensor in layer.tensors:
+        name, _, key = tensor.key.partition("/")
+        parts.setdefault(name, []).append(Tensor(tensor.name, key, tensor.values))
+    return [FileLayer(name, None, tuple(tensors)) for name, tensors in parts.items()]
+
+
+def _is_nested(layer: FileLayer) -> bool:
+    return layer.name is not None and all("/" in tensor.key for tensor in layer.tensors)
+
+
+def _layers_of(file: h5py.File, flat: bool) -> list[FileLayer]:
     root = _group(file, "model_weights") or file
     if {"layer_names", "layer_names0"} & set(root.attrs):
-        return _keras2_layers(root)
+        layers = _keras2_layers(root)
+        return [part for layer in layers for part in (inner_layers(layer) if flat and _is_nested(layer) else [layer])]
     for container in _CONTAINERS:
         if _group(file, container) is not None:
-            return _keras3_layers(file, container)
+            return _keras3_layers(file, container, flat)
     if layers := _attribute_layers(file):
         return layers
     raise InputError(f"it is HDF5, but neither Keras 2 nor Keras 3 wrote it; {_ACCEPTED}")
 
 
-def _keras3_layers(file: h5py.File, container: str) -> list[FileLayer]:
-    """Group the tensors by the first two parts of their path; any outside the container are layers of no class."""
-    groups: dict[tuple[str, int, str], list[tuple[str, NDArray[Any]]]] = {}
+def _keras3_layers(file: h5py.File, container: str, flat: bool) -> list[FileLayer]:
+    """Group the tensors by the path of their layer; any outside the container are layers of no class."""
+    groups: dict[str, list[tuple[str, NDArray[Any]]]] = {}
+    kinds: dict[str, tuple[str, int, tuple[int, ...]]] = {}  # class, nested first, number in its model
     for path, values in _datasets(file, without=_NOT_WEIGHTS).items():
         parts = path.split("/")
         if "seed_generator" in parts:  # the state of a Dropout's random numbers
             continue
         inside = parts[0] == container and len(parts) > 2
         depth = 2 if inside else len(parts) - 1
-        kind, number = split_number(parts[1]) if inside else ("", None)
+        while flat and inside and parts[depth] in _CONTAINERS and len(parts) > depth + 2:
+            depth += 2
+        prefix = "/".join(parts[:depth])
+        classes = [split_number(part) for part in parts[1:depth:2]] if inside else []
+        kinds[prefix] = (classes[-1][0] if inside else "", -len(classes), tuple(number or 0 for _, number in classes))
         key = "/".join("layers" if part in _CONTAINERS else part for part in parts[depth:])
-        groups.setdefault((kind, number or 0, "/".join(parts[:depth])), []).append((key, values))
+        groups.setdefault(prefix, []).append((key, values))
     layers = []
-    for (kind, _, prefix), tensors in sorted(groups.items(), key=lambda group: group[0]):
-        own = _group(file, f"{prefix}/vars")
-        name = _text(own.attrs["name"]) if own is not None and "name" in own.attrs else None
+    for prefix, tensors in sorted(groups.items(), key=lambda group: (kinds[group[0]], group[0])):
+        kind, depth, _ = kinds[prefix]
+        parts = prefix.split("/")
+        places = ["/".join(parts[: 2 * level]) for level in range(1, 1 - depth)] or [prefix]
+        names = [_layer_name(file, place) for place in places]
         # People know a layer by its name, not by its place among the layers of its class.
-        named = tuple(Tensor(f"{name or prefix}/{key}", key, values) for key, values in tensors)
-        layers.append(FileLayer(name, kind or None, named))
+        address = "/".join(name or "/".join(place.split("/")[-2:]) for name, place in zip(names, places, strict=True))
+        named = tuple(Tensor(f"{address}/{key}", key, values) for key, values in tensors)
+        layers.append(FileLayer(names[-1], kind or None, named))
     return layers
 
 
@@ -150,11 +174,15 @@ def _attribute_layers(file: h5py.File) -> list[FileLayer]:
         groups.setdefault(parent.removesuffix("/vars"), []).append((f"vars/{index}", values))
     layers = []
     for prefix, tensors in groups.items():
-        own = _group(file, f"{prefix}/vars")
-        name = _text(own.attrs["name"]) if own is not None and "name" in own.attrs else None
-        name = name or "/".join(part for part in prefix.split("/") if part not in _CONTAINERS)
+        name = _layer_name(file, prefix) or "/".join(part for part in prefix.split("/") if part not in _CONTAINERS)
         layers.append(FileLayer(name, None, tuple(Tensor(f"{name}/{key}", key, values) for key, values in tensors)))
     return layers
+
+
+def _layer_name(file: h5py.File, prefix: str) -> str | None:
+    """Return the name of the layer whose tensors are below a path, where Keras has kept it."""
+    own = _group(file, f"{prefix}/vars")
+    return _text(own.attrs["name"]) if own is not None and "name" in own.attrs else None
 
 
 def _keras2_layers(root: h5py.Group) -> list[FileLayer]:

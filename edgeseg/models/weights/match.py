@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-from edgeseg.models.weights.hdf5 import FileLayer, Tensor
+from edgeseg.models.weights.hdf5 import FileLayer, Tensor, inner_layers
 from edgeseg.models.weights.variables import (
     ModelLayer,
     VariableSlot,
@@ -127,13 +127,8 @@ def _fit_nested(item: FileLayer, layer: ModelLayer) -> Fit:
 
     Trainable tensors come first, so the order depends on what was frozen.
     """
-    parts: dict[str, list[Tensor]] = {}
-    for tensor in item.tensors:
-        name, _, key = tensor.key.partition("/")
-        parts.setdefault(name, []).append(Tensor(tensor.name, key, tensor.values))
-    inner_items = [FileLayer(name, None, tuple(tensors)) for name, tensors in parts.items()]
-    inner_layers = model_layers(layer.layer, flat=True, prefix=f"{layer.name}/")
-    match = match_layers(inner_items, inner_layers, lambda _: False)
+    own_layers = model_layers(layer.layer, flat=True, prefix=f"{layer.name}/")
+    match = match_layers(inner_layers(item), own_layers, lambda _: False)
     fits = [fit for _, _, fit in match.pairs]
     return Fit(
         filled=[pair for fit in fits for pair in fit.filled],

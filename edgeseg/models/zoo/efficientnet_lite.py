@@ -6,11 +6,12 @@ weights are read by ``edgeseg.models.encoders.efficientnet_lite0``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import layers
+
+from edgeseg.models.zoo.options import WeightShapes
 
 #: ``(repeats, kernel, stride of the first, expansion, output channels)`` of each stage: table 1 of the paper.
 #: Its seventh stage (320 channels, at the same 1/32 as the sixth) is omitted: a fifth of the parameters
@@ -87,10 +88,10 @@ def efficientnet_lite0_encoder(input_size: tuple[int, int]) -> tuple[keras.Keras
     return inputs, [*levels, x]
 
 
-def options_in(kernels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the options that the shapes of kernels say, by layer."""
-    shapes = [kernels.get(f"decoder{index}b_pw") for index in range(1, 5)]
-    return {"decoder_filters": tuple(shape[-1] for shape in shapes if shape)} if all(shapes) else {}
+def options_in(shapes: WeightShapes) -> dict[str, Any]:
+    """Return the options that the shapes of weights say."""
+    found = [shapes.kernels.get(f"decoder{index}b_pw") for index in range(1, 5)]
+    return {"decoder_filters": tuple(shape[-1] for shape in found if shape)} if all(found) else {}
 
 
 def _pointwise(x: keras.KerasTensor, filters: int, name: str, *, activation: bool) -> keras.KerasTensor:

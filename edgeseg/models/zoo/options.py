@@ -73,9 +73,9 @@ class ModelOption:
 
     def _parsed(self, text: str) -> Any:
         """Return the value that a text says; the text itself where it says none."""
-        if self.choices is not None:
-            return next((choice for choice in self.choices if as_typed(choice) == text.strip().lower()), text)
         number = float if isinstance(self.default, float) else int
+        if self.choices is not None and not isinstance(self.default, float):
+            return next((choice for choice in self.choices if as_typed(choice) == text.strip().lower()), text)
         try:
             if isinstance(self.default, tuple):
                 return tuple(number(part) for part in text.split(","))
@@ -93,6 +93,39 @@ class ModelOption:
             whole = all(type(item) is int and item >= self.at_least for item in value)
             return whole and len(value) == len(self.default)
         return bool(value >= self.at_least and (self.below is None or value < self.below))
+
+
+def dropout_option(name: str, default: float, where: str) -> ModelOption:
+    """Return the option of a dropout rate."""
+    return ModelOption(
+        name=name, default=default, effect="training", meaning=f"dropout rate {where}", at_least=0, below=1
+    )
+
+
+@dataclass(frozen=True)
+class WeightShapes:
+    """What the weights in a file say of the model that it was made for.
+
+    Attributes:
+        kernels: layer to the shape of its kernel of four axes.
+        biased: layers of these that have a bias, or another weight of one axis.
+    """
+
+    kernels: Mapping[str, tuple[int, ...]]
+    biased: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, tensors: Iterable[tuple[str | None, tuple[int, ...]]]) -> WeightShapes:
+        """Sort the tensors of a file.
+
+        Args:
+            tensors: the layer of each, where the file says it, and the tensor's shape.
+        """
+        by_axes: dict[int, dict[str, tuple[int, ...]]] = {1: {}, 4: {}}
+        for name, shape in tensors:
+            if name is not None and len(shape) in by_axes:
+                by_axes[len(shape)][name] = shape
+        return cls(by_axes[4], frozenset(by_axes[1]))
 
 
 @dataclass(frozen=True)
@@ -128,6 +161,12 @@ def read_options(model: str, declared: Iterable[ModelOption], given: Mapping[str
             takes = f"It takes {', '.join(known)}." if known else "It takes none."
             raise InputError(f"{model} has no option '{name}'.{did_you_mean(name, known)} {takes}")
     return {name: known[name].read(value) for name, value in given.items()}
+
+
+def check_choice(name: str, value: object, accepted: tuple[object, ...]) -> None:
+    """Raise ``InputError`` where a builder's argument has none of its values."""
+    if value not in accepted:
+        raise InputError(f"{name} must be {' or '.join(str(choice) for choice in accepted)}, got {value}.")
 
 
 def as_typed(value: Any) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -18,8 +17,9 @@ from keras import layers
 
 from edgeseg.errors import InputError
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
-from edgeseg.models.zoo.backbones.resnet50 import PoolPadding, resnet50_encoder
+from edgeseg.models.zoo.backbones.resnet import PoolPadding, resnet50_encoder
 from edgeseg.models.zoo.backbones.vgg16 import VGG16_BLOCKS
+from edgeseg.models.zoo.options import WeightShapes
 
 
 def segnet(*, num_classes: int, input_size: tuple[int, int], include_batch_in_index: bool = False) -> keras.Model:
@@ -109,9 +109,9 @@ def resnet50_segnet(
     return keras.Model(inputs, x, name="resnet50_segnet")
 
 
-def options_in(kernels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the options of ``resnet50_segnet`` that the shapes of kernels say, by layer."""
-    decoder = [shape for name, shape in kernels.items() if re.fullmatch(r"conv2d(_\d+)?", name)]
+def options_in(shapes: WeightShapes) -> dict[str, Any]:
+    """Return the options of ``resnet50_segnet`` that the shapes of weights say."""
+    decoder = [shape for name, shape in shapes.kernels.items() if re.fullmatch(r"conv2d(_\d+)?", name)]
     levels = {512: 2, 1024: 3, 2048: 4}
     found: dict[str, Any] = {"n_up": len(decoder) - 2} if decoder else {}
     widest = max((shape[2] for shape in decoder), default=0)  # the first reads the encoder's level

@@ -15,7 +15,7 @@ from typing import Literal
 import keras
 from keras import layers
 
-from edgeseg.models.zoo.backbones.resnet50 import resnet50_encoder
+from edgeseg.models.zoo.backbones.resnet import resnet50_encoder
 from edgeseg.models.zoo.backbones.vgg16 import vgg16_encoder
 
 

@@ -51,7 +51,7 @@ def test_size_against_the_strides_names_the_nearest(capsys: pytest.CaptureFixtur
 def test_options_of_an_architecture_that_it_does_not_take(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     deeplab = ("export", "deeplabv3plus_mobilenetv2")
     error = fails(capsys, *deeplab, "--model-option", "output_strid=8")
-    assert "has no option 'output_strid'. Did you mean 'output_stride'? It takes output_stride, alpha," in error
+    assert "has no option 'output_strid'. Did you mean 'output_stride'? It takes alpha, output_stride," in error
     assert "output_stride must be 16 or 8, got 4" in fails(capsys, *deeplab, "--model-option", "output_stride=4")
     assert "'alpha' is given twice" in fails(capsys, *deeplab, "--model-option", "alpha=1", "--model-option", "alpha=2")
     assert "'alpha' is not K=V" in fails(capsys, *deeplab, "--model-option", "alpha")

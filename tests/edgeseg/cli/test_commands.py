@@ -56,6 +56,17 @@ def test_models_describes_one_with_its_options(capsys: pytest.CaptureFixture[str
     assert "Did you mean 'resnet50_segnet'?" in capsys.readouterr().err
 
 
+def test_models_counts_the_parameters_of_options(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--model-option", "alpha=0.1", "--model-option", "filters=8")
+    (described,) = run_json(capsys, "models", "deeplabv3plus_mobilenetv2", *options)["models"]
+    assert described["gflops"] is None
+    assert described["parameters"] < ZOO["deeplabv3plus_mobilenetv2"].parameters / 10
+    assert main(["models", "deeplabv3plus_mobilenetv2", "--model-option", "filters=0"]) == 2
+    assert "filters must be a whole number from 1, got 0." in capsys.readouterr().err
+    assert main(["models", "--model-option", "filters=8"]) == 2
+    assert "--model-option goes with NAME" in capsys.readouterr().err
+
+
 def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     result = run_json(
         capsys, "export", "unet_mini", "--imgsz", "32,48", "--num-classes", "3", "--format", "tflite,onnx",

@@ -194,3 +194,22 @@ def test_a_run_begins_with_a_published_encoder(
     assert main(wrong) == 2
     assert "does not fill the encoder of segnet: nothing in it fills conv2d_1" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_options_of_the_architecture_travel_from_training_to_the_artifact(
+    shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"alpha": 0.1, "filters": 8, "upsampling": "transposed", "bn_epsilon": 0.001}
+    typed = [part for name, value in options.items() for part in ("--model-option", f"{name}={value}")]
+    name, run = "deeplabv3plus_mobilenetv2", tmp_path / "run"
+    settings = ("--data", str(shapes_dataset), "--imgsz", "32", "--epochs", "1", "--batch-size", "2")
+    assert main(["train", name, *typed, *settings, "--output-dir", str(run)]) == 0
+    files = ["--output-dir", str(tmp_path), "--num-images", "1", "--precision", "fp32"]
+    assert main(["export", str(run / "best.keras"), *files]) == 0
+    capsys.readouterr()
+    artifact = next(tmp_path.glob("*.fp32.tflite"))
+    for path in (run / "best.keras", artifact):
+        assert main(["inspect", str(path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["spec"]["provenance"]["model_options"] == options
+    assert main(["inspect", str(artifact)]) == 0
+    assert "upsampling=transposed, bn_epsilon=0.001" in capsys.readouterr().out

@@ -10,6 +10,7 @@ Architecture: Chollet 2017, "Xception: Deep Learning with Depthwise Separable Co
 
 from __future__ import annotations
 
+import functools
 import re
 
 import keras
@@ -21,7 +22,12 @@ _AUTO_NAME = re.compile(r"(conv2d|batch_normalization)(_\d+)?")
 
 
 def xception_encoder(
-    input_size: tuple[int, int], *, output_stride: int = 16, alpha: float = 1.0, middle_units: int = 16
+    input_size: tuple[int, int],
+    *,
+    output_stride: int = 16,
+    alpha: float = 1.0,
+    middle_units: int = 16,
+    depthwise_relu: bool = False,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
     """Build the modified Xception without its head, at 1/16 or 1/8.
 
@@ -30,6 +36,8 @@ def xception_encoder(
         output_stride: 16 or 8: how much smaller than the input the features are.
         alpha: factor of all widths, rounded to multiples of 8.
         middle_units: units of the middle flow.
+        depthwise_relu: a ReLU after every depthwise convolution and every pointwise one, as in the paper; otherwise one
+            before each pair, as the published weights have it, but for the last block.
 
     Returns:
         The input ``(B, H, W, 3)``, the low-level features at 1/4 (256 channels when ``alpha`` is 1),
@@ -39,6 +47,8 @@ def xception_encoder(
     def widths(*filters: int) -> list[int]:
         return [divisible_by_8(width * alpha) for width in filters]
 
+    block = functools.partial(_block, depth_activation=depthwise_relu)
+
     stem1, stem2 = widths(32, 64)
     inputs = layers.Input((*input_size, 3))
     x = layers.Conv2D(stem1, 3, 2, "same", use_bias=False, name="entry_flow_conv1_1")(inputs)
@@ -46,14 +56,14 @@ def xception_encoder(
     x = layers.Conv2D(stem2, 3, padding="same", use_bias=False, name="entry_flow_conv1_2")(x)
     x = layers.ReLU()(layers.BatchNormalization(name="entry_flow_conv1_2_BN")(x))
 
-    x, _ = _block(x, widths(128, 128, 128), "entry_flow_block1", stride=2)
+    x, _ = block(x, widths(128, 128, 128), "entry_flow_block1", stride=2)
     # The second convolution of block 2 is the last at 1/4.
-    x, low_level = _block(x, widths(256, 256, 256), "entry_flow_block2", stride=2)
-    x, _ = _block(x, widths(728, 728, 728), "entry_flow_block3", stride=2 if output_stride == 16 else 1)
+    x, low_level = block(x, widths(256, 256, 256), "entry_flow_block2", stride=2)
+    x, _ = block(x, widths(728, 728, 728), "entry_flow_block3", stride=2 if output_stride == 16 else 1)
     rate = 16 // output_stride  # in place of the stride that block 3 does not take
     for unit in range(1, middle_units + 1):
-        x, _ = _block(x, widths(728, 728, 728), f"middle_flow_unit_{unit}", rate=rate, shortcut="sum")
-    x, _ = _block(x, widths(728, 1024, 1024), "exit_flow_block1", rate=rate)
+        x, _ = block(x, widths(728, 728, 728), f"middle_flow_unit_{unit}", rate=rate, shortcut="sum")
+    x, _ = block(x, widths(728, 1024, 1024), "exit_flow_block1", rate=rate)
     x, _ = _block(
         x, widths(1536, 1536, 2048), "exit_flow_block2", rate=2 * rate, shortcut="none", depth_activation=True
     )
@@ -100,6 +110,7 @@ def separable_conv(
     stride: int = 1,
     rate: int = 1,
     depth_activation: bool = False,
+    use_bias: bool = False,
     epsilon: float = 1e-3,
 ) -> keras.KerasTensor:
     """Add a 3x3 depthwise and a 1x1 convolution, each with its BatchNormalization.
@@ -112,6 +123,7 @@ def separable_conv(
             and below.
         rate: dilation of the depthwise convolution.
         depth_activation: a ReLU after each of the two; otherwise one ReLU before the first.
+        use_bias: whether both convolutions have a bias.
         epsilon: of the BatchNormalizations.
 
     Returns:
@@ -126,13 +138,13 @@ def separable_conv(
         stride,
         "same" if stride == 1 else "valid",
         dilation_rate=rate,
-        use_bias=False,
+        use_bias=use_bias,
         name=f"{name}_depthwise",
     )(x)
     x = layers.BatchNormalization(epsilon=epsilon, name=f"{name}_depthwise_BN")(x)
     if depth_activation:
         x = layers.ReLU()(x)
-    x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise")(x)
+    x = layers.Conv2D(filters, 1, use_bias=use_bias, name=f"{name}_pointwise")(x)
     x = layers.BatchNormalization(epsilon=epsilon, name=f"{name}_pointwise_BN")(x)
     return layers.ReLU()(x) if depth_activation else x
 

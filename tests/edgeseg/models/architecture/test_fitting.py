@@ -19,7 +19,7 @@ from edgeseg.errors import InputError
 from edgeseg.models import create, load_weights
 from edgeseg.models.opening import ModelRequest, open_model
 from edgeseg.models.zoo import table
-from edgeseg.models.zoo.options import ModelOption
+from edgeseg.models.zoo.options import ModelOption, WeightShapes
 from edgeseg.models.zoo.table import ZOO
 
 SIZE = (64, 96)
@@ -63,6 +63,16 @@ def test_an_output_stride_that_the_file_has_is_taken_by_a_zoo_name(
     assert "was made with alpha=0.1, filters=8, output_stride=8; deeplabv3plus_mobilenetv2 is built so" in caplog.text
 
 
+def test_a_relu_that_only_the_file_has_is_found_and_so_is_an_epsilon(tmp_path: Path) -> None:
+    narrow: dict[str, Any] = {"alpha": 0.1, "middle_units": 1, "filters": 8}
+    options = {**narrow, "depthwise_relu": True, "bn_epsilon": 1e-3}
+    theirs = create("deeplabv3plus_xception", num_classes=CLASSES, input_size=SIZE, **options)
+    theirs.save(tmp_path / "theirs.keras")
+    opened = open_with("deeplabv3plus_xception", tmp_path / "theirs.keras")
+    assert opened.spec.provenance.model_options == options
+    np.testing.assert_array_equal(logits(opened.model), logits(theirs))
+
+
 # --- the same in an architecture of a few layers ---
 
 
@@ -75,8 +85,8 @@ def tiny(
     return keras.Model(inputs, keras.layers.Conv2D(num_classes, 1, name="head")(x), name="tiny")
 
 
-def options_in(kernels: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    return {"width": kernels["stem"][-1]}
+def options_in(shapes: WeightShapes) -> dict[str, Any]:
+    return {"width": shapes.kernels["stem"][-1]}
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ CASES: dict[str, list[tuple[str, dict[str, Any], str, str]]] = {
     "ResNet50": [
         ("unet_resnet50", {}, "bn5c_branch2c", "conv5_block3_3_bn"),
         ("resnet50_segnet", {"pool_padding": "zeros"}, "bn4f_branch2c", "conv4_block6_3_bn"),
+        ("deeplabv3plus_resnet50", {"filters": 8}, "conv4_block6_3_bn", "conv4_block6_3_bn"),
     ],
     "Xception": [("deeplabv3plus_xception", {}, "block13_sepconv2_bn", "block13_sepconv2_bn")],
     # Beyond 1/8 the encoder of DeepLab has dilations where MobileNetV2 has strides.
@@ -112,6 +113,23 @@ def test_an_encoder_of_keras_2_is_taken_tensor_by_tensor(application: str, tmp_p
     # Only the first convolution takes other pixels; ResNet-50's batch norms have gamma for another epsilon.
     assert changed == {"VGG16": 2, "ResNet50": 2 + 53}.get(application, 0)
     path.unlink()
+
+
+def test_keras_2s_own_resnet_fills_a_trunk_named_as_in_keras_applications(tmp_path: Path) -> None:
+    """And the gammas make up for the epsilon that Keras 2 had."""
+    build = {"num_classes": 2, "input_size": (32, 32)}
+    theirs = create("unet_resnet50", **build)
+    give_values(theirs)
+    theirs.save_weights(tmp_path / "resnet50_notop.weights.h5")
+    model, report = create_with_encoder(
+        "deeplabv3plus_resnet50", tmp_path / "resnet50_notop.weights.h5", options={"filters": 8}, **build
+    )
+    assert len(report.matched) == 318 and report.folded
+    norm, other = model.get_layer("conv3_block2_1_bn"), theirs.get_layer("bn3b_branch2a")
+    values = [np.asarray(values, np.float64) for values in (norm.gamma, norm.moving_variance, other.gamma)]
+    factors = [gamma / np.sqrt(values[1] + e) for gamma, e in ((values[0], norm.epsilon), (values[2], other.epsilon))]
+    assert norm.epsilon != other.epsilon
+    np.testing.assert_allclose(*factors, rtol=1e-6)
 
 
 def test_hrnets_own_trunk_is_taken_from_a_model_with_other_classes(tmp_path: Path) -> None:

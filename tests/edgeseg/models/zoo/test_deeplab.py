@@ -1,4 +1,4 @@
-"""``backbones.mobilenetv2`` and ``backbones.xception``: both DeepLab families and their encoders."""
+"""``deeplab_head``, ``backbones.mobilenetv2`` and ``backbones.xception``: both DeepLab families and their encoders."""
 
 from __future__ import annotations
 
@@ -14,20 +14,16 @@ from edgeseg.models import ZOO, create
 from edgeseg.models.zoo.backbones.mobilenetv2 import divisible_by_8, mobilenetv2_encoder
 from edgeseg.models.zoo.backbones.xception import applications_encoder
 
-TUTORIAL: dict[str, Any] = {
-    "trunk": "applications",
-    "separable": False,
-    "pooling": "average",
-    "align_corners": False,
-    "dropout": 0.0,
-    "decoder_dropout": 0.2,
-}
+TUTORIAL = dict(ZOO["deeplabv3plus_xception"].variants[0].options)
 # name -> (zoo name, options): every variant, as narrow as it gets
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenetv2": ("deeplabv3plus_mobilenetv2", {"alpha": 0.1, "filters": 16}),
     "xception": ("deeplabv3plus_xception", {"alpha": 0.1, "filters": 16, "middle_units": 1}),
     "tutorial": ("deeplabv3plus_xception", {**TUTORIAL, "filters": 16}),
+    "vgg16": ("deeplabv3plus_vgg16", {"filters": 16}),
+    "resnet50": ("deeplabv3plus_resnet50", {"filters": 16}),
 }
+any_size = pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "vgg16"])
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
 
@@ -124,13 +120,13 @@ def test_output_stride_trades_strides_for_dilation(output_stride: int, rates: tu
         assert model.get_layer("feature_projection0").output.shape[1:3] == (16, 24)
 
 
-@variants
+@any_size
 @pytest.mark.parametrize("input_size", [(64, 96), (33, 50)])
 def test_any_size_works(assert_batch_is_its_images, variant: str, input_size: tuple[int, int]) -> None:
     assert_batch_is_its_images(_tiny(variant, input_size))
 
 
-@pytest.mark.parametrize("variant", ["mobilenetv2", "xception"])
+@pytest.mark.parametrize("variant", ["mobilenetv2", "xception", "resnet50"])
 def test_odd_size_at_output_stride_8_works(assert_batch_is_its_images, variant: str) -> None:
     assert_batch_is_its_images(_tiny(variant, (37, 50), output_stride=8))
 
@@ -190,13 +186,36 @@ def test_the_tutorials_model_has_plain_convolutions_and_the_same_names_every_tim
     assert models[0].get_layer("image_pooling").output.shape == (None, 1, 2, 16)
 
 
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_transposed_convolutions_reach_the_inputs_size(output_stride: int) -> None:
+    options = {"upsampling": "transposed", "output_stride": output_stride}
+    model = _tiny("mobilenetv2", (32, 64), **options)
+    assert model.output_shape == (None, 32, 64, 3)
+    first, last = model.get_layer("decoder_transposed"), model.get_layer("logits_transposed")
+    factor = output_stride // 4
+    assert (first.strides, tuple(first.kernel.shape[:2])) == ((factor,) * 2, (2 * factor,) * 2)
+    assert (last.strides, tuple(last.kernel.shape)) == ((4, 4), (8, 8, 3, 16))
+    assert not [layer.name for layer in model.layers if "logits_resize" in layer.name or layer.name == "conv2d_1"]
+    with pytest.raises(InputError, match=rf"divisible by {output_stride}, got 36,64; upsampling=bilinear takes any"):
+        _tiny("mobilenetv2", (36, 64), **options)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"output_stride": 32}, "output_stride must be 16 or 8, got 32"),
         ({"trunk": "resnet"}, "trunk must be modified or applications, got resnet"),
+        ({"upsampling": "nearest"}, "upsampling must be bilinear or transposed, got nearest"),
+        (
+            {"upsampling": "transposed", "align_corners": False, "alpha": 0.1, "middle_units": 1},
+            "align_corners=false has no effect with upsampling=transposed and pooling=global",
+        ),
         ({"pooling": "max", "alpha": 0.1, "middle_units": 1}, "pooling must be global or average, got max"),
-        ({"trunk": "applications", "output_stride": 8}, "takes no output_stride, alpha or middle_units"),
+        ({"trunk": "applications", "depthwise_relu": True}, "takes no output_stride, alpha"),
+        (
+            {"trunk": "applications", "output_stride": 8},
+            "takes no output_stride, alpha, middle_units or depthwise_relu",
+        ),
     ],
 )
 def test_unknown_options_are_refused(options: dict[str, Any], message: str) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models import ZOO, create
-from edgeseg.models.zoo.deeplab import HeadOptions
-from edgeseg.models.zoo.options import ModelOption, option_texts, read_options
-from edgeseg.models.zoo.table import ZooModel
+from edgeseg.models.zoo.deeplab_head import HeadOptions
+from edgeseg.models.zoo.entry import ZooModel
+from edgeseg.models.zoo.options import ModelOption, WeightShapes, option_texts, read_options
 
 
 @pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))
@@ -51,7 +51,7 @@ def test_weights_do_not_show_what_changes_the_result_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kernels", "found"),
+    ("name", "kernels", "biased", "found"),
     [
         (
             "deeplabv3plus_xception",
@@ -60,7 +60,25 @@ def test_weights_do_not_show_what_changes_the_result_alone() -> None:
                 "aspp0": (1, 1, 1024, 64),
                 "aspp1": (3, 3, 1024, 64),
             },
-            {"filters": 64, "separable": False, "trunk": "applications"},
+            set(),
+            {"filters": 64, "use_bias": False, "separable": False, "trunk": "applications"},
+        ),
+        (  # whoever left the names to Keras: ASPP has three 3x3 convolutions of one shape, the decoder two others
+            "deeplabv3plus_resnet50",
+            {
+                "conv2_block1_2_conv": (3, 3, 64, 64),
+                **{f"conv2d_{n}": (3, 3, 2048, 32) for n in (7, 8, 9)},
+                "conv2d_10": (3, 3, 80, 32),
+                "conv2d_11": (3, 3, 32, 32),
+            },
+            {"conv2d_7", "conv2d_8", "conv2d_9"},
+            {"filters": 32, "use_bias": True, "separable": False},
+        ),
+        (
+            "deeplabv3plus_vgg16",
+            {"aspp0": (1, 1, 512, 16), "aspp1_depthwise": (3, 3, 512, 1), "decoder_transposed": (8, 8, 16, 16)},
+            {"aspp0"},
+            {"filters": 16, "use_bias": True, "separable": True, "upsampling": "transposed"},
         ),
         (
             "deeplabv3plus_xception",
@@ -70,21 +88,25 @@ def test_weights_do_not_show_what_changes_the_result_alone() -> None:
                 "middle_flow_unit_2_separable_conv1_pointwise": (1, 1, 368, 368),
                 "exit_flow_block2_separable_conv3_pointwise": (1, 1, 768, 1024),
             },
+            set(),
             {"trunk": "modified", "middle_units": 2, "alpha": 0.5},
         ),
-        ("deeplabv3plus_mobilenetv2", {"expanded_conv_16_project": (1, 1, 336, 112)}, {"alpha": 0.35}),
-        ("deeplabv3plus_mobilenetv2", {"expanded_conv_16_project": (1, 1, 288, 32)}, {"alpha": 0.1}),
+        ("deeplabv3plus_mobilenetv2", {"expanded_conv_16_project": (1, 1, 336, 112)}, set(), {"alpha": 0.35}),
+        ("deeplabv3plus_mobilenetv2", {"expanded_conv_16_project": (1, 1, 288, 32)}, set(), {"alpha": 0.1}),
         (
             "resnet50_segnet",
             {f"conv2d_{n}": shape for n, shape in enumerate([(3, 3, 2048, 512), (3, 3, 512, 256)] * 3, start=3)},
+            set(),
             {"n_up": 4, "encoder_level": 4},
         ),
-        ("efficientnet_lite0_unet", {"stem_conv": (3, 3, 3, 32)}, {}),
+        ("efficientnet_lite0_unet", {"stem_conv": (3, 3, 3, 32)}, set(), {}),
     ],
 )
-def test_options_that_the_shapes_say(name: str, kernels: dict[str, tuple[int, ...]], found: dict[str, Any]) -> None:
+def test_options_that_the_shapes_say(
+    name: str, kernels: dict[str, tuple[int, ...]], biased: set[str], found: dict[str, Any]
+) -> None:
     module, function = ZOO[name].options_in.split(":")
-    options = getattr(importlib.import_module(module), function)(kernels)
+    options = getattr(importlib.import_module(module), function)(WeightShapes(kernels, frozenset(biased)))
     assert options == found
     assert ZOO[name].read_options(options) == found
 
@@ -96,15 +118,28 @@ OPTIONS = (
     ModelOption(name="rate", default=0.1, at_least=0, below=1, effect="training", meaning=""),
     ModelOption(name="width", default=64, effect="tensors", meaning=""),
     ModelOption(name="widths", default=(8, 4), effect="tensors", meaning=""),
+    ModelOption(name="epsilon", default=1e-5, choices=(1e-5, 1e-3), effect="result", meaning=""),
 )
 
 
 def test_texts_and_values_are_read_alike() -> None:
     texts = {"stride": "8", "plain": "False", "trunk": "applications", "rate": "0", "width": "32", "widths": "3, 5"}
-    values = {"stride": 8, "plain": False, "trunk": "applications", "rate": 0, "width": 32, "widths": [3, 5]}
+    texts["epsilon"] = "1e-3"
+    values = {
+        "stride": 8,
+        "plain": False,
+        "trunk": "applications",
+        "rate": 0,
+        "width": 32,
+        "widths": [3, 5],
+        "epsilon": 0.001,
+    }
     expected = {**values, "rate": 0.0, "widths": (3, 5)}
     assert read_options("m", OPTIONS, texts) == read_options("m", OPTIONS, values) == expected
-    assert option_texts(expected) == "stride=8, plain=false, trunk=applications, rate=0.0, width=32, widths=3,5"
+    assert (
+        option_texts(expected)
+        == "stride=8, plain=false, trunk=applications, rate=0.0, width=32, widths=3,5, epsilon=0.001"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +148,8 @@ def test_texts_and_values_are_read_alike() -> None:
         (
             "strid",
             "8",
-            "m has no option 'strid'. Did you mean 'stride'? It takes stride, plain, trunk, rate, width, widths.",
+            "m has no option 'strid'. Did you mean 'stride'? It takes stride, plain, trunk, rate, width, widths, "
+            "epsilon.",
         ),
         ("stride", "4", "stride must be 16 or 8, got 4."),
         ("stride", True, "stride must be 16 or 8, got true."),
@@ -129,6 +165,7 @@ def test_texts_and_values_are_read_alike() -> None:
         ("width", "0", "width must be a whole number from 1, got 0."),
         ("width", "1.5", "width must be a whole number from 1, got 1.5."),
         ("widths", "1", "widths must be 2 whole numbers from 1, with commas between, got 1."),
+        ("epsilon", "1", "epsilon must be 1e-05 or 0.001, got 1."),
         ("widths", (1, 0), "widths must be 2 whole numbers from 1, with commas between, got 1,0."),
     ],
 )

@@ -1,4 +1,4 @@
-"""``resnet50`` and ``vgg16``: the ResNet-50 and VGG-16 encoders against keras.applications: the same weights give the
+"""``resnet`` and ``vgg16``: the ResNet-50 and VGG-16 encoders against keras.applications: the same weights give the
 same levels.
 """
 
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from edgeseg.models.zoo.backbones.resnet50 import resnet50_encoder
+from edgeseg.models.zoo.backbones.resnet import resnet50_encoder, resnet_trunk
 from edgeseg.models.zoo.backbones.vgg16 import vgg16_encoder
 
 SIZE = (64, 96)
@@ -82,3 +82,46 @@ def test_vgg16_levels_are_those_of_keras_applications():
     images = np.random.default_rng(1).uniform(-1, 1, (2, *SIZE, 3)).astype(np.float32)
     for mine, other in zip(ours(images), theirs(images), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+
+
+def features(model, images):
+    return [keras.ops.convert_to_numpy(output) for output in model(images, training=False)]
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_dilated_resnets_have_every_feature_of_keras_applications(depth):
+    whole = getattr(keras.applications, f"ResNet{depth}")(include_top=False, weights=None, input_shape=(*SIZE, 3))
+    theirs = keras.Model(whole.input, [whole.get_layer(f"conv{n}_block3_out").output for n in (2, 5)])
+    randomize(theirs)
+    # What a block adds is small, else a hundred layers of random weights overflow.
+    for layer in theirs.layers:
+        if layer.name.endswith("_3_bn"):
+            layer.gamma.assign(layer.gamma * 0.1)
+    images = np.random.default_rng(1).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
+    expected = features(theirs, images)
+    for output_stride in (16, 8):
+        inputs, low_level, x = resnet_trunk(SIZE, depth=depth, output_stride=output_stride)
+        ours = keras.Model(inputs, [low_level, x])
+        assert x.shape[1:3] == (SIZE[0] // output_stride, SIZE[1] // output_stride)
+        for layer in ours.layers:
+            if layer.weights:
+                other = theirs.get_layer(layer.name)
+                layer.set_weights(other.get_weights())
+                assert getattr(layer, "epsilon", None) == getattr(other, "epsilon", None)
+        actual_low_level, actual = features(ours, images)
+        np.testing.assert_array_equal(actual_low_level, expected[0])
+        step = 32 // output_stride
+        # The same products, summed in another order by the convolution of another dilation.
+        np.testing.assert_allclose(
+            actual[:, ::step, ::step], expected[1], rtol=0, atol=1e-5 * np.abs(expected[1]).max()
+        )
+
+
+def test_vgg16_at_an_eighth_has_every_feature_of_a_sixteenth():
+    coarse, fine = (keras.Model(*vgg16_encoder(SIZE, output_stride=stride)) for stride in (16, 8))
+    fine.set_weights(coarse.get_weights())
+    images = np.random.default_rng(1).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
+    *_, expected = features(coarse, images)
+    *_, actual = features(fine, images)
+    assert actual.shape[1:3] == (SIZE[0] // 8, SIZE[1] // 8)
+    np.testing.assert_allclose(actual[:, ::2, ::2], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
