@@ -60,7 +60,7 @@ def is_antialiased(resize: Resize) -> bool:
 def antialiased(image: NDArray[np.uint8], rows: Side, columns: Side, resize: Resize) -> NDArray[np.uint8]:
     """Return a part of a scaled image as Pillow has it: columns first, then rows, each to whole gray levels.
 
-    Source: ``src/libImaging/Resample.c`` of Pillow 2.7 to 12. Its sums are of integers, these of float32, so that a
+    Source: ``src/libImaging/Resample.c`` of Pillow 12. Its sums are of integers, these of float32, so that a
     value halfway between two gray levels may become the other one. Pillow 13 begins with the rows of an image that is
     about twice as high as wide, or shrinks more in height than in width (pull request 9549).
 
@@ -76,7 +76,7 @@ def antialiased(image: NDArray[np.uint8], rows: Side, columns: Side, resize: Res
     needed = _sources(rows, resize)
     image = image[needed, _sources(columns, resize)]
     if columns.pixels != columns.scaled:
-        image = cv2.transpose(_scaled_rows(cv2.transpose(image), columns, resize))  # type: ignore[assignment, arg-type]
+        image = _scaled_columns(image, columns, resize)
     return image if rows.pixels == rows.scaled else _scaled_rows(image, rows, resize)
 
 
@@ -88,9 +88,8 @@ def nearest(array: NDArray[np.uint8], rows: Side, columns: Side) -> NDArray[np.u
 
 def _nearest(side: Side) -> NDArray[Any]:
     numbers = np.arange(side.pixels, dtype=np.float32)[None]
-    return cv2.resize(numbers, (side.scaled, 1), interpolation=cv2.INTER_NEAREST_EXACT)[
-        0, side.start : side.stop
-    ].astype(int)
+    scaled: NDArray[Any] = cv2.resize(numbers, (side.scaled, 1), interpolation=cv2.INTER_NEAREST_EXACT)[0].astype(int)
+    return scaled[side.start : side.stop]
 
 
 def _triangle(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -110,11 +109,11 @@ _KERNELS: Mapping[Resize, tuple[Callable[[NDArray[np.float64]], NDArray[np.float
     {"bilinear-antialias": (_triangle, 1), "bicubic-antialias": (_cubic, 2)}
 )
 
-# Scaling is a product with a matrix that is zero but for a band along its diagonal. Eight rows of it and what they read
-# are multiplied at a time (of 4 to 32 rows eight are the fastest), by pieces of the image for which BLAS starts no
-# threads: those would wait for the cores on which a camera's model runs.
+# Scaling is a product with a matrix that is zero but for a band along its diagonal. Some rows of it are multiplied at a
+# time, with a piece of the image that stays in the cache and for which BLAS starts no threads (up to a ninth of the
+# size): those would wait for the cores on which a camera's model runs.
 _ROWS = 8
-_PRODUCTS = 1 << 18
+_PIECE = 288
 
 
 class _Band(NamedTuple):
@@ -125,19 +124,28 @@ class _Band(NamedTuple):
     weights: NDArray[np.float32]
 
 
+def _scaled_columns(image: NDArray[np.uint8], side: Side, resize: Resize) -> NDArray[np.uint8]:
+    """Scale the columns; those of ``_sources`` are given."""
+    scaled = np.empty((len(image), side.stop - side.start, *image.shape[2:]), np.uint8)
+    height = _PIECE // 3
+    for top in range(0, len(image), height):
+        strip = cv2.transpose(image[top : top + height])
+        scaled[top : top + height] = cv2.transpose(_scaled_rows(strip, side, resize))  # type: ignore[arg-type]
+    return scaled
+
+
 def _scaled_rows(image: NDArray[np.uint8], side: Side, resize: Resize) -> NDArray[np.uint8]:
     """Scale the rows; those of ``_sources`` are given."""
     bands = _bands(side, resize)
     values = image.reshape(len(image), -1)
     scaled = np.empty((side.stop - side.start, values.shape[1]), np.uint8)
-    width = max(1, _PRODUCTS // max(band.weights.size for band in bands))
-    for left in range(0, values.shape[1], width):
-        piece = values[:, left : left + width].astype(np.float32)
+    for left in range(0, values.shape[1], _PIECE):
+        piece = values[:, left : left + _PIECE].astype(np.float32)
         sums = np.empty((len(scaled), piece.shape[1]), np.float32)
         for band in bands:
             np.matmul(band.weights, piece[band.sources], out=sums[band.rows])
         sums += 0.5
-        scaled[:, left : left + width] = np.clip(sums, 0, 255, out=sums)  # cut off, so halves are rounded up
+        scaled[:, left : left + _PIECE] = np.clip(sums, 0, 255, out=sums)  # cut off, so halves are rounded up
     return scaled.reshape(len(scaled), *image.shape[1:])
 
 

@@ -122,8 +122,6 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
     for checked in (size, crop_size):
         zoo_model.check_size(checked)
     spec = zoo_model.spec(size, classes.names, classes.palette, classes.ignore_index)
-    if config.weights is not None:
-        spec = fed_as_before(spec, config.weights)
     spec = spec.replace(**config.feeding)
     options = dict(config.model_options)
     encoder = None
@@ -150,6 +148,7 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
                 allow_missing=("head",),
             )
             learning, options = filled.model, filled.options
+            spec = fed_as_before(spec, config.weights).replace(**config.feeding)
             for sentence in filled.report.notes:
                 _log.warning("%s", sentence)
         if config.mixed_precision:

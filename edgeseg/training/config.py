@@ -65,8 +65,8 @@ class TrainConfig:
         mean: subtracted from the pixels in [0, 255]; ``data`` for that of the training images, see
             ``edgeseg.datasets.statistics``; the model's own when ``None``.
         std: what the difference is divided by, likewise.
-        resize: with which interpolation images are scaled, in training and after it; the model's own when ``None``.
-            Training images are then averaged where bilinear would skip pixels.
+        resize: with which interpolation images are scaled, in training and after it; the model's own when ``None``,
+            but ``area`` for training images that shrink by ``bilinear``.
         letterbox_rounding: how a letterboxed image gets whole sides; the model's own when ``None``.
         weights: a weights file that a model of the zoo starts from; its head may have another number of classes.
         model_options: of a zoo model's architecture, by name; the others are those of the weights file, where that says

@@ -28,6 +28,8 @@ class ZooModel:
         mean: subtracted from the pixels in [0, 255].
         std: what the difference is divided by.
         weights_from: the source of weights that fit the layer names.
+        published_feeding: how those weights were fed, besides mean and std, where it is not as edgeseg does by default;
+            by the fields of ``ModelSpec``.
         first_of_decoder: layer that begins the decoder; the layers that it is computed from are the encoder.
         description: one line for people.
         options: what its builder takes besides classes and size.
@@ -49,6 +51,7 @@ class ZooModel:
     weights_from: str
     first_of_decoder: str
     description: str
+    published_feeding: Mapping[str, str] = field(default_factory=dict)
     options: tuple[ModelOption, ...] = ()
     options_in: str = ""
     variants: tuple[Variant, ...] = ()
@@ -123,6 +126,9 @@ def _dropout(name: str, default: float, where: str) -> ModelOption:
     )
 
 
+#: How the author of the U-Net, HRNet and DeepLab projects fits images into the input: ``resize_image`` of each.
+_PILLOW = {"resize": "bicubic-antialias", "letterbox_rounding": "floor"}
+
 _POOL_CHANGES = ("padding", "ZeroPadding2D")
 
 #: Where both DeepLab families differ from what has been published, and may be made the same.
@@ -182,6 +188,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's unet_mini",
+        published_feeding=_PILLOW,
         first_of_decoder="conv2d_7",
         description="U-Net with three levels and a small plain encoder",
         options=(_dropout("dropout", 0.2, "between the convolutions of a block"),),
@@ -196,6 +203,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's mobilenet_unet; keras.applications MobileNet (encoder)",
+        published_feeding=_PILLOW,
         first_of_decoder="conv2d_1",
         description="U-Net with a MobileNet encoder",
         encoders={"mobilenet": {}},
@@ -233,6 +241,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone vgg; keras.applications VGG16 (encoder)",
+        published_feeding=_PILLOW,
         first_of_decoder="conv2d_1",
         description="U-Net with a VGG-16 encoder",
         encoders={"vgg16": {}},
@@ -247,6 +256,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone resnet50; Keras 2 ResNet50 (encoder)",
+        published_feeding=_PILLOW,
         first_of_decoder="conv2d_1",
         description="U-Net with a ResNet-50 encoder",
         options=(
@@ -271,6 +281,7 @@ _MODELS = (
         mean=0.0,
         std=255.0,
         weights_from="the SegNet tutorial's resnet50_segnet; Keras 2 ResNet50 (encoder)",
+        published_feeding={"fit": "stretch", "resize": "bicubic-antialias"},
         first_of_decoder="conv2d_1",
         description="ResNet-50 and a SegNet decoder without pooling indices; logits at half size",
         options=(
@@ -321,6 +332,7 @@ _MODELS = (
         mean=0.0,
         std=255.0,
         weights_from="tf-keras-SegNet",
+        published_feeding={"fit": "stretch"},  # its generator.py calls cv2.resize
         first_of_decoder="conv2d_14",
         description="SegNet with a VGG-16 encoder, unpooling by the pooling's indices",
         options=(
@@ -344,6 +356,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w18)",
+        published_feeding=_PILLOW,
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 18 to 144 channels at 1/4 to 1/32, all fused again and again",
         encoders={"hrnet": {}},
@@ -358,6 +371,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w32)",
+        published_feeding=_PILLOW,
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 32 to 256 channels",
         encoders={"hrnet": {}},
@@ -372,6 +386,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w48)",
+        published_feeding=_PILLOW,
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 48 to 384 channels",
         encoders={"hrnet": {}},
@@ -386,6 +401,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (xception)",
+        published_feeding=_PILLOW,
         first_of_decoder="aspp0",
         description="DeepLabv3+ with the modified Xception; output stride 16 or 8",
         options=(
@@ -433,6 +449,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (mobilenet)",
+        published_feeding=_PILLOW,
         first_of_decoder="aspp0",
         description="DeepLabv3+ with MobileNetV2 and the whole decoder; output stride 16 or 8",
         options=_DEEPLAB_OPTIONS,

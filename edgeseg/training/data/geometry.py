@@ -81,7 +81,7 @@ class Window:
         part = self._scaled(array)
         beside = (self._rows.before, self._rows.after, self._columns.before, self._columns.after)
         if not any(beside):
-            return part.copy() if np.shares_memory(part, array) else part
+            return part.copy() if np.may_share_memory(part, array) else part
         return cv2.copyMakeBorder(part, *beside, _MODES[self._border], value=pad_value)  # type: ignore[return-value]
 
     def _scaled(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:

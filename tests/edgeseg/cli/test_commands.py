@@ -50,6 +50,14 @@ def test_models_describes_one_with_its_options(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "| pool_padding | valid, same or zeros | valid |" in out
     assert "Semantic-Segmentation since 2021: --model-option pool_padding=same" in out
+    for name, typed in (
+        ("resnet50_segnet", "--fit stretch --resize bicubic-antialias"),
+        ("hrnetv2_w18", "--resize bicubic-antialias --letterbox-rounding floor"),
+    ):
+        assert main(["models", name]) == 0
+        assert f"published weights were trained on images by {typed}: give that" in capsys.readouterr().out
+    assert main(["models", "efficientnet_lite0_unet"]) == 0  # which edgeseg trained as it feeds it
+    assert "published weights" not in capsys.readouterr().out
     assert main(["models", "hrnetv2_w18"]) == 0
     assert "It has no options." in capsys.readouterr().out
     assert main(["models", "resnet-50-segnet"]) == 2
