@@ -9,7 +9,11 @@ Layout = Literal["nhwc", "nchw"]
 InputDtype = Literal["float32", "uint8"]
 ColorOrder = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "stretch"]
-Resize = Literal["linear", "cubic", "area", "nearest"]
+#: How an image is scaled: by OpenCV's ``INTER_LINEAR``, ``INTER_CUBIC`` (a = -0.75) or ``INTER_AREA``; by Pillow's
+#: ``BILINEAR`` or ``BICUBIC`` (a = -0.5), which average where they shrink; or by the nearest pixel, the same in both.
+Resize = Literal["bilinear", "bilinear-antialias", "bicubic", "bicubic-antialias", "area", "nearest"]
+#: How the sides of a letterboxed image become whole pixels: to the nearest, or cut off as by ``int()``.
+LetterboxRounding = Literal["round", "floor"]
 OutputKind = Literal["argmax", "softmax", "logits"]
 
 # An export.

@@ -9,16 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.resampling import resized
 from edgeseg.choices import ColorOrder
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
-
-_INTERPOLATION = {
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-    "nearest": cv2.INTER_NEAREST,
-}
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -93,11 +87,11 @@ def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
 def letterbox(
     image: NDArray[np.uint8], spec: ModelSpec, *, order: ColorOrder = "rgb"
 ) -> tuple[NDArray[np.uint8], Placement]:
-    """Fit an image into the model's input size, by ``spec.fit`` and ``spec.resize``.
+    """Fit an image into the model's input size, by ``spec.fit``, ``spec.resize`` and ``spec.letterbox_rounding``.
 
     Args:
         image: ``(h, w, 3)`` uint8.
-        spec: gives the size ``(H, W)``, the fit, the interpolation and the color of the bars.
+        spec: gives the size ``(H, W)``, the fit, the interpolation, the rounding and the color of the bars.
         order: the color order of ``image``; the bars follow it.
 
     Returns:
@@ -109,10 +103,11 @@ def letterbox(
         new_h, new_w = target_h, target_w
     else:
         scale = min(target_h / height, target_w / width)
-        new_h = max(1, min(target_h, round(height * scale)))
-        new_w = max(1, min(target_w, round(width * scale)))
-    if (new_h, new_w) != (height, width):
-        image = cv2.resize(image, (new_w, new_h), interpolation=_INTERPOLATION[spec.resize])  # type: ignore[assignment]
+        # Not a quotient of whole numbers: the tutorials cut float64 off, and 511.99999999999994 is 511 there and here.
+        to_whole = round if spec.letterbox_rounding == "round" else int
+        new_h = max(1, min(target_h, to_whole(height * scale)))
+        new_w = max(1, min(target_w, to_whole(width * scale)))
+    image = resized(image, (new_h, new_w), spec.resize)
     top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
     placement = Placement(top=top, left=left, height=new_h, width=new_w, original_hw=(height, width))
     if (new_h, new_w) == (target_h, target_w):

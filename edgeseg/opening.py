@@ -6,10 +6,11 @@ import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from edgeseg.choices import ColorOrder, Fit, Layout
+from edgeseg.choices import ColorOrder, Fit, Layout, LetterboxRounding, Resize
 from edgeseg.errors import InputError
 from edgeseg.outputs import ReadOutput, read_output
 from edgeseg.runtime import Backend, RuntimeOptions, TensorInfo, open_with
@@ -33,6 +34,8 @@ class InputDescription:
         std: what the difference is divided by.
         color_order: order of the channels; ``rgb`` by default.
         fit: how an image gets the model's shape; ``letterbox`` by default.
+        resize: with which interpolation; ``bilinear`` by default.
+        letterbox_rounding: how the letterboxed image gets whole sides; ``round`` by default.
         input_size: ``(H, W)`` in pixels, for a model with an open input size.
         output: name of the output to use, of a model with several; the first by default.
         threshold: the score above which a pixel is of the second class, for a model of one channel; by default what the
@@ -44,9 +47,17 @@ class InputDescription:
     std: Triple | None = None
     color_order: ColorOrder | None = None
     fit: Fit | None = None
+    resize: Resize | None = None
+    letterbox_rounding: LetterboxRounding | None = None
     input_size: tuple[int, int] | None = None
     output: str | None = None
     threshold: float | None = None
+
+    @property
+    def feeding(self) -> dict[str, Any]:
+        """What is said of how images become the input, by the fields of the ModelSpec; without the normalization."""
+        said = {name: getattr(self, name) for name in ("color_order", "fit", "resize", "letterbox_rounding")}
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def given(self) -> list[str]:
@@ -146,8 +157,7 @@ def describe(
         palette=default_palette(len(names)),
         layout=layout,
         dtype="uint8" if as_bytes else "float32",
-        color_order=description.color_order or "rgb",
-        fit=description.fit or "letterbox",
+        **description.feeding,
         # The argmax is the same for logits and softmax.
         output_kind="logits" if reading.kind == "scores" else "argmax",
     )

@@ -6,15 +6,28 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
 from edgeseg._internal.json import field_names, tuples
-from edgeseg.choices import ColorOrder, Fit, InputDtype, Layout, OutputKind, Precision, Resize, Target
+from edgeseg.choices import (
+    ColorOrder,
+    Fit,
+    InputDtype,
+    Layout,
+    LetterboxRounding,
+    OutputKind,
+    Precision,
+    Resize,
+    Target,
+)
 from edgeseg.errors import InputError
 
+#: 3: ``letterbox_rounding``; ``resize`` has ``bilinear`` and ``bicubic``, which were ``linear`` and ``cubic``.
 #: 2: ``color_order``, which was ``colour_order``. 1: the first version.
-FORMAT_VERSION = 2
-_READABLE = (1, 2)
+FORMAT_VERSION = 3
+_READABLE = (1, 2, 3)
+_FORMER_RESIZES: Mapping[str, Resize] = MappingProxyType({"linear": "bilinear", "cubic": "bicubic"})
 
 #: Key of the entry in TFLite metadata, ONNX ``metadata_props`` and the ``.keras`` archive.
 METADATA_KEY = "edgeseg.spec"
@@ -62,7 +75,9 @@ class ModelSpec:
         mean: subtracted from the pixels in [0, 255], in the order of the channels.
         std: what the difference is divided by.
         fit: ``letterbox`` keeps the aspect ratio and pads with ``pad_value``; ``stretch`` does not.
-        resize: interpolation of the image on its way to ``input_size``.
+        resize: interpolation of the image on its way to ``input_size``; see ``edgeseg.choices.Resize``.
+        letterbox_rounding: how the sides of the letterboxed image become whole pixels; ``floor`` is the ``int()`` of
+            the tutorials, which is up to a pixel less.
         pad_value: RGB color of the letterbox bars, in 0..255.
         output_kind: ``argmax`` is a class map ``(1, H, W)`` in either layout; the others are scores, float32
             ``(1, H, W, C)``, or ``(1, C, H, W)`` in ``nchw``.
@@ -80,7 +95,8 @@ class ModelSpec:
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
     std: tuple[float, float, float] = (127.5, 127.5, 127.5)
     fit: Fit = "letterbox"
-    resize: Resize = "linear"
+    resize: Resize = "bilinear"
+    letterbox_rounding: LetterboxRounding = "round"
     pad_value: Color = (128, 128, 128)
     output_kind: OutputKind = "logits"
     provenance: Provenance = field(default_factory=Provenance)
@@ -92,10 +108,15 @@ class ModelSpec:
         if 0 in self.std:
             raise InputError(f"ModelSpec.std must not contain 0, got {self.std}.")
         hints = get_type_hints(type(self))
-        for name in ("layout", "dtype", "color_order", "fit", "resize", "output_kind"):
+        for name in ("layout", "dtype", "color_order", "fit", "resize", "letterbox_rounding", "output_kind"):
             accepted = get_args(hints[name])
             if getattr(self, name) not in accepted:
                 raise InputError(f"ModelSpec.{name} must be one of {accepted}, got {getattr(self, name)!r}.")
+        if self.fit == "stretch" and self.letterbox_rounding != "round":
+            raise InputError(
+                f"ModelSpec.letterbox_rounding '{self.letterbox_rounding}' does nothing with fit 'stretch', which "
+                "fills the input; give fit 'letterbox', or letterbox_rounding 'round'."
+            )
 
     @property
     def num_classes(self) -> int:
@@ -130,12 +151,14 @@ class ModelSpec:
             data = json.loads(text)
             version = data["format_version"]
             if version not in _READABLE:
-                readable = " and ".join(map(str, _READABLE))
+                readable = f"{', '.join(map(str, _READABLE[:-1]))} and {_READABLE[-1]}"
                 raise InputError(
                     f"the ModelSpec has format version {version}, this edgeseg reads {readable}; update edgeseg."
                 )
             if version == 1:
                 data["color_order"] = data.pop("colour_order", "rgb")
+            if version < 3 and data.get("resize") in _FORMER_RESIZES:
+                data["resize"] = _FORMER_RESIZES[data["resize"]]
             fields = {key: tuples(value) for key, value in data.items() if key in field_names(cls)}
             provenance = {k: v for k, v in data["provenance"].items() if k in field_names(Provenance)}
             provenance["rewrites"] = tuples(provenance.get("rewrites", []))

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from edgeseg.choices import Accelerator, BackendName, ColorOrder, DataLayout, Fit, LabelEncoding
+from edgeseg.choices import (
+    Accelerator,
+    BackendName,
+    ColorOrder,
+    DataLayout,
+    Fit,
+    LabelEncoding,
+    LetterboxRounding,
+    Resize,
+)
 from edgeseg.cli._fields import collect, default_of
 from edgeseg.errors import did_you_mean
 from edgeseg.spec import ModelSpec
@@ -126,6 +135,18 @@ fit = click.option(
     help="How images are fitted into the input; for a model without spec.",
     show_default=default_of(ModelSpec, "fit"),
 )
+resize = click.option(
+    "--resize",
+    type=click.Choice(get_args(Resize)),
+    help="How images are scaled: by OpenCV, or -antialias as by Pillow; for a model without spec.",
+    show_default=default_of(ModelSpec, "resize"),
+)
+letterbox_rounding = click.option(
+    "--letterbox-rounding",
+    type=click.Choice(get_args(LetterboxRounding)),
+    help="How letterboxed images get whole sides; floor as by int(). For a model without spec.",
+    show_default=default_of(ModelSpec, "letterbox_rounding"),
+)
 model_option = click.option(
     "--model-option",
     "model_options",
@@ -159,9 +180,10 @@ provider = click.option(
 )
 
 #: The parameters of ``runtime``, ``input_description``, ``model_description``, ``results`` and ``dataset``, for a
-#: command's headings.
+#: command's headings; and those of them that say how images become the input.
 RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
-INPUT_DESCRIPTION = ("imgsz", "labels", "mean", "std", "color_order", "fit", "threshold")
+FEEDING = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding")
+INPUT_DESCRIPTION = ("imgsz", "labels", *FEEDING, "threshold")
 MODEL_DESCRIPTION = (*INPUT_DESCRIPTION, "output_name")
 RESULTS = ("overwrite", "as_json")
 DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map")
@@ -268,6 +290,8 @@ _INPUT_DESCRIPTION = (
     std,
     color_order,
     fit,
+    resize,
+    letterbox_rounding,
     click.option(
         "--threshold",
         type=float,
@@ -280,13 +304,9 @@ _INPUT_DESCRIPTION = (
 def _input_description(
     *,
     labels: str | None,
-    mean: tuple[float, float, float] | None,
-    std: tuple[float, float, float] | None,
-    color_order: ColorOrder | None,
-    fit: Fit | None,
-    threshold: float | None,
     imgsz: tuple[int, int] | None,
     output_name: str | None = None,
+    **said: Any,
 ) -> InputDescription:
     from edgeseg.datasets.classes import read_labels
     from edgeseg.opening import InputDescription
@@ -294,13 +314,9 @@ def _input_description(
     names = None if labels is None else read_labels(labels)
     return InputDescription(
         class_names=names,
-        mean=mean,
-        std=std,
-        color_order=color_order,
-        fit=fit,
         input_size=imgsz,
         output=output_name,
-        threshold=threshold,
+        **said,
     )
 
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeseg.choices import ColorOrder, Fit, Format, Layout, OutputKind, Precision, Target
+from edgeseg.choices import (
+    ColorOrder,
+    Fit,
+    Format,
+    Layout,
+    LetterboxRounding,
+    OutputKind,
+    Precision,
+    Resize,
+    Target,
+)
 from edgeseg.cli import _options
 from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
@@ -27,8 +37,8 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Model": (
-            "weights", "allow_missing", "num_classes", "model_options", "custom_objects", "imgsz", "mean", "std",
-            "color_order", "fit", "output",
+            "weights", "allow_missing", "num_classes", "model_options", "custom_objects", "imgsz", *_options.FEEDING,
+            "output",
         ),
         "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize"),
         "Data": (*_options.DATASET, "split"),
@@ -55,6 +65,8 @@ class _Model:
     std: tuple[float, float, float] | None
     color_order: ColorOrder | None
     fit: Fit | None
+    resize: Resize | None
+    letterbox_rounding: LetterboxRounding | None
     output: str | None
 
 
@@ -135,6 +147,8 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
     _options.std,
     _options.color_order,
     _options.fit,
+    _options.resize,
+    _options.letterbox_rounding,
     _options.output,
 )
 @collect(
@@ -253,6 +267,8 @@ def command(
             std=request.std,
             color_order=request.color_order,
             fit=request.fit,
+            resize=request.resize,
+            letterbox_rounding=request.letterbox_rounding,
             custom_objects=_options.read_custom_objects(request.custom_objects),
             output=request.output,
             model_options=request.model_options,

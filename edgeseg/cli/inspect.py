@@ -14,6 +14,7 @@ from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, si
 if TYPE_CHECKING:
     from edgeseg.inspection import Inspection
     from edgeseg.runtime import TensorInfo
+    from edgeseg.spec import ModelSpec
 
 
 @click.command("inspect", help=help_of("inspect", "ARTIFACT is a .tflite or .onnx file."))
@@ -50,7 +51,7 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
         rows += [
             ["model", f"{spec.name}, from {provenance.source}, {provenance.precision}"],
             *([["options", option_texts(provenance.model_options)]] if provenance.model_options else []),
-            ["image", f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W), {spec.resize}, {spec.layout}"],
+            ["image", _image(spec)],
             ["normalize", f"{spec.color_order}, {spec.scaling}, {spec.dtype}"],
             ["output", spec.output_kind],
             [f"{spec.num_classes} classes", ", ".join(spec.class_names)],
@@ -64,6 +65,12 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
         rows.append([f"{sum(inspection.ops.values())} ops", ops])
     print_table(["", ""], rows)
     _print_coverage(inspection)
+
+
+def _image(spec: ModelSpec) -> str:
+    """Return how an image gets the input's size: ``letterbox to 384,480 (H,W), bilinear, nhwc``."""
+    rounding = "" if spec.letterbox_rounding == "round" else f", sides by {spec.letterbox_rounding}"
+    return f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W){rounding}, {spec.resize}, {spec.layout}"
 
 
 def _print_coverage(inspection: Inspection) -> None:

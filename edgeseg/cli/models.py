@@ -93,7 +93,7 @@ def _parameters(model: ZooModel, model_options: Mapping[str, str]) -> int:
 
 
 def _describe(model: ZooModel, style: TableStyle) -> None:
-    """Print the options of an architecture, and the published models that they give."""
+    """Print what weights fit an architecture, how they were fed, its options, and what published models they give."""
     from edgeseg.models.encoders.published import PUBLISHED
     from edgeseg.models.zoo.options import as_typed
 
@@ -102,6 +102,9 @@ def _describe(model: ZooModel, style: TableStyle) -> None:
         encoder = PUBLISHED[key]
         downloaded = " or imagenet" if encoder.application or encoder.package else ""
         print(f"Encoder: {encoder.title}; --encoder-weights FILE{downloaded}. FILE: {encoder.file}.")
+    if model.published_feeding:
+        typed = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in model.published_feeding.items())
+        print(f"Its published weights were trained on images by {typed}: give that to export and evaluate.")
     if not model.options:
         print("It has no options.")
         return

@@ -38,7 +38,7 @@ class _Command(GroupedCommand):
         ),
         "Model": (
             "input_size", "crop_size", "weights", "encoder_weights", "model_options", "custom_objects", "main_output",
-            "mean", "std",
+            "mean", "std", "resize", "letterbox_rounding",
         ),
         "Optimizer": (
             "epochs", "repeat", "batch_size", "optimizer", "learning_rate", "nominal_batch_size", "momentum",
@@ -226,6 +226,16 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     "std",
     type=_OfDataType(),
     help="What the difference is divided by; data is the deviation of the training images.",
+    if_omitted=_OF_THE_MODEL,
+)
+@_setting(
+    "resize",
+    help="How images are scaled, in training and after it: by OpenCV, or -antialias as by Pillow.",
+    if_omitted=f"{_OF_THE_MODEL}; area where training images shrink by bilinear",
+)
+@_setting(
+    "letterbox_rounding",
+    help="How letterboxed images get whole sides; floor as by int().",
     if_omitted=_OF_THE_MODEL,
 )
 @_setting("epochs", type=click.IntRange(1), help="Passes over the training images, including the frozen epochs.")

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeseg.choices import ColorOrder, Fit
+from edgeseg.choices import ColorOrder, Fit, LetterboxRounding, Resize
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.keras_files.load import load_model, read_spec
@@ -58,6 +58,8 @@ class ModelRequest:
         std: what the difference is divided by, likewise.
         color_order: order of the channels, likewise.
         fit: how an image gets the model's shape, likewise.
+        resize: with which interpolation, likewise.
+        letterbox_rounding: how the letterboxed image gets whole sides, likewise.
         custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
         output: the output to use, of a model file with several.
         model_options: of a zoo model's architecture, see ``create``; the others are those of the weights file, where
@@ -73,6 +75,8 @@ class ModelRequest:
     std: tuple[float, float, float] | None = None
     color_order: ColorOrder | None = None
     fit: Fit | None = None
+    resize: Resize | None = None
+    letterbox_rounding: LetterboxRounding | None = None
     custom_objects: Mapping[str, Any] | None = None
     output: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +84,8 @@ class ModelRequest:
     @property
     def feeding(self) -> dict[str, Any]:
         """What is said of how to feed the model, by the fields of its ModelSpec."""
-        said = {name: getattr(self, name) for name in ("mean", "std", "color_order", "fit")}
+        names = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding")
+        said = {name: getattr(self, name) for name in names}
         return {name: value for name, value in said.items() if value is not None}
 
     def check(self, name: str) -> None:
@@ -157,9 +162,9 @@ def assumed_spec(
     model: keras.Model | None = None,
     conversion: Conversion | None = None,
     given: Mapping[str, Any] | None = None,
-    options: Sequence[str] = ("--mean", "--std"),
+    options: Sequence[str] = ("--mean", "--std", "--resize"),
 ) -> ModelSpec:
-    """Return the spec assumed of a model that came without one, and log it: [-1, 1], letterbox, nameless classes.
+    """Return the spec assumed of a model that came without one, and log it: [-1, 1], bilinear, letterbox, no names.
 
     A model with an image converter is fed as that says. One that takes integers, or scales pixels itself before its
     first weighted layer, gets [0, 255] unchanged.
@@ -189,6 +194,8 @@ def assumed_spec(
         assumed.append(spec.color_order.upper())
     if "fit" not in given:
         assumed.append(f"{spec.fit}{' in place of its crop' if conversion and conversion.crops else ''}")
+    if "resize" not in given:
+        assumed.append(f"{spec.resize}{f' in place of {conversion.lacks}' if conversion and conversion.lacks else ''}")
     if not is_scaling_given:
         assumed.append(spec.scaling)
     if assumed:
@@ -246,6 +253,23 @@ def _is_file(name: str) -> bool:
     return Path(name).suffix.lower() in _FILE_SUFFIXES
 
 
+def fed_as_before(spec: ModelSpec, weights: str | Path) -> ModelSpec:
+    """Return a spec with the feeding of the model that a weights file is of, where the file has a ModelSpec.
+
+    Args:
+        spec: of the architecture.
+        weights: the file.
+
+    Raises:
+        InputError: the file is missing, or the ModelSpec in it cannot be read.
+    """
+    own = read_spec(weights)
+    if own is None:
+        return spec
+    names = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding", "pad_value")
+    return spec.replace(**{name: getattr(own, name) for name in names})
+
+
 def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
     zoo_model, weights, classes = find(name), request.weights, request.classes
     options = zoo_model.read_options(request.model_options)
@@ -271,6 +295,7 @@ def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
             allow_missing=request.allow_missing,
         )
         model, options, report = filled.model, filled.options, filled.report
+        spec = fed_as_before(spec, weights)
     else:
         model = create(name, num_classes=spec.num_classes, input_size=spec.input_size, **options)
     if packaged is not None:
@@ -312,7 +337,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
             model=model,
             conversion=conversion,
             given=request.feeding,
-            options=("--mean", "--std", "--color-order", "--fit"),
+            options=("--mean", "--std", "--color-order", "--fit", "--resize"),
         )
     spec = spec.replace(input_size=size, provenance=dataclasses.replace(spec.provenance, source=path.name))
     return OpenedModel(model, _with_classes(spec, request.classes))

@@ -41,8 +41,15 @@ _LEAST_CENTER = 0.02
 #: that is fed right; scaled twice it is 2 / 255, 2 / 58 by ImageNet's deviation, or 2 beside -104 by Caffe's mean.
 _FAINTEST = 0.1
 
-#: KerasHub's names of those that edgeseg has.
-_INTERPOLATIONS: Mapping[str, Resize] = {"bilinear": "linear", "nearest": "nearest", "bicubic": "cubic"}
+#: KerasHub's names of those that edgeseg has, and whether they average where they shrink.
+_INTERPOLATIONS: Mapping[tuple[str, bool], Resize] = {
+    ("bilinear", False): "bilinear",
+    ("bilinear", True): "bilinear-antialias",
+    ("bicubic", False): "bicubic",
+    ("bicubic", True): "bicubic-antialias",
+    ("nearest", False): "nearest",
+    ("nearest", True): "nearest",
+}
 
 _COUNTED_CLASSES = 21  # of ``ZooModel.parameters``
 
@@ -138,7 +145,8 @@ class Conversion:
         mean: subtracted from the pixels in [0, 255].
         std: what the difference is divided by.
         fit: how an image gets the model's shape.
-        resize: with which interpolation.
+        resize: with which interpolation; the nearest of edgeseg's.
+        lacks: the converter's own interpolation, where edgeseg does not have it; else empty.
         input_size: the size ``(H, W)`` that images get; ``None`` where they keep their own.
         pads: whether the bars of a letterbox are black.
         crops: whether images are cropped, which edgeseg does not do.
@@ -149,6 +157,7 @@ class Conversion:
     std: tuple[float, float, float]
     fit: Fit
     resize: Resize
+    lacks: str
     input_size: tuple[int, int] | None
     pads: bool
     crops: bool
@@ -183,12 +192,16 @@ def conversion_of(model: keras.Model) -> Conversion | None:
     std = 255 / span
     crops, pads = (bool(getattr(converter, f"{name}_to_aspect_ratio", False)) for name in ("crop", "pad"))
     interpolation = getattr(converter, "interpolation", "bilinear")
+    averages = bool(getattr(converter, "antialias", False))
+    resize = _INTERPOLATIONS.get((interpolation, averages))
     return Conversion(
         name=type(converter).__name__,
         mean=_rounded(-black * std),
         std=_rounded(std),
         fit="letterbox" if size is None or crops or pads else "stretch",
-        resize=_INTERPOLATIONS.get(interpolation, "linear"),
+        # Lanczos is the one that is left.
+        resize=resize or ("bicubic-antialias" if averages else "bicubic"),
+        lacks="" if resize else interpolation,
         input_size=None if size is None else (int(size[0]), int(size[1])),
         pads=pads,
         crops=crops and size is not None,

@@ -19,7 +19,7 @@ from edgeseg.models.clone import Changes, clone, copy_weights
 from edgeseg.models.encoders.load import EncoderReport, create_with_encoder, fit_encoder
 from edgeseg.models.keras_files.load import load_model, read_spec
 from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output
-from edgeseg.models.opening import assumed_spec, at_input_size
+from edgeseg.models.opening import assumed_spec, at_input_size, fed_as_before
 from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_images, zoo_model_of
 from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.config import TrainConfig, is_model_file
@@ -122,7 +122,7 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
     for checked in (size, crop_size):
         zoo_model.check_size(checked)
     spec = zoo_model.spec(size, classes.names, classes.palette, classes.ignore_index)
-    spec = spec.replace(mean=config.mean or spec.mean, std=config.std or spec.std)
+    spec = spec.replace(**config.feeding)
     options = dict(config.model_options)
     encoder = None
     with distribution.making():
@@ -148,6 +148,7 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
                 allow_missing=("head",),
             )
             learning, options = filled.model, filled.options
+            spec = fed_as_before(spec, config.weights).replace(**config.feeding)
             for sentence in filled.report.notes:
                 _log.warning("%s", sentence)
         if config.mixed_precision:
@@ -201,16 +202,15 @@ def _from_model(
             f"'{config.model}' has one score for a pixel; training takes one for each class, background too: 2 or more."
         )
     require_logits(config.model, exported)
-    given = {name: value for name, value in (("mean", config.mean), ("std", config.std)) if value is not None}
     if spec is None:
         # A file gives its name, as in export; Keras often calls a model "functional".
         name = Path(config.model).stem if is_model_file(config.model) else model.name
-        spec = assumed_spec(name, size, shape[-1], model=exported, conversion=conversion, given=given)
+        spec = assumed_spec(name, size, shape[-1], model=exported, conversion=conversion, given=config.feeding)
     # The run learns the data's classes, in their order; a model with as many other classes forgets its own.
     named = classes is not None and classes.names != default_class_names(len(classes.names))
     if classes is not None and len(classes.names) == spec.num_classes and (named or _is_nameless(spec)):
         spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)
-    spec = spec.replace(input_size=size, **given)
+    spec = spec.replace(input_size=size, **config.feeding)
     warn_of_faint_images(exported, spec)
     num_data_classes = spec.num_classes if classes is None else len(classes.names)
     if num_data_classes != shape[-1] or spec.num_classes != shape[-1]:

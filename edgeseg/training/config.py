@@ -16,9 +16,11 @@ from edgeseg.choices import (
     AugmentationPreset,
     EncoderWeights,
     FrequencyWeights,
+    LetterboxRounding,
     LossKind,
     MixedPrecision,
     Optimizer,
+    Resize,
     Schedule,
     StoppingColumn,
     Warmup,
@@ -63,6 +65,9 @@ class TrainConfig:
         mean: subtracted from the pixels in [0, 255]; ``data`` for that of the training images, see
             ``edgeseg.datasets.statistics``; the model's own when ``None``.
         std: what the difference is divided by, likewise.
+        resize: with which interpolation images are scaled, in training and after it; the model's own when ``None``,
+            but ``area`` for training images that shrink by ``bilinear``.
+        letterbox_rounding: how a letterboxed image gets whole sides; the model's own when ``None``.
         weights: a weights file that a model of the zoo starts from; its head may have another number of classes.
         model_options: of a zoo model's architecture, by name; the others are those of the weights file, where that says
             them, else the defaults.
@@ -121,6 +126,8 @@ class TrainConfig:
     crop_size: tuple[int, int] | None = None
     mean: tuple[float, float, float] | Literal["data"] | None = None
     std: tuple[float, float, float] | Literal["data"] | None = None
+    resize: Resize | None = None
+    letterbox_rounding: LetterboxRounding | None = None
     weights: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     encoder_weights: EncoderWeights | str = "none"
@@ -192,6 +199,8 @@ class TrainConfig:
             ("schedule", self.schedule, get_args(Schedule)),
             ("warmup", self.warmup, get_args(Warmup)),
             ("mixed_precision", self.mixed_precision, (None, *get_args(MixedPrecision))),
+            ("resize", self.resize, (None, *get_args(Resize))),
+            ("letterbox_rounding", self.letterbox_rounding, (None, *get_args(LetterboxRounding))),
             ("loss", self.loss, get_args(LossKind)),
             ("early_stopping_on", self.early_stopping_on, get_args(StoppingColumn)),
         ):
@@ -272,6 +281,12 @@ class TrainConfig:
             for name in names:
                 if not used and getattr(self, name) != defaults[name]:
                     raise InputError(f"{name} does nothing without {needed}.")
+
+    @property
+    def feeding(self) -> dict[str, Any]:
+        """What is said of how to feed the model, by the fields of its ModelSpec."""
+        said = {name: getattr(self, name) for name in ("mean", "std", "resize", "letterbox_rounding")}
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def num_freeze_epochs(self) -> int:

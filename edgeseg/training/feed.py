@@ -80,7 +80,9 @@ class SplitFeed:
         self._cached = CachedPairs(_Watched(train, self._bad_files), _TRAINING_CACHE)
         self._val = None if val is None else CachedPairs(_Watched(val, self._bad_files), _VALIDATION_CACHE)
         size = models.learning.inputs[0].shape[1:3]
-        settings = {"pad_value": models.spec.pad_value, **config.augmentation_changes}
+        # A model's own bilinear skips pixels where images shrink; the default of the augmentation does not.
+        resize = config.resize or (None if models.spec.resize == "bilinear" else models.spec.resize)
+        settings = {"pad_value": models.spec.pad_value, "resize": resize, **config.augmentation_changes}
         self._augmentation = Augmentation.preset(config.augmentation, tuple(size), **settings)
 
     def reading(self) -> AbstractContextManager[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -17,10 +18,11 @@ import numpy as np
 import pytest
 
 import edgeseg
+from edgeseg._internal.resampling import resized
 from edgeseg.cli import main
 from edgeseg.datasets import Classes
 from edgeseg.models.keras_files.load import save_model
-from edgeseg.models.opening import open_model
+from edgeseg.models.opening import assumed_spec, open_model
 from edgeseg.models.preprocessing import conversion_of
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter
@@ -149,8 +151,8 @@ def test_a_task_is_fed_as_its_own_converter_says(
     opened = open_model(str(tasks[name].path))
     assert (opened.spec.mean, opened.spec.std) == (tuple(MEAN), tuple(STD))
     assert (opened.spec.fit, opened.spec.resize) == {
-        "deeplab": ("letterbox", "linear"),  # in place of a crop, which loses what is outside
-        "segformer": ("stretch", "cubic"),
+        "deeplab": ("letterbox", "bilinear"),  # in place of a crop, which loses what is outside
+        "segformer": ("stretch", "bicubic"),
     }[name]
     assert "ImageConverter; assuming RGB" in caplog.text
     # Not scaled a second time by the task's own predict.
@@ -190,6 +192,33 @@ def test_a_task_is_trained_from_its_own_weights(name: str, tasks: dict[str, Task
     assert (opened.spec.mean, opened.spec.std, opened.spec.input_size) == (tuple(MEAN), tuple(STD), size)
     with Segmenter(KerasBackend(opened.model, opened.spec)) as segmenter:
         assert (segmenter(image).class_map == tasks[name].class_map(size, image)).mean() >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("interpolation", "antialias", "resize", "levels"),
+    [
+        ("bilinear", False, "bilinear", 1),
+        # Half a level of rounding, and half a level between the sides, times weights that sum up to 1.2 without signs.
+        ("bilinear", True, "bilinear-antialias", 1),
+        ("bicubic", True, "bicubic-antialias", 1.1),
+        ("nearest", False, "nearest", 0),
+        ("lanczos3", True, "bicubic-antialias", 8),  # which is what comes next to it, and is said
+    ],
+)
+def test_a_converters_interpolation_is_found_again(
+    interpolation: str, antialias: bool, resize: Any, levels: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    converter = keras_hub.layers.ImageConverter(
+        image_size=(16, 29), crop_to_aspect_ratio=False, interpolation=interpolation, antialias=antialias
+    )
+    conversion = conversion_of(SimpleNamespace(preprocessor=SimpleNamespace(image_converter=converter)))
+    assert conversion is not None and conversion.resize == resize
+    image = street((37, 50)) // 2 + 64  # so that nothing overshoots: Keras cuts nothing off
+    expected = keras.ops.convert_to_numpy(converter(image[None].astype("float32")))[0]
+    assert np.abs(resized(image, (16, 29), conversion.resize) - expected).max() <= levels
+    assumed_spec("own", (16, 29), 3, conversion=conversion)
+    said = f"stretch, {resize} in place of lanczos3" if interpolation == "lanczos3" else f"stretch, {resize}, "
+    assert said in caplog.text
 
 
 def test_an_open_size_is_the_converters() -> None:

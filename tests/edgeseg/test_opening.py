@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ def test_scores_are_read_as_the_flags_say(write: Callable[..., Path], photo: NDA
     assert (segmenter.spec.name, segmenter.spec.output_kind, segmenter.spec.class_names) == ("theirs", "logits", NAMES)
     bgr = opened(path, InputDescription(class_names=NAMES, mean=HALF, std=HALF, color_order="bgr", fit="stretch"))
     np.testing.assert_array_equal(bgr(photo).class_map, 2 - photo.argmax(-1))
+    tutorials = replace(SAID, resize="bicubic-antialias", letterbox_rounding="floor")
+    assert tutorials.given == ["--labels", "--mean", "--std", "--resize", "--letterbox-rounding"]
+    spec = opened(path, tutorials).spec
+    assert (spec.resize, spec.letterbox_rounding) == ("bicubic-antialias", "floor")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_pal
 
 @pytest.fixture
 def full_spec() -> ModelSpec:
-    """No field at its default."""
+    """No field at its default, but for the fit: the other one has no rounding."""
     return ModelSpec(
         name="straße",
         input_size=(96, 160),
@@ -23,8 +23,9 @@ def full_spec() -> ModelSpec:
         color_order="bgr",
         mean=(103.9, 116.8, 123.7),
         std=(1.0, 2.0, 3.0),
-        fit="stretch",
-        resize="area",
+        fit="letterbox",
+        resize="bicubic-antialias",
+        letterbox_rounding="floor",
         pad_value=(9, 8, 7),
         output_kind="argmax",
         provenance=Provenance(
@@ -59,9 +60,21 @@ def test_a_newer_file_with_unknown_fields_is_read(tiny_spec: ModelSpec) -> None:
 
 
 def test_another_format_version_is_refused_with_what_to_do(tiny_spec: ModelSpec) -> None:
-    data = json.loads(tiny_spec.to_json()) | {"format_version": 3}
-    with pytest.raises(InputError, match=r"format version 3, this edgeseg reads 1 and 2; update edgeseg"):
+    data = json.loads(tiny_spec.to_json()) | {"format_version": 4}
+    with pytest.raises(InputError, match=r"format version 4, this edgeseg reads 1, 2 and 3; update edgeseg"):
         ModelSpec.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("former", "resize"), [("linear", "bilinear"), ("cubic", "bicubic"), ("area", "area"), ("nearest", "nearest")]
+)
+def test_a_file_with_the_former_names_of_interpolations_is_read(
+    tiny_spec: ModelSpec, version: int, former: str, resize: Any
+) -> None:
+    data = json.loads(tiny_spec.to_json()) | {"format_version": version, "resize": former}
+    del data["letterbox_rounding"]
+    assert ModelSpec.from_json(json.dumps(data)) == tiny_spec.replace(resize=resize)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +114,9 @@ def test_a_damaged_field_is_an_input_error(tiny_spec: ModelSpec, key: str, value
     [
         ({"layout": "hwc"}, "layout must be one of .*'nhwc', 'nchw'.*got 'hwc'"),
         ({"output_kind": "classes"}, "output_kind"),
-        ({"resize": "bilinear"}, "resize"),
+        ({"resize": "linear"}, "resize must be one of .*'bilinear', 'bilinear-antialias'.*got 'linear'"),
+        ({"letterbox_rounding": "ceil"}, "letterbox_rounding must be one of .*'round', 'floor'"),
+        ({"letterbox_rounding": "floor", "fit": "stretch"}, "'floor' does nothing with fit 'stretch'"),
         ({"dtype": "int8"}, "dtype"),
         ({"input_size": (32,)}, "input_size must be"),
         ({"input_size": (32, -1)}, "input_size must be"),

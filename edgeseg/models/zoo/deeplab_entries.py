@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeseg.models.zoo.entry import ZooModel
-from edgeseg.models.zoo.options import ModelOption, Variant, dropout_option
+from edgeseg.models.zoo.options import PILLOW, ModelOption, Variant, dropout_option
 
 _ALPHA = ModelOption(
     name="alpha",
@@ -101,6 +101,7 @@ DEEPLAB = (
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (xception)",
+        published_feeding=PILLOW,
         first_of_decoder="aspp0",
         description="DeepLabv3+ with the modified Xception; output stride 16 or 8",
         options=(
@@ -148,6 +149,7 @@ DEEPLAB = (
         mean=127.5,
         std=127.5,
         weights_from="deeplabv3-plus-keras (mobilenet)",
+        published_feeding=PILLOW,
         first_of_decoder="aspp0",
         description="DeepLabv3+ with MobileNetV2 and the whole decoder; output stride 16 or 8",
         options=(_ALPHA, *_OPTIONS),

@@ -26,6 +26,8 @@ class ZooModel:
         mean: subtracted from the pixels in [0, 255].
         std: what the difference is divided by.
         weights_from: the source of weights that fit the layer names.
+        published_feeding: how those weights were fed, besides mean and std, where it is not as edgeseg does by default;
+            by the fields of ``ModelSpec``.
         first_of_decoder: layer that begins the decoder; the layers that it is computed from are the encoder.
         description: one line for people.
         options: what its builder takes besides classes and size.
@@ -47,6 +49,7 @@ class ZooModel:
     weights_from: str
     first_of_decoder: str
     description: str
+    published_feeding: Mapping[str, str] = field(default_factory=dict)
     options: tuple[ModelOption, ...] = ()
     options_in: str = ""
     variants: tuple[Variant, ...] = ()

@@ -13,6 +13,9 @@ from edgeseg.errors import InputError, did_you_mean
 #: the same numbers are laid out.
 OptionEffect = Literal["tensors", "result", "training", "form"]
 
+#: How the author of the U-Net, HRNet and DeepLab projects fits images into the input: ``resize_image`` of each.
+PILLOW: Mapping[str, str] = {"resize": "bicubic-antialias", "letterbox_rounding": "floor"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOption:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.models.zoo.deeplab_entries import DEEPLAB
 from edgeseg.models.zoo.entry import ZooModel
-from edgeseg.models.zoo.options import ModelOption, Variant, dropout_option
+from edgeseg.models.zoo.options import PILLOW, ModelOption, Variant, dropout_option
 
 _POOL_CHANGES = ("padding", "ZeroPadding2D")
 
@@ -24,6 +24,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's unet_mini",
+        published_feeding=PILLOW,
         first_of_decoder="conv2d_7",
         description="U-Net with three levels and a small plain encoder",
         options=(dropout_option("dropout", 0.2, "between the convolutions of a block"),),
@@ -38,6 +39,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="the U-Net tutorial's mobilenet_unet; keras.applications MobileNet (encoder)",
+        published_feeding=PILLOW,
         first_of_decoder="conv2d_1",
         description="U-Net with a MobileNet encoder",
         encoders={"mobilenet": {}},
@@ -75,6 +77,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone vgg; keras.applications VGG16 (encoder)",
+        published_feeding=PILLOW,
         first_of_decoder="conv2d_1",
         description="U-Net with a VGG-16 encoder",
         encoders={"vgg16": {}},
@@ -89,6 +92,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="unet-keras with backbone resnet50; Keras 2 ResNet50 (encoder)",
+        published_feeding=PILLOW,
         first_of_decoder="conv2d_1",
         description="U-Net with a ResNet-50 encoder",
         options=(
@@ -113,6 +117,7 @@ _MODELS = (
         mean=0.0,
         std=255.0,
         weights_from="the SegNet tutorial's resnet50_segnet; Keras 2 ResNet50 (encoder)",
+        published_feeding={"fit": "stretch", "resize": "bicubic-antialias"},
         first_of_decoder="conv2d_1",
         description="ResNet-50 and a SegNet decoder without pooling indices; logits at half size",
         options=(
@@ -163,6 +168,7 @@ _MODELS = (
         mean=0.0,
         std=255.0,
         weights_from="tf-keras-SegNet",
+        published_feeding={"fit": "stretch"},  # its generator.py calls cv2.resize
         first_of_decoder="conv2d_14",
         description="SegNet with a VGG-16 encoder, unpooling by the pooling's indices",
         options=(
@@ -186,6 +192,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w18)",
+        published_feeding=PILLOW,
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 18 to 144 channels at 1/4 to 1/32, all fused again and again",
         encoders={"hrnet": {}},
@@ -200,6 +207,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w32)",
+        published_feeding=PILLOW,
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 32 to 256 channels",
         encoders={"hrnet": {}},
@@ -214,6 +222,7 @@ _MODELS = (
         mean=127.5,
         std=127.5,
         weights_from="hrnet-keras (hrnetv2_w48)",
+        published_feeding=PILLOW,
         first_of_decoder="conv2d_1",
         description="HRNetV2 with branches of 48 to 384 channels",
         encoders={"hrnet": {}},

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.choices import AugmentationPreset, Border, HueChange
+from edgeseg.choices import AugmentationPreset, Border, HueChange, Resize
 from edgeseg.errors import InputError
 from edgeseg.training.data.color import ColorChange, change_colors
 from edgeseg.training.data.geometry import Placement, Window, displacements
@@ -101,6 +101,7 @@ class Augmentation:
 
     Attributes:
         size: ``(H, W)`` of the result, in pixels.
+        resize: how the image is scaled; ``None`` for ``area`` where it shrinks and ``bilinear`` where it grows.
         aspect: ``j`` for a change of width to height by ``U(1 - j, 1 + j) / U(1 - j, 1 + j)``, keeping the area.
         aspect_of: width to height before that change: the ``image``'s own, or the ``input``'s, to which the image is
             stretched.
@@ -133,6 +134,7 @@ class Augmentation:
     """
 
     size: tuple[int, int]
+    resize: Resize | None = None
     aspect: float = 0.0
     aspect_of: Literal["image", "input"] = "image"
     scale: tuple[float, float] = (0.6, 1.6)
@@ -163,12 +165,13 @@ class Augmentation:
         for name, accepted in (
             ("scale_of", ("image", "fitted", "longer-side")),
             ("aspect_of", ("image", "input")),
+            ("resize", (None, *get_args(Resize))),
             ("border", get_args(Border)),
             ("hue_change", get_args(HueChange)),
         ):
             value = getattr(self, name)
             if value not in accepted:
-                raise InputError(f"Augmentation.{name} must be one of {', '.join(accepted)}, got {value!r}.")
+                raise InputError(f"Augmentation.{name} must be one of {', '.join(map(str, accepted))}, got {value!r}.")
         if self.aspect_of == "input" and self.scale_of == "image":
             raise InputError("Augmentation.aspect_of 'input' goes with scale_of 'fitted' or 'longer-side'.")
         for name in ("aspect", "zoom"):
@@ -216,7 +219,7 @@ class Augmentation:
             ``(H, W, 3)`` uint8 RGB and ``(H, W)`` uint8, at ``size``.
         """
         draw = self.draw(label.shape, rng)
-        window = Window(draw.placement, self.size, label.shape, self.border)
+        window = Window(draw.placement, self.size, label.shape, self.border, self.resize)
         image, ids = window.image(image_rgb, self.pad_value), window.label(label, IGNORED)
         for flipped, axis in ((draw.flip, 1), (draw.flip_vertical, 0)):
             if flipped:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.choices import Border
+from edgeseg._internal.resampling import Side, antialiased, is_antialiased, nearest, resized
+from edgeseg.choices import Border, Resize
 
 Size = tuple[int, int]
 
@@ -53,10 +54,13 @@ class Window:
         size: ``(H, W)`` of the result.
         pixels: ``(h, w)`` of the image as it is given.
         border: what is beside the image.
+        resize: how the image is scaled; ``None`` for ``area`` where it shrinks and ``bilinear`` where it grows.
     """
 
-    def __init__(self, placement: Placement, size: Size, pixels: tuple[int, ...], border: Border) -> None:
-        self._placement, self._size, self._border = placement, size, border
+    def __init__(
+        self, placement: Placement, size: Size, pixels: tuple[int, ...], border: Border, resize: Resize | None = None
+    ) -> None:
+        self._placement, self._size, self._border, self._resize = placement, size, border, resize
         # The result is a window in the scaled image; one that is not upright needs a larger one around it.
         around = size if placement.is_upright else _around(size, placement)
         spans = zip(size, around, placement.start, placement.scaled, pixels, strict=True)
@@ -67,11 +71,35 @@ class Window:
 
     def image(self, image: NDArray[np.uint8], pad_value: tuple[int, int, int]) -> NDArray[np.uint8]:
         """Return the result's image, a new array; it has ``pad_value`` beside the given one, unless borders repeat."""
-        return self._sampled(_cut(image, self._rows, self._columns, self._border, pad_value), pad_value)
+        return self._sampled(self._cut(image, pad_value), pad_value)
 
     def label(self, label: NDArray[np.uint8], ignored: int) -> NDArray[np.uint8]:
         """Return the result's label, by the nearest neighbor, a new array; it has ``ignored`` beside the given one."""
-        return self._sampled(_cut(label, self._rows, self._columns, self._border, (ignored,)), (ignored,))
+        return self._sampled(self._cut(label, (ignored,)), (ignored,))
+
+    def _cut(self, array: NDArray[np.uint8], pad_value: tuple[int, ...]) -> NDArray[np.uint8]:
+        part = self._scaled(array)
+        beside = (self._rows.before, self._rows.after, self._columns.before, self._columns.after)
+        if not any(beside):
+            return part.copy() if np.may_share_memory(part, array) else part
+        return cv2.copyMakeBorder(part, *beside, _MODES[self._border], value=pad_value)  # type: ignore[return-value]
+
+    def _scaled(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Scale only what is shown; a label, which has no channels, by the nearest neighbor."""
+        rows, columns, resize = self._rows, self._columns, self._resize
+        is_label = array.ndim == 2
+        if resize is not None and is_antialiased(resize):
+            if is_label:
+                return nearest(array, rows.side, columns.side)
+            return antialiased(array, rows.side, columns.side, resize)
+        part = array[rows.source, columns.source]
+        if is_label:
+            resize = "nearest"
+        elif resize is None:
+            # Area interpolation when shrinking: linear skips pixels and turns thin poles into dots.
+            shrinks = rows.size * columns.size < part.shape[0] * part.shape[1]
+            resize = "area" if shrinks else "bilinear"
+        return resized(part, (rows.size, columns.size), resize)
 
     def _sampled(self, part: NDArray[np.uint8], pad_value: tuple[int, ...]) -> NDArray[np.uint8]:
         if self._sources is None:
@@ -95,28 +123,9 @@ class _Span:
         first, last = (round(position * pixels / scaled) for position in visible)
         first = min(first, pixels - 1)
         self.source = slice(first, max(last, first + 1))
+        self.side = Side(pixels, scaled, *visible)
         self.size = visible[1] - visible[0]
         self.before, self.after = visible[0] - start, end - visible[1]
-
-
-def _cut(
-    array: NDArray[np.uint8], rows: _Span, columns: _Span, border: Border, pad_value: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    """Cut a window out, scaling only what it shows; a label, which has no channels, by the nearest neighbor."""
-    part = array[rows.source, columns.source]
-    interpolation = cv2.INTER_NEAREST_EXACT
-    if array.ndim == 3:
-        # Area interpolation when shrinking: linear skips pixels and turns thin poles into dots.
-        shrinks = rows.size * columns.size < part.shape[0] * part.shape[1]
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    if part.shape[:2] == (rows.size, columns.size):
-        part = part.copy()
-    else:
-        part = cv2.resize(part, (columns.size, rows.size), interpolation=interpolation)  # type: ignore[assignment]
-    beside = (rows.before, rows.after, columns.before, columns.after)
-    if not any(beside):
-        return part
-    return cv2.copyMakeBorder(part, *beside, _MODES[border], value=pad_value)  # type: ignore[return-value]
 
 
 def displacements(size: Size, deviation: float, rng: np.random.Generator) -> NDArray[np.float32]:

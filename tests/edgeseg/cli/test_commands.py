@@ -50,6 +50,14 @@ def test_models_describes_one_with_its_options(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "| pool_padding | valid, same or zeros | valid |" in out
     assert "Semantic-Segmentation since 2021: --model-option pool_padding=same" in out
+    for name, typed in (
+        ("resnet50_segnet", "--fit stretch --resize bicubic-antialias"),
+        ("hrnetv2_w18", "--resize bicubic-antialias --letterbox-rounding floor"),
+    ):
+        assert main(["models", name]) == 0
+        assert f"published weights were trained on images by {typed}: give that" in capsys.readouterr().out
+    assert main(["models", "efficientnet_lite0_unet"]) == 0  # which edgeseg trained as it feeds it
+    assert "published weights" not in capsys.readouterr().out
     assert main(["models", "hrnetv2_w18"]) == 0
     assert "It has no options." in capsys.readouterr().out
     assert main(["models", "resnet-50-segnet"]) == 2
@@ -243,10 +251,11 @@ def test_predict_takes_one_frame_of_a_video(
 def test_train_evaluate_export_evaluate(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, shapes_dataset: Path
 ) -> None:
-    """The whole way on small data: what was trained and what was exported score the same."""
+    """The whole way on small data, as a tutorial feeds it: what was trained and what was exported score the same."""
     result = run_json(
-        capsys, "train", "unet_mini", "--data", str(shapes_dataset), "--imgsz", "64,80", "--epochs", "2",
+        capsys, "train", "unet_mini", "--data", str(shapes_dataset), "--imgsz", "44,64", "--epochs", "2",
         "--warmup-epochs", "0", "--batch-size", "5", "--output-dir", str(tmp_path / "run"),
+        "--resize", "bicubic-antialias", "--letterbox-rounding", "floor",
     )  # fmt: skip
     assert len(result["history"]) == 2
     assert 0 <= result["best_mean_iou"] <= 1
@@ -258,6 +267,15 @@ def test_train_evaluate_export_evaluate(
     assert set(keras_score["per_class_iou"]) == set(json.loads((shapes_dataset / "classes.json").read_text())["names"])
     # One code path and agreement of at least 99.9 % of the pixels: 0.2 points of mIoU.
     assert abs(keras_score["mean_iou"] - artifact_score["mean_iou"]) <= 0.002
+    inside = run_json(capsys, "inspect", artifact["path"])["spec"]
+    assert (inside["resize"], inside["letterbox_rounding"]) == ("bicubic-antialias", "floor")
+    assert main(["inspect", artifact["path"]]) == 0
+    assert "letterbox to 44,64 (H,W), sides by floor, bicubic-antialias, nhwc" in capsys.readouterr().out
+    # The file says it, so nothing may say something else of it; of a .keras file an export may.
+    assert main(["predict", artifact["path"], "x.png", "--count", "--resize", "area"]) == 2
+    assert "--resize: only for a model without ModelSpec" in capsys.readouterr().err
+    assert main(["export", result["best"], "--output-dir", str(tmp_path), "--fit", "stretch"]) == 2
+    assert "'floor' does nothing with fit 'stretch'" in capsys.readouterr().err
 
 
 def test_doctor_names_the_install_line_of_a_missing_part(

@@ -200,8 +200,9 @@ def test_what_is_described_is_what_happens() -> None:
     assert export["--calibration-method"].default == f"({DEFAULT_METHOD}, minmax of w8a16)"
     for name in ("predict", "camera", "evaluate"):
         lines = listed(command_of(name))
-        assert lines["--fit"].default == f"({default_of(ModelSpec, 'fit')})"
-        assert lines["--color-order"].default == f"({default_of(ModelSpec, 'color_order')})"
+        for field in ("color_order", "fit", "resize", "letterbox_rounding"):
+            line = lines[f"--{field.replace('_', '-')}"]
+            assert (line.default, line.choices) == (f"({default_of(ModelSpec, field)})", choices_of(ModelSpec, field))
 
 
 def test_the_commands_draw_captions_unless_told_otherwise() -> None:

@@ -93,19 +93,19 @@ def test_a_model_of_opencvs_images_is_exported_and_evaluated_as_it_was_trained(
     inputs = keras.Input((16, 24, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1, use_bias=False, name="head")(inputs))
     model.get_layer("head").set_weights([np.eye(3, dtype=np.float32)[::-1][None, None]])  # blue is the first channel
-    path, how = str(tmp_path / "cv2.keras"), ("--color-order", "bgr", "--fit", "stretch")
+    path, how = str(tmp_path / "cv2.keras"), ("--color-order", "bgr", "--fit", "stretch", "--resize", "area")
     model.save(path)
     scores = {}
     for options in ((), how):
         assert main(["evaluate", path, "--data", str(dataset), "--json", *options]) == 0
         captured = capsys.readouterr()
         scores[options] = json.loads(captured.out)["per_class_iou"]
-        assert ("letterbox" in captured.err, "RGB" in captured.err) == (not options, not options)
+        assert [word in captured.err for word in ("letterbox", "RGB", "bilinear")] == [not options] * 3
     assert scores[()] == {"red": 0, "green": 1, "blue": 0}
     assert scores[how] == {"red": 1, "green": 1, "blue": 1}
     assert main(["export", path, *how, "--no-verify", "--output-dir", str(tmp_path)]) == 0
     spec = edgeseg.Segmenter(tmp_path / "cv2.fp32.tflite").spec
-    assert (spec.color_order, spec.fit) == ("bgr", "stretch")
+    assert (spec.color_order, spec.fit, spec.resize) == ("bgr", "stretch", "area")
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "cv2.fp32.tflite"), "--data", str(dataset), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["per_class_iou"] == scores[how]
@@ -124,7 +124,9 @@ def test_an_export_that_scales_pixels_twice_says_so(capsys: pytest.CaptureFixtur
     assert error.count("can hardly see") == 1
     assert main(args) == 0
     assert "can hardly see" not in (error := capsys.readouterr().err)
-    assert "scales pixels itself (its 'first' gets 0 to 1); assuming RGB, letterbox, pixels in [0, 255]" in error
+    assert (
+        "scales pixels itself (its 'first' gets 0 to 1); assuming RGB, letterbox, bilinear, pixels in [0, 255]" in error
+    )
 
 
 def test_own_layers_are_evaluated(

@@ -218,27 +218,28 @@ def test_a_file_is_fed_as_its_first_layer_says_and_that_is_one_line(
         ]
     assert [(spec.mean, spec.std) for spec in opened] == [feeding, feeding]
     for said in caplog.messages:
-        assert (SCALES + "-2.5 to 2.5); assuming RGB, letterbox, pixels in [0, 255] as they are;" in said) == (
-            feeding is RAW
-        )
+        assert (
+            SCALES + "-2.5 to 2.5); assuming RGB, letterbox, bilinear, pixels in [0, 255] as they are;" in said
+        ) == (feeding is RAW)
     # Each command names the options that it has.
     assert [said.rpartition("; ")[2] for said in caplog.messages] == [
-        "give --mean, --std, --color-order and --fit, in Python a spec, where that is wrong",
-        "give --mean and --std, in Python a spec, where that is wrong",
+        "give --mean, --std, --color-order, --fit and --resize, in Python a spec, where that is wrong",
+        "give --mean, --std and --resize, in Python a spec, where that is wrong",
     ]
 
 
 def test_what_the_user_says_is_not_assumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = str(tmp_path / "own.keras")
     ending_in_a_map(layers.Activation("relu")).save(path)
-    own = open_model(path, ModelRequest(mean=(1.0,) * 3, std=(2.0,) * 3, color_order="bgr")).spec
+    given = {"mean": (1.0,) * 3, "std": (2.0,) * 3, "color_order": "bgr", "resize": "area"}
+    own = open_model(path, ModelRequest(**given)).spec
     assert (own.mean, own.std, own.color_order, own.fit) == ((1.0,) * 3, (2.0,) * 3, "bgr", "letterbox")
     assert caplog.messages == [
         "'own' says nothing about its input; assuming letterbox; give --fit, in Python a spec, where that is wrong"
     ]
     caplog.clear()
-    everything = ModelRequest(mean=(1.0,) * 3, std=(2.0,) * 3, color_order="rgb", fit="stretch")
-    assert open_model(path, everything).spec.fit == "stretch"
+    everything = open_model(path, ModelRequest(**given, fit="stretch")).spec
+    assert (everything.fit, everything.resize) == ("stretch", "area")
     assert not caplog.messages
 
 
@@ -265,6 +266,7 @@ def test_pixels_that_are_scaled_twice_are_a_warning(
     mean, std = feeding
     model = ending_in_a_map(start)
     spec = assumed_spec("own", SIZE, 3, given={"mean": mean, "std": std, "color_order": "rgb", "fit": "letterbox"})
+    caplog.clear()
     assert warn_of_faint_images(model, spec) == bool(said)
     assert len(caplog.messages) == bool(said)
     if said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.keras_files.load import save_model
 from edgeseg.models.keras_graph import select_output
-from edgeseg.models.opening import at_input_size
+from edgeseg.models.opening import ModelRequest, at_input_size, open_model
+from edgeseg.models.zoo.table import find
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg.training.building import build_models
 from edgeseg.training.config import TrainConfig
@@ -99,6 +101,27 @@ def test_a_weights_file_says_the_options_of_both_models(tmp_path: Path) -> None:
     models = build_models(config, classes("a", "b"))  # the head has another number of classes
     assert models.spec.provenance.model_options == widths
     assert [weight.shape for weight in models.twin.weights] == [weight.shape for weight in models.learning.weights]
+
+
+def test_a_weights_file_says_how_it_was_fed(tmp_path: Path) -> None:
+    """In a run that starts from it and in an export; what is typed wins. A file without a spec says nothing."""
+    changes: dict[str, Any] = {"resize": "bicubic-antialias", "letterbox_rounding": "floor", "std": (58.0,) * 3}
+    config = TrainConfig(model="unet_mini", data="data", input_size=SIZE, **changes)
+    first = build_models(config, classes("a", "b"))
+    path, bare = tmp_path / "best.keras", tmp_path / "bare.weights.h5"
+    save_model(first.exported, path, first.spec)
+    first.exported.save_weights(bare)
+    again = replace(config, weights=str(path), resize="area", letterbox_rounding=None, std=None)
+    spec = build_models(again, classes("x", "y")).spec
+    assert (spec.resize, spec.letterbox_rounding, spec.std, spec.class_names) == (
+        "area",
+        "floor",
+        (58.0,) * 3,
+        ("x", "y"),
+    )
+    for weights, expected in ((path, first.spec), (bare, find("unet_mini").default_spec(2))):
+        spec = open_model("unet_mini", ModelRequest(weights=weights, num_classes=2, input_size=SIZE)).spec
+        assert all(getattr(spec, name) == getattr(expected, name) for name in changes)
 
 
 def test_one_of_several_outputs_takes_what_the_model_took(recwarn: pytest.WarningsRecorder) -> None:

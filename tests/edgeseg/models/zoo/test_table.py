@@ -29,6 +29,8 @@ def test_builds_at_any_size_its_stride_allows(entry: ZooModel) -> None:
     assert size[0] % model.output_shape[1] == 0  # the input's size, or a whole fraction of it
     # Called, not predicted: to trace a model of a thousand layers takes longer than to run it once.
     logits = keras.ops.convert_to_numpy(model(np.zeros((1, *size, 3), np.float32), training=False))
+    spec = entry.default_spec(21)
+    assert (spec.replace(**entry.published_feeding) == spec) == (not entry.published_feeding)
     assert logits.dtype == np.float32
     assert np.isfinite(logits).all()
     assert not np.allclose(logits.sum(-1), 1)  # logits, no softmax

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeseg.errors import InputError
 from edgeseg.training.data.augment import IGNORED, Augmentation
@@ -12,6 +13,7 @@ from edgeseg.training.data.augment import IGNORED, Augmentation
 # Colors far apart in hue and full in saturation, so that the color jitter does not mistake one for another.
 COLORS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)], np.int64)
 PAD = (128, 128, 128)
+BICUBIC = Image.Resampling.BICUBIC
 
 
 def pair(height: int = 60, width: int = 90) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +87,39 @@ def test_image_and_label_are_not_shifted_against_each_other(changes: dict[str, A
     # it evens out.
     assert np.abs(differences).max() < (0.75 if "rotate" in changes else 0.51)
     assert np.abs(np.mean(differences, axis=0)).max() < 0.1
+
+
+@pytest.mark.parametrize("preset", ["unet", "crop"])
+def test_images_are_scaled_as_the_model_will_see_them(preset: Any) -> None:
+    """As the tutorials scale whole images by Pillow and lay them on gray, or cut them, without the colors."""
+    rng = np.random.default_rng(0)
+    photo, label = rng.integers(0, 256, (61, 90, 3), np.uint8), rng.integers(0, 4, (61, 90), np.uint8)
+    augmentation = Augmentation.preset(
+        preset, (40, 56), flip=0.0, hsv=(0.0, 0.0, 0.0), scale=(0.4, 1.7), resize="bicubic-antialias"
+    )
+    for seed in range(20):
+        image, ids = augmentation(photo, label, np.random.default_rng(seed))
+        placement = augmentation.draw(label.shape, np.random.default_rng(seed)).placement
+        (height, width), (top, left) = placement.scaled, placement.start
+        # Columns, then rows: Pillow 13 begins with the rows of some images, those before it never.
+        scaled = Image.fromarray(photo).resize((width, 61), BICUBIC).resize((width, height), BICUBIC)
+        expected, expected_ids = Image.new("RGB", (56, 40), PAD), Image.new("L", (56, 40), IGNORED)
+        expected.paste(scaled, (-left, -top))
+        expected_ids.paste(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST), (-left, -top))
+        # A value halfway between two gray levels may become the other one.
+        assert np.abs(image.astype(int) - np.asarray(expected)).max() <= 1
+        assert (ids == np.asarray(expected_ids)).all()
+
+
+def test_a_typed_bilinear_is_bilinear_and_the_default_averages() -> None:
+    stripes, label = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)
+    stripes[:, ::4] = 240  # which bilinear does not see at a quarter of the size
+    grays = {}
+    for resize in (None, "bilinear", "area", "bicubic-antialias", "bilinear-antialias"):
+        augmentation = Augmentation(size=(16, 16), scale=(0.25, 0.25), hsv=(0.0, 0.0, 0.0), resize=resize)
+        grays[resize] = augmentation(stripes, label, np.random.default_rng(0))[0][4:-4, 4:-4].mean()
+    assert grays.pop("bilinear") == 0
+    assert list(grays.values()) == pytest.approx([60] * 4, abs=1)
 
 
 def test_without_scaling_every_pixel_agrees() -> None:
