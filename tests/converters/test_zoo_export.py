@@ -57,3 +57,14 @@ def test_export_is_proven(name: str, size: tuple[int, int]) -> None:
     for result in export_all(model, ZOO[name].default_spec(4, size), recipes, samples=samples):
         assert result.verification is not None
         assert result.verification.passed, (result.file_name, result.verification)
+
+
+def test_a_decoder_of_transposed_convolutions_is_proven() -> None:
+    keras.utils.set_random_seed(0)
+    size, name = (32, 64), "deeplabv3plus_mobilenetv2"
+    model = create(name, num_classes=4, input_size=size, alpha=0.1, filters=16, upsampling="transposed")
+    samples = Samples((natural_noise(0, size),), "noise")
+    recipes = [Recipe("tflite", "fp32"), Recipe("onnx", "fp32")]
+    for result in export_all(model, ZOO[name].default_spec(4, size), recipes, samples=samples):
+        assert result.verification is not None
+        assert result.verification.passed, (result.file_name, result.verification)
