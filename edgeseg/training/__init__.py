@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from edgeseg.training.config import TrainConfig
     from edgeseg.training.data.augment import Augmentation
     from edgeseg.training.fit import TrainResult, train
-    from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
+    from edgeseg.training.objective.losses import ClassWeights, Dice, Focal, SegmentationLoss
     from edgeseg.training.objective.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
     from edgeseg.training.objective.schedules import EpochSchedule, LearningRateCurve
     from edgeseg.training.run.options import RunOptions
@@ -24,6 +24,7 @@ __all__ = [
     "Augmentation",
     # for a compile() of one's own
     "SegmentationLoss",
+    "ClassWeights",
     "Focal",
     "Dice",
     "EpochSchedule",
@@ -42,6 +43,7 @@ _LAZY = {
     "TrainResult": "edgeseg.training.fit",
     "Augmentation": "edgeseg.training.data.augment",
     "SegmentationLoss": "edgeseg.training.objective.losses",
+    "ClassWeights": "edgeseg.training.objective.losses",
     "Focal": "edgeseg.training.objective.losses",
     "Dice": "edgeseg.training.objective.losses",
     "EpochSchedule": "edgeseg.training.objective.schedules",

@@ -13,6 +13,7 @@ from keras import ops
 from edgeseg.choices import LossKind
 from edgeseg.errors import InputError
 from edgeseg.training.data.augment import IGNORED
+from edgeseg.training.objective.pixels import class_ids, class_scores, num_classes_of
 
 # 1 - p of a certain pixel is 0 in float32, where the slope of (1 - p)^gamma is infinite for gamma < 1.
 _LEAST_DOUBT = 1e-7
@@ -58,6 +59,29 @@ class Dice:
         _require("dice_smooth", self.smooth, 0 < self.smooth < math.inf, "above 0")
 
 
+@dataclass(frozen=True)
+class ClassWeights:
+    """How the cross-entropy and focal parts weigh the classes.
+
+    Attributes:
+        values: one number of 0 or more for each class, not all 0.
+        normalized: whether the weighted sum over the pixels is divided by the sum of their weights; else by their
+            number, as in the U-Net tutorial.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    values: Sequence[float]
+    normalized: bool = True
+
+    def __post_init__(self) -> None:
+        values = tuple(float(value) for value in self.values)
+        if not (all(math.isfinite(value) and value >= 0 for value in values) and any(values)):
+            raise InputError(f"class_weights must be numbers of 0 or more, not all 0, got {list(values)}.")
+        object.__setattr__(self, "values", values)
+
+
 @keras.saving.register_keras_serializable(package="edgeseg")
 class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no type information
     """Computes a loss of logits against class ids, over the pixels of a batch whose id is not ``ignore_index``.
@@ -66,14 +90,20 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
 
     - cross-entropy: ``sum(w * ce) / sum(w)`` where ``ce = -sum_c(q_c * log p_c)`` and ``q`` is the label with
       smoothing ``s``, ``(1 - s) * (c == y) + s / C`` (Szegedy et al. 2016, "Rethinking the Inception Architecture").
+      With ``ClassWeights(..., normalized=False)`` it is ``sum(w * ce)`` divided by the number of pixels.
     - focal: the same mean of ``alpha * (1 - p_y)^gamma * ce`` (Lin et al. 2017, "Focal Loss", equation 5; ``alpha``
       is one number for all classes, as in the tutorials, since ``class_weights`` are there).
     - dice: ``1 - mean_c(score_c)`` with ``score = ((1 + b^2) tp + s) / ((1 + b^2) tp + b^2 fn + fp + s)``, where
       ``tp = sum(p * (c == y))`` and so on are sums over all counted pixels of the batch (the tutorials' form; Sudre et
       al. 2017 compare it with others). Neither weights nor smoothing enter it.
 
-    The tutorials' Dice also counts the probabilities at ignored pixels, as false positives; here an ignored pixel
-    counts nowhere. A batch of only ignored pixels has the loss 0. An id that is no class makes the loss NaN, since a
+    One channel is the logit of class 1 of two: ``p`` is ``[1 - sigmoid, sigmoid]``, so that cross-entropy is Keras'
+    ``BinaryCrossentropy(from_logits=True)``, and Dice has the score of class 1 alone.
+
+    The tutorials' Dice also counts the probabilities at ignored pixels, as false positives, and their cross-entropy
+    divides by the number of all pixels; here an ignored pixel counts nowhere. A surely wrong pixel costs its logits'
+    difference; ``probability_clip=1e-7`` limits that to 16.1 and stops its gradient, as the tutorials, which clip the
+    probabilities. A batch of only ignored pixels has the loss 0. An id that is no class makes the loss NaN, since a
     compiled loss cannot raise.
 
     Under ``tf.distribute`` each replica takes its own mean and these are averaged, as Keras does with every loss.
@@ -87,8 +117,9 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         self,
         kind: LossKind = "cross-entropy",
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
+        probability_clip: float | None = None,
         focal: Focal | None = None,
         dice: Dice | None = None,
         ignore_index: int | None = IGNORED,
@@ -98,8 +129,11 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
 
         Args:
             kind: which loss, or which sum.
-            class_weights: one number of 0 or more for each class; 1 each when ``None``.
+            class_weights: of the cross-entropy and focal parts; numbers are ``ClassWeights`` of them; 1 each when
+                ``None``.
             label_smoothing: of the cross-entropy and focal parts, in [0, 1).
+            probability_clip: ``p`` is clipped to at least this and at most 1 minus this, above 0 and below 0.5, in all
+                parts; not clipped when ``None``.
             focal: settings of the focal part; the defaults of ``Focal`` when ``None``.
             dice: settings of the Dice part; the defaults of ``Dice`` when ``None``.
             ignore_index: id whose pixels do not count; ``None`` where every pixel does.
@@ -112,11 +146,14 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
         if kind not in get_args(LossKind):
             raise InputError(f"loss '{kind}' is none of {', '.join(get_args(LossKind))}.")
-        weights = None if class_weights is None else [float(weight) for weight in class_weights]
-        if weights is not None and not (all(math.isfinite(w) and w >= 0 for w in weights) and any(weights)):
-            raise InputError(f"class_weights must be numbers of 0 or more, not all 0, got {weights}.")
+        weights = class_weights
+        if not (weights is None or isinstance(weights, ClassWeights)):
+            weights = ClassWeights(weights)
         _require("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1")
+        is_clip = probability_clip is None or 0 < probability_clip < 0.5
+        _require("probability_clip", probability_clip, is_clip, "above 0 and below 0.5")
         self._kind, self._class_weights, self._label_smoothing = kind, weights, label_smoothing
+        self._probability_clip = probability_clip
         self._focal, self._dice, self._ignore_index = focal or Focal(), dice or Dice(), ignore_index
 
     def get_config(self) -> dict[str, Any]:
@@ -124,10 +161,13 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
 
         The settings of the parts are flat in it, under the names that they have in every ``.keras`` file so far.
         """
+        weights = self._class_weights
         return {
             "kind": self._kind,
-            "class_weights": self._class_weights,
+            "class_weights": None if weights is None else list(weights.values),
+            "class_weight_normalization": weights is None or weights.normalized,
             "label_smoothing": self._label_smoothing,
+            "probability_clip": self._probability_clip,
             "focal_alpha": self._focal.alpha,
             "focal_gamma": self._focal.gamma,
             "dice_beta": self._dice.beta,
@@ -142,6 +182,9 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         settings = dict(config)
         focal = Focal(alpha=settings.pop("focal_alpha"), gamma=settings.pop("focal_gamma"))
         dice = Dice(beta=settings.pop("dice_beta"), smooth=settings.pop("dice_smooth"))
+        normalized = settings.pop("class_weight_normalization", True)  # earlier files were
+        if settings["class_weights"] is not None:
+            settings["class_weights"] = ClassWeights(settings["class_weights"], normalized)
         return cls(focal=focal, dice=dice, **settings)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -149,28 +192,29 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
 
         Args:
             y_true: ``(B, ...)`` or ``(B, ..., 1)`` class ids; ``Loss.__call__`` has made them float32.
-            y_pred: ``(B, ..., C)`` float32 logits.
+            y_pred: ``(B, ..., C)`` float32 logits, or ``(B, ..., 1)`` of two classes.
 
         Returns:
             ``(B, ...)`` float32.
 
         Raises:
-            InputError: the shapes do not belong together, or there are fewer than two logits per pixel.
+            InputError: the shapes do not belong together, or there are other numbers of class weights and classes.
         """
-        if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
-            y_true = ops.squeeze(y_true, axis=-1)
-        num_classes = y_pred.shape[-1]
-        self._check(tuple(y_true.shape), tuple(y_pred.shape))
-        ids = ops.cast(y_true, "int32")
+        ids, logits = class_ids(y_true, y_pred), class_scores(y_pred)
+        self._check(tuple(ids.shape), tuple(y_pred.shape))
+        num_classes, is_binary = logits.shape[-1], y_pred.shape[-1] == 1
         counted = ops.ones_like(ids, "bool") if self._ignore_index is None else ops.not_equal(ids, self._ignore_index)
         known = ops.logical_and(ids >= 0, ids < num_classes)
         ids = ops.where(ops.logical_and(counted, known), ids, 0)
         mask = ops.cast(counted, "float32")
-        log_p = ops.log_softmax(y_pred, axis=-1)
+        log_p = ops.log_softmax(logits, axis=-1)
+        if self._probability_clip is not None:
+            log_p = ops.log(ops.clip(ops.exp(log_p), self._probability_clip, 1 - self._probability_clip))
         hits = ops.one_hot(ids, num_classes, dtype="float32") * mask[..., None]
         parts = []
         if "dice" in self._kind:
-            parts.append(self._dice_part(ops.exp(log_p), hits, mask))
+            first = 1 if is_binary else 0  # of one channel the score of class 1 alone
+            parts.append(self._dice_part(ops.exp(log_p)[..., first:], hits[..., first:], mask))
         if self._kind != "dice":
             parts.append(self._per_pixel(log_p, hits, mask))
         # The mean of a part that is one number is that number at every pixel.
@@ -186,10 +230,11 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         if self._kind.startswith("focal"):
             doubt = ops.maximum(-ops.expm1(-hit), _LEAST_DOUBT)  # 1 - p_y without cancellation
             ce = self._focal.alpha * ops.power(doubt, self._focal.gamma) * ce
-        weights = mask
+        weights = divisors = mask
         if self._class_weights is not None:
-            weights = ops.sum(hits * ops.convert_to_tensor(self._class_weights, "float32"), axis=-1)
-        return weights * ce * ops.divide_no_nan(ops.sum(ops.ones_like(mask)), ops.sum(weights))
+            weights = ops.sum(hits * ops.convert_to_tensor(self._class_weights.values, "float32"), axis=-1)
+            divisors = weights if self._class_weights.normalized else mask
+        return weights * ce * ops.divide_no_nan(ops.sum(ops.ones_like(mask)), ops.sum(divisors))
 
     def _dice_part(self, p: Any, hits: Any, mask: Any) -> Any:
         pixels = tuple(range(len(mask.shape)))
@@ -204,13 +249,11 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
         differ = any(None not in (a, b) and a != b for a, b in zip(ids, logits[:-1], strict=False))
         if len(ids) != len(logits) - 1 or differ:
             raise InputError(f"labels are {ids} and logits {logits}; labels must be {logits[:-1]}, one id for a pixel.")
-        num_classes = logits[-1]
-        if num_classes is None or num_classes < 2:
-            raise InputError(
-                f"the model has {num_classes} logits for a pixel; it needs one for each of 2 or more classes."
-            )
-        if self._class_weights is not None and len(self._class_weights) != num_classes:
-            raise InputError(f"there are {len(self._class_weights)} class_weights for {num_classes} classes.")
+        if logits[-1] is None:
+            raise InputError("the model does not say how many logits a pixel has; it needs one for each class.")
+        num_classes = num_classes_of(logits[-1])
+        if self._class_weights is not None and len(self._class_weights.values) != num_classes:
+            raise InputError(f"there are {len(self._class_weights.values)} class_weights for {num_classes} classes.")
 
 
 def _require(name: str, value: object, good: bool, accepted: str) -> None:

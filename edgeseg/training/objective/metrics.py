@@ -15,6 +15,7 @@ from edgeseg.choices import WatchedMetric
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.training.data.augment import IGNORED
+from edgeseg.training.objective.pixels import class_ids, class_scores
 
 # Counts are kept as two float32 numbers, high * _BASE + low: exact up to 2^44 pixels on every backend and device.
 # One float32, as in Keras' own MeanIoU, rounds from 2^24 on, 97 images of CamVid; int64 is off in JAX.
@@ -41,7 +42,7 @@ class _Counts(keras.metrics.Metric):  # type: ignore[misc]  # keras has no type 
 
         Args:
             y_true: ``(B, ...)`` or ``(B, ..., 1)`` class ids of any dtype; an id that is no class is not counted.
-            y_pred: ``(B, ..., C)`` logits.
+            y_pred: ``(B, ..., C)`` logits; of two classes also ``(B, ..., 1)``, see ``class_scores``.
             sample_weight: Keras passes it; a pixel counts once or, where ignored, not at all.
 
         Raises:
@@ -50,9 +51,8 @@ class _Counts(keras.metrics.Metric):  # type: ignore[misc]  # keras has no type 
         """
         if sample_weight is not None:
             raise InputError(f"{self.name} counts pixels without weights: give it as one of metrics=[...].")
-        ids, logits = ops.cast(y_true, "int32"), ops.convert_to_tensor(y_pred)
-        if len(ids.shape) == len(logits.shape) and ids.shape[-1] == 1:
-            ids = ops.squeeze(ids, axis=-1)
+        logits = ops.convert_to_tensor(y_pred)
+        ids, logits = class_ids(y_true, logits), class_scores(logits)
         if logits.shape[-1] != self.num_classes or len(ids.shape) != len(logits.shape) - 1:
             raise InputError(
                 f"{self.name} is of {self.num_classes} classes; labels are {tuple(ids.shape)}, "

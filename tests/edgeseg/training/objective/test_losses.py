@@ -10,7 +10,7 @@ from keras import ops
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.load import load_model
-from edgeseg.training.objective.losses import Dice, Focal, LossKind, SegmentationLoss
+from edgeseg.training.objective.losses import ClassWeights, Dice, Focal, LossKind, SegmentationLoss
 
 RNG = np.random.default_rng(5)
 LOGITS = RNG.normal(0, 2, (2, 3, 4, 3))
@@ -27,6 +27,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"kind": "dice", "dice": Dice(beta=2.0, smooth=0.5)},
     {"kind": "cross-entropy+dice", "class_weights": WEIGHTS},
     {"kind": "focal+dice", "class_weights": [0.0, 1.0, 3.0], "dice": Dice(beta=0.5)},
+    {"kind": "focal+dice", "class_weights": ClassWeights(WEIGHTS, normalized=False), "probability_clip": 0.02},
 ]
 
 
@@ -35,26 +36,32 @@ def reference(
     logits: np.ndarray,
     *,
     kind: LossKind,
-    class_weights: list[float] | None = None,
+    class_weights: ClassWeights | list[float] | None = None,
     label_smoothing: float = 0.0,
+    probability_clip: float = 0.0,
     focal: Focal | None = None,
     dice: Dice | None = None,
     ignore_index: int | None = 255,
 ) -> float:
     """The formulas of the docstring, a pixel at a time, in float64."""
     focal, dice = focal or Focal(), dice or Dice()
+    weights = ClassWeights(class_weights) if isinstance(class_weights, list) else class_weights
+    scored = slice(logits.shape[-1] == 1, None)  # of one channel Dice scores class 1 alone
+    if logits.shape[-1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], -1)
     classes = logits.shape[-1]
     pixels = [(y, row) for y, row in zip(ids.ravel(), logits.reshape(-1, classes), strict=True) if y != ignore_index]
     above = below = 0.0
     tp, fp, fn = np.zeros((3, classes))
     for y, row in pixels:
         p = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+        p = np.clip(p, probability_clip, 1 - probability_clip)
         q = np.array([(1 - label_smoothing) * (c == y) + label_smoothing / classes for c in range(classes)])
         value = -(q * np.log(p)).sum()
         if "focal" in kind:
             value *= focal.alpha * (1 - p[y]) ** focal.gamma
-        weight = 1.0 if class_weights is None else class_weights[y]
-        above, below = above + weight * value, below + weight
+        weight = 1.0 if weights is None else weights.values[y]
+        above, below = above + weight * value, below + (weight if weights is None or weights.normalized else 1)
         for c in range(classes):
             tp[c] += p[c] * (c == y)
             fp[c] += p[c] * (c != y)
@@ -62,7 +69,8 @@ def reference(
     loss = above / below if kind != "dice" else 0.0
     if "dice" in kind:
         b2 = dice.beta**2
-        loss += 1 - np.mean(((1 + b2) * tp + dice.smooth) / ((1 + b2) * tp + b2 * fn + fp + dice.smooth))
+        scores = ((1 + b2) * tp + dice.smooth) / ((1 + b2) * tp + b2 * fn + fp + dice.smooth)
+        loss += 1 - np.mean(scores[scored])
     return float(loss)
 
 
@@ -83,19 +91,30 @@ def value_and_gradient(loss: SegmentationLoss, ids: np.ndarray, logits: np.ndarr
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))
 def test_values_and_gradients_are_those_of_the_formulas(settings: dict[str, Any]) -> None:
-    value, gradient = value_and_gradient(SegmentationLoss(**settings), IDS, LOGITS)
+    require_formulas(IDS, LOGITS, settings)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))
+def test_one_channel_is_one_class_against_the_other(settings: dict[str, Any]) -> None:
+    weights = {"class_weights": [0.5, 2.0]} if "class_weights" in settings else {}
+    require_formulas(np.where(IDS == 2, 1, IDS), LOGITS[..., :1], settings | weights)
+
+
+def require_formulas(ids: np.ndarray, logits: np.ndarray, settings: dict[str, Any]) -> None:
+    """Compare value and gradient with the reference."""
+    value, gradient = value_and_gradient(SegmentationLoss(**settings), ids, logits)
     # float32 against float64, sums of 17 pixels.
-    assert value == pytest.approx(reference(IDS, LOGITS, **settings), rel=2e-6)
-    expected, step = np.zeros_like(LOGITS), 1e-5
-    for index in np.ndindex(LOGITS.shape):
-        moved = np.zeros_like(LOGITS)
+    assert value == pytest.approx(reference(ids, logits, **settings), rel=2e-6)
+    expected, step = np.zeros_like(logits), 1e-5
+    for index in np.ndindex(logits.shape):
+        moved = np.zeros_like(logits)
         moved[index] = step
-        above, below = (reference(IDS, LOGITS + sign * moved, **settings) for sign in (1, -1))
+        above, below = (reference(ids, logits + sign * moved, **settings) for sign in (1, -1))
         expected[index] = (above - below) / (2 * step)
     # Central differences in float64 err by step^2 and 1e-16 / step: 1e-10; the rest is float32.
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
-    assert (gradient[IDS == 255] == 0).all()
-    assert np.abs(gradient[IDS != 255]).max() > 1e-3
+    assert (gradient[ids == 255] == 0).all()
+    assert np.abs(gradient[ids != 255]).max() > 1e-3
 
 
 @pytest.mark.parametrize("settings", SETTINGS[:6:2], ids=lambda s: s["kind"])
@@ -159,7 +178,12 @@ def test_a_model_learns_with_it_and_is_saved_with_it(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(3, 1)])
     loss = SegmentationLoss(
-        "focal+dice", class_weights=WEIGHTS, label_smoothing=0.1, focal=Focal(gamma=1.5), dice=Dice(beta=2.0)
+        "focal+dice",
+        class_weights=ClassWeights(WEIGHTS, normalized=False),
+        label_smoothing=0.1,
+        probability_clip=1e-6,
+        focal=Focal(gamma=1.5),
+        dice=Dice(beta=2.0),
     )
     model.compile(keras.optimizers.Adam(0.1), loss)
     images = np.random.default_rng(0).random((8, 4, 4, 3), np.float32)
@@ -172,9 +196,18 @@ def test_a_model_learns_with_it_and_is_saved_with_it(tmp_path: Path) -> None:
     assert again.evaluate(images, ids, verbose=0) == pytest.approx(model.evaluate(images, ids, verbose=0))
 
 
+def test_a_loss_of_an_earlier_file_is_read() -> None:
+    config = SegmentationLoss(class_weights=WEIGHTS).get_config()
+    old = {
+        name: value for name, value in config.items() if name not in ("class_weight_normalization", "probability_clip")
+    }
+    assert SegmentationLoss.from_config(old).get_config() == config
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"probability_clip": 0.5}, "probability_clip must be above 0 and below 0.5, got 0.5"),
         ({"kind": "crossentropy"}, "loss 'crossentropy' is none of cross-entropy, focal"),
         ({"class_weights": [1.0, -1.0]}, r"class_weights must be numbers of 0 or more.*got \[1\.0, -1\.0\]"),
         ({"class_weights": [0, 0]}, "not all 0"),
@@ -203,7 +236,7 @@ def test_bad_settings_of_a_part_are_refused(part: type, settings: dict[str, Any]
     [
         ((2, 4, 4), (2, 8, 8, 3), r"labels are \(2, 4, 4\) and logits \(2, 8, 8, 3\); labels must be \(2, 8, 8\)"),
         ((2, 4, 4, 3), (2, 4, 4, 3), "one id for a pixel"),
-        ((2, 4, 4), (2, 4, 4, 1), "1 logits for a pixel"),
+        ((2, 4, 4), (2, 4, 4, 1), "3 class_weights for 2 classes"),
         ((2, 4, 4), (2, 4, 4, 5), "3 class_weights for 5 classes"),
     ],
 )

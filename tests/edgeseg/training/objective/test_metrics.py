@@ -55,6 +55,20 @@ def test_over_batches_they_are_the_numpy_scores() -> None:
         assert score == pytest.approx(np.nanmean(expected.per_class_f_score(beta)), rel=1e-6)
 
 
+@pytest.mark.parametrize("axis", [(), (1,)], ids=["ids", "ids with a channel"])
+def test_one_channel_is_the_second_class_above_0(axis: tuple[int, ...]) -> None:
+    data = [(np.where(ids == 2, 1, ids), logits[..., :1]) for ids, logits in batches()]
+    expected = ConfusionMatrix(2, 255)
+    for ids, logits in data:
+        expected.update(ids, logits[..., 0] > 0)
+    shaped = [(ids.reshape(*ids.shape, *axis), logits) for ids, logits in data]
+    assert (fed(MeanIoU(2), shaped).confusion_matrix().counts == expected.counts).all()
+    f_score = np.nanmean(expected.per_class_f_score())  # at a threshold of 0.5 each pixel has one class
+    assert float(fed(FScore(2), shaped).result()) == pytest.approx(f_score, rel=1e-6)
+    with pytest.raises(InputError, match="mean_iou is of 3 classes"):
+        fed(MeanIoU(3), shaped)
+
+
 @pytest.mark.parametrize("ignore_index", [0, None])
 def test_an_ignored_id_below_the_class_count_and_none_at_all(ignore_index: int | None) -> None:
     data = [(ids % 3, logits) for ids, logits in batches()]
