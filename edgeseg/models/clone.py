@@ -6,7 +6,7 @@ another order than a model that is built from the same graph. So two models are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -230,7 +230,13 @@ def copy_layer_weights(layer: keras.Layer, other: keras.Layer) -> None:
         variable.assign(keras.ops.convert_to_numpy(own))
 
 
-def require_same(model: keras.Model, rebuilt: keras.Model, activations: Mapping[int, list[str]] | None = None) -> None:
+def require_same(
+    model: keras.Model,
+    rebuilt: keras.Model,
+    activations: Mapping[int, list[str]] | None = None,
+    *,
+    flat: Collection[int] = (),
+) -> None:
     """Refuse a clone that gives something else than the model itself, at the clone's input size.
 
     A layer may keep something that is neither a weight nor in its config. What is made of a clone is compared with the
@@ -241,6 +247,7 @@ def require_same(model: keras.Model, rebuilt: keras.Model, activations: Mapping[
         rebuilt: its clone, at a size that the model takes.
         activations: those that the clone does not have, in the order in which they are applied, by the position of the
             output.
+        flat: positions of the outputs that are the pixels of the clone's maps in one axis.
 
     Raises:
         InputError: they differ.
@@ -252,6 +259,8 @@ def require_same(model: keras.Model, rebuilt: keras.Model, activations: Mapping[
                 for name in names:
                     got[index] = np.asarray(keras.activations.get(name)(keras.ops.convert_to_tensor(got[index])))
             expected = _answers(model, images)
+            for index in flat:
+                got[index] = got[index].reshape(expected[index].shape)
             # A model that draws random numbers differs from itself.
             if _differ(expected, got) and not _differ(expected, _answers(model, images)):
                 size = ",".join(str(side) for side in images[0].shape[1:3])

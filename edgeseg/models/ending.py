@@ -1,8 +1,9 @@
-"""Find the softmax, sigmoid or log_softmax that a model ends in, from the ops that TensorFlow runs for its last calls.
+"""Find what a model ends in: a softmax, sigmoid or log_softmax, and a Reshape that puts all pixels in one axis.
 
-An activation is found however it is written: as a layer, as a layer's ``activation``, as an operation of ``keras.ops``,
-or in the code of a user's layer; also where a cast, a Dropout, an Identity or a Reshape follows it. A function that
-TensorFlow calls (a ``tf.function``, a SavedModel) is not looked into.
+An activation is found from the ops that TensorFlow runs for the last calls, however it is written: as a layer, as a
+layer's ``activation``, as an operation of ``keras.ops``, or in the code of a user's layer; also where a cast, a
+Dropout, an Identity or a Reshape follows it. A function that TensorFlow calls (a ``tf.function``, a SavedModel) is not
+looked into. A flattening is found from the layers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import keras
 from keras import tree
 
+from edgeseg.errors import UnsupportedModel
 from edgeseg.models.keras_graph import graph_of, takes_training
 from edgeseg.models.keras_internals import call_of
 
@@ -109,6 +111,84 @@ def final_activations(value: Any, producer: Producer) -> Iterator[FinalActivatio
     while value is not None and (final := final_activation(value, producer)) is not None:
         yield final
         value = final.before
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalFlattening:
+    """A Reshape at the end of a model that puts the pixels of a map in one axis, or drops the axis of one channel.
+
+    Attributes:
+        step: the call of the Reshape.
+        source: the map ``(B, H, W, C)`` that it takes.
+        activations: the calls that follow it, in order; each works on every value or pixel alone.
+    """
+
+    step: Step
+    source: Any
+    activations: tuple[Step, ...]
+
+
+def final_flattening(value: Any, producer: Producer) -> FinalFlattening | None:
+    """Return the flattening that a model ends in, where nothing but activations of Keras follows it.
+
+    Args:
+        value: an output of the model: ``(B, H * W, C)``; or of one channel ``(B, H, W)`` or ``(B, H * W)``.
+        producer: gives the steps of the model.
+    """
+    activations: list[Step] = []
+    step = producer(value)
+    while step is not None and _is_activation(step):
+        activations.insert(0, step)
+        step = producer(step.inputs[0])
+    if step is None or _keras_kind(step) not in ("Reshape", "Squeeze", "Flatten"):
+        return None
+    (source,) = step.inputs
+    flat, sides = tuple(step.outputs[0].shape[1:]), tuple(source.shape[1:])
+    if len(sides) != 3:
+        return None
+    height, width, channels = sides
+    if len(flat) == 2 and flat[1] == channels:
+        return FinalFlattening(step=step, source=source, activations=tuple(activations))
+    if channels != 1 or None in sides or flat not in ((height, width), (height * width,)):
+        return None
+    # Over the last axis, which is a row of the image, or all of it.
+    if any("softmax" in _name_of_activation(each).lower() for each in activations):
+        return None
+    return FinalFlattening(step=step, source=source, activations=tuple(activations))
+
+
+def _is_activation(step: Step) -> bool:
+    """Return whether a step works on each value or pixel alone: an activation of Keras, over the last axis if any."""
+    kind = _keras_kind(step)
+    if kind in ("Softmax", "LogSoftmax"):
+        return step.operation.axis in (-1, len(step.inputs[0].shape) - 1)
+    function: Any = step.operation.activation if kind == "Activation" else None
+    return kind == "Sigmoid" or str(getattr(function, "__module__", "")).startswith("keras.")
+
+
+def _keras_kind(step: Step) -> str:
+    """Return the class name of a layer or operation of Keras; empty for another's."""
+    kind = type(step.operation)
+    return kind.__name__ if kind.__module__.split(".")[0] == "keras" else ""
+
+
+def _name_of_activation(step: Step) -> str:
+    """Return the name of a step that ``_is_activation``."""
+    function = getattr(step.operation, "activation", None)
+    return getattr(function, "__name__", type(step.operation).__name__)
+
+
+def require_more_than_one(final: FinalActivation, channels: int | None) -> None:
+    """Refuse a softmax over one channel.
+
+    Raises:
+        UnsupportedModel: it gives 1 everywhere, or its logarithm 0.
+    """
+    if final.name != "sigmoid" and channels == 1:
+        raise UnsupportedModel(
+            f"the model ends in a {final.name} over one channel, which gives the same everywhere; "
+            "a model of one channel ends in a sigmoid."
+        )
 
 
 def steps_of(model: keras.Model) -> Producer:
@@ -244,12 +324,13 @@ def _activation_of(layer: Any) -> Any:
 
 
 def _end_by_class(step: Step, value: Any) -> _End:
-    kind = type(step.operation)
-    name = kind.__name__ if kind.__module__.split(".")[0] == "keras" else ""
+    name = _keras_kind(step)
     activation = getattr(_activation_of(step.operation), "__name__", "")
     before = step.inputs[0] if step.inputs else None
     if name in _SAME_LAYERS or (name == "Activation" and activation == "linear"):
         return _End(passed=before)
+    if name in ("Reshape", "Squeeze"):
+        return _End(passed=before, keeps_rows=step.inputs[0].shape[-1] == value.shape[-1])
     ending = ACTIVATIONS.get(name, activation)
     axis = getattr(step.operation, "axis", -1)
     if ending not in ACTIVATIONS.values() or (ending != "sigmoid" and axis not in (-1, len(value.shape) - 1)):

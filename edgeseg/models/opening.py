@@ -326,8 +326,8 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
     require_image(model, str(path))
     model = at_input_size(model, size, custom_objects=request.custom_objects)
     channels = model.outputs[0].shape[-1]
-    if request.num_classes not in (None, channels):
-        raise InputError(f"'{path}' has {channels} classes, --num-classes says {request.num_classes}.")
+    if request.num_classes not in (None, max(channels, 2)):  # one channel tells two classes apart
+        raise InputError(f"'{path}' has {max(channels, 2)} classes, --num-classes says {request.num_classes}.")
     spec = read_spec(path)
     if spec is None:
         spec = assumed_spec(

@@ -24,15 +24,16 @@ from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_
 from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.config import TrainConfig, is_model_file
 from edgeseg.training.distribution import Distribution
-from edgeseg.training.logits import FinalActivations, logits_clone, require_logits
+from edgeseg.training.logits import Endings, logits_clone, require_logits
 from edgeseg.training.objective.batch_norm import set_momentum
+from edgeseg.training.objective.pixels import num_classes_of
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunModels:
-    """The models of a run; all outputs are logits.
+    """The models of a run; all outputs are maps of logits.
 
     Attributes:
         learning: takes training images, computes in the run's precision.
@@ -151,9 +152,8 @@ def _from_zoo(config: TrainConfig, classes: Classes, distribution: Distribution)
             spec = fed_as_before(spec, config.weights).replace(**config.feeding)
             for sentence in filled.report.notes:
                 _log.warning("%s", sentence)
-        if config.mixed_precision:
-            learning = clone(learning, Changes(policy=f"mixed_{config.mixed_precision}"))
-    twin = create(config.model, num_classes=spec.num_classes, input_size=size, **options)
+        learning = _of_maps(learning, _policy(config))
+    twin = _of_maps(create(config.model, num_classes=spec.num_classes, input_size=size, **options))
     provenance = dataclasses.replace(spec.provenance, model_options=zoo_model.not_default(options))
     spec = spec.replace(provenance=provenance)
     return RunModels(learning=learning, twin=twin, exported=twin, main_output=0, spec=spec, encoder=encoder)
@@ -187,8 +187,7 @@ def _from_model(
     at_size = at(size)
     at_crop_size = at_size if crop_size == size else at(crop_size)
     twin = logits_clone(at_size, size if one_image else None, custom_objects=custom_objects)
-    policy = f"mixed_{config.mixed_precision}" if config.mixed_precision else None
-    changes = FinalActivations.of(at_crop_size).removed_by(crop_size if one_image else None, policy)
+    changes = Endings.of(at_crop_size).removed_by(crop_size if one_image else None, _policy(config))
     with distribution.making():
         learning = clone(at_crop_size, changes, custom_objects=custom_objects)
     names = output_names(twin)
@@ -197,10 +196,6 @@ def _from_model(
     shape = tuple(exported.outputs[0].shape)
     if len(shape) != 4 or None in shape[1:]:
         raise UnsupportedModel(f"the output '{main}' of '{config.model}' is {shape}; it must be a map (B, H, W, C).")
-    if shape[-1] == 1:
-        raise InputError(
-            f"'{config.model}' has one score for a pixel; training takes one for each class, background too: 2 or more."
-        )
     require_logits(config.model, exported)
     if spec is None:
         # A file gives its name, as in export; Keras often calls a model "functional".
@@ -212,12 +207,24 @@ def _from_model(
         spec = spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)
     spec = spec.replace(input_size=size, **config.feeding)
     warn_of_faint_images(exported, spec)
-    num_data_classes = spec.num_classes if classes is None else len(classes.names)
-    if num_data_classes != shape[-1] or spec.num_classes != shape[-1]:
-        raise InputError(f"'{config.model}' has {shape[-1]} classes, the data has {num_data_classes}.")
+    num_data_classes, has = spec.num_classes if classes is None else len(classes.names), num_classes_of(shape[-1])
+    if num_data_classes != has or spec.num_classes != has:
+        scores = "one channel of scores, which tells 2 classes apart" if shape[-1] == 1 else f"{has} classes"
+        raise InputError(f"'{config.model}' has {scores}, the data has {num_data_classes}.")
     return RunModels(
         learning=plain(learning), twin=plain(twin), exported=exported, main_output=names.index(main), spec=spec
     )
+
+
+def _of_maps(model: keras.Model, policy: str | None = None) -> keras.Model:
+    """Return a model of the zoo as it learns: with maps as outputs, where an option flattens them, and in a policy."""
+    is_flat = len(model.outputs[0].shape) != 4
+    changes = Endings.of(model).removed_by(policy=policy) if is_flat else Changes(policy=policy)
+    return clone(model, changes) if is_flat or policy else model
+
+
+def _policy(config: TrainConfig) -> str | None:
+    return f"mixed_{config.mixed_precision}" if config.mixed_precision else None
 
 
 def _is_nameless(spec: ModelSpec) -> bool:

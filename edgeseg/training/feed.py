@@ -21,6 +21,7 @@ from edgeseg.training.data.cache import CachedPairs, Pair, Pairs
 from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, validation_batches
 from edgeseg.training.distribution import Distribution
 from edgeseg.training.objective.phases import phases_of
+from edgeseg.training.objective.pixels import num_classes_of
 
 #: Memory for decoded images, which every epoch of every phase reads.
 _TRAINING_CACHE, _VALIDATION_CACHE = 1 << 30, 1 << 29
@@ -169,10 +170,11 @@ def _require_image_to_maps(name: str, models: RunModels) -> None:
     num_classes = models.spec.num_classes
     for output, tensor in zip(output_names(models.learning), models.learning.outputs, strict=True):
         shape = tuple(tensor.shape)
-        if len(shape) != 4 or None in shape[1:] or shape[-1] != num_classes:
+        if len(shape) != 4 or None in shape[1:] or num_classes_of(shape[-1]) != num_classes:
+            accepted = f"(B, H, W, {num_classes})" + (" or (B, H, W, 1)" if num_classes == 2 else "")
             raise UnsupportedModel(
                 f"the output '{output}' of '{name}' is {shape}; every output that is trained must be a map "
-                f"(B, H, W, {num_classes}) of the data's classes; in Python give feed= and loss=."
+                f"{accepted} of the data's classes; in Python give feed= and loss=."
             )
 
 

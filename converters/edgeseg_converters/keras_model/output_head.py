@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeseg.choices import OutputKind
 from edgeseg.errors import UnsupportedModel
 from edgeseg.imaging import preprocess
-from edgeseg.models.ending import FinalActivation, final_activation, passed_on
+from edgeseg.models.ending import FinalActivation, final_activation, passed_on, require_more_than_one
 from edgeseg.models.intervals import Interval, ValueIntervals
 from edgeseg.models.keras_graph import twin
 from edgeseg.runtime.keras import KerasBackend
@@ -72,11 +72,7 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
     channels, kind = graph.outputs[0].shape[-1] or 0, spec.output_kind
     final = final_activation(graph.outputs[0], graph.producer)
     if final:
-        if final.name != "sigmoid" and channels == 1:
-            raise UnsupportedModel(
-                f"the model ends in a {final.name} over one channel, which gives the same everywhere; "
-                "a model of one channel ends in a sigmoid."
-            )
+        require_more_than_one(final, channels)
         if final.name == "sigmoid" and channels > 1 and kind == "softmax":
             raise UnsupportedModel(
                 "the model ends in a sigmoid for each class and has no softmax; ask for argmax or logits."

@@ -12,13 +12,14 @@ from typing import Any
 import keras
 
 from edgeseg.errors import InputError, UnsupportedModel
+from edgeseg.models.ending import final_flattening
 from edgeseg.models.keras_graph import as_functional, graph_of, require_image, select_output, twin
 from edgeseg.models.opening import assumed_spec
 from edgeseg.models.preprocessing import Conversion, conversion_of, size_for, warn_of_faint_images, zoo_model_of
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.float32 import float32_policy, in_float32
-from edgeseg_converters.keras_model.graph import Graph, Node
+from edgeseg_converters.keras_model.graph import Graph
 from edgeseg_converters.keras_model.output_head import Head, gives_ids, read_head
 from edgeseg_converters.keras_model.training_mode import untouched
 from edgeseg_converters.options import ExportOptions
@@ -107,30 +108,17 @@ def _unflattened(graph: Graph) -> Graph:
 
     The result is the same in rows and in a map: an activation after the Reshape works on each value or pixel.
     """
-    after: list[Node] = []
-    node = graph.producer(graph.outputs[0])
-    while node is not None and _is_activation(node):
-        after.insert(0, node)
-        node = graph.producer(node.inputs[0])
-    if node is None or node.kind != "Reshape" or len(node.outputs[0].shape) != 3:
+    flattening = final_flattening(graph.outputs[0], graph.producer)
+    if flattening is None:
         return graph
-    (source,) = node.inputs
-    if len(source.shape) != 4 or source.shape[-1] != node.outputs[0].shape[-1]:
-        return graph
-    graph = graph.with_outputs((source,))
-    for activation in after:
+    graph = graph.with_outputs((flattening.source,))
+    activation: Any
+    for activation in flattening.activations:
         # Over the last axis, which in rows of pixels may have been given by its number.
-        operation = twin(activation.operation, axis=-1) if activation.kind == "Softmax" else activation.operation
+        by_number = getattr(activation.operation, "axis", -1) != -1
+        operation = twin(activation.operation, axis=-1) if by_number else activation.operation
         graph = graph.followed_by(operation, activation.name)
     return graph
-
-
-def _is_activation(node: Node) -> bool:
-    """Return whether a layer works on each value or pixel alone: an activation of Keras, over the last axis if any."""
-    if node.kind == "Softmax":
-        return node.operation.axis in (-1, len(node.inputs[0].shape) - 1)
-    function: Any = node.operation.activation if node.kind == "Activation" else None
-    return str(getattr(function, "__module__", "")).startswith("keras.")
 
 
 def _inferred(model: keras.Model, conversion: Conversion | None) -> ModelSpec:

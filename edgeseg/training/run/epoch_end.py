@@ -16,6 +16,7 @@ from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution
+from edgeseg.training.objective.pixels import class_scores
 from edgeseg.training.objective.schedules import EpochSchedule
 from edgeseg.training.run.checkpoint import RunFiles, iterations
 from edgeseg.training.run.options import RunOptions
@@ -126,4 +127,4 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
             save_samples(self._predict, self._sampled, self._models.spec, path, count=self._options.samples)
 
     def _predict(self, images: Any) -> Any:
-        return keras.ops.convert_to_numpy(self._models.exported(images, training=False))
+        return keras.ops.convert_to_numpy(class_scores(self._models.exported(images, training=False)))

@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from edgeseg.datasets import Classes
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create
 from edgeseg.models.keras_files.load import save_model
 from edgeseg.models.keras_graph import select_output
@@ -24,6 +24,7 @@ from edgeseg.training.building import build_models
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution, _OnTensorFlow
 from edgeseg.training.objective.optimizers import make_optimizer
+from edgeseg_converters.keras_model.prepare import PreparedModel
 
 SIZE = (16, 16)
 
@@ -56,10 +57,62 @@ def test_what_makes_probabilities_at_the_end_is_taken_off(tmp_path: Path, ending
         np.testing.assert_allclose(model(image), logits(image), atol=1e-6)
 
 
-def test_one_score_for_a_pixel_is_refused(tmp_path: Path) -> None:
+def test_one_channel_tells_two_classes_apart(tmp_path: Path) -> None:
     path = saved(tmp_path, layers.Conv2D(1, 1, activation="sigmoid"))
-    with pytest.raises(InputError, match="has one score for a pixel; training takes one for each class"):
+    models = build_models(TrainConfig(model=path, data="data"), classes("back", "cell"))
+    assert models.spec.class_names == ("back", "cell")
+    image = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype(np.float32)
+    expected = keras.models.load_model(path)(image)
+    for model in (models.exported, models.learning):
+        np.testing.assert_allclose(keras.ops.sigmoid(model(image)), expected, atol=1e-6)
+    with pytest.raises(InputError, match=r"one channel of scores, which tells 2 classes apart, the data has 3\."):
+        build_models(TrainConfig(model=path, data="data"), classes("a", "b", "c"))
+
+
+def test_a_softmax_over_one_channel_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, layers.Conv2D(1, 1, activation="softmax"))
+    with pytest.raises(UnsupportedModel, match=r"softmax over one channel.*a model of one channel ends in a sigmoid"):
         build_models(TrainConfig(model=path, data="data"), classes("back", "cell"))
+
+
+FLAT: dict[str, tuple[int, list[layers.Layer]]] = {
+    "rows of pixels": (3, [layers.Reshape((-1, 3)), layers.Activation("softmax")]),
+    "a softmax before": (3, [layers.Softmax(), layers.Reshape((SIZE[0] * SIZE[1], 3))]),
+    "rows of one number": (1, [layers.Reshape((-1, 1)), layers.Activation("sigmoid")]),
+    "no axis of the channel": (1, [layers.Reshape(SIZE), layers.Activation("sigmoid")]),
+    "one axis": (1, [layers.Flatten(), layers.Activation("sigmoid")]),
+}
+
+
+@pytest.mark.parametrize("layout", FLAT)
+def test_a_flattened_map_is_trained_as_the_map(tmp_path: Path, layout: str) -> None:
+    """And an export finds the same map."""
+    channels, ends = FLAT[layout]
+    path = saved(tmp_path, keras.Sequential([layers.Conv2D(channels, 1), *ends]))
+    names = ("a", "b", "c")[: max(channels, 2)]
+    models = build_models(TrainConfig(model=path, data="data"), classes(*names))
+    image = np.random.default_rng(0).normal(size=(2, *SIZE, 3)).astype(np.float32)
+    flat = keras.models.load_model(path)
+    activation = keras.activations.softmax if channels > 1 else keras.activations.sigmoid
+    for model in (models.exported, models.learning):
+        scores = model(image)
+        assert scores.shape == (2, *SIZE, channels)
+        np.testing.assert_allclose(np.reshape(activation(scores), flat(image).shape), flat(image), atol=1e-6)
+    assert PreparedModel.of(flat, models.spec).graph.outputs[0].shape[1:] == (*SIZE, channels)
+
+
+def test_rows_that_are_no_pixels_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, layers.Reshape((SIZE[0], -1)))
+    with pytest.raises(UnsupportedModel, match=r"is \(None, 16, 48\); it must be a map"):
+        build_models(TrainConfig(model=path, data="data"), classes("a", "b", "c"))
+
+
+def test_the_tutorials_flattened_segnet_is_trained_as_the_map() -> None:
+    config = TrainConfig(model="resnet50_segnet", data="data", input_size=(32, 32), model_options={"flatten": "true"})
+    models = build_models(config, classes("a", "b", "c"))
+    for model in (models.learning, models.twin):
+        assert model.output_shape == (None, 16, 16, 3)
+    assert [weight.shape for weight in models.learning.weights] == [weight.shape for weight in models.twin.weights]
 
 
 @pytest.mark.parametrize(

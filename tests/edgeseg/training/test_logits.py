@@ -178,4 +178,4 @@ def test_on_another_backend_the_layers_of_keras_are_known_by_their_classes(
 ) -> None:
     model = model_of(ENDINGS[ending][0])
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    assert training_logits.FinalActivations.of(model).names == {0: ENDINGS[ending][1]}
+    assert training_logits.Endings.of(model).names == {0: ENDINGS[ending][1]}
