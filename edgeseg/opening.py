@@ -86,16 +86,52 @@ def open_segmenter(
     with ExitStack() as refused:
         backend = open_with(path, replace(runtime, input_size=description.input_size, output=description.output))
         refused.callback(backend.close)
-        if backend.spec is not None and description.given:
-            options = " and ".join(description.given)
-            raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
         if backend.spec is not None:
-            segmenter = Segmenter(backend)
+            ours = replace(description, threshold=None) if _is_scores(backend.spec) else description
+            if ours.given:
+                options = " and ".join(ours.given)
+                raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
+            segmenter = segmenter_of(path, backend, backend.spec, threshold=description.threshold)
         else:
             spec, read = describe(path, backend, description, classes=classes)
             segmenter = Segmenter(read, spec=spec)
         refused.pop_all()
     return segmenter
+
+
+def segmenter_of(path: str | Path, backend: Backend, spec: ModelSpec, *, threshold: float | None = None) -> Segmenter:
+    """Make a segmenter of a model with a ModelSpec, whose scores may also be one channel, or a flattened map.
+
+    Only a Keras model has such scores: an artifact gives what its spec says.
+
+    Args:
+        path: the file, or a name of the zoo.
+        backend: the same, open.
+        spec: how to feed it.
+        threshold: the score of one channel above which a pixel is of the second class; by default what the last layers
+            ask for.
+
+    Raises:
+        InputError: the output is no segmentation, or a threshold is given for several channels.
+    """
+    shape = backend.outputs[0].shape
+    is_map = len(shape) == 4 and shape[-1 if spec.layout == "nhwc" else 1] == spec.num_classes
+    if not _is_scores(spec) or (is_map and threshold is None):
+        return Segmenter(backend, spec=spec)
+    reading = read_output(
+        path,
+        backend,
+        layout=spec.layout,
+        input_size=spec.input_size,
+        names=spec.class_names,
+        threshold=threshold,
+    )
+    read = ReadOutput(backend, reading, layout=spec.layout, num_classes=spec.num_classes)
+    return Segmenter(read, spec=spec if reading.kind == "scores" else spec.replace(output_kind="argmax"))
+
+
+def _is_scores(spec: ModelSpec) -> bool:
+    return spec.output_kind != "argmax"
 
 
 def describe(

@@ -325,6 +325,8 @@ _MOVES = frozenset(
         "quantize", "dequantizelinear", "quantizelinear", "resizebilinear", "resizenearestneighbor", "resize",
         "upsample", "pad", "padv2", "mirrorpad", "slice", "stridedslice", "split", "splitv", "unpack", "gather",
         "depthtospace", "clip", "cast",
+        # Layers of Keras; an Activation that is linear.
+        "activation", "upsampling2d", "resizing", "permute", "zeropadding2d", "cropping2d", "spatialdropout2d",
     }
 )  # fmt: skip
 
@@ -349,7 +351,7 @@ def _ending(path: str | Path, backend: Backend) -> Ending | None:
         elif kind == "onnx":
             ops, last = _onnx_ops(data), backend.outputs[0].name
         else:
-            return _ending_of_layer(backend)
+            return _ending_of_layers(backend)
     except (BackendUnavailable, OSError):  # a device without the package that reads ops
         return None
     while (op := ops.get(last)) is not None:
@@ -401,15 +403,25 @@ def _onnx_ops(data: bytes) -> dict[Any, _Op]:
     return found
 
 
-def _ending_of_layer(backend: Backend) -> Ending | None:
-    """Return what the last layer of a Keras model gives, by its activation or its class."""
-    from edgeseg.models.keras_internals import maker_of
+def _ending_of_layers(backend: Backend) -> Ending | None:
+    """Return what a Keras model gives, by its final activation, or by the last layer that is more than a move."""
+    from edgeseg.models.ending import final_activation, steps_of
 
-    tensor = getattr(backend, "tensor", None)
-    if tensor is None:
+    graph, tensor = (getattr(backend, name, None) for name in ("graph", "tensor"))
+    if graph is None:
         return None
-    layer = maker_of(tensor)
-    activation = getattr(layer, "activation", None)
-    name = getattr(activation, "__name__", "linear" if activation is None else "")
-    name = type(layer).__name__ if name == "linear" else name
-    return next((ending for ending, names in _ENDINGS.items() if name.replace("_", "").lower() in names), None)
+    producer = steps_of(graph)
+    if (final := final_activation(tensor, producer)) is not None:
+        return None if final.name == "log_softmax" else "probabilities"
+    while (step := producer(tensor)) is not None:
+        activation = getattr(step.operation, "activation", None)
+        name = getattr(activation, "__name__", "linear" if activation is None else "")
+        name = type(step.operation).__name__ if name == "linear" else name
+        name = name.replace("_", "").lower()
+        for ending, names in _ENDINGS.items():
+            if name in names:
+                return ending
+        if name not in _MOVES or not step.inputs:
+            return None
+        tensor = step.inputs[0]
+    return None

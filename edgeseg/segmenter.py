@@ -154,15 +154,21 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
         Always a copy: ``output`` may be memory that the runtime uses again.
 
     Raises:
-        InputError: the number of channels is not the number of classes.
+        InputError: the output is no map, or the number of channels is not the number of classes.
     """
     scores = output[0]
     if spec.output_kind != "argmax":
         axis = -1 if spec.layout == "nhwc" else 0
+        if scores.ndim != 3:
+            raise InputError(
+                f"the model gives {output.shape}, which is no map of scores; edgeseg.opening.open_segmenter reads a "
+                "flattened one, edgeseg export makes a map of it."
+            )
         if scores.shape[axis] != spec.num_classes:
             raise InputError(
                 f"the model gives {scores.shape[axis]} channels of scores but has {spec.num_classes} classes; "
-                "give it the right spec, or export a binary model of one channel with edgeseg first."
+                "give it the right spec; edgeseg.opening.open_segmenter reads a binary model of one channel, edgeseg "
+                "export makes two of it."
             )
         scores = scores.argmax(axis=axis)
     elif scores.ndim == 3:

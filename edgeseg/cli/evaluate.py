@@ -71,9 +71,8 @@ def command(
     from edgeseg.evaluation.files import require_room, save_evaluation
     from edgeseg.models.opening import ModelRequest, open_model
     from edgeseg.models.zoo.table import find
-    from edgeseg.opening import open_segmenter
+    from edgeseg.opening import open_segmenter, segmenter_of
     from edgeseg.runtime import SUFFIXES, RuntimeOptions
-    from edgeseg.segmenter import Segmenter
 
     quiet_native_logs()
     if save is not None:
@@ -117,7 +116,8 @@ def command(
             ),
         )
         warn_of_faint_images(opened.model, opened.spec)
-        segmenter = Segmenter(KerasBackend(opened.model, opened.spec))
+        backend = KerasBackend(opened.model, opened.spec)
+        segmenter = segmenter_of(model, backend, opened.spec, threshold=description.threshold)
     with segmenter, progress(f"evaluating {model}") as update:
         result = evaluate(segmenter, dataset, progress=update)
     if save is not None:

@@ -22,7 +22,8 @@ class KerasBackend:
     """A Keras model in inference mode.
 
     Attributes:
-        tensor: the symbolic output that ``run`` returns.
+        graph: the functional model.
+        tensor: the symbolic output of it that ``run`` returns.
     """
 
     def __init__(self, model: keras.Model, spec: ModelSpec | None = None, *, output: str | None = None) -> None:
@@ -38,10 +39,11 @@ class KerasBackend:
         """
         import keras
 
-        from edgeseg.models.keras_graph import plain
+        from edgeseg.models.keras_graph import graph_of, plain
 
         self.runtime = f"keras {keras.__version__} ({keras.config.backend()})"
         self.spec = spec
+        self.graph = graph_of(model)
         self._model = plain(model)
         self._compiled: Any = None  # the same by XLA, where only that has the kernels
         self.inputs = tuple(_info(tensor) for tensor in model.inputs)
