@@ -11,6 +11,7 @@ import click
 
 from edgeseg.choices import AugmentationPreset, Border, EncoderWeights, FrequencyWeights, WatchedMetric
 from edgeseg.cli import _options
+from edgeseg.cli._by_output import LossType, OutputWeightsType
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -49,8 +50,8 @@ class _Command(GroupedCommand):
             "freeze_epochs", "freeze_batch_size", "freeze_learning_rate", "freeze_before",
         ),
         "Loss": (
-            "loss", "class_weights", "label_smoothing", "focal_alpha", "focal_gamma", "dice_beta", "dice_smooth",
-            "output_weights",
+            "loss", "class_weights", "class_weight_normalization", "label_smoothing", "probability_clip", "focal_alpha",
+            "focal_gamma", "dice_beta", "dice_smooth", "output_weights",
         ),
         "Augmentation": (
             "augmentation", "scale", "aspect", "rotate", "rotate_degrees", "zoom", "shift", "elastic", "border", "flip",
@@ -76,22 +77,11 @@ class _ClassWeightsType(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str) or value in get_args(FrequencyWeights):
             return value
-        return _NumbersType().convert(value, param, ctx)
-
-
-class _NumbersType(click.ParamType[tuple[float, ...]]):
-    """``0.5,1,2``."""
-
-    name = "X,Y,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
         try:
-            return tuple(float(number) for number in str(value).split(","))
+            return tuple(float(number) for number in value.split(","))
         except ValueError:
-            words = f"{', '.join(get_args(FrequencyWeights))} or " if param and param.name == "class_weights" else ""
-            self.fail(f"'{value}' is not accepted; give {words}numbers with commas between.", param, ctx)
+            words = ", ".join(get_args(FrequencyWeights))
+            self.fail(f"'{value}' is not accepted; give {words} or numbers with commas between.", param, ctx)
 
 
 class _EpochsType(click.ParamType[Any]):
@@ -288,9 +278,23 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     if_omitted="--learning-rate",
 )
 @_setting("freeze_before", metavar="LAYER", help="First layer after the encoder; known for the zoo.")
-@_setting("loss", help="Loss of each pixel, of the whole map, or both.")
+@_setting(
+    "loss",
+    type=LossType(),
+    help="Loss of each pixel, of the whole map, or both; or of each output by its name.",
+)
 @_setting(
     "class_weights", type=_ClassWeightsType(), help="Weights of the classes: from the data, or a number for each class."
+)
+@_setting(
+    "class_weight_normalization",
+    help="Divide the weighted loss by the sum of the pixels' weights, or by their number, as the U-Net tutorial does.",
+)
+@_setting(
+    "probability_clip",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    help="Least probability in the loss; the tutorials' is 1e-7.",
+    if_omitted="not clipped",
 )
 @_setting("label_smoothing", type=_BELOW_1, help="Share of the target that is spread over all classes.")
 @_setting("focal_alpha", type=_POSITIVE, help="Factor of the focal loss.")
@@ -299,7 +303,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 @_setting("dice_smooth", type=_POSITIVE, help="Added above and below the fraction of the Dice loss.")
 @_setting(
     "output_weights",
-    type=_NumbersType(),
+    type=OutputWeightsType(),
     help="Weight of each output's loss, of a model with several.",
     if_omitted="1 each",
 )

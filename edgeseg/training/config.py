@@ -26,15 +26,16 @@ from edgeseg.choices import (
     Warmup,
 )
 from edgeseg.errors import InputError
+from edgeseg.training.loss_names import loss_kind
 
 # The command line reads its defaults here: modules that import OpenCV are imported where they are used.
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
 
 #: Default peak learning rate and weight decay of each optimizer; those of adam and sgd are the DeepLab
-#: tutorial's.
+#: tutorial's, those of rmsprop are Keras'.
 OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
-    {"adamw": (2e-3, 0.02), "adam": (5e-4, 0.0), "sgd": (7e-3, 1e-4)}
+    {"adamw": (2e-3, 0.02), "adam": (5e-4, 0.0), "sgd": (7e-3, 1e-4), "rmsprop": (1e-3, 0.0)}
 )
 
 #: Default end of the learning rate, as a share of the peak.
@@ -81,7 +82,7 @@ class TrainConfig:
         freeze_batch_size: images in a step of those epochs; ``batch_size`` when ``None``.
         freeze_learning_rate: peak of those epochs; ``learning_rate`` when ``None``.
         freeze_before: first layer after the encoder, for the user's own model; known for the zoo.
-        optimizer: ``sgd`` uses Nesterov's momentum.
+        optimizer: ``sgd`` uses Nesterov's momentum; ``rmsprop`` has none, and Keras' ``rho`` of 0.9.
         learning_rate: peak; ``OPTIMIZER_DEFAULTS`` when ``None``.
         nominal_batch_size: the learning rate is meant for this batch size and scaled linearly to the real one, as the
             tutorials do with 16; not scaled when ``None``.
@@ -96,14 +97,19 @@ class TrainConfig:
         warmup: ``linear`` rises with every step from 0, ``staircase`` with every epoch.
         final_learning_rate: where cosine and step end, as a share of the peak; 0 and 0.01 when ``None``.
         decay_rate: of the exponential schedule, for each epoch.
-        loss: see ``SegmentationLoss``, whose arguments the next five are.
+        loss: a kind of ``SegmentationLoss``, whose arguments the next six are, or one of ``loss_names.KERAS_NAMES``; of
+            a model with several outputs also by their names, where one without a loss learns from the others' alone.
         label_smoothing: in [0, 1).
+        probability_clip: least probability in the loss, such as the tutorials' 1e-7; not clipped when ``None``.
         focal_alpha: factor of the focal part.
         focal_gamma: how strongly confident pixels are discounted.
         dice_beta: above 1 weighs recall more, below 1 precision.
         dice_smooth: added above and below.
         class_weights: how the cross-entropy weighs the classes: from the data, or one number for each class.
-        output_weights: weight of each output's loss, of a model with several; 1 each when ``None``.
+        class_weight_normalization: whether the weighted loss is divided by the sum of the pixels' weights; else by
+            their number, as in the U-Net tutorial.
+        output_weights: weight of each output's loss, of a model with several, in their order or by their names; 1 where
+            none is given.
         main_output: the output that is validated and exported, by name; the first when ``None``.
         augmentation: the preset.
         augmentation_changes: fields of ``Augmentation`` that differ from the preset.
@@ -151,14 +157,16 @@ class TrainConfig:
     warmup: Warmup = "linear"
     final_learning_rate: float | None = None
     decay_rate: float = 0.96
-    loss: LossKind = "cross-entropy"
+    loss: str | Mapping[str, str] = "cross-entropy"
     label_smoothing: float = 0.0
+    probability_clip: float | None = None
     focal_alpha: float = 0.5
     focal_gamma: float = 2.0
     dice_beta: float = 1.0
     dice_smooth: float = 1e-5
     class_weights: FrequencyWeights | tuple[float, ...] = "sqrt-median-frequency"
-    output_weights: tuple[float, ...] | None = None
+    class_weight_normalization: bool = True
+    output_weights: tuple[float, ...] | Mapping[str, float] | None = None
     main_output: str | None = None
     augmentation: AugmentationPreset = "crop"
     augmentation_changes: Mapping[str, Any] = field(default_factory=dict)
@@ -201,10 +209,12 @@ class TrainConfig:
             ("mixed_precision", self.mixed_precision, (None, *get_args(MixedPrecision))),
             ("resize", self.resize, (None, *get_args(Resize))),
             ("letterbox_rounding", self.letterbox_rounding, (None, *get_args(LetterboxRounding))),
-            ("loss", self.loss, get_args(LossKind)),
             ("early_stopping_on", self.early_stopping_on, get_args(StoppingColumn)),
         ):
             _require(name, value, value in accepted, f"one of {', '.join(map(str, accepted))}")
+        _require("loss", self.loss, bool(self.loss_kinds), "a name, or one for each output")
+        clip = self.probability_clip
+        _require("probability_clip", clip, clip is None or 0 < clip < 0.5, "above 0 and below 0.5")
         if isinstance(self.class_weights, str):
             kinds = get_args(FrequencyWeights)
             _require("class_weights", self.class_weights, self.class_weights in kinds, f"{', '.join(kinds)} or numbers")
@@ -269,18 +279,34 @@ class TrainConfig:
             if name in self.augmentation_changes and not getattr(augmentation, chance):
                 raise InputError(f"{name} does nothing without {chance}, the probability of one; give both.")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        has_pixels = bool(self.loss_kinds - {"dice"})
         for names, used, needed in (
             (("freeze_batch_size", "freeze_learning_rate", "freeze_before"), self.freeze_epochs, "freeze_epochs"),
             (("early_stopping_on",), self.early_stopping, "early_stopping"),
             (("final_learning_rate",), self.schedule in ("cosine", "step"), "schedule cosine or step"),
             (("decay_rate",), self.schedule == "exponential", "schedule exponential"),
-            (("label_smoothing",), self.loss != "dice", "a loss with cross-entropy or focal"),
-            (("focal_alpha", "focal_gamma"), self.loss.startswith("focal"), "a focal loss"),
-            (("dice_beta", "dice_smooth"), "dice" in self.loss, "a loss with dice"),
+            (("momentum",), self.optimizer != "rmsprop", "optimizer adamw, adam or sgd"),
+            (("label_smoothing",), has_pixels, "a loss with cross-entropy or focal"),
+            (("class_weights",), has_pixels or self.class_weights == "none", "a loss with cross-entropy or focal"),
+            (
+                ("class_weight_normalization",),
+                has_pixels and self.class_weights != "none",
+                "class_weights and a loss with cross-entropy or focal",
+            ),
+            (("focal_alpha", "focal_gamma"), self._has_part("focal"), "a focal loss"),
+            (("dice_beta", "dice_smooth"), self._has_part("dice"), "a loss with dice"),
         ):
             for name in names:
                 if not used and getattr(self, name) != defaults[name]:
                     raise InputError(f"{name} does nothing without {needed}.")
+
+    def _has_part(self, part: str) -> bool:
+        return any(part in kind for kind in self.loss_kinds)
+
+    @property
+    def loss_kinds(self) -> frozenset[LossKind]:
+        """The kinds of ``SegmentationLoss`` of the outputs."""
+        return frozenset(map(loss_kind, (self.loss,) if isinstance(self.loss, str) else self.loss.values()))
 
     @property
     def feeding(self) -> dict[str, Any]:

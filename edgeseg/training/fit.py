@@ -15,19 +15,17 @@ from edgeseg.datasets.statistics import channel_statistics
 from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
 from edgeseg.models.encoders.layers import encoder_layers
-from edgeseg.models.keras_graph import graph_of, output_names
-from edgeseg.models.keras_internals import outputs_structure
+from edgeseg.models.keras_graph import output_names
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.feed import Feed, SplitFeed
-from edgeseg.training.objective.class_weights import given, median_frequency, sqrt_median_frequency
-from edgeseg.training.objective.losses import Dice, Focal, SegmentationLoss
 from edgeseg.training.objective.metrics import make_metrics
 from edgeseg.training.objective.optimizers import make_optimizer
 from edgeseg.training.objective.phases import phases_of
 from edgeseg.training.objective.schedules import schedule_of
+from edgeseg.training.output_losses import OutputLosses
 from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd
 from edgeseg.training.run.options import RunOptions
@@ -64,7 +62,7 @@ class _Run:
     config: TrainConfig
     models: RunModels
     feed: Feed
-    losses: Any
+    losses: OutputLosses
     metrics: Any
     files: RunFiles
     history: list[dict[str, float]]
@@ -94,12 +92,14 @@ def train(
         output_dir: folder for the files.
         options: how it is carried out; the defaults of ``RunOptions`` when ``None``.
         model: the caller's own model, functional or Sequential, in place of ``config.model``'s; it is not changed. Its
-            outputs are maps ``(B, H, W, C)`` of logits; a softmax at the end is removed, since the loss has one.
+            outputs are maps ``(B, H, W, C)`` of logits, flattened or not, or ``(B, H, W, 1)`` of two classes; a softmax
+            or sigmoid at the end is removed, since the loss has one.
         spec: how to feed that model; built from ``config.mean`` and ``std`` where there is none.
         feed: makes the batches in place of those of ``config.data``; for models with several inputs. Class weights by
             frequency, and ``options.samples``, need that data and are then omitted.
-        loss: as Keras' ``compile`` takes it, in place of the config's; a dict has the outputs' names. In its labels the
-            id is 255 where a pixel does not count.
+        loss: as Keras' ``compile`` takes it, in place of the config's; a dict has the outputs' names. A name is one of
+            the config's, with its settings. A loss of the caller's own gets logits, and labels whose id is 255 where a
+            pixel does not count.
         custom_objects: code that a model file refers to, see ``load_custom_objects``.
 
     Raises:
@@ -135,16 +135,16 @@ def train(
     else:
         assert train_data is not None
         source = SplitFeed(config, models, train_data, val_data, distribution)
+    losses = OutputLosses.of(config, models, train_data, loss)
     if models.encoder is not None and not history:
         options.log(models.encoder.line())
         models.fit_encoder(source.statistics(_ENCODER_IMAGES))
-    losses = _losses(config, models, train_data) if loss is None else loss
     metrics = _metrics(options.metrics, models)
     main = output_names(models.twin)[models.main_output]
     validator = Validator(
         models,
         source,
-        _main_loss(losses, models) if config.validate else None,
+        losses.main if config.validate else None,
         config.num_recalibration,
         make_metrics(metrics.get(main, ()), models.spec.num_classes),
     )
@@ -211,8 +211,8 @@ def _fit(run: _Run, callbacks: list[keras.callbacks.Callback]) -> None:
         with run.distribution.making():
             model.compile(
                 make_optimizer(config, run.epoch_end.schedule),
-                run.losses,
-                loss_weights=_output_weights(config, run.models),
+                run.losses.compiled,
+                loss_weights=run.losses.weights,
                 metrics=run.metrics,  # in place of those of a model that was compiled before
                 auto_scale_loss=False,  # the optimizer does it
             )
@@ -272,52 +272,6 @@ def _metrics(chosen: Sequence[Any] | Mapping[str, Sequence[Any]], models: RunMod
         if name not in names:
             raise InputError(f"metrics are given for the output '{name}'; the model has {', '.join(names)}.")
     return chosen
-
-
-def _losses(config: TrainConfig, models: RunModels, data: LabeledSplit | None) -> Any:
-    """Return the config's loss for each output."""
-    weights = None
-    if not isinstance(config.class_weights, str):
-        weights = given(config.class_weights, models.spec.class_names)
-    elif config.class_weights != "none" and data is not None:
-        by_frequency = {"median-frequency": median_frequency, "sqrt-median-frequency": sqrt_median_frequency}
-        weights = by_frequency[config.class_weights](data)
-
-    def make(_: Any) -> SegmentationLoss:
-        return SegmentationLoss(
-            config.loss,
-            class_weights=None if weights is None else weights.tolist(),
-            label_smoothing=config.label_smoothing,
-            focal=Focal(alpha=config.focal_alpha, gamma=config.focal_gamma),
-            dice=Dice(beta=config.dice_beta, smooth=config.dice_smooth),
-        )
-
-    return keras.tree.map_structure(make, outputs_structure(graph_of(models.learning)))
-
-
-def _output_weights(config: TrainConfig, models: RunModels) -> Any:
-    """Return ``config.output_weights`` in the structure of the model's outputs."""
-    if config.output_weights is None:
-        return None
-    outputs = outputs_structure(graph_of(models.learning))
-    count = len(models.learning.outputs)
-    if len(config.output_weights) != count:
-        raise InputError(f"{len(config.output_weights)} output weights for a model with {count} outputs.")
-    return keras.tree.pack_sequence_as(outputs, list(config.output_weights))
-
-
-def _main_loss(losses: Any, models: RunModels) -> Any:
-    """Return the loss of the main output, as Keras takes it."""
-    name = output_names(models.twin)[models.main_output]
-    loss = losses
-    leaves = keras.tree.flatten(losses)
-    if isinstance(losses, Mapping) and len(losses) == len(leaves):  # by the outputs' names; else nested as they are
-        loss = losses.get(name)
-    elif isinstance(losses, Mapping | list | tuple):
-        loss = leaves[models.main_output] if len(leaves) == len(models.twin.outputs) else None
-    if loss is None:
-        raise InputError(f"the output '{name}' is what is validated, and there is no loss for it; give one.")
-    return loss
 
 
 def _early_stopping(config: TrainConfig, history: list[dict[str, float]]) -> list[keras.callbacks.Callback]:

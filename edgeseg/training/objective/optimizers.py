@@ -31,6 +31,8 @@ def make_optimizer(config: TrainConfig, learning_rate: Any) -> keras.optimizers.
         optimizer = keras.optimizers.SGD(learning_rate, momentum=config.momentum, nesterov=True, **shared)
     elif config.optimizer == "adam":
         optimizer = keras.optimizers.Adam(learning_rate, beta_1=config.momentum, **shared)
+    elif config.optimizer == "rmsprop":
+        optimizer = keras.optimizers.RMSprop(learning_rate, **shared)
     else:
         # AdamW takes no None for "no decay".
         shared["weight_decay"] = shared["weight_decay"] or 0.0

@@ -18,6 +18,8 @@ def test_it_comes_back_from_json() -> None:
         input_size=(64, 80),
         class_weights=(1.0, 2.5),
         augmentation_changes={"scale": (0.5, 2.0)},
+        loss={"a": "dice", "b": "binary_crossentropy"},
+        output_weights={"a": 0.5},
     )
     assert TrainConfig.from_json(config.to_json()) == config
 
@@ -35,6 +37,16 @@ def test_other_json_is_refused(text: str) -> None:
         ({"warmup_epochs": 40}, "warmup_epochs must be 0 to 39"),
         ({"epochs": 2, "warmup_epochs": 2}, "warmup_epochs must be 0 to 1 with 2 epochs, got 2"),
         ({"loss": "hinge"}, "loss must be one of cross-entropy, focal, dice"),
+        ({"loss": {"a": "dice", "b": "dise"}}, "loss must be one of .*, got dise. Did you mean 'dice'?"),
+        ({"loss": "binary_focal_crossentropy"}, "loss must be one of .* sparse_categorical_crossentropy, got binary_f"),
+        ({"loss": {}}, "loss must be a name, or one for each output, got {}"),
+        ({"probability_clip": 0.0}, "probability_clip must be above 0 and below 0.5, got 0.0"),
+        ({"optimizer": "rmsprop", "momentum": 0.5}, "momentum does nothing without optimizer adamw, adam or sgd"),
+        ({"loss": "dice", "class_weights": (1.0, 2.0)}, "class_weights does nothing without a loss with cross-entropy"),
+        (
+            {"class_weights": "none", "class_weight_normalization": False},
+            "class_weight_normalization does nothing without class_weights and a loss",
+        ),
         ({"seed": -1}, "seed must be 0 to 4294967295, got -1"),
         ({"freeze_epochs": 40}, "freeze_epochs must be 0 to 39, or all, got 40"),
         ({"freeze_epochs": "every"}, "freeze_epochs must be 0 to 39, or all, got every"),
@@ -45,7 +57,7 @@ def test_other_json_is_refused(text: str) -> None:
         ({"early_stopping": 2, "early_stopping_on": "val_f_score"}, "must be one of val_mean_iou, val_loss, loss"),
         ({"mean": "images"}, "mean must be numbers, or data, got images"),
         ({"ema": 1.0}, "ema must be 0 to below 1, got 1.0"),
-        ({"optimizer": "lion"}, "optimizer must be one of adamw, adam, sgd, got lion"),
+        ({"optimizer": "lion"}, "optimizer must be one of adamw, adam, sgd, rmsprop, got lion"),
         ({"class_weights": "median"}, "class_weights must be none, median-frequency, sqrt-median-frequency or numbers"),
         ({"clipnorm": 1.0, "global_clipnorm": 1.0}, "give one"),
         ({"augmentation_changes": {"scale": (2.0, 1.0)}}, "scale must be"),
@@ -90,6 +102,9 @@ def test_the_warm_up_of_a_short_run_is_shorter() -> None:
         {"val_fraction": 0.1, "mean": "data", "std": "data"},
         {"schedule": "exponential", "decay_rate": 0.9},
         {"loss": "focal+dice", "focal_gamma": 1.0, "dice_beta": 2.0, "label_smoothing": 0.1},
+        {"loss": {"a": "dice", "b": "focal"}, "focal_gamma": 1.0, "dice_beta": 2.0, "class_weights": (1.0, 2.0)},
+        {"loss": "binary_crossentropy", "class_weight_normalization": False, "probability_clip": 1e-7},
+        {"loss": "dice", "class_weights": "none", "optimizer": "rmsprop"},
     ],
 )
 def test_settings_that_belong_together_are_taken(settings: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_written(shapes_dataset: Path, tmp_path: Path) -
 
 def test_no_loss_for_the_output_that_is_validated(shapes_dataset: Path, tmp_path: Path) -> None:
     model = own(layers.Conv2D(3, 1, name="half"))
-    with pytest.raises(InputError, match="'scores' is what is validated, and there is no loss for it"):
+    with pytest.raises(InputError, match="'scores' is what is validated and exported, and there is no loss for it"):
         train(
             config(shapes_dataset),
             tmp_path,

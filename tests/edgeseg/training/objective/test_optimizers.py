@@ -27,6 +27,13 @@ def test_each_name_is_keras_own_with_the_runs_momentum(name: Optimizer, kind: ty
     assert not optimizer.use_ema
 
 
+def test_rmsprop_is_keras_own_as_it_is_compiled_by_name() -> None:
+    ours, theirs = made(optimizer="rmsprop").get_config(), keras.optimizers.get("rmsprop").get_config()
+    differs = {name for name, value in ours.items() if theirs[name] != value}
+    assert differs <= {"name", "learning_rate", "ema_momentum"}  # ema is off, and the run has its own rates
+    assert OPTIMIZER_DEFAULTS["rmsprop"] == (pytest.approx(theirs["learning_rate"]), 0.0)
+
+
 def test_decay_can_be_set_and_be_none() -> None:
     assert made(optimizer="sgd", weight_decay=1e-4).weight_decay == 1e-4
     assert made(optimizer="sgd", weight_decay=0.0).weight_decay is None
