@@ -283,6 +283,31 @@ def test_a_flattened_map_becomes_one_again(activation: Any) -> None:
     np.testing.assert_allclose(got if activation != "sigmoid" else 1 / (1 + np.exp(-got)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: keras.ops.sigmoid(keras.ops.squeeze(x, -1)),
+        lambda x: layers.Activation("sigmoid")(layers.Flatten()(x)),
+    ],
+    ids=["(H, W)", "(H * W)"],
+)
+def test_one_channel_without_its_axis_becomes_a_map_again(end: Any) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    flat = keras.Model(inputs, end(layers.Conv2D(1, 3, padding="same")(inputs)), name="flat")
+    backend = LiteRTBackend(export(flat, options=ExportOptions(output_kind="softmax")).data)  # verified
+    image = np.random.default_rng(1).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
+    # One sigmoid of the same float32 numbers, as the softmax of [0, x].
+    np.testing.assert_allclose(backend.run(image)[..., 1], np.asarray(flat(image)).reshape(1, *SIZE), atol=1e-6)
+
+
+def test_a_softmax_over_rows_of_an_image_is_no_flattened_map() -> None:
+    inputs = keras.Input((*SIZE, 3))
+    rows = layers.Softmax()(layers.Reshape(SIZE)(layers.Conv2D(1, 1)(inputs)))
+    with pytest.raises(UnsupportedModel, match=r"the output must be a map \(B, H, W, C\)"):
+        export(keras.Model(inputs, rows, name="rows"), spec=assumed_spec("own", SIZE, 1), verify=False)
+
+
 def test_what_is_no_flattened_map_is_refused() -> None:
     inputs = keras.Input((*SIZE, 3))
     model = keras.Model(inputs, layers.Reshape((SIZE[0], -1))(layers.Conv2D(3, 1)(inputs)), name="rows")
