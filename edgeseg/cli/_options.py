@@ -295,7 +295,7 @@ _INPUT_DESCRIPTION = (
     click.option(
         "--threshold",
         type=float,
-        help="Score above which a pixel is of the second class; for a model of one channel without spec.",
+        help="Score above which a pixel is of the second class; for a model of one channel.",
         show_default="0.5 for probabilities, 0 for logits",
     ),
 )

@@ -31,6 +31,7 @@ _MOVING = {"Slice", "StridedSlice", "Tile", "BroadcastTo", "ResizeNearestNeighbo
 
 # The same by the classes of Keras, for its other backends, which run no ops of TensorFlow.
 _SAME_LAYERS = {"Identity", "Cast", "Dropout", "SpatialDropout2D"}
+_RESHAPING_LAYERS = {"Reshape", "Squeeze", "Flatten"}
 
 
 class Step(Protocol):
@@ -140,7 +141,7 @@ def final_flattening(value: Any, producer: Producer) -> FinalFlattening | None:
     while step is not None and _is_activation(step):
         activations.insert(0, step)
         step = producer(step.inputs[0])
-    if step is None or _keras_kind(step) not in ("Reshape", "Squeeze", "Flatten"):
+    if step is None or _keras_kind(step) not in _RESHAPING_LAYERS:
         return None
     (source,) = step.inputs
     flat, sides = tuple(step.outputs[0].shape[1:]), tuple(source.shape[1:])
@@ -329,7 +330,7 @@ def _end_by_class(step: Step, value: Any) -> _End:
     before = step.inputs[0] if step.inputs else None
     if name in _SAME_LAYERS or (name == "Activation" and activation == "linear"):
         return _End(passed=before)
-    if name in ("Reshape", "Squeeze"):
+    if name in _RESHAPING_LAYERS:
         return _End(passed=before, keeps_rows=step.inputs[0].shape[-1] == value.shape[-1])
     ending = ACTIVATIONS.get(name, activation)
     axis = getattr(step.operation, "axis", -1)

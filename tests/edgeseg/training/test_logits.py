@@ -172,7 +172,9 @@ def test_logits_that_are_small_before_training_are_taken() -> None:
     require_logits("own", model_of(layers.Conv2D(2, 1, kernel_initializer="zeros", bias_initializer=bias)))
 
 
-@pytest.mark.parametrize("ending", ["keras.ops.softmax", "before a linear", "before a Dropout", "twice"])
+@pytest.mark.parametrize(
+    "ending", ["keras.ops.softmax", "before a linear", "before a Dropout", "twice", "over rows of pixels"]
+)
 def test_on_another_backend_the_layers_of_keras_are_known_by_their_classes(
     ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
