@@ -118,8 +118,9 @@ def find_key(name: str) -> Key:
         return key
     if name in TYPED_ONLY:
         raise InputError(f"'{name}' is no setting of a recipe: --{name} is typed.")
-    # The name of the field, or one with underscores, is as good a guess as a near one.
-    same = [key.name for key in keys().values() if name.lstrip("-").replace("-", "_") in (key.field, f"no_{key.field}")]
+    # The field's name, underscores and the flag that switches off are better guesses than a near name.
+    bare = name.strip("-").replace("-", "_").removeprefix("no_")
+    same = [key.name for key in keys().values() if bare in (key.field, key.name.replace("-", "_"))]
     hint = f" Did you mean '{same[0]}'?" if same else did_you_mean(name, keys())
     raise InputError(f"unknown setting '{name}'.{hint} Settings are the options of edgeseg train, without dashes.")
 

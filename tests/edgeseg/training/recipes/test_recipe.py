@@ -84,7 +84,8 @@ def test_what_a_program_gives_wins() -> None:
     [
         ("\nepoch = 3", "line 2: unknown setting 'epoch'. Did you mean 'epochs'? Settings are the options of"),
         ("input_size = 3", "line 1: unknown setting 'input_size'. Did you mean 'imgsz'?"),
-        ("no-validate = true", "line 1: unknown setting 'no-validate'. Did you mean 'val'?"),
+        ("no-val = true", "line 1: unknown setting 'no-val'. Did you mean 'val'?"),
+        ("--epochs = 3", "line 1: unknown setting '--epochs'. Did you mean 'epochs'?"),
         ("learning_rate = 3", "Did you mean 'learning-rate'?"),
         ("[optimizers]\nname = 'adam'", "line 1: unknown setting 'optimizers'. Did you mean 'optimizer'?"),
         ("recipe = 'a.toml'", "line 1: 'recipe' is no setting of a recipe: --recipe is typed."),
