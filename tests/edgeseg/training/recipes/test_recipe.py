@@ -174,3 +174,12 @@ def test_each_line_of_a_packaged_recipe_says_where_it_is_from(name: str) -> None
     assert size is not None
     find(config.model).check_size(size)
     assert Recipe.open(name).values["model"] == config.model
+
+
+@pytest.mark.parametrize("name", get_args(TutorialRecipe))
+def test_the_options_of_a_tutorials_model_are_those_that_the_zoo_knows(name: str) -> None:
+    config = Recipe.open(name).config(data="d")
+    zoo_model = find(config.model)
+    options = zoo_model.not_default(config.model_options)
+    tutorials = [variant.options for variant in zoo_model.variants if variant.of == "the DeepLabv3+ tutorial"]
+    assert options == (dict(tutorials[0]) if tutorials else {})
