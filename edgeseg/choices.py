@@ -72,5 +72,7 @@ HueChange = Literal["around", "cut", "times"]
 WatchedMetric = Literal["f-score", "pixel-accuracy", "mean-iou"]
 #: The column of the history that early stopping watches.
 StoppingColumn = Literal["val_mean_iou", "val_loss", "loss"]
+#: The packaged recipes, which do what a tutorial does.
+TutorialRecipe = Literal["segnet-tutorial", "hrnet-tutorial", "deeplab-tutorial", "unet-tutorial", "notes-tutorial"]
 #: Who shares each batch: nobody, the GPUs of this machine, or other processes.
 Distribute = Literal["none", "auto", "workers"]

@@ -31,6 +31,10 @@ def test_the_reports_page_is_in_the_wheel(device: Path) -> None:
     assert list(device.parent.rglob("edgeseg_converters/report/page.html.j2"))
 
 
+def test_the_recipes_are_in_the_wheel(device: Path) -> None:
+    assert len(list(device.parent.rglob("edgeseg/training/recipes/*-tutorial.toml"))) == 5
+
+
 def test_it_predicts(device: Path, tmp_path: Path) -> None:
     import keras
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
-import types
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 import click
+
+from edgeseg._internal.fields import field_of, kinds_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def default_of(settings: type, name: str) -> Any:
     """Return the default of a dataclass's field."""
-    field = _field(settings, name)
+    field = field_of(settings, name)
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return None if field.default is dataclasses.MISSING else field.default
@@ -24,7 +24,7 @@ def default_of(settings: type, name: str) -> Any:
 
 def choices_of(settings: type, name: str) -> tuple[str, ...]:
     """Return the names that a field accepts; empty where they are not a closed set."""
-    for kind in _kinds(settings, name):
+    for kind in kinds_of(settings, name):
         if get_origin(kind) is Literal:
             return get_args(kind)
     return ()
@@ -56,11 +56,11 @@ def option(
     """
     default = default_of(settings, name)
     flag = flag or f"--{name.replace('_', '-')}"
-    if bool in _kinds(settings, name):
+    if bool in kinds_of(settings, name):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     elif type is None:
         choices = choices_of(settings, name)
-        type = click.Choice(choices) if choices else click.types.convert_type(_kinds(settings, name)[0])  # noqa: A001
+        type = click.Choice(choices) if choices else click.types.convert_type(kinds_of(settings, name)[0])  # noqa: A001
     attributes = {"default": default, "show_default": if_omitted or default is not None, **attributes}
     return click.option(flag, name, type=type, help=help, **attributes)
 
@@ -94,19 +94,3 @@ def _names_of(options: Sequence[Callable[[Any], Any]]) -> tuple[str, ...]:
     for each in options:
         each(command)
     return tuple(str(param.name) for param in command.__click_params__)  # type: ignore[attr-defined]
-
-
-def _field(settings: type, name: str) -> dataclasses.Field[Any]:
-    return next(field for field in dataclasses.fields(settings) if field.name == name)
-
-
-def _kinds(settings: type, name: str) -> tuple[Any, ...]:
-    """Return the types that a field accepts, without ``None``.
-
-    Only this field's annotation is evaluated: others may name what is imported for type checkers alone.
-    """
-    annotation = _field(settings, name).type
-    if isinstance(annotation, str):
-        annotation = eval(annotation, vars(sys.modules[settings.__module__]))  # a class of this project's
-    union = get_origin(annotation) in (Union, types.UnionType)
-    return tuple(kind for kind in get_args(annotation) if kind is not types.NoneType) if union else (annotation,)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from edgeseg.choices import AugmentationPreset, Border, EncoderWeights, FrequencyWeights, WatchedMetric
-from edgeseg.cli import _options
+from edgeseg.cli import _options, _recipes
 from edgeseg.cli._by_output import LossType, OutputWeightsType
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
@@ -59,7 +59,7 @@ class _Command(GroupedCommand):
         ),
         "Batch norm": ("batch_norm_momentum", "batch_norm_recalibration"),
         "Run": (
-            "output_dir", "resume", "metrics", "save_every", "early_stopping", "early_stopping_on", "samples",
+            "recipe", "output_dir", "resume", "metrics", "save_every", "early_stopping", "early_stopping_on", "samples",
             "tensorboard", "distribute", "seed", "overwrite", "as_json",
         ),
     }  # fmt: skip
@@ -161,15 +161,15 @@ def _setting(name: str, **attributes: Any) -> Callable[[Any], Any]:
 
 
 _DETAILS = """\
-MODEL is a zoo name, or a .keras or .h5 file. best.keras is ready for export, last.keras for --resume. With --no-val
-there is no best: final.keras is the last epoch's.
+MODEL is a zoo name, or a .keras or .h5 file; a --recipe may have it, and all options. best.keras is ready for export,
+last.keras for --resume. With --no-val there is no best: final.keras is the last epoch's.
 
 Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 """
 
 
 @click.command("train", cls=_Command, help=help_of("train", _DETAILS))
-@click.argument("model")
+@click.argument("model", required=False)
 @_options.dataset(help="Labeled data set with train and val.")
 @_setting(
     "val_fraction",
@@ -355,6 +355,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 )
 @_setting("early_stopping_on", help="Column of history.csv that early stopping watches.")
 @_setting("seed", type=click.IntRange(0, 2**32 - 1), help="Seed of weights, order and augmentation.")
+@_recipes.option
 @click.option("--output-dir", type=_options.FOLDER, help="Folder of the run.", show_default="runs/MODEL")
 @collect(
     "run",
@@ -388,7 +389,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 )
 @_options.as_json
 def command(
-    model: str,
+    model: str | None,
     data: DataSource,
     checks: bool,
     custom_objects: str | None,
@@ -405,9 +406,13 @@ def command(
     from edgeseg.models.opening import precheck
 
     quiet_native_logs()
+    if model is None:
+        raise click.UsageError("Missing argument 'MODEL', a zoo name or a file; or give a --recipe that has a model.")
     try:
-        precheck(model, settings["input_size"], settings["model_options"])
-        config = TrainConfig(model=model, data=data.plain, **settings)
+        settings = _recipes.completed(settings)
+        with _recipes.explained():
+            precheck(model, settings["input_size"], settings["model_options"])
+            config = TrainConfig(model=model, data=data.plain, **settings)
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
     folder = output_dir or Path("runs") / Path(model).stem
@@ -429,7 +434,7 @@ def command(
         raise missing_extra("edgeseg train", "train") from error
     before = _written(folder)
     try:
-        result = train(config, folder, run, custom_objects=_options.read_custom_objects(custom_objects))
+        result = train(config, folder, run, custom_objects=custom_objects)
     except KeyboardInterrupt:
         written = _written(folder)
         if written is not None and (run.resume or written != before):

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from edgeseg.training.objective.losses import ClassWeights, Dice, Focal, SegmentationLoss
     from edgeseg.training.objective.metrics import ClassIoU, FScore, MeanIoU, PixelAccuracy
     from edgeseg.training.objective.schedules import EpochSchedule, LearningRateCurve
+    from edgeseg.training.recipes.recipe import Recipe
     from edgeseg.training.run.options import RunOptions
 
 __all__ = [
     # what to call, with what, and what comes back
     "train",
     "TrainConfig",
+    "Recipe",
     "RunOptions",
     "TrainResult",
     "Augmentation",
@@ -39,6 +41,7 @@ __all__ = [
 _LAZY = {
     "train": "edgeseg.training.fit",
     "TrainConfig": "edgeseg.training.config",
+    "Recipe": "edgeseg.training.recipes.recipe",
     "RunOptions": "edgeseg.training.run.options",
     "TrainResult": "edgeseg.training.fit",
     "Augmentation": "edgeseg.training.data.augment",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from edgeseg._internal.json import tuples
+from edgeseg._internal.json import field_names, tuples
 from edgeseg.choices import (
     AugmentationPreset,
     EncoderWeights,
@@ -43,6 +42,9 @@ FINAL_LEARNING_RATES: Mapping[Schedule, float] = MappingProxyType({"cosine": 0.0
 
 #: Default of ``warmup_epochs`` where the run is longer.
 WARMUP_EPOCHS = 2
+
+#: Fields of ``Augmentation`` that follow from others of the run.
+BY_THE_RUN = ("size", "resize")
 
 #: Augmentation presets under the names that they had until December 2026.
 FORMER_PRESETS: Mapping[str, AugmentationPreset] = MappingProxyType({"tutorial": "jitter"})
@@ -190,13 +192,16 @@ class TrainConfig:
             "clipnorm",
             "global_clipnorm",
             "early_stopping",
+            "focal_alpha",
+            "dice_beta",
+            "dice_smooth",
         ):
             value = getattr(self, name)
             _require(name, value, value is None or 0 < value < math.inf, "above 0")
-        for name in ("batch_norm_recalibration", "weight_decay"):
+        for name in ("batch_norm_recalibration", "weight_decay", "focal_gamma"):
             value = getattr(self, name)
             _require(name, value, value is None or 0 <= value < math.inf, "0 or more")
-        for name in ("momentum", "ema", "batch_norm_momentum", "final_learning_rate"):
+        for name in ("momentum", "ema", "batch_norm_momentum", "final_learning_rate", "label_smoothing"):
             value = getattr(self, name)
             _require(name, value, value is None or 0 <= value < 1, "0 to below 1")
         if self.schedule == "step" and self.final_learning_rate == 0:
@@ -242,7 +247,7 @@ class TrainConfig:
             object.__setattr__(self, "model_options", find(self.model).read_options(self.model_options))
         from edgeseg.training.data.augment import Augmentation
 
-        known = {f.name for f in dataclasses.fields(Augmentation)} - {"size"}
+        known = {f.name for f in dataclasses.fields(Augmentation)} - set(BY_THE_RUN)
         unknown = set(self.augmentation_changes) - known
         if unknown:
             raise InputError(
@@ -331,48 +336,35 @@ class TrainConfig:
             return 0 if self.ema is None else RECALIBRATION_WITH_EMA
         return self.batch_norm_recalibration
 
-    def to_json(self) -> str:
-        """Return one JSON object, which ``from_json`` reads."""
-        return json.dumps(self.as_dict(), indent=2)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return dict(json.loads(json.dumps(dataclasses.asdict(self), default=str)))
-
-    @staticmethod
-    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of an earlier edgeseg as today's: it had British names, and no options of models."""
-        values = {"model_options": {}, **values}
-        if values.get("augmentation") in FORMER_PRESETS:
-            values["augmentation"] = FORMER_PRESETS[values["augmentation"]]
-        data = values.get("data")
-        if not isinstance(data, Mapping) or "colour_map" not in data:
-            return dict(values)
-        data = {**data, "color_map": data["colour_map"]}
-        del data["colour_map"]
-        if data["label_encoding"] == "colours":
-            data["label_encoding"] = "colors"
-        return {**values, "data": data}
-
     @classmethod
-    def from_json(cls, text: str | bytes) -> TrainConfig:
-        """Read the JSON that ``to_json`` wrote.
+    def from_dict(cls, saved: Mapping[str, Any]) -> TrainConfig:
+        """Read the fields as an earlier edgeseg wrote them into ``last.keras``, as JSON; there is a recipe now.
 
         Raises:
-            InputError: the text is no such object, or a setting is out of its range.
+            InputError: these are no settings, or one is out of its range.
         """
         try:
-            saved = tuples(json.loads(text))
-            if not isinstance(saved, Mapping):
-                raise TypeError("they are no JSON object")
-            values = cls.renamed(saved)
+            known = field_names(cls)
+            values = {name: value for name, value in _renamed(tuples(saved)).items() if name in known}
             if isinstance(values["data"], Mapping):
                 from edgeseg.datasets import DataSource
 
-                values["data"] = DataSource(**values["data"])
+                values["data"] = DataSource(**values["data"]).plain
             return cls(**values)
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"these are no training settings: {error}") from error
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an earlier edgeseg, which had British names, as today's."""
+    data = values.get("data")
+    if not isinstance(data, Mapping) or "colour_map" not in data:
+        return dict(values)
+    data = {**data, "color_map": data["colour_map"]}
+    del data["colour_map"]
+    if data["label_encoding"] == "colours":
+        data["label_encoding"] = "colors"
+    return {**values, "data": data}
 
 
 def _require(name: str, value: object, good: bool, accepted: str) -> None:

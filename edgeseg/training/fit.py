@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from edgeseg.datasets import LabeledSplit
+from edgeseg.datasets.source import find_data
 from edgeseg.datasets.statistics import channel_statistics
 from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
 from edgeseg.models.encoders.layers import encoder_layers
+from edgeseg.models.keras_files.custom_objects import load_custom_objects
 from edgeseg.models.keras_graph import output_names
 from edgeseg.spec import ModelSpec
 from edgeseg.training.building import RunModels, build_models
@@ -26,6 +29,7 @@ from edgeseg.training.objective.optimizers import make_optimizer
 from edgeseg.training.objective.phases import phases_of
 from edgeseg.training.objective.schedules import schedule_of
 from edgeseg.training.output_losses import OutputLosses
+from edgeseg.training.recipes.record import differences, record
 from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd
 from edgeseg.training.run.options import RunOptions
@@ -79,13 +83,14 @@ def train(
     spec: ModelSpec | None = None,
     feed: Callable[[RunModels], Feed] | None = None,
     loss: Any = None,
-    custom_objects: Mapping[str, Any] | None = None,
+    custom_objects: Mapping[str, Any] | str | Path | None = None,
 ) -> TrainResult:
     """Train, or continue where a killed run stopped.
 
     Writes ``last.keras`` (with the optimizer, for resuming), ``best.keras`` (without validation ``final.keras``),
-    ``history.csv`` and ``curves.png`` after each epoch, each to a temporary name first: a kill at any moment costs only
-    the current epoch. On a CPU a resumed run gives the numbers of an uninterrupted one.
+    ``train.toml`` (the recipe that repeats the run), ``history.csv`` and ``curves.png`` after each epoch, each to a
+    temporary name first: a kill at any moment costs only the current epoch. On a CPU a resumed run gives the numbers of
+    an uninterrupted one.
 
     Args:
         config: the run.
@@ -100,7 +105,8 @@ def train(
         loss: as Keras' ``compile`` takes it, in place of the config's; a dict has the outputs' names. A name is one of
             the config's, with its settings. A loss of the caller's own gets logits, and labels whose id is 255 where a
             pixel does not count.
-        custom_objects: code that a model file refers to, see ``load_custom_objects``.
+        custom_objects: code that a model file refers to: the Python file with it, or what ``load_custom_objects`` made
+            of it.
 
     Raises:
         InputError: the data is bad, the folder holds a run already or cannot be written, the model does not fit the
@@ -113,21 +119,30 @@ def train(
     for batch_size in {phase.batch_size for phase in phases_of(config)}:
         distribution.require_shares(batch_size)
     options.check(Path(output_dir))
+    code: str | None = None
+    if isinstance(custom_objects, str | Path):
+        code, custom_objects = str(custom_objects), load_custom_objects(custom_objects)
     train_data, val_data = None, None
     if feed is None:
         train_data, val_data = training_splits(config.data, val_fraction=config.val_fraction, validate=config.validate)
+    config = _with_statistics(config, train_data, options.log if distribution.is_chief else None)
     files = RunFiles(output_dir, _facts(train_data, val_data))
-    history = files.history(config) if options.resume else []
+    history = files.history(partial(differences, config)) if options.resume else []
 
     keras.utils.set_random_seed(config.seed)
     classes = train_data.classes if train_data else None
     models = build_models(
-        _with_statistics(config, train_data, options.log if distribution.is_chief else None),
-        classes,
-        model=model,
-        spec=spec,
-        custom_objects=custom_objects,
-        distribution=distribution,
+        config, classes, model=model, spec=spec, custom_objects=custom_objects, distribution=distribution
+    )
+    of_a_program = {"model": model, "spec": spec, "feed": feed, "loss": loss}
+    if code is None:
+        of_a_program["custom_objects"] = custom_objects
+    files.settings = record(
+        config,
+        options,
+        custom_objects=code,
+        known=_known(models.spec, config, train_data),
+        not_held=tuple(name for name, given in of_a_program.items() if given is not None),
     )
     source: Feed
     if feed is not None:
@@ -165,6 +180,7 @@ def train(
     if distribution.is_chief:
         files.prepare(resume=options.resume)
         if history:
+            files.save_settings()
             files.save_history(history)
     with distribution.making():
         watched = {name: make_metrics(chosen, models.spec.num_classes) for name, chosen in metrics.items()}
@@ -248,6 +264,19 @@ def _facts(train_data: LabeledSplit | None, val_data: LabeledSplit | None) -> di
         "validation images": 0 if val_data is None else len(val_data),
         "classes": list(train_data.classes.names),
     }
+
+
+def _known(spec: ModelSpec, config: TrainConfig, data: LabeledSplit | None) -> dict[str, Any]:
+    """Return what the run takes for settings of its model and its data that were omitted."""
+    size = config.input_size or spec.input_size
+    known: dict[str, Any] = {"input_size": size, "crop_size": size, "mean": spec.mean, "std": spec.std}
+    if data is not None:
+        known |= {
+            "layout": find_data(config.data)[0].layout,
+            "label_encoding": data.label_encoding,
+            "ignore_index": data.classes.ignore_index,
+        }
+    return known
 
 
 def _with_statistics(config: TrainConfig, data: LabeledSplit | None, log: Callable[[str], None] | None) -> TrainConfig:

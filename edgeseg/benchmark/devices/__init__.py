@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeseg._internal.toml import parse_toml, read_toml
 from edgeseg.benchmark.measure import Device
 from edgeseg.errors import InputError, did_you_mean
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["open_device", "read_table"]
 
@@ -73,13 +68,7 @@ def read_table(path: Path) -> list[Device]:
     Raises:
         InputError: it cannot be read, or a device in it is not understood.
     """
-    try:
-        with open(path, "rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"'{path}' is not TOML: {' '.join(str(error).split())}.") from error
+    tables = parse_toml(read_toml(path), f"'{path}'")
     if not tables:
         raise InputError(f"'{path}' names no device; a table for each, such as: [pi5] and device = \"ssh:pi5\".")
     return [_of_table(path, name, table) for name, table in tables.items()]

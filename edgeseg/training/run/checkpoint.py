@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ from edgeseg._internal.files import csv_text, require_writable_folder, write_byt
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.load import read_training_state, save_model
 from edgeseg.training.building import RunModels
-from edgeseg.training.config import TrainConfig
 from edgeseg.training.run.curves import save_curves
-from edgeseg.training.run.folder import BEST, CHECKPOINTS, FINAL, HISTORY, LAST
+from edgeseg.training.run.folder import BEST, CHECKPOINTS, FINAL, HISTORY, LAST, SETTINGS
 
 Row = Mapping[str, float]
 
@@ -24,7 +23,7 @@ _RENAMED = {"training pictures": "training images", "validation pictures": "vali
 
 
 class RunFiles:
-    """``last.keras``, ``best.keras`` or ``final.keras``, ``history.csv`` and the images of a run, in one folder.
+    """``last.keras``, ``best.keras`` or ``final.keras``, ``history.csv``, ``train.toml`` and the images of a run.
 
     Each is written to a temporary name first, ``last.keras`` after the exported models: a kill at any moment costs only
     the current epoch.
@@ -34,7 +33,10 @@ class RunFiles:
         last: everything that resuming needs, including the optimizer.
         best: the exported model of the best epoch, ready for export.
         final: that of the last epoch, of a run whose epochs are not validated.
+        settings: the recipe of the run, which ``last.keras`` has too: it may be moved, and ``train.toml`` be edited.
     """
+
+    settings: str
 
     def __init__(self, folder: str | Path, data: Mapping[str, Any] | None = None) -> None:
         """Set the paths of the files.
@@ -49,7 +51,8 @@ class RunFiles:
     def prepare(self, *, resume: bool) -> None:
         """Remove the files that a kill left half-written and, for a new run, an earlier run's files.
 
-        ``best.keras`` and ``final.keras`` stay until there is a new one: the run may have started from it.
+        ``best.keras``, ``final.keras`` and ``train.toml`` stay until there is a new one: the run may have started from
+        it.
 
         Raises:
             InputError: the folder cannot be written.
@@ -61,6 +64,7 @@ class RunFiles:
             ".last.*.keras",
             f"{CHECKPOINTS}/.ep*.keras",
             ".history.*.csv",
+            ".train.*.toml",
             ".curves.*.png",
             "samples/.epoch_*.png",
         ]
@@ -71,18 +75,19 @@ class RunFiles:
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
-    def history(self, config: TrainConfig) -> list[dict[str, float]]:
-        """Return the history of the epochs that a run of the same config has done.
+    def history(self, differences: Callable[[Mapping[str, Any]], Sequence[str]]) -> list[dict[str, float]]:
+        """Return the history of the epochs that a run of the same settings has done.
+
+        Args:
+            differences: says how the settings in the state of ``last.keras`` differ from today's.
 
         Raises:
-            InputError: the run had another config or other data.
+            InputError: the run had other settings or other data.
         """
         state = read_training_state(self.last)
         if state is None:
             raise InputError(f"'{self.last}' was not written by edgeseg train; it cannot be resumed.")
-        # What an earlier edgeseg had no setting for was as it is by default.
-        wanted, was = config.as_dict(), TrainConfig(model="", data="").as_dict() | TrainConfig.renamed(state["config"])
-        differs = [f"{key} was {was.get(key)}, is {value}" for key, value in wanted.items() if was.get(key) != value]
+        differs = differences(state)
         if differs:
             raise InputError(f"'{self.last}' is of another run ({'; '.join(differs)}); resume with its own settings.")
         data = {_RENAMED.get(key, key): value for key, value in state.get("data", self._data).items()}
@@ -112,12 +117,11 @@ class RunFiles:
         for variable, value in zip(_generators(model), state["generators"], strict=True):
             variable.assign(np.array(value, variable.dtype))
 
-    def save(self, models: RunModels, config: TrainConfig, history: Sequence[Row], *, exported: Path | None) -> None:
+    def save(self, models: RunModels, history: Sequence[Row], *, exported: Path | None) -> None:
         """Write the files of an epoch, the last of ``history``.
 
         Args:
             models: the models of the run.
-            config: the run.
             history: one row for each epoch.
             exported: ``best`` or ``final``, where the epoch's exported model belongs there; the other is removed, as it
                 is of another run. Neither when ``None``.
@@ -126,13 +130,14 @@ class RunFiles:
             self._export(models, exported)
             (self.final if exported == self.best else self.best).unlink(missing_ok=True)
         state = {
-            "config": config.as_dict(),
+            "settings": self.settings,
             "data": self._data,
             "history": list(history),
             "iterations": iterations(models.learning),
             "generators": [keras.ops.convert_to_numpy(v).tolist() for v in _generators(models.learning)],
         }
         save_model(models.learning, self.last, models.spec, training_state=state, overwrite=True)
+        self.save_settings()
         self.save_history(history)
 
     def save_checkpoint(self, models: RunModels, row: Row) -> None:
@@ -146,6 +151,10 @@ class RunFiles:
     def _export(self, models: RunModels, path: Path) -> None:
         """Write the model at its own input size and without the optimizer: ready for export."""
         save_model(models.exported, path, models.spec, overwrite=True)
+
+    def save_settings(self) -> None:
+        """Write ``train.toml``; again when a run is resumed, which may be carried out otherwise."""
+        write_bytes(self.folder / SETTINGS, self.settings.encode(), overwrite=True)
 
     def save_history(self, history: Sequence[Row]) -> None:
         """Write ``history.csv`` and ``curves.png``; again when a run is resumed, as a kill may have prevented it."""

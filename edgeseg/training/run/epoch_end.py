@@ -121,7 +121,7 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         every = self._options.save_every
         if every and len(self._history) % every == 0:
             self._files.save_checkpoint(self._models, self._history[-1])
-        self._files.save(self._models, self._config, self._history, exported=exported)
+        self._files.save(self._models, self._history, exported=exported)
         if self._sampled is not None and self._options.samples:
             path = self._files.folder / "samples" / f"epoch_{len(self._history):03d}.png"
             save_samples(self._predict, self._sampled, self._models.spec, path, count=self._options.samples)

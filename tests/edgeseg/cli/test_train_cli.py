@@ -58,7 +58,7 @@ def test_wrong_settings_are_said_before_the_data_is_read(
 
 
 @pytest.mark.parametrize(
-    "name", ["last.keras", "best.keras", "final.keras", "history.csv", "checkpoints/ep001-loss0.1.keras"]
+    "name", ["last.keras", "best.keras", "final.keras", "history.csv", "train.toml", "checkpoints/ep001-loss0.1.keras"]
 )
 def test_an_earlier_run_is_not_replaced_unasked(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

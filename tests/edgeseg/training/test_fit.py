@@ -30,11 +30,9 @@ from edgeseg.training.run.options import RunOptions
 #: Trains, and dies without a word in the middle of the fourth epoch.
 KILLED_RUN = """
 import os, signal, sys
-from pathlib import Path
 import keras
-from edgeseg.spec import ModelSpec, default_palette
-from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
+from edgeseg.training.recipes.recipe import Recipe
 from edgeseg.training.run.options import RunOptions
 
 class Killer(keras.callbacks.Callback):
@@ -44,7 +42,7 @@ class Killer(keras.callbacks.Callback):
         if self.epoch == 3 and batch == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(TrainConfig.from_json(Path(sys.argv[1]).read_text()), sys.argv[2], RunOptions(callbacks=[Killer()]))
+train(Recipe.open(sys.argv[1]).config(), sys.argv[2], RunOptions(callbacks=[Killer()]))
 """
 
 
@@ -114,8 +112,7 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
     )  # fmt: skip
     whole = train(settings, tmp_path / "whole", RunOptions(log=quiet))
 
-    (tmp_path / "config.json").write_text(settings.to_json())
-    command = [sys.executable, "-c", KILLED_RUN, tmp_path / "config.json", tmp_path / "cut"]
+    command = [sys.executable, "-c", KILLED_RUN, tmp_path / "whole" / "train.toml", tmp_path / "cut"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -135,7 +135,7 @@ def test_resume_after_the_data_changed_and_a_new_run_in_an_old_folder(copied: Pa
     (run / ".curves.x.png").write_bytes(b"half of it")
     with pytest.raises(KeyboardInterrupt):
         train(settings, run, RunOptions(overwrite=True, callbacks=[_Killed()], log=quiet), **losses)
-    assert [path.name for path in run.rglob("*") if path.is_file()] == ["best.keras"]
+    assert {path.name for path in run.rglob("*") if path.is_file()} == {"best.keras", "train.toml"}
     with pytest.raises(InputError, match="there is nothing to resume"):
         train(settings, run, RunOptions(resume=True, log=quiet), **losses)
 

@@ -1,0 +1,105 @@
+"""Take the options of ``edgeseg train`` from a recipe: a TOML file, or a packaged one (``--recipe``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from edgeseg.choices import TutorialRecipe
+from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeseg.training.recipes.recipe import Recipe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_META = "edgeseg.recipe"
+
+
+class _RecipeType(click.ParamType[str]):
+    """The path of a TOML file, or the name of a packaged recipe."""
+
+    name = "FILE|NAME"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the packaged names that begin so; the shell adds files."""
+        names = [CompletionItem(name) for name in get_args(TutorialRecipe) if name.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="file")]
+
+
+def option(function: F) -> F:
+    """Add ``--recipe``, whose settings become the defaults of the other options."""
+    return click.option(
+        "--recipe",
+        type=_RecipeType(),
+        is_eager=True,  # before the options that it has values for
+        expose_value=False,
+        callback=_take,
+        help=f"TOML file of options by name, such as a run's train.toml; or what a tutorial does: "
+        f"{', '.join(get_args(TutorialRecipe))}. What is typed wins.",
+    )(function)
+
+
+def _take(ctx: click.Context, param: click.Parameter, source: str | None) -> None:
+    if source is None or ctx.resilient_parsing:
+        return
+    from edgeseg.training.recipes.recipe import Recipe
+
+    recipe = ctx.meta[_META] = Recipe.open(source)
+    ctx.default_map = defaults = {}
+    for name, param in _params(ctx.command, recipe).items():
+        typed = _as_typed(param, recipe.values[name])
+        try:
+            param.type_cast_value(ctx, typed)
+        except click.BadParameter as error:
+            raise click.UsageError(f"{recipe.place(name)}: {name}: {error.message}", ctx) from error
+        defaults[str(param.name)] = typed
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of ``TrainConfig`` with what click does not merge: tables, of which single names were typed."""
+    recipe: Recipe | None = click.get_current_context().meta.get(_META)
+    if recipe is None:
+        return dict(settings)
+    tables = {**recipe.of("config"), "augmentation_changes": recipe.of("augmentation")}
+    return {
+        field: {**tables[field], **value} if isinstance(value, Mapping) and field in tables else value
+        for field, value in settings.items()
+    }
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Name the recipe, and where it is at fault its line, in an error about the settings together."""
+    context = click.get_current_context()
+    recipe: Recipe | None = context.meta.get(_META)
+    try:
+        yield
+    except InputError as error:
+        if recipe is None:
+            raise
+        typed = [name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        raise recipe.explained(error, typed) from error
+
+
+def _params(command: click.Command, recipe: Recipe) -> dict[str, click.Parameter]:
+    """Return the parameters of a command that a recipe has a value for, by its names."""
+    named = {name.lstrip("-"): param for param in command.params for name in param.opts}
+    return {name: named[name] for name in recipe.values if name in named}
+
+
+def _as_typed(param: click.Parameter, value: Any) -> Any:
+    """Return a value as click takes it from the words of a command line."""
+    from edgeseg.models.zoo.options import as_typed
+
+    if isinstance(value, Mapping):
+        pairs = [f"{name}={as_typed(item)}" for name, item in value.items()]
+        return pairs if param.multiple else ",".join(pairs)
+    if isinstance(value, tuple) and param.nargs == 1 and not param.multiple:
+        return as_typed(value)
+    return value
