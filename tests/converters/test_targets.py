@@ -26,18 +26,6 @@ from edgeseg_converters.rewrites import RULES, rules_for
 SIZE = (32, 32)
 
 
-def thin(model: keras.Model) -> keras.Model:
-    """The same graph with a quarter of the wide convolutions' filters: its weights alone took half a minute."""
-
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if config.get("filters", 0) > 32:
-            config["filters"] //= 4
-        return type(layer).from_config(config)
-
-    return keras.models.clone_model(model, clone_function=clone)
-
-
 # A family's own builder where the graph itself is long.
 _SHORT: dict[str, Callable[..., keras.Model]] = {
     "hrnetv2_w18": functools.partial(hrnetv2, width=18, modules=(1, 1), blocks=1),
@@ -50,7 +38,7 @@ _SHORT: dict[str, Callable[..., keras.Model]] = {
     scope="module",
     params=[name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48", "deeplabv3plus_resnet101")],
 )
-def model(request: pytest.FixtureRequest) -> Iterator[keras.Model]:
+def model(request: pytest.FixtureRequest, thin: Callable[[keras.Model], keras.Model]) -> Iterator[keras.Model]:
     keras.utils.set_random_seed(0)
     name = request.param
     build = _SHORT.get(name) or functools.partial(create, name)

@@ -14,12 +14,12 @@ def new_objects_collected() -> Iterator[None]:
     The graphs of tf2onnx and of onnx-ir are cycles, each with the weights that it was read with, and Python looks for
     cycles less often the more objects there are. TensorFlow has a million, which take half a second to scan.
     """
-    if gc.get_freeze_count():  # objects that were frozen elsewhere must stay frozen
-        yield
-        return
-    gc.freeze()
+    frozen_elsewhere = gc.get_freeze_count() > 0  # those objects must stay frozen
+    if not frozen_elsewhere:
+        gc.freeze()
     try:
         yield
     finally:
         gc.collect()
-        gc.unfreeze()
+        if not frozen_elsewhere:
+            gc.unfreeze()

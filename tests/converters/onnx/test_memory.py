@@ -3,7 +3,15 @@ from __future__ import annotations
 import gc
 import weakref
 
+import pytest
+
 from edgeseg_converters.onnx.memory import new_objects_collected
+
+
+@pytest.fixture(autouse=True)
+def _nothing_frozen() -> None:
+    """As in a process of a user, without what ``tests/conftest.py`` freezes."""
+    gc.unfreeze()
 
 
 class _Cycle:
@@ -20,12 +28,13 @@ def test_cycles_of_a_block_are_freed_at_its_end() -> None:
     assert gc.get_freeze_count() == 0
 
 
-def test_what_was_frozen_before_stays_frozen() -> None:
+def test_what_was_frozen_before_stays_frozen_and_the_rest_is_freed() -> None:
     gc.freeze()
     try:
         frozen = gc.get_freeze_count()
         with new_objects_collected():
-            pass
+            reference = weakref.ref(_Cycle())
+        assert reference() is None
         assert gc.get_freeze_count() >= frozen > 0
     finally:
         gc.unfreeze()

@@ -4,7 +4,9 @@ calibrated models and the real runtime.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -60,6 +62,7 @@ def unet() -> keras.Model:
     return calibrated("unet_mini")
 
 
+@functools.cache  # most tests look at the same file
 def made(model: keras.Model, precision: Precision, images: CalibrationSet, target: Target = "generic") -> ExportResult:
     spec = ZOO[model.name].default_spec(5, model.input_shape[1:3])
     samples = Samples(tuple(natural_noise(seed, spec.input_size) for seed in range(40, 42)), "noise")
@@ -69,6 +72,12 @@ def made(model: keras.Model, precision: Precision, images: CalibrationSet, targe
         model, spec, [recipe], samples=samples, quantization=settings, options=ExportOptions(target=target)
     )
     return result
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _files_of_these_tests_alone() -> Iterator[None]:
+    yield
+    made.cache_clear()
 
 
 def ops(data: bytes) -> Counter[str]:
@@ -249,7 +258,7 @@ def test_what_the_tool_cannot_do_is_one_line(
 
     monkeypatch.setattr("litert_quantizer.quantizer.Quantizer.quantize", fail)
     with pytest.raises(UnsupportedModel, match=r"cannot make int8 of the model: Ranks of scales \(5\) must be 4\."):
-        made(unet, "int8", images)
+        made.__wrapped__(unet, "int8", images)
 
 
 class WithColumns(layers.Layer):  # type: ignore[misc]

@@ -103,7 +103,7 @@ def test_what_a_program_gives_wins() -> None:
         ("imgsz = [1, 2, 3]", "imgsz must be a number or [N, N], got [1, 2, 3]."),
         ("imgsz = 0.5", "imgsz must be a number or [N, N], got 0.5."),
         ("scale = 2", "scale must be [X, X], got 2."),
-        ("optimizer = 'adm'", 'optimizer must be "adamw", "adam", "sgd" or "rmsprop", got "adm". Did you mean \'adam\'?'),
+        ("optimizer = 'adm'", '"adam", "sgd" or "rmsprop", got "adm". Did you mean \'adam\'?'),
         ("class-weights = 'median'", '"sqrt-median-frequency" or a list of numbers, got "median".'),
         ("class-weights = []", "class-weights must be"),
         ("model-option = 3", "model-option must be a table, such as {name = value}, got 3."),
