@@ -152,7 +152,8 @@ def train(
         source = SplitFeed(config, models, train_data, val_data, distribution)
     losses = OutputLosses.of(config, models, train_data, loss)
     if models.encoder is not None and not history:
-        options.log(models.encoder.line())
+        if distribution.is_chief:
+            options.log(models.encoder.line())
         models.fit_encoder(source.statistics(_ENCODER_IMAGES))
     metrics = _metrics(options.metrics, models)
     main = output_names(models.twin)[models.main_output]
