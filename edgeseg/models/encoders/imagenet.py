@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,9 +36,10 @@ def imagenet_layers(published: PublishedEncoder, options: Mapping[str, Any]) -> 
         )
     arguments = {"alpha": options["alpha"]} if options.get("alpha", 1.0) != 1.0 else {}
     try:
-        model = getattr(keras.applications, published.application)(
-            include_top=False, weights="imagenet", input_shape=(224, 224, 3), **arguments
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints a progress bar, where --json has its result
+            model = getattr(keras.applications, published.application)(
+                include_top=False, weights="imagenet", input_shape=(224, 224, 3), **arguments
+            )
     except Exception as error:  # what Keras raises where a download fails
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise InputError(

@@ -205,12 +205,15 @@ def test_an_encoder_that_needs_an_option_says_so_or_brings_it(tmp_path: Path) ->
         load_encoder(create("deeplabv3plus_mobilenetv2", **build), tmp_path / "narrow.weights.h5")
 
 
-def test_imagenet_is_downloaded_through_keras_applications(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_is_downloaded_through_keras_applications(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = keras.applications.MobileNet
     asked = []
 
     def download(*, weights: str, **arguments: Any) -> keras.Model:
         asked.append((weights, arguments))
+        print("Downloading data")
         keras.utils.set_random_seed(3)
         return own(weights=None, **arguments)
 
@@ -223,6 +226,7 @@ def test_imagenet_is_downloaded_through_keras_applications(monkeypatch: pytest.M
     last = "conv_pw_11"
     np.testing.assert_array_equal(model.get_layer(last).kernel, theirs.get_layer(last).kernel)
     assert report.source == "imagenet" and len(report.matched) == 115
+    assert capsys.readouterr().out == ""
 
 
 def _no_network(**_: Any) -> keras.Model:
