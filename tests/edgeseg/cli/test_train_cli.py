@@ -14,6 +14,7 @@ from edgeseg.cli import _options, main
 from edgeseg.cli._terminal import note
 from edgeseg.cli.train import command
 from edgeseg.datasets import DataSource
+from edgeseg.models.keras_files.load import read_spec
 
 
 def test_every_option_is_under_a_heading(capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,14 +203,27 @@ def test_options_of_the_architecture_travel_from_training_to_the_artifact(
     options = {"alpha": 0.1, "filters": 8, "upsampling": "transposed", "bn_epsilon": 0.001}
     typed = [part for name, value in options.items() for part in ("--model-option", f"{name}={value}")]
     name, run = "deeplabv3plus_mobilenetv2", tmp_path / "run"
-    settings = ("--data", str(shapes_dataset), "--imgsz", "32", "--epochs", "1", "--batch-size", "2")
+    settings = (
+        "--data",
+        str(shapes_dataset),
+        "--imgsz",
+        "32",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "5",
+        "--no-val",
+        "--samples",
+        "0",
+    )
     assert main(["train", name, *typed, *settings, "--output-dir", str(run)]) == 0
     files = ["--output-dir", str(tmp_path), "--num-images", "1", "--precision", "fp32"]
-    assert main(["export", str(run / "best.keras"), *files]) == 0
+    assert main(["export", str(run / "final.keras"), *files]) == 0
     capsys.readouterr()
     artifact = next(tmp_path.glob("*.fp32.tflite"))
-    for path in (run / "best.keras", artifact):
-        assert main(["inspect", str(path), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["spec"]["provenance"]["model_options"] == options
+    spec = read_spec(run / "final.keras")
+    assert spec is not None and spec.provenance.model_options == options
+    assert main(["inspect", str(artifact), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["spec"]["provenance"]["model_options"] == options
     assert main(["inspect", str(artifact)]) == 0
     assert "upsampling=transposed, bn_epsilon=0.001" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -149,12 +150,14 @@ def test_a_run_of_an_earlier_edgeseg_goes_on(
     """Its last.keras has none of today's settings, and a preset under its former name; so has what is typed again."""
     run = Path(shutil.copytree(watched[0].exported.parent, tmp_path / "run"))
 
+    again = config(train_alone, **{**WATCHED, "augmentation": "tutorial"})
+
     def earlier(state: dict[str, Any]) -> None:
-        del state["config"]["validate"], state["config"]["early_stopping_on"]
-        state["config"]["augmentation"] = "tutorial"
+        del state["settings"]
+        fields = {**dataclasses.asdict(again), "augmentation": "tutorial"}
+        state["config"] = {name: fields[name] for name in fields if name not in ("validate", "early_stopping_on")}
 
     rewrite_state(run / "last.keras", earlier)
-    again = config(train_alone, **{**WATCHED, "augmentation": "tutorial"})
     resumed = train(again, run, RunOptions(resume=True, log=quiet), model=tiny())
     assert resumed.history == watched[0].history
     with pytest.raises(InputError, match="early_stopping_on was val_mean_iou, is loss"):
@@ -173,7 +176,7 @@ def rewrite_state(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the training state in a ``.keras`` file."""
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
-    (name,) = (name for name, content in entries.items() if content.startswith(b'{"config": {"model"'))
+    (name,) = (name for name, content in entries.items() if content.startswith(b'{"settings": '))
     state = json.loads(entries[name])
     change(state)
     with zipfile.ZipFile(path, "w") as archive:
