@@ -115,9 +115,9 @@ def resolve(
     if refused:
         listed = ", ".join(f"{name} ({', '.join(dict.fromkeys(places))})" for name, places in refused.items())
         raise InputError(
-            f"'{path}' names what edgeseg never calls from a file: {listed}. For a layer, give one of yours by its name: "
-            "--custom-objects FILE.py with CUSTOM_OBJECTS = {'its name': YourLayer}; or name the zoo architecture and "
-            f"load weights only: edgeseg export ZOO_NAME --weights {path}."
+            f"'{path}' names what edgeseg never calls from a file: {listed}. For a layer, give one of yours by its "
+            "name: --custom-objects FILE.py with CUSTOM_OBJECTS = {'its name': YourLayer}; or name the zoo "
+            f"architecture and load weights only: edgeseg export ZOO_NAME --weights {path}."
         )
     if unknown:
         listed = ", ".join(f"{name} ({_all(layers)})" for name, layers in unknown.items())
