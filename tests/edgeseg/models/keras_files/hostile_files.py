@@ -234,7 +234,7 @@ def main(folder: Path, *, is_whole: bool) -> None:
     watch = Watch(path, bait)
     objects, tries, effects = list(exported()), 0, []
     for number, (module, name, value) in enumerate(objects):
-        few = list(PLACES) if is_whole else list(PLACES)[number % 3 :: 3]
+        few = list(PLACES) if is_whole else list(PLACES)[number % 4 :: 4]
         for reference, places in references(module, name, value, str(bait), few):
             for place, found in tried(watch, reference, places):
                 tries += 1
@@ -247,15 +247,16 @@ def main(folder: Path, *, is_whole: bool) -> None:
 def tried(watch: Watch, reference: Layer, places: Collection[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield each place, and the effects that loading a file has with a reference there."""
     layers = {place: make(reference) for place, make in PLACES.items()}
-    effects = watch.while_loading(model(layers))
-    refused = [place for place in PLACES if f"{place!r}" in watch.said]
+    compiled = {"optimizer": reference, "loss": reference, "metrics": [reference]}
+    effects = watch.while_loading(model(layers, compiled), compiled=True)
+    refused = [place for place in PLACES if f"{place!r}" in watch.said]  # before Keras saw any of them
     yield from ((place, effects) for place in refused)
     for place in places:
         if place not in refused:  # one layer in the place of all, as the first may have stopped it
             yield place, watch.while_loading(model({place: layers[place]}))
+    if not refused:
+        yield "compile", watch.while_loading(model({"x": layer("ReLU", {})}, compiled), compiled=True)
     yield "called", watch.while_loading(model({"called": called(reference)}))
-    compiled = {"optimizer": reference, "loss": reference, "metrics": [reference]}
-    yield "compile", watch.while_loading(model({"x": layer("ReLU", {})}, compiled), compiled=True)
 
 
 def controls(watch: Watch, bait: Path) -> Iterator[list[str]]:
