@@ -139,19 +139,30 @@ def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def entries(root: dict[str, Any]) -> Iterator[Entry]:
-    """Yield every object of a config, the model itself first, without the part for ``compile``."""
-    return _walk(root, "", ())
+def entries(root: dict[str, Any], *, compiled: bool = False) -> Iterator[Entry]:
+    """Yield every object of a config, the model itself first.
+
+    Args:
+        root: the config.
+        compiled: whether the model's own part for ``compile`` counts. That of a model inside it always does: Keras
+            reads it in any case.
+
+    Raises:
+        ValueError: an object has no text for its class.
+    """
+    return _walk(root, "", (), omitted=None if compiled else "compile_config")
 
 
-def _walk(node: Any, key: str, inside: tuple[str, ...]) -> Iterator[Entry]:
+def _walk(node: Any, key: str, inside: tuple[str, ...], omitted: str | None = None) -> Iterator[Entry]:
     if isinstance(node, list | tuple):
         for item in node:
             yield from _walk(item, key, inside)
         return
     if not isinstance(node, dict):
         return
-    if isinstance(node.get("class_name"), str):
+    if "class_name" in node:
+        if not isinstance(node["class_name"], str):  # Keras goes on to the other names
+            raise ValueError(f"its config has a class_name that is no text, under {key!r}")
         inner = node.get("config")
         name = node.get("name") or (inner.get("name") if isinstance(inner, dict) else None)
         # The model's own name would be before every layer's.
@@ -159,5 +170,14 @@ def _walk(node: Any, key: str, inside: tuple[str, ...]) -> Iterator[Entry]:
         yield Entry("/".join(here) or str(name), key, node)
         inside = here
     for inner_key, value in node.items():
-        if inner_key != "compile_config":
+        if inner_key != omitted:
             yield from _walk(value, inner_key, inside)
+
+
+def strings(node: Any) -> Iterator[str]:
+    """Yield every text in a config, at any depth, but not the keys."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, list | tuple | dict):
+        for item in node.values() if isinstance(node, dict) else node:
+            yield from strings(item)

@@ -18,12 +18,13 @@ import keras
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files import tensorflow_ops
+from edgeseg.models.keras_files.allowed import is_keras_name, is_listed_class, is_listed_name
 from edgeseg.models.keras_files.config import Entry, entries
 from edgeseg.models.keras_files.custom_objects import KNOWN
 from edgeseg.models.keras_files.keras2_graph import Graph, is_model, leaves
 
-_OWN = "CUSTOM_OBJECTS:"  # before a name in a config: in .h5 files, Keras puts the object there in place of its name
-_LAMBDAS = ("Lambda", "__lambda__")
+OWN = "CUSTOM_OBJECTS:"  # before a name in a config: in .h5 files, Keras puts the object there in place of its name
+LAMBDAS = ("Lambda", "__lambda__")
 _ACTIVATIONS = ("Activation", "Softmax", "ReLU", "LeakyReLU")
 # What Keras raises for a config of which a part is missing: then there is nothing to propose.
 _GIVE_UP = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, InputError)
@@ -47,7 +48,7 @@ class OwnFunction(keras.layers.Layer):  # type: ignore[misc]
 
     def __init__(self, function: str, arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.function, self.arguments = function.removeprefix(_OWN), dict(arguments or {})
+        self.function, self.arguments = function.removeprefix(OWN), dict(arguments or {})
         self._run = keras.saving.get_registered_object(self.function)
         if self._run is None:
             raise InputError(
@@ -60,31 +61,43 @@ class OwnFunction(keras.layers.Layer):  # type: ignore[misc]
         return self._run(*args, **self.arguments, **kwargs)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102 - Keras' own
-        return {**super().get_config(), "function": _OWN + self.function, "arguments": self.arguments}
+        return {**super().get_config(), "function": OWN + self.function, "arguments": self.arguments}
 
 
-def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """Replace Lambda layers and functions of TensorFlow by the user's code, and refuse the Lambdas that are left.
+def replace_layers(root: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the user's code in the place of layers that no file may name, and of functions of TensorFlow.
 
     Args:
-        root: a model config; changed in place where something is replaced.
-        own: the user's objects. What has the name of a Lambda layer, or of a function (``tf.signal.rfft``) or the
-            layer that calls it, replaces it: a layer class, made with the layer's ``name``, ``trainable`` and
-            ``dtype``; a layer, of which the config is taken; a function.
-        path: the file, for messages.
+        root: a model config; changed in place where something is replaced. Nothing of it is deserialized.
+        own: the user's objects. What has the name of a Lambda layer or of another one that ``allowed`` does not list,
+            or of a function (``tf.signal.rfft``) or the layer that calls it, replaces it: a layer class, made with
+            the layer's ``name``, ``trainable`` and ``dtype``; a layer, of which the config is taken; a function.
 
     Returns:
         The inserted classes, by the name that the config now has for them.
-
-    Raises:
-        InputError: there is a Lambda, or another serialized function.
     """
     replaced: dict[str, Any] = {}
     for entry in list(entries(root)):
         key = next((key for key in _keys(entry) if key in own), None)
         if key is not None:
             replaced |= _replace(entry.value, key, own[key])
-    left = [entry for entry in entries(root) if entry.class_name in _LAMBDAS]
+    return replaced
+
+
+def refuse_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Path, *, compiled: bool = False) -> None:
+    """Refuse the Lambdas that are left, with a proposal for each.
+
+    Args:
+        root: a model config, of which all other names have been checked: what is around a Lambda is built, to find
+            out its shapes.
+        own: the user's objects.
+        path: the file, for messages.
+        compiled: whether its part for ``compile`` will be read.
+
+    Raises:
+        InputError: there is a Lambda, or another serialized function.
+    """
+    left = [entry for entry in entries(root, compiled=compiled) if entry.class_name in LAMBDAS]
     if left:
         names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in left))
         raise InputError(
@@ -92,17 +105,26 @@ def settle_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Pat
             f"their place: {_instead(root, left, {**KNOWN, **own})}; or name the zoo architecture and load weights "
             f"only: edgeseg export ZOO_NAME --weights {path}."
         )
-    return replaced
 
 
 def _keys(entry: Entry) -> Iterator[str]:
-    """Yield the names under which the user may replace a layer: those of a Lambda or of TensorFlow's functions."""
+    """Yield the names under which the user may replace a layer, where it is one that no file may name."""
     config = entry.value.get("config")
-    if entry.class_name not in ("Lambda", *tensorflow_ops.CLASSES) or not isinstance(config, dict):
+    if not (entry.class_name in tensorflow_ops.CLASSES or _is_refused(entry)) or not isinstance(config, dict):
         return
     yield from (str(name) for name in (entry.value.get("name"), config.get("name")) if name is not None)
     if entry.class_name in tensorflow_ops.CLASSES:
         yield f"tf.{config.get('function')}"
+
+
+def _is_refused(entry: Entry) -> bool:
+    """Return whether a layer, or a call of ``keras.ops`` between layers, is one of Keras that is not listed."""
+    name, module = entry.class_name, entry.value.get("module")
+    if entry.key not in ("layers", "layer"):
+        return name == "Lambda"
+    if isinstance(module, str) and module.partition(".")[0] == "keras":
+        return not is_listed_class(module, name)
+    return is_keras_name(name) and not is_listed_name(name)
 
 
 def _replace(value: dict[str, Any], key: str, own: Any) -> dict[str, Any]:
@@ -114,7 +136,7 @@ def _replace(value: dict[str, Any], key: str, own: Any) -> dict[str, Any]:
     elif isinstance(own, type):
         code, new = own, base
     elif callable(own):
-        code, new = OwnFunction, {**base, "function": _OWN + key, "arguments": config.get("arguments") or {}}
+        code, new = OwnFunction, {**base, "function": OWN + key, "arguments": config.get("arguments") or {}}
     else:
         raise InputError(f"CUSTOM_OBJECTS has {own!r} for {key!r}; accepted: a Keras layer, its class or a function.")
     # The name itself stays the function's, which the layer looks up.
@@ -224,7 +246,7 @@ def _shapes(root: dict[str, Any], objects: Mapping[str, Any]) -> Iterator[tuple[
         config = entry.value.get("config")
         if not is_model(entry.value) or not isinstance(config, dict) or "output_layers" not in config:
             continue
-        lambdas = {str(inner.get("name")) for inner in config["layers"] if inner.get("class_name") in _LAMBDAS}
+        lambdas = {str(inner.get("name")) for inner in config["layers"] if inner.get("class_name") in LAMBDAS}
         if any(_tensors(inner.get("inbound_nodes")) for inner in config["layers"]):
             yield from _recorded_shapes(config, lambdas)
         elif lambdas:

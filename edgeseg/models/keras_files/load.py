@@ -73,7 +73,7 @@ def load_model(
     compile: bool = False,  # noqa: A002 - Keras' own word
     custom_objects: Mapping[str, Any] | None = None,
 ) -> keras.Model:
-    """Load a model file; code inside it (Lambda bytecode) is never run.
+    """Load a model file; of what it names, only what ``allowed`` lists is called, and code inside it is never run.
 
     A file of Keras 2, and every ``.h5``, is built from its config and then filled by ``match_file``: Keras 3's own
     loader refuses common layers of Keras 2 and pairs tensors by their order alone.
@@ -99,7 +99,7 @@ def load_model(
 
         from edgeseg.models.keras_files.keras2 import rename_layers, to_keras3
         from edgeseg.models.keras_files.keras2_graph import build_model
-        from edgeseg.models.keras_files.lambdas import settle_lambdas
+        from edgeseg.models.keras_files.lambdas import refuse_lambdas, replace_layers
 
         # Importing them registers the zoo's own layers with Keras.
         from edgeseg.models.keras_files.resolve import refuse_operations, resolve
@@ -113,8 +113,10 @@ def load_model(
         renamed = rename_layers(root) if config.is_keras2 else {}
         if config.container == "hdf5" and not config.is_keras2:
             refuse_operations(root, own, path)
-        replaced = settle_lambdas(root, own, path)
-        objects = resolve(root, {**own, **replaced}, path)
+        replaced = replace_layers(root, own)
+        # Until here the config is plain JSON; what Keras makes of it from here on is only what is listed.
+        objects = resolve(root, {**own, **replaced}, path, compiled=compile)
+        refuse_lambdas(root, own, path, compiled=compile)
         if config.container == "zip" and not config.is_keras2 and not replaced:
             if Path(path).suffix.lower() != ".keras":
                 raise InputError(f"'{path}' is a .keras archive; give it the suffix .keras.")

@@ -114,7 +114,7 @@ def test_a_missing_file_or_folder_is_an_input_error(tmp_path: Path) -> None:
         ("config.json", b"\xff\xfe"),
         ("config.json", b"[]"),
         ("config.json", b"{}"),
-        ("config.json", b'{"module": "keras", "class_name": "Nothing", "config": {}, "registered_name": null}'),
+        ("config.json", b'{"module": "keras.layers", "class_name": "Conv2D", "config": {}}'),
         ("model.weights.h5", None),
         ("model.weights.h5", b""),
         ("model.weights.h5", b"\x89HDF\r\n\x1a\n" + b"\x00" * 100),
