@@ -188,7 +188,7 @@ class AdbDevice:
     def _refuse(self, answer: adb_client.Answer, request: Request) -> None:
         """Raise the error of a failed run: the tool's own refusal, or its death."""
         last = last_line(answer.text.replace("ERROR: Benchmarking failed.", ""))
-        if answer.status > 128:
+        if 128 < answer.status <= 128 + 64:  # as a shell says that a signal ended it; 255 is adb's own
             name = signal_name(answer.status - 128)
             raise DeviceLost(f"benchmark_model was killed by {name} on '{self.name}'; its last line: {last}")
         raise InputError(f"benchmark_model cannot run '{request.path.rpartition('/')[2]}' on '{self.name}': {last}")

@@ -104,7 +104,7 @@ class Client:
         text, mark, status = process.stdout.replace("\r\n", "\n").rpartition(f"\n{_MARK}")
         if not mark:
             raise DeviceLost(f"{self._gone()}{_last(process)}")
-        if not re.fullmatch("[0-9]{1,3}", status.strip()):
+        if not re.fullmatch("[0-9]{1,3}", status.strip()) or int(status) > 255:
             raise DeviceLost(
                 f"the answer of device '{self.serial}' is not understood: its exit status is "
                 f"'{escaped(status.strip(), most=40)}'; accepted: 0 to 255."
