@@ -37,7 +37,7 @@ class BackendUnavailable(EdgesegError):
 
 
 class DeviceLost(EdgesegError):
-    """A device that is being measured went away, or the process on it died; the text says what is known."""
+    """A device that is being measured went away, its process died, or its answer cannot be right; the text says how."""
 
 
 def did_you_mean(name: str, accepted: Iterable[str], *, cutoff: float = 0.6) -> str:

@@ -15,9 +15,9 @@ from edgeseg._internal.files import sha256
 from edgeseg._internal.progress import Progress
 from edgeseg.benchmark.distrust import drift, warnings
 from edgeseg.benchmark.plan import Plan
-from edgeseg.benchmark.result import Environment, LatencyResult
+from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
-from edgeseg.errors import InputError
+from edgeseg.errors import DeviceLost, InputError
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,15 @@ def _request(plan: Plan, path: str, case: Case, image: str | None) -> Request:
 
 def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, device: str) -> LatencyResult:
     first = replies[0]
-    place = Environment(**{**first.environment, "device": device})
-    loads = [load for reply in replies if (load := reply.environment.get("load")) is not None]
-    heat = [value for reply in replies for value in reply.environment.get("temperature_c", ())]
+    if len({(frozenset(reply.stages_s), bool(reply.latencies_s)) for reply in replies}) > 1:
+        raise DeviceLost(f"the processes that measured '{case.artifact}' on {device} answered in different ways.")
+    loads = [reply.environment.load for reply in replies if reply.environment.load is not None]
+    heat = [value for reply in replies for value in reply.environment.temperature_c]
     place = dataclasses.replace(
-        place, load=max(loads, default=None), temperature_c=(heat[0], max(heat)) if heat else ()
+        first.environment,
+        device=device,
+        load=max(loads, default=None),
+        temperature_c=(heat[0], max(heat)) if heat else (),
     )
     peaks = [reply.peak_memory_bytes for reply in replies if reply.peak_memory_bytes is not None]
     rounds = [reply.latencies_s for reply in replies]

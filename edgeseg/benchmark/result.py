@@ -11,11 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import numpy as np
 
-from edgeseg._internal.json import field_names, tuples
+from edgeseg._internal.json import Meta, field_names, tuples
 from edgeseg.choices import Scope
 from edgeseg.errors import InputError
 
@@ -46,10 +46,10 @@ class Environment:
     device: str
     machine: str
     system: str
-    cpus: int
+    cpus: Annotated[int, Meta(ge=0, le=1 << 20)]
     governor: str = ""
-    temperature_c: tuple[float, ...] = ()
-    load: float | None = None
+    temperature_c: tuple[Annotated[float, Meta(ge=-273.15, le=1000)], ...] = ()
+    load: Annotated[float, Meta(ge=0, le=1)] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)

@@ -18,20 +18,31 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.json import field_names
+from edgeseg._internal.json import Meta, WrongValue, convert
+from edgeseg._internal.text import escaped
 from edgeseg.benchmark import machine
-from edgeseg.benchmark.result import STAGES
+from edgeseg.benchmark.result import STAGES, Environment
 from edgeseg.choices import Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
 from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.runtime.base import is_open, open_size
 from edgeseg.segmenter import Segmenter, to_class_map
+
+#: Eleven days: what no call takes, and what a sum of many is still exact with.
+_MAX_S = 1e6
+_Latency = Annotated[float, Meta(gt=0, le=_MAX_S)]
+_Seconds = Annotated[float, Meta(ge=0, le=_MAX_S)]
+_Bytes = Annotated[int, Meta(ge=-(2**50), le=2**50)]  # a growth: a tool that frees memory reports less than nothing
+_Nodes = Annotated[int, Meta(ge=0, le=2**31)]
+
+#: Seconds that opening a model may take beside its timed calls: a GPU compiles its kernels for minutes.
+_OPENING_S = 600.0
 
 _STATUS = Path("/proc/self/status")
 
@@ -65,36 +76,60 @@ class Request:
     image: str | None = None
 
 
+def longest_s(request: Request) -> float:
+    """Return the seconds after which a process that measures a request cannot be expected to answer any more."""
+    return 2 * request.max_secs + request.warmup_min_secs + _OPENING_S  # the warm-up ends by max_secs too
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """The measurement of one process; fields as in ``LatencyResult``, ``environment`` with those of ``Environment``.
+    """The measurement of one process; fields as in ``LatencyResult``.
 
     ``warnings`` are the device's own, in addition to those derived from the samples.
     """
 
     runtime: str
-    environment: dict[str, Any]
-    init_s: float
-    first_s: float
-    latencies_s: tuple[float, ...] = ()
-    reported: dict[str, float] = field(default_factory=dict)
-    stages_s: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    peak_memory_bytes: int | None = None
+    environment: Environment
+    init_s: _Seconds
+    first_s: _Seconds
+    latencies_s: tuple[_Latency, ...] = ()
+    reported: Mapping[str, Annotated[float, Meta(ge=0, le=1e3 * _MAX_S)]] = field(default_factory=dict)
+    stages_s: Mapping[str, tuple[_Seconds, ...]] = field(default_factory=dict)
+    peak_memory_bytes: _Bytes | None = None
     fully_accelerated: bool | None = None
     software_rendering: bool = False
-    coverage: tuple[int, int] | None = None
+    coverage: tuple[_Nodes, _Nodes] | None = None
     warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Reply:
-        """Read the JSON that ``main`` wrote.
+        """Read the JSON that ``main`` wrote, or what another tool measured; nothing of it is trusted.
 
         Raises:
+            WrongValue: it is no measurement.
             InputError: the worker refused the artifact or a setting.
             BackendUnavailable: the worker lacks the requested runtime or accelerator.
         """
         raise_refusal(data)
-        return cls(**{key: value for key, value in data.items() if key in field_names(cls)})
+        reply = convert(data, cls)
+        if not reply.latencies_s and not reply.reported.get("median_ms"):
+            raise WrongValue("it has neither latencies nor a median above 0")
+        if reply.stages_s and (
+            set(reply.stages_s) != set(STAGES)
+            or any(len(seconds) != len(reply.latencies_s) for seconds in reply.stages_s.values())
+        ):
+            raise WrongValue(f"'stages_s' is not {', '.join(STAGES)} of every latency")
+        if reply.coverage is not None and reply.coverage[0] > reply.coverage[1]:
+            raise WrongValue("'coverage' is {} of {} nodes".format(*reply.coverage))
+        return reply
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Refusal:
+    """What ``answer`` reports instead of an answer."""
+
+    error: Annotated[str, Meta(max_length=10_000, printable=False)]
+    kind: Literal["unavailable", "input"]
 
 
 def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
@@ -136,7 +171,7 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
         peak_memory_bytes=None if peak is None else peak * 1024,
         fully_accelerated=getattr(backend, "fully_accelerated", None),
         software_rendering=bool(getattr(backend, "software_rendering", False)),
-        environment=asdict(replace(machine.environment(), load=load, temperature_c=known)),
+        environment=replace(machine.environment(), load=load, temperature_c=known),
     )
 
 
@@ -158,11 +193,13 @@ def raise_refusal(data: Mapping[str, Any]) -> None:
     """Raise the error that ``answer`` reported instead of an answer.
 
     Raises:
+        WrongValue: it is neither an answer nor such an error.
         InputError: the worker refused the artifact or a setting.
         BackendUnavailable: the worker lacks the requested runtime or accelerator.
     """
     if "error" in data:
-        raise (BackendUnavailable if data["kind"] == "unavailable" else InputError)(data["error"])
+        refusal = convert(data, _Refusal)
+        raise (BackendUnavailable if refusal.kind == "unavailable" else InputError)(escaped(refusal.error, most=2000))
 
 
 def main() -> int:

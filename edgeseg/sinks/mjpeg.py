@@ -26,7 +26,9 @@ class MjpegServer:
 
     A frame is encoded once, in ``write``, and only while somebody watches. Every client gets the newest frame when it
     is ready for one, so a slow client misses frames and nothing queues up; one that takes nothing for five seconds
-    is dropped.
+    is dropped. A request has five seconds and 16 KiB, and no body. There are at most 32 clients, 16 of one address;
+    where a newcomer finds it full, the client goes that has been idle longest: that asked for nothing, or has taken
+    nothing for a second.
 
     There is no password. On a loopback address, requests that name another host are refused, so that a web page in
     the same machine's browser cannot get in through a name of its own (DNS rebinding).

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from socketserver import TCPServer
 from typing import Any, Protocol
 
+from edgeseg._internal.text import escaped
+from edgeseg.sinks.connections import Connection, Connections
+
 _log = logging.getLogger(__name__)
 
 #: Seconds after which a client that neither sends nor takes anything is dropped.
 CLIENT_TIMEOUT_S = 5.0
-MAX_CLIENTS = 32
+
+#: Seconds that a client has for its whole request: a byte now and then does not hold a connection.
+REQUEST_TIMEOUT_S = 5.0
+
+#: Bytes of the request line and the headers together. A browser sends the cookies of every server on this host.
+MAX_HEAD_BYTES = 16 << 10
+
+#: How much of a refused request is read, and for how many seconds: closing at once would reset the connection before
+#: the client has read why.
+_DRAINED_BYTES = 1 << 20
+_DRAINING_S = 1.0
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_FULL = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 _BOUNDARY = "edgeseg-frame"
 _PART_HEAD = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
@@ -60,52 +78,42 @@ class HttpServer(TCPServer):
     """One thread per connection, as ``ThreadingTCPServer`` has; but counted, and ended when the server is closed."""
 
     allow_reuse_address = os.name != "nt"  # on Windows it would share a port that is in use
-    request_queue_size = 16
+    request_queue_size = 256  # of a burst; where the queue is full, a client tries again after a second
 
     def __init__(self, host: str, port: int, sink: Feed) -> None:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, *_, address = addresses[0]
         self.sink = sink
-        self._connections: dict[socket.socket, threading.Thread] = {}
-        self._lock = threading.Lock()
+        self._connections = Connections()
         super().__init__(address, _Handler)  # type: ignore[arg-type]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread; close a connection above ``MAX_CLIENTS``."""
-        thread = threading.Thread(
-            target=self._process, args=(request, client_address), name="edgeseg-mjpeg-client", daemon=True
+        """Answer in a thread; refuse a connection above the limits where no other one is idle."""
+        connection = Connection(request, client_address)
+        connection.thread = threading.Thread(
+            target=self._process, args=(connection,), name="edgeseg-mjpeg-client", daemon=True
         )
-        with self._lock:
-            full = len(self._connections) >= MAX_CLIENTS
-            if not full:
-                self._connections[request] = thread
-        if full:
-            self.shutdown_request(request)
+        if self._connections.admit(connection):
+            connection.thread.start()
         else:
-            thread.start()
-
-    def _process(self, request: socket.socket, client_address: Any) -> None:
-        try:
-            self.finish_request(request, client_address)
-        except (ConnectionError, TimeoutError) as error:
-            _log.debug("client %s left: %s", client_address[0], error)
-        finally:
-            with self._lock:
-                self._connections.pop(request, None)
+            request.setblocking(False)
+            with suppress(OSError):
+                request.send(_FULL)
             self.shutdown_request(request)
+
+    def _process(self, connection: Connection) -> None:
+        try:
+            _Handler(connection, self)
+        except (ConnectionError, TimeoutError) as error:
+            _log.debug("client %s left: %s", connection.host, error)
+        finally:
+            self._connections.remove(connection)
+            self.shutdown_request(connection.socket)
 
     def close_all(self, deadline_s: float) -> None:
         """Stop listening, end every connection, and wait for their threads until ``deadline_s`` (monotonic)."""
         self.server_close()
-        with self._lock:
-            open_now = dict(self._connections)
-        for connection in open_now:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that is blocked on it
-            except OSError as error:
-                _log.debug("already closed: %s", error)
-        for thread in open_now.values():
-            thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._connections.end_all(deadline_s)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -113,6 +121,59 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "edgeseg"
     sys_version = ""
     timeout = CLIENT_TIMEOUT_S  # of each read and write
+
+    def __init__(self, client: Connection, server: HttpServer) -> None:
+        self._client = client
+        super().__init__(client.socket, client.address, server)
+
+    def handle(self) -> None:
+        head = self._read_head()
+        if head:
+            self._client.asked()
+            self.rfile = io.BytesIO(head)
+            self.handle_one_request()
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        if self.headers.get("Content-Length", "0").strip() != "0" or "Transfer-Encoding" in self.headers:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "A request has no body here")
+            return False
+        return True
+
+    def _read_head(self) -> bytes:
+        """Return the request line and the headers; nothing where the client left, or was refused."""
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        head, seen = bytearray(), 0
+        while not _HEAD_END.search(head, max(0, seen - 2)):  # the end may have begun in the piece before
+            if len(head) > MAX_HEAD_BYTES:
+                self.requestline = self.request_version = self.command = ""  # send_error reads them
+                long_line = b"\n" not in head
+                self._refuse(
+                    HTTPStatus.REQUEST_URI_TOO_LONG if long_line else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                )
+                return b""
+            self.connection.settimeout(max(1e-3, deadline - time.monotonic()))
+            piece = self.connection.recv(MAX_HEAD_BYTES + 1 - len(head))
+            if not piece:
+                return b""
+            seen = len(head)
+            head += piece
+        self.connection.settimeout(self.timeout)
+        return bytes(head)
+
+    def _refuse(self, status: HTTPStatus, message: str | None = None) -> None:
+        """Send an error to a client that may still be sending, and let it read that."""
+        self.send_error(status, message)
+        with suppress(OSError):  # the client left, or was ended for a newcomer
+            self.connection.shutdown(socket.SHUT_WR)
+        deadline, left = time.monotonic() + _DRAINING_S, _DRAINED_BYTES
+        while left > 0 and (remaining_s := deadline - time.monotonic()) > 0:
+            self.connection.settimeout(remaining_s)
+            piece = self.connection.recv(1 << 16)
+            if not piece:
+                return
+            left -= len(piece)
 
     def do_GET(self) -> None:
         routes = {
@@ -148,7 +209,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         if self._start(content_type, {"Content-Length": str(len(body)), **(headers or {})}):
-            self.wfile.write(body)
+            self._write(body)
+
+    def _write(self, data: bytes) -> None:
+        with self._client.sending():
+            self.wfile.write(data)
 
     def _page(self) -> None:
         nonce = secrets.token_urlsafe(16)
@@ -177,13 +242,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         sink = self.server.sink
         with sink.watching() as next_jpeg:
-            self.wfile.write(_PART_HEAD)
+            self._write(_PART_HEAD)
             while not sink.closing:
                 jpeg = next_jpeg(1.0)
                 if jpeg is not None:
                     # With the head of the next part: Chromium shows a part when it has that, else one frame late.
                     # So there is no Content-Length; the boundary ends a part.
-                    self.wfile.write(jpeg + b"\r\n" + _PART_HEAD)
+                    self._write(jpeg + b"\r\n" + _PART_HEAD)
                 elif self._client_went():
                     return
 
@@ -198,4 +263,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.settimeout(self.timeout)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        _log.debug("%s %s", self.address_string(), format % args)
+        _log.debug("%s %s", self.address_string(), escaped(format % args))

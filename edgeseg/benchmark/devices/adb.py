@@ -7,18 +7,21 @@ empty, so that p90 and p99 are not known.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shlex
-import signal
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 from edgeseg._internal.files import sha256
+from edgeseg._internal.json import WrongValue
+from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices import adb_client, android, benchmark_model
 from edgeseg.benchmark.devices.adb_client import Client
-from edgeseg.benchmark.devices.benchmark_model import Tool, last_line
-from edgeseg.benchmark.worker import Reply, Request
+from edgeseg.benchmark.devices.benchmark_model import Tool
+from edgeseg.benchmark.devices.local import signal_name
+from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
 from edgeseg.tflite.file import has_open_size
 
@@ -27,9 +30,6 @@ FOLDER = "/data/local/tmp"
 
 #: Where an installed tool is looked up; the place that TensorFlow's and LiteRT's pages push it to.
 DEFAULT_TOOL = f"{FOLDER}/benchmark_model"
-
-#: Seconds that opening a model may take beside its timed calls: a GPU compiles its kernels for minutes.
-_OPENING_S = 600.0
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +95,10 @@ class AdbDevice:
         """See ``Device.run``."""
         options = request.options
         delegate = self._delegate(options["delegate"]) if options.get("delegate") else None
-        command = shlex.join(self._tool.command(request, delegate))
+        try:
+            command = shlex.join(self._tool.command(request, delegate))
+        except BackendUnavailable as error:
+            raise BackendUnavailable(f"{self.name}: {error}") from error
         if delegate is not None:
             # A chip maker's delegate loads further libraries from its own folder, by name.
             command = f"LD_LIBRARY_PATH={shlex.quote(delegate.rpartition('/')[0])} {command}"
@@ -103,27 +106,34 @@ class AdbDevice:
         answer = self._client.shell(
             f"sh -c {shlex.quote(f'echo $$ >{self._pid}; cd {self._folder}; {_exec(command)}')}; s=$?; "
             f"rm -f {self._pid}; exit $s",
-            timeout_s=2 * request.max_secs + request.warmup_min_secs + _OPENING_S,  # the warm-up ends by max_secs too
+            timeout_s=longest_s(request),
         )
         if answer.status:
             self._refuse(answer, request)
         accelerator = str(options.get("accelerator", "cpu")) if delegate is None else delegate.rpartition("/")[2]
-        measured = benchmark_model.parse(answer.text, accelerator)
+        try:
+            measured = benchmark_model.parse(answer.text, accelerator)
+        except (BackendUnavailable, InputError) as error:
+            raise type(error)(f"{self.name}: {error}") from error
         after = self._describe()
         versions = {"benchmark_model": f"sha256:{self._tool.digest[:12]}"}
-        return Reply(
-            runtime=self._tool.name,
-            environment=asdict(before.environment(self.name, after, versions)),
-            warnings=after.warnings(),
+        reply = {
+            "runtime": self._tool.name,
+            "environment": asdict(before.environment(self.name, after, versions)),
+            "warnings": after.warnings(),
             **vars(measured),
-        )
+        }
+        try:
+            return Reply.from_json(reply)
+        except WrongValue as error:
+            raise DeviceLost(f"what device '{self._client.serial}' reports cannot be right: {error}.") from error
 
     def _find_tool(self) -> Tool:
         path = self._on_device(self._asked_tool, ".bin")
         if path is None:
             raise BackendUnavailable(
                 f"there is no benchmark_model '{self._asked_tool}', neither here nor on device "
-                f"'{self._client.serial}' ({self._describe().abi}); give one with --benchmark-model FILE. "
+                f"'{self._client.serial}' ({escaped(self._describe().abi)}); give one with --benchmark-model FILE. "
                 f"For arm64-v8a it can be had at {benchmark_model.WHERE}."
             )
         if path != self._asked_tool:
@@ -133,10 +143,15 @@ class AdbDevice:
         if "graph" not in flags:
             raise BackendUnavailable(
                 f"'{self._asked_tool}' is no benchmark_model that runs on device '{self._client.serial}' "
-                f"({self._describe().abi}): {last_line(usage.text)}"
+                f"({escaped(self._describe().abi)}): {last_line(usage.text)}"
             )
-        digest = self._client.shell(f"sha256sum {shlex.quote(path)}").text.split()[0]
-        return Tool(path, flags, digest)
+        said = self._client.shell(f"sha256sum {shlex.quote(path)}").text
+        digest = re.match(r"\\?([0-9a-f]{64})\b", said)  # a backslash: the path has characters that are escaped
+        if digest is None:
+            raise BackendUnavailable(
+                f"device '{self._client.serial}' does not say the SHA-256 of '{self._asked_tool}': {last_line(said)}"
+            )
+        return Tool(path, flags, digest[1])
 
     def _delegate(self, text: str) -> str:
         path = self._on_device(text, ".so")
@@ -173,8 +188,8 @@ class AdbDevice:
     def _refuse(self, answer: adb_client.Answer, request: Request) -> None:
         """Raise the error of a failed run: the tool's own refusal, or its death."""
         last = last_line(answer.text.replace("ERROR: Benchmarking failed.", ""))
-        if answer.status - 128 in set(signal.Signals):
-            name = signal.Signals(answer.status - 128).name
+        if 128 < answer.status <= 128 + 64:  # as a shell says that a signal ended it; 255 is adb's own
+            name = signal_name(answer.status - 128)
             raise DeviceLost(f"benchmark_model was killed by {name} on '{self.name}'; its last line: {last}")
         raise InputError(f"benchmark_model cannot run '{request.path.rpartition('/')[2]}' on '{self.name}': {last}")
 

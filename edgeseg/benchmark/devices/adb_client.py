@@ -7,18 +7,25 @@ alone and its clean-up is not interrupted as well.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeseg.benchmark.devices.benchmark_model import last_line
+from edgeseg._internal.text import escaped, last_line
+from edgeseg.benchmark.devices.bounded import Watch, text_of
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 
 _MARK = "edgeseg-exit="
 
 #: Seconds for everything that the adb server or a shell answers at once.
 _SOON_S = 20.0
+
+#: Bytes of an answer, and characters of each of its lines: the tools print some kilobytes.
+_MOST_BYTES = 1 << 20
+_MOST_IN_LINE = 4096
 
 _REFUSALS = {
     "unauthorized": "has not allowed this computer: unlock its screen and accept the USB debugging question",
@@ -45,7 +52,8 @@ def attached() -> dict[str, str]:
     """
     lines = _adb("devices").stdout.splitlines()
     pairs = (line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith(("*", "List of")))
-    return {serial: " ".join(rest).strip() for serial, *rest in pairs}
+    # A serial number and a state are the device's words: one that is no serial number names no device to adb either.
+    return {escaped(serial): escaped(" ".join(rest).strip()) for serial, *rest in pairs}
 
 
 def choose(serial: str | None) -> str:
@@ -88,7 +96,7 @@ class Client:
         """Run a script in the device's shell; its stderr is joined to its stdout.
 
         Raises:
-            DeviceLost: the device went away, or does not answer in time.
+            DeviceLost: the device went away, does not answer in time, or answers too much.
         """
         process = _adb(
             "-s", self.serial, "shell", f"( {script} ) 2>&1; s=$?; echo; echo {_MARK}$s", timeout_s=timeout_s
@@ -96,7 +104,12 @@ class Client:
         text, mark, status = process.stdout.replace("\r\n", "\n").rpartition(f"\n{_MARK}")
         if not mark:
             raise DeviceLost(f"{self._gone()}{_last(process)}")
-        return Answer(text, int(status))
+        if not re.fullmatch("[0-9]{1,3}", status.strip()) or int(status) > 255:
+            raise DeviceLost(
+                f"the answer of device '{self.serial}' is not understood: its exit status is "
+                f"'{escaped(status.strip(), most=40)}'; accepted: 0 to 255."
+            )
+        return Answer("\n".join(line[:_MOST_IN_LINE] for line in text.split("\n")), int(status))
 
     def push(self, source: Path, target: str) -> None:
         """Copy a file to the device.
@@ -123,20 +136,20 @@ def _adb(*arguments: str, timeout_s: float = _SOON_S) -> subprocess.CompletedPro
         raise BackendUnavailable(
             "adb is not on the PATH. Install Android's platform-tools, on Debian and Ubuntu: apt install adb"
         )
-    try:
-        return subprocess.run(
-            [program, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=timeout_s,
-            start_new_session=True,
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            [program, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
         )
-    except subprocess.TimeoutExpired as error:
-        shown = " ".join(arguments[:3])
-        raise DeviceLost(f"no answer within {timeout_s:.0f} seconds to: adb {shown} ...") from error
+        try:
+            with Watch(process, (out, err), most_bytes=_MOST_BYTES, timeout_s=timeout_s) as watch:
+                process.wait()
+        finally:  # Ctrl-C
+            process.kill()
+            process.wait()
+        if watch.broke:
+            raise DeviceLost(f"adb {watch.broke} to: adb {' '.join(arguments[:3])} ...")
+        texts = (text_of(out, _MOST_BYTES), text_of(err, _MOST_BYTES))
+    return subprocess.CompletedProcess([program, *arguments], process.returncode, *texts)
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:

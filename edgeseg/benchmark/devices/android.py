@@ -26,11 +26,11 @@ dumpsys battery
 _STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
 _PROPERTY = re.compile(r"^([\w.]+)=(\S.*)$", re.MULTILINE)
-_THERMAL = re.compile(r"Thermal Status: (\d)")
+_THERMAL = re.compile(r"Thermal Status: ([0-9])")
 _CURRENT = re.compile(r"Current temperatures from HAL:(.*?)(?:Current cooling devices|$)", re.DOTALL)
 # Types 0 and 1 are CPU and GPU in android.os.Temperature.
-_SENSOR = re.compile(r"Temperature\{mValue=([\d.]+), mType=[01],")
-_BATTERY = re.compile(r"^\s+(level|temperature): (\d+)$", re.MULTILINE)
+_SENSOR = re.compile(r"Temperature\{mValue=(\d{1,4}(?:\.\d{1,9})?), mType=[01],")
+_BATTERY = re.compile(r"^[ \t]+(level|temperature): (\d{1,9})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Description:
             device=device,
             machine=f"{model}, {chip}".strip(", "),
             system=f"{release} {self.abi}".strip(),
-            cpus=int(get("cpus", "0")) if get("cpus", "0").isdigit() else 0,
+            cpus=int(cpus) if re.fullmatch("[0-9]{1,6}", cpus := get("cpus", "")) else 0,
             governor=get("governor", ""),
             temperature_c=tuple(value for value in (self.chip_c, after.chip_c) if value is not None),
             versions=versions,

@@ -21,11 +21,13 @@ accelerator needs the line that says so.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.worker import Request
 from edgeseg.errors import BackendUnavailable, InputError
 
@@ -36,13 +38,16 @@ WHERE = (
     "latest/android_aarch64_benchmark_model (TensorFlow Lite's)"
 )
 
-_FLAG = re.compile(r"^\s*--(\w+)=", re.MULTILINE)
+# The text is a device's, of any length up to a limit: no pattern scans more than a line again and again.
+_FLAG = re.compile(r"^[ \t]*--(\w+)=", re.MULTILINE)
 _STATS = re.compile(r"\bcount=(?P<count>\d+)\s(?P<rest>.*)$", re.MULTILINE)
-_PAIR = re.compile(r"(\w+)=([0-9.e+-]+)")
+_PAIR = re.compile(r"(\w+)=([0-9.e+-]+|-?inf|-?nan)")
+_MOST = 1e15  # as microseconds thirty years
+_STATISTICS = ("first", "curr", "min", "max", "avg", "std", "p5", "median", "p95")
 _INIT = re.compile(r"Initialized session in ([0-9.e+]+)ms")
 _TIMINGS = re.compile(r"Inference timings in us: Init: ([0-9.e+]+), First inference: ([0-9.e+]+)")
 _MEMORY = re.compile(r"Memory footprint delta .*overall=([0-9.e+-]+)|Overall footprint:\s+([0-9.]+) MB")
-_REPLACING = re.compile(r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \(([^)]+)\)")
+_REPLACING = re.compile(r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \(([^)\n]+)\)")
 _APPLIED = re.compile(r"Explicitly applied (\w+) delegate, and the model graph will be (completely|partially)")
 _REASON = re.compile(
     r"^(?:WARN(?:ING)?: .*|.*delegate is explicitly applied, the model graph will not be.*)$", re.MULTILINE
@@ -148,32 +153,47 @@ def parse(text: str, accelerator: str) -> Measured:
         BackendUnavailable: the tool ignored a flag, or the accelerator took nothing of the model.
     """
     if ignored := _UNCONSUMED.search(text):
-        raise BackendUnavailable(f"benchmark_model ignored {ignored[1]}: what it timed is not what was asked for.")
+        raise BackendUnavailable(
+            f"benchmark_model ignored {escaped(ignored[1])}: what it timed is not what was asked for."
+        )
     reports = [_statistics(match) for match in _STATS.finditer(text)]
     timings, init = _TIMINGS.search(text), _INIT.search(text)
     if len(reports) < 2 or not (timings or init):
         raise InputError(f"the output of benchmark_model is not understood; its last line: {last_line(text)}")
     warmup, timed = reports[-2:]
+    if "first_ms" not in warmup:
+        raise InputError("the output of benchmark_model is not understood: its warm-up has no 'first' and no 'curr'.")
     if "median_ms" not in timed:
         raise InputError("this benchmark_model is too old: it prints no median; give a newer one, --benchmark-model.")
     return Measured(
-        init_s=float(timings[1]) / 1e6 if timings else float(init[1]) / 1e3,  # type: ignore[index]  # one is there
-        first_s=warmup.pop("first_ms") / 1e3,
+        init_s=_number(timings[1]) / 1e6 if timings else _number(init[1]) / 1e3,  # type: ignore[index]  # one is there
+        first_s=warmup["first_ms"] / 1e3,
         reported={name: value for name, value in timed.items() if name != "first_ms"},
         peak_memory_bytes=_memory(text),
         **_placement(text, accelerator),
     )
 
 
-def last_line(text: str) -> str:
-    """Return the last line that is not empty, or ``(nothing)``."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "(nothing)")
+def _number(text: str) -> float:
+    """Return a number of the tool: microseconds, milliseconds, MB or nodes.
+
+    Raises:
+        InputError: it is none, or larger than any that it can have measured.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= _MOST:
+        shown = escaped(text, most=40)
+        raise InputError(f"the output of benchmark_model is not understood: '{shown}' is no number up to {_MOST:g}.")
+    return value
 
 
 def _statistics(match: re.Match[str]) -> dict[str, float]:
     """Return milliseconds by the names of ``Summary``, and ``first_ms``."""
-    values = {name: float(value) / 1e3 for name, value in _PAIR.findall(match["rest"])}
-    if "min" not in values:  # all values are the same, so that the tool prints only the newest
+    values = {name: _number(value) / 1e3 for name, value in _PAIR.findall(match["rest"]) if name in _STATISTICS}
+    if "min" not in values and "curr" in values:  # all values are the same, so that the tool prints only the newest
         values |= {name: values["curr"] for name in ("first", "min", "max", "avg")} | {"std": 0.0}
     return {"mean_ms" if name == "avg" else f"{name}_ms": value for name, value in values.items() if name != "curr"}
 
@@ -181,7 +201,7 @@ def _statistics(match: re.Match[str]) -> dict[str, float]:
 def _memory(text: str) -> int | None:
     """Return the growth of the process's largest resident size in bytes: ``ru_maxrss``, whose MB are MiB."""
     match = _MEMORY.search(text)
-    return round(float(match[1] or match[2]) * 2**20) if match else None
+    return round(_number(match[1] or match[2]) * 2**20) if match else None
 
 
 def _placement(text: str, accelerator: str) -> dict[str, Any]:
@@ -196,12 +216,12 @@ def _placement(text: str, accelerator: str) -> dict[str, Any]:
         raise BackendUnavailable(
             f"nothing of the model ran on '{accelerator}': "
             + (
-                f"benchmark_model says: {reason[0]}"
+                f"benchmark_model says: {escaped(reason[0])}"
                 if reason
                 else "benchmark_model names no delegate that took a node."
             )
         )
-    coverage = (int(nodes[1]), int(nodes[2])) if nodes is not None and nodes[2] else None
+    coverage = (int(_number(nodes[1])), int(_number(nodes[2]))) if nodes is not None and nodes[2] else None
     if applied is not None:
         full: bool | None = applied[2] == "completely"
     else:

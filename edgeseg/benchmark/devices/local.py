@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edgeseg._internal.json import WrongValue, decode
+from edgeseg._internal.text import last_line
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost
 
@@ -33,7 +35,12 @@ class LocalDevice:
 
     def run(self, request: Request) -> Reply:
         """See ``Device.run``."""
-        return Reply.from_json(ask("edgeseg.benchmark.worker", asdict(request)))
+        try:
+            return Reply.from_json(ask("edgeseg.benchmark.worker", asdict(request)))
+        except WrongValue as error:
+            raise DeviceLost(
+                f"what the process that measured '{request.path}' says cannot be right: {error}."
+            ) from error
 
 
 def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -57,15 +64,15 @@ def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
     )
     if process.returncode:
         raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(process)}.")
-    answer: dict[str, Any] = json.loads(process.stdout)
-    return answer
+    return decode(process.stdout, dict[str, Any])
 
 
 def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
     """Return ``killed by SIGSEGV: last line of its stderr``."""
-    if done.returncode < 0:
-        how = f"killed by {signal.Signals(-done.returncode).name}"
-    else:
-        how = f"exit status {done.returncode}"
-    last = (done.stderr.strip().splitlines() or [""])[-1]
-    return f"{how}: {last}" if last else how
+    how = f"killed by {signal_name(-done.returncode)}" if done.returncode < 0 else f"exit status {done.returncode}"
+    return f"{how}: {last_line(done.stderr)}" if done.stderr.strip() else how
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; Python has none for most real-time signals, nor for another system's."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"

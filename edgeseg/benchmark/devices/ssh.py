@@ -18,9 +18,12 @@ from typing import Any, Literal
 
 import edgeseg
 from edgeseg._internal.files import sha256
+from edgeseg._internal.json import WrongValue, decode
+from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices.local import how_it_ended
-from edgeseg.benchmark.devices.ssh_link import Link
-from edgeseg.benchmark.worker import Reply, Request
+from edgeseg.benchmark.devices.ssh_answers import MAX_WORK_BYTES, Checked, Done, Hello, Installed, Stored, Worked
+from edgeseg.benchmark.devices.ssh_link import SOON_S, Link
+from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 
 _log = logging.getLogger(__name__)
@@ -41,6 +44,9 @@ _RUNTIMES = {
 }
 # This runs a .tflite where ai-edge-litert has no wheels; it is used if installed, never installed.
 _ELSE = {"ai_edge_litert.interpreter>=2.3": "tflite_runtime.interpreter"}
+#: Seconds to copy a file of gigabytes over a slow WLAN, and to install wheels or build an environment on a small board.
+_HOUR_S = 3600.0
+
 _NO_NETWORK = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|ProxyError|ReadTimeout|SSLError"
 
 
@@ -98,13 +104,13 @@ class SshDevice:
             self._link.open()
             files = _code()
             digest = sha256(b"".join(name.encode() + data for name, data in files.items()))
-            about = self._link.ask("hello", root=self._folder, code=digest[:16])
-            self._root, self._code, self._venv = about["root"], about["code"], about["venv"]
-            self._about = f"Python {about['python']} on {about['machine']}"
-            if not about["have"]:
+            about = self._link.ask("hello", Hello, root=self._folder, code=digest[:16])
+            self._root, self._code, self._venv = about.root, about.code, about.venv
+            self._about = f"Python {about.python} on {about.machine}"
+            if not about.have:
                 packed = _packed(files)
                 archive = self._put(packed, f"{digest}.zip", sha256(packed))
-                self._link.ask("unpack", archive=archive, code=self._code)
+                self._link.ask("unpack", Done, archive=archive, code=self._code)
         except BaseException as error:  # __exit__ is not called then, after Ctrl-C neither
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -117,6 +123,7 @@ class SshDevice:
                 keep = self._keep == "everything"
                 self._link.ask(
                     "tidy",
+                    Done,
                     root=self._root,
                     names=[] if keep else self._names,
                     limit=CACHE_BYTES,
@@ -151,22 +158,37 @@ class SshDevice:
         python = self._pythons.get(Path(request.path).suffix)
         if python is None:
             raise InputError(f"{self.name} runs .tflite and .onnx files, not '{Path(request.path).suffix}'.")
-        answer = self._link.ask("work", python=python, code=self._code, request=json.dumps(asdict(request)))
+        answer = self._link.ask(
+            "work",
+            Worked,
+            timeout_s=longest_s(request) + SOON_S,
+            most_bytes=MAX_WORK_BYTES,
+            python=python,
+            code=self._code,
+            request=json.dumps(asdict(request)),
+        )
         name = self._local.get(request.path, request.path)  # the user's name for it: on the device its name is its hash
-        if answer["status"]:
-            ended = subprocess.CompletedProcess([python], answer["status"], answer["stdout"], answer["stderr"])
+        if answer.status:
+            ended = subprocess.CompletedProcess([python], answer.status, answer.stdout, answer.stderr)
             raise DeviceLost(f"the process that measured '{name}' on {self.name} ended early, {how_it_ended(ended)}.")
-        reply = json.loads(answer["stdout"])
-        if "error" in reply:
-            reply["error"] = f"{self.name}: {reply['error'].replace(request.path, name)}"
-        return Reply.from_json(reply)
+        try:
+            return Reply.from_json(decode(answer.stdout, dict[str, Any]))
+        except WrongValue as error:
+            raise self._link.wrong("work", error) from error
+        except (InputError, BackendUnavailable) as refusal:
+            raise type(refusal)(f"{self.name}: {str(refusal).replace(request.path, name)}") from refusal
 
     def _put(self, data: bytes, name: str, digest: str) -> str:
         self._names.append(name)
-        answer = self._link.ask("have", root=self._root, name=name, sha256=digest)
-        if not answer["have"]:
-            self._link.ask("put", upload=data, root=self._root, name=name, size=len(data), sha256=digest)
-        return str(answer["path"])
+        answer = self._link.ask("have", Stored, root=self._root, name=name, sha256=digest)
+        if answer.path.replace("\\", "/").rpartition("/")[2] != name:
+            raise self._link.wrong("have", WrongValue(f"'path' is '{escaped(answer.path)}'; accepted: that of {name}"))
+        if not answer.have:
+            size = len(data)
+            self._link.ask(
+                "put", Stored, upload=data, timeout_s=_HOUR_S, root=self._root, name=name, size=size, sha256=digest
+            )
+        return answer.path
 
     def _prepare(self, suffix: str) -> None:
         """Find or make a Python that can run such a file, once."""
@@ -177,28 +199,28 @@ class SshDevice:
         modules = [f"{module}>={requirement.partition('>=')[2]}" for module, requirement in needed.items()]
         places = [("", modules), ("", [_ELSE.get(module, module) for module in modules])]
         for python, wanted in [*places, (self._venv, modules)] if self._venv else places:
-            answer = self._link.ask("check", modules=wanted, python=python)
-            if not answer["missing"]:
-                self._pythons[suffix] = answer["python"]
+            answer = self._link.ask("check", Checked, modules=wanted, python=python)
+            if not answer.missing:
+                self._pythons[suffix] = answer.python
                 return
         _log.warning(
             "%s has no Python with all of %s: installing them in %s, once; this can take minutes",
             *(self.name, ", ".join(requirements), self._root),
         )
-        installed = self._link.ask("install", root=self._root, requirements=requirements)
-        if "failed" in installed:
+        installed = self._link.ask("install", Installed, timeout_s=_HOUR_S, root=self._root, requirements=requirements)
+        if installed.failed:
             raise BackendUnavailable(self._why_not(installed, requirements))
-        answer = self._link.ask("check", modules=modules, python=installed["python"])
-        if answer["missing"]:
-            ended = subprocess.CompletedProcess([], answer["code"], "", answer["text"])
+        answer = self._link.ask("check", Checked, modules=modules, python=installed.python)
+        if answer.missing:
+            ended = subprocess.CompletedProcess([], answer.code, "", answer.text)
+            lacking = dict(zip(modules, requirements, strict=True)).get(answer.missing, answer.missing)
             raise BackendUnavailable(
-                f"'{requirements[modules.index(answer['missing'])]}' was installed on '{self._host}' but does not load "
-                f"there, {how_it_ended(ended)}."
+                f"'{lacking}' was installed on '{self._host}' but does not load there, {how_it_ended(ended)}."
             )
-        self._pythons[suffix] = installed["python"]
+        self._pythons[suffix] = installed.python
 
-    def _why_not(self, installed: dict[str, Any], requirements: list[str]) -> str:
-        text: str = installed["text"]
+    def _why_not(self, installed: Installed, requirements: list[str]) -> str:
+        text = installed.text
         packages = " ".join(f"'{requirement}'" for requirement in requirements)
         by_hand = (
             f"By hand: pip install {packages} into a Python there, and name it in devices.toml: "
@@ -207,13 +229,13 @@ class SshDevice:
         start = f"'{self._host}' ({self._about}) has no Python with what is needed, and edgeseg could not make one: "
         if re.search("No space left|quota exceeded", text):
             return f"{start}its disk is full. Make room, or give another folder in devices.toml: environment"
-        if installed["failed"] == "venv" and re.search("ensurepip|No module named venv", text):
+        if installed.failed == "venv" and re.search("ensurepip|No module named venv", text):
             return f"{start}its python cannot make environments. On Debian: sudo apt install python3-venv. {by_hand}"
         if re.search(_NO_NETWORK, text):
             return f"{start}it does not reach its package index. {by_hand}"
         if none := re.search("No matching distribution found for ([^\\s(]+)", text):
-            return f"{start}its package index has no wheel of {none[1]} for {self._about}. {by_hand}"
-        return f"{start}{(text.strip().splitlines() or [installed['failed']])[-1].strip().rstrip('.')}. {by_hand}"
+            return f"{start}its package index has no wheel of {escaped(none[1])} for {self._about}. {by_hand}"
+        return f"{start}{last_line(text or installed.failed).rstrip('.')}. {by_hand}"
 
 
 def _code() -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -18,10 +19,22 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+from edgeseg._internal.json import WrongValue, convert, decode
+from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices import ssh_remote
+from edgeseg.benchmark.devices.bounded import Watch, text_of
+from edgeseg.benchmark.devices.ssh_answers import Failed
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+
+T = TypeVar("T")
+
+#: Seconds for an order that only looks, hashes a file or compiles; a small board needs a minute for some.
+SOON_S = 300.0
+
+#: Bytes of an answer, and of what ssh and the device print beside it.
+_MOST_BYTES = 1 << 20
 
 #: Seconds between signs of life to the device; it gives up after ``ssh_remote.SILENCE_S``.
 HEARTBEAT_S = 5.0
@@ -83,6 +96,7 @@ class Link:
         self._options = tuple(options)
         self._folder: Path | None = None
         self._master: subprocess.Popen[bytes] | None = None
+        self._session = contextlib.ExitStack()  # what lasts as long as the shared connection
         self.lost = False
 
     def open(self) -> None:
@@ -96,13 +110,16 @@ class Link:
             return  # its ssh cannot share one
         self._folder = Path(tempfile.mkdtemp(prefix="edgeseg-"))
         socket = self._folder / "s"
-        with open(self._folder / "said", "wb") as log:
+        with contextlib.ExitStack() as session:
+            log = session.enter_context(open(self._folder / "said", "wb"))
             # ``cat`` ends, and with it the connection, when this process dies in whatever way.
             self._master = self._start("exec cat", ("ControlMaster=yes", f"ControlPath={socket}"), None, log)
+            session.enter_context(Watch(self._master, [log], most_bytes=_MOST_BYTES, timeout_s=math.inf))
+            self._session = session.pop_all()
         deadline = time.monotonic() + _START_S
         while not socket.exists():
             if self._master.poll() is not None:
-                text = (self._folder / "said").read_text(errors="replace")
+                text = _said(self._folder)
                 self.close()
                 if re.search("ControlPath|ControlSocket|unix_listener", text):
                     return
@@ -117,16 +134,29 @@ class Link:
         if self._master is not None:
             _end(self._master)
         self._master = None
+        self._session.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
 
-    def ask(self, do: str, *, upload: bytes = b"", **order: Any) -> dict[str, Any]:
+    def ask(
+        self,
+        do: str,
+        answer: type[T],
+        *,
+        upload: bytes = b"",
+        timeout_s: float = SOON_S,
+        most_bytes: int = _MOST_BYTES,
+        **order: Any,
+    ) -> T:
         """Send an order and return the answer.
 
         Args:
             do: name of a function of ``ssh_remote``.
+            answer: what it answers, of ``ssh_answers``.
             upload: bytes that it reads from stdin.
+            timeout_s: how long it may take, in seconds.
+            most_bytes: how long the answer may be.
             **order: its arguments.
 
         Returns:
@@ -134,7 +164,8 @@ class Link:
 
         Raises:
             BackendUnavailable: the device has no Python, or one that is too old.
-            DeviceLost: the connection broke, or the device could not follow the order; the text says why.
+            DeviceLost: the connection broke, the device could not follow the order, or its answer is not one that it
+                can have; the text says why.
         """
         marker = secrets.token_hex(16)
         lines = (Path(ssh_remote.__file__).read_text(encoding="utf-8"), {"do": do, "marker": marker, **order})
@@ -142,17 +173,33 @@ class Link:
         sharing = ("ControlMaster=no", f"ControlPath={self._folder / 's' if self._folder else 'none'}")
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = self._start(f"exec {_word(self._python)} -c {shlex.quote(_BOOT)}", sharing, out, err)
-            try:
-                _feed(process, given)
-            finally:
-                _end(process)
-            answered, text = _text(out).rpartition(marker)[2] if marker in _text(out) else "", _text(err)
-        if answered:
-            answer: dict[str, Any] = json.loads(answered.splitlines()[0])
-            if "error" in answer:
-                raise DeviceLost(self._cannot(answer["error"], answer["file"]))
-            return answer
-        raise self._unanswered(process.returncode, text)
+            with Watch(process, (out, err), most_bytes=most_bytes, timeout_s=timeout_s) as watch:
+                try:
+                    _feed(process, given)
+                finally:
+                    _end(process)
+            if watch.broke:
+                raise DeviceLost(f"'{self._host}' {watch.broke} (order: {do}).")
+            _, marked, said = text_of(out, most_bytes).rpartition(marker)
+            text = text_of(err, most_bytes)
+        if not marked:
+            raise self._unanswered(process.returncode, text)
+        return self._read(do, said.partition("\n")[0], answer)
+
+    def _read(self, do: str, line: str, answer: type[T]) -> T:
+        """Return the answer in a line of JSON."""
+        try:
+            fields = decode(line, dict[str, Any])
+            failed = convert(fields, Failed) if "error" in fields else None
+            if failed is None:
+                return convert(fields, answer)
+        except WrongValue as error:
+            raise self.wrong(do, error) from error
+        raise DeviceLost(self._cannot(failed.error, failed.file))
+
+    def wrong(self, do: str, error: WrongValue) -> DeviceLost:
+        """Return the error for an answer that edgeseg's own code cannot have given."""
+        return DeviceLost(f"the answer of '{self._host}' to the order '{do}' is not understood: {error}.")
 
     def _start(
         self, command: str, sharing: Sequence[str], out: IO[bytes] | None, err: IO[bytes]
@@ -168,7 +215,7 @@ class Link:
         )
 
     def _unanswered(self, status: int, text: str) -> DeviceLost | BackendUnavailable:
-        if old := re.search("edgeseg-found Python ([0-9.]+)", text):
+        if old := re.search("edgeseg-found Python ([0-9]+[.][0-9]+)", text):
             return BackendUnavailable(
                 f"'{self._host}' has Python {old[1]} as '{self._python}'; 3.10 or newer is needed. Install one and "
                 'name it in devices.toml: python = "python3.11"'
@@ -189,7 +236,7 @@ class Link:
                 self._master.wait(1)
             except subprocess.TimeoutExpired:
                 return DeviceLost(f"what edgeseg ran on '{self._host}' was killed there{_last(text)}")
-            text += (self._folder / "said").read_text(errors="replace")
+            text += _said(self._folder)
         self.lost = True
         for pattern, meaning in _MEANINGS:
             if re.search(pattern, text):
@@ -200,7 +247,7 @@ class Link:
         if "No space left" in reason or "quota" in reason:
             reason = "its disk is full; nothing was left half-written. Make room or give another folder in "
             reason += 'devices.toml: environment = "/folder"'
-        return f"'{self._host}' cannot write '{file}': {reason}."
+        return f"'{self._host}' cannot write '{escaped(file)}': {escaped(reason)}."
 
 
 def _feed(process: subprocess.Popen[bytes], given: bytes) -> None:
@@ -236,11 +283,11 @@ def _word(text: str) -> str:
     return '"$HOME"/' + shlex.quote(text[2:]) if text.startswith("~/") else shlex.quote(text)
 
 
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
+def _said(folder: Path) -> str:
+    """Return what the shared connection printed."""
+    with open(folder / "said", "rb") as file:
+        return text_of(file, _MOST_BYTES)
 
 
 def _last(text: str) -> str:
-    lines = text.strip().splitlines()
-    return f": {lines[-1].strip().rstrip('.')}." if lines else "."
+    return f": {last_line(text).rstrip('.')}." if text.strip() else "."

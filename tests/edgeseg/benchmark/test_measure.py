@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -53,7 +52,7 @@ class Scripted:
 
 
 def reply(*latencies_s: float, load: float = 0.0, heat: tuple[float, ...] = (40.0, 45.0), peak: int = 5) -> Reply:
-    place = asdict(Environment(device="local", machine="Cortex", system="Linux", cpus=4, load=load, temperature_c=heat))
+    place = Environment(device="local", machine="Cortex", system="Linux", cpus=4, load=load, temperature_c=heat)
     return Reply(
         runtime="runtime 1", environment=place, init_s=0.1, first_s=0.2, latencies_s=latencies_s, peak_memory_bytes=peak
     )

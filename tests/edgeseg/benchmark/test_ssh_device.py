@@ -25,6 +25,8 @@ from edgeseg._internal.files import sha256
 from edgeseg.benchmark.devices import ssh
 from edgeseg.benchmark.devices.local import LocalDevice
 from edgeseg.benchmark.devices.ssh import SshDevice
+from edgeseg.benchmark.devices.ssh_answers import Checked, Hello, Installed
+from edgeseg.benchmark.devices.ssh_link import Link
 from edgeseg.benchmark.measure import Case, measure
 from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.worker import Request
@@ -238,6 +240,39 @@ def test_a_login_that_talks_is_no_answer(server: Server, model: Path, tmp_path: 
         assert device.put(model, sha256(model.read_bytes()))
 
 
+#: A Python that reads its order and answers with something else.
+LIAR = """#!{python}
+import json, sys, time
+marker = json.loads([sys.stdin.readline() for _ in range(2)][-1])["marker"]
+{lie}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lie", "text"),
+    [
+        ("""print(marker + '{"root": NaN}')""", "'board' to the order 'hello' is not understood: it is JSON with NaN"),
+        ("print(marker + '[' * 50_000)", "is not understood: it is JSON nested too deeply"),
+        ("print(marker + json.dumps({'error': 'a\\nb\\x1b[2J', 'file': ''}))", r"cannot write '': a\\nb\\x1b\[2J"),
+        ("while True: print('x' * 1000)", r"^'board' answered with more than 0\.0625 MiB \(order: hello\)"),
+        ("time.sleep(60)", r"^'board' gave no answer within 3 seconds \(order: hello\)"),
+    ],
+    ids=["NaN", "deep", "escape sequence", "flood", "silence"],
+)
+def test_a_board_that_lies(server: Server, tmp_path: Path, lie: str, text: str) -> None:
+    liar = tmp_path / "python"
+    liar.write_text(LIAR.format(python=sys.executable, lie=lie))
+    liar.chmod(0o755)
+    link = Link("board", python=str(liar), options=server.options)
+    link.open()
+    try:
+        with pytest.raises(DeviceLost, match=text) as caught:
+            link.ask("hello", Hello, timeout_s=3.0 if "sleep" in lie else 60.0, most_bytes=1 << 16, root="/", code="x")
+    finally:
+        link.close()
+    assert str(caught.value).isprintable()
+
+
 def test_a_refusal_of_the_worker_arrives(board: SshDevice, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
@@ -403,7 +438,7 @@ def test_a_device_that_cannot_install(_server: Server, bare: str, model: Path, t
     ],
 )  # fmt: skip
 def test_why_a_device_cannot_install(failed: str, text: str, line: str) -> None:
-    reason = SshDevice("board")._why_not({"failed": failed, "text": text}, ["numpy>=1"])
+    reason = SshDevice("board")._why_not(Installed(failed=failed, text=text), ["numpy>=1"])
     assert line in reason and "\n" not in reason
 
 
@@ -453,9 +488,9 @@ def test_a_full_disk(server: Server, small_disk: Path, tmp_path: Path) -> None:
 
 def test_a_package_that_is_too_old_is_one_that_is_missing(board: SshDevice) -> None:
     with board as device:
-        found = device._link.ask("check", modules=["numpy>=1.2", "cv2>=99.1", "json>=1"])
-    assert found["missing"] == "cv2>=99.1"
-    assert "99.1 is needed" in found["text"]
+        found = device._link.ask("check", Checked, modules=["numpy>=1.2", "cv2>=99.1", "json>=1"])
+    assert found.missing == "cv2>=99.1"
+    assert "99.1 is needed" in found.text
 
 
 def test_what_is_installed_is_what_edgeseg_needs() -> None:

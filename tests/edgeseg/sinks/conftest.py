@@ -1,12 +1,16 @@
-"""Frames that are known again after a codec, and the ffmpeg that the tests bring."""
+"""Frames that are known again after a codec, a page that leaves no thread, and the ffmpeg that the tests bring."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from edgeseg.sinks import MjpegServer
 
 BLUE, RED = (200, 40, 30), (20, 60, 210)
 #: Codecs keep 8-bit YUV at half the color resolution: a flat area moves by rounding and the quantizer, 6 at most; a
@@ -50,6 +54,14 @@ class Scene:
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
+
+
+@pytest.fixture
+def server() -> Iterator[MjpegServer]:
+    server = MjpegServer(port=0)
+    yield server
+    server.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-mjpeg")]
 
 
 @pytest.fixture(scope="session")

@@ -28,14 +28,6 @@ from edgeseg.sinks import MjpegServer
 
 
 @pytest.fixture
-def server() -> Iterator[MjpegServer]:
-    server = MjpegServer(port=0)
-    yield server
-    server.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-mjpeg")]
-
-
-@pytest.fixture
 def feed(server: MjpegServer) -> Iterator[Callable[[np.ndarray], None]]:
     """Starts a thread that writes a frame 50 times a second."""
     stop = threading.Event()

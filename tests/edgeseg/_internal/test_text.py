@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeseg._internal.text import escaped, last_line, unprintable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Käse 猫 a\u00a0b", "Käse 猫 a\u00a0b"),
+        ("a\nb\r\tc", "a\\nb\\r\\tc"),
+        ("\x1b[2Jgone\x9b", "\\x1b[2Jgone\\x9b"),
+        ("\udcff\ud800", "\\udcff\\ud800"),
+        ("\u202egpj.exe\u2028", "\\u202egpj.exe\\u2028"),
+        ("x" * 501, "x" * 500 + "..."),
+    ],
+)
+def test_what_is_shown_is_one_line_that_can_be_encoded(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+    assert escaped(text).encode()
+    assert bool(unprintable(text)) == (escaped(text, most=1000) != text)
+
+
+def test_the_last_line() -> None:
+    assert last_line("a\n b\x1b[1m \n\n") == "b\\x1b[1m"
+    assert last_line(" \n") == "(nothing)"
+    assert len(last_line("y" * 10_000_000)) == 503
