@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from edgeseg._internal.files import refuse_existing, write_bytes
+from edgeseg._internal.files import refuse_existing, write_bytes, writing_folder
 from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
 from edgeseg.errors import InputError, did_you_mean
@@ -88,18 +88,19 @@ def convert(
         if progress:
             progress(done, 2 * len(files))
     num_shapes: Counter[str] = Counter()
-    for done, path in enumerate(files, len(files) + 1):
-        document = _read(path, ids)
-        suffix, content = _image(path, document)
-        label = draw(document["shapes"], sizes_hw[path], ids)
-        num_shapes.update(shape["label"] for shape in document["shapes"])
-        write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
-        write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
-        if progress:
-            progress(done, 2 * len(files))
-    # Last: a folder without it belongs to a run that was stopped.
-    table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
-    write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
+    with writing_folder(output_dir):
+        for done, path in enumerate(files, len(files) + 1):
+            document = _read(path, ids)
+            suffix, content = _image(path, document)
+            label = draw(document["shapes"], sizes_hw[path], ids)
+            num_shapes.update(shape["label"] for shape in document["shapes"])
+            write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
+            write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
+            if progress:
+                progress(done, 2 * len(files))
+        # Last: a folder without it belongs to a run that was stopped.
+        table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
+        write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
     return LabelmeResult(output_dir, len(files), {name: num_shapes[name] for name in names})
 
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeseg._internal.files import write_bytes
+from edgeseg._internal.files import write_bytes, writing_folder
 from edgeseg.choices import SplitOrder
 from edgeseg.datasets.layouts import ALL, Dataset, Listing, list_split, natural_order
 from edgeseg.datasets.source import Data, as_source, empty_text, encoding_of, find_data
@@ -120,10 +120,11 @@ def split(
     existing = [name for name in ("train", "val", "test") if (folder / f"{name}.txt").exists() and name not in parts]
     if existing:
         raise InputError(f"'{folder}' has a {existing[0]}.txt of another split; give a new folder.")
-    write_bytes(folder / "classes.json", (json.dumps(table, indent=2) + "\n").encode(), overwrite=overwrite)
-    for name, part in parts.items():
-        lines = ["\t".join(_relative(path, folder) for path in pair) for pair in part]
-        write_bytes(folder / f"{name}.txt", ("\n".join(lines) + "\n").encode(), overwrite=overwrite)
+    with writing_folder(folder):
+        write_bytes(folder / "classes.json", (json.dumps(table, indent=2) + "\n").encode(), overwrite=overwrite)
+        for name, part in parts.items():
+            lines = ["\t".join(_relative(path, folder) for path in pair) for pair in part]
+            write_bytes(folder / f"{name}.txt", ("\n".join(lines) + "\n").encode(), overwrite=overwrite)
     return SplitResult(folder, {name: len(part) for name, part in parts.items()})
 
 

@@ -49,7 +49,7 @@ class RunFiles:
         self.last, self.best, self.final = (self.folder / name for name in (LAST, BEST, FINAL))
 
     def prepare(self, *, resume: bool) -> None:
-        """Remove the files that a kill left half-written and, for a new run, an earlier run's files.
+        """Check that the folder can be written and, for a new run, remove an earlier run's files.
 
         ``best.keras``, ``final.keras`` and ``train.toml`` stay until there is a new one: the run may have started from
         it.
@@ -58,20 +58,10 @@ class RunFiles:
             InputError: the folder cannot be written.
         """
         require_writable_folder(self.folder)
-        stale = [
-            ".best.*.keras",
-            ".final.*.keras",
-            ".last.*.keras",
-            f"{CHECKPOINTS}/.ep*.keras",
-            ".history.*.csv",
-            ".train.*.toml",
-            ".curves.*.png",
-            "samples/.epoch_*.png",
-        ]
-        if not resume:
-            stale += [LAST, HISTORY, "curves.png", "samples/epoch_*.png", f"{CHECKPOINTS}/ep*.keras"]
-            stale.append("tensorboard/*/events.out.tfevents.*")
-        for pattern in stale:
+        if resume:
+            return
+        stale = [LAST, HISTORY, "curves.png", "samples/epoch_*.png", f"{CHECKPOINTS}/ep*.keras"]
+        for pattern in (*stale, "tensorboard/*/events.out.tfevents.*"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
