@@ -9,6 +9,7 @@ _PASSWORD = re.compile(
     r"(?:[^/\s]*@"  # up to the last @ of the address, as a password may have one itself
     r"|(?!\d*(?:[/?\s]|$))\S*@)"  # or has a slash, which is why digits and a slash are a port
 )
+_WORD = re.compile(r"\S+")
 _SECRET = re.compile(r"([?&](?:pass|passwd|password|passphrase|pwd|token|key|secret|auth)=)[^&\s]*", re.IGNORECASE)
 _TO_FIRST_FOLDER = re.compile(r"\w+://[^/?]*(?:/[^/?@]*(?=[/?]|$))?")
 
@@ -21,6 +22,12 @@ def masked(text: str, *, stream_key: bool = False) -> str:
         stream_key: the text is the URL of a destination, and what follows its first folder is secret (RTMP's stream
             key, SRT's passphrase): ``rtmp://host/app/***``.
     """
-    text = _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+    text = _SECRET.sub(r"\1***", _WORD.sub(_without_passwords, text))
     shown = _TO_FIRST_FOLDER.match(text) if stream_key else None
     return f"{shown[0]}/***" if shown and text[shown.end() :].strip("/") else text
+
+
+def _without_passwords(word: re.Match[str]) -> str:
+    """Return a word with its passwords hidden; they end at an @, and what follows the last one is not searched."""
+    before, at, after = word[0].rpartition("@")
+    return _PASSWORD.sub(r"\1:***@", before + at) + after

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Data": (
-            "data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "val_fraction", "validate",
-            "checks",
+            "data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "max_image_pixels",
+            "val_fraction", "validate", "checks",
         ),
         "Model": (
             "input_size", "crop_size", "weights", "encoder_weights", "model_options", "custom_objects", "main_output",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from edgeseg._internal.files import refuse_existing, write_bytes, writing_folder
+from edgeseg._internal.limits.text import read_text
 from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
 from edgeseg.errors import InputError, did_you_mean
@@ -27,6 +28,9 @@ from edgeseg.spec import MAX_CLASSES, default_palette
 _BACKGROUND, _IGNORE = "_background_", "__ignore__"
 
 _SHAPES = ("polygon", "rectangle", "circle")
+
+# Bytes of a file with its image inside, which base64 makes a third larger: 190 MB of image.
+_MAX_DOCUMENT = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[s
 def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
     """Read a file, if it is labelme's and every shape can be drawn."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path, _MAX_DOCUMENT))
         shapes = document["shapes"]
         for shape in shapes:
             label, kind = shape["label"], shape.get("shape_type") or "polygon"
