@@ -107,6 +107,11 @@ def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> No
         temporary.write_bytes(data)
 
 
+def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a text as UTF-8; what UTF-8 lacks, such as a byte of a file name that was none, is escaped as in Python."""
+    write_bytes(path, text.encode(errors="backslashreplace"), overwrite=overwrite)
+
+
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     """Return rows as comma-separated lines, quoted where a comma or a quote needs it."""
     text = io.StringIO()

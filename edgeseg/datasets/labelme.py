@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from edgeseg._internal.files import refuse_existing, write_bytes, writing_folder
+from edgeseg._internal.files import refuse_existing, write_bytes, write_text, writing_folder
 from edgeseg._internal.limits.text import read_text
 from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
@@ -103,8 +103,8 @@ def convert(
             if progress:
                 progress(done, 2 * len(files))
         # Last: a folder without it belongs to a run that was stopped.
-        table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
-        write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
+        table = json.dumps(classes.to_dict(), indent=2) + "\n"
+        write_text(output_dir / "classes.json", table, overwrite=overwrite)
     return LabelmeResult(output_dir, len(files), {name: num_shapes[name] for name in names})
 
 
