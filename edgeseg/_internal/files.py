@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,12 +42,12 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(path, overwrite=overwrite)
     with ExitStack() as held:
         stem = _hidden_stem(path)
-        temporary = stem.with_name(stem.name + "".join(path.suffixes[-2:]))
+        # A name of its own, for file systems without locks, where a second writer is not refused.
+        temporary = stem.with_name(f"{stem.name}.{secrets.token_hex(4)}{''.join(path.suffixes[-2:])}")
         try:
             _make_folder(path.parent)
             held.enter_context(exclusive(stem.with_name(stem.name + LOCK), f"'{path}'"))
             refuse_existing(path, overwrite=overwrite)  # another process may just have written it
-            temporary.unlink(missing_ok=True)
             temporary.touch(exist_ok=False)
         except OSError as error:
             raise InputError(f"folder '{path.parent}' cannot be written: {error.strerror}.") from error

@@ -157,12 +157,12 @@ def test_a_kill_at_any_moment_leaves_a_whole_file_and_the_next_run_removes_the_r
 
 
 def test_what_a_dead_writer_left_is_removed_and_what_a_living_one_or_the_user_has_is_kept(tmp_path: Path) -> None:
-    dead = [f".model.0a1b2c3d{ending}" for ending in (SUFFIX, ".tflite", "", ".tflite-journal")]
+    dead = [f".model.0a1b2c3d{ending}" for ending in (SUFFIX, ".9f8e7d6c.tflite", "", ".9f8e7d6c.tflite-journal")]
     users = [".model.0a1b2c3e.tflite", ".model.tflite", "model.tflite", f".notes{SUFFIX}", ".0a1b2c3d.part"]
     for name in (*dead, *users):
         (tmp_path / name).write_bytes(b"half")
     with atomic_path(tmp_path / "video.mp4") as temporary:
-        own = {temporary.name, temporary.stem + SUFFIX}
+        own = {temporary.name, ".".join(temporary.name.split(".")[:3]) + SUFFIX}
         files._remove_abandoned(tmp_path)
         assert {path.name for path in tmp_path.iterdir()} == {*users, *own}
     assert {path.name for path in tmp_path.iterdir()} == {*users, "video.mp4"}
