@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# Characters of a name that is compared with others: the time grows with the product of the two lengths.
+_LONGEST_NAME = 200
+
 
 class EdgesegError(Exception):
     """Base of every error that edgeseg raises on purpose; its text is one line for a person."""
@@ -48,7 +51,9 @@ def did_you_mean(name: str, accepted: Iterable[str], *, cutoff: float = 0.6) -> 
         accepted: the names that would be right.
         cutoff: how similar two names must be, in [0, 1].
     """
-    near = difflib.get_close_matches(name, list(accepted), n=1, cutoff=cutoff)
+    if len(name) > _LONGEST_NAME:
+        return ""
+    near = difflib.get_close_matches(name, [one for one in accepted if len(one) <= _LONGEST_NAME], n=1, cutoff=cutoff)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 

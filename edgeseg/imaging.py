@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.limits.images import check_image_file, check_image_size
 from edgeseg._internal.resampling import resized
 from edgeseg.choices import ColorOrder
 from edgeseg.errors import InputError
@@ -32,7 +33,8 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Decode an image to ``(H, W, 3)`` uint8 RGB, turned as its EXIF orientation says.
 
     Raises:
-        InputError: the file is missing or does not decode.
+        InputError: the file is missing, does not decode, or claims more pixels than the environment variable
+            ``EDGESEG_MAX_IMAGE_PIXELS`` allows (200 million when it is not set).
     """
     return decode_image(path, read_bytes(path))
 
@@ -41,7 +43,7 @@ def decode_image(path: str | Path, data: NDArray[np.uint8]) -> NDArray[np.uint8]
     """Decode the bytes of an image file to ``(H, W, 3)`` uint8 RGB; ``path`` is for the error text.
 
     Raises:
-        InputError: the bytes do not decode.
+        InputError: the bytes do not decode, or claim too many pixels, see ``read_image``.
     """
     return _decode(path, data, cv2.IMREAD_COLOR_RGB)
 
@@ -59,9 +61,10 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8]:
     """Read the bytes of an image file.
 
     Raises:
-        InputError: the file is missing or cannot be read.
+        InputError: the file is missing, is no regular file, cannot be read, or is larger than any accepted image.
     """
     try:
+        check_image_file(path)
         return np.fromfile(path, np.uint8)
     except FileNotFoundError as error:
         raise InputError(f"image '{path}' does not exist.") from error
@@ -201,6 +204,7 @@ def _in_order(image: NDArray[np.uint8], order: ColorOrder, spec: ModelSpec) -> N
 
 
 def _decode(path: str | Path, data: NDArray[np.uint8], flags: int) -> NDArray[np.uint8]:
+    check_image_size(path, data.tobytes())
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error:  # an empty buffer, or an absurd size; other broken files give None

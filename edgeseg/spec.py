@@ -178,7 +178,7 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
 
     Args:
         what: whose table it is, as the start of a sentence.
-        names: 1 to ``MAX_CLASSES``; no name twice, as scores and filters go by name.
+        names: 1 to ``MAX_CLASSES``; no name twice, as scores and filters go by name; what UTF-8 can express.
         palette: one RGB color in 0..255 for each name.
         ignore_index: ``None``, or 0 to 255.
 
@@ -192,6 +192,13 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{what}: the class name '{twice}' occurs twice; give each class a name of its own.")
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{what}: the class name '{name}' is no text: it has half a character or a byte."
+            ) from error
     if len(palette) != len(names):
         raise InputError(
             f"{what} has {len(names)} class names but {len(palette)} colors; give one color for each class."

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import os
+import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgeseg._internal.locks import SUFFIX as LOCK
+from edgeseg._internal.locks import abandoned, exclusive
 from edgeseg.errors import InputError
+
+# Folders of this process that were rid of what killed processes left; a folder of 100,000 images is listed once.
+_cleared: set[Path] = set()
+
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # a file system that has nothing to wait for
 
 
 @contextmanager
@@ -20,34 +30,54 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
 
     The temporary file keeps the suffix (libraries look at it) and is removed when the block fails, also on Ctrl-C;
-    whatever was at ``path`` before is then still there.
+    whatever was at ``path`` before is then still there. After the block the file is on the disk, not only in the
+    system's memory: a power loss leaves the old file or the new one, whole. What a killed process left in the folder is
+    removed.
 
     Raises:
-        InputError: the file exists and ``overwrite`` is false, or the folder cannot be written.
+        InputError: the file exists and ``overwrite`` is false, another process is writing it, or the folder cannot be
+            written.
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Only a part of the name: a temporary name that is longer than the file's own may exceed the allowed length.
-        suffix = "".join(path.suffixes[-2:])
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:16]}.", suffix=suffix, dir=path.parent)
-    except OSError as error:
-        raise InputError(f"folder '{path.parent}' cannot be written: {error.strerror}.") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; an artifact is meant to be shared
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno is None:  # not from the operating system: a library's own error, with a better text than ours
-            raise
-        raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with ExitStack() as held:
+        stem = _hidden_stem(path)
+        # A name of its own, for file systems without locks, where a second writer is not refused.
+        temporary = stem.with_name(f"{stem.name}.{secrets.token_hex(4)}{''.join(path.suffixes[-2:])}")
+        try:
+            _make_folder(path.parent)
+            held.enter_context(exclusive(stem.with_name(stem.name + LOCK), f"'{path}'"))
+            refuse_existing(path, overwrite=overwrite)  # another process may just have written it
+            temporary.touch(exist_ok=False)
+        except OSError as error:
+            raise InputError(f"folder '{path.parent}' cannot be written: {error.strerror}.") from error
+        try:
+            yield temporary
+            _publish(temporary, path)
+        except OSError as error:
+            if (
+                error.errno is None
+            ):  # not from the operating system: a library's own error, with a better text than ours
+                raise
+            raise InputError(f"'{path}' cannot be written: {error.strerror}.") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing a folder whose files belong together, such as a run's, while the block runs.
+
+    Raises:
+        InputError: another process is writing it, or it cannot be written.
+    """
+    with ExitStack() as held:
+        try:
+            _make_folder(folder)
+            held.enter_context(exclusive(folder / LOCK, f"'{folder}'"))
+        except OSError as error:
+            raise InputError(f"folder '{folder}' cannot be written: {error.strerror}.") from error
+        yield
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -65,7 +95,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 def require_writable_folder(folder: Path) -> None:
     """Create the folder where it is missing; raise ``InputError`` when it is not writable, before the long work."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -78,6 +108,11 @@ def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> No
         temporary.write_bytes(data)
 
 
+def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a text as UTF-8; what UTF-8 lacks, such as a byte of a file name that was none, is escaped as in Python."""
+    write_bytes(path, text.encode(errors="backslashreplace"), overwrite=overwrite)
+
+
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     """Return rows as comma-separated lines, quoted where a comma or a quote needs it."""
     text = io.StringIO()
@@ -88,3 +123,64 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
 def sha256(data: bytes) -> str:
     """Return the hexadecimal SHA-256 of some bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _hidden_stem(path: Path) -> Path:
+    """Return what the names of a file's lock and temporary file begin with: ``.model.0a1b2c3d``.
+
+    Only a part of the name: one that is longer than the file's own may exceed the allowed length.
+    """
+    return path.with_name(f".{path.stem[:16]}.{sha256(os.fsencode(path.name))[:8]}")
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder where it is missing, so that it is there after a power loss; clear it of what was abandoned."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        _sync(place.parent)
+    known = folder.absolute()
+    if known not in _cleared:
+        _cleared.add(known)
+        _remove_abandoned(folder)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed; those of a living one have a lock that is held."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except PermissionError:  # a folder may be writable and not readable
+        return
+    for name in names:
+        owned = re.fullmatch(r"(\..*\.[0-9a-f]{8})" + re.escape(LOCK), name, re.DOTALL)
+        if owned is None:
+            continue
+        with abandoned(folder / name) as is_dead:
+            for left in names if is_dead else ():
+                if left != name and (left == owned[1] or left.startswith(f"{owned[1]}.")):
+                    (folder / left).unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give a finished file its name.
+
+    The order counts: a file system may write a rename before the bytes of the file, and a crash between them leaves an
+    empty file under the name.
+    """
+    _sync(temporary)
+    os.replace(temporary, path)  # noqa: PTH105 - a test records the calls of os
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(handle)

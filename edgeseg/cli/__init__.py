@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import re
 import sys
@@ -15,9 +16,12 @@ from collections.abc import Sequence
 import click
 
 from edgeseg import __version__
+from edgeseg._internal.redact import printable
 from edgeseg.cli._summaries import COMMANDS
 from edgeseg.errors import EdgesegError, did_you_mean
 
+# Characters of an error's line; a name in it may have any number.
+_LONGEST_LINE = 2000
 _CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -62,6 +66,7 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit status.
     """
     _open_missing_streams()
+    _escape_what_streams_lack()
     try:
         result = cli.main(args, prog_name="edgeseg", standalone_mode=False)
         sys.stdout.flush()  # here, and not when Python exits: a full disk or a closed pipe can still be reported
@@ -86,6 +91,8 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         return _reader_left()  # how click and rich end on a closed pipe; nothing else in here exits
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return _fail(f"a name is longer than this system allows: '{str(error.filename)[:100]}'.", 2)
         if error.errno not in _CANNOT_BE_WRITTEN:
             raise
         where = f"'{error.filename}'" if error.filename else "standard output"
@@ -104,6 +111,13 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process
 
 
+def _escape_what_streams_lack() -> None:
+    """Let the standard streams escape what their encoding lacks, where a terminal is not UTF-8, and not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _reader_left() -> int:
     """Return the status of a program whose reader went away, as in ``| head``; there is no one left to tell."""
     _drop_output()
@@ -118,5 +132,6 @@ def _drop_output() -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"edgeseg: {' '.join(message.split())}", file=sys.stderr)
+    line = printable(" ".join(message.split()))
+    print(f"edgeseg: {line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + ' ...'}", file=sys.stderr)
     return status

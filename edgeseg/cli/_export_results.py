@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.cli._terminal import note, print_table, size_text
+from edgeseg.cli._terminal import note, print_table, say, size_text
 
 if TYPE_CHECKING:
     from edgeseg_converters import ExportResult
@@ -41,13 +41,13 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
     for path, result in saved:
         for coverage in result.coverage:
             left = f"; left: {coverage.left_ops}" if coverage.left else ""
-            print(f"{path.name} on {coverage.accelerator}: {coverage.summary}{left}")
+            say(f"{path.name} on {coverage.accelerator}: {coverage.summary}{left}")
     result = saved[0][1]
     if result.verification:
-        print(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")
+        say(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")
         other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
         if other_ties:
-            print(
+            say(
                 f"Pooling by the delegate's own op: of equal maxima LiteRT's CPU picked another one than Keras in "
                 f"{max(other_ties):.2%} of the windows."
             )
@@ -55,18 +55,18 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
         if result.quantized:
             _print_quantized(path, result.quantized)
     for rule, sites in result.rewrites.counts():
-        print(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
+        say(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
     passed = [path for path, result in saved if not result.failure]
     if passed:  # no command opens a file that was rejected
         quoted = shlex.quote(str(passed[0]))
-        print(f"Next: edgeseg inspect {quoted}  |  edgeseg predict {quoted} IMAGE --save out")
+        say(f"Next: edgeseg inspect {quoted}  |  edgeseg predict {quoted} IMAGE --save out")
 
 
 def _print_quantized(path: Path, quantized: Quantized) -> None:
     """Print what quantization costs, and which images it was calibrated on."""
     if quantized.calibration and quantized.stability:
         chosen, stability = quantized.calibration, quantized.stability
-        print(f"{path.name} calibrated on {len(chosen.paths)} images of {chosen.source}, seed {chosen.seed}.")
+        say(f"{path.name} calibrated on {len(chosen.paths)} images of {chosen.source}, seed {chosen.seed}.")
         if not stability.stable:
             note(
                 f"edgeseg: {len(chosen.paths)} images may be too few: half of them see ranges up to "
@@ -82,19 +82,19 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
     if accuracy and accuracy.mean_iou:
         before, after = accuracy.mean_iou
         name, drop = accuracy.worst_class
-        print(
+        say(
             f"{path.name} on {accuracy.source} ({accuracy.num_images} images): mIoU {before:.4f} in float, "
             f"{after:.4f} in integers; the class that lost most is '{name}', {drop:.1f} points; "
             f"same class {accuracy.agreement:.2%}."
         )
     elif accuracy:
-        print(
+        say(
             f"{path.name} on {accuracy.source} ({accuracy.num_images} images, no labels): "
             f"same class {accuracy.agreement:.2%}."
         )
     if quantized.same_indices:
         shares = ", ".join(f"{share:.1%}" for share in quantized.same_indices)
-        print(f"{path.name}: pooling indices as in float, pooling by pooling: {shares} of the windows.")
+        say(f"{path.name}: pooling indices as in float, pooling by pooling: {shares} of the windows.")
     if quantized.rescue:
         kept = quantized.rescue.kept
-        print(f"{path.name}: {len(kept)} of {quantized.rescue.num_ops} ops kept in float: {', '.join(kept)}.")
+        say(f"{path.name}: {len(kept)} of {quantized.rescue.num_ops} ops kept in float: {', '.join(kept)}.")

@@ -21,6 +21,7 @@ from edgeseg.choices import (
     Resize,
 )
 from edgeseg.cli._fields import collect, default_of
+from edgeseg.cli._limits import image_limit
 from edgeseg.errors import did_you_mean
 from edgeseg.spec import ModelSpec
 
@@ -163,6 +164,7 @@ custom_objects = click.option(
 output = click.option(
     "--output", help="Name of the output to use, of a model file with several.", show_default="the first"
 )
+max_image_pixels = image_limit(expose_value=False)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 num_threads = click.option(
@@ -186,7 +188,7 @@ FEEDING = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding")
 INPUT_DESCRIPTION = ("imgsz", "labels", *FEEDING, "threshold")
 MODEL_DESCRIPTION = (*INPUT_DESCRIPTION, "output_name")
 RESULTS = ("overwrite", "as_json")
-DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map")
+DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "max_image_pixels")
 
 
 def read_custom_objects(path: str | None) -> dict[str, Any] | None:
@@ -363,6 +365,7 @@ def dataset(
         click.option(
             "--color-map", type=click.Path(), help="Text file with the color of each class, for color labels."
         ),
+        image_limit(),
     )
 
 
@@ -374,6 +377,7 @@ def _data_source(
     label_encoding: LabelEncoding | None,
     ignore_index: int | None,
     color_map: str | None,
+    max_image_pixels: int | None,
 ) -> DataSource | None:
     from edgeseg.datasets import DataSource
 
@@ -386,7 +390,8 @@ def _data_source(
             ignore_index=ignore_index,
             color_map=color_map,
         )
-    if any(value is not None for value in (data_layout, classes, label_encoding, ignore_index, color_map)):
+    of_data = (data_layout, classes, label_encoding, ignore_index, color_map, max_image_pixels)
+    if any(value is not None for value in of_data):
         raise click.UsageError("--classes, --data-layout, --label-encoding and the like go with --data.")
     return None
 

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress, StepProgress
+from edgeseg._internal.redact import printable
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -26,12 +27,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     from rich.text import Text
 
     if title:
-        print(title)
+        say(title)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        table.add_column(
+            Text(printable(column.lstrip(">"))), justify="right" if column.startswith(">") else "left", overflow="fold"
+        )
     for row in rows:
-        table.add_row(*map(Text, row))  # Text, as rich would take "edgeseg[train]" for markup
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text, as rich would take "edgeseg[train]" for markup
     # In a pipe rich assumes 80 columns and folds; a file has no width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
@@ -39,6 +42,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table in Markdown, for a README."""
+    rows = [[printable(cell).replace("|", r"\|") for cell in row] for row in rows]
     print(f"| {' | '.join(column.lstrip('>') for column in columns)} |")
     print(f"|{'|'.join('---:' if column.startswith('>') else '---' for column in columns)}|")
     for row in rows:
@@ -59,16 +63,31 @@ def progress_of_steps() -> Iterator[StepProgress]:
         yield lambda step, done, total: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress as Bar
 
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
+        yield lambda step, done, total: bar.update(
+            task, description=escape(printable(step)), completed=done, total=total
+        )
+
+
+def say(text: str) -> None:
+    """Print one line for people on stdout, whatever the names in it are."""
+    print(printable(text))
 
 
 def note(text: str) -> None:
-    """Print one line for people on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line for people on stderr, whatever the names in it are."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+class _OneLine(logging.Formatter):
+    """Writes a warning as one line, whatever the names in it are."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return printable(super().formatMessage(record))
 
 
 def quiet_native_logs() -> None:
@@ -76,7 +95,8 @@ def quiet_native_logs() -> None:
 
     They write to file descriptors 2 and 1 before any setting of theirs is read. ``EDGESEG_NATIVE_LOGS=1`` shows it all.
     """
-    logging.basicConfig(format="edgeseg: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+    logging.getLogger().handlers[0].setFormatter(_OneLine("edgeseg: %(message)s"))
     if os.environ.get("EDGESEG_NATIVE_LOGS") == "1":
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

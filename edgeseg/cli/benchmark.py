@@ -222,7 +222,7 @@ def command(
 ) -> None:
     """Run ``edgeseg benchmark``."""
     quiet_native_logs()
-    from edgeseg._internal.files import refuse_existing, write_bytes
+    from edgeseg._internal.files import refuse_existing, write_text
     from edgeseg.benchmark import result, tables
     from edgeseg.benchmark.measure import measure
 
@@ -250,7 +250,7 @@ def command(
                 raise
             lost.append(f"{device.name}: {error}")  # the results of the other devices are kept
     if output is not None and measured:
-        write_bytes(output, result.to_json(measured).encode(), overwrite=results.overwrite)
+        write_text(output, result.to_json(measured), overwrite=results.overwrite)
     if results.as_json:
         print_json({"format_version": result.FORMAT_VERSION, "results": [entry.to_dict() for entry in measured]})
     elif measured:
@@ -266,7 +266,7 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
     """Profile each case by op, and measure no latency: recording slows the runs."""
     import json
 
-    from edgeseg._internal.files import refuse_existing, write_bytes
+    from edgeseg._internal.files import refuse_existing, write_text
     from edgeseg.benchmark.profile import COLUMNS, profile
 
     paths = [
@@ -277,7 +277,7 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
         refuse_existing(path, overwrite=results.overwrite)
     profiles = [profile(case.artifact, case.options, num_runs) for case in cases]
     for path, entry in zip(paths, profiles, strict=True):
-        write_bytes(path, (json.dumps(entry.to_dict(), indent=1) + "\n").encode(), overwrite=results.overwrite)
+        write_text(path, json.dumps(entry.to_dict(), indent=1) + "\n", overwrite=results.overwrite)
     if results.as_json:
         print_json({"format_version": 1, "profiles": [entry.to_dict() for entry in profiles]})
         return

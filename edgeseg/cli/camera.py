@@ -175,7 +175,7 @@ def command(
 ) -> None:
     """Run ``edgeseg camera``."""
     quiet_native_logs()
-    from edgeseg._internal.files import refuse_existing, write_bytes
+    from edgeseg._internal.files import refuse_existing, write_text
     from edgeseg.camera.display import Display
     from edgeseg.camera.loop import Camera
     from edgeseg.opening import open_segmenter
@@ -223,7 +223,7 @@ def command(
         result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
     if output.stats is not None:
-        write_bytes(output.stats, json.dumps(result, indent=2).encode(), overwrite=results.overwrite)
+        write_text(output.stats, json.dumps(result, indent=2), overwrite=results.overwrite)
     if results.as_json:
         print_json(result)
     live = measured.live()

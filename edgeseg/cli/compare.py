@@ -57,7 +57,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Run ``edgeseg compare``."""
-    from edgeseg._internal.files import write_bytes
+    from edgeseg._internal.files import write_text
     from edgeseg.benchmark import tables
     from edgeseg.benchmark.compare import compare, pair
     from edgeseg.benchmark.result import read as read_results
@@ -101,7 +101,7 @@ def command(
             raise InputError("--format html needs --output FILE.html.")
         everything = [entry for entries in read for entry in entries]
         known = {name: value for path in accuracy for name, value in read_mean_iou(path).items()}
-        write_bytes(output, page(everything, comparisons, known).encode(), overwrite=overwrite)
+        write_text(output, page(everything, comparisons, known), overwrite=overwrite)
         note(str(output))
     else:
         columns = tables.COMPARISON_COLUMNS if comparisons else tables.COLUMNS

@@ -11,7 +11,7 @@ import click
 from edgeseg.choices import SplitOrder
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, print_table, progress
+from edgeseg.cli._terminal import note, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
@@ -57,7 +57,7 @@ def check_command(
     if as_json:
         print_json(result.to_dict() | ({"statistics": statistics and vars(statistics)} if measures else {}))
     elif statistics is not None:
-        print(statistics.as_options())
+        say(statistics.as_options())
     elif measures:
         note("edgeseg: no statistics of data with errors.")
     return 1 if result.errors or (strict and result.warnings) else 0
@@ -108,9 +108,9 @@ def split_command(
         print_json({"format_version": 1, "folder": str(result.folder), "counts": result.counts})
         return
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
-    print(f"{result.folder}  {counts}")
+    say(f"{result.folder}  {counts}")
     quoted = shlex.quote(str(result.folder))
-    print(f"Next: edgeseg data check {quoted}  |  edgeseg train MODEL --data {quoted}")
+    say(f"Next: edgeseg data check {quoted}  |  edgeseg train MODEL --data {quoted}")
 
 
 @command.command("labelme", short_help="Draw labelme's annotations as labels.")
@@ -134,8 +134,8 @@ def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrit
         print_json({"format_version": 1, "folder": str(result.folder), **shapes})
         return
     shapes_text = ", ".join(f"{count} {name}" for name, count in result.num_shapes.items() if count)
-    print(f"{result.folder}  {result.num_pairs} pairs; shapes: {shapes_text or 'none'}")
-    print(f"Next: edgeseg data split {shlex.quote(str(result.folder))} --val 0.1 --test 0.1")
+    say(f"{result.folder}  {result.num_pairs} pairs; shapes: {shapes_text or 'none'}")
+    say(f"Next: edgeseg data split {shlex.quote(str(result.folder))} --val 0.1 --test 0.1")
 
 
 def _beside(folder: str, what: str) -> Path:
@@ -163,10 +163,10 @@ def _print(data: DataSource, result: CheckResult) -> None:
     title = f"{data.name}: layout {result.layout}, labels are {result.label_encoding}; readable pairs: {pairs}"
     print_table(["Share of pixels", *(f">{split}" for split in splits)], rows, title=title)
     for finding in result.errors:
-        print(f"error: {finding.text}")
+        say(f"error: {finding.text}")
     for finding in result.warnings:
-        print(f"warning: {finding.text}")
+        say(f"warning: {finding.text}")
     errors, warnings = len(result.errors), len(result.warnings)
-    print(f"{errors} errors, {warnings} warnings" if errors or warnings else "Nothing is wrong.")
+    say(f"{errors} errors, {warnings} warnings" if errors or warnings else "Nothing is wrong.")
     if errors:
         note("edgeseg: the data has errors; training would stop at them.")

@@ -6,7 +6,7 @@ import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_table
+from edgeseg.cli._terminal import print_json, print_table, say
 
 
 @click.command("doctor", help=help_of("doctor", "Exits with 1 where a part is missing that edgeseg always needs."))
@@ -29,7 +29,7 @@ def command(as_json: bool) -> int:
         entries = [dataclasses.asdict(part) for part in known]
         print_json({"format_version": 1, "edgeseg": __version__, "machine": machine, "parts": entries})
         return 1 if broken else 0
-    print(f"edgeseg {__version__}, {machine}")
+    say(f"edgeseg {__version__}, {machine}")
     rows = [
         [part.needed_for, part.package, part.required or "any", part.installed or "missing", part.install or "ok"]
         for part in known

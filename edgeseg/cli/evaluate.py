@@ -12,7 +12,7 @@ import click
 from edgeseg.cli import _options
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
+from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs, say
 
 if TYPE_CHECKING:
     from edgeseg.cli._options import KerasFile, Results
@@ -136,7 +136,7 @@ def _print_scores(result: EvaluationResult, title: str) -> None:
     means = result.means
     rows.append(["mean", *(_figure(means[key]) for key in ("mean_iou", "mean_precision", "mean_recall")), ""])
     print_table(["Class", ">IoU", ">Precision", ">Recall", ">F-score"], rows, title=title)
-    print(
+    say(
         f"mIoU {_figure(means['mean_iou'])}  mPA {_figure(means['mean_pixel_accuracy'])}  "
         f"pixel accuracy {_figure(means['pixel_accuracy'])}  "
         f"frequency-weighted IoU {_figure(means['frequency_weighted_iou'])}"

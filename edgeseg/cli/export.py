@@ -25,7 +25,7 @@ from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, size_text
+from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, say, size_text
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
 
@@ -306,7 +306,7 @@ def command(
     else:
         print_results(saved)
         if page:
-            print(f"Report: {page}")
+            say(f"Report: {page}")
     failed = [(path, result.failure) for path, result in saved if result.failure]
     for path, reason in failed:
         note(f"edgeseg: {path} {reason}.")

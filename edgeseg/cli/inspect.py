@@ -9,7 +9,7 @@ import click
 
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, size_text
+from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, say, size_text
 
 if TYPE_CHECKING:
     from edgeseg.inspection import Inspection
@@ -76,11 +76,13 @@ def _image(spec: ModelSpec) -> str:
 def _print_coverage(inspection: Inspection) -> None:
     for coverage in inspection.coverage:
         how = "asked" if coverage.source == "asked" else "from a table"
-        print(f"\n{coverage.accelerator}: {coverage.summary}, {how}: {coverage.source_note}")
+        say("")
+        say(f"{coverage.accelerator}: {coverage.summary}, {how}: {coverage.source_note}")
         for left in coverage.left:
-            print(f"    {left.op} x{left.count}: {left.reason}")
+            say(f"    {left.op} x{left.count}: {left.reason}")
     for accelerator, reason in inspection.not_asked.items():
-        print(f"\n{accelerator}: not asked: {reason}")
+        say("")
+        say(f"{accelerator}: not asked: {reason}")
 
 
 def _tensors(tensors: Iterable[TensorInfo]) -> str:

@@ -10,7 +10,7 @@ import click
 from edgeseg.choices import TableStyle
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_markdown, print_table, quiet_native_logs
+from edgeseg.cli._terminal import print_json, print_markdown, print_table, quiet_native_logs, say
 
 if TYPE_CHECKING:
     from edgeseg.models.zoo.entry import ZooModel
@@ -97,18 +97,20 @@ def _describe(model: ZooModel, style: TableStyle) -> None:
     from edgeseg.models.encoders.published import PUBLISHED
     from edgeseg.models.zoo.options import as_typed
 
-    print(f"\n{model.description}.")
+    say("")
+    say(f"{model.description}.")
     for key in model.encoders:
         encoder = PUBLISHED[key]
         downloaded = " or imagenet" if encoder.application or encoder.package else ""
-        print(f"Encoder: {encoder.title}; --encoder-weights FILE{downloaded}. FILE: {encoder.file}.")
+        say(f"Encoder: {encoder.title}; --encoder-weights FILE{downloaded}. FILE: {encoder.file}.")
     if model.published_feeding:
         typed = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in model.published_feeding.items())
-        print(f"Its published weights were trained on images by {typed}: give that to export and evaluate.")
+        say(f"Its published weights were trained on images by {typed}: give that to export and evaluate.")
     if not model.options:
-        print("It has no options.")
+        say("It has no options.")
         return
-    print("Options, as --model-option NAME=VALUE, in Python create(..., NAME=VALUE):\n")
+    say("Options, as --model-option NAME=VALUE, in Python create(..., NAME=VALUE):")
+    say("")
     rows = [
         [option.name, option.accepted, as_typed(option.default), option.meaning, _EFFECTS[option.effect]]
         for option in model.options
@@ -116,7 +118,8 @@ def _describe(model: ZooModel, style: TableStyle) -> None:
     (print_markdown if style == "md" else print_table)(["Option", "Accepted", "Default", "Meaning", "Changes"], rows)
     for variant in model.variants:
         typed = " ".join(f"--model-option {name}={as_typed(value)}" for name, value in variant.options.items())
-        print(f"\n{variant.of}: {typed}")
+        say("")
+        say(f"{variant.of}: {typed}")
 
 
 def _as_json(model: ZooModel, packaged: ModelSpec | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
-        "Images": ("start_frame", "vid_stride", "max_frames"),
+        "Images": ("start_frame", "vid_stride", "max_frames", "max_image_pixels"),
         "Drawing": ("save", "views", "alpha", "classes", "legend"),
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.MODEL_DESCRIPTION,
@@ -104,6 +104,7 @@ class _Frames:
     option(Look, "legend", default=True, help="Name and share of each class at the right."),
 )
 @click.option("--count", is_flag=True, help="Print the pixels of every class.")
+@_options.max_image_pixels
 @_options.runtime
 @_options.model_description
 @_options.results

@@ -15,7 +15,7 @@ from edgeseg.cli._by_output import LossType, OutputWeightsType
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs
+from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs, say
 from edgeseg.training.config import (
     FINAL_LEARNING_RATES,
     FORMER_PRESETS,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Data": (
-            "data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "val_fraction", "validate",
-            "checks",
+            "data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "max_image_pixels",
+            "val_fraction", "validate", "checks",
         ),
         "Model": (
             "input_size", "crop_size", "weights", "encoder_weights", "model_options", "custom_objects", "main_output",
@@ -450,10 +450,10 @@ def command(
         print_json({"format_version": 1, **best, "history": result.history})
         return
     if result.best is None:
-        print(f"{result.exported}  epoch {len(result.history)}, the last; nothing was validated: no best one is known")
+        say(f"{result.exported}  epoch {len(result.history)}, the last; nothing was validated: no best one is known")
     else:
-        print(f"{result.exported}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
-    print(f"Next: {_next_commands(result.exported, data, custom_objects)}")
+        say(f"{result.exported}  val mIoU {result.best_mean_iou:.4f} (epoch {result.best_epoch})")
+    say(f"Next: {_next_commands(result.exported, data, custom_objects)}")
 
 
 def _next_commands(model: Path, data: DataSource, custom_objects: str | None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from edgeseg._internal.limits.text import MAX_TABLE, read_text
 from edgeseg.choices import LabelEncoding
 from edgeseg.errors import InputError
 from edgeseg.spec import MAX_CLASSES, Color, check_classes, default_palette
@@ -20,6 +21,10 @@ VOC_NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+
+# What is between the separators of a line of a color map; lines of a map, characters of a line, digits of a number.
+_TOKEN = re.compile(r"[^\s,;:]+")
+_MOST_LINES, _LONGEST_LINE, _MOST_DIGITS = 100_000, 1000, 10
 
 # Names that color maps give to pixels of no class.
 _NO_CLASS = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
@@ -76,12 +81,12 @@ def read_classes(path: Path, label_encoding: LabelEncoding | None = None) -> Cla
         InputError: the file is missing or not of that form, or has a threshold and nobody says which side is class 1.
     """
     try:
-        data = _renamed(json.loads(path.read_text(encoding="utf-8")))
+        data = _renamed(json.loads(read_text(path, MAX_TABLE)))
         if not isinstance(data["names"], list):
             raise TypeError("names is not a list")
         names = tuple(str(name) for name in data["names"])
         given = data.get("palette")
-        palette = tuple((int(r), int(g), int(b)) for r, g, b in given) if given else default_palette(len(names))
+        palette = tuple((int(r), int(g), int(b)) for r, g, b in given) if given else _palette(names)
         ignore, threshold = data.get("ignore_index"), data.get("binary_threshold")
         classes = Classes(
             names=names,
@@ -93,6 +98,8 @@ def read_classes(path: Path, label_encoding: LabelEncoding | None = None) -> Cla
         )
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}; a data folder needs a classes.json.") from error
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"'{path}' is not of the form "
@@ -142,9 +149,7 @@ def given_classes(text: str, label_encoding: LabelEncoding | None = None) -> Cla
     names = read_labels(path) if from_file else tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise InputError(f"--classes '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
-    return checked(
-        f"'{text}'", Classes(names=names, palette=default_palette(min(len(names), MAX_CLASSES)), ignore_index=None)
-    )
+    return checked(f"'{text}'", Classes(names=names, palette=_palette(names), ignore_index=None))
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
@@ -154,7 +159,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         InputError: the file cannot be read, or has no names.
     """
     try:
-        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").strip().splitlines())
+        names = tuple(line.strip() for line in read_text(path, MAX_TABLE).strip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"labels file '{path}' cannot be read as text: {error}.") from error
     if not names or not all(names):
@@ -177,24 +182,33 @@ def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
         InputError: the file is missing, a line is not of that form, or a name is no class.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, MAX_TABLE, encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"color map '{path}' cannot be read as text: {error}.") from error
+    if len(lines) > _MOST_LINES:
+        raise InputError(f"color map '{path}' has {len(lines)} lines; at most {_MOST_LINES} are read.")
     entries = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        entry = _color_line(line)
+        entry = _color_line(line) if len(line) <= _LONGEST_LINE else None
         if entry is not None:
             entries.append(entry)
         elif number > 1:  # the first may be a table's heading
-            raise InputError(f"'{path}' line {number}, '{line}', is not a name and three numbers from 0 to 255.")
+            raise InputError(
+                f"'{path}' line {number}, '{line[:_LONGEST_LINE]}', is not a name and three numbers from 0 to 255."
+            )
     if not entries:
         raise InputError(f"color map '{path}' has no line with a name and three numbers from 0 to 255.")
     if classes is None:
         names = tuple(dict.fromkeys(name for name, _ in entries if name.lower() not in _NO_CLASS))
-        classes = Classes(names=names, palette=default_palette(min(len(names), MAX_CLASSES)), ignore_index=None)
+        classes = checked(f"'{path}'", Classes(names=names, palette=_palette(names), ignore_index=None))
     return checked(f"'{path}'", _with_colors(path, classes, entries))
+
+
+def _palette(names: tuple[str, ...]) -> tuple[Color, ...]:
+    """Return the colors of some classes, or of the most that there may be: more names are refused later."""
+    return default_palette(min(len(names), MAX_CLASSES))
 
 
 def checked(what: str, classes: Classes) -> Classes:
@@ -230,29 +244,35 @@ def _is_file(path: Path) -> bool:
 
 def _color_line(line: str) -> tuple[str, Color] | None:
     """Return ``(name, color)`` of a line of a color map; ``None`` for another line."""
-    numbers = r"(\d+)[\s,;:]+(\d+)[\s,;:]+(\d+)"
-    first = re.fullmatch(rf"\s*{numbers}[\s,;:]+(\S.*?)[\s:]*", line)
-    last = re.fullmatch(rf"\s*(\S.*?)[\s,;:]+{numbers}(?:::?.*|\s*)", line)
-    if first:
-        *rgb, name = first.groups()
-    elif last:
-        name, *rgb = last.groups()
-    else:
-        return None
-    red, green, blue = (int(value) for value in rgb)
-    return (name, (red, green, blue)) if max(red, green, blue) <= 255 else None
+    # Token by token, as one pattern for the whole line tries every way to share the separators out.
+    tokens = list(_TOKEN.finditer(line))
+    for at in range(len(tokens) - 2):
+        rgb = tokens[at : at + 3]
+        if not all(token[0].isdecimal() and len(token[0]) <= _MOST_DIGITS for token in rgb):
+            continue
+        end = rgb[2].end()
+        if at == 0 and len(tokens) > 3:
+            name = line[tokens[3].start() : tokens[-1].end()]
+        elif at > 0 and (line[end : end + 1] == ":" or (rgb[2] is tokens[-1] and not line[end:].strip())):
+            name = line[: tokens[at - 1].end()].lstrip()
+        else:
+            continue
+        red, green, blue = (int(token[0]) for token in rgb)
+        return (name, (red, green, blue)) if max(red, green, blue) <= 255 else None
+    return None
 
 
 def _with_colors(path: str | Path, classes: Classes, entries: list[tuple[str, Color]]) -> Classes:
     """Return the classes with the colors of a map: a class's first color is its palette's, the others are added."""
     ignore_index, palette, more = classes.ignore_index, dict[str, Color](), list[tuple[Color, int]]()
     seen: dict[Color, str] = {}
+    ids = {name: class_id for class_id, name in enumerate(classes.names)}
     for name, color in entries:
         if seen.setdefault(color, name) != name:
             raise InputError(f"'{path}' gives the color {color} to '{seen[color]}' and to '{name}'.")
-        if name in classes.names:
+        if name in ids:
             if palette.setdefault(name, color) != color:
-                more.append((color, classes.names.index(name)))
+                more.append((color, ids[name]))
         elif name.lower() in _NO_CLASS:
             ignore_index = VOC_IGNORE if ignore_index is None else ignore_index
             more.append((color, ignore_index))

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from edgeseg._internal.files import refuse_existing, write_bytes
+from edgeseg._internal.files import refuse_existing, write_bytes, write_text, writing_folder
+from edgeseg._internal.limits.text import read_text
 from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
 from edgeseg.errors import InputError, did_you_mean
@@ -27,6 +28,9 @@ from edgeseg.spec import MAX_CLASSES, default_palette
 _BACKGROUND, _IGNORE = "_background_", "__ignore__"
 
 _SHAPES = ("polygon", "rectangle", "circle")
+
+# Bytes of a file with its image inside, which base64 makes a third larger: 190 MB of image.
+_MAX_DOCUMENT = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -88,18 +92,19 @@ def convert(
         if progress:
             progress(done, 2 * len(files))
     num_shapes: Counter[str] = Counter()
-    for done, path in enumerate(files, len(files) + 1):
-        document = _read(path, ids)
-        suffix, content = _image(path, document)
-        label = draw(document["shapes"], sizes_hw[path], ids)
-        num_shapes.update(shape["label"] for shape in document["shapes"])
-        write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
-        write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
-        if progress:
-            progress(done, 2 * len(files))
-    # Last: a folder without it belongs to a run that was stopped.
-    table = (json.dumps(classes.to_dict(), indent=2) + "\n").encode()
-    write_bytes(output_dir / "classes.json", table, overwrite=overwrite)
+    with writing_folder(output_dir):
+        for done, path in enumerate(files, len(files) + 1):
+            document = _read(path, ids)
+            suffix, content = _image(path, document)
+            label = draw(document["shapes"], sizes_hw[path], ids)
+            num_shapes.update(shape["label"] for shape in document["shapes"])
+            write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
+            write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
+            if progress:
+                progress(done, 2 * len(files))
+        # Last: a folder without it belongs to a run that was stopped.
+        table = json.dumps(classes.to_dict(), indent=2) + "\n"
+        write_text(output_dir / "classes.json", table, overwrite=overwrite)
     return LabelmeResult(output_dir, len(files), {name: num_shapes[name] for name in names})
 
 
@@ -135,7 +140,7 @@ def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[s
 def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
     """Read a file, if it is labelme's and every shape can be drawn."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path, _MAX_DOCUMENT))
         shapes = document["shapes"]
         for shape in shapes:
             label, kind = shape["label"], shape.get("shape_type") or "polygon"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeseg._internal.limits.images import check_image_size
 from edgeseg._internal.spread import spread
 from edgeseg.choices import LabelEncoding
 from edgeseg.datasets.classes import VOC_IGNORE, Classes
@@ -92,11 +93,16 @@ def is_lossy(path: Path) -> bool:
 def _open(path: Path) -> Image.Image:
     """Decode with Pillow: OpenCV turns a palette's indices into colors and 1-bit ids into 0 and 255."""
     try:
-        image = Image.open(io.BytesIO(read_bytes(path).tobytes()))
+        data = read_bytes(path).tobytes()
+        check_image_size(path, data)
+        image = Image.open(io.BytesIO(data))
         image.load()
     except InputError as error:
         raise BadExample("does_not_decode", path, str(error)) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        text = f"'{path}' has more pixels than Pillow reads: {error} PIL.Image.MAX_IMAGE_PIXELS sets another limit."
+        raise BadExample("does_not_decode", path, text) from error
+    except (OSError, SyntaxError, ValueError) as error:
         text = f"'{path}' does not decode as an image; it may be truncated or no image at all."
         raise BadExample("does_not_decode", path, text) from error
     return image

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from edgeseg._internal.limits.text import MAX_LIST, MAX_LIST_LINES, read_text
 from edgeseg.choices import DataLayout
 from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.names import matched
@@ -327,7 +328,9 @@ def _pair_list(path: Path) -> Listing:
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Yield numbered lines that are neither empty nor comments."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, MAX_LIST, encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"list '{path}' cannot be read as text: {error}.") from error
+    if len(lines) > MAX_LIST_LINES:
+        raise InputError(f"list '{path}' has {len(lines)} lines; at most {MAX_LIST_LINES} are read.")
     return [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeseg._internal.files import write_bytes
+from edgeseg._internal.files import write_text, writing_folder
 from edgeseg.choices import SplitOrder
 from edgeseg.datasets.layouts import ALL, Dataset, Listing, list_split, natural_order
 from edgeseg.datasets.source import Data, as_source, empty_text, encoding_of, find_data
@@ -61,7 +61,7 @@ def split_pairs(
     def place(pair: Pair) -> tuple[object, ...]:
         if order == "name":
             return natural_order(pair[0])
-        return (hashlib.sha256(f"{seed}/{pair[0].stem}".encode()).digest(), pair[0].stem)
+        return (hashlib.sha256(f"{seed}/{pair[0].stem}".encode(errors="backslashreplace")).digest(), pair[0].stem)
 
     ordered = sorted(pairs, key=place)
     # A share above 0 is at least one image: an empty split would be a mistake found later.
@@ -120,10 +120,11 @@ def split(
     existing = [name for name in ("train", "val", "test") if (folder / f"{name}.txt").exists() and name not in parts]
     if existing:
         raise InputError(f"'{folder}' has a {existing[0]}.txt of another split; give a new folder.")
-    write_bytes(folder / "classes.json", (json.dumps(table, indent=2) + "\n").encode(), overwrite=overwrite)
-    for name, part in parts.items():
-        lines = ["\t".join(_relative(path, folder) for path in pair) for pair in part]
-        write_bytes(folder / f"{name}.txt", ("\n".join(lines) + "\n").encode(), overwrite=overwrite)
+    lists = {name: [_line(pair, folder) for pair in part] for name, part in parts.items()}
+    with writing_folder(folder):
+        write_text(folder / "classes.json", json.dumps(table, indent=2) + "\n", overwrite=overwrite)
+        for name, lines in lists.items():
+            write_text(folder / f"{name}.txt", "\n".join(lines) + "\n", overwrite=overwrite)
     return SplitResult(folder, {name: len(part) for name, part in parts.items()})
 
 
@@ -151,6 +152,27 @@ def _complete(listing: Listing) -> Listing:
     if not listing.pairs:
         raise InputError(empty_text(listing.place))
     return listing
+
+
+def _line(pair: tuple[Path, Path], folder: Path) -> str:
+    """Return the line of a list for a pair.
+
+    Raises:
+        InputError: a name has what separates names in a list, or bytes that are no UTF-8.
+    """
+    names = [_relative(path, folder) for path in pair]
+    line = "\t".join(names)
+    try:
+        line.encode()
+        fits = line.splitlines() == [line] == [line.strip()] and line.count("\t") == 1 and not line.startswith("#")
+    except UnicodeEncodeError:
+        fits = False
+    if not fits:
+        raise InputError(
+            f"'{pair[0]}' or '{pair[1]}' cannot be in a list: its name has a tab, a line end or bytes that are no "
+            "UTF-8, or begins with # or a space; rename it."
+        )
+    return line
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.files import csv_text, refuse_existing, require_writable_folder, write_bytes
+from edgeseg._internal.files import csv_text, refuse_existing, require_writable_folder, write_bytes, write_text
+from edgeseg._internal.redact import printable
 from edgeseg.errors import missing_extra
 from edgeseg.evaluation.evaluate import EvaluationResult
 
@@ -73,10 +74,11 @@ def save_evaluation(
     for name, labeled, predicted in zip(names, counts.sum(1).tolist(), counts.sum(0).tolist(), strict=True):
         scores = [scores[name] for scores in per_class.values()]
         table.append([name, *("" if math.isnan(s) else f"{s:.6f}" for s in scores), labeled, predicted])
-    contents = (csv_text(matrix).encode(), _image(counts, names, title), csv_text(table).encode())
+    image = _image(counts, [printable(name) for name in names], printable(title))
     paths = tuple(folder / name for name in _NAMES)
-    for path, content in zip(paths, contents, strict=True):
-        write_bytes(path, content, overwrite=overwrite)
+    write_text(paths[0], csv_text(matrix), overwrite=overwrite)
+    write_bytes(paths[1], image, overwrite=overwrite)
+    write_text(paths[2], csv_text(table), overwrite=overwrite)
     return paths
 
 

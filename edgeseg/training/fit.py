@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from edgeseg._internal.files import writing_folder
 from edgeseg.datasets import LabeledSplit
 from edgeseg.datasets.source import find_data
 from edgeseg.datasets.statistics import channel_statistics
@@ -109,8 +110,9 @@ def train(
             of it.
 
     Raises:
-        InputError: the data is bad, the folder holds a run already or cannot be written, the model does not fit the
-            data, the loss is not finite, or the run is resumed with another config or other data.
+        InputError: the data is bad, the folder holds a run already, is being written by another process or cannot be
+            written, the model does not fit the data, the loss is not finite, or the run is resumed with another config
+            or other data.
         UnsupportedModel: Keras cannot rebuild the model, or an output is no map of logits.
         BackendUnavailable: tensorboard is requested and is not installed.
     """
@@ -178,26 +180,27 @@ def train(
     if options.tensorboard and distribution.is_chief:
         callbacks.append(keras.callbacks.TensorBoard(files.folder / "tensorboard", write_graph=False))
     callbacks += options.callbacks
-    if distribution.is_chief:
-        files.prepare(resume=options.resume)
-        if history:
-            files.save_settings()
-            files.save_history(history)
-    with distribution.making():
-        watched = {name: make_metrics(chosen, models.spec.num_classes) for name, chosen in metrics.items()}
-    run = _Run(
-        config=config,
-        models=models,
-        feed=source,
-        losses=losses,
-        metrics=watched if len(models.learning.outputs) > 1 else watched.get(main),
-        files=files,
-        history=history,
-        epoch_end=epoch_end,
-        distribution=distribution,
-    )
-    with source.reading() if isinstance(source, SplitFeed) else nullcontext():
-        _fit(run, callbacks)
+    with writing_folder(files.folder) if distribution.is_chief else nullcontext():
+        if distribution.is_chief:
+            files.prepare(resume=options.resume)
+            if history:
+                files.save_settings()
+                files.save_history(history)
+        with distribution.making():
+            watched = {name: make_metrics(chosen, models.spec.num_classes) for name, chosen in metrics.items()}
+        run = _Run(
+            config=config,
+            models=models,
+            feed=source,
+            losses=losses,
+            metrics=watched if len(models.learning.outputs) > 1 else watched.get(main),
+            files=files,
+            history=history,
+            epoch_end=epoch_end,
+            distribution=distribution,
+        )
+        with source.reading() if isinstance(source, SplitFeed) else nullcontext():
+            _fit(run, callbacks)
     if epoch_end.ran and distribution.is_chief and (warning := validator.batch_norm_gap()):
         options.log(f"warning: {warning}")
     if not config.validate:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edgeseg.errors import EdgesegError, InputError
-from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
+from edgeseg.spec import ModelSpec, Provenance, check_classes, default_class_names, default_palette
 
 
 @pytest.fixture
@@ -161,3 +161,9 @@ def test_num_classes_does_not_count_the_ignored_id(tiny_spec: ModelSpec) -> None
     assert tiny_spec.ignore_index == 255
     assert tiny_spec.num_classes == 3
     assert default_class_names(2) == ("class_0", "class_1")
+
+
+def test_a_class_name_is_text() -> None:
+    with pytest.raises(InputError, match="is no text: it has half a character or a byte"):
+        check_classes("it", ("road", "z\udcfcrich"), default_palette(2), None)
+    check_classes("it", ("two\nlines", "道路"), default_palette(2), None)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.files import refuse_existing, write_bytes
+from edgeseg._internal.files import refuse_existing, write_text
 from edgeseg.errors import InputError
 from edgeseg.html import render
 from edgeseg.imaging import encode_image
@@ -49,8 +49,8 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
     for file in (page, data):
         refuse_existing(file, overwrite=overwrite)
     text = json.dumps(report.to_dict(), indent=1, allow_nan=False)
-    write_bytes(page, to_html(report).encode(), overwrite=overwrite)
-    write_bytes(data, text.encode(), overwrite=overwrite)
+    write_text(page, to_html(report), overwrite=overwrite)
+    write_text(data, text, overwrite=overwrite)
     return page, data
 
 

@@ -42,7 +42,7 @@ _OF_A_RUN = ("metrics", "save_every", "samples", "tensorboard", "distribute")
 _OF_THE_COMMAND: Mapping[str, Any] = MappingProxyType({"checks": bool, "custom_objects": str, "output_dir": str})
 
 #: Options that say what to do now, which a file may not.
-TYPED_ONLY = ("recipe", "resume", "overwrite", "json", "help")
+TYPED_ONLY = ("recipe", "resume", "overwrite", "max-image-pixels", "json", "help")
 
 
 @dataclass(frozen=True, kw_only=True)

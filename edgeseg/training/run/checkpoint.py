@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeseg._internal.files import csv_text, require_writable_folder, write_bytes
+from edgeseg._internal.files import csv_text, require_writable_folder, write_text
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.load import read_training_state, save_model
 from edgeseg.training.building import RunModels
@@ -49,7 +49,7 @@ class RunFiles:
         self.last, self.best, self.final = (self.folder / name for name in (LAST, BEST, FINAL))
 
     def prepare(self, *, resume: bool) -> None:
-        """Remove the files that a kill left half-written and, for a new run, an earlier run's files.
+        """Check that the folder can be written and, for a new run, remove an earlier run's files.
 
         ``best.keras``, ``final.keras`` and ``train.toml`` stay until there is a new one: the run may have started from
         it.
@@ -58,20 +58,10 @@ class RunFiles:
             InputError: the folder cannot be written.
         """
         require_writable_folder(self.folder)
-        stale = [
-            ".best.*.keras",
-            ".final.*.keras",
-            ".last.*.keras",
-            f"{CHECKPOINTS}/.ep*.keras",
-            ".history.*.csv",
-            ".train.*.toml",
-            ".curves.*.png",
-            "samples/.epoch_*.png",
-        ]
-        if not resume:
-            stale += [LAST, HISTORY, "curves.png", "samples/epoch_*.png", f"{CHECKPOINTS}/ep*.keras"]
-            stale.append("tensorboard/*/events.out.tfevents.*")
-        for pattern in stale:
+        if resume:
+            return
+        stale = [LAST, HISTORY, "curves.png", "samples/epoch_*.png", f"{CHECKPOINTS}/ep*.keras"]
+        for pattern in (*stale, "tensorboard/*/events.out.tfevents.*"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
@@ -154,14 +144,14 @@ class RunFiles:
 
     def save_settings(self) -> None:
         """Write ``train.toml``; again when a run is resumed, which may be carried out otherwise."""
-        write_bytes(self.folder / SETTINGS, self.settings.encode(), overwrite=True)
+        write_text(self.folder / SETTINGS, self.settings, overwrite=True)
 
     def save_history(self, history: Sequence[Row]) -> None:
         """Write ``history.csv`` and ``curves.png``; again when a run is resumed, as a kill may have prevented it."""
         # A resumed run may watch other metrics than before.
         columns = tuple(dict.fromkeys(name for row in history for name in row))
         table = csv_text([columns, *([row.get(name, "") for name in columns] for row in history)])
-        write_bytes(self.folder / HISTORY, table.encode(), overwrite=True)
+        write_text(self.folder / HISTORY, table, overwrite=True)
         save_curves(history, self.folder / "curves.png")
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg._internal.files import atomic_path, csv_text, refuse_existing, require_writable_folder, sha256, write_bytes
+from edgeseg._internal.files import (
+    atomic_path,
+    csv_text,
+    refuse_existing,
+    require_writable_folder,
+    sha256,
+    write_bytes,
+    write_text,
+)
 from edgeseg.errors import InputError
 
 
@@ -142,6 +150,11 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, exist
     assert done.stderr == ""
     assert names(tmp_path) == (["model.tflite"] if existing else [])
     assert not existing or path.read_bytes() == b"old"
+
+
+def test_a_text_with_bytes_that_are_none_is_written_all_the_same(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.csv", "straße\n\udcff,\ud800\n")
+    assert (tmp_path / "a.csv").read_bytes() == "straße\n\\udcff,\\ud800\n".encode()
 
 
 def test_csv_quotes_what_needs_it() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeseg._internal.redact import masked
+from edgeseg._internal.redact import masked, printable
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,21 @@ def test_what_follows_the_folder_of_a_stream_that_is_sent_is_its_key() -> None:
     assert masked("rtmp://host/app/key", stream_key=True) == "rtmp://host/app/***"
     assert masked("rtmp://host/app", stream_key=True) == "rtmp://host/app"
     assert masked("rtmp://host/app/key") == "rtmp://host/app/key"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\rc\td", r"a\nb\rc\td"),
+        ("\x1b[31mred\x07\x9b\x7f", r"\x1b[31mred\x07\x9b\x7f"),  # would color, ring, and steer
+        ("z\udcfcrich.png", r"z\udcfcrich.png"),  # Latin-1 in a file name
+        ("gnp.\u202eexe\u2066", r"gnp.\u202eexe\u2066"),  # would be read from right to left
+        ("one\u2028two\u2029\x85", r"one\u2028two\u2029\x85"),
+        (
+            "straße 道路 \u0645\u06cc\u200c\u062e 👩\u200d🚀 a\\b",
+            "straße 道路 \u0645\u06cc\u200c\u062e 👩\u200d🚀 a\\b",
+        ),  # any script
+    ],
+)
+def test_what_steers_a_terminal_is_escaped_and_no_script_is(text: str, shown: str) -> None:
+    assert printable(text) == shown

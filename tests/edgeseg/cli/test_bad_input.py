@@ -1,14 +1,18 @@
-"""``edgeseg.cli`` and ``_options``: each mistake: exit 2, one line on stderr that says what to do, no traceback,
-nothing written.
+"""``edgeseg.cli``, ``_limits`` and ``_options``: each mistake: exit 2, one line on stderr that says what to do, no
+traceback, nothing written.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgeseg._internal.limits.images import VARIABLE
 from edgeseg.cli import main
+from edgeseg.imaging import encode_image
 
 
 def fails(capsys: pytest.CaptureFixture[str], *args: str, status: int = 2) -> str:
@@ -189,3 +193,19 @@ def test_a_library_that_does_not_load_is_named(
     error = fails(capsys, "doctor")
     assert said in error
     assert ("OpenCV" in error) == ("libGL" in text or "libgthread" in text)
+
+
+def test_images_above_the_limit_of_a_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "5000000")
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(encode_image(np.zeros((20, 30), np.uint8)))
+    data = ("data", "check", str(tmp_path), "--classes", "a,b")
+    assert main(data) == 0
+    assert main((*data, "--max-image-pixels", "599")) == 1
+    assert "a.png' claims 30 x 20 pixels, more than 599" in capsys.readouterr().out
+    assert os.environ[VARIABLE] == "5000000"  # the option is the command's
+    assert "go with --data" in fails(capsys, "export", "unet_mini", "--max-image-pixels", "599")
+    assert "x>=1" in fails(capsys, *data, "--max-image-pixels", "0")

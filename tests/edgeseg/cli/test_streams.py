@@ -1,12 +1,22 @@
-"""``_terminal``: standard streams that are closed, full or left: no traceback, and a status that is no gate's."""
+"""``_terminal``: standard streams that are closed, full, left or not UTF-8, and names that would steer them: no
+traceback, and a status that is no gate's.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from edgeseg.cli import main
+from edgeseg.cli._terminal import print_markdown, print_table, quiet_native_logs
+from edgeseg.imaging import encode_image
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
@@ -34,3 +44,65 @@ def test_closed_streams_are_as_good_as_none() -> None:
     done = shell("edgeseg models >&-")
     assert (done.returncode, done.stderr) == (0, "")
     assert shell("edgeseg predict none.tflite none.png --count 2>&-").returncode == 2
+
+
+#: Bytes that are no UTF-8, a line end and a terminal's command; and what ASCII lacks.
+HOSTILE = b"\xff\n\x1b[31m.png"
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A data set of a good pair, and of one with a hostile name whose image is none."""
+    if sys.platform == "darwin":
+        pytest.skip("this system has UTF-8 names only")
+    for folder in (b"images", b"labels"):
+        (tmp_path / os.fsdecode(folder)).mkdir()
+        (tmp_path / os.fsdecode(folder) / "a.png").write_bytes(encode_image(np.zeros((4, 4), np.uint8)))
+        (tmp_path / os.fsdecode(folder) / os.fsdecode(HOSTILE)).write_bytes(b"none")
+    classes = {"names": ["stra\u00dfe", "two\nlines\x1b[31m"]}
+    (tmp_path / "classes.json").write_text(json.dumps(classes))
+    return tmp_path
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_hostile_names_are_escaped_lines_on_any_terminal(hostile: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "edgeseg", "data", "check", str(hostile)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"\x1b" not in done.stdout
+    lines = done.stdout.decode(encoding).splitlines()
+    assert any(r"\udcff\n\x1b[31m.png' does not decode" in line for line in lines if line.startswith("error: "))
+    assert any(line.startswith(r"two\nlines\x1b[31m") for line in lines)
+    assert any(line.startswith(r"stra\xdfe" if encoding == "ascii" else "straße") for line in lines)
+
+
+def test_json_of_hostile_names_is_ascii_and_says_them_exactly(
+    hostile: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(hostile), "--json"]) == 1
+    text = capsys.readouterr().out
+    assert text.isascii()
+    assert any(finding["path"].endswith(os.fsdecode(HOSTILE)) for finding in json.loads(text)["errors"])
+
+
+def test_an_error_is_one_line_of_bounded_length(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "none.tflite", os.fsdecode(HOSTILE), "--count"]) == 2
+    assert main(["models", "\x1b" * 250]) == 2
+    assert main(["models", "\x1b" * 100_000]) == 2
+    assert main(["camera", "none.tflite", "--source", "a" * 100_000]) == 2
+    assert main(["\x1b" * 100_000]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert all(len(line) < 2100 and line.isprintable() for line in lines)
+    assert "a name is longer than this system allows" in lines[2]
+
+
+def test_tables_and_warnings_keep_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["A"], [["one\ntwo\udcff"]], title="three\nfour")
+    assert capsys.readouterr().out.splitlines()[0::2] == [r"three\nfour", r"one\ntwo\udcff"]
+    print_markdown(["A"], [["one|two\n"]])
+    assert capsys.readouterr().out.splitlines()[2] == r"| one\|two\n |"
+    quiet_native_logs()
+    logging.getLogger("edgeseg.sources").warning("'%s' ends early", "a\nb\udcff")
+    assert capsys.readouterr().err == "edgeseg: 'a\\nb\\udcff' ends early\n"

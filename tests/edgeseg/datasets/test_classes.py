@@ -150,6 +150,23 @@ def test_a_color_map_is_read_in_the_forms_it_comes_in(tmp_path: Path, text: str)
 
 
 @pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("  10 20 30  side, walk : ", "side, walk"),
+        ("10 20 30 1 2 3", "1 2 3"),
+        ("side, walk; 10,20 30  ", "side, walk"),
+        ("class 1:10,20,30::4,5", "class 1"),
+        ("class 1 2 10 20 30", "class 1 2"),
+        ("straße\t010\t20\t30", "straße"),
+    ],
+)
+def test_what_is_the_name_on_a_line_of_a_color_map(line: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "colors.txt").write_text(line, encoding="utf-8")
+    classes = read_color_map(tmp_path / "colors.txt")
+    assert (classes.names, classes.palette) == ((name,), ((10, 20, 30),))
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "has no line with a name"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.datasets import open_split
+from edgeseg.datasets import labelme, open_split
 from edgeseg.datasets.labelme import convert, draw
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
@@ -116,3 +116,16 @@ def test_a_folder_without_annotations_is_an_input_error(tmp_path: Path) -> None:
     (root / "one.png").write_bytes(IMAGE)
     with pytest.raises(InputError, match="has the annotations; give a new folder"):
         convert(root, root, ["background", "cat"])
+
+
+def test_an_image_inside_that_claims_too_much_is_refused_and_so_is_a_file_that_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (50_000).to_bytes(4, "big") * 2
+    root = write(tmp_path / "in", "x", imageData=base64.b64encode(header).decode())
+    with pytest.raises(InputError, match=r"x\.json' claims 50000 x 50000 pixels, more than 200000000"):
+        convert(root, tmp_path / "out", ["a", "b"])
+    monkeypatch.setattr(labelme, "_MAX_DOCUMENT", 100)
+    with pytest.raises(InputError, match=r"x\.json' has more than 0 MiB"):
+        convert(root, tmp_path / "out", ["a", "b"])
+    assert not (tmp_path / "out").exists()

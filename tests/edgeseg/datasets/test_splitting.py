@@ -125,3 +125,15 @@ def test_a_split_that_is_there_is_not_made_again(copy: Path, voc_dataset: Path, 
         with pytest.raises(InputError, match="has splits already: train, val"):
             split(data, tmp_path / "lists", **shares)  # type: ignore[arg-type]
     assert not (tmp_path / "lists").exists()
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\u2028b", "z\udcfcrich"])
+def test_a_name_that_no_list_can_hold_is_refused_before_anything_is_written(
+    gray: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    root = gray(*(np.full((4, 6), 255 * (index % 2), np.uint8) for index in range(4)))
+    for file in [file for file in root.rglob("*.png") if file.stem == "0"]:
+        file.rename(file.with_name(f"{name}.png"))
+    with pytest.raises(InputError, match="cannot be in a list: its name has a tab, a line end"):
+        split(DataSource(root=str(root), classes="a,b"), tmp_path / "lists", val=0.25, test=0.25)
+    assert not (tmp_path / "lists").exists()

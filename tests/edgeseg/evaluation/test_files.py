@@ -44,6 +44,13 @@ def test_the_tables_have_the_counts_and_the_scores(tmp_path: Path) -> None:
     assert last == ["nowhere", "", "", "", "", "0", "0"]
 
 
+def test_names_with_line_ends_and_bytes_that_are_no_text_are_written(tmp_path: Path) -> None:
+    hostile = result([[6, 2], [1, 3]], ("two\nlines", "\x1b[31m"))
+    matrix, image, _ = save_evaluation(hostile, tmp_path, title="z\udcfcrich\n.keras")
+    assert rows(matrix)[0] == ["label \\ prediction", "two\nlines", "\x1b[31m"]
+    assert read_image(image).ndim == 3
+
+
 @pytest.mark.parametrize("num_classes", [2, 30])
 def test_the_image_has_labels_from_the_top_and_predictions_from_the_left(tmp_path: Path, num_classes: int) -> None:
     """The darkest cells run downwards for a model that is right, upwards for one that has all classes reversed."""

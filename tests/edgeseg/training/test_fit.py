@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgeseg._internal.files import writing_folder
 from edgeseg.datasets import open_split
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
@@ -122,6 +124,14 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
         assert without_time(row) == without_time(unbroken)
     for ours, theirs in zip(load_model(resumed.best).weights, load_model(whole.best).weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_that_another_process_writes_is_refused(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    said = f"'{folder}' is being written by process {os.getpid()} on "
+    with writing_folder(folder), pytest.raises(InputError, match=re.escape(said)):
+        train(config(tiny, shapes_dataset), folder, RunOptions(log=quiet))
+    assert list(folder.iterdir()) == []
 
 
 def without_time(row: Mapping[str, float]) -> dict[str, float]:

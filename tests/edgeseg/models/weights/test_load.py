@@ -16,6 +16,7 @@ from keras import layers
 
 from edgeseg.errors import InputError
 from edgeseg.models import load_weights
+from edgeseg.models.weights import hdf5
 
 ROOT = Path(__file__).parents[4]
 DATA = ROOT / "tests" / "data"
@@ -648,3 +649,15 @@ def test_a_variable_that_is_in_the_file_twice_is_filled_once(tmp_path: Path, suf
         file["layers/spectral_normalization/vars/0"][...] += 1  # two kernels for one variable
     with pytest.raises(InputError, match="nothing in the model takes"):
         load_weights(build(), tmp_path / "y.weights.h5")
+
+
+def test_a_file_of_very_many_tensors_is_refused_before_they_are_read(tmp_path, monkeypatch):
+    """100,000 took 34 s."""
+    monkeypatch.setattr(hdf5, "_MAX_ITEMS", 20)
+    with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+        for number in range(20):
+            file[f"layers/dense/vars/{number}"] = np.zeros(2, np.float32)
+    with pytest.raises(InputError, match=r"m\.weights\.h5' cannot be used as weights: it has more than 20 tensors and"):
+        hdf5.read_weights(tmp_path / "m.weights.h5")
+    monkeypatch.setattr(hdf5, "_MAX_ITEMS", 23)  # with the three groups
+    assert len(hdf5.read_weights(tmp_path / "m.weights.h5")[0].tensors) == 20

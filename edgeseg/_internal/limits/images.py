@@ -1,0 +1,153 @@
+"""Read the size that an image claims in its header, and refuse what would fill the memory, before it is decoded.
+
+A PNG of 3 MB can have 30,000 x 30,000 pixels, which are 2.7 GB. Sources: PNG (ISO/IEC 15948, 11.2.2), JPEG (ITU-T
+T.81, annex B), TIFF 6.0 and BigTIFF, WebP (RFC 9649), BMP (Microsoft's BITMAPINFOHEADER), GIF89a.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+from pathlib import Path
+
+from edgeseg.errors import InputError
+
+#: Pixels of the largest image that is read, where the variable does not say otherwise.
+MAX_IMAGE_PIXELS = 200_000_000
+#: The environment variable that changes it, for this process and those that it starts.
+VARIABLE = "EDGESEG_MAX_IMAGE_PIXELS"
+
+# Bytes of a pixel in the largest encoding, four channels of 16 bits, and room for the metadata.
+_MOST_PER_PIXEL, _ROOM = 8, 1 << 26
+
+_MOST_IFD_ENTRIES = 4096
+# Not the fill byte, and not what has no length: a stuffed 0xFF, the start and the restarts.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+# The start of a frame, which has the size; C4, C8 and CC are tables.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def max_image_pixels() -> int:
+    """Return how many pixels an image may have.
+
+    Raises:
+        InputError: the environment variable is no number above 0.
+    """
+    text = os.environ.get(VARIABLE, "")
+    if not text:
+        return MAX_IMAGE_PIXELS
+    if not (text.isascii() and text.isdecimal() and len(text) < 16 and int(text)):
+        raise InputError(f"{VARIABLE} must be a number of pixels above 0, got '{text}'.")
+    return int(text)
+
+
+def check_image_file(path: str | Path) -> None:
+    """Refuse what is no regular file, whose reading may never end, and a file too large to be an accepted image.
+
+    Raises:
+        InputError: it is a pipe, a socket or a device, or has more bytes than any image of the accepted size.
+        OSError: it does not exist or cannot be looked at.
+    """
+    about = os.stat(path)  # noqa: PTH116 - a path that is text stays text in the error
+    if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
+        raise InputError(f"'{path}' is a pipe, a socket or a device, not an image file.")
+    most = _MOST_PER_PIXEL * max_image_pixels() + _ROOM
+    if about.st_size > most:
+        raise InputError(f"'{path}' has {about.st_size} bytes, more than any image of {max_image_pixels()} pixels.")
+
+
+def check_image_size(path: str | Path, data: bytes) -> None:
+    """Refuse an image by its header.
+
+    Args:
+        path: for the error text.
+        data: the bytes of the file.
+
+    Raises:
+        InputError: it claims more pixels than are accepted, or is of no format whose header is known.
+    """
+    try:
+        size_wh = image_size(data)
+    except (struct.error, OverflowError):  # the header points beyond the end of the file
+        size_wh = None
+    if size_wh is None:
+        raise InputError(
+            f"'{path}' does not decode as an image; it may be truncated or no image at all. Accepted: BMP, GIF, JPEG, "
+            "PNG, TIFF, WebP."
+        )
+    width, height = size_wh
+    if width * height > max_image_pixels():
+        raise InputError(
+            f"'{path}' claims {width} x {height} pixels, more than {max_image_pixels()}; "
+            f"--max-image-pixels or {VARIABLE} sets another limit."
+        )
+
+
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """Return ``(width, height)`` as the header of an image says; ``None`` where the format is not known.
+
+    Raises:
+        struct.error: the data ends in the header.
+        OverflowError: the header points at no place that any file has.
+    """
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return _pair(">II", data, 16) if data[12:16] == b"IHDR" else None
+    if data[:2] == b"\xff\xd8":
+        return _jpeg_size(data)
+    if data[:2] == b"BM":
+        (header,) = struct.unpack_from("<I", data, 14)
+        width, height = _pair("<HH" if header == 12 else "<ii", data, 18)
+        return abs(width), abs(height)  # a negative height: the rows are from top to bottom
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp_size(data)
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _tiff_size(data)
+    return _pair("<HH", data, 6) if data[:4] == b"GIF8" else None
+
+
+def _pair(form: str, data: bytes, offset: int) -> tuple[int, int]:
+    first, second = struct.unpack_from(form, data, offset)
+    return first, second
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    position = 2
+    while marker := _JPEG_MARKER.search(data, position):
+        if marker[1][0] in _JPEG_FRAMES:
+            height, width = _pair(">HH", data, marker.end() + 3)
+            return width, height
+        (length,) = struct.unpack_from(">H", data, marker.end())
+        position = marker.end() + length
+    return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = _pair("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _tiff_size(data: bytes) -> tuple[int, int] | None:
+    """Return the size of the first page, the only one that is decoded."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = 43 in data[2:4]
+    (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
+    (count,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, start)
+    first, step, value = (start + 8, 20, 12) if big else (start + 2, 12, 8)
+    forms = {1: "B", 3: "H", 4: "I", 16: "Q"}
+    sides: dict[int, int] = {}
+    for entry in range(first, first + step * min(count, _MOST_IFD_ENTRIES), step):
+        tag, kind = _pair(f"{order}HH", data, entry)
+        if tag in (256, 257) and kind in forms:
+            (side,) = struct.unpack_from(f"{order}{forms[kind]}", data, entry + value)
+            sides.setdefault(tag, side)
+    return (sides[256], sides[257]) if len(sides) == 2 else None
