@@ -1,12 +1,20 @@
-"""Show text that came from outside: on one line, without what moves a terminal's cursor or cannot be encoded."""
+"""Make text that came from outside fit for messages and logs: one line, nothing that steers a terminal, no password."""
 
 from __future__ import annotations
 
 import re
 
 #: Control characters and escape sequences, line and paragraph separators, marks that reverse the order of what
-#: follows, and surrogates, which no encoding has.
+#: follows, and surrogates, which no encoding has and Python has for the bytes of a file name that are no UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_PASSWORD = re.compile(
+    r"(://[^/:@?\s]*):"
+    r"(?:[^/\s]*@"  # up to the last @ of the address, as a password may have one itself
+    r"|(?!\d*(?:[/?\s]|$))\S*@)"  # or has a slash, which is why digits and a slash are a port
+)
+_WORD = re.compile(r"\S+")
+_SECRET = re.compile(r"([?&](?:pass|passwd|password|passphrase|pwd|token|key|secret|auth)=)[^&\s]*", re.IGNORECASE)
+_TO_FIRST_FOLDER = re.compile(r"\w+://[^/?]*(?:/[^/?@]*(?=[/?]|$))?")
 
 
 def unprintable(text: str) -> str:
@@ -15,15 +23,20 @@ def unprintable(text: str) -> str:
     return escaped(found[0]) if found else ""
 
 
-def escaped(text: str, *, most: int = 500) -> str:
+def escaped(text: str, *, most: int | None = 500) -> str:
     r"""Return text that can be printed on one line, such as ``a\nb``.
 
     Args:
         text: any text, also one that cannot be encoded.
-        most: the number of characters after which it is cut.
+        most: the number of characters after which it is cut; ``None`` for all of it.
     """
-    cut = text if len(text) <= most else text[:most] + "..."
+    cut = text if most is None or len(text) <= most else text[:most] + "..."
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), cut)
+
+
+def printable(text: str) -> str:
+    """Return a whole text as one line that steers no terminal; see ``escaped``."""
+    return escaped(text, most=None)
 
 
 def last_line(text: str) -> str:
@@ -31,3 +44,22 @@ def last_line(text: str) -> str:
     # from the end, and a piece of it: a program may have printed much
     lines = text[-4096:].splitlines()
     return next((escaped(line.strip()) for line in reversed(lines) if line.strip()), "(nothing)")
+
+
+def masked(text: str, *, stream_key: bool = False) -> str:
+    """Return a text with the passwords in it as ``***``: ``rtsp://me:***@door/1``.
+
+    Args:
+        text: a URL, or a text with URLs in it.
+        stream_key: the text is the URL of a destination, and what follows its first folder is secret (RTMP's stream
+            key, SRT's passphrase): ``rtmp://host/app/***``.
+    """
+    text = _SECRET.sub(r"\1***", _WORD.sub(_without_passwords, text))
+    shown = _TO_FIRST_FOLDER.match(text) if stream_key else None
+    return f"{shown[0]}/***" if shown and text[shown.end() :].strip("/") else text
+
+
+def _without_passwords(word: re.Match[str]) -> str:
+    """Return a word with its passwords hidden; they end at an @, and what follows the last one is not searched."""
+    before, at, after = word[0].rpartition("@")
+    return _PASSWORD.sub(r"\1:***@", before + at) + after

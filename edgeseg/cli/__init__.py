@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import click
 
 from edgeseg import __version__
-from edgeseg._internal.redact import printable
+from edgeseg._internal.text import printable
 from edgeseg.cli._summaries import COMMANDS
 from edgeseg.errors import EdgesegError, did_you_mean
 

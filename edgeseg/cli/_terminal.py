@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress, StepProgress
-from edgeseg._internal.redact import printable
+from edgeseg._internal.text import printable
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import csv_text, refuse_existing, require_writable_folder, write_bytes, write_text
-from edgeseg._internal.redact import printable
+from edgeseg._internal.text import printable
 from edgeseg.errors import missing_extra
 from edgeseg.evaluation.evaluate import EvaluationResult
 

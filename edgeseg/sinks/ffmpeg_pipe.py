@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import atomic_path, refuse_existing, require_writable_folder
-from edgeseg._internal.redact import masked
+from edgeseg._internal.text import masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.sinks.base import DiskWatch, OneSize, checked_fps
 

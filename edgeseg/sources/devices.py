@@ -10,7 +10,7 @@ from typing import Protocol
 
 import cv2
 
-from edgeseg._internal.redact import masked
+from edgeseg._internal.text import masked
 from edgeseg.errors import InputError
 from edgeseg.sources.opencv import network_timeouts, quiet_opencv
 

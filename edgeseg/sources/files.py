@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.redact import masked
+from edgeseg._internal.text import masked
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image_bgr
 from edgeseg.sources.base import Captured

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import cv2
 
-from edgeseg._internal.redact import masked
+from edgeseg._internal.text import masked
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.sources.base import Source
 from edgeseg.sources.detached import Detached

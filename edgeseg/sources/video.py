@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.redact import masked
+from edgeseg._internal.text import masked
 from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources.opencv import network_timeouts, quiet_opencv, stated_fps
 

@@ -20,7 +20,17 @@ from edgeseg.models.zoo.deeplab_head import HeadOptions, add_deeplab_head
 from edgeseg.models.zoo.options import WeightShapes, check_choice
 
 _RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
-#: The factors of widths that are published; rounding to multiples of 8 hides others.
+#: Widths of layers of both encoders; rounded to multiples of 8, one alone does not say the factor of all.
+_WIDTHS = {
+    "Conv": 32,
+    **{f"expanded_conv_{block}_project": width for block, width in ((2, 24), (5, 32), (9, 64), (12, 96), (15, 160))},
+    "expanded_conv_16_project": 320,
+    "entry_flow_conv1_2": 64,
+    **{f"entry_flow_block{block}_shortcut": width for block, width in ((1, 128), (2, 256), (3, 728))},
+    **{f"exit_flow_block{block}_separable_conv3_pointwise": width for block, width in ((1, 1024), (2, 2048))},
+    "exit_flow_block2_separable_conv1_pointwise": 1536,
+}
+#: The factors of widths that are published.
 _ALPHAS = (1.0, 1.4, 1.3, 0.75, 0.5, 0.35, 0.25)
 _AUTO_NAME = re.compile(r"conv2d(_\d+)?")
 
@@ -165,12 +175,12 @@ def options_in(shapes: WeightShapes) -> dict[str, Any]:
         found["middle_units"] = len(units)
     if "block1_conv1" in kernels or "entry_flow_conv1_1" in kernels:
         found["trunk"] = "applications" if "block1_conv1" in kernels else "modified"
-    # The last layer of each encoder, whose width is exactly alpha of its own.
-    for name, width in (("expanded_conv_16_project", 320), ("exit_flow_block2_separable_conv3_pointwise", 2048)):
-        if name in kernels:
-            reached = kernels[name][-1]
-            near = [alpha for alpha in _ALPHAS if divisible_by_8(int(width * alpha)) == reached]
-            found["alpha"] = near[0] if near else reached / width
+    reached = [(width, kernels[name][-1]) for name, width in _WIDTHS.items() if name in kernels]
+    if reached:
+        widest, pixels = max(reached)
+        hundredths = (number / 100 for number in range(1, 1 + max(100, 2 * round(100 * pixels / widest))))
+        fitting = (a for a in (*_ALPHAS, *hundredths) if all(divisible_by_8(w * a) == wide for w, wide in reached))
+        found["alpha"] = next(fitting, pixels / widest)
     return found
 
 

@@ -310,6 +310,7 @@ def test_a_device_that_vanishes(phone: Phone, model: Path, caplog: pytest.LogCap
     (folder,) = phone.left
     assert f"stays there, /data/local/tmp/{folder}" in caplog.text
     os.kill(phone.calls[0]["pid"], signal.SIGKILL)  # as the phone's user might
+    _wait_for(lambda: not _alive(phone.calls[0]["pid"]))
 
 
 def test_ctrl_c(phone: Phone, model: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg._internal.redact import masked
+from edgeseg._internal.text import masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.sinks import FfmpegPipe
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgeseg._internal.redact import masked
+from edgeseg._internal.text import masked
 from edgeseg.errors import InputError
 from edgeseg.sources import open_source
 

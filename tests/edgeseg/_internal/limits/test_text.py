@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgeseg._internal.limits.text import read_text
-from edgeseg._internal.redact import masked
+from edgeseg._internal.text import masked
 from edgeseg.datasets import layouts
 from edgeseg.datasets.classes import _color_line, given_classes, read_classes, read_color_map, read_labels
 from edgeseg.errors import InputError, did_you_mean

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeseg._internal.redact import masked, printable
+from edgeseg._internal.text import masked, printable
 
 
 @pytest.mark.parametrize(
