@@ -276,7 +276,8 @@ def command(
     )
     spec = opened.spec
     if (loaded := opened.weights_report) is not None:
-        note(loaded.table())
+        for line in loaded.table().split("\n"):
+            note(line)
         matched, left, missing = len(loaded.matched), len(loaded.left_over), len(loaded.missing)
         note(f"{matched} tensors of '{request.weights}' are in the model, {left} left over, {missing} missing")
     # Checked before the long work, not after it.

@@ -178,8 +178,9 @@ def options_in(shapes: WeightShapes) -> dict[str, Any]:
     reached = [(width, kernels[name][-1]) for name, width in _WIDTHS.items() if name in kernels]
     if reached:
         widest, pixels = max(reached)
-        hundredths = (number / 100 for number in range(1, 1 + max(100, 2 * round(100 * pixels / widest))))
-        fitting = (a for a in (*_ALPHAS, *hundredths) if all(divisible_by_8(w * a) == wide for w, wide in reached))
+        most = max(1, 2 * pixels / widest)
+        decimals = (number / parts for parts in (10, 100) for number in range(1, 1 + round(most * parts)))
+        fitting = (a for a in (*_ALPHAS, *decimals) if all(divisible_by_8(w * a) == wide for w, wide in reached))
         found["alpha"] = next(fitting, pixels / widest)
     return found
 
