@@ -20,6 +20,7 @@ from edgeseg.models.encoders.published import PUBLISHED, PublishedEncoder
 from edgeseg.models.keras_graph import finalize
 from edgeseg.models.preprocessing import zoo_model_of
 from edgeseg.models.weights.hdf5 import FileLayer, Tensor, read_weights
+from edgeseg.models.weights.load import first_names
 from edgeseg.models.weights.match import fit_layer
 from edgeseg.models.weights.variables import ModelLayer, VariableSlot, model_layers
 from edgeseg.models.zoo.creation import create
@@ -27,8 +28,6 @@ from edgeseg.models.zoo.entry import ZooModel
 from edgeseg.models.zoo.options import WeightShapes, option_texts
 from edgeseg.models.zoo.table import find
 from edgeseg.spec import ModelSpec
-
-_SHOWN = 3  # names in a message; the rest is a count
 
 #: The word for ImageNet's weights, in place of a file.
 IMAGENET = "imagenet"
@@ -62,7 +61,7 @@ class EncoderReport:
         norms = sum(norm is not None for _, norm in self.chain)
         if norms:
             parts.append(f"{norms} batch norms, which it has not, are set to change nothing")
-        parts.append(f"not used of it: {_first(self.left_over)}" if self.left_over else "all of it is used")
+        parts.append(f"not used of it: {first_names(self.left_over)}" if self.left_over else "all of it is used")
         return "; ".join(parts)
 
 
@@ -268,7 +267,8 @@ def _fill(
     if published and published.epsilon is not None:
         _with_epsilon([layer.layer for layer in layers if layer.name in source.renamed], published.epsilon)
     set_transparent(chain)
-    left_over = [name for name in source.layers if name not in {layer.name for layer in layers}]
+    own = {layer.name for layer in layers}
+    left_over = [name for name in source.layers if name not in own]
     pixels = None if published is None or _has_decoder(model, source, left_over) else published.pixels
     fed = spec or zoo_model.default_spec(model.output_shape[-1])
     folded = pixels is not None and fold_pixels(layers[0].layer, layers[1].layer, pixels, fed)
@@ -322,18 +322,13 @@ def _has_decoder(model: keras.Model, source: _Source, left_over: Iterable[str]) 
 
 def _misfit(zoo_model: ZooModel, source: _Source, missing: Sequence[str], clashes: Sequence[str]) -> str:
     problems = [
-        *([f"nothing in it fills {_first(missing)}"] if missing else []),
-        *([_first(clashes)] if clashes else []),
+        *([f"nothing in it fills {first_names(missing)}"] if missing else []),
+        *([first_names(clashes)] if clashes else []),
     ]
     held = [str(layer.name) for layer in source.layers.values()]
     wanted = [f"{each.title} ({each.file})" for each in (PUBLISHED[key] for key in zoo_model.encoders)]
     return (
         f"'{source.name}' does not fill the encoder of {zoo_model.name}: {'; '.join(problems)}. It holds "
-        f"{_first(held) if held else 'no layer with a name'}. Accepted: "
+        f"{first_names(held) if held else 'no layer with a name'}. Accepted: "
         f"{' or '.join([*wanted, f'a file of {zoo_model.name} itself'])}."
     )
-
-
-def _first(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

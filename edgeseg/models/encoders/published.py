@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 #: Names of the layers of a file, in its order, to those of the model; layers that are not in it keep theirs.
@@ -108,6 +108,20 @@ def _xception_names(layers: Sequence[str]) -> dict[str, str]:
     return names
 
 
+_VGG16 = PublishedEncoder(
+    title="VGG-16",
+    file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    application="VGG16",
+    pixels=CAFFE,
+    chain=True,
+)
+_RESNET50 = PublishedEncoder(
+    title="ResNet-50",
+    file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    application="ResNet50",
+    pixels=CAFFE,
+)
+
 #: Every published encoder, by the word that ``ZooModel.encoders`` has for it.
 PUBLISHED: Mapping[str, PublishedEncoder] = MappingProxyType(
     {
@@ -117,37 +131,10 @@ PUBLISHED: Mapping[str, PublishedEncoder] = MappingProxyType(
             application="MobileNet",
             pixels=FROM_MINUS_1,
         ),
-        "vgg16": PublishedEncoder(
-            title="VGG-16",
-            file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            application="VGG16",
-            pixels=CAFFE,
-            chain=True,
-        ),
-        "vgg16-segnet": PublishedEncoder(
-            title="VGG-16",
-            file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            application="VGG16",
-            pixels=CAFFE,
-            names=_segnet_names,
-            chain=True,
-        ),
-        "resnet50": PublishedEncoder(
-            title="ResNet-50",
-            file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            application="ResNet50",
-            pixels=CAFFE,
-            names=_resnet50_names,
-            epsilon=1.001e-5,
-        ),
-        "resnet50-deeplab": PublishedEncoder(
-            title="ResNet-50",
-            file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            application="ResNet50",
-            pixels=CAFFE,
-            names=_resnet50_names_backwards,
-            epsilon=1e-3,
-        ),
+        "vgg16": _VGG16,
+        "vgg16-segnet": replace(_VGG16, names=_segnet_names),
+        "resnet50": replace(_RESNET50, names=_resnet50_names, epsilon=1.001e-5),
+        "resnet50-deeplab": replace(_RESNET50, names=_resnet50_names_backwards, epsilon=1e-3),
         "resnet101-deeplab": PublishedEncoder(
             title="ResNet-101",
             file="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",

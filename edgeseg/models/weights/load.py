@@ -202,9 +202,9 @@ def _refuse_other_classes(path: str | Path, clashes: list[_Pair], head: list[Mod
 def _misfit(path: str | Path, clashes: list[_Pair], left_over: list[str], missing: list[str]) -> str:
     different = [f"'{tensor.name}' is {tensor.shape} but '{slot.name}' needs {slot.shape}" for tensor, slot in clashes]
     problems = [
-        *([_first(different)] if different else []),
-        *([f"nothing in the file fills {_first(map(repr, missing))}"] if missing else []),
-        *([f"nothing in the model takes {_first(map(repr, left_over))}"] if left_over else []),
+        *([first_names(different)] if different else []),
+        *([f"nothing in the file fills {first_names(map(repr, missing))}"] if missing else []),
+        *([f"nothing in the model takes {first_names(map(repr, left_over))}"] if left_over else []),
     ]
     return (
         f"'{path}' does not fit the model: {'; '.join(problems)}. Give weights of the same architecture, "
@@ -212,7 +212,8 @@ def _misfit(path: str | Path, clashes: list[_Pair], left_over: list[str], missin
     )
 
 
-def _first(names: Iterable[str]) -> str:
+def first_names(names: Iterable[str]) -> str:
+    """Return the first names of a list for a message, and the number of the others: ``a, b, c and 12 more``."""
     names = list(names)
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

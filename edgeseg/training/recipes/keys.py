@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
-from edgeseg._internal.fields import kinds_of, takes_none
+from edgeseg._internal.fields import field_of, kinds_of, takes_none
 from edgeseg._internal.json import tuples
 from edgeseg._internal.toml import toml_kind
 from edgeseg.errors import InputError, did_you_mean
@@ -133,7 +133,7 @@ def _name(field: str) -> str:
 def _key(owner: Owner, settings: type, field: str) -> Key:
     if field == "metrics":
         return Key(name=_name(field), owner=owner, field=field, kinds=(tuple[str, ...],))
-    default = next(f.default for f in dataclasses.fields(settings) if f.name == field)
+    default = field_of(settings, field).default
     none = takes_none(settings, field) and default not in (None, dataclasses.MISSING)
     return Key(name=_name(field), owner=owner, field=field, kinds=kinds_of(settings, field), none=none)
 
