@@ -72,14 +72,14 @@ def compare(name: str, folder: Path) -> list[dict[str, Any]]:
     Returns:
         For each format the largest difference of a probability, and the share of pixels with the same class.
     """
-    from edgeseg.models.opening import open_model
+    from edgeseg.models.opening import load_model
     from edgeseg_converters import Recipe, export_all
     from edgeseg_converters.options import ExportOptions
 
     path = folder / f"{name}.h5".replace(":", "_")
     with np.load(path.with_suffix(".npz")) as arrays:
         x, expected = arrays["x"], arrays["y"]
-    opened = open_model(str(path))
+    opened = load_model(str(path))
     results = []
     for recipe in (Recipe("tflite", "fp32"), Recipe("onnx", "fp32")):
         start = time.perf_counter()

@@ -1,4 +1,31 @@
-"""Export a Keras segmentation model to an edge device, prove it, run it and measure it."""
+"""Export a Keras segmentation model to an edge device, prove it, run it and measure it.
+
+Run a model on an image; ``class_map`` is ``(h, w)`` uint8, at the image's own size::
+
+    with edgeseg.Segmenter("model.int8.tflite") as segmenter:
+        segmentation = segmenter(image_rgb)
+    segmentation.save("out.png", image_rgb)
+
+Run it on a camera, a stream, a video or a folder::
+
+    with edgeseg.Segmenter("model.int8.tflite") as segmenter:
+        with edgeseg.Camera(segmenter, edgeseg.open_source("0")) as camera:
+            for frame in camera:
+                print(frame.segmentation.counts())
+
+Export a Keras model, which the result is proven against::
+
+    opened = edgeseg.load_model("my_unet.keras")
+    result = edgeseg.export(opened.model, spec=opened.spec, format="tflite", precision="fp16")
+    result.save("my_unet.fp16.tflite")
+
+Train one and score it::
+
+    edgeseg.train(edgeseg.TrainConfig(model="efficientnet_lite0_unet", data="DIR"), "runs/street")
+    scores = edgeseg.evaluate(segmenter, edgeseg.open_split("DIR", "test"))
+
+Everything that edgeseg raises on purpose is an ``EdgesegError``, whose text is one line for a person.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +46,17 @@ from edgeseg.errors import (
 from edgeseg.spec import ModelSpec, Provenance
 
 if TYPE_CHECKING:
+    from edgeseg.camera.loop import Camera
+    from edgeseg.datasets.source import open_split
     from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
+    from edgeseg.evaluation.evaluate import evaluate
+    from edgeseg.models.opening import load_model
     from edgeseg.segmenter import Segmentation, Segmenter
+    from edgeseg.sources.opening import open_source
+    from edgeseg.training.config import TrainConfig
+    from edgeseg.training.fit import train
+    from edgeseg_converters.exporter import export
+    from edgeseg_converters.rewrites import rewrite
 
 __version__ = "0.1.0"
 
@@ -28,11 +64,22 @@ __all__ = [
     # running a model
     "Segmenter",
     "Segmentation",
-    "ModelSpec",
-    "Provenance",
-    # scoring it
+    "Camera",
+    "open_source",
+    # putting one on a device
+    "load_model",
+    "export",
+    "rewrite",
+    # training and scoring one
+    "train",
+    "TrainConfig",
+    "evaluate",
+    "open_split",
     "ConfusionMatrix",
     "argmax_agreement",
+    # how a model is fed
+    "ModelSpec",
+    "Provenance",
     # errors
     "EdgesegError",
     "InputError",
@@ -45,12 +92,22 @@ __all__ = [
     "DeviceLost",
 ]
 
-# Names whose module imports numpy or OpenCV: they are loaded on first use, so that start-up stays cheap.
+# Names whose module imports numpy, OpenCV or keras: they are loaded on first use, so that start-up stays cheap.
 _LAZY = {
+    "Camera": "edgeseg.camera.loop",
     "ConfusionMatrix": "edgeseg.evaluation.confusion",
-    "argmax_agreement": "edgeseg.evaluation.confusion",
-    "Segmenter": "edgeseg.segmenter",
     "Segmentation": "edgeseg.segmenter",
+    "Segmenter": "edgeseg.segmenter",
+    "TrainConfig": "edgeseg.training.config",
+    "argmax_agreement": "edgeseg.evaluation.confusion",
+    "evaluate": "edgeseg.evaluation.evaluate",
+    "export": "edgeseg_converters.exporter",
+    "load_model": "edgeseg.models.opening",
+    "open_source": "edgeseg.sources.opening",
+    "open_split": "edgeseg.datasets.source",
+    "rewrite": "edgeseg_converters.rewrites",
+    "train": "edgeseg.training.fit",
 }
+_EXTRAS = {"export": "convert", "load_model": "train", "rewrite": "convert", "train": "train"}
 
-__getattr__ = lazy_names(__name__, _LAZY)
+__getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=_EXTRAS)

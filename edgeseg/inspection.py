@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
@@ -39,6 +40,8 @@ class Inspection:
         coverage: what each accelerator takes and leaves.
         not_asked: accelerator to the reason why nothing is known of it.
     """
+
+    __repr__ = short_repr
 
     path: Path
     size_bytes: int

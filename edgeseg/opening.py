@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import ColorOrder, Fit, Layout, LetterboxRounding, Resize
 from edgeseg.errors import InputError
 from edgeseg.outputs import ReadOutput, read_output
@@ -41,6 +42,8 @@ class InputDescription:
         threshold: the score above which a pixel is of the second class, for a model of one channel; by default what the
             last ops of the file ask for.
     """
+
+    __repr__ = short_repr
 
     class_names: tuple[str, ...] | None = None
     mean: Triple | None = None

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, restore
@@ -29,6 +30,8 @@ class Segmentation:
         class_map: ``(h, w)`` uint8 class ids, at the image's own size.
         spec: the model's spec: names and colors of the ids.
     """
+
+    __repr__ = short_repr
 
     class_map: NDArray[np.uint8]
     spec: ModelSpec

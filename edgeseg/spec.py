@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import field_names, tuples
 from edgeseg.choices import (
     ColorOrder,
@@ -51,6 +52,8 @@ class Provenance:
         model_options: options of the zoo's architecture that were not its defaults.
     """
 
+    __repr__ = short_repr
+
     source: str = ""
     precision: Precision = "fp32"
     target: Target = "generic"
@@ -83,6 +86,8 @@ class ModelSpec:
             ``(1, H, W, C)``, or ``(1, C, H, W)`` in ``nchw``.
         provenance: how the file was made.
     """
+
+    __repr__ = short_repr
 
     name: str
     input_size: tuple[int, int]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgeseg.imaging import preprocess
-from edgeseg.models.opening import open_model
+from edgeseg.models.opening import load_model
 from edgeseg.segmenter import Segmenter
 from edgeseg.sources import frames
 from edgeseg_converters import ExportResult, Recipe, export_all
@@ -57,7 +57,7 @@ def python(new_environment: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def artifact() -> ExportResult:
-    opened = open_model()
+    opened = load_model()
     (result,) = export_all(
         opened.model, opened.spec, [Recipe("tflite", "fp32")], options=ExportOptions(output_kind="softmax")
     )

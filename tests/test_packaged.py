@@ -9,7 +9,7 @@ import pytest
 
 from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.evaluation.evaluate import evaluate
-from edgeseg.models.opening import OpenedModel, open_model
+from edgeseg.models.opening import OpenedModel, load_model
 from edgeseg.models.zoo.table import DEFAULT_MODEL
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter
@@ -22,7 +22,7 @@ RECIPES = [Recipe(f, p) for f in ("tflite", "onnx") for p in ("fp32", "fp16")]
 
 @pytest.fixture(scope="module")
 def packaged() -> OpenedModel:
-    return open_model()
+    return load_model()
 
 
 @pytest.fixture(scope="module")

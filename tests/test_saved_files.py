@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeseg import Segmenter
-from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 from edgeseg.training.run.options import RunOptions
@@ -33,7 +33,7 @@ def test_keras_files_with_all_own_layers_give_the_classes_that_they_gave(answers
 
 
 def test_an_h5_file_holds_the_same_model() -> None:
-    best, full = load_model(DATA / "saved_best.keras"), load_model(DATA / "saved_full.h5")
+    best, full = load_keras_file(DATA / "saved_best.keras"), load_keras_file(DATA / "saved_full.h5")
     assert [type(layer).__name__ for layer in full.layers] == [type(layer).__name__ for layer in best.layers]
     image = np.random.default_rng(0).uniform(-1, 1, (1, 32, 48, 3)).astype(np.float32)
     np.testing.assert_allclose(full(image), best(image), atol=1e-5)  # float32 sums in one order or another
@@ -43,7 +43,7 @@ def test_a_checkpoint_of_a_killed_run_is_resumed(
     shapes_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its compiled loss, metrics and schedule, its optimizer and its settings are all found again."""
-    model = load_model(DATA / "saved_last.keras", compile=True)
+    model = load_keras_file(DATA / "saved_last.keras", compile=True)
     assert type(model.loss).__name__ == "SegmentationLoss"
     assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 2  # ten images by five
     run = tmp_path / "run"

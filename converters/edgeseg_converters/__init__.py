@@ -46,6 +46,7 @@ _MODULES = {
     "verification": ("Verification",),
 }
 
-__getattr__ = lazy_names(
-    __name__, {name: f"edgeseg_converters.{module}" for module, names in _MODULES.items() for name in names}
-)
+_LAZY = {name: f"edgeseg_converters.{module}" for module, names in _MODULES.items() for name in names}
+_EXTRAS = {name: "convert" for module in ("exporter", "rewrites", "verification") for name in _MODULES[module]}
+
+__getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=_EXTRAS)

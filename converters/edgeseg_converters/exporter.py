@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from edgeseg import __version__
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256, write_bytes
 from edgeseg._internal.progress import StepProgress
 from edgeseg._internal.versions import installed_version
@@ -63,6 +64,8 @@ class ExportResult:
         coverage: which ops the chosen accelerators run; empty when none was chosen.
         quantized: for an integer precision: the calibration, the accuracy, and what was rescued.
     """
+
+    __repr__ = short_repr
 
     data: bytes
     recipe: Recipe

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.spread import spread
 from edgeseg.datasets import Data, LabeledSplit, as_source, is_labeled, open_split
 from edgeseg.imaging import read_image
@@ -35,6 +36,8 @@ class Samples:
         images: ``(h, w, 3)`` uint8 RGB each.
         source: for the report: a folder, the packages, or noise, and how many of each.
     """
+
+    __repr__ = short_repr
 
     images: tuple[NDArray[np.uint8], ...]
     source: str

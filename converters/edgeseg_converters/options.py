@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
 from edgeseg.errors import InputError
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe, check_target
@@ -51,6 +52,8 @@ class Quantization:
             edgetpu take the whole ones.
     """
 
+    __repr__ = short_repr
+
     data: Data | None = None
     split: str = "val"
     calibration: CalibrationSet | None = None
@@ -78,6 +81,8 @@ class ExportOptions:
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
         output: which output of a model with several.
     """
+
+    __repr__ = short_repr
 
     target: Target = "generic"
     output_kind: OutputKind = "argmax"

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import INTEGERS, Format, Precision, Target
 from edgeseg.errors import InputError
 
@@ -45,6 +46,8 @@ class VerificationGate:
             3 %; 52 % where half of the image is bars and Keras changes 33 %; 76 to 81 % where two thirds are.
     """
 
+    __repr__ = short_repr
+
     min_agreement: float
     max_relative_error: float | None
     rounding: float | None = None
@@ -60,6 +63,8 @@ class AccuracyGate:
         max_class_drop: points of IoU of any one class.
         min_agreement: without labels: share of pixels that must keep their class, in [0, 1].
     """
+
+    __repr__ = short_repr
 
     max_drop: float = 1.0
     max_class_drop: float = 3.0
@@ -94,6 +99,8 @@ class Recipe:
     Raises:
         InputError: this edgeseg does not make the format or the precision.
     """
+
+    __repr__ = short_repr
 
     format: Format = "tflite"
     precision: Precision = "fp32"

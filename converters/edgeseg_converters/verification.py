@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Format, OutputKind
 from edgeseg.imaging import preprocess
 from edgeseg.runtime import open_artifact
@@ -84,6 +85,8 @@ class Verification:
             maxima than Keras; ``None`` where the artifact has no custom op for pooling indices, and ties are decided
             as in Keras.
     """
+
+    __repr__ = short_repr
 
     images: str
     num_images: int

@@ -20,6 +20,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.choices import Alike
 from edgeseg.errors import InputError
@@ -58,6 +59,8 @@ class Comparison:
         median: ratio of the medians.
         fastest: ratio of the fastest tenth of the processes, each by its fastest tenth of calls.
     """
+
+    __repr__ = short_repr
 
     baseline: LatencyResult
     result: LatencyResult

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256
 from edgeseg._internal.progress import Progress
 from edgeseg.benchmark.distrust import drift, warnings
@@ -29,6 +30,8 @@ class Case:
         accelerator: the accelerator asked for, as shown to people.
         options: keywords of ``edgeseg.runtime.open_backend``, ``num_threads`` among them.
     """
+
+    __repr__ = short_repr
 
     artifact: Path
     accelerator: str

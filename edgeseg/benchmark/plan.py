@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Scope
 
 
@@ -25,6 +26,8 @@ class Plan:
         seed: of the order in which cases take turns.
         drift: report how the end compares with the beginning.
     """
+
+    __repr__ = short_repr
 
     rounds: int = 12
     warmup_runs: int = 5

@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args
 
 import numpy as np
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import Meta, field_names, tuples
 from edgeseg.choices import Scope
 from edgeseg.errors import InputError
@@ -42,6 +43,8 @@ class Environment:
         date: UTC, ``2026-01-31T12:00:00Z``.
         extra: properties that only some devices have: the phone's model, Android version, thermal state.
     """
+
+    __repr__ = short_repr
 
     device: str
     machine: str
@@ -101,6 +104,8 @@ class LatencyResult:
         warnings: reasons to distrust these numbers; empty when none were found.
         environment: where it was measured.
     """
+
+    __repr__ = short_repr
 
     artifact: str
     sha256: str

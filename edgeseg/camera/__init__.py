@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgeseg._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from edgeseg.camera.loop import Camera, SegmentedFrame
 
 __all__ = ["Camera", "SegmentedFrame"]
 
-
-def __getattr__(name: str) -> Any:
-    # Loaded on first use: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
-    if name in __all__:
-        return getattr(importlib.import_module("edgeseg.camera.loop"), name)
-    raise AttributeError(f"module 'edgeseg.camera' has no attribute '{name}'")
+# Loaded on first use: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
+__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(__all__, "edgeseg.camera.loop"))

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.camera.slot import Closed, Slot
 from edgeseg.camera.smoothing import Smoothing
 from edgeseg.camera.stats import CameraStats
@@ -40,6 +41,8 @@ class SegmentedFrame:
         model_map: ``(H, W)`` uint8, the class map inside the model's input, without the bars: small, for counting.
         spec: names and colors of the classes.
     """
+
+    __repr__ = short_repr
 
     captured: Captured
     model_map: NDArray[np.uint8]

@@ -69,7 +69,7 @@ def command(
     from edgeseg.errors import InputError
     from edgeseg.evaluation.evaluate import evaluate
     from edgeseg.evaluation.files import require_room, save_evaluation
-    from edgeseg.models.opening import ModelRequest, open_model
+    from edgeseg.models.opening import ModelRequest, load_model
     from edgeseg.models.zoo.table import find
     from edgeseg.opening import open_segmenter, segmenter_of
     from edgeseg.runtime import SUFFIXES, RuntimeOptions
@@ -102,7 +102,7 @@ def command(
         if runtime.num_threads is not None:
             set_threads(runtime.num_threads)
         objects = _options.read_custom_objects(keras_file.custom_objects)
-        opened = open_model(
+        opened = load_model(
             model,
             ModelRequest(
                 input_size=description.input_size,

@@ -255,7 +255,7 @@ def command(
     if verification.verify:
         samples = collect_images(data, split=quantization.split, count=verification.num_images)
     classes = open_classes(data) if data and is_labeled(data) else None
-    opened = opening.open_model(
+    opened = opening.load_model(
         model,
         opening.ModelRequest(
             weights=request.weights,

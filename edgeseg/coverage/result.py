@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgeseg._internal.fields import short_repr
+
 
 @dataclass(frozen=True)
 class LeftNode:
@@ -17,6 +19,8 @@ class LeftNode:
         nodes: their indices in the graph, from 0; empty where the runtime gives only a number.
         count: how many.
     """
+
+    __repr__ = short_repr
 
     op: str
     reason: str
@@ -38,6 +42,8 @@ class Coverage:
         source: ``asked`` of the runtime that is installed here, or looked up in a ``table``.
         source_note: which runtime and version, or which document of which date.
     """
+
+    __repr__ = short_repr
 
     accelerator: str
     delegated: int

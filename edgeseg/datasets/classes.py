@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.text import MAX_TABLE, read_text
 from edgeseg.choices import LabelEncoding
 from edgeseg.errors import InputError
@@ -43,6 +44,8 @@ class Classes:
         label_encoding: ``None`` where it is recognized from the label images.
         binary_threshold: threshold of the binary encodings, in 0..254.
     """
+
+    __repr__ = short_repr
 
     names: tuple[str, ...]
     palette: tuple[Color, ...]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import DataLayout, LabelEncoding
 from edgeseg.datasets.classes import (
     VOC_IGNORE,
@@ -37,6 +38,8 @@ class DataSource:
         ignore_index: label id that is no class.
         color_map: a file with the color of each class.
     """
+
+    __repr__ = short_repr
 
     root: str
     layout: DataLayout | None = None
@@ -69,6 +72,8 @@ class LabeledSplit:
         pairs: ``(image, label)`` paths.
         label_encoding: how the labels encode the classes.
     """
+
+    __repr__ = short_repr
 
     classes: Classes
     pairs: tuple[tuple[Path, Path], ...]

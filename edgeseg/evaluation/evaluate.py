@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress
 from edgeseg.datasets import LabeledSplit
@@ -29,6 +30,8 @@ class EvaluationResult:
         class_names: of the data, in the order of the ids.
         matrix: the counted pixels, from which every score is computed.
     """
+
+    __repr__ = short_repr
 
     num_images: int
     class_names: tuple[str, ...]

@@ -27,12 +27,11 @@ __all__ = [
 ]
 
 # Their modules import keras: they are loaded on first use, so that the table of the zoo stays light.
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "EncoderReport": "edgeseg.models.encoders.load",
-        "WeightsReport": "edgeseg.models.weights.load",
-        "load_encoder": "edgeseg.models.encoders.load",
-        "load_weights": "edgeseg.models.architecture.fitting",
-    },
-)
+_LAZY = {
+    "EncoderReport": "edgeseg.models.encoders.load",
+    "WeightsReport": "edgeseg.models.weights.load",
+    "load_encoder": "edgeseg.models.encoders.load",
+    "load_weights": "edgeseg.models.architecture.fitting",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=dict.fromkeys(_LAZY, "train"))

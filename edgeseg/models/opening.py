@@ -10,10 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import ColorOrder, Fit, LetterboxRounding, Resize
 from edgeseg.errors import InputError
 from edgeseg.models import create
-from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.models.zoo.table import DEFAULT_MODEL, find
 from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
 
@@ -39,6 +40,8 @@ class OpenedModel:
         weights_report: which tensor of the user's weights file fills which variable; ``None`` without such a file.
     """
 
+    __repr__ = short_repr
+
     model: keras.Model
     spec: ModelSpec
     weights_report: WeightsReport | None = None
@@ -60,11 +63,13 @@ class ModelRequest:
         fit: how an image gets the model's shape, likewise.
         resize: with which interpolation, likewise.
         letterbox_rounding: how the letterboxed image gets whole sides, likewise.
-        custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
+        custom_objects: code that a model file refers to, see ``keras_files.load.load_keras_file``.
         output: the output to use, of a model file with several.
         model_options: of a zoo model's architecture, see ``create``; the others are those of the weights file, where
             that says them, else the defaults.
     """
+
+    __repr__ = short_repr
 
     weights: str | Path | None = None
     num_classes: int | None = None
@@ -111,7 +116,7 @@ class ModelRequest:
             )
 
 
-def open_model(source: str | None = None, request: ModelRequest | None = None) -> OpenedModel:
+def load_model(source: str | None = None, request: ModelRequest | None = None) -> OpenedModel:
     """Open the model that the user named.
 
     Args:
@@ -132,7 +137,7 @@ def open_model(source: str | None = None, request: ModelRequest | None = None) -
 def precheck(
     source: str | None, input_size: tuple[int, int] | None, model_options: Mapping[str, Any] | None = None
 ) -> None:
-    """Refuse a wrong zoo name, size or option at once; ``open_model`` would only after the seconds that keras takes.
+    """Refuse a wrong zoo name, size or option at once; ``load_model`` would only after the seconds that keras takes.
 
     Raises:
         InputError: the name is unknown, the file does not exist, the strides do not allow the size, or the architecture
@@ -313,7 +318,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
     from edgeseg.models.keras_graph import as_functional, require_image, select_output
     from edgeseg.models.preprocessing import conversion_of, size_for
 
-    model = load_model(path, custom_objects=request.custom_objects)
+    model = load_keras_file(path, custom_objects=request.custom_objects)
     conversion = conversion_of(model)
     height, width = request.input_size or size_for(model, conversion)
     if height is None or width is None:

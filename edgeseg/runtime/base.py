@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.spec import ModelSpec
 
@@ -25,6 +26,8 @@ class TensorInfo:
         scale: quantization scale, 0 where the tensor is not quantized.
         zero_point: quantization zero point.
     """
+
+    __repr__ = short_repr
 
     name: str
     shape: tuple[int, ...]

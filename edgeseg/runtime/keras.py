@@ -73,11 +73,11 @@ class KerasBackend:
                 the threads.
             BackendUnavailable: keras is not installed.
         """
-        from edgeseg.models.keras_files.load import load_model, read_spec
+        from edgeseg.models.keras_files.load import load_keras_file, read_spec
 
         if num_threads is not None:
             set_threads(num_threads)
-        backend = cls(load_model(path), read_spec(path), output=output)
+        backend = cls(load_keras_file(path), read_spec(path), output=output)
         if input_size is not None:
             backend._resize(f"'{path}'", input_size)
         return backend

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError, did_you_mean
 
@@ -41,6 +42,8 @@ class RuntimeOptions:
         input_size: ``(H, W)`` in pixels, for a model that leaves its input size open.
         output: name of the output that is returned, of a model with several; the first when ``None``.
     """
+
+    __repr__ = short_repr
 
     backend: BackendName | None = None
     num_threads: int | None = None

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
+
 
 @dataclass(frozen=True)
 class Captured:
@@ -21,6 +23,8 @@ class Captured:
         captured_s: ``time.perf_counter()`` when the driver or decoder handed the frame over; for a paced file, when the
             frame was due.
     """
+
+    __repr__ = short_repr
 
     index: int
     name: str

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image
 from edgeseg.sources.video import VIDEO_SUFFIXES, Video
@@ -25,6 +26,8 @@ class Frame:
         name: file stem; for a video the stem and the frame's number.
         image_rgb: ``(h, w, 3)`` uint8 RGB.
     """
+
+    __repr__ = short_repr
 
     name: str
     image_rgb: NDArray[np.uint8]

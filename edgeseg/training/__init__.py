@@ -57,4 +57,4 @@ _LAZY = {
     "PixelAccuracy": "edgeseg.training.objective.metrics",
 }
 
-__getattr__ = lazy_names(__name__, _LAZY)
+__getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=dict.fromkeys(_LAZY, "train"))

@@ -17,7 +17,7 @@ from edgeseg.models import create, find
 from edgeseg.models.architecture.fitting import create_filled
 from edgeseg.models.clone import Changes, clone, copy_weights
 from edgeseg.models.encoders.load import EncoderReport, create_with_encoder, fit_encoder
-from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output
 from edgeseg.models.opening import assumed_spec, at_input_size, fed_as_before
 from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_images, zoo_model_of
@@ -90,7 +90,7 @@ def build_models(
         classes: of the data; may be ``None`` where there is a spec.
         model: a model to train in place of ``config.model``'s; it is not changed.
         spec: how to feed that model; built from the config when ``None``.
-        custom_objects: code that a model file refers to, see ``keras_files.load.load_model``.
+        custom_objects: code that a model file refers to, see ``keras_files.load.load_keras_file``.
         distribution: the devices of the model that learns; the others are on one device.
 
     Raises:
@@ -108,7 +108,7 @@ def build_models(
             if value not in (None, "none"):
                 raise InputError(f"{option} goes with a zoo name; '{config.model}' has its own weights.")
         if model is None:
-            model = load_model(config.model, custom_objects=custom_objects)
+            model = load_keras_file(config.model, custom_objects=custom_objects)
             spec = spec or read_spec(config.model)
         models = _from_model(config, model, classes, spec, custom_objects, distribution)
     if config.batch_norm_momentum is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import field_names, tuples
 from edgeseg.choices import (
     AugmentationPreset,
@@ -125,6 +126,8 @@ class TrainConfig:
         mixed_precision: computes in that type, keeps weights in float32; for GPUs.
         seed: of the weights, the order and the augmentation, 0 to 2^32 - 1.
     """
+
+    __repr__ = short_repr
 
     model: str
     data: str | DataSource

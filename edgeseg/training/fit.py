@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import writing_folder
 from edgeseg.datasets import LabeledSplit
 from edgeseg.datasets.source import find_data
@@ -52,6 +53,8 @@ class TrainResult:
         best_mean_iou: its validation mIoU in [0, 1], in inference mode, at the model's input size.
         history: one row of metrics for each epoch.
     """
+
+    __repr__ = short_repr
 
     exported: Path
     best: Path | None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg.models.opening import open_model
+from edgeseg.models.opening import load_model
 from edgeseg_converters import Recipe, export_all
 from edgeseg_converters.options import ExportOptions
 
@@ -54,7 +54,7 @@ def test_the_files_say_what_keras2_said(name: str, folder: Path, grid: Any) -> N
     with np.load(path.with_suffix(".npz")) as arrays:
         x, expected = arrays["x"], arrays["y"]
     assert len(np.unique(expected.argmax(-1))) > 1  # else any file would agree
-    opened = open_model(str(path))
+    opened = load_model(str(path))
     # ONNX of one model: its converter starts from the same frozen function, and the benchmark has all.
     recipes = [Recipe("tflite", "fp32"), *([Recipe("onnx", "fp32")] if name == MODELS[1] else [])]
     # Without the speed-ups, whose proofs take longest; the benchmark has them.

@@ -22,7 +22,7 @@ from edgeseg._internal.resampling import resized
 from edgeseg.cli import main
 from edgeseg.datasets import Classes
 from edgeseg.models.keras_files.load import save_model
-from edgeseg.models.opening import assumed_spec, open_model
+from edgeseg.models.opening import assumed_spec, load_model
 from edgeseg.models.preprocessing import conversion_of
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import Segmenter
@@ -150,7 +150,7 @@ def test_a_task_is_fed_as_its_own_converter_says(
     name: str, tasks: dict[str, Task], caplog: pytest.LogCaptureFixture
 ) -> None:
     size = CASES[name][1]
-    opened = open_model(str(tasks[name].path))
+    opened = load_model(str(tasks[name].path))
     assert (opened.spec.mean, opened.spec.std) == (tuple(MEAN), tuple(STD))
     assert (opened.spec.fit, opened.spec.resize) == {
         "deeplab": ("letterbox", "bilinear"),  # in place of a crop, which loses what is outside
@@ -190,7 +190,7 @@ def test_a_task_is_trained_from_its_own_weights(name: str, tasks: dict[str, Task
     models.update_twin()
     save_model(models.exported, tmp_path / "best.keras", models.spec)
 
-    opened, image = open_model(str(tmp_path / "best.keras")), street(size)
+    opened, image = load_model(str(tmp_path / "best.keras")), street(size)
     assert (opened.spec.mean, opened.spec.std, opened.spec.input_size) == (tuple(MEAN), tuple(STD), size)
     with Segmenter(KerasBackend(opened.model, opened.spec)) as segmenter:
         assert (segmenter(image).class_map == tasks[name].class_map(size, image)).mean() >= 0.999

@@ -19,7 +19,7 @@ from edgeseg.choices import Format
 from edgeseg.cli import main
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.layers import ResizeBilinear, UpsampleLike
-from edgeseg.models.opening import ModelRequest, assumed_spec, open_model
+from edgeseg.models.opening import ModelRequest, assumed_spec, load_model
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
@@ -96,8 +96,8 @@ def test_a_subclassed_file_with_its_code(subclassed: keras.Model, tmp_path: Path
     path, code = tmp_path / "theirs.keras", tmp_path / "code.py"
     subclassed.save(path)
     with pytest.raises(InputError, match=r"what Keras does not know: Subclassed.*--custom-objects FILE.py"):
-        open_model(str(path))
-    assert open_model(str(path), ModelRequest(custom_objects={"Subclassed": Subclassed})).spec.input_size == SIZE
+        load_model(str(path))
+    assert load_model(str(path), ModelRequest(custom_objects={"Subclassed": Subclassed})).spec.input_size == SIZE
     imports = "import keras\nfrom typing import Any\nfrom keras import layers\n"
     ours = "from edgeseg.models.layers import UpsampleLike\n"
     code.write_text(f"{imports}{ours}{inspect.getsource(Subclassed)}")

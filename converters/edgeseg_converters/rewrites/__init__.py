@@ -4,7 +4,7 @@ Those for ops of the frozen function are in ``ops``.
 """
 
 from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
-from edgeseg_converters.rewrites.base import Applied, Refused, Rewrite, RewriteResult, Site, rewrite
+from edgeseg_converters.rewrites.base import Applied, Refused, Rewrite, RewriteResult, Site
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
 from edgeseg_converters.rewrites.max_unpooling_delegate import MaxUnpoolingToDelegateOps
 from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
@@ -13,7 +13,7 @@ from edgeseg_converters.rewrites.resize_bilinear import ResizeBilinearToFixedSiz
 from edgeseg_converters.rewrites.resize_code import ResizeCodeToLayer
 from edgeseg_converters.rewrites.sum_in_steps import SumInSteps
 from edgeseg_converters.rewrites.sum_of_resizes import ConcatOfResizesToSum
-from edgeseg_converters.rewrites.targets import RULES, Rules, rules_for
+from edgeseg_converters.rewrites.targets import RULES, Rules, rewrite, rules_for
 from edgeseg_converters.rewrites.upsample_conv_differences import UpsampleConvToDifferences
 from edgeseg_converters.rewrites.upsample_conv_phases import UpsampleConvToPhases
 from edgeseg_converters.rewrites.upsample_like import UpsampleLikeToNearestResize

@@ -1,4 +1,4 @@
-"""Define the contract of a rewrite, and ``rewrite``, which applies rewrites and proves each replacement.
+"""Define the contract of a rewrite, and ``rewrite_graph``, which applies rewrites and proves each replacement.
 
 A rewrite defines three things: where it applies (``match``), when it is safe there (``check``, which refuses with a
 sentence), and what replaces the layers (``replacement``, ordinary Keras code on symbolic tensors).
@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Precision
 from edgeseg.errors import RewriteRefused
 from edgeseg_converters.keras_model.graph import Graph, Node, Value, run
@@ -45,6 +46,8 @@ class Site:
         inputs: the values that the nodes read from outside.
         outputs: the values of the nodes that are read outside.
     """
+
+    __repr__ = short_repr
 
     graph: Graph
     nodes: tuple[Node, ...]
@@ -113,6 +116,8 @@ class Applied:
         max_abs_error: the largest difference between old and new on the random input, ties included.
     """
 
+    __repr__ = short_repr
+
     rule: str
     site: str
     max_abs_error: float
@@ -127,6 +132,8 @@ class Refused:
         site: the names of the layers.
         reason: a sentence.
     """
+
+    __repr__ = short_repr
 
     rule: str
     site: str
@@ -143,6 +150,8 @@ class RewriteResult:
         applied: the replacements, in the order in which they were made.
         refused: the places where a rule matched but did not hold.
     """
+
+    __repr__ = short_repr
 
     model: keras.Model
     graph: Graph
@@ -172,7 +181,7 @@ class RewriteResult:
         return max(applied.max_abs_error for applied in self.applied if applied.rule == rule)
 
 
-def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
+def rewrite_graph(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> RewriteResult:
     """Apply rules one after the other, each wherever it holds.
 
     Every replacement is proven: old and new run on the same random input. A difference above the rule's ``atol`` means
@@ -181,16 +190,9 @@ def rewrite(model: keras.Model, rules: Sequence[Rewrite]) -> RewriteResult:
 
     Args:
         model: functional or Sequential; it is not changed.
+        graph: the model's.
         rules: in the order of use.
-
-    Raises:
-        UnsupportedModel: the model has no graph.
     """
-    return rewrite_graph(model, Graph.from_model(model), rules)
-
-
-def rewrite_graph(model: keras.Model, graph: Graph, rules: Sequence[Rewrite]) -> RewriteResult:
-    """Apply rules as ``rewrite`` does, for a model whose graph was read before."""
     with untouched(model):
         return _rewrite(model, graph, rules)
 

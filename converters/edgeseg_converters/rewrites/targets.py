@@ -1,13 +1,18 @@
-"""List the rewrites of each format and target, in the order of use."""
+"""List the rewrites of each format and target, in the order of use, and apply them: ``rewrite``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import keras
+
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Format, Precision, Target
+from edgeseg_converters.keras_model.graph import Graph
 from edgeseg_converters.recipes import check_target
 from edgeseg_converters.rewrites.activation_before_padding import ActivationBeforePadding
-from edgeseg_converters.rewrites.base import Rewrite
+from edgeseg_converters.rewrites.base import Rewrite, RewriteResult, rewrite_graph
 from edgeseg_converters.rewrites.max_unpooling import MaxUnpoolingToMasks
 from edgeseg_converters.rewrites.max_unpooling_delegate import MaxUnpoolingToDelegateOps
 from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
@@ -40,6 +45,8 @@ class Rules:
             speed-ups, which look for the layer.
         ops: replace ops that the format lacks, in the frozen function: whatever code they come from; always applied.
     """
+
+    __repr__ = short_repr
 
     swaps: tuple[Rewrite, ...]
     speed_ups: tuple[Rewrite, ...]
@@ -138,3 +145,20 @@ def rules_for(file_format: Format, target: Target = "generic") -> Rules:
     """
     check_target(file_format, target)
     return RULES[file_format][target]
+
+
+def rewrite(model: keras.Model, rules: Sequence[Rewrite] | None = None) -> RewriteResult:
+    """Apply rules to a model one after the other, each wherever it holds; see ``rewrites.base.rewrite_graph``.
+
+    Args:
+        model: functional or Sequential; it is not changed.
+        rules: in the order of use; when omitted, those of an export to TFLite, with the speed-ups, for any accelerator.
+
+    Raises:
+        UnsupportedModel: the model has no graph.
+
+    Example:
+        >>> smaller = rewrite(model).model
+    """
+    chosen = rules_for("tflite").in_order(optimize=True) if rules is None else rules
+    return rewrite_graph(model, Graph.from_model(model), chosen)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.errors import InputError
 from edgeseg.models.encoders.chain import Link, fit_to_images, set_transparent
 from edgeseg.models.encoders.efficientnet_lite0 import read_pytorch
@@ -45,6 +46,8 @@ class EncoderReport:
             after it, or ``None``. ``fit_encoder`` brings its values to the order of 1, which training needs.
         folded: whether the first convolution was changed to take the pixels of the model.
     """
+
+    __repr__ = short_repr
 
     source: str
     matched: tuple[tuple[str, str, tuple[int, ...]], ...]

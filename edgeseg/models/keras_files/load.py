@@ -67,7 +67,7 @@ def save_model(
                 archive.writestr(_STATE_ENTRY, json.dumps(training_state))
 
 
-def load_model(
+def load_keras_file(
     path: str | Path,
     *,
     compile: bool = False,  # noqa: A002 - Keras' own word

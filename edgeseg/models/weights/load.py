@@ -13,6 +13,7 @@ from pathlib import Path
 
 import keras
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.errors import InputError
 from edgeseg.models.keras_graph import finalize
 from edgeseg.models.weights.hdf5 import FileLayer, Tensor, read_weights
@@ -35,6 +36,8 @@ class WeightsReport:
         missing: variables of the model that the file did not fill; the user allowed each.
         notes: what the file does not say of the model that it was made for, a sentence each.
     """
+
+    __repr__ = short_repr
 
     matched: tuple[tuple[str, str, tuple[int, ...]], ...]
     left_over: tuple[str, ...]

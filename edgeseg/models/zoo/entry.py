@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.errors import InputError
 from edgeseg.models.zoo.options import ModelOption, Variant, WeightShapes, read_options
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
@@ -37,6 +38,8 @@ class ZooModel:
         encoders: what ``models.encoders.published`` calls the published encoders whose weights fit, and the options
             that the model must have for each.
     """
+
+    __repr__ = short_repr
 
     name: str
     builder: str

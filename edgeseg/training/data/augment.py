@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import AugmentationPreset, Border, HueChange, Resize
 from edgeseg.errors import InputError
 from edgeseg.training.data.color import ColorChange, change_colors
@@ -132,6 +133,8 @@ class Augmentation:
         inverse_factors: whether saturation and value are as often divided as multiplied, by up to 1 + the change;
             else their factors are drawn evenly around 1.
     """
+
+    __repr__ = short_repr
 
     size: tuple[int, int]
     resize: Resize | None = None

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import keras
 from keras import ops
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import LossKind
 from edgeseg.errors import InputError
 from edgeseg.training.data.augment import IGNORED
@@ -31,6 +32,8 @@ class Focal:
         InputError: a setting is out of its range.
     """
 
+    __repr__ = short_repr
+
     alpha: float = 0.5
     gamma: float = 2.0
 
@@ -50,6 +53,8 @@ class Dice:
     Raises:
         InputError: a setting is out of its range.
     """
+
+    __repr__ = short_repr
 
     beta: float = 1.0
     smooth: float = 1e-5
@@ -71,6 +76,8 @@ class ClassWeights:
     Raises:
         InputError: a value is out of its range.
     """
+
+    __repr__ = short_repr
 
     values: Sequence[float]
     normalized: bool = True

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Schedule, Warmup
 from edgeseg.training.config import FINAL_LEARNING_RATES, TrainConfig
 from edgeseg.training.objective.phases import Phase
@@ -30,6 +31,8 @@ class LearningRateCurve:
         final_share: where cosine and step end, as a share of the peak; 0 and 0.01 when ``None``.
         decay_rate: of the exponential.
     """
+
+    __repr__ = short_repr
 
     kind: Schedule
     warmup_epochs: int = 0

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
+from edgeseg._internal.fields import short_repr
 from edgeseg._internal.toml import line_of, parse_toml, read_toml
 from edgeseg.choices import TutorialRecipe
 from edgeseg.errors import InputError, did_you_mean
@@ -26,6 +27,8 @@ class Recipe:
         values: the settings by the names of their options.
         lines: on which line of the file each is, where that is known.
     """
+
+    __repr__ = short_repr
 
     name: str
     values: Mapping[str, Any]

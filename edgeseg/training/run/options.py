@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Distribute, WatchedMetric
 from edgeseg.errors import InputError, did_you_mean, missing_extra
 from edgeseg.training.run.folder import require_place
@@ -35,6 +36,8 @@ class RunOptions:
         callbacks: Keras' or the caller's; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
         log: called with one line for each epoch.
     """
+
+    __repr__ = short_repr
 
     resume: bool = False
     overwrite: bool = False

@@ -24,7 +24,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
-from edgeseg.models.opening import ModelRequest, open_model
+from edgeseg.models.opening import ModelRequest, load_model
 from edgeseg.runtime.onnx import OnnxBackend
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg_converters.calibration import CalibrationSet, Ranges, choose
@@ -107,7 +107,7 @@ def unet(images: CalibrationSet) -> tuple[bytes, ModelSpec]:
 
 
 def test_trained_weights_keep_their_classes(images: CalibrationSet) -> None:
-    opened = open_model(None, ModelRequest(input_size=(64, 96)))
+    opened = load_model(None, ModelRequest(input_size=(64, 96)))
     spec = opened.spec.replace(dtype="uint8", output_kind="argmax")
     data = float_file(opened.model, spec)
     assert agreement(data, quantize(data, ranges_of(data, images, spec)), spec) > 0.9

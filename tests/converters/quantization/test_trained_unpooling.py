@@ -14,7 +14,7 @@ import pytest
 from keras import layers
 
 from edgeseg.cli import main
-from edgeseg.models.keras_files.load import load_model, read_spec, save_model
+from edgeseg.models.keras_files.load import load_keras_file, read_spec, save_model
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.training import RunOptions, TrainConfig, train
 
@@ -66,7 +66,7 @@ def test_it_keeps_its_accuracy(
 ) -> None:
     path = trained
     if uneven:
-        model, spec = load_model(trained), read_spec(trained)
+        model, spec = load_keras_file(trained), read_spec(trained)
         with_uneven_channels(model)
         path = tmp_path / "uneven.keras"
         assert spec is not None

@@ -162,7 +162,7 @@ def test_a_run_writes_the_recipe_that_repeats_it_bit_for_bit(
     import numpy as np
 
     from edgeseg.models.keras_files.custom_objects import load_custom_objects
-    from edgeseg.models.keras_files.load import load_model
+    from edgeseg.models.keras_files.load import load_keras_file
 
     monkeypatch.chdir(tmp_path)
     Path("layers.py").write_text(
@@ -183,7 +183,7 @@ def test_a_run_writes_the_recipe_that_repeats_it_bit_for_bit(
     assert "# data-layout = " in settings and "# ignore-index = 255" in settings
 
     assert main(["train", "--recipe", "first/train.toml", "--output-dir", "second"]) == 0
-    weights = [load_model(f"{run}/last.keras", custom_objects=load_custom_objects("layers.py")).weights for run in
+    weights = [load_keras_file(f"{run}/last.keras", custom_objects=load_custom_objects("layers.py")).weights for run in
                ("first", "second")]  # fmt: skip
     for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

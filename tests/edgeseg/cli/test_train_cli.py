@@ -169,7 +169,7 @@ def test_a_run_begins_with_a_published_encoder(
     import keras
     import numpy as np
 
-    from edgeseg.models.keras_files.load import load_model
+    from edgeseg.models.keras_files.load import load_keras_file
 
     theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     theirs.save_weights(tmp_path / "vgg16.weights.h5")
@@ -178,7 +178,7 @@ def test_a_run_begins_with_a_published_encoder(
     assert main([*arguments, "--encoder-weights", str(tmp_path / "vgg16.weights.h5")]) == 0
     said = capsys.readouterr().err
     assert f"encoder: 26 tensors in 13 layers from '{tmp_path / 'vgg16.weights.h5'}'" in said
-    model = load_model(tmp_path / "run" / "final.keras")
+    model = load_keras_file(tmp_path / "run" / "final.keras")
     for number, name in ((1, "block1_conv1"), (13, "block5_conv3")):
         own = np.asarray(model.get_layer(f"conv2d_{number}").kernel)
         kernel = np.asarray(theirs.get_layer(name).kernel)[:, :, :: -1 if number == 1 else 1]  # RGB in place of BGR

@@ -11,7 +11,7 @@ from keras import layers
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_errors import reason_of
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 from edgeseg.models.opening import at_input_size
 
 
@@ -72,7 +72,7 @@ def test_h5_of_keras3_with_operations_says_to_save_as_keras(tmp_path: Path, make
     inputs = keras.Input((4, 4, 3))
     keras.Model(inputs, make(layers.Conv2D(3, 1)(inputs))).save(tmp_path / "m.h5")
     with pytest.raises(InputError, match=r"calls keras.ops between its layers \('.*'\).*: model.save\('m.keras'\)"):
-        load_model(tmp_path / "m.h5")
+        load_keras_file(tmp_path / "m.h5")
     (tmp_path / "m.h5").unlink()
     keras.Model(inputs, layers.Add()([inputs, layers.Conv2D(3, 1)(inputs)])).save(tmp_path / "m.h5")
-    load_model(tmp_path / "m.h5")  # a layer of the same name as an operation
+    load_keras_file(tmp_path / "m.h5")  # a layer of the same name as an operation

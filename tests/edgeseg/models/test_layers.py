@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from edgeseg.errors import InputError
 from edgeseg.models import layers as edgeseg_layers
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 from edgeseg.models.layers import (
     LegacyResize,
     MaxPoolingWithArgmax2D,
@@ -297,13 +297,13 @@ def test_a_file_with_them_loads_in_a_fresh_process(tmp_path):
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", images)
     script = (
-        "import sys, numpy; from edgeseg.models.keras_files.load import load_model; "
-        "model = load_model(sys.argv[1] + '/model.keras'); "
+        "import sys, numpy; from edgeseg.models.keras_files.load import load_keras_file; "
+        "model = load_keras_file(sys.argv[1] + '/model.keras'); "
         "numpy.save(sys.argv[1] + '/out.npy', model(numpy.load(sys.argv[1] + '/images.npy')))"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), model(images))
-    again = load_model(tmp_path / "model.keras")
+    again = load_keras_file(tmp_path / "model.keras")
     assert [layer.get_config() for layer in again.layers] == [layer.get_config() for layer in model.layers]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.models.opening import ModelRequest, open_model, packaged_spec, precheck
+from edgeseg.models.opening import ModelRequest, load_model, packaged_spec, precheck
 from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO
 from edgeseg.spec import ModelSpec
 
@@ -31,14 +31,14 @@ from edgeseg.spec import ModelSpec
 )
 def test_what_goes_with_the_other_kind_of_model_is_refused(name: str, said: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        open_model(name, ModelRequest(**said))
+        load_model(name, ModelRequest(**said))
 
 
 def test_a_request_for_another_class_count_leaves_the_packaged_weights(caplog: pytest.LogCaptureFixture) -> None:
-    assert not open_model(request=ModelRequest(input_size=(32, 32))).weights_report
+    assert not load_model(request=ModelRequest(input_size=(32, 32))).weights_report
     assert "random weights" not in caplog.text
     request = ModelRequest(num_classes=7, input_size=(32, 32), mean=(1.0,) * 3, std=(2.0,) * 3)
-    opened = open_model(request=request)
+    opened = load_model(request=request)
     assert "random weights" in caplog.text
     assert opened.model.output_shape == (None, 32, 32, 7)
     assert (opened.spec.mean, opened.spec.std) == ((1.0,) * 3, (2.0,) * 3)
@@ -48,7 +48,7 @@ def test_options_of_the_architecture_travel_and_leave_packaged_weights_that_fit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert not ZOO[DEFAULT_MODEL].other_tensors({"decoder_filters": (128, 96, 64, 48)})  # what they have
-    opened = open_model(request=ModelRequest(input_size=(32, 32), model_options={"decoder_filters": (8, 8, 8, 8)}))
+    opened = load_model(request=ModelRequest(input_size=(32, 32), model_options={"decoder_filters": (8, 8, 8, 8)}))
     assert "random weights" in caplog.text
     assert opened.spec.provenance.model_options == {"decoder_filters": (8, 8, 8, 8)}
     again = ModelSpec.from_json(opened.spec.to_json())

@@ -15,7 +15,7 @@ from keras import layers
 from edgeseg.datasets import Classes
 from edgeseg.models import create
 from edgeseg.models.keras_graph import as_functional
-from edgeseg.models.opening import ModelRequest, assumed_spec, at_input_size, open_model
+from edgeseg.models.opening import ModelRequest, assumed_spec, at_input_size, load_model
 from edgeseg.models.pixel_probe import arrivals
 from edgeseg.models.preprocessing import takes_pixels, warn_of_faint_images, zoo_model_of
 from edgeseg.models.zoo.table import ZOO
@@ -210,7 +210,7 @@ def test_a_file_is_fed_as_its_first_layer_says_and_that_is_one_line(
     ending_in_a_map(start).save(path)
     with caplog.at_level(logging.WARNING):
         opened = [
-            open_model(str(path)).spec,
+            load_model(str(path)).spec,
             build_models(
                 TrainConfig(model=str(path), data="data"),
                 Classes(names=("a", "b", "c"), palette=default_palette(3), ignore_index=255),
@@ -232,13 +232,13 @@ def test_what_the_user_says_is_not_assumed(tmp_path: Path, caplog: pytest.LogCap
     path = str(tmp_path / "own.keras")
     ending_in_a_map(layers.Activation("relu")).save(path)
     given = {"mean": (1.0,) * 3, "std": (2.0,) * 3, "color_order": "bgr", "resize": "area"}
-    own = open_model(path, ModelRequest(**given)).spec
+    own = load_model(path, ModelRequest(**given)).spec
     assert (own.mean, own.std, own.color_order, own.fit) == ((1.0,) * 3, (2.0,) * 3, "bgr", "letterbox")
     assert caplog.messages == [
         "'own' says nothing about its input; assuming letterbox; give --fit, in Python a spec, where that is wrong"
     ]
     caplog.clear()
-    everything = open_model(path, ModelRequest(**given, fit="stretch")).spec
+    everything = load_model(path, ModelRequest(**given, fit="stretch")).spec
     assert (everything.fit, everything.resize) == ("stretch", "area")
     assert not caplog.messages
 

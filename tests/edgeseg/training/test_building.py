@@ -17,7 +17,7 @@ from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create
 from edgeseg.models.keras_files.load import save_model
 from edgeseg.models.keras_graph import select_output
-from edgeseg.models.opening import ModelRequest, at_input_size, open_model
+from edgeseg.models.opening import ModelRequest, at_input_size, load_model
 from edgeseg.models.zoo.table import find
 from edgeseg.spec import ModelSpec, default_class_names, default_palette
 from edgeseg.training.building import build_models
@@ -173,7 +173,7 @@ def test_a_weights_file_says_how_it_was_fed(tmp_path: Path) -> None:
         ("x", "y"),
     )
     for weights, expected in ((path, first.spec), (bare, find("unet_mini").default_spec(2))):
-        spec = open_model("unet_mini", ModelRequest(weights=weights, num_classes=2, input_size=SIZE)).spec
+        spec = load_model("unet_mini", ModelRequest(weights=weights, num_classes=2, input_size=SIZE)).spec
         assert all(getattr(spec, name) == getattr(expected, name) for name in changes)
 
 

@@ -22,7 +22,7 @@ from edgeseg._internal.files import writing_folder
 from edgeseg.datasets import open_split
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
-from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.pipeline import validation_batches
@@ -83,7 +83,7 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
     spec = read_spec(result.best)
     assert spec is not None
     assert spec.input_size == (32, 48)
-    assert load_model(result.best).input_shape == (None, 32, 48, 3)
+    assert load_keras_file(result.best).input_shape == (None, 32, 48, 3)
     assert (tmp_path / "history.csv").read_text().count("\n") == 13
     assert (tmp_path / "curves.png").stat().st_size > 0
     assert len(list((tmp_path / "samples").iterdir())) == 12
@@ -96,7 +96,7 @@ def test_validation_counts_every_image(tiny: Path, shapes_dataset: Path, tmp_pat
     result = train(config(tiny, shapes_dataset, **settings), tmp_path, RunOptions(log=quiet))
     spec, val = read_spec(result.best), open_split(shapes_dataset, "val")
     assert spec is not None
-    matrix, model = ConfusionMatrix(3, 255), load_model(result.best)
+    matrix, model = ConfusionMatrix(3, 255), load_keras_file(result.best)
     for images, labels in validation_batches(val, spec, batch_size=4, label_sizes=(16, 24)):
         assert len(images) == 4
         matrix.update(labels, model.predict_on_batch(images).argmax(-1))
@@ -122,7 +122,7 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
 
     for row, unbroken in zip(resumed.history, whole.history, strict=True):
         assert without_time(row) == without_time(unbroken)
-    for ours, theirs in zip(load_model(resumed.best).weights, load_model(whole.best).weights, strict=True):
+    for ours, theirs in zip(load_keras_file(resumed.best).weights, load_keras_file(whole.best).weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -197,7 +197,7 @@ def test_a_model_of_ones_own_with_two_inputs_and_deep_supervision(tmp_path: Path
     with pytest.raises(InputError, match="metrics are given for the output 'third'; the model has half, main"):
         train(settings, tmp_path / "other", RunOptions(log=quiet, metrics={"third": ["f-score"]}), **more)
 
-    best = load_model(result.best)
+    best = load_keras_file(result.best)
     assert [tensor.shape for tensor in best.outputs] == [(None, 16, 16, 2)]
     feed = TwoInputs()
     scores = keras.ops.convert_to_numpy(best(feed.inputs))

@@ -14,7 +14,7 @@ import pytest
 from keras import layers
 
 from edgeseg.cli import main
-from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_files.load import load_keras_file, read_spec
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_several_predictions_of_one_channel(masks: Path, tmp_path: Path, capsys:
     assert (run / "samples" / "epoch_006.png").is_file()
 
     best = run / "best.keras"
-    assert load_model(best).output_shape == (None, 32, 40, 1)
+    assert load_keras_file(best).output_shape == (None, 32, 40, 1)
     spec = read_spec(best)
     assert spec is not None
     assert (spec.class_names, spec.ignore_index) == (("wall", "thing"), 255)

@@ -18,7 +18,7 @@ from edgeseg.datasets import open_split
 from edgeseg.datasets.statistics import channel_statistics
 from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.pipeline import validation_batches
 from edgeseg.training.fit import TrainResult, train
@@ -74,7 +74,7 @@ def test_the_row_of_an_epoch_has_its_own_learning_rate(watched: tuple[TrainResul
 
 
 def test_an_encoder_frozen_for_good_is_what_it_was(watched: tuple[TrainResult, list[str]]) -> None:
-    first, last = tiny(), load_model(watched[0].exported)
+    first, last = tiny(), load_keras_file(watched[0].exported)
     for name in ("encoder", "encoder_bn"):
         for before, after in zip(first.get_layer(name).weights, last.get_layer(name).weights, strict=True):
             np.testing.assert_array_equal(before, after)
@@ -91,7 +91,7 @@ def test_metrics_are_columns_of_training_and_validation(
     spec, (_, val) = read_spec(result.exported), training_splits(train_alone, val_fraction=0.3)
     assert spec is not None
     assert val is not None
-    metric, model = FScore(3), load_model(result.exported)
+    metric, model = FScore(3), load_keras_file(result.exported)
     for images, labels in validation_batches(val, spec, 2, label_sizes=(32, 48)):
         metric.update_state(labels, model(images))
     assert result.best_epoch is not None
@@ -137,7 +137,7 @@ def test_without_validation_the_last_is_kept_and_no_best_is_known(train_alone: P
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [f"ep002-loss{loss:.3f}.keras"]
     assert len(list((tmp_path / "samples").iterdir())) == 2
     # The exported model is the one that has learned, with its own batch statistics.
-    final, last = load_model(result.exported), load_model(tmp_path / "last.keras")
+    final, last = load_keras_file(result.exported), load_keras_file(tmp_path / "last.keras")
     np.testing.assert_array_equal(final.get_layer("scores").kernel, last.get_layer("scores").kernel)
     with pytest.raises(InputError, match=r"final\.keras' exists; give --overwrite"):
         (tmp_path / "last.keras").unlink()

@@ -17,7 +17,7 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models import create, load_weights
-from edgeseg.models.opening import ModelRequest, open_model
+from edgeseg.models.opening import ModelRequest, load_model
 from edgeseg.models.zoo import table
 from edgeseg.models.zoo.options import ModelOption, WeightShapes
 from edgeseg.models.zoo.table import ZOO
@@ -32,7 +32,7 @@ def logits(model: keras.Model) -> np.ndarray:
 
 
 def open_with(name: str, weights: Path, **said: Any) -> Any:
-    return open_model(name, ModelRequest(weights=weights, num_classes=CLASSES, input_size=SIZE, **said))
+    return load_model(name, ModelRequest(weights=weights, num_classes=CLASSES, input_size=SIZE, **said))
 
 
 def test_pooling_with_another_padding_is_refused_with_the_option(tmp_path: Path) -> None:
@@ -272,4 +272,4 @@ def test_an_unknown_option_is_refused_before_the_file_is_read(model_options: dic
     with pytest.raises(InputError, match=message):
         open_with("deeplabv3plus_mobilenetv2", Path("nowhere.h5"), model_options=model_options)
     with pytest.raises(InputError, match="--model-option goes with a zoo name"):
-        open_model("nowhere.h5", ModelRequest(model_options=model_options))
+        load_model("nowhere.h5", ModelRequest(model_options=model_options))

@@ -25,7 +25,7 @@ import keras
 import tensorflow as tf
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 
 _WATCHED = (
     *("socket.", "subprocess.", "shutil.", "tempfile.", "urllib.", "ftplib.", "http.", "pickle.", "pty."),
@@ -68,7 +68,7 @@ class Watch:
     def while_loading(self, root: dict[str, Any], *, compiled: bool = False) -> list[str]:
         """Return the effects of loading a model of a config."""
         write(self.model, root)
-        return self.during(lambda: load_model(self.model, compile=compiled))
+        return self.during(lambda: load_keras_file(self.model, compile=compiled))
 
     def during(self, action: Callable[[], object]) -> list[str]:
         """Return the effects of an action, and undo those on settings."""
@@ -80,7 +80,7 @@ class Watch:
             self.said = str(error)
         except PermissionError:
             pass
-        except Exception as error:  # noqa: BLE001 - load_model raises InputError and nothing else; Keras alone anything
+        except Exception as error:  # noqa: BLE001 - load_keras_file raises InputError and nothing else; Keras alone anything
             self.effects.append(f"raised {type(error).__name__}: {error!s:.200}")
         finally:
             self._is_on = False
@@ -230,7 +230,7 @@ def main(folder: Path, *, is_whole: bool) -> None:
     path = str(folder / "m.keras")
     write(path, model({"x": layer("Nothing", {})}))
     with contextlib.suppress(InputError):  # imports what loading needs, which registers edgeseg's own layers
-        load_model(path)
+        load_keras_file(path)
     watch = Watch(path, bait)
     objects, tries, effects = list(exported()), 0, []
     for number, (module, name, value) in enumerate(objects):

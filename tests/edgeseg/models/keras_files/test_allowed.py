@@ -15,7 +15,7 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.allowed import is_listed_class
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 
 HOSTILE = Path(__file__).with_name("hostile_files.py")
 SWITCH = "keras.src.ops.core"
@@ -99,7 +99,7 @@ def function(module: str, name: str) -> dict[str, Any]:
 )
 def test_what_is_not_listed_is_refused_with_its_place(layer: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=named) as caught:
-        load_model(file(tmp_path / "m.keras", layer))
+        load_keras_file(file(tmp_path / "m.keras", layer))
     assert "--custom-objects FILE.py" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -109,16 +109,16 @@ def test_a_class_that_is_no_text_is_not_passed_over(class_name: Any, tmp_path: P
     """Keras imports the module all the same, and looks for the registered name."""
     layer = {**part("keras.src.tree", "Dense", name="a"), "class_name": class_name}
     with pytest.raises(InputError, match="a class_name that is no text, under 'layers'"):
-        load_model(file(tmp_path / "m.keras", layer))
+        load_keras_file(file(tmp_path / "m.keras", layer))
 
 
 def test_the_part_for_compile_counts_where_it_is_read(tmp_path: Path) -> None:
     layer = part("keras.layers", "InputLayer", name="a", batch_shape=[None, 2])
     path = file(tmp_path / "m.keras", layer, compile_config={"loss": function("keras.utils", "get_file")})
     with pytest.raises(InputError, match=r"keras\.utils\.get_file \(loss of "):
-        load_model(path, compile=True)
+        load_keras_file(path, compile=True)
     with pytest.raises(InputError, match=r"^Keras cannot load"):  # it has no weights: all before was read
-        load_model(path)
+        load_keras_file(path)
 
 
 def test_a_registered_object_of_a_package_counts_only_where_it_is_listed(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_registered_object_of_a_package_counts_only_where_it_is_listed(tmp_pat
         activation = function("builtins", "keras_hub>upload_preset")
         path = file(tmp_path / "m.keras", part("keras.layers", "Activation", name="a", activation=activation))
         with pytest.raises(InputError, match=r"keras_hub>upload_preset \(activation of 'a'\)"):
-            load_model(path)
+            load_keras_file(path)
 
 
 def test_the_users_layer_takes_the_place_of_a_refused_one(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_users_layer_takes_the_place_of_a_refused_one(tmp_path: Path) -> Non
             if name == "config.json":
                 content = content.replace(b'"ReLU"', b'"TFSMLayer"')
             archive.writestr(name, content)
-    loaded = load_model(tmp_path / "m.keras", custom_objects={"a": keras.layers.Softmax()})
+    loaded = load_keras_file(tmp_path / "m.keras", custom_objects={"a": keras.layers.Softmax()})
     assert isinstance(loaded.get_layer("a"), keras.layers.Softmax)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.keras2 import keras2_hard_sigmoid, to_keras3
-from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_files.load import load_keras_file, read_spec
 
 DATA = Path(__file__).parents[3] / "data"
 SHAPE = (8, 8, 3)
@@ -38,7 +38,7 @@ def predict(model: Any, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])  # before TensorFlow 2.12, Keras 2 wrote HDF5 under both names
 def test_a_full_model_of_keras2(tmp_path: Path, name: str, suffix: str) -> None:
     path = Path(shutil.copy(DATA / f"legacy_{name}_full.h5", tmp_path / f"x{suffix}"))
-    model = load_model(path)
+    model = load_keras_file(path)
     assert read_spec(path) is None
     with np.load(DATA / "legacy_outputs.npz") as arrays:
         # Sums of up to 100 float32 products near 1, in another order.
@@ -77,7 +77,7 @@ def test_a_full_model_as_keras_2_1_5_wrote_it(tmp_path: Path, name: str) -> None
             for key in ("layer_names", "weight_names"):
                 if key in group.attrs:
                     group.attrs[key] = [str(text).encode() for text in group.attrs[key]]
-    model = load_model(path)
+    model = load_keras_file(path)
     with np.load(DATA / "legacy_outputs.npz") as arrays:
         output = predict(model, arrays[f"{name}_input"])
         np.testing.assert_allclose(output, arrays[f"{name}_output"], rtol=1e-5, atol=1e-5)  # as above
@@ -119,7 +119,7 @@ def test_layers_that_keras3_itself_does_not_read(tmp_path: Path) -> None:
         for suffix in (".h5", ".keras") if name != "sync" else (".h5",):
             path = tmp_path / f"x{suffix}"
             source.save(path)
-            model = load_model(path)
+            model = load_keras_file(path)
             assert model.count_params() == source.count_params(), name
             # The same ops of TensorFlow, in float32 and half precision.
             np.testing.assert_allclose(
@@ -155,7 +155,7 @@ def test_nested_models_of_keras2(tmp_path: Path, suffix: str) -> None:
     rng = np.random.default_rng(1)
     source.set_weights([rng.uniform(0.1, 1, w.shape) for w in source.get_weights()])
     source.save(tmp_path / f"x{suffix}")
-    model = load_model(tmp_path / f"x{suffix}")
+    model = load_keras_file(tmp_path / f"x{suffix}")
     image = random_image(1, 16, 16, 3)
     expected = source(image, training=False)
     # Sums of up to 100 float32 products, in another order.
@@ -169,7 +169,7 @@ def test_hard_sigmoid_of_keras2_is_saved_as_what_it_is(tmp_path: Path) -> None:
     x = np.linspace(-4, 4, 33, dtype=np.float32)[None]
     np.testing.assert_allclose(predict(model, x), np.clip(0.2 * x + 0.5, 0, 1), atol=1e-6)  # float32 rounding
     model.save(tmp_path / "x.keras")
-    again = load_model(tmp_path / "x.keras")
+    again = load_keras_file(tmp_path / "x.keras")
     np.testing.assert_array_equal(predict(again, x), predict(model, x))
 
 
@@ -198,4 +198,4 @@ def test_a_full_model_is_not_filled_by_order_alone(tmp_path: Path) -> None:
         group = file["model_weights"]
         group.attrs["layer_names"] = [name for name in group.attrs["layer_names"] if name != "stem.bn"]
     with pytest.raises(InputError, match=r"does not fit the model: .*takes 'stem\.bn/stem\.bn/beta:0'"):
-        load_model(path)
+        load_keras_file(path)

@@ -14,7 +14,7 @@ import pytest
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.custom_objects import KNOWN, load_custom_objects
 from edgeseg.models.keras_files.keras2 import rename_layers
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 
 SHAPE = (8, 12, 3)
 
@@ -38,7 +38,7 @@ def check(source: Any, path: Path, **custom_objects: Any) -> keras.Model:
     expected = keras.tree.flatten(source(x, training=False))
     for suffix in (".h5", ".keras"):
         source.save(path / f"x{suffix}")
-        model = load_model(path / f"x{suffix}", custom_objects=custom_objects)
+        model = load_keras_file(path / f"x{suffix}", custom_objects=custom_objects)
         actual = keras.tree.flatten(model(x, training=False))
         for got, wanted in zip(actual, expected, strict=True):
             # Sums of up to 100 float32 products near 1, in another order.
@@ -142,7 +142,7 @@ def with_function(tmp_path: Path) -> tuple[Any, Path]:
 def test_a_function_that_is_not_read_is_named_with_the_two_lines_that_call_it(tmp_path: Path) -> None:
     source, path = with_function(tmp_path)
     with pytest.raises(InputError) as caught:
-        load_model(path)
+        load_keras_file(path)
     message = str(caught.value)
     assert "tf.math.bessel_i0e ('tf.math.bessel_i0e', 'tf.math.bessel_i0e_1')" in message and "\n" not in message
     (tmp_path / "own.py").write_text("\n".join(message.split("`")[1::2]))
@@ -151,8 +151,8 @@ def test_a_function_that_is_not_read_is_named_with_the_two_lines_that_call_it(tm
     # It is saved by its name, and asks for its code again.
     model.save(tmp_path / "again.keras")
     with pytest.raises(InputError, match=r"CUSTOM_OBJECTS = \{'tf.math.bessel_i0e': your_function\}"):
-        load_model(tmp_path / "again.keras")
-    again = load_model(tmp_path / "again.keras", custom_objects=own)
+        load_keras_file(tmp_path / "again.keras")
+    again = load_keras_file(tmp_path / "again.keras", custom_objects=own)
     x = np.ones((1, *SHAPE), np.float32)
     np.testing.assert_array_equal(np.asarray(again(x)), np.asarray(model(x)))
 
@@ -191,7 +191,7 @@ def test_a_function_that_is_read_only_in_part_is_refused_by_name(tmp_path: Path)
         inputs = tf_keras.Input(SHAPE, batch_size=2)
         tf_keras.Model(inputs, function(inputs)).save(tmp_path / "x.h5")
         with pytest.raises(InputError, match=r"calls tf.*in a way that edgeseg does not read") as caught:
-            load_model(tmp_path / "x.h5")
+            load_keras_file(tmp_path / "x.h5")
         assert reason in str(caught.value)
 
 

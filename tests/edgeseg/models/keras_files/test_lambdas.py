@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.custom_objects import load_custom_objects
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 from edgeseg.models.opening import at_input_size
 
 SHAPE = (16, 24, 3)
@@ -82,28 +82,28 @@ def test_the_two_lines_of_the_message_replace_the_lambda(tmp_path: Path, version
     source, path = model(framework(version)), tmp_path / f"x{suffix}"
     source.save(path)
     with pytest.raises(InputError, match="Lambda layers, Python bytecode that edgeseg never runs") as caught:
-        load_model(path)
+        load_keras_file(path)
     lines = str(caught.value).split("`")[1::2]
     assert len(lines) == 2 and "\n" not in str(caught.value)
     (tmp_path / "own.py").write_text("\n".join(lines))
     own = load_custom_objects(tmp_path / "own.py")
-    loaded = load_model(path, custom_objects=own)
+    loaded = load_keras_file(path, custom_objects=own)
     x = np.random.default_rng(0).uniform(0, 255, (1, *SHAPE)).astype(np.float32)
     # float32 sums of up to 27 products of values below 255, in another order.
     np.testing.assert_allclose(np.asarray(loaded(x)), np.asarray(source(x)), rtol=1e-4, atol=1e-4)
     loaded.save(tmp_path / "again.keras")
-    np.testing.assert_array_equal(np.asarray(load_model(tmp_path / "again.keras")(x)), np.asarray(loaded(x)))
+    np.testing.assert_array_equal(np.asarray(load_keras_file(tmp_path / "again.keras")(x)), np.asarray(loaded(x)))
 
 
 def test_shapes_that_say_it_name_the_mean_and_the_reshape(tmp_path: Path) -> None:
     mean(keras).save(tmp_path / "x.keras")
     with pytest.raises(InputError, match=r"where that is a mean over the map.*GlobalAveragePooling2D\(keepdims=True\)"):
-        load_model(tmp_path / "x.keras")
+        load_keras_file(tmp_path / "x.keras")
     image = keras.Input(SHAPE)
     flat = lambda_layer(keras, lambda t: keras.ops.reshape(t, (-1, 384, 3)), "flat", (384, 3))(image)
     keras.Model(image, keras.layers.Dense(2)(flat)).save(tmp_path / "x.keras")
     with pytest.raises(InputError, match=r"where that is a reshape.*'flat': keras.layers.Reshape\(\(384, 3\)\)"):
-        load_model(tmp_path / "x.keras")
+        load_keras_file(tmp_path / "x.keras")
 
 
 def formula(k: Any) -> Any:
@@ -127,8 +127,8 @@ def test_shapes_that_do_not_say_it_leave_it_to_the_user(tmp_path: Path, version:
     source, path = formula(framework(version)), tmp_path / f"x{suffix}"
     source.save(path)
     with pytest.raises(InputError, match=r"CUSTOM_OBJECTS = \{'times': YourLayer\}.*, a layer or a function"):
-        load_model(path)
-    loaded = load_model(path, custom_objects={"times": own})
+        load_keras_file(path)
+    loaded = load_keras_file(path, custom_objects={"times": own})
     x = np.random.default_rng(0).uniform(-1, 1, (1, *SHAPE)).astype(np.float32)
     # float32 sums of a few products near 1
     np.testing.assert_allclose(np.asarray(loaded(x)), np.asarray(source(x)), rtol=1e-5, atol=1e-5)
@@ -139,4 +139,4 @@ def test_shapes_that_do_not_say_it_leave_it_to_the_user(tmp_path: Path, version:
 def test_what_is_neither_a_layer_nor_a_function_is_refused(tmp_path: Path) -> None:
     formula(keras).save(tmp_path / "x.keras")
     with pytest.raises(InputError, match="CUSTOM_OBJECTS has 3 for 'times'; accepted: a Keras layer, its class or a"):
-        load_model(tmp_path / "x.keras", custom_objects={"times": 3})
+        load_keras_file(tmp_path / "x.keras", custom_objects={"times": 3})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_model, read_spec, read_training_state, save_model
+from edgeseg.models.keras_files.load import load_keras_file, read_spec, read_training_state, save_model
 from edgeseg.spec import ModelSpec, Provenance
 
 
@@ -51,13 +51,13 @@ def test_the_spec_the_state_and_the_weights_come_back(model: keras.Model, tiny_s
     assert read_spec(path) == spec
     assert read_spec(str(path)) == spec
     assert read_training_state(path) == {"history": [{"loss": 0.5}]}
-    loaded = load_model(path)
+    loaded = load_keras_file(path)
     np.testing.assert_array_equal(loaded.predict_on_batch(image()), model.predict_on_batch(image()))
 
 
 def test_the_optimizer_comes_back_where_it_is_asked_for(model: keras.Model, tiny_spec: ModelSpec, path: Path) -> None:
     save_model(model, path, tiny_spec)
-    loaded = load_model(path, compile=True)
+    loaded = load_keras_file(path, compile=True)
     assert int(loaded.optimizer.iterations) == 1
     for was, now in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(was), keras.ops.convert_to_numpy(now))
@@ -73,7 +73,7 @@ def test_a_file_of_keras_itself_has_no_spec(model: keras.Model, path: Path) -> N
     model.save(path)
     assert read_spec(path) is None
     assert read_training_state(path) is None
-    assert load_model(path).output_shape == (None, 32, 48, 3)
+    assert load_keras_file(path).output_shape == (None, 32, 48, 3)
 
 
 def test_an_existing_file_is_kept_unless_asked(model: keras.Model, tiny_spec: ModelSpec, path: Path) -> None:
@@ -93,13 +93,13 @@ def test_a_truncated_file_is_an_input_error(model: keras.Model, tiny_spec: Model
     save_model(model, path, tiny_spec)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
-    for read in (load_model, read_spec, read_training_state):
+    for read in (load_keras_file, read_spec, read_training_state):
         with pytest.raises(InputError, match=r"m\.keras' is not a \.keras archive; it may be truncated"):
             read(path)
 
 
 def test_a_missing_file_or_folder_is_an_input_error(tmp_path: Path) -> None:
-    for read in (load_model, read_spec):
+    for read in (load_keras_file, read_spec):
         with pytest.raises(InputError, match=r"gone\.keras' does not exist"):
             read(tmp_path / "gone.keras")
         with pytest.raises(InputError):
@@ -126,7 +126,7 @@ def test_a_damaged_archive_is_one_line(
     save_model(model, path, tiny_spec)
     rewritten(path, lambda name, was: content if name == entry else was)
     with pytest.raises(InputError, match=r"^Keras cannot load '.*m\.keras': .+") as caught:
-        load_model(path)
+        load_keras_file(path)
     assert "\n" not in str(caught.value)
 
 
@@ -146,12 +146,12 @@ def test_damage_deep_inside_is_an_input_error(
         assert was in archive.read(entry)
     rewritten(path, lambda name, content: content.replace(was, now) if name == entry else content)
     with pytest.raises(InputError, match=r"^Keras cannot load '.*m\.keras': .+"):
-        load_model(path)
+        load_keras_file(path)
 
 
 def test_a_bit_that_flipped_is_found(model: keras.Model, tiny_spec: ModelSpec, path: Path) -> None:
     save_model(model, path, tiny_spec)
-    for content, read in ((b'"class_names"', read_spec), (b'"class_name"', load_model)):
+    for content, read in ((b'"class_names"', read_spec), (b'"class_name"', load_keras_file)):
         data = bytearray(path.read_bytes())
         at = data.index(content)
         data[at + 3] ^= 1
@@ -180,7 +180,7 @@ def test_a_lambda_is_refused_and_never_run(tmp_path: Path, tiny_spec: ModelSpec,
     save_model(attack, path, tiny_spec)
     witness.unlink(missing_ok=True)
     with pytest.raises(InputError, match=r"m\.keras.*[Ll]ambda"):
-        load_model(path)
+        load_keras_file(path)
     assert read_spec(path) == tiny_spec
     assert not witness.exists()
     keras.models.load_model(path, safe_mode=False).predict_on_batch(image())
@@ -197,5 +197,5 @@ def test_a_class_of_a_module_on_the_path_is_not_imported(
     config = {"module": "attacker", "class_name": "Layer", "config": {}, "registered_name": "attacker>Layer"}
     rewritten(path, lambda name, was: json.dumps(config).encode() if name == "config.json" else was)
     with pytest.raises(InputError):
-        load_model(path)
+        load_keras_file(path)
     assert not (tmp_path / "it_ran").exists()

@@ -25,9 +25,9 @@ from keras import layers
 from edgeseg.errors import InputError
 from edgeseg.models import create
 from edgeseg.models.keras_files.config import entries, read_config
-from edgeseg.models.keras_files.load import load_model, read_spec
+from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D, ResizeBilinear, UpsampleLike
-from edgeseg.models.opening import ModelRequest, at_input_size, open_model
+from edgeseg.models.opening import ModelRequest, at_input_size, load_model
 from edgeseg.models.weights.hdf5 import read_weights
 from edgeseg.models.zoo.hrnet import hrnetv2
 
@@ -83,7 +83,7 @@ def foreign(**arguments: dict[str, Any]) -> Edit:
 
 def assert_refused(path: Path, *texts: str, **options: Any) -> str:
     with pytest.raises(InputError) as caught:
-        load_model(path, **options)
+        load_keras_file(path, **options)
     message = str(caught.value)
     assert "\n" not in message
     for text in texts:
@@ -123,7 +123,7 @@ def test_well_known_layers_need_no_code(tmp_path: Path, suffix: str, caplog: pyt
     source.save(path)
     edit_config(path, foreign(UpsampleLike={}, MaxPoolingWithArgmax2D={}, MaxUnpooling2D={"size": [2, 2]}))
     with caplog.at_level(logging.WARNING):
-        model = load_model(path)
+        model = load_keras_file(path)
     x = image(2, *SHAPE)
     np.testing.assert_array_equal(predict(model, x), predict(source, x))
     assert type(model.get_layer("unpool")) is MaxUnpooling2D
@@ -138,7 +138,7 @@ def test_the_zoos_own_layers_are_no_news(tmp_path: Path, suffix: str, caplog: py
     path = tmp_path / f"x{suffix}"
     well_known().save(path)
     with caplog.at_level(logging.WARNING):
-        load_model(path)
+        load_keras_file(path)
     assert not warnings(caplog)
 
 
@@ -152,7 +152,7 @@ def test_the_users_class_wins(tmp_path: Path, suffix: str, caplog: pytest.LogCap
     well_known().save(path)
     edit_config(path, foreign(UpsampleLike={}))
     with caplog.at_level(logging.WARNING):
-        model = load_model(path, custom_objects={"UpsampleLike": UpsampleLike})
+        model = load_keras_file(path, custom_objects={"UpsampleLike": UpsampleLike})
     assert type(model.get_layer("up")) is UpsampleLike
     assert not warnings(caplog)
 
@@ -185,7 +185,7 @@ def test_own_layers_load_with_their_code_alone(tmp_path: Path, suffix: str) -> N
     )
     assert message.count("Doubling") == 1
     assert_refused(path, "Tripling", custom_objects={"Doubling": Doubling})
-    model = load_model(path, custom_objects={"Doubling": Doubling, "Tripling": Tripling})
+    model = load_keras_file(path, custom_objects={"Doubling": Doubling, "Tripling": Tripling})
     x = image(1, *SHAPE)
     np.testing.assert_array_equal(predict(model, x), predict(source, x))
 
@@ -201,7 +201,7 @@ def test_a_registered_class_is_found_by_its_bare_name(tmp_path: Path, suffix: st
     keras.Model(inputs, Squaring(name="square")(layers.Conv2D(2, 1)(inputs))).save(path)
     del keras.saving.get_custom_objects()["their>Squaring"]  # as in the process of somebody else
     assert_refused(path, "their>Squaring ('square')")
-    assert type(load_model(path, custom_objects={"Squaring": Squaring}).get_layer("square")) is Squaring
+    assert type(load_keras_file(path, custom_objects={"Squaring": Squaring}).get_layer("square")) is Squaring
 
 
 @both_forms
@@ -213,7 +213,7 @@ def test_own_functions(tmp_path: Path, suffix: str) -> None:
     source = keras.Model(inputs, layers.Conv2D(2, 1, activation=squash, name="conv")(inputs))
     source.save(path)
     assert_refused(path, "squash ('conv')")
-    model = load_model(path, custom_objects={"squash": squash})
+    model = load_keras_file(path, custom_objects={"squash": squash})
     np.testing.assert_array_equal(predict(model, image(1, *SHAPE)), predict(source, image(1, *SHAPE)))
 
 
@@ -324,7 +324,7 @@ def test_keras_is_in_safe_mode_all_the_way_down(tmp_path: Path, suffix: str) -> 
     path, inputs = tmp_path / f"x{suffix}", keras.Input(SHAPE)
     inner = keras.Sequential([keras.Input(SHAPE), Watching()])
     keras.Model(inputs, Watching()(inner(inputs))).save(path)
-    load_model(path, custom_objects={"Watching": Watching})
+    load_keras_file(path, custom_objects={"Watching": Watching})
     assert seen == [True, True]
 
     def edit(root: dict[str, Any]) -> None:
@@ -343,14 +343,14 @@ def test_a_class_of_the_user_takes_the_place_of_a_lambda(tmp_path: Path, suffix:
     source = attack(witness)
     source = nested(source) if depth else source
     source.save(path)
-    model = load_model(path, custom_objects={"evil": Doubling})
+    model = load_keras_file(path, custom_objects={"evil": Doubling})
     x = image(1, *SHAPE)
     witness.unlink(missing_ok=True)
     actual = predict(model, x)
     assert not witness.exists()
     np.testing.assert_array_equal(actual, predict(source, x))
     model.save(tmp_path / "again.keras")  # and what is saved of it has no Lambda
-    again = load_model(tmp_path / "again.keras", custom_objects={"Doubling": Doubling})
+    again = load_keras_file(tmp_path / "again.keras", custom_objects={"Doubling": Doubling})
     np.testing.assert_array_equal(predict(again, x), actual)
 
 
@@ -364,7 +364,7 @@ def test_a_lambda_of_keras2(tmp_path: Path, suffix: str) -> None:
     source = tf_keras.Model(inputs, x)
     source.save(path)
     assert_refused(path, "Lambda layers", "'times'")
-    model = load_model(path, custom_objects={"times": Doubling})
+    model = load_keras_file(path, custom_objects={"times": Doubling})
     np.testing.assert_allclose(predict(model, image(1, *SHAPE)), source(image(1, *SHAPE)), rtol=1e-6, atol=1e-6)
 
 
@@ -377,7 +377,7 @@ def test_weights_without_an_architecture(tmp_path: Path) -> None:
     for path in paths:
         assert_refused(path, "holds weights only", f"edgeseg export NAME --weights {path}", "edgeseg models")
         with pytest.raises(InputError, match="holds weights only"):
-            open_model(str(path))
+            load_model(str(path))
 
 
 def test_hdf5_that_is_something_else(tmp_path: Path) -> None:
@@ -404,8 +404,8 @@ def test_a_config_nested_beyond_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "read"),
     [
-        ("config.json", load_model),
-        ("metadata.json", load_model),
+        ("config.json", load_keras_file),
+        ("metadata.json", load_keras_file),
         ("edgeseg.spec.json", read_spec),
         ("model.weights.h5", read_weights),
     ],
@@ -448,7 +448,7 @@ def test_a_file_that_says_no_version_is_old(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file.attrs["keras_version"]
     assert read_config(path).is_keras2
-    load_model(path)
+    load_keras_file(path)
 
 
 # --- as the command line opens them ---
@@ -456,7 +456,7 @@ def test_a_file_that_says_no_version_is_old(tmp_path: Path) -> None:
 
 def test_open_model_of_an_h5(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        opened = open_model(str(DATA / "legacy_separable_full.h5"), ModelRequest(mean=(0.0,) * 3, std=(255.0,) * 3))
+        opened = load_model(str(DATA / "legacy_separable_full.h5"), ModelRequest(mean=(0.0,) * 3, std=(255.0,) * 3))
     assert "says nothing about its input" in caplog.text
     assert opened.spec.input_size == (8, 8)
     assert opened.spec.num_classes == 5
@@ -497,7 +497,7 @@ def adapted(size: tuple[int, int] | tuple[None, None]) -> keras.Model:
 def test_a_normalization_keeps_its_statistics_at_another_size(size: Any, tmp_path: Path) -> None:
     model = adapted(size)
     model.save(tmp_path / "x.keras")
-    opened = open_model(str(tmp_path / "x.keras"), ModelRequest(input_size=(16, 24), mean=(0.0,) * 3, std=(1.0,) * 3))
+    opened = load_model(str(tmp_path / "x.keras"), ModelRequest(input_size=(16, 24), mean=(0.0,) * 3, std=(1.0,) * 3))
     x = image(1, 16, 24, 3) * 255
     everywhere = adapted((None, None))  # the same weights, by the same seed
     # The same convolution of the same float32 numbers, which are below 10.
@@ -527,10 +527,10 @@ def test_a_layer_that_forgets_what_it_holds_is_not_built_again(size: Any, tmp_pa
     request = ModelRequest(input_size=(16, 24))
     if size == (8, 8):
         with pytest.raises(InputError, match=r"'own' rebuilt from its config at 8,8 \(H,W\) gives something else"):
-            open_model(str(tmp_path / "x.keras"), request)
+            load_model(str(tmp_path / "x.keras"), request)
     else:  # the model takes that size itself
         x = image(1, 16, 24, 3)
-        np.testing.assert_allclose(predict(open_model(str(tmp_path / "x.keras"), request).model, x), 3 * x)
+        np.testing.assert_allclose(predict(load_model(str(tmp_path / "x.keras"), request).model, x), 3 * x)
 
 
 def test_an_integer_input_stays_one_at_another_size() -> None:
@@ -542,8 +542,8 @@ def test_an_integer_input_stays_one_at_another_size() -> None:
 def test_open_model_with_custom_objects(tmp_path: Path) -> None:
     with_own_layers().save(tmp_path / "x.keras")
     own = {"Doubling": Doubling, "Tripling": Tripling}
-    opened = open_model(str(tmp_path / "x.keras"), ModelRequest(custom_objects=own, input_size=(16, 24)))
+    opened = load_model(str(tmp_path / "x.keras"), ModelRequest(custom_objects=own, input_size=(16, 24)))
     assert opened.spec.input_size == (16, 24)
     assert opened.model.compute_output_shape((1, 16, 24, 3)) == (1, 16, 24, 2)
     with pytest.raises(InputError, match="'unet_mini' is an architecture of the zoo"):
-        open_model("unet_mini", ModelRequest(custom_objects=own))
+        load_model("unet_mini", ModelRequest(custom_objects=own))

@@ -13,7 +13,7 @@ import keras
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 from edgeseg.models.keras_files.packages import require_packages
 
 
@@ -54,7 +54,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_command(
     path = archive(tmp_path / "m.keras", part(class_name, module, f"keras_hub>{class_name}"))
     message = rf"m.keras' is made of classes of {pip_name} \({class_name}\).* not installed.*pip install {pip_name}$"
     with pytest.raises(InputError, match=message):
-        load_model(path)
+        load_keras_file(path)
 
 
 def test_a_package_that_cannot_be_imported_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_only_what_the_package_itself_has_loaded_is_found(tmp_path: Path, monkey
     inside = part("Sequential", "keras", None)
     inside["config"] = {"layers": [part("Other", "keras_hub.elsewhere.other", "keras_hub>Other")]}
     with pytest.raises(InputError, match=r"has what keras-hub .*does not: Other\. Install the keras-hub that wrote"):
-        load_model(archive(tmp_path / "m.keras", inside))
+        load_keras_file(archive(tmp_path / "m.keras", inside))
     assert imported == ["keras_hub"]
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files import tensorflow_ops
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 
 SHAPE = (6, 8, 4)
 Function = Callable[[Any], Any]
@@ -41,7 +41,7 @@ def check(tmp_path: Path, function: Function, *, shape: tuple[int | None, ...] =
     x = image(2, *SHAPE) if dtype == "float32" else np.random.default_rng(0).integers(0, 256, (2, *SHAPE), dtype=dtype)
     expected = tf.nest.flatten(source(x, training=False))
     source.save(tmp_path / "x.h5")
-    model = load_model(tmp_path / "x.h5")
+    model = load_keras_file(tmp_path / "x.h5")
     actual = keras.tree.flatten(model(x, training=False))
     for got, wanted in zip(actual, expected, strict=True):
         assert keras.backend.standardize_dtype(got.dtype) == wanted.dtype.name
@@ -216,7 +216,7 @@ def test_sizes_that_are_open_where_a_number_is_needed_are_refused(tmp_path: Path
         inputs = tf_keras.Input((None, None, 4))
         tf_keras.Model(inputs, function(inputs)).save(tmp_path / "x.h5")
         with pytest.raises(InputError, match=r"no fixed size; make the model for a keras.Input\(\(H, W, 3\)\)"):
-            load_model(tmp_path / "x.h5")
+            load_keras_file(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize(

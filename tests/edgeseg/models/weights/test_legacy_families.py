@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from edgeseg.errors import InputError
 from edgeseg.models import create, load_weights
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 from edgeseg.models.zoo.hrnet import hrnetv2
 
 tf_keras = pytest.importorskip("tf_keras", reason="tf-keras (Keras 2 itself) is not installed")
@@ -246,7 +246,7 @@ def test_weights_of_keras2(legacy: Legacy) -> None:
 
 def test_full_models_of_keras2(legacy: Legacy) -> None:
     """The same from the architecture in the file: layers by well-known names, and those that Keras 3 refuses."""
-    assert_same(load_model(legacy.full), legacy)
+    assert_same(load_keras_file(legacy.full), legacy)
 
 
 def test_the_files_begin_where_the_families_say(legacy: Legacy) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models import ZOO
-from edgeseg.models.opening import ModelRequest, open_model
+from edgeseg.models.opening import ModelRequest, load_model
 
 NAME, SIZE, CLASSES, FILTERS = "deeplabv3plus_xception", (96, 128), 3, 8
 VARIANT = next(each for each in ZOO[NAME].variants if each.of == "the DeepLabv3+ tutorial")
@@ -85,7 +85,7 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def opened(files: Files, path: Path, **options: Any) -> Any:
     request = ModelRequest(weights=path, num_classes=CLASSES, input_size=SIZE, model_options=options)
-    model = open_model(NAME, request)
+    model = load_model(NAME, request)
     actual = keras.ops.convert_to_numpy(model.model(files.image, training=False))
     return model, float(np.abs(actual - files.logits).max() / np.abs(files.logits).max())
 

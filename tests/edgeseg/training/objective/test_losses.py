@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_model
+from edgeseg.models.keras_files.load import load_keras_file
 from edgeseg.training.objective.losses import ClassWeights, Dice, Focal, LossKind, SegmentationLoss
 
 RNG = np.random.default_rng(5)
@@ -191,7 +191,7 @@ def test_a_model_learns_with_it_and_is_saved_with_it(tmp_path: Path) -> None:
     history = model.fit(images, ids, batch_size=4, epochs=15, verbose=0).history["loss"]
     assert history[-1] < 0.5 * history[0]
     model.save(tmp_path / "m.keras")
-    again = load_model(tmp_path / "m.keras", compile=True)
+    again = load_keras_file(tmp_path / "m.keras", compile=True)
     assert again.loss.get_config() == loss.get_config()
     assert again.evaluate(images, ids, verbose=0) == pytest.approx(model.evaluate(images, ids, verbose=0))
 
