@@ -1,4 +1,4 @@
-"""Read the fields of a dataclass: what each accepts, so that no choice or type is typed twice, and a short repr of all."""
+"""Read the fields of a dataclass: what each accepts, so that no choice or type is typed twice, and a short repr."""
 
 from __future__ import annotations
 

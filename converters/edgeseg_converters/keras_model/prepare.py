@@ -6,6 +6,7 @@ read from the model: its graph, how to feed it, and how it ends.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import keras
 
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.ending import final_flattening
+from edgeseg.models.keras_files.class_metrics import class_names_of
 from edgeseg.models.keras_graph import as_functional, graph_of, require_image, select_output, twin
 from edgeseg.models.opening import assumed_spec
 from edgeseg.models.preprocessing import Conversion, conversion_of, size_for, warn_of_faint_images, zoo_model_of
@@ -23,6 +25,8 @@ from edgeseg_converters.keras_model.graph import Graph
 from edgeseg_converters.keras_model.output_head import Head, gives_ids, read_head
 from edgeseg_converters.keras_model.training_mode import untouched
 from edgeseg_converters.options import ExportOptions
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ class PreparedModel:
         with float32_policy():
             size = spec.input_size if spec else size_for(model, conversion)
             functional, graph = _readied(model, size, None if options is None else options.output)
-        inferred = spec or _inferred(functional, conversion)
+        inferred = spec or _inferred(functional, conversion, model)
         spec = inferred.replace(dtype="float32")  # the recipe decides about an artifact's dtype
         if options is not None:
             spec = spec.replace(output_kind=options.output_kind, layout=options.layout)
@@ -121,13 +125,28 @@ def _unflattened(graph: Graph) -> Graph:
     return graph
 
 
-def _inferred(model: keras.Model, conversion: Conversion | None) -> ModelSpec:
-    """Return the spec of a model that came without one: the zoo's for its models, else see ``assumed_spec``."""
+def _inferred(model: keras.Model, conversion: Conversion | None, given: keras.Model) -> ModelSpec:
+    """Return the spec of a model that came without one: the zoo's for its models, else see ``assumed_spec``.
+
+    The class names are those of the given model's metrics, where they name all classes.
+    """
     size, channels = model.input_shape[1:3], model.output_shape[-1]
     zoo_model = zoo_model_of(model)
     if zoo_model is not None:
-        return zoo_model.default_spec(max(channels, 2), size)
-    return assumed_spec(model.name, size, channels, model=model, conversion=conversion)
+        spec = zoo_model.default_spec(max(channels, 2), size)
+    else:
+        spec = assumed_spec(model.name, size, channels, model=model, conversion=conversion)
+    class_names = class_names_of(given, spec.num_classes)
+    if class_names is not None:
+        return spec.replace(class_names=class_names)
+    _log.warning(
+        "'%s' does not name its classes; they are called %s to %s. edgeseg.load_model(FILE) reads the names in a file "
+        "that edgeseg wrote; else give a spec with class_names",
+        model.name,
+        spec.class_names[0],
+        spec.class_names[-1],
+    )
+    return spec
 
 
 def _check(model: keras.Model, graph: Graph, spec: ModelSpec) -> None:

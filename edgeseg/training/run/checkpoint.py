@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeseg._internal.files import csv_text, require_writable_folder, write_text
 from edgeseg.errors import InputError
+from edgeseg.models.keras_files.class_metrics import compile_class_metrics
 from edgeseg.models.keras_files.load import read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.run.curves import save_curves
@@ -139,7 +140,8 @@ class RunFiles:
         self._export(models, folder / f"{epoch}{losses}.keras")
 
     def _export(self, models: RunModels, path: Path) -> None:
-        """Write the model at its own input size and without the optimizer: ready for export."""
+        """Write the model at its own input size and without the run's optimizer: ready for export."""
+        compile_class_metrics(models.exported, models.spec)
         save_model(models.exported, path, models.spec, overwrite=True)
 
     def save_settings(self) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers
 from edgeseg.choices import OutputKind
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models import create
+from edgeseg.models.keras_files.class_metrics import compile_class_metrics
 from edgeseg.models.opening import assumed_spec
 from edgeseg_converters import export
 from edgeseg_converters.keras_model.graph import Graph
@@ -95,3 +98,20 @@ def test_names_that_tensorflow_takes_are_kept() -> None:
     inputs = keras.Input((*SIZE, 3))
     graph = Graph.from_model(keras.Model(inputs, layers.Conv2D(3, 1, name="block.1>conv-a")(inputs)))
     assert graph.with_scope_names() is graph
+
+
+@pytest.mark.parametrize("name", ["unet_mini", "somebodys"])
+def test_class_names_come_through_keras_own_loader(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = create("unet_mini", num_classes=3, input_size=SIZE)
+    if name != model.name:
+        model = keras.Model(model.inputs, model.outputs, name=name)
+    spec = assumed_spec(name, SIZE, 3).replace(class_names=("sky", "road", "car"))
+    compile_class_metrics(model, spec)
+    model.save(tmp_path / "best.keras")
+    caplog.clear()
+    assert PreparedModel.of(keras.models.load_model(tmp_path / "best.keras")).spec.class_names == spec.class_names
+    assert "does not name its classes" not in caplog.text
+    # where nothing names them, that is said
+    nameless = keras.models.load_model(tmp_path / "best.keras", compile=False)
+    assert PreparedModel.of(nameless).spec.class_names == ("class_0", "class_1", "class_2")
+    assert f"'{name}' does not name its classes; they are called class_0 to class_2" in caplog.text
