@@ -32,6 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeseg._internal.lazy import lazy_names
+from edgeseg._internal.versions import __version__ as __version__
 from edgeseg.errors import (
     BackendUnavailable,
     DeviceLost,
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
     from edgeseg.training.fit import train
     from edgeseg_converters.exporter import export
     from edgeseg_converters.rewrites import rewrite
-
-__version__ = "0.1.0"
 
 __all__ = [
     # running a model

@@ -13,15 +13,15 @@ from typing import Any
 
 import keras
 
-from edgeseg import __version__
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256, write_bytes
 from edgeseg._internal.progress import StepProgress
-from edgeseg._internal.versions import installed_version
+from edgeseg._internal.versions import __version__, installed_version
 from edgeseg.choices import Format, InputDtype, Precision
 from edgeseg.coverage import Coverage
 from edgeseg.datasets import Data
 from edgeseg.errors import UnsupportedModel, VerificationFailed
+from edgeseg.html.notebook import html_table
 from edgeseg.models.keras_graph import graph_of
 from edgeseg.models.keras_internals import layers_within
 from edgeseg.spec import ModelSpec, Provenance
@@ -88,6 +88,17 @@ class ExportResult:
     def file_name(self) -> str:
         """``<model>.<precision>.<format>``."""
         return self.recipe.file_name(self.spec.name)
+
+    def _repr_html_(self) -> str:
+        """Return what the artifact is and how it was proven as a table, for a notebook."""
+        proof = self.verification
+        rows = [
+            ("size", f"{len(self.data) / 1e6:.2f} MB"),
+            ("rewrites", ", ".join(f"{rule} ({sites})" for rule, sites in self.rewrites.counts()) or "none"),
+            ("same class", f"{proof.argmax_agreement:.2%} of the pixels" if proof else "not verified"),
+            ("gates", self.failure or "passed"),
+        ]
+        return html_table(rows, head=("", self.file_name))
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the artifact, to a temporary name first.

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 
+#: Of edgeseg; ``pyproject.toml`` has the same, which a test compares.
+__version__ = "0.1.0"
+
 # Packages whose module has another name.
 _MODULES = {"opencv-python": "cv2", "pillow": "PIL"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeseg import __version__
+from edgeseg._internal.versions import __version__
 from edgeseg.benchmark import charts, tables
 from edgeseg.benchmark.compare import CONFIDENCE, NOISE, Comparison
 from edgeseg.benchmark.result import Environment, LatencyResult

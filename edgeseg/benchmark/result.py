@@ -19,6 +19,7 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import Meta, field_names, tuples
 from edgeseg.choices import Scope
 from edgeseg.errors import InputError
+from edgeseg.html.notebook import html_table
 
 FORMAT_VERSION = 1
 
@@ -164,6 +165,15 @@ class LatencyResult:
             first_ms=_median_ms(self.first_s),
             peak_memory_mb=None if self.peak_memory_bytes is None else self.peak_memory_bytes / 1e6,
         )
+
+    def _repr_html_(self) -> str:
+        """Return the statistics as a table, for a notebook."""
+        values = dataclasses.asdict(self.summary)
+        rows = [
+            (name.removesuffix("_ms"), f"{ms:.2f} ms") for name, ms in values.items() if name.endswith("_ms") and ms
+        ]
+        rows += [("warning", warning) for warning in self.warnings]
+        return html_table(rows, head=(self.name, f"{self.accelerator}, {self.runtime}"))
 
     def by_round(self) -> list[tuple[float, ...]]:
         """Return the latencies of each process in seconds; its median alone where there are no samples."""

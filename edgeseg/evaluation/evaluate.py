@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgeseg._internal.progress import Progress
 from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
+from edgeseg.html.notebook import html_table
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import default_class_names
 
@@ -87,6 +89,12 @@ class EvaluationResult:
             "class_names": list(self.class_names),
             "confusion_matrix": self.matrix.counts.tolist(),
         }
+
+    def _repr_html_(self) -> str:
+        """Return the mIoU and the IoU of each class as a table, for a notebook."""
+        scores = {"mIoU": self.mean_iou, "pixel accuracy": self.pixel_accuracy, **self.per_class_iou}
+        rows = [(name, "-" if math.isnan(score) else f"{score:.3f}") for name, score in scores.items()]
+        return html_table([*rows, ("images", str(self.num_images))])
 
     def _by_name(self, scores: NDArray[np.float64]) -> dict[str, float]:
         return dict(zip(self.class_names, scores.tolist(), strict=True))

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeseg import __version__
 from edgeseg._internal.json import as_json
+from edgeseg._internal.versions import __version__
 from edgeseg.benchmark import LatencyResult
 from edgeseg.choices import Format, Precision
 from edgeseg.spec import ModelSpec

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import edgeseg
+from edgeseg._internal import versions
 from edgeseg._internal.files import sha256
 from edgeseg._internal.json import WrongValue, decode
 from edgeseg._internal.text import escaped, last_line
@@ -240,7 +240,7 @@ class SshDevice:
 
 def _code() -> dict[str, bytes]:
     """Return the edgeseg that runs here, under the version that it reports: name in an archive to content."""
-    folder, version = Path(edgeseg.__file__).parent, edgeseg.__version__
+    folder, version = Path(versions.__file__).parents[1], versions.__version__
     files = {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
     about = f"Metadata-Version: 2.1\nName: edgeseg\nVersion: {version}\n"
     return {**files, f"edgeseg-{version}.dist-info/METADATA": about.encode()}

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from edgeseg import __version__
 from edgeseg._internal.toml import toml_value
+from edgeseg._internal.versions import __version__
 from edgeseg.training.config import FINAL_LEARNING_RATES, OPTIMIZER_DEFAULTS, TrainConfig
 from edgeseg.training.recipes.keys import Owner, keys
 from edgeseg.training.recipes.recipe import Recipe

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -27,3 +28,8 @@ def test_a_loaded_module_without_metadata(monkeypatch: pytest.MonkeyPatch) -> No
     assert installed_version("bare-module") == "of unknown version"
     module.__version__ = "1.2"  # type: ignore[attr-defined]
     assert installed_version("bare-module") == "1.2"
+
+
+def test_the_version_is_the_projects() -> None:
+    project = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+    assert f'\nversion = "{versions.__version__}"\n' in project

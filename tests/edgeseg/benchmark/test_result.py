@@ -102,3 +102,11 @@ def test_a_field_of_a_later_version_is_skipped(tmp_path: Path, make_result: Make
     data["results"][0]["environment"]["room"] = "cold"
     (tmp_path / "r.json").write_text(json.dumps(data))
     assert read(tmp_path / "r.json") == [make_result()]
+
+
+def test_a_notebook_shows_the_statistics_as_a_table(make_result: Make) -> None:
+    table = make_result(warnings=("the machine was <busy>",))._repr_html_()
+    assert "<th>median</th><td>16.00 ms</td>" in table
+    assert "<td>the machine was &lt;busy&gt;</td>" in table
+    only_reported = make_result(latencies_s=(), rounds=(), reported=({"median_ms": 9.0, "mean_ms": 9.5},))
+    assert "p99" not in only_reported._repr_html_()

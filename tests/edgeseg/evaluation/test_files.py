@@ -82,3 +82,10 @@ def test_without_matplotlib_one_line_says_what_to_install(tmp_path: Path, monkey
     with pytest.raises(BackendUnavailable, match=r'pip install "edgeseg\[charts\]"'):
         save_evaluation(ONE, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_notebook_shows_the_scores_as_a_table() -> None:
+    table = ONE._repr_html_()
+    assert "<th>a, b</th><td>0.667</td>" in table  # 6 of 6 + 2 + 1 pixels
+    assert "<th>nowhere</th><td>-</td>" in table
+    assert "<th>images</th><td>1</td>" in table

@@ -1,0 +1,1 @@
+"""Turn class maps of any size into what other tools read."""
