@@ -97,7 +97,7 @@ def forest(comparisons: Sequence[Comparison]) -> str:
     body += [*svg.grid(axis, bottom, "\N{MULTIPLICATION SIGN}"), svg.vertical(axis(1), 0, bottom, "thin")]
     for row, c in enumerate(comparisons):
         y = _ROW * row + 14
-        kind = "soft" if not c.significant else "bad" if c.median.value > 1 else "good"
+        kind = {"slower": "bad", "faster": "good"}.get(c.verdict, "soft")
         body.append(svg.text(svg.LABELS - 12, y + 4, label(c.result), anchor="end", width=svg.LABELS - 20))
         for ratio, at, half in ((c.fastest, y - 3, 4), (c.median, y + 6, 2)):
             body.append(svg.horizontal(axis(ratio.low), axis(ratio.high), at, f"{kind} thinner" if half == 2 else kind))

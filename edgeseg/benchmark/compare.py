@@ -9,18 +9,22 @@ and of these the fastest tenth again. The medians must lie on the same side, or 
 would differ. On 200 processes recorded on a shared host, whose medians went from 3.7 to 8.5 ms, this found a difference
 in 2 % of the equal pairs of 12 processes and in 97 % of those where one was 15 % slower; intervals of the medians as
 well as of the fastest found six in ten.
+
+Other work that lasts as long as a whole run is in every one of its processes, where no statistics can see it. So there
+is no verdict where a result's own signs say that the machine was not its alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.fields import short_repr
+from edgeseg.benchmark.distrust import undermined
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.choices import Alike
 from edgeseg.errors import InputError
@@ -30,6 +34,9 @@ NOISE = 0.03
 
 #: The level of the intervals.
 CONFIDENCE = 0.95
+
+#: ``same`` is a difference that the runs cannot tell.
+Verdict = Literal["slower", "faster", "same", "untrusted"]
 
 _DRAWS = 1000
 
@@ -68,19 +75,37 @@ class Comparison:
     fastest: Ratio
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why there is no verdict, a sentence each; empty where the results can be trusted."""
+        sides = (("before", self.baseline), ("after", self.result))
+        return tuple(f"{side}, {reason}" for side, result in sides for reason in undermined(result))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the result is slower or faster than its baseline; ``untrusted`` where there are doubts."""
+        if self.doubts:
+            return "untrusted"
+        if not self.significant:
+            return "same"
+        return "slower" if self.fastest.value > 1 else "faster"
+
+    @property
     def significant(self) -> bool:
-        """Whether the fastest differ by more than a machine does by itself (``NOISE``), and the medians agree."""
+        """Whether the fastest differ by more than a machine does by itself (``NOISE``), and the medians agree.
+
+        The verdict asks for more.
+        """
         slower = self.fastest.low > 1 + NOISE and self.median.value > 1 + NOISE
         faster = self.fastest.high < 1 - NOISE and self.median.value < 1 - NOISE
         return slower or faster
 
     def regressed(self, max_regression: float) -> bool:
-        """Return whether the result is slower than allowed, and not by chance.
+        """Return whether the result is slower than allowed, neither by chance nor perhaps by other work.
 
         Args:
             max_regression: allowed slow-down in percent.
         """
-        return self.significant and self.fastest.value > 1 + max_regression / 100
+        return self.verdict == "slower" and self.fastest.value > 1 + max_regression / 100
 
 
 @dataclass(frozen=True)

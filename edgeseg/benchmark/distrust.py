@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeseg.benchmark.result import Environment
+from edgeseg.benchmark.result import Environment, LatencyResult
 
 #: 10th to 90th percentile over the median; a quiet laptop stays under 0.1, a shared machine seldom does.
 WIDE_SPREAD = 0.2
@@ -37,18 +37,33 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
             f"wide spread: 80 % of the runs lie within {low * 1e3:.2f} to {high * 1e3:.2f} ms, "
             f"{100 * (high - low) / median:.0f} % of the median"
         )
-    medians = [float(np.median(latencies)) for latencies in rounds]
-    if max(medians) / min(medians) > ROUNDS_APART:
-        reasons.append(
-            f"the processes disagree: their medians go from {min(medians) * 1e3:.2f} to {max(medians) * 1e3:.2f} ms"
-        )
-    if environment.load is not None and environment.load > BUSY:
-        reasons.append(f"busy machine: other work had {100 * environment.load:.0f} % of the CPUs just before")
+    reasons += _disagreement(rounds) + _other_work(environment)
     if environment.governor not in ("", "performance"):
         reasons.append(
             f"the CPU governor is '{environment.governor}', not 'performance': the clock moves with the load"
         )
     return reasons
+
+
+def undermined(result: LatencyResult) -> list[str]:
+    """Return why nothing can be concluded from a result, a sentence each: what else ran may have made the difference.
+
+    The other reasons of ``warnings`` make a result coarse; ``compare`` takes that into account.
+    """
+    return _disagreement(result.by_round()) + _other_work(result.environment)
+
+
+def _disagreement(rounds: Sequence[Sequence[float]]) -> list[str]:
+    medians = [float(np.median(latencies)) for latencies in rounds]
+    if max(medians) / min(medians) <= ROUNDS_APART:
+        return []
+    return [f"the processes disagree: their medians go from {min(medians) * 1e3:.2f} to {max(medians) * 1e3:.2f} ms"]
+
+
+def _other_work(environment: Environment) -> list[str]:
+    if environment.load is None or environment.load <= BUSY:
+        return []
+    return [f"busy machine: other work had {100 * environment.load:.0f} % of the CPUs just before"]
 
 
 def drift(latencies_s: Sequence[float]) -> tuple[float, str]:

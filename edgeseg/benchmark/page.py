@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeseg._internal.versions import __version__
 from edgeseg.benchmark import charts, tables
-from edgeseg.benchmark.compare import CONFIDENCE, NOISE, Comparison
+from edgeseg.benchmark.compare import CONFIDENCE, NOISE, Comparison, Verdict
 from edgeseg.benchmark.result import Environment, LatencyResult
 from edgeseg.html import render
 
@@ -29,7 +29,7 @@ def page(
     """
     names = _names(results, comparisons)
     scores = mean_iou or {}
-    words = [tables.verdict(comparison) for comparison in comparisons]
+    words = [comparison.verdict for comparison in comparisons]
     tone = "bad" if "slower" in words else "good" if "faster" in words else ""
     return render(
         __package__,
@@ -40,7 +40,7 @@ def page(
             "devices": list(dict.fromkeys(result.environment.device for result in results)),
             "tone": tone,
             "verdicts": _verdicts(words),
-            "remarks": _remarks(results, names),
+            "remarks": [*tables.doubt_lines(comparisons), *_remarks(results, names)],
             "comparisons": tables.comparison_rows(comparisons),
             "comparison_columns": tables.COMPARISON_COLUMNS,
             "forest": charts.forest(comparisons) if comparisons else "",
@@ -67,11 +67,10 @@ def _names(results: Sequence[LatencyResult], comparisons: Sequence[Comparison]) 
     ]
 
 
-def _verdicts(words: Sequence[str]) -> list[str]:
-    """Count the pairs that are slower, faster, and neither."""
-    counts = [f"{words.count(word)} {word}" for word in ("slower", "faster") if word in words]
-    unsure = sum(word not in ("slower", "faster") for word in words)
-    return [*counts, f"{unsure} without a difference that these runs can tell"] if unsure else counts
+def _verdicts(verdicts: Sequence[Verdict]) -> list[str]:
+    """Count the pairs of each verdict."""
+    texts = {**tables.VERDICTS, "same": "without a difference that these runs can tell"}
+    return [f"{verdicts.count(word)} {text}" for word, text in texts.items() if word in verdicts]
 
 
 def _remarks(results: Sequence[LatencyResult], names: Sequence[str]) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgeseg._internal.files import csv_text
-from edgeseg.benchmark.compare import CONFIDENCE, Comparison
+from edgeseg.benchmark.compare import CONFIDENCE, Comparison, Verdict
 from edgeseg.benchmark.result import LatencyResult
 
 #: Columns of ``rows``; those that begin with ``>`` are numbers.
@@ -62,11 +62,43 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     ]
 
 
+#: How a verdict is written.
+VERDICTS: Mapping[Verdict, str] = {
+    "slower": "slower",
+    "faster": "faster",
+    "same": "no difference that these runs can tell",
+    "untrusted": "not to be trusted",
+}
+
+
 def verdict(comparison: Comparison) -> str:
-    """Return ``slower``, ``faster``, or that the runs cannot tell."""
-    if not comparison.significant:
-        return "no difference that these runs can tell"
-    return "slower" if comparison.median.value > 1 else "faster"
+    """Return ``slower``, ``faster``, that the runs cannot tell, or that they are not to be trusted."""
+    return VERDICTS[comparison.verdict]
+
+
+def doubt_lines(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return a line for each pair without a verdict: why it has none."""
+    return [f"{c.result.name}: no verdict: {'; '.join(c.doubts)}" for c in comparisons if c.doubts]
+
+
+def warning_lines(results: Sequence[LatencyResult]) -> list[str]:
+    """Return the warnings of results, a line for each kind on a device; the kind is what precedes a warning's colon."""
+    kinds: dict[tuple[str, str], list[tuple[LatencyResult, str]]] = {}
+    for result in results:
+        for warning in result.warnings:
+            kinds.setdefault((result.environment.device, warning.partition(": ")[0]), []).append((result, warning))
+    lines = []
+    for (device, kind), entries in kinds.items():
+        count = sum(result.environment.device == device for result in results)
+        result, warning = entries[0]
+        if len(entries) > 1:
+            detail = warning.partition(": ")[2]
+            such_as = f", such as: {detail}" if detail else ""
+            lines.append(f"{device}: {kind} in {len(entries)} of {count} results{such_as}")
+        else:
+            which = f"{result.name} on {result.accelerator}, {threads_text(result)} threads: " if count > 1 else ""
+            lines.append(f"{device}: {which}{warning}")
+    return lines
 
 
 def to_csv(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:

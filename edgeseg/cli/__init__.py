@@ -1,6 +1,7 @@
 """Run the ``edgeseg`` command: each sub-command is a module, imported when it is called.
 
-Exit status: 0 done; 1 ran, but a gate failed; 2 wrong use or a missing part, with one line on stderr.
+Exit status: 0 done; 1 ran, but a gate failed; 2 wrong use or a missing part, with one line on stderr; 3 nothing can be
+concluded (``compare --strict``).
 """
 
 from __future__ import annotations

@@ -255,9 +255,8 @@ def command(
         print_json({"format_version": result.FORMAT_VERSION, "results": [entry.to_dict() for entry in measured]})
     elif measured:
         print_table(tables.COLUMNS, tables.rows(measured))
-    for entry in measured:
-        for warning in entry.warnings:
-            note(f"{entry.name} on {entry.accelerator}, {tables.threads_text(entry)} threads: {warning}")
+    for line in tables.warning_lines(measured):
+        note(line)
     if lost:
         raise InputError(" ".join(lost))
 

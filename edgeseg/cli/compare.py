@@ -15,12 +15,15 @@ from edgeseg.cli._terminal import note, print_json, print_markdown, print_table
 
 if TYPE_CHECKING:
     from edgeseg.benchmark.result import LatencyResult
+    from edgeseg.cli._options import Results
 
 _DETAILS = """\
 The first file is the baseline; one file alone is shown as it is.
 
 A result that only one of two files has is reported on stderr; one that only the baseline has fails --max-regression, as
 nothing shows that it did not get slower.
+
+Where the results themselves say that the machine was busy, or that the processes disagree, there is no verdict.
 """
 
 
@@ -37,6 +40,7 @@ nothing shows that it did not get slower.
 @click.option("--output", type=_options.FILE, metavar="FILE", help="File to write to, for html.")
 @click.option("--allow", type=_options.NamesType(get_args(Alike)), default=(), help="What may differ.")
 @click.option("--max-regression", type=click.FloatRange(0), help="Allowed slow-down in percent; more exits 1.")
+@click.option("--strict", is_flag=True, help="Exit with 3 where a pair is not to be trusted.")
 @click.option(
     "--accuracy",
     multiple=True,
@@ -44,17 +48,16 @@ nothing shows that it did not get slower.
     metavar="FILE.json",
     help="Accuracy to show in html: of evaluate --json, or of an export's report; repeatable.",
 )
-@_options.overwrite
-@_options.as_json
+@_options.results
 def command(
     files: tuple[Path, ...],
     style: ComparisonStyle,
     output: Path | None,
     allow: tuple[Alike, ...],
     max_regression: float | None,
+    strict: bool,
     accuracy: tuple[Path, ...],
-    overwrite: bool,
-    as_json: bool,
+    results: Results,
 ) -> int:
     """Run ``edgeseg compare``."""
     from edgeseg._internal.files import write_text
@@ -72,7 +75,7 @@ def command(
     comparisons = [compare(baseline, result, allow=allow) for pairing in pairings for baseline, result in pairing.pairs]
     gone = [(files[0], path, result) for path, p in zip(files[1:], pairings, strict=True) for result in p.gone]
     new = [(path, files[0], result) for path, p in zip(files[1:], pairings, strict=True) for result in p.new]
-    if as_json:
+    if results.as_json:
         print_json(
             {
                 "format_version": 1,
@@ -84,6 +87,8 @@ def command(
                         "median_ratio": dataclasses.asdict(c.median),
                         "fastest_ratio": dataclasses.asdict(c.fastest),
                         "significant": c.significant,
+                        "verdict": c.verdict,
+                        "doubts": list(c.doubts),
                     }
                     for c in comparisons
                 ],
@@ -101,7 +106,7 @@ def command(
             raise InputError("--format html needs --output FILE.html.")
         everything = [entry for entries in read for entry in entries]
         known = {name: value for path in accuracy for name, value in read_mean_iou(path).items()}
-        write_text(output, page(everything, comparisons, known), overwrite=overwrite)
+        write_text(output, page(everything, comparisons, known), overwrite=results.overwrite)
         note(str(output))
     else:
         columns = tables.COMPARISON_COLUMNS if comparisons else tables.COLUMNS
@@ -112,6 +117,8 @@ def command(
             print(tables.to_csv(columns, table), end="")
         else:
             (print_table if style == "table" else print_markdown)(columns, table)
+    for line in tables.doubt_lines(comparisons):
+        note(line)
     for there, missing, entry in (*gone, *new):
         what = ", ".join(f"{name} {value}" for name, value in _what(entry).items() if name != "artifact")
         note(f"{entry.name} ({what}) is in {there} and not in {missing}: not compared.")
@@ -124,7 +131,9 @@ def command(
             f"edgeseg: {len(gone)} of the baseline's results have no partner, so --max-regression fails: measure them "
             "too, or make a baseline without them."
         )
-    return 1 if slower or (gone and max_regression is not None) else 0
+    if slower or (gone and max_regression is not None):
+        return 1
+    return 3 if strict and any(c.doubts for c in comparisons) else 0
 
 
 def _what(result: LatencyResult) -> dict[str, Any]:

@@ -226,3 +226,46 @@ def test_processes_of_unlike_length_count_by_their_samples() -> None:
     # numpy agrees on what a quantile is.
     assert before.median_s == pytest.approx(float(np.median(calls)))
     assert compared.fastest.low < 1 < compared.fastest.high
+
+
+def test_there_is_no_verdict_where_the_machine_was_not_the_results_alone() -> None:
+    slower = _result(1, slower=1.3)
+    assert compare(_result(0), slower).verdict == "slower"
+    assert compare(slower, _result(0)).verdict == "faster"
+    assert compare(_result(0), _result(2)).verdict == "same"
+
+    busy = dataclasses.replace(slower, environment=dataclasses.replace(slower.environment, load=0.4))
+    compared = compare(_result(0), busy)
+    assert (compared.significant, compared.verdict) == (True, "untrusted")
+    assert compared.doubts == ("after, busy machine: other work had 40 % of the CPUs just before",)
+    assert not compared.regressed(5)
+
+    calls = np.array(_result(0).latencies_s)
+    calls[:10] *= 1.5  # one process of twelve
+    apart = dataclasses.replace(_result(0), latencies_s=tuple(calls.tolist()))
+    (doubt,) = compare(apart, slower).doubts
+    assert doubt.startswith("before, the processes disagree: their medians go from ")
+    assert compare(apart, slower).verdict == "untrusted"
+
+
+def test_the_command_says_what_is_not_to_be_trusted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calm, slower = _result(0), _result(1, slower=1.3)
+    busy = dataclasses.replace(slower, environment=dataclasses.replace(slower.environment, load=0.4))
+    paths = {name: tmp_path / f"{name}.json" for name in ("calm", "slower", "busy")}
+    for name, result in (("calm", calm), ("slower", slower), ("busy", busy)):
+        paths[name].write_text(to_json([result]))
+
+    def status(*arguments: str) -> int:
+        return main(["compare", str(paths["calm"]), *arguments])
+
+    assert status(str(paths["slower"]), "--max-regression", "5", "--strict") == 1
+    assert status(str(paths["busy"]), "--max-regression", "5") == 0
+    printed = capsys.readouterr()
+    assert "not to be trusted" in printed.out
+    assert "no verdict: after, busy machine: other work had 40 %" in printed.err
+    assert status(str(paths["busy"]), "--strict") == 3
+    assert status(str(paths["slower"]), "--strict") == 0
+    capsys.readouterr()
+    assert status(str(paths["busy"]), "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert (entry["verdict"], entry["significant"]) == ("untrusted", True)

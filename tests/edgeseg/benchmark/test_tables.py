@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Callable
 
 from edgeseg.benchmark.compare import compare
 from edgeseg.benchmark.result import LatencyResult
-from edgeseg.benchmark.tables import COLUMNS, COMPARISON_COLUMNS, comparison_rows, rows, runs_on, to_csv
+from edgeseg.benchmark.tables import COLUMNS, COMPARISON_COLUMNS, comparison_rows, rows, runs_on, to_csv, warning_lines
 
 Make = Callable[..., LatencyResult]
 
@@ -54,3 +55,20 @@ def test_csv_quotes_what_needs_it(make_result: Make) -> None:
     head, row = csv.reader(io.StringIO(text))
     assert head[0] == "Artifact" and head[4] == "Median ms"
     assert row[0] == 'a,"b".tflite'
+
+
+def test_warnings_are_one_line_for_each_kind_and_device(make_result: Make) -> None:
+    first, second = (
+        make_result(artifact=f"{name}.tflite", warnings=(f"wide spread: {name}", "drift")) for name in "ab"
+    )
+    on_a_pi = make_result(
+        warnings=("wide spread: c",), environment=dataclasses.replace(first.environment, device="ssh:pi")
+    )
+    assert warning_lines([first, second, on_a_pi]) == [
+        "local: wide spread in 2 of 2 results, such as: a",
+        "local: drift in 2 of 2 results",
+        "ssh:pi: wide spread: c",
+    ]
+    alone = make_result(artifact="c.tflite")
+    assert warning_lines([alone, first])[0] == "local: a.tflite on cpu, 2 threads: wide spread: a"
+    assert warning_lines([alone]) == []
