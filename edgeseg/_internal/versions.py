@@ -14,6 +14,11 @@ __version__ = "0.1.0"
 _MODULES = {"opencv-python": "cv2", "pillow": "PIL"}
 
 
+def module_of(package: str) -> str:
+    """Return the name under which the package of a distribution is imported."""
+    return _MODULES.get(package, package.replace("-", "_"))
+
+
 def installed_version(package: str) -> str | None:
     """Return the version of a package without importing it; ``None`` when it is not installed.
 
@@ -34,7 +39,7 @@ def installed_distribution(package: str) -> tuple[str, str] | None:
     try:
         return package, metadata.version(package)
     except metadata.PackageNotFoundError:
-        module = _MODULES.get(package, package.replace("-", "_"))
+        module = module_of(package)
         for distribution in _distributions().get(module, ()):
             return distribution, metadata.version(distribution)
         loaded = sys.modules.get(module)

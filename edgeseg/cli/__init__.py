@@ -10,7 +10,6 @@ import errno
 import importlib
 import io
 import os
-import re
 import sys
 from collections.abc import Sequence
 
@@ -79,10 +78,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except EdgesegError as error:
         return _fail(str(error), 2)
     except ImportError as error:
-        if not re.search(r"\blib(GL|gthread|glib)\b", str(error)):
-            return _fail(f"{error.name or 'a package'} cannot be loaded: {error}", 2)
-        # OpenCV's wheel expects the system's libGL and GLib, which a bare container lacks.
-        return _fail(f"OpenCV cannot be loaded ({error}). On Debian and Ubuntu: apt install libgl1 libglib2.0-0", 2)
+        from edgeseg.cli._system_libraries import advice
+
+        return _fail(advice(error), 2)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; unfinished files were discarded.", 130)
     except BrokenPipeError:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress, StepProgress
@@ -21,23 +21,56 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """Print a table for people on stdout; columns that begin with ``>`` are aligned to the right."""
+    """Print a table for people on stdout; columns that begin with ``>`` are aligned to the right.
+
+    Lines fold between words. Where the words of a row are wider than the terminal together, each row is a block of
+    lines, so that names and commands can be read and copied.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     if title:
         say(title)
+    heads = [printable(column.lstrip(">")) for column in columns]
+    cells = [[printable(cell) for cell in row] for row in rows]
+    # In a pipe rich assumes 80 columns and folds; a file has no width, and no line that ends in blanks.
+    width = Console().width if sys.stdout.isatty() else _FILE_WIDTH
+    least = [max(map(_longest_word, column)) for column in zip(heads, *cells, strict=True)]
+    if sum(least) + _GAP * (len(heads) - 1) > width:
+        _print_blocks(heads, cells)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(
-            Text(printable(column.lstrip(">"))), justify="right" if column.startswith(">") else "left", overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))  # Text, as rich would take "edgeseg[train]" for markup
-    # In a pipe rich assumes 80 columns and folds; a file has no width.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(table)
+    for column, head, word in zip(columns, heads, least, strict=True):
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(Text(head), justify=justify, overflow="fold", min_width=word)
+    for row in cells:
+        table.add_row(*map(Text, row))  # Text, as rich would take "edgeseg[train]" for markup
+    console = Console(highlight=False, width=width)
+    if sys.stdout.isatty():
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+#: Columns of a table in a file, and blanks between two columns.
+_FILE_WIDTH, _GAP = 160, 2
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
+
+
+def _print_blocks(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print each row as lines of a head and a value, the first value above them; empty values are omitted."""
+    width = max(map(len, heads))
+    for number, (first, *rest) in enumerate(rows):
+        print(*([""] if number else []), first, sep="\n")
+        for head, cell in zip(heads[1:], rest, strict=True):
+            if cell:
+                print(f"  {head:{width}}  {cell}")
 
 
 def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -285,8 +285,44 @@ def test_doctor_names_the_install_line_of_a_missing_part(
 
     real = installation.installed_version
     monkeypatch.setattr(installation, "installed_version", lambda name: None if name == "onnxruntime" else real(name))
+    loaded: dict[str, str] = {}
+    monkeypatch.setattr("edgeseg.cli._loading.load_errors", lambda packages, progress: loaded)  # has its own test
     parts = {part["package"]: part for part in run_json(capsys, "doctor")["parts"]}
     assert parts["onnxruntime"]["install"] == 'pip install --upgrade "edgeseg[onnx]"'
     assert parts["numpy"]["ok"]
     assert main(["doctor"]) == 0
     assert 'pip install --upgrade "edgeseg[onnx]"' in capsys.readouterr().out  # brackets and all
+    loaded["grain"] = "grain cannot be loaded: x"
+    assert main(["doctor"]) == 0  # not every user trains
+    loaded["opencv-python"] = "OpenCV cannot be loaded: y"
+    assert main(["doctor"]) == 1
+    assert "OpenCV cannot be loaded: y" in capsys.readouterr().out
+
+
+def test_doctor_says_what_the_old_runtime_costs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeseg.cli._loading.load_errors", lambda packages, progress: {})
+    monkeypatch.setattr("edgeseg._internal.versions.installed_version", lambda name: "2.14.0")
+    assert main(["doctor"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "tflite-runtime" in line)
+    assert line.endswith("int8 runs about 20 times slower than with: pip install ai-edge-litert")
+
+
+def test_a_headless_opencv_is_opencv(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    from edgeseg._internal import versions
+
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "opencv-python":
+            raise metadata.PackageNotFoundError(name)
+        return "4.12.0" if name == "opencv-contrib-python-headless" else real(name)
+
+    monkeypatch.setattr("edgeseg.cli._loading.load_errors", lambda packages, progress: {})
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(versions, "_distributions", lambda: {"cv2": ["opencv-contrib-python-headless"]})
+    parts = {part["package"]: part for part in run_json(capsys, "doctor")["parts"]}
+    assert (parts["opencv-python"]["installed"], parts["opencv-python"]["ok"]) == ("4.12.0", True)

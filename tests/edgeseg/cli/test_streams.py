@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg.cli import main
+from edgeseg.cli import _terminal, main
 from edgeseg.cli._terminal import print_markdown, print_table, quiet_native_logs
 from edgeseg.imaging import encode_image
 
@@ -106,3 +106,31 @@ def test_tables_and_warnings_keep_their_lines(capsys: pytest.CaptureFixture[str]
     quiet_native_logs()
     logging.getLogger("edgeseg.sources").warning("'%s' ends early", "a\nb\udcff")
     assert capsys.readouterr().err == "edgeseg: 'a\\nb\\udcff' ends early\n"
+
+
+def test_a_table_in_a_file_has_no_blanks_at_the_ends_of_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["Name", ">Number"], [["a", "1"], ["longer name", "22"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["Name         Number", "a                 1", "longer name      22"]
+
+
+def test_a_table_folds_between_words_and_is_blocks_where_words_are_wider_than_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_terminal, "_FILE_WIDTH", 24)
+    print_table(["Name", "About"], [["a-long-name", "some words on it"]])
+    assert capsys.readouterr().out.splitlines() == [
+        "Name         About",
+        "a-long-name  some words",
+        "             on it",
+    ]
+    rows = [["a-name-of-20-letters", "x", ""], ["b", "more of it", "z"]]
+    print_table(["Name", "About", "Rest"], rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "a-name-of-20-letters",
+        "  About  x",
+        "",
+        "b",
+        "  About  more of it",
+        "  Rest   z",
+    ]
