@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.progress import Progress
 from edgeseg._internal.spread import spread
 from edgeseg.datasets import Data
 from edgeseg.errors import InputError
@@ -40,12 +41,14 @@ class CalibrationSet:
         source: the folder's name, with the split of a labeled data set.
         available: how many images there were to choose from.
         seed: of the choice.
+        progress: called with (images done, images in all) as the images are used.
     """
 
     paths: tuple[Path, ...]
     source: str
     available: int
     seed: int
+    progress: Progress | None = field(default=None, compare=False, repr=False)
 
     def tensors(self, spec: ModelSpec) -> Iterator[NDArray[np.float32]]:
         """Yield each image as the network in the artifact gets it: ``(1, H, W, 3)`` float32, values 0 to 255.
@@ -53,8 +56,10 @@ class CalibrationSet:
         Raises:
             InputError: an image does not decode; the text names the file.
         """
-        for path in self.paths:
+        for done, path in enumerate(self.paths, 1):
             yield preprocess(read_image(path), spec.replace(dtype="uint8", layout="nhwc"))[0].astype(np.float32)
+            if self.progress:
+                self.progress(done, len(self.paths))
 
     def first(self, count: int) -> CalibrationSet:
         """Return some of the images, evenly spread."""

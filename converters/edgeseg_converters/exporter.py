@@ -208,7 +208,7 @@ def export_all(
         samples: images to verify with, such as ``images.collect`` finds; no verification when ``None``.
         options: see ``export``.
         quantization: see ``export``.
-        progress: called while images are run for an integer precision.
+        progress: called at the start of each step, with a total of 0, and while images are run.
 
     Returns:
         One result for each recipe, made when it is consumed, also when a gate failed.
@@ -274,7 +274,7 @@ class Exporter:
             model: see ``export``.
             spec: how to feed the model; see ``export``.
             samples: images to verify with; no verification when ``None``.
-            progress: called while images are run for an integer precision.
+            progress: called at the start of each step, with a total of 0, and while images are run.
 
         Yields:
             One result for each recipe, also when a gate failed.
@@ -283,9 +283,17 @@ class Exporter:
             InputError: the model has no input size, or does not fit the spec or the images.
             UnsupportedModel: the model cannot be converted; the text says why.
         """
+
+        def step(what: str) -> None:
+            if progress:
+                progress(what, 0, 0)
+
+        step("reading the model")
         prepared = PreparedModel.of(model, spec, self.options, samples)
         images = QuantizationImages.collect(self.quantization, self.recipes, prepared.spec)  # before the long work
         note_training(prepared.graph)
+        if samples:
+            step("running the Keras model")
         with untouched(prepared.model), float32_policy():
             expected = reference(prepared, samples) if samples else None
             domain = compare(prepared.graph, images.calibration, prepared.spec) if images.calibration else None
@@ -294,9 +302,14 @@ class Exporter:
         rewritten_and_frozen = _FrozenModels(prepared, plans)
         for recipe, plan in zip(self.recipes, plans, strict=True):
             start = time.perf_counter()
+            name = f"{recipe.format} {recipe.precision}"
+            step(f"{name}: rewriting")
             frozen = rewritten_and_frozen.take(plan)
             artifact_spec = self._artifact_spec(prepared, recipe, frozen)
+            step(f"{name}: converting")
             data, quantized = self._make(recipe, frozen, artifact_spec, integers)
+            if expected:
+                step(f"{name}: verifying")
             verification = verify(expected, data, recipe) if expected else None
             if expected and verification:
                 verification = explained(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TextIO
@@ -84,26 +85,52 @@ def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """Show progress on a terminal's stderr, nothing in a pipe; yield ``update(done, total)``."""
-    with progress_of_steps() as update:
+    """Show the progress of one step of work, see ``progress_of_steps``; yield ``update(done, total)``."""
+    with progress_of_steps(what) as update:
         yield lambda done, total: update(what, done, total)
 
 
 @contextmanager
-def progress_of_steps() -> Iterator[StepProgress]:
-    """Show the progress of work in several steps; yield ``update(step, done, total)``."""
+def progress_of_steps(what: str = "") -> Iterator[StepProgress]:
+    """Show on stderr how far the work is: a bar on a terminal; in a pipe a line after ten seconds, then one a minute.
+
+    Args:
+        what: what is done before the first update.
+
+    Yields:
+        ``update(step, done, total)``; a total of 0 is one that is not known.
+    """
     if not sys.stderr.isatty():
-        yield lambda step, done, total: None
+        yield _Lines()
         return
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import Progress as Bar
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda step, done, total: bar.update(
-            task, description=escape(printable(step)), completed=done, total=total
-        )
+    with Bar(console=Console(stderr=True, highlight=False), transient=True) as bar:
+        task = bar.add_task(escape(printable(what)), total=None)
+
+        def update(step: str, done: int, total: int) -> None:
+            bar.tasks[0].total = total or None  # update() takes None for no change
+            bar.update(task, description=escape(printable(step)), completed=done)
+
+        yield update
+
+
+class _Lines:
+    """Notes how far the work is, where nobody may be watching: a log gets few lines, and short work none."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _FIRST_LINE_S
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _NEXT_LINE_S
+            note(f"{step}: {done} of {total}" if total else step)
+
+
+#: Seconds after which work in a pipe is noted, for the first time and again.
+_FIRST_LINE_S, _NEXT_LINE_S = 10, 60
 
 
 def say(text: str) -> None:

@@ -30,6 +30,7 @@ from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantizati
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
 
 if TYPE_CHECKING:
+    from edgeseg._internal.progress import StepProgress
     from edgeseg.datasets import DataSource
     from edgeseg_converters import ExportResult
 
@@ -236,25 +237,55 @@ def command(
     results: _Results,
 ) -> int:
     """Run ``edgeseg export``."""
+    from edgeseg.models.opening import precheck
+
+    quiet_native_logs()
+    precheck(model, request.imgsz, request.model_options)
+    quantization = dataclasses.replace(quantization, data=data)
+    with progress_of_steps("loading TensorFlow") as update:
+        saved, page = _export(model, request, recipes, options, quantization, verification, results, update)
+    if results.as_json:
+        print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
+    else:
+        print_results(saved)
+        if page:
+            say(f"Report: {page}")
+    failed = [(path, result.failure) for path, result in saved if result.failure]
+    for path, reason in failed:
+        note(f"edgeseg: {path} {reason}.")
+    return 1 if failed else 0
+
+
+def _export(
+    model: str | None,
+    request: _Model,
+    recipes: list[Recipe],
+    options: ExportOptions,
+    quantization: Quantization,
+    verification: _Verification,
+    results: _Results,
+    progress: StepProgress,
+) -> tuple[list[tuple[Path, ExportResult]], Path | None]:
+    """Make and save the artifacts and the report; return the artifacts with their paths, and the report's path."""
     import edgeseg.models.opening as opening
     from edgeseg._internal.files import refuse_existing, require_writable_folder
     from edgeseg.coverage import ask_coverage
     from edgeseg.datasets import is_labeled, open_classes
     from edgeseg.errors import missing_extra
 
-    quiet_native_logs()
-    opening.precheck(model, request.imgsz, request.model_options)
     try:
         from edgeseg_converters import Exporter
         from edgeseg_converters.images import collect as collect_images
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 
-    exporter = Exporter(recipes, options=options, quantization=dataclasses.replace(quantization, data=data))
+    data = quantization.data
+    exporter = Exporter(recipes, options=options, quantization=quantization)
     samples = None
     if verification.verify:
         samples = collect_images(data, split=quantization.split, count=verification.num_images)
     classes = open_classes(data) if data and is_labeled(data) else None
+    progress("opening the model", 0, 0)
     opened = opening.load_model(
         model,
         opening.ModelRequest(
@@ -291,27 +322,17 @@ def command(
         refuse_existing(path, overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
-    with progress_of_steps() as update:
-        for exported in exporter.run(opened.model, spec, samples=samples, progress=update):
-            result = dataclasses.replace(exported, coverage=ask_coverage(exported.data))
-            saved.append((_save(result, output_dir, overwrite), result))
-            note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
-            note_cuts(*saved[-1])
-        if page:
-            from edgeseg_converters.report import save
-            from edgeseg_converters.report.build import report_of
+    for exported in exporter.run(opened.model, spec, samples=samples, progress=progress):
+        result = dataclasses.replace(exported, coverage=ask_coverage(exported.data))
+        saved.append((_save(result, output_dir, overwrite), result))
+        note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
+        note_cuts(*saved[-1])
+    if page:
+        from edgeseg_converters.report import save
+        from edgeseg_converters.report.build import report_of
 
-            save(report_of([result for _, result in saved], update), page, overwrite=overwrite)
-    if results.as_json:
-        print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
-    else:
-        print_results(saved)
-        if page:
-            say(f"Report: {page}")
-    failed = [(path, result.failure) for path, result in saved if result.failure]
-    for path, reason in failed:
-        note(f"edgeseg: {path} {reason}.")
-    return 1 if failed else 0
+        save(report_of([result for _, result in saved], progress), page, overwrite=overwrite)
+    return saved, page
 
 
 def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,7 +16,7 @@ from edgeseg.cli._by_output import LossType, OutputWeightsType
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, progress, quiet_native_logs, say
+from edgeseg.cli._terminal import note, print_json, progress, progress_of_steps, quiet_native_logs, say
 from edgeseg.training.config import (
     FINAL_LEARNING_RATES,
     FORMER_PRESETS,
@@ -434,7 +435,8 @@ def command(
         raise missing_extra("edgeseg train", "train") from error
     before = _written(folder)
     try:
-        result = train(config, folder, run, custom_objects=custom_objects)
+        with progress_of_steps("building the model") as update:
+            result = train(config, folder, replace(run, progress=update), custom_objects=custom_objects)
     except KeyboardInterrupt:
         written = _written(folder)
         if written is not None and (run.resume or written != before):

@@ -35,6 +35,8 @@ from edgeseg.training.recipes.record import differences, record
 from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd
 from edgeseg.training.run.options import RunOptions
+from edgeseg.training.run.start_line import bytes_left, memory_warning, start_line
+from edgeseg.training.run.step_report import StepReport
 from edgeseg.training.run.validation import Validator
 
 #: Training images by which an encoder without batch norms is brought to the order of 1.
@@ -168,6 +170,7 @@ def train(
         losses.main if config.validate else None,
         config.num_recalibration,
         make_metrics(metrics.get(main, ()), models.spec.num_classes),
+        progress=options.progress if distribution.is_chief else None,
     )
     epoch_end = EpochEnd(
         config,
@@ -180,6 +183,8 @@ def train(
         distribution=distribution,
     )
     callbacks = [epoch_end, *_early_stopping(config, history)]
+    if options.progress is not None and distribution.is_chief:
+        callbacks.insert(0, StepReport(options.progress, config.epochs))
     if options.tensorboard and distribution.is_chief:
         callbacks.append(keras.callbacks.TensorBoard(files.folder / "tensorboard", write_graph=False))
     callbacks += options.callbacks
@@ -202,6 +207,8 @@ def train(
             epoch_end=epoch_end,
             distribution=distribution,
         )
+        if train_data is not None and distribution.is_chief:
+            _announce(config, models, options, len(train_data), len(val_data or ()), len(history))
         with source.reading() if isinstance(source, SplitFeed) else nullcontext():
             _fit(run, callbacks)
     if epoch_end.ran and distribution.is_chief and (warning := validator.batch_norm_gap()):
@@ -216,6 +223,21 @@ def train(
         best_mean_iou=best["val_mean_iou"],
         history=tuple(history),
     )
+
+
+def _announce(
+    config: TrainConfig, models: RunModels, options: RunOptions, num_images: int, num_validation: int, done: int
+) -> None:
+    """Log what the run is, before the step that takes longest; and whether the memory may not do."""
+    if done >= config.epochs:
+        return
+    options.log(
+        start_line(config, models.learning, num_images=num_images, num_validation=num_validation, epochs_done=done)
+    )
+    # On a GPU the model is in its memory.
+    left = bytes_left() if not keras.distribution.list_devices("gpu") else None
+    if warning := memory_warning(models.learning, config.batch_size, left):
+        options.log(warning)
 
 
 def _fit(run: _Run, callbacks: list[keras.callbacks.Callback]) -> None:

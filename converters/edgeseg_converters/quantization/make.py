@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeseg._internal.progress import Progress, StepProgress
@@ -163,7 +163,10 @@ class Integers:
         settings = self._settings
         calibration = self._images.calibration if recipe.is_static else None
         method = settings.method or default_method(recipe.precision)
-        engine = open_engine(frozen, spec, recipe.format, calibration, opset, method)
+        watched = calibration and replace(calibration, progress=self._progress("calibrating"))
+        engine = open_engine(frozen, spec, recipe.format, watched, opset, method)
+        if self._told:
+            self._told("quantizing", 0, 0)
         data = engine.build()
         accuracy = self._measure(engine, data, recipe.format)
         rescued, unrescued = None, None

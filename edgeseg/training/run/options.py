@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgeseg._internal.fields import short_repr
+from edgeseg._internal.progress import StepProgress
 from edgeseg.choices import Distribute, WatchedMetric
 from edgeseg.errors import InputError, did_you_mean, missing_extra
 from edgeseg.training.run.folder import require_place
@@ -34,7 +35,9 @@ class RunOptions:
             ``batch_size``. Each of several workers gets the same arguments and sees the same ``output_dir``; the first
             writes, and callbacks are called in all.
         callbacks: Keras' or the caller's; the logs of an epoch have ``loss``, ``val_loss`` and ``val_mean_iou``.
-        log: called with one line for each epoch.
+        log: called with one line for the run, and one for each epoch.
+        progress: called with what is done, the steps done and the steps in all: after each step of an epoch, and while
+            it is validated.
     """
 
     __repr__ = short_repr
@@ -48,6 +51,7 @@ class RunOptions:
     distribute: Distribute = "none"
     callbacks: Sequence[keras.callbacks.Callback] = ()
     log: Callable[[str], None] = print
+    progress: StepProgress | None = None
 
     def check(self, folder: Path) -> None:
         """Refuse a run that cannot begin or continue in a folder.

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from edgeseg._internal.progress import StepProgress
 from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
 from edgeseg.training.feed import Feed
@@ -26,6 +27,7 @@ class Validator:
         loss: of the main output; ``None`` where the epochs are not validated.
         recalibration: training examples to compute the batch-norm statistics from; 0 keeps the moving averages.
         metrics: what is watched of the main output beside the scores.
+        progress: called with what is done, the validation images done and 0, as their number is not known.
     """
 
     def __init__(
@@ -35,7 +37,10 @@ class Validator:
         loss: Any,
         recalibration: int,
         metrics: Sequence[keras.metrics.Metric] = (),
+        *,
+        progress: StepProgress | None = None,
     ) -> None:
+        self._progress = progress
         self._models, self._feed, self._recalibration = models, feed, recalibration
         self._loss = None if loss is None else keras.losses.get(loss)
         self._counts, self._metrics = ClassIoU(models.spec.class_names), metrics
@@ -67,6 +72,8 @@ class Validator:
                 metric.update_state(labels, logits)
             loss += len(logits) * self._mean_loss(labels, logits)
             images += len(logits)
+            if self._progress:
+                self._progress(f"validating, {images} images done", images, 0)
         matrix = self._counts.confusion_matrix()
         if not matrix.counts.any():
             raise InputError("no pixel of the validation labels counts, all are ignored; no epoch can be the best.")
