@@ -49,6 +49,14 @@ def test_the_line_is_thicker_on_large_images(small: tuple[int, int]) -> None:
     np.testing.assert_array_equal(_drawn(class_map, ALL, (720, 12)), _expected(ids, ALL, 2))
 
 
+@pytest.mark.parametrize("size", [(129, 9), (700, 9)])
+def test_bands_of_a_large_map_do_not_show(size: tuple[int, int]) -> None:
+    ids = np.random.default_rng(0).integers(0, 5, size, np.uint8)
+    shown = np.arange(256) != 3
+    line = max(1, round(size[0] / 480))
+    np.testing.assert_array_equal(_drawn(ids, shown), _expected(ids, shown, line))
+
+
 def test_one_class_has_no_line_and_hidden_classes_have_none_between_them() -> None:
     assert (_drawn(np.full((8, 8), 3, np.uint8)) == (0, 3, 0)).all()
     shown = ALL.copy()
