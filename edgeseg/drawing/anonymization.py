@@ -22,7 +22,7 @@ _ROWS, _GROWTH = 192, 1 / 48
 class Anonymization:
     """Puts blocks of one color over chosen classes, in frame after frame.
 
-    The blocks of a frame are all of one size, a power of two: the thickest area is at most ``_BLOCKS`` of them across.
+    The blocks of a frame are all of one size, a power of two: ``_BLOCKS`` of them or fewer cover the thickest area.
     What the model does not see as one of these classes stays as it is.
     """
 
