@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgeseg.camera.look import Look
-from edgeseg.choices import View
+from edgeseg.choices import SavedView, View
 from edgeseg.cli import _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
+from edgeseg.drawing.look import Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,22 +29,28 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Images": ("start_frame", "vid_stride", "max_frames", "max_image_pixels"),
-        "Drawing": ("save", "views", "alpha", "classes", "legend"),
+        "Drawing": ("save", "views", *_options.LOOK, "legend"),
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.MODEL_DESCRIPTION,
         "Results": ("count", *_options.RESULTS),
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Drawing:
-    """The views to draw of each image, and how; none where there is no folder for them."""
+    """The files to write of each image, and how they are drawn; none where there is no folder for them."""
 
     save: Path | None
-    views: tuple[View, ...]
-    alpha: float
-    classes: tuple[str, ...] | None
-    legend: bool
+    views: tuple[SavedView, ...]
+    look: Look
+
+    def painted(self) -> tuple[View, ...]:
+        """Return the views that are drawn, without the ids."""
+        return tuple(view for view in self.views if view != "ids") if self.save is not None else ()
+
+
+def _drawing(*, save: Path | None, views: tuple[SavedView, ...], **look: Any) -> _Drawing:
+    return _Drawing(save, views, Look(**look))
 
 
 @dataclass(frozen=True)
@@ -82,24 +88,21 @@ class _Frames:
 )
 @collect(
     "drawing",
-    _Drawing,
+    _drawing,
     click.option("--save", type=_options.FOLDER, metavar="DIR", help="Folder for the drawn images."),
     click.option(
         "--visualize",
         "views",
-        type=_options.NamesType(get_args(View)),
+        type=_options.NamesType(get_args(SavedView)),
         default=default_of(Look, "view"),
         show_default=True,
         help="What to draw, with commas between.",
     ),
-    option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay."),
-    option(
-        Look,
-        "classes",
-        type=_options.NamesType(),
-        help="Classes to show, with commas between.",
-        if_omitted="all",
-    ),
+    _options.alpha,
+    _options.shown_classes,
+    _options.except_classes,
+    _options.paint_background,
+    _options.anonymize,
     # The command shows it by default; a program, which draws into its own images, asks for it.
     option(Look, "legend", default=True, help="Name and share of each class at the right."),
 )
@@ -121,7 +124,7 @@ def command(
     """Run ``edgeseg predict``."""
     from edgeseg._internal.files import require_writable_folder, write_bytes
     from edgeseg.drawing.legend import add_legend
-    from edgeseg.drawing.painter import Painter, class_filter, render
+    from edgeseg.drawing.painter import Painter, render
     from edgeseg.errors import InputError
     from edgeseg.imaging import encode_image
     from edgeseg.opening import open_segmenter
@@ -131,20 +134,22 @@ def command(
         raise InputError("nothing to do: give --save DIR, --count or --json.")
     if drawing.save is not None:
         require_writable_folder(drawing.save)
-    classes = drawing.classes
     images: list[dict[str, Any]] = []
     with open_segmenter(artifact, runtime, description) as segmenter:
-        class_filter(segmenter.spec, classes)
-        for view in drawing.views if drawing.save is not None else ():
-            Painter(segmenter.spec, view, classes=classes)  # refuses before the first image what it cannot draw
+        Painter(segmenter.spec, replace(drawing.look, view="mask"))  # refuses a class before the first image
+        for view in drawing.painted():
+            Painter(segmenter.spec, replace(drawing.look, view=view))
         for frame in frames.read(sources):
             segmentation = segmenter(frame.image_rgb)
             files = []
-            for view in drawing.views if drawing.save is not None else ():
-                image = render(view, frame.image_rgb, segmentation, alpha=drawing.alpha, classes=classes)
-                if drawing.legend:
-                    image = add_legend(image, segmentation, classes=classes)
-                path = Path(drawing.save or ".") / f"{frame.name}.{view}.png"
+            for saved in drawing.views if drawing.save is not None else ():
+                image = segmentation.class_map
+                if saved != "ids":
+                    look = replace(drawing.look, view=saved)
+                    image = render(frame.image_rgb, segmentation, look)
+                    if look.legend:
+                        image = add_legend(image, segmentation, look)
+                path = Path(drawing.save or ".") / f"{frame.name}.{saved}.png"
                 write_bytes(path, encode_image(image), overwrite=results.overwrite)
                 files.append(str(path))
                 note(str(path))
