@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
     from edgeseg.evaluation.evaluate import evaluate
     from edgeseg.models.opening import load_model
-    from edgeseg.segmenter import Segmentation, Segmenter
+    from edgeseg.segmentation import Segmentation
+    from edgeseg.segmenter import Segmenter
     from edgeseg.sources.opening import open_source
     from edgeseg.training.config import TrainConfig
     from edgeseg.training.fit import train
@@ -95,7 +96,7 @@ __all__ = [
 _LAZY = {
     "Camera": "edgeseg.camera.loop",
     "ConfusionMatrix": "edgeseg.evaluation.confusion",
-    "Segmentation": "edgeseg.segmenter",
+    "Segmentation": "edgeseg.segmentation",
     "Segmenter": "edgeseg.segmenter",
     "TrainConfig": "edgeseg.training.config",
     "argmax_agreement": "edgeseg.evaluation.confusion",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,33 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, restore
 from edgeseg.runtime import Backend, open_backend
 from edgeseg.runtime.quantized_input import feed_as
+from edgeseg.segmentation import Segmentation
 from edgeseg.spec import ModelSpec
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The segmentation of one image.
-
-    Attributes:
-        class_map: ``(h, w)`` uint8 class ids, at the image's own size.
-        spec: the model's spec: names and colors of the ids.
-    """
-
-    __repr__ = short_repr
-
-    class_map: NDArray[np.uint8]
-    spec: ModelSpec
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of pixels of every class, by name; zero where a class does not occur."""
-        pixels = np.bincount(self.class_map.ravel(), minlength=self.spec.num_classes)
-        return {name: int(count) for name, count in zip(self.spec.class_names, pixels, strict=False)}
 
 
 class Segmenter:
@@ -132,6 +111,10 @@ class Segmenter:
             ``(H, W)`` uint8 class ids at the model's input size; ``imaging.restore`` brings them to the image's.
         """
         return to_class_map(self.backend.run(tensor), self.spec)
+
+    def __repr__(self) -> str:
+        height, width = self.spec.input_size
+        return f"Segmenter({self.spec.name!r}, {self.spec.num_classes} classes, {height}x{width})"
 
     def close(self) -> None:
         """Release the runtime's memory; may be called twice."""

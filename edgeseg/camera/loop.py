@@ -25,7 +25,8 @@ from edgeseg.camera.slot import Closed, Slot
 from edgeseg.camera.smoothing import Smoothing
 from edgeseg.camera.stats import CameraStats
 from edgeseg.imaging import Placement, at_size, preprocess, without_bars
-from edgeseg.segmenter import Segmentation, Segmenter
+from edgeseg.segmentation import Segmentation
+from edgeseg.segmenter import Segmenter
 from edgeseg.sources import Captured, Source
 from edgeseg.spec import ModelSpec
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from edgeseg.choices import ColorOrder
 from edgeseg.drawing.captions import FONT, cut_text, darken, text_metrics, text_width
 from edgeseg.drawing.look import Look
-from edgeseg.drawing.painter import Painter
-from edgeseg.segmenter import Segmentation
+from edgeseg.drawing.painter import Painter, Segmented
 from edgeseg.spec import Color, ModelSpec
 
 _OUTLINE = (128, 128, 128)
@@ -42,7 +41,7 @@ class _Entry:
     figure: str
 
 
-def add_legend(image: NDArray[np.uint8], segmentation: Segmentation, look: Look | None = None) -> NDArray[np.uint8]:
+def add_legend(image: NDArray[np.uint8], segmentation: Segmented, look: Look | None = None) -> NDArray[np.uint8]:
     """Put a strip to the right of an image: a color, a name and a share for each class that is shown and occurs.
 
     Args:

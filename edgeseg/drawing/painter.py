@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,16 @@ from edgeseg.drawing.look import Look
 from edgeseg.drawing.overlay import Overlay
 from edgeseg.drawing.palette import drawing_palette
 from edgeseg.imaging import enlarge
-from edgeseg.segmenter import Segmentation
 from edgeseg.spec import ModelSpec
+
+
+class Segmented(Protocol):
+    """A class map and the spec of its ids: a ``Segmentation``, or whatever has both."""
+
+    @property
+    def class_map(self) -> NDArray[np.uint8]: ...  # noqa: D102 - see the class
+    @property
+    def spec(self) -> ModelSpec: ...  # noqa: D102
 
 
 class Painter:
@@ -102,7 +112,7 @@ class Painter:
         return self._hidden_pixels
 
 
-def render(image_rgb: NDArray[np.uint8], segmentation: Segmentation, look: Look | None = None) -> NDArray[np.uint8]:
+def render(image_rgb: NDArray[np.uint8], segmentation: Segmented, look: Look | None = None) -> NDArray[np.uint8]:
     """Draw one view of one segmented image; for many images ``Painter`` is faster.
 
     Args:

@@ -10,7 +10,8 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.runtime.null import NullBackend
-from edgeseg.segmenter import Segmentation, Segmenter, to_class_map
+from edgeseg.segmentation import Segmentation
+from edgeseg.segmenter import Segmenter, to_class_map
 from edgeseg.spec import ModelSpec
 
 

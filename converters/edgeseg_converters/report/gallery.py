@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from edgeseg.drawing.painter import drawing_table, render
 from edgeseg.imaging import read_image
-from edgeseg.segmenter import Segmentation, Segmenter
+from edgeseg.segmentation import Segmentation
+from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.quantization.accuracy import Accuracy, Baseline
 

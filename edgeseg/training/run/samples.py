@@ -17,7 +17,8 @@ from edgeseg.drawing.legend import add_legend
 from edgeseg.drawing.look import Look
 from edgeseg.drawing.painter import render
 from edgeseg.imaging import at_size, encode_image, preprocess, restore
-from edgeseg.segmenter import Segmentation, to_class_map
+from edgeseg.segmentation import Segmentation
+from edgeseg.segmenter import to_class_map
 from edgeseg.spec import ModelSpec
 
 _TITLES = ("image", "label", "prediction")

@@ -1,4 +1,4 @@
-"""``_terminal``, ``training.run.step_report``: what long commands say as they work, on a real terminal and in a pipe."""
+"""``_terminal``, ``training.run.step_report``: what long commands say as they work, on a terminal and in a pipe."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from edgeseg.drawing.captions import draw_status
 from edgeseg.drawing.legend import LiveLegend, add_legend
 from edgeseg.drawing.look import Look
 from edgeseg.drawing.painter import Painter, drawing_table
-from edgeseg.segmenter import Segmentation
+from edgeseg.segmentation import Segmentation
 from edgeseg.spec import ModelSpec, default_palette
 
 MASK = Look(view="mask")

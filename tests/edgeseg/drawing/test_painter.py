@@ -11,7 +11,7 @@ from edgeseg.drawing.look import Look
 from edgeseg.drawing.painter import Painter, color_table, drawing_table, render
 from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
-from edgeseg.segmenter import Segmentation
+from edgeseg.segmentation import Segmentation
 from edgeseg.spec import ModelSpec
 
 # The ids of tiny_spec: background (0, 0, 0), square (200, 40, 0), disc (0, 80, 120).
