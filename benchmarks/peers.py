@@ -73,7 +73,7 @@ class PeerDevice:
 
     def run(self, request: Request) -> Reply:
         """See ``Device.run``."""
-        return Reply.from_json(_step("time", json.dumps(asdict(request))))
+        return Reply.from_json(json.dumps(_step("time", json.dumps(asdict(request)))))
 
 
 def convert(model: Model, precisions: list[str], cache: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -10,7 +9,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from edgeseg._internal.json import Meta, WrongValue, decode
 from edgeseg.runtime.gpu_worker import ANSWER, MARK
 
 # Loading the weights of the largest zoo model takes SwiftShader seconds; a driver that hangs never answers.
@@ -65,6 +66,14 @@ class GpuReply:
         return 0 if match[1] == "No" else int(match[1])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """A line of ``gpu_worker``."""
+
+    full: bool | None = None
+    error: Annotated[str, Meta(max_length=1 << 20)] = ""
+
+
 def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[GpuReply]:
     """Ask about models in one separate process; after a crash the remaining models have no answer.
 
@@ -88,10 +97,13 @@ def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[Gpu
     lines = [line for line in process.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
     replies = []
     for line, log in zip(lines, logs, strict=False):
-        answer = json.loads(line.removeprefix(ANSWER))
+        try:
+            answer = decode(line.removeprefix(ANSWER), _Answer)
+        except WrongValue as error:
+            answer = _Answer(error=f"its answer is not understood: {error}")
         # A model that is taken in part does not open on the GPU alone, and the log says so before the error.
-        full = False if _ON_GPU.search(log) else answer.get("full")
-        replies.append(GpuReply(full, " ".join(answer.get("error", "").split()), log))
+        full = False if _ON_GPU.search(log) else answer.full
+        replies.append(GpuReply(full, " ".join(answer.error.split()), log))
     if len(replies) < len(models):
         last = logs[-1] if logs else process.stderr.decode(errors="replace")
         how = f"killed by signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgeseg._internal.files import sha256
-from edgeseg._internal.json import WrongValue
+from edgeseg._internal.json import WrongValue, convert
 from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices import adb_client, android, benchmark_model
 from edgeseg.benchmark.devices.adb_client import Client
@@ -124,7 +124,7 @@ class AdbDevice:
             **vars(measured),
         }
         try:
-            return Reply.from_json(reply)
+            return convert(reply, Reply)
         except WrongValue as error:
             raise DeviceLost(f"what device '{self._client.serial}' reports cannot be right: {error}.") from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeseg._internal.json import WrongValue, decode
+from edgeseg._internal.json import WrongValue
 from edgeseg._internal.text import last_line
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost
@@ -43,8 +43,8 @@ class LocalDevice:
             ) from error
 
 
-def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Run a module that calls ``worker.answer`` in a separate process, and return its answer.
+def ask(module: str, request: dict[str, Any]) -> str:
+    """Run a module that calls ``worker.answer`` in a separate process, and return its answer, JSON.
 
     Args:
         module: run as ``python -m``.
@@ -59,12 +59,13 @@ def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
         # The worker finds the edgeseg that runs here, installed or not.
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if process.returncode:
         raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(process)}.")
-    return decode(process.stdout, dict[str, Any])
+    return process.stdout
 
 
 def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:

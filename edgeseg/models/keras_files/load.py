@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeseg._internal.files import atomic_path
+from edgeseg._internal.json import WrongValue, parse
 from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.keras_errors import reason_of
@@ -172,13 +173,23 @@ def read_spec(path: str | Path) -> ModelSpec | None:
         InputError: the file is missing or no archive, or the spec in it cannot be read.
     """
     data = _read_entry(path, _SPEC_ENTRY)
-    return None if data is None else ModelSpec.from_json(data)
+    try:
+        return None if data is None else ModelSpec.from_json(data)
+    except InputError as error:
+        raise InputError(f"in '{path}', {error}") from error
 
 
 def read_training_state(path: str | Path) -> dict[str, Any] | None:
-    """Return the ``training_state`` that ``save_model`` was given; ``None`` when there is none."""
+    """Return the ``training_state`` that ``save_model`` was given; ``None`` when there is none.
+
+    Raises:
+        InputError: the file is missing or no archive, or the state in it is no object of JSON.
+    """
     data = _read_entry(path, _STATE_ENTRY)
-    return None if data is None else dict(json.loads(data))
+    try:
+        return None if data is None else parse(data)
+    except WrongValue as error:
+        raise InputError(f"the training state in '{path}' cannot be read: {error}.") from error
 
 
 def _read_entry(path: str | Path, entry: str) -> bytes | None:

@@ -199,3 +199,24 @@ def test_a_class_of_a_module_on_the_path_is_not_imported(
     with pytest.raises(InputError):
         load_model(path)
     assert not (tmp_path / "it_ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "content", "said"),
+    [
+        ("metadata.json", b"[]", "of its config, it is a list; accepted: object"),
+        ("metadata.json", b'{"keras_version": 3}', "'keras_version' is 3; accepted: text"),
+        ("metadata.json", b'{"keras_version": "3\\n"}', r"'keras_version' is '3\\n'; accepted: text without"),
+        ("config.json", b'{"class_name":' * 100_000, "it is JSON nested too deeply"),
+        ("config.json", b'{"class_name": ' + b"9" * 5000 + b"}", "an integer of thousands of digits"),
+    ],
+    ids=range(5),
+)
+def test_a_config_that_is_no_text_about_a_model(
+    model: keras.Model, tiny_spec: ModelSpec, path: Path, entry: str, content: bytes, said: str
+) -> None:
+    save_model(model, path, tiny_spec)
+    rewritten(path, lambda name, old: content if name == entry else old)
+    with pytest.raises(InputError, match=f"m.keras.*{said}") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
