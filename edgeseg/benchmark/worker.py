@@ -10,6 +10,7 @@ driver does not affect the other measurements.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -132,7 +133,11 @@ class _Refusal:
     kind: Literal["unavailable", "input"]
 
 
-def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
+# Without a trial: this is a process of its own, and the trial would be in the time that is measured.
+_open = functools.partial(open_backend, trial=False)
+
+
+def measure(request: Request, opener: Callable[..., Backend] = _open) -> Reply:
     """Open the artifact, warm up, and time it.
 
     Args:
