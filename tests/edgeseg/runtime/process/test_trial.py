@@ -1,5 +1,5 @@
-"""``trial`` and its ``trial_worker``, ``record`` and ``runtime.artifact``: files that end LiteRT's process, which must
-not be the user's.
+"""``edgeseg.runtime.process``: ``trial`` and its ``trial_worker``, ``record`` and ``edgeseg.runtime.artifact``: files that
+end the process of LiteRT, which must not be the one of the user.
 """
 
 from __future__ import annotations
