@@ -10,7 +10,6 @@ driver does not affect the other measurements.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import os
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.json import Meta, WrongValue, convert
+from edgeseg._internal.limits.models import TRIAL_VARIABLE
 from edgeseg._internal.text import escaped
 from edgeseg.benchmark import machine
 from edgeseg.benchmark.result import STAGES, Environment
@@ -133,11 +133,7 @@ class _Refusal:
     kind: Literal["unavailable", "input"]
 
 
-# Without a trial: this is a process of its own, and the trial would be in the time that is measured.
-_open = functools.partial(open_backend, trial=False)
-
-
-def measure(request: Request, opener: Callable[..., Backend] = _open) -> Reply:
+def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
     """Open the artifact, warm up, and time it.
 
     Args:
@@ -209,6 +205,8 @@ def raise_refusal(data: Mapping[str, Any]) -> None:
 
 def main() -> int:
     """Answer one ``Request``."""
+    # This is a process of its own, and a trial would be in the time that is measured.
+    os.environ[TRIAL_VARIABLE] = "0"
     return answer(lambda asked: asdict(measure(Request(**asked))))
 
 

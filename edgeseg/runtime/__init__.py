@@ -104,7 +104,6 @@ def open_backend(
     delegate_options: Mapping[str, str] | None = None,
     providers: Sequence[str] = (),
     input_size: Sequence[int] | None = None,
-    trial: bool = True,
 ) -> Backend:
     """Open a model file on its runtime.
 
@@ -122,7 +121,6 @@ def open_backend(
         providers: ONNX Runtime's execution providers in the order of preference, such as ``("cuda",)``.
         input_size: ``(H, W)`` in pixels, for a model that leaves its input size open; without it such a model opens,
             to be looked at.
-        trial: whether it is tried so; ``False`` for who is a process of its own already.
 
     Raises:
         InputError: the file is missing, broken, or of no known suffix; a name is unknown, or the arguments do not go
@@ -139,10 +137,10 @@ def open_backend(
         providers=tuple(providers),
         input_size=None if input_size is None else (input_size[0], input_size[1]),
     )
-    return open_with(path, options, trial=trial)
+    return open_with(path, options)
 
 
-def open_with(path: str | Path | ModelFile, options: RuntimeOptions, *, trial: bool = True) -> Backend:
+def open_with(path: str | Path | ModelFile, options: RuntimeOptions) -> Backend:
     """Do what ``open_backend`` does, with all options of the runtime in one value."""
     where = path.path if isinstance(path, ModelFile) else Path(path)
     name = options.choose(where)
@@ -151,8 +149,7 @@ def open_with(path: str | Path | ModelFile, options: RuntimeOptions, *, trial: b
     if name == "keras":
         return BACKENDS[name](where, options)
     file = path if isinstance(path, ModelFile) else ModelFile.read(path)
-    if trial:
-        require_to_run(file, name, options)
+    require_to_run(file, name, options)
     return BACKENDS[name](file, options)
 
 

@@ -1,5 +1,5 @@
-"""``process.gpu`` and ``process.gpu_worker``: CompiledModel on the CPU, on the GPU where there is a driver (SwiftShader is
-one), and on an NPU that is none.
+"""``process.gpu`` and ``process.gpu_worker``: CompiledModel on the CPU, on the GPU where there is a driver
+(SwiftShader is one), and on an NPU that is none.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""``edgeseg.runtime.process``: ``trial`` and its ``trial_worker``, ``record`` and ``edgeseg.runtime.artifact``: files that
-end the process of LiteRT, which must not be the one of the user.
+"""``edgeseg.runtime.process``: ``trial`` and its ``trial_worker``, ``record`` and ``edgeseg.runtime.artifact``: files
+that end the process of LiteRT, which must not be the one of the user.
 """
 
 from __future__ import annotations
