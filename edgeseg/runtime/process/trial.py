@@ -31,7 +31,6 @@ from edgeseg.runtime.artifact import read_onnx, read_tflite
 from edgeseg.runtime.options import RuntimeOptions
 from edgeseg.runtime.process import child, record
 
-
 # As trial_worker.py has it, which imports the runtimes and is not imported.
 ANSWER = "edgeseg trial "
 _PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime")
