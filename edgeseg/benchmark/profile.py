@@ -26,6 +26,8 @@ from edgeseg.runtime.onnx import OnnxBackend
 
 FORMAT_VERSION = 1
 
+# Seconds that opening a model, and one call, may take: far above any that are useful.
+_OPENING_S, _CALL_S = 600.0, 60.0
 _WARM_UP = 3
 
 # The name of a node of ONNX Runtime's has those of what it was fused from; nodes of a model, and events of a record.
@@ -146,7 +148,8 @@ def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
     if other:
         raise InputError(f"a profile is of ONNX Runtime with its threads and providers; {', '.join(other)} is not.")
     known = {name: options[name] for name in ("num_threads", "providers", "input_size") if options.get(name)}
-    reply = ask("edgeseg.benchmark.profile", {"path": str(path), "num_runs": num_runs, **known})
+    request = {"path": str(path), "num_runs": num_runs, **known}
+    reply = ask("edgeseg.benchmark.profile", request, _OPENING_S + num_runs * _CALL_S)
     try:
         raise_refusal(reply)
         profiled = decode(reply, _Reply)

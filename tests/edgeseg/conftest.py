@@ -1,4 +1,4 @@
-"""Models without ModelSpec, an ffmpeg that serves streams, what a process holds open, and JSON that is altered."""
+"""Broken models, models without ModelSpec, an ffmpeg that serves streams, open files, and JSON that is altered."""
 
 from __future__ import annotations
 
@@ -87,6 +87,24 @@ def read_altered() -> Callable[..., tuple[int, int]]:
         return counts[True], counts[False]
 
     return read_all
+
+
+@pytest.fixture(scope="session")
+def broken() -> Callable[..., bytes]:
+    """A function that returns a good ``.tflite`` file with an edit of its ``ModelT``, by default the int8 one."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    good = Path(__file__).parents[1] / "data" / "saved.int8.tflite"
+
+    def make(edit: Callable[[Any], None], path: Path = good) -> bytes:
+        model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+        edit(model)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices import adb_client, android, benchmark_model
 from edgeseg.benchmark.devices.adb_client import Client
 from edgeseg.benchmark.devices.benchmark_model import Tool
-from edgeseg.benchmark.devices.local import signal_name
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
+from edgeseg.runtime.process.child import signal_name
 from edgeseg.tflite.file import has_open_size
 
 #: The one folder that a shell user may write to and execute from.

@@ -20,11 +20,11 @@ import edgeseg
 from edgeseg._internal.files import sha256
 from edgeseg._internal.json import WrongValue
 from edgeseg._internal.text import escaped, last_line
-from edgeseg.benchmark.devices.local import how_it_ended
 from edgeseg.benchmark.devices.ssh_answers import MAX_WORK_BYTES, Checked, Done, Hello, Installed, Stored, Worked
 from edgeseg.benchmark.devices.ssh_link import SOON_S, Link
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.runtime.process.child import how_it_ended
 
 _log = logging.getLogger(__name__)
 

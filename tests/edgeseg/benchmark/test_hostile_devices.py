@@ -25,7 +25,6 @@ from edgeseg.benchmark import result, tables
 from edgeseg.benchmark.devices import adb_client, ssh
 from edgeseg.benchmark.devices.adb import AdbDevice
 from edgeseg.benchmark.devices.bounded import Watch
-from edgeseg.benchmark.devices.local import how_it_ended
 from edgeseg.benchmark.devices.ssh import SshDevice
 from edgeseg.benchmark.devices.ssh_link import Link
 from edgeseg.benchmark.measure import Case, Device, measure
@@ -33,6 +32,7 @@ from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import Environment
 from edgeseg.benchmark.worker import Reply
 from edgeseg.errors import DeviceLost, EdgesegError, InputError
+from edgeseg.runtime.process.child import how_it_ended
 
 PLAN = Plan(rounds=2, num_runs=2, min_secs=0)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 from edgeseg._internal.json import Meta, WrongValue, decode
-from edgeseg.runtime.gpu_worker import ANSWER, MARK
+from edgeseg.runtime.process import child
+from edgeseg.runtime.process.gpu_worker import ANSWER, MARK
 
 # Loading the weights of the largest zoo model takes SwiftShader seconds; a driver that hangs never answers.
 _TIMEOUT_S = 300
@@ -88,13 +87,12 @@ def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[Gpu
         for index, model in enumerate(models):
             paths.append(str(Path(folder) / f"{index}.tflite"))
             Path(paths[-1]).write_bytes(model)
-        command = [sys.executable, str(Path(__file__).with_name("gpu_worker.py")), *paths]
-        try:
-            process = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return [GpuReply(None, f"no answer in {_TIMEOUT_S} s", "")] * len(models)
-    logs = process.stderr.decode(errors="replace").split(MARK)[1:]
-    lines = [line for line in process.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
+        worker = Path(__file__).with_name("gpu_worker.py")
+        ended = child.run(worker, paths, environment=environment, timeout_s=_TIMEOUT_S)
+    if ended.status is None:
+        return [GpuReply(None, ended.how, "")] * len(models)
+    logs = ended.stderr.split(MARK)[1:]
+    lines = [line for line in ended.stdout.splitlines() if line.startswith(ANSWER)]
     replies = []
     for line, log in zip(lines, logs, strict=False):
         try:
@@ -105,8 +103,7 @@ def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[Gpu
         full = False if _ON_GPU.search(log) else answer.full
         replies.append(GpuReply(full, " ".join(answer.error.split()), log))
     if len(replies) < len(models):
-        last = logs[-1] if logs else process.stderr.decode(errors="replace")
-        how = f"killed by signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
+        last = logs[-1] if logs else ended.stderr
         missing = len(models) - len(replies)
-        replies += [GpuReply(None, f"the process that asked it ended early, {how}", last)] * missing
+        replies += [GpuReply(None, f"the process that asked it ended early, {ended.how}", last)] * missing
     return replies
