@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import os
 import pkgutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ from fuzz.seeds import forked, read_seeds, write_seeds
 
 #: Inputs that hypothesis makes in one go; one reader's, in one process.
 _BLOCK = 40
+
+_TELL_S = 30.0
 
 
 @dataclass(kw_only=True)
@@ -108,6 +111,7 @@ def run_job(job: Job, processes: int, scratch: Path) -> dict[str, Tally]:
     tallies = {name: Tally() for name in job.readers}
     context = multiprocessing.get_context("fork")
     running: dict[Future[Tally], str] = {}
+    told = time.monotonic()
     with ProcessPoolExecutor(processes, context, _prepare, (scratch / "seeds",)) as pool:
         for name, number, size in job.blocks():
             if time.monotonic() > end:
@@ -115,6 +119,9 @@ def run_job(job: Job, processes: int, scratch: Path) -> dict[str, Tally]:
             running[pool.submit(_block, name, number, size, job)] = name
             while len(running) >= 2 * processes:
                 _collect(running, tallies)
+            if time.monotonic() - told > _TELL_S:
+                told = time.monotonic()
+                print(f"{sum(tally.inputs for tally in tallies.values())} inputs", file=sys.stderr)
         while running:
             _collect(running, tallies)
     return tallies

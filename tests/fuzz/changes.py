@@ -72,7 +72,7 @@ def _change_value(draw: Draw, document: Any) -> Any:
     if isinstance(document, dict | list):
         walk(document)
     if not places or draw(st.integers(0, 39)) == 0:
-        return draw(_VALUES)
+        return copy.deepcopy(draw(_VALUES))
     node, key = places[draw(st.integers(0, len(places) - 1))]
     action = draw(st.integers(0, 9))
     if action == 0 and isinstance(node, dict):
@@ -90,7 +90,7 @@ def _change_value(draw: Draw, document: Any) -> Any:
     elif action == 5:
         node[key] = [node[key]]
     else:
-        node[key] = draw(_VALUES)
+        node[key] = copy.deepcopy(draw(_VALUES))  # a later change may be in it
     return document
 
 

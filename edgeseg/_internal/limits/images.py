@@ -85,6 +85,24 @@ def check_image_size(path: str | Path, data: bytes) -> None:
         )
 
 
+def refuse_large_input(size: tuple[int, int], what: str) -> None:
+    """Refuse the input size of a model that no image may have.
+
+    Args:
+        size: ``(H, W)`` in pixels.
+        what: what has it, as the start of a sentence.
+
+    Raises:
+        InputError: it has more pixels than are accepted.
+    """
+    if size[0] * size[1] > max_image_pixels():
+        height, width = (str(side) if side < 10**9 else "10^9 and more" for side in size)
+        raise InputError(
+            f"{what} has an input of {height},{width} (H,W), more than the {max_image_pixels()} pixels of the largest "
+            "image; give a smaller one with --imgsz."
+        )
+
+
 def image_size(data: bytes) -> tuple[int, int] | None:
     """Return ``(width, height)`` as the header of an image says; ``None`` where the format is not known.
 

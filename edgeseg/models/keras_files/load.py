@@ -6,6 +6,7 @@ The spec is one more entry in the zip archive, which Keras itself skips.
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -132,6 +133,22 @@ def load_model(
     except _REFUSALS as error:
         raise InputError(f"Keras cannot load '{path}': {reason_of(error)}") from error
     return model
+
+
+def fill_model(model: keras.Model, path: str | Path) -> None:
+    """Fill a compiled model and its optimizer from a ``.keras`` file of the same model.
+
+    Keras skips an optimizer that does not fit, and warns; whether it did shows in the optimizer's iterations.
+
+    Raises:
+        InputError: the file is damaged, or of another model.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(path)
+    except _REFUSALS as error:
+        raise InputError(f"'{path}' is damaged, or not of this model: {reason_of(error)}") from error
 
 
 def _build(root: dict[str, Any], objects: dict[str, Any], make: _Make) -> keras.Model:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeseg._internal.files import csv_text, require_writable_folder, write_text
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import read_training_state, save_model
+from edgeseg.models.keras_files.load import fill_model, read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.run.curves import save_curves
 from edgeseg.training.run.folder import BEST, CHECKPOINTS, FINAL, HISTORY, LAST, SETTINGS
@@ -93,15 +93,12 @@ class RunFiles:
         """Fill a compiled model and its optimizer, moving averages and random generators from ``last.keras``.
 
         Raises:
-            InputError: the file belongs to another model or optimizer.
+            InputError: the file is damaged, or belongs to another model or optimizer.
         """
         state = read_training_state(self.last) or {}
         optimizer = model.optimizer
         optimizer.build(model.trainable_variables)
-        try:
-            model.load_weights(self.last)
-        except (ValueError, KeyError) as error:
-            raise InputError(f"'{self.last}' is not of this model: {str(error).splitlines()[0]}") from error
+        fill_model(model, self.last)
         if iterations(model) != state["iterations"]:  # Keras skips an optimizer that does not fit
             raise InputError(f"'{self.last}' is not of this optimizer; it cannot be resumed.")
         for variable, value in zip(_generators(model), state["generators"], strict=True):

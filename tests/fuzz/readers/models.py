@@ -135,7 +135,8 @@ def _with_config(data: bytes, change: Callable[[Any], bytes]) -> bytes:
     out = io.BytesIO(data)
     with h5py.File(out, "r+") as file:
         text = change(json.loads(file.attrs["model_config"]))
-        file.attrs["model_config"] = text[:60_000]  # an attribute of HDF5 has at most 64 KiB
+        # An attribute of HDF5 has at most 64 KiB, and a text in it no NUL.
+        file.attrs["model_config"] = text[:60_000].replace(b"\0", b" ")
     return out.getvalue()
 
 

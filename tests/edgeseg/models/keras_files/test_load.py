@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_model, read_spec, read_training_state, save_model
+from edgeseg.models.keras_files.load import fill_model, load_model, read_spec, read_training_state, save_model
 from edgeseg.spec import ModelSpec, Provenance
 
 
@@ -199,3 +199,16 @@ def test_a_class_of_a_module_on_the_path_is_not_imported(
     with pytest.raises(InputError):
         load_model(path)
     assert not (tmp_path / "it_ran").exists()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.999])
+def test_weights_that_are_cut_off_or_another_models_do_not_fill_a_model(
+    model: keras.Model, tiny_spec: ModelSpec, path: Path, share: float
+) -> None:
+    save_model(model, path, tiny_spec)
+    fill_model(keras.models.clone_model(model), path)
+    with pytest.raises(InputError, match=r"m.keras' is damaged, or not of this model: "):
+        fill_model(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)]), path)
+    rewritten(path, lambda name, content: content[: int(share * len(content))] if name.endswith(".h5") else content)
+    with pytest.raises(InputError, match=r"m.keras' is damaged, or not of this model: "):
+        fill_model(keras.models.clone_model(model), path)
