@@ -1,4 +1,4 @@
-"""``scripts/fuzz``: it sees what it is there to see, its inputs follow from the seed, and edgeseg passes a short job."""
+"""``scripts/fuzz``: it sees what it is there for, its inputs follow from the seed, and edgeseg passes a short job."""
 
 from __future__ import annotations
 
