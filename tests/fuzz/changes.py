@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
+import pickletools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import strategies as st
@@ -125,6 +128,24 @@ def changed_bytes(draw: Draw, data: bytes) -> bytes:
         else:
             del changed[at:]
     return bytes(changed)
+
+
+@st.composite
+def changed_pickles(draw: Draw, data: bytes) -> bytes:
+    """Return a file that begins with pickles, with another instruction at places where one begins."""
+    file, starts = io.BytesIO(data), list[int]()
+    with suppress(ValueError):  # what comes after the pickles
+        while True:
+            starts += [at for _, _, at in pickletools.genops(file) if at is not None]
+    for _ in range(draw(st.sampled_from((1, 1, 2, 3)))):
+        at = draw(st.sampled_from(starts))
+        code = draw(st.sampled_from(_OPCODES)).encode("latin-1")
+        given = draw(st.sampled_from(_NUMBERS)).to_bytes(8, "little")[: draw(st.sampled_from((0, 1, 4, 8)))]
+        data = data[:at] + code + given + data[at + draw(st.sampled_from((0, 0, 1, 2, 5))) :]
+    return data
+
+
+_OPCODES = tuple(opcode.code for opcode in pickletools.opcodes)
 
 
 @st.composite

@@ -11,7 +11,7 @@ import h5py
 from hypothesis import strategies as st
 
 from fuzz.case import Case
-from fuzz.changes import Draw, changed_bytes, changed_json, changed_text
+from fuzz.changes import Draw, changed_bytes, changed_json, changed_pickles, changed_text
 from fuzz.readers.reader import Reader, Seeds, data_files, entry, with_entry
 
 _IMAGE = "images/a.png"
@@ -154,7 +154,8 @@ def _weights(seeds: Seeds) -> st.SearchStrategy[Case]:
 
 
 def _pth(seeds: Seeds) -> st.SearchStrategy[Case]:
-    changed = changed_bytes(seeds["weights/small.pth"])
+    data = seeds["weights/small.pth"]
+    changed = st.one_of(changed_bytes(data), changed_pickles(data))
     return changed.map(lambda data: Case(command=("w.pth",), files={"w.pth": data}, entry="pth"))
 
 
