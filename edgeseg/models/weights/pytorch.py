@@ -96,7 +96,7 @@ def _unpickled(file: BinaryIO, unpickler: _WhitelistUnpickler | None = None) -> 
     """
     start = file.tell()
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > number:
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > number:
             raise InputError("it is damaged")
     file.seek(start)
     return (unpickler or _WhitelistUnpickler(file)).load()
