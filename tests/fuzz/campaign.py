@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -23,8 +23,8 @@ from fuzz.readers import READERS
 from fuzz.run import Outcome, run
 from fuzz.seeds import forked, read_seeds, write_seeds
 
-#: Inputs that hypothesis makes in one go; one reader's, in one process.
-_BLOCK = 40
+#: Inputs of a reader of share 1 that hypothesis makes in one go.
+_BLOCK = 8
 
 _TELL_S = 30.0
 
@@ -82,20 +82,22 @@ class Job:
 
     def blocks(self) -> Iterator[tuple[str, int, int]]:
         """Yield reader, number of the block, and inputs; each reader gets its share, and every one its turn early."""
-        total = sum(READERS[name].share for name in self.readers)
-        left = {name: _share(self.inputs, READERS[name].share, total) for name in self.readers}
+        left = self._shares()
         for number in count():
             for name in self.readers:
-                size = min(max(1, _BLOCK * READERS[name].share // 10), left[name])
+                size = min(_BLOCK * READERS[name].share, left[name])
                 if size:
                     left[name] -= size
                     yield name, number, size
             if not any(left.values()):
                 return
 
-
-def _share(inputs: int | None, part: int, total: int) -> int:
-    return 10**9 if inputs is None else max(1, round(inputs * part / total))
+    def _shares(self) -> dict[str, int]:
+        """Return the number of inputs of each reader, which are as many as asked for in all."""
+        ends = [0, *accumulate(READERS[name].share for name in self.readers)]
+        inputs = 10**9 if self.inputs is None else self.inputs
+        counts = [inputs * end // ends[-1] - inputs * start // ends[-1] for start, end in pairwise(ends)]
+        return dict(zip(self.readers, counts, strict=True))
 
 
 def run_job(job: Job, processes: int, scratch: Path) -> dict[str, Tally]:

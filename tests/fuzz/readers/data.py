@@ -104,7 +104,7 @@ def _labels(seeds: Seeds) -> st.SearchStrategy[Case]:
 
 READERS = {
     "classes": Reader(8, _classes),
-    "names": Reader(3, _names),
+    "class-names": Reader(3, _names),
     "lists": Reader(6, _lists),
     "color-map": Reader(5, _color_map),
     "labelme": Reader(8, _labelme),
