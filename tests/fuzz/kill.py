@@ -89,6 +89,7 @@ def kill(what: str, count: int, seed: int, processes: int, scratch: Path) -> Kil
             ]
             for one in rounds:
                 total.add(one.result())
+            print(f"{what}: {total.kills} killed", file=sys.stderr)
     return total
 
 
