@@ -9,7 +9,7 @@ from fuzz.changes import HOSTILE_TEXT, Draw, changed_bytes, names, texts
 from fuzz.entries import NEXT
 from fuzz.readers.reader import Reader, Seeds, argument, data_files
 
-_SPECIAL = ("folder", "link:/dev/zero", "link:/dev/null", "link:x.png", "link:/nowhere", "link:/dev/full")
+_SPECIAL = ("folder", "pipe", "link:/dev/zero", "link:/dev/null", "link:x.png", "link:/nowhere", "link:/dev/full")
 _REQUEST = b"GET /stream.mjpg?x=1 HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Length: 0\r\n\r\n"
 
 
