@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from edgeseg._internal.files import write_bytes
 
 pytest.importorskip("hypothesis")
 TESTS = Path(__file__).parent
@@ -112,3 +115,43 @@ def test_a_short_job_finds_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^all +100 .* none$", done.stdout, re.MULTILINE), done.stdout
+
+
+def written_in_place(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content[:100])
+        file.flush()
+        time.sleep(1)
+        file.write(content[100:])
+
+
+def written_whole(path: Path, content: bytes) -> None:
+    write_bytes(path, content, overwrite=True)
+    time.sleep(1)
+
+
+@pytest.mark.parametrize(("write", "faulty"), [(written_in_place, True), (written_whole, False)])
+def test_a_kill_sees_a_file_that_is_neither_the_old_nor_the_new_one(
+    write: Callable[[Path, bytes], None], faulty: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(TESTS)
+    from fuzz import kill
+
+    contents = {"model.keras": b"model" * 100, "other.keras": b"other" * 100}
+
+    def main(command: Sequence[str]) -> int:
+        if command[0] == "export":
+            write(Path("out/a.tflite"), contents[command[1]])
+        else:  # the next run
+            write_bytes("out/page.html", b"", overwrite=True)
+        return 0
+
+    monkeypatch.setattr("edgeseg.cli.main", main)
+    (tmp_path / "seeds").mkdir()
+    whole = [kill.Whole(0.3, 1, {"a.tflite": content}) for content in contents.values()]
+    total = kill.Kills()
+    for number in (1, 2, 3, 4):  # their rounds kill, and have no whole export after it
+        total.add(kill._export_round(tmp_path / "seeds", tmp_path / str(number), whole, random.Random(number)))
+    assert total.kills == 4
+    kinds = {fault.partition(" (")[0] for fault in total.faults}
+    assert kinds == ({"a.tflite is neither the old file nor the new one"} if faulty else set())
