@@ -6,8 +6,10 @@ The spec is one more entry in the zip archive, which Keras itself skips.
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +123,8 @@ def load_model(
         if config.container == "zip" and not config.is_keras2 and not replaced:
             if Path(path).suffix.lower() != ".keras":
                 raise InputError(f"'{path}' is a .keras archive; give it the suffix .keras.")
-            model: keras.Model = keras.models.load_model(path, objects, compile, safe_mode=True)
+            with _warnings_of_success():
+                model: keras.Model = keras.models.load_model(path, objects, compile, safe_mode=True)
             return model
         if compile:
             raise InputError(f"'{path}' cannot be resumed: only .keras files of Keras 3 keep what training needs.")
@@ -133,6 +136,32 @@ def load_model(
     except _REFUSALS as error:
         raise InputError(f"Keras cannot load '{path}': {reason_of(error)}") from error
     return model
+
+
+@contextmanager
+def _warnings_of_success() -> Iterator[None]:
+    """Show what Keras warns of only where it does not fail: its error is enough then, and the user's one line."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for one in told:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
+def fill_model(model: keras.Model, path: str | Path) -> None:
+    """Fill a compiled model and its optimizer from a ``.keras`` file of the same model.
+
+    Keras skips an optimizer that does not fit, and warns; whether it did shows in the optimizer's iterations.
+
+    Raises:
+        InputError: the file is damaged, or of another model.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(path)
+    except _REFUSALS as error:
+        raise InputError(f"'{path}' is damaged, or not of this model: {reason_of(error)}") from error
 
 
 def _build(root: dict[str, Any], objects: dict[str, Any], make: _Make) -> keras.Model:

@@ -13,9 +13,11 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
+from edgeseg._internal.json import Meta, WrongValue, decode
 from edgeseg._internal.limits.models import (
     MEMORY_VARIABLE,
     TRIAL_VARIABLE,
@@ -36,6 +38,14 @@ ANSWER = "edgeseg trial "
 _PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime")
 # A GPU's driver compiles a model for minutes, and reserves more addresses than the machine has memory.
 _ACCELERATED_TIMES = 20
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What ``trial_worker`` says: nothing where the model ran."""
+
+    kind: Literal["memory", "unavailable", "input"] | None = None
+    error: Annotated[str, Meta(max_length=10_000)] = ""
 
 
 def require_to_run(file: ModelFile, backend: BackendName, options: RuntimeOptions) -> None:
@@ -90,11 +100,14 @@ def require_to_run(file: ModelFile, backend: BackendName, options: RuntimeOption
         said = "\n".join(line for line in ended.stderr.splitlines() if line.strip() and not line.startswith("INFO:"))
         why = f" ({last_line(said)})" if said else ""
         raise InputError(f"{what} is damaged or hostile: the process that tried it was {ended.how}{why}.")
-    answer = json.loads(answers[-1])
-    if answer.get("kind") == "memory":
+    try:
+        answer = decode(answers[-1], _Answer)
+    except WrongValue as error:
+        raise InputError(f"{what} is hostile: it wrote an answer of its own, {error}.") from error
+    if answer.kind == "memory":
         raise _too_large(what, memory)
-    if answer:
-        raise (BackendUnavailable if answer["kind"] == "unavailable" else InputError)(answer["error"])
+    if answer.kind is not None:
+        raise (BackendUnavailable if answer.kind == "unavailable" else InputError)(answer.error)
     record.add(key)
 
 

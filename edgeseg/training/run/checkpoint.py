@@ -13,7 +13,7 @@ import numpy as np
 from edgeseg._internal.files import csv_text, require_writable_folder, write_text
 from edgeseg._internal.json import FEW, AnyText, Int64, Meta, WrongValue, convert
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import read_training_state, save_model
+from edgeseg.models.keras_files.load import fill_model, read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.run.curves import save_curves
 from edgeseg.training.run.folder import BEST, CHECKPOINTS, FINAL, HISTORY, LAST, SETTINGS
@@ -150,16 +150,12 @@ class RunFiles:
         """Fill a compiled model and its optimizer, moving averages and random generators from ``last.keras``.
 
         Raises:
-            InputError: the file belongs to another model or optimizer.
+            InputError: the file is damaged, or belongs to another model or optimizer.
         """
         state = self._state()
         optimizer = model.optimizer
         optimizer.build(model.trainable_variables)
-        try:
-            model.load_weights(self.last)
-        except (ValueError, KeyError, OSError) as error:
-            reason = (str(error).splitlines() or [repr(error)])[0]
-            raise InputError(f"'{self.last}' is not of this model: {reason}") from error
+        fill_model(model, self.last)
         if iterations(model) != state.iterations:  # Keras skips an optimizer that does not fit
             raise InputError(f"'{self.last}' is not of this optimizer; it cannot be resumed.")
         generators = _generators(model)

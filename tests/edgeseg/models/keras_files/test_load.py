@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_model, read_spec, read_training_state, save_model
+from edgeseg.models.keras_files.load import fill_model, load_model, read_spec, read_training_state, save_model
 from edgeseg.spec import ModelSpec, Provenance
+
+DATA = Path(__file__).parents[3] / "data"
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +225,36 @@ def test_a_config_that_is_no_text_about_a_model(
     with pytest.raises(InputError, match=f"m.keras.*{said}") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.999])
+def test_weights_that_are_cut_off_or_another_models_do_not_fill_a_model(
+    model: keras.Model, tiny_spec: ModelSpec, path: Path, share: float
+) -> None:
+    save_model(model, path, tiny_spec)
+    fill_model(keras.models.clone_model(model), path)
+    with pytest.raises(InputError, match=r"m.keras' is damaged, or not of this model: "):
+        fill_model(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)]), path)
+    rewritten(path, lambda name, content: content[: int(share * len(content))] if name.endswith(".h5") else content)
+    with pytest.raises(InputError, match=r"m.keras' is damaged, or not of this model: "):
+        fill_model(keras.models.clone_model(model), path)
+
+
+def test_weights_without_their_groups_are_one_error_and_no_warnings(
+    path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    shutil.copy(DATA / "saved_start.keras", path)
+
+    def without_layers(name: str, content: bytes) -> bytes:
+        if name.endswith(".h5"):
+            held = io.BytesIO(content)
+            with h5py.File(held, "r+") as file:
+                file.move("layers", "lasers")
+            return held.getvalue()
+        return content
+
+    rewritten(path, without_layers)
+    recwarn.clear()
+    with pytest.raises(InputError, match=r"m.keras': A total of \d+ objects could not be loaded"):
+        load_model(path)
+    assert [str(one.message) for one in recwarn] == []
