@@ -44,7 +44,6 @@ from edgeseg.errors import (
     UnsupportedModel,
     VerificationFailed,
 )
-from edgeseg.spec import ModelSpec, Provenance
 
 if TYPE_CHECKING:
     from edgeseg.camera.loop import Camera
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from edgeseg.segmentation import Segmentation
     from edgeseg.segmenter import Segmenter
     from edgeseg.sources.opening import open_source
+    from edgeseg.spec import ModelSpec, Provenance
     from edgeseg.training.config import TrainConfig
     from edgeseg.training.fit import train
     from edgeseg_converters.exporter import export
@@ -92,7 +92,7 @@ __all__ = [
     "DeviceLost",
 ]
 
-# Names whose module imports numpy, OpenCV or keras: they are loaded on first use, so that start-up stays cheap.
+# Names whose module imports numpy, OpenCV, msgspec or keras: they are loaded on first use: start-up stays cheap.
 _LAZY = {
     "Camera": "edgeseg.camera.loop",
     "ConfusionMatrix": "edgeseg.evaluation.confusion",
@@ -107,6 +107,8 @@ _LAZY = {
     "open_split": "edgeseg.datasets.source",
     "rewrite": "edgeseg_converters.rewrites",
     "train": "edgeseg.training.fit",
+    "ModelSpec": "edgeseg.spec",
+    "Provenance": "edgeseg.spec",
 }
 _EXTRAS = {"export": "convert", "load_model": "train", "rewrite": "convert", "train": "train"}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import SUFFIXES, TensorInfo, open_backend
@@ -75,8 +76,9 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
     path = Path(path)
     if SUFFIXES.get(path.suffix.lower()) == "keras":
         raise InputError(f"'{path}' is a Keras model; inspect the artifact that edgeseg export makes of it.")
-    with closing(open_backend(path)) as backend:
-        data = path.read_bytes()
+    file = ModelFile.read(path)
+    data = file.data
+    with closing(open_backend(file)) as backend:
         is_tflite = path.suffix.lower() == ".tflite"
         chosen = accelerators("tflite" if is_tflite else "onnx", names)
         ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)

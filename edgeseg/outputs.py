@@ -66,6 +66,7 @@ def read_output(
     input_size: tuple[int, int],
     names: Sequence[str] | None,
     threshold: float | None,
+    data: bytes | None = None,
 ) -> Reading:
     """Find out how the first output of a model is to be read.
 
@@ -76,6 +77,7 @@ def read_output(
         input_size: ``(H, W)`` in pixels.
         names: of the classes, where they are known.
         threshold: the user's, for one channel of scores.
+        data: the bytes of an artifact, whose last ops say what one channel holds.
 
     Raises:
         InputError: it is no segmentation, or the user must say more; the text says which option.
@@ -108,7 +110,7 @@ def read_output(
         if threshold is not None:
             raise InputError(f"'{path}' has {fit.channels} channels of scores: --threshold is for a model of one.")
         return reading
-    return _of_one_channel(path, backend, result, reading, known, threshold)
+    return _of_one_channel(path, backend, result, reading, known, threshold, data)
 
 
 class ReadOutput:
@@ -275,12 +277,13 @@ def _of_one_channel(
     reading: Reading,
     num_names: int | None,
     threshold: float | None,
+    data: bytes | None,
 ) -> Reading:
     """Return the reading of a map of one channel: a class map, or the scores of one class against the rest."""
     kind = np.dtype(result.dtype).kind
     # A class map has integers without a scale; integers with a scale are the scores of a binary model.
     whole = kind == "b" or (kind in "iu" and (result.scale, result.zero_point) in ((0.0, 0), (1.0, 0)))
-    ending: Ending | None = "ids" if whole else _ending(path, backend)
+    ending: Ending | None = "ids" if whole else _ending(path, backend, data)
     if threshold is None and (ending == "ids" or (ending is None and num_names not in (None, 1, 2))):
         return dataclasses.replace(reading, kind="ids")
     if num_names not in (None, 2):
@@ -341,18 +344,16 @@ class _Op:
     activation: bool = False
 
 
-def _ending(path: str | Path, backend: Backend) -> Ending | None:
+def _ending(path: str | Path, backend: Backend, data: bytes | None) -> Ending | None:
     """Return what the first output holds by the ops that made it; ``None`` where they do not say."""
     kind = SUFFIXES.get(Path(path).suffix.lower())
     try:
-        data = Path(path).read_bytes() if kind in ("litert", "onnx") else b""
-        if kind == "litert":
-            ops, last = _tflite_ops(data, backend.outputs[0].name)
-        elif kind == "onnx":
-            ops, last = _onnx_ops(data), backend.outputs[0].name
-        else:
+        if kind not in ("litert", "onnx"):
             return _ending_of_layers(backend)
-    except (BackendUnavailable, OSError):  # a device without the package that reads ops
+        if data is None:
+            return None
+        ops, last = _tflite_ops(data, backend.outputs[0].name) if kind == "litert" else _onnx_ops(data, backend)
+    except BackendUnavailable:  # a device without the package that reads ops
         return None
     while (op := ops.get(last)) is not None:
         if op.activation:
@@ -386,7 +387,7 @@ def _tflite_ops(data: bytes, output: str) -> tuple[dict[Any, _Op], Any]:
     return ops, (named or [int(subgraph.outputs[0])])[0]
 
 
-def _onnx_ops(data: bytes) -> dict[Any, _Op]:
+def _onnx_ops(data: bytes, backend: Backend) -> tuple[dict[Any, _Op], Any]:
     ops = read_ops(data).ops
     made = {name for op in ops for name in op.outputs}
     # By the numbers of TensorProto.DataType: everything but float, float16, double and bfloat16.
@@ -400,7 +401,7 @@ def _onnx_ops(data: bytes) -> dict[Any, _Op]:
         for op in ops
         for name in op.outputs
     }
-    return found
+    return found, backend.outputs[0].name
 
 
 def _ending_of_layers(backend: Backend) -> Ending | None:
