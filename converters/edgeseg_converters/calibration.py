@@ -32,7 +32,7 @@ MIN_IMAGES = 8
 MAX_DISAGREEMENT = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CalibrationSet:
     """Hold the images, and how they were chosen, so that the choice can be made again.
 
@@ -90,7 +90,9 @@ def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train")
             "Give --data a folder with images as the model will see them."
         )
     order = np.random.default_rng(seed).permutation(len(paths))[:count]
-    return CalibrationSet(tuple(paths[index] for index in sorted(order)), source, len(paths), seed)
+    return CalibrationSet(
+        paths=tuple(paths[index] for index in sorted(order)), source=source, available=len(paths), seed=seed
+    )
 
 
 @dataclass(frozen=True)

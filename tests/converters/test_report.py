@@ -173,7 +173,9 @@ def report(before: Baseline) -> Report:
                 same_indices=(0.98, 0.81),
             ),
         ),
-        calibration=CalibrationSet((Path("shapes/train/images/0.png"),), "shapes/train", 10, 0),
+        calibration=CalibrationSet(
+            paths=(Path("shapes/train/images/0.png"),), source="shapes/train", available=10, seed=0
+        ),
         stability=Stability(0.2, ("conv;relu", 0.4), False),
         domain=Domain(3.5, 40),
         tools={"tensorflow": "2.21.0"},

@@ -25,7 +25,7 @@ from edgeseg.benchmark import accuracy, profile, result, worker
 from edgeseg.benchmark.devices import ssh_answers
 from edgeseg.datasets import classes, labelme
 from edgeseg.errors import InputError
-from edgeseg.runtime import gpu_process
+from edgeseg.runtime.process import gpu, trial
 from edgeseg.spec import ModelSpec
 
 
@@ -218,7 +218,7 @@ def test_an_object_without_a_type_is_read_as_it_is() -> None:
 #: What is read from outside, but for the training state, which needs keras.
 READ: tuple[Any, ...] = (
     *(ModelSpec, result._Version, result._File, worker.Reply, worker._Refusal, profile._Reply, profile._Events),
-    *(accuracy._Entry, classes._Table, labelme._Document, gpu_process._Answer),
+    *(accuracy._Entry, classes._Table, labelme._Document, gpu._Answer, trial._Answer),
     *(
         kind
         for kind in vars(ssh_answers).values()

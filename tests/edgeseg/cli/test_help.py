@@ -149,7 +149,12 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
         ),
         # The command draws samples, which a program asks for, and takes metrics by their names alone; the others are a
         # program's alone.
-        ("train", RunOptions, ("samples", "metrics", "callbacks", "log", "resume", "overwrite", "tensorboard"), {}),
+        (
+            "train",
+            RunOptions,
+            ("samples", "metrics", "callbacks", "log", "progress", "resume", "overwrite", "tensorboard"),
+            {},
+        ),
         # --output is asked of the opened model.
         ("export", ExportOptions, ("output",), {}),
         ("export", Quantization, ("data", "calibration", "gate"), {"method": "--calibration-method"}),

@@ -86,7 +86,7 @@ def test_unpooling_is_not_cut_off_from_its_pooling(models: dict[str, Path], monk
     """XNNPACK and the GPU number the places in a window differently."""
     log = "2 operations will run on the GPU, and the remaining 2 operations will run on the CPU."
     monkeypatch.setattr(litert_compiled, "ask_gpu", lambda models, environment: [GpuReply(False, "", log)])
-    monkeypatch.setattr(litert_compiled, "read_model", lambda model: (b"TFL3 MaxUnpooling2D", None))
+    monkeypatch.setattr(litert_compiled, "read_tflite", lambda model: ("'m'", b"TFL3 MaxUnpooling2D", None))
     with pytest.raises(InputError, match="must not be cut off from its pooling"):
         open_backend(models["part"], accelerator="gpu")
 
