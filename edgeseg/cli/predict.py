@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg._internal.files import refuse_existing, require_writable_folder
 from edgeseg.camera.look import Look
 from edgeseg.choices import View
-from edgeseg.cli import _options
+from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
+from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,13 +40,47 @@ class _Command(GroupedCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class _Drawing:
-    """The views to draw of each image, and how; none where there is no folder for them."""
+    """The views to draw of each image, and how; none where there is no place for them."""
 
     save: Path | None
     views: tuple[View, ...]
     alpha: float
     classes: tuple[str, ...] | None
     legend: bool
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the place is one image, by its suffix."""
+        from edgeseg.imaging import IMAGE_SUFFIXES
+
+        save = self.save
+        return save is not None and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir()
+
+    def check(self, *, overwrite: bool) -> None:
+        """Refuse a place that cannot be written, before a model is opened."""
+        if self.save is None:
+            return
+        if not self.is_file:
+            require_writable_folder(self.save)
+            return
+        if len(self.views) > 1:
+            raise InputError(f"--save {self.save} is one image, of --visualize's {len(self.views)}: give a folder.")
+        refuse_existing(self.save, overwrite=overwrite)
+
+    def path(self, number: int, name: str, view: View) -> Path:
+        """Return where a view of an image goes.
+
+        Args:
+            number: of the image, from 0.
+            name: of the image.
+            view: what is drawn.
+        """
+        assert self.save is not None
+        if not self.is_file:
+            return self.save / f"{name}.{view}.png"
+        if number:
+            raise InputError(f"--save {self.save} is one image, SOURCES have more: give a folder, or --max-frames 1.")
+        return self.save
 
 
 @dataclass(frozen=True)
@@ -66,11 +102,10 @@ class _Frames:
     cls=_Command,
     help=help_of(
         "predict",
-        "ARTIFACT is a .tflite, .onnx or .keras file; SOURCES are images, videos, folders and patterns.",
+        f"{_artifacts.HELP} SOURCES are images, videos, folders and patterns.",
     ),
 )
-@click.argument("artifact", type=click.Path())
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("arguments", nargs=-1, required=True, metavar="[ARTIFACT] SOURCES...")
 @collect(
     "frames",
     _Frames,
@@ -83,7 +118,12 @@ class _Frames:
 @collect(
     "drawing",
     _Drawing,
-    click.option("--save", type=_options.FOLDER, metavar="DIR", help="Folder for the drawn images."),
+    click.option(
+        "--save",
+        type=click.Path(path_type=Path),
+        metavar="FILE|DIR",
+        help="Image file for a single drawn image, or folder.",
+    ),
     click.option(
         "--visualize",
         "views",
@@ -109,8 +149,7 @@ class _Frames:
 @_options.model_description
 @_options.results
 def command(
-    artifact: str,
-    sources: tuple[str, ...],
+    arguments: tuple[str, ...],
     frames: _Frames,
     drawing: _Drawing,
     count: bool,
@@ -119,33 +158,33 @@ def command(
     results: Results,
 ) -> None:
     """Run ``edgeseg predict``."""
-    from edgeseg._internal.files import require_writable_folder, write_bytes
+    from edgeseg._internal.files import write_bytes
     from edgeseg.drawing.legend import add_legend
     from edgeseg.drawing.painter import Painter, class_filter, render
-    from edgeseg.errors import InputError
     from edgeseg.imaging import encode_image
     from edgeseg.opening import open_segmenter
 
     quiet_native_logs()
     if drawing.save is None and not count and not results.as_json:
-        raise InputError("nothing to do: give --save DIR, --count or --json.")
-    if drawing.save is not None:
-        require_writable_folder(drawing.save)
+        raise InputError("nothing to do: give --save FILE or DIR, --count or --json.")
+    chosen, sources = _artifacts.split_sources(arguments)
+    artifact = _artifacts.artifact_or_default(chosen)
+    drawing.check(overwrite=results.overwrite)
     classes = drawing.classes
     images: list[dict[str, Any]] = []
     with open_segmenter(artifact, runtime, description) as segmenter:
         class_filter(segmenter.spec, classes)
         for view in drawing.views if drawing.save is not None else ():
             Painter(segmenter.spec, view, classes=classes)  # refuses before the first image what it cannot draw
-        for frame in frames.read(sources):
+        for number, frame in enumerate(frames.read(sources)):
             segmentation = segmenter(frame.image_rgb)
             files = []
             for view in drawing.views if drawing.save is not None else ():
                 image = render(view, frame.image_rgb, segmentation, alpha=drawing.alpha, classes=classes)
                 if drawing.legend:
                     image = add_legend(image, segmentation, classes=classes)
-                path = Path(drawing.save or ".") / f"{frame.name}.{view}.png"
-                write_bytes(path, encode_image(image), overwrite=results.overwrite)
+                path = drawing.path(number, frame.name, view)
+                write_bytes(path, encode_image(image, path.suffix), overwrite=results.overwrite)
                 files.append(str(path))
                 note(str(path))
             images.append({"name": frame.name, "files": files, "counts": segmentation.counts()})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.choices import Accelerator, BackendName, Format
 from edgeseg.errors import InputError
+from edgeseg.models.packaged_files import find_file
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
 from edgeseg.runtime.options import SUFFIXES, RuntimeOptions
 
@@ -106,7 +107,7 @@ def open_backend(
     """Open a model file on its runtime.
 
     Args:
-        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file.
+        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file, or the name of a packaged one.
         backend: a name of ``BACKENDS``; chosen by the file's suffix and the accelerator when omitted.
         num_threads: threads of the runtime; when omitted ``default_threads()``, or TensorFlow's choice for Keras, where
             all backends of a process share them.
@@ -118,8 +119,8 @@ def open_backend(
             to be looked at.
 
     Raises:
-        InputError: the file is missing, broken, or of no known suffix; a name is unknown, or the arguments do not go
-            together; the model does not take images of that size.
+        InputError: the file is missing, broken, or of no known suffix; a name is unknown, or has no packaged file; the
+            arguments do not go together; the model does not take images of that size.
         BackendUnavailable: the runtime is not installed, or the accelerator, delegate or provider is not there or takes
             no part of the model.
     """
@@ -137,7 +138,7 @@ def open_backend(
 
 def open_with(path: str | Path, options: RuntimeOptions) -> Backend:
     """Do what ``open_backend`` does, with all options of the runtime in one value."""
-    path = Path(path)
+    path = find_file(path)
     name = options.choose(path)
     if not path.is_file():
         raise InputError(f"model file '{path}' does not exist.")
