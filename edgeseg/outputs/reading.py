@@ -178,9 +178,10 @@ class ReadOutput:
             )
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self._num_classes:
+            mask = " For a mask of 0 and 255 give --threshold 127." if (low, high) == (0, 255) else ""
             raise InputError(
                 f"the model gives the class id {low if low < 0 else high}, but there are {self._num_classes} labels, "
-                f"of the ids 0 to {self._num_classes - 1}."
+                f"of the ids 0 to {self._num_classes - 1}.{mask}"
             )
         return ids.astype(np.uint8)
 

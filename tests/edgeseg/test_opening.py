@@ -255,6 +255,23 @@ def test_the_commands(
     assert list(json.loads(capsys.readouterr().out)["per_class_iou"]) == ["wall", "red", "blue"]
 
 
+def test_a_file_of_corals_form_by_its_labels(
+    write: Callable[..., Path], tmp_path: Path, photo: NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes in, an argmax out, and a label file with ids and a blank end."""
+    path = write([("ARG_MAX", 3)], [(SHAPE, "uint8"), (SHAPE[:3], "int64")], scale=1 / 128, zero_point=128)
+    (tmp_path / "labels.txt").write_text("# three\n0  red\n1  green\n2  blue\n\n")
+    cv2.imwrite(str(tmp_path / "p.png"), photo[..., ::-1])
+    predict = ["predict", str(path), str(tmp_path / "p.png"), "--json"]
+    assert main([*predict, "--labels", str(tmp_path / "labels.txt")]) == 0
+    printed = capsys.readouterr()
+    counts = np.bincount(photo.argmax(-1).ravel(), minlength=3).tolist()
+    assert json.loads(printed.out)["images"][0]["counts"] == dict(zip(NAMES, counts, strict=True))
+    assert not printed.err
+    assert main([*predict, "--labels", "red,green"]) == 2  # an id without a label
+    assert "the class id 2, but there are 2 labels" in capsys.readouterr().err
+
+
 def test_the_commands_refuse_what_has_no_use(shapes_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fails(*args: str) -> str:
         assert main([*args, "--data", str(shapes_dataset)]) == 2

@@ -286,6 +286,20 @@ def test_the_argmax_says_how_many_classes_there_are(tmp_path: Path, tflite_model
         assert segmenter.spec.class_names == ("class_0", "class_1", "class_2")
 
 
+def test_a_mask_of_0_and_255_is_read_by_a_threshold(tiny_spec: ModelSpec) -> None:
+    """Bytes without a scale are ids until the user says that they are scores."""
+    output = np.full((1, 64, 96), 255, np.uint8)
+    output[:, :32] = 0
+    backend = NullBackend(tiny_spec, output)
+    two = ("background", "thing")
+    reading = read_output("m.bin", backend, layout="nhwc", input_size=(64, 96), names=two, threshold=None)
+    with pytest.raises(InputError, match=r"the class id 255, but .*\. For a mask of 0 and 255 give --threshold 127\."):
+        ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
+    reading = read_output("m.bin", backend, layout="nhwc", input_size=(64, 96), names=two, threshold=127)
+    mask = ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
+    np.testing.assert_array_equal(mask, output == 255)
+
+
 def test_a_class_map_of_unknown_ops_may_have_any_id(write: Callable[..., Path], photo: NDArray[np.uint8]) -> None:
     """As uint8 without a scale, as Coral's files have after their compiler."""
     end: list[tuple[str, dict[str, Any]]] = [
