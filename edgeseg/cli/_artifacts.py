@@ -31,8 +31,12 @@ def split_sources(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]
     Raises:
         InputError: there are no sources.
     """
+    from edgeseg.models.packaged_files import is_packaged_name
+    from edgeseg.runtime import SUFFIXES
+
     first, *rest = arguments
-    if _is_source(first):
+    is_model = is_packaged_name(first) or Path(first).suffix.lower() in SUFFIXES
+    if not is_model and (not rest or _is_source(first)):
         return None, tuple(arguments)
     if not rest:
         raise InputError(f"'{first}' is an artifact without anything to run on: give an image, video or folder.")
@@ -41,10 +45,7 @@ def split_sources(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]
 
 def _is_source(text: str) -> bool:
     from edgeseg.imaging import IMAGE_SUFFIXES
-    from edgeseg.models.packaged_files import is_packaged_name
     from edgeseg.sources import VIDEO_SUFFIXES
 
-    if is_packaged_name(text):
-        return False
     path = Path(text)
     return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES or path.is_dir() or any(c in text for c in "*?[")

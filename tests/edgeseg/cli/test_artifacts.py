@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -25,12 +26,16 @@ def photo(tmp_path: Path) -> str:
 
 
 def test_what_is_no_image_is_the_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for sources in (["a.png"], ["A.JPG", "b.mp4"], [str(tmp_path)], ["shots/*.jpg"], ["a.png", "m.tflite"]):
+    alone = (["a.png"], ["A.JPG", "b.mp4"], [str(tmp_path)], ["shots/*.jpg"], ["a.png", "m.tflite"], ["no suffix"])
+    for sources in alone:
         assert split_sources(sources) == (None, tuple(sources))
-    for artifact in ("m.tflite", "m.onnx.rejected", "efficientnet_lite0_unet", "efficientnet_lite0_unet.fp16", "typo"):
+    names = ("efficientnet_lite0_unet", "efficientnet_lite0_unet.fp16", "unet_mini")
+    for artifact in ("m.tflite", "M.ONNX", "[v1]/m.tflite", *names):
         assert split_sources([artifact, "a.png"]) == (artifact, ("a.png",))
-        with pytest.raises(InputError, match=f"'{artifact}' is an artifact without anything to run on"):
+        with pytest.raises(InputError, match=f"'{re.escape(artifact)}' is an artifact without anything to run on"):
             split_sources([artifact])
+    for artifact in ("m.tflite.rejected", "m.pb", "typo"):  # what opens it says what is wrong with it
+        assert split_sources([artifact, "a.png"]) == (artifact, ("a.png",))
     monkeypatch.chdir(tmp_path)
     Path("efficientnet_lite0_unet").mkdir()  # the name goes first
     assert split_sources(["efficientnet_lite0_unet", "a.png"])[0] == "efficientnet_lite0_unet"
