@@ -9,7 +9,10 @@ from edgeseg.cli._terminal import note
 from edgeseg.errors import InputError
 
 #: What the help of a command says of its argument.
-HELP = "ARTIFACT is a .tflite, .onnx or .keras file, or a packaged file by its name; the packaged one when omitted."
+HELP = (
+    "ARTIFACT is a .tflite, .onnx, .keras or .h5 file, or a packaged file by its name (edgeseg models lists them); the "
+    "packaged one when omitted."
+)
 
 
 def artifact_or_default(artifact: str | None) -> str:

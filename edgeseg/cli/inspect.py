@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeseg.spec import ModelSpec
 
 
-@click.command("inspect", help=help_of("inspect", _artifacts.HELP.replace(", .onnx or .keras", " or .onnx")))
+@click.command("inspect", help=help_of("inspect", _artifacts.HELP.replace(", .onnx, .keras or .h5", " or .onnx")))
 @click.argument("artifact", required=False)
 @click.option(
     "--accelerator",
