@@ -228,7 +228,9 @@ def _names(path: str | Path, reading: Reading, names: tuple[str, ...] | None) ->
         if count == 2 and len(names) == 1:  # of a thing against the rest
             return "background", *names
         if reading.kind == "scores" and count != len(names):
-            raise InputError(f"'{path}' has {count} channels of scores, but there are {len(names)} labels.")
+            raise InputError(
+                f"'{path}' has {count} channels of scores, but there are {len(names)} labels; --labels takes {count}."
+            )
         return names
     made = ("background", "foreground") if reading.kind == "mask" else default_class_names(count or MAX_CLASSES)
     _log.warning(

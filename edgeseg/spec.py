@@ -250,14 +250,15 @@ def class_names_in(text: str) -> tuple[str, ...]:
         InputError: there are no names, an empty line is between two, or an id occurs twice or is above 255.
     """
     lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
-    lines = [_COMMENT.sub("", line).strip() for line in lines if not line.startswith("#")]
+    if "#" in text:
+        lines = [_COMMENT.sub("", line).strip() for line in lines if not line.startswith("#")]
     lines = "\n".join(lines).strip().split("\n")
     if not all(lines):
         raise InputError("one class name a line, without empty lines between")
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    by_id = {int(match[1]): match[2] for match in numbered if match is not None}
-    if None in numbered:
+    numbered = [match for line in lines if line[0].isdecimal() and (match := _NUMBERED.fullmatch(line))]
+    if len(numbered) < len(lines):
         return tuple(lines)
-    if len(by_id) != len(lines) or max(by_id) >= MAX_CLASSES:
+    by_id = {int(match[1]): match[2] for match in numbered}
+    if len(by_id) < len(lines) or max(by_id) >= MAX_CLASSES:
         raise InputError(f"ids from 0 to {MAX_CLASSES - 1}, each once")
     return tuple(by_id.get(index, name) for index, name in enumerate(default_class_names(max(by_id) + 1)))
