@@ -27,7 +27,7 @@ import cv2
 
 from edgeseg.camera import Camera
 from edgeseg.camera.display import Display
-from edgeseg.camera.look import Look
+from edgeseg.drawing.look import Look
 from edgeseg.imaging import preprocess
 from edgeseg.segmenter import Segmenter
 from edgeseg.sources import open_source

@@ -32,6 +32,8 @@ BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "ke
 Accelerator = Literal["cpu", "gpu", "npu"]
 #: Ways to draw a class map.
 View = Literal["overlay", "mask", "cutout", "blur", "replace"]
+#: What is written of a segmented image: a view, or its class ids as 8-bit gray values.
+SavedView = Literal[View, "ids"]
 #: What a latency measures: the runtime's call alone, or everything from an image to its class map.
 Scope = Literal["inference", "end-to-end"]
 #: What two benchmark results must have in common; otherwise their ratio says nothing about the artifact.

@@ -12,7 +12,7 @@ __all__ = ["Camera", "SegmentedFrame"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
+    # Loaded on first use: the loop needs numpy and OpenCV.
     if name in __all__:
         return getattr(importlib.import_module("edgeseg.camera.loop"), name)
     raise AttributeError(f"module 'edgeseg.camera' has no attribute '{name}'")

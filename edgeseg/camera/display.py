@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import write_bytes
-from edgeseg.camera.look import Look
 from edgeseg.camera.loop import Camera, SegmentedFrame
 from edgeseg.camera.stats import CameraStats
 from edgeseg.choices import View
 from edgeseg.drawing.captions import draw_status
-from edgeseg.drawing.legend import draw_legend
+from edgeseg.drawing.legend import LiveLegend
+from edgeseg.drawing.look import Look
+from edgeseg.drawing.painter import Painter
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.imaging import encode_image
 from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
+from edgeseg.sources import is_still
 from edgeseg.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Display:
     folder: Path = Path()
 
     def __post_init__(self) -> None:
-        self._paint = self.look.painter(self.spec)
+        self._use_look()
         self._recorder: VideoFile | None = None
         self._paused = False
         self._stopped = False
@@ -117,10 +119,9 @@ class Display:
             self.on_frame(frame)
         with stats.timed("render"):
             image = self._paint(frame.image_bgr, frame.model_map)
+            status = draw_status(image, self._status()) if self.look.status else (0, 0)
             if self.look.legend:
-                draw_legend(image, frame.model_map, self.spec, classes=self.look.classes, order="bgr")
-            if self.look.status:
-                draw_status(image, self._status())
+                self._legend.draw(image, frame.model_map, keep_off=status)
         with stats.timed("output"):
             for sink in self.sinks:
                 sink.write(image, frame.captured.name)
@@ -141,18 +142,22 @@ class Display:
             if isinstance(sink, MjpegServer) and image is not None and sink.waited_for:
                 sink.write(image, "")
 
+    def _use_look(self) -> None:
+        self._paint = Painter(self.spec, self.look, order="bgr")
+        self._legend = LiveLegend(self.spec, self._paint, order="bgr")
+
     def _status(self) -> list[str]:
-        live = self.camera.stats.live()
+        """Return what was measured so far; an image has no frame rate and no age."""
+        source, live = self.camera.source, self.camera.stats.live()
+        moving = not is_still(source)
         lines = [
-            f"{live['fps']:.1f} fps",
+            f"{live['fps']:.1f} fps" if moving and live["frames"] > 1 else "",
             f"inference {live['inference_ms']:.1f} ms",
-            f"age {live['age_ms']:.0f} ms",
+            f"age {live['age_ms']:.0f} ms" if moving and live["frames"] else "",
+            f"dropped {live['dropped']}" if source.live else "",
+            "recording" if self._recorder is not None else "",
         ]
-        if self.camera.source.live:
-            lines.append(f"dropped {live['dropped']}")
-        if self._recorder is not None:
-            lines.append("recording")
-        return lines
+        return [line for line in lines if line]
 
     def _keys(self, image: NDArray[np.uint8] | None) -> None:
         if self.window is None:
@@ -191,7 +196,7 @@ class Display:
         for _ in views:
             self.look.view = views[(views.index(self.look.view) + 1) % len(views)]
             try:
-                self._paint = self.look.painter(self.spec)
+                self._use_look()
                 return
             except InputError:  # a view that needs --classes, with a model without 'background': try the next one
                 continue

@@ -21,8 +21,9 @@ from edgeseg.choices import (
     LetterboxRounding,
     Resize,
 )
-from edgeseg.cli._fields import collect, default_of
+from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._limits import image_limit
+from edgeseg.drawing.look import Look
 from edgeseg.errors import did_you_mean
 from edgeseg.spec import ModelSpec, default_palette
 
@@ -184,9 +185,21 @@ delegate_option = click.option(
 provider = click.option(
     "--provider", multiple=True, metavar="NAME", help="Execution provider for an .onnx, such as cuda; repeatable."
 )
+alpha = option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay.")
+shown_classes = option(
+    Look, "classes", type=NamesType(), help="Classes to show, with commas between.", if_omitted="all but the background"
+)
+except_classes = option(
+    Look, "except_classes", flag="--except", type=NamesType(), help="Classes not to show.", if_omitted="none"
+)
+paint_background = option(Look, "paint_background", help="Paint the class 'background' in the overlay too.")
+anonymize = option(
+    Look, "anonymize", type=NamesType(), help="Classes to make unrecognizable, in every file too.", if_omitted="none"
+)
 
 #: The parameters of ``runtime``, ``input_description``, ``model_description``, ``results`` and ``dataset``, for a
 #: command's headings; and those of them that say how images become the input.
+LOOK = ("alpha", "classes", "except_classes", "paint_background", "anonymize")
 RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
 FEEDING = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding")
 FEEDING_DESCRIPTION = ("labels", *FEEDING, "threshold")

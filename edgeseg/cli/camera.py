@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeseg.camera.look import Look
-from edgeseg.choices import View
 from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, quiet_native_logs
+from edgeseg.drawing.look import Look
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.spec import Color
 
@@ -47,7 +46,7 @@ class _AddressType(click.ParamType[tuple[str, int]]):
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Source": ("source", "pace", "loop", "reconnect"),
-        "Drawing": ("view", "alpha", "classes", "background", "legend", "status", "smooth"),
+        "Drawing": ("view", *_options.LOOK, "background", "legend", "status", "smooth"),
         "Output": ("show", "saves", "fps", "serve", "folder", "stats", "max_frames", *_options.RESULTS),
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.MODEL_DESCRIPTION,
@@ -82,19 +81,11 @@ class _Output:
     max_frames: int | None
 
 
-def _look(
-    *,
-    view: View,
-    alpha: float,
-    classes: tuple[str, ...] | None,
-    background: str | None,
-    legend: bool,
-    status: bool,
-) -> Look:
-    if (view == "replace") != (background is not None):
+def _look(*, background: str | None, **look: Any) -> Look:
+    if (look["view"] == "replace") != (background is not None):
         raise InputError("--visualize replace and --background go together.")
     color = default_of(Look, "background") if background is None else _background(background)
-    return Look(view=view, alpha=alpha, classes=classes, background=color, legend=legend, status=status)
+    return Look(background=color, **look)
 
 
 _DETAILS = f"""\
@@ -120,8 +111,11 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
     "look",
     _look,
     option(Look, "view", flag="--visualize", help="What to draw."),
-    option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay."),
-    option(Look, "classes", type=_options.NamesType(), help="Classes to show, with commas between.", if_omitted="all"),
+    _options.alpha,
+    _options.shown_classes,
+    _options.except_classes,
+    _options.paint_background,
+    _options.anonymize,
     click.option("--background", help="For --visualize replace: an image, or a color as '#00b140'."),
     # The command shows them by default; a program, which draws into its own frames, asks for them.
     option(Look, "legend", default=True, help="Name and share of each class, on the frame."),
@@ -177,15 +171,17 @@ def command(
     from edgeseg._internal.files import refuse_existing, write_text
     from edgeseg.camera.display import Display
     from edgeseg.camera.loop import Camera
+    from edgeseg.drawing.painter import Painter
     from edgeseg.opening import open_segmenter
     from edgeseg.sinks import MjpegServer, Sink, open_sink
+    from edgeseg.sources import is_still
 
     if output.stats is not None:
         refuse_existing(output.stats, overwrite=results.overwrite)
     artifact = _artifacts.artifact_or_default(artifact)
     with ExitStack() as stack:
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
-        look.painter(segmenter.spec)  # a wrong class is reported before a camera is opened
+        Painter(segmenter.spec, look)  # a wrong class is reported before a camera is opened
         opened = stream.open()
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth))
         sinks: list[Sink] = []
@@ -227,10 +223,10 @@ def command(
     if results.as_json:
         print_json(result)
     live = measured.live()
-    note(
-        f"{live['frames']} frames, {measured.fps():.1f} fps, inference {live['inference_ms']} ms, "
-        f"age {live['age_ms']} ms, {live['dropped']} dropped"
-    )
+    moving = not is_still(opened)
+    rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] > 1 else ""
+    age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
+    note(f"{live['frames']} frames, {rate}inference {live['inference_ms']} ms, {age}{live['dropped']} dropped")
     if lost is not None:
         raise lost
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from edgeseg._internal.files import refuse_existing, require_writable_folder
-from edgeseg.camera.look import Look
-from edgeseg.choices import View
+from edgeseg.choices import SavedView, View
 from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
+from edgeseg.drawing.look import Look
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,22 +31,24 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Images": ("start_frame", "vid_stride", "max_frames", "max_image_pixels"),
-        "Drawing": ("save", "views", "alpha", "classes", "legend"),
+        "Drawing": ("save", "views", *_options.LOOK, "legend"),
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.MODEL_DESCRIPTION,
         "Results": ("count", *_options.RESULTS),
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Drawing:
-    """The views to draw of each image, and how; none where there is no place for them."""
+    """The files to write of each image, and how they are drawn; none where there is no place for them."""
 
     save: Path | None
-    views: tuple[View, ...]
-    alpha: float
-    classes: tuple[str, ...] | None
-    legend: bool
+    views: tuple[SavedView, ...]
+    look: Look
+
+    def painted(self) -> tuple[View, ...]:
+        """Return the views that are drawn, without the ids."""
+        return tuple(view for view in self.views if view != "ids") if self.save is not None else ()
 
     @property
     def is_file(self) -> bool:
@@ -65,9 +67,11 @@ class _Drawing:
             return
         if len(self.views) > 1:
             raise InputError(f"--save {self.save} is one image, of --visualize's {len(self.views)}: give a folder.")
+        if "ids" in self.views and self.save.suffix.lower() != ".png":
+            raise InputError(f"--visualize ids is exact as .png, got --save {self.save}.")
         refuse_existing(self.save, overwrite=overwrite)
 
-    def path(self, number: int, name: str, view: View) -> Path:
+    def path(self, number: int, name: str, view: SavedView) -> Path:
         """Return where a view of an image goes.
 
         Args:
@@ -81,6 +85,10 @@ class _Drawing:
         if number:
             raise InputError(f"--save {self.save} is one image, SOURCES have more: give a folder, or --max-frames 1.")
         return self.save
+
+
+def _drawing(*, save: Path | None, views: tuple[SavedView, ...], **look: Any) -> _Drawing:
+    return _Drawing(save, views, Look(**look))
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class _Frames:
 )
 @collect(
     "drawing",
-    _Drawing,
+    _drawing,
     click.option(
         "--save",
         type=click.Path(path_type=Path),
@@ -127,19 +135,16 @@ class _Frames:
     click.option(
         "--visualize",
         "views",
-        type=_options.NamesType(get_args(View)),
+        type=_options.NamesType(get_args(SavedView)),
         default=default_of(Look, "view"),
         show_default=True,
         help="What to draw, with commas between.",
     ),
-    option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay."),
-    option(
-        Look,
-        "classes",
-        type=_options.NamesType(),
-        help="Classes to show, with commas between.",
-        if_omitted="all",
-    ),
+    _options.alpha,
+    _options.shown_classes,
+    _options.except_classes,
+    _options.paint_background,
+    _options.anonymize,
     # The command shows it by default; a program, which draws into its own images, asks for it.
     option(Look, "legend", default=True, help="Name and share of each class at the right."),
 )
@@ -160,7 +165,7 @@ def command(
     """Run ``edgeseg predict``."""
     from edgeseg._internal.files import write_bytes
     from edgeseg.drawing.legend import add_legend
-    from edgeseg.drawing.painter import Painter, class_filter, render
+    from edgeseg.drawing.painter import Painter, render
     from edgeseg.imaging import encode_image
     from edgeseg.opening import open_segmenter
 
@@ -170,20 +175,22 @@ def command(
     chosen, sources = _artifacts.split_sources(arguments)
     artifact = _artifacts.artifact_or_default(chosen)
     drawing.check(overwrite=results.overwrite)
-    classes = drawing.classes
     images: list[dict[str, Any]] = []
     with open_segmenter(artifact, runtime, description) as segmenter:
-        class_filter(segmenter.spec, classes)
-        for view in drawing.views if drawing.save is not None else ():
-            Painter(segmenter.spec, view, classes=classes)  # refuses before the first image what it cannot draw
+        Painter(segmenter.spec, replace(drawing.look, view="mask"))  # refuses a class before the first image
+        for view in drawing.painted():
+            Painter(segmenter.spec, replace(drawing.look, view=view))
         for number, frame in enumerate(frames.read(sources)):
             segmentation = segmenter(frame.image_rgb)
             files = []
-            for view in drawing.views if drawing.save is not None else ():
-                image = render(view, frame.image_rgb, segmentation, alpha=drawing.alpha, classes=classes)
-                if drawing.legend:
-                    image = add_legend(image, segmentation, classes=classes)
-                path = drawing.path(number, frame.name, view)
+            for saved in drawing.views if drawing.save is not None else ():
+                image = segmentation.class_map
+                if saved != "ids":
+                    look = replace(drawing.look, view=saved)
+                    image = render(frame.image_rgb, segmentation, look)
+                    if look.legend:
+                        image = add_legend(image, segmentation, look)
+                path = drawing.path(number, frame.name, saved)
                 write_bytes(path, encode_image(image, path.suffix), overwrite=results.overwrite)
                 files.append(str(path))
                 note(str(path))

@@ -23,8 +23,8 @@ VOC_IGNORE = 255
 _TOKEN = re.compile(r"[^\s,;:]+")
 _MOST_LINES, _LONGEST_LINE, _MOST_DIGITS = 100_000, 1000, 10
 
-# Names that color maps give to pixels of no class.
-_NO_CLASS = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
+#: Names that data sets give to pixels of no class, in lower case.
+NO_CLASS = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +233,7 @@ def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
     if not entries:
         raise InputError(f"color map '{path}' has no line with a name and three numbers from 0 to 255.")
     if classes is None:
-        names = tuple(dict.fromkeys(name for name, _ in entries if name.lower() not in _NO_CLASS))
+        names = tuple(dict.fromkeys(name for name, _ in entries if name.lower() not in NO_CLASS))
         classes = checked(f"'{path}'", Classes(names=names, palette=_palette(names), ignore_index=None))
     return checked(f"'{path}'", _with_colors(path, classes, entries))
 
@@ -305,7 +305,7 @@ def _with_colors(path: str | Path, classes: Classes, entries: list[tuple[str, Co
         if name in ids:
             if palette.setdefault(name, color) != color:
                 more.append((color, ids[name]))
-        elif name.lower() in _NO_CLASS:
+        elif name.lower() in NO_CLASS:
             ignore_index = VOC_IGNORE if ignore_index is None else ignore_index
             more.append((color, ignore_index))
         else:

@@ -4,9 +4,9 @@
 frames, including cameras and streams, for a loop that shows them.
 """
 
-from edgeseg.sources.base import Captured, Source
+from edgeseg.sources.base import Captured, Source, is_still
 from edgeseg.sources.images import Frame, expand, frames
 from edgeseg.sources.opening import open_source
 from edgeseg.sources.video import VIDEO_SUFFIXES
 
-__all__ = ["Frame", "expand", "frames", "Captured", "Source", "open_source", "VIDEO_SUFFIXES"]
+__all__ = ["Frame", "expand", "frames", "Captured", "Source", "is_still", "open_source", "VIDEO_SUFFIXES"]

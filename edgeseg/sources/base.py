@@ -56,3 +56,8 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release the file, device or connection, from any thread; wakes a blocked ``read`` within a second."""
+
+
+def is_still(source: Source) -> bool:
+    """Return whether a source is images that are read as fast as possible: they have no frame rate and no age."""
+    return not source.live and source.fps is None

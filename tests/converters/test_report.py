@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeseg.benchmark import Environment, LatencyResult
+from edgeseg.drawing.palette import drawing_palette
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 from edgeseg.runtime.null import NullBackend
@@ -274,7 +275,7 @@ def test_the_map_has_exactly_the_pixels_that_flipped_in_the_new_color() -> None:
     old, new = rng.integers(0, 3, (2, 40, 50), dtype=np.uint8)
     drawn = flipped_map(old, new, SPEC)
     assert np.array_equal(drawn[..., 3], np.where(old != new, 255, 0))
-    assert np.array_equal(drawn[old != new][:, :3], np.array(SPEC.palette)[new[old != new]])
+    assert np.array_equal(drawn[old != new][:, :3], np.array(drawing_palette(SPEC.palette))[new[old != new]])
     assert not drawn[old == new].any()
     # And it survives being put into the page.
     (encoded,) = re.findall("base64,(.*)", _image(drawn))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.drawing.painter import color_table, render
+from edgeseg.drawing.painter import drawing_table, render
 from edgeseg.imaging import read_image
 from edgeseg.segmenter import Segmentation, Segmenter
 from edgeseg.spec import ModelSpec
@@ -90,8 +90,8 @@ def change(before: Baseline, segmenter: Segmenter, index: int) -> Change:
         changed=float(np.mean(old != new)),
         flips=_flips(old, new, spec),
         image=_bounded(image),
-        before=_bounded(render("overlay", image, Segmentation(old, spec))),
-        after=_bounded(render("overlay", image, Segmentation(new, spec))),
+        before=_bounded(render(image, Segmentation(old, spec))),
+        after=_bounded(render(image, Segmentation(new, spec))),
         flipped=_bounded(flipped_map(old, new, spec)),
     )
 
@@ -108,7 +108,7 @@ def flipped_map(before: NDArray[np.uint8], after: NDArray[np.uint8], spec: Model
         ``(h, w, 4)`` uint8 RGBA; opaque where the classes differ, all zero elsewhere.
     """
     changed = before != after
-    drawn = np.dstack([color_table(spec)[after], np.full(after.shape, 255, np.uint8)])
+    drawn = np.dstack([drawing_table(spec)[after], np.full(after.shape, 255, np.uint8)])
     return np.where(changed[..., None], drawn, 0).astype(np.uint8)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import refuse_existing, write_text
+from edgeseg.drawing.palette import drawing_palette
 from edgeseg.errors import InputError
 from edgeseg.html import render
 from edgeseg.imaging import encode_image
@@ -98,10 +99,10 @@ def _classes(entry: Entry) -> list[dict[str, Any]]:
 
 
 def _colors(report: Report) -> dict[str, str]:
-    """Write the color of each class as CSS has it."""
+    """Write the color that each class has in the drawings as CSS has it."""
     return {
         name: "#{:02x}{:02x}{:02x}".format(*color)
-        for name, color in zip(report.spec.class_names, report.spec.palette, strict=True)
+        for name, color in zip(report.spec.class_names, drawing_palette(report.spec.palette), strict=True)
     }
 
 

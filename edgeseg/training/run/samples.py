@@ -14,6 +14,7 @@ from edgeseg._internal.files import write_bytes
 from edgeseg._internal.spread import spread
 from edgeseg.datasets import LabeledSplit
 from edgeseg.drawing.legend import add_legend
+from edgeseg.drawing.look import Look
 from edgeseg.drawing.painter import render
 from edgeseg.imaging import at_size, encode_image, preprocess, restore
 from edgeseg.segmenter import Segmentation, to_class_map
@@ -49,7 +50,7 @@ def save_samples(
     Raises:
         InputError: an image is bad, or the file cannot be written.
     """
-    rows, labels = [], []
+    rows, labels, look = [], [], Look(view="mask")
     for index in spread(range(len(data)), count):
         image, label = data[index]
         tensor, placement = preprocess(image, spec)
@@ -57,10 +58,10 @@ def save_samples(
         size_hw = (max(1, round(panel_width * image.shape[0] / image.shape[1])), panel_width)
         small = cast("NDArray[np.uint8]", cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA))
         maps = [at_size(ids, size_hw) for ids in (label, predicted)]
-        rows.append(np.hstack([small, *(render("mask", small, Segmentation(ids, spec)) for ids in maps)]))
+        rows.append(np.hstack([small, *(render(small, Segmentation(ids, spec), look) for ids in maps)]))
         labels.append(maps[0])
     sheet = np.vstack([_titles(panel_width), *rows])
-    sheet = add_legend(sheet, Segmentation(np.vstack(labels), spec))
+    sheet = add_legend(sheet, Segmentation(np.vstack(labels), spec), look)
     write_bytes(path, encode_image(sheet, Path(path).suffix), overwrite=True)
 
 

@@ -1,4 +1,4 @@
-"""``display`` and ``look``: views, keys, recordings and snapshots of what a camera segments."""
+"""``display``: views, keys, recordings and snapshots of what a camera segments."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from edgeseg.camera import Camera, SegmentedFrame
 from edgeseg.camera.display import Display
-from edgeseg.camera.look import Look
+from edgeseg.drawing.captions import draw_status
+from edgeseg.drawing.look import Look
+from edgeseg.drawing.painter import drawing_table
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
-from edgeseg.sinks import MjpegServer
+from edgeseg.sinks import MjpegServer, VideoFile
 from edgeseg.sources import Source, open_source
 from edgeseg.spec import ModelSpec
 
@@ -65,9 +67,15 @@ class _Keys:
 
 @pytest.fixture
 def segmenter(tiny_spec: ModelSpec) -> Segmenter:
-    """Says ``disc`` (2), whose color is (0, 80, 120), everywhere."""
+    """Says ``disc`` (2) everywhere."""
     answer = np.full((1, *tiny_spec.input_size), 2, np.uint8)
     return Segmenter(NullBackend(tiny_spec.replace(output_kind="argmax"), answer))
+
+
+@pytest.fixture
+def disc_bgr(tiny_spec: ModelSpec) -> list[int]:
+    """The color of ``disc`` in an overlay."""
+    return drawing_table(tiny_spec)[2, ::-1].tolist()  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -84,13 +92,15 @@ def images(tmp_path: Path) -> Iterator[Callable[[int], Source]]:
     yield make
 
 
-def test_frames_are_drawn_and_reach_every_sink(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
+def test_frames_are_drawn_and_reach_every_sink(
+    segmenter: Segmenter, images: Callable[[int], Source], disc_bgr: list[int]
+) -> None:
     sinks = [_Kept(), _Kept()]
     with Camera(segmenter, images(5)) as camera:
         stats = Display(camera=camera, spec=segmenter.spec, look=Look(alpha=1.0), sinks=sinks).run()
     for sink in sinks:
         assert sink.names == ["000", "001", "002", "003", "004"]
-        assert all((frame == (120, 80, 0)).all() for frame in sink.frames)  # the class's color in BGR
+        assert all((frame == disc_bgr).all() for frame in sink.frames)
         assert sink.closed == 1
     assert stats.shown == 5
     assert stats.to_dict()["stages_ms"]["output"]["count"] == 5
@@ -108,14 +118,37 @@ def test_the_callback_sees_the_frame_before_it_is_drawn(segmenter: Segmenter, im
     assert seen == [0, 10, 20]
 
 
-def test_captions_are_drawn_where_they_are_asked_for(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
+def test_captions_are_drawn_where_they_are_asked_for(
+    segmenter: Segmenter, images: Callable[[int], Source], disc_bgr: list[int]
+) -> None:
     name = images(1).name
     plain, told = _Kept(), _Kept()
-    for sink, look in ((plain, Look(view="mask")), (told, Look(view="mask", legend=True, status=True))):
+    for sink, look in ((plain, Look(alpha=1.0)), (told, Look(alpha=1.0, legend=True, status=True))):
         with Camera(segmenter, open_source(name)) as camera:
             Display(camera=camera, spec=segmenter.spec, look=look, sinks=[sink]).run()
-    assert (plain.frames[0] == (120, 80, 0)).all()
+    assert (plain.frames[0] == disc_bgr).all()
     assert (told.frames[0][:20] != plain.frames[0][:20]).any()
+
+
+def test_the_status_says_what_was_measured_and_a_still_image_has_no_rate(
+    segmenter: Segmenter, images: Callable[[int], Source], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[list[str]] = []
+
+    def keep(image: NDArray[np.uint8], lines: list[str]) -> tuple[int, int]:
+        said.append([line.split()[-1] if "fps" in line else line.split()[0] for line in lines])
+        return draw_status(image, lines)
+
+    monkeypatch.setattr("edgeseg.camera.display.draw_status", keep)
+    video = VideoFile(tmp_path / "v.mp4", fps=25.0)
+    for _ in range(3):
+        video.write(np.zeros((64, 96, 3), np.uint8), "")
+    video.close()
+    for source in (images(3), open_source(str(tmp_path / "v.mp4"))):
+        with Camera(segmenter, source) as camera:
+            Display(camera=camera, spec=segmenter.spec, look=Look(status=True)).run()
+    # Three images, then a video: nothing before the first frame is shown, no rate before the second.
+    assert said == [["inference"]] * 4 + [["inference", "age"], ["fps", "inference", "age"]]
 
 
 def test_it_stops_after_so_many_frames_and_by_stop(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
@@ -147,7 +180,7 @@ def test_a_sink_that_breaks_ends_it_and_all_are_closed(segmenter: Segmenter, ima
     assert not [t for t in threading.enumerate() if t.name.startswith("edgeseg-")]
 
 
-def test_the_keys(segmenter: Segmenter, images: Callable[[int], Source], tmp_path: Path) -> None:
+def test_the_keys(segmenter: Segmenter, images: Callable[[int], Source], tmp_path: Path, disc_bgr: list[int]) -> None:
     source = images(1)
     keys = {
         2: ["s"],
@@ -169,7 +202,7 @@ def test_the_keys(segmenter: Segmenter, images: Callable[[int], Source], tmp_pat
     assert stats.shown == 12
     assert window.closed
     snapshot = cv2.imread(str(tmp_path / "snapshot_001.png"))
-    assert (snapshot == (120, 80, 0)).all()
+    assert (snapshot == disc_bgr).all()
     recording = cv2.VideoCapture(str(tmp_path / "recording_001.mp4"))
     frames = 0
     while recording.grab():

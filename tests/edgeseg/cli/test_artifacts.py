@@ -55,6 +55,9 @@ def test_predict_without_artifact_into_one_file(photo: str, tmp_path: Path, caps
     assert "is one image, SOURCES have more: give a folder" in capsys.readouterr().err
     assert main([*command, "--visualize", "mask,overlay", "--overwrite"]) == 2
     assert "is one image, of --visualize's 2: give a folder" in capsys.readouterr().err
+    jpeg = ["predict", "--save", str(tmp_path / "ids.jpg"), "--visualize", "ids", photo]
+    assert main(jpeg) == 2
+    assert "--visualize ids is exact as .png" in capsys.readouterr().err
 
 
 def test_predict_takes_a_name(photo: str, capsys: pytest.CaptureFixture[str]) -> None:

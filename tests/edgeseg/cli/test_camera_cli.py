@@ -93,6 +93,17 @@ def test_every_view_is_saved(artifact: Path, street_clip: Path, tmp_path: Path) 
             assert np.abs(images[first] - images[second]).mean() > 1, (first, second)
 
 
+def test_a_saved_frame_is_anonymized(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
+    colors = {}
+    for anonymize in ([], ["--anonymize", "class_3"]):
+        folder = tmp_path / str(len(anonymize))
+        arguments = ["--visualize", "cutout", "--classes", "class_3", "--no-legend", "--no-status", *anonymize]
+        assert _run(artifact, "--source", street_clip, "--max-frames", "1", "--save", folder, *arguments) == 0
+        (file,) = folder.iterdir()
+        colors[len(anonymize)] = len(np.unique(cv2.imread(str(file)).reshape(-1, 3), axis=0))
+    assert colors[0] > 3000 > 80 * 34 + 1 >= colors[2]  # blocks of 8x8 at least, and black
+
+
 def test_a_browser_page_is_served_and_ctrl_c_ends_it_well(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
     stats_file = tmp_path / "stats.json"
     process = _start(artifact, "--source", street_clip, "--loop", "--serve", "0", "--stats", stats_file)
@@ -222,6 +233,8 @@ def _connected(port: int) -> bool:
         (["--source", "missing.mp4"], "missing.mp4"),
         (["--source", "77", "--stats", "s.json"], "camera"),
         (["--source", "{clip}", "--classes", "dog", "--stats", "s.json"], "unknown class 'dog'"),
+        (["--source", "{clip}", "--except", "dog", "--stats", "s.json"], "unknown class 'dog'"),
+        (["--source", "{clip}", "--anonymize", "dog", "--stats", "s.json"], "unknown class 'dog'"),
         (["--source", "{clip}", "--visualize", "replace", "--stats", "s.json"], "--background"),
         (["--source", "{clip}", "--background", "#ffffff", "--stats", "s.json"], "go together"),
         (["--source", "{clip}", "--visualize", "cutout", "--stats", "s.json"], "no class 'background'"),

@@ -243,6 +243,30 @@ def test_predict_writes_each_view_at_the_images_size(
         assert cv2.imread(file, cv2.IMREAD_UNCHANGED).shape == (50, 70, channels)
 
 
+def test_predict_writes_ids_and_anonymizes(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    common = ("predict", str(artifact), str(tmp_path / "a.png"), "--no-legend", "--alpha", "0", "--save")
+    result = run_json(capsys, *common, str(tmp_path / "out"), "--visualize", "overlay,ids", "--except", "class_0")
+    ids = cv2.imread(result["images"][0]["files"][1], cv2.IMREAD_UNCHANGED)
+    assert (ids.shape, ids.dtype) == ((50, 70), np.uint8)
+    counts = result["images"][0]["counts"]
+    assert [int((ids == index).sum()) for index in range(5)] == [counts[f"class_{index}"] for index in range(5)]
+    most = max(counts, key=counts.__getitem__)
+    clear = cv2.imread(result["images"][0]["files"][0])
+    result = run_json(capsys, *common, str(tmp_path / "all"), "--except", "class_0", "--anonymize", most)
+    area = ids == int(most[-1])
+    hidden = cv2.imread(result["images"][0]["files"][0])
+    assert (clear == photo).all()
+    # Blocks of 8x8 at least: 9 by 7 colors in place of one a pixel.
+    assert len(np.unique(clear[area], axis=0)) > 1000 > 63 >= len(np.unique(hidden[area], axis=0))
+    assert main([*common, str(tmp_path / "no"), "--classes", "class_1", "--except", "class_2"]) == 2
+    assert "do not go together" in capsys.readouterr().err
+    assert main([*common, str(tmp_path / "no"), "--anonymize", "dog"]) == 2
+    assert "unknown class 'dog'" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists() or not list((tmp_path / "no").iterdir())
+
+
 def test_predict_takes_one_frame_of_a_video(
     capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path
 ) -> None:

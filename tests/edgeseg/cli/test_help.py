@@ -12,13 +12,13 @@ import click
 import pytest
 
 from edgeseg.benchmark.plan import Plan
-from edgeseg.camera.look import Look
 from edgeseg.camera.loop import Camera
 from edgeseg.cli import cli
 from edgeseg.cli._fields import choices_of, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import COMMANDS
 from edgeseg.datasets.splitting import split
+from edgeseg.drawing.look import Look
 from edgeseg.sources import frames
 from edgeseg.spec import ModelSpec
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
@@ -158,8 +158,8 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
         # Not to be set: the warm-up's seconds, and the order of the turns; --sustained is drift.
         ("benchmark", Plan, ("warmup_min_secs", "description", "seed", "drift"), {}),
         # legend and status: see below; the color of a background is no text.
-        ("camera", Look, ("legend", "status", "background"), {"view": "--visualize"}),
-        ("predict", Look, ("legend", "status", "background"), {"view": "--visualize"}),
+        ("camera", Look, ("legend", "status", "background"), {"view": "--visualize", "except_classes": "--except"}),
+        ("predict", Look, ("legend", "status", "background"), {"view": "--visualize", "except_classes": "--except"}),
     ],
 )
 def test_help_shows_the_defaults_and_choices_of_what_it_fills(
@@ -174,6 +174,8 @@ def test_help_shows_the_defaults_and_choices_of_what_it_fills(
         choices["encoder_weights"] += ("FILE",)
         for triple in ("mean", "std"):
             choices[triple] += ("X", "R,G,B")
+    if name == "predict":
+        choices["view"] += ("ids",)
     assert differences(command_of(name), defaults, choices, flags) == []
 
 

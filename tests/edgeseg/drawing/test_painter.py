@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgeseg.choices import View
-from edgeseg.drawing.painter import Painter, class_filter, color_table, render
+from edgeseg.drawing.look import Look
+from edgeseg.drawing.painter import Painter, color_table, drawing_table, render
 from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
 from edgeseg.segmenter import Segmentation
@@ -28,63 +29,57 @@ def segmentation(tiny_spec: ModelSpec) -> Segmentation:
     return Segmentation(CLASS_MAP, tiny_spec)
 
 
-def test_an_overlay_is_the_weighted_mean(image: np.ndarray, segmentation: Segmentation) -> None:
-    drawn = render("overlay", image, segmentation, alpha=0.25)
-    assert (drawn.shape, drawn.dtype) == ((2, 3, 3), np.uint8)
-    # 0.75 * image + 0.25 * color; the values are chosen so that none needs rounding.
-    assert drawn[0].tolist() == [[75, 150, 30], [125, 160, 30], [75, 170, 60]]
-    assert drawn[1].tolist() == drawn[0, ::-1].tolist()
+def test_an_overlay_is_the_weighted_mean_and_leaves_the_background(image: np.ndarray, tiny_spec: ModelSpec) -> None:
+    class_map = np.array([[0, 1], [0, 1], [0, 1]], np.uint8).repeat(4, axis=1)
+    image = np.full((3, 8, 3), (100, 200, 40), np.uint8)
+    square = drawing_table(tiny_spec)[1]
+    drawn = render(image, Segmentation(class_map, tiny_spec), Look(alpha=0.25))
+    assert (drawn[:, :4] == image[:, :4]).all()
+    assert (drawn[:, 4] == np.round(0.75 * image[0, 0] + 0.25 * 255)).all()  # the contour, a line of white
+    np.testing.assert_allclose(drawn[0, 5:], [0.75 * image[0, 0] + 0.25 * square] * 3, atol=0.5)  # rounding
+    painted = render(image, Segmentation(class_map, tiny_spec), Look(alpha=0.25, paint_background=True))
+    np.testing.assert_allclose(painted[0, 0], 0.75 * image[0, 0] + 0.25 * drawing_table(tiny_spec)[0], atol=0.5)
+    assert (painted[:, 4:] == drawn[:, 4:]).all()
 
 
-@pytest.mark.parametrize(("alpha", "expected"), [(0.0, (100, 200, 40)), (1.0, (200, 40, 0))])
+@pytest.mark.parametrize(("alpha", "shows_image"), [(0.0, True), (1.0, False)])
 def test_alpha_goes_from_image_to_colors(
-    image: np.ndarray, segmentation: Segmentation, alpha: float, expected: tuple[int, int, int]
+    image: np.ndarray, tiny_spec: ModelSpec, alpha: float, shows_image: bool
 ) -> None:
-    assert render("overlay", image, segmentation, alpha=alpha)[0, 1].tolist() == list(expected)
+    drawn = render(image, Segmentation(np.ones((2, 3), np.uint8), tiny_spec), Look(alpha=alpha))
+    assert (drawn == (image if shows_image else drawing_table(tiny_spec)[1])).all()
 
 
 def test_a_filtered_overlay_leaves_the_rest_as_it_was(image: np.ndarray, segmentation: Segmentation) -> None:
-    drawn = render("overlay", image, segmentation, alpha=0.25, classes=["disc"])
-    assert drawn[0].tolist() == [[100, 200, 40], [100, 200, 40], [75, 170, 60]]
+    for look in (Look(classes=["disc"]), Look(except_classes=["square"])):
+        drawn = render(image, segmentation, look)
+        assert (drawn[0, :2] == image[0, :2]).all()
+        assert (drawn[0, 2] != image[0, 2]).any()
 
 
 def test_a_mask_is_the_colors_alone(image: np.ndarray, segmentation: Segmentation) -> None:
-    assert render("mask", image, segmentation)[0].tolist() == [[0, 0, 0], [200, 40, 0], [0, 80, 120]]
-    filtered = render("mask", image, segmentation, classes=("square",))
+    assert render(image, segmentation, Look(view="mask"))[0].tolist() == [[0, 0, 0], [200, 40, 0], [0, 80, 120]]
+    filtered = render(image, segmentation, Look(view="mask", classes=("square",)))
     assert filtered.dtype == np.uint8
     assert filtered[0].tolist() == [[0, 0, 0], [200, 40, 0], [0, 0, 0]]
 
 
 def test_a_cutout_keeps_the_image_and_hides_the_background(image: np.ndarray, segmentation: Segmentation) -> None:
-    drawn = render("cutout", image, segmentation)
+    drawn = render(image, segmentation, Look(view="cutout"))
     assert (drawn.shape, drawn.dtype) == ((2, 3, 4), np.uint8)
     assert (drawn[..., :3] == image).all()
     assert drawn[..., 3].tolist() == [[0, 255, 255], [255, 255, 0]]
 
 
 def test_a_cutout_of_chosen_classes(image: np.ndarray, segmentation: Segmentation) -> None:
-    drawn = render("cutout", image, segmentation, classes=["background", "disc"])
+    drawn = render(image, segmentation, Look(view="cutout", classes=["background", "disc"]))
     assert drawn[..., 3].tolist() == [[255, 0, 255], [255, 0, 255]]
-
-
-def test_a_cutout_without_background_needs_classes(image: np.ndarray, tiny_spec: ModelSpec) -> None:
-    spec = tiny_spec.replace(class_names=("sky", "road", "car"))
-    with pytest.raises(InputError, match=r"cut-out needs --classes.*sky, road, car"):
-        render("cutout", image, Segmentation(CLASS_MAP, spec))
-    drawn = render("cutout", image, Segmentation(CLASS_MAP, spec), classes=["road"])
-    assert drawn[..., 3].tolist() == [[0, 255, 0], [0, 255, 0]]
-
-
-@pytest.mark.parametrize("view", get_args(View))
-def test_an_unknown_class_is_named_in_every_view(image: np.ndarray, segmentation: Segmentation, view: str) -> None:
-    with pytest.raises(InputError, match="unknown class 'dog'; the model has: background, square, disc"):
-        render(view, image, segmentation, classes=["disc", "dog"])
 
 
 def test_nothing_that_was_given_is_changed(image: np.ndarray, segmentation: Segmentation) -> None:
     before = image.copy()
     for view in get_args(View):
-        render(view, image, segmentation)
+        render(image, segmentation, Look(view=view))
     assert (image == before).all()
     assert (segmentation.class_map == CLASS_MAP).all()
 
@@ -94,8 +89,8 @@ def test_a_class_map_that_is_a_view_draws_the_same(tiny_spec: ModelSpec) -> None
     wide[:, 3:] = CLASS_MAP
     image = np.full((2, 3, 3), 80, np.uint8)
     for view in get_args(View):
-        cut = render(view, image, Segmentation(wide[:, 3:], tiny_spec))
-        assert (cut == render(view, image, Segmentation(CLASS_MAP, tiny_spec))).all()
+        cut = render(image, Segmentation(wide[:, 3:], tiny_spec), Look(view=view))
+        assert (cut == render(image, Segmentation(CLASS_MAP, tiny_spec), Look(view=view))).all()
 
 
 def test_the_tables_cover_ids_that_are_no_class(tiny_spec: ModelSpec) -> None:
@@ -103,12 +98,13 @@ def test_the_tables_cover_ids_that_are_no_class(tiny_spec: ModelSpec) -> None:
     assert (table.shape, table.dtype) == ((256, 3), np.uint8)
     assert table[:3].tolist() == [[0, 0, 0], [200, 40, 0], [0, 80, 120]]
     assert not table[3:].any()
-    assert class_filter(tiny_spec, None).all()
-    assert np.flatnonzero(class_filter(tiny_spec, ["disc", "background"])).tolist() == [0, 2]
+    drawn = drawing_table(tiny_spec)
+    assert not drawn[3:].any()
+    assert len(np.unique(drawn[:3], axis=0)) == 3
 
 
 def test_the_rest_is_replaced_by_a_color(image: np.ndarray, segmentation: Segmentation) -> None:
-    drawn = render("replace", image, segmentation, background=(1, 2, 3))
+    drawn = render(image, segmentation, Look(view="replace", background=(1, 2, 3)))
     assert drawn.tolist() == [
         [[1, 2, 3], [100, 200, 40], [100, 200, 40]],
         [[100, 200, 40], [100, 200, 40], [1, 2, 3]],
@@ -122,7 +118,9 @@ def test_a_background_image_covers_the_frame_and_keeps_its_shape(tiny_spec: Mode
     behind[:, 20:, 2] = 255
     behind[:10] = behind[30:] = 77
     image = np.full((20, 40, 3), 9, np.uint8)
-    drawn = render("replace", image, Segmentation(np.zeros((20, 40), np.uint8), tiny_spec), background=behind)
+    drawn = render(
+        image, Segmentation(np.zeros((20, 40), np.uint8), tiny_spec), Look(view="replace", background=behind)
+    )
     assert (drawn[:, :20] == (255, 0, 0)).all()
     assert (drawn[:, 20:] == (0, 0, 255)).all()
 
@@ -131,7 +129,7 @@ def test_the_rest_is_blurred_and_the_chosen_stays_sharp(tiny_spec: ModelSpec) ->
     image = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
     class_map = np.zeros((160, 160), np.uint8)
     class_map[:, 80:] = 1
-    drawn = render("blur", image, Segmentation(class_map, tiny_spec))
+    drawn = render(image, Segmentation(class_map, tiny_spec), Look(view="blur"))
     assert (drawn[:, 80:] == image[:, 80:]).all()
     # White noise has a deviation of 74; the mean over the 64 pixels of an eighth's size alone leaves an eighth of it.
     assert drawn[:, :80].std() < 15
@@ -142,10 +140,11 @@ def test_a_painter_draws_into_the_frame_and_follows_its_color_order(
     image: np.ndarray, segmentation: Segmentation, tiny_spec: ModelSpec
 ) -> None:
     for view in get_args(View):
-        expected = render(view, image, segmentation, classes=["disc"], background=(5, 6, 7))
+        look = Look(view=view, classes=["disc"], background=(5, 6, 7), anonymize=["disc"])
+        expected = render(image, segmentation, look)
         if view == "cutout":
             expected = expected[..., :3] * (expected[..., 3:] // 255)
-        paint = Painter(tiny_spec, view, classes=["disc"], background=(5, 6, 7), order="bgr")
+        paint = Painter(tiny_spec, look, order="bgr")
         for _ in range(2):  # the buffers of the first frame don't show in the second
             frame = np.ascontiguousarray(image[..., ::-1])
             assert paint(frame, CLASS_MAP) is frame
@@ -153,7 +152,7 @@ def test_a_painter_draws_into_the_frame_and_follows_its_color_order(
 
 
 def test_a_painter_follows_a_change_of_size(tiny_spec: ModelSpec) -> None:
-    paint = Painter(tiny_spec, "replace", background=(5, 6, 7))
+    paint = Painter(tiny_spec, Look(view="replace", background=(5, 6, 7)))
     for size in ((4, 6), (8, 6), (4, 6)):
         frame = np.zeros((*size, 3), np.uint8)
         assert (paint(frame, np.zeros(size, np.uint8)) == (5, 6, 7)).all()
@@ -169,5 +168,24 @@ def test_a_small_map_draws_what_the_enlarged_one_does(tiny_spec: ModelSpec) -> N
     large = enlarge(small, np.empty((50, 71), np.uint8))
     for view in get_args(View):
         for classes in (["disc"], ["background", "square", "disc"]):
-            paint = Painter(tiny_spec, view, classes=classes, background=(5, 6, 7))
+            paint = Painter(tiny_spec, Look(view=view, classes=classes, background=(5, 6, 7)))
             assert (paint(image.copy(), small) == paint(image.copy(), large)).all(), view
+
+
+@pytest.mark.parametrize("view", ["overlay", "cutout", "blur", "replace"])
+def test_what_is_anonymized_is_in_no_view(tiny_spec: ModelSpec, view: View) -> None:
+    """Two images that differ in the anonymized class alone, by details of the same mean, are drawn alike."""
+    stripes = np.tile(np.array([[0, 200]], np.uint8), (256, 128))
+    images = [np.dstack([pixels] * 3) for pixels in (stripes, 200 - stripes)]
+    segmentation = Segmentation(np.full((256, 256), 2, np.uint8), tiny_spec)
+    clear, hidden = (
+        [render(image, segmentation, Look(view=view, classes=["disc"], anonymize=names)) for image in images]
+        for names in (None, ["disc"])
+    )
+    assert (clear[0] != clear[1]).any()
+    assert (hidden[0] == hidden[1]).all()
+
+
+def test_an_unknown_class_to_anonymize_is_refused(tiny_spec: ModelSpec) -> None:
+    with pytest.raises(InputError, match="unknown class 'dog'"):
+        Painter(tiny_spec, Look(anonymize=["dog"]))
