@@ -8,6 +8,7 @@ from typing import Any
 from _peers import RUNTIMES
 from _shared import read_json
 
+from edgeseg._internal.json import convert
 from edgeseg.benchmark.result import LatencyResult
 
 #: A runtime with a class map that agrees this much less than the best one of the same model is not marked as fastest.
@@ -70,4 +71,4 @@ def _percent(share: float) -> str:
 
 
 def _median_ms(entry: dict[str, Any]) -> float:
-    return LatencyResult.from_dict(entry["latency"]).median_s * 1e3
+    return convert(entry["latency"], LatencyResult).median_s * 1e3

@@ -60,7 +60,7 @@ class SlowedDevice(LocalDevice):
             text=True,
             check=True,
         )
-        return Reply.from_json(json.loads(done.stdout))
+        return Reply.from_json(done.stdout)
 
 
 def main() -> None:

@@ -38,12 +38,12 @@ from _shared import THREADS, environment, parse_model, write_json
 from _sides import calibrated, edgeseg_sources
 
 from edgeseg.benchmark import worker
-from edgeseg.benchmark.devices.local import how_it_ended
 from edgeseg.benchmark.measure import Case, measure
 from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost
 from edgeseg.models.zoo.table import ZOO
+from edgeseg.runtime.process.child import how_it_ended
 from edgeseg_converters.options import ExportOptions
 
 Model = tuple[str, tuple[int, int]]
@@ -73,7 +73,7 @@ class PeerDevice:
 
     def run(self, request: Request) -> Reply:
         """See ``Device.run``."""
-        return Reply.from_json(_step("time", json.dumps(asdict(request))))
+        return Reply.from_json(json.dumps(_step("time", json.dumps(asdict(request)))))
 
 
 def convert(model: Model, precisions: list[str], cache: Path) -> None:

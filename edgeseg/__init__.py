@@ -16,11 +16,11 @@ from edgeseg.errors import (
     UnsupportedModel,
     VerificationFailed,
 )
-from edgeseg.spec import ModelSpec, Provenance
 
 if TYPE_CHECKING:
     from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
     from edgeseg.segmenter import Segmentation, Segmenter
+    from edgeseg.spec import ModelSpec, Provenance
 
 __version__ = "0.1.0"
 
@@ -45,12 +45,14 @@ __all__ = [
     "DeviceLost",
 ]
 
-# Names whose module imports numpy or OpenCV: they are loaded on first use, so that start-up stays cheap.
+# Names whose module imports numpy, OpenCV or msgspec: they are loaded on first use, so that start-up stays cheap.
 _LAZY = {
     "ConfusionMatrix": "edgeseg.evaluation.confusion",
     "argmax_agreement": "edgeseg.evaluation.confusion",
     "Segmenter": "edgeseg.segmenter",
     "Segmentation": "edgeseg.segmenter",
+    "ModelSpec": "edgeseg.spec",
+    "Provenance": "edgeseg.spec",
 }
 
 __getattr__ = lazy_names(__name__, _LAZY)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg._internal.files import sha256
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.models.packaged_files import find_file
@@ -102,12 +103,13 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
     path = find_file(path)
     if SUFFIXES.get(path.suffix.lower()) == "keras":
         raise InputError(f"'{path}' is a Keras model; inspect the artifact that edgeseg export makes of it.")
-    with closing(open_backend(path)) as backend:
-        data = path.read_bytes()
+    file = ModelFile.read(path)
+    data = file.data
+    with closing(open_backend(file)) as backend:
         is_tflite = path.suffix.lower() == ".tflite"
         chosen = accelerators("tflite" if is_tflite else "onnx", names)
         ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)
-        usage = _usage(path, backend)
+        usage = _usage(path, backend, data)
     coverages: tuple[Coverage, ...] = ()
     not_asked = dict.fromkeys(chosen, _OPEN_SIZE)
     if not is_open(backend.inputs[0].shape):
@@ -127,7 +129,7 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
     )
 
 
-def _usage(path: Path, backend: Backend) -> Usage:
+def _usage(path: Path, backend: Backend, data: bytes) -> Usage:
     if backend.spec is not None:
         return Usage(spec=backend.spec)
     if is_open(backend.inputs[0].shape):
@@ -137,13 +139,13 @@ def _usage(path: Path, backend: Backend) -> Usage:
             note="its input size is open, and so may be its normalization: give those that it was trained with",
         )
     try:
-        return Usage(spec=describe(path, backend, InputDescription())[0])
+        return Usage(spec=describe(path, backend, InputDescription(), data=data)[0])
     except NormalizationUnknown:
         note = f"the file does not say its normalization, and this is a guess; others are {NORMALIZATIONS}"
     except InputError as error:
         return Usage(spec=None, note=str(error))
     try:
-        return Usage(spec=describe(path, backend, _GUESS)[0], options=_GUESS_OPTIONS, note=note)
+        return Usage(spec=describe(path, backend, _GUESS, data=data)[0], options=_GUESS_OPTIONS, note=note)
     except InputError as error:
         return Usage(spec=None, note=str(error))
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg.choices import ColorOrder, Fit, Layout, LetterboxRounding, Resize
 from edgeseg.errors import InputError
 from edgeseg.outputs import Reading, ReadOutput, read_output
-from edgeseg.runtime import Backend, RuntimeOptions, TensorInfo, open_with
+from edgeseg.runtime import SUFFIXES, Backend, RuntimeOptions, TensorInfo, open_with
 from edgeseg.runtime.base import image_sides, is_open, open_size
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import MAX_CLASSES, Color, ModelSpec, default_class_names, default_palette
@@ -95,15 +96,24 @@ def open_segmenter(
         BackendUnavailable: the runtime or accelerator that was asked for is not available.
     """
     with ExitStack() as refused:
-        backend = open_with(path, replace(runtime, input_size=description.input_size, output=description.output))
+        # Read once: what describes it is what was tried and opened.
+        is_keras = SUFFIXES.get(Path(path).suffix.lower()) in (None, "keras")
+        model = path if is_keras else ModelFile.read(path)
+        data = model.data if isinstance(model, ModelFile) else None
+        backend = open_with(model, replace(runtime, input_size=description.input_size, output=description.output))
         refused.callback(backend.close)
-        segmenter = described(path, backend, description, classes=classes)
+        segmenter = described(path, backend, description, classes=classes, data=data)
         refused.pop_all()
     return segmenter
 
 
 def described(
-    path: str | Path, backend: Backend, description: InputDescription, *, classes: tuple[str, ...] | None = None
+    path: str | Path,
+    backend: Backend,
+    description: InputDescription,
+    *,
+    classes: tuple[str, ...] | None = None,
+    data: bytes | None = None,
 ) -> Segmenter:
     """Make a segmenter of an open model, with or without a ModelSpec inside; see ``open_segmenter``.
 
@@ -112,21 +122,29 @@ def described(
         backend: the same file, open; a model that is refused stays open.
         description: how to feed a model without a ModelSpec.
         classes: the class names, where neither the file nor ``description`` has them.
+        data: the bytes of an artifact.
 
     Raises:
         InputError: see ``open_segmenter``.
     """
     if backend.spec is None:
-        spec, read = describe(path, backend, description, classes=classes)
+        spec, read = describe(path, backend, description, classes=classes, data=data)
         return Segmenter(read, spec=spec)
     ours = replace(description, threshold=None) if _is_scores(backend.spec) else description
     if ours.given:
         options = " and ".join(ours.given)
         raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
-    return segmenter_of(path, backend, backend.spec, threshold=description.threshold)
+    return segmenter_of(path, backend, backend.spec, threshold=description.threshold, data=data)
 
 
-def segmenter_of(path: str | Path, backend: Backend, spec: ModelSpec, *, threshold: float | None = None) -> Segmenter:
+def segmenter_of(
+    path: str | Path,
+    backend: Backend,
+    spec: ModelSpec,
+    *,
+    threshold: float | None = None,
+    data: bytes | None = None,
+) -> Segmenter:
     """Make a segmenter of a model with a ModelSpec, whose scores may also be one channel, or a flattened map.
 
     Only a Keras model has such scores: an artifact gives what its spec says.
@@ -137,6 +155,7 @@ def segmenter_of(path: str | Path, backend: Backend, spec: ModelSpec, *, thresho
         spec: how to feed it.
         threshold: the score of one channel above which a pixel is of the second class; by default what the last layers
             ask for.
+        data: the bytes of an artifact.
 
     Raises:
         InputError: the output is no segmentation, or a threshold is given for several channels.
@@ -152,6 +171,7 @@ def segmenter_of(path: str | Path, backend: Backend, spec: ModelSpec, *, thresho
         input_size=spec.input_size,
         names=spec.class_names,
         threshold=threshold,
+        data=data,
     )
     read = ReadOutput(backend, reading, layout=spec.layout, num_classes=spec.num_classes)
     return Segmenter(read, spec=spec if reading.kind == "scores" else spec.replace(output_kind="argmax"))
@@ -162,7 +182,12 @@ def _is_scores(spec: ModelSpec) -> bool:
 
 
 def describe(
-    path: str | Path, backend: Backend, description: InputDescription, *, classes: tuple[str, ...] | None = None
+    path: str | Path,
+    backend: Backend,
+    description: InputDescription,
+    *,
+    classes: tuple[str, ...] | None = None,
+    data: bytes | None = None,
 ) -> tuple[ModelSpec, Backend]:
     """Make a ModelSpec for a model without one, from its tensors, TFLite's standard metadata and the description.
 
@@ -174,6 +199,7 @@ def describe(
         backend: the same file, open.
         description: has priority over what the file says.
         classes: the class names, where neither has them.
+        data: the bytes of an artifact, for its metadata.
 
     Returns:
         A spec whose dtype is ``uint8`` where the model takes image bytes, else ``float32``; a segmenter quantizes
@@ -195,10 +221,16 @@ def describe(
         _log.warning(
             "'%s' has %d outputs; edgeseg uses %s, --output takes %s", path, len(others) + 1, first, ", ".join(others)
         )
-    metadata = read_description(Path(path).read_bytes()) if Path(path).suffix.lower() == ".tflite" else Description()
+    metadata = read_description(data) if data and Path(path).suffix.lower() == ".tflite" else Description()
     names = description.class_names or metadata.class_names or classes
     reading = read_output(
-        path, backend, layout=layout, input_size=(height, width), names=names, threshold=description.threshold
+        path,
+        backend,
+        layout=layout,
+        input_size=(height, width),
+        names=names,
+        threshold=description.threshold,
+        data=data,
     )
     if reading.kind == "scores" and reading.channels > MAX_CLASSES:
         raise InputError(

@@ -101,6 +101,7 @@ class Segmenter:
                     f"{what} has no ModelSpec inside; export it with edgeseg, or give spec= "
                     "(edgeseg.opening makes one)."
                 )
+            _check_input(opened, model_spec)
             self.spec = model_spec
             self.backend: Backend = feed_as(opened, model_spec.dtype)
             refused.pop_all()
@@ -175,11 +176,22 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
         scores = scores.argmax(axis=axis)
     elif scores.ndim == 3:
         scores = scores[..., 0] if spec.layout == "nhwc" else scores[0]
+    if scores.ndim != 2:
+        raise InputError(f"the model gives {output.shape}, which is no class map; give it the right spec.")
     class_map: NDArray[np.uint8] = scores.astype(np.uint8)
     if class_map.shape != spec.input_size:
         height, width = spec.input_size
         class_map = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
     return class_map
+
+
+def _check_input(backend: Backend, spec: ModelSpec) -> None:
+    """Raise ``InputError`` where a model does not take the images of its spec, whose size may be any."""
+    height, width = spec.input_size
+    made = (1, height, width, 3) if spec.layout == "nhwc" else (1, 3, height, width)
+    taken = backend.inputs[0].shape
+    if len(taken) != len(made) or any(side not in (-1, own) for side, own in zip(taken, made, strict=True)):
+        raise InputError(f"the model takes {taken} but its spec makes {made}; give it the right spec.")
 
 
 def _check_image(image_rgb: Any) -> None:

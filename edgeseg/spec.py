@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
-from edgeseg._internal.json import field_names, tuples
+from edgeseg._internal.json import FEW, AnyText, Finite, Int64, Meta, Texts, WrongValue, convert, parse
 from edgeseg.choices import (
     ColorOrder,
     Fit,
@@ -36,7 +37,20 @@ METADATA_KEY = "edgeseg.spec"
 #: As many ids as the byte of a pixel of a class map, and of a label, can tell apart.
 MAX_CLASSES = 256
 
-Color = tuple[int, int, int]
+#: Pixels of the largest input: an image of it is 800 MB in float32.
+MAX_INPUT_PIXELS = 1 << 26
+#: What a pixel can be divided by, up to the sign, without leaving what float32 tells apart.
+MIN_STD, MAX_STD = 1e-6, 1e6
+
+#: Bytes of the longest ModelSpec that is read: of 256 classes with the longest names.
+_MAX_BYTES = 1 << 22
+
+_Byte = Annotated[int, Meta(ge=0, le=255)]
+_Side = Annotated[int, Meta(ge=1, le=MAX_INPUT_PIXELS)]
+_Pixel = Annotated[float, Meta(ge=-MAX_STD, le=MAX_STD)]
+_Option = bool | Int64 | Finite | AnyText | None
+
+Color = tuple[_Byte, _Byte, _Byte]
 
 # A comment at the end of a line of class names, and a line that begins with the class's id.
 _COMMENT = re.compile(r"\s#.*")
@@ -56,12 +70,14 @@ class Provenance:
         model_options: options of the zoo's architecture that were not its defaults.
     """
 
-    source: str = ""
+    source: AnyText = ""
     precision: Precision = "fp32"
     target: Target = "generic"
-    rewrites: tuple[tuple[str, int], ...] = ()
-    tools: Mapping[str, str] = field(default_factory=dict)
-    model_options: Mapping[str, Any] = field(default_factory=dict)
+    rewrites: Annotated[tuple[tuple[AnyText, Int64], ...], Meta(max_length=FEW)] = ()
+    tools: Texts = field(default_factory=dict)
+    model_options: Annotated[
+        Mapping[AnyText, _Option | Annotated[tuple[_Option, ...], Meta(max_length=FEW)]], Meta(max_length=FEW)
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +105,16 @@ class ModelSpec:
         provenance: how the file was made.
     """
 
-    name: str
-    input_size: tuple[int, int]
-    class_names: tuple[str, ...]
-    palette: tuple[Color, ...]
-    ignore_index: int | None = None
+    name: AnyText
+    input_size: tuple[_Side, _Side]
+    class_names: Annotated[tuple[AnyText, ...], Meta(max_length=MAX_CLASSES)]
+    palette: Annotated[tuple[Color, ...], Meta(max_length=MAX_CLASSES)]
+    ignore_index: _Byte | None = None
     layout: Layout = "nhwc"
     dtype: InputDtype = "float32"
     color_order: ColorOrder = "rgb"
-    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
-    std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    mean: tuple[_Pixel, _Pixel, _Pixel] = (127.5, 127.5, 127.5)
+    std: tuple[_Pixel, _Pixel, _Pixel] = (127.5, 127.5, 127.5)
     fit: Fit = "letterbox"
     resize: Resize = "bilinear"
     letterbox_rounding: LetterboxRounding = "round"
@@ -107,11 +123,17 @@ class ModelSpec:
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
-        if len(self.input_size) != 2 or min(self.input_size) < 1:
-            raise InputError(f"ModelSpec.input_size must be (H, W) in pixels, got {self.input_size}.")
+        if len(self.input_size) != 2 or min(self.input_size) < 1 or math.prod(self.input_size) > MAX_INPUT_PIXELS:
+            raise InputError(
+                f"ModelSpec.input_size must be (H, W), at most {MAX_INPUT_PIXELS} pixels, got {self.input_size}."
+            )
         check_classes(f"the model '{self.name}'", self.class_names, self.palette, self.ignore_index)
-        if 0 in self.std:
-            raise InputError(f"ModelSpec.std must not contain 0, got {self.std}.")
+        if len(self.std) != 3 or not all(MIN_STD <= abs(value) <= MAX_STD for value in self.std):
+            raise InputError(
+                f"ModelSpec.std must be three numbers from {MIN_STD:g} to {MAX_STD:g}, up to the sign, got {self.std}."
+            )
+        if len(self.mean) != 3 or not all(abs(value) <= MAX_STD for value in self.mean):
+            raise InputError(f"ModelSpec.mean must be three numbers of at most {MAX_STD:g}, got {self.mean}.")
         hints = get_type_hints(type(self))
         for name in ("layout", "dtype", "color_order", "fit", "resize", "letterbox_rounding", "output_kind"):
             accepted = get_args(hints[name])
@@ -152,25 +174,28 @@ class ModelSpec:
         Raises:
             InputError: the text is not a ModelSpec, or of a format version that this edgeseg cannot read.
         """
+        if len(text) > _MAX_BYTES:
+            raise InputError(f"the ModelSpec has {len(text)} bytes; at most {_MAX_BYTES} are read.")
         try:
-            data = json.loads(text)
-            version = data["format_version"]
-            if version not in _READABLE:
-                readable = f"{', '.join(map(str, _READABLE[:-1]))} and {_READABLE[-1]}"
-                raise InputError(
-                    f"the ModelSpec has format version {version}, this edgeseg reads {readable}; update edgeseg."
-                )
-            if version == 1:
-                data["color_order"] = data.pop("colour_order", "rgb")
-            if version < 3 and data.get("resize") in _FORMER_RESIZES:
-                data["resize"] = _FORMER_RESIZES[data["resize"]]
-            fields = {key: tuples(value) for key, value in data.items() if key in field_names(cls)}
-            provenance = {k: v for k, v in data["provenance"].items() if k in field_names(Provenance)}
-            provenance["rewrites"] = tuples(provenance.get("rewrites", []))
-            provenance["model_options"] = tuples(provenance.get("model_options", {}))
-            return cls(**{**fields, "provenance": Provenance(**provenance)})
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"this is not a ModelSpec: {error!r}. Export the model again with edgeseg.") from error
+            return convert(_of_today(parse(text)), cls)
+        except WrongValue as error:
+            raise InputError(f"this is not a ModelSpec: {error}. Export the model again with edgeseg.") from error
+
+
+def _of_today(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an earlier version under today's names."""
+    if "format_version" not in data:
+        raise WrongValue("'format_version' is missing")
+    version = convert(data["format_version"], Int64)
+    if version not in _READABLE:
+        readable = f"{', '.join(map(str, _READABLE[:-1]))} and {_READABLE[-1]}"
+        raise InputError(f"the ModelSpec has format version {version}, this edgeseg reads {readable}; update edgeseg.")
+    if version == 1:
+        data["color_order"] = data.pop("colour_order", "rgb")
+    former = data.get("resize")
+    if version < 3 and isinstance(former, str):
+        data["resize"] = _FORMER_RESIZES.get(former, former)
+    return data
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -20,6 +20,10 @@ from PIL import Image
 
 from edgeseg.spec import ModelSpec, default_palette
 
+# A first run of each model in a process of its own takes 0.4 s, and a test run opens a thousand models, all made here.
+# tests/edgeseg/runtime/process/test_trial.py sets it, and a cache folder of its own.
+os.environ.setdefault("EDGESEG_TRIAL_SECONDS", "0")
+
 # Two test processes on two cores: pools of a thread a core get in each other's way (the tests of the rewrites took
 # 105 s, then 89). TensorFlow reads it when it is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -1,7 +1,7 @@
-"""Convert values to JSON, which has no NaN, and back: as they are, or checked against a type if they come from outside.
+"""Read JSON and tables of TOML by their type, and convert values to JSON, which has no NaN.
 
-A type is a dataclass whose annotations say what is accepted; ``Annotated[float, Meta(gt=0)]`` narrows a field. The
-names are those of msgspec, which checks while it parses and not after.
+A type is a dataclass; its annotations say what is accepted, in msgspec's terms: ``Annotated[int, Meta(ge=0, le=9)]``.
+msgspec bounds nothing by itself, so that each number, text, list and mapping in such a type has its limits.
 """
 
 from __future__ import annotations
@@ -9,25 +9,44 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import sys
-import types
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
-from edgeseg._internal.text import escaped, unprintable
+import msgspec
+from msgspec import Meta as Meta  # which types of other modules are made with
+from msgspec import inspect
+
+from edgeseg._internal.text import UNPRINTABLE, escaped, unprintable
 from edgeseg.errors import InputError
 
 T = TypeVar("T")
 
-#: Characters of a text whose ``Meta`` says nothing else.
-MAX_TEXT = 1000
+#: The pattern of a text that can be shown as it is.
+PRINTABLE = rf"\A[^{UNPRINTABLE}]*\Z"
 
-#: Items of a list and entries of an object; a list of numbers has no limit of its own.
-MAX_ITEMS = 10_000
+#: A number that is finite, and one that has 64 bits.
+Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+#: A name, a version, a sentence: what can be shown on one line; and one with any characters.
+Text = Annotated[str, Meta(max_length=1000, pattern=PRINTABLE)]
+AnyText = Annotated[str, Meta(max_length=1000)]
+#: Items of a list, and entries of an object, of which there are few.
+FEW = 10_000
+#: Texts by their names.
+Texts = Annotated[Mapping[Text, Text], Meta(max_length=FEW)]
 
-_MAX_INT = 2**63 - 1
-_MAX_FLOAT = sys.float_info.max
-_MAX_DIGITS = 20  # of an integer as it is written: Python needs quadratic time for many
+# Objects and lists inside each other, where there is no type: what reads them calls itself for each.
+_MAX_DEPTH = 200
+
+# Characters of a text that is read again to show what is wrong in it; without a type it may need a hundred times its
+# size and minutes.
+_MAX_SHOWN = 1_000_000
+
+_PATH = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
+_WORDS = {"int": "integer", "float": "number", "str": "text", "bool": "true or false", "array": "list"}
+_UNKNOWN = object()
 
 
 def as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,195 +64,164 @@ def _as_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def field_names(cls: type) -> set[str]:
-    """Return the field names of a dataclass; readers use them to skip fields that a newer version wrote."""
-    return {f.name for f in dataclasses.fields(cls)}
-
-
-def tuples(value: Any) -> Any:
-    """Convert JSON lists to tuples, at every depth, in objects too."""
-    if isinstance(value, list):
-        return tuple(tuples(item) for item in value)
-    return {key: tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
 class WrongValue(InputError):
     """A value is not of the type that was expected; the text says where, what it is, and what is accepted."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Meta:
-    """Limits of a value.
-
-    Attributes:
-        ge: least number.
-        gt: number that it must exceed.
-        le: largest number.
-        min_length: fewest characters, items or entries.
-        max_length: most characters, items or entries.
-        printable: whether a text must be one that can be shown as it is; the output of a program need not be.
-    """
-
-    ge: float | None = None
-    gt: float | None = None
-    le: float | None = None
-    min_length: int = 0
-    max_length: int | None = None
-    printable: bool = True
-
-
 def decode(data: bytes | str, kind: type[T]) -> T:
-    """Read JSON.
+    """Read JSON of a type; what an object has beside the fields of a dataclass is skipped.
 
     Args:
         data: UTF-8; what calls this bounds its length.
-        kind: the type of the result; see ``convert``.
+        kind: the type of the result: a dataclass, or what its fields may be; a tuple is a list in JSON.
 
     Raises:
         WrongValue: it is no JSON, or not of this type.
+        InputError: the class refuses its fields; the text is its own.
     """
     try:
-        value = json.loads(data, parse_constant=_no_constant, parse_int=_integer)
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        try:
+            value = msgspec.json.decode(data) if len(data) <= _MAX_SHOWN else _UNKNOWN
+        except (msgspec.DecodeError, RecursionError):
+            value = _UNKNOWN
+        _refuse(error, value, kind)
+    except RecursionError as error:
+        raise WrongValue("it is JSON nested too deeply") from error
+    except UnicodeError as error:
+        raise WrongValue("it is no text: it has half a character") from error
+    except msgspec.DecodeError as error:
+        reason = str(error).removeprefix("JSON is malformed: ")
+        raise WrongValue(f"it is no JSON: {reason[0].lower()}{reason[1:]}") from error
+
+
+def parse(data: bytes | str) -> dict[str, Any]:
+    """Read an object of JSON that has no type, or whose fields get today's names before they are converted to one.
+
+    Args:
+        data: UTF-8; what calls this bounds its length. NaN and infinity, which Python writes, are read.
+
+    Raises:
+        WrongValue: it is no object of JSON, or one nested more than 200 deep.
+    """
+    try:
+        value = json.loads(data)
     except RecursionError as error:
         raise WrongValue("it is JSON nested too deeply") from error
     except UnicodeDecodeError as error:
         raise WrongValue("it is not UTF-8") from error
     except json.JSONDecodeError as error:
         raise WrongValue(f"it is no JSON: {error.msg} at character {error.pos}") from error
-    return convert(value, kind)
+    except ValueError as error:  # Python reads no integer of thousands of digits
+        raise WrongValue("it is JSON with an integer of thousands of digits") from error
+    if not isinstance(value, dict):
+        raise WrongValue(f"it is {_shown(value)}; accepted: object")
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            item
+            for node in level
+            for item in (node.values() if isinstance(node, dict) else node)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return value
+    raise WrongValue("it is JSON nested too deeply")
 
 
 def convert(value: object, kind: type[T]) -> T:
-    """Check a value and make it one of a type.
+    """Check a value and convert it to a type.
 
     Args:
-        value: objects, lists, texts, numbers, booleans and None, as ``json.loads`` returns them; tuples are lists.
-        kind: a dataclass, or what its fields may be: ``bool``, ``int``, ``float``, ``str``, ``None``, ``Literal``,
-            tuples, mappings from texts, unions with ``None``, ``Annotated`` with a ``Meta``, and ``Any``. Numbers are
-            finite; an integer has 64 bits. What an object has beside the fields of a dataclass is skipped.
+        value: objects, lists, texts, numbers, booleans and None, as parsers of JSON and TOML return them; tuples are
+            lists.
+        kind: the type of the result, as ``decode`` takes it.
 
     Raises:
         WrongValue: it is not of this type.
+        InputError: the class refuses its fields; the text is its own.
     """
-    return cast(T, _convert(value, kind, "", Meta()))
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        _refuse(error, value, kind)
+    except RecursionError as error:
+        raise WrongValue("it is nested too deeply") from error
+    except UnicodeError as error:  # where a number, a name of a set or a key is expected
+        raise WrongValue("it has a text with half a character") from error
 
 
-def _convert(value: object, kind: Any, at: str, meta: Meta) -> Any:
-    origin = get_origin(kind)
-    if origin is Annotated:
-        return _convert(value, get_args(kind)[0], at, next(m for m in get_args(kind)[1:] if isinstance(m, Meta)))
-    if kind is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in get_args(kind) if argument is not types.NoneType)
-        return None if value is None else _convert(value, inner, at, meta)
-    if origin is Literal:
-        return value if value in get_args(kind) else _wrong(value, at, f"one of {', '.join(map(repr, get_args(kind)))}")
-    if kind is bool:
-        return value if isinstance(value, bool) else _wrong(value, at, "true or false")
-    if kind is int:
-        return _number(value, at, meta, "an integer") if type(value) is int else _wrong(value, at, "an integer")
-    if kind is float:
-        return float(_number(value, at, meta, "a number"))
-    if kind is str:
-        return _text(value, at, meta)
-    if origin is tuple:
-        return _tuple(value, get_args(kind), at, meta)
-    if origin in (dict, Mapping):
-        entries = _sized(value, Mapping, at, dataclasses.replace(meta, max_length=MAX_ITEMS), "an object")
-        inner = get_args(kind)[1]
-        return {
-            _text(key, at, Meta()): _convert(item, inner, _below(at, str(key)), Meta()) for key, item in entries.items()
-        }
-    return _dataclass(value, kind, at)
+def _refuse(error: msgspec.ValidationError, value: object, kind: Any) -> NoReturn:
+    """Raise the error of a class, or one that says where, what it is and what is accepted."""
+    if isinstance(error.__cause__, InputError):
+        raise error.__cause__
+    reason, _, at = str(error).partition(" - at ")
+    path = [(name, index) for name, index in _PATH.findall(at)]
+    place = "".join(f".{name}" if name else f"[{index}]" for name, index in path).lstrip(".")
+    if missing := re.match("Object missing required field `(.*)`", reason):
+        raise WrongValue(f"'{f'{place}.' if place else ''}{missing[1]}' is missing") from error
+    if "`key`" in at:
+        value, place = _UNKNOWN, f"a name in '{place}'"
+    else:
+        value, place = _found(value, path), f"'{place}'" if place else "it"
+    shown = _shown(value, length="length" in reason)
+    expected, _, got = reason.removeprefix("Expected ").partition(", got ")
+    if value is _UNKNOWN:
+        shown = _words(got) or "another value"
+    if reason.startswith("Invalid enum value"):
+        expected = f"one of {', '.join(map(repr, _choices(kind, path)))}"
+    elif "matching regex" in expected:
+        expected = f"text without {unprintable(value) if isinstance(value, str) else 'control characters'}"
+    elif reason.endswith("out of range"):
+        shown, expected = "too large a number" if value is _UNKNOWN else shown, "finite numbers"
+    raise WrongValue(f"{place} is {shown}; accepted: {_words(expected)}") from error
 
 
-def _dataclass(value: object, kind: Any, at: str) -> Any:
-    entries = _sized(value, Mapping, at, Meta(), "an object")
-    hints = get_type_hints(kind, include_extras=True)
-    values = {}
-    for field in dataclasses.fields(kind):
-        if field.name in entries:
-            values[field.name] = _convert(entries[field.name], hints[field.name], _below(at, field.name), Meta())
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise WrongValue(f"'{_below(at, field.name)}' is missing")
-    return kind(**values)
-
-
-def _tuple(value: object, kinds: tuple[Any, ...], at: str, meta: Meta) -> tuple[Any, ...]:
-    items = _sized(value, Sequence, at, meta, "a list")
-    if kinds[-1] is not Ellipsis:
-        if len(items) != len(kinds):
-            _wrong(value, at, f"a list of {len(kinds)}")
-        return tuple(
-            _convert(item, kind, f"{at}[{i}]", Meta()) for i, (item, kind) in enumerate(zip(items, kinds, strict=True))
-        )
-    number = get_args(kinds[0])[0] if get_origin(kinds[0]) is Annotated else kinds[0]
-    if number is float and items and set(map(type, items)) <= {float, int}:
-        # Millions of latencies: in place of each the extremes are checked, or the first that is not finite.
-        infinite = next((i for i, x in enumerate(items) if not -_MAX_FLOAT <= x <= _MAX_FLOAT), None)
-        for i in (items.index(min(items)), items.index(max(items))) if infinite is None else (infinite,):
-            _convert(items[i], kinds[0], f"{at}[{i}]", Meta())
-        return tuple(map(float, items))
-    _sized(value, Sequence, at, Meta(max_length=MAX_ITEMS), "a list")
-    return tuple(_convert(item, kinds[0], f"{at}[{i}]", Meta()) for i, item in enumerate(items))
-
-
-def _number(value: object, at: str, meta: Meta, name: str) -> int | float:
-    if isinstance(value, int) and abs(value) > _MAX_INT:
-        raise WrongValue(f"{_place(at)} is an integer of {value.bit_length()} bits; accepted: at most 63 and a sign")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        _wrong(value, at, name)
-    limits = {"above": meta.gt, "from": meta.ge, "up to": meta.le}
-    accepted = " ".join((name, *(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)))
-    if (
-        (meta.gt is not None and not value > meta.gt)
-        or (meta.ge is not None and not value >= meta.ge)
-        or (meta.le is not None and not value <= meta.le)
-    ):
-        _wrong(value, at, accepted)
+def _found(value: Any, path: list[tuple[str, str]]) -> object:
+    """Return the value at a path; unknown below a mapping, of whose names msgspec says nothing."""
+    try:
+        for name, index in path:
+            value = value[name] if name else value[int(index)]
+    except (LookupError, TypeError, ValueError):  # also where a later value of the same name is another
+        return _UNKNOWN
     return value
 
 
-def _text(value: object, at: str, meta: Meta) -> str:
-    text: str = _sized(value, str, at, dataclasses.replace(meta, max_length=meta.max_length or MAX_TEXT), "a text")
-    if meta.printable and (character := unprintable(text)):
-        _wrong(text, at, f"a text without {character}")
-    return text
+def _choices(kind: Any, path: list[tuple[str, str]]) -> list[Any]:
+    """Return the names of a closed set, where a path through a type leads to one."""
+    kinds = _each(inspect.type_info(kind))
+    for name, index in path:
+        found: list[Any] = []
+        for one in kinds:
+            if name and isinstance(one, inspect.DataclassType):
+                found += [field.type for field in one.fields if field.encode_name == name]
+            elif index == "..." and isinstance(one, inspect.DictType):
+                found.append(one.value_type)
+            elif index and isinstance(one, inspect.VarTupleType):
+                found.append(one.item_type)
+            elif index and isinstance(one, inspect.TupleType) and index != "...":
+                found.append(one.item_types[int(index)])
+        kinds = [one for each in found for one in _each(each)]
+    return [value for one in kinds if isinstance(one, inspect.LiteralType) for value in one.values]
 
 
-def _sized(value: object, kind: Any, at: str, meta: Meta, name: str) -> Any:
-    if not isinstance(value, kind) or (kind is Sequence and isinstance(value, str)):
-        _wrong(value, at, name)
-    length = len(cast(Any, value))
-    if length < meta.min_length:
-        _wrong(value, at, f"{name} of at least {meta.min_length}")
-    if meta.max_length is not None and length > meta.max_length:
-        raise WrongValue(f"{_place(at)} is {name} of {length}; accepted: at most {meta.max_length}")
-    return value
+def _each(kind: inspect.Type) -> list[inspect.Type]:
+    return list(kind.types) if isinstance(kind, inspect.UnionType) else [kind]
 
 
-def _wrong(value: object, at: str, accepted: str) -> NoReturn:
+def _words(expected: str) -> str:
+    """Return a phrase of msgspec's in words of JSON's."""
+    return re.sub(r"\w+", lambda word: _WORDS.get(word[0], word[0]), expected.replace("`", ""))
+
+
+def _shown(value: object, *, length: bool = False) -> str:
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     # repr of a container shows what is deep inside as well, and takes long
-    shown = {list: "a list", tuple: "a list", dict: "an object", type(None): "null"}.get(type(value))
-    if shown is None:
-        shown = escaped(f"'{value}'" if isinstance(value, str) else str(value), most=100)
-    raise WrongValue(f"{_place(at)} is {shown}; accepted: {accepted}")
-
-
-def _place(at: str) -> str:
-    return f"'{escaped(at, most=100)}'" if at else "it"
-
-
-def _below(at: str, name: str) -> str:
-    return f"{at}.{name}" if at else name
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise WrongValue(f"it is JSON with {name}; accepted: finite numbers")
-
-
-def _integer(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        raise WrongValue(f"it is JSON with an integer of {len(text)} digits; accepted: 64 bits")
-    return int(text)
+    for kind, name in ((list | tuple, "a list"), (Mapping, "an object"), (str, "a text")):
+        if isinstance(value, kind) and (length or kind is not str):
+            return f"{name} of {len(cast(Any, value))}" if length else name
+    if isinstance(value, int) and value.bit_length() > 64:  # Python writes none of thousands of digits
+        return f"an integer of {value.bit_length()} bits"
+    return escaped(f"'{value}'" if isinstance(value, str) else str(value), most=100)

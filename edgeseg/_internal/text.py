@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 #: Control characters and escape sequences, line and paragraph separators, marks that reverse the order of what
-#: follows, and surrogates, which no encoding has and Python has for the bytes of a file name that are no UTF-8.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+#: follows, and surrogates, which no encoding has and Python has for the bytes of a file name that are no UTF-8; as
+#: between the brackets of a pattern.
+UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_UNPRINTABLE = re.compile(f"[{UNPRINTABLE}]")
 _PASSWORD = re.compile(
     r"(://[^/:@?\s]*):"
     r"(?:[^/\s]*@"  # up to the last @ of the address, as a password may have one itself

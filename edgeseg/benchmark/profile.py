@@ -7,26 +7,33 @@ Writing the record slows every node, small ones most, so these times are good fo
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 
+from edgeseg._internal.json import AnyText, Meta, WrongValue, decode
 from edgeseg.benchmark.devices.local import ask
 from edgeseg.benchmark.worker import answer, raise_refusal
-from edgeseg.errors import BackendUnavailable, InputError
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.runtime import SUFFIXES
 from edgeseg.runtime.base import is_open, open_size
 from edgeseg.runtime.onnx import OnnxBackend
 
 FORMAT_VERSION = 1
 
+# Seconds that opening a model, and one call, may take: far above any that are useful.
+_OPENING_S, _CALL_S = 600.0, 60.0
 _WARM_UP = 3
+
+# The name of a node of ONNX Runtime's has those of what it was fused from; nodes of a model, and events of a record.
+_Name = Annotated[str, Meta(max_length=1 << 16)]
+_MOST_NODES, _MOST_EVENTS = 1_000_000, 100_000_000
+_Microseconds = Annotated[float, Meta(ge=0, le=1e15)]
 
 #: Columns of ``rows``; those that begin with ``>`` are numbers.
 COLUMNS = ("Node", "Op", "Provider", ">ms", ">Share")
@@ -44,11 +51,11 @@ class NodeTime:
         share: of the time of all nodes, in [0, 1].
     """
 
-    name: str
-    op_type: str
-    provider: str
-    ms: float
-    share: float
+    name: _Name
+    op_type: _Name
+    provider: _Name
+    ms: Annotated[float, Meta(ge=0, le=1e9)]
+    share: Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +94,34 @@ class Profile:
         return {"format_version": FORMAT_VERSION, **asdict(self), "ops": ops}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Reply:
+    """The answer of the process that made the record."""
+
+    runtime: AnyText
+    nodes: Annotated[tuple[NodeTime, ...], Meta(max_length=_MOST_NODES)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments:
+    op_name: _Name = ""
+    provider: _Name = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An event of ONNX Runtime's record, times in microseconds."""
+
+    name: _Name = ""
+    cat: _Name = ""
+    ts: _Microseconds = 0.0
+    dur: _Microseconds = 0.0
+    args: _Arguments = field(default_factory=_Arguments)
+
+
+_Events = Annotated[tuple[Event, ...], Meta(max_length=_MOST_EVENTS)]
+
+
 def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
     """Profile an artifact on this machine, in a process of its own.
 
@@ -98,7 +133,7 @@ def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
     Raises:
         BackendUnavailable: the runtime of this file gives no profile here; the text says what does.
         InputError: the file is missing or does not open.
-        DeviceLost: the process died.
+        DeviceLost: the process died, or its answer cannot be right.
     """
     if not path.is_file():
         raise InputError(f"model file '{path}' does not exist.")
@@ -113,33 +148,41 @@ def profile(path: Path, options: Mapping[str, Any], num_runs: int) -> Profile:
     if other:
         raise InputError(f"a profile is of ONNX Runtime with its threads and providers; {', '.join(other)} is not.")
     known = {name: options[name] for name in ("num_threads", "providers", "input_size") if options.get(name)}
-    reply = ask("edgeseg.benchmark.profile", {"path": str(path), "num_runs": num_runs, **known})
-    raise_refusal(reply)
-    nodes = tuple(NodeTime(**node) for node in reply["nodes"])
+    request = {"path": str(path), "num_runs": num_runs, **known}
+    reply = ask("edgeseg.benchmark.profile", request, _OPENING_S + num_runs * _CALL_S)
+    try:
+        raise_refusal(reply)
+        profiled = decode(reply, _Reply)
+    except WrongValue as error:
+        raise DeviceLost(f"what the process that profiled '{path}' says cannot be right: {error}.") from error
     return Profile(
         artifact=path.name,
-        runtime=reply["runtime"],
+        runtime=profiled.runtime,
         num_threads=known.get("num_threads", 0),
         num_runs=num_runs,
-        nodes=nodes,
+        nodes=profiled.nodes,
     )
 
 
-def summarize(events: Sequence[Mapping[str, Any]], num_runs: int) -> list[NodeTime]:
+def summarize(events: Sequence[Event], num_runs: int) -> list[NodeTime]:
     """Return the nodes of the last runs of a record.
 
     Args:
-        events: ONNX Runtime's, times in microseconds.
+        events: ONNX Runtime's.
         num_runs: number of runs that count, from the end; those before are warm-up.
+
+    Raises:
+        InputError: the record has fewer runs.
     """
-    starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
+    starts = sorted(event.ts for event in events if event.name == "model_run")
+    if len(starts) < num_runs:
+        raise InputError(f"ONNX Runtime's record has {len(starts)} runs of {num_runs}.")
     first = starts[-num_runs]
     milliseconds: dict[tuple[str, str, str], float] = {}
     for event in events:
-        name = event.get("name", "")
-        if event.get("cat") == "Node" and name.endswith("_kernel_time") and event["ts"] >= first:
-            key = name.removesuffix("_kernel_time"), event["args"]["op_name"], event["args"].get("provider", "")
-            milliseconds[key] = milliseconds.get(key, 0.0) + event["dur"] / 1e3 / num_runs
+        if event.cat == "Node" and event.name.endswith("_kernel_time") and event.ts >= first:
+            key = event.name.removesuffix("_kernel_time"), event.args.op_name, event.args.provider
+            milliseconds[key] = milliseconds.get(key, 0.0) + event.dur / 1e3 / num_runs
     total = sum(milliseconds.values()) or 1.0
     nodes = [
         NodeTime(name=name, op_type=op_type, provider=provider, ms=ms, share=ms / total)
@@ -158,8 +201,12 @@ def _measure(path: str, num_runs: int, **options: Any) -> dict[str, Any]:
         image = np.random.default_rng(0).integers(0, 256, shape).astype(info.dtype)
         for _ in range(_WARM_UP + num_runs):
             backend.run(image)
-        events = json.loads(backend.end_profiling().read_text(encoding="utf-8"))
+        record = backend.end_profiling().read_bytes()
         backend.close()
+    try:
+        events: tuple[Event, ...] = decode(record, cast(Any, _Events))
+    except WrongValue as error:
+        raise InputError(f"ONNX Runtime's record of '{path}' cannot be read: {error}.") from error
     return {"runtime": backend.runtime, "nodes": [asdict(node) for node in summarize(events, num_runs)]}
 
 

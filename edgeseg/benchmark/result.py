@@ -15,15 +15,38 @@ from typing import Annotated, Any, get_args
 
 import numpy as np
 
-from edgeseg._internal.json import Meta, field_names, tuples
+from edgeseg._internal.json import FEW, AnyText, Meta, Text, Texts, WrongValue, decode
+from edgeseg._internal.limits.text import read_text
 from edgeseg.choices import Scope
 from edgeseg.errors import InputError
 
 FORMAT_VERSION = 1
 
-
 #: The stages of an end-to-end run, in order.
 STAGES = ("preprocess", "inference", "postprocess")
+
+#: Eleven days: what no call takes, and what a sum of many is still exact with.
+MAX_S = 1e6
+#: A nanosecond: what no call is faster than, and so a ratio of two is finite.
+MIN_S = 1e-9
+#: Bytes of the largest result file: of some millions of calls.
+_MAX_FILE = 1 << 26
+_MAX_CALLS = 10_000_000
+
+Latency = Annotated[float, Meta(ge=MIN_S, le=MAX_S)]
+Seconds = Annotated[float, Meta(ge=0, le=MAX_S)]
+Latencies = Annotated[tuple[Latency, ...], Meta(max_length=_MAX_CALLS)]
+#: Seconds of each stage of every call, by the names of ``STAGES``.
+Stages = Annotated[
+    Mapping[Text, Annotated[tuple[Seconds, ...], Meta(max_length=_MAX_CALLS)]], Meta(max_length=len(STAGES))
+]
+#: Statistics of a tool in milliseconds, by the names of ``Summary``.
+Reported = Annotated[Mapping[Text, Annotated[float, Meta(ge=0, le=1e3 * MAX_S)]], Meta(max_length=FEW)]
+Bytes = Annotated[int, Meta(ge=-(2**50), le=2**50)]  # a growth: a tool that frees memory reports less than nothing
+Nodes = Annotated[int, Meta(ge=0, le=2**31)]
+Warnings = Annotated[tuple[Annotated[str, Meta(max_length=10_000)], ...], Meta(max_length=FEW)]
+_Count = Annotated[int, Meta(ge=0, le=2**31)]
+_PerProcess = Annotated[tuple[Seconds, ...], Meta(max_length=FEW)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +66,16 @@ class Environment:
         extra: properties that only some devices have: the phone's model, Android version, thermal state.
     """
 
-    device: str
-    machine: str
-    system: str
+    device: Text
+    machine: Text
+    system: Text
     cpus: Annotated[int, Meta(ge=0, le=1 << 20)]
-    governor: str = ""
-    temperature_c: tuple[Annotated[float, Meta(ge=-273.15, le=1000)], ...] = ()
+    governor: Text = ""
+    temperature_c: Annotated[tuple[Annotated[float, Meta(ge=-273.15, le=1000)], ...], Meta(max_length=FEW)] = ()
     load: Annotated[float, Meta(ge=0, le=1)] | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    date: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
+    versions: Texts = field(default_factory=dict)
+    date: Text = ""
+    extra: Texts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,35 +125,44 @@ class LatencyResult:
         environment: where it was measured.
     """
 
-    artifact: str
-    sha256: str
-    size_bytes: int
-    accelerator: str
-    runtime: str
-    num_threads: int
+    artifact: AnyText
+    sha256: Text
+    size_bytes: Annotated[int, Meta(ge=0, le=2**50)]
+    accelerator: Text
+    runtime: Text
+    num_threads: _Count
     scope: Scope
-    latencies_s: tuple[float, ...]
-    rounds: tuple[int, ...]
-    warmup_runs: int
-    input_size: tuple[int, int] | None = None
-    init_s: tuple[float, ...] = ()
-    first_s: tuple[float, ...] = ()
-    peak_memory_bytes: int | None = None
-    reported: tuple[Mapping[str, float], ...] = ()
-    stages_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    latencies_s: Latencies
+    rounds: Annotated[tuple[_Count, ...], Meta(max_length=FEW)]
+    warmup_runs: _Count
+    input_size: tuple[_Count, _Count] | None = None
+    init_s: _PerProcess = ()
+    first_s: _PerProcess = ()
+    peak_memory_bytes: Bytes | None = None
+    reported: Annotated[tuple[Reported, ...], Meta(max_length=FEW)] = ()
+    stages_s: Stages = field(default_factory=dict)
     fully_accelerated: bool | None = None
     software_rendering: bool = False
-    coverage: tuple[int, int] | None = None
-    warnings: tuple[str, ...] = ()
+    coverage: tuple[Nodes, Nodes] | None = None
+    warnings: Warnings = ()
     environment: Environment = field(default_factory=lambda: Environment(device="local", machine="", system="", cpus=0))
 
     def __post_init__(self) -> None:
         if min(self.latencies_s, default=0.0 if not self.reported else 1.0) <= 0:
             raise InputError(f"a result of '{self.artifact}' needs latencies above 0 seconds.")
         if sum(self.rounds) != len(self.latencies_s):
-            raise InputError(f"the rounds {self.rounds} do not add up to {len(self.latencies_s)} latencies.")
+            raise InputError(
+                f"the rounds of '{self.artifact}' are {_few(self.rounds)}, which do not add up to "
+                f"{len(self.latencies_s)} latencies."
+            )
+        if self.latencies_s and 0 in self.rounds:
+            raise InputError(f"a round of '{self.artifact}' has no latency.")
+        if not all(report.get("median_ms", 0) >= 1e3 * MIN_S for report in self.reported):
+            raise InputError(f"what a tool reported of '{self.artifact}' has no median_ms of a nanosecond or more.")
         if self.scope not in get_args(Scope):
             raise InputError(f"scope must be one of {get_args(Scope)}, got {self.scope!r}.")
+        check_stages(self.stages_s, len(self.latencies_s))
+        check_coverage(self.coverage)
 
     @property
     def name(self) -> str:
@@ -168,26 +200,35 @@ class LatencyResult:
         return [self.latencies_s[end - count : end] for end, count in zip(ends, self.rounds, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, with the statistics for other readers; ``from_dict`` recomputes them."""
+        """Return plain values for JSON, with the statistics for other readers; they are not read back."""
         values = dataclasses.asdict(self)
         environment = values.pop("environment")
         return {**values, "summary": dataclasses.asdict(self.summary), "environment": environment}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> LatencyResult:
-        """Read the values that ``to_dict`` wrote; fields that this version does not know are skipped.
 
-        Raises:
-            InputError: a field is missing or of the wrong kind.
-        """
-        try:
-            values = {key: tuples(value) for key, value in data.items() if key in field_names(cls)}
-            place = {
-                key: tuples(value) for key, value in data["environment"].items() if key in field_names(Environment)
-            }
-            return cls(**{**values, "environment": Environment(**place)})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"this is not a benchmark result: {error!r}.") from error
+def check_stages(stages_s: Mapping[str, Sequence[float]], num_calls: int) -> None:
+    """Refuse stages that are not those of every call.
+
+    Raises:
+        WrongValue: a stage is missing or unknown, or has another number of times.
+    """
+    if stages_s and (set(stages_s) != set(STAGES) or any(len(times) != num_calls for times in stages_s.values())):
+        raise WrongValue(f"'stages_s' is not {', '.join(STAGES)} of every latency")
+
+
+def check_coverage(coverage: tuple[int, int] | None) -> None:
+    """Refuse a coverage of more nodes than there are.
+
+    Raises:
+        WrongValue: it is one.
+    """
+    if coverage is not None and coverage[0] > coverage[1]:
+        raise WrongValue("'coverage' is {} of {} nodes".format(*coverage))
+
+
+def _few(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return f"({shown}{', ...' if len(numbers) > 10 else ''})"
 
 
 def to_json(results: Sequence[LatencyResult]) -> str:
@@ -196,25 +237,38 @@ def to_json(results: Sequence[LatencyResult]) -> str:
 
 
 def read(path: str | Path) -> list[LatencyResult]:
-    """Read a result file.
+    """Read a result file, whose unknown fields are skipped.
 
     Raises:
         InputError: it is missing, no result file, or of a version that this edgeseg cannot read.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        version = data["format_version"]
-        entries = list(data["results"])
+        text = read_text(path, _MAX_FILE)
+        version = decode(text, _Version).format_version
     except OSError as error:
         raise InputError(f"result file '{path}' cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"'{path}' is no benchmark result of edgeseg.") from error
+    except (WrongValue, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' is no benchmark result of edgeseg: {error}.") from error
     if version != FORMAT_VERSION:
         raise InputError(f"'{path}' has format version {version}, this edgeseg reads {FORMAT_VERSION}; update edgeseg.")
     try:
-        return [LatencyResult.from_dict(entry) for entry in entries]
+        return list(decode(text, _File).results)
+    except WrongValue as error:
+        raise InputError(f"'{path}' is no benchmark result of edgeseg: {error}.") from error
     except InputError as error:
         raise InputError(f"'{path}': {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Version:
+    format_version: _Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """The results of a file of this version."""
+
+    results: Annotated[tuple[LatencyResult, ...], Meta(max_length=FEW)]
 
 
 def _of_samples(latencies_s: Sequence[float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,10 +23,24 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.json import Meta, WrongValue, convert, tuples
+from edgeseg._internal.json import Meta, Text, WrongValue, convert, decode
+from edgeseg._internal.limits.models import TRIAL_VARIABLE, ModelFile
 from edgeseg._internal.text import escaped
 from edgeseg.benchmark import machine
-from edgeseg.benchmark.result import STAGES, Environment
+from edgeseg.benchmark.result import (
+    MIN_S,
+    STAGES,
+    Bytes,
+    Environment,
+    Latencies,
+    Nodes,
+    Reported,
+    Seconds,
+    Stages,
+    Warnings,
+    check_coverage,
+    check_stages,
+)
 from edgeseg.choices import Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
@@ -34,13 +48,6 @@ from edgeseg.opening import InputDescription, described
 from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.runtime.base import is_open, open_size
 from edgeseg.segmenter import to_class_map
-
-#: Eleven days: what no call takes, and what a sum of many is still exact with.
-_MAX_S = 1e6
-_Latency = Annotated[float, Meta(gt=0, le=_MAX_S)]
-_Seconds = Annotated[float, Meta(ge=0, le=_MAX_S)]
-_Bytes = Annotated[int, Meta(ge=-(2**50), le=2**50)]  # a growth: a tool that frees memory reports less than nothing
-_Nodes = Annotated[int, Meta(ge=0, le=2**31)]
 
 #: Seconds that opening a model may take beside its timed calls: a GPU compiles its kernels for minutes.
 _OPENING_S = 600.0
@@ -91,48 +98,44 @@ class Reply:
     ``warnings`` are the device's own, in addition to those derived from the samples.
     """
 
-    runtime: str
+    runtime: Text
     environment: Environment
-    init_s: _Seconds
-    first_s: _Seconds
-    latencies_s: tuple[_Latency, ...] = ()
-    reported: Mapping[str, Annotated[float, Meta(ge=0, le=1e3 * _MAX_S)]] = field(default_factory=dict)
-    stages_s: Mapping[str, tuple[_Seconds, ...]] = field(default_factory=dict)
-    peak_memory_bytes: _Bytes | None = None
+    init_s: Seconds
+    first_s: Seconds
+    latencies_s: Latencies = ()
+    reported: Reported = field(default_factory=dict)
+    stages_s: Stages = field(default_factory=dict)
+    peak_memory_bytes: Bytes | None = None
     fully_accelerated: bool | None = None
     software_rendering: bool = False
-    coverage: tuple[_Nodes, _Nodes] | None = None
-    warnings: tuple[str, ...] = ()
+    coverage: tuple[Nodes, Nodes] | None = None
+    warnings: Warnings = ()
+
+    def __post_init__(self) -> None:
+        if not self.latencies_s and self.reported.get("median_ms", 0) < 1e3 * MIN_S:
+            raise WrongValue("it has neither latencies nor a median above 0")
+        check_stages(self.stages_s, len(self.latencies_s))
+        check_coverage(self.coverage)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Reply:
-        """Read the JSON that ``main`` wrote, or what another tool measured; nothing of it is trusted.
+    def from_json(cls, text: str) -> Reply:
+        """Read the JSON that ``main`` wrote; nothing of it is trusted.
 
         Raises:
             WrongValue: it is no measurement.
             InputError: the worker refused the artifact or a setting.
             BackendUnavailable: the worker lacks the requested runtime or accelerator.
         """
-        raise_refusal(data)
-        reply = convert(data, cls)
-        if not reply.latencies_s and not reply.reported.get("median_ms"):
-            raise WrongValue("it has neither latencies nor a median above 0")
-        if reply.stages_s and (
-            set(reply.stages_s) != set(STAGES)
-            or any(len(seconds) != len(reply.latencies_s) for seconds in reply.stages_s.values())
-        ):
-            raise WrongValue(f"'stages_s' is not {', '.join(STAGES)} of every latency")
-        if reply.coverage is not None and reply.coverage[0] > reply.coverage[1]:
-            raise WrongValue("'coverage' is {} of {} nodes".format(*reply.coverage))
-        return reply
+        raise_refusal(text)
+        return decode(text, cls)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Refusal:
     """What ``answer`` reports instead of an answer."""
 
-    error: Annotated[str, Meta(max_length=10_000, printable=False)]
-    kind: Literal["unavailable", "input"]
+    error: Annotated[str, Meta(max_length=10_000)] | None = None
+    kind: Literal["unavailable", "input"] | None = None
 
 
 def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
@@ -180,19 +183,20 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
 
 def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
     """Answer the request on stdin; output of native libraries goes to stderr, so that stdout is the answer alone."""
-    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # A file name may have bytes that are no text, which JSON has not.
+    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     os.dup2(2, 1)
     try:
         reply = work(json.load(sys.stdin))
     except EdgesegError as error:
         kind = "unavailable" if isinstance(error, BackendUnavailable) else "input"
         reply = {"error": " ".join(str(error).split()), "kind": kind}
-    json.dump(reply, stdout)
+    json.dump(reply, stdout, ensure_ascii=False)
     stdout.close()
     return 0
 
 
-def raise_refusal(data: Mapping[str, Any]) -> None:
+def raise_refusal(text: str) -> None:
     """Raise the error that ``answer`` reported instead of an answer.
 
     Raises:
@@ -200,13 +204,17 @@ def raise_refusal(data: Mapping[str, Any]) -> None:
         InputError: the worker refused the artifact or a setting.
         BackendUnavailable: the worker lacks the requested runtime or accelerator.
     """
-    if "error" in data:
-        refusal = convert(data, _Refusal)
+    refusal = decode(text, _Refusal)
+    if refusal.error is not None:
+        if refusal.kind is None:
+            raise WrongValue("'kind' is missing")
         raise (BackendUnavailable if refusal.kind == "unavailable" else InputError)(escaped(refusal.error, most=2000))
 
 
 def main() -> int:
     """Answer one ``Request``."""
+    # This is a process of its own, and a trial would be in the time that is measured.
+    os.environ[TRIAL_VARIABLE] = "0"
     return answer(lambda asked: asdict(measure(Request(**asked))))
 
 
@@ -232,7 +240,8 @@ def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
 
 
 def _end_to_end(backend: Backend, request: Request) -> Callable[[], tuple[float, ...]]:
-    segmenter = described(request.path, backend, InputDescription(**tuples(request.description)))
+    data = None if backend.spec is not None else ModelFile.read(request.path).data
+    segmenter = described(request.path, backend, convert(request.description, InputDescription), data=data)
     spec = segmenter.spec
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     image: NDArray[np.uint8] = noise if request.image is None else read_image(request.image)

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress, StepProgress
 from edgeseg._internal.text import printable
 
 
 def print_json(value: dict[str, Any]) -> None:
     """Print the one machine-readable object on stdout; NaN and infinity become null."""
+    from edgeseg._internal.json import as_json
+
     print(json.dumps(as_json(value), indent=2, allow_nan=False))
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.versions import installed_version
 from edgeseg.choices import Format
 from edgeseg.coverage import gpu, xnnpack
@@ -17,6 +18,8 @@ from edgeseg.coverage.result import Coverage, LeftNode, grouped
 from edgeseg.coverage.tflite_tables import TABLES
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime.onnx_ops import OnnxOp, read_ops
+from edgeseg.runtime.options import RuntimeOptions
+from edgeseg.runtime.process.trial import require_to_run
 from edgeseg.tflite.file import is_tflite
 from edgeseg.tflite.graph import Graph, partitions, read_graph
 
@@ -63,7 +66,7 @@ def coverage(artifact: bytes | str | Path, accelerator: str) -> Coverage:
         >>> coverage("unet_mini.fp32.tflite", "cpu").summary
         'delegated 21 of 27 nodes in 5 partitions'
     """
-    parsed = _Artifact(_read(artifact))
+    parsed = _Artifact.read(artifact)
     (name,) = accelerators(parsed.format, [accelerator])
     try:
         return _find(parsed, name)
@@ -86,7 +89,7 @@ def coverage_of_all(
     Raises:
         InputError: see ``coverage``.
     """
-    parsed = _Artifact(_read(artifact))
+    parsed = _Artifact.read(artifact)
     coverages, not_asked = [], {}
     for name in accelerators(parsed.format, names):
         try:
@@ -113,20 +116,29 @@ def _plain(file_format: Format, name: str) -> str:
     return "cpu" if (file_format, name) == ("tflite", "xnnpack") else name
 
 
-def _read(artifact: bytes | str | Path) -> bytes:
-    if isinstance(artifact, bytes):
-        return artifact
-    try:
-        return Path(artifact).read_bytes()
-    except OSError as error:
-        raise InputError(f"'{artifact}' cannot be read: {error.strerror}.") from error
-
-
 @dataclass(frozen=True)
 class _Artifact:
     """A file's bytes, parsed when the first accelerator needs it and not again for the others."""
 
     data: bytes
+    file: ModelFile | None = None
+
+    @classmethod
+    def read(cls, artifact: bytes | str | Path) -> _Artifact:
+        if isinstance(artifact, bytes):
+            return cls(artifact)
+        file = ModelFile.read(artifact)
+        return cls(file.data, file)
+
+    def require_to_run(self) -> None:
+        """Try a file in a process of its own before a runtime here is asked about it; bytes were tried by the caller.
+
+        Raises:
+            InputError: it does not run.
+            BackendUnavailable: its runtime is not installed.
+        """
+        if self.file is not None:
+            require_to_run(self.file, "litert" if self.format == "tflite" else "onnx", RuntimeOptions())
 
     @property
     def format(self) -> Format:
@@ -160,6 +172,8 @@ def _find(artifact: _Artifact, accelerator: str) -> Coverage:
 
 def _tflite(artifact: _Artifact, accelerator: str) -> Coverage:
     graph = artifact.graph
+    if accelerator in ASKED["tflite"]:
+        artifact.require_to_run()
     if accelerator == "cpu":
         return _asked_cpu(artifact.data, graph)
     if accelerator == "gpu":
@@ -206,6 +220,7 @@ def _asked_gpu(data: bytes, graph: Graph) -> Coverage:
 def _onnx(artifact: _Artifact, accelerator: str) -> Coverage:
     ops = [op.name for op in artifact.onnx_ops]
     if accelerator == "cpu":
+        artifact.require_to_run()
         return _build("cpu", ops, {}, 1, False, "asked", _open_on_cpu(artifact.data))
     provider = PROVIDERS[accelerator]
     left = {index: text for index, op in enumerate(artifact.onnx_ops) if (text := provider.reason(op))}

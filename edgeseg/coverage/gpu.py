@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseg.errors import BackendUnavailable
-from edgeseg.runtime.gpu_process import ask_gpu
+from edgeseg.runtime.process.gpu import ask_gpu
 from edgeseg.tflite.graph import Graph, one_node_model, partitions
 from edgeseg.tflite.litert_internals import load_schema, to_bytes
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
+from edgeseg._internal.json import FEW, AnyText, Int64, Meta, WrongValue, convert, parse
 from edgeseg._internal.limits.text import MAX_TABLE, read_text
 from edgeseg.choices import ClassPreset, LabelEncoding
 from edgeseg.errors import InputError, did_you_mean
@@ -94,6 +94,21 @@ PRESETS: Mapping[ClassPreset, Classes] = MappingProxyType(
 )
 
 
+_Number = Annotated[float, Meta(ge=-(2**31), le=2**31)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The object of ``classes.json``; ``checked`` says which numbers are accepted, and which encodings."""
+
+    names: Annotated[tuple[AnyText | Int64 | _Number, ...], Meta(max_length=FEW)]
+    palette: Annotated[tuple[tuple[_Number, _Number, _Number], ...], Meta(max_length=FEW)] | None = None
+    ignore_index: _Number | None = None
+    more_colors: Annotated[tuple[tuple[_Number, _Number, _Number, _Number], ...], Meta(max_length=_MOST_LINES)] = ()
+    label_encoding: AnyText | None = None
+    binary_threshold: _Number | None = None
+
+
 def read_classes(path: Path, label_encoding: LabelEncoding | None = None) -> Classes:
     """Read ``classes.json``: ``{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id or null}``.
 
@@ -108,34 +123,28 @@ def read_classes(path: Path, label_encoding: LabelEncoding | None = None) -> Cla
         InputError: the file is missing or not of that form, or has a threshold and nobody says which side is class 1.
     """
     try:
-        data = _renamed(json.loads(read_text(path, MAX_TABLE)))
-        if not isinstance(data["names"], list):
-            raise TypeError("names is not a list")
-        names = tuple(str(name) for name in data["names"])
-        given = data.get("palette")
-        palette = tuple((int(r), int(g), int(b)) for r, g, b in given) if given else _palette(names)
-        ignore, threshold = data.get("ignore_index"), data.get("binary_threshold")
-        classes = Classes(
-            names=names,
-            palette=palette,
-            ignore_index=None if ignore is None else int(ignore),
-            more_colors=tuple(((int(r), int(g), int(b)), int(to)) for r, g, b, to in data.get("more_colors", [])),
-            label_encoding=label_encoding or data.get("label_encoding"),
-            binary_threshold=127 if threshold is None else int(threshold),
-        )
+        table = convert(_of_today(parse(read_text(path, MAX_TABLE))), _Table)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}; a data folder needs a classes.json.") from error
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (WrongValue, UnicodeDecodeError) as error:
         raise InputError(
             f"'{path}' is not of the form "
-            f'{{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id}}: {error!r}.'
+            f'{{"names": [...], "palette": [[r, g, b], ...], "ignore_index": id}}: {error}.'
         ) from error
+    names, threshold = tuple(map(str, table.names)), table.binary_threshold
+    encoding: Any = label_encoding or table.label_encoding
+    classes = Classes(
+        names=names,
+        palette=tuple((int(r), int(g), int(b)) for r, g, b in table.palette) if table.palette else _palette(names),
+        ignore_index=None if table.ignore_index is None else int(table.ignore_index),
+        more_colors=tuple(((int(r), int(g), int(b)), int(to)) for r, g, b, to in table.more_colors),
+        label_encoding=encoding,
+        binary_threshold=127 if threshold is None else int(threshold),
+    )
     classes = checked(f"'{path}'", classes)
     if threshold is not None and classes.label_encoding is None:
         raise InputError(
-            f"'{path}' has a binary_threshold of {threshold} and does not say which side of it is class 1"
+            f"'{path}' has a binary_threshold of {threshold:g} and does not say which side of it is class 1"
             f'{_second(names)}: add "label_encoding": "binary" for what is above, "binary-dark" for what is not; or '
             "give --label-encoding."
         )
@@ -146,10 +155,8 @@ def _second(names: tuple[str, ...]) -> str:
     return f", '{names[1]}'" if len(names) == 2 else ""
 
 
-def _renamed(data: Any) -> Any:
+def _of_today(data: dict[str, Any]) -> dict[str, Any]:
     """Return a ``classes.json`` of before November 2026 under today's names, which are American."""
-    if not isinstance(data, dict):
-        return data
     names = {"more_colours": "more_colors"}
     renamed = {names.get(key, key): value for key, value in data.items()}
     if renamed.get("label_encoding") == "colours":

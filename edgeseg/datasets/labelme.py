@@ -6,17 +6,19 @@ import base64
 import binascii
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from edgeseg._internal.files import refuse_existing, write_bytes, write_text, writing_folder
+from edgeseg._internal.json import FEW, AnyText, Meta, WrongValue, decode
 from edgeseg._internal.limits.text import read_text
 from edgeseg._internal.progress import Progress
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
@@ -31,6 +33,37 @@ _SHAPES = ("polygon", "rectangle", "circle")
 
 # Bytes of a file with its image inside, which base64 makes a third larger: 190 MB of image.
 _MAX_DOCUMENT = 1 << 28
+# Points of a document, and rows that the edges of its polygons cross: a million take half a second.
+_MOST_POINTS, _MOST_CROSSED = 200_000, 20_000_000
+
+# Beyond the sides of any image; Pillow takes minutes for a circle of a million pixels.
+_Coordinate = Annotated[float, Meta(ge=-(2**17), le=2**17)]
+_Side = Annotated[float, Meta(ge=0, le=2**31)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A shape as labelme writes it; the type of old files is missing, and means a polygon."""
+
+    label: AnyText
+    points: Annotated[tuple[tuple[_Coordinate, _Coordinate], ...], Meta(max_length=_MOST_POINTS)]
+    shape_type: AnyText | None = None
+
+    @property
+    def kind(self) -> str:
+        """The type."""
+        return self.shape_type or "polygon"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """A file of labelme."""
+
+    shapes: Annotated[tuple[Shape, ...], Meta(max_length=FEW)]
+    imagePath: Annotated[str, Meta(max_length=4096)] | None = None  # noqa: N815 - labelme's name
+    imageData: Annotated[str, Meta(max_length=_MAX_DOCUMENT)] | None = None  # noqa: N815
+    imageHeight: _Side | None = None  # noqa: N815
+    imageWidth: _Side | None = None  # noqa: N815
 
 
 @dataclass(frozen=True)
@@ -96,8 +129,8 @@ def convert(
         for done, path in enumerate(files, len(files) + 1):
             document = _read(path, ids)
             suffix, content = _image(path, document)
-            label = draw(document["shapes"], sizes_hw[path], ids)
-            num_shapes.update(shape["label"] for shape in document["shapes"])
+            label = draw(document.shapes, sizes_hw[path], ids)
+            num_shapes.update(shape.label for shape in document.shapes)
             write_bytes(output_dir / "images" / f"{path.stem}{suffix}", content, overwrite=overwrite)
             write_bytes(output_dir / "labels" / f"{path.stem}.png", encode_image(label), overwrite=overwrite)
             if progress:
@@ -108,11 +141,11 @@ def convert(
     return LabelmeResult(output_dir, len(files), {name: num_shapes[name] for name in names})
 
 
-def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[str, int]) -> NDArray[np.uint8]:
+def draw(shapes: Sequence[Shape], size_hw: tuple[int, int], ids: dict[str, int]) -> NDArray[np.uint8]:
     """Draw shapes in their order, a later one over an earlier one.
 
     Args:
-        shapes: labelme's, each with ``label``, ``points`` and ``shape_type``.
+        shapes: labelme's.
         size_hw: ``(H, W)`` of the image.
         ids: id of each label.
 
@@ -123,11 +156,10 @@ def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[s
     canvas = Image.new("L", (width, height), 0)
     pen = ImageDraw.Draw(canvas)
     for shape in shapes:
-        class_id, points = ids[shape["label"]], [(float(x), float(y)) for x, y in shape["points"]]
-        kind = shape.get("shape_type") or "polygon"
-        if kind == "polygon":
+        class_id, points = ids[shape.label], list(shape.points)
+        if shape.kind == "polygon":
             pen.polygon(points, outline=class_id, fill=class_id)
-        elif kind == "rectangle":
+        elif shape.kind == "rectangle":
             (left, right), (top, bottom) = (sorted(side) for side in zip(*points, strict=True))
             pen.rectangle((left, top, right, bottom), outline=class_id, fill=class_id)
         else:
@@ -137,39 +169,50 @@ def draw(shapes: Sequence[dict[str, Any]], size_hw: tuple[int, int], ids: dict[s
     return np.array(canvas, np.uint8)
 
 
-def _read(path: Path, ids: dict[str, int]) -> dict[str, Any]:
+def _read(path: Path, ids: dict[str, int]) -> _Document:
     """Read a file, if it is labelme's and every shape can be drawn."""
     try:
-        document = json.loads(read_text(path, _MAX_DOCUMENT))
-        shapes = document["shapes"]
-        for shape in shapes:
-            label, kind = shape["label"], shape.get("shape_type") or "polygon"
-            num_points = len([(float(x), float(y)) for x, y in shape["points"]])
-            if label not in ids:
-                hint = did_you_mean(label, ids)
-                raise InputError(f"'{path}' has the label '{label}', which is none of the classes.{hint}")
-            if kind not in _SHAPES:
-                raise InputError(f"'{path}' has a shape '{kind}' of '{label}'; accepted: {', '.join(_SHAPES)}.")
-            if num_points < 3 if kind == "polygon" else num_points != 2:
-                raise InputError(f"'{path}' has a {kind} of '{label}' with {num_points} points, which has no area.")
+        document = decode(read_text(path, _MAX_DOCUMENT), _Document)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"'{path}' is not a JSON file of labelme: {error!r}.") from error
-    return dict(document)
+    except (WrongValue, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' is not a JSON file of labelme: {error}.") from error
+    for shape in document.shapes:
+        label, kind, num_points = shape.label, shape.kind, len(shape.points)
+        if label not in ids:
+            hint = did_you_mean(label, ids)
+            raise InputError(f"'{path}' has the label '{label}', which is none of the classes.{hint}")
+        if kind not in _SHAPES:
+            raise InputError(f"'{path}' has a shape '{kind}' of '{label}'; accepted: {', '.join(_SHAPES)}.")
+        if num_points < 3 if kind == "polygon" else num_points != 2:
+            raise InputError(f"'{path}' has a {kind} of '{label}' with {num_points} points, which has no area.")
+    if (total := sum(len(shape.points) for shape in document.shapes)) > _MOST_POINTS:
+        raise InputError(f"'{path}' has {total} points; at most {_MOST_POINTS} are drawn.")
+    return document
 
 
-def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
+def _check_crossed(path: Path, document: _Document, height: int) -> None:
+    """Refuse polygons that go up and down so often that to draw them takes minutes."""
+    crossed = 0.0
+    for shape in document.shapes:
+        rows = np.clip([y for _, y in shape.points], 0, height)
+        crossed += float(np.abs(np.diff(rows, append=rows[:1])).sum())
+    if crossed > _MOST_CROSSED:
+        raise InputError(
+            f"the polygons of '{path}' go up and down over {crossed:.0f} rows in all; at most {_MOST_CROSSED} "
+            "are drawn."
+        )
+
+
+def _image(path: Path, document: _Document) -> tuple[str, bytes]:
     """Return suffix and bytes of the image: the one beside the file, else the one inside it."""
     # A path written on Windows has backslashes, and its folder is often gone: then the name beside the JSON is used.
-    named = PureWindowsPath(str(document.get("imagePath") or ""))
+    named = PureWindowsPath(document.imagePath or "")
     suffix = named.suffix.lower()
     for candidate in (path.parent / named.as_posix(), path.parent / named.name):
-        if suffix in IMAGE_SUFFIXES and candidate.is_file():
+        if suffix in IMAGE_SUFFIXES and os.path.isfile(candidate):  # noqa: PTH113 - false of a name that is too long
             return candidate.suffix, read_bytes(candidate).tobytes()
-    inside = document.get("imageData")
+    inside = document.imageData
     if not inside:
         raise InputError(f"the image '{named}' of '{path}' is neither beside it nor inside it.")
     try:
@@ -179,10 +222,12 @@ def _image(path: Path, document: dict[str, Any]) -> tuple[str, bytes]:
     return (suffix if suffix in IMAGE_SUFFIXES else ".png"), content
 
 
-def _size(path: Path, document: dict[str, Any], content: bytes) -> tuple[int, int]:
+def _size(path: Path, document: _Document, content: bytes) -> tuple[int, int]:
     """Return ``(H, W)`` of the image, which must be the size that the shapes were drawn on."""
     height, width = decode_image(path, np.frombuffer(content, np.uint8)).shape[:2]
-    stated_hw = (document.get("imageHeight") or height, document.get("imageWidth") or width)
+    stated_hw = (document.imageHeight or height, document.imageWidth or width)
     if stated_hw != (height, width):
-        raise InputError(f"'{path}' was drawn on an image of {stated_hw}, but its image is {(height, width)}.")
+        shown = f"({stated_hw[0]:g}, {stated_hw[1]:g})"
+        raise InputError(f"'{path}' was drawn on an image of {shown}, but its image is {(height, width)}.")
+    _check_crossed(path, document, height)
     return height, width

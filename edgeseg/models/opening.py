@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeseg._internal.limits.images import refuse_large_input
 from edgeseg.choices import ColorOrder, Fit, LetterboxRounding, Resize
 from edgeseg.errors import InputError
 from edgeseg.models import create
@@ -139,6 +140,8 @@ def precheck(
             has no such option.
     """
     name = source or DEFAULT_MODEL
+    if input_size is not None:
+        refuse_large_input(input_size, f"'{name}'")
     if _is_file(name):
         if not Path(name).exists():
             raise InputError(f"model file '{name}' does not exist.")
@@ -319,6 +322,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
     if height is None or width is None:
         raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
     size = height, width
+    refuse_large_input(size, f"'{path}'")
     model = select_output(as_functional(model, size), request.output)
     if len(model.inputs) != 1:
         shapes = ", ".join(str(tensor.shape) for tensor in model.inputs)

@@ -59,15 +59,15 @@ class _Op:
     last_axis: int | None = None
 
 
-def _ops(path: str | Path, backend: Backend) -> tuple[dict[Any, _Op], Any]:
+def _ops(path: str | Path, backend: Backend, data: bytes | None) -> tuple[dict[Any, _Op], Any]:
     """Return the ops of a file by what they make, and what its first output is; none where nothing reads them."""
     kind = SUFFIXES.get(Path(path).suffix.lower())
     try:
-        if kind == "litert":
-            return _tflite_ops(Path(path).read_bytes(), backend.outputs[0].name)
-        if kind == "onnx":
-            return _onnx_ops(Path(path).read_bytes()), backend.outputs[0].name
-    except (BackendUnavailable, OSError):  # a device without the package that reads ops
+        if kind == "litert" and data is not None:
+            return _tflite_ops(data, backend.outputs[0].name)
+        if kind == "onnx" and data is not None:
+            return _onnx_ops(data), backend.outputs[0].name
+    except BackendUnavailable:  # a device without the package that reads ops
         pass
     return {}, None
 
@@ -81,14 +81,14 @@ def ending_of_range(result: TensorInfo) -> Ending | None:
     return "logits" if high > 0 else None
 
 
-def has_ops(path: str | Path, backend: Backend) -> bool:
+def has_ops(path: str | Path, backend: Backend, data: bytes | None) -> bool:
     """Return whether the ops, or the layers, of a model can be read here."""
-    return bool(_ops(path, backend)[0]) or getattr(backend, "graph", None) is not None
+    return bool(_ops(path, backend, data)[0]) or getattr(backend, "graph", None) is not None
 
 
-def ids_of_argmax(path: str | Path, backend: Backend) -> int | None:
+def ids_of_argmax(path: str | Path, backend: Backend, data: bytes | None) -> int | None:
     """Return how many classes the argmax at the end of a ``.tflite`` file chooses from; ``None`` where it has none."""
-    ops, last = _ops(path, backend)
+    ops, last = _ops(path, backend, data)
     while (op := ops.get(last)) is not None and op.sources:
         if op.name == "argmax":
             return op.last_axis
@@ -98,11 +98,11 @@ def ids_of_argmax(path: str | Path, backend: Backend) -> int | None:
     return None
 
 
-def ending_of(path: str | Path, backend: Backend) -> Ending | None:
+def ending_of(path: str | Path, backend: Backend, data: bytes | None) -> Ending | None:
     """Return what the first output holds by the ops that made it; ``None`` where they do not say."""
     if SUFFIXES.get(Path(path).suffix.lower()) not in ("litert", "onnx"):
         return _ending_of_layers(backend)
-    ops, last = _ops(path, backend)
+    ops, last = _ops(path, backend, data)
     while (op := ops.get(last)) is not None:
         if op.activation:
             return None

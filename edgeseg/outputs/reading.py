@@ -66,6 +66,7 @@ def read_output(
     input_size: tuple[int, int],
     names: Sequence[str] | None,
     threshold: float | None,
+    data: bytes | None = None,
 ) -> Reading:
     """Find out how the first output of a model is to be read.
 
@@ -76,6 +77,7 @@ def read_output(
         input_size: ``(H, W)`` in pixels.
         names: of the classes, where they are known.
         threshold: the user's, for one channel of scores.
+        data: the bytes of an artifact, whose last ops say what one channel holds.
 
     Raises:
         InputError: it is no segmentation, or the user must say more; the text says which option.
@@ -108,7 +110,7 @@ def read_output(
         if threshold is not None:
             raise InputError(f"'{path}' has {fit.channels} channels of scores: --threshold is for a model of one.")
         return reading
-    return _of_one_channel(path, backend, result, reading, known, threshold)
+    return _of_one_channel(path, backend, result, reading, known, threshold, data)
 
 
 class ReadOutput:
@@ -281,23 +283,24 @@ def _of_one_channel(
     reading: Reading,
     num_names: int | None,
     threshold: float | None,
+    data: bytes | None,
 ) -> Reading:
     """Return the reading of a map of one channel: a class map, or the scores of one class against the rest."""
     kind = np.dtype(result.dtype).kind
     # A class map has integers without a scale; integers with a scale are the scores of a binary model.
     whole = kind == "b" or (kind in "iu" and (result.scale, result.zero_point) in ((0.0, 0), (1.0, 0)))
-    ending: Ending | None = "ids" if whole else ending_of(path, backend)
+    ending: Ending | None = "ids" if whole else ending_of(path, backend, data)
     if ending is None and kind in "iu":
         ending = ending_of_range(result)
     if threshold is None and (ending == "ids" or (ending is None and num_names not in (None, 1, 2))):
-        return dataclasses.replace(reading, kind="ids", ids=ids_of_argmax(path, backend))
+        return dataclasses.replace(reading, kind="ids", ids=ids_of_argmax(path, backend, data))
     if num_names not in (None, 1, 2):
         raise InputError(
             f"'{path}' gives one channel of scores, a mask of one class: give its name, or two, the first for the "
             f"rest; got {num_names}."
         )
     if threshold is None:
-        if ending is None and has_ops(path, backend):
+        if ending is None and has_ops(path, backend, data):
             raise InputError(
                 f"'{path}' gives one channel of scores, and its last ops do not say of which kind: give "
                 "--threshold 0.5 where they are probabilities from 0 to 1, --threshold 0 where they are logits."

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg.choices import Accelerator, BackendName, Format
 from edgeseg.errors import InputError
 from edgeseg.models.packaged_files import find_file
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
 from edgeseg.runtime.options import SUFFIXES, RuntimeOptions
+from edgeseg.runtime.process.trial import require_to_run
 
 if TYPE_CHECKING:
     from edgeseg.runtime.litert import InterpreterName
@@ -30,11 +32,11 @@ __all__ = [
     "default_threads",
 ]
 
-Opener = Callable[["Path | bytes", RuntimeOptions], Backend]
+Opener = Callable[["Path | bytes | ModelFile", RuntimeOptions], Backend]
 
 
 def _interpreter(package: InterpreterName) -> Opener:
-    def opener(model: Path | bytes, options: RuntimeOptions) -> Backend:
+    def opener(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
         from edgeseg.runtime.litert import LiteRTBackend
 
         return LiteRTBackend(
@@ -50,7 +52,7 @@ def _interpreter(package: InterpreterName) -> Opener:
     return opener
 
 
-def _litert_compiled(model: Path | bytes, options: RuntimeOptions) -> Backend:
+def _litert_compiled(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.litert_compiled import CompiledBackend
 
     return CompiledBackend(
@@ -62,7 +64,7 @@ def _litert_compiled(model: Path | bytes, options: RuntimeOptions) -> Backend:
     )
 
 
-def _onnx(model: Path | bytes, options: RuntimeOptions) -> Backend:
+def _onnx(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.onnx import OnnxBackend
 
     return OnnxBackend(
@@ -74,7 +76,7 @@ def _onnx(model: Path | bytes, options: RuntimeOptions) -> Backend:
     )
 
 
-def _keras(model: Path | bytes, options: RuntimeOptions) -> Backend:
+def _keras(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.keras import KerasBackend
 
     assert isinstance(model, Path)  # no artifact is a Keras model in memory
@@ -94,7 +96,7 @@ BACKENDS: dict[BackendName, Opener] = {
 
 
 def open_backend(
-    path: str | Path,
+    path: str | Path | ModelFile,
     *,
     backend: BackendName | None = None,
     num_threads: int | None = None,
@@ -106,8 +108,12 @@ def open_backend(
 ) -> Backend:
     """Open a model file on its runtime.
 
+    A ``.tflite`` or ``.onnx`` file that has not run for this user before is first run once in a child process, as a
+    damaged one can end the process that opens it.
+
     Args:
-        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file, or the name of a packaged one.
+        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file, the name of a packaged one, or one of the first two
+            that was read.
         backend: a name of ``BACKENDS``; chosen by the file's suffix and the accelerator when omitted.
         num_threads: threads of the runtime; when omitted ``default_threads()``, or TensorFlow's choice for Keras, where
             all backends of a process share them.
@@ -136,13 +142,17 @@ def open_backend(
     return open_with(path, options)
 
 
-def open_with(path: str | Path, options: RuntimeOptions) -> Backend:
+def open_with(path: str | Path | ModelFile, options: RuntimeOptions) -> Backend:
     """Do what ``open_backend`` does, with all options of the runtime in one value."""
-    path = find_file(path)
-    name = options.choose(path)
-    if not path.is_file():
-        raise InputError(f"model file '{path}' does not exist.")
-    return BACKENDS[name](path, options)
+    where = path.path if isinstance(path, ModelFile) else find_file(path)
+    name = options.choose(where)
+    if not where.is_file():
+        raise InputError(f"model file '{where}' does not exist.")
+    if name == "keras":
+        return BACKENDS[name](where, options)
+    file = path if isinstance(path, ModelFile) else ModelFile.read(where)
+    require_to_run(file, name, options)
+    return BACKENDS[name](file, options)
 
 
 def open_artifact(data: bytes, file_format: Format, *, num_threads: int | None = None) -> Backend:

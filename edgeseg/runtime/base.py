@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.limits.models import MEMORY_VARIABLE, max_model_memory
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.spec import ModelSpec
 
@@ -111,6 +113,27 @@ def unfit_size(what: str, shape: Sequence[int], reason: object) -> InputError:
     advice = "" if near == sides else " Many models take multiples of 32 alone, such as --imgsz {},{}.".format(*near)
     text = " ".join(str(reason).split())[:300].rstrip(".")
     return InputError(f"{what} does not run at {sides[0]},{sides[1]} (H,W): {text}.{advice}")
+
+
+def does_not_run(what: str, reason: object) -> InputError:
+    """Return the error for a model that opened, and that its runtime then does not run.
+
+    Args:
+        what: the model, as the start of a sentence.
+        reason: what the runtime says.
+    """
+    return InputError(f"{what} opens but does not run: {' '.join(str(reason).split())[:300].rstrip('.')}.")
+
+
+def require_memory(what: str, *tensors: TensorInfo) -> None:
+    """Raise ``InputError`` where an input or output has more bytes than a model may take."""
+    for tensor in tensors:
+        size = math.prod(abs(side) for side in tensor.shape) * np.dtype(tensor.dtype).itemsize
+        if size > max_model_memory() << 20:
+            raise InputError(
+                f"{what}: its tensor '{tensor.name}' of shape {tensor.shape} has {size} bytes, more than "
+                f"{max_model_memory()} MiB; {MEMORY_VARIABLE} sets another limit."
+            )
 
 
 def open_size(what: str, tensor: TensorInfo) -> InputError:

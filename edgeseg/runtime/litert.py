@@ -10,13 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.versions import installed_version
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime import delegate as external
+from edgeseg.runtime.artifact import read_tflite
 from edgeseg.runtime.base import (
     TensorInfo,
     at_size,
     default_threads,
+    does_not_run,
     dtype_name,
     is_open,
     open_size,
@@ -24,7 +27,6 @@ from edgeseg.runtime.base import (
     unfit_size,
     with_first,
 )
-from edgeseg.tflite.file import read_model
 from edgeseg.tflite.litert_internals import op_details
 
 _log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class LiteRTBackend:
 
     def __init__(
         self,
-        model: str | Path | bytes,
+        model: str | Path | bytes | ModelFile,
         *,
         num_threads: int | None = None,
         delegate: str | None = None,
@@ -63,8 +65,8 @@ class LiteRTBackend:
         """
         module, self.runtime = _import_interpreter(package)
         delegates = [external.load(module.load_delegate, delegate, delegate_options or {})] if delegate else []
-        self._what = what = "the model" if isinstance(model, bytes) else f"'{model}'"
-        content, self.spec = read_model(model)
+        what, content, self.spec = read_tflite(model)
+        self._what = what
         try:
             self._interpreter = module.Interpreter(
                 model_content=content,
@@ -74,6 +76,8 @@ class LiteRTBackend:
             if delegate:
                 self.runtime += f" with {_taken(self._interpreter, delegate)}"
             outputs = [details["name"] for details in self._interpreter.get_output_details()]
+            if not outputs or not self._interpreter.get_input_details():
+                raise InputError(f"{what} has no input or no output.")
             self._place = place_of(what, outputs, output)
             self._describe()
             self._open = is_open(self.inputs[0].shape)
@@ -104,7 +108,7 @@ class LiteRTBackend:
         except RuntimeError as error:  # shapes that follow only from a run
             if self._open:
                 raise unfit_size(self._what, image.shape, error) from error
-            raise
+            raise does_not_run(self._what, error) from error
         return np.asarray(_Memory(self._output(), self._interpreter))
 
     def invoke(self) -> None:

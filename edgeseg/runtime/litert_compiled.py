@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.versions import installed_version
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
-from edgeseg.runtime.base import TensorInfo, at_size, default_threads, dtype_name, place_of, with_first
-from edgeseg.runtime.gpu_process import GpuReply, ask_gpu
-from edgeseg.tflite.file import has_open_size, read_model, read_quantization
+from edgeseg.runtime.artifact import read_tflite
+from edgeseg.runtime.base import TensorInfo, at_size, default_threads, does_not_run, dtype_name, place_of, with_first
+from edgeseg.runtime.process.gpu import GpuReply, ask_gpu
+from edgeseg.tflite.file import has_open_size, read_quantization
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class CompiledBackend:
 
     def __init__(
         self,
-        model: str | Path | bytes,
+        model: str | Path | bytes | ModelFile,
         *,
         accelerator: str = "cpu",
         num_threads: int | None = None,
@@ -79,8 +81,8 @@ class CompiledBackend:
             from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, HardwareAccelerator, Options
         except ModuleNotFoundError as error:
             raise missing_extra("backend 'litert-compiled'", "tflite") from error
-        content, self.spec = read_model(model)
-        what = "the model" if isinstance(model, bytes) else f"'{model}'"
+        what, content, self.spec = read_tflite(model)
+        self._what = what
         if has_open_size(content):
             raise InputError(
                 f"{what} leaves its input size open, which LiteRT's CompiledModel does not run: convert the model at a "
@@ -150,7 +152,10 @@ class CompiledBackend:
 
     def invoke(self) -> None:
         """See ``Backend.invoke``."""
-        self._model.run_by_index(0, self._input_buffers, self._output_buffers)
+        try:
+            self._model.run_by_index(0, self._input_buffers, self._output_buffers)
+        except RuntimeError as error:
+            raise does_not_run(self._what, _line(error)) from error
 
     def close(self) -> None:
         """Release the compiled model and its buffers."""

@@ -10,21 +10,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg.errors import InputError, missing_extra
+from edgeseg.runtime.artifact import folder_of, parse_spec, read_onnx
 from edgeseg.runtime.base import (
     TensorInfo,
     at_size,
     default_threads,
+    does_not_run,
     dtype_name,
     is_open,
     place_of,
+    require_memory,
     unfit_size,
     with_first,
 )
 from edgeseg.runtime.onnx_providers import full_names, what_runs
-from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg.spec import METADATA_KEY
 
 _log = logging.getLogger(__name__)
+
+# Where a model that is opened from memory finds the files with its weights.
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -45,7 +52,7 @@ class OnnxBackend:
 
     def __init__(
         self,
-        model: str | Path | bytes,
+        model: str | Path | bytes | ModelFile,
         *,
         num_threads: int | None = None,
         providers: Sequence[str] = (),
@@ -84,22 +91,27 @@ class OnnxBackend:
             options.profile_file_prefix = str(profile_to / "onnxruntime")
         if providers:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        self._what = what = "the model" if isinstance(model, bytes) else f"'{model}'"
+        what, data = read_onnx(model)
+        self._what = what
+        if (folder := folder_of(model)) is not None:
+            options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
         # ONNX Runtime raises a class of its own for each status; these are the ones of a broken file.
         statuses = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
-        self._errors = broken = tuple(getattr(ort_errors, status) for status in statuses)
+        broken = tuple(getattr(ort_errors, status) for status in statuses)
+        self._errors = (*broken, RuntimeError, ValueError)  # the last two are the binding's, for a name that is no text
         try:
-            source = model if isinstance(model, bytes) else str(model)
-            self._session = onnxruntime.InferenceSession(source, options, providers=provider_names, enable_fallback=0)
-        except broken as error:
+            self._session = onnxruntime.InferenceSession(data, options, providers=provider_names, enable_fallback=0)
+            text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            self.inputs = tuple(_info(value) for value in self._session.get_inputs())
+            outputs = [_info(value) for value in self._session.get_outputs()]
+        except self._errors as error:
             raise InputError(f"{what} is not an ONNX model that {self.runtime} runs: {error}") from error
+        if not self.inputs or not outputs:
+            raise InputError(f"{what} has no input or no output.")
         self.runtime += what_runs(self._session, provider_names)
         if "partly" in self.runtime:
             _log.warning("%s runs partly on the CPU: %s", what, self.runtime)
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        self.spec = None if text is None else ModelSpec.from_json(text)
-        self.inputs = tuple(_info(value) for value in self._session.get_inputs())
-        outputs = [_info(value) for value in self._session.get_outputs()]
+        self.spec = None if text is None else parse_spec(what, text)
         self.outputs = with_first(outputs, place_of(what, [each.name for each in outputs], output))
         self._open = is_open(self.inputs[0].shape)
         size = input_size or (self.spec.input_size if self.spec and self._open else None)
@@ -107,6 +119,7 @@ class OnnxBackend:
             self.inputs = (at_size(what, self.inputs[0], size), *self.inputs[1:])
         self._binding, self._output = self._session.io_binding(), None
         if -1 not in self.outputs[0].shape and self.outputs[0].dtype != "object":
+            require_memory(what, self.outputs[0])
             self._output = np.empty(self.outputs[0].shape, self.outputs[0].dtype)
             name, address = self.outputs[0].name, self._output.ctypes.data
             self._binding.bind_output(name, "cpu", 0, self._output.dtype, self._output.shape, address)
@@ -118,20 +131,26 @@ class OnnxBackend:
             try:
                 result: NDArray[Any] = self._session.run([self.outputs[0].name], {self.inputs[0].name: image})[0]
             except self._errors as error:
-                if self._open:
-                    raise unfit_size(self._what, image.shape, error) from error
-                raise
+                raise self._failed(error) from error
             return result
         self._binding.bind_cpu_input(self.inputs[0].name, image)
-        self._session.run_with_iobinding(self._binding)
+        self.invoke()
         return self._output
 
     def invoke(self) -> None:
         """See ``Backend.invoke``."""
         if self._output is None:
             self.run(self._image)
-        else:
+            return
+        try:
             self._session.run_with_iobinding(self._binding)
+        except self._errors as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> InputError:
+        if self._open:
+            return unfit_size(self._what, self._image.shape, error)
+        return does_not_run(self._what, error)
 
     def end_profiling(self) -> Path:
         """Write the record that ``profile_to`` requests: JSON of Chrome's trace format."""
@@ -143,5 +162,5 @@ class OnnxBackend:
 
 
 def _info(value: Any) -> TensorInfo:
-    shape = tuple(side if isinstance(side, int) else -1 for side in value.shape)
+    shape = tuple(side if isinstance(side, int) and side >= 0 else -1 for side in value.shape)
     return TensorInfo(name=value.name, shape=shape, dtype=dtype_name(_DTYPES.get(value.type, np.object_)))

@@ -64,7 +64,7 @@ def read_ops(data: bytes) -> OnnxOps:
 
     try:
         return ops_of(onnx.load_from_string(data))
-    except DecodeError as error:
+    except (DecodeError, ValueError) as error:  # an attribute of no known type, a text that is no UTF-8
         raise InputError("the bytes are not an ONNX model.") from error
 
 

@@ -7,10 +7,6 @@ The schema package of ai-edge-litert would do it, but it takes a quarter of a se
 from __future__ import annotations
 
 import struct
-from pathlib import Path
-
-from edgeseg.errors import InputError
-from edgeseg.spec import METADATA_KEY, ModelSpec
 
 _IDENTIFIER = b"TFL3"
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 2, 4, 6
@@ -24,29 +20,6 @@ _BUFFER_DATA = 0
 def is_tflite(data: bytes) -> bool:
     """Return whether the bytes begin like a TFLite model."""
     return data[4:8] == _IDENTIFIER
-
-
-def read_model(model: str | Path | bytes) -> tuple[bytes, ModelSpec | None]:
-    """Read a model and the spec inside.
-
-    Args:
-        model: a ``.tflite`` file, or its bytes.
-
-    Returns:
-        The whole file, and its ModelSpec; ``None`` where it has none.
-
-    Raises:
-        InputError: the file cannot be read, is no TFLite model, or its spec cannot be read.
-    """
-    what = "the model" if isinstance(model, bytes) else f"'{model}'"
-    try:
-        content = model if isinstance(model, bytes) else Path(model).read_bytes()
-        text = read_metadata(content, METADATA_KEY)
-    except OSError as error:
-        raise InputError(f"{what} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise InputError(f"{what} does not open: {error}.") from error
-    return content, None if text is None else ModelSpec.from_json(text)
 
 
 def read_metadata(data: bytes, name: str) -> bytes | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.tflite.litert_internals import load_schema, to_bytes
+from edgeseg.tflite.verifier import verify
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ def op_name(code: Any) -> str:
         code: an ``OperatorCodeT``, an entry of the table of ops that a model has.
     """
     # Files from before 2020 have the number in the old 8-bit field alone.
-    name = _names("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
-    return str(code.customCode.decode()) if name == "CUSTOM" else name
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = _names("BuiltinOperator").get(number, f"BUILTIN_{number}")  # newer than the schema that is installed
+    return (code.customCode or b"").decode(errors="replace") if name == "CUSTOM" else name
 
 
 def count_ops(data: bytes) -> dict[str, int]:
@@ -99,8 +101,10 @@ def count_ops(data: bytes) -> dict[str, int]:
         BackendUnavailable: ai-edge-litert is not installed.
     """
     model = _unpack(data)
-    names = [op_name(code) for code in model.operatorCodes]
-    return dict(Counter(names[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators).most_common())
+    names = [op_name(code) for code in model.operatorCodes or ()]
+    return dict(
+        Counter(names[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators or ()).most_common()
+    )
 
 
 def read_graph(data: bytes) -> Graph:
@@ -116,18 +120,22 @@ def read_graph(data: bytes) -> Graph:
     model = _unpack(data)
     graph, dtypes = model.subgraphs[0], _names("TensorType")
     tensors = tuple(
-        Tensor(dtypes[t.type], tuple(map(int, [] if t.shape is None else t.shape)), _has_data(model, t))
-        for t in graph.tensors
+        Tensor(
+            dtypes.get(t.type, f"TYPE_{t.type}"),
+            tuple(map(int, [] if t.shape is None else t.shape)),
+            _has_data(model, t),
+        )
+        for t in graph.tensors or ()
     )
     nodes = []
-    for index, operator in enumerate(graph.operators):
+    for index, operator in enumerate(graph.operators or ()):
         code = model.operatorCodes[operator.opcodeIndex]
         node = Node(
             index=index,
             op=op_name(code),
             version=code.version,
-            inputs=tuple(int(tensor) for tensor in operator.inputs if tensor >= 0),
-            outputs=tuple(map(int, operator.outputs)),
+            inputs=tuple(tensor for tensor in _numbers(operator.inputs) if tensor >= 0),
+            outputs=_numbers(operator.outputs),
             options=operator.builtinOptions,
         )
         nodes.append(node)
@@ -212,11 +220,17 @@ def _unpack(data: bytes) -> Any:
     except ModuleNotFoundError as error:  # tflite-runtime ships no schema
         raise missing_extra("the coverage of a .tflite model", "tflite") from error
     try:
+        verify(data)
         model = schema.ModelT.InitFromPackedBuf(data, 0)
         _ = model.subgraphs[0]
     except (struct.error, IndexError, TypeError, ValueError) as error:
         raise InputError(f"the TFLite model is broken: {error}.") from error
     return model
+
+
+def _numbers(vector: Any) -> tuple[int, ...]:
+    """Return a vector of the schema's, which is ``None`` where the file omits it."""
+    return () if vector is None else tuple(map(int, vector))
 
 
 @functools.cache

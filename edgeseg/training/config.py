@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from edgeseg._internal.json import field_names, tuples
 from edgeseg.choices import (
     AugmentationPreset,
     EncoderWeights,
@@ -257,7 +257,7 @@ class TrainConfig:
 
     def _check_encoder_weights(self) -> None:
         words, given = get_args(EncoderWeights), self.encoder_weights
-        if given not in words and not Path(given).is_file():
+        if given not in words and not os.path.isfile(given):  # noqa: PTH113 - false of a name that is too long
             raise InputError(f"encoder_weights must be a file, {' or '.join(words)}, got '{given}'.")
         if given != "none" and self.weights is not None:
             raise InputError("weights fill the encoder too; give one of weights and encoder_weights.")
@@ -335,36 +335,6 @@ class TrainConfig:
         if self.batch_norm_recalibration is None:
             return 0 if self.ema is None else RECALIBRATION_WITH_EMA
         return self.batch_norm_recalibration
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> TrainConfig:
-        """Read the fields as an earlier edgeseg wrote them into ``last.keras``, as JSON; there is a recipe now.
-
-        Raises:
-            InputError: these are no settings, or one is out of its range.
-        """
-        try:
-            known = field_names(cls)
-            values = {name: value for name, value in _renamed(tuples(saved)).items() if name in known}
-            if isinstance(values["data"], Mapping):
-                from edgeseg.datasets import DataSource
-
-                values["data"] = DataSource(**values["data"]).plain
-            return cls(**values)
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"these are no training settings: {error}") from error
-
-
-def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of an earlier edgeseg, which had British names, as today's."""
-    data = values.get("data")
-    if not isinstance(data, Mapping) or "colour_map" not in data:
-        return dict(values)
-    data = {**data, "color_map": data["colour_map"]}
-    del data["colour_map"]
-    if data["label_encoding"] == "colours":
-        data["label_encoding"] = "colors"
-    return {**values, "data": data}
 
 
 def _require(name: str, value: object, good: bool, accepted: str) -> None:

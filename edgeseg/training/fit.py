@@ -129,7 +129,7 @@ def train(
         train_data, val_data = training_splits(config.data, val_fraction=config.val_fraction, validate=config.validate)
     config = _with_statistics(config, train_data, options.log if distribution.is_chief else None)
     files = RunFiles(output_dir, _facts(train_data, val_data))
-    history = files.history(partial(differences, config)) if options.resume else []
+    history = files.history(partial(differences, config), validated=config.validate) if options.resume else []
 
     keras.utils.set_random_seed(config.seed)
     classes = train_data.classes if train_data else None

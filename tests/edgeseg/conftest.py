@@ -1,7 +1,9 @@
-"""Models without ModelSpec, an ffmpeg that serves streams, and what a process holds open."""
+"""Broken models, models without ModelSpec, an ffmpeg that serves streams, open files, and JSON that is altered."""
 
 from __future__ import annotations
 
+import copy
+import json
 import socket
 import subprocess
 import threading
@@ -12,6 +14,97 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from edgeseg.errors import InputError
+
+#: What may be in place of any value of JSON.
+HOSTILE: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1.5, 2**31, 2**63, 10**400, 1e-300, 1e308, float("nan"), -float("inf")),
+    *("", "a\n\x1b[2J\u202e\0", "\ud800", "x" * 20_000, [], {}, [[1, 2], [3, 4]], [None] * 10_001, {"a\n\ud800": None}),
+    json.loads("[" * 600 + "]" * 600),
+)
+_AS_TEXT = tuple(map(json.dumps, HOSTILE))
+
+
+def alterations(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield JSON with one place in it altered, after the path of the place.
+
+    Of a list the first and the last item are altered; a list is also longer, and shorter by one.
+    """
+
+    def places(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        yield path
+        keys = node if isinstance(node, dict) else sorted({0, len(node) - 1}) if isinstance(node, list) and node else ()
+        for key in keys:
+            yield from places(node[key], (*path, key))
+
+    for path in list(places(value, ())):
+        if not path:
+            yield from (("whole", each) for each in _AS_TEXT)
+            continue
+        altered = copy.deepcopy(value)
+        node = altered
+        for key in path[:-1]:
+            node = node[key]
+        old = node[path[-1]]
+        node[path[-1]] = "PLACE"
+        before, _, after = json.dumps(altered).partition('"PLACE"')
+        yield from ((f"{path} {each[:40]}", before + each + after) for each in _AS_TEXT)
+        if isinstance(old, list) and old:
+            yield f"{path} longer", f"{before}{json.dumps([*old, old[0]])}{after}"
+        if isinstance(old, dict):
+            yield f"{path} newer", f"{before}{json.dumps({**old, 'from_a_newer_version': HOSTILE[-1]})}{after}"
+        del node[path[-1]]
+        yield f"{path} missing", json.dumps(altered)
+
+
+@pytest.fixture(scope="session")
+def read_altered() -> Callable[..., tuple[int, int]]:
+    """A function that reads JSON with each of its places altered, and JSON that is broken as a whole.
+
+    Its arguments: what reads a text, and the right value. Each is either read or an InputError whose text is short;
+    the result is how many were read and how many were refused.
+    """
+
+    def read_all(read: Callable[[str], object], value: Any) -> tuple[int, int]:
+        text = json.dumps(value)
+        read(text)
+        broken = (
+            *("", " ", "{", "null", text[:-1], text[: len(text) // 2], text + text, text.replace(":", "")),
+            *("[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000, "9" * 100_000, "NaN", '"\\ud800"'),
+        )
+        counts = {True: 0, False: 0}
+        cases = [*alterations(value), *((f"text {number}", each) for number, each in enumerate(broken))]
+        for what, altered in cases:
+            try:
+                read(altered)
+            except InputError as error:
+                line = " ".join(str(error).split())
+                assert len(line) < 3000, f"{what}: {line[:1000]}"
+                counts[False] += 1
+            else:
+                counts[True] += 1
+        return counts[True], counts[False]
+
+    return read_all
+
+
+@pytest.fixture(scope="session")
+def broken() -> Callable[..., bytes]:
+    """A function that returns a good ``.tflite`` file with an edit of its ``ModelT``, by default the int8 one."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    good = Path(__file__).parents[1] / "data" / "saved.int8.tflite"
+
+    def make(edit: Callable[[Any], None], path: Path = good) -> bytes:
+        model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+        edit(model)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    return make
 
 
 @pytest.fixture(scope="session")

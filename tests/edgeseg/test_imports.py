@@ -85,6 +85,11 @@ def test_what_needs_no_runtime_loads_none(code: str) -> None:
     assert not loaded_by(code) & set(HEAVY) - allowed(code)
 
 
+def test_the_list_of_commands_loads_no_reader_of_json() -> None:
+    """Which takes a tenth of the start."""
+    assert "msgspec" not in loaded_by("import edgeseg.cli; assert edgeseg.cli.main(['--help']) == 0")
+
+
 def test_a_spec_is_read_out_of_a_keras_file_without_keras(tmp_path: Path, tiny_spec: ModelSpec) -> None:
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as archive:

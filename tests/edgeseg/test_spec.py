@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeseg.errors import EdgesegError, InputError
+from edgeseg.imaging import preprocess
 from edgeseg.spec import ModelSpec, Provenance, check_classes, default_class_names, default_palette
 
 
@@ -109,6 +112,19 @@ def test_a_damaged_field_is_an_input_error(tiny_spec: ModelSpec, key: str, value
         ModelSpec.from_json(json.dumps(data))
 
 
+def test_a_spec_that_is_altered_anywhere_is_read_or_refused(
+    full_spec: ModelSpec, read_altered: Callable[..., tuple[int, int]]
+) -> None:
+    def read(text: str) -> None:
+        spec = ModelSpec.from_json(text)
+        assert ModelSpec.from_json(spec.to_json()) == spec
+        tensor, _ = preprocess(np.full((8, 8, 3), 255, np.uint8), spec.replace(input_size=(8, 8)))
+        assert np.isfinite(tensor).all()
+
+    accepted, refused = read_altered(read, json.loads(full_spec.to_json()))
+    assert refused > accepted > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -119,6 +135,10 @@ def test_a_damaged_field_is_an_input_error(tiny_spec: ModelSpec, key: str, value
         ({"letterbox_rounding": "floor", "fit": "stretch"}, "'floor' does nothing with fit 'stretch'"),
         ({"dtype": "int8"}, "dtype"),
         ({"input_size": (32,)}, "input_size must be"),
+        ({"input_size": (10**9, 10**9)}, r"input_size must be \(H, W\), at most 67108864 pixels, got"),
+        ({"std": (1.0, 1e-7, 1.0)}, "std must be three numbers from 1e-06 to 1e\\+06, up to the sign"),
+        ({"std": (1.0, float("nan"), 1.0)}, "std must be three numbers"),
+        ({"mean": (float("inf"), 0.0, 0.0)}, "mean must be three numbers of at most 1e\\+06"),
         ({"input_size": (32, -1)}, "input_size must be"),
         ({"class_names": ("a", "b")}, "2 class names but 3 colors"),
         ({"class_names": ("a", "b", "a")}, "class name 'a' occurs twice"),

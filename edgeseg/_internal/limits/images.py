@@ -69,7 +69,7 @@ def check_image_size(path: str | Path, data: bytes) -> None:
         InputError: it claims more pixels than are accepted, or is of no format whose header is known.
     """
     try:
-        size_wh = image_size(data)
+        size_wh = None if _has_endless_chunk(data) else image_size(data)
     except (struct.error, OverflowError):  # the header points beyond the end of the file
         size_wh = None
     if size_wh is None:
@@ -82,6 +82,24 @@ def check_image_size(path: str | Path, data: bytes) -> None:
         raise InputError(
             f"'{path}' claims {width} x {height} pixels, more than {max_image_pixels()}; "
             f"--max-image-pixels or {VARIABLE} sets another limit."
+        )
+
+
+def refuse_large_input(size: tuple[int, int], what: str) -> None:
+    """Refuse the input size of a model that no image may have.
+
+    Args:
+        size: ``(H, W)`` in pixels.
+        what: what has it, as the start of a sentence.
+
+    Raises:
+        InputError: it has more pixels than are accepted.
+    """
+    if size[0] * size[1] > max_image_pixels():
+        height, width = (str(side) if side < 10**9 else "10^9 and more" for side in size)
+        raise InputError(
+            f"{what} has an input of {height},{width} (H,W), more than the {max_image_pixels()} pixels of the largest "
+            "image; give a smaller one with --imgsz."
         )
 
 
@@ -105,6 +123,17 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return _tiff_size(data)
     return _pair("<HH", data, 6) if data[:4] == b"GIF8" else None
+
+
+def _has_endless_chunk(data: bytes) -> bool:
+    """Return whether a chunk of a PNG claims more bytes than the file has; OpenCV makes room for all, up to 4 GB."""
+    position = 8 if data[:8] == b"\x89PNG\r\n\x1a\n" else len(data)
+    while position + 4 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        if length > len(data):
+            return True
+        position += 12 + length
+    return False
 
 
 def _pair(form: str, data: bytes, offset: int) -> tuple[int, int]:

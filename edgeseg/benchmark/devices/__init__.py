@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from edgeseg._internal.toml import parse_toml, read_toml
+from edgeseg._internal.json import Text, WrongValue, convert
+from edgeseg._internal.toml import parse_toml, read_toml, toml_kind
 from edgeseg.benchmark.measure import Device
 from edgeseg.errors import InputError, did_you_mean
 
@@ -77,15 +78,21 @@ def read_table(path: Path) -> list[Device]:
 def _of_table(path: Path, name: str, table: object) -> Device:
     if not isinstance(table, Mapping):
         raise InputError(f"'{path}': '{name}' is in no table; write [a-name] above it.")
-    wrong = [key for key, value in table.items() if not isinstance(value, str)]
-    if wrong:
-        raise InputError(f"'{path}', [{name}]: '{wrong[0]}' must be text in quotes, got {table[wrong[0]]!r}.")
     if "device" not in table:
         raise InputError(f"'{path}', [{name}]: 'device' is missing, such as device = \"ssh:HOST\".")
     try:
-        return open_device(table["device"], **{key: value for key, value in table.items() if key != "device"})
+        settings = {key: _setting(key, value) for key, value in table.items()}
+        return open_device(settings.pop("device"), **settings)
     except InputError as error:
         raise InputError(f"'{path}', [{name}]: {error}") from error
+
+
+def _setting(key: str, value: object) -> str:
+    try:
+        text: str = convert(value, cast(Any, Text))
+        return text
+    except WrongValue as error:
+        raise InputError(f"'{key}' must be text in quotes, of one line, got {toml_kind(value)}.") from error
 
 
 def _named(text: str) -> bool:

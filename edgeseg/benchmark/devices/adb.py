@@ -15,14 +15,14 @@ from pathlib import Path
 from types import TracebackType
 
 from edgeseg._internal.files import sha256
-from edgeseg._internal.json import WrongValue
+from edgeseg._internal.json import WrongValue, convert
 from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices import adb_client, android, benchmark_model
 from edgeseg.benchmark.devices.adb_client import Client
 from edgeseg.benchmark.devices.benchmark_model import Tool
-from edgeseg.benchmark.devices.local import signal_name
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
+from edgeseg.runtime.process.child import signal_name
 from edgeseg.tflite.file import has_open_size
 
 #: The one folder that a shell user may write to and execute from.
@@ -124,7 +124,7 @@ class AdbDevice:
             **vars(measured),
         }
         try:
-            return Reply.from_json(reply)
+            return convert(reply, Reply)
         except WrongValue as error:
             raise DeviceLost(f"what device '{self._client.serial}' reports cannot be right: {error}.") from error
 

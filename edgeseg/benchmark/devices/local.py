@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -12,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeseg._internal.json import WrongValue, decode
-from edgeseg._internal.text import last_line
-from edgeseg.benchmark.worker import Reply, Request
+from edgeseg._internal.json import WrongValue
+from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import DeviceLost
+from edgeseg.runtime.process.child import how_it_ended
 
 
 class LocalDevice:
@@ -36,43 +35,40 @@ class LocalDevice:
     def run(self, request: Request) -> Reply:
         """See ``Device.run``."""
         try:
-            return Reply.from_json(ask("edgeseg.benchmark.worker", asdict(request)))
+            return Reply.from_json(ask("edgeseg.benchmark.worker", asdict(request), longest_s(request)))
         except WrongValue as error:
             raise DeviceLost(
                 f"what the process that measured '{request.path}' says cannot be right: {error}."
             ) from error
 
 
-def ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Run a module that calls ``worker.answer`` in a separate process, and return its answer.
+def ask(module: str, request: dict[str, Any], timeout_s: float) -> str:
+    """Run a module that calls ``worker.answer`` in a separate process, and return its answer, JSON.
 
     Args:
         module: run as ``python -m``.
         request: its ``path`` is the artifact.
+        timeout_s: the seconds after which it is stopped.
 
     Raises:
-        DeviceLost: the process died.
+        DeviceLost: the process died or was stopped.
     """
-    process = subprocess.run(
-        [sys.executable, "-m", module],
-        input=json.dumps(request),
-        # The worker finds the edgeseg that runs here, installed or not.
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", module],
+            input=json.dumps(request),
+            # The worker finds the edgeseg that runs here, installed or not.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeviceLost(
+            f"the process that measured '{request['path']}' gave no answer in {timeout_s:.0f} s and was stopped."
+        ) from error
     if process.returncode:
         raise DeviceLost(f"the process that measured '{request['path']}' ended early, {how_it_ended(process)}.")
-    return decode(process.stdout, dict[str, Any])
-
-
-def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
-    """Return ``killed by SIGSEGV: last line of its stderr``."""
-    how = f"killed by {signal_name(-done.returncode)}" if done.returncode < 0 else f"exit status {done.returncode}"
-    return f"{how}: {last_line(done.stderr)}" if done.stderr.strip() else how
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal; Python has none for most real-time signals, nor for another system's."""
-    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return process.stdout

@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import edgeseg
 from edgeseg._internal.files import sha256
-from edgeseg._internal.json import WrongValue, decode
+from edgeseg._internal.json import WrongValue
 from edgeseg._internal.text import escaped, last_line
-from edgeseg.benchmark.devices.local import how_it_ended
 from edgeseg.benchmark.devices.ssh_answers import MAX_WORK_BYTES, Checked, Done, Hello, Installed, Stored, Worked
 from edgeseg.benchmark.devices.ssh_link import SOON_S, Link
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.runtime.process.child import how_it_ended
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ CACHE_BYTES = 2 << 30
 DEFAULT_FOLDER = "~/.cache/edgeseg/bench"
 
 #: Module to its pip package, with the lower bounds of edgeseg's own dependencies. A board has no libGL: headless.
-_ALWAYS = {"numpy": "numpy>=1.23.2", "cv2": "opencv-python-headless>=4.11"}
+_ALWAYS = {"numpy": "numpy>=1.23.2", "cv2": "opencv-python-headless>=4.11", "msgspec": "msgspec>=0.22"}
 _RUNTIMES = {
     ".tflite": {"ai_edge_litert.interpreter": "ai-edge-litert>=2.3"},
     ".onnx": {"onnxruntime": "onnxruntime>=1.20"},
@@ -172,7 +172,7 @@ class SshDevice:
             ended = subprocess.CompletedProcess([python], answer.status, answer.stdout, answer.stderr)
             raise DeviceLost(f"the process that measured '{name}' on {self.name} ended early, {how_it_ended(ended)}.")
         try:
-            return Reply.from_json(decode(answer.stdout, dict[str, Any]))
+            return Reply.from_json(answer.stdout)
         except WrongValue as error:
             raise self._link.wrong("work", error) from error
         except (InputError, BackendUnavailable) as refusal:

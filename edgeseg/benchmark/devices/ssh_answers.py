@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from edgeseg._internal.json import Meta
+from edgeseg._internal.json import PRINTABLE, Meta, Text
 
 #: The longest path of Linux, and of what other systems have.
-_Path = Annotated[str, Meta(min_length=1, max_length=4096)]
+_Path = Annotated[str, Meta(min_length=1, max_length=4096, pattern=PRINTABLE)]
+_PathOrNone = Annotated[str, Meta(max_length=4096, pattern=PRINTABLE)]
 _Status = Annotated[int, Meta(ge=-(2**31), le=2**32)]  # Windows' go up to 32 bits without a sign
 
 #: The end of what a program printed; ``ssh_remote`` cuts it to 4,000 characters.
-_Printed = Annotated[str, Meta(max_length=4000, printable=False)]
+_Printed = Annotated[str, Meta(max_length=4000)]
 
 #: What a worker may answer in bytes: some millions of latencies, of minutes of a model that takes a fraction of a
 #: millisecond. A hostile answer of this size takes about a gigabyte of memory here.
@@ -31,9 +32,9 @@ class Hello:
     root: _Path
     code: _Path
     have: bool
-    venv: Annotated[str, Meta(max_length=4096)]
-    python: str
-    machine: str
+    venv: _PathOrNone
+    python: Text
+    machine: Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Checked:
     """The interpreter that was asked, the first ``module>=version`` that it lacks, and what it printed."""
 
     python: _Path
-    missing: str
+    missing: Text
     code: _Status
     text: _Printed
 
@@ -58,8 +59,8 @@ class Checked:
 class Installed:
     """The interpreter of the environment, or the step that failed and what it printed."""
 
-    python: Annotated[str, Meta(max_length=4096)] = ""
-    failed: str = ""
+    python: _PathOrNone = ""
+    failed: Text = ""
     text: _Printed = ""
 
 
@@ -68,13 +69,13 @@ class Worked:
     """The exit status of a worker, its answer, and the end of what it printed beside that."""
 
     status: _Status
-    stdout: Annotated[str, Meta(max_length=MAX_WORK_BYTES, printable=False)]
+    stdout: Annotated[str, Meta(max_length=MAX_WORK_BYTES)]
     stderr: _Printed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The operating system's reason why an order could not be followed, and the file."""
+    """The operating system's reason why an order could not be followed, and the file; no reason where it was."""
 
-    error: Annotated[str, Meta(max_length=4000, printable=False)]
-    file: Annotated[str, Meta(max_length=4096, printable=False)]
+    error: _Printed | None = None
+    file: Annotated[str, Meta(max_length=4096)] = ""

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from edgeseg._internal.json import WrongValue, convert, decode
+from edgeseg._internal.json import WrongValue, decode
 from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices import ssh_remote
 from edgeseg.benchmark.devices.bounded import Watch, text_of
@@ -189,10 +189,9 @@ class Link:
     def _read(self, do: str, line: str, answer: type[T]) -> T:
         """Return the answer in a line of JSON."""
         try:
-            fields = decode(line, dict[str, Any])
-            failed = convert(fields, Failed) if "error" in fields else None
-            if failed is None:
-                return convert(fields, answer)
+            failed = decode(line, Failed)
+            if failed.error is None:
+                return decode(line, answer)
         except WrongValue as error:
             raise self.wrong(do, error) from error
         raise DeviceLost(self._cannot(failed.error, failed.file))

@@ -226,7 +226,8 @@ def main() -> None:
     try:
         answer = actions[order.pop("do")](**order)
     except OSError as error:
-        answer = {"error": error.strerror or str(error), "file": str(error.filename or order.get("root", ""))}
+        file = os.fsencode(str(error.filename or order.get("root", "")))  # whose bytes may be no text
+        answer = {"error": error.strerror or str(error), "file": file.decode(errors="replace")}
     sys.stdout.write(f"\n{marker}{json.dumps(answer)}\n")
     sys.stdout.flush()
     os._exit(0)  # the watching thread has nothing to keep alive

@@ -8,7 +8,6 @@ Keras 2 wrote both forms (and HDF5 under the name ``.keras``), so the content sa
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeseg._internal.json import Text, WrongValue, decode, parse
 from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError
 
@@ -93,12 +93,15 @@ def read_config(path: str | Path) -> ModelConfig:
             kind = "an HDF5 file" if Path(path).suffix.lower() == ".h5" else "a .keras archive"
             raise InputError(f"'{path}' is not {kind}; it may be truncated.")
         with zipfile.ZipFile(path) as archive:
-            root = json.loads(read_entry(archive, "config.json", MAX_JSON))
+            root = parse(read_entry(archive, "config.json", MAX_JSON))
             has_metadata = "metadata.json" in archive.namelist()
-            metadata = json.loads(read_entry(archive, "metadata.json", MAX_JSON)) if has_metadata else {}
-        # Keras 3 itself accepts a file without metadata, too.
-        version = metadata.get("keras_version", "3") if isinstance(metadata, dict) else "3"
-        return ModelConfig(_checked(root), str(version), "zip")
+            # Keras 3 itself accepts a file without metadata, too.
+            metadata = (
+                decode(read_entry(archive, "metadata.json", MAX_JSON), _Metadata) if has_metadata else _Metadata()
+            )
+        return ModelConfig(_checked(root), metadata.keras_version, "zip")
+    except WrongValue as error:
+        raise InputError(f"Keras cannot load '{path}': of its config, {error}.") from error
     except InputError:
         raise
     except _DAMAGE as error:
@@ -120,7 +123,14 @@ def _read_hdf5(path: str | Path) -> ModelConfig:
                 )
             raise InputError(f"'{path}' is HDF5, but holds no Keras model.")
         version = _text(file.attrs.get("keras_version", ""))
-    return ModelConfig(_checked(json.loads(_text(config), object_hook=_plain)), version, "hdf5")
+    return ModelConfig(_checked(_plain(parse(_text(config)))), version, "hdf5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Metadata:
+    """What ``metadata.json`` says of the Keras that wrote the archive."""
+
+    keras_version: Text = "3"
 
 
 def _checked(root: Any) -> dict[str, Any]:
@@ -129,8 +139,13 @@ def _checked(root: Any) -> dict[str, Any]:
     return root
 
 
-def _plain(value: dict[str, Any]) -> Any:
-    """Return the JSON value of Keras 2's tuples and shapes."""
+def _plain(value: Any) -> Any:
+    """Return a config with the JSON values of Keras 2's tuples and shapes."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    value = {key: _plain(item) for key, item in value.items()}
     is_sequence = value.get("class_name") in ("__tuple__", "TensorShape") and "items" in value
     return value["items"] if is_sequence else value
 

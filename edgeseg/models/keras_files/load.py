@@ -6,12 +6,15 @@ The spec is one more entry in the zip archive, which Keras itself skips.
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeseg._internal.files import atomic_path
+from edgeseg._internal.json import WrongValue, parse
 from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.keras_errors import reason_of
@@ -120,7 +123,8 @@ def load_model(
         if config.container == "zip" and not config.is_keras2 and not replaced:
             if Path(path).suffix.lower() != ".keras":
                 raise InputError(f"'{path}' is a .keras archive; give it the suffix .keras.")
-            model: keras.Model = keras.models.load_model(path, objects, compile, safe_mode=True)
+            with _warnings_of_success():
+                model: keras.Model = keras.models.load_model(path, objects, compile, safe_mode=True)
             return model
         if compile:
             raise InputError(f"'{path}' cannot be resumed: only .keras files of Keras 3 keep what training needs.")
@@ -132,6 +136,32 @@ def load_model(
     except _REFUSALS as error:
         raise InputError(f"Keras cannot load '{path}': {reason_of(error)}") from error
     return model
+
+
+@contextmanager
+def _warnings_of_success() -> Iterator[None]:
+    """Show what Keras warns of only where it does not fail: its error is enough then, and the user's one line."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for one in told:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
+def fill_model(model: keras.Model, path: str | Path) -> None:
+    """Fill a compiled model and its optimizer from a ``.keras`` file of the same model.
+
+    Keras skips an optimizer that does not fit, and warns; whether it did shows in the optimizer's iterations.
+
+    Raises:
+        InputError: the file is damaged, or of another model.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(path)
+    except _REFUSALS as error:
+        raise InputError(f"'{path}' is damaged, or not of this model: {reason_of(error)}") from error
 
 
 def _build(root: dict[str, Any], objects: dict[str, Any], make: _Make) -> keras.Model:
@@ -172,13 +202,23 @@ def read_spec(path: str | Path) -> ModelSpec | None:
         InputError: the file is missing or no archive, or the spec in it cannot be read.
     """
     data = _read_entry(path, _SPEC_ENTRY)
-    return None if data is None else ModelSpec.from_json(data)
+    try:
+        return None if data is None else ModelSpec.from_json(data)
+    except InputError as error:
+        raise InputError(f"in '{path}', {error}") from error
 
 
 def read_training_state(path: str | Path) -> dict[str, Any] | None:
-    """Return the ``training_state`` that ``save_model`` was given; ``None`` when there is none."""
+    """Return the ``training_state`` that ``save_model`` was given; ``None`` when there is none.
+
+    Raises:
+        InputError: the file is missing or no archive, or the state in it is no object of JSON.
+    """
     data = _read_entry(path, _STATE_ENTRY)
-    return None if data is None else dict(json.loads(data))
+    try:
+        return None if data is None else parse(data)
+    except WrongValue as error:
+        raise InputError(f"the training state in '{path}' cannot be read: {error}.") from error
 
 
 def _read_entry(path: str | Path, entry: str) -> bytes | None:

@@ -6,7 +6,9 @@ system info, the object, the storage keys - followed by each storage as a little
 
 from __future__ import annotations
 
+import math
 import pickle
+import pickletools
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +20,9 @@ from edgeseg.errors import InputError
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+
+# How many times the size of the file its tensors may be: they may share storages.
+_MOST_SHARED = 4
 
 # The errors of the unpickler and numpy for damaged files; the last two where a length in the file is absurd.
 _DAMAGED = (
@@ -53,6 +58,8 @@ class _View:
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
         if min((self.offset, *self.stride)) < 0 or last >= self.storage.values.size:
             raise InputError("a tensor reaches beyond its storage")
+        if math.prod(self.size) > self.storage.values.size:  # strides of 0 repeat values without end
+            raise InputError("a tensor has more values than its storage")
         view = np.lib.stride_tricks.as_strided(
             self.storage.values[self.offset :], self.size, [s * itemsize for s in self.stride], writeable=False
         )
@@ -82,6 +89,19 @@ class _WhitelistUnpickler(pickle.Unpickler):
         return self.storages.setdefault(key, _Storage(dtype, size))
 
 
+def _unpickled(file: BinaryIO, unpickler: _WhitelistUnpickler | None = None) -> Any:
+    """Load the pickle at the file's position, after a look at the places that it takes in the unpickler's memory.
+
+    The unpickler makes room up to the largest of them, so that four bytes of a file may claim 64 GB.
+    """
+    start = file.tell()
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > number:
+            raise InputError("it is damaged")
+    file.seek(start)
+    return (unpickler or _WhitelistUnpickler(file)).load()
+
+
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     """Read every tensor of a legacy ``.pth`` state dict.
 
@@ -96,12 +116,12 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with open(path, "rb") as file:
-            header = [_WhitelistUnpickler(file).load() for _ in range(3)]
+            header = [_unpickled(file) for _ in range(3)]
             if header[0] != _MAGIC_NUMBER or header[2].get("little_endian") is not True:
                 raise InputError("it is not a little-endian legacy PyTorch file")
             unpickler = _WhitelistUnpickler(file)
-            views = unpickler.load()
-            for key in _WhitelistUnpickler(file).load():
+            views = _unpickled(file, unpickler)
+            for key in _unpickled(file):
                 storage = unpickler.storages[key]
                 (count,) = np.fromfile(file, "<i8", 1)
                 if count != storage.size:  # checked before the values: a damaged count may be larger than any memory
@@ -109,6 +129,9 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
                 storage.values = np.fromfile(file, storage.dtype, count)
                 if storage.values.size != count:
                     raise InputError("it is truncated")
+            size = sum(max(math.prod(view.size), 0) * view.storage.dtype.itemsize for view in views.values())
+            if size > _MOST_SHARED * file.tell():
+                raise InputError("its tensors claim more values than it holds")
             return {name: view.read() for name, view in views.items()}
     except _DAMAGED as error:
         raise InputError(f"'{path}' cannot be read as a PyTorch weights file: {error}.") from error

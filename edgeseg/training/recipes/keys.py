@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from edgeseg._internal.fields import field_of, kinds_of, takes_none
-from edgeseg._internal.json import tuples
+from edgeseg._internal.json import FEW, Finite, Int64, Meta, WrongValue, convert
 from edgeseg._internal.toml import toml_kind
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.training.config import BY_THE_RUN, TrainConfig
@@ -138,37 +137,33 @@ def _key(owner: Owner, settings: type, field: str) -> Key:
     return Key(name=_name(field), owner=owner, field=field, kinds=kinds_of(settings, field), none=none)
 
 
+# What a number or a text may be; and what is in a mapping of options, whose reader knows their types.
+_LIMITED: Mapping[Any, Any] = MappingProxyType(
+    {int: Int64, float: Finite, str: Annotated[str, Meta(max_length=1 << 16)]}
+)
+_Plain = bool | Int64 | Finite | str
+
+
 def _fitted(kind: Any, value: Any, *, alike: bool) -> Any:
     """Return a value in a type; ``None`` where it is of another."""
     origin, inner = get_origin(kind) or kind, get_args(kind)
-    if origin is Literal:
-        return value if value in inner and isinstance(value, str) else None
-    if origin is bool:
-        return value if isinstance(value, bool) else None
-    if isinstance(value, bool):  # a number to Python
-        return None
-    if origin is float:
-        return float(value) if isinstance(value, int | float) and abs(value) <= sys.float_info.max else None
-    if origin in (int, str):
-        return value if isinstance(value, origin) else None
     if origin is tuple:
-        return _fitted_tuple(inner, value, alike=alike)
-    if isinstance(origin, type) and issubclass(dict, origin):  # a mapping
-        return tuples(value) if isinstance(value, dict) else None
-    return None
-
-
-def _fitted_tuple(inner: tuple[Any, ...], value: Any, *, alike: bool) -> tuple[Any, ...] | None:
-    several = inner[-1] is Ellipsis
-    if alike and isinstance(value, int | float):
-        value = [value] * len(inner)
-    if several and isinstance(value, str):
-        value = value.split(",")
-    if not isinstance(value, list) or not value or (not several and len(value) != len(inner)):
+        several = inner[-1] is Ellipsis
+        if alike and isinstance(value, int | float) and not isinstance(value, bool):
+            value = [value] * len(inner)
+        if several and isinstance(value, str):
+            value = value.split(",")
+        if value == []:
+            return None
+        kind = tuple[tuple(_LIMITED.get(item, item) for item in inner)]  # type: ignore[misc]
+        kind = Annotated[kind, Meta(max_length=FEW)] if several else kind
+    elif isinstance(origin, type) and issubclass(dict, origin):  # a mapping
+        item = _LIMITED.get(inner[1], _Plain | tuple[_Plain, ...])
+        kind = Annotated[Mapping[str, item], Meta(max_length=FEW)]  # type: ignore[valid-type]
+    try:
+        return convert(value, _LIMITED.get(kind, kind))
+    except WrongValue:
         return None
-    kinds = [inner[0]] * len(value) if several else inner
-    items = tuple(_fitted(kind, item, alike=False) for kind, item in zip(kinds, value, strict=True))
-    return None if None in items else items
 
 
 def _phrase(kind: Any, *, alike: bool) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgeseg import __version__
+from edgeseg._internal.json import convert
 from edgeseg._internal.toml import toml_value
-from edgeseg.training.config import FINAL_LEARNING_RATES, OPTIMIZER_DEFAULTS, TrainConfig
-from edgeseg.training.recipes.keys import Owner, keys
+from edgeseg.errors import InputError
+from edgeseg.training.config import FINAL_LEARNING_RATES, FORMER_PRESETS, OPTIMIZER_DEFAULTS, TrainConfig
+from edgeseg.training.recipes.keys import Key, Owner, keys
 from edgeseg.training.recipes.recipe import Recipe
 from edgeseg.training.run.options import RunOptions
 
@@ -81,16 +83,62 @@ def differences(config: TrainConfig, state: Mapping[str, Any]) -> list[str]:
 
 
 def _recorded(text: str) -> TrainConfig:
-    return Recipe.parse(text.encode(), "the run's record").config()
+    return Recipe.parse(text.encode(errors="surrogatepass"), "the run's record").config()
 
 
 def _saved(state: Mapping[str, Any], config: TrainConfig) -> TrainConfig:
     if "settings" in state:
         return _recorded(state["settings"])
-    was = TrainConfig.from_dict(state["config"])
+    was = earlier(state["config"])
     # The numbers were not kept.
     of_the_data = {name: getattr(config, name) for name in ("mean", "std") if getattr(was, name) == "data"}
     return _recorded(record(dataclasses.replace(was, **of_the_data)))
+
+
+def earlier(saved: Mapping[str, Any]) -> TrainConfig:
+    """Read the fields of a ``TrainConfig`` as an earlier edgeseg wrote them into ``last.keras``; there is a recipe now.
+
+    Args:
+        saved: as parsed from JSON. ``data`` is a folder, or the fields of a ``DataSource``.
+
+    Raises:
+        InputError: these are no settings, or one is out of its range.
+    """
+    data, changes = saved.get("data"), saved.get("augmentation_changes")
+    former = saved.get("augmentation")
+    preset = FORMER_PRESETS.get(former, former) if isinstance(former, str) else former
+    owned: tuple[tuple[Owner, object], ...] = (
+        ("config", {**saved, "augmentation": preset}),
+        ("data", _american(data) if isinstance(data, Mapping) else {"root": data}),
+        ("augmentation", changes or {}),
+    )
+    what = "the training settings of an earlier edgeseg"
+    try:
+        values = {key.name: value for owner, fields in owned for key, value in _read(owner, fields)}
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    return Recipe(what, values).config()
+
+
+def _read(owner: Owner, fields: object) -> Iterator[tuple[Key, Any]]:
+    """Yield the settings of one owner; a field that is null or empty has its default, where that is one."""
+    given = convert(fields, dict[str, Any])
+    for key in keys().values():
+        if key.owner != owner or key.field not in given:
+            continue
+        value = given[key.field]
+        if value is None and key.none:
+            yield key, None
+        elif value is not None and value != []:
+            yield key, key.read(value)
+
+
+def _american(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the ``DataSource`` of an earlier edgeseg, which had British names, as today's."""
+    renamed = {"color_map" if name == "colour_map" else name: value for name, value in data.items()}
+    if renamed.get("label_encoding") == "colours":
+        renamed["label_encoding"] = "colors"
+    return renamed
 
 
 def _of_the_data(config: TrainConfig) -> dict[str, Any]:

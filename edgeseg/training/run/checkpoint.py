@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 
 from edgeseg._internal.files import csv_text, require_writable_folder, write_text
+from edgeseg._internal.json import FEW, AnyText, Int64, Meta, WrongValue, convert
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import read_training_state, save_model
+from edgeseg.models.keras_files.load import fill_model, read_training_state, save_model
 from edgeseg.training.building import RunModels
 from edgeseg.training.run.curves import save_curves
 from edgeseg.training.run.folder import BEST, CHECKPOINTS, FINAL, HISTORY, LAST, SETTINGS
@@ -20,6 +22,39 @@ Row = Mapping[str, float]
 
 #: Facts of the data under the names that ``last.keras`` had for them until November 2026.
 _RENAMED = {"training pictures": "training images", "validation pictures": "validation images"}
+
+
+# A score of a class without pixels is NaN.
+_Row = Annotated[Mapping[AnyText, Int64 | float], Meta(max_length=FEW)]
+_Fact = Int64 | AnyText | Annotated[list[AnyText], Meta(max_length=FEW)]
+_Generator = Int64 | Annotated[tuple[Int64, ...], Meta(max_length=FEW)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """The training state in ``last.keras``.
+
+    Attributes:
+        history: one row for each epoch.
+        iterations: steps that the optimizer has taken.
+        generators: states of the random generators, in the model's order.
+        data: facts of the data.
+        settings: the run's record; or, of an earlier edgeseg, ``config``: the fields of its ``TrainConfig``.
+    """
+
+    history: Annotated[tuple[_Row, ...], Meta(max_length=1_000_000)]
+    iterations: Int64
+    generators: Annotated[tuple[_Generator, ...], Meta(max_length=FEW)]
+    data: Annotated[Mapping[AnyText, _Fact], Meta(max_length=FEW)] | None = None
+    settings: Annotated[str, Meta(max_length=1_000_000)] | None = None
+    config: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.settings is None and self.config is None:
+            raise WrongValue("'settings' is missing")
+        for number, row in enumerate(self.history, 1):
+            if row.get("epoch") != number:
+                raise WrongValue(f"'epoch' of row {number} of the history is {row.get('epoch')}")
 
 
 class RunFiles:
@@ -65,46 +100,71 @@ class RunFiles:
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
-    def history(self, differences: Callable[[Mapping[str, Any]], Sequence[str]]) -> list[dict[str, float]]:
+    def history(
+        self, differences: Callable[[Mapping[str, Any]], Sequence[str]], *, validated: bool
+    ) -> list[dict[str, float]]:
         """Return the history of the epochs that a run of the same settings has done.
 
         Args:
             differences: says how the settings in the state of ``last.keras`` differ from today's.
+            validated: whether each epoch has the scores of a validation.
 
         Raises:
-            InputError: the run had other settings or other data.
+            InputError: the run had other settings or other data, or its state cannot be right.
         """
-        state = read_training_state(self.last)
-        if state is None:
-            raise InputError(f"'{self.last}' was not written by edgeseg train; it cannot be resumed.")
-        differs = differences(state)
+        state = self._state()
+        saved = {"config": state.config} if state.settings is None else {"settings": state.settings}
+        try:
+            differs = differences(saved)
+        except InputError as error:
+            raise InputError(f"the settings in '{self.last}' cannot be read: {error}") from error
         if differs:
             raise InputError(f"'{self.last}' is of another run ({'; '.join(differs)}); resume with its own settings.")
-        data = {_RENAMED.get(key, key): value for key, value in state.get("data", self._data).items()}
+        known = self._data if state.data is None else state.data
+        data = {_RENAMED.get(key, key): value for key, value in known.items()}
         changed = [f"{key}: {data.get(key)}, now {now}" for key, now in self._data.items() if data.get(key) != now]
         if changed:
             raise InputError(
                 f"the data is not what '{self.last}' was trained on ({'; '.join(changed)}); resume with the same, or "
                 f"start a new run from '{self.best}'."
             )
-        return list(state["history"])
+        if validated and not all("val_mean_iou" in row for row in state.history):
+            raise InputError(f"the training state in '{self.last}' cannot be right: an epoch has no val_mean_iou.")
+        return [dict(row) for row in state.history]
+
+    def _state(self) -> _State:
+        """Return the state in ``last.keras``.
+
+        Raises:
+            InputError: there is none, or it is not of its type.
+        """
+        state = read_training_state(self.last)
+        if state is None:
+            raise InputError(f"'{self.last}' was not written by edgeseg train; it cannot be resumed.")
+        try:
+            return convert(state, _State)
+        except WrongValue as error:
+            raise InputError(f"the training state in '{self.last}' cannot be right: {error}.") from error
 
     def restore(self, model: keras.Model) -> None:
         """Fill a compiled model and its optimizer, moving averages and random generators from ``last.keras``.
 
         Raises:
-            InputError: the file belongs to another model or optimizer.
+            InputError: the file is damaged, or belongs to another model or optimizer.
         """
-        state = read_training_state(self.last) or {}
+        state = self._state()
         optimizer = model.optimizer
         optimizer.build(model.trainable_variables)
-        try:
-            model.load_weights(self.last)
-        except (ValueError, KeyError) as error:
-            raise InputError(f"'{self.last}' is not of this model: {str(error).splitlines()[0]}") from error
-        if iterations(model) != state["iterations"]:  # Keras skips an optimizer that does not fit
+        fill_model(model, self.last)
+        if iterations(model) != state.iterations:  # Keras skips an optimizer that does not fit
             raise InputError(f"'{self.last}' is not of this optimizer; it cannot be resumed.")
-        for variable, value in zip(_generators(model), state["generators"], strict=True):
+        generators = _generators(model)
+        if [np.shape(value) for value in state.generators] != [tuple(variable.shape) for variable in generators]:
+            raise InputError(f"'{self.last}' is not of this model: its random generators are others.")
+        for variable, value in zip(generators, state.generators, strict=True):
+            kind = np.iinfo(variable.dtype)
+            if not all(kind.min <= number <= kind.max for number in np.ravel(value)):
+                raise InputError(f"'{self.last}' has a random generator with numbers beyond {variable.dtype}.")
             variable.assign(np.array(value, variable.dtype))
 
     def save(self, models: RunModels, history: Sequence[Row], *, exported: Path | None) -> None:

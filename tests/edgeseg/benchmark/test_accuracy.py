@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_accuracies_of_all_three_kinds_of_file(tmp_path: Path) -> None:
         ('{"mean_iou": 0.5}', "none of the files with a mIoU"),
         ("3", "none of the files with a mIoU"),
         ('{"artifact": "m", "mean_iou": null}', "has no mIoU in it"),
-        ('{"artifact": "m", "mean_iou": 61}', "outside of"),
+        ('{"artifact": "m", "mean_iou": 61}', "'mean_iou' is 61; accepted: number <= 1.0"),
     ],
 )
 def test_a_file_without_accuracy(tmp_path: Path, text: str | None, message: str) -> None:
@@ -48,3 +49,20 @@ def test_a_file_without_accuracy(tmp_path: Path, text: str | None, message: str)
         (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_mean_iou(tmp_path / "a.json")
+
+
+def test_a_file_that_is_altered_anywhere_is_read_or_refused(
+    tmp_path: Path, read_altered: Callable[..., tuple[int, int]]
+) -> None:
+    path = tmp_path / "a.json"
+
+    def read(text: str) -> None:
+        path.write_text(text)
+        assert all(0 <= value <= 1 for value in read_mean_iou(path).values())
+
+    one = {"artifact": "a", "mean_iou": 0.5}
+    scores = {"mean_iou": 0.61, "mean_iou_float": 0.63}
+    report = {"model": "m", "artifacts": [{"format": "tflite", "precision": "int8", "accuracy": scores}]}
+    for value in (one, [one, one], report):
+        accepted, refused = read_altered(read, value)
+        assert refused > accepted > 0

@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
+from edgeseg._internal.json import decode
 from edgeseg.benchmark import result, tables
 from edgeseg.benchmark.devices import adb_client, ssh
 from edgeseg.benchmark.devices.adb import AdbDevice
 from edgeseg.benchmark.devices.bounded import Watch
-from edgeseg.benchmark.devices.local import how_it_ended
 from edgeseg.benchmark.devices.ssh import SshDevice
 from edgeseg.benchmark.devices.ssh_link import Link
 from edgeseg.benchmark.measure import Case, Device, measure
@@ -32,6 +32,7 @@ from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import Environment
 from edgeseg.benchmark.worker import Reply
 from edgeseg.errors import DeviceLost, EdgesegError, InputError
+from edgeseg.runtime.process.child import how_it_ended
 
 PLAN = Plan(rounds=2, num_runs=2, min_secs=0)
 
@@ -54,7 +55,7 @@ def outcome(device: Device, model: Path) -> str:
     shown = "".join(map(str, tables.rows(results))) + "".join(results[0].warnings)
     assert shown.isprintable()
     json.loads(result.to_json(results), parse_constant=lambda name: pytest.fail(name))
-    assert [result.LatencyResult.from_dict(json.loads(json.dumps(one.to_dict()))) for one in results] == results
+    assert [decode(json.dumps(one.to_dict()), result.LatencyResult) for one in results] == results
     return "measured"
 
 
@@ -175,14 +176,14 @@ def test_a_board_that_does_not_lie_is_measured(model: Path, monkeypatch: pytest.
     [
         (
             {"latencies_s": [0.01, -1.0]},
-            r"'work' is not understood: 'latencies_s\[1\]' is -1.0; accepted: a number above 0",
+            r"'work' is not understood: 'latencies_s\[1\]' is -1.0; accepted: number >= 1e-09",
         ),
         ({"latencies_s": []}, "it has neither latencies nor a median above 0"),
         ({"coverage": [3, 2]}, "'coverage' is 3 of 2 nodes"),
         ({"stages_s": {"preprocess": [1.0]}}, "'stages_s' is not preprocess, inference, postprocess of every latency"),
         ({"environment": {"device": "x"}}, "'environment.machine' is missing"),
         ({"error": "bad\nmodel", "kind": "input"}, r"^ssh:board: bad\\nmodel$"),
-        ({"error": "x", "kind": "other"}, "'kind' is 'other'; accepted: one of 'unavailable', 'input'"),
+        ({"error": "x", "kind": "other"}, "'kind' is 'other'; accepted: one of 'input', 'unavailable'"),
     ],
 )
 @pytest.mark.usefixtures("unlinked")

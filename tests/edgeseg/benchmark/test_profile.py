@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from edgeseg.benchmark.profile import Profile, profile, summarize
+from edgeseg._internal.json import convert
+from edgeseg.benchmark.profile import Event, Profile, profile, summarize
 from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, InputError
 
@@ -35,15 +36,16 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_warm_up_does_not_count() -> None:
-    def node(name: str, ts: int, dur: int) -> dict[str, Any]:
-        args = {"op_name": name.capitalize(), "provider": "CPUExecutionProvider"}
-        return {"cat": "Node", "name": f"{name}_kernel_time", "ts": ts, "dur": dur, "args": args}
+    def node(name: str, ts: int, dur: int) -> Event:
+        args = {"op_name": name.capitalize(), "provider": "CPUExecutionProvider", "thread_scheduling_stats": ""}
+        event = {"cat": "Node", "name": f"{name}_kernel_time", "ts": ts, "dur": dur, "args": args}
+        return convert(event, Event)
 
-    events: list[dict[str, Any]] = [{"cat": "Session", "name": "session_initialization", "ts": 0, "dur": 5}]
+    events = [Event(cat="Session", name="session_initialization", ts=0, dur=5)]
     for number, slowness in enumerate((100, 1, 1)):  # the first is the warm-up
         start = 1000 * number
         events += [node("conv", start + 1, 300 * slowness), node("add", start + 400, 100 * slowness)]
-        events.append({"cat": "Session", "name": "model_run", "ts": start, "dur": 500})
+        events.append(Event(cat="Session", name="model_run", ts=start, dur=500))
     conv, add = summarize(events, 2)
     assert (conv.name, conv.op_type, conv.ms, conv.share) == ("conv", "Conv", pytest.approx(0.3), pytest.approx(0.75))
     assert (add.op_type, add.ms) == ("Add", pytest.approx(0.1))
@@ -83,3 +85,22 @@ def test_what_it_does_not_obey_is_refused(onnx_file: Path, capsys: pytest.Captur
 
 def test_a_profile_without_nodes_has_no_ops() -> None:
     assert Profile(artifact="m.onnx", runtime="onnxruntime", num_threads=1, num_runs=1, nodes=()).by_op() == []
+
+
+def test_a_record_with_fewer_runs_than_were_asked_for() -> None:
+    with pytest.raises(InputError, match="record has 1 runs of 2"):
+        summarize([Event(name="model_run")], 2)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"ts": -1}, "'ts' is -1; accepted: number >= 0.0"),
+        ({"dur": "1"}, "'dur' is '1'; accepted: number"),
+        ({"args": []}, "'args' is a list; accepted: object"),
+        ({"args": {"op_name": 3}}, "'args.op_name' is 3; accepted: text"),
+    ],
+)
+def test_an_event_that_is_none(event: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        convert(event, Event)

@@ -3,11 +3,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from edgeseg._internal.json import convert
+from edgeseg.benchmark import tables
+from edgeseg.benchmark.compare import compare
+from edgeseg.benchmark.page import page
 from edgeseg.benchmark.result import LatencyResult, read, to_json
+from edgeseg.choices import Alike
 from edgeseg.errors import InputError
 
 Make = Callable[..., LatencyResult]
@@ -68,7 +74,7 @@ def test_by_round_splits_the_calls(make_result: Make) -> None:
     [
         ({"latencies_s": (0.01, 0.0), "rounds": (2,)}, "above 0 seconds"),
         ({"latencies_s": (), "rounds": ()}, "above 0 seconds"),
-        ({"rounds": (3, 2)}, r"\(3, 2\) do not add up to 6"),
+        ({"rounds": (3, 2)}, r"are \(3, 2\), which do not add up to 6"),
         ({"scope": "all"}, "scope must be one of"),
     ],
 )
@@ -85,8 +91,11 @@ def test_what_cannot_be_is_refused(make_result: Make, changes: dict[str, object]
         ("[]", "is no benchmark result of edgeseg"),
         ('{"format_version": 1}', "is no benchmark result of edgeseg"),
         ('{"format_version": 2, "results": []}', "has format version 2, this edgeseg reads 1; update edgeseg"),
-        ('{"format_version": 1, "results": [{"artifact": "m"}]}', "r.json': this is not a benchmark result"),
-        ('{"format_version": 1, "results": [3]}', "this is not a benchmark result"),
+        (
+            '{"format_version": 1, "results": [{"artifact": "m"}]}',
+            "r.json' is no benchmark result of edgeseg: 'results\\[0\\].sha256' is missing",
+        ),
+        ('{"format_version": 1, "results": [3]}', r"'results\[0\]' is 3; accepted: object"),
     ],
 )
 def test_what_is_no_result_file_says_so(tmp_path: Path, text: str | None, message: str) -> None:
@@ -94,6 +103,49 @@ def test_what_is_no_result_file_says_so(tmp_path: Path, text: str | None, messag
         (tmp_path / "r.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read(tmp_path / "r.json")
+
+
+def test_a_file_that_is_altered_anywhere_is_shown_or_refused(
+    tmp_path: Path, make_result: Make, read_altered: Callable[..., tuple[int, int]]
+) -> None:
+    stages = {"preprocess": (0.001,) * 2, "inference": (0.01,) * 2, "postprocess": (0.001,) * 2}
+    samples = make_result(
+        scope="end-to-end",
+        latencies_s=(0.01, 0.02),
+        rounds=(1, 1),
+        stages_s=stages,
+        warnings=("busy",),
+        coverage=(3, 4),
+        input_size=(8, 9),
+        fully_accelerated=False,
+    )
+    reported = make_result(latencies_s=(), rounds=(0, 0), reported=({"median_ms": 9.0, "p90_ms": 9.5},))
+    path = tmp_path / "r.json"
+    times: dict[object, LatencyResult] = {}
+
+    def show(text: str) -> None:
+        path.write_text(text)
+        results = read(path)
+        tables.rows(results)
+        times.update({(one.latencies_s, one.rounds, str(one.reported)): one for one in results})
+
+    for result in (samples, reported):
+        accepted, refused = read_altered(show, json.loads(to_json([result])))
+        assert refused > accepted > 0
+    by_median = sorted(times.values(), key=lambda one: one.median_s)  # a comparison takes a tenth of a second
+    comparisons = [compare(samples, one, allow=get_args(Alike)) for one in (*by_median[:2], *by_median[-2:])]
+    assert all(np.isfinite(ratio) for row in tables.comparison_rows(comparisons) for ratio in map(float, row[6:8]))
+    assert page([one.result for one in comparisons], comparisons, {}).count("<html") == 1
+    assert all(json.dumps(one.to_dict(), allow_nan=False) for one in times.values())
+
+
+def test_recorded_latencies_are_read() -> None:
+    (path,) = (Path(__file__).parents[3] / "benchmarks" / "results").glob("peers-*.json")
+    entries = [entry["latency"] for entry in json.loads(path.read_text())["results"] if "latency" in entry]
+    assert len(entries) > 10
+    for entry in entries:
+        again = json.loads(json.dumps(convert(entry, LatencyResult).to_dict()))
+        assert {name: again[name] for name in entry} == entry
 
 
 def test_a_field_of_a_later_version_is_skipped(tmp_path: Path, make_result: Make) -> None:

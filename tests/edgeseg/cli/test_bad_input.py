@@ -209,3 +209,30 @@ def test_images_above_the_limit_of_a_command(
     assert os.environ[VARIABLE] == "5000000"  # the option is the command's
     assert "go with --data" in fails(capsys, "export", "unet_mini", "--max-image-pixels", "599")
     assert "x>=1" in fails(capsys, *data, "--max-image-pixels", "0")
+
+
+#: JSON of no type: none at all, of another kind, nested too deeply, and too large a number.
+BROKEN = {
+    "empty": "",
+    "cut": '{"format_version": 1, "results": [{',
+    "list": "[3]",
+    "deep": '{"names": ' + "[" * 100_000,
+    "large": '{"format_version": 1e999, "names": 1e999}',
+    "surrogate": r'{"format_version": "\ud800", "names": "\ud800"}',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_broken_json_of_results_and_classes(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+    broken = tmp_path / "b.json"
+    broken.write_text(text)
+    assert f"'{broken}' is no benchmark result of edgeseg: " in fails(capsys, "compare", str(broken))
+    data = tmp_path / "data"
+    for kind in ("images", "labels"):
+        (data / kind).mkdir(parents=True)
+        (data / kind / "a.png").write_bytes(encode_image(np.zeros((8, 8), np.uint8)))
+    (data / "classes.json").write_text(text)
+    for command in (("data", "check"), ("evaluate", "unet_mini")):
+        option = ("--data",) if command[0] == "evaluate" else ()
+        assert "classes.json' is not of the form " in fails(capsys, *command, *option, str(data))
+    assert "is not of the form " in fails(capsys, "data", "check", str(data), "--classes", str(broken))

@@ -15,7 +15,7 @@ from edgeseg.coverage import ACCELERATORS, Coverage, accelerators, coverage, cov
 from edgeseg.coverage.ask import ASKED
 from edgeseg.coverage.tflite_tables import TABLES
 from edgeseg.errors import BackendUnavailable, InputError
-from edgeseg.runtime import gpu_process
+from edgeseg.runtime.process import gpu as gpu_process
 from edgeseg.tflite.graph import Graph, Node, Tensor, one_node_model, partitions, read_graph
 
 
@@ -119,10 +119,10 @@ def test_a_gpu_that_is_not_there_is_not_guessed(argmax_model: bytes, monkeypatch
 def test_a_crash_of_the_process_that_asks_is_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     worker = tmp_path / "gpu_worker.py"
     worker.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    monkeypatch.setattr(gpu_process, "__file__", str(tmp_path / "gpu_process.py"))
+    monkeypatch.setattr(gpu_process, "__file__", str(tmp_path / "gpu.py"))
     (answer,) = gpu_process.ask_gpu([b"x"], {})
     assert answer.full is None
-    assert answer.error == "the process that asked it ended early, killed by signal 11"
+    assert answer.error == "the process that asked it ended early, killed by SIGSEGV"
 
 
 @pytest.mark.parametrize("accelerator", ["nnapi", "coreml", "edgetpu", "qnn"])

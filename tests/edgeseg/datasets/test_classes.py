@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -240,3 +241,33 @@ def test_british_names_of_an_earlier_edgeseg_are_read(tmp_path: Path) -> None:
     classes = read_classes(write_classes(tmp_path, table))
     assert classes.label_encoding == "colors"
     assert classes.more_colors == (((1, 2, 3), 255),)
+
+
+def test_classes_that_are_altered_anywhere_are_read_or_refused(
+    tmp_path: Path, read_altered: Callable[..., tuple[int, int]]
+) -> None:
+    def read(text: str) -> None:
+        classes = read_classes(write_classes(tmp_path, text))
+        assert read_classes(write_classes(tmp_path, classes.to_dict())) == classes
+
+    table = {"names": ["a", "b"], "palette": [[0, 0, 0], [9, 9, 9]], "ignore_index": 255}
+    more = {"more_colors": [[1, 2, 3, 1]], "label_encoding": "binary", "binary_threshold": 9}
+    accepted, refused = read_altered(read, table | more)
+    assert refused > accepted > 0
+
+
+def test_numbers_may_have_a_point_and_names_be_numbers(tmp_path: Path) -> None:
+    """As numpy and pandas write them."""
+    table = {"names": [0, 1.5], "palette": [[0.0, 128.0, 255], [1, 2, 3]], "ignore_index": 255.0}
+    classes = read_classes(write_classes(tmp_path, table))
+    assert (classes.names, classes.palette, classes.ignore_index) == (("0", "1.5"), ((0, 128, 255), (1, 2, 3)), 255)
+
+
+def test_a_color_map_of_a_million_entries_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "colors.txt"
+    path.write_text("1 2 3 c\n" * 1_000_000)
+    with pytest.raises(InputError, match="has 1000000 lines; at most 100000 are read"):
+        read_color_map(path)
+    path.write_text("".join(f"{n % 256} {n // 256 % 256} {n >> 16} c{n}\n" for n in range(100_000)))
+    with pytest.raises(InputError, match="has 100000 classes; accepted: 1 to 256"):
+        read_color_map(path)

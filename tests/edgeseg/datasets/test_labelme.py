@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import labelme, open_split
-from edgeseg.datasets.labelme import convert, draw
+from edgeseg.datasets.labelme import Shape, _image, _read, _size, convert, draw
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 
@@ -33,8 +34,8 @@ def write(folder: Path, name: str, *shapes: dict[str, Any], **other: Any) -> Pat
 def test_shapes_cover_their_pixels_and_later_ones_lie_on_top() -> None:
     label = draw(
         [
-            shape("a", [[2, 3], [12, 3], [12, 9], [2, 9]], None),  # old files have no shape_type
-            shape("b", [[25.0, 15.0], [10.0, 6.0]], "rectangle"),  # drawn from the corner at the bottom right
+            Shape(label="a", points=((2, 3), (12, 3), (12, 9), (2, 9))),  # old files have no shape_type
+            Shape(label="b", points=((25.0, 15.0), (10.0, 6.0)), shape_type="rectangle"),  # from its end
         ],
         (20, 30),
         IDS,
@@ -46,7 +47,7 @@ def test_shapes_cover_their_pixels_and_later_ones_lie_on_top() -> None:
 
 
 def test_a_circle_goes_through_its_second_point() -> None:
-    label = draw([shape("b", [[15.0, 10.0], [15.0, 4.0]], "circle")], (20, 30), IDS)
+    label = draw([Shape(label="b", points=((15.0, 10.0), (15.0, 4.0)), shape_type="circle")], (20, 30), IDS)
     rows, columns = np.mgrid[:20, :30]
     distance = np.hypot(rows - 10, columns - 15)
     assert (label[distance <= 5.5] == 2).all()
@@ -89,7 +90,7 @@ SQUARE = [[0, 0], [9, 0], [9, 9]]
         ([shape("cat", SQUARE[:2], "line")], {}, "a shape 'line' of 'cat'; accepted: polygon, rectangle, circle"),
         ([shape("cat", SQUARE[:2])], {}, "polygon of 'cat' with 2 points, which has no area"),
         ([shape("cat", SQUARE, "circle")], {}, "circle of 'cat' with 3 points"),
-        ([{"label": "cat"}], {}, "is not a JSON file of labelme: KeyError"),
+        ([{"label": "cat"}], {}, r"is not a JSON file of labelme: 'shapes\[0\].points' is missing"),
         ([shape("cat", [[0], [1], [2]])], {}, "is not a JSON file of labelme"),
         ([], {"imageHeight": 21}, r"drawn on an image of \(21, 30\), but its image is \(20, 30\)"),
         ([], {"imagePath": "gone.png"}, r"image 'gone\.png' of .* is neither beside it nor inside it"),
@@ -129,3 +130,44 @@ def test_an_image_inside_that_claims_too_much_is_refused_and_so_is_a_file_that_i
     with pytest.raises(InputError, match=r"x\.json' has more than 0 MiB"):
         convert(root, tmp_path / "out", ["a", "b"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_altered_anywhere_is_drawn_or_refused(
+    tmp_path: Path, read_altered: Callable[..., tuple[int, int]]
+) -> None:
+    root = tmp_path / "notes"
+    write(root, "one", shape("cat", [*SQUARE, [1.5, 1]]), shape("cat", SQUARE[:2], "circle"), imageHeight=20)
+    (root / "one.png").write_bytes(IMAGE)
+    path = root / "one.json"
+    document = json.loads(path.read_text())
+
+    def read(text: str) -> None:
+        path.write_text(text)
+        document = _read(path, {"cat": 1})
+        draw(document.shapes, _size(path, document, _image(path, document)[1]), {"cat": 1})
+
+    accepted, refused = read_altered(read, document)
+    assert refused > accepted > 0
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ([[1e308, 1], [2, 2], [3, 3]], r"'shapes\[0\].points\[0\]\[0\]' is 1e\+308; accepted: number <= 131072"),
+        ([[n % 30, n % 2 * 19] for n in range(200_001)], "accepted: list of length <= 200000"),
+    ],
+    ids=["far", "many"],
+)
+def test_what_takes_minutes_to_draw_is_refused(tmp_path: Path, points: list[list[float]], said: str) -> None:
+    root = write(tmp_path / "notes", "one", shape("cat", points))
+    (root / "one.png").write_bytes(IMAGE)
+    with pytest.raises(InputError, match=said):
+        convert(root, tmp_path / "out", ["background", "cat"])
+
+
+def test_polygons_that_cross_too_many_rows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeseg.datasets.labelme._MOST_CROSSED", 40)
+    root = write(tmp_path / "notes", "one", shape("cat", [[0, -9], [9, 99], [0, 1], [9, 30]]))
+    (root / "one.png").write_bytes(IMAGE)
+    with pytest.raises(InputError, match="go up and down over 78 rows in all; at most 40 are drawn"):
+        convert(root, tmp_path / "out", ["background", "cat"])

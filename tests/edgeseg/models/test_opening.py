@@ -3,12 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models.opening import ModelRequest, open_model, packaged_spec, precheck
 from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO
 from edgeseg.spec import ModelSpec
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,16 @@ def test_mistakes_are_said_before_keras_is_needed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--model-option goes with a zoo name"):
         precheck(str(tmp_path / "there.h5"), None, {"dropout": "2"})
     assert packaged_spec("unet_mini") is None
+
+
+@pytest.mark.parametrize("side", [20_000, 2**63, 10**30])
+def test_an_input_that_no_image_has_is_refused(side: int, tmp_path: Path) -> None:
+    """Of a file of Keras 2 from which TensorFlow would make the input, or of a size that is asked for."""
+    path = tmp_path / "m.h5"
+    path.write_bytes((DATA / "legacy_rebuilt_full.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace("[null, 8, 8, 3]", f"[null, {side}, {side}, 3]")
+    with pytest.raises(InputError, match=r"m.h5' has an input of .* \(H,W\), more than the 200000000 pixels"):
+        open_model(str(path))
+    with pytest.raises(InputError, match=r"'unet_mini' has an input of .* give a smaller one with --imgsz"):
+        precheck("unet_mini", (side, side))

@@ -1,5 +1,5 @@
-"""``gpu_process`` and ``gpu_worker``: CompiledModel on the CPU, on the GPU where there is a driver (SwiftShader's is
-one), and on an NPU that is none.
+"""``process.gpu`` and ``process.gpu_worker``: CompiledModel on the CPU, on the GPU where there is a driver
+(SwiftShader is one), and on an NPU that is none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from edgeseg.coverage.gpu import SWIFTSHADER
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import litert_compiled, open_backend
-from edgeseg.runtime.gpu_process import GpuReply
+from edgeseg.runtime.process.gpu import GpuReply
 
 SHAPE = (1, 6, 8, 3)
 

@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeseg._internal.json import convert
 from edgeseg.benchmark import compare, tables
 from edgeseg.benchmark.devices.adb import AdbDevice
 from edgeseg.benchmark.devices.benchmark_model import Tool
@@ -186,7 +187,7 @@ def test_results_of_two_sizes_are_not_compared() -> None:
         )
 
     small, large = result((8, 12)), result((64, 96))
-    assert LatencyResult.from_dict(small.to_dict()) == small
+    assert convert(small.to_dict(), LatencyResult) == small
     assert [row[0] for row in tables.rows([small, result(None)])] == ["m.tflite at 8,12", "m.tflite"]
     with pytest.raises(InputError, match=r"model \(000000000000 at 8,12 and 000000000000 at 64,96\)"):
         compare.compare(small, large)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import socket
 import struct
 import tracemalloc
@@ -139,3 +140,14 @@ def test_other_formats_are_not_decoded(tmp_path: Path) -> None:
     assert cv2.imread(str(path)) is not None
     with pytest.raises(InputError, match=r"does not decode as an image; .* Accepted: BMP, GIF, JPEG, PNG, TIFF, WebP"):
         read_image(path)
+
+
+def test_a_chunk_of_a_png_that_claims_gigabytes_is_not_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    data = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    at = data.index(b"IDAT") - 4
+    path.write_bytes(data[:at] + struct.pack(">I", 4177526793) + data[at + 4 :])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="does not decode as an image; it may be truncated"):
+        read_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # in KiB; OpenCV takes 4 GB

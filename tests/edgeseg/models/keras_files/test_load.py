@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_model, read_spec, read_training_state, save_model
+from edgeseg.models.keras_files.load import fill_model, load_model, read_spec, read_training_state, save_model
 from edgeseg.spec import ModelSpec, Provenance
+
+DATA = Path(__file__).parents[3] / "data"
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +204,57 @@ def test_a_class_of_a_module_on_the_path_is_not_imported(
     with pytest.raises(InputError):
         load_model(path)
     assert not (tmp_path / "it_ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "content", "said"),
+    [
+        ("metadata.json", b"[]", "of its config, it is a list; accepted: object"),
+        ("metadata.json", b'{"keras_version": 3}', "'keras_version' is 3; accepted: text"),
+        ("metadata.json", b'{"keras_version": "3\\n"}', r"'keras_version' is '3\\n'; accepted: text without"),
+        ("config.json", b'{"class_name":' * 100_000, "it is JSON nested too deeply"),
+        ("config.json", b'{"class_name": ' + b"9" * 5000 + b"}", "an integer of thousands of digits"),
+    ],
+    ids=range(5),
+)
+def test_a_config_that_is_no_text_about_a_model(
+    model: keras.Model, tiny_spec: ModelSpec, path: Path, entry: str, content: bytes, said: str
+) -> None:
+    save_model(model, path, tiny_spec)
+    rewritten(path, lambda name, old: content if name == entry else old)
+    with pytest.raises(InputError, match=f"m.keras.*{said}") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.999])
+def test_weights_that_are_cut_off_or_another_models_do_not_fill_a_model(
+    model: keras.Model, tiny_spec: ModelSpec, path: Path, share: float
+) -> None:
+    save_model(model, path, tiny_spec)
+    fill_model(keras.models.clone_model(model), path)
+    with pytest.raises(InputError, match=r"m.keras' is damaged, or not of this model: "):
+        fill_model(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)]), path)
+    rewritten(path, lambda name, content: content[: int(share * len(content))] if name.endswith(".h5") else content)
+    with pytest.raises(InputError, match=r"m.keras' is damaged, or not of this model: "):
+        fill_model(keras.models.clone_model(model), path)
+
+
+def test_weights_without_their_groups_are_one_error_and_no_warnings(
+    path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    shutil.copy(DATA / "saved_start.keras", path)
+
+    def without_layers(name: str, content: bytes) -> bytes:
+        if name.endswith(".h5"):
+            held = io.BytesIO(content)
+            with h5py.File(held, "r+") as file:
+                file.move("layers", "lasers")
+            return held.getvalue()
+        return content
+
+    rewritten(path, without_layers)
+    recwarn.clear()
+    with pytest.raises(InputError, match=r"m.keras': A total of \d+ objects could not be loaded"):
+        load_model(path)
+    assert [str(one.message) for one in recwarn] == []

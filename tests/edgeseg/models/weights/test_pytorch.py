@@ -191,6 +191,7 @@ def test_a_pickle_that_names_code_is_refused_and_not_run(
         (2**62, (1,), (1,)),
         (0, (-2, 3), (3, 1)),
         (0, (2**62, 2**62), (0, 0)),
+        (0, (2**32,), (0,)),  # one value, 16 GB
         (0, (4,), (6, 1)),
         (0.0, (4,), (1,)),
         (None, (4,), (1,)),
@@ -222,3 +223,19 @@ def test_a_storage_that_is_not_in_the_file_is_refused(path: Path) -> None:
 def test_what_is_no_tensor_is_refused(path: Path, entry: bytes) -> None:
     with pytest.raises(InputError, match=r"w\.pth' cannot be read"):
         read(path, legacy_file({"w": entry}, {"1": WEIGHTS}))
+
+
+def test_a_place_in_the_unpicklers_memory_that_nothing_came_before_is_refused(path: Path) -> None:
+    data = small_file()
+    at = data.index(b"X", data.index(b"ccollections"))  # the name of the tensor
+    with pytest.raises(InputError, match="it is damaged"):
+        read(path, data[:at] + b"X\x01\x00\x00\x00wr" + struct.pack("<I", 1 << 27) + data[at + 6 :])  # 2 GB
+
+
+def test_tensors_that_repeat_a_storage_without_end_are_refused(path: Path) -> None:
+    one = tensor(storage("1", 24), 0, (24,), (1,))
+    assert len(read(path, legacy_file({"a": one, "b": one}, {"1": WEIGHTS}))) == 2
+    large = np.zeros(1 << 20, np.float32)
+    many = {f"t{number}": tensor(storage("1", 1 << 20), 0, (1 << 20,), (1,)) for number in range(2000)}  # 8 GB
+    with pytest.raises(InputError, match="claim more values than it holds"):
+        read(path, legacy_file(many, {"1": large}))

@@ -10,7 +10,7 @@ from edgeseg.datasets import DataSource
 from edgeseg.errors import InputError
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.recipes.recipe import Recipe
-from edgeseg.training.recipes.record import differences, record
+from edgeseg.training.recipes.record import differences, earlier, record
 from edgeseg.training.run.options import RunOptions
 
 #: A value of each field that is not its default.
@@ -84,3 +84,41 @@ def test_a_run_of_an_earlier_edgeseg_is_compared_by_its_fields() -> None:
     assert differences(config, {"config": saved}) == []
     assert differences(config, {"config": {**saved, "mean": "data"}}) == []  # it did not keep the numbers
     assert differences(config, {"config": {**saved, "seed": 3}}) == ["seed was 3, is 0"]
+
+
+def test_a_run_from_before_options_of_architectures_is_the_same_run() -> None:
+    config = TrainConfig(model="unet_mini", data="d")
+    old = dataclasses.asdict(config)
+    del old["model_options"]
+    assert earlier(old) == config
+
+
+def test_settings_of_an_earlier_edgeseg_are_read_under_todays_names() -> None:
+    data = {"root": "d", "layout": None, "classes": None, "label_encoding": "colours", "ignore_index": None}
+    old = {**dataclasses.asdict(TrainConfig(model="unet_mini", data="d")), "data": {**data, "colour_map": "map.txt"}}
+    del old["early_stopping_on"], old["validate"]  # there were none
+    old |= {"batch_norm_momentum": None, "augmentation_changes": {"flip": 0}, "class_weights": [1, 2]}
+    config = earlier(json.loads(json.dumps({**old, "augmentation": "tutorial"})))
+    assert config.data == DataSource(root="d", label_encoding="colors", color_map="map.txt")
+    assert (config.augmentation, config.early_stopping_on, config.validate) == ("jitter", "val_mean_iou", True)
+    assert (config.batch_norm_momentum, config.augmentation_changes, config.class_weights) == (
+        None,
+        {"flip": 0},
+        (1, 2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ({"model": "unet_mini"}, "earlier edgeseg has no data"),
+        ({"model": "m", "data": "d", "epochs": 0}, "epochs must be above 0, got 0"),
+        ({"model": "m", "data": "d", "epochs": "1"}, 'epochs must be a whole number, got "1"'),
+        ({"model": "m", "data": {"root": ["d"]}}, "data must be text in quotes"),
+        ({"model": "m", "data": "d", "augmentation": 3}, "augmentation must be"),
+        ({"model": "m", "data": "d", "augmentation_changes": [1]}, "it is a list; accepted: object"),
+    ],
+)
+def test_what_are_no_settings_of_an_earlier_edgeseg_is_refused(saved: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"the training settings of an earlier edgeseg.*({said})|{said}"):
+        earlier(saved)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from edgeseg.runtime.gpu_worker import ANSWER, MARK
+from edgeseg._internal.json import Meta, WrongValue, decode
+from edgeseg.runtime.process import child
+from edgeseg.runtime.process.gpu_worker import ANSWER, MARK
 
 # Loading the weights of the largest zoo model takes SwiftShader seconds; a driver that hangs never answers.
 _TIMEOUT_S = 300
@@ -65,6 +65,14 @@ class GpuReply:
         return 0 if match[1] == "No" else int(match[1])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """A line of ``gpu_worker``."""
+
+    full: bool | None = None
+    error: Annotated[str, Meta(max_length=1 << 20)] = ""
+
+
 def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[GpuReply]:
     """Ask about models in one separate process; after a crash the remaining models have no answer.
 
@@ -79,22 +87,23 @@ def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[Gpu
         for index, model in enumerate(models):
             paths.append(str(Path(folder) / f"{index}.tflite"))
             Path(paths[-1]).write_bytes(model)
-        command = [sys.executable, str(Path(__file__).with_name("gpu_worker.py")), *paths]
-        try:
-            process = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return [GpuReply(None, f"no answer in {_TIMEOUT_S} s", "")] * len(models)
-    logs = process.stderr.decode(errors="replace").split(MARK)[1:]
-    lines = [line for line in process.stdout.decode(errors="replace").splitlines() if line.startswith(ANSWER)]
+        worker = Path(__file__).with_name("gpu_worker.py")
+        ended = child.run(worker, paths, environment=environment, timeout_s=_TIMEOUT_S)
+    if ended.status is None:
+        return [GpuReply(None, ended.how, "")] * len(models)
+    logs = ended.stderr.split(MARK)[1:]
+    lines = [line for line in ended.stdout.splitlines() if line.startswith(ANSWER)]
     replies = []
     for line, log in zip(lines, logs, strict=False):
-        answer = json.loads(line.removeprefix(ANSWER))
+        try:
+            answer = decode(line.removeprefix(ANSWER), _Answer)
+        except WrongValue as error:
+            answer = _Answer(error=f"its answer is not understood: {error}")
         # A model that is taken in part does not open on the GPU alone, and the log says so before the error.
-        full = False if _ON_GPU.search(log) else answer.get("full")
-        replies.append(GpuReply(full, " ".join(answer.get("error", "").split()), log))
+        full = False if _ON_GPU.search(log) else answer.full
+        replies.append(GpuReply(full, " ".join(answer.error.split()), log))
     if len(replies) < len(models):
-        last = logs[-1] if logs else process.stderr.decode(errors="replace")
-        how = f"killed by signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}"
+        last = logs[-1] if logs else ended.stderr
         missing = len(models) - len(replies)
-        replies += [GpuReply(None, f"the process that asked it ended early, {how}", last)] * missing
+        replies += [GpuReply(None, f"the process that asked it ended early, {ended.how}", last)] * missing
     return replies
