@@ -46,8 +46,8 @@ from edgeseg.errors import (
     VerificationFailed,
 )
 
-# From 1.32 on ONNX Runtime's wheel writes an id of the device into ~/.cache and sends its maker what runs, beginning with
-# its import, unless this was set before (onnxruntime PR 27379). Whoever wants it sets 0.
+# ONNX Runtime's wheel, from 1.32 on, writes an id of the device into ~/.cache and sends its maker what runs; an import
+# starts it, unless this was set before (onnxruntime PR 27379). Whoever wants it sets 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:

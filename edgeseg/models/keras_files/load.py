@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,7 @@ def load_keras_file(
         if config.container == "zip" and not config.is_keras2 and not replaced:
             if Path(path).suffix.lower() != ".keras":
                 raise InputError(f"'{path}' is a .keras archive; give it the suffix .keras.")
+            _refuse_damaged(path)
             with _warnings_of_success():
                 model: keras.Model = keras.models.load_model(path, objects, compile, safe_mode=True)
             return model
@@ -136,6 +138,17 @@ def load_keras_file(
     except _REFUSALS as error:
         raise InputError(f"Keras cannot load '{path}': {reason_of(error)}") from error
     return model
+
+
+def _refuse_damaged(path: str | Path) -> None:
+    """Read every entry of an archive once: Keras unpacks them into a temporary folder, which stays after an error."""
+    with zipfile.ZipFile(path) as archive:
+        try:
+            damaged = archive.testzip()
+        except zlib.error as error:
+            raise InputError(f"'{path}' is damaged: {error}.") from error
+    if damaged is not None:
+        raise InputError(f"'{path}' is damaged: the checksum of '{damaged}' is another one.")
 
 
 @contextmanager
@@ -157,9 +170,12 @@ def fill_model(model: keras.Model, path: str | Path) -> None:
         InputError: the file is damaged, or of another model.
     """
     try:
+        _refuse_damaged(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.load_weights(path)
+    except InputError:
+        raise
     except _REFUSALS as error:
         raise InputError(f"'{path}' is damaged, or not of this model: {reason_of(error)}") from error
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -258,3 +259,17 @@ def test_weights_without_their_groups_are_one_error_and_no_warnings(
     with pytest.raises(InputError, match=r"m.keras': A total of \d+ objects could not be loaded"):
         load_keras_file(path)
     assert [str(one.message) for one in recwarn] == []
+
+
+def test_an_archive_with_a_damaged_entry_is_refused_and_nothing_is_unpacked(
+    model: keras.Model, tiny_spec: ModelSpec, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(model, path, tiny_spec)
+    content = path.read_bytes()
+    start = content.index(b'"format_version"')  # of the spec, which Keras does not read and unpacks all the same
+    path.write_bytes(content[:start] + b"?" + content[start + 1 :])
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(InputError, match=r"m.keras' is damaged: the checksum of 'edgeseg.spec.json' is another one"):
+        load_keras_file(path)
+    assert list((tmp_path / "temporary").iterdir()) == []
