@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, say, size_text
+from edgeseg.cli._words import in_flags
 
 if TYPE_CHECKING:
     from edgeseg.inspection import Inspection
@@ -34,6 +36,8 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
 
     quiet_native_logs()
     inspection = inspect(artifact, accelerators)
+    reasons = {accelerator: in_flags(reason) for accelerator, reason in inspection.not_asked.items()}
+    inspection = dataclasses.replace(inspection, not_asked=reasons)
     if as_json:
         print_json({"format_version": 1, **inspection.to_dict()})
         return
