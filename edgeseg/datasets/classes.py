@@ -122,7 +122,7 @@ def read_classes(path: Path, label_encoding: LabelEncoding | None = None) -> Cla
         raise InputError(
             f"'{path}' has a binary_threshold of {threshold:g} and does not say which side of it is class 1"
             f'{_second(names)}: add "label_encoding": "binary" for what is above, "binary-dark" for what is not; or '
-            "give --label-encoding."
+            "give `label_encoding`."
         )
     return classes
 
@@ -141,7 +141,7 @@ def _of_today(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def given_classes(text: str, label_encoding: LabelEncoding | None = None) -> Classes:
-    """Return the classes that ``--classes`` names.
+    """Return the classes that a text names.
 
     Args:
         text: ``a,b,c``; or ``voc``, the 21 of PASCAL VOC; or a file: ``classes.json``, or one name a line.
@@ -158,7 +158,7 @@ def given_classes(text: str, label_encoding: LabelEncoding | None = None) -> Cla
     from_file = path.suffix in (".txt", ".names") or _is_file(path)
     names = read_labels(path) if from_file else tuple(name.strip() for name in text.split(","))
     if not all(names):
-        raise InputError(f"--classes '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
+        raise InputError(f"`classes` '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
     return checked(f"'{text}'", Classes(names=names, palette=_palette(names), ignore_index=None))
 
 
@@ -249,7 +249,7 @@ def _is_file(path: Path) -> bool:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # then it is a list of many names
             return False
-        raise InputError(f"--classes '{path}' cannot be read: {error.strerror}.") from error
+        raise InputError(f"`classes` '{path}' cannot be read: {error.strerror}.") from error
 
 
 def _color_line(line: str) -> tuple[str, Color] | None:

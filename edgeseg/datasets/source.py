@@ -208,7 +208,7 @@ def _classes_of(source: DataSource, dataset: Dataset) -> Classes:
     if classes is None:
         raise InputError(
             f"'{tables[0]}' cannot be read: a data folder needs a classes.json; "
-            "or give --classes a,b,c, a text file with one name a line, or --classes voc for PASCAL VOC's 21."
+            "or give `classes='a,b,c'`, a text file with one name a line, or `classes='voc'` for PASCAL VOC's 21."
         )
     if source.classes is not None and dataset.layout == "voc" and classes.ignore_index is None:
         classes = replace(classes, ignore_index=VOC_IGNORE)
