@@ -65,10 +65,8 @@ class InputDescription:
 
     @property
     def given(self) -> list[str]:
-        """The command-line options that set the fields that are set here."""
-        options = {"class_names": "--labels", "input_size": "--imgsz"}
-        names = (field.name for field in fields(self) if getattr(self, field.name) is not None)
-        return [options.get(name, f"--{name.replace('_', '-')}") for name in names]
+        """The names of the fields that are set."""
+        return [field.name for field in fields(self) if getattr(self, field.name) is not None]
 
 
 def open_segmenter(
@@ -97,7 +95,7 @@ def open_segmenter(
         if backend.spec is not None:
             ours = replace(description, threshold=None) if _is_scores(backend.spec) else description
             if ours.given:
-                options = " and ".join(ours.given)
+                options = " and ".join(f"`{name}`" for name in ours.given)
                 raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
             segmenter = segmenter_of(path, backend, backend.spec, threshold=description.threshold, data=data)
         else:
@@ -186,7 +184,7 @@ def describe(
     if len(backend.outputs) > 1 and description.output is None:
         first, *others = (f"'{output.name}'" for output in backend.outputs)
         _log.warning(
-            "'%s' has %d outputs; edgeseg uses %s, --output takes %s", path, len(others) + 1, first, ", ".join(others)
+            "'%s' has %d outputs; edgeseg uses %s, `output` takes %s", path, len(others) + 1, first, ", ".join(others)
         )
     metadata = read_description(data) if data and Path(path).suffix.lower() == ".tflite" else Description()
     names = description.class_names or metadata.class_names or classes
@@ -206,9 +204,9 @@ def describe(
             f"'{path}' has {reading.channels} channels of scores; accepted: up to {MAX_CLASSES} classes, as class maps "
             "have one byte a pixel."
         )
-    missing = [] if names else ["--labels FILE with one class name a line"]
+    missing = [] if names else ["`class_names=(...)`"]
     if not as_bytes and (mean is None or std is None):
-        missing.append("--mean and --std, such as 127.5, for pixels in [0, 255]")
+        missing.append("`mean` and `std`, such as 127.5 for each channel, for pixels in [0, 255]")
     if missing:
         options = " and ".join(missing)
         raise InputError(f"'{path}' has no ModelSpec inside and does not say how to feed it: give {options}.")
@@ -245,7 +243,7 @@ def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std:
     if not source.scale:
         if mean == (0, 0, 0) and std == (1, 1, 1):
             return True
-        raise InputError(f"'{path}' takes the image's bytes as they are (uint8, no scale): no --mean and --std.")
+        raise InputError(f"'{path}' takes the image's bytes as they are (uint8, no scale): no `mean` and `std`.")
     pixels = np.arange(256)[:, None]
     steps = (pixels - np.array(mean)) / np.array(std) / source.scale + source.zero_point
     return bool(np.abs(steps - pixels).max() <= 1)

@@ -108,7 +108,7 @@ def read_output(
     reading = Reading(kind="scores", shape=fit.shape, order=fit.order, border=fit.border)
     if fit.channels > 1:
         if threshold is not None:
-            raise InputError(f"'{path}' has {fit.channels} channels of scores: --threshold is for a model of one.")
+            raise InputError(f"'{path}' has {fit.channels} channels of scores: `threshold` is for a model of one.")
         return reading
     return _of_one_channel(path, backend, result, reading, known, threshold, data)
 
@@ -262,7 +262,7 @@ def _misfit(path: str | Path, backend: Backend, result: TensorInfo, input_size: 
     others = [
         f"'{other.name}' {other.shape}" for other in backend.outputs[1:] if any(_fitting(other.shape, input_size))
     ]
-    rest = f" --output takes another one: {', '.join(others)}." if others else ""
+    rest = f" `output` takes another one: {', '.join(others)}." if others else ""
     return (
         f"'{path}' gives {result.shape} {result.dtype} for an image of {height},{width} (H,W); accepted: a class map "
         "or one channel of scores (1, h, w), or scores (1, h, w, C) or (1, C, h, w), where h and w are the image's or "
@@ -295,7 +295,7 @@ def _of_one_channel(
         if ending is None:
             raise InputError(
                 f"'{path}' gives one channel of scores, and its last ops do not say of which kind: give "
-                "--threshold 0.5 where they are probabilities from 0 to 1, --threshold 0 where they are logits."
+                "`threshold=0.5` where they are probabilities from 0 to 1, `threshold=0` where they are logits."
             )
         threshold = _THRESHOLDS[ending]
     if result.scale and kind in "iu":

@@ -216,13 +216,13 @@ def test_where_the_ops_do_not_say_the_threshold_is_asked_for(
 ) -> None:
     path = write([("Exp", {})], [1, 1, *SIZE], classes=1)
     with pytest.raises(
-        InputError, match=r"do not say of which kind: give --threshold 0\.5 where .* --threshold 0 where"
+        InputError, match=r"do not say of which kind: give `threshold=0\.5` where .* `threshold=0` where"
     ):
         opened(path, TWO)
     said = InputDescription(class_names=TWO.class_names, mean=HALF, std=HALF, threshold=1.5)
     with opened(path, said) as segmenter:
         np.testing.assert_array_equal(segmenter(photo).class_map, np.exp(scores(photo)[..., 0]) > 1.5)
-    with pytest.raises(InputError, match="has 4 channels of scores: --threshold is for a model of one"):
+    with pytest.raises(InputError, match="has 4 channels of scores: `threshold` is for a model of one"):
         opened(write([], [1, 4, *SIZE]), said)
 
 
@@ -303,7 +303,7 @@ def test_the_last_layer_of_a_keras_model_says_it(activation: str, tmp_path: Path
     model.save(tmp_path / "m.keras")
     said = InputDescription(class_names=("a", "b"), mean=HALF, std=HALF, input_size=SIZE)
     if activation == "softplus":
-        with pytest.raises(InputError, match=r"give --threshold 0\.5"):
+        with pytest.raises(InputError, match=r"give `threshold=0\.5`"):
             opened(tmp_path / "m.keras", said)
         return
     with opened(tmp_path / "m.keras", said) as segmenter:
@@ -322,14 +322,14 @@ def test_one_of_several_outputs_is_chosen_by_name(
     onnx.save(model, path)
     with opened(path) as segmenter:
         np.testing.assert_array_equal(segmenter(photo).class_map, scores(photo).argmax(-1))
-    assert "has 3 outputs; edgeseg uses 'out', --output takes 'side', 'label'" in caplog.text
+    assert "has 3 outputs; edgeseg uses 'out', `output` takes 'side', 'label'" in caplog.text
 
     def with_output(name: str) -> InputDescription:
         return InputDescription(class_names=FOUR.class_names, mean=HALF, std=HALF, output=name)
 
     with opened(path, with_output("side")) as segmenter:
         np.testing.assert_array_equal(segmenter(photo).class_map, scores(photo).argmin(-1))
-    with pytest.raises(InputError, match=r"--output takes another one: 'out' \(1, 4, 8, 12\), 'side' \(1, 4, 8, 12\)"):
+    with pytest.raises(InputError, match=r"`output` takes another one: 'out' \(1, 4, 8, 12\), 'side' \(1, 4, 8, 12\)"):
         opened(path, with_output("label"))
     with pytest.raises(InputError, match=r"has no output 'sid'\. Did you mean 'side'\? Accepted: out, side, label"):
         opened(path, with_output("sid"))

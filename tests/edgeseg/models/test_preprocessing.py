@@ -271,7 +271,7 @@ def test_pixels_that_are_scaled_twice_are_a_warning(
     assert len(caplog.messages) == bool(said)
     if said:
         assert said in caplog.text and "can hardly see its images" in caplog.text
-        assert ("--mean 0 --std 1" in caplog.text) == ("too much" not in said)
+        assert ("`mean=(0, 0, 0), std=(1, 1, 1)`" in caplog.text) == ("too much" not in said)
 
 
 def test_a_zoo_model_is_known_by_more_than_its_name() -> None:
