@@ -30,7 +30,6 @@ PARAMETERS = {
 SENTENCES = {
     "EDGESEG_MAX_IMAGE_PIXELS": "--max-image-pixels or EDGESEG_MAX_IMAGE_PIXELS",
     "MjpegServer": "--no-show and --serve PORT",
-    "class_names=(...)": "--labels FILE with one class name a line",
     "custom_objects=...": "--custom-objects FILE.py",
 }
 

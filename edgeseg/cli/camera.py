@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeseg.cli import _options
+from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -88,16 +88,15 @@ def _look(*, background: str | None, **look: Any) -> Look:
     return Look(background=color, **look)
 
 
-_DETAILS = """\
-ARTIFACT is a .tflite, .onnx or .keras file. With a live source only the newest frame is processed, and its age is
-shown.
+_DETAILS = f"""\
+{_artifacts.HELP} With a live source only the newest frame is processed, and its age is shown.
 
 Keys in the window: q or Escape quits, space pauses, v is the next view, s a snapshot, r starts and stops a recording.
 """
 
 
 @click.command("camera", cls=_Command, help=help_of("camera", _DETAILS))
-@click.argument("artifact", type=click.Path())
+@click.argument("artifact", required=False)
 @collect(
     "stream",
     _Stream,
@@ -158,7 +157,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
 @_options.model_description
 @_options.results
 def command(
-    artifact: str,
+    artifact: str | None,
     stream: _Stream,
     look: Look,
     smooth: int,
@@ -179,6 +178,7 @@ def command(
 
     if output.stats is not None:
         refuse_existing(output.stats, overwrite=results.overwrite)
+    artifact = _artifacts.artifact_or_default(artifact)
     with ExitStack() as stack:
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
         Painter(segmenter.spec, look)  # a wrong class is reported before a camera is opened

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg._internal.files import refuse_existing, require_writable_folder
 from edgeseg.choices import SavedView, View
-from edgeseg.cli import _options
+from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
 from edgeseg.drawing.look import Look
+from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +40,7 @@ class _Command(GroupedCommand):
 
 @dataclass(frozen=True)
 class _Drawing:
-    """The files to write of each image, and how they are drawn; none where there is no folder for them."""
+    """The files to write of each image, and how they are drawn; none where there is no place for them."""
 
     save: Path | None
     views: tuple[SavedView, ...]
@@ -47,6 +49,42 @@ class _Drawing:
     def painted(self) -> tuple[View, ...]:
         """Return the views that are drawn, without the ids."""
         return tuple(view for view in self.views if view != "ids") if self.save is not None else ()
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the place is one image, by its suffix."""
+        from edgeseg.imaging import IMAGE_SUFFIXES
+
+        save = self.save
+        return save is not None and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir()
+
+    def check(self, *, overwrite: bool) -> None:
+        """Refuse a place that cannot be written, before a model is opened."""
+        if self.save is None:
+            return
+        if not self.is_file:
+            require_writable_folder(self.save)
+            return
+        if len(self.views) > 1:
+            raise InputError(f"--save {self.save} is one image, of --visualize's {len(self.views)}: give a folder.")
+        if "ids" in self.views and self.save.suffix.lower() != ".png":
+            raise InputError(f"--visualize ids is exact as .png, got --save {self.save}.")
+        refuse_existing(self.save, overwrite=overwrite)
+
+    def path(self, number: int, name: str, view: SavedView) -> Path:
+        """Return where a view of an image goes.
+
+        Args:
+            number: of the image, from 0.
+            name: of the image.
+            view: what is drawn.
+        """
+        assert self.save is not None
+        if not self.is_file:
+            return self.save / f"{name}.{view}.png"
+        if number:
+            raise InputError(f"--save {self.save} is one image, SOURCES have more: give a folder, or --max-frames 1.")
+        return self.save
 
 
 def _drawing(*, save: Path | None, views: tuple[SavedView, ...], **look: Any) -> _Drawing:
@@ -72,11 +110,10 @@ class _Frames:
     cls=_Command,
     help=help_of(
         "predict",
-        "ARTIFACT is a .tflite, .onnx or .keras file; SOURCES are images, videos, folders and patterns.",
+        f"{_artifacts.HELP} SOURCES are images, videos, folders and patterns.",
     ),
 )
-@click.argument("artifact", type=click.Path())
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("arguments", nargs=-1, required=True, metavar="[ARTIFACT] SOURCES...")
 @collect(
     "frames",
     _Frames,
@@ -89,7 +126,12 @@ class _Frames:
 @collect(
     "drawing",
     _drawing,
-    click.option("--save", type=_options.FOLDER, metavar="DIR", help="Folder for the drawn images."),
+    click.option(
+        "--save",
+        type=click.Path(path_type=Path),
+        metavar="FILE|DIR",
+        help="Image file for a single drawn image, or folder.",
+    ),
     click.option(
         "--visualize",
         "views",
@@ -112,8 +154,7 @@ class _Frames:
 @_options.model_description
 @_options.results
 def command(
-    artifact: str,
-    sources: tuple[str, ...],
+    arguments: tuple[str, ...],
     frames: _Frames,
     drawing: _Drawing,
     count: bool,
@@ -122,24 +163,24 @@ def command(
     results: Results,
 ) -> None:
     """Run ``edgeseg predict``."""
-    from edgeseg._internal.files import require_writable_folder, write_bytes
+    from edgeseg._internal.files import write_bytes
     from edgeseg.drawing.legend import add_legend
     from edgeseg.drawing.painter import Painter, render
-    from edgeseg.errors import InputError
     from edgeseg.imaging import encode_image
     from edgeseg.opening import open_segmenter
 
     quiet_native_logs()
     if drawing.save is None and not count and not results.as_json:
-        raise InputError("nothing to do: give --save DIR, --count or --json.")
-    if drawing.save is not None:
-        require_writable_folder(drawing.save)
+        raise InputError("nothing to do: give --save FILE or DIR, --count or --json.")
+    chosen, sources = _artifacts.split_sources(arguments)
+    artifact = _artifacts.artifact_or_default(chosen)
+    drawing.check(overwrite=results.overwrite)
     images: list[dict[str, Any]] = []
     with open_segmenter(artifact, runtime, description) as segmenter:
         Painter(segmenter.spec, replace(drawing.look, view="mask"))  # refuses a class before the first image
         for view in drawing.painted():
             Painter(segmenter.spec, replace(drawing.look, view=view))
-        for frame in frames.read(sources):
+        for number, frame in enumerate(frames.read(sources)):
             segmentation = segmenter(frame.image_rgb)
             files = []
             for saved in drawing.views if drawing.save is not None else ():
@@ -149,8 +190,8 @@ def command(
                     image = render(frame.image_rgb, segmentation, look)
                     if look.legend:
                         image = add_legend(image, segmentation, look)
-                path = Path(drawing.save or ".") / f"{frame.name}.{saved}.png"
-                write_bytes(path, encode_image(image), overwrite=results.overwrite)
+                path = drawing.path(number, frame.name, saved)
+                write_bytes(path, encode_image(image, path.suffix), overwrite=results.overwrite)
                 files.append(str(path))
                 note(str(path))
             images.append({"name": frame.name, "files": files, "counts": segmentation.counts()})

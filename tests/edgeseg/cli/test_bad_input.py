@@ -115,7 +115,7 @@ def test_source_that_is_missing(capsys: pytest.CaptureFixture[str], artifact: Pa
 
 
 def test_predict_without_anything_to_do(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
-    assert "give --save DIR, --count or --json" in fails(capsys, "predict", str(artifact), "x.png")
+    assert "give --save FILE or DIR, --count or --json" in fails(capsys, "predict", str(artifact), "x.png")
 
 
 def test_output_that_exists(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

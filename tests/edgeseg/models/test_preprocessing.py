@@ -223,8 +223,8 @@ def test_a_file_is_fed_as_its_first_layer_says_and_that_is_one_line(
         ) == (feeding is RAW)
     # Each command names the options that it has.
     assert [said.rpartition("; ")[2] for said in caplog.messages] == [
-        "give --mean, --std, --color-order, --fit and --resize, in Python a spec, where that is wrong",
-        "give --mean, --std and --resize, in Python a spec, where that is wrong",
+        "give `mean`, `std`, `color_order`, `fit` and `resize` where that is wrong",
+        "give `mean`, `std` and `resize` where that is wrong",
     ]
 
 
@@ -251,7 +251,7 @@ def test_what_the_user_says_is_not_assumed(tmp_path: Path, caplog: pytest.LogCap
         (keras.applications.resnet.preprocess_input, MIDDLE, "its 'first' gets -125 to -103"),
         (statistics(255), MIDDLE, "its 'first' gets -2.52 to -2.48"),
         (Block(1 / 127.5), MIDDLE, "its 'inner' gets -1.01 to -0.992"),
-        (layers.Activation("relu"), ((0.0,) * 3, (9000.0,) * 3), "they are scaled too much. Give another --mean"),
+        (layers.Activation("relu"), ((0.0,) * 3, (9000.0,) * 3), "they are scaled too much. Give another `mean`"),
         # Fed right, or as the user wants it:
         (layers.Rescaling(1 / 255), RAW, ""),
         (keras.applications.resnet.preprocess_input, RAW, ""),
