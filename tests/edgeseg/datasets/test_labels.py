@@ -179,13 +179,13 @@ def test_a_gif_is_read_by_its_colors_as_its_writers_number_them_as_they_like(tmp
 @pytest.mark.parametrize(
     ("values", "classes", "advice"),
     [
-        ([0, 1, 255], TWO, r"Where 255 is no class, give `ignore_index=255` or --label-encoding binary\."),
-        ([1, 2], TWO, r"The ids start at 1: where 0 is no class, give --classes unused,a,b --ignore-index 0\."),
-        ([1, 2, 3], THREE, r"The ids start at 1: .* give --classes unused,a,b,c --ignore-index 0\."),
-        ([0, 1, 3], THREE, r"The ids are 0 to 3: where 0 is no class, give --classes unused,a,b,c --ignore-index 0\."),
-        ([0, 100], TWO, r"gray levels, give --color-map FILE with a line for each class, such as 'b 100 100 100'\."),
-        ([0, 127, 254], THREE, r"gray levels, give --color-map FILE .* such as 'c 254 254 254'\."),
-        ([0, 1, 77, 200], TWO, r"a mask, give --label-encoding binary: what is brighter than 127 is 'b'\."),
+        ([0, 1, 255], TWO, r"Where 255 is no class, give `ignore_index=255` or `label_encoding='binary'`\."),
+        ([1, 2], TWO, r"The ids start at 1: where 0 is no class, give `classes='unused,a,b', ignore_index=0`\."),
+        ([1, 2, 3], THREE, r"The ids start at 1: .* give `classes='unused,a,b,c', ignore_index=0`\."),
+        ([0, 1, 3], THREE, r"The ids are 0 to 3: where 0 is no class, give `classes='unused,a,b,c', ignore_index=0`\."),
+        ([0, 100], TWO, r"gray levels, give `color_map='FILE'` with a line for each class, such as 'b 100 100 100'\."),
+        ([0, 127, 254], THREE, r"gray levels, give `color_map='FILE'` .* such as 'c 254 254 254'\."),
+        ([0, 1, 77, 200], TWO, r"a mask, give `label_encoding='binary'`: what is brighter than 127 is 'b'\."),
         ([0, 1, 2, 3, 4, 90], THREE, r"Ids in between come from resizing labels with interpolation"),
     ],
 )

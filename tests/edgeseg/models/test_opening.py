@@ -17,11 +17,11 @@ DATA = Path(__file__).parents[2] / "data"
 @pytest.mark.parametrize(
     ("name", "said", "message"),
     [
-        ("m.keras", {"weights": "w.h5"}, "--weights goes with a zoo name; 'm.keras' has its own"),
+        ("m.keras", {"weights": "w.h5"}, "`weights` goes with a zoo name; 'm.keras' has its own"),
         (
             "unet_mini",
             {"custom_objects": {}},
-            "--custom-objects goes with a model file; 'unet_mini' is an architecture",
+            "`custom_objects` goes with a model file; 'unet_mini' is an architecture",
         ),
         (
             "m.h5",
@@ -29,7 +29,7 @@ DATA = Path(__file__).parents[2] / "data"
             "`model_options` goes with a zoo name; 'm.h5' is a model as it is",
         ),
         ("unet_mini", {"model_options": {"drop": 0.1}}, "unet_mini has no option 'drop'. Did you mean 'dropout'"),
-        ("unet_mini", {"output": "main"}, "--output goes with a model file; 'unet_mini' is an architecture"),
+        ("unet_mini", {"output": "main"}, "`output` goes with a model file; 'unet_mini' is an architecture"),
     ],
 )
 def test_what_goes_with_the_other_kind_of_model_is_refused(name: str, said: dict[str, Any], message: str) -> None:

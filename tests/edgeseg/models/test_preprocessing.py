@@ -234,9 +234,7 @@ def test_what_the_user_says_is_not_assumed(tmp_path: Path, caplog: pytest.LogCap
     given = {"mean": (1.0,) * 3, "std": (2.0,) * 3, "color_order": "bgr", "resize": "area"}
     own = load_model(path, ModelRequest(**given)).spec
     assert (own.mean, own.std, own.color_order, own.fit) == ((1.0,) * 3, (2.0,) * 3, "bgr", "letterbox")
-    assert caplog.messages == [
-        "'own' says nothing about its input; assuming letterbox; give --fit, in Python a spec, where that is wrong"
-    ]
+    assert caplog.messages == ["'own' says nothing about its input; assuming letterbox; give `fit` where that is wrong"]
     caplog.clear()
     everything = load_model(path, ModelRequest(**given, fit="stretch")).spec
     assert (everything.fit, everything.resize) == ("stretch", "area")

@@ -94,7 +94,7 @@ def test_the_map_is_that_of_the_size_that_is_asked_for(name: str, request: pytes
 def test_a_size_that_does_not_fit_is_one_line_that_names_another(
     open_onnx: Path, open_keras: Path, tmp_path: Path, tflite_model: Callable[..., bytes]
 ) -> None:
-    message = r"does not run at 8,13 \(H,W\): .* multiples of 32 alone, such as --imgsz 32,32"
+    message = r"does not run at 8,13 \(H,W\): .* multiples of 32 alone, such as `input_size=\(32, 32\)`"
     for path in (open_onnx, open_keras):
         with pytest.raises(InputError, match=message):
             open_segmenter(path, RuntimeOptions(), said((8, 13)))(np.zeros((8, 13, 3), np.uint8))
@@ -109,7 +109,7 @@ def test_a_size_that_does_not_fit_is_one_line_that_names_another(
     ("shape", "size", "message"),
     [
         ((1, 8, -1, 3), (8, 20), None),
-        ((1, 8, -1, 3), (9, 20), "takes images of 8,any and no other; omit --imgsz"),
+        ((1, 8, -1, 3), (9, 20), "takes images of 8,any and no other; omit `input_size`"),
         ((1, 8, 12, 3), (8, 12), None),
         ((1, 8, 12, 3), (12, 8), "takes images of 8,12 and no other"),
         ((1, -1, -1, 1), (8, 12), r"takes \(1, -1, -1, 1\), which is no \(1, H, W, 3\) or \(1, 3, H, W\)"),
