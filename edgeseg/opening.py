@@ -77,9 +77,8 @@ class InputDescription:
 
     @property
     def given(self) -> list[str]:
-        """The command-line options that set the fields that are set here."""
-        options = {"class_names": "--labels", "input_size": "--imgsz"}
-        return [options.get(name, f"--{name.replace('_', '-')}") for name in self.said if name != "palette"]
+        """The names of the fields that a user has set; the palette comes with the names of the classes."""
+        return [name for name in self.said if name != "palette"]
 
 
 def open_segmenter(
@@ -135,7 +134,7 @@ def described(
         return Segmenter(read, spec=spec)
     ours = replace(description, threshold=None) if _is_scores(backend.spec) else description
     if ours.given:
-        options = " and ".join(ours.given)
+        options = " and ".join(f"`{name}`" for name in ours.given)
         raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
     return segmenter_of(path, backend, backend.spec, threshold=description.threshold, data=data)
 
@@ -222,7 +221,7 @@ def describe(
     if len(backend.outputs) > 1 and description.output is None:
         first, *others = (f"'{output.name}'" for output in backend.outputs)
         _log.warning(
-            "'%s' has %d outputs; edgeseg uses %s, --output takes %s", path, len(others) + 1, first, ", ".join(others)
+            "'%s' has %d outputs; edgeseg uses %s, `output` takes %s", path, len(others) + 1, first, ", ".join(others)
         )
     metadata = read_description(data) if data and Path(path).suffix.lower() == ".tflite" else Description()
     names = description.class_names or metadata.class_names or classes
@@ -264,12 +263,13 @@ def _names(path: str | Path, reading: Reading, names: tuple[str, ...] | None) ->
             return "background", *names
         if reading.kind == "scores" and count != len(names):
             raise InputError(
-                f"'{path}' has {count} channels of scores, but there are {len(names)} labels; --labels takes {count}."
+                f"'{path}' has {count} channels of scores, but there are {len(names)} labels; "
+                f"`class_names` takes {count}."
             )
         return names
     made = ("background", "foreground") if reading.kind == "mask" else default_class_names(count or MAX_CLASSES)
     _log.warning(
-        "'%s' has no class names; they are %s; --labels takes others: A,B,C, a file of names, or a preset",
+        "'%s' has no class names; they are %s; `class_names` takes others, a name for each class",
         path,
         ", ".join(made) if len(made) < 3 else f"{made[0]} to {made[-1]}",
     )
@@ -291,7 +291,7 @@ def _feeding(
     if mean is None and std is None and (known := _of_range(source)) is not None:
         mean, std = known
         _log.warning(
-            "'%s' takes %s whose scale means (pixel - %g) / %g; --mean and --std take others",
+            "'%s' takes %s whose scale means (pixel - %g) / %g; `mean` and `std` take others",
             path,
             source.dtype,
             mean[0],
@@ -299,14 +299,15 @@ def _feeding(
         )
     if mean is None or std is None:
         raise NormalizationUnknown(
-            f"'{path}' does not say how its input is normalized: give --mean and --std, such as {NORMALIZATIONS}."
+            f"'{path}' does not say how its input is normalized: give `mean` and `std`, such as {NORMALIZATIONS}."
         )
     return {"dtype": "float32", "mean": mean, "std": std}
 
 
-#: What models take most often, and the options for it.
+#: What models take most often, and what to give for it.
 NORMALIZATIONS = (
-    "--mean 0 --std 255 for [0, 1], --mean 127.5 --std 127.5 for [-1, 1], --mean 0 --std 1 for pixels as they are"
+    "`mean=(0, 0, 0), std=(255, 255, 255)` for [0, 1], `mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)` for "
+    "[-1, 1], `mean=(0, 0, 0), std=(1, 1, 1)` for pixels as they are"
 )
 # The same, by the range of a quantized input: lowest and highest value, mean and std.
 _RANGES = ((0.0, 1.0, 0.0, 255.0), (-1.0, 1.0, 127.5, 127.5), (0.0, 255.0, 0.0, 1.0), (-128.0, 127.0, 128.0, 1.0))
@@ -338,7 +339,7 @@ def _takes_bytes(path: str | Path, source: TensorInfo, mean: Triple | None, std:
     if not source.scale:
         if mean == (0, 0, 0) and std == (1, 1, 1):
             return True
-        raise InputError(f"'{path}' takes the image's bytes as they are (uint8, no scale): no --mean and --std.")
+        raise InputError(f"'{path}' takes the image's bytes as they are (uint8, no scale): no `mean` and `std`.")
     pixels = np.arange(256)[:, None]
     steps = (pixels - np.array(mean)) / np.array(std) / source.scale + source.zero_point
     return bool(np.abs(steps - pixels).max() <= 1)

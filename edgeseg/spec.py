@@ -204,7 +204,7 @@ def _of_today(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(values: tuple[float, ...]) -> str:
-    """Return a number for each channel as ``--mean`` takes it: one where all are the same."""
+    """Return a number for each channel as the command line takes it: one where all are the same."""
     return f"{values[0]:g}" if len(set(values)) == 1 else ",".join(f"{value:g}" for value in values)
 
 

@@ -87,7 +87,7 @@ def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train")
     if len(paths) < MIN_IMAGES:
         raise InputError(
             f"'{source}' has {len(paths)} images; calibration needs at least {MIN_IMAGES}, 100 are usual. "
-            "Give --data a folder with images as the model will see them."
+            "Give `data` a folder with images as the model will see them."
         )
     order = np.random.default_rng(seed).permutation(len(paths))[:count]
     return CalibrationSet(

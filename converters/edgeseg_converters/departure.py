@@ -96,7 +96,7 @@ class Departure:
             error: the largest difference of a score of the artifact from Keras, over the largest absolute score.
         """
         if self.before > max(error / 2, _REWRITTEN):
-            return "the rewrites before the conversion are the cause; --no-optimize omits the speed-ups"
+            return "the rewrites before the conversion are the cause; `optimize=False` omits the speed-ups"
         if not self.errors:
             return "none of its ops could be compared alone"
         worst = f"{self.worst}, off by {_share(self.worst.error)}"

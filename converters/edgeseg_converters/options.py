@@ -116,12 +116,12 @@ class ExportOptions:
         others = [name for name in formats if name != "onnx"]
         if self.layout == "nchw" and others:
             raise InputError(
-                f"{others[0]} has no layout nchw: its convolutions read NHWC. Omit --layout, or export onnx alone."
+                f"{others[0]} has no layout nchw: its convolutions read NHWC. Omit `layout`, or export onnx alone."
             )
         if self.opset is None:
             return
         if others:
-            raise InputError(f"{others[0]} has no opset; omit --opset, or export onnx alone.")
+            raise InputError(f"{others[0]} has no opset; omit `opset`, or export onnx alone.")
         if self.opset not in OPSETS:
             raise InputError(
                 f"opset {self.opset} is not written; accepted: {OPSETS[0]} to {OPSETS[-1]}, {DEFAULT_OPSET} by default."
@@ -133,22 +133,22 @@ class ExportOptions:
         if cuts and self.target in VERSION_CHECKING and recipe.precision == "int8":
             raise InputError(
                 f"int8 for the target {self.target} is calibrated by the whole measured range, not by "
-                f"{quantization.method}; omit --calibration-method."
+                f"{quantization.method}; omit `method`."
             )
         if quantization.rescue and quantization.data is None:
-            raise InputError("a rescue needs images to measure the accuracy on; give --data DIR.")
+            raise InputError("a rescue needs images to measure the accuracy on; give `data='DIR'`.")
         if quantization.rescue and self.target in VERSION_CHECKING:
             raise InputError(
-                f"a rescue keeps ops in float, which the target {self.target} does not run; omit --rescue."
+                f"a rescue keeps ops in float, which the target {self.target} does not run; omit `rescue`."
             )
         if quantization.data is None and quantization.calibration is None:
             raise InputError(
-                f"{recipe.precision} needs images to calibrate with, as the model will see them; give --data DIR, "
-                "in Python data=. Without images there are fp16 and dynamic."
+                f"{recipe.precision} needs images to calibrate with, as the model will see them; give `data='DIR'`. "
+                "Without images there are fp16 and dynamic."
             )
         if self.output_kind != "argmax":
             raise InputError(
-                f"{recipe.precision} gives a class map of bytes; omit --output-kind {self.output_kind}, "
+                f"{recipe.precision} gives a class map of bytes; omit `output_kind={self.output_kind!r}`, "
                 "or ask for fp16 or dynamic, which have scores."
             )
 

@@ -294,7 +294,7 @@ def _note_one_class(class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, sa
     if len(ids) == 1:
         _log.warning(
             "the Keras model gives every pixel of %s the class '%s': agreement there proves little, verify on images "
-            "of what the model is for (--data DIR)",
+            "of what the model is for (`data='DIR'`)",
             samples.source,
             spec.class_names[ids.pop()],
         )
@@ -335,7 +335,7 @@ def _failure_where_steady(proof: Verification, gate: VerificationGate) -> str:
             f"nothing is proven and the file may be right: the class of {steady.unsteady_share:.1%} of the pixels is "
             f"decided by rounding, as equal values of a pooling window are; at most {gate.max_unsteady:.0%}. Keras "
             f"itself changes {steady.keras_changed:.1%} when its input moves by {gate.rounding:.0e}; give other images "
-            f"by --data, such as without letterbox bars{_ties(proof)}"
+            f"by `data`, such as without letterbox bars{_ties(proof)}"
         )
     if steady.argmax_agreement < gate.min_agreement:
         share, least = f"{steady.argmax_agreement:.3%}", f"{gate.min_agreement:.1%}"

@@ -89,7 +89,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputError(f"'{path}' is a device or a pipe; name a file.")
     if path.exists() and not overwrite:
-        raise InputError(f"'{path}' exists; give --overwrite (overwrite=True) or another place.")
+        raise InputError(f"'{path}' exists; give `overwrite=True` or another place.")
 
 
 def require_writable_folder(folder: Path) -> None:

@@ -64,7 +64,9 @@ def read_mean_iou(path: str | Path) -> dict[str, float]:
     return accuracies
 
 
-_ACCEPTED = 'evaluate --json, the report of an export, {"artifact": NAME, "mean_iou": NUMBER} or a list of those'
+_ACCEPTED = (
+    'edgeseg evaluate --json, the report of an export, {"artifact": NAME, "mean_iou": NUMBER} or a list of those'
+)
 
 
 def _accuracies(entries: Iterable[_Entry]) -> Iterator[tuple[str, float]]:

@@ -140,10 +140,10 @@ def compare(
     different = unlike(baseline, result)
     forbidden = [f"{name} ({a} and {b})" for name, (a, b) in different.items() if name not in allow]
     if forbidden:
-        names = ",".join(name for name in different if name not in allow)
+        names = tuple(name for name in different if name not in allow)
         raise InputError(
             f"'{baseline.artifact}' and '{result.artifact}' were measured unlike: {'; '.join(forbidden)}. "
-            f"Their ratio would not be the model's; give --allow {names} to compare all the same."
+            f"Their ratio would not be the model's; give `allow={names}` to compare all the same."
         )
     rng = np.random.default_rng(seed)
     ratios = _measured_and_drawn(result, rng) / _measured_and_drawn(baseline, rng)

@@ -198,7 +198,7 @@ class Display:
             try:
                 self._use_look()
                 return
-            except InputError:  # a view that needs --classes, with a model without 'background': try the next one
+            except InputError:  # a view that needs classes to show, with a model without 'background': try the next one
                 continue
 
     def _stop_recording(self) -> None:

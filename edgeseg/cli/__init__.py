@@ -18,6 +18,7 @@ import click
 from edgeseg import __version__
 from edgeseg._internal.text import printable
 from edgeseg.cli._summaries import COMMANDS
+from edgeseg.cli._words import in_flags, running
 from edgeseg.errors import EdgesegError, did_you_mean
 
 # Characters of an error's line; a name in it may have any number.
@@ -74,9 +75,9 @@ def main(args: Sequence[str] | None = None) -> int:
         print(error.format_message())
         return 2
     except click.ClickException as error:
-        return _fail(error.format_message(), 2)
+        return _fail(in_flags(error.format_message(), _running(args)), 2)
     except EdgesegError as error:
-        return _fail(str(error), 2)
+        return _fail(in_flags(str(error), _running(args)), 2)
     except ImportError as error:
         from edgeseg.cli._system_libraries import advice
 
@@ -98,6 +99,10 @@ def main(args: Sequence[str] | None = None) -> int:
         _drop_output()
         return _fail(f"{where} cannot be written: {error.strerror}.", 2)
     return result if isinstance(result, int) else 0
+
+
+def _running(args: Sequence[str] | None) -> click.Command:
+    return running(cli, list(sys.argv[1:] if args is None else args))
 
 
 def _open_missing_streams() -> None:

@@ -11,8 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TextIO
 
+import click
+
 from edgeseg._internal.progress import Progress, StepProgress
 from edgeseg._internal.text import printable
+from edgeseg.cli._words import in_flags
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -144,11 +147,22 @@ def note(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
+def tell(text: str) -> None:
+    """Print a line of the library for people on stderr, as the command line says it."""
+    note(in_flags(text))
+
+
 class _OneLine(logging.Formatter):
-    """Writes a warning as one line, whatever the names in it are."""
+    """Writes a warning as one line, whatever the names in it are, and as the command line says it."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__(form)
+        context = click.get_current_context(silent=True)  # which other threads lack
+        self._command = context.command if context else None
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return printable(super().formatMessage(record))
+        text = super().formatMessage(record)
+        return printable(in_flags(text, self._command) if record.name.startswith("edgeseg") else text)
 
 
 def quiet_native_logs() -> None:

@@ -237,7 +237,8 @@ def command(
         refuse_existing(output, overwrite=results.overwrite)
     plan = dataclasses.replace(timing.plan(profile=profile is not None), description=description)
     if description.given and plan.scope != "end-to-end":
-        raise InputError(f"{' and '.join(description.given)}: only with --scope end-to-end, which prepares an image.")
+        given = " and ".join(f"`{name}`" for name in description.given)
+        raise InputError(f"{given}: only with --scope end-to-end, which prepares an image.")
     cases = sweep.cases([find_file(artifact) for artifact in artifacts or [_artifacts.artifact_or_default(None)]])
     if profile is not None:
         if output is not None or devices.asked or plan.drift or plan.scope != "inference":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -12,6 +13,7 @@ from edgeseg.choices import SplitOrder
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, say
+from edgeseg.cli._words import in_flags
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
@@ -51,13 +53,15 @@ def check_command(
 
     with progress(f"checking {data.name}") as update:
         result = check(data, splits=splits, num_threads=num_threads, progress=update)
+    findings = tuple(replace(finding, text=in_flags(finding.text)) for finding in result.findings)
+    result = replace(result, findings=findings)
     if not as_json:
         _print(data, result)
     statistics = _statistics(data, result, num_threads) if measures and not result.errors else None
     if as_json:
         print_json(result.to_dict() | ({"statistics": statistics and vars(statistics)} if measures else {}))
     elif statistics is not None:
-        say(statistics.as_options())
+        say(in_flags(statistics.as_settings()))
     elif measures:
         note("edgeseg: no statistics of data with errors.")
     return 1 if result.errors or (strict and result.warnings) else 0

@@ -26,6 +26,7 @@ from edgeseg.cli._fields import choices_of, collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, say, size_text
+from edgeseg.cli._words import in_flags
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
 
@@ -323,7 +324,10 @@ def _export(
 
     saved: list[tuple[Path, ExportResult]] = []
     for exported in exporter.run(opened.model, spec, samples=samples, progress=progress):
-        result = dataclasses.replace(exported, coverage=ask_coverage(exported.data))
+        proof = exported.verification
+        if proof is not None:
+            proof = dataclasses.replace(proof, reason=in_flags(proof.reason))
+        result = dataclasses.replace(exported, verification=proof, coverage=ask_coverage(exported.data))
         saved.append((_save(result, output_dir, overwrite), result))
         note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
         note_cuts(*saved[-1])

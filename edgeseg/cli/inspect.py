@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import click
 from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, say, size_text
+from edgeseg.cli._words import in_flags
 
 if TYPE_CHECKING:
     from edgeseg.inspection import Inspection, Usage
@@ -36,6 +38,10 @@ def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json:
     quiet_native_logs()
     artifact = _artifacts.artifact_or_default(artifact)
     inspection = inspect(artifact, accelerators)
+    reasons = {accelerator: in_flags(reason) for accelerator, reason in inspection.not_asked.items()}
+    inspection = dataclasses.replace(
+        inspection, not_asked=reasons, usage=dataclasses.replace(inspection.usage, note=in_flags(inspection.usage.note))
+    )
     if as_json:
         print_json({"format_version": 1, **inspection.to_dict()})
         return

@@ -109,7 +109,7 @@ def _describe(model: ZooModel, style: TableStyle) -> None:
     if not model.options:
         say("It has no options.")
         return
-    say("Options, as --model-option NAME=VALUE, in Python create(..., NAME=VALUE):")
+    say("Options, as --model-option NAME=VALUE:")
     say("")
     rows = [
         [option.name, option.accepted, as_typed(option.default), option.meaning, _EFFECTS[option.effect]]

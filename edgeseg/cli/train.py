@@ -16,7 +16,7 @@ from edgeseg.cli._by_output import LossType, OutputWeightsType
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, progress, progress_of_steps, quiet_native_logs, say
+from edgeseg.cli._terminal import note, print_json, progress, progress_of_steps, quiet_native_logs, say, tell
 from edgeseg.training.config import (
     FINAL_LEARNING_RATES,
     FORMER_PRESETS,
@@ -140,7 +140,7 @@ _BELOW_1 = click.FloatRange(0, 1, max_open=True)
 
 def _run(*, metrics: tuple[tuple[str, ...], ...], **options: Any) -> RunOptions:
     watched = dict.fromkeys(name for names in metrics for name in names)
-    return RunOptions(metrics=tuple(watched), log=note, **options)
+    return RunOptions(metrics=tuple(watched), log=tell, **options)
 
 
 def _augmentation_changes(**changes: Any) -> dict[str, Any]:
@@ -424,9 +424,9 @@ def command(
         read = splits_of_training(data, **splits)
         with progress("checking the data") as update:
             findings = check(data, splits=read, progress=update)
-        require_good(findings, "nothing was trained", note)
+        require_good(findings, "nothing was trained. Fix the files, or give --no-check", tell)
         for warning in findings.warnings:
-            note(f"edgeseg: {warning.text}")
+            tell(f"edgeseg: {warning.text}")
     else:
         training_splits(data, **splits)
     try:

@@ -236,7 +236,7 @@ def _mostly_class_1(classes: Classes, encoding: LabelEncoding, work: dict[str, _
     name, share = classes.names[1], foreground / (background + foreground)
     text = (
         f"class 1, '{name}', covers {100 * share:.0f} % of the pixels: it is what is {side} in the labels. Where "
-        f"'{name}' is the other side, give --label-encoding {other}."
+        f"'{name}' is the other side, give `label_encoding={other!r}`."
     )
     yield Finding("covers_most", name, text)
 

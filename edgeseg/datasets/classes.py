@@ -149,7 +149,7 @@ def read_classes(path: Path, label_encoding: LabelEncoding | None = None) -> Cla
         raise InputError(
             f"'{path}' has a binary_threshold of {threshold:g} and does not say which side of it is class 1"
             f'{_second(names)}: add "label_encoding": "binary" for what is above, "binary-dark" for what is not; or '
-            "give --label-encoding."
+            "give `label_encoding`."
         )
     return classes
 
@@ -168,7 +168,7 @@ def _of_today(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def given_classes(text: str, label_encoding: LabelEncoding | None = None) -> Classes:
-    """Return the classes that ``--classes`` or ``--labels`` names.
+    """Return the classes that a text names.
 
     Args:
         text: ``a,b,c``; or a name of ``PRESETS``; or a file: ``classes.json``, or one name a line.

@@ -141,4 +141,4 @@ def require_good(result: CheckResult, what: str, tell: Callable[[str], None], *,
     if len(errors) > limit:
         tell(f"and {len(errors) - limit} more; edgeseg data check lists them all.")
     noun = "problem" if len(errors) == 1 else "problems"
-    raise InputError(f"the data has {len(errors)} {noun}, so {what}. Fix the files, or give --no-check.")
+    raise InputError(f"the data has {len(errors)} {noun}, so {what}.")

@@ -71,7 +71,7 @@ class LabelmeResult:
     """The result of a conversion.
 
     Attributes:
-        folder: the folder to give as ``--data`` from now on.
+        folder: the folder to give as ``data`` from now on.
         num_pairs: number of images with their labels.
         num_shapes: number of drawn shapes of each class.
     """
@@ -105,7 +105,7 @@ def convert(
     root, output_dir = Path(root), Path(output_dir)
     ids = {name: index for index, name in enumerate(names)}
     classes = checked(
-        "--classes",
+        "the classes",
         Classes(names=tuple(names), palette=default_palette(min(len(names), MAX_CLASSES)), ignore_index=VOC_IGNORE),
     )
     ids = {_BACKGROUND: 0, _IGNORE: VOC_IGNORE} | ids

@@ -122,8 +122,8 @@ def _stored_numbers(path: Path, image: Image.Image) -> NDArray[np.integer]:
         if is_lossy(path) and np.ptp(numbers.astype(np.int16), axis=-1).max() <= _LOSSY_GRAY:
             return np.asarray(image.convert("L"))
         text = (
-            f"'{path}' has colors, not ids; give --label-encoding colors, and the colors of the classes: --color-map "
-            "FILE with a line for each, such as 'road 128 64 128'."
+            f"'{path}' has colors, not ids; give `label_encoding='colors'`, and the colors of the classes: "
+            "`color_map='FILE'` with a line for each, such as 'road 128 64 128'."
         )
         raise BadExample("not_ids", path, text)
     if not np.issubdtype(numbers.dtype, np.integer):
@@ -192,24 +192,25 @@ def _advice(path: Path, values: NDArray[np.integer], unknown: NDArray[np.integer
     """
     names, top = classes.names, int(values.max())
     if unknown.tolist() == [255]:
-        binary = " or --label-encoding binary" if len(names) == 2 else ""
-        return f" Where 255 is no class, give --ignore-index 255{binary}."
+        binary = " or `label_encoding='binary'`" if len(names) == 2 else ""
+        return f" Where 255 is no class, give `ignore_index=255`{binary}."
     if unknown.tolist() == [len(names)] and classes.ignore_index is None:
         ids = f"are 0 to {top}" if values[0] == 0 else "start at 1"
-        return f" The ids {ids}: where 0 is no class, give --classes unused,{','.join(names)} --ignore-index 0."
+        shifted = ",".join(("unused", *names))
+        return f" The ids {ids}: where 0 is no class, give `classes={shifted!r}, ignore_index=0`."
     if is_lossy(path):
         mask = f" {_mask_advice(names)}" if _is_two_class(classes) else ""
         return f" JPEG and WebP change ids; labels are PNG.{mask}"
     if top < 256 and len(values) <= len(names):
         line = f"{names[-1]} {top} {top} {top}"
-        return f" Where they are gray levels, give --color-map FILE with a line for each class, such as '{line}'."
+        return f" Where they are gray levels, give `color_map='FILE'` with a line for each class, such as '{line}'."
     if _is_two_class(classes):
         return f" {_mask_advice(names)}"
     return " Ids in between come from resizing labels with interpolation; nearest neighbor makes none."
 
 
 def _mask_advice(names: Sequence[str]) -> str:
-    return f"Where it is a mask, give --label-encoding binary: what is brighter than 127 is '{names[1]}'."
+    return f"Where it is a mask, give `label_encoding='binary'`: what is brighter than 127 is '{names[1]}'."
 
 
 @functools.lru_cache(maxsize=2)
@@ -255,7 +256,7 @@ def _outline_advice(unknown: NDArray[np.int32]) -> str:
     """Return the option that reads VOC's masks as RGB, where their outline is the only color of no class."""
     if [_rgb(code) for code in unknown.tolist()] != [str(default_palette(256)[VOC_IGNORE])]:
         return ""
-    return f" It is VOC's outline between objects: give --ignore-index {VOC_IGNORE}."
+    return f" It is VOC's outline between objects: give `ignore_index={VOC_IGNORE}`."
 
 
 def _color_advice(path: Path, codes: NDArray[np.int32], unknown: NDArray[np.int32], classes: Classes) -> str:
@@ -267,7 +268,7 @@ def _color_advice(path: Path, codes: NDArray[np.int32], unknown: NDArray[np.int3
         return " Colors in between come from antialiasing or interpolation; resizing with nearest neighbor makes none."
     absent = [name for name, color in zip(classes.names, classes.palette, strict=False) if str(color) not in present]
     line = f"{(absent or classes.names)[0]} {_rgb(int(unknown[0]))[1:-1].replace(',', '')}"
-    return f" Give --color-map FILE, a text file with a line for each color, such as '{line}'."
+    return f" Give `color_map='FILE'`, a text file with a line for each color, such as '{line}'."
 
 
 def _rgb(code: int) -> str:

@@ -90,7 +90,9 @@ def find_layout(root: Path, asked: DataLayout | None = None) -> Dataset:
         )
     if len(candidates) > 1:
         layouts = ", ".join(data.layout for data in candidates)
-        raise InputError(f"'{root}' has the files of several layouts: {layouts}; say which one with --data-layout.")
+        raise InputError(
+            f"'{root}' has the files of several layouts: {layouts}; say which one with `DataSource(layout=...)`."
+        )
     return candidates[0]
 
 
@@ -295,7 +297,7 @@ def _advice(images: Path, labels: Path) -> str:
     line = f"{os.path.relpath(images, root)}/NAME, {os.path.relpath(labels, root)}/{there[0].name}"
     return (
         f" Labels with names of their own are paired by a list: write '{root}/{ALL}.txt' with a line for each, such as "
-        f"'{line}', and give --data-layout lists."
+        f"'{line}', and give `DataSource(layout='lists')`."
     )
 
 

@@ -209,7 +209,7 @@ def _classes_of(source: DataSource, dataset: Dataset) -> Classes:
     if classes is None:
         raise InputError(
             f"'{tables[0]}' cannot be read: a data folder needs a classes.json; "
-            f"or give --classes a,b,c, a text file with one name a line, or one of {', '.join(PRESETS)}."
+            f"or give `classes='a,b,c'`, a text file with one name a line, or one of {', '.join(PRESETS)}."
         )
     if source.classes is not None and dataset.layout == "voc" and classes.ignore_index is None:
         classes = replace(classes, ignore_index=VOC_IGNORE)

@@ -25,7 +25,7 @@ class SplitResult:
     """The lists that were written.
 
     Attributes:
-        folder: the folder to give as ``--data`` from now on.
+        folder: the folder to give as ``data`` from now on.
         counts: pairs of each split.
     """
 
@@ -141,7 +141,7 @@ def _shares(dataset: Dataset, divided: str, asked: dict[str, float | None]) -> d
     if any(asked[name] for name in has) or (has and not any(made.values())) or divided not in dataset.splits:
         raise InputError(
             f"'{dataset.base}' has splits already: {', '.join(dataset.splits)}; they are kept as they are. "
-            "To share one out, give its own folder, and --classes."
+            "To share one out, give its own folder, and `classes`."
         )
     return made
 

@@ -32,10 +32,10 @@ class ChannelStatistics:
     mean: Triple
     std: Triple
 
-    def as_options(self) -> str:
-        """Return them as they are typed: ``--mean R,G,B --std R,G,B``."""
-        mean, std = (",".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
-        return f"--mean {mean} --std {std}"
+    def as_settings(self) -> str:
+        """Return them as the settings of a training, for a message: ```mean=(R, G, B), std=(R, G, B)```."""
+        mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        return f"`mean=({mean}), std=({std})`"
 
 
 def channel_statistics(

@@ -23,14 +23,14 @@ def splits_of_training(data: Data, *, val_fraction: float | None = None, validat
     """
     dataset, _ = find_data(data)
     if val_fraction is not None and "val" in dataset.splits:
-        raise InputError(f"'{dataset.base}' has a val split; --val-fraction is for data without one. Omit it.")
+        raise InputError(f"'{dataset.base}' has a val split; `val_fraction` is for data without one. Omit it.")
     if not validate or val_fraction is not None:
         return (source_split(dataset),)
     if "train" in dataset.splits and "val" not in dataset.splits:
         folder = shlex.quote(str(dataset.base))
         raise InputError(
-            f"'{dataset.base}' has train and no val: give --val-fraction 0.1 to validate on a tenth of train, --no-val "
-            f"to validate on nothing, or write lists with edgeseg data split {folder} --val 0.1."
+            f"'{dataset.base}' has train and no val: give `val_fraction=0.1` to validate on a tenth of train, "
+            f"`validate=False` to validate on nothing, or write lists with edgeseg data split {folder} --val 0.1."
         )
     return "train", "val"
 

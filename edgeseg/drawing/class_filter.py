@@ -37,7 +37,7 @@ def class_filter(spec: ModelSpec, look: Look) -> NDArray[np.bool_]:
     """
     if look.classes is not None and look.except_classes is not None:
         raise InputError(
-            "--classes (what to show) and --except (what not to show) do not go together; give one of them."
+            "`classes` (what to show) and `except_classes` (what not to show) do not go together; give one of them."
         )
     named, excepted = ids_of(spec, look.classes or ()), ids_of(spec, look.except_classes or ())
     if look.classes is not None:
@@ -46,7 +46,7 @@ def class_filter(spec: ModelSpec, look: Look) -> NDArray[np.bool_]:
     if look.view in _KEEPS and not background and look.except_classes is None:
         what = "cut-out" if look.view == "cutout" else f"view '{look.view}'"
         raise InputError(
-            f"a {what} needs --classes or --except: this model has no class 'background' to omit. "
+            f"a {what} needs `classes` or `except_classes`: this model has no class 'background' to omit. "
             f"Its classes: {', '.join(spec.class_names)}."
         )
     shown = ~excepted

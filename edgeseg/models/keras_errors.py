@@ -16,6 +16,7 @@ def reason_of(error: Exception) -> str:
         error: what Keras raised while it built, loaded or called a model.
     """
     text = " ".join(_ESCAPE_CODE.sub("", str(error)).split()) or repr(error)
+    text = text.replace("`", "'")  # in a message of edgeseg backticks have what its caller gives
     text = text.rpartition("Exception encountered: ")[2]
     callers = _CALLING.findall(text)
     for words in ("Arguments received by ", "Full object config:"):

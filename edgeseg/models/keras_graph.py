@@ -160,7 +160,7 @@ def select_output(model: keras.Model, output: str | None = None) -> keras.Model:
     if output is None and len(names) > 1:
         raise UnsupportedModel(
             f"the model has {len(names)} outputs ({', '.join(names)}), export takes one; "
-            f"pick it by --output {names[0]}, in Python by output={names[0]!r}."
+            f"pick it by `output={names[0]!r}`."
         )
     output = names[0] if output is None else output
     if output not in names:

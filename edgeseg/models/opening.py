@@ -106,14 +106,14 @@ class ModelRequest:
         """
         if _is_file(name):
             if self.model_options:
-                raise InputError(f"--model-option goes with a zoo name; '{name}' is a model as it is.")
+                raise InputError(f"`model_options` goes with a zoo name; '{name}' is a model as it is.")
             if self.weights is not None:
-                raise InputError(f"--weights goes with a zoo name; '{name}' has its own.")
+                raise InputError(f"`weights` goes with a zoo name; '{name}' has its own.")
         elif self.custom_objects is not None:
-            raise InputError(f"--custom-objects goes with a model file; '{name}' is an architecture of the zoo.")
+            raise InputError(f"`custom_objects` goes with a model file; '{name}' is an architecture of the zoo.")
         elif self.output is not None:
             raise InputError(
-                f"--output goes with a model file; '{name}' is an architecture of the zoo, with one output."
+                f"`output` goes with a model file; '{name}' is an architecture of the zoo, with one output."
             )
 
 
@@ -170,7 +170,7 @@ def assumed_spec(
     model: keras.Model | None = None,
     conversion: Conversion | None = None,
     given: Mapping[str, Any] | None = None,
-    options: Sequence[str] = ("--mean", "--std", "--resize"),
+    options: Sequence[str] = ("mean", "std", "resize"),
 ) -> ModelSpec:
     """Return the spec assumed of a model that came without one, and log it: [-1, 1], bilinear, letterbox, no names.
 
@@ -184,7 +184,7 @@ def assumed_spec(
         model: the model, whose input dtype and first layers decide where they say something.
         conversion: what its image converter does.
         given: what the user says of its feeding, by the fields of the spec; the rest is assumed.
-        options: the command's options for that.
+        options: the settings for that, of the function that was called.
     """
     count, given = max(channels, 2), dict(given or {})
     is_scaling_given = {"mean", "std"} <= given.keys()
@@ -207,14 +207,14 @@ def assumed_spec(
     if not is_scaling_given:
         assumed.append(spec.scaling)
     if assumed:
-        left = [option for option in options if option.strip("-").replace("-", "_") not in given]
+        left = [f"`{option}`" for option in options if option not in given]
         remedy = " and ".join(filter(None, (", ".join(left[:-1]), *left[-1:])))
         _log.warning(
             "'%s' %s; assuming %s%s",
             name,
             reason or "says nothing about its input",
             ", ".join(assumed),
-            f"; give {remedy}, in Python a spec, where that is wrong" if remedy else "",
+            f"; give {remedy} where that is wrong" if remedy else "",
         )
     return spec
 
@@ -312,7 +312,7 @@ def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
         with resources.as_file(resources.files("edgeseg.models") / "packaged" / f"{name}.weights.h5") as path:
             match_file(model, path).apply()
     elif weights is None:
-        _log.warning("%s has random weights: right for latency, not for images; give --weights FILE", name)
+        _log.warning("%s has random weights: right for latency, not for images; give `weights='FILE'`", name)
     provenance = dataclasses.replace(spec.provenance, model_options=zoo_model.not_default(options))
     return OpenedModel(model, spec.replace(provenance=provenance), report)
 
@@ -325,7 +325,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
     conversion = conversion_of(model)
     height, width = request.input_size or size_for(model, conversion)
     if height is None or width is None:
-        raise InputError(f"'{path}' has no fixed input size; give --imgsz H,W.")
+        raise InputError(f"'{path}' has no fixed input size; give `input_size=(H, W)`.")
     size = height, width
     refuse_large_input(size, f"'{path}'")
     model = select_output(as_functional(model, size), request.output)
@@ -336,7 +336,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
     model = at_input_size(model, size, custom_objects=request.custom_objects)
     channels = model.outputs[0].shape[-1]
     if request.num_classes not in (None, max(channels, 2)):  # one channel tells two classes apart
-        raise InputError(f"'{path}' has {max(channels, 2)} classes, --num-classes says {request.num_classes}.")
+        raise InputError(f"'{path}' has {max(channels, 2)} classes, `num_classes` says {request.num_classes}.")
     spec = read_spec(path)
     if spec is None:
         spec = assumed_spec(
@@ -346,7 +346,7 @@ def _from_file(path: Path, request: ModelRequest) -> OpenedModel:
             model=model,
             conversion=conversion,
             given=request.feeding,
-            options=("--mean", "--std", "--color-order", "--fit", "--resize"),
+            options=("mean", "std", "color_order", "fit", "resize"),
         )
     spec = spec.replace(input_size=size, provenance=dataclasses.replace(spec.provenance, source=path.name))
     return OpenedModel(model, _with_classes(spec, request.classes))
@@ -359,6 +359,6 @@ def _with_classes(spec: ModelSpec, classes: Classes | None) -> ModelSpec:
     if len(classes.names) != spec.num_classes:
         raise InputError(
             f"the model has {spec.num_classes} classes, the data has {len(classes.names)}; "
-            f"give --num-classes {len(classes.names)} or other data."
+            f"give `num_classes={len(classes.names)}` or other data."
         )
     return spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)

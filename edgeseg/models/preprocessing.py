@@ -123,9 +123,7 @@ def warn_of_faint_images(model: keras.Model, spec: ModelSpec) -> bool:
         arrival.layer,
         arrival.text(_faint(arrival)),
         f"it {own} and they are scaled before, too" if own else "they are scaled too much",
-        "--mean 0 --std 1, in Python a spec with mean (0, 0, 0) and std (1, 1, 1)"
-        if own
-        else "another --mean and --std",
+        "`mean=(0, 0, 0), std=(1, 1, 1)`" if own else "another `mean` and `std`",
     )
     return True
 

@@ -108,7 +108,7 @@ def read_output(
     reading = Reading(kind="scores", shape=fit.shape, order=fit.order, border=fit.border)
     if fit.channels > 1:
         if threshold is not None:
-            raise InputError(f"'{path}' has {fit.channels} channels of scores: --threshold is for a model of one.")
+            raise InputError(f"'{path}' has {fit.channels} channels of scores: `threshold` is for a model of one.")
         return reading
     return _of_one_channel(path, backend, result, reading, known, threshold, data)
 
@@ -150,7 +150,7 @@ class ReadOutput:
             if reading.assumed and not (output.min() >= 0 and output.max() <= 1):
                 raise InputError(
                     f"the model gives scores from {output.min():.4g} to {output.max():.4g}, which are no "
-                    "probabilities: give --threshold 0 where they are logits."
+                    "probabilities: give `threshold=0` where they are logits."
                 )
             output = (output > reading.threshold).astype(np.uint8)
         elif reading.kind == "ids":
@@ -180,7 +180,7 @@ class ReadOutput:
             )
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self._num_classes:
-            mask = " For a mask of 0 and 255 give --threshold 127." if (low, high) == (0, 255) else ""
+            mask = " For a mask of 0 and 255 give `threshold=127`." if (low, high) == (0, 255) else ""
             raise InputError(
                 f"the model gives the class id {low if low < 0 else high}, but there are {self._num_classes} labels, "
                 f"of the ids 0 to {self._num_classes - 1}.{mask}"
@@ -268,7 +268,7 @@ def _misfit(path: str | Path, backend: Backend, result: TensorInfo, input_size: 
     others = [
         f"'{other.name}' {other.shape}" for other in backend.outputs[1:] if any(_fitting(other.shape, input_size))
     ]
-    rest = f" --output takes another one: {', '.join(others)}." if others else ""
+    rest = f" `output` takes another one: {', '.join(others)}." if others else ""
     return (
         f"'{path}' gives {result.shape} {result.dtype} for an image of {height},{width} (H,W); accepted: a class map "
         "or one channel of scores (1, h, w), or scores (1, h, w, C) or (1, C, h, w), where h and w are the image's or "
@@ -303,13 +303,13 @@ def _of_one_channel(
         if ending is None and has_ops(path, backend, data):
             raise InputError(
                 f"'{path}' gives one channel of scores, and its last ops do not say of which kind: give "
-                "--threshold 0.5 where they are probabilities from 0 to 1, --threshold 0 where they are logits."
+                "`threshold=0.5` where they are probabilities from 0 to 1, `threshold=0` where they are logits."
             )
         if ending is None:
             reading = dataclasses.replace(reading, assumed=True)
             _log.warning(
                 "nothing here reads the ops of '%s': its one channel is taken for probabilities, the class above 0.5; "
-                "--threshold says otherwise",
+                "`threshold` says otherwise",
                 path,
             )
         threshold = _THRESHOLDS[ending or "probabilities"]

@@ -94,11 +94,11 @@ def at_size(what: str, tensor: TensorInfo, input_size: Sequence[int]) -> TensorI
     """
     sides, shape = image_sides(tensor.shape), list(tensor.shape)
     if sides is None:
-        raise InputError(f"{what} takes {tensor.shape}, which is no (1, H, W, 3) or (1, 3, H, W); omit --imgsz.")
+        raise InputError(f"{what} takes {tensor.shape}, which is no (1, H, W, 3) or (1, 3, H, W); omit `input_size`.")
     for index, side in zip(range(4)[sides], input_size, strict=True):
         if shape[index] not in (-1, side):
             own = ",".join("any" if side < 0 else str(side) for side in shape[sides])
-            raise InputError(f"{what} takes images of {own} and no other; omit --imgsz.")
+            raise InputError(f"{what} takes images of {own} and no other; omit `input_size`.")
         shape[index] = side
     return replace(tensor, shape=(abs(shape[0]), *shape[1:]))
 
@@ -113,7 +113,7 @@ def unfit_size(what: str, shape: Sequence[int], reason: object) -> InputError:
     """
     sides = tuple(shape[image_sides(shape) or slice(1, 3)])
     near = tuple(max(1, round(side / 32)) * 32 for side in sides)
-    advice = "" if near == sides else " Many models take multiples of 32 alone, such as --imgsz {},{}.".format(*near)
+    advice = "" if near == sides else f" Many models take multiples of 32 alone, such as `input_size={near}`."
     text = " ".join(str(reason).split())[:300].rstrip(".")
     return InputError(f"{what} does not run at {sides[0]},{sides[1]} (H,W): {text}.{advice}")
 
@@ -141,7 +141,7 @@ def require_memory(what: str, *tensors: TensorInfo) -> None:
 
 def open_size(what: str, tensor: TensorInfo) -> InputError:
     """Return the error for a model that was opened without the size that it leaves open."""
-    return InputError(f"{what} leaves its input size open, {tensor.shape}: give --imgsz H,W.")
+    return InputError(f"{what} leaves its input size open, {tensor.shape}: give `input_size=(H, W)`.")
 
 
 def place_of(what: str, names: Sequence[str], name: str | None) -> int:

@@ -167,7 +167,7 @@ def _taken(interpreter: Any, library: str) -> str:
     if not partitions:
         raise BackendUnavailable(
             f"the delegate '{library}' takes none of the model's {len(ops)} nodes; "
-            "export for it (edgeseg export --target), compile the model for it, or run without --delegate."
+            "export for it (edgeseg export --target), compile the model for it, or run without `delegate`."
         )
     return f"{Path(library).name} ({partitions} partition{'s' if partitions > 1 else ''})"
 

@@ -86,7 +86,8 @@ class CompiledBackend:
         if has_open_size(content):
             raise InputError(
                 f"{what} leaves its input size open, which LiteRT's CompiledModel does not run: convert the model at a "
-                "fixed size (edgeseg export --imgsz H,W), or run it on the CPU with --backend litert --imgsz H,W."
+                "fixed size (edgeseg export --imgsz H,W), or run it on the CPU with "
+                "`backend='litert', input_size=(H, W)`."
             )
         self.runtime = f"ai-edge-litert {installed_version('ai-edge-litert')} CompiledModel {accelerator}"
         hardware = HardwareAccelerator[accelerator.upper()]
@@ -116,7 +117,7 @@ class CompiledBackend:
             if accelerator == "npu":
                 raise BackendUnavailable(
                     f"{what} does not run on an NPU: LiteRT finds none here that takes the whole model; "
-                    "--accelerator gpu and cpu are the others."
+                    "`accelerator='gpu'` and cpu are the others."
                 ) from error
             raise InputError(f"{what} is not a TFLite model that {self.runtime} runs: {_line(error)}") from error
         self.inputs = tuple(_info(details, content) for details in inputs.values())
@@ -127,7 +128,7 @@ class CompiledBackend:
             at_size(what, self.inputs[0], input_size)
         for tensor in (self.inputs[0], self.outputs[0]):
             if tensor.dtype not in _DTYPES:
-                raise InputError(f"{what}: CompiledModel does not hand over {tensor.dtype}; use --backend litert.")
+                raise InputError(f"{what}: CompiledModel does not hand over {tensor.dtype}; use `backend='litert'`.")
         self._input_buffers = self._model.create_input_buffers(0)
         self._output_buffers = self._model.create_output_buffers(0)
         # The memory that the CPU writes to; what a GPU wrote has to be fetched.
@@ -183,15 +184,15 @@ def _ask(content: bytes) -> GpuReply:
         why = "no Vulkan driver, or none for this machine's GPU" if reply.no_driver else reply.error
         raise BackendUnavailable(
             f"LiteRT's GPU accelerator does not start: {why}. "
-            "Install the GPU's driver, or name one in VK_DRIVER_FILES; --accelerator cpu runs without."
+            "Install the GPU's driver, or name one in VK_DRIVER_FILES; `accelerator='cpu'` runs without."
         )
     if not reply.full and not reply.on_gpu:
         reasons = "; ".join(f"{op}: {reason}" for op, reason in reply.refused.items())
-        raise BackendUnavailable(f"the GPU takes nothing of the model ({reasons}); run it with --accelerator cpu.")
+        raise BackendUnavailable(f"the GPU takes nothing of the model ({reasons}); run it with `accelerator='cpu'`.")
     if not reply.full and _INDEX_OP in content:
         raise InputError(
             "the GPU takes only a part of the model, and MaxUnpooling2D must not be cut off from its pooling; "
-            "export it with --target gpu or generic."
+            "export it with `target='gpu'` or generic."
         )
     if folder is not None:
         ctypes.CDLL(str(folder / "libvulkan.so.1"), ctypes.RTLD_GLOBAL)

@@ -76,6 +76,7 @@ def what_runs(session: Any, asked: Sequence[str]) -> str:
     for subgraph in session.get_provider_graph_assignment_info():
         nodes[subgraph.ep_name] += len(subgraph.get_nodes())
     if not nodes[first]:
-        raise BackendUnavailable(f"{first} takes none of the model's {nodes.total()} nodes; run it without --provider.")
+        count = nodes.total()
+        raise BackendUnavailable(f"{first} takes none of the model's {count} nodes; run it without `providers`.")
     left = nodes.total() - nodes[first]
     return f" {first}" + (f" (partly: {nodes[first]} of {nodes.total()} nodes)" if left else "")

@@ -82,14 +82,14 @@ class RuntimeOptions:
         if suffix in SUFFIXES and suffix not in _OPENS[name]:
             raise InputError(f"backend '{name}' opens {' and '.join(_OPENS[name])} files, not '{path}'.")
         if elsewhere and name != "litert-compiled":
-            instead = "--provider chooses for an .onnx file" if name == "onnx" else "litert-compiled runs it there"
+            instead = "`providers` chooses for an .onnx file" if name == "onnx" else "litert-compiled runs it there"
             raise InputError(f"backend '{name}' does not run on the accelerator '{self.accelerator}'; {instead}.")
         if self.delegate is not None and (name not in _INTERPRETERS or elsewhere):
             raise InputError(f"a delegate goes with the backends {' and '.join(_INTERPRETERS)}, not with '{name}'.")
         if self.delegate_options and self.delegate is None:
-            raise InputError("delegate options go with a delegate: give --delegate FILE.")
+            raise InputError("delegate options go with a delegate: give `delegate='FILE'`.")
         if self.providers and self.accelerator is not None:
-            raise InputError("an .onnx file runs where its providers do: give --provider or --accelerator, not both.")
+            raise InputError("an .onnx file runs where its providers do: give `providers` or `accelerator`, not both.")
         if self.providers and name != "onnx":
             raise InputError(f"execution providers are for .onnx files; backend '{name}' has none.")
         return name

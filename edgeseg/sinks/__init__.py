@@ -28,7 +28,7 @@ __all__ = [
 
 
 def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = False) -> Sink:
-    """Open the sink that the text of ``--save`` names.
+    """Open the sink that a text names.
 
     Args:
         text: a video file (``out.mp4``), a folder for images (``frames/``), or ``ffmpeg:`` and what ffmpeg is to write:

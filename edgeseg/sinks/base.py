@@ -41,7 +41,7 @@ def checked_fps(fps: float) -> float:
         InputError: it is not a number between 0.01 and 1000.
     """
     if not (math.isfinite(fps) and 0.01 <= fps <= 1000):
-        raise InputError(f"a video has 0.01 to 1000 frames a second, got {fps:g}; give --fps (fps=).")
+        raise InputError(f"a video has 0.01 to 1000 frames a second, got {fps:g}; give another `fps`.")
     return float(fps)
 
 

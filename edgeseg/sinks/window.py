@@ -97,9 +97,7 @@ def _is_visible(title: str) -> bool:
 
 
 def _no_window(why: str) -> InputError:
-    return InputError(
-        f"no window can be opened: {why}; run with --no-show, and watch the page that --serve gives (MjpegServer)."
-    )
+    return InputError(f"no window can be opened: {why}; use `MjpegServer`, whose page any browser shows.")
 
 
 def _require_screen() -> tuple[int, int]:

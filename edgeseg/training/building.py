@@ -99,14 +99,14 @@ def build_models(
     """
     distribution = distribution or Distribution()
     if model is None and not is_model_file(config.model):
-        for option, given in (("--custom-objects", custom_objects), ("--output", config.main_output)):
+        for option, given in (("custom_objects", custom_objects), ("main_output", config.main_output)):
             if given:
-                raise InputError(f"{option} goes with a model file; '{config.model}' is an architecture of the zoo.")
+                raise InputError(f"`{option}` goes with a model file; '{config.model}' is an architecture of the zoo.")
         models = _from_zoo(config, _known(classes), distribution)
     else:
-        for option, value in (("--weights", config.weights), ("--encoder-weights", config.encoder_weights)):
+        for option, value in (("weights", config.weights), ("encoder_weights", config.encoder_weights)):
             if value not in (None, "none"):
-                raise InputError(f"{option} goes with a zoo name; '{config.model}' has its own weights.")
+                raise InputError(f"`{option}` goes with a zoo name; '{config.model}' has its own weights.")
         if model is None:
             model = load_keras_file(config.model, custom_objects=custom_objects)
             spec = spec or read_spec(config.model)
@@ -170,7 +170,7 @@ def _from_model(
     conversion = conversion_of(model)
     height, width = config.input_size or (spec.input_size if spec else size_for(model, conversion))
     if height is None or width is None:
-        raise InputError(f"'{config.model}' has no fixed input size; give --imgsz H,W.")
+        raise InputError(f"'{config.model}' has no fixed input size; give `input_size=(H, W)`.")
     size, one_image = (height, width), True
     if graph_of(model) is not None and model.built:
         one_image = len(model.inputs) == 1

@@ -272,10 +272,13 @@ class TrainConfig:
         if self.validate:
             return
         if share is not None:
-            raise InputError("val_fraction takes images to validate on, and validation is off (--no-val); give one.")
+            raise InputError(
+                "val_fraction takes images to validate on, and validation is off (`validate=False`); give one."
+            )
         if self.early_stopping and self.early_stopping_on != "loss":
             raise InputError(
-                f"there is no {self.early_stopping_on} without validation (--no-val); early_stopping_on can be loss."
+                f"there is no {self.early_stopping_on} without validation (`validate=False`); "
+                "early_stopping_on can be loss."
             )
 
     def _refuse_what_does_nothing(self) -> None:

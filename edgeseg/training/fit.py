@@ -317,7 +317,7 @@ def _with_statistics(config: TrainConfig, data: LabeledSplit | None, log: Callab
         raise InputError(f"{asked[0]} 'data' is that of config.data's images, which a feed replaces; give numbers.")
     statistics = channel_statistics(data)
     if log is not None:
-        log(f"of the {len(data)} training images: {statistics.as_options()}")
+        log(f"of the {len(data)} training images: {statistics.as_settings()}")
     return replace(config, **{name: getattr(statistics, name) for name in asked})
 
 

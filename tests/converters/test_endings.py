@@ -104,7 +104,7 @@ def test_scores_of_an_enlarged_softmax_are_the_models_own(file_format: Format) -
     # The same float32 ops in another library: a few ulp of values below 1.
     np.testing.assert_allclose(answer(proven(model, file_format, "softmax")), expected, atol=1e-6)
     np.testing.assert_array_equal(answer(proven(model, file_format)), expected.argmax(-1))
-    with pytest.raises(UnsupportedModel, match=r"no logits.*--output-kind softmax"):
+    with pytest.raises(UnsupportedModel, match=r"no logits.*`output_kind='softmax'`"):
         proven(model, file_format, "logits")
 
 

@@ -176,7 +176,7 @@ def test_existing_file_is_kept(model: keras.Model, tmp_path: Path) -> None:
     result = export(model, verify=False)
     path = result.save(tmp_path / "a.tflite")
     path.write_bytes(b"precious")
-    with pytest.raises(InputError, match="exists; give --overwrite"):
+    with pytest.raises(InputError, match="exists; give `overwrite=True`"):
         result.save(path)
     assert path.read_bytes() == b"precious"
     result.save(path, overwrite=True)

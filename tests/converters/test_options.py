@@ -17,8 +17,13 @@ INT8 = Recipe("tflite", "int8")
     ("recipes", "options", "quantization", "message"),
     [
         ([INT8], {}, {}, "int8 needs images to calibrate with"),
-        ([INT8], {"output_kind": "softmax"}, {"data": "d"}, "int8 gives a class map of bytes; omit --output-kind"),
-        ([INT8], {"target": "nnapi"}, {"data": "d", "method": "entropy"}, "not by entropy; omit --calibration-method"),
+        (
+            [INT8],
+            {"output_kind": "softmax"},
+            {"data": "d"},
+            "int8 gives a class map of bytes; omit `output_kind='softmax'`",
+        ),
+        ([INT8], {"target": "nnapi"}, {"data": "d", "method": "entropy"}, "not by entropy; omit `method`"),
         ([INT8], {"target": "nnapi"}, {"data": "d", "rescue": True}, "which the target nnapi does not run"),
         ([Recipe("onnx", "fp32")], {"target": "xnnpack"}, {}, "target"),
         ([Recipe("onnx", "fp32")], {"opset": 19}, {}, "opset 19 is not written; accepted: 13 to 18"),

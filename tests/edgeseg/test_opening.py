@@ -65,7 +65,7 @@ def test_scores_are_read_as_the_flags_say(write: Callable[..., Path], photo: NDA
     bgr = opened(path, InputDescription(class_names=NAMES, mean=HALF, std=HALF, color_order="bgr", fit="stretch"))
     np.testing.assert_array_equal(bgr(photo).class_map, 2 - photo.argmax(-1))
     tutorials = replace(SAID, resize="bicubic-antialias", letterbox_rounding="floor")
-    assert tutorials.given == ["--labels", "--mean", "--std", "--resize", "--letterbox-rounding"]
+    assert tutorials.given == ["class_names", "mean", "std", "resize", "letterbox_rounding"]
     spec = opened(path, tutorials).spec
     assert (spec.resize, spec.letterbox_rounding) == ("bicubic-antialias", "floor")
 
@@ -104,7 +104,7 @@ def test_the_file_itself_says_it(write: Callable[..., Path], photo: NDArray[np.u
 @pytest.mark.parametrize("metadata", [b"", b"M001" * 20, b"\xff" * 40])
 def test_broken_metadata_says_nothing(metadata: bytes, write: Callable[..., Path]) -> None:
     path = write(["RELU"], [(SHAPE, "float32")], metadata=metadata)
-    with pytest.raises(InputError, match=r"does not say how its input is normalized: give --mean and --std"):
+    with pytest.raises(InputError, match=r"does not say how its input is normalized: give `mean` and `std`"):
         opened(path, InputDescription())
 
 
@@ -137,7 +137,7 @@ def test_the_range_of_a_quantized_input_says_its_normalization(
     backend.inputs = (TensorInfo(name="x", shape=SHAPE, dtype=dtype, scale=scale, zero_point=zero_point),)
     spec, _ = describe("m.onnx", backend, InputDescription(class_names=NAMES))
     assert (spec.mean, spec.std, spec.dtype) == ((mean,) * 3, (std,) * 3, "float32")
-    assert f"whose scale means (pixel - {mean:g}) / {std:g}; --mean and --std take others" in caplog.text
+    assert f"whose scale means (pixel - {mean:g}) / {std:g}; `mean` and `std` take others" in caplog.text
     said = describe("m.onnx", backend, InputDescription(class_names=NAMES, mean=HALF, std=(1.0,) * 3))[0]
     assert (said.mean, said.std) == (HALF, (1.0,) * 3)  # the user goes first
 
@@ -161,7 +161,7 @@ def test_uint8_is_the_images_bytes_where_nothing_says_otherwise(
         assert segmenter.spec.dtype == "uint8"
         np.testing.assert_array_equal(segmenter(photo).class_map, photo.argmax(-1))
     plain = write([("ARG_MAX", 3)], [(SHAPE, "uint8"), (SHAPE[:3], "int32")])
-    with pytest.raises(InputError, match=r"bytes as they are \(uint8, no scale\): no --mean and --std"):
+    with pytest.raises(InputError, match=r"bytes as they are \(uint8, no scale\): no `mean` and `std`"):
         opened(plain)
 
 
@@ -169,9 +169,9 @@ def test_what_is_missing_is_asked_for(write: Callable[..., Path], monkeypatch: p
     path = write(["RELU"], [(SHAPE, "float32")])
     closed: list[LiteRTBackend] = []
     monkeypatch.setattr(LiteRTBackend, "close", lambda self: closed.append(self))
-    with pytest.raises(InputError, match=r"does not say how its input is normalized: give --mean and --std"):
+    with pytest.raises(InputError, match=r"does not say how its input is normalized: give `mean` and `std`"):
         opened(path, InputDescription())
-    with pytest.raises(InputError, match="normalized: give --mean and --std"):
+    with pytest.raises(InputError, match="normalized: give `mean` and `std`"):
         opened(path, InputDescription(class_names=NAMES, mean=HALF))
     with pytest.raises(InputError, match="3 channels of scores, but there are 2 labels"):
         opened(path, InputDescription(class_names=NAMES[:2], mean=HALF, std=HALF))
@@ -191,7 +191,7 @@ def test_an_onnx_model_with_an_open_size(tmp_path: Path) -> None:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("n", 3, "h", "w")) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
-    with pytest.raises(InputError, match=r"leaves its input size open.*give --imgsz H,W"):
+    with pytest.raises(InputError, match=r"leaves its input size open.*give `input_size=\(H, W\)`"):
         opened(tmp_path / "m.onnx")
     segmenter = opened(
         tmp_path / "m.onnx", InputDescription(class_names=NAMES, mean=HALF, std=HALF, input_size=(8, 12))

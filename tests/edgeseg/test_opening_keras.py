@@ -67,11 +67,11 @@ def test_one_channel_is_the_second_class_above_its_threshold(end: str, tmp_path:
 
 def test_a_threshold_is_for_one_channel_and_needed_where_the_layers_do_not_say(tmp_path: Path) -> None:
     path = saved(tmp_path, 1, ops.exp)
-    with pytest.raises(InputError, match=r"do not say of which kind: give --threshold 0\.5"):
+    with pytest.raises(InputError, match=r"do not say of which kind: give `threshold=0\.5`"):
         opened(path)
     with opened(path, threshold=1.0) as segmenter:
         np.testing.assert_array_equal(segmenter(IMAGE).class_map, IMAGE[..., 0] > 127.5)
-    with pytest.raises(InputError, match="has 3 channels of scores: --threshold is for a model of one"):
+    with pytest.raises(InputError, match="has 3 channels of scores: `threshold` is for a model of one"):
         opened(saved(tmp_path / "three", 3, lambda x: x), threshold=1.0)
 
 

@@ -217,13 +217,13 @@ def test_where_the_ops_do_not_say_the_threshold_is_asked_for(
 ) -> None:
     path = write([("Exp", {})], [1, 1, *SIZE], classes=1)
     with pytest.raises(
-        InputError, match=r"do not say of which kind: give --threshold 0\.5 where .* --threshold 0 where"
+        InputError, match=r"do not say of which kind: give `threshold=0\.5` where .* `threshold=0` where"
     ):
         opened(path, TWO)
     said = InputDescription(class_names=TWO.class_names, mean=HALF, std=HALF, threshold=1.5)
     with opened(path, said) as segmenter:
         np.testing.assert_array_equal(segmenter(photo).class_map, np.exp(scores(photo)[..., 0]) > 1.5)
-    with pytest.raises(InputError, match="has 4 channels of scores: --threshold is for a model of one"):
+    with pytest.raises(InputError, match="has 4 channels of scores: `threshold` is for a model of one"):
         opened(write([], [1, 4, *SIZE]), said)
 
 
@@ -257,7 +257,7 @@ def test_where_nothing_reads_the_ops_one_channel_has_probabilities_or_is_refused
     np.testing.assert_array_equal(read.run(np.zeros(1)), output[..., 0] > 0.5)
     output -= 0.25
     with pytest.raises(
-        InputError, match=r"scores from -0\.25 to 0\.75, which are no probabilities: give --threshold 0"
+        InputError, match=r"scores from -0\.25 to 0\.75, which are no probabilities: give `threshold=0`"
     ):
         read.run(np.zeros(1))
 
@@ -293,7 +293,7 @@ def test_a_mask_of_0_and_255_is_read_by_a_threshold(tiny_spec: ModelSpec) -> Non
     backend = NullBackend(tiny_spec, output)
     two = ("background", "thing")
     reading = read_output("m.bin", backend, layout="nhwc", input_size=(64, 96), names=two, threshold=None)
-    with pytest.raises(InputError, match=r"the class id 255, but .*\. For a mask of 0 and 255 give --threshold 127\."):
+    with pytest.raises(InputError, match=r"the class id 255, but .*\. For a mask of 0 and 255 give `threshold=127`\."):
         ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
     reading = read_output("m.bin", backend, layout="nhwc", input_size=(64, 96), names=two, threshold=127)
     mask = ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
@@ -382,7 +382,7 @@ def test_the_last_layer_of_a_keras_model_says_it(activation: str, tmp_path: Path
     model.save(tmp_path / "m.keras")
     said = InputDescription(class_names=("a", "b"), mean=HALF, std=HALF, input_size=SIZE)
     if activation == "softplus":
-        with pytest.raises(InputError, match=r"give --threshold 0\.5"):
+        with pytest.raises(InputError, match=r"give `threshold=0\.5`"):
             opened(tmp_path / "m.keras", said)
         return
     with opened(tmp_path / "m.keras", said) as segmenter:
@@ -401,14 +401,14 @@ def test_one_of_several_outputs_is_chosen_by_name(
     onnx.save(model, path)
     with opened(path) as segmenter:
         np.testing.assert_array_equal(segmenter(photo).class_map, scores(photo).argmax(-1))
-    assert "has 3 outputs; edgeseg uses 'out', --output takes 'side', 'label'" in caplog.text
+    assert "has 3 outputs; edgeseg uses 'out', `output` takes 'side', 'label'" in caplog.text
 
     def with_output(name: str) -> InputDescription:
         return InputDescription(class_names=FOUR.class_names, mean=HALF, std=HALF, output=name)
 
     with opened(path, with_output("side")) as segmenter:
         np.testing.assert_array_equal(segmenter(photo).class_map, scores(photo).argmin(-1))
-    with pytest.raises(InputError, match=r"--output takes another one: 'out' \(1, 4, 8, 12\), 'side' \(1, 4, 8, 12\)"):
+    with pytest.raises(InputError, match=r"`output` takes another one: 'out' \(1, 4, 8, 12\), 'side' \(1, 4, 8, 12\)"):
         opened(path, with_output("label"))
     with pytest.raises(InputError, match=r"has no output 'sid'\. Did you mean 'side'\? Accepted: out, side, label"):
         opened(path, with_output("sid"))

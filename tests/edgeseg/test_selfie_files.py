@@ -145,8 +145,8 @@ def test_the_file_or_the_user_names_the_thing(bare: Path, named: Path, caplog: p
     assert names(bare, person) == names(named, person) == ("background", "person")
     assert not caplog.text
     assert names(bare, UNIT) == ("background", "foreground")
-    assert "'" + str(bare) + "' has no class names; they are background, foreground; --labels takes" in caplog.text
-    with pytest.raises(InputError, match=r"--mean 0 --std 255 for \[0, 1\], --mean 127\.5 --std 127\.5 for \[-1, 1\]"):
+    assert "'" + str(bare) + "' has no class names; they are background, foreground; `class_names` takes" in caplog.text
+    with pytest.raises(InputError, match=r"`mean=\(0, 0, 0\), std=\(255, 255, 255\)` for \[0, 1\], .* for \[-1, 1\]"):
         names(bare, InputDescription())
 
 

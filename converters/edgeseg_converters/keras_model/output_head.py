@@ -101,7 +101,7 @@ def read_head(model: keras.Model, graph: Graph, spec: ModelSpec, samples: Sample
     if probabilities and kind == "logits":
         raise UnsupportedModel(
             f"'{model.name}' gives probabilities and has no logits, as its softmax or sigmoid is not its last op; "
-            "ask for --output-kind softmax or argmax."
+            "ask for `output_kind='softmax'` or argmax."
         )
     return Head(model, graph, None, probabilities)
 

@@ -94,9 +94,7 @@ def _readied(
         require_image(model, model.name)  # first, as the sides of other shapes would be read wrong
     height, width = input_size
     if height is None or width is None:
-        raise InputError(
-            f"the model '{model.name}' has no fixed input size; give --imgsz H,W, in Python a spec with input_size."
-        )
+        raise InputError(f"the model '{model.name}' has no fixed input size; give a spec with `input_size=(H, W)`.")
     functional = select_output(as_functional(model, (height, width)), output)
     read = Graph.from_model(functional)
     graph = _unflattened(read.with_scope_names())
@@ -135,7 +133,7 @@ def _inferred(model: keras.Model, conversion: Conversion | None, given: keras.Mo
     if zoo_model is not None:
         spec = zoo_model.default_spec(max(channels, 2), size)
     else:
-        spec = assumed_spec(model.name, size, channels, model=model, conversion=conversion)
+        spec = assumed_spec(model.name, size, channels, model=model, conversion=conversion, options=("spec",))
     class_names = class_names_of(given, spec.num_classes)
     if class_names is not None:
         return spec.replace(class_names=class_names)
@@ -161,7 +159,7 @@ def _check(model: keras.Model, graph: Graph, spec: ModelSpec) -> None:
     if gives_ids(graph):
         raise UnsupportedModel(
             f"'{model.name}' gives class ids or other whole numbers ({value.dtype}), export takes scores; "
-            "remove the argmax or threshold at its end, --output-kind argmax puts one there."
+            "remove the argmax or threshold at its end, `output_kind='argmax'` puts one there."
         )
     if len(value.shape) != 4:
         raise UnsupportedModel(

@@ -78,7 +78,7 @@ def refuse_quantized(frozen: Any, model: keras.Model) -> None:
         quantized = [layer.name for layer in layers_within(model) if layer.quantization_mode is not None]
         raise UnsupportedModel(
             f"{', '.join(map(repr, quantized)) or 'a layer'} of '{model.name}' computes in 8 bits, as model.quantize() "
-            "made it; export the model as it was before model.quantize(), --precision quantizes it."
+            "made it; export the model as it was before model.quantize(), `precision` quantizes it."
         )
 
 

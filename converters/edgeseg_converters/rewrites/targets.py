@@ -40,7 +40,7 @@ class Rules:
 
     Attributes:
         swaps: make a model convertible; always applied.
-        speed_ups: make it faster and change nothing beyond float rounding; ``--no-optimize`` omits them.
+        speed_ups: make it faster and change nothing beyond float rounding; ``optimize=False`` omits them.
         lowerings: turn the remaining layers of a kind into an op that the target has; always applied, after the
             speed-ups, which look for the layer.
         ops: replace ops that the format lacks, in the frozen function: whatever code they come from; always applied.

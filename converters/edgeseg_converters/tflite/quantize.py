@@ -83,7 +83,7 @@ def quantize(
         except (ValueError, LookupError, RuntimeError) as error:  # for an op in a form that the tool does not know
             raise UnsupportedModel(
                 f"litert-quantizer cannot make {precision} of the model: {' '.join(str(error).split())[:200]} "
-                "Please report it; fp16 and --format onnx do not need this tool."
+                "Please report it; fp16 and `format='onnx'` do not need this tool."
             ) from error
     return bytes(result.quantized_model)
 

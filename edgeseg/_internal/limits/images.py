@@ -81,7 +81,7 @@ def check_image_size(path: str | Path, data: bytes) -> None:
     if width * height > max_image_pixels():
         raise InputError(
             f"'{path}' claims {width} x {height} pixels, more than {max_image_pixels()}; "
-            f"--max-image-pixels or {VARIABLE} sets another limit."
+            f"`{VARIABLE}` sets another limit."
         )
 
 
@@ -99,7 +99,7 @@ def refuse_large_input(size: tuple[int, int], what: str) -> None:
         height, width = (str(side) if side < 10**9 else "10^9 and more" for side in size)
         raise InputError(
             f"{what} has an input of {height},{width} (H,W), more than the {max_image_pixels()} pixels of the largest "
-            "image; give a smaller one with --imgsz."
+            "image; give a smaller `input_size`."
         )
 
 

@@ -53,8 +53,8 @@ def open_device(text: str, /, **settings: str) -> Device:
 def read_table(path: Path) -> list[Device]:
     """Return the devices of a ``devices.toml``, in its order.
 
-    Each device has a table, named for people: ``device`` is what ``--device`` takes; the other keys are settings of its
-    kind::
+    Each device has a table, named for people: ``device`` is what ``open_device`` takes; the other keys are settings of
+    its kind::
 
         [pi5]
         device = "ssh:pi5"

@@ -133,7 +133,7 @@ class AdbDevice:
         if path is None:
             raise BackendUnavailable(
                 f"there is no benchmark_model '{self._asked_tool}', neither here nor on device "
-                f"'{self._client.serial}' ({escaped(self._describe().abi)}); give one with --benchmark-model FILE. "
+                f"'{self._client.serial}' ({escaped(self._describe().abi)}); give one with `benchmark_model='FILE'`. "
                 f"For arm64-v8a it can be had at {benchmark_model.WHERE}."
             )
         if path != self._asked_tool:

@@ -71,7 +71,9 @@ def choose(serial: str | None) -> str:
     listed = ", ".join(f"{name} ({state})" for name, state in states.items())
     if serial is None:
         if len(states) > 1:
-            raise InputError(f"{len(states)} devices are attached over adb: {listed}; say which, --device adb:SERIAL.")
+            raise InputError(
+                f"{len(states)} devices are attached over adb: {listed}; say which, `open_device('adb:SERIAL')`."
+            )
         (serial,) = states
     if serial not in states:
         raise InputError(f"no device '{serial}' is attached over adb; there are: {listed}.")

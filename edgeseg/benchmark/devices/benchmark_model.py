@@ -88,14 +88,14 @@ class Tool:
         options = request.options
         for name in ("backend", "providers"):
             if options.get(name):
-                raise InputError(f"--{name.rstrip('s')} does not go with adb: there benchmark_model is the runtime.")
+                raise InputError(f"`{name}` does not go with adb: there benchmark_model is the runtime.")
         if options.get("input_size"):
             raise InputError(
-                "--imgsz does not go with adb: benchmark_model runs a file at its own size; convert the model at this "
-                "one (edgeseg export --imgsz H,W)."
+                "`input_size` does not go with adb: benchmark_model runs a file at its own size; convert the model at "
+                "this one (edgeseg export --imgsz H,W)."
             )
         if request.scope != "inference":
-            raise InputError("--scope end-to-end cannot be measured over adb: benchmark_model times inference alone.")
+            raise InputError("`scope='end-to-end'` cannot be measured over adb: benchmark_model times inference alone.")
         wanted: dict[str, object] = {
             "graph": request.path,
             "num_runs": request.num_runs,
@@ -114,7 +114,7 @@ class Tool:
         if unknown:
             raise BackendUnavailable(
                 f"this {self.name} has no flag --{unknown[0]} and would ignore it; give another one with "
-                f"--benchmark-model. It can be had at {WHERE}."
+                f"`benchmark_model`. It can be had at {WHERE}."
             )
         return [self.path, *(f"--{name}={value}" for name, value in wanted.items())]
 
@@ -164,7 +164,7 @@ def parse(text: str, accelerator: str) -> Measured:
     if "first_ms" not in warmup:
         raise InputError("the output of benchmark_model is not understood: its warm-up has no 'first' and no 'curr'.")
     if "median_ms" not in timed:
-        raise InputError("this benchmark_model is too old: it prints no median; give a newer one, --benchmark-model.")
+        raise InputError("this benchmark_model is too old: it prints no median; give a newer one, `benchmark_model`.")
     return Measured(
         init_s=_number(timings[1]) / 1e6 if timings else _number(init[1]) / 1e3,  # type: ignore[index]  # one is there
         first_s=warmup["first_ms"] / 1e3,

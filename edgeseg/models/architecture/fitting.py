@@ -25,7 +25,7 @@ from edgeseg.models.weights.hdf5 import FileLayer, read_weights
 from edgeseg.models.weights.load import FileMatch, WeightsReport, match_file
 from edgeseg.models.zoo.creation import create
 from edgeseg.models.zoo.entry import ZooModel
-from edgeseg.models.zoo.options import ModelOption, WeightShapes, as_typed, option_texts
+from edgeseg.models.zoo.options import ModelOption, WeightShapes, option_texts
 from edgeseg.models.zoo.table import find
 
 _log = logging.getLogger(__name__)
@@ -291,7 +291,7 @@ def _notes(path: str | Path, zoo_model: ZooModel | None, file: _File, comparison
             texts = "; ".join(f"{option.name} ({option.accepted})" for option in silent)
             notes.append(
                 f"'{path}' holds weights only, which fit {zoo_model.name} with any {texts}; where it was made with "
-                f"another than the default: --model-option NAME=VALUE, see 'edgeseg models {zoo_model.name}'."
+                f"another than the default: `model_options={{'NAME': VALUE}}`, see 'edgeseg models {zoo_model.name}'."
             )
     elif file.operations is None and file.has_config:
         notes.append(f"'{path}' has a model that is no graph of layers; what it computes was not compared.")
@@ -313,8 +313,8 @@ def _with_advice(error: InputError, fitting: Mapping[str, Any], advice: str) -> 
 
 
 def _without(given: Mapping[str, Any], contradicted: Mapping[str, Any]) -> str:
-    typed = " ".join(f"--model-option {name}={as_typed(given[name])}" for name in contradicted)
-    return f"Omit {typed}, or give other weights."
+    omitted = {name: given[name] for name in contradicted}
+    return f"Omit `model_options={omitted}`, or give other weights."
 
 
 def _creation(name: str | None, options: Mapping[str, Any]) -> str:

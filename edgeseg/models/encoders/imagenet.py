@@ -32,7 +32,7 @@ def imagenet_layers(published: PublishedEncoder, options: Mapping[str, Any]) -> 
     if not published.application:
         raise InputError(
             f"there is no download of {published.title} for ImageNet; get {published.file}, and give "
-            "--encoder-weights FILE."
+            "`encoder_weights='FILE'`."
         )
     arguments = {"alpha": options["alpha"]} if options.get("alpha", 1.0) != 1.0 else {}
     try:
@@ -44,7 +44,7 @@ def imagenet_layers(published: PublishedEncoder, options: Mapping[str, Any]) -> 
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise InputError(
             f"the ImageNet weights of {published.title} cannot be had from keras.applications: {reason.rstrip('.')}. "
-            f"Get {published.file} on another machine, and give --encoder-weights FILE."
+            f"Get {published.file} on another machine, and give `encoder_weights='FILE'`."
         ) from error
     return [
         FileLayer(

@@ -25,7 +25,7 @@ def encoder_layers(model: keras.Model, first_of_decoder: str | None = None) -> l
     if name is None:
         raise InputError(
             f"which layers of '{model.name}' are the encoder is not known; name the first one after it: "
-            "--freeze-before LAYER."
+            "`freeze_before='LAYER'`."
         )
     names = [layer.name for layer in model.layers]
     if name not in names:

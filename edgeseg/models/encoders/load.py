@@ -236,7 +236,7 @@ def _downloadable(
     fitting = [published for published, options in encoders.items() if not zoo_model.differing(options, given)]
     if not fitting:
         raise InputError(
-            f"nobody has published weights of {zoo_model.name}'s encoder; --encoder-weights takes the file of an "
+            f"nobody has published weights of {zoo_model.name}'s encoder; `encoder_weights` takes the file of an "
             "earlier training of it."
         )
     return fitting[0]

@@ -219,7 +219,7 @@ def is_listed_object(value: Any) -> bool:
     """Return whether an object that is registered with Keras may be named by a file.
 
     KerasHub registers all that it has when it is imported, so only what is listed counts. What the program itself has
-    registered is its own word, as ``--custom-objects`` is.
+    registered is its own word, as ``custom_objects`` are.
     """
     package = str(getattr(value, "__module__", "")).partition(".")[0]
     if package in _HUB_PACKAGES:

@@ -80,7 +80,7 @@ class _BilinearUpsampling(BilinearUpsampling):
             return BilinearUpsampling(upsampling, **arguments)
         raise InputError(
             f"the BilinearUpsampling '{config.get('name')}' says neither upsampling nor output_size; "
-            "give its code: --custom-objects FILE.py."
+            "give its code: `custom_objects=...`."
         )
 
 
@@ -251,6 +251,6 @@ def _arguments(kind: str, config: dict[str, Any], names: Mapping[str, str]) -> d
     if foreign:
         raise InputError(
             f"the {kind} '{config.get('name')}' is another than edgeseg knows: it has {', '.join(map(repr, foreign))}; "
-            "give its code: --custom-objects FILE.py."
+            "give its code: `custom_objects=...`."
         )
     return {names.get(key, key): value for key, value in config.items() if key != "data_format"}

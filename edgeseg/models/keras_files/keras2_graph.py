@@ -170,8 +170,7 @@ class Graph:
         except (tensorflow_ops.UnreadableOp, TypeError) as error:
             raise InputError(
                 f"the layer '{name}' calls tf.{symbol} in a way that edgeseg does not read: {reason_of(error)}. Give "
-                "the code: --custom-objects FILE.py with the two lines `import tensorflow as tf` and "
-                f"`CUSTOM_OBJECTS = {{'tf.{symbol}': tf.{symbol}}}`."
+                f"the code: `custom_objects={{'tf.{symbol}': tf.{symbol}}}`, after `import tensorflow as tf`."
             ) from error
 
     def _arguments(self, node: Any) -> tuple[list[Any], dict[str, Any]]:

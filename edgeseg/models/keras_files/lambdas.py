@@ -1,7 +1,7 @@
 """Put the user's code in the place of layers whose own code is not in the file or never run, and refuse Lambdas.
 
 A Lambda layer is Python bytecode. Its name is in the file, and what it makes of which shape can mostly be found out
-without running it; so the message proposes the layer of Keras that does this, as two lines for ``--custom-objects``.
+without running it; so the message proposes the layer of Keras that does this, as the ``custom_objects`` to give.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class OwnFunction(keras.layers.Layer):  # type: ignore[misc]
         self._run = keras.saving.get_registered_object(self.function)
         if self._run is None:
             raise InputError(
-                f"the layer '{self.name}' runs a function of yours; give it: CUSTOM_OBJECTS = {{{self.function!r}: "
-                "your_function} in --custom-objects FILE.py."
+                f"the layer '{self.name}' runs a function of yours; give it: "
+                f"`custom_objects={{{self.function!r}: your_function}}`."
             )
 
     def call(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - Keras' own
@@ -190,15 +190,12 @@ def _instead(root: dict[str, Any], left: list[Entry], objects: Mapping[str, Any]
     said = ", ".join(f"{name!r} makes {to or 'something'} of {of}" for name, (of, to) in shapes.items())
     unclear = [name for name in map(_own_name, left) if name not in proposals]
     if unclear:
-        line = f"CUSTOM_OBJECTS = {{{unclear[0]!r}: YourLayer}} in --custom-objects FILE.py, a layer or a function"
+        line = f"`custom_objects={{{unclear[0]!r}: YourLayer}}`, a layer or a function"
         return f"{line} ({said})" if said else line
     meanings = " and ".join(dict.fromkeys(proposal.meaning for proposal in proposals.values()))
     imports = "; ".join(sorted({proposal.imports for proposal in proposals.values()}))
     code = ", ".join(f"{name!r}: {proposal.code}" for name, proposal in proposals.items())
-    return (
-        f"{said}; where that is {meanings}, give --custom-objects FILE.py with the two lines `{imports}` and "
-        f"`CUSTOM_OBJECTS = {{{code}}}`"
-    )
+    return f"{said}; where that is {meanings}, give `custom_objects={{{code}}}`, after `{imports}`"
 
 
 def _own_name(entry: Entry) -> str:

@@ -49,7 +49,7 @@ def require_packages(root: dict[str, Any], own: Mapping[str, Any], path: str | P
             raise InputError(
                 f"'{path}' has what {distribution} {installed_version(distribution)} does not: "
                 f"{', '.join(dict.fromkeys(missing))}. Install the {distribution} that wrote the file, or give the "
-                "code: --custom-objects FILE.py."
+                "code: `custom_objects=...`."
             )
 
 

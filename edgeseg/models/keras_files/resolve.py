@@ -116,18 +116,18 @@ def resolve(
         listed = ", ".join(f"{name} ({', '.join(dict.fromkeys(places))})" for name, places in refused.items())
         raise InputError(
             f"'{path}' names what edgeseg never calls from a file: {listed}. For a layer, give one of yours by its "
-            "name: --custom-objects FILE.py with CUSTOM_OBJECTS = {'its name': YourLayer}; or name the zoo "
+            "name: `custom_objects={'its name': YourLayer}`; or name the zoo "
             f"architecture and load weights only: edgeseg export ZOO_NAME --weights {path}."
         )
     if unknown:
         listed = ", ".join(f"{name} ({_all(layers)})" for name, layers in unknown.items())
         raise InputError(
-            f"'{path}' has what Keras does not know: {listed}.{_hint(unknown)} Give the code: --custom-objects FILE.py"
+            f"'{path}' has what Keras does not know: {listed}.{_hint(unknown)} Give the code: `custom_objects=...`"
             f"; or name the zoo architecture and load weights only: edgeseg export ZOO_NAME --weights {path}."
         )
     for name, layers in known.items():
         _log.warning(
-            "'%s': %s is read as %s; give --custom-objects FILE.py if yours is another",
+            "'%s': %s is read as %s; give `custom_objects=...` if yours is another",
             path,
             _some(layers),
             reading_of(KNOWN[name]),
@@ -152,8 +152,8 @@ def _hint(unknown: Iterable[str]) -> str:
     if functions:
         given = ", ".join(f"{name!r}: {name}" for name in functions)
         return (
-            " They are functions of TensorFlow that edgeseg does not read; where FILE.py has the two lines "
-            f"`import tensorflow as tf` and `CUSTOM_OBJECTS = {{{given}}}`, they are called."
+            " They are functions of TensorFlow that edgeseg does not read; with "
+            f"`custom_objects={{{given}}}`, after `import tensorflow as tf`, they are called."
         )
     only = [name for name in unknown if name in _TENSORFLOW_ONLY]
     return f" {only[0]} is TensorFlow outside of any layer, which only Keras 2 reads back." if only else ""

@@ -198,7 +198,7 @@ def _refuse_other_classes(path: str | Path, clashes: list[_Pair], head: list[Mod
         ((in_file, in_model),) = differences
         raise InputError(
             f"'{path}' has {in_file} classes, the model has {in_model}; "
-            f"give --num-classes {in_file} or --allow-missing {_HEAD}."
+            f"give `num_classes={in_file}` or `allow_missing={(_HEAD,)}`."
         )
 
 
@@ -211,7 +211,7 @@ def _misfit(path: str | Path, clashes: list[_Pair], left_over: list[str], missin
     ]
     return (
         f"'{path}' does not fit the model: {'; '.join(problems)}. Give weights of the same architecture, "
-        "or, to export, name the layers that may stay as they are: --allow-missing PATTERN."
+        "or, to export, name the layers that may stay as they are: `allow_missing=('PATTERN',)`."
     )
 
 

@@ -57,7 +57,7 @@ class BatchOrder:
             needed = math.ceil(self.batch_size / max(num_images, 1))
             raise InputError(
                 f"the training split has {images}, fewer than the batch size {self.batch_size}; accepted: up to "
-                f"{num_images * self.repeat}; --repeat {needed} uses each more often."
+                f"{num_images * self.repeat}; `repeat={needed}` uses each more often."
             )
 
 

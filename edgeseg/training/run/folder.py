@@ -26,4 +26,4 @@ def require_place(folder: Path, *, resume: bool, overwrite: bool) -> None:
         for path in sorted(folder.glob(f"{CHECKPOINTS}/ep*.keras"))[:1]:
             refuse_existing(path, overwrite=overwrite)
     elif not (folder / LAST).is_file():
-        raise InputError(f"there is nothing to resume: '{folder / LAST}' does not exist; omit --resume to start.")
+        raise InputError(f"there is nothing to resume: '{folder / LAST}' does not exist; omit `resume` to start.")

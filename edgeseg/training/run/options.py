@@ -70,4 +70,4 @@ class RunOptions:
             raise InputError(f"save_every must be 1 or more epochs, got {self.save_every}.")
         require_place(folder, resume=self.resume, overwrite=self.overwrite)
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise missing_extra("--tensorboard", "train")
+            raise missing_extra("`tensorboard`", "train")

@@ -99,7 +99,7 @@ class Validator:
         return (
             f"batch norm does not fit the weights yet: on the same images the loss is {training:.3f} with their own "
             f"statistics and {inference:.3f} with the model's, which is what is exported and was measured; train "
-            "longer, with --batch-norm-recalibration 64 or with a lower --batch-norm-momentum."
+            "longer, with `batch_norm_recalibration=64` or with a lower `batch_norm_momentum`."
         )
 
     def _mean_loss(self, labels: Any, scores: Any) -> float:

@@ -78,7 +78,7 @@ def test_refusals() -> None:
     with pytest.raises(UnsupportedModel, match=r"has 2 inputs \(image, other\), export takes one"):
         PreparedModel.of(keras.Model([image, other], layers.Add()([image, other])), assumed_spec("m", SIZE, 3))
     anysize = keras.Input((None, None, 3))
-    with pytest.raises(InputError, match="has no fixed input size; give --imgsz"):
+    with pytest.raises(InputError, match="has no fixed input size; give a spec with `input_size="):
         PreparedModel.of(keras.Model(anysize, layers.Conv2D(3, 1)(anysize)))
     ids = keras.Model(image, keras.ops.argmax(layers.Conv2D(3, 1)(image), axis=-1))
     with pytest.raises(UnsupportedModel, match="gives class ids or other whole numbers"):

@@ -83,7 +83,7 @@ def test_nchw_end_to_end(
     ("file_format", "layout", "opset", "message"),
     [
         ("tflite", "nchw", None, "tflite has no layout nchw: its convolutions read NHWC"),
-        ("tflite", "nhwc", 17, "tflite has no opset; omit --opset"),
+        ("tflite", "nhwc", 17, "tflite has no opset; omit `opset`"),
         ("onnx", "nhwc", 12, "opset 12 is not written; accepted: 13 to 18, 17 by default"),
         ("onnx", "nhwc", 19, "opset 19 is not written; accepted: 13 to 18"),
         ("onnx", "chw", None, "unknown layout 'chw'; accepted: nhwc, nchw"),

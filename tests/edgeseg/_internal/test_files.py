@@ -48,7 +48,7 @@ def test_the_file_gets_the_permissions_of_any_other(tmp_path: Path) -> None:
 def test_an_existing_file_is_kept_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(InputError, match=r"a\.bin' exists; give --overwrite"):
+    with pytest.raises(InputError, match=r"a\.bin' exists; give `overwrite=True`"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     write_bytes(path, b"new", overwrite=True)

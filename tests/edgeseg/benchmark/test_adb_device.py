@@ -373,7 +373,7 @@ def test_what_adb_cannot_measure(phone: Phone, model: Path) -> None:
         onnx = model.with_suffix(".onnx")
         onnx.write_bytes(b"")
         measure([Case(onnx, "cpu", {})], AdbDevice(phone.serial), QUICK)
-    with pytest.raises(InputError, match="--backend does not go with adb"):
+    with pytest.raises(InputError, match="`backend` does not go with adb"):
         measure([Case(model, "cpu", {"backend": "litert"})], AdbDevice(phone.serial), QUICK)
     assert phone.left == []
 

@@ -121,7 +121,7 @@ def test_statistics_of_a_tool_without_samples_can_be_compared() -> None:
 def test_unlike_runs_are_refused_unless_allowed(name: str, changes: dict[str, object]) -> None:
     before, after = _result(0), _result(1, **changes)
     assert list(unlike(before, after)) == [name]
-    with pytest.raises(InputError, match=rf"measured unlike: {name} \(.* --allow {name} "):
+    with pytest.raises(InputError, match=rf"measured unlike: {name} \(.* `allow=\('{name}',\)` "):
         compare(before, after)
     assert compare(before, after, allow=[name]).result is after  # type: ignore[list-item]
 

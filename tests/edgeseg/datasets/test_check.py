@@ -234,7 +234,7 @@ def test_a_class_1_that_covers_most_may_be_the_wrong_side(gray: Callable[..., Pa
     side = "bright" if bright == "binary" else "dark"
     assert warning.text == (
         f"class 1, 'membrane', covers 80 % of the pixels: it is what is {side} in the labels. Where 'membrane' is the "
-        f"other side, give --label-encoding {dark}."
+        f"other side, give `label_encoding={dark!r}`."
     )
     other = DataSource(root=str(root), classes="background,membrane", label_encoding=dark)  # type: ignore[arg-type]
     assert check(other).warnings == ()

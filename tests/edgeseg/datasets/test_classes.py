@@ -83,7 +83,7 @@ def test_a_threshold_needs_to_say_which_side_is_class_1(tmp_path: Path) -> None:
         InputError, match=r"which side of it is class 1, 'membrane': add \"label_encoding\": \"binary\""
     ):
         read_classes(path)
-    with pytest.raises(InputError, match="or give --label-encoding"):
+    with pytest.raises(InputError, match="or give `label_encoding`"):
         given_classes(str(path))
     for said in (read_classes(path, "binary-dark"), given_classes(str(path), "binary-dark")):
         assert (said.label_encoding, said.binary_threshold) == ("binary-dark", 9)

@@ -76,7 +76,7 @@ def test_a_folder_becomes_a_data_set(tmp_path: Path) -> None:
     assert first.sum() == 100
     assert (second[:5] == 255).all()
     assert (second[5:] == 0).all()
-    with pytest.raises(InputError, match="exists; give --overwrite"):
+    with pytest.raises(InputError, match="exists; give `overwrite=True`"):
         convert(root, tmp_path / "out", ["background", "cat"])
 
 

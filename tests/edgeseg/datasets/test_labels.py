@@ -82,7 +82,7 @@ def test_vocs_outline_is_ignored_and_otherwise_counted(tmp_path: Path) -> None:
     label[0] = 255
     palette_image(label).save(tmp_path / "voc.png")
     assert (read_ids(tmp_path / "voc.png", IGNORING, "ids") == label).all()
-    with pytest.raises(BadExample, match=r"no class: 255 \(3 pixels\).*give --ignore-index 255\.$") as caught:
+    with pytest.raises(BadExample, match=r"no class: 255 \(3 pixels\).*give `ignore_index=255`\.$") as caught:
         read_ids(tmp_path / "voc.png", THREE, "ids")
     assert (caught.value.kind, caught.value.path) == ("id_out_of_range", tmp_path / "voc.png")
 
@@ -100,7 +100,7 @@ def test_colors_are_classes_by_the_palette_and_unknown_ones_are_counted(tmp_path
     assert caught.value.kind == "unknown_color"
     more = Classes(names=THREE.names, palette=THREE.palette, ignore_index=255, more_colors=(((7, 8, 9), 255),))
     assert read_ids(tmp_path / "other.png", more, "colors")[1].tolist() == [255, 255, 0]
-    with pytest.raises(BadExample, match="has colors, not ids; give --label-encoding colors"):
+    with pytest.raises(BadExample, match="has colors, not ids; give `label_encoding='colors'`"):
         read_ids(tmp_path / "rgb.png", THREE, "ids")
 
 
@@ -179,13 +179,13 @@ def test_a_gif_is_read_by_its_colors_as_its_writers_number_them_as_they_like(tmp
 @pytest.mark.parametrize(
     ("values", "classes", "advice"),
     [
-        ([0, 1, 255], TWO, r"Where 255 is no class, give --ignore-index 255 or --label-encoding binary\."),
-        ([1, 2], TWO, r"The ids start at 1: where 0 is no class, give --classes unused,a,b --ignore-index 0\."),
-        ([1, 2, 3], THREE, r"The ids start at 1: .* give --classes unused,a,b,c --ignore-index 0\."),
-        ([0, 1, 3], THREE, r"The ids are 0 to 3: where 0 is no class, give --classes unused,a,b,c --ignore-index 0\."),
-        ([0, 100], TWO, r"gray levels, give --color-map FILE with a line for each class, such as 'b 100 100 100'\."),
-        ([0, 127, 254], THREE, r"gray levels, give --color-map FILE .* such as 'c 254 254 254'\."),
-        ([0, 1, 77, 200], TWO, r"a mask, give --label-encoding binary: what is brighter than 127 is 'b'\."),
+        ([0, 1, 255], TWO, r"Where 255 is no class, give `ignore_index=255` or `label_encoding='binary'`\."),
+        ([1, 2], TWO, r"The ids start at 1: where 0 is no class, give `classes='unused,a,b', ignore_index=0`\."),
+        ([1, 2, 3], THREE, r"The ids start at 1: .* give `classes='unused,a,b,c', ignore_index=0`\."),
+        ([0, 1, 3], THREE, r"The ids are 0 to 3: where 0 is no class, give `classes='unused,a,b,c', ignore_index=0`\."),
+        ([0, 100], TWO, r"gray levels, give `color_map='FILE'` with a line for each class, such as 'b 100 100 100'\."),
+        ([0, 127, 254], THREE, r"gray levels, give `color_map='FILE'` .* such as 'c 254 254 254'\."),
+        ([0, 1, 77, 200], TWO, r"a mask, give `label_encoding='binary'`: what is brighter than 127 is 'b'\."),
         ([0, 1, 2, 3, 4, 90], THREE, r"Ids in between come from resizing labels with interpolation"),
     ],
 )
@@ -211,7 +211,7 @@ def test_colors_of_no_class_come_with_the_line_of_a_color_map(tmp_path: Path) ->
     red = np.zeros((4, 6, 3), np.uint8)
     red[1:3, 2:4, 0] = 255
     Image.fromarray(red).save(tmp_path / "red.png")
-    with pytest.raises(BadExample, match=r"Give --color-map FILE, a text file .* such as 'b 255 0 0'\."):
+    with pytest.raises(BadExample, match=r"Give `color_map='FILE'`, a text file .* such as 'b 255 0 0'\."):
         read_ids(tmp_path / "red.png", TWO, recognize_encoding([tmp_path / "red.png"], TWO))
     Image.fromarray(red).save(tmp_path / "red.jpg")
     with pytest.raises(BadExample, match=r"JPEG and WebP change colors; labels are PNG\."):
@@ -242,7 +242,7 @@ def test_a_palette_mask_that_became_colors_keeps_its_outline(tmp_path: Path, mod
     assert recognize_encoding([path], voc) == "colors"
     assert (read_ids(path, voc, "colors") == ids).all()
     without = Classes(names=voc.names, palette=voc.palette, ignore_index=None)
-    with pytest.raises(BadExample, match=r"no class: \(224, 224, 192\) .* VOC's outline .* give --ignore-index 255"):
+    with pytest.raises(BadExample, match=r"no class: \(224, 224, 192\) .* VOC's outline .* give `ignore_index=255`"):
         read_ids(path, without, "colors")
     # Another ignored id has another color, and with colors of their own the outline's is a mistake like any.
     other = Classes(names=("a", "b"), palette=voc.palette[:2], ignore_index=9)

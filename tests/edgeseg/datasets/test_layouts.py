@@ -85,7 +85,7 @@ def test_the_advised_command_can_be_pasted(gray: Callable[..., Path]) -> None:
 
 
 def test_classes_must_be_said_where_there_is_no_table(voc_dataset: Path) -> None:
-    with pytest.raises(InputError, match=r"needs a classes\.json; or give --classes a,b,c, .* or --classes voc"):
+    with pytest.raises(InputError, match=r"needs a classes\.json; or give `classes='a,b,c'`, .* or `classes='voc'`"):
         open_split(voc_dataset, "train")
 
 
@@ -123,7 +123,9 @@ def test_a_line_that_is_no_pair_and_a_file_that_is_not_there_are_named(gray: Cal
 def test_a_folder_of_two_layouts_asks_which(gray: Callable[..., Path]) -> None:
     root = gray(np.zeros((4, 6), np.uint8))
     (root / "train.txt").write_text("images/0.png labels/0.png\n")
-    with pytest.raises(InputError, match="several layouts: flat, lists; say which one with --data-layout"):
+    with pytest.raises(
+        InputError, match=r"several layouts: flat, lists; say which one with `DataSource\(layout=\.\.\.\)`"
+    ):
         open_split(DataSource(root=str(root), classes="a,b"), "all")
     assert len(open_split(DataSource(root=str(root), layout="flat", classes="a,b"), "all")) == 1
     with pytest.raises(InputError, match="is not of layout 'voc'"):

@@ -60,7 +60,7 @@ def test_masks_by_other_names_open_or_name_the_list_that_pairs_them(gray: Callab
         InputError, match=r"0\.png' has no label in .*paired by a list: write '.*all\.txt' with a line"
     ) as caught:
         open_split(source, "all")
-    assert "'images/NAME, labels/0_mask.png', and give --data-layout lists" in str(caught.value)
+    assert "'images/NAME, labels/0_mask.png', and give `DataSource(layout='lists')`" in str(caught.value)
     (root / "all.txt").write_text("images/0.png, labels/0_mask.png\nimages/1.png, labels/1_seg.png\n")
     listed = DataSource(root=str(root), classes="a,b", layout="lists")
     assert open_split(listed, "all")[1][1].all()

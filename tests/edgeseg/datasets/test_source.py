@@ -64,7 +64,7 @@ def test_an_id_that_is_no_class_is_named(copy: Path) -> None:
 def test_without_an_ignored_id_255_is_no_class(copy: Path) -> None:
     write_classes(copy, {"names": ["wall", "red", "blue"]})
     with pytest.raises(
-        InputError, match=r"no class: 255 \(160 pixels\).*3 classes and no ignored id\. .* give --ignore-index 255"
+        InputError, match=r"no class: 255 \(160 pixels\).*3 classes and no ignored id\. .* give `ignore_index=255`"
     ):
         open_split(copy, "val")[0]
 
@@ -103,7 +103,7 @@ def test_a_missing_folder_or_table_is_an_input_error(tmp_path: Path) -> None:
         open_split(tmp_path, "train")
     (tmp_path / "train" / "images").mkdir(parents=True)
     (tmp_path / "train" / "labels").mkdir()
-    with pytest.raises(InputError, match=r"classes\.json' cannot be read: .*needs a classes\.json; or give --classes"):
+    with pytest.raises(InputError, match=r"classes\.json' cannot be read: .*needs a classes\.json; or give `classes="):
         open_split(tmp_path, "train")
 
 

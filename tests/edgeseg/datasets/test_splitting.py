@@ -84,7 +84,7 @@ def test_what_would_change_or_mix_data_is_refused(
     with pytest.raises(InputError, match="is the data itself"):
         split(source, root, val=0.1, test=0.1)
     split(source, tmp_path / "lists", val=0.2, test=0.2)
-    with pytest.raises(InputError, match="exists; give --overwrite"):
+    with pytest.raises(InputError, match="exists; give `overwrite=True`"):
         split(source, tmp_path / "lists", val=0.2, test=0.2, seed=1)
     with pytest.raises(InputError, match=r"has a test\.txt of another split"):
         split(source, tmp_path / "lists", val=0.2, test=0, overwrite=True)

@@ -40,7 +40,7 @@ def test_each_image_counts_alike_whatever_its_size_and_gray_ones_are_colors(tmp_
     statistics = channel_statistics(images(tmp_path / "data", large, small))
     assert statistics.mean == (60, 65, 70)
     assert statistics.std == (50, 45, 40)
-    assert statistics.as_options() == "--mean 60,65,70 --std 50,45,40"
+    assert statistics.as_settings() == "`mean=(60, 65, 70), std=(50, 45, 40)`"
 
 
 def test_a_channel_without_contrast_is_refused(tmp_path: Path) -> None:

@@ -56,9 +56,11 @@ def test_data_that_is_not_split_or_has_trainval_alone_will_do(
 
 
 def test_what_cannot_be_validated_on_says_what_to_type(alone: Path, shapes_dataset: Path) -> None:
-    with pytest.raises(InputError, match=r"has train and no val: give --val-fraction 0\.1 .* --no-val .* data split"):
+    with pytest.raises(
+        InputError, match=r"has train and no val: give `val_fraction=0\.1` .* `validate=False` .* data split"
+    ):
         training_splits(alone)
-    with pytest.raises(InputError, match="has a val split; --val-fraction is for data without one"):
+    with pytest.raises(InputError, match="has a val split; `val_fraction` is for data without one"):
         training_splits(shapes_dataset, val_fraction=0.1)
     with pytest.raises(InputError, match=r"10 pairs are too few for val 0\.99"):
         training_splits(alone, val_fraction=0.99)

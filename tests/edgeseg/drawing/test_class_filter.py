@@ -50,7 +50,7 @@ def test_what_is_shown(tiny_spec: ModelSpec, look: dict[str, Any], shown: list[s
 
 
 def test_classes_and_except_do_not_go_together(tiny_spec: ModelSpec) -> None:
-    with pytest.raises(InputError, match=r"--classes .* and --except .* do not go together"):
+    with pytest.raises(InputError, match=r"`classes` .* and `except_classes` .* do not go together"):
         class_filter(tiny_spec, Look(classes=["disc"], except_classes=["square"]))
 
 
@@ -70,7 +70,7 @@ def test_a_mistyped_class_gets_a_hint(tiny_spec: ModelSpec) -> None:
 @pytest.mark.parametrize("view", ["cutout", "blur", "replace"])
 def test_a_view_that_keeps_classes_needs_to_know_which(tiny_spec: ModelSpec, view: View) -> None:
     spec = tiny_spec.replace(class_names=("sky", "road", "car"))
-    with pytest.raises(InputError, match=r"needs --classes or --except.*sky, road, car"):
+    with pytest.raises(InputError, match=r"needs `classes` or `except_classes`.*sky, road, car"):
         class_filter(spec, Look(view=view))
     assert np.flatnonzero(class_filter(spec, Look(view=view, classes=["road"]))).tolist() == [1]
     assert class_filter(spec, Look(view=view, except_classes=["sky"]))[:3].tolist() == [False, True, True]

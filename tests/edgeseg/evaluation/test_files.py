@@ -71,7 +71,7 @@ def test_the_image_has_labels_from_the_top_and_predictions_from_the_left(tmp_pat
 
 def test_files_are_kept_unless_they_may_be_replaced(tmp_path: Path) -> None:
     save_evaluation(ONE, tmp_path)
-    with pytest.raises(InputError, match=r"confusion_matrix\.csv' exists; give --overwrite"):
+    with pytest.raises(InputError, match=r"confusion_matrix\.csv' exists; give `overwrite=True`"):
         save_evaluation(ONE, tmp_path)
     save_evaluation(ONE, tmp_path, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(evaluation_files._NAMES)

@@ -17,19 +17,19 @@ DATA = Path(__file__).parents[2] / "data"
 @pytest.mark.parametrize(
     ("name", "said", "message"),
     [
-        ("m.keras", {"weights": "w.h5"}, "--weights goes with a zoo name; 'm.keras' has its own"),
+        ("m.keras", {"weights": "w.h5"}, "`weights` goes with a zoo name; 'm.keras' has its own"),
         (
             "unet_mini",
             {"custom_objects": {}},
-            "--custom-objects goes with a model file; 'unet_mini' is an architecture",
+            "`custom_objects` goes with a model file; 'unet_mini' is an architecture",
         ),
         (
             "m.h5",
             {"model_options": {"dropout": 0.1}},
-            "--model-option goes with a zoo name; 'm.h5' is a model as it is",
+            "`model_options` goes with a zoo name; 'm.h5' is a model as it is",
         ),
         ("unet_mini", {"model_options": {"drop": 0.1}}, "unet_mini has no option 'drop'. Did you mean 'dropout'"),
-        ("unet_mini", {"output": "main"}, "--output goes with a model file; 'unet_mini' is an architecture"),
+        ("unet_mini", {"output": "main"}, "`output` goes with a model file; 'unet_mini' is an architecture"),
     ],
 )
 def test_what_goes_with_the_other_kind_of_model_is_refused(name: str, said: dict[str, Any], message: str) -> None:
@@ -66,7 +66,7 @@ def test_mistakes_are_said_before_keras_is_needed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="dropout must be a number from 0 to below 1, got 2"):
         precheck("unet_mini", None, {"dropout": "2"})
     (tmp_path / "there.h5").touch()
-    with pytest.raises(InputError, match="--model-option goes with a zoo name"):
+    with pytest.raises(InputError, match="`model_options` goes with a zoo name"):
         precheck(str(tmp_path / "there.h5"), None, {"dropout": "2"})
     assert packaged_spec("unet_mini") is None
 
@@ -80,5 +80,5 @@ def test_an_input_that_no_image_has_is_refused(side: int, tmp_path: Path) -> Non
         file.attrs["model_config"] = file.attrs["model_config"].replace("[null, 8, 8, 3]", f"[null, {side}, {side}, 3]")
     with pytest.raises(InputError, match=r"m.h5' has an input of .* \(H,W\), more than the 200000000 pixels"):
         load_model(str(path))
-    with pytest.raises(InputError, match=r"'unet_mini' has an input of .* give a smaller one with --imgsz"):
+    with pytest.raises(InputError, match=r"'unet_mini' has an input of .* give a smaller `input_size`"):
         precheck("unet_mini", (side, side))

@@ -223,8 +223,8 @@ def test_a_file_is_fed_as_its_first_layer_says_and_that_is_one_line(
         ) == (feeding is RAW)
     # Each command names the options that it has.
     assert [said.rpartition("; ")[2] for said in caplog.messages] == [
-        "give --mean, --std, --color-order, --fit and --resize, in Python a spec, where that is wrong",
-        "give --mean, --std and --resize, in Python a spec, where that is wrong",
+        "give `mean`, `std`, `color_order`, `fit` and `resize` where that is wrong",
+        "give `mean`, `std` and `resize` where that is wrong",
     ]
 
 
@@ -234,9 +234,7 @@ def test_what_the_user_says_is_not_assumed(tmp_path: Path, caplog: pytest.LogCap
     given = {"mean": (1.0,) * 3, "std": (2.0,) * 3, "color_order": "bgr", "resize": "area"}
     own = load_model(path, ModelRequest(**given)).spec
     assert (own.mean, own.std, own.color_order, own.fit) == ((1.0,) * 3, (2.0,) * 3, "bgr", "letterbox")
-    assert caplog.messages == [
-        "'own' says nothing about its input; assuming letterbox; give --fit, in Python a spec, where that is wrong"
-    ]
+    assert caplog.messages == ["'own' says nothing about its input; assuming letterbox; give `fit` where that is wrong"]
     caplog.clear()
     everything = load_model(path, ModelRequest(**given, fit="stretch")).spec
     assert (everything.fit, everything.resize) == ("stretch", "area")
@@ -251,7 +249,7 @@ def test_what_the_user_says_is_not_assumed(tmp_path: Path, caplog: pytest.LogCap
         (keras.applications.resnet.preprocess_input, MIDDLE, "its 'first' gets -125 to -103"),
         (statistics(255), MIDDLE, "its 'first' gets -2.52 to -2.48"),
         (Block(1 / 127.5), MIDDLE, "its 'inner' gets -1.01 to -0.992"),
-        (layers.Activation("relu"), ((0.0,) * 3, (9000.0,) * 3), "they are scaled too much. Give another --mean"),
+        (layers.Activation("relu"), ((0.0,) * 3, (9000.0,) * 3), "they are scaled too much. Give another `mean`"),
         # Fed right, or as the user wants it:
         (layers.Rescaling(1 / 255), RAW, ""),
         (keras.applications.resnet.preprocess_input, RAW, ""),
@@ -271,7 +269,7 @@ def test_pixels_that_are_scaled_twice_are_a_warning(
     assert len(caplog.messages) == bool(said)
     if said:
         assert said in caplog.text and "can hardly see its images" in caplog.text
-        assert ("--mean 0 --std 1" in caplog.text) == ("too much" not in said)
+        assert ("`mean=(0, 0, 0), std=(1, 1, 1)`" in caplog.text) == ("too much" not in said)
 
 
 def test_a_zoo_model_is_known_by_more_than_its_name() -> None:

@@ -109,7 +109,7 @@ def test_the_scale_is_that_of_the_file(tmp_path: Path, tflite_model: Callable[..
 def test_a_dtype_that_it_does_not_hand_over(tmp_path: Path, tflite_model: Callable[..., bytes]) -> None:
     path = tmp_path / "int64.tflite"
     path.write_bytes(tflite_model([("ARG_MAX", 3)], [(SHAPE, "float32"), (SHAPE[:3], "int64")]))
-    with pytest.raises(InputError, match="CompiledModel does not hand over int64; use --backend litert"):
+    with pytest.raises(InputError, match="CompiledModel does not hand over int64; use `backend='litert'`"):
         open_backend(path, backend="litert-compiled")
 
 

@@ -87,14 +87,14 @@ def test_the_map_is_that_of_the_size_that_is_asked_for(name: str, request: pytes
         assert segmenter.backend.inputs[0].shape == (1, *SIZE, 3)
         np.testing.assert_array_equal(segmenter(photo).class_map[:, :4], 1)
         np.testing.assert_array_equal(segmenter(photo).class_map[:, 6:], 2)
-    with pytest.raises(InputError, match=r"leaves its input size open, \(-?1, -1, -1, 3\): give --imgsz H,W"):
+    with pytest.raises(InputError, match=r"leaves its input size open, \(-?1, -1, -1, 3\): give `input_size=\(H, W\)`"):
         open_segmenter(path, RuntimeOptions(), said())
 
 
 def test_a_size_that_does_not_fit_is_one_line_that_names_another(
     open_onnx: Path, open_keras: Path, tmp_path: Path, tflite_model: Callable[..., bytes]
 ) -> None:
-    message = r"does not run at 8,13 \(H,W\): .* multiples of 32 alone, such as --imgsz 32,32"
+    message = r"does not run at 8,13 \(H,W\): .* multiples of 32 alone, such as `input_size=\(32, 32\)`"
     for path in (open_onnx, open_keras):
         with pytest.raises(InputError, match=message):
             open_segmenter(path, RuntimeOptions(), said((8, 13)))(np.zeros((8, 13, 3), np.uint8))
@@ -109,7 +109,7 @@ def test_a_size_that_does_not_fit_is_one_line_that_names_another(
     ("shape", "size", "message"),
     [
         ((1, 8, -1, 3), (8, 20), None),
-        ((1, 8, -1, 3), (9, 20), "takes images of 8,any and no other; omit --imgsz"),
+        ((1, 8, -1, 3), (9, 20), "takes images of 8,any and no other; omit `input_size`"),
         ((1, 8, 12, 3), (8, 12), None),
         ((1, 8, 12, 3), (12, 8), "takes images of 8,12 and no other"),
         ((1, -1, -1, 1), (8, 12), r"takes \(1, -1, -1, 1\), which is no \(1, H, W, 3\) or \(1, 3, H, W\)"),
@@ -142,7 +142,7 @@ def test_a_spec_says_the_size_too(open_tflite: Path) -> None:
 @pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
 def test_a_compiled_model_must_have_a_size(accelerator: Any, open_tflite: Path) -> None:
     with pytest.raises(
-        InputError, match=r"does not run: convert the model at a fixed size .* on the CPU with --backend litert"
+        InputError, match=r"does not run: convert the model at a fixed size .* on the CPU with `backend='litert'"
     ):
         open_backend(open_tflite, backend="litert-compiled", accelerator=accelerator, input_size=SIZE)
 
@@ -159,7 +159,7 @@ def test_benchmarks_time_the_size_that_is_asked_for(
 ) -> None:
     quick = {"warmup_runs": 1, "warmup_min_secs": 0.0, "num_runs": 2, "min_secs": 0.0}
     for path in (open_tflite, open_onnx):
-        with pytest.raises(InputError, match=f"{path.name}' leaves its input size open.*give --imgsz H,W"):
+        with pytest.raises(InputError, match=f"{path.name}' leaves its input size open.*give `input_size="):
             measure(Request(path=str(path), **quick))  # type: ignore[arg-type]
         sized = Request(path=str(path), options={"input_size": [*SIZE]}, **quick)  # type: ignore[arg-type]
         assert len(measure(sized).latencies_s) == 2
@@ -198,7 +198,7 @@ def test_results_of_two_sizes_are_not_compared() -> None:
 def test_over_adb_a_size_is_refused_as_its_tool_has_none(open_tflite: Path) -> None:
     with pytest.raises(InputError, match=r"would run it on one pixel\. Convert the model at a fixed size"):
         AdbDevice().put(open_tflite, "0" * 64)
-    with pytest.raises(InputError, match="--imgsz does not go with adb"):
+    with pytest.raises(InputError, match="`input_size` does not go with adb"):
         Tool("/tool", frozenset(), "0" * 64).command(Request(path="m", options={"input_size": SIZE}))
 
 

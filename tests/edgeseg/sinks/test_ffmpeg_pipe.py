@@ -180,7 +180,7 @@ def test_a_virtual_camera_gets_what_readers_take(monkeypatch: pytest.MonkeyPatch
 
 def test_what_cannot_begin_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "there.mp4").write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"there\.mp4' exists; give --overwrite"):
+    with pytest.raises(InputError, match=r"there\.mp4' exists; give `overwrite=True`"):
         FfmpegPipe(str(tmp_path / "there.mp4"), fps=25)
     with pytest.raises(InputError, match=r"'/dev/video99' is no device; make a virtual camera first: sudo modprobe"):
         FfmpegPipe("/dev/video99", fps=25)

@@ -65,7 +65,7 @@ def test_an_odd_size_loses_its_last_row_and_column(tmp_path: Path, scene: Any) -
 
 def test_what_cannot_be_written_is_refused_before_the_first_frame(tmp_path: Path) -> None:
     (tmp_path / "there.mp4").write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"there\.mp4' exists; give --overwrite"):
+    with pytest.raises(InputError, match=r"there\.mp4' exists; give `overwrite=True`"):
         VideoFile(tmp_path / "there.mp4", fps=10)
     with pytest.raises(InputError, match=r"'\.wmv' is none of \.mp4, \.mov, \.avi, \.mkv, \.webm"):
         VideoFile(tmp_path / "out.wmv", fps=10)

@@ -188,7 +188,7 @@ def test_without_a_screen_it_is_one_line_and_no_abort(
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=why) as caught:
         Window("edgeseg")
-    assert "run with --no-show" in str(caught.value)
+    assert "use `MjpegServer`" in str(caught.value)
     assert "MjpegServer" in str(caught.value)
 
 

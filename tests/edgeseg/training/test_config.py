@@ -100,7 +100,7 @@ def test_options_of_the_architecture_are_read_and_checked() -> None:
     assert config.model_options == {"dropout": 0.3}
     with pytest.raises(InputError, match=r"unet_mini has no option 'alpha'\. It takes dropout\."):
         TrainConfig(model="unet_mini", data="d", model_options={"alpha": 1})
-    with pytest.raises(InputError, match="--model-option goes with a zoo name"):
+    with pytest.raises(InputError, match="`model_options` goes with a zoo name"):
         TrainConfig(model="m.keras", data="d", model_options={"alpha": 1})
 
 

@@ -218,7 +218,7 @@ def test_nothing_to_resume_and_nothing_overwritten(tiny: Path, shapes_dataset: P
     with pytest.raises(InputError, match="there is nothing to resume"):
         train(config(tiny, shapes_dataset), tmp_path, RunOptions(resume=True, log=quiet))
     (tmp_path / "last.keras").write_bytes(b"an earlier run")
-    with pytest.raises(InputError, match="exists; give --overwrite"):
+    with pytest.raises(InputError, match="exists; give `overwrite=True`"):
         train(config(tiny, shapes_dataset), tmp_path, RunOptions(log=quiet))
 
 

@@ -115,7 +115,7 @@ def test_the_model_is_normalized_by_its_own_images(watched: tuple[TrainResult, l
     statistics, spec = channel_statistics(learned), read_spec(watched[0].exported)
     assert spec is not None
     assert (spec.mean, spec.std) == (statistics.mean, statistics.std)
-    assert watched[1][0] == f"of the 7 training images: {statistics.as_options()}"
+    assert watched[1][0] == f"of the 7 training images: {statistics.as_settings()}"
     assert statistics != channel_statistics(open_split(train_alone, "train"))
     with pytest.raises(InputError, match=r"mean 'data' is that of config\.data's images, which a feed replaces"):
         train(config(train_alone, mean="data"), train_alone / "run", model=tiny(), feed=lambda models: models)  # type: ignore[arg-type,return-value]
@@ -139,7 +139,7 @@ def test_without_validation_the_last_is_kept_and_no_best_is_known(train_alone: P
     # The exported model is the one that has learned, with its own batch statistics.
     final, last = load_keras_file(result.exported), load_keras_file(tmp_path / "last.keras")
     np.testing.assert_array_equal(final.get_layer("scores").kernel, last.get_layer("scores").kernel)
-    with pytest.raises(InputError, match=r"final\.keras' exists; give --overwrite"):
+    with pytest.raises(InputError, match=r"final\.keras' exists; give `overwrite=True`"):
         (tmp_path / "last.keras").unlink()
         train(settings, tmp_path, RunOptions(log=quiet), model=tiny())
 

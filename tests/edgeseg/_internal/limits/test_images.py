@@ -80,9 +80,7 @@ def test_an_image_that_claims_too_much_is_refused_before_it_takes_memory(
 ) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png_that_claims(30_000, 30_000))
-    said = (
-        r"bomb\.png' claims 30000 x 30000 pixels, more than 200000000; --max-image-pixels or EDGESEG_MAX_IMAGE_PIXELS"
-    )
+    said = r"bomb\.png' claims 30000 x 30000 pixels, more than 200000000; `EDGESEG_MAX_IMAGE_PIXELS` sets"
     classes = Classes(names=("a", "b"), palette=((0, 0, 0), (1, 1, 1)), ignore_index=None)
     tracemalloc.start()  # it sees numpy's and Python's memory, and Pillow's since 11.1
     for read in (read_image, read_image_bgr):

@@ -138,10 +138,12 @@ def test_options_are_found_together(theirs: Path, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.usefixtures("zoo")
 def test_what_the_user_typed_is_not_changed(theirs: Path) -> None:
-    with pytest.raises(InputError, match=r"made with rate=2: 'stem' has dilation_rate.* Omit --model-option rate=1,"):
+    with pytest.raises(
+        InputError, match=r"made with rate=2: 'stem' has dilation_rate.* Omit `model_options=\{'rate': 1\}`,"
+    ):
         open_with("tiny", theirs, model_options={"rate": "1"})
     with pytest.raises(
-        InputError, match=r"Its tensors say width=6: Omit --model-option width=5, or give other weights"
+        InputError, match=r"Its tensors say width=6: Omit `model_options=\{'width': 5\}`, or give other weights"
     ):
         open_with("tiny", theirs, model_options={"width": "5"})
 
@@ -271,5 +273,5 @@ def test_a_model_that_is_no_graph_of_layers_is_said_to_be_not_compared(tmp_path:
 def test_an_unknown_option_is_refused_before_the_file_is_read(model_options: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_with("deeplabv3plus_mobilenetv2", Path("nowhere.h5"), model_options=model_options)
-    with pytest.raises(InputError, match="--model-option goes with a zoo name"):
+    with pytest.raises(InputError, match="`model_options` goes with a zoo name"):
         load_model("nowhere.h5", ModelRequest(model_options=model_options))

@@ -100,7 +100,7 @@ def function(module: str, name: str) -> dict[str, Any]:
 def test_what_is_not_listed_is_refused_with_its_place(layer: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=named) as caught:
         load_keras_file(file(tmp_path / "m.keras", layer))
-    assert "--custom-objects FILE.py" in str(caught.value)
+    assert "`custom_objects=" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -150,7 +150,7 @@ def test_a_function_that_is_not_read_is_named_with_the_two_lines_that_call_it(tm
     model = check(source, tmp_path, **own)
     # It is saved by its name, and asks for its code again.
     model.save(tmp_path / "again.keras")
-    with pytest.raises(InputError, match=r"CUSTOM_OBJECTS = \{'tf.math.bessel_i0e': your_function\}"):
+    with pytest.raises(InputError, match=r"`custom_objects=\{'tf.math.bessel_i0e': your_function\}`"):
         load_keras_file(tmp_path / "again.keras")
     again = load_keras_file(tmp_path / "again.keras", custom_objects=own)
     x = np.ones((1, *SHAPE), np.float32)

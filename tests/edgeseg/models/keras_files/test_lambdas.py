@@ -1,4 +1,4 @@
-"""What takes the place of a Lambda, which is never run: the two lines in the message work as they are."""
+"""What takes the place of a Lambda, which is never run: the code in the message works as it is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from edgeseg.cli._words import in_flags
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.custom_objects import load_custom_objects
 from edgeseg.models.keras_files.load import load_keras_file
@@ -78,14 +79,17 @@ def mean(k: Any) -> Any:
 
 @forms
 @pytest.mark.parametrize("model", [pyramid, resize_like, scaling])
-def test_the_two_lines_of_the_message_replace_the_lambda(tmp_path: Path, version: int, suffix: str, model: Any) -> None:
+def test_the_code_of_the_message_replaces_the_lambda(tmp_path: Path, version: int, suffix: str, model: Any) -> None:
     source, path = model(framework(version)), tmp_path / f"x{suffix}"
     source.save(path)
     with pytest.raises(InputError, match="Lambda layers, Python bytecode that edgeseg never runs") as caught:
         load_keras_file(path)
-    lines = str(caught.value).split("`")[1::2]
-    assert len(lines) == 2 and "\n" not in str(caught.value)
-    (tmp_path / "own.py").write_text("\n".join(lines))
+    assert "\n" not in str(caught.value)
+    objects, imports = str(caught.value).split("`")[1::2]
+    # In Python as an argument, and as the lines of a file for the command line.
+    lines = in_flags(str(caught.value)).split("`")[1::2]
+    assert lines == [objects.replace("custom_objects={", "CUSTOM_OBJECTS = {"), imports]
+    (tmp_path / "own.py").write_text("\n".join(reversed(lines)))
     own = load_custom_objects(tmp_path / "own.py")
     loaded = load_keras_file(path, custom_objects=own)
     x = np.random.default_rng(0).uniform(0, 255, (1, *SHAPE)).astype(np.float32)
@@ -126,7 +130,7 @@ class Tripling(keras.layers.Layer):
 def test_shapes_that_do_not_say_it_leave_it_to_the_user(tmp_path: Path, version: int, suffix: str, own: Any) -> None:
     source, path = formula(framework(version)), tmp_path / f"x{suffix}"
     source.save(path)
-    with pytest.raises(InputError, match=r"CUSTOM_OBJECTS = \{'times': YourLayer\}.*, a layer or a function"):
+    with pytest.raises(InputError, match=r"`custom_objects=\{'times': YourLayer\}`, a layer or a function"):
         load_keras_file(path)
     loaded = load_keras_file(path, custom_objects={"times": own})
     x = np.random.default_rng(0).uniform(-1, 1, (1, *SHAPE)).astype(np.float32)

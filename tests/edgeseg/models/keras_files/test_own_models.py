@@ -130,7 +130,7 @@ def test_well_known_layers_need_no_code(tmp_path: Path, suffix: str, caplog: pyt
     # The names say nothing certain, so what they are taken for is said.
     assert [record.args[1] for record in warnings(caplog)] == ["'pool'", "'unpool'", "'up'"]
     assert "read as UpsampleLike of keras-retinanet" in caplog.text
-    assert "--custom-objects FILE.py" in caplog.text
+    assert "`custom_objects=...`" in caplog.text
 
 
 @both_forms
@@ -181,7 +181,7 @@ def test_own_layers_load_with_their_code_alone(tmp_path: Path, suffix: str) -> N
     source, path = with_own_layers(), tmp_path / f"x{suffix}"
     source.save(path)
     message = assert_refused(
-        path, "Doubling ('first', 'double')", "Tripling ('inner/triple')", "--custom-objects FILE.py", "--weights"
+        path, "Doubling ('first', 'double')", "Tripling ('inner/triple')", "`custom_objects=...`", "--weights"
     )
     assert message.count("Doubling") == 1
     assert_refused(path, "Tripling", custom_objects={"Doubling": Doubling})

@@ -446,7 +446,7 @@ def test_keras3_incomplete_is_refused(tmp_path, rich_file, rich_target, edit, te
 def test_other_number_of_classes_is_said_plainly(tmp_path, form):
     path = save_keras3(rich(num_classes=21), tmp_path, form)
     text = assert_refused_unchanged(rich(num_classes=11), path)
-    assert text == (f"'{path}' has 21 classes, the model has 11; give --num-classes 21 or --allow-missing head.")
+    assert text == (f"'{path}' has 21 classes, the model has 11; give `num_classes=21` or `allow_missing=('head',)`.")
 
 
 def test_other_number_of_classes_in_a_normalized_head(tmp_path):

@@ -120,5 +120,5 @@ def test_a_whole_model_is_compared_and_has_no_difference(files: Files) -> None:
 def test_options_that_the_tensors_contradict_are_refused(files: Files) -> None:
     with pytest.raises(InputError) as caught:
         opened(files, files.weights, **RESULT, use_bias=False)
-    assert "Its tensors say use_bias=true: Omit --model-option use_bias=false" in str(caught.value)
+    assert "Its tensors say use_bias=true: Omit `model_options={'use_bias': False}`" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -191,7 +191,7 @@ def test_the_id_that_is_ignored_is_no_class(tiny_spec: ModelSpec) -> None:
 
 
 def test_fewer_images_than_a_batch_is_an_input_error(data: LabeledSplit, tiny_spec: ModelSpec) -> None:
-    with pytest.raises(InputError, match=r"10 images, fewer than the batch size 11; .* --repeat 2 uses"):
+    with pytest.raises(InputError, match=r"10 images, fewer than the batch size 11; .* `repeat=2` uses"):
         training_pipeline(data, tiny_spec, PLAIN, BatchOrder(batch_size=11, seed=0))
 
 

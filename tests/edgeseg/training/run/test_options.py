@@ -14,7 +14,7 @@ def test_a_folder_that_a_run_cannot_begin_or_go_on_in_is_refused(tmp_path: Path)
         RunOptions(resume=True).check(tmp_path)
     RunOptions().check(tmp_path)
     (tmp_path / "last.keras").write_bytes(b"an earlier run")
-    with pytest.raises(InputError, match="exists; give --overwrite"):
+    with pytest.raises(InputError, match="exists; give `overwrite=True`"):
         RunOptions().check(tmp_path)
     RunOptions(overwrite=True).check(tmp_path)
     RunOptions(resume=True).check(tmp_path)
@@ -22,5 +22,5 @@ def test_a_folder_that_a_run_cannot_begin_or_go_on_in_is_refused(tmp_path: Path)
 
 def test_tensorboard_that_is_not_installed_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BackendUnavailable, match="--tensorboard"):
+    with pytest.raises(BackendUnavailable, match="`tensorboard` needs"):
         RunOptions(tensorboard=True).check(tmp_path)
