@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from click.core import ParameterSource
 
+from edgeseg._internal.text import counted
 from edgeseg.benchmark.plan import Plan
 from edgeseg.choices import Accelerator, BackendName, Scope
 from edgeseg.cli import _options
@@ -282,5 +283,6 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
         return
     for entry in profiles:
         top = ", ".join(f"{op} x{count} {share:.0%}" for op, count, _, share in entry.by_op()[:5])
-        title = f"{entry.artifact} on {entry.runtime}, {entry.num_threads or 'default'} threads: {top}"
+        threads = counted(entry.num_threads, "thread") if entry.num_threads else "default threads"
+        title = f"{entry.artifact} on {entry.runtime}, {threads}: {top}"
         print_table(COLUMNS, entry.rows(), title=title)

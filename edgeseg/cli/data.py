@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from edgeseg._internal.text import counted
 from edgeseg.choices import SplitOrder
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
@@ -134,7 +135,7 @@ def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrit
         print_json({"format_version": 1, "folder": str(result.folder), **shapes})
         return
     shapes_text = ", ".join(f"{count} {name}" for name, count in result.num_shapes.items() if count)
-    say(f"{result.folder}  {result.num_pairs} pairs; shapes: {shapes_text or 'none'}")
+    say(f"{result.folder}  {counted(result.num_pairs, 'pair')}; shapes: {shapes_text or 'none'}")
     say(f"Next: edgeseg data split {shlex.quote(str(result.folder))} --val 0.1 --test 0.1")
 
 
@@ -167,6 +168,6 @@ def _print(data: DataSource, result: CheckResult) -> None:
     for finding in result.warnings:
         say(f"warning: {finding.text}")
     errors, warnings = len(result.errors), len(result.warnings)
-    say(f"{errors} errors, {warnings} warnings" if errors or warnings else "Nothing is wrong.")
+    say(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}" if errors or warnings else "Nothing is wrong.")
     if errors:
         note("edgeseg: the data has errors; training would stop at them.")

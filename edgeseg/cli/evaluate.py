@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeseg._internal.text import counted
 from edgeseg.cli import _options
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -126,7 +127,7 @@ def command(
     if results.as_json:
         print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict()})
         return
-    _print_scores(result, f"{model} on {data.name}/{split}, {result.num_images} images")
+    _print_scores(result, f"{model} on {data.name}/{split}, {counted(result.num_images, 'image')}")
 
 
 def _print_scores(result: EvaluationResult, title: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeseg._internal.text import counted
 from edgeseg.choices import (
     ColorOrder,
     Fit,
@@ -310,7 +311,9 @@ def _export(
         for line in loaded.table().split("\n"):
             note(line)
         matched, left, missing = len(loaded.matched), len(loaded.left_over), len(loaded.missing)
-        note(f"{matched} tensors of '{request.weights}' are in the model, {left} left over, {missing} missing")
+        note(
+            f"{counted(matched, 'tensor')} of '{request.weights}' are in the model, {left} left over, {missing} missing"
+        )
     # Checked before the long work, not after it.
     output_dir, overwrite = results.output_dir, results.overwrite
     require_writable_folder(output_dir)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeseg._internal.text import counted
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, say, size_text
@@ -54,7 +55,7 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
             ["image", _image(spec)],
             ["normalize", f"{spec.color_order}, {spec.scaling}, {spec.dtype}"],
             ["output", spec.output_kind],
-            [f"{spec.num_classes} classes", ", ".join(spec.class_names)],
+            [counted(spec.num_classes, "class"), ", ".join(spec.class_names)],
             ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in provenance.rewrites) or "none"],
             ["made with", ", ".join(f"{tool} {version}" for tool, version in provenance.tools.items())],
         ]
@@ -62,7 +63,7 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
         rows.append(["ops", "not shown: the package that knows this format's schema is not installed"])
     else:
         ops = ", ".join(f"{name} x{count}" for name, count in inspection.ops.items())
-        rows.append([f"{sum(inspection.ops.values())} ops", ops])
+        rows.append([counted(sum(inspection.ops.values()), "op"), ops])
     print_table(["", ""], rows)
     _print_coverage(inspection)
 

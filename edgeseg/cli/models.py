@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg._internal.text import counted
 from edgeseg.choices import TableStyle
 from edgeseg.cli import _options
 from edgeseg.cli._summaries import help_of
@@ -58,11 +59,11 @@ def command(
         raise click.UsageError("--model-option goes with NAME, the architecture that has the option.")
     models = {model.name: model for model in ([find(asked)] if asked else ZOO.values())}
     packaged = {each: packaged_spec(each) for each in models}
-    counted = _parameters(models[asked], model_options) if asked and model_options else None
+    parameters = _parameters(models[asked], model_options) if asked and model_options else None
     if as_json:
         described = [_as_json(model, packaged[each]) for each, model in models.items()]
-        if counted is not None:
-            described[0] |= {"parameters": counted, "gflops": None}
+        if parameters is not None:
+            described[0] |= {"parameters": parameters, "gflops": None}
         print_json({"format_version": 1, "models": described})
         return
     print_rows = print_markdown if style == "md" else print_table
@@ -70,11 +71,11 @@ def command(
     rows = [
         [
             each,
-            f"{(counted or model.parameters) / 1e6:.2f} M",
-            f"{model.gflops:g}" if counted is None else "-",
+            f"{(parameters or model.parameters) / 1e6:.2f} M",
+            f"{model.gflops:g}" if parameters is None else "-",
             f"{model.default_size[0]},{model.default_size[1]}",
             str(model.stride),
-            "-" if (spec := packaged[each]) is None else f"{spec.num_classes} classes",
+            "-" if (spec := packaged[each]) is None else counted(spec.num_classes, "class"),
             model.weights_from,
         ]
         for each, model in models.items()

@@ -51,7 +51,7 @@ def test_check_prints_the_shares_and_exits_1_where_something_is_wrong(
     assert main(["data", "check", str(root)]) == 1
     out = capsys.readouterr().out
     assert "02.png' does not decode" in out
-    assert "1 errors, 1 warnings" in out
+    assert "1 error, 1 warning" in out
     result = run_json(capsys, "data", "check", root, "--split", "train")
     assert [warning["kind"] for warning in result["warnings"]] == ["unused_label"]
     run_json(capsys, "data", "check", root, "--split", "train", "--strict", status=1)
