@@ -105,7 +105,7 @@ def test_truncated_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 
 def _image(folder: Path) -> str:
     path = str(folder / "x.png")
-    cv2.imwrite(path, np.zeros((8, 8, 3), np.uint8))
+    Path(path).write_bytes(encode_image(np.zeros((8, 8, 3), np.uint8)))
     return path
 
 

@@ -299,7 +299,7 @@ def test_train_evaluate_export_evaluate(
     assert "letterbox to 44,64 (H,W), sides by floor, bicubic-antialias, nhwc" in capsys.readouterr().out
     # The file says it, so nothing may say something else of it; of a .keras file an export may.
     image = str(next((shapes_dataset / "test" / "images").iterdir()))
-        assert main(["predict", artifact["path"], image, "--count", "--resize", "area"]) == 2
+    assert main(["predict", artifact["path"], image, "--count", "--resize", "area"]) == 2
     assert "--resize: only for a model without ModelSpec" in capsys.readouterr().err
     assert main(["export", result["best"], "--output-dir", str(tmp_path), "--fit", "stretch"]) == 2
     assert "'floor' does nothing with fit 'stretch'" in capsys.readouterr().err
