@@ -51,6 +51,8 @@ DataLayout = Literal["folders", "flat", "voc", "lists"]
 #: How a label image encodes the class of a pixel: by the number that is stored (gray value or palette index), by its
 #: color, or by being above (``binary``) or not above (``binary-dark``) a threshold, which is class 1.
 LabelEncoding = Literal["ids", "colors", "binary", "binary-dark"]
+#: Tables of classes that are known by name, to ``--classes`` and ``--labels``.
+ClassPreset = Literal["voc", "camvid", "cityscapes"]
 #: Which images a split takes: random ones, or the last by number.
 SplitOrder = Literal["random", "name"]
 

@@ -15,7 +15,9 @@ from edgeseg._internal.files import sha256
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
 from edgeseg.errors import BackendUnavailable, InputError
-from edgeseg.runtime import SUFFIXES, TensorInfo, open_backend
+from edgeseg.models.packaged_files import find_file
+from edgeseg.opening import NORMALIZATIONS, InputDescription, NormalizationUnknown, describe
+from edgeseg.runtime import SUFFIXES, Backend, TensorInfo, open_backend
 from edgeseg.runtime.base import is_open
 from edgeseg.runtime.onnx_ops import read_ops
 from edgeseg.spec import ModelSpec
@@ -23,6 +25,27 @@ from edgeseg.tflite.graph import count_ops
 
 # Such a file describes its graph for an image of one pixel.
 _OPEN_SIZE = "the input size is open, and what it takes depends on the size; convert the model at a fixed one"
+
+
+# The most frequent normalization, which `edgeseg train` has too: a guess to be checked by the user.
+_GUESS = InputDescription(mean=(127.5,) * 3, std=(127.5,) * 3)
+_GUESS_OPTIONS = ("--mean", "127.5", "--std", "127.5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """How to run a file on an image.
+
+    Attributes:
+        spec: how it is fed with these options: the ModelSpec inside, or what is read from the file; ``None`` where that
+            is not known.
+        options: the options that ``edgeseg predict`` needs for it.
+        note: which of them are guesses, or why it cannot be run; empty where the file says everything.
+    """
+
+    spec: ModelSpec | None
+    options: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +63,7 @@ class Inspection:
         ops: op name to count; ``None`` where the package that knows the format's schema is not installed.
         coverage: what each accelerator takes and leaves.
         not_asked: accelerator to the reason why nothing is known of it.
+        usage: how to run it.
     """
 
     __repr__ = short_repr
@@ -54,26 +78,32 @@ class Inspection:
     ops: dict[str, int] | None
     coverage: tuple[Coverage, ...]
     not_asked: dict[str, str]
+    usage: Usage
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``edgeseg inspect --json``."""
-        spec = None if self.spec is None else json.loads(self.spec.to_json())
-        coverage = [one.to_dict() for one in self.coverage]
-        return {**dataclasses.asdict(self), "path": str(self.path), "spec": spec, "coverage": coverage}
+        usage = {"spec": _spec_json(self.usage.spec), "options": list(self.usage.options), "note": self.usage.note}
+        return {
+            **dataclasses.asdict(self),
+            "path": str(self.path),
+            "spec": _spec_json(self.spec),
+            "coverage": [one.to_dict() for one in self.coverage],
+            "usage": usage,
+        }
 
 
 def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
     """Open an artifact on its runtime and describe it.
 
     Args:
-        path: a ``.tflite`` or ``.onnx`` file.
+        path: a ``.tflite`` or ``.onnx`` file, or the name of a packaged one.
         names: accelerators whose coverage is asked; every known one when omitted.
 
     Raises:
         InputError: the file is missing, broken or of no known suffix, or an accelerator is not known.
         BackendUnavailable: its runtime is not installed.
     """
-    path = Path(path)
+    path = find_file(path)
     if SUFFIXES.get(path.suffix.lower()) == "keras":
         raise InputError(f"'{path}' is a Keras model; inspect the artifact that edgeseg export makes of it.")
     file = ModelFile.read(path)
@@ -82,6 +112,7 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
         is_tflite = path.suffix.lower() == ".tflite"
         chosen = accelerators("tflite" if is_tflite else "onnx", names)
         ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)
+        usage = _usage(path, backend, data)
     coverages: tuple[Coverage, ...] = ()
     not_asked = dict.fromkeys(chosen, _OPEN_SIZE)
     if not is_open(backend.inputs[0].shape):
@@ -97,7 +128,33 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
         ops=ops,
         coverage=coverages,
         not_asked=not_asked,
+        usage=usage,
     )
+
+
+def _usage(path: Path, backend: Backend, data: bytes) -> Usage:
+    if backend.spec is not None:
+        return Usage(spec=backend.spec)
+    if is_open(backend.inputs[0].shape):
+        return Usage(
+            spec=None,
+            options=("--imgsz", "512", *_GUESS_OPTIONS),
+            note="its input size is open, and so may be its normalization: give those that it was trained with",
+        )
+    try:
+        return Usage(spec=describe(path, backend, InputDescription(), data=data)[0])
+    except NormalizationUnknown:
+        note = f"the file does not say its normalization, and this is a guess; others are {NORMALIZATIONS}"
+    except InputError as error:
+        return Usage(spec=None, note=str(error))
+    try:
+        return Usage(spec=describe(path, backend, _GUESS, data=data)[0], options=_GUESS_OPTIONS, note=note)
+    except InputError as error:
+        return Usage(spec=None, note=str(error))
+
+
+def _spec_json(spec: ModelSpec | None) -> Any:
+    return None if spec is None else json.loads(spec.to_json())
 
 
 def _tflite_ops(data: bytes) -> dict[str, int] | None:

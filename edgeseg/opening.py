@@ -14,11 +14,11 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg.choices import ColorOrder, Fit, Layout, LetterboxRounding, Resize
 from edgeseg.errors import InputError
-from edgeseg.outputs import ReadOutput, read_output
+from edgeseg.outputs import Reading, ReadOutput, read_output
 from edgeseg.runtime import SUFFIXES, Backend, RuntimeOptions, TensorInfo, open_with
 from edgeseg.runtime.base import image_sides, is_open, open_size
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import MAX_CLASSES, ModelSpec, default_palette
+from edgeseg.spec import MAX_CLASSES, Color, ModelSpec, default_class_names, default_palette
 from edgeseg.tflite.description import Description, read_description
 
 _log = logging.getLogger(__name__)
@@ -26,12 +26,17 @@ _log = logging.getLogger(__name__)
 Triple = tuple[float, float, float]
 
 
+class NormalizationUnknown(InputError):
+    """Neither a model nor the user says how its input is normalized."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputDescription:
     """What a user says about a model; ``None`` for what the user does not say.
 
     Attributes:
-        class_names: one name for each class.
+        class_names: one name for each class; the thing's alone of a model that tells one thing from the rest.
+        palette: one RGB color in 0..255 for each name; PASCAL VOC's by default.
         mean: subtracted from the pixels in [0, 255], in the order of the channels.
         std: what the difference is divided by.
         color_order: order of the channels; ``rgb`` by default.
@@ -47,6 +52,7 @@ class InputDescription:
     __repr__ = short_repr
 
     class_names: tuple[str, ...] | None = None
+    palette: tuple[Color, ...] | None = None
     mean: Triple | None = None
     std: Triple | None = None
     color_order: ColorOrder | None = None
@@ -60,15 +66,20 @@ class InputDescription:
     @property
     def feeding(self) -> dict[str, Any]:
         """What is said of how images become the input, by the fields of the ModelSpec; without the normalization."""
-        said = {name: getattr(self, name) for name in ("color_order", "fit", "resize", "letterbox_rounding")}
-        return {name: value for name, value in said.items() if value is not None}
+        names = ("color_order", "fit", "resize", "letterbox_rounding")
+        return {name: value for name, value in self.said.items() if name in names}
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The fields that are set here, by their names."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def given(self) -> list[str]:
         """The command-line options that set the fields that are set here."""
         options = {"class_names": "--labels", "input_size": "--imgsz"}
-        names = (field.name for field in fields(self) if getattr(self, field.name) is not None)
-        return [options.get(name, f"--{name.replace('_', '-')}") for name in names]
+        return [options.get(name, f"--{name.replace('_', '-')}") for name in self.said if name != "palette"]
 
 
 def open_segmenter(
@@ -77,7 +88,7 @@ def open_segmenter(
     """Open a model file, with or without a ModelSpec inside.
 
     Args:
-        path: a ``.tflite``, ``.onnx`` or ``.keras`` file.
+        path: a ``.tflite``, ``.onnx`` or ``.keras`` file, or the name of a packaged one.
         runtime: what the model runs on.
         description: how to feed a model without a ModelSpec.
         classes: the class names, where neither the file nor ``description`` has them.
@@ -94,17 +105,39 @@ def open_segmenter(
         data = model.data if isinstance(model, ModelFile) else None
         backend = open_with(model, replace(runtime, input_size=description.input_size, output=description.output))
         refused.callback(backend.close)
-        if backend.spec is not None:
-            ours = replace(description, threshold=None) if _is_scores(backend.spec) else description
-            if ours.given:
-                options = " and ".join(ours.given)
-                raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
-            segmenter = segmenter_of(path, backend, backend.spec, threshold=description.threshold, data=data)
-        else:
-            spec, read = describe(path, backend, description, classes=classes, data=data)
-            segmenter = Segmenter(read, spec=spec)
+        segmenter = described(path, backend, description, classes=classes, data=data)
         refused.pop_all()
     return segmenter
+
+
+def described(
+    path: str | Path,
+    backend: Backend,
+    description: InputDescription,
+    *,
+    classes: tuple[str, ...] | None = None,
+    data: bytes | None = None,
+) -> Segmenter:
+    """Make a segmenter of an open model, with or without a ModelSpec inside; see ``open_segmenter``.
+
+    Args:
+        path: the file.
+        backend: the same file, open; a model that is refused stays open.
+        description: how to feed a model without a ModelSpec.
+        classes: the class names, where neither the file nor ``description`` has them.
+        data: the bytes of an artifact.
+
+    Raises:
+        InputError: see ``open_segmenter``.
+    """
+    if backend.spec is None:
+        spec, read = describe(path, backend, description, classes=classes, data=data)
+        return Segmenter(read, spec=spec)
+    ours = replace(description, threshold=None) if _is_scores(backend.spec) else description
+    if ours.given:
+        options = " and ".join(ours.given)
+        raise InputError(f"{options}: only for a model without ModelSpec; '{path}' says itself how to feed it.")
+    return segmenter_of(path, backend, backend.spec, threshold=description.threshold, data=data)
 
 
 def segmenter_of(
@@ -161,6 +194,9 @@ def describe(
 ) -> tuple[ModelSpec, Backend]:
     """Make a ModelSpec for a model without one, from its tensors, TFLite's standard metadata and the description.
 
+    A model without class names gets ``background`` and ``foreground`` where it tells one thing from the rest, else
+    ``class_0`` and so on, and the log says so.
+
     Args:
         path: the file.
         backend: the same file, open.
@@ -173,8 +209,8 @@ def describe(
         the input of a model that takes other integers. And the backend, with an output as the spec says.
 
     Raises:
-        InputError: something is missing, and the text names the options that set it; or the tensors are not those of a
-            segmentation model.
+        NormalizationUnknown: nothing says how to normalize; the text names the options that do.
+        InputError: the tensors are not those of a segmentation model, or do not go with the description.
     """
     source = backend.inputs[0]
     layout = _layout(path, source)
@@ -199,36 +235,93 @@ def describe(
         threshold=description.threshold,
         data=data,
     )
-    mean, std = description.mean or _triple(metadata.mean), description.std or _triple(metadata.std)
-    as_bytes = source.dtype == "uint8" and _takes_bytes(path, source, mean, std)
     if reading.kind == "scores" and reading.channels > MAX_CLASSES:
         raise InputError(
             f"'{path}' has {reading.channels} channels of scores; accepted: up to {MAX_CLASSES} classes, as class maps "
             "have one byte a pixel."
         )
-    missing = [] if names else ["--labels FILE with one class name a line"]
-    if not as_bytes and (mean is None or std is None):
-        missing.append("--mean and --std, such as 127.5, for pixels in [0, 255]")
-    if missing:
-        options = " and ".join(missing)
-        raise InputError(f"'{path}' has no ModelSpec inside and does not say how to feed it: give {options}.")
-    assert names is not None
-    if reading.kind == "scores" and reading.channels != len(names):
-        raise InputError(f"'{path}' has {reading.channels} channels of scores, but there are {len(names)} labels.")
+    feeding = _feeding(path, source, description, metadata)
+    names = _names(path, reading, names)
     spec = ModelSpec(
         name=Path(path).stem,
         input_size=(height, width),
         class_names=names,
-        palette=default_palette(len(names)),
+        palette=default_palette(len(names)) if description.palette is None else description.palette,
         layout=layout,
-        dtype="uint8" if as_bytes else "float32",
+        **feeding,
         **description.feeding,
         # The argmax is the same for logits and softmax.
         output_kind="logits" if reading.kind == "scores" else "argmax",
     )
-    if not as_bytes and mean is not None and std is not None:
-        spec = spec.replace(mean=mean, std=std)
     return spec, ReadOutput(backend, reading, layout=layout, num_classes=len(names))
+
+
+def _names(path: str | Path, reading: Reading, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return a name for each class: those that are known, or some that say nothing, which the log says."""
+    count = {"scores": reading.channels, "mask": 2, "ids": reading.ids}[reading.kind]
+    if names is not None:
+        if count == 2 and len(names) == 1:  # of a thing against the rest
+            return "background", *names
+        if reading.kind == "scores" and count != len(names):
+            raise InputError(
+                f"'{path}' has {count} channels of scores, but there are {len(names)} labels; --labels takes {count}."
+            )
+        return names
+    made = ("background", "foreground") if reading.kind == "mask" else default_class_names(count or MAX_CLASSES)
+    _log.warning(
+        "'%s' has no class names; they are %s; --labels takes others: A,B,C, a file of names, or a preset",
+        path,
+        ", ".join(made) if len(made) < 3 else f"{made[0]} to {made[-1]}",
+    )
+    return made
+
+
+def _feeding(
+    path: str | Path, source: TensorInfo, description: InputDescription, metadata: Description
+) -> dict[str, Any]:
+    """Return the dtype and, where it is not the image's bytes, the normalization, by the fields of a ModelSpec.
+
+    Raises:
+        NormalizationUnknown: nothing says it.
+        InputError: the input cannot be normalized so.
+    """
+    mean, std = description.mean or _triple(metadata.mean), description.std or _triple(metadata.std)
+    if source.dtype == "uint8" and _takes_bytes(path, source, mean, std):
+        return {"dtype": "uint8"}
+    if mean is None and std is None and (known := _of_range(source)) is not None:
+        mean, std = known
+        _log.warning(
+            "'%s' takes %s whose scale means (pixel - %g) / %g; --mean and --std take others",
+            path,
+            source.dtype,
+            mean[0],
+            std[0],
+        )
+    if mean is None or std is None:
+        raise NormalizationUnknown(
+            f"'{path}' does not say how its input is normalized: give --mean and --std, such as {NORMALIZATIONS}."
+        )
+    return {"dtype": "float32", "mean": mean, "std": std}
+
+
+#: What models take most often, and the options for it.
+NORMALIZATIONS = (
+    "--mean 0 --std 255 for [0, 1], --mean 127.5 --std 127.5 for [-1, 1], --mean 0 --std 1 for pixels as they are"
+)
+# The same, by the range of a quantized input: lowest and highest value, mean and std.
+_RANGES = ((0.0, 1.0, 0.0, 255.0), (-1.0, 1.0, 127.5, 127.5), (0.0, 255.0, 0.0, 1.0), (-128.0, 127.0, 128.0, 1.0))
+
+
+def _of_range(source: TensorInfo) -> tuple[Triple, Triple] | None:
+    """Return mean and std of a quantized input whose scale gives it one of the usual ranges, to a step."""
+    if source.dtype not in ("int8", "int16") or not source.scale:
+        return None
+    limits = np.iinfo(source.dtype)
+    low, high = ((limit - source.zero_point) * source.scale for limit in (limits.min, limits.max))
+    for least, most, mean, std in _RANGES:
+        if max(abs(low - least), abs(high - most)) <= (most - least) / 128:
+            return (mean,) * 3, (std,) * 3
+    return None
 
 
 def _layout(path: str | Path, source: TensorInfo) -> Layout:

@@ -46,8 +46,9 @@ class Segmenter:
         """Open a model; the arguments that choose the runtime are those of ``edgeseg.runtime.open_backend``.
 
         Args:
-            model: a ``.tflite``, ``.onnx`` or ``.keras`` file, or an open backend, which ``close`` closes; a backend
-                that is refused stays open.
+            model: a ``.tflite``, ``.onnx`` or ``.keras`` file, the name of a packaged one
+                (``efficientnet_lite0_unet``), or an open backend, which ``close`` closes; a backend that is refused
+                stays open.
             spec: how to feed it; needed only for a file that has no ModelSpec inside.
             backend: name of the runtime; chosen by the file's suffix and the accelerator when omitted.
             num_threads: threads of the runtime.
@@ -78,8 +79,9 @@ class Segmenter:
                 opened = model
             model_spec = spec or opened.spec
             if model_spec is None:
+                what = f"'{model}'" if isinstance(model, (str, Path)) else "the model"
                 raise InputError(
-                    f"'{model}' has no ModelSpec inside; export it with edgeseg, or give spec= "
+                    f"{what} has no ModelSpec inside; export it with edgeseg, or give spec= "
                     "(edgeseg.opening makes one)."
                 )
             _check_input(opened, model_spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -52,6 +53,10 @@ _Pixel = Annotated[float, Meta(ge=-MAX_STD, le=MAX_STD)]
 _Option = bool | Int64 | Finite | AnyText | None
 
 Color = tuple[_Byte, _Byte, _Byte]
+
+# A comment at the end of a line of class names, and a line that begins with the class's id.
+_COMMENT = re.compile(r"\s#.*")
+_NUMBERED = re.compile(r"(\d{1,6})(?:\s*[:,;]\s*|\s+)(\S.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,3 +268,30 @@ def default_palette(num_classes: int) -> tuple[Color, ...]:
 def default_class_names(num_classes: int) -> tuple[str, ...]:
     """Return ``class_0``, ``class_1`` and so on, for a model without class names."""
     return tuple(f"class_{index}" for index in range(num_classes))
+
+
+def class_names_in(text: str) -> tuple[str, ...]:
+    """Read class names, one a line, as label files of TensorFlow, Coral and TF Hub have them.
+
+    Comments (``# ...``) and empty lines at both ends are skipped. Where every line begins with a number (``0 person``,
+    ``0: person``), it is the id of the class, and ids that the list lacks are ``class_0`` and so on.
+
+    Args:
+        text: of the file.
+
+    Raises:
+        InputError: there are no names, an empty line is between two, or an id occurs twice or is above 255.
+    """
+    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
+    if "#" in text:
+        lines = [_COMMENT.sub("", line).strip() for line in lines if not line.startswith("#")]
+    lines = "\n".join(lines).strip().split("\n")
+    if not all(lines):
+        raise InputError("one class name a line, without empty lines between")
+    numbered = [match for line in lines if line[0].isdecimal() and (match := _NUMBERED.fullmatch(line))]
+    if len(numbered) < len(lines):
+        return tuple(lines)
+    by_id = {int(match[1]): match[2] for match in numbered}
+    if len(by_id) < len(lines) or max(by_id) >= MAX_CLASSES:
+        raise InputError(f"ids from 0 to {MAX_CLASSES - 1}, each once")
+    return tuple(by_id.get(index, name) for index, name in enumerate(default_class_names(max(by_id) + 1)))

@@ -35,6 +35,29 @@ def test_the_recipes_are_in_the_wheel(device: Path) -> None:
     assert len(list(device.parent.rglob("edgeseg/training/recipes/*-tutorial.toml"))) == 5
 
 
+def test_it_runs_what_the_wheel_carries(device: Path, tmp_path: Path) -> None:
+    """The first hour: as typed after the install, with no file but the user's own image."""
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+    edgeseg, out = device / "edgeseg", tmp_path / "out.png"
+    quick = ("--rounds", "1", "--num-runs", "1", "--min-secs", "0", "--max-secs", "1")
+    for command in (
+        ("predict", "--save", out, photo),
+        ("camera", "--source", photo, "--save", tmp_path / "out.mp4"),
+        ("benchmark", *quick),
+    ):
+        done = run(edgeseg, *command)
+        assert done.returncode == 0, done.stderr
+        assert "no ARTIFACT given: the packaged efficientnet_lite0_unet.int8" in done.stderr
+    assert cv2.imread(str(out)).shape[0] == 48
+    assert (tmp_path / "out.mp4").stat().st_size
+    named = run(edgeseg, "predict", "efficientnet_lite0_unet.fp16", photo, "--count")
+    assert named.returncode == 0, named.stderr
+    refused = run(edgeseg, "predict", "unet_mini", photo, "--count")
+    assert refused.returncode == 2
+    assert "without packaged weights: train it (edgeseg train unet_mini --data DIR)" in refused.stderr
+
+
 def test_it_predicts(device: Path, tmp_path: Path) -> None:
     import keras
 

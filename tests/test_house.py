@@ -25,7 +25,7 @@ PACKAGES = {
 
 MOST_MODULES = 14
 #: A root has what everybody needs, and the rooms.
-MOST_IN_ROOT = {"edgeseg": 11, "edgeseg_converters": 8}
+MOST_IN_ROOT = {"edgeseg": 10, "edgeseg_converters": 8}
 #: Folders whose files are all of one kind: a command each, a rule each.
 OF_ONE_KIND = ("edgeseg/cli", "edgeseg_converters/rewrites")
 
@@ -150,11 +150,11 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_a_crowded_folder_is_seen(tmp_path: Path) -> None:
     package = tmp_path / "edgeseg"
-    for folder, count in ((".", 12), ("room", 15), ("cli", 15), ("full", 14)):
+    for folder, count in ((".", 11), ("room", 15), ("cli", 15), ("full", 14)):
         (package / folder).mkdir(exist_ok=True, parents=True)
         for number in range(count):
             (package / folder / f"m{number}.py").touch()
-    assert crowded(package) == ["edgeseg: 12 modules, at most 11", "edgeseg/room: 15 modules, at most 14"]
+    assert crowded(package) == ["edgeseg: 11 modules, at most 10", "edgeseg/room: 15 modules, at most 14"]
 
 
 def test_a_module_without_a_test_is_seen(tmp_path: Path) -> None:

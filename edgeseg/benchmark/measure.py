@@ -123,6 +123,7 @@ def _request(plan: Plan, path: str, case: Case, image: str | None) -> Request:
         min_secs=plan.min_secs / plan.rounds,
         max_secs=plan.max_secs / plan.rounds,
         image=image,
+        description={} if plan.description is None else plan.description.said,
     )
 
 

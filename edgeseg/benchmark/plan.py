@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Scope
+
+if TYPE_CHECKING:
+    from edgeseg.opening import InputDescription
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,7 @@ class Plan:
         max_secs: how long at most, in seconds, over all its processes.
         scope: ``inference`` or ``end-to-end``.
         image: an image for ``end-to-end``.
+        description: how to feed models without ModelSpec, for ``end-to-end``.
         seed: of the order in which cases take turns.
         drift: report how the end compares with the beginning.
     """
@@ -37,6 +42,7 @@ class Plan:
     max_secs: float = 150.0
     scope: Scope = "inference"
     image: Path | None = None
+    description: InputDescription | None = None
     seed: int = 0
     drift: bool = False
 

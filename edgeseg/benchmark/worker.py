@@ -23,8 +23,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.json import Meta, Text, WrongValue, decode
-from edgeseg._internal.limits.models import TRIAL_VARIABLE
+from edgeseg._internal.json import Meta, Text, WrongValue, convert, decode
+from edgeseg._internal.limits.models import TRIAL_VARIABLE, ModelFile
 from edgeseg._internal.text import escaped
 from edgeseg.benchmark import machine
 from edgeseg.benchmark.result import (
@@ -44,9 +44,10 @@ from edgeseg.benchmark.result import (
 from edgeseg.choices import Scope
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
+from edgeseg.opening import InputDescription, described
 from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.runtime.base import is_open, open_size
-from edgeseg.segmenter import Segmenter, to_class_map
+from edgeseg.segmenter import to_class_map
 
 #: Seconds that opening a model may take beside its timed calls: a GPU compiles its kernels for minutes.
 _OPENING_S = 600.0
@@ -70,6 +71,7 @@ class Request:
         min_secs: how long they take together at least, in seconds.
         max_secs: how long at most, in seconds; one call is made in any case.
         image: an image on the device for ``end-to-end``; seeded noise of 640x480 when ``None``.
+        description: the fields of an ``InputDescription``, for ``end-to-end`` of a model without ModelSpec.
     """
 
     path: str
@@ -81,6 +83,7 @@ class Request:
     min_secs: float = 1.0
     max_secs: float = 150.0
     image: str | None = None
+    description: dict[str, Any] = field(default_factory=dict)
 
 
 def longest_s(request: Request) -> float:
@@ -155,7 +158,7 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
     try:
         if is_open(backend.inputs[0].shape):
             raise open_size(f"'{request.path}'", backend.inputs[0])
-        call = _end_to_end(backend, request.image) if request.scope == "end-to-end" else _inference(backend)
+        call = _end_to_end(backend, request) if request.scope == "end-to-end" else _inference(backend)
         (first,) = _repeat(call, 1, 0.0, 0.0)
         _repeat(call, request.warmup_runs - 1, request.warmup_min_secs, request.max_secs)
         calls = _repeat(call, request.num_runs, request.min_secs, request.max_secs)
@@ -236,16 +239,18 @@ def _inference(backend: Backend) -> Callable[[], tuple[float, ...]]:
     return call
 
 
-def _end_to_end(backend: Backend, path: str | None) -> Callable[[], tuple[float, ...]]:
-    spec = Segmenter(backend).spec  # or its refusal of a file without one
+def _end_to_end(backend: Backend, request: Request) -> Callable[[], tuple[float, ...]]:
+    data = None if backend.spec is not None else ModelFile.read(request.path).data
+    segmenter = described(request.path, backend, convert(request.description, InputDescription), data=data)
+    spec = segmenter.spec
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    image: NDArray[np.uint8] = noise if path is None else read_image(path)
+    image: NDArray[np.uint8] = noise if request.image is None else read_image(request.image)
 
     def call() -> tuple[float, ...]:
         stamps = [time.perf_counter()]
         tensor, placement = preprocess(image, spec)
         stamps.append(time.perf_counter())
-        output = backend.run(tensor)
+        output = segmenter.backend.run(tensor)
         stamps.append(time.perf_counter())
         restore(to_class_map(output, spec), placement)
         stamps.append(time.perf_counter())

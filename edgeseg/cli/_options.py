@@ -13,6 +13,7 @@ import click
 from edgeseg.choices import (
     Accelerator,
     BackendName,
+    ClassPreset,
     ColorOrder,
     DataLayout,
     Fit,
@@ -24,7 +25,7 @@ from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._limits import image_limit
 from edgeseg.drawing.look import Look
 from edgeseg.errors import did_you_mean
-from edgeseg.spec import ModelSpec
+from edgeseg.spec import ModelSpec, default_palette
 
 if TYPE_CHECKING:
     from edgeseg.datasets import DataSource
@@ -118,6 +119,9 @@ def _once_each(ctx: click.Context, param: click.Parameter, pairs: Sequence[tuple
     return values
 
 
+#: What ``--classes`` and ``--labels`` take.
+CLASSES_HELP = f"Class names: A,B,C, a file of names, classes.json, or {', '.join(get_args(ClassPreset))}"
+
 #: A folder, and a file, that a command writes.
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -198,7 +202,8 @@ anonymize = option(
 LOOK = ("alpha", "classes", "except_classes", "paint_background", "anonymize")
 RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
 FEEDING = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding")
-INPUT_DESCRIPTION = ("imgsz", "labels", *FEEDING, "threshold")
+FEEDING_DESCRIPTION = ("labels", *FEEDING, "threshold")
+INPUT_DESCRIPTION = ("imgsz", *FEEDING_DESCRIPTION)
 MODEL_DESCRIPTION = (*INPUT_DESCRIPTION, "output_name")
 RESULTS = ("overwrite", "as_json")
 DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "max_image_pixels")
@@ -287,6 +292,11 @@ def _runtime(
 
 def input_description(function: F) -> F:
     """Add the options that say how to feed a model without ModelSpec, as one argument ``description``."""
+    return collect("description", _input_description, imgsz, *_INPUT_DESCRIPTION)(function)
+
+
+def feeding_description(function: F) -> F:
+    """Add what ``input_description`` adds but ``--imgsz``, for a command that has its own."""
     return collect("description", _input_description, *_INPUT_DESCRIPTION)(function)
 
 
@@ -295,12 +305,11 @@ def model_description(function: F) -> F:
     output_name = click.option(
         "--output", "output_name", help="Name of the output to use, of a model with several.", show_default="the first"
     )
-    return collect("description", _input_description, *_INPUT_DESCRIPTION, output_name)(function)
+    return collect("description", _input_description, imgsz, *_INPUT_DESCRIPTION, output_name)(function)
 
 
 _INPUT_DESCRIPTION = (
-    imgsz,
-    click.option("--labels", type=click.Path(), help="File of class names, one a line; for a model without spec."),
+    click.option("--labels", help=f"{CLASSES_HELP}; for a model without spec.", show_default="the file's own"),
     mean,
     std,
     color_order,
@@ -319,16 +328,21 @@ _INPUT_DESCRIPTION = (
 def _input_description(
     *,
     labels: str | None,
-    imgsz: tuple[int, int] | None,
+    imgsz: tuple[int, int] | None = None,
     output_name: str | None = None,
     **said: Any,
 ) -> InputDescription:
-    from edgeseg.datasets.classes import read_labels
+    from edgeseg.datasets.classes import given_classes
     from edgeseg.opening import InputDescription
 
-    names = None if labels is None else read_labels(labels)
+    names = palette = None
+    if labels is not None:
+        classes = given_classes(labels)
+        names = classes.names
+        palette = None if classes.palette == default_palette(len(names)) else classes.palette
     return InputDescription(
         class_names=names,
+        palette=palette,
         input_size=imgsz,
         output=output_name,
         **said,
@@ -357,9 +371,7 @@ def dataset(
         "data",
         _data_source,
         where,
-        click.option(
-            "--classes", help="Class names A,B,C, a file of names, or voc.", show_default="classes.json of the data"
-        ),
+        click.option("--classes", help=f"{CLASSES_HELP}.", show_default="classes.json of the data"),
         click.option(
             "--data-layout",
             type=click.Choice(get_args(DataLayout)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -13,7 +15,7 @@ from click.core import ParameterSource
 from edgeseg._internal.text import counted
 from edgeseg.benchmark.plan import Plan
 from edgeseg.choices import Accelerator, BackendName, Scope
-from edgeseg.cli import _options
+from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -23,6 +25,7 @@ from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 if TYPE_CHECKING:
     from edgeseg.benchmark.measure import Case, Device
     from edgeseg.cli._options import Results
+    from edgeseg.opening import InputDescription
 
 
 class _CountsType(click.ParamType[tuple[int, ...]]):
@@ -45,6 +48,7 @@ class _Command(GroupedCommand):
         "Timing": (
             "num_runs", "warmup_runs", "min_secs", "max_secs", "rounds", "scope", "image", "sustained",
         ),
+        "Model without spec, end to end": _options.FEEDING_DESCRIPTION,
         "Devices": ("device", "devices", "benchmark_model"),
         "Results": ("output", "profile", *_options.RESULTS),
     }  # fmt: skip
@@ -62,7 +66,7 @@ class _Sweep:
     num_threads: tuple[int, ...] | None
     imgsz: tuple[int, int] | None
 
-    def cases(self, artifacts: tuple[Path, ...]) -> list[Case]:
+    def cases(self, artifacts: Sequence[Path]) -> list[Case]:
         """Return every artifact on every accelerator with every number of threads."""
         from edgeseg.benchmark.measure import Case
 
@@ -151,10 +155,10 @@ class _Timing:
     cls=_Command,
     help=help_of(
         "benchmark",
-        "Medians and percentiles are of raw samples, taken in several processes that take turns.",
+        f"{_artifacts.HELP} Medians and percentiles are of raw samples, taken in several processes that take turns.",
     ),
 )
-@click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...", type=click.Path(path_type=Path))
+@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
 @collect(
     "sweep",
     _Sweep,
@@ -204,6 +208,7 @@ class _Timing:
     click.option("--devices", type=_options.FILE, help="devices.toml: measure on all that it lists."),
     click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there."),
 )
+@_options.feeding_description
 @click.option("--output", type=_options.FILE, metavar="FILE", help="JSON file for the raw results; compare reads it.")
 @click.option(
     "--profile",
@@ -213,10 +218,11 @@ class _Timing:
 )
 @_options.results
 def command(
-    artifacts: tuple[Path, ...],
+    artifacts: tuple[str, ...],
     sweep: _Sweep,
     timing: _Timing,
     devices: _Devices,
+    description: InputDescription,
     output: Path | None,
     profile: Path | None,
     results: Results,
@@ -226,11 +232,14 @@ def command(
     from edgeseg._internal.files import refuse_existing, write_text
     from edgeseg.benchmark import result, tables
     from edgeseg.benchmark.measure import measure
+    from edgeseg.models.packaged_files import find_file
 
     if output is not None:
         refuse_existing(output, overwrite=results.overwrite)
-    plan = timing.plan(profile=profile is not None)
-    cases = sweep.cases(artifacts)
+    plan = dataclasses.replace(timing.plan(profile=profile is not None), description=description)
+    if description.given and plan.scope != "end-to-end":
+        raise InputError(f"{' and '.join(description.given)}: only with --scope end-to-end, which prepares an image.")
+    cases = sweep.cases([find_file(artifact) for artifact in artifacts or [_artifacts.artifact_or_default(None)]])
     if profile is not None:
         if output is not None or devices.asked or plan.drift or plan.scope != "inference":
             raise InputError(

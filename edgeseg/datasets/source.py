@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.fields import short_repr
 from edgeseg.choices import DataLayout, LabelEncoding
 from edgeseg.datasets.classes import (
+    PRESETS,
     VOC_IGNORE,
     Classes,
     checked,
@@ -33,7 +34,7 @@ class DataSource:
     Attributes:
         root: its folder.
         layout: how it keeps its files.
-        classes: ``a,b,c``, ``voc``, or a file of names; ``classes.json`` in the folder when ``None``.
+        classes: ``a,b,c``, a preset's name, or a file of names; ``classes.json`` in the folder when ``None``.
         label_encoding: how its labels encode the classes.
         ignore_index: label id that is no class.
         color_map: a file with the color of each class.
@@ -208,7 +209,7 @@ def _classes_of(source: DataSource, dataset: Dataset) -> Classes:
     if classes is None:
         raise InputError(
             f"'{tables[0]}' cannot be read: a data folder needs a classes.json; "
-            "or give --classes a,b,c, a text file with one name a line, or --classes voc for PASCAL VOC's 21."
+            f"or give --classes a,b,c, a text file with one name a line, or one of {', '.join(PRESETS)}."
         )
     if source.classes is not None and dataset.layout == "voc" and classes.ignore_index is None:
         classes = replace(classes, ignore_index=VOC_IGNORE)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg.choices import Accelerator, BackendName, Format
 from edgeseg.errors import InputError
+from edgeseg.models.packaged_files import find_file
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
 from edgeseg.runtime.options import SUFFIXES, RuntimeOptions
 from edgeseg.runtime.process.trial import require_to_run
@@ -111,7 +112,8 @@ def open_backend(
     damaged one can end the process that opens it.
 
     Args:
-        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file, or one of the first two that was read.
+        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file, the name of a packaged one, or one of the first two
+            that was read.
         backend: a name of ``BACKENDS``; chosen by the file's suffix and the accelerator when omitted.
         num_threads: threads of the runtime; when omitted ``default_threads()``, or TensorFlow's choice for Keras, where
             all backends of a process share them.
@@ -123,8 +125,8 @@ def open_backend(
             to be looked at.
 
     Raises:
-        InputError: the file is missing, broken, or of no known suffix; a name is unknown, or the arguments do not go
-            together; the model does not take images of that size.
+        InputError: the file is missing, broken, or of no known suffix; a name is unknown, or has no packaged file; the
+            arguments do not go together; the model does not take images of that size.
         BackendUnavailable: the runtime is not installed, or the accelerator, delegate or provider is not there or takes
             no part of the model.
     """
@@ -142,13 +144,13 @@ def open_backend(
 
 def open_with(path: str | Path | ModelFile, options: RuntimeOptions) -> Backend:
     """Do what ``open_backend`` does, with all options of the runtime in one value."""
-    where = path.path if isinstance(path, ModelFile) else Path(path)
+    where = path.path if isinstance(path, ModelFile) else find_file(path)
     name = options.choose(where)
     if not where.is_file():
         raise InputError(f"model file '{where}' does not exist.")
     if name == "keras":
         return BACKENDS[name](where, options)
-    file = path if isinstance(path, ModelFile) else ModelFile.read(path)
+    file = path if isinstance(path, ModelFile) else ModelFile.read(where)
     require_to_run(file, name, options)
     return BACKENDS[name](file, options)
 

@@ -11,6 +11,7 @@ import zipfile
 from dataclasses import dataclass
 
 from edgeseg._internal.zip_entries import read_entry
+from edgeseg.spec import class_names_in
 from edgeseg.tflite.file import child, field, floats, read_metadata, string, tables, uint32
 
 ENTRY = "TFLITE_METADATA"
@@ -32,7 +33,7 @@ class Description:
     """The normalization and labels that a file states.
 
     Attributes:
-        class_names: the lines of the labels file; ``None`` without one.
+        class_names: those of the labels file; ``None`` without one.
         mean: one number, or one per channel; ``None`` where none is stated.
         std: likewise.
     """
@@ -79,7 +80,7 @@ def _lines(data: bytes, names: list[str]) -> tuple[str, ...] | None:
     """Return the lines of the first of these files, in the zip archive after the model."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return tuple(read_entry(archive, names[0], _MAX_BYTES).decode().strip().splitlines()) or None
+            return class_names_in(read_entry(archive, names[0], _MAX_BYTES).decode())
     except (zipfile.BadZipFile, LookupError, ValueError):  # no file, a larger one, or no text
         return None
 

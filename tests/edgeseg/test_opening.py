@@ -90,8 +90,11 @@ def test_integers_are_a_class_map(ops: Any, tensors: Any, write: Callable[..., P
 def test_the_file_itself_says_it(write: Callable[..., Path], photo: NDArray[np.uint8], tiny_spec: ModelSpec) -> None:
     theirs = tiny_spec.replace(class_names=NAMES, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
     path = write(["RELU"], [(SHAPE, "float32")], metadata=to_flatbuffer(theirs, "t0", "t1"))
-    with pytest.raises(InputError, match=r"give --labels FILE with one class name a line\.$"):  # the archive has them
-        opened(path, InputDescription())
+    assert opened(path, InputDescription()).spec.class_names == (
+        "class_0",
+        "class_1",
+        "class_2",
+    )  # the archive has them
     path.write_bytes(append_labels(path.read_bytes(), theirs))
     spec = opened(path, InputDescription()).spec
     assert (spec.class_names, spec.mean, spec.std) == (NAMES, theirs.mean, theirs.std)
@@ -101,7 +104,7 @@ def test_the_file_itself_says_it(write: Callable[..., Path], photo: NDArray[np.u
 @pytest.mark.parametrize("metadata", [b"", b"M001" * 20, b"\xff" * 40])
 def test_broken_metadata_says_nothing(metadata: bytes, write: Callable[..., Path]) -> None:
     path = write(["RELU"], [(SHAPE, "float32")], metadata=metadata)
-    with pytest.raises(InputError, match=r"give --labels FILE .* and --mean and --std"):
+    with pytest.raises(InputError, match=r"does not say how its input is normalized: give --mean and --std"):
         opened(path, InputDescription())
 
 
@@ -116,6 +119,34 @@ def test_a_quantized_input_gets_the_normalized_image(
     np.testing.assert_array_equal(
         segmenter.backend.run(((photo[None] - 127.5) / 127.5).astype(np.float32)), np.maximum(steps, zero_point)
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero_point", "mean", "std"),
+    [
+        ("int8", 1 / 255, -128, 0, 255),
+        ("int8", 2 / 255, 0, 127.5, 127.5),
+        ("int8", 1.0, -128, 0, 1),
+        ("int16", 1 / 32768, 0, 127.5, 127.5),
+    ],
+)
+def test_the_range_of_a_quantized_input_says_its_normalization(
+    dtype: str, scale: float, zero_point: int, mean: float, std: float, tiny_spec: ModelSpec, caplog: Any
+) -> None:
+    backend = NullBackend(tiny_spec, np.zeros(SHAPE, np.float32))
+    backend.inputs = (TensorInfo(name="x", shape=SHAPE, dtype=dtype, scale=scale, zero_point=zero_point),)
+    spec, _ = describe("m.onnx", backend, InputDescription(class_names=NAMES))
+    assert (spec.mean, spec.std, spec.dtype) == ((mean,) * 3, (std,) * 3, "float32")
+    assert f"whose scale means (pixel - {mean:g}) / {std:g}; --mean and --std take others" in caplog.text
+    said = describe("m.onnx", backend, InputDescription(class_names=NAMES, mean=HALF, std=(1.0,) * 3))[0]
+    assert (said.mean, said.std) == (HALF, (1.0,) * 3)  # the user goes first
+
+
+def test_a_quantized_input_of_another_range_is_asked_for(tiny_spec: ModelSpec) -> None:
+    backend = NullBackend(tiny_spec, np.zeros(SHAPE, np.float32))
+    backend.inputs = (TensorInfo(name="x", shape=SHAPE, dtype="int8", scale=0.0187, zero_point=-14),)  # ImageNet's
+    with pytest.raises(InputError, match="does not say how its input is normalized"):
+        describe("m.onnx", backend, InputDescription(class_names=NAMES))
 
 
 def test_uint8_is_the_images_bytes_where_nothing_says_otherwise(
@@ -138,9 +169,9 @@ def test_what_is_missing_is_asked_for(write: Callable[..., Path], monkeypatch: p
     path = write(["RELU"], [(SHAPE, "float32")])
     closed: list[LiteRTBackend] = []
     monkeypatch.setattr(LiteRTBackend, "close", lambda self: closed.append(self))
-    with pytest.raises(InputError, match=r"does not say how to feed it: give --labels FILE .* and --mean and --std"):
+    with pytest.raises(InputError, match=r"does not say how its input is normalized: give --mean and --std"):
         opened(path, InputDescription())
-    with pytest.raises(InputError, match="feed it: give --mean and --std"):
+    with pytest.raises(InputError, match="normalized: give --mean and --std"):
         opened(path, InputDescription(class_names=NAMES, mean=HALF))
     with pytest.raises(InputError, match="3 channels of scores, but there are 2 labels"):
         opened(path, InputDescription(class_names=NAMES[:2], mean=HALF, std=HALF))
@@ -213,22 +244,40 @@ def test_the_commands(
     (image,) = json.loads(capsys.readouterr().out)["images"]
     assert image["counts"] == {"red": 81, "green": 0, "blue": 0}
     assert main(predict) == 2
-    assert "give --labels FILE with one class name a line and --mean and --std" in capsys.readouterr().err
+    assert "does not say how its input is normalized: give --mean and --std" in capsys.readouterr().err
+    assert main([*predict, *how]) == 0
+    printed = capsys.readouterr()
+    (image,) = json.loads(printed.out)["images"]
+    assert image["counts"] == {"class_0": 81, "class_1": 0, "class_2": 0}
+    assert "has no class names; they are class_0 to class_2; --labels takes others" in printed.err
     evaluate = ["evaluate", path, "--data", str(shapes_dataset), "--json"]
     assert main([*evaluate, *how]) == 0  # the data set has the names
     assert list(json.loads(capsys.readouterr().out)["per_class_iou"]) == ["wall", "red", "blue"]
 
 
-def test_the_commands_refuse_what_has_no_use(
-    tmp_path: Path, shapes_dataset: Path, tiny_spec: ModelSpec, capsys: pytest.CaptureFixture[str]
+def test_a_file_of_corals_form_by_its_labels(
+    write: Callable[..., Path], tmp_path: Path, photo: NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Bytes in, an argmax out, and a label file with ids and a blank end."""
+    path = write([("ARG_MAX", 3)], [(SHAPE, "uint8"), (SHAPE[:3], "int64")], scale=1 / 128, zero_point=128)
+    (tmp_path / "labels.txt").write_text("# three\n0  red\n1  green\n2  blue\n\n")
+    cv2.imwrite(str(tmp_path / "p.png"), photo[..., ::-1])
+    predict = ["predict", str(path), str(tmp_path / "p.png"), "--json"]
+    assert main([*predict, "--labels", str(tmp_path / "labels.txt")]) == 0
+    printed = capsys.readouterr()
+    counts = np.bincount(photo.argmax(-1).ravel(), minlength=3).tolist()
+    assert json.loads(printed.out)["images"][0]["counts"] == dict(zip(NAMES, counts, strict=True))
+    assert not printed.err
+    assert main([*predict, "--labels", "red,green"]) == 2  # an id without a label
+    assert "the class id 2, but there are 2 labels" in capsys.readouterr().err
+
+
+def test_the_commands_refuse_what_has_no_use(shapes_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fails(*args: str) -> str:
         assert main([*args, "--data", str(shapes_dataset)]) == 2
         return capsys.readouterr().err
 
-    assert "'unet_mini' runs on Keras" in fails("evaluate", "unet_mini", "--accelerator", "gpu")
-    (tmp_path / "labels.txt").write_text("a\nb")
-    assert "--labels is for .tflite and .onnx" in fails(
-        "evaluate", "unet_mini", "--labels", str(tmp_path / "labels.txt")
-    )
+    name = ("evaluate", "efficientnet_lite0_unet", "--backend", "keras")
+    assert "'efficientnet_lite0_unet' runs on Keras" in fails(*name, "--accelerator", "gpu")
+    assert "--labels is for .tflite and .onnx" in fails(*name, "--labels", "a,b")
     assert "'x' is not K=V" in fails("evaluate", "m.tflite", "--delegate-option", "x")

@@ -1,4 +1,5 @@
-"""Outputs of other makers' models: channels first or last, masks of one channel, class maps of any type, and several.
+"""``edgeseg.outputs.reading``, ``edgeseg.outputs.endings``: outputs of other makers' models: channels first or last,
+masks of one channel, class maps of any type, and several.
 
 The models are of one or two ops on the image itself, so that numpy says what is right.
 """
@@ -226,11 +227,89 @@ def test_where_the_ops_do_not_say_the_threshold_is_asked_for(
         opened(write([], [1, 4, *SIZE]), said)
 
 
-@pytest.mark.parametrize("names", [("thing",), ("a", "b", "c")])
-def test_a_mask_has_two_labels(names: tuple[str, ...], write: Callable[..., Path]) -> None:
+def test_a_mask_has_one_label_or_two(write: Callable[..., Path], photo: NDArray[np.uint8]) -> None:
     path = write([("Sigmoid", {})], [1, 1, *SIZE], classes=1)
-    with pytest.raises(InputError, match=f"one class: give two labels, the first for the rest, got {len(names)}"):
-        opened(path, InputDescription(class_names=names, mean=HALF, std=HALF))
+    with pytest.raises(InputError, match="one class: give its name, or two, the first for the rest; got 3"):
+        opened(path, InputDescription(class_names=("a", "b", "c"), mean=HALF, std=HALF))
+    for names in (("thing",), None):
+        with opened(path, InputDescription(class_names=names, mean=HALF, std=HALF)) as segmenter:
+            assert segmenter.spec.class_names == ("background", *(names or ("foreground",)))
+            np.testing.assert_array_equal(segmenter(photo).class_map, scores(photo)[..., 0] > 0)
+
+
+def test_two_channels_of_scores_may_have_the_things_name_alone(
+    write: Callable[..., Path], photo: NDArray[np.uint8]
+) -> None:
+    path = write([("Softmax", {"axis": 1})], [1, 2, *SIZE], classes=2)
+    with opened(path, InputDescription(class_names=("thing",), mean=HALF, std=HALF)) as segmenter:
+        assert segmenter.spec.class_names == ("background", "thing")
+        np.testing.assert_array_equal(segmenter(photo).class_map, scores(photo)[..., :2].argmax(-1))
+
+
+def test_where_nothing_reads_the_ops_one_channel_has_probabilities_or_is_refused(
+    tiny_spec: ModelSpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = np.linspace(0, 1, 64 * 96, dtype=np.float32).reshape(1, 64, 96, 1)
+    backend = NullBackend(tiny_spec, output)
+    reading = read_output("m.bin", backend, layout="nhwc", input_size=(64, 96), names=None, threshold=None)
+    assert "its one channel is taken for probabilities, the class above 0.5" in caplog.text
+    read = ReadOutput(backend, reading, layout="nhwc", num_classes=2)
+    np.testing.assert_array_equal(read.run(np.zeros(1)), output[..., 0] > 0.5)
+    output -= 0.25
+    with pytest.raises(
+        InputError, match=r"scores from -0\.25 to 0\.75, which are no probabilities: give --threshold 0"
+    ):
+        read.run(np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "level"),
+    [(1 / 256, -128, 0), (1 / 255, -128, -0.5), (0.1, 0, 0), (0.25, 10, 10)],
+    ids=["probabilities", "probabilities to 1", "logits", "logits off the middle"],
+)
+def test_the_scale_says_what_integers_of_unknown_ops_are(
+    scale: float, zero_point: int, level: float, tiny_spec: ModelSpec
+) -> None:
+    output = np.arange(-128, 128, dtype=np.int8).reshape(1, 16, 16, 1)
+    backend = NullBackend(tiny_spec, output)
+    backend.outputs = (TensorInfo(name="y", shape=output.shape, dtype="int8", scale=scale, zero_point=zero_point),)
+    reading = read_output("m.bin", backend, layout="nhwc", input_size=(16, 16), names=None, threshold=None)
+    mask = ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
+    np.testing.assert_array_equal(mask, output[..., 0] > level)
+
+
+def test_the_argmax_says_how_many_classes_there_are(tmp_path: Path, tflite_model: Callable[..., bytes]) -> None:
+    path = tmp_path / "m.tflite"
+    shapes = [((1, *SIZE, 3), "uint8"), ((1, *SIZE), "int32")]
+    path.write_bytes(tflite_model([("ARG_MAX", 3)], shapes))
+    with opened(path, InputDescription()) as segmenter:
+        assert segmenter.spec.class_names == ("class_0", "class_1", "class_2")
+
+
+def test_a_mask_of_0_and_255_is_read_by_a_threshold(tiny_spec: ModelSpec) -> None:
+    """Bytes without a scale are ids until the user says that they are scores."""
+    output = np.full((1, 64, 96), 255, np.uint8)
+    output[:, :32] = 0
+    backend = NullBackend(tiny_spec, output)
+    two = ("background", "thing")
+    reading = read_output("m.bin", backend, layout="nhwc", input_size=(64, 96), names=two, threshold=None)
+    with pytest.raises(InputError, match=r"the class id 255, but .*\. For a mask of 0 and 255 give --threshold 127\."):
+        ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
+    reading = read_output("m.bin", backend, layout="nhwc", input_size=(64, 96), names=two, threshold=127)
+    mask = ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
+    np.testing.assert_array_equal(mask, output == 255)
+
+
+def test_a_class_map_of_unknown_ops_may_have_any_id(write: Callable[..., Path], photo: NDArray[np.uint8]) -> None:
+    """As uint8 without a scale, as Coral's files have after their compiler."""
+    end: list[tuple[str, dict[str, Any]]] = [
+        ("ArgMax", {"axis": 1, "keepdims": 0}),
+        ("Cast", {"to": TensorProto.UINT8}),
+    ]
+    path = write(end, [1, *SIZE], dtype=TensorProto.UINT8)
+    with opened(path, InputDescription(mean=HALF, std=HALF)) as segmenter:
+        assert len(segmenter.spec.class_names) == 256
+        np.testing.assert_array_equal(segmenter(photo).class_map, scores(photo).argmax(-1))
 
 
 @pytest.mark.parametrize("dtype", ["FLOAT", "INT64", "INT32", "UINT8", "INT16", "DOUBLE"])

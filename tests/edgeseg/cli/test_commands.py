@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edgeseg.cli import COMMANDS, main
+from edgeseg.models.packaged_files import packaged_names
 from edgeseg.models.zoo.table import ZOO
 from edgeseg.spec import ModelSpec
 
@@ -32,6 +33,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_models_lists_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
     listed = run_json(capsys, "models")["models"]
+    assert [name for model in listed for name in model["packaged_files"]] == packaged_names()
     assert [model["name"] for model in listed] == list(ZOO)
     assert main(["models"]) == 0
     assert "unet_mini" in capsys.readouterr().out

@@ -161,7 +161,7 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
         ("export", AccuracyGate, (), {}),
         ("export", Recipe, (), {}),
         # Not to be set: the warm-up's seconds, and the order of the turns; --sustained is drift.
-        ("benchmark", Plan, ("warmup_min_secs", "seed", "drift"), {}),
+        ("benchmark", Plan, ("warmup_min_secs", "description", "seed", "drift"), {}),
         # legend and status: see below; the color of a background is no text.
         ("camera", Look, ("legend", "status", "background"), {"view": "--visualize", "except_classes": "--except"}),
         ("predict", Look, ("legend", "status", "background"), {"view": "--visualize", "except_classes": "--except"}),

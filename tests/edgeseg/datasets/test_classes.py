@@ -3,13 +3,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from edgeseg.choices import ClassPreset
 from edgeseg.datasets import given_classes, read_classes, read_color_map
-from edgeseg.datasets.classes import read_labels
+from edgeseg.datasets.classes import PRESETS, read_labels
 from edgeseg.errors import InputError
+from edgeseg.models.opening import packaged_spec
 from edgeseg.spec import default_palette
 
 
@@ -190,10 +192,43 @@ def test_a_color_map_must_fit_the_classes(tmp_path: Path) -> None:
         read_color_map(tmp_path / "colors.txt", given_classes("sky"))
 
 
+def test_presets_lists_and_files_are_one_thing(tmp_path: Path) -> None:
+    assert set(PRESETS) == set(get_args(ClassPreset))
+    packaged = packaged_spec("efficientnet_lite0_unet")
+    assert packaged is not None
+    camvid = given_classes("camvid")
+    kept = (packaged.class_names, packaged.palette, packaged.ignore_index)
+    assert (camvid.names, camvid.palette, camvid.ignore_index) == kept
+    assert [len(given_classes(name).names) for name in ("voc", "cityscapes")] == [21, 19]
+    for name in PRESETS:
+        classes = given_classes(name)
+        assert len(set(classes.palette)) == len(classes.palette) == len(classes.names)
+        assert given_classes(str(write_classes(tmp_path, classes.to_dict()))) == classes
+    assert given_classes("person").names == ("person",)
+    with pytest.raises(
+        InputError, match=r"'camvids' is no file of class names\. Did you mean 'camvid'\? Accepted: a,b,c;"
+    ):
+        given_classes("camvids")
+    with pytest.raises(
+        InputError, match=r"'nowhere/labels' is no file of class names\. Accepted: .* voc, camvid, city"
+    ):
+        given_classes("nowhere/labels")
+
+
 def test_a_file_of_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("road\n side walk \r\nsky\n\n", encoding="utf-8")
     assert read_labels(path) == ("road", "side walk", "sky")
+    path.write_text(
+        "\ufeff# of my camera\n\n0 road\n1: side walk # for people\n4\tsky\n   \n# the end", encoding="utf-8"
+    )
+    assert read_labels(path) == ("road", "side walk", "class_2", "class_3", "sky")
+    path.write_text("0 road\nsky\n")  # no index where one line has none
+    assert read_labels(path) == ("0 road", "sky")
+    for text in ("1 road\n1 sky", "0 road\n256 sky"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="must have ids from 0 to 255, each once"):
+            read_labels(path)
     path.write_text("road\n\nsky")
     with pytest.raises(InputError, match="one class name a line, without empty lines"):
         read_labels(path)

@@ -17,15 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.choices import Layout
-from edgeseg.errors import BackendUnavailable, InputError
-from edgeseg.runtime import SUFFIXES, Backend, TensorInfo
-from edgeseg.runtime.onnx_ops import read_ops
-from edgeseg.tflite.graph import read_graph
+from edgeseg.errors import InputError
+from edgeseg.outputs.endings import Ending, ending_of, ending_of_range, has_ops, ids_of_argmax
+from edgeseg.runtime import Backend, TensorInfo
 
 _log = logging.getLogger(__name__)
-
-#: What the numbers of one channel are.
-Ending = Literal["probabilities", "logits", "ids"]
 
 #: The score of a single channel above which a pixel is of the second class.
 _THRESHOLDS = {"probabilities": 0.5, "logits": 0.0}
@@ -44,6 +40,8 @@ class Reading:
         order: the places of height, width and channels in ``shape``.
         border: rows and columns that the map lacks at each side, because convolutions did not pad.
         threshold: of a mask, in the output's own numbers.
+        assumed: whether nothing says that a mask has probabilities, so that every output is checked to have them.
+        ids: how many a class map has, where the file says it.
     """
 
     kind: Literal["scores", "mask", "ids"]
@@ -51,6 +49,8 @@ class Reading:
     order: tuple[int, int, int]
     border: tuple[int, int]
     threshold: float = 0.0
+    assumed: bool = False
+    ids: int | None = None
 
     @property
     def channels(self) -> int:
@@ -147,6 +147,11 @@ class ReadOutput:
         reading = self._reading
         output = self._backend.run(image).reshape(reading.shape).transpose(reading.order)
         if reading.kind == "mask":
+            if reading.assumed and not (output.min() >= 0 and output.max() <= 1):
+                raise InputError(
+                    f"the model gives scores from {output.min():.4g} to {output.max():.4g}, which are no "
+                    "probabilities: give --threshold 0 where they are logits."
+                )
             output = (output > reading.threshold).astype(np.uint8)
         elif reading.kind == "ids":
             output = self._ids(output)
@@ -175,9 +180,10 @@ class ReadOutput:
             )
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self._num_classes:
+            mask = " For a mask of 0 and 255 give --threshold 127." if (low, high) == (0, 255) else ""
             raise InputError(
                 f"the model gives the class id {low if low < 0 else high}, but there are {self._num_classes} labels, "
-                f"of the ids 0 to {self._num_classes - 1}."
+                f"of the ids 0 to {self._num_classes - 1}.{mask}"
             )
         return ids.astype(np.uint8)
 
@@ -283,146 +289,30 @@ def _of_one_channel(
     kind = np.dtype(result.dtype).kind
     # A class map has integers without a scale; integers with a scale are the scores of a binary model.
     whole = kind == "b" or (kind in "iu" and (result.scale, result.zero_point) in ((0.0, 0), (1.0, 0)))
-    ending: Ending | None = "ids" if whole else _ending(path, backend, data)
+    ending: Ending | None = "ids" if whole else ending_of(path, backend, data)
+    if ending is None and kind in "iu":
+        ending = ending_of_range(result)
     if threshold is None and (ending == "ids" or (ending is None and num_names not in (None, 1, 2))):
-        return dataclasses.replace(reading, kind="ids")
-    if num_names not in (None, 2):
+        return dataclasses.replace(reading, kind="ids", ids=ids_of_argmax(path, backend, data))
+    if num_names not in (None, 1, 2):
         raise InputError(
-            f"'{path}' gives one channel of scores, a mask of one class: give two labels, the first for the rest, "
-            f"got {num_names}."
+            f"'{path}' gives one channel of scores, a mask of one class: give its name, or two, the first for the "
+            f"rest; got {num_names}."
         )
     if threshold is None:
-        if ending is None:
+        if ending is None and has_ops(path, backend, data):
             raise InputError(
                 f"'{path}' gives one channel of scores, and its last ops do not say of which kind: give "
                 "--threshold 0.5 where they are probabilities from 0 to 1, --threshold 0 where they are logits."
             )
-        threshold = _THRESHOLDS[ending]
+        if ending is None:
+            reading = dataclasses.replace(reading, assumed=True)
+            _log.warning(
+                "nothing here reads the ops of '%s': its one channel is taken for probabilities, the class above 0.5; "
+                "--threshold says otherwise",
+                path,
+            )
+        threshold = _THRESHOLDS[ending or "probabilities"]
     if result.scale and kind in "iu":
         threshold = threshold / result.scale + result.zero_point
     return dataclasses.replace(reading, kind="mask", threshold=threshold)
-
-
-# What decides what one channel holds, by the names of ops without underscores and capitals.
-_ENDINGS: dict[Ending, frozenset[str]] = {
-    "probabilities": frozenset({"logistic", "sigmoid", "hardsigmoid", "softmax"}),
-    # tanh goes through 0 where its logits do.
-    "logits": frozenset(
-        {
-            "conv2d", "depthwiseconv2d", "transposeconv", "fullyconnected", "conv", "convtranspose", "gemm", "matmul",
-            "batchnormalization", "tanh", "dense", "conv2dtranspose", "separableconv2d",
-        }
-    ),
-    "ids": frozenset(
-        {
-            "argmax", "argmin", "greater", "greaterequal", "greaterorequal", "less", "lessequal", "lessorequal",
-            "equal", "notequal", "not", "and", "or", "logicalnot", "logicaland", "logicalor", "round", "floor", "ceil",
-        }
-    ),
-}  # fmt: skip
-
-# Ops that move or interpolate values and keep what they mean.
-_MOVES = frozenset(
-    {
-        "reshape", "transpose", "squeeze", "expanddims", "unsqueeze", "flatten", "identity", "dropout", "dequantize",
-        "quantize", "dequantizelinear", "quantizelinear", "resizebilinear", "resizenearestneighbor", "resize",
-        "upsample", "pad", "padv2", "mirrorpad", "slice", "stridedslice", "split", "splitv", "unpack", "gather",
-        "depthtospace", "clip", "cast",
-        # Layers of Keras; an Activation that is linear.
-        "activation", "upsampling2d", "resizing", "permute", "zeropadding2d", "cropping2d", "spatialdropout2d",
-    }
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Op:
-    """An op as far as the end of a model needs it: its inputs that are no constants, and the kind of its numbers."""
-
-    name: str
-    sources: tuple[Any, ...]
-    whole: bool = False
-    activation: bool = False
-
-
-def _ending(path: str | Path, backend: Backend, data: bytes | None) -> Ending | None:
-    """Return what the first output holds by the ops that made it; ``None`` where they do not say."""
-    kind = SUFFIXES.get(Path(path).suffix.lower())
-    try:
-        if kind not in ("litert", "onnx"):
-            return _ending_of_layers(backend)
-        if data is None:
-            return None
-        ops, last = _tflite_ops(data, backend.outputs[0].name) if kind == "litert" else _onnx_ops(data, backend)
-    except BackendUnavailable:  # a device without the package that reads ops
-        return None
-    while (op := ops.get(last)) is not None:
-        if op.activation:
-            return None
-        for ending, names in _ENDINGS.items():
-            if op.name in names:
-                return ending
-        if op.name == "cast" and op.whole:
-            return "ids"
-        # A bias that the converter could not put into a transposed convolution.
-        linear = op.name == "add" and len(op.sources) == 1 and ops.get(op.sources[0])
-        if linear and linear.name in _ENDINGS["logits"]:
-            return "logits"
-        if op.name not in _MOVES or not op.sources:
-            return None
-        last = op.sources[0]
-    return None
-
-
-def _tflite_ops(data: bytes, output: str) -> tuple[dict[Any, _Op], Any]:
-    graph = read_graph(data)
-    ops: dict[Any, _Op] = {}
-    for node in graph.nodes:
-        sources = tuple(tensor for tensor in node.inputs if not graph.tensors[tensor].constant)
-        whole = any(graph.tensors[tensor].dtype.startswith(("INT", "UINT", "BOOL")) for tensor in sources)
-        fused = bool(node.option("fusedActivationFunction"))
-        op = _Op(node.op.replace("_", "").lower(), sources, whole, fused)
-        ops |= dict.fromkeys(node.outputs, op)
-    subgraph = graph.model.subgraphs[0]
-    named = [int(i) for i in subgraph.outputs if (subgraph.tensors[i].name or b"").decode() == output]
-    return ops, (named or [int(subgraph.outputs[0])])[0]
-
-
-def _onnx_ops(data: bytes, backend: Backend) -> tuple[dict[Any, _Op], Any]:
-    ops = read_ops(data).ops
-    made = {name for op in ops for name in op.outputs}
-    # By the numbers of TensorProto.DataType: everything but float, float16, double and bfloat16.
-    found = {
-        name: _Op(
-            op.name.lower(),
-            tuple(source for source in op.inputs if source in made),
-            op.attributes.get("to") not in (None, 1, 10, 11, 16),
-            bool(op.domain),
-        )
-        for op in ops
-        for name in op.outputs
-    }
-    return found, backend.outputs[0].name
-
-
-def _ending_of_layers(backend: Backend) -> Ending | None:
-    """Return what a Keras model gives, by its final activation, or by the last layer that is more than a move."""
-    from edgeseg.models.ending import final_activation, steps_of
-
-    graph, tensor = (getattr(backend, name, None) for name in ("graph", "tensor"))
-    if graph is None:
-        return None
-    producer = steps_of(graph)
-    if (final := final_activation(tensor, producer)) is not None:
-        return None if final.name == "log_softmax" else "probabilities"
-    while (step := producer(tensor)) is not None:
-        activation = getattr(step.operation, "activation", None)
-        name = getattr(activation, "__name__", "linear" if activation is None else "")
-        name = type(step.operation).__name__ if name == "linear" else name
-        name = name.replace("_", "").lower()
-        for ending, names in _ENDINGS.items():
-            if name in names:
-                return ending
-        if name not in _MOVES or not step.inputs:
-            return None
-        tensor = step.inputs[0]
-    return None

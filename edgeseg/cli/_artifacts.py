@@ -1,0 +1,54 @@
+"""Define the argument ARTIFACT: a model file, the name of a packaged one, or nothing, which is the packaged one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeseg.cli._terminal import note
+from edgeseg.errors import InputError
+
+#: What the help of a command says of its argument.
+HELP = (
+    "ARTIFACT is a .tflite, .onnx, .keras or .h5 file, or a packaged file by its name (edgeseg models lists them); the "
+    "packaged one when omitted."
+)
+
+
+def artifact_or_default(artifact: str | None) -> str:
+    """Return the artifact; where none is given the packaged file's name, which one line on stderr says."""
+    if artifact is not None:
+        return artifact
+    from edgeseg.models.packaged_files import DEFAULT_FILE, about
+
+    note(f"no ARTIFACT given: the packaged {DEFAULT_FILE} ({about(DEFAULT_FILE)})")
+    return DEFAULT_FILE
+
+
+def split_sources(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Tell the artifact from the sources: it is the first argument unless that is an image, video, folder or pattern.
+
+    Returns:
+        The artifact, ``None`` where it is omitted; and the sources, at least one.
+
+    Raises:
+        InputError: there are no sources.
+    """
+    from edgeseg.models.packaged_files import is_packaged_name
+    from edgeseg.runtime import SUFFIXES
+
+    first, *rest = arguments
+    is_model = is_packaged_name(first) or Path(first).suffix.lower() in SUFFIXES
+    if not is_model and (not rest or _is_source(first)):
+        return None, tuple(arguments)
+    if not rest:
+        raise InputError(f"'{first}' is an artifact without anything to run on: give an image, video or folder.")
+    return first, tuple(rest)
+
+
+def _is_source(text: str) -> bool:
+    from edgeseg.imaging import IMAGE_SUFFIXES
+    from edgeseg.sources import VIDEO_SUFFIXES
+
+    path = Path(text)
+    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES or path.is_dir() or any(c in text for c in "*?[")

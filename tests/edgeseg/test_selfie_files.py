@@ -1,0 +1,210 @@
+"""Files of MediaPipe's selfie form: one float channel of a sigmoid after an op of MediaPipe's own, metadata or none.
+
+``edgeseg.opening`` reads them as a bare loop over LiteRT does. The form is made here, tiny; MediaPipe's own files are
+read where the variable EDGESEG_SELFIE names a folder of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeseg.cli import main
+from edgeseg.errors import InputError
+from edgeseg.inspection import inspect
+from edgeseg.opening import InputDescription, open_segmenter
+from edgeseg.runtime import RuntimeOptions
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.tflite.metadata import append_labels, to_flatbuffer
+
+SIZE = (16, 24)
+UNIT = InputDescription(mean=(0.0,) * 3, std=(255.0,) * 3)
+QUICK = ("--rounds", "1", "--num-runs", "2", "--min-secs", "0", "--max-secs", "5")
+
+
+def written(path: Path, *, labels: tuple[str, ...] | None) -> Path:
+    """A model of three ops: means of 2x2 pixels, MediaPipe's transposed convolution with a bias, a sigmoid."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    height, width = SIZE
+    kernel = np.random.default_rng(0).normal(0, 4, (1, 2, 2, 3)).astype(np.float32)
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
+    graph.tensors, graph.operators, model.operatorCodes = [], [], []
+
+    def tensor(shape: tuple[int, ...], data: NDArray[np.float32] | None = None) -> int:
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.buffer = f"t{len(graph.tensors)}", list(shape), 0, 0
+        if data is not None:
+            buffer = schema.BufferT()
+            buffer.data, made.buffer = list(data.tobytes()), len(model.buffers)
+            model.buffers.append(buffer)
+        graph.tensors.append(made)
+        return len(graph.tensors) - 1
+
+    def node(name: str, sources: list[int], shape: tuple[int, ...]) -> Any:
+        code, made = schema.OperatorCodeT(), schema.OperatorT()
+        code.builtinCode = getattr(schema.BuiltinOperator, name, schema.BuiltinOperator.CUSTOM)
+        code.deprecatedBuiltinCode, code.version = code.builtinCode, 1
+        if code.builtinCode == schema.BuiltinOperator.CUSTOM:
+            code.customCode = name
+        made.opcodeIndex, made.inputs, made.outputs = len(graph.operators), sources, [tensor(shape)]
+        model.operatorCodes.append(code)
+        graph.operators.append(made)
+        return made
+
+    graph.inputs = [tensor((1, height, width, 3))]
+    pool = node("AVERAGE_POOL_2D", graph.inputs, (1, height // 2, width // 2, 3))
+    pool.builtinOptionsType, pool.builtinOptions = schema.BuiltinOptions.Pool2DOptions, schema.Pool2DOptionsT()
+    for side in ("strideW", "strideH", "filterWidth", "filterHeight"):
+        setattr(pool.builtinOptions, side, 2)
+    weights = [tensor(kernel.shape, kernel), tensor((1,), np.float32([-1.5]))]
+    up = node("Convolution2DTransposeBias", [*pool.outputs, *weights], (1, height, width, 1))
+    up.customOptions = list(struct.pack("<iii", 1, 2, 2))  # padding "same", strides: as MediaPipe's files have them
+    graph.outputs = node("LOGISTIC", up.outputs, (1, height, width, 1)).outputs
+    if labels is not None:
+        spec = ModelSpec(
+            name="m",
+            input_size=SIZE,
+            class_names=labels,
+            palette=((0, 0, 0),) * len(labels),
+            mean=(0.0,) * 3,
+            std=(255.0,) * 3,
+        )
+        entry, buffer = schema.MetadataT(), schema.BufferT()
+        buffer.data = list(to_flatbuffer(spec, "t0", f"t{graph.outputs[0]}"))
+        entry.name, entry.buffer = b"TFLITE_METADATA", len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [entry]
+    data = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    path.write_bytes(data if labels is None else append_labels(data, spec))
+    return path
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    return written(tmp_path / "bare.tflite", labels=None)
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Path:
+    return written(tmp_path / "named.tflite", labels=("selfie",))
+
+
+def bare_loop(path: Path, images: list[NDArray[np.uint8]]) -> Iterator[NDArray[np.bool_]]:
+    """What a program with LiteRT alone has of images of the model's size."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    for image in images:
+        interpreter.set_tensor(source, image[None].astype(np.float32) / 255)
+        interpreter.invoke()
+        yield interpreter.get_tensor(result)[0, ..., 0] > 0.5
+
+
+def assert_same_masks(path: Path, images: list[NDArray[np.uint8]]) -> None:
+    """Every pixel is that of the bare loop; both classes occur."""
+    seen = set()
+    with open_segmenter(path, RuntimeOptions(), UNIT) as segmenter:
+        for image, expected in zip(images, bare_loop(path, images), strict=True):
+            found = segmenter(image).class_map
+            np.testing.assert_array_equal(found, expected)
+            seen |= set(np.unique(found).tolist())
+    assert seen == {0, 1}
+
+
+@pytest.fixture
+def photos() -> list[NDArray[np.uint8]]:
+    return list(np.random.default_rng(1).integers(0, 256, (4, *SIZE, 3), np.uint8))
+
+
+def test_masks_are_those_of_a_bare_loop(bare: Path, named: Path, photos: list[NDArray[np.uint8]]) -> None:
+    assert_same_masks(bare, photos)
+    assert_same_masks(named, photos)
+
+
+def test_the_file_or_the_user_names_the_thing(bare: Path, named: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def names(path: Path, description: InputDescription) -> tuple[str, ...]:
+        with open_segmenter(path, RuntimeOptions(), description) as segmenter:
+            return segmenter.spec.class_names
+
+    assert names(named, InputDescription()) == ("background", "selfie")
+    person = InputDescription(class_names=("person",), mean=UNIT.mean, std=UNIT.std)
+    assert names(bare, person) == names(named, person) == ("background", "person")
+    assert not caplog.text
+    assert names(bare, UNIT) == ("background", "foreground")
+    assert "'" + str(bare) + "' has no class names; they are background, foreground; --labels takes" in caplog.text
+    with pytest.raises(InputError, match=r"--mean 0 --std 255 for \[0, 1\], --mean 127\.5 --std 127\.5 for \[-1, 1\]"):
+        names(bare, InputDescription())
+
+
+def test_inspect_says_how_to_feed_it(bare: Path, named: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(named), "--accelerator", "cpu"]) == 0
+    feed, classes, command = capsys.readouterr().out.splitlines()[-3:]
+    assert feed == "feed: letterbox to 16,24 (H,W), bilinear, nhwc, rgb, (pixel - 0) / 255"
+    assert classes == "classes: background, selfie"
+    assert command == f"next: edgeseg predict {named} IMAGE --save out.png"
+    usage = inspect(bare, ["cpu"]).usage
+    assert usage.options == ("--mean", "127.5", "--std", "127.5")
+    assert "this is a guess" in usage.note
+
+
+def test_the_commands(bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each by what is typed; a benchmark end to end feeds the file, too."""
+    how = ["--mean", "0", "--std", "255"]
+    photo = np.random.default_rng(2).integers(0, 256, (*SIZE, 3), np.uint8)
+    data = tmp_path / "data" / "test"
+    for folder in ("images", "labels"):
+        (data / folder).mkdir(parents=True)
+    cv2.imwrite(str(data / "images" / "p.png"), photo[..., ::-1])
+    (expected,) = bare_loop(bare, [photo])
+    cv2.imwrite(str(data / "labels" / "p.png"), expected.astype(np.uint8))
+    image = str(data / "images" / "p.png")
+
+    assert main(["predict", str(bare), image, *how, "--labels", "person", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["images"]
+    assert found["counts"] == {"background": int((~expected).sum()), "person": int(expected.sum())}
+    assert main(["camera", str(bare), "--source", image, *how, "--no-show", "--save", str(tmp_path / "drawn")]) == 0
+    assert len(list((tmp_path / "drawn").iterdir())) == 1
+    table = ["--data", str(tmp_path / "data"), "--classes", "background,person"]
+    assert main(["evaluate", str(bare), *table, *how, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean_iou"] == 1
+    run = ["benchmark", str(bare), "--scope", "end-to-end", *QUICK]
+    assert main([*run, *how, "--labels", "person", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert set(result["stages_s"]) == {"preprocess", "inference", "postprocess"}
+    assert main(run) == 2
+    err = capsys.readouterr().err
+    assert f"'{bare}' does not say how its input is normalized: give --mean and --std" in err
+    assert " object at 0x" not in err
+    assert main(["benchmark", str(bare), *how]) == 2
+    assert "--mean and --std: only with --scope end-to-end" in capsys.readouterr().err
+
+
+def test_mediapipes_own_files(street_clip: Path) -> None:
+    """On frames of a talking man, in the sizes of the files."""
+    from edgeseg.sources import frames
+
+    folder = os.environ.get("EDGESEG_SELFIE")
+    if not folder:
+        pytest.skip("EDGESEG_SELFIE is not set: no files of MediaPipe's selfie segmentation")
+    paths = sorted(Path(folder).rglob("selfie*.tflite"))
+    assert paths, folder
+    talking = street_clip.with_name("carphone_pristine.mp4")
+    clip = [frame.image_rgb for frame in frames([str(talking)], stride=30)]
+    for path in paths:
+        with open_segmenter(path, RuntimeOptions(), UNIT) as segmenter:
+            height, width = segmenter.spec.input_size
+        assert_same_masks(path, [cv2.resize(image, (width, height)) for image in clip])
