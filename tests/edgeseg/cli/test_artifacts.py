@@ -68,18 +68,8 @@ def test_the_other_commands_without_artifact(photo: str, tmp_path: Path, capsys:
 
     ran("camera", "--source", photo, "--no-show", "--save", str(tmp_path / "out.png"))
     assert (tmp_path / "out.png").stat().st_size
-    quick = (
-        "--output",
-        str(tmp_path / "out.json"),
-        "--rounds",
-        "1",
-        "--num-runs",
-        "1",
-        "--min-secs",
-        "0",
-        "--max-secs",
-        "1",
-    )
+    out = ("--output", str(tmp_path / "out.json"))
+    quick = (*out, "--rounds", "1", "--num-runs", "1", "--min-secs", "0", "--max-secs", "1")
     assert f"{DEFAULT_FILE}.tflite" in ran("benchmark", *quick)
     shown = ran("inspect", "--accelerator", "cpu")
     assert f"next: edgeseg predict {DEFAULT_FILE} IMAGE --save out.png" in shown

@@ -70,6 +70,11 @@ def test_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "accepted: 512 or 384,480" in fails(capsys, "export", "--imgsz", "big")
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "a\nb", "", "x" * 101])
+def test_a_name_that_is_no_files(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert "is no name of a file: 1 to 100 characters, no slash" in fails(capsys, "export", "unet_mini", "--name", name)
+
+
 def test_missing_model_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "does not exist" in fails(capsys, "export", str(tmp_path / "none.keras"), "--no-verify")
 

@@ -290,6 +290,13 @@ def test_train_evaluate_export_evaluate(
     data = ("--data", str(shapes_dataset), "--split", "test")
     keras_score = run_json(capsys, "evaluate", result["best"], *data)
     (artifact,) = run_json(capsys, "export", result["best"], "--output-dir", str(tmp_path))["artifacts"]
+    # The folder 'run' says nothing, and the architecture's name would say nothing of these classes.
+    assert Path(artifact["path"]).name == f"{shapes_dataset.name}.fp32.tflite"
+    (named,) = run_json(
+        capsys, "export", result["best"], "--output-dir", str(tmp_path), "--name", "my shapes", "--no-verify"
+    )["artifacts"]
+    assert Path(named["path"]).name == "my shapes.fp32.tflite"
+    assert run_json(capsys, "inspect", named["path"])["spec"]["name"] == "my shapes"
     artifact_score = run_json(capsys, "evaluate", artifact["path"], *data)
     assert keras_score["num_images"] == artifact_score["num_images"]
     assert set(keras_score["per_class_iou"]) == set(json.loads((shapes_dataset / "classes.json").read_text())["names"])

@@ -78,7 +78,7 @@ def test_train_says_what_it_does_from_its_start_and_ends_on_ctrl_c(shapes_datase
         assert terminal.read_all() == 130
     finally:
         terminal.process.kill()
-    assert "run the same command with --resume to continue" in terminal.text
+    assert "edgeseg train --resume run" in terminal.text
     assert (tmp_path / "run" / "last.keras").exists()
     assert "Traceback" not in terminal.text
 
