@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ class _RecipeType(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the packaged names that begin so; the shell adds files."""
         names = [CompletionItem(name) for name in get_args(TutorialRecipe) if name.startswith(incomplete)]
-        return [*names, CompletionItem(incomplete, type="file")]
+        return (incomplete and names) or [CompletionItem(incomplete, type="file")]  # not both, see _completion
 
 
 def option(function: F) -> F:
@@ -76,7 +77,8 @@ def _take_run(ctx: click.Context, param: click.Parameter, run: str | None) -> bo
             raise InputError(f"there is nothing to resume: '{folder / LAST}' does not exist.")
         if not (folder / SETTINGS).is_file():
             raise InputError(
-                f"'{folder}' has no {SETTINGS}: repeat the command that began it, with --output-dir {folder} --resume."
+                f"'{folder}' has no {SETTINGS}: repeat the command that began it, with "
+                f"--output-dir {shlex.quote(run)} --resume."
             )
         _use(ctx, str(folder / SETTINGS))
         ctx.meta[_RESUMED] = folder

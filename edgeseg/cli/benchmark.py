@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from edgeseg._internal.text import counted
 from edgeseg.benchmark.plan import Plan
 from edgeseg.choices import Accelerator, BackendName, Scope
-from edgeseg.cli import _artifacts, _options
+from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -158,7 +158,7 @@ class _Timing:
         f"{_artifacts.HELP} Medians and percentiles are of raw samples, taken in several processes that take turns.",
     ),
 )
-@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
+@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...", shell_complete=_completion.artifacts)
 @collect(
     "sweep",
     _Sweep,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeseg._internal.text import counted, masked
-from edgeseg.cli import _artifacts, _options
+from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -134,7 +134,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
 
 
 @click.command("camera", cls=_Command, help=help_of("camera", _DETAILS))
-@click.argument("artifact", required=False)
+@click.argument("artifact", required=False, shell_complete=_completion.artifacts)
 @collect(
     "stream",
     _Stream,

@@ -11,6 +11,7 @@ import click
 from edgeseg._internal.text import counted
 from edgeseg.choices import SplitOrder
 from edgeseg.cli import _options
+from edgeseg.cli._groups import Group
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, say
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from edgeseg.datasets.statistics import ChannelStatistics
 
 
-@click.group("data", help=help_of("data", "Your files are never changed."))
+@click.group("data", cls=Group, help=help_of("data", "Your files are never changed."))
 def command() -> None:
     """Run ``edgeseg data``."""
 

@@ -6,6 +6,7 @@ import click
 
 from edgeseg._internal.text import counted
 from edgeseg.cli import _options
+from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, progress, say
 
@@ -19,7 +20,7 @@ _OLD_RUNTIME = "tflite-runtime"
 _OLD_RUNTIME_COSTS = "int8 runs about 20 times slower than with: pip install ai-edge-litert"
 
 
-@click.command("doctor", help=help_of("doctor", _DETAILS))
+@click.command("doctor", cls=Command, help=help_of("doctor", _DETAILS))
 @_options.as_json
 def command(as_json: bool) -> int:
     """Run ``edgeseg doctor``."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeseg._internal.text import counted
-from edgeseg.cli import _artifacts, _options
+from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs, say
@@ -41,7 +41,7 @@ class _Command(GroupedCommand):
         f"{_artifacts.HELP} With --backend keras a packaged name is its Keras model. Scored at the labels' own size.",
     ),
 )
-@click.argument("model", metavar="[ARTIFACT]", required=False)
+@click.argument("model", metavar="[ARTIFACT]", required=False, shell_complete=_completion.artifacts)
 @_options.dataset(required=True)
 @click.option("--split", default="test", show_default=True, help="Split to score on.")
 @_options.keras_file

@@ -22,7 +22,7 @@ from edgeseg.choices import (
     Resize,
     Target,
 )
-from edgeseg.cli import _options
+from edgeseg.cli import _completion, _options
 from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
@@ -134,7 +134,7 @@ def _name(request: _Model, spec: ModelSpec) -> str:
     cls=_Command,
     help=help_of("export", "MODEL is a zoo name, or a .keras or .h5 file; the packaged model when omitted."),
 )
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=_completion.models)
 @collect(
     "recipes",
     _recipes,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeseg._internal.text import counted
-from edgeseg.cli import _artifacts, _options
+from edgeseg.cli import _artifacts, _completion, _options
+from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, say, size_text
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from edgeseg.spec import ModelSpec
 
 
-@click.command("inspect", help=help_of("inspect", _artifacts.HELP.replace(", .onnx, .keras or .h5", " or .onnx")))
-@click.argument("artifact", required=False)
+@click.command(
+    "inspect", cls=Command, help=help_of("inspect", _artifacts.HELP.replace(", .onnx, .keras or .h5", " or .onnx"))
+)
+@click.argument("artifact", required=False, shell_complete=_completion.artifacts)
 @click.option(
     "--accelerator",
     "accelerators",

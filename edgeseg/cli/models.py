@@ -9,7 +9,8 @@ import click
 
 from edgeseg._internal.text import counted
 from edgeseg.choices import TableStyle
-from edgeseg.cli import _options
+from edgeseg.cli import _completion, _options
+from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_markdown, print_table, quiet_native_logs, say
 
@@ -27,13 +28,14 @@ _EFFECTS = {
 
 @click.command(
     "models",
+    cls=Command,
     help=help_of(
         "models",
         "With NAME, the options of that architecture; with --model-option too, the parameters that it then has. "
         "Parameters are for 21 classes, GFLOPs are at the default size.",
     ),
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_completion.architectures)
 @click.option("--describe", metavar="NAME", help="The same as NAME alone.")
 @click.option(
     "--format",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 from edgeseg._internal.text import counted
 from edgeseg.choices import SavedView, View
-from edgeseg.cli import _artifacts, _options
+from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._saving import free_place
@@ -96,12 +97,18 @@ class _Files:
         what, path = f"--save {self._place}", Path(self._place)
         if len(views) > 1:
             folder = path.with_suffix("")
-            raise InputError(f"{what} has one view of {', '.join(views)}: type --save {folder}/ for a folder.")
+            raise InputError(
+                f"{what} has one view of {', '.join(views)}: type --save {shlex.quote(str(folder))}/ for a folder."
+            )
         if views[0] == "ids" and self.kind != "image":
-            raise InputError(f"--visualize ids is exact in images alone, not in {what}: type --save {path.stem}/.")
+            raise InputError(
+                f"--visualize ids is exact in images alone, not in {what}: type --save {shlex.quote(path.stem)}/."
+            )
         # The ids and a cut-out's transparency are in the bytes and the fourth channel, which PNG keeps.
         if views[0] in ("ids", "cutout") and path.suffix.lower() != ".png" and self.kind == "image":
-            raise InputError(f"--visualize {views[0]} is exact as PNG: type --save {path.with_suffix('.png')}.")
+            raise InputError(
+                f"--visualize {views[0]} is exact as PNG: type --save {shlex.quote(str(path.with_suffix('.png')))}."
+            )
 
     def write(self, frame: Frame, segmentation: Segmentation) -> list[str]:
         """Write the views of an image; return the paths of its own files, none of a film."""
@@ -181,7 +188,13 @@ class _Frames:
         f"{_artifacts.HELP} SOURCES are images, videos, folders and patterns.",
     ),
 )
-@click.argument("arguments", nargs=-1, required=True, metavar="[ARTIFACT] SOURCES...")
+@click.argument(
+    "arguments",
+    nargs=-1,
+    required=True,
+    metavar="[ARTIFACT] SOURCES...",
+    shell_complete=_completion.artifact_then_files,
+)
 @collect(
     "frames",
     _Frames,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from edgeseg.choices import AugmentationPreset, Border, EncoderWeights, FrequencyWeights, WatchedMetric
-from edgeseg.cli import _options, _recipes
+from edgeseg.cli import _completion, _options, _recipes
 from edgeseg.cli._by_output import LossType, OutputWeightsType
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
@@ -178,7 +178,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 
 
 @click.command("train", cls=_Command, help=help_of("train", _DETAILS))
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=_completion.models)
 @_options.dataset(help="Labeled data set with train and val.")
 @_setting(
     "val_fraction",
@@ -436,7 +436,7 @@ def command(
         read = splits_of_training(data, **splits)
         with progress("checking the data") as update:
             findings = check(data, splits=read, progress=update)
-        require_good(findings, "nothing was trained", note)
+        require_good(findings, "nothing was trained", note, check=f"edgeseg data check {data.typed}")
         for warning in findings.warnings:
             note(f"edgeseg: {warning.text}")
     else:
@@ -498,7 +498,7 @@ def _next_commands(model: Path, data: DataSource, custom_objects: str | None) ->
     from edgeseg.datasets.source import find_data
     from edgeseg.datasets.splitting import source_split
 
-    again = _options.data_arguments(data)
+    again = f"--data {data.typed}"
     if custom_objects is not None:
         again += f" --custom-objects {shlex.quote(custom_objects)}"
     dataset, file = find_data(data)[0], shlex.quote(str(model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -56,16 +57,18 @@ def require_place(text: str, *, still: bool, one_frame: bool, overwrite: bool) -
     path = Path(text)
     if kind == "image" and not one_frame:
         raise InputError(
-            f"--save {text} is one image, and there are several frames: type --save {path.with_suffix('.mp4')} for a "
-            f"film, --save {path.with_suffix('')}/ for a folder of images, or --max-frames 1."
+            f"--save {text} is one image, and there are several frames: type --save {_typed(path, '.mp4')} for a "
+            f"film, --save {_typed(path, '')}/ for a folder of images, or --max-frames 1."
         )
     if kind == "video" and still:
-        raise InputError(
-            f"--save {text} is a film, and the source is one image: type --save {path.with_suffix('.png')}."
-        )
+        raise InputError(f"--save {text} is a film, and the source is one image: type --save {_typed(path, '.png')}.")
     if kind in ("image", "video"):
         refuse_existing(path, overwrite=overwrite)
         require_writable_folder(path.parent)
     elif kind == "folder":
         require_writable_folder(path)
     return kind
+
+
+def _typed(path: Path, suffix: str) -> str:
+    return shlex.quote(str(path.with_suffix(suffix)))

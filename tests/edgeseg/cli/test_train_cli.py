@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edgeseg.cli import _options, main
+from edgeseg.cli import main
 from edgeseg.cli._terminal import note
 from edgeseg.cli.train import command
 from edgeseg.datasets import DataSource
@@ -29,8 +29,8 @@ def test_every_option_is_under_a_heading(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_next_commands_get_the_same_data() -> None:
     source = DataSource(root="my cells", label_encoding="binary", classes="wall,cell", ignore_index=3)
-    expected = "--data 'my cells' --classes wall,cell --label-encoding binary --ignore-index 3"
-    assert _options.data_arguments(source) == expected
+    expected = "'my cells' --classes wall,cell --label-encoding binary --ignore-index 3"
+    assert source.typed == expected
 
 
 @pytest.mark.parametrize(
