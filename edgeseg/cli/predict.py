@@ -94,21 +94,18 @@ class _Files:
     def _check(self, views: tuple[SavedView, ...]) -> None:
         if self.kind == "folder":
             return
-        what, path = f"--save {self._place}", Path(self._place)
+        what, path = f"--save {self._place}", Path(self._place.removeprefix("ffmpeg:"))
+
+        def typed(suffix: str) -> str:
+            return shlex.quote(str(path.with_suffix(suffix)))
+
         if len(views) > 1:
-            folder = path.with_suffix("")
-            raise InputError(
-                f"{what} has one view of {', '.join(views)}: type --save {shlex.quote(str(folder))}/ for a folder."
-            )
+            raise InputError(f"{what} has one view of {', '.join(views)}: type --save {typed('')}/ for a folder.")
         if views[0] == "ids" and self.kind != "image":
-            raise InputError(
-                f"--visualize ids is exact in images alone, not in {what}: type --save {shlex.quote(path.stem)}/."
-            )
+            raise InputError(f"--visualize ids is exact in images alone, not in {what}: type --save {typed('')}/.")
         # The ids and a cut-out's transparency are in the bytes and the fourth channel, which PNG keeps.
         if views[0] in ("ids", "cutout") and path.suffix.lower() != ".png" and self.kind == "image":
-            raise InputError(
-                f"--visualize {views[0]} is exact as PNG: type --save {shlex.quote(str(path.with_suffix('.png')))}."
-            )
+            raise InputError(f"--visualize {views[0]} is exact as PNG: type --save {typed('.png')}.")
 
     def write(self, frame: Frame, segmentation: Segmentation) -> list[str]:
         """Write the views of an image; return the paths of its own files, none of a film."""

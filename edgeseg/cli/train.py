@@ -429,8 +429,6 @@ def command(
     folder = _folder(output_dir, run)
     # A mistake in the settings, the folder or the data is reported before keras is imported.
     run.check(folder)
-    if output_dir is None:
-        note(f"run: {folder}")
     splits: dict[str, Any] = {"val_fraction": config.val_fraction, "validate": config.validate}
     if checks:
         read = splits_of_training(data, **splits)
@@ -445,6 +443,8 @@ def command(
         from edgeseg.training.fit import train
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
+    if output_dir is None:
+        note(f"run: {folder}")
     before = _written(folder)
     try:
         with progress_of_steps("building the model") as update:

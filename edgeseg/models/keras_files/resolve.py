@@ -124,7 +124,8 @@ def resolve(
         listed = ", ".join(f"{name} ({_all(layers)})" for name, layers in unknown.items())
         raise InputError(
             f"'{path}' has what Keras does not know: {listed}.{_hint(unknown)} Give the code: --custom-objects FILE.py"
-            f"; or name the zoo architecture and load weights only: edgeseg export ZOO_NAME --weights {shlex.quote(str(path))}."
+            f"; or name the zoo architecture and load weights only: edgeseg export ZOO_NAME "
+            f"--weights {shlex.quote(str(path))}."
         )
     for name, layers in known.items():
         _log.warning(
