@@ -18,6 +18,7 @@ from edgeseg.choices import Accelerator, BackendName, Scope
 from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._saving import free_place
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
@@ -209,7 +210,13 @@ class _Timing:
     click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there."),
 )
 @_options.feeding_description
-@click.option("--output", type=_options.FILE, metavar="FILE", help="JSON file for the raw results; compare reads it.")
+@click.option(
+    "--output",
+    type=_options.FILE,
+    metavar="FILE",
+    help="JSON file for the raw results; compare reads it.",
+    show_default="runs/benchmark.json, runs/benchmark2.json, ...; none with --json",
+)
 @click.option(
     "--profile",
     type=_options.FOLDER,
@@ -229,7 +236,7 @@ def command(
 ) -> None:
     """Run ``edgeseg benchmark``."""
     quiet_native_logs()
-    from edgeseg._internal.files import refuse_existing, write_text
+    from edgeseg._internal.files import refuse_existing, require_writable_folder, write_text
     from edgeseg.benchmark import result, tables
     from edgeseg.benchmark.measure import measure
     from edgeseg.models.packaged_files import find_file
@@ -248,6 +255,10 @@ def command(
             )
         _profile(cases, profile, plan.num_runs, results)
         return
+    if output is None and not results.as_json:
+        output = free_place("benchmark", ".json")  # minutes of measuring are in it, and the table has their medians
+    if output is not None:
+        require_writable_folder(output.parent)
     opened = devices.open()
     measured: list[result.LatencyResult] = []
     lost: list[str] = []
@@ -267,6 +278,8 @@ def command(
         print_table(tables.COLUMNS, tables.rows(measured))
     for line in tables.warning_lines(measured):
         note(line)
+    if output is not None and measured:
+        note(f"saved: {output}")
     if lost:
         raise InputError(" ".join(lost))
 
@@ -284,7 +297,11 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
     ]
     for path in paths:
         refuse_existing(path, overwrite=results.overwrite)
-    profiles = [profile(case.artifact, case.options, num_runs) for case in cases]
+    profiles = []
+    with progress("profiling") as update:
+        for number, case in enumerate(cases):
+            update(number, len(cases))
+            profiles.append(profile(case.artifact, case.options, num_runs))
     for path, entry in zip(paths, profiles, strict=True):
         write_text(path, json.dumps(entry.to_dict(), indent=1) + "\n", overwrite=results.overwrite)
     if results.as_json:

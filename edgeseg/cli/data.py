@@ -105,7 +105,8 @@ def split_command(
     from edgeseg.datasets.splitting import split
 
     folder = output_dir or _beside(data.root, "split")
-    result = split(data, folder, val=val, test=test, seed=seed, order=order, overwrite=overwrite)
+    with progress(f"reading {data.name}"):
+        result = split(data, folder, val=val, test=test, seed=seed, order=order, overwrite=overwrite)
     if as_json:
         print_json({"format_version": 1, "folder": str(result.folder), "counts": result.counts})
         return

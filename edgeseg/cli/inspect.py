@@ -12,7 +12,7 @@ from edgeseg._internal.text import counted
 from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, say, size_text
+from edgeseg.cli._terminal import print_json, print_table, progress, quiet_native_logs, say, size_text
 
 if TYPE_CHECKING:
     from edgeseg.inspection import Inspection, Usage
@@ -39,7 +39,8 @@ def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json:
 
     quiet_native_logs()
     artifact = _artifacts.artifact_or_default(artifact)
-    inspection = inspect(artifact, accelerators)
+    with progress(f"opening {artifact}"):
+        inspection = inspect(artifact, accelerators)
     if as_json:
         print_json({"format_version": 1, **inspection.to_dict()})
         return

@@ -12,7 +12,7 @@ from edgeseg.choices import TableStyle
 from edgeseg.cli import _completion, _options
 from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_markdown, print_table, quiet_native_logs, say
+from edgeseg.cli._terminal import print_json, print_markdown, print_table, progress, quiet_native_logs, say
 
 if TYPE_CHECKING:
     from edgeseg.models.zoo.entry import ZooModel
@@ -89,10 +89,11 @@ def command(
 
 def _parameters(model: ZooModel, model_options: Mapping[str, str]) -> int:
     """Return the parameters of an architecture with options, which it is built to count."""
-    from edgeseg.models import create
-
     quiet_native_logs()
-    return int(create(model.name, num_classes=21, **model.read_options(model_options)).count_params())
+    with progress(f"building {model.name}"):
+        from edgeseg.models import create
+
+        return int(create(model.name, num_classes=21, **model.read_options(model_options)).count_params())
 
 
 def _describe(model: ZooModel, style: TableStyle) -> None:
