@@ -82,7 +82,7 @@ class _Verification:
     num_images: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Results:
     """What the artifacts are called, and where they and the report go."""
 

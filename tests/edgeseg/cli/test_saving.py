@@ -1,4 +1,4 @@
-"""``_saving``, ``sinks.targets``, ``sources.extent``: where ``predict`` writes, and what it refuses at once."""
+"""``_saving``: where ``predict`` writes, and what it refuses at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import pytest
 
 from edgeseg.cli import main
 from edgeseg.cli._saving import free_place, latest_place
-from edgeseg.errors import InputError
-from edgeseg.sinks.targets import target_kind
-from edgeseg.sources.extent import Extent, extent
 
 
 @pytest.fixture
@@ -27,32 +24,6 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, street_clip: Path) -> 
 
 def _files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("out.mp4", "video"),
-        ("out.MKV", "video"),
-        ("a.b/out.png", "image"),
-        ("out.JPG", "image"),
-        ("out", "folder"),
-        ("out.mp4/", "folder"),
-        (".", "folder"),
-        ("ffmpeg:rtmp://host/app/key", "ffmpeg"),
-    ],
-)
-def test_a_suffix_says_what_a_target_is(text: str, kind: str) -> None:
-    assert target_kind(text) == kind
-
-
-def test_a_folder_may_have_a_suffix_and_nothing_else_is_guessed(here: Path) -> None:
-    (here / "street.v2").mkdir()
-    assert target_kind("street.v2") == "folder"
-    with pytest.raises(InputError, match=r"saved as 'out\.gif'; accepted: a video file .* a folder \('out\.gif/'\)"):
-        target_kind("out.gif")
-    with pytest.raises(InputError, match=r"Did you mean '\.mp4'\?"):
-        target_kind("out.mp5")
 
 
 def test_places_are_counted_from_what_exists(here: Path) -> None:
@@ -107,17 +78,6 @@ def test_predict_saves_an_image_or_a_film(capsys: pytest.CaptureFixture[str], ar
     clip, bare = (cv2.VideoCapture(name).read()[1][:, :400].astype(int) for name in ("clip.mp4", "bare.avi"))
     exchanged, right = np.abs(clip[..., ::-1] - bare).mean(), np.abs(clip - bare).mean()
     assert right < exchanged / 2
-
-
-def test_the_extent_of_files(here: Path) -> None:
-    assert extent(["a.png"]) == Extent(still=True, num_frames=1, fps=None)
-    assert extent(["?.png"]) == Extent(still=False, num_frames=2, fps=None)
-    whole = extent(["clip.mp4", "a.png"])
-    assert (whole.still, whole.fps) == (False, 25)
-    frames = cv2.VideoCapture("clip.mp4").get(cv2.CAP_PROP_FRAME_COUNT)
-    assert whole.num_frames == frames + 1
-    assert extent(["clip.mp4"], start=10, stride=100).num_frames == len(range(10, int(frames), 100))
-    assert extent(["clip.mp4"], start=10_000).num_frames == 0
 
 
 @pytest.mark.parametrize(
