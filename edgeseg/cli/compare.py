@@ -108,7 +108,7 @@ def command(
         everything = [entry for entries in read for entry in entries]
         known = {name: value for path in accuracy for name, value in read_mean_iou(path).items()}
         write_text(output, page(everything, comparisons, known), overwrite=results.overwrite)
-        note(str(output))
+        note(f"saved: {output}")
     else:
         columns = tables.COMPARISON_COLUMNS if comparisons else tables.COLUMNS
         table = tables.comparison_rows(comparisons) if comparisons else tables.rows(read[0])

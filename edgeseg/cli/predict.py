@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgeseg._internal.text import counted
+from edgeseg._internal.text import counted, masked
 from edgeseg.choices import SavedView, View
 from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, default_of, option
@@ -156,7 +156,13 @@ class _Files:
             return f"saved: {self._place}"
         if self.kind == "folder":
             return f"saved: {counted(self.num_images * len(self._drawing.views), 'image')} in {self._place}"
-        return f"saved: {counted(self.num_images, 'frame')} as {self._place.removeprefix('ffmpeg:')}"
+        return f"saved: {counted(self.num_images, 'frame')} as {self.film}"
+
+    @property
+    def film(self) -> str | None:
+        """The film, without the key that a stream's address has; ``None`` where images are written."""
+        target = self._place.removeprefix("ffmpeg:")
+        return masked(target, stream_key="://" in target) if self.kind in ("video", "ffmpeg") else None
 
 
 @dataclass(frozen=True)
@@ -269,8 +275,8 @@ def command(
             written = [] if files is None else files.write(frame, segmentation)
             images.append({"name": frame.name, "files": written, "counts": segmentation.counts()})
     if results.as_json:
-        film = {"film": place} if files is not None and files.kind in ("video", "ffmpeg") else {}
-        print_json({"format_version": 1, "artifact": artifact, **film, "images": images})
+        film = None if files is None else files.film
+        print_json({"format_version": 1, "artifact": artifact, "film": film, "images": images})
     elif count:
         rows = [[entry["name"], name, str(n)] for entry in images for name, n in entry["counts"].items() if n]
         print_table(["Image", "Class", ">Pixels"], rows)
