@@ -32,7 +32,7 @@ def architectures(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def artifact_then_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return what ``artifacts`` does for the first word; for the others the shell adds files."""
+    """Return what ``artifacts`` does for the first word; for the others the shell offers files."""
     first = not ctx.params.get(str(param.name))
     return artifacts(ctx, param, incomplete) if first else [CompletionItem(incomplete, type="file")]
 

@@ -30,9 +30,9 @@ class _RecipeType(click.ParamType[str]):
     name = "FILE|NAME"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the packaged names that begin so; the shell adds files."""
+        """Return the packaged names that begin so; where none does, the shell offers files."""
         names = [CompletionItem(name) for name in get_args(TutorialRecipe) if name.startswith(incomplete)]
-        return (incomplete and names) or [CompletionItem(incomplete, type="file")]  # not both, see _completion
+        return names or [CompletionItem(incomplete, type="file")]  # not both, see _completion
 
 
 def option(function: F) -> F:
