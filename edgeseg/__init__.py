@@ -29,6 +29,7 @@ Everything that edgeseg raises on purpose is an ``EdgesegError``, whose text is 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from edgeseg._internal.lazy import lazy_names
@@ -44,6 +45,10 @@ from edgeseg.errors import (
     UnsupportedModel,
     VerificationFailed,
 )
+
+# From 1.32 on ONNX Runtime's wheel writes an id of the device into ~/.cache and sends its maker what runs, beginning with
+# its import, unless this was set before (onnxruntime PR 27379). Whoever wants it sets 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from edgeseg.camera.loop import Camera

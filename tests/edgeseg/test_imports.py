@@ -5,6 +5,7 @@ sources.
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import zipfile
@@ -96,6 +97,15 @@ def test_a_spec_is_read_out_of_a_keras_file_without_keras(tmp_path: Path, tiny_s
         archive.writestr("edgeseg.spec.json", tiny_spec.to_json())
     code = f"from edgeseg.models.keras_files.load import read_spec; assert read_spec({str(path)!r}).name == 'tiny'"
     assert not loaded_by(code) & set(HEAVY)
+
+
+def test_onnxruntime_is_asked_to_send_nothing_home(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="a device may have LiteRT alone")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    environment |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    code = "import edgeseg.runtime.onnx, onnxruntime; onnxruntime.get_available_providers()"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_every_lazy_name_of_the_package_resolves() -> None:

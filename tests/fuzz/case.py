@@ -25,6 +25,7 @@ class Case:
         served: what a server on loopback says to everyone, or what is sent to the page.
         programs: answers of the stand-ins for ssh and adb, which are first on the PATH where there are any.
         may_keep: whether files may be there after an error, as those of a run are.
+        trial: whether a model is run in a child first; what is not about models has a good one.
     """
 
     command: tuple[str, ...]
@@ -33,6 +34,7 @@ class Case:
     served: bytes = b""
     programs: Mapping[str, Any] = field(default_factory=dict)
     may_keep: bool = False
+    trial: bool = False
 
     def write(self, folder: Path) -> None:
         """Write the files; a name that the file system does not take is omitted."""
@@ -61,6 +63,7 @@ class Case:
             "served": base64.b64encode(self.served).decode(),
             "programs": self.programs,
             "may_keep": self.may_keep,
+            "trial": self.trial,
             "files": {
                 name: base64.b64encode(content).decode() if isinstance(content, bytes) else {"kind": content}
                 for name, content in self.files.items()
@@ -83,4 +86,5 @@ class Case:
             served=base64.b64decode(fields["served"]),
             programs=fields["programs"],
             may_keep=fields["may_keep"],
+            trial=fields["trial"],
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgeseg._internal.limits.models import TRIAL_VARIABLE
 from fuzz.case import Case
 
 #: Page requests are sent in pieces at this mark, each over a connection of its own.
@@ -91,7 +92,10 @@ def in_child(case: Case, scratch: Path) -> None:
     os.setsid()
     os.chdir(scratch / "work")
     os.environ.update({"HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), "COLUMNS": "100"})
+    os.environ.pop("XDG_CACHE_HOME", None)
     tempfile.tempdir = None
+    if not case.trial:
+        os.environ[TRIAL_VARIABLE] = "0"
     if case.programs:
         os.environ["PATH"] = f"{scratch / 'bin'}{os.pathsep}{os.environ['PATH']}"
     for number, name, flags in ((0, "/dev/null", os.O_RDONLY), (1, "stdout", _NEW), (2, "stderr", _NEW)):

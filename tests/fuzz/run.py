@@ -26,6 +26,8 @@ KILLED_BYTES = 3 << 30
 MOST_LINES = 3
 _STATUSES = (0, 1, 2)
 _SPECIAL = re.compile(r"^\.|\.edgeseg-lock$|\.part$|\.tmp$")
+#: The models that ran, which edgeseg remembers.
+_RECORD = ".cache/edgeseg/models-that-ran"
 _STAND_INS = Path(__file__).parent / "stand_ins"
 
 
@@ -113,7 +115,7 @@ def _of_files(case: Case, scratch: Path, before: dict[str, int], status: int | N
     if changed and not case.may_keep:
         yield "input changed", ", ".join(changed[:5])
     outside = _read(scratch / "outside") if (scratch / "outside").exists() else ""
-    outside += "".join(f"home/{name}\n" for name in _files(scratch / "home"))
+    outside += "".join(f"home/{name}\n" for name in _files(scratch / "home") if name != _RECORD)
     if outside:
         yield "touched outside", outside[:300]
 

@@ -23,7 +23,7 @@ def _reads(draw: Draw, name: str, data: bytes, seeds: Seeds, *more: str) -> Case
     if not name.endswith(".keras"):
         commands += [("inspect", name), ("inspect", name, "--json")]
     files = {name: data, "a.png": seeds[_IMAGE]}
-    return Case(command=(*draw(st.sampled_from(commands)), *more), files=files)
+    return Case(command=(*draw(st.sampled_from(commands)), *more), files=files, trial=True)
 
 
 def _damaged(*names: str) -> Callable[[Seeds], st.SearchStrategy[Case]]:
