@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgeseg.imaging import IMAGE_SUFFIXES
 from edgeseg.sources.images import expand
-from edgeseg.sources.video import Video
+from edgeseg.sources.video import VIDEO_SUFFIXES, Video
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,11 @@ def extent(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Extent
         InputError: a source does not exist or is empty, or a first video does not decode.
     """
     paths = expand(sources)
-    videos = [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES]
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     if not videos:
-        return Extent(len(paths) == 1, len(paths), None)
+        # What else there is, such as .gif or a pipe, is not opened here: it says what it is when it is read.
+        known = all(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+        return Extent(known and len(paths) == 1, len(paths) if known else 0, None)
     with closing(Video(str(videos[0]))) as video:
         known = len(videos) == 1 and video.claimed > start
         taken = -(-(video.claimed - start) // stride) if known else 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -22,3 +23,5 @@ def test_the_extent_of_files(street_clip: Path, tmp_path: Path, monkeypatch: pyt
     assert whole.num_frames == frames + 1
     assert extent(["clip.mp4"], start=10, stride=100).num_frames == len(range(10, int(frames), 100))
     assert extent(["clip.mp4"], start=10_000).num_frames == 0
+    os.mkfifo("pipe.gif")  # opening it would wait for a writer
+    assert extent(["pipe.gif"]) == Extent(still=False, num_frames=0, fps=None)
