@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.text import counted
 from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, restore
@@ -117,7 +118,7 @@ class Segmenter:
 
     def __repr__(self) -> str:
         height, width = self.spec.input_size
-        return f"Segmenter({self.spec.name!r}, {self.spec.num_classes} classes, {height}x{width})"
+        return f"Segmenter({self.spec.name!r}, {counted(self.spec.num_classes, 'class')}, {height}x{width})"
 
     def close(self) -> None:
         """Release the runtime's memory; may be called twice."""
@@ -155,9 +156,9 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
             )
         if scores.shape[axis] != spec.num_classes:
             raise InputError(
-                f"the model gives {scores.shape[axis]} channels of scores but has {spec.num_classes} classes; "
-                "give it the right spec; edgeseg.opening.open_segmenter reads a binary model of one channel, edgeseg "
-                "export makes two of it."
+                f"the model gives {counted(scores.shape[axis], 'channel')} of scores but has "
+                f"{counted(spec.num_classes, 'class')}; give it the right spec; edgeseg.opening.open_segmenter reads a "
+                "binary model of one channel, edgeseg export makes two of it."
             )
         scores = scores.argmax(axis=axis)
     elif scores.ndim == 3:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import FEW, AnyText, Finite, Int64, Meta, Texts, WrongValue, convert, parse
+from edgeseg._internal.text import counted
 from edgeseg.choices import (
     ColorOrder,
     Fit,
@@ -222,7 +223,8 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
     """
     if not 1 <= len(names) <= MAX_CLASSES:
         raise InputError(
-            f"{what} has {len(names)} classes; accepted: 1 to {MAX_CLASSES}, as class maps have one byte a pixel."
+            f"{what} has {counted(len(names), 'class')}; accepted: 1 to {MAX_CLASSES}, as "
+            "class maps have one byte a pixel."
         )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -236,7 +238,8 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
             ) from error
     if len(palette) != len(names):
         raise InputError(
-            f"{what} has {len(names)} class names but {len(palette)} colors; give one color for each class."
+            f"{what} has {counted(len(names), 'class name')} but {counted(len(palette), 'color')}; "
+            "give one color for each class."
         )
     for color in palette:
         if len(color) != 3 or not all(0 <= value <= 255 for value in color):

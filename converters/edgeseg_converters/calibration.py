@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.progress import Progress
 from edgeseg._internal.spread import spread
+from edgeseg._internal.text import counted
 from edgeseg.datasets import Data
 from edgeseg.errors import InputError
 from edgeseg.imaging import preprocess, read_image
@@ -86,7 +87,7 @@ def choose(data: Data, *, count: int = 100, seed: int = 0, split: str = "train")
     paths, _, source = find(data, split)
     if len(paths) < MIN_IMAGES:
         raise InputError(
-            f"'{source}' has {len(paths)} images; calibration needs at least {MIN_IMAGES}, 100 are usual. "
+            f"'{source}' has {counted(len(paths), 'image')}; calibration needs at least {MIN_IMAGES}, 100 are usual. "
             "Give `data` a folder with images as the model will see them."
         )
     order = np.random.default_rng(seed).permutation(len(paths))[:count]

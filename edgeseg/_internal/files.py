@@ -45,7 +45,7 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         # A name of its own, for file systems without locks, where a second writer is not refused.
         temporary = stem.with_name(f"{stem.name}.{secrets.token_hex(4)}{''.join(path.suffixes[-2:])}")
         try:
-            _make_folder(path.parent)
+            held.callback(_remove_empty, _make_folder(path.parent))
             held.enter_context(exclusive(stem.with_name(stem.name + LOCK), f"'{path}'"))
             refuse_existing(path, overwrite=overwrite)  # another process may just have written it
             temporary.touch(exist_ok=False)
@@ -73,7 +73,7 @@ def writing_folder(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as held:
         try:
-            _make_folder(folder)
+            held.callback(_remove_empty, _make_folder(folder))
             held.enter_context(exclusive(folder / LOCK, f"'{folder}'"))
         except OSError as error:
             raise InputError(f"folder '{folder}' cannot be written: {error.strerror}.") from error
@@ -93,10 +93,14 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def require_writable_folder(folder: Path) -> None:
-    """Create the folder where it is missing; raise ``InputError`` when it is not writable, before the long work."""
+    """Raise ``InputError`` when files could not be written into a folder; call it before long work, not after.
+
+    A missing folder is not created: the first file does that, so that a command that is refused leaves nothing.
+    """
     try:
-        _make_folder(folder)
-        with tempfile.TemporaryFile(dir=folder):
+        places = (folder.absolute(), *folder.absolute().parents)
+        nearest = next(place for place in places if place.is_symlink() or place.exists())
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise InputError(f"folder '{folder}' cannot be written: {error.strerror}.") from error
@@ -133,8 +137,12 @@ def _hidden_stem(path: Path) -> Path:
     return path.with_name(f".{path.stem[:16]}.{sha256(os.fsencode(path.name))[:8]}")
 
 
-def _make_folder(folder: Path) -> None:
-    """Create a folder where it is missing, so that it is there after a power loss; clear it of what was abandoned."""
+def _make_folder(folder: Path) -> list[Path]:
+    """Create a folder where it is missing, so that it is there after a power loss; clear it of what was abandoned.
+
+    Returns:
+        The folders that were missing, the innermost first.
+    """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
@@ -143,6 +151,16 @@ def _make_folder(folder: Path) -> None:
     if known not in _cleared:
         _cleared.add(known)
         _remove_abandoned(folder)
+    return missing
+
+
+def _remove_empty(created: list[Path]) -> None:
+    """Remove folders that were created for a file that did not come to be."""
+    for folder in created:
+        try:
+            folder.rmdir()
+        except OSError:  # it has files, or another process has removed it
+            return
 
 
 def _remove_abandoned(folder: Path) -> None:

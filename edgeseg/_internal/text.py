@@ -1,4 +1,4 @@
-"""Make text that came from outside fit for messages and logs: one line, nothing that steers a terminal, no password."""
+"""Make text fit for messages and logs: one line, nothing that steers a terminal, no password, ``1 image``."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def last_line(text: str) -> str:
     # from the end, and a piece of it: a program may have printed much
     lines = text[-4096:].splitlines()
     return next((escaped(line.strip()) for line in reversed(lines) if line.strip()), "(nothing)")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts: ``1 process``, ``2 processes``, ``2 images``."""
+    return f"{number} {noun if number == 1 else noun + ('es' if noun.endswith('s') else 's')}"
 
 
 def masked(text: str, *, stream_key: bool = False) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 
 from edgeseg._internal.json import AnyText, Meta, WrongValue, decode
+from edgeseg._internal.text import counted
 from edgeseg.benchmark.devices.local import ask
 from edgeseg.benchmark.worker import answer, raise_refusal
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
@@ -176,7 +177,7 @@ def summarize(events: Sequence[Event], num_runs: int) -> list[NodeTime]:
     """
     starts = sorted(event.ts for event in events if event.name == "model_run")
     if len(starts) < num_runs:
-        raise InputError(f"ONNX Runtime's record has {len(starts)} runs of {num_runs}.")
+        raise InputError(f"ONNX Runtime's record has {counted(len(starts), 'run')} of {num_runs}.")
     first = starts[-num_runs]
     milliseconds: dict[tuple[str, str, str], float] = {}
     for event in events:

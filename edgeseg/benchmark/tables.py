@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgeseg._internal.files import csv_text
+from edgeseg._internal.text import counted
 from edgeseg.benchmark.compare import CONFIDENCE, Comparison, Verdict
 from edgeseg.benchmark.result import LatencyResult
 
@@ -96,7 +97,8 @@ def warning_lines(results: Sequence[LatencyResult]) -> list[str]:
             such_as = f", such as: {detail}" if detail else ""
             lines.append(f"{device}: {kind} in {len(entries)} of {count} results{such_as}")
         else:
-            which = f"{result.name} on {result.accelerator}, {threads_text(result)} threads: " if count > 1 else ""
+            threads = counted(result.num_threads, "thread") if result.num_threads else "default threads"
+            which = f"{result.name} on {result.accelerator}, {threads}: " if count > 1 else ""
             lines.append(f"{device}: {which}{warning}")
     return lines
 

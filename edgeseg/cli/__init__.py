@@ -17,6 +17,7 @@ import click
 
 from edgeseg import __version__
 from edgeseg._internal.text import printable
+from edgeseg.cli._groups import Group
 from edgeseg.cli._summaries import COMMANDS
 from edgeseg.cli._words import in_flags, running
 from edgeseg.errors import EdgesegError, did_you_mean
@@ -26,7 +27,7 @@ _LONGEST_LINE = 2000
 _CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """Finds a sub-command by its module's name, so that start-up imports none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg._internal.text import counted
 from edgeseg.cli._terminal import note, print_table, say, size_text
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
             left = f"; left: {coverage.left_ops}" if coverage.left else ""
             say(f"{path.name} on {coverage.accelerator}: {coverage.summary}{left}")
     result = saved[0][1]
-    if result.verification:
-        say(f"Verified on {result.verification.num_images} images ({result.verification.images}) against Keras.")
+    if proof := result.verification:
+        say(f"Verified on {counted(proof.num_images, 'image')} ({proof.images}) against Keras.")
         other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
         if other_ties:
             say(
@@ -55,7 +56,10 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
         if result.quantized:
             _print_quantized(path, result.quantized)
     for rule, sites in result.rewrites.counts():
-        say(f"Rewritten: {rule} at {sites} sites, largest difference {result.rewrites.max_abs_error(rule):.0e}.")
+        say(
+            f"Rewritten: {rule} at {counted(sites, 'site')}, "
+            f"largest difference {result.rewrites.max_abs_error(rule):.0e}."
+        )
     passed = [path for path, result in saved if not result.failure]
     if passed:  # no command opens a file that was rejected
         quoted = shlex.quote(str(passed[0]))
@@ -66,7 +70,7 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
     """Print what quantization costs, and which images it was calibrated on."""
     if quantized.calibration and quantized.stability:
         chosen, stability = quantized.calibration, quantized.stability
-        say(f"{path.name} calibrated on {len(chosen.paths)} images of {chosen.source}, seed {chosen.seed}.")
+        say(f"{path.name} calibrated on {counted(len(chosen.paths), 'image')} of {chosen.source}, seed {chosen.seed}.")
         if not stability.stable:
             note(
                 f"edgeseg: {len(chosen.paths)} images may be too few: half of them see ranges up to "
@@ -83,13 +87,13 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
         before, after = accuracy.mean_iou
         name, drop = accuracy.worst_class
         say(
-            f"{path.name} on {accuracy.source} ({accuracy.num_images} images): mIoU {before:.4f} in float, "
+            f"{path.name} on {accuracy.source} ({counted(accuracy.num_images, 'image')}): mIoU {before:.4f} in float, "
             f"{after:.4f} in integers; the class that lost most is '{name}', {drop:.1f} points; "
             f"same class {accuracy.agreement:.2%}."
         )
     elif accuracy:
         say(
-            f"{path.name} on {accuracy.source} ({accuracy.num_images} images, no labels): "
+            f"{path.name} on {accuracy.source} ({counted(accuracy.num_images, 'image')}, no labels): "
             f"same class {accuracy.agreement:.2%}."
         )
     if quantized.same_indices:
@@ -97,4 +101,4 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
         say(f"{path.name}: pooling indices as in float, pooling by pooling: {shares} of the windows.")
     if quantized.rescue:
         kept = quantized.rescue.kept
-        say(f"{path.name}: {len(kept)} of {quantized.rescue.num_ops} ops kept in float: {', '.join(kept)}.")
+        say(f"{path.name}: {len(kept)} of {counted(quantized.rescue.num_ops, 'op')} kept in float: {', '.join(kept)}.")

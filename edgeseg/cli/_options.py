@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
 from edgeseg.choices import (
     Accelerator,
@@ -64,6 +64,11 @@ class NamesType(click.ParamType[tuple[str, ...]]):
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
         """Return the names as they are typed; click would write them in capitals."""
         return None if self._accepted is None else f"[{'|'.join(self._accepted)}],..."
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return what the last name may become, after those before it."""
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in self._accepted or () if name.startswith(last)]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Parse; an unknown name is a usage error that suggests the closest."""
@@ -419,16 +424,3 @@ def _data_source(
     if any(value is not None for value in of_data):
         raise click.UsageError("--classes, --data-layout, --label-encoding and the like go with --data.")
     return None
-
-
-def data_arguments(data: DataSource) -> str:
-    """Return the options of ``dataset`` as they are typed: ``--data DIR --classes A,B``."""
-    options = {
-        "--data": data.root,
-        "--data-layout": data.layout,
-        "--classes": data.classes,
-        "--label-encoding": data.label_encoding,
-        "--ignore-index": data.ignore_index,
-        "--color-map": data.color_map,
-    }
-    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)

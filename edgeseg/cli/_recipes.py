@@ -1,9 +1,11 @@
-"""Take the options of ``edgeseg train`` from a recipe: a TOML file, or a packaged one (``--recipe``)."""
+"""Take the options of ``edgeseg train`` from a recipe (``--recipe``) or the record of a run (``--resume RUN``)."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
@@ -12,13 +14,14 @@ from click.shell_completion import CompletionItem
 
 from edgeseg.choices import TutorialRecipe
 from edgeseg.errors import InputError
+from edgeseg.training.run.folder import LAST, SETTINGS
 
 if TYPE_CHECKING:
     from edgeseg.training.recipes.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_META = "edgeseg.recipe"
+_META, _RESUMED = "edgeseg.recipe", "edgeseg.resumed"
 
 
 class _RecipeType(click.ParamType[str]):
@@ -27,9 +30,9 @@ class _RecipeType(click.ParamType[str]):
     name = "FILE|NAME"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the packaged names that begin so; the shell adds files."""
+        """Return the packaged names that begin so; where none does, the shell offers files."""
         names = [CompletionItem(name) for name in get_args(TutorialRecipe) if name.startswith(incomplete)]
-        return [*names, CompletionItem(incomplete, type="file")]
+        return names or [CompletionItem(incomplete, type="file")]  # not both, see _completion
 
 
 def option(function: F) -> F:
@@ -46,10 +49,53 @@ def option(function: F) -> F:
 
 
 def _take(ctx: click.Context, param: click.Parameter, source: str | None) -> None:
-    if source is None or ctx.resilient_parsing:
-        return
+    if source is not None and not ctx.resilient_parsing:
+        _use(ctx, source)
+
+
+def resume_option(function: F) -> F:
+    """Add ``--resume``, which may name a run, whose settings then become the defaults of the other options."""
+    return click.option(
+        "--resume",
+        is_flag=False,
+        flag_value="",
+        metavar="[RUN]",
+        is_eager=True,
+        callback=_take_run,
+        help="Continue the killed run in the folder RUN, with its own settings; without RUN the command that began it "
+        "is repeated with this.",
+    )(function)
+
+
+def _take_run(ctx: click.Context, param: click.Parameter, run: str | None) -> bool:
+    """Return whether a run is resumed; read the record of one that is named."""
+    if run and not ctx.resilient_parsing:
+        if _META in ctx.meta:
+            raise click.UsageError("--resume RUN takes the settings of that run: omit --recipe.", ctx)
+        folder = Path(run)
+        if not (folder / LAST).is_file():
+            raise InputError(f"there is nothing to resume: '{folder / LAST}' does not exist.")
+        if not (folder / SETTINGS).is_file():
+            raise InputError(
+                f"'{folder}' has no {SETTINGS}: repeat the command that began it, with "
+                f"--output-dir {shlex.quote(run)} --resume."
+            )
+        _use(ctx, str(folder / SETTINGS))
+        ctx.meta[_RESUMED] = folder
+    return run is not None
+
+
+def place_of_run() -> Path | None:
+    """Return the folder that ``--resume RUN`` names."""
+    folder: Path | None = click.get_current_context().meta.get(_RESUMED)
+    return folder
+
+
+def _use(ctx: click.Context, source: str) -> None:
     from edgeseg.training.recipes.recipe import Recipe
 
+    if _RESUMED in ctx.meta:
+        raise click.UsageError("--resume RUN takes the settings of that run: omit --recipe.", ctx)
     recipe = ctx.meta[_META] = Recipe.open(source)
     ctx.default_map = defaults = {}
     for name, param in _params(ctx.command, recipe).items():

@@ -116,7 +116,8 @@ def progress_of_steps(what: str = "") -> Iterator[StepProgress]:
 
         def update(step: str, done: int, total: int) -> None:
             bar.tasks[0].total = total or None  # update() takes None for no change
-            bar.update(task, description=escape(printable(step)), completed=done)
+            text = f"{step}  {done}/{total}" if total else step
+            bar.update(task, description=escape(printable(text)), completed=done)
 
         yield update
 

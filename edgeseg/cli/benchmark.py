@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from click.core import ParameterSource
 
+from edgeseg._internal.text import counted
 from edgeseg.benchmark.plan import Plan
 from edgeseg.choices import Accelerator, BackendName, Scope
-from edgeseg.cli import _artifacts, _options
+from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._saving import free_place
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
@@ -157,7 +159,7 @@ class _Timing:
         f"{_artifacts.HELP} Medians and percentiles are of raw samples, taken in several processes that take turns.",
     ),
 )
-@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
+@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...", shell_complete=_completion.artifacts)
 @collect(
     "sweep",
     _Sweep,
@@ -208,7 +210,13 @@ class _Timing:
     click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there."),
 )
 @_options.feeding_description
-@click.option("--output", type=_options.FILE, metavar="FILE", help="JSON file for the raw results; compare reads it.")
+@click.option(
+    "--output",
+    type=_options.FILE,
+    metavar="FILE",
+    help="JSON file for the raw results; compare reads it.",
+    show_default="runs/benchmark.json, runs/benchmark2.json, ...; none with --json",
+)
 @click.option(
     "--profile",
     type=_options.FOLDER,
@@ -228,7 +236,7 @@ def command(
 ) -> None:
     """Run ``edgeseg benchmark``."""
     quiet_native_logs()
-    from edgeseg._internal.files import refuse_existing, write_text
+    from edgeseg._internal.files import refuse_existing, require_writable_folder, write_text
     from edgeseg.benchmark import result, tables
     from edgeseg.benchmark.measure import measure
     from edgeseg.models.packaged_files import find_file
@@ -248,6 +256,10 @@ def command(
             )
         _profile(cases, profile, plan.num_runs, results)
         return
+    if output is None and not results.as_json:
+        output = free_place("benchmark", ".json")  # minutes of measuring are in it, and the table has their medians
+    if output is not None:
+        require_writable_folder(output.parent)
     opened = devices.open()
     measured: list[result.LatencyResult] = []
     lost: list[str] = []
@@ -267,6 +279,8 @@ def command(
         print_table(tables.COLUMNS, tables.rows(measured))
     for line in tables.warning_lines(measured):
         note(line)
+    if output is not None and measured:
+        note(f"saved: {output}")
     if lost:
         raise InputError(" ".join(lost))
 
@@ -284,7 +298,11 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
     ]
     for path in paths:
         refuse_existing(path, overwrite=results.overwrite)
-    profiles = [profile(case.artifact, case.options, num_runs) for case in cases]
+    profiles = []
+    with progress("profiling") as update:
+        for number, case in enumerate(cases):
+            update(number, len(cases))
+            profiles.append(profile(case.artifact, case.options, num_runs))
     for path, entry in zip(paths, profiles, strict=True):
         write_text(path, json.dumps(entry.to_dict(), indent=1) + "\n", overwrite=results.overwrite)
     if results.as_json:
@@ -292,5 +310,6 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
         return
     for entry in profiles:
         top = ", ".join(f"{op} x{count} {share:.0%}" for op, count, _, share in entry.by_op()[:5])
-        title = f"{entry.artifact} on {entry.runtime}, {entry.num_threads or 'default'} threads: {top}"
+        threads = counted(entry.num_threads, "thread") if entry.num_threads else "default threads"
+        title = f"{entry.artifact} on {entry.runtime}, {threads}: {top}"
         print_table(COLUMNS, entry.rows(), title=title)

@@ -6,27 +6,31 @@ import json
 import re
 import signal
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeseg.cli import _artifacts, _options
+from edgeseg._internal.text import counted, masked
+from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, quiet_native_logs
+from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs
 from edgeseg.drawing.look import Look
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.spec import Color
 
 if TYPE_CHECKING:
+    from edgeseg._internal.progress import StepProgress
+    from edgeseg.camera.loop import SegmentedFrame
     from edgeseg.cli._options import Results
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
     from edgeseg.sinks import Window
     from edgeseg.sources import Source
+    from edgeseg.sources.extent import Extent
 
 
 class _AddressType(click.ParamType[tuple[str, int]]):
@@ -67,6 +71,16 @@ class _Stream:
 
         return open_source(self.source, pace=self.pace, loop=self.loop, reconnect_s=self.reconnect)
 
+    def extent(self) -> Extent:
+        """Return what files will deliver, before anything is opened; of a live source nothing is known."""
+        from edgeseg.sources.extent import Extent, extent
+        from edgeseg.sources.opening import names_files
+
+        if not names_files(self.source):
+            return Extent(still=False, num_frames=0, fps=None)
+        known = extent([self.source])
+        return replace(known, still=False, num_frames=0) if self.loop else known
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Output:
@@ -79,6 +93,30 @@ class _Output:
     folder: Path
     stats: Path | None
     max_frames: int | None
+
+    def require_places(self, extent: Extent, *, overwrite: bool) -> None:
+        """Refuse what cannot be written, or does not fit the source, before a model is opened."""
+        from edgeseg._internal.files import refuse_existing, require_writable_folder
+        from edgeseg.sinks.targets import require_place
+
+        if self.stats is not None:
+            refuse_existing(self.stats, overwrite=overwrite)
+            require_writable_folder(self.stats.parent)
+        one_frame = extent.still or self.max_frames == 1
+        for save in self.saves:
+            require_place(save, still=extent.still, one_frame=one_frame, overwrite=overwrite)
+
+
+class _Count:
+    """Shows how many frames are done; also where nothing says how many there will be."""
+
+    def __init__(self, update: StepProgress, total: int) -> None:
+        self._update, self._total, self._done = update, total, 0
+
+    def __call__(self, frame: SegmentedFrame) -> None:
+        self._done += 1
+        step = "segmenting" if self._total else f"segmenting, {counted(self._done, 'frame')} done"
+        self._update(step, self._done, self._total)
 
 
 def _look(*, background: str | None, **look: Any) -> Look:
@@ -96,7 +134,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
 
 
 @click.command("camera", cls=_Command, help=help_of("camera", _DETAILS))
-@click.argument("artifact", required=False)
+@click.argument("artifact", required=False, shell_complete=_completion.artifacts)
 @collect(
     "stream",
     _Stream,
@@ -137,7 +175,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
         "saves",
         multiple=True,
         metavar="TARGET",
-        help="FILE.mp4, a folder for images, or ffmpeg:TARGET; repeatable.",
+        help="FILE.mp4, a folder for images, FILE.png of one image, or ffmpeg:TARGET; repeatable.",
     ),
     click.option(
         "--fps", type=click.FloatRange(0.01, 1000), help="Frame rate of saved videos.", show_default="the source's own"
@@ -168,7 +206,7 @@ def command(
 ) -> None:
     """Run ``edgeseg camera``."""
     quiet_native_logs()
-    from edgeseg._internal.files import refuse_existing, write_text
+    from edgeseg._internal.files import write_text
     from edgeseg.camera.display import Display
     from edgeseg.camera.loop import Camera
     from edgeseg.drawing.painter import Painter
@@ -176,12 +214,14 @@ def command(
     from edgeseg.sinks import MjpegServer, Sink, open_sink
     from edgeseg.sources import is_still
 
-    if output.stats is not None:
-        refuse_existing(output.stats, overwrite=results.overwrite)
+    extent = stream.extent()
+    output.require_places(extent, overwrite=results.overwrite)
     artifact = _artifacts.artifact_or_default(artifact)
     with ExitStack() as stack:
+        update = stack.enter_context(progress_of_steps(f"opening {artifact}"))
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
         Painter(segmenter.spec, look)  # a wrong class is reported before a camera is opened
+        update(f"opening {masked(stream.source)}", 0, 0)
         opened = stream.open()
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth))
         sinks: list[Sink] = []
@@ -205,6 +245,7 @@ def command(
             look=look,
             sinks=sinks,
             window=window,
+            on_frame=_Count(update, min(extent.num_frames, output.max_frames or extent.num_frames)),
             max_frames=output.max_frames,
             folder=output.folder,
         )
@@ -226,7 +267,10 @@ def command(
     moving = not is_still(opened)
     rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] > 1 else ""
     age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
-    note(f"{live['frames']} frames, {rate}inference {live['inference_ms']} ms, {age}{live['dropped']} dropped")
+    written = [save for save in output.saves if save.startswith("ffmpeg:") or Path(save).exists()]  # no frame, no file
+    saved = f"; saved: {', '.join(masked(save, stream_key='://' in save) for save in written)}" if written else ""
+    frames = counted(live["frames"], "frame")
+    note(f"{frames}, {rate}inference {live['inference_ms']} ms, {age}{live['dropped']} dropped{saved}")
     if lost is not None:
         raise lost
 

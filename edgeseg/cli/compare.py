@@ -10,6 +10,7 @@ import click
 
 from edgeseg.choices import Alike, ComparisonStyle
 from edgeseg.cli import _options
+from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_markdown, print_table
 
@@ -27,7 +28,7 @@ Where the results themselves say that the machine was busy, or that the processe
 """
 
 
-@click.command("compare", help=help_of("compare", _DETAILS))
+@click.command("compare", cls=Command, help=help_of("compare", _DETAILS))
 @click.argument("files", nargs=-1, required=True, metavar="RESULT.json...", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -107,7 +108,7 @@ def command(
         everything = [entry for entries in read for entry in entries]
         known = {name: value for path in accuracy for name, value in read_mean_iou(path).items()}
         write_text(output, page(everything, comparisons, known), overwrite=results.overwrite)
-        note(str(output))
+        note(f"saved: {output}")
     else:
         columns = tables.COMPARISON_COLUMNS if comparisons else tables.COLUMNS
         table = tables.comparison_rows(comparisons) if comparisons else tables.rows(read[0])

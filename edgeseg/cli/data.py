@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from edgeseg._internal.text import counted
 from edgeseg.choices import SplitOrder
 from edgeseg.cli import _options
+from edgeseg.cli._groups import Group
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, say
 from edgeseg.cli._words import in_flags
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from edgeseg.datasets.statistics import ChannelStatistics
 
 
-@click.group("data", help=help_of("data", "Your files are never changed."))
+@click.group("data", cls=Group, help=help_of("data", "Your files are never changed."))
 def command() -> None:
     """Run ``edgeseg data``."""
 
@@ -107,7 +109,8 @@ def split_command(
     from edgeseg.datasets.splitting import split
 
     folder = output_dir or _beside(data.root, "split")
-    result = split(data, folder, val=val, test=test, seed=seed, order=order, overwrite=overwrite)
+    with progress(f"reading {data.name}"):
+        result = split(data, folder, val=val, test=test, seed=seed, order=order, overwrite=overwrite)
     if as_json:
         print_json({"format_version": 1, "folder": str(result.folder), "counts": result.counts})
         return
@@ -138,7 +141,7 @@ def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrit
         print_json({"format_version": 1, "folder": str(result.folder), **shapes})
         return
     shapes_text = ", ".join(f"{count} {name}" for name, count in result.num_shapes.items() if count)
-    say(f"{result.folder}  {result.num_pairs} pairs; shapes: {shapes_text or 'none'}")
+    say(f"{result.folder}  {counted(result.num_pairs, 'pair')}; shapes: {shapes_text or 'none'}")
     say(f"Next: edgeseg data split {shlex.quote(str(result.folder))} --val 0.1 --test 0.1")
 
 
@@ -171,6 +174,6 @@ def _print(data: DataSource, result: CheckResult) -> None:
     for finding in result.warnings:
         say(f"warning: {finding.text}")
     errors, warnings = len(result.errors), len(result.warnings)
-    say(f"{errors} errors, {warnings} warnings" if errors or warnings else "Nothing is wrong.")
+    say(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}" if errors or warnings else "Nothing is wrong.")
     if errors:
         note("edgeseg: the data has errors; training would stop at them.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from edgeseg._internal.text import counted
 from edgeseg.cli import _options
+from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, progress, say
 
@@ -18,7 +20,7 @@ _OLD_RUNTIME = "tflite-runtime"
 _OLD_RUNTIME_COSTS = "int8 runs about 20 times slower than with: pip install ai-edge-litert"
 
 
-@click.command("doctor", help=help_of("doctor", _DETAILS))
+@click.command("doctor", cls=Command, help=help_of("doctor", _DETAILS))
 @_options.as_json
 def command(as_json: bool) -> int:
     """Run ``edgeseg doctor``."""
@@ -40,9 +42,8 @@ def command(as_json: bool) -> int:
     with progress("loading what is installed") as update:
         errors = load_errors(installed, progress=update)
     broken = [part for part in known if part.needed_for == CORE and (not part.ok or part.package in errors)]
-    machine = (
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {default_threads()} threads"
-    )
+    system = f"{platform.system()} {platform.machine()}"
+    machine = f"Python {platform.python_version()}, {system}, {counted(default_threads(), 'thread')}"
     if as_json:
         entries = [{**dataclasses.asdict(part), "load_error": errors.get(part.package)} for part in known]
         print_json({"format_version": 1, "edgeseg": __version__, "machine": machine, "parts": entries})

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edgeseg.cli import _artifacts, _options
+from edgeseg._internal.text import counted
+from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs, say
+from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs, say
 
 if TYPE_CHECKING:
     from edgeseg.cli._options import KerasFile, Results
-    from edgeseg.datasets import DataSource
+    from edgeseg.datasets import DataSource, LabeledSplit
     from edgeseg.evaluation.evaluate import EvaluationResult
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
+    from edgeseg.segmenter import Segmenter
 
 
 class _Command(GroupedCommand):
@@ -40,7 +43,7 @@ class _Command(GroupedCommand):
         f"{_artifacts.HELP} With --backend keras a packaged name is its Keras model. Scored at the labels' own size.",
     ),
 )
-@click.argument("model", metavar="[ARTIFACT]", required=False)
+@click.argument("model", metavar="[ARTIFACT]", required=False, shell_complete=_completion.artifacts)
 @_options.dataset(required=True)
 @click.option("--split", default="test", show_default=True, help="Split to score on.")
 @_options.keras_file
@@ -65,20 +68,39 @@ def command(
 ) -> None:
     """Run ``edgeseg evaluate``."""
     from edgeseg.datasets import open_split
-    from edgeseg.errors import InputError
     from edgeseg.evaluation.evaluate import evaluate
     from edgeseg.evaluation.files import require_room, save_evaluation
-    from edgeseg.models.opening import ModelRequest, load_model
-    from edgeseg.models.packaged_files import find_file, is_packaged_name
-    from edgeseg.models.zoo.table import find
-    from edgeseg.opening import open_segmenter, segmenter_of
-    from edgeseg.runtime import SUFFIXES, RuntimeOptions
 
     quiet_native_logs()
     if save is not None:
         require_room(save, overwrite=results.overwrite)
     dataset = open_split(data, split)
     model = _artifacts.artifact_or_default(model)
+    with (
+        progress_of_steps(f"opening {model}") as update,
+        _open(model, dataset, keras_file, runtime, description) as segmenter,
+    ):
+        result = evaluate(segmenter, dataset, progress=partial(update, f"evaluating {model}"))
+    if save is not None:
+        saved = save_evaluation(result, save, title=f"{model} on {data.name}/{split}", overwrite=results.overwrite)
+        note(f"saved: {', '.join(map(str, saved))}")
+    if results.as_json:
+        print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict()})
+        return
+    _print_scores(result, f"{model} on {data.name}/{split}, {counted(result.num_images, 'image')}")
+
+
+def _open(
+    model: str, dataset: LabeledSplit, keras_file: KerasFile, runtime: RuntimeOptions, description: InputDescription
+) -> Segmenter:
+    """Open an artifact, or a Keras model."""
+    from edgeseg.errors import InputError
+    from edgeseg.models.opening import ModelRequest, load_model
+    from edgeseg.models.packaged_files import find_file, is_packaged_name
+    from edgeseg.models.zoo.table import find
+    from edgeseg.opening import open_segmenter, segmenter_of
+    from edgeseg.runtime import SUFFIXES, RuntimeOptions
+
     if "keras" not in (SUFFIXES.get(Path(model).suffix.lower()), runtime.backend):
         given = {
             "--custom-objects": keras_file.custom_objects,
@@ -88,49 +110,39 @@ def command(
         for option, value in given.items():
             if value is not None:
                 raise InputError(f"{option} goes with a Keras model; '{model}' is a finished file.")
-        segmenter = open_segmenter(model, runtime, description, classes=dataset.classes.names)
-    else:
-        if is_packaged_name(model):
-            find_file(model)  # refuses an architecture without packaged weights
-            if "." in model:
-                raise InputError(f"'{model}' is a finished file; --backend keras goes with {model.partition('.')[0]}.")
-        elif not Path(model).suffix:
-            find(model)
-        if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
-            raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
-        if description.class_names:
-            raise InputError("--labels is for .tflite and .onnx files without ModelSpec.")
-        from edgeseg.models.preprocessing import warn_of_faint_images
-        from edgeseg.runtime.keras import KerasBackend, set_threads
+        return open_segmenter(model, runtime, description, classes=dataset.classes.names)
+    if is_packaged_name(model):
+        find_file(model)  # refuses an architecture without packaged weights
+        if "." in model:
+            raise InputError(f"'{model}' is a finished file; --backend keras goes with {model.partition('.')[0]}.")
+    elif not Path(model).suffix:
+        find(model)
+    if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
+        raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
+    if description.class_names:
+        raise InputError("--labels is for .tflite and .onnx files without ModelSpec.")
+    from edgeseg.models.preprocessing import warn_of_faint_images
+    from edgeseg.runtime.keras import KerasBackend, set_threads
 
-        if runtime.num_threads is not None:
-            set_threads(runtime.num_threads)
-        objects = _options.read_custom_objects(keras_file.custom_objects)
-        opened = load_model(
-            model,
-            ModelRequest(
-                input_size=description.input_size,
-                classes=dataset.classes,
-                mean=description.mean,
-                std=description.std,
-                **description.feeding,
-                custom_objects=objects,
-                output=keras_file.output,
-                model_options=keras_file.model_options,
-            ),
-        )
-        warn_of_faint_images(opened.model, opened.spec)
-        backend = KerasBackend(opened.model, opened.spec)
-        segmenter = segmenter_of(model, backend, opened.spec, threshold=description.threshold)
-    with segmenter, progress(f"evaluating {model}") as update:
-        result = evaluate(segmenter, dataset, progress=update)
-    if save is not None:
-        saved = save_evaluation(result, save, title=f"{model} on {data.name}/{split}", overwrite=results.overwrite)
-        note(f"saved: {', '.join(map(str, saved))}")
-    if results.as_json:
-        print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict()})
-        return
-    _print_scores(result, f"{model} on {data.name}/{split}, {result.num_images} images")
+    if runtime.num_threads is not None:
+        set_threads(runtime.num_threads)
+    objects = _options.read_custom_objects(keras_file.custom_objects)
+    opened = load_model(
+        model,
+        ModelRequest(
+            input_size=description.input_size,
+            classes=dataset.classes,
+            mean=description.mean,
+            std=description.std,
+            **description.feeding,
+            custom_objects=objects,
+            output=keras_file.output,
+            model_options=keras_file.model_options,
+        ),
+    )
+    warn_of_faint_images(opened.model, opened.spec)
+    backend = KerasBackend(opened.model, opened.spec)
+    return segmenter_of(model, backend, opened.spec, threshold=description.threshold)
 
 
 def _print_scores(result: EvaluationResult, title: str) -> None:

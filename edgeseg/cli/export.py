@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeseg._internal.text import counted, printable, unprintable
 from edgeseg.choices import (
     ColorOrder,
     Fit,
@@ -20,7 +22,7 @@ from edgeseg.choices import (
     Resize,
     Target,
 )
-from edgeseg.cli import _options
+from edgeseg.cli import _completion, _options
 from edgeseg.cli._export_results import note_cuts, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
@@ -33,6 +35,7 @@ from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Reci
 if TYPE_CHECKING:
     from edgeseg._internal.progress import StepProgress
     from edgeseg.datasets import DataSource
+    from edgeseg.spec import ModelSpec
     from edgeseg_converters import ExportResult
 
 
@@ -49,7 +52,7 @@ class _Command(GroupedCommand):
             "calibration_split", "num_calibration_samples", "seed", "method", "max_drop", "max_class_drop",
             "min_agreement", "rescue",
         ),
-        "Results": ("output_dir", "report", *_options.RESULTS),
+        "Results": ("name", "output_dir", "report", *_options.RESULTS),
     }  # fmt: skip
 
 
@@ -80,10 +83,11 @@ class _Verification:
     num_images: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Results:
-    """Where the artifacts and the report go."""
+    """What the artifacts are called, and where they and the report go."""
 
+    name: str | None
     output_dir: Path
     report: bool
     overwrite: bool
@@ -105,12 +109,33 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
     return Quantization(gate=gate, **settings)
 
 
+def _checked_name(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    if name is not None and (not re.fullmatch(r"[^/\\]{1,100}", name) or name.startswith(".") or unprintable(name)):
+        raise click.BadParameter(
+            f"'{printable(name)[:100]}' is no name of a file: 1 to 100 characters, no slash, no dot at the beginning. "
+            "--output-dir names the folder.",
+            ctx,
+            param,
+        )
+    return name
+
+
+def _name(request: _Model, spec: ModelSpec) -> str:
+    """Return what a model is called whose name was not typed."""
+    from edgeseg.models.packaged_files import PACKAGED
+
+    # The name of a packaged model says what it sees; with weights of others it sees something else.
+    if request.weights is not None and spec.name in PACKAGED:
+        return Path(request.weights).name.partition(".")[0] or spec.name
+    return spec.name
+
+
 @click.command(
     "export",
     cls=_Command,
     help=help_of("export", "MODEL is a zoo name, or a .keras or .h5 file; the packaged model when omitted."),
 )
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=_completion.models)
 @collect(
     "recipes",
     _recipes,
@@ -216,6 +241,12 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
     "results",
     _Results,
     click.option(
+        "--name",
+        callback=_checked_name,
+        help="Name of the model: in its files, and of them.",
+        show_default="the trained model's, which is that of its run or data; else MODEL's",
+    ),
+    click.option(
         "--output-dir", type=_options.FOLDER, default=Path(), show_default=True, help="Folder for the artifacts."
     ),
     click.option(
@@ -306,12 +337,14 @@ def _export(
             model_options=request.model_options,
         ),
     )
-    spec = opened.spec
+    spec = opened.spec.replace(name=results.name or _name(request, opened.spec))
     if (loaded := opened.weights_report) is not None:
         for line in loaded.table().split("\n"):
             note(line)
         matched, left, missing = len(loaded.matched), len(loaded.left_over), len(loaded.missing)
-        note(f"{matched} tensors of '{request.weights}' are in the model, {left} left over, {missing} missing")
+        note(
+            f"{counted(matched, 'tensor')} of '{request.weights}' are in the model, {left} left over, {missing} missing"
+        )
     # Checked before the long work, not after it.
     output_dir, overwrite = results.output_dir, results.overwrite
     require_writable_folder(output_dir)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeseg.cli import _artifacts, _options
+from edgeseg._internal.text import counted
+from edgeseg.cli import _artifacts, _completion, _options
+from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_table, quiet_native_logs, say, size_text
+from edgeseg.cli._terminal import print_json, print_table, progress, quiet_native_logs, say, size_text
 from edgeseg.cli._words import in_flags
 
 if TYPE_CHECKING:
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from edgeseg.spec import ModelSpec
 
 
-@click.command("inspect", help=help_of("inspect", _artifacts.HELP.replace(", .onnx, .keras or .h5", " or .onnx")))
-@click.argument("artifact", required=False)
+@click.command(
+    "inspect", cls=Command, help=help_of("inspect", _artifacts.HELP.replace(", .onnx, .keras or .h5", " or .onnx"))
+)
+@click.argument("artifact", required=False, shell_complete=_completion.artifacts)
 @click.option(
     "--accelerator",
     "accelerators",
@@ -37,7 +41,8 @@ def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json:
 
     quiet_native_logs()
     artifact = _artifacts.artifact_or_default(artifact)
-    inspection = inspect(artifact, accelerators)
+    with progress(f"opening {artifact}"):
+        inspection = inspect(artifact, accelerators)
     reasons = {accelerator: in_flags(reason) for accelerator, reason in inspection.not_asked.items()}
     inspection = dataclasses.replace(
         inspection, not_asked=reasons, usage=dataclasses.replace(inspection.usage, note=in_flags(inspection.usage.note))
@@ -62,7 +67,7 @@ def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json:
             ["image", _image(spec)],
             ["normalize", f"{spec.color_order}, {spec.scaling}, {spec.dtype}"],
             ["output", spec.output_kind],
-            [f"{spec.num_classes} classes", ", ".join(spec.class_names)],
+            [counted(spec.num_classes, "class"), ", ".join(spec.class_names)],
             ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in provenance.rewrites) or "none"],
             ["made with", ", ".join(f"{tool} {version}" for tool, version in provenance.tools.items())],
         ]
@@ -70,7 +75,7 @@ def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json:
         rows.append(["ops", "not shown: the package that knows this format's schema is not installed"])
     else:
         ops = ", ".join(f"{name} x{count}" for name, count in inspection.ops.items())
-        rows.append([f"{sum(inspection.ops.values())} ops", ops])
+        rows.append([counted(sum(inspection.ops.values()), "op"), ops])
     print_table(["", ""], rows)
     _print_coverage(inspection)
     _print_usage(artifact, inspection.usage)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from edgeseg._internal.text import counted
 from edgeseg.choices import TableStyle
-from edgeseg.cli import _options
+from edgeseg.cli import _completion, _options
+from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_markdown, print_table, quiet_native_logs, say
+from edgeseg.cli._terminal import print_json, print_markdown, print_table, progress, quiet_native_logs, say
 
 if TYPE_CHECKING:
     from edgeseg.models.zoo.entry import ZooModel
@@ -26,13 +28,14 @@ _EFFECTS = {
 
 @click.command(
     "models",
+    cls=Command,
     help=help_of(
         "models",
         "With NAME, the options of that architecture; with --model-option too, the parameters that it then has. "
         "Parameters are for 21 classes, GFLOPs are at the default size.",
     ),
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_completion.architectures)
 @click.option("--describe", metavar="NAME", help="The same as NAME alone.")
 @click.option(
     "--format",
@@ -58,11 +61,11 @@ def command(
         raise click.UsageError("--model-option goes with NAME, the architecture that has the option.")
     models = {model.name: model for model in ([find(asked)] if asked else ZOO.values())}
     packaged = {each: packaged_spec(each) for each in models}
-    counted = _parameters(models[asked], model_options) if asked and model_options else None
+    parameters = _parameters(models[asked], model_options) if asked and model_options else None
     if as_json:
         described = [_as_json(model, packaged[each]) for each, model in models.items()]
-        if counted is not None:
-            described[0] |= {"parameters": counted, "gflops": None}
+        if parameters is not None:
+            described[0] |= {"parameters": parameters, "gflops": None}
         print_json({"format_version": 1, "models": described})
         return
     print_rows = print_markdown if style == "md" else print_table
@@ -70,11 +73,11 @@ def command(
     rows = [
         [
             each,
-            f"{(counted or model.parameters) / 1e6:.2f} M",
-            f"{model.gflops:g}" if counted is None else "-",
+            f"{(parameters or model.parameters) / 1e6:.2f} M",
+            f"{model.gflops:g}" if parameters is None else "-",
             f"{model.default_size[0]},{model.default_size[1]}",
             str(model.stride),
-            "-" if (spec := packaged[each]) is None else f"{spec.num_classes} classes{_files(each)}",
+            "-" if (spec := packaged[each]) is None else counted(spec.num_classes, "class") + _files(each),
             model.weights_from,
         ]
         for each, model in models.items()
@@ -86,10 +89,11 @@ def command(
 
 def _parameters(model: ZooModel, model_options: Mapping[str, str]) -> int:
     """Return the parameters of an architecture with options, which it is built to count."""
-    from edgeseg.models import create
-
     quiet_native_logs()
-    return int(create(model.name, num_classes=21, **model.read_options(model_options)).count_params())
+    with progress(f"building {model.name}"):
+        from edgeseg.models import create
+
+        return int(create(model.name, num_classes=21, **model.read_options(model_options)).count_params())
 
 
 def _describe(model: ZooModel, style: TableStyle) -> None:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import itertools
+import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgeseg._internal.files import refuse_existing, require_writable_folder
+from edgeseg._internal.text import counted, masked
 from edgeseg.choices import SavedView, View
-from edgeseg.cli import _artifacts, _options
+from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._saving import free_place
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, print_table, quiet_native_logs
+from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs
 from edgeseg.drawing.look import Look
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgeseg.cli._options import Results
+    from edgeseg.drawing.painter import Painter
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
+    from edgeseg.segmentation import Segmentation
+    from edgeseg.sinks import Sink
     from edgeseg.sources import Frame
+    from edgeseg.sources.extent import Extent
 
 
 class _Command(GroupedCommand):
@@ -40,55 +50,119 @@ class _Command(GroupedCommand):
 
 @dataclass(frozen=True)
 class _Drawing:
-    """The files to write of each image, and how they are drawn; none where there is no place for them."""
+    """What ``--save`` names, and how images are drawn."""
 
-    save: Path | None
+    save: str | None
     views: tuple[SavedView, ...]
     look: Look
 
     def painted(self) -> tuple[View, ...]:
         """Return the views that are drawn, without the ids."""
-        return tuple(view for view in self.views if view != "ids") if self.save is not None else ()
+        return tuple(view for view in self.views if view != "ids")
+
+    def draw(self, view: SavedView, image_rgb: NDArray[np.uint8], segmentation: Segmentation) -> NDArray[np.uint8]:
+        """Return an image as it is saved: RGB, RGBA for a cut-out, class ids."""
+        from edgeseg.drawing.legend import add_legend
+        from edgeseg.drawing.painter import render
+
+        if view == "ids":
+            return segmentation.class_map
+        look = replace(self.look, view=view)
+        image = render(image_rgb, segmentation, look)
+        return add_legend(image, segmentation, look) if look.legend else image
+
+
+def _drawing(*, save: str | None, views: tuple[SavedView, ...], **look: Any) -> _Drawing:
+    return _Drawing(save, views, Look(**look))
+
+
+class _Files:
+    """The images or the film that a run writes; nothing is created before the first."""
+
+    def __init__(self, drawing: _Drawing, place: str, frames: _Frames, extent: Extent, *, overwrite: bool) -> None:
+        from edgeseg.sinks.targets import require_place
+
+        one_frame = extent.still or frames.max_frames == 1
+        self.kind = require_place(place, still=extent.still, one_frame=one_frame, overwrite=overwrite)
+        self._drawing, self._place, self._overwrite = drawing, place, overwrite
+        self._fps = (extent.fps or 25.0) / frames.vid_stride
+        self._film: Sink | None = None
+        self._painter: Painter | None = None
+        self.num_images = 0
+        self._check(drawing.views)
+
+    def _check(self, views: tuple[SavedView, ...]) -> None:
+        if self.kind == "folder":
+            return
+        what, path = f"--save {self._place}", Path(self._place.removeprefix("ffmpeg:"))
+
+        def typed(suffix: str) -> str:
+            return shlex.quote(str(path.with_suffix(suffix)))
+
+        if len(views) > 1:
+            raise InputError(f"{what} has one view of {', '.join(views)}: type --save {typed('')}/ for a folder.")
+        if views[0] == "ids" and self.kind != "image":
+            raise InputError(f"--visualize ids is exact in images alone, not in {what}: type --save {typed('')}/.")
+        # The ids and a cut-out's transparency are in the bytes and the fourth channel, which PNG keeps.
+        if views[0] in ("ids", "cutout") and path.suffix.lower() != ".png" and self.kind == "image":
+            raise InputError(f"--visualize {views[0]} is exact as PNG: type --save {typed('.png')}.")
+
+    def write(self, frame: Frame, segmentation: Segmentation) -> list[str]:
+        """Write the views of an image; return the paths of its own files, none of a film."""
+        from edgeseg._internal.files import write_bytes
+        from edgeseg.imaging import encode_image
+        from edgeseg.sinks import open_sink
+
+        self.num_images += 1
+        if self.kind in ("video", "ffmpeg"):
+            if self._film is None:
+                self._film = open_sink(self._place, fps=self._fps, overwrite=self._overwrite)
+            self._film.write(self._frame(frame, segmentation), frame.name)
+            return []
+        paths = []
+        for view in self._drawing.views:
+            path = Path(self._place)
+            path = path if self.kind == "image" else path / f"{frame.name}.{view}.png"
+            image = self._drawing.draw(view, frame.image_rgb, segmentation)
+            write_bytes(path, encode_image(image, path.suffix), overwrite=self._overwrite)
+            paths.append(str(path))
+        return paths
+
+    def _frame(self, frame: Frame, segmentation: Segmentation) -> NDArray[np.uint8]:
+        """Draw a frame of a film as ``camera`` does, BGR: its legend is on the frame, and does not flicker."""
+        import numpy as np
+
+        from edgeseg.drawing.legend import LiveLegend
+        from edgeseg.drawing.painter import Painter
+
+        if self._painter is None:
+            look = replace(self._drawing.look, view=self._drawing.painted()[0])
+            self._painter = Painter(segmentation.spec, look, order="bgr")
+            self._legend = LiveLegend(segmentation.spec, self._painter, order="bgr") if look.legend else None
+        class_map = np.ascontiguousarray(segmentation.class_map)
+        image = self._painter(np.ascontiguousarray(frame.image_rgb[..., ::-1]), class_map)
+        if self._legend is not None:
+            self._legend.draw(image, class_map)
+        return image
+
+    def close(self) -> None:
+        """Finish a film."""
+        if self._film is not None:
+            self._film.close()
+
+    def text(self) -> str:
+        """Say what was written, and where."""
+        if self.kind == "image":
+            return f"saved: {self._place}"
+        if self.kind == "folder":
+            return f"saved: {counted(self.num_images * len(self._drawing.views), 'image')} in {self._place}"
+        return f"saved: {counted(self.num_images, 'frame')} as {self.film}"
 
     @property
-    def is_file(self) -> bool:
-        """Whether the place is one image, by its suffix."""
-        from edgeseg.imaging import IMAGE_SUFFIXES
-
-        save = self.save
-        return save is not None and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir()
-
-    def check(self, *, overwrite: bool) -> None:
-        """Refuse a place that cannot be written, before a model is opened."""
-        if self.save is None:
-            return
-        if not self.is_file:
-            require_writable_folder(self.save)
-            return
-        if len(self.views) > 1:
-            raise InputError(f"--save {self.save} is one image, of --visualize's {len(self.views)}: give a folder.")
-        if "ids" in self.views and self.save.suffix.lower() != ".png":
-            raise InputError(f"--visualize ids is exact as .png, got --save {self.save}.")
-        refuse_existing(self.save, overwrite=overwrite)
-
-    def path(self, number: int, name: str, view: SavedView) -> Path:
-        """Return where a view of an image goes.
-
-        Args:
-            number: of the image, from 0.
-            name: of the image.
-            view: what is drawn.
-        """
-        assert self.save is not None
-        if not self.is_file:
-            return self.save / f"{name}.{view}.png"
-        if number:
-            raise InputError(f"--save {self.save} is one image, SOURCES have more: give a folder, or --max-frames 1.")
-        return self.save
-
-
-def _drawing(*, save: Path | None, views: tuple[SavedView, ...], **look: Any) -> _Drawing:
-    return _Drawing(save, views, Look(**look))
+    def film(self) -> str | None:
+        """The film, without the key that a stream's address has; ``None`` where images are written."""
+        target = self._place.removeprefix("ffmpeg:")
+        return masked(target, stream_key="://" in target) if self.kind in ("video", "ffmpeg") else None
 
 
 @dataclass(frozen=True)
@@ -104,6 +178,10 @@ class _Frames:
 
         return itertools.islice(frames(sources, start=self.start_frame, stride=self.vid_stride), self.max_frames)
 
+    def total(self, extent: Extent) -> int:
+        """Return how many there will be; 0 where that is not known."""
+        return min(extent.num_frames, self.max_frames or extent.num_frames)
+
 
 @click.command(
     "predict",
@@ -113,7 +191,13 @@ class _Frames:
         f"{_artifacts.HELP} SOURCES are images, videos, folders and patterns.",
     ),
 )
-@click.argument("arguments", nargs=-1, required=True, metavar="[ARTIFACT] SOURCES...")
+@click.argument(
+    "arguments",
+    nargs=-1,
+    required=True,
+    metavar="[ARTIFACT] SOURCES...",
+    shell_complete=_completion.artifact_then_files,
+)
 @collect(
     "frames",
     _Frames,
@@ -128,9 +212,9 @@ class _Frames:
     _drawing,
     click.option(
         "--save",
-        type=click.Path(path_type=Path),
         metavar="FILE|DIR",
-        help="Image file for a single drawn image, or folder.",
+        help="FILE.png for one image, FILE.mp4 for a film, or a folder for drawn images.",
+        show_default="runs/predict, runs/predict2, ...; none with --count or --json",
     ),
     click.option(
         "--visualize",
@@ -163,40 +247,38 @@ def command(
     results: Results,
 ) -> None:
     """Run ``edgeseg predict``."""
-    from edgeseg._internal.files import write_bytes
-    from edgeseg.drawing.legend import add_legend
-    from edgeseg.drawing.painter import Painter, render
-    from edgeseg.imaging import encode_image
+    from edgeseg.drawing.painter import Painter
     from edgeseg.opening import open_segmenter
+    from edgeseg.sources.extent import extent
 
     quiet_native_logs()
-    if drawing.save is None and not count and not results.as_json:
-        raise InputError("nothing to do: give --save FILE or DIR, --count or --json.")
+    # With --count or --json the result is printed, and a folder of drawings would be litter.
+    place = drawing.save
+    if place is None and not (count or results.as_json):
+        place = str(free_place("predict"))
     chosen, sources = _artifacts.split_sources(arguments)
+    there = extent(sources, start=frames.start_frame, stride=frames.vid_stride)
+    files = None if place is None else _Files(drawing, place, frames, there, overwrite=results.overwrite)
     artifact = _artifacts.artifact_or_default(chosen)
-    drawing.check(overwrite=results.overwrite)
     images: list[dict[str, Any]] = []
-    with open_segmenter(artifact, runtime, description) as segmenter:
+    with progress_of_steps(f"opening {artifact}") as update, ExitStack() as stack:
+        segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
         Painter(segmenter.spec, replace(drawing.look, view="mask"))  # refuses a class before the first image
-        for view in drawing.painted():
+        for view in drawing.painted() if files is not None else ():
             Painter(segmenter.spec, replace(drawing.look, view=view))
+        if files is not None:
+            stack.callback(files.close)
+        total = frames.total(there)
         for number, frame in enumerate(frames.read(sources)):
+            update("segmenting" if total else f"segmenting, {counted(number, 'image')} done", number, total)
             segmentation = segmenter(frame.image_rgb)
-            files = []
-            for saved in drawing.views if drawing.save is not None else ():
-                image = segmentation.class_map
-                if saved != "ids":
-                    look = replace(drawing.look, view=saved)
-                    image = render(frame.image_rgb, segmentation, look)
-                    if look.legend:
-                        image = add_legend(image, segmentation, look)
-                path = drawing.path(number, frame.name, saved)
-                write_bytes(path, encode_image(image, path.suffix), overwrite=results.overwrite)
-                files.append(str(path))
-                note(str(path))
-            images.append({"name": frame.name, "files": files, "counts": segmentation.counts()})
+            written = [] if files is None else files.write(frame, segmentation)
+            images.append({"name": frame.name, "files": written, "counts": segmentation.counts()})
     if results.as_json:
-        print_json({"format_version": 1, "artifact": artifact, "images": images})
+        film = None if files is None else files.film
+        print_json({"format_version": 1, "artifact": artifact, "film": film, "images": images})
     elif count:
         rows = [[entry["name"], name, str(n)] for entry in images for name, n in entry["counts"].items() if n]
         print_table(["Image", "Class", ">Pixels"], rows)
+    if files is not None:
+        note(files.text())

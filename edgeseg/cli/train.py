@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from edgeseg.choices import AugmentationPreset, Border, EncoderWeights, FrequencyWeights, WatchedMetric
-from edgeseg.cli import _options, _recipes
+from edgeseg.cli import _completion, _options, _recipes
 from edgeseg.cli._by_output import LossType, OutputWeightsType
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._saving import RUNS, free_place, latest_place
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress, progress_of_steps, quiet_native_logs, say, tell
+from edgeseg.errors import InputError
 from edgeseg.training.config import (
     FINAL_LEARNING_RATES,
     FORMER_PRESETS,
@@ -64,6 +66,11 @@ class _Command(GroupedCommand):
             "tensorboard", "distribute", "seed", "overwrite", "as_json",
         ),
     }  # fmt: skip
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``--resume`` alone for the latest run."""
+        latest = latest_place("train", LAST) if args == ["--resume"] else None
+        return super().parse_args(ctx, [*args, str(latest)] if latest else args)
 
 
 class _ClassWeightsType(click.ParamType[Any]):
@@ -163,14 +170,15 @@ def _setting(name: str, **attributes: Any) -> Callable[[Any], Any]:
 
 _DETAILS = """\
 MODEL is a zoo name, or a .keras or .h5 file; a --recipe may have it, and all options. best.keras is ready for export,
-last.keras for --resume. With --no-val there is no best: final.keras is the last epoch's.
+and edgeseg train --resume RUN continues a killed run, --resume alone the latest of runs/. With --no-val there is no
+best: final.keras is the last epoch's.
 
 Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 """
 
 
 @click.command("train", cls=_Command, help=help_of("train", _DETAILS))
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=_completion.models)
 @_options.dataset(help="Labeled data set with train and val.")
 @_setting(
     "val_fraction",
@@ -357,11 +365,13 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 @_setting("early_stopping_on", help="Column of history.csv that early stopping watches.")
 @_setting("seed", type=click.IntRange(0, 2**32 - 1), help="Seed of weights, order and augmentation.")
 @_recipes.option
-@click.option("--output-dir", type=_options.FOLDER, help="Folder of the run.", show_default="runs/MODEL")
+@click.option(
+    "--output-dir", type=_options.FOLDER, help="Folder of the run.", show_default="runs/train, runs/train2, ..."
+)
 @collect(
     "run",
     _run,
-    click.option("--resume", is_flag=True, help="Continue where a killed run of the same settings stopped."),
+    _recipes.resume_option,
     click.option(
         "--metric",
         "metrics",
@@ -408,7 +418,7 @@ def command(
 
     quiet_native_logs()
     if model is None:
-        raise click.UsageError("Missing argument 'MODEL', a zoo name or a file; or give a --recipe that has a model.")
+        raise click.UsageError("Missing argument 'MODEL': a zoo name or a file. Or give a --recipe or --resume RUN.")
     try:
         settings = _recipes.completed(settings)
         with _recipes.explained():
@@ -416,7 +426,7 @@ def command(
             config = TrainConfig(model=model, data=data.plain, **settings)
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
-    folder = output_dir or Path("runs") / Path(model).stem
+    folder = _folder(output_dir, run)
     # A mistake in the settings, the folder or the data is reported before keras is imported.
     run.check(folder)
     splits: dict[str, Any] = {"val_fraction": config.val_fraction, "validate": config.validate}
@@ -424,7 +434,8 @@ def command(
         read = splits_of_training(data, **splits)
         with progress("checking the data") as update:
             findings = check(data, splits=read, progress=update)
-        require_good(findings, "nothing was trained. Fix the files, or give --no-check", tell)
+        check_again = f"edgeseg data check {data.typed}"
+        require_good(findings, "nothing was trained. Fix the files, or give --no-check", tell, check=check_again)
         for warning in findings.warnings:
             tell(f"edgeseg: {warning.text}")
     else:
@@ -433,6 +444,8 @@ def command(
         from edgeseg.training.fit import train
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg train", "train") from error
+    if output_dir is None:
+        note(f"run: {folder}")
     before = _written(folder)
     try:
         with progress_of_steps("building the model") as update:
@@ -440,7 +453,7 @@ def command(
     except KeyboardInterrupt:
         written = _written(folder)
         if written is not None and (run.resume or written != before):
-            note(f"edgeseg: '{folder}' has the finished epochs; run the same command with --resume to continue.")
+            note(f"edgeseg: '{folder}' has the finished epochs; it goes on with: {_resume_command(folder)}")
         raise
     if as_json:
         best = {
@@ -458,12 +471,35 @@ def command(
     say(f"Next: {_next_commands(result.exported, data, custom_objects)}")
 
 
+def _folder(output_dir: Path | None, run: RunOptions) -> Path:
+    """Return the folder of the run: as typed, the one that is resumed, or a new one."""
+    resumed = _recipes.place_of_run()
+    if resumed is not None:
+        if output_dir is not None and output_dir.absolute() != resumed.absolute():
+            raise click.UsageError(f"--resume {resumed} continues in that folder: omit --output-dir {output_dir}.")
+        return resumed
+    if output_dir is not None:
+        return output_dir
+    if run.resume:
+        latest = latest_place("train", LAST)
+        if latest is None:
+            raise InputError(f"there is nothing to resume in {RUNS / 'train'}: type --resume RUN, the run's folder.")
+        return latest
+    if run.distribute == "workers":
+        raise click.UsageError("--distribute workers needs --output-dir: each worker must name the same folder.")
+    return free_place("train")
+
+
+def _resume_command(folder: Path) -> str:
+    return f"edgeseg train --resume {shlex.quote(str(folder))}"
+
+
 def _next_commands(model: Path, data: DataSource, custom_objects: str | None) -> str:
     """Return the commands that score and export a trained model, on splits that the data has."""
     from edgeseg.datasets.source import find_data
     from edgeseg.datasets.splitting import source_split
 
-    again = _options.data_arguments(data)
+    again = f"--data {data.typed}"
     if custom_objects is not None:
         again += f" --custom-objects {shlex.quote(custom_objects)}"
     dataset, file = find_data(data)[0], shlex.quote(str(model))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgeseg._internal.fields import short_repr
+from edgeseg._internal.text import counted
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Coverage:
     @property
     def summary(self) -> str:
         """The coverage in a line: ``delegated 21 of 27 nodes in 5 partitions``."""
-        text = f"delegated {self.delegated} of {self.total} nodes"
+        text = f"delegated {self.delegated} of {counted(self.total, 'node')}"
         if self.partitions is None:
             return text
         return f"{text} in {self.partitions} partition{'' if self.partitions == 1 else 's'}"

@@ -319,7 +319,8 @@ def _with_colors(path: str | Path, classes: Classes, entries: list[tuple[str, Co
             ignore_index = VOC_IGNORE if ignore_index is None else ignore_index
             more.append((color, ignore_index))
         else:
-            raise InputError(f"'{path}' has a color of '{name}', which is none of {', '.join(classes.names)}.")
+            hint = did_you_mean(name, classes.names)
+            raise InputError(f"'{path}' has a color of '{name}', which is none of {', '.join(classes.names)}.{hint}")
     without = [name for name in classes.names if name not in palette]
     if without:
         raise InputError(f"'{path}' has no color of {', '.join(without)}.")

@@ -121,7 +121,9 @@ class CheckResult:
         }
 
 
-def require_good(result: CheckResult, what: str, tell: Callable[[str], None], *, limit: int = 20) -> None:
+def require_good(
+    result: CheckResult, what: str, tell: Callable[[str], None], *, limit: int = 20, check: str = "edgeseg data check"
+) -> None:
     """Stop where a check found errors, after reporting which files they are about.
 
     Args:
@@ -129,6 +131,7 @@ def require_good(result: CheckResult, what: str, tell: Callable[[str], None], *,
         what: what does not happen, such as ``nothing was trained``.
         tell: gets a line for each error, and one for the rest of them.
         limit: lines at most.
+        check: the command that lists them all.
 
     Raises:
         InputError: there are errors.
@@ -139,6 +142,6 @@ def require_good(result: CheckResult, what: str, tell: Callable[[str], None], *,
     for finding in errors[:limit]:
         tell(finding.text)
     if len(errors) > limit:
-        tell(f"and {len(errors) - limit} more; edgeseg data check lists them all.")
+        tell(f"and {len(errors) - limit} more; {check} lists them all.")
     noun = "problem" if len(errors) == 1 else "problems"
     raise InputError(f"the data has {len(errors)} {noun}, so {what}.")

@@ -21,6 +21,7 @@ from edgeseg._internal.files import refuse_existing, write_bytes, write_text, wr
 from edgeseg._internal.json import FEW, AnyText, Meta, WrongValue, decode
 from edgeseg._internal.limits.text import read_text
 from edgeseg._internal.progress import Progress
+from edgeseg._internal.text import counted
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import IMAGE_SUFFIXES, decode_image, encode_image, read_bytes
@@ -185,7 +186,9 @@ def _read(path: Path, ids: dict[str, int]) -> _Document:
         if kind not in _SHAPES:
             raise InputError(f"'{path}' has a shape '{kind}' of '{label}'; accepted: {', '.join(_SHAPES)}.")
         if num_points < 3 if kind == "polygon" else num_points != 2:
-            raise InputError(f"'{path}' has a {kind} of '{label}' with {num_points} points, which has no area.")
+            raise InputError(
+                f"'{path}' has a {kind} of '{label}' with {counted(num_points, 'point')}, which has no area."
+            )
     if (total := sum(len(shape.points) for shape in document.shapes)) > _MOST_POINTS:
         raise InputError(f"'{path}' has {total} points; at most {_MOST_POINTS} are drawn.")
     return document

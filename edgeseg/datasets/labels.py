@@ -13,6 +13,7 @@ from PIL import Image
 
 from edgeseg._internal.limits.images import check_image_size
 from edgeseg._internal.spread import spread
+from edgeseg._internal.text import counted
 from edgeseg.choices import LabelEncoding
 from edgeseg.datasets.classes import VOC_IGNORE, Classes
 from edgeseg.datasets.faults import BadExample
@@ -173,7 +174,9 @@ def _checked_ids(path: Path, numbers: NDArray[np.integer], classes: Classes) -> 
         unknown &= numbers != ignored
     if unknown.any():
         ids, counts = np.unique(numbers[unknown], return_counts=True)
-        shown = ", ".join(f"{number} ({count} pixels)" for number, count in zip(ids[:5], counts[:5], strict=True))
+        shown = ", ".join(
+            f"{number} ({counted(count, 'pixel')})" for number, count in zip(ids[:5], counts[:5], strict=True)
+        )
         rest = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
         besides = "no ignored id" if ignored is None else f"the ignored id {ignored}"
         text = f"'{path}' has ids that are no class: {shown}{rest}; there are {num_classes} classes and {besides}."
@@ -243,7 +246,7 @@ def _from_colors(path: Path, image_rgb: NDArray[np.uint8], classes: Classes) -> 
     if unknown.any():
         colors, counts = np.unique(codes[unknown], return_counts=True)
         order = np.argsort(-counts)[:5]
-        shown = ", ".join(f"{_rgb(int(colors[i]))} ({counts[i]} pixels)" for i in order)
+        shown = ", ".join(f"{_rgb(int(colors[i]))} ({counted(counts[i], 'pixel')})" for i in order)
         rest = f" and {len(colors) - 5} more" if len(colors) > 5 else ""
         noun = "color that is" if len(colors) == 1 else "colors that are"
         advice = _outline_advice(colors) or _color_advice(path, codes, colors[order], classes)

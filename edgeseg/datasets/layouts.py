@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +40,13 @@ class Dataset:
         layout: how it keeps its files.
         base: the folder that has them; for VOC, below the one that was named.
         splits: their names, train, val and test first; ``all`` alone where there are none.
+        typed: what a command needs to find it again, for texts that say what to type.
     """
 
     layout: DataLayout
     base: Path
     splits: tuple[str, ...]
+    typed: str = "DIR"
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ def _candidates(root: Path, asked: DataLayout | None) -> list[Dataset]:
 
 def _known(dataset: Dataset) -> str:
     if dataset.splits == (ALL,):
-        folder = shlex.quote(str(dataset.base))
-        return f"'{dataset.base}' has no splits: make them with edgeseg data split {folder} --val 0.1 --test 0.1."
+        make = f"edgeseg data split {dataset.typed} --val 0.1 --test 0.1"
+        return f"'{dataset.base}' has no splits: make them with {make}."
     return f"splits found in '{dataset.base}': {', '.join(dataset.splits) or 'none'}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +54,19 @@ class DataSource:
     def name(self) -> str:
         """The folder's name, for titles."""
         return Path(self.root).absolute().name
+
+    @property
+    def typed(self) -> str:
+        """The folder and the options as a command takes them: ``DIR --classes A,B``."""
+        options = {
+            "--data-layout": self.layout,
+            "--classes": self.classes,
+            "--label-encoding": self.label_encoding,
+            "--ignore-index": self.ignore_index,
+            "--color-map": self.color_map,
+        }
+        given = (f"{option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)
+        return " ".join([shlex.quote(self.root), *given])
 
     @property
     def plain(self) -> str | DataSource:
@@ -158,7 +172,7 @@ def find_data(data: Data) -> tuple[Dataset, Classes]:
         InputError: there is no data set, or its classes are not known.
     """
     source = as_source(data)
-    dataset = find_layout(Path(source.root), source.layout)
+    dataset = replace(find_layout(Path(source.root), source.layout), typed=source.typed)
     return dataset, _classes_of(source, dataset)
 
 

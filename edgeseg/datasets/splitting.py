@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeseg._internal.files import write_text, writing_folder
+from edgeseg._internal.text import counted
 from edgeseg.choices import SplitOrder
 from edgeseg.datasets.layouts import ALL, Dataset, Listing, list_split, natural_order
 from edgeseg.datasets.source import Data, as_source, empty_text, encoding_of, find_data
@@ -68,7 +69,7 @@ def split_pairs(
     num_val, num_test = (max(1, round(share * len(pairs))) if share else 0 for share in (val, test))
     num_train = len(pairs) - num_val - num_test
     if num_train < 1:
-        raise InputError(f"{len(pairs)} pairs are too few for val {val} and test {test}: none is left for training.")
+        raise InputError(f"val {val} and test {test} of {counted(len(pairs), 'pair')} leave none for training.")
     end = num_train + num_val
     parts = {"train": ordered[:num_train], "val": ordered[num_train:end], "test": ordered[end:]}
     return {name: sorted(part, key=lambda pair: natural_order(pair[0])) for name, part in parts.items() if part}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 
 from edgeseg.datasets.source import Data, LabeledSplit, find_data, open_split
@@ -27,10 +26,9 @@ def splits_of_training(data: Data, *, val_fraction: float | None = None, validat
     if not validate or val_fraction is not None:
         return (source_split(dataset),)
     if "train" in dataset.splits and "val" not in dataset.splits:
-        folder = shlex.quote(str(dataset.base))
         raise InputError(
-            f"'{dataset.base}' has train and no val: give `val_fraction=0.1` to validate on a tenth of train, "
-            f"`validate=False` to validate on nothing, or write lists with edgeseg data split {folder} --val 0.1."
+            f"'{dataset.base}' has train and no val: give `val_fraction=0.1` to validate on a tenth of train, `validate=False` "
+            f"to validate on nothing, or write lists with edgeseg data split {dataset.typed} --val 0.1."
         )
     return "train", "val"
 

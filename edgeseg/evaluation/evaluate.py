@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress
+from edgeseg._internal.text import counted
 from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
@@ -113,7 +114,7 @@ def evaluate(segmenter: Segmenter, data: LabeledSplit, *, progress: Progress | N
     """
     names = segmenter.spec.class_names
     if len(names) != len(data.classes.names):
-        raise InputError(f"the model has {len(names)} classes, the data has {len(data.classes.names)}.")
+        raise InputError(f"the model has {counted(len(names), 'class')}, the data has {len(data.classes.names)}.")
     if names != data.classes.names and names != default_class_names(len(names)):
         _log.warning("the model's classes are %s, the data's are %s", ", ".join(names), ", ".join(data.classes.names))
     matrix = ConfusionMatrix(len(names), data.classes.ignore_index)

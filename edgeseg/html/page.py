@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgeseg._internal.text import counted
 from edgeseg.errors import missing_extra
 
 
@@ -34,10 +35,5 @@ def render(package: str, template: str, *, filters: Mapping[str, Callable[..., A
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(filters, counted=_counted)
+    environment.filters.update(filters, counted=counted)
     return environment.get_template(template).render(values)
-
-
-def _counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Write a number and what it counts: ``1 process``, ``2 processes``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"

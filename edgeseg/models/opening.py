@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.images import refuse_large_input
+from edgeseg._internal.text import counted
 from edgeseg.choices import ColorOrder, Fit, LetterboxRounding, Resize
 from edgeseg.errors import InputError
 from edgeseg.models import create
@@ -358,7 +359,7 @@ def _with_classes(spec: ModelSpec, classes: Classes | None) -> ModelSpec:
         return spec
     if len(classes.names) != spec.num_classes:
         raise InputError(
-            f"the model has {spec.num_classes} classes, the data has {len(classes.names)}; "
+            f"the model has {counted(spec.num_classes, 'class')}, the data has {len(classes.names)}; "
             f"give `num_classes={len(classes.names)}` or other data."
         )
     return spec.replace(class_names=classes.names, palette=classes.palette, ignore_index=classes.ignore_index)

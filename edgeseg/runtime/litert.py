@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.limits.models import ModelFile
+from edgeseg._internal.text import counted
 from edgeseg._internal.versions import installed_version
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime import delegate as external
@@ -166,7 +167,7 @@ def _taken(interpreter: Any, library: str) -> str:
     partitions = ops.count("DELEGATE")
     if not partitions:
         raise BackendUnavailable(
-            f"the delegate '{library}' takes none of the model's {len(ops)} nodes; "
+            f"the delegate '{library}' takes none of the model's {counted(len(ops), 'node')}; "
             "export for it (edgeseg export --target), compile the model for it, or run without `delegate`."
         )
     return f"{Path(library).name} ({partitions} partition{'s' if partitions > 1 else ''})"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from edgeseg._internal.text import counted
 from edgeseg.errors import BackendUnavailable, InputError, did_you_mean
 
 CPU = "CPUExecutionProvider"
@@ -75,8 +76,8 @@ def what_runs(session: Any, asked: Sequence[str]) -> str:
     nodes: Counter[str] = Counter()
     for subgraph in session.get_provider_graph_assignment_info():
         nodes[subgraph.ep_name] += len(subgraph.get_nodes())
+    total = counted(nodes.total(), "node")
     if not nodes[first]:
-        count = nodes.total()
-        raise BackendUnavailable(f"{first} takes none of the model's {count} nodes; run it without `providers`.")
+        raise BackendUnavailable(f"{first} takes none of the model's {total}; run it without `providers`.")
     left = nodes.total() - nodes[first]
-    return f" {first}" + (f" (partly: {nodes[first]} of {nodes.total()} nodes)" if left else "")
+    return f" {first}" + (f" (partly: {nodes[first]} of {total})" if left else "")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import atomic_path, refuse_existing, require_writable_folder
+from edgeseg._internal.text import counted
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.sinks.base import DiskWatch, OneSize, RealTime, checked_fps
 
@@ -89,7 +90,9 @@ class VideoFile:
                 raise SinkLost(f"'{self._path}' could not be written: what reached the disk is no video. Is it full?")
         # The count of .mkv and .webm is computed from the duration, which is kept in milliseconds.
         if num_frames < self.frames_written - 1 - self.frames_written // 100:
-            raise SinkLost(f"'{self._path}' has only {num_frames} of {self.frames_written} frames. Is its disk full?")
+            raise SinkLost(
+                f"'{self._path}' has only {num_frames} of {counted(self.frames_written, 'frame')}. Is its disk full?"
+            )
 
     def _open(self) -> cv2.VideoWriter:
         assert self._size.size_hw is not None

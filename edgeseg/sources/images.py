@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.fields import short_repr
+from edgeseg._internal.text import counted
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image
 from edgeseg.sources.video import VIDEO_SUFFIXES, Video
@@ -92,4 +93,4 @@ def _video(path: Path, start: int, stride: int) -> Iterator[Frame]:
                 yield Frame(f"{path.stem}_{number:06d}", image_rgb)  # type: ignore[arg-type]
         video.warn_of_missing()
         if video.decoded <= start:
-            raise InputError(f"'{path}' has {video.decoded} frames, none from frame {start} on.")
+            raise InputError(f"'{path}' has {counted(video.decoded, 'frame')}, none from frame {start} on.")

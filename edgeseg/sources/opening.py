@@ -80,6 +80,14 @@ def open_source(
     return Files([str(path) for path in expand([text])], name=text, pace=pace, loop=loop, fps=fps)
 
 
+def names_files(text: str) -> bool:
+    """Return whether a text names files on this machine in the table of ``open_source``; nothing is opened."""
+    if text.isascii() and text.isdecimal():
+        return False
+    camera = sys.platform == "linux" and (text.startswith("/dev/video") or _is_character_device(text))
+    return not (text.startswith("gst:") or _URL.match(text) or camera)
+
+
 def _device(text: str, timeout_s: float) -> Device | None:
     """Return the live device that ``text`` names in the table of ``open_source``; None for files, also on a server."""
     if text.isascii() and text.isdecimal():

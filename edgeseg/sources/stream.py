@@ -8,6 +8,7 @@ import time
 
 import cv2
 
+from edgeseg._internal.text import counted
 from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources.base import Captured
 from edgeseg.sources.devices import Device
@@ -98,7 +99,7 @@ class Stream:
     def _lose(self) -> None:
         self._release()
         if self._reconnect_s is None:
-            raise SourceLost(f"'{self.name}' broke off after {self._next_index} frames.")
+            raise SourceLost(f"'{self.name}' broke off after {counted(self._next_index, 'frame')}.")
         if not self._pause_s:
             _log.warning("'%s' broke off; waiting for it, %g s at most.", self.name, self._reconnect_s)
         elif self._left_s() <= 0:  # it opens, and then delivers nothing
@@ -127,6 +128,6 @@ class Stream:
 
     def _did_not_come_back(self) -> SourceLost:
         return SourceLost(
-            f"'{self.name}' broke off after {self._next_index} frames and did not come back "
+            f"'{self.name}' broke off after {counted(self._next_index, 'frame')} and did not come back "
             f"within {self._reconnect_s:g} s."
         )

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.text import masked
+from edgeseg._internal.text import counted, masked
 from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources.opencv import network_timeouts, quiet_opencv, stated_fps
 
@@ -26,6 +26,7 @@ class Video:
     Attributes:
         path: the file or URL that was opened.
         fps: frames per second as the file states them; None when it does not.
+        claimed: frames that the file says it has; 0 where it does not.
         decoded: frames grabbed so far.
         missing_frames: once ``grab`` has returned False: frames that the file claims to have and that did not decode.
     """
@@ -53,7 +54,7 @@ class Video:
             raise InputError(f"'{masked(path)}' does not {why}.")
         self.fps = stated_fps(self._capture)
         claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)  # a huge negative number where there is no length
-        self._claimed = int(claimed) if 0 < claimed < 2**31 else 0
+        self.claimed = int(claimed) if 0 < claimed < 2**31 else 0
         self._reached_s = 0.0
         self.decoded = 0
         self.missing_frames = 0
@@ -94,10 +95,10 @@ class Video:
         self._capture.release()
 
     def _numbers(self) -> str:
-        return f"'{masked(self.path)}' says it has {self._claimed} frames, but {self.decoded} decode"
+        return f"'{masked(self.path)}' says it has {counted(self.claimed, 'frame')}, but {self.decoded} decode"
 
     def _count_missing(self) -> int:
-        missing = self._claimed - self.decoded
+        missing = self.claimed - self.decoded
         if missing <= 0 or self.fps is None:
             return max(missing, 0)
         # Matroska states its duration, and OpenCV computes the number from it: too high where the frame rate varies or
@@ -106,6 +107,6 @@ class Video:
             ".mkv",
             ".webm",
         )
-        if estimated and self._claimed / self.fps - self._reached_s < 1:
+        if estimated and self.claimed / self.fps - self._reached_s < 1:
             return 0
         return missing

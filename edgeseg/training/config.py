@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeseg._internal.fields import short_repr
+from edgeseg._internal.text import counted
 from edgeseg.choices import (
     AugmentationPreset,
     EncoderWeights,
@@ -238,7 +239,8 @@ class TrainConfig:
             _require(name, value, not isinstance(value, str) or value == "data", "numbers, or data")
         if not 0 <= self.num_warmup_epochs < self.epochs:
             raise InputError(
-                f"warmup_epochs must be 0 to {self.epochs - 1} with {self.epochs} epochs, got {self.warmup_epochs}."
+                f"warmup_epochs must be 0 to {self.epochs - 1} with {counted(self.epochs, 'epoch')}, "
+                f"got {self.warmup_epochs}."
             )
         _require("seed", self.seed, 0 <= self.seed < 2**32, "0 to 4294967295")
         self._check_encoder_weights()

@@ -14,7 +14,7 @@ import keras
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import writing_folder
 from edgeseg.datasets import LabeledSplit
-from edgeseg.datasets.source import find_data
+from edgeseg.datasets.source import as_source, find_data
 from edgeseg.datasets.statistics import channel_statistics
 from edgeseg.datasets.training_splits import training_splits
 from edgeseg.errors import InputError
@@ -34,6 +34,7 @@ from edgeseg.training.output_losses import OutputLosses
 from edgeseg.training.recipes.record import differences, record
 from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd
+from edgeseg.training.run.folder import run_name
 from edgeseg.training.run.options import RunOptions
 from edgeseg.training.run.start_line import bytes_left, memory_warning, start_line
 from edgeseg.training.run.step_report import StepReport
@@ -141,6 +142,9 @@ def train(
     models = build_models(
         config, classes, model=model, spec=spec, custom_objects=custom_objects, distribution=distribution
     )
+    if train_data is not None:
+        name = run_name(Path(output_dir), as_source(config.data).name, config.model)
+        models = replace(models, spec=models.spec.replace(name=name))
     of_a_program = {"model": model, "spec": spec, "feed": feed, "loss": loss}
     if code is None:
         of_a_program["custom_objects"] = custom_objects

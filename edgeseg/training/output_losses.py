@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from edgeseg._internal.text import counted
 from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.models.keras_graph import graph_of, output_names
@@ -138,7 +139,7 @@ def _weights(config: TrainConfig, structure: Any, losses: Mapping[str, Any]) -> 
                 raise InputError(f"the output weight of '{name}' does nothing, as there is no loss for it.")
         weights = tuple(weights.get(name, 1.0) for name in losses)
     if len(weights) != len(losses):
-        raise InputError(f"{len(weights)} output weights for a model with {len(losses)} outputs.")
+        raise InputError(f"{counted(len(weights), 'output weight')} for a model with {counted(len(losses), 'output')}.")
     return keras.tree.pack_sequence_as(structure, list(weights))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress
 from edgeseg._internal.spread import spread
+from edgeseg._internal.text import counted
 from edgeseg.datasets import Data, LabeledSplit, as_source
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix, argmax_agreement
@@ -138,7 +139,7 @@ def collect(data: Data, *, split: str = "val", count: int | None = None, spec: M
     paths, labels, source = find(data, split)
     if labels is not None and len(labels.classes.names) != spec.num_classes:
         known = len(labels.classes.names)
-        raise InputError(f"the model has {spec.num_classes} classes, '{as_source(data).name}' has {known}.")
+        raise InputError(f"the model has {counted(spec.num_classes, 'class')}, '{as_source(data).name}' has {known}.")
     count = count or len(paths)
     if labels is not None:
         labels = replace(labels, pairs=tuple(spread(labels.pairs, count)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from edgeseg._internal.text import counted
 from edgeseg.models.architecture.normal_form import normal_form
 from edgeseg.models.architecture.operations import Operation, Operations
 from edgeseg.models.architecture.settings import ACTIVATION, IDENTITY, RESIZE, is_equal, value_of
@@ -88,7 +89,10 @@ class _Walk:
         for name, partner in self.partners.items():
             ones, others = calls_in_file.get(name, []), calls_in_model.get(partner, [])
             if len(ones) != len(others):
-                self._add(f"'{name}' is called {len(ones)} times in the file, {len(others)} times here", "calls")
+                self._add(
+                    f"'{name}' is called {counted(len(ones), 'time')} in the file, {counted(len(others), 'time')} here",
+                    "calls",
+                )
             for one, other in zip(ones, others, strict=False):
                 self._compare(one, other)
         if len(self.file.outputs) == len(self.model.outputs) == 1:
@@ -266,7 +270,7 @@ class _Walk:
     def _pair_inputs(self, one: Operation, other: Operation) -> None:
         if len(one.inputs) != len(other.inputs):
             self._add(
-                f"'{one.name}' takes {len(one.inputs)} inputs in the file, {len(other.inputs)} here",
+                f"'{one.name}' takes {counted(len(one.inputs), 'input')} in the file, {len(other.inputs)} here",
                 one.kind,
                 other.kind,
             )

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from edgeseg._internal.fields import short_repr
+from edgeseg._internal.text import counted
 from edgeseg.errors import InputError
 from edgeseg.models.encoders.chain import Link, fit_to_images, set_transparent
 from edgeseg.models.encoders.efficientnet_lite0 import read_pytorch
@@ -58,7 +59,9 @@ class EncoderReport:
     def line(self) -> str:
         """Return it for people, in one line."""
         layers = {variable.rpartition("/")[0] for _, variable, _ in self.matched}
-        parts = [f"encoder: {len(self.matched)} tensors in {len(layers)} layers from '{self.source}'"]
+        parts = [
+            f"encoder: {counted(len(self.matched), 'tensor')} in {counted(len(layers), 'layer')} from '{self.source}'"
+        ]
         if self.folded:
             parts.append("its first convolution takes the model's pixels now")
         norms = sum(norm is not None for _, norm in self.chain)
@@ -258,7 +261,9 @@ def _fill(
             pairs += fit.filled
             if not fit.complete:
                 shapes = [f"'{t.name}' is {t.shape} but '{s.name}' needs {s.shape}" for t, s in fit.clashes]
-                clashes += shapes or [f"'{item.name}' has {len(item.tensors)} tensors, not {len(layer.slots)}"]
+                clashes += shapes or [
+                    f"'{item.name}' has {counted(len(item.tensors), 'tensor')}, not {len(layer.slots)}"
+                ]
         elif not any(norm is layer.layer for _, norm in chain):
             missing.append(layer.name)
     if missing or clashes:

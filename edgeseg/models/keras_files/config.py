@@ -8,6 +8,7 @@ Keras 2 wrote both forms (and HDF5 under the name ``.keras``), so the content sa
 
 from __future__ import annotations
 
+import shlex
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -118,8 +119,8 @@ def _read_hdf5(path: str | Path) -> ModelConfig:
             weights = "layer_names" in file.attrs or "layer_names0" in file.attrs
             if weights or any(group in file for group in _WEIGHTS_GROUPS):
                 raise InputError(
-                    f"'{path}' holds weights only; give the architecture: edgeseg export NAME --weights {path} "
-                    "('edgeseg models' lists the names)."
+                    f"'{path}' holds weights only; give the architecture: edgeseg export NAME "
+                    f"--weights {shlex.quote(str(path))} ('edgeseg models' lists the names)."
                 )
             raise InputError(f"'{path}' is HDF5, but holds no Keras model.")
         version = _text(file.attrs.get("keras_version", ""))

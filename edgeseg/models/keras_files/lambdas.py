@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def refuse_lambdas(root: dict[str, Any], own: Mapping[str, Any], path: str | Pat
         raise InputError(
             f"'{path}' has Lambda layers, Python bytecode that edgeseg never runs: {names}. Put Keras layers in "
             f"their place: {_instead(root, left, {**KNOWN, **own})}; or name the zoo architecture and load weights "
-            f"only: edgeseg export ZOO_NAME --weights {path}."
+            f"only: edgeseg export ZOO_NAME --weights {shlex.quote(str(path))}."
         )
 
 

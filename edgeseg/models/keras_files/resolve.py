@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,13 +118,14 @@ def resolve(
         raise InputError(
             f"'{path}' names what edgeseg never calls from a file: {listed}. For a layer, give one of yours by its "
             "name: `custom_objects={'its name': YourLayer}`; or name the zoo "
-            f"architecture and load weights only: edgeseg export ZOO_NAME --weights {path}."
+            f"architecture and load weights only: edgeseg export ZOO_NAME --weights {shlex.quote(str(path))}."
         )
     if unknown:
         listed = ", ".join(f"{name} ({_all(layers)})" for name, layers in unknown.items())
         raise InputError(
             f"'{path}' has what Keras does not know: {listed}.{_hint(unknown)} Give the code: `custom_objects=...`"
-            f"; or name the zoo architecture and load weights only: edgeseg export ZOO_NAME --weights {path}."
+            "; or name the zoo architecture and load weights only: "
+            f"edgeseg export ZOO_NAME --weights {shlex.quote(str(path))}."
         )
     for name, layers in known.items():
         _log.warning(

@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 
 from edgeseg._internal.fields import short_repr
+from edgeseg._internal.text import counted
 from edgeseg.errors import InputError
 from edgeseg.models.keras_graph import finalize
 from edgeseg.models.weights.hdf5 import FileLayer, Tensor, read_weights
@@ -197,7 +198,7 @@ def _refuse_other_classes(path: str | Path, clashes: list[_Pair], head: list[Mod
     if len(differences) == 1:
         ((in_file, in_model),) = differences
         raise InputError(
-            f"'{path}' has {in_file} classes, the model has {in_model}; "
+            f"'{path}' has {counted(in_file, 'class')}, the model has {in_model}; "
             f"give `num_classes={in_file}` or `allow_missing={(_HEAD,)}`."
         )
 

@@ -12,6 +12,7 @@ import grain
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.text import counted
 from edgeseg.errors import InputError
 from edgeseg.imaging import at_size, letterbox, normalize
 from edgeseg.spec import ModelSpec
@@ -53,7 +54,7 @@ class BatchOrder:
             InputError: the split is too small; the text says what is accepted.
         """
         if num_images * self.repeat < self.batch_size:
-            images = "1 image" if num_images == 1 else f"{num_images} images"
+            images = counted(num_images, "image")
             needed = math.ceil(self.batch_size / max(num_images, 1))
             raise InputError(
                 f"the training split has {images}, fewer than the batch size {self.batch_size}; accepted: up to "

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.text import counted
 from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError, did_you_mean
 
@@ -79,8 +80,8 @@ def given(weights: Mapping[str, float] | Sequence[float], class_names: Sequence[
         weights = [weights.get(name, 1.0) for name in class_names]
     if len(weights) != len(class_names):
         raise InputError(
-            f"{len(weights)} class weights for {len(class_names)} classes; one for each, or by name: "
-            f"{', '.join(class_names)}."
+            f"{counted(len(weights), 'class weight')} for {counted(len(class_names), 'class')}; one for each, "
+            f"or by name: {', '.join(class_names)}."
         )
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise InputError(f"class weights must be numbers of 0 or more, not all 0, got {', '.join(map(str, weights))}.")

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from edgeseg._internal.fields import short_repr
+from edgeseg._internal.text import counted
 from edgeseg.choices import LossKind
 from edgeseg.errors import InputError
 from edgeseg.training.data.augment import IGNORED
@@ -260,7 +261,9 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
             raise InputError("the model does not say how many logits a pixel has; it needs one for each class.")
         num_classes = num_classes_of(logits[-1])
         if self._class_weights is not None and len(self._class_weights.values) != num_classes:
-            raise InputError(f"there are {len(self._class_weights.values)} class_weights for {num_classes} classes.")
+            raise InputError(
+                f"there are {len(self._class_weights.values)} class_weights for {counted(num_classes, 'class')}."
+            )
 
 
 def _require(name: str, value: object, good: bool, accepted: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from edgeseg._internal.files import refuse_existing
@@ -12,6 +13,21 @@ from edgeseg.errors import InputError
 LAST, BEST, FINAL, HISTORY, SETTINGS = "last.keras", "best.keras", "final.keras", "history.csv", "train.toml"
 #: The exported models of ``RunOptions.save_every``.
 CHECKPOINTS = "checkpoints"
+
+
+def run_name(folder: Path, data: str, model: str) -> str:
+    """Return what a trained model is called: as the run's folder, or where that says nothing of it as the data.
+
+    The architecture's name would say what its published weights see.
+
+    Args:
+        folder: of the run.
+        data: name of the data set.
+        model: what the run began with, a zoo name or a file.
+    """
+    name = folder.absolute().name
+    data = re.sub(r"(-labels)?(-split)?$", "", data) or data  # what edgeseg data adds to the name of a folder
+    return data if re.fullmatch(r"(train|runs?|out|output|)\d*", name) or name == Path(model).stem else name
 
 
 def require_place(folder: Path, *, resume: bool, overwrite: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from edgeseg._internal.text import counted
 from edgeseg.models.keras_internals import layers_within
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.objective.phases import phases_of
@@ -41,10 +42,10 @@ def start_line(
     batch_size = next((phase.batch_size for phase in phases_of(config) if phase.end > epochs_done), config.batch_size)
     steps = num_images * config.repeat // batch_size
     height, width = model.inputs[0].shape[1:3]
-    validation = f" and {_counted(num_validation, 'validation image')}" if num_validation else ""
+    validation = f" and {counted(num_validation, 'validation image')}" if num_validation else ""
     parts = (
-        f"{_counted(num_images, 'training image')}{validation}",
-        f"{_counted(steps, 'step')} of {batch_size} an epoch at {height}x{width}",
+        f"{counted(num_images, 'training image')}{validation}",
+        f"{counted(steps, 'step')} of {batch_size} an epoch at {height}x{width}",
         f"{model.count_params() / 1e6:.2f} M parameters",
         f"about {expected_bytes(model, batch_size) / 1e9:.1f} GB of memory",
     )
@@ -100,7 +101,3 @@ def bytes_left() -> int | None:
     except (OSError, ValueError):  # another system, or no container
         pass
     return min(found, default=None)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from edgeseg._internal.progress import StepProgress
+from edgeseg._internal.text import counted
 from edgeseg.errors import InputError
 from edgeseg.training.building import RunModels
 from edgeseg.training.feed import Feed
@@ -73,7 +74,7 @@ class Validator:
             loss += len(logits) * self._mean_loss(labels, logits)
             images += len(logits)
             if self._progress:
-                self._progress(f"validating, {images} images done", images, 0)
+                self._progress(f"validating, {counted(images, 'image')} done", images, 0)
         matrix = self._counts.confusion_matrix()
         if not matrix.counts.any():
             raise InputError("no pixel of the validation labels counts, all are ignored; no epoch can be the best.")

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from edgeseg._internal.files import (
     sha256,
     write_bytes,
     write_text,
+    writing_folder,
 )
 from edgeseg.errors import InputError
 
@@ -106,9 +109,25 @@ def test_a_name_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
     assert names(tmp_path) == [name]
 
 
-def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+def test_a_folder_is_checked_and_not_made(tmp_path: Path) -> None:
     require_writable_folder(tmp_path / "a" / "b")
-    assert names(tmp_path / "a" / "b") == []
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place in ("file", "file/a", "link", "link/a"):
+        with pytest.raises(InputError, match=rf"folder '.*{place}' cannot be written"):
+            require_writable_folder(tmp_path / place)
+
+
+@pytest.mark.parametrize("writer", [atomic_path, lambda path: writing_folder(path.parent)])
+def test_work_that_fails_leaves_no_folder(tmp_path: Path, writer: Callable[[Path], Any]) -> None:
+    with pytest.raises(ZeroDivisionError), writer(tmp_path / "a" / "b" / "c.txt"):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ZeroDivisionError), writer(tmp_path / "a" / "b" / "c.txt"):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["a"], "what was there stays"
 
 
 def test_refuse_existing_asks_before_the_work(tmp_path: Path) -> None:

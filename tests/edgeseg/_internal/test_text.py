@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeseg._internal.text import escaped, last_line, unprintable
+from edgeseg._internal.text import counted, escaped, last_line, unprintable
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,17 @@ def test_the_last_line() -> None:
     assert last_line("a\n b\x1b[1m \n\n") == "b\\x1b[1m"
     assert last_line(" \n") == "(nothing)"
     assert len(last_line("y" * 10_000_000)) == 503
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (1, "thread", "1 thread"),
+        (0, "image", "0 images"),
+        (2, "class", "2 classes"),
+        (1, "process", "1 process"),
+        (3, "process", "3 processes"),
+    ],
+)
+def test_a_number_and_what_it_counts(number: int, noun: str, text: str) -> None:
+    assert counted(number, noun) == text

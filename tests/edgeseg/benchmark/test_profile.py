@@ -88,7 +88,7 @@ def test_a_profile_without_nodes_has_no_ops() -> None:
 
 
 def test_a_record_with_fewer_runs_than_were_asked_for() -> None:
-    with pytest.raises(InputError, match="record has 1 runs of 2"):
+    with pytest.raises(InputError, match="record has 1 run of 2"):
         summarize([Event(name="model_run")], 2)
 
 

@@ -70,6 +70,11 @@ def test_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "accepted: 512 or 384,480" in fails(capsys, "export", "--imgsz", "big")
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "a\nb", "", "x" * 101])
+def test_a_name_that_is_no_files(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert "is no name of a file: 1 to 100 characters, no slash" in fails(capsys, "export", "unet_mini", "--name", name)
+
+
 def test_missing_model_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "does not exist" in fails(capsys, "export", str(tmp_path / "none.keras"), "--no-verify")
 
@@ -103,6 +108,12 @@ def test_truncated_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [weights]
 
 
+def _image(folder: Path) -> str:
+    path = str(folder / "x.png")
+    Path(path).write_bytes(encode_image(np.zeros((8, 8, 3), np.uint8)))
+    return path
+
+
 def test_image_that_does_not_decode(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8 not a jpeg")
@@ -112,10 +123,6 @@ def test_image_that_does_not_decode(capsys: pytest.CaptureFixture[str], artifact
 def test_source_that_is_missing(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
     error = fails(capsys, "predict", str(artifact), str(tmp_path / "no*.png"), "--save", str(tmp_path))
     assert "does not exist or has no images" in error
-
-
-def test_predict_without_anything_to_do(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:
-    assert "give --save FILE or DIR, --count or --json" in fails(capsys, "predict", str(artifact), "x.png")
 
 
 def test_output_that_exists(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -138,7 +145,7 @@ def test_artifact_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         path = tmp_path / name
         path.write_bytes(b"not a model" * 10)
         assert name in fails(capsys, "inspect", str(path))
-    assert "none of the known suffixes" in fails(capsys, "predict", __file__, "x.png", "--count")
+    assert "none of the known suffixes" in fails(capsys, "predict", __file__, _image(tmp_path), "--count")
 
 
 def test_data_folder_that_is_none(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
@@ -156,12 +163,12 @@ def test_data_of_another_class_count(capsys: pytest.CaptureFixture[str], artifac
 def test_a_view_that_the_model_cannot_give_is_refused_before_the_first_image(
     capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path
 ) -> None:
-    args = ("predict", str(artifact), str(tmp_path / "none.png"), "--save", str(tmp_path), "--visualize")
+    args = ("predict", str(artifact), _image(tmp_path), "--save", str(tmp_path / "out"), "--visualize")
     assert "a cut-out needs --classes" in fails(capsys, *args, "overlay,cutout")
 
 
 def test_unknown_class_and_view(capsys: pytest.CaptureFixture[str], artifact: Path, tmp_path: Path) -> None:
-    image = str(tmp_path / "x.png")
+    image = _image(tmp_path)
     assert "unknown class 'dog'" in fails(capsys, "predict", str(artifact), image, "--count", "--classes", "dog")
     assert "Did you mean 'overlay'?" in fails(capsys, "predict", str(artifact), image, "--visualize", "overly")
 

@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tflite_model: Callable[..., 
 
 
 def test_a_sweep_of_threads_as_file_table_and_comparison(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "r.json"
     args = ["benchmark", str(model), "--num-threads", "1,2", *QUICK, "--output", str(out)]
@@ -39,6 +39,13 @@ def test_a_sweep_of_threads_as_file_table_and_comparison(
     assert [(r.num_threads, len(r.latencies_s)) for r in results] == [(1, 5), (2, 5)]
     assert main(args) == 2  # asked before it measures
     assert "--overwrite" in capsys.readouterr().err
+
+    # Without a place the samples are kept all the same, and nothing is replaced.
+    monkeypatch.chdir(tmp_path)
+    for name in ("benchmark.json", "benchmark2.json"):
+        assert main(["benchmark", str(model), *QUICK]) == 0
+        assert capsys.readouterr().err.splitlines()[-1] == f"saved: runs/{name}"
+        assert len(read(tmp_path / "runs" / name)) == 1
 
     assert main(["compare", str(out), "--format", "csv"]) == 0
     head, *rows = csv.reader(io.StringIO(capsys.readouterr().out))

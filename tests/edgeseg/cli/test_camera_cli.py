@@ -61,7 +61,19 @@ def test_a_clip_is_segmented_saved_and_measured(
     while written.grab():
         frames += 1
     assert frames == 40
-    assert "40 frames" in _one_line(capsys)
+    line = _one_line(capsys)
+    assert line.startswith("40 frames, ")
+    assert line.endswith(f"; saved: {video}")
+
+
+def test_one_frame_is_saved_as_one_image(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
+    image, again = tmp_path / "new" / "out.png", tmp_path / "again.jpg"
+    assert _run(artifact, "--source", street_clip, "--max-frames", "1", "--save", image) == 0
+    assert _run(artifact, "--source", image, "--save", again) == 0
+    assert [cv2.imread(str(path)).shape for path in (image, again)] == [(272, 640, 3)] * 2
+    film = tmp_path / "loop.mp4"
+    assert _run(artifact, "--source", image, "--loop", "--max-frames", "3", "--save", film) == 0
+    assert cv2.VideoCapture(str(film)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
 def test_a_paced_clip_is_live_and_keeps_its_time(
@@ -240,6 +252,10 @@ def _connected(port: int) -> bool:
         (["--source", "{clip}", "--visualize", "cutout", "--stats", "s.json"], "no class 'background'"),
         (["--source", "{clip}", "--save", "out.xyz"], "out.xyz"),
         (["--source", "{clip}", "--save", "there.mp4"], "exists"),
+        (["--source", "{clip}", "--save", "new/out.png"], "type --save new/out.mp4 for a film"),
+        (["--source", "{clip}", "--save", "new/", "--save", "out.png"], "type --save out.mp4 for a film"),
+        (["--source", "image.png", "--save", "new/out.mp4"], "type --save new/out.png"),
+        (["--source", "{clip}", "--save", "there.mp4/out"], "cannot be written"),
         (["--source", "{clip}", "--stats", "there.mp4"], "exists"),
         (["--source", "{clip}"], "nothing to do"),
         (["--source", "{clip}", "--serve", "eight"], "'eight' is no address"),
@@ -257,6 +273,7 @@ def test_what_cannot_work_is_one_line_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "there.mp4").write_bytes(b"mine")
+    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 8, 3), np.uint8))
     before = sorted(tmp_path.iterdir())
     extra = [] if {"--stats", "--save"} & set(arguments) or said == "nothing to do" else ["--stats", "other.json"]
     assert _run(artifact, *(argument.format(clip=street_clip) for argument in arguments), *extra) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_check_prints_the_shares_and_exits_1_where_something_is_wrong(
     assert main(["data", "check", str(root)]) == 1
     out = capsys.readouterr().out
     assert "02.png' does not decode" in out
-    assert "1 errors, 1 warnings" in out
+    assert "1 error, 1 warning" in out
     result = run_json(capsys, "data", "check", root, "--split", "train")
     assert [warning["kind"] for warning in result["warnings"]] == ["unused_label"]
     run_json(capsys, "data", "check", root, "--split", "train", "--strict", status=1)
@@ -125,6 +126,32 @@ def test_the_commands_that_come_next_can_be_pasted(capsys: pytest.CaptureFixture
     *_, following = capsys.readouterr().out.splitlines()
     folder = f"{notes}-labels-split"
     assert following == f"Next: edgeseg data check '{folder}'  |  edgeseg train MODEL --data '{folder}'"
+
+
+def test_a_hint_has_the_options_that_the_data_needs(
+    capsys: pytest.CaptureFixture[str], binary: Path, tmp_path: Path
+) -> None:
+    """Its folder has a blank in its name and no classes.json, and its labels are 0 and 255."""
+    folder = binary.rename(tmp_path / "my masks")
+    data = ("--data", str(folder), "--classes", "rest,red", "--label-encoding", "binary")
+    run = ("--output-dir", str(tmp_path / "run"))
+
+    def hint(ending: str, *command: str) -> list[str]:
+        assert main([*command, *data]) == 2
+        found = re.search(rf"with edgeseg (data split .*{ending})\.$", capsys.readouterr().err)
+        assert found is not None
+        return shlex.split(found[1])
+
+    split = hint("--val 0.1 --test 0.1", "evaluate", "m.tflite")
+    assert hint("--val 0.1 --test 0.1", "train", "unet_mini", *run) == split
+    assert main(split) == 0
+    (folder / "train").mkdir()
+    for part in ("images", "labels"):
+        (folder / part).rename(folder / "train" / part)
+    lists = tmp_path / "lists"
+    assert main([*hint("--val 0.1", "train", "unet_mini", *run), "--output-dir", str(lists)]) == 0
+    assert sorted(path.name for path in lists.iterdir()) == ["classes.json", "train.txt", "val.txt"]
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_stops_before_it_starts_with_a_list_of_the_bad_files(

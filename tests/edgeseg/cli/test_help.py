@@ -282,3 +282,29 @@ def test_a_field_makes_its_option() -> None:
     arguments = ["--kind", "b", "--number", "2", "--ready"]
     assert command.main(arguments, standalone_mode=False) == {"kind": "b", "count": 2, "ready": True}
     assert [line.default for line in listed(command).values()] == ["a", "(all)", "no-ready", None]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "colored"),
+    [(True, {}, True), (False, {}, False), (True, {"NO_COLOR": "1"}, False), (True, {"TERM": "dumb"}, False)],
+)
+def test_help_has_colors_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: Mapping[str, str], colored: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+    plain = {path: click.unstyle(_help(*path)) for path in _COLORED}
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    for path in _COLORED:
+        text = _help(*path)
+        assert (text.startswith("\x1b[1mUsage:\x1b[0m "), "\x1b[36m" in text) == (colored, colored), path
+        assert click.unstyle(text) == plain[path], "colors move nothing"
+
+
+_COLORED = ((), ("predict",), ("inspect",), ("compare",), ("models",), ("doctor",), ("data",), ("data", "check"))
+
+
+def _help(*path: str) -> str:
+    command = command_of(*path)
+    return command.get_help(command.context_class(command, info_name="edgeseg", terminal_width=100))

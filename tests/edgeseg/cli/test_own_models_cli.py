@@ -236,9 +236,10 @@ def test_code_that_does_not_run(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "--custom-objects goes with a model file" in error
 
 
-def test_a_keras_model_is_no_artifact(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_keras_model_is_no_artifact(capsys: pytest.CaptureFixture[str], shapes_dataset: Path, tmp_path: Path) -> None:
     assert "is a Keras model" in fails(capsys, "inspect", str(DATA / "legacy_plain_full.h5"))
-    error = fails(capsys, "predict", str(DATA / "legacy_plain_full.h5"), "x.png", "--save", str(tmp_path))
+    image = str(next((shapes_dataset / "test" / "images").iterdir()))
+    error = fails(capsys, "predict", str(DATA / "legacy_plain_full.h5"), image, "--save", str(tmp_path / "out"))
     assert "does not say how its input is normalized" in error
 
 

@@ -6,16 +6,19 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeseg.cli import _terminal
 from edgeseg.cli._terminal import progress_of_steps
+from edgeseg.imaging import encode_image
 
 _MAIN = "import sys; from edgeseg.cli import main; sys.exit(main())"
 _PATIENCE_S = 240
@@ -78,7 +81,7 @@ def test_train_says_what_it_does_from_its_start_and_ends_on_ctrl_c(shapes_datase
         assert terminal.read_all() == 130
     finally:
         terminal.process.kill()
-    assert "run the same command with --resume to continue" in terminal.text
+    assert "edgeseg train --resume run" in terminal.text
     assert (tmp_path / "run" / "last.keras").exists()
     assert "Traceback" not in terminal.text
 
@@ -96,6 +99,26 @@ def test_export_names_its_steps_from_the_first_on(tmp_path: Path) -> None:
     assert "loading TensorFlow" in terminal.text
     assert places == sorted(places)
     assert len(places) >= 3, terminal.text
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("inspect", "m.tflite"), r"opening m\.tflite"),
+        (("predict", "m.tflite", "a.png"), r"(?s)opening m\.tflite.*saved: 1 image in runs/predict"),
+        (("camera", "m.tflite", "--source", "a.png", "--no-show", "--save", "b.png"), r"opening m\.tflite"),
+    ],
+)
+def test_a_terminal_is_told_that_a_model_is_opened(command: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[2] / "data" / "saved.fp32.tflite", tmp_path / "m.tflite")
+    (tmp_path / "a.png").write_bytes(encode_image(np.zeros((32, 48, 3), np.uint8)))
+    terminal = Terminal(*command, cwd=tmp_path)
+    try:
+        status = terminal.read_all()
+    finally:
+        terminal.process.kill()
+    assert status == 0, terminal.text
+    assert re.search(said, terminal.text), terminal.text
 
 
 def test_a_pipe_gets_few_lines_and_short_work_none(

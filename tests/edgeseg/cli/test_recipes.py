@@ -123,7 +123,7 @@ def test_a_mistake_is_one_line(
 def test_a_model_and_data_are_asked_for(called: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     Path("r.toml").write_text("epochs = 3")
     assert main(["train", "--recipe", "r.toml", "--data", "d"]) == 2
-    assert "Missing argument 'MODEL', a zoo name or a file; or give a --recipe" in capsys.readouterr().err
+    assert "Missing argument 'MODEL': a zoo name or a file. Or give a --recipe" in capsys.readouterr().err
     assert main(["train", "unet_mini", "--recipe", "r.toml"]) == 2
     assert "Missing option '--data'" in capsys.readouterr().err
 

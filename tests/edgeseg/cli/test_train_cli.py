@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edgeseg.cli import _options, main
+from edgeseg.cli import main
 from edgeseg.cli._terminal import note
 from edgeseg.cli.train import command
 from edgeseg.datasets import DataSource
@@ -29,8 +29,8 @@ def test_every_option_is_under_a_heading(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_next_commands_get_the_same_data() -> None:
     source = DataSource(root="my cells", label_encoding="binary", classes="wall,cell", ignore_index=3)
-    expected = "--data 'my cells' --classes wall,cell --label-encoding binary --ignore-index 3"
-    assert _options.data_arguments(source) == expected
+    expected = "'my cells' --classes wall,cell --label-encoding binary --ignore-index 3"
+    assert source.typed == expected
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,9 @@ def test_the_next_commands_get_the_same_data() -> None:
         (("--repeat", "0"), "0 is not in the range x>=1"),
         (("--weights", "nowhere.h5"), "'nowhere.h5' does not exist"),
         (("--output-dir", "run", "--resume"), "there is nothing to resume"),
+        (("--resume", "run"), "there is nothing to resume: 'run/last.keras' does not exist"),
+        (("--resume",), "there is nothing to resume"),
+        (("--distribute", "workers"), "needs --output-dir"),
         (("--scale", "2", "1"), "scale must be (smallest, largest)"),
         (("--augmentation", "mosaic"), "'mosaic' is not one of 'crop', 'jitter', 'unet', 'hrnet', 'notes'"),
         (("--metric", "f-score,iou"), "unknown 'iou'"),
@@ -147,10 +150,32 @@ def test_ctrl_c_says_how_to_go_on(
         patched.setattr("edgeseg.cli.train.note", pressed)
         assert main(arguments) == 130
     hint, last = (line for line in capsys.readouterr().err.splitlines() if line.startswith("edgeseg: "))
-    assert hint == f"edgeseg: '{run}' has the finished epochs; run the same command with --resume to continue."
+    said, _, command = hint.partition("; it goes on with: edgeseg ")
+    assert said == f"edgeseg: '{run}' has the finished epochs"
     assert last.startswith("edgeseg: interrupted")
-    assert main([*arguments, "--resume"]) == 0
+    # Repeated with other settings it is another run, and with --resume RUN alone it has its own.
+    assert main([*arguments, "--resume", "--seed", "1"]) == 2
+    assert "seed was 0, is 1" in capsys.readouterr().err
+    assert main([*arguments[:4], "--resume", str(run), "--output-dir", str(tmp_path)]) == 2
+    assert "continues in that folder: omit --output-dir" in capsys.readouterr().err
+    assert main(shlex.split(command)) == 0
     assert len((run / "history.csv").read_text().splitlines()) == 3
+
+    # Alone it is the latest run of the folder.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert main(["train", "--resume"]) == 2
+    run.rename(tmp_path / "runs" / "train")
+    (tmp_path / "runs" / "train2").mkdir()
+    capsys.readouterr()
+    assert main(["train", "--resume"]) == 0
+    assert capsys.readouterr().out.startswith("runs/train/best.keras  val mIoU ")
+    assert main([*arguments[:4], "--resume"]) == 2, "the latest, with the settings that were typed"
+    assert "'runs/train/last.keras' is of another run" in capsys.readouterr().err
+    (tmp_path / "runs" / "train" / "train.toml").unlink()
+    assert main(["train", "--resume", "runs/train"]) == 2
+    assert "repeat the command that began it, with --output-dir runs/train --resume" in capsys.readouterr().err
+    shutil.move(tmp_path / "runs" / "train", run)
 
     # Pressed before the first epoch of a new run: what is there is of the old one.
     def at_once(*args: object, **kwargs: object) -> None:

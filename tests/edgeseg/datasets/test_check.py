@@ -160,7 +160,7 @@ def test_unknown_colors_are_errors_with_their_files(gray: Callable[..., Path], t
     source = DataSource(root=str(gray(np.zeros((4, 6, 3), np.uint8), label)), color_map=str(tmp_path / "colors.txt"))
     (error,) = check(source).errors
     assert (error.kind, Path(error.path).name) == ("unknown_color", "1.png")
-    assert "(200, 9, 9) (1 pixels)" in error.text
+    assert "(200, 9, 9) (1 pixel)" in error.text
 
 
 def test_vocs_trainval_is_no_duplicate(voc_dataset: Path) -> None:

@@ -250,5 +250,5 @@ def test_a_palette_mask_that_became_colors_keeps_its_outline(tmp_path: Path, mod
     assert read_ids(path, other, "colors").tolist() == [[0, 1, 9]]
     palette_image(np.array([[0, 255]], np.uint8)).convert(mode).save(path)
     own = Classes(names=("a", "b"), palette=((0, 0, 0), (9, 9, 9)), ignore_index=255)
-    with pytest.raises(BadExample, match=r"\(224, 224, 192\) \(1 pixels\)"):
+    with pytest.raises(BadExample, match=r"\(224, 224, 192\) \(1 pixel\)"):
         read_ids(path, own, "colors")

@@ -56,7 +56,7 @@ def test_an_id_that_is_no_class_is_named(copy: Path) -> None:
     (copy / "val" / "labels" / "01.png").write_bytes(encode_image(label))
     with pytest.raises(
         InputError,
-        match=r"01\.png' has ids that are no class: 3 \(1 pixels\); there are 3 classes and the ignored id 255",
+        match=r"01\.png' has ids that are no class: 3 \(1 pixel\); there are 3 classes and the ignored id 255",
     ):
         open_split(copy, "val")[1]
 

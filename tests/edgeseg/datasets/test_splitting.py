@@ -53,7 +53,7 @@ def test_a_share_of_0_is_no_split_and_a_small_one_is_a_image() -> None:
 def test_shares_that_make_no_sense_are_input_errors(val: float, test: float) -> None:
     with pytest.raises(InputError, match="the shares must be"):
         split_pairs(PAIRS, val=val, test=test)
-    with pytest.raises(InputError, match="2 pairs are too few"):
+    with pytest.raises(InputError, match="of 2 pairs leave none for training"):
         split_pairs(PAIRS[:2], val=0.1, test=0.1)
 
 

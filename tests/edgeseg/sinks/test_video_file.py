@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError, SinkLost
-from edgeseg.sinks import FfmpegPipe, ImageFiles, VideoFile, open_sink
+from edgeseg.sinks import FfmpegPipe, ImageFile, ImageFiles, VideoFile, open_sink
 from edgeseg.sinks.base import RealTime
 from edgeseg.sinks.video_file import CODECS
 
@@ -179,13 +179,23 @@ def test_images_have_their_frames_names(tmp_path: Path, scene: Any) -> None:
     with pytest.raises(InputError, match=r"clip_000001\.png' exists"):
         images.write(scene.frame(), "clip_000001")
     lost = ImageFiles(tmp_path / "lost")
-    (tmp_path / "lost").rmdir()
     (tmp_path / "lost").touch()
     with pytest.raises(SinkLost, match="lost' cannot be written: "):
         lost.write(scene.frame(), "clip_000001")
     with pytest.raises(InputError, match=r"written as '\.mp3'"):
         ImageFiles(tmp_path, suffix=".mp3")
     ImageFiles(tmp_path / "out", suffix=".png", overwrite=True).write(scene.frame(8, 8), "clip_000001")
+
+
+def test_an_image_file_takes_one_frame(tmp_path: Path, scene: Any) -> None:
+    image = ImageFile(tmp_path / "new" / "out.png")
+    image.write(scene.frame(), "any")
+    with pytest.raises(InputError, match="is one image, and there are several frames"):
+        image.write(scene.frame(), "any")
+    image.close()
+    assert (scene.read(tmp_path / "new" / "out.png")[0] == scene.frame()).all()
+    with pytest.raises(InputError, match="exists"):
+        ImageFile(tmp_path / "new" / "out.png")
 
 
 def test_what_was_typed_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ffmpeg_folder: Path) -> None:
@@ -195,6 +205,7 @@ def test_what_was_typed_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.Mon
     for text, kind in (
         ("a.MP4", VideoFile),
         ("a.webm", VideoFile),
+        ("a.jpg", ImageFile),
         ("frames/", ImageFiles),
         ("v1.2/", ImageFiles),
         ("old.d", ImageFiles),
@@ -204,7 +215,7 @@ def test_what_was_typed_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.Mon
         sink = open_sink(text, fps=10)
         assert type(sink) is kind
         sink.close()
-    for text in ("a.mp5", "", "a.jpg"):
+    for text in ("a.mp5", "", "a.gif"):
         with pytest.raises(InputError, match=r"accepted: a video file \(\.mp4"):
             open_sink(text, fps=10)
     with pytest.raises(InputError, match=r"Did you mean '\.mp4'"):

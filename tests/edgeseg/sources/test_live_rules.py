@@ -82,7 +82,7 @@ def test_a_camera_that_stands_still_for_longer_than_the_timeout_is_lost() -> Non
     device = Device("y", recovers=True)
     source = stream(device, timeout_s=0.2)
     source.read()
-    with pytest.raises(SourceLost, match="'device' broke off after 1 frames"):
+    with pytest.raises(SourceLost, match="'device' broke off after 1 frame"):
         source.read()
     assert device.opened[0].released
 

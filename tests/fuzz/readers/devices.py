@@ -53,7 +53,7 @@ def _adb(seeds: Seeds) -> st.SearchStrategy[Case]:
 
 
 def _case(seeds: Seeds, device: str, programs: dict[str, Any], draw: Draw) -> Case:
-    form = draw(st.sampled_from(((), ("--json",))))
+    form = draw(st.sampled_from((("--output", "out.json"), ("--json",))))
     command = ("benchmark", "model.tflite", "--device", device, *_FAST, *form)
     return Case(command=command, files={"model.tflite": seeds["model.tflite"]}, programs=programs)
 

@@ -24,6 +24,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
+from edgeseg._internal.text import counted
 from edgeseg.errors import RewriteRefused
 from edgeseg_converters.keras_model.graph import Graph, Node
 from edgeseg_converters.rewrites.base import Rewrite, Site, Tensors
@@ -86,7 +87,7 @@ class UpsampleConv(Rewrite):
         refuse_shared_layers(site)
         if channels < self.min_channels:
             raise RewriteRefused(
-                f"it upsamples {channels} channels; with fewer than {self.min_channels} nothing is gained"
+                f"it upsamples {counted(channels, 'channel')}; with fewer than {self.min_channels} nothing is gained"
             )
 
     def replacement(self, site: Site, tensors: Tensors) -> Tensors:

@@ -252,7 +252,7 @@ def test_a_layer_that_is_called_twice() -> None:
     shared = conv("shared", padding="same")
     twice = keras.Model(inputs, shared(shared(inputs)))
     found = compared_models(twice, chain(conv("shared", padding="same")))
-    assert found.differences[0].text == "'shared' is called 2 times in the file, 1 times here"
+    assert found.differences[0].text == "'shared' is called 2 times in the file, 1 time here"
     assert_same(compared_models(twice, twice))
 
 

@@ -1,0 +1,74 @@
+"""Tell what the text of ``--save`` names: a video file, an image file, a folder for images, or a target of ffmpeg."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from edgeseg._internal.files import refuse_existing, require_writable_folder
+from edgeseg.errors import InputError, did_you_mean
+from edgeseg.imaging import IMAGE_SUFFIXES
+from edgeseg.sinks.video_file import CODECS
+
+TargetKind = Literal["video", "image", "folder", "ffmpeg"]
+
+
+def target_kind(text: str) -> TargetKind:
+    """Return what a text names; a name without a suffix is a folder, and so is one that exists or ends in a slash.
+
+    Raises:
+        InputError: its suffix is that of no video and no image.
+    """
+    if text.startswith("ffmpeg:"):
+        return "ffmpeg"
+    path = Path(text)
+    suffix = path.suffix.lower()
+    if text and (text.endswith(("/", os.sep)) or path.is_dir() or not suffix):
+        return "folder"
+    if suffix in CODECS:
+        return "video"
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    raise InputError(
+        f"nothing can be saved as '{text}'; accepted: a video file ({', '.join(CODECS)}), an image file "
+        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a folder ('{text}/'), or 'ffmpeg:' and a URL or file."
+        f"{did_you_mean(suffix, CODECS)}"
+    )
+
+
+def require_place(text: str, *, still: bool, one_frame: bool, overwrite: bool) -> TargetKind:
+    """Refuse what ``--save`` names where it does not fit the frames to come or cannot be written; nothing is created.
+
+    Args:
+        text: of ``--save``.
+        still: the only source is one image, shown once.
+        one_frame: there will be one frame, as ``still`` or by ``--max-frames 1``.
+        overwrite: whether existing files may be replaced.
+
+    Returns:
+        What it names.
+
+    Raises:
+        InputError: as said; the text has what to type.
+    """
+    kind = target_kind(text)
+    path = Path(text)
+    if kind == "image" and not one_frame:
+        raise InputError(
+            f"--save {text} is one image, and there are several frames: type --save {_typed(path, '.mp4')} for a "
+            f"film, --save {_typed(path, '')}/ for a folder of images, or --max-frames 1."
+        )
+    if kind == "video" and still:
+        raise InputError(f"--save {text} is a film, and the source is one image: type --save {_typed(path, '.png')}.")
+    if kind in ("image", "video"):
+        refuse_existing(path, overwrite=overwrite)
+        require_writable_folder(path.parent)
+    elif kind == "folder":
+        require_writable_folder(path)
+    return kind
+
+
+def _typed(path: Path, suffix: str) -> str:
+    return shlex.quote(str(path.with_suffix(suffix)))

@@ -1,0 +1,49 @@
+"""Say how many frames files have and at which rate they play, before they are read (``extent``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from edgeseg.imaging import IMAGE_SUFFIXES
+from edgeseg.sources.images import expand
+from edgeseg.sources.video import VIDEO_SUFFIXES, Video
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What files will deliver.
+
+    Attributes:
+        still: they are one image.
+        num_frames: frames in all, as the files say; 0 where they do not, or where there are many videos to ask.
+        fps: frames per second of the first video; ``None`` where there is none, or it does not say.
+    """
+
+    still: bool
+    num_frames: int
+    fps: float | None
+
+
+def extent(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Extent:
+    """Look at the files that sources name; only a first video is opened.
+
+    Args:
+        sources: image files, video files, folders (their images, sorted) or glob patterns.
+        start: number of the first frame that is taken from a video, counted from 0.
+        stride: every n-th frame of a video is taken from there.
+
+    Raises:
+        InputError: a source does not exist or is empty, or a first video does not decode.
+    """
+    paths = expand(sources)
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    if not videos:
+        # What else there is, such as .gif or a pipe, is not opened here: it says what it is when it is read.
+        known = all(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+        return Extent(known and len(paths) == 1, len(paths) if known else 0, None)
+    with closing(Video(str(videos[0]))) as video:
+        known = len(videos) == 1 and video.claimed > start
+        taken = -(-(video.claimed - start) // stride) if known else 0
+        return Extent(False, len(paths) - 1 + taken if known else 0, video.fps)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeseg.errors import InputError
+from edgeseg.sinks.targets import require_place, target_kind
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("out.mp4", "video"),
+        ("out.MKV", "video"),
+        ("a.b/out.png", "image"),
+        ("out.JPG", "image"),
+        ("out", "folder"),
+        ("out.mp4/", "folder"),
+        (".", "folder"),
+        ("ffmpeg:rtmp://host/app/key", "ffmpeg"),
+    ],
+)
+def test_a_suffix_says_what_a_target_is(text: str, kind: str) -> None:
+    assert target_kind(text) == kind
+
+
+def test_a_folder_may_have_a_suffix_and_nothing_is_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "street.v2").mkdir()
+    assert target_kind("street.v2") == "folder"
+    with pytest.raises(InputError, match=r"saved as 'out\.gif'; accepted: a video file .* a folder \('out\.gif/'\)"):
+        target_kind("out.gif")
+    with pytest.raises(InputError, match=r"Did you mean '\.mp4'\?"):
+        target_kind("out.mp5")
+
+
+def test_what_is_told_to_type_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    several = {"still": False, "one_frame": False, "overwrite": False}
+    with pytest.raises(InputError, match=r"type --save 'my out\.mp4' for a film, --save 'my out'/ for a folder"):
+        require_place("my out.png", **several)
+    assert require_place("my out.mp4", **several) == "video"
+    assert require_place("my out/", **several) == "folder"
+    assert require_place("my out.png", still=False, one_frame=True, overwrite=False) == "image"
+    with pytest.raises(InputError, match=r"type --save a\.png\."):
+        require_place("a.mp4", still=True, one_frame=True, overwrite=False)
+    assert not list(tmp_path.iterdir())
