@@ -162,6 +162,7 @@ def _print(data: DataSource, result: CheckResult) -> None:
     pairs = ", ".join(f"{split} {count}" for split, count in result.num_pairs.items())
     title = f"{data.name}: layout {result.layout}, labels are {result.label_encoding}; readable pairs: {pairs}"
     print_table(["Share of pixels", *(f">{split}" for split in splits)], rows, title=title)
+    say(result.sizes.line())
     for finding in result.errors:
         say(f"error: {finding.text}")
     for finding in result.warnings:
