@@ -116,7 +116,7 @@ def command(
 def _advise(data: DataSource, latency: float | None, *, as_json: bool) -> None:
     """Print what to train on a data set, and why."""
     from edgeseg.datasets.check import check
-    from edgeseg.datasets.sizes import as_text
+    from edgeseg.datasets.statistics import as_text
     from edgeseg.training.advice import advise
 
     with progress(f"checking {data.name}") as update:

@@ -20,8 +20,8 @@ from edgeseg.datasets.faults import BadExample
 from edgeseg.datasets.findings import CheckResult, Finding
 from edgeseg.datasets.labels import is_lossy, read_palette
 from edgeseg.datasets.layouts import Dataset, Listing, list_split
-from edgeseg.datasets.sizes import ImageSizes
 from edgeseg.datasets.source import Data, LabeledSplit, empty_text, encoding_of, find_data
+from edgeseg.datasets.statistics import ImageSizes
 from edgeseg.datasets.transitions import SHARE, Transitions, transitions
 from edgeseg.imaging import read_bytes
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeseg.choices import DataLayout, LabelEncoding
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import FaultKind
-from edgeseg.datasets.sizes import ImageSizes
+from edgeseg.datasets.statistics import ImageSizes
 from edgeseg.errors import InputError
 
 FindingKind = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeseg._internal.fields import short_repr
 from edgeseg.datasets.findings import CheckResult
-from edgeseg.datasets.sizes import SHRINKS, Size, as_option, as_text, input_size_near
+from edgeseg.datasets.statistics import SHRINKS, Size, as_option, as_text, input_size_near
 from edgeseg.errors import InputError
 from edgeseg.models.zoo.entry import ZooModel
 from edgeseg.models.zoo.table import ZOO

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.spread import spread
 from edgeseg.datasets import BadExample, Classes, LabeledSplit
-from edgeseg.datasets.sizes import ImageSizes
+from edgeseg.datasets.statistics import ImageSizes
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.models.keras_internals import outputs_structure

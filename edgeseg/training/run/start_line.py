@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from edgeseg.datasets.sizes import SHRINKS, ImageSizes, as_option, as_text, input_size_near
+from edgeseg.datasets.statistics import SHRINKS, ImageSizes, as_option, as_text, input_size_near
 from edgeseg.imaging import placement_of
 from edgeseg.models.keras_internals import layers_within
 from edgeseg.spec import ModelSpec
