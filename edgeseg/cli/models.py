@@ -115,6 +115,7 @@ def command(
 
 def _advise(data: DataSource, latency: float | None, *, as_json: bool) -> None:
     """Print what to train on a data set, and why."""
+    from edgeseg.cli.data import beside
     from edgeseg.datasets.check import check
     from edgeseg.datasets.statistics import as_text
     from edgeseg.training.advice import advise
@@ -128,7 +129,7 @@ def _advise(data: DataSource, latency: float | None, *, as_json: bool) -> None:
         return _latency_ms(model, size, num_classes)
 
     advice = advise(found, latency_ms=latency, measure=measure)
-    split = shlex.quote(f"{data.root.rstrip('/')}-split")
+    split = shlex.quote(str(beside(data.root, "split")))
     commands = [advice.command(f"--data {split}" if advice.needs_split else _options.data_arguments(data))]
     if advice.needs_split:
         of_data = _options.data_arguments(data).removeprefix("--data ")

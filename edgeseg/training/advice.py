@@ -134,7 +134,8 @@ def advise(data: CheckResult, *, latency_ms: float | None = None, measure: Measu
     time = f"about {max(1, round(minutes))} min on two cores of an AMD EPYC"
     give("--epochs", str(epochs), f"{epochs * (crops // _BATCH)} steps, {time}; more may give more")
     give("--loss", "cross-entropy+dice", "Dice counts a class by its shape, whatever its share of the pixels")
-    rarest = min(share for share in data.shares(split or next(iter(data.num_pairs))) if share > 0)
+    shares = data.shares(split or next(iter(data.num_pairs)))
+    rarest = min((share for share in shares if share > 0), default=0.0)
     if rarest >= _RARE:
         give("--class-weights", "none", f"no class is rare: the least has {100 * rarest:.0f} % of the pixels")
     return Advice(
