@@ -122,11 +122,11 @@ def _advise(data: DataSource, latency: float | None, *, as_json: bool) -> None:
 
     with progress(f"checking {data.name}") as update:
         found = check(data, progress=update)
-    num_classes = len(found.classes.names)
+    names = found.classes.names
 
     def measure(model: ZooModel, size: tuple[int, int]) -> float:
         note(f"edgeseg: measuring {model.name} at {as_text(size)} ...")
-        return _latency_ms(model, size, num_classes)
+        return _latency_ms(model, model.spec(size, names))
 
     advice = advise(found, latency_ms=latency, measure=measure)
     split = shlex.quote(str(beside(data.root, "split")))
@@ -137,7 +137,7 @@ def _advise(data: DataSource, latency: float | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"format_version": 1, **advice.to_dict(), "commands": commands})
         return
-    say(f"{data.name}: {sum(found.num_pairs.values())} images, {num_classes} classes; {found.sizes.line()}")
+    say(f"{data.name}: {sum(found.num_pairs.values())} images, {len(names)} classes; {found.sizes.line()}")
     print_table(["Advice", "Because"], [[_typed(name, advice), reason] for name, reason in advice.reasons.items()])
     for line in commands:
         say(line)
@@ -147,7 +147,7 @@ def _typed(name: str, advice: Advice) -> str:
     return f"{name} {advice.options[name]}" if name in advice.options else getattr(advice, name)
 
 
-def _latency_ms(model: ZooModel, size: tuple[int, int], num_classes: int) -> float:
+def _latency_ms(model: ZooModel, spec: ModelSpec) -> float:
     """Measure an architecture as an fp16 ``.tflite`` on this machine's CPU; its weights are random."""
     from edgeseg.benchmark.devices import open_device
     from edgeseg.benchmark.measure import Case, measure
@@ -160,7 +160,8 @@ def _latency_ms(model: ZooModel, size: tuple[int, int], num_classes: int) -> flo
         from edgeseg_converters.exporter import export
     except ModuleNotFoundError as error:
         raise missing_extra("--latency", "convert") from error
-    exported = export(create(model.name, num_classes=num_classes, input_size=size), precision="fp16", verify=False)
+    built = create(model.name, num_classes=spec.num_classes, input_size=spec.input_size)
+    exported = export(built, precision="fp16", spec=spec, verify=False)
     with TemporaryDirectory() as folder:
         file = exported.save(folder)
         (result,) = measure([Case(file, "cpu", {"accelerator": "cpu"})], open_device("local"), Plan(rounds=4))

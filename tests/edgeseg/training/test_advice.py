@@ -50,6 +50,8 @@ def test_the_command_is_one_that_train_takes(shapes: CheckResult) -> None:
     assert (parsed["encoder_weights"], parsed["loss"]) == ("imagenet", "cross-entropy+dice")
     assert parsed["repeat"] == 20  # 10 images, 24 steps of 8
     assert set(advice.reasons) == {"model", *advice.options}
+    # 20 epochs of 200 crops of 64x96, and of a third as much for each of 4 validation images, and the rest of an epoch.
+    assert advice.minutes == pytest.approx(20 * ((200 + 4 / 3) * 64 * 96 * 68 / (367 * 256 * 320) + 4.4) / 60)
 
 
 def test_the_model_has_the_least_work_a_pixel(shapes: CheckResult) -> None:
