@@ -100,7 +100,19 @@ def letterbox(
     Returns:
         ``(H, W, 3)`` uint8 in the same order, and where the image lies in it.
     """
-    height, width = image.shape[:2]
+    target_h, target_w = spec.input_size
+    p = placement_of(image.shape[:2], spec)
+    image = resized(image, (p.height, p.width), spec.resize)
+    if (p.height, p.width) == (target_h, target_w):
+        return image, p
+    bars = (p.top, target_h - p.height - p.top, p.left, target_w - p.width - p.left)
+    color = spec.pad_value if order == "rgb" else spec.pad_value[::-1]
+    return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, value=color), p  # type: ignore[return-value]
+
+
+def placement_of(size_hw: tuple[int, int], spec: ModelSpec) -> Placement:
+    """Return where ``letterbox`` puts an image of a size ``(h, w)`` in the model's input."""
+    height, width = size_hw
     target_h, target_w = spec.input_size
     if spec.fit == "stretch":
         new_h, new_w = target_h, target_w
@@ -110,14 +122,8 @@ def letterbox(
         to_whole = round if spec.letterbox_rounding == "round" else int
         new_h = max(1, min(target_h, to_whole(height * scale)))
         new_w = max(1, min(target_w, to_whole(width * scale)))
-    image = resized(image, (new_h, new_w), spec.resize)
     top, left = (target_h - new_h) // 2, (target_w - new_w) // 2
-    placement = Placement(top=top, left=left, height=new_h, width=new_w, original_hw=(height, width))
-    if (new_h, new_w) == (target_h, target_w):
-        return image, placement
-    bars = (top, target_h - new_h - top, left, target_w - new_w - left)
-    color = spec.pad_value if order == "rgb" else spec.pad_value[::-1]
-    return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, value=color), placement  # type: ignore[return-value]
+    return Placement(top=top, left=left, height=new_h, width=new_w, original_hw=(height, width))
 
 
 def normalize(image: NDArray[np.uint8], spec: ModelSpec, *, order: ColorOrder = "rgb") -> NDArray[np.float32]:

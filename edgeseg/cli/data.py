@@ -108,7 +108,7 @@ def split_command(
     """
     from edgeseg.datasets.splitting import split
 
-    folder = output_dir or _beside(data.root, "split")
+    folder = output_dir or beside(data.root, "split")
     with progress(f"reading {data.name}"):
         result = split(data, folder, val=val, test=test, seed=seed, order=order, overwrite=overwrite)
     if as_json:
@@ -135,7 +135,7 @@ def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrit
 
     names = given_classes(classes).names
     with progress(f"drawing {Path(folder).name}") as update:
-        result = convert(folder, output_dir or _beside(folder, "labels"), names, overwrite=overwrite, progress=update)
+        result = convert(folder, output_dir or beside(folder, "labels"), names, overwrite=overwrite, progress=update)
     if as_json:
         shapes = {"num_pairs": result.num_pairs, "num_shapes": result.num_shapes}
         print_json({"format_version": 1, "folder": str(result.folder), **shapes})
@@ -145,7 +145,8 @@ def labelme_command(folder: str, classes: str, output_dir: Path | None, overwrit
     say(f"Next: edgeseg data split {shlex.quote(str(result.folder))} --val 0.1 --test 0.1")
 
 
-def _beside(folder: str, what: str) -> Path:
+def beside(folder: str, what: str) -> Path:
+    """Return the folder that a command makes of another one by default: ``DIR-split``."""
     path = Path(folder).absolute()
     return Path(folder).parent / f"{path.name}-{what}"
 
@@ -169,6 +170,7 @@ def _print(data: DataSource, result: CheckResult) -> None:
     pairs = ", ".join(f"{split} {count}" for split, count in result.num_pairs.items())
     title = f"{data.name}: layout {result.layout}, labels are {result.label_encoding}; readable pairs: {pairs}"
     print_table(["Share of pixels", *(f">{split}" for split in splits)], rows, title=title)
+    say(result.sizes.line())
     for finding in result.errors:
         say(f"error: {finding.text}")
     for finding in result.warnings:

@@ -1,8 +1,10 @@
-"""List the zoo and the packaged weights, or describe one architecture (``edgeseg models``)."""
+"""List the zoo and the packaged weights, describe one architecture, or advise on one (``edgeseg models``)."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -12,11 +14,13 @@ from edgeseg.choices import TableStyle
 from edgeseg.cli import _completion, _options
 from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import print_json, print_markdown, print_table, progress, quiet_native_logs, say
+from edgeseg.cli._terminal import note, print_json, print_markdown, print_table, progress, quiet_native_logs, say
 
 if TYPE_CHECKING:
+    from edgeseg.datasets import DataSource
     from edgeseg.models.zoo.entry import ZooModel
     from edgeseg.spec import ModelSpec
+    from edgeseg.training.advice import Advice
 
 _EFFECTS = {
     "tensors": "the weights, which show it",
@@ -32,7 +36,8 @@ _EFFECTS = {
     help=help_of(
         "models",
         "With NAME, the options of that architecture; with --model-option too, the parameters that it then has. "
-        "Parameters are for 21 classes, GFLOPs are at the default size.",
+        "Parameters are for 21 classes, GFLOPs are at the default size. --advise says what to train on a data set, and "
+        "why; with --latency it measures on this machine.",
     ),
 )
 @click.argument("name", required=False, shell_complete=_completion.architectures)
@@ -46,11 +51,35 @@ _EFFECTS = {
     help="A table for people, or Markdown.",
 )
 @_options.model_option
+@click.option("--advise", is_flag=True, help="Choose a model for --data, its size and options; print what to type.")
+@_options.dataset(required=False, help="Labeled data set to advise on.")
+@click.option(
+    "--latency",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MS",
+    help="Milliseconds that an image may take on this machine; the advised size is measured as fp16 .tflite.",
+)
 @_options.as_json
 def command(
-    name: str | None, describe: str | None, style: TableStyle, model_options: dict[str, str], as_json: bool
+    name: str | None,
+    describe: str | None,
+    style: TableStyle,
+    model_options: dict[str, str],
+    advise: bool,
+    data: DataSource | None,
+    latency: float | None,
+    as_json: bool,
 ) -> None:
     """Run ``edgeseg models``."""
+    if advise:
+        if name or describe or model_options:
+            raise click.UsageError("--advise chooses the model itself; omit its name and options.")
+        if data is None:
+            raise click.UsageError("--advise goes with --data DIR, the data set to advise on.")
+        _advise(data, latency, as_json=as_json)
+        return
+    if data is not None or latency is not None:
+        raise click.UsageError("--data and --latency go with --advise.")
     from edgeseg.models.opening import packaged_spec
     from edgeseg.models.zoo.table import ZOO, find
 
@@ -85,6 +114,63 @@ def command(
     print_rows(columns, rows)
     if asked:
         _describe(models[asked], style)
+
+
+def _advise(data: DataSource, latency: float | None, *, as_json: bool) -> None:
+    """Print what to train on a data set, and why."""
+    from edgeseg.cli.data import beside
+    from edgeseg.datasets.check import check
+    from edgeseg.datasets.statistics import as_text
+    from edgeseg.training.advice import advise
+
+    with progress(f"checking {data.name}") as update:
+        found = check(data, progress=update)
+    names = found.classes.names
+
+    def measure(model: ZooModel, size: tuple[int, int]) -> float:
+        note(f"edgeseg: measuring {model.name} at {as_text(size)} ...")
+        return _latency_ms(model, model.spec(size, names))
+
+    advice = advise(found, latency_ms=latency, measure=measure)
+    split = shlex.quote(str(beside(data.root, "split")))
+    commands = [advice.command(f"--data {split}" if advice.needs_split else f"--data {data.typed}")]
+    if advice.needs_split:
+        commands.insert(0, f"edgeseg data split {data.typed} --output-dir {split}")
+    if as_json:
+        print_json({"format_version": 1, **advice.to_dict(), "commands": commands})
+        return
+    images, classes = counted(sum(found.num_pairs.values()), "image"), counted(len(names), "class")
+    say(f"{data.name}: {images}, {classes}; {found.sizes.line()}")
+    print_table(["Advice", "Because"], [[_typed(name, advice), reason] for name, reason in advice.reasons.items()])
+    for line in commands:
+        say(line)
+
+
+def _typed(name: str, advice: Advice) -> str:
+    return f"{name} {advice.options[name]}" if name in advice.options else getattr(advice, name)
+
+
+def _latency_ms(model: ZooModel, spec: ModelSpec) -> float:
+    """Measure an architecture as an fp16 ``.tflite`` on this machine's CPU; its weights are random."""
+    from edgeseg.benchmark.devices import open_device
+    from edgeseg.benchmark.measure import Case, measure
+    from edgeseg.benchmark.plan import Plan
+    from edgeseg.errors import missing_extra
+    from edgeseg.models import create
+
+    quiet_native_logs()
+    try:
+        from edgeseg_converters.exporter import export
+    except ModuleNotFoundError as error:
+        raise missing_extra("--latency", "convert") from error
+    built = create(model.name, num_classes=spec.num_classes, input_size=spec.input_size)
+    exported = export(built, precision="fp16", spec=spec, verify=False)
+    with TemporaryDirectory() as folder:
+        file = exported.save(folder)
+        (result,) = measure([Case(file, "cpu", {"accelerator": "cpu"})], open_device("local"), Plan(rounds=4))
+    for warning in result.warnings:
+        note(f"edgeseg: {warning}")
+    return 1000 * result.median_s
 
 
 def _parameters(model: ZooModel, model_options: Mapping[str, str]) -> int:

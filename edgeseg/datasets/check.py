@@ -21,6 +21,7 @@ from edgeseg.datasets.findings import CheckResult, Finding
 from edgeseg.datasets.labels import is_lossy, read_palette
 from edgeseg.datasets.layouts import Dataset, Listing, list_split
 from edgeseg.datasets.source import Data, LabeledSplit, empty_text, encoding_of, find_data
+from edgeseg.datasets.statistics import ImageSizes
 from edgeseg.datasets.transitions import SHARE, Transitions, transitions
 from edgeseg.imaging import read_bytes
 
@@ -79,6 +80,7 @@ def check(
         num_pairs={split: one.num_good for split, one in work.items()},
         pixels={split: one.counts[:size] for split, one in work.items()},
         ignored_pixels={split: int(one.counts[size:].sum()) for split, one in work.items()},
+        sizes=ImageSizes.of(size for one in work.values() for size in one.sizes),
         findings=tuple(findings),
     )
 
@@ -90,6 +92,7 @@ class _Read:
     path: Path
     label: Path
     counts: NDArray[np.int64] | None = None
+    size: tuple[int, int] = (0, 0)
     digest: str | None = None
     palette: bytes = b""
     edges: Transitions | None = None
@@ -107,6 +110,7 @@ class _Work:
     images: dict[str, Path] = field(default_factory=dict)
     palettes: dict[bytes, list[Path]] = field(default_factory=dict)
     edges: dict[Path, Transitions] = field(default_factory=dict)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(len(self.data.classes.names) + 1, np.int64)
@@ -135,6 +139,7 @@ class _Work:
         return _Read(
             path=path,
             label=label_path,
+            size=(label.shape[0], label.shape[1]),
             counts=np.append(counts, label.size - counts.sum()),
             digest=sha256(content),
             palette=palette[: 3 * len(counts)],
@@ -147,6 +152,7 @@ class _Work:
             self.findings.append(_finding(read.fault))
         elif read.counts is not None and read.digest is not None:
             self.num_good += 1
+            self.sizes.append(read.size)
             self.counts += read.counts
             self.images.setdefault(read.digest, read.path)
             if read.edges is not None:

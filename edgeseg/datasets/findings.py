@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgeseg.choices import DataLayout, LabelEncoding
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import FaultKind
+from edgeseg.datasets.statistics import ImageSizes
 from edgeseg.errors import InputError
 
 FindingKind = (
@@ -73,6 +74,7 @@ class CheckResult:
         num_pairs: readable pairs of each split.
         pixels: for each split ``(C,)`` int64, pixels of each class in its readable pairs.
         ignored_pixels: for each split, pixels of no class.
+        sizes: of the images of its readable pairs, all splits together.
         findings: what is wrong; errors first, by split and file.
     """
 
@@ -82,6 +84,7 @@ class CheckResult:
     num_pairs: dict[str, int]
     pixels: dict[str, NDArray[np.int64]]
     ignored_pixels: dict[str, int]
+    sizes: ImageSizes
     findings: tuple[Finding, ...]
 
     @property
@@ -108,6 +111,7 @@ class CheckResult:
             "layout": self.layout,
             "label_encoding": self.label_encoding,
             "classes": self.classes.to_dict(),
+            "image_sizes": self.sizes.to_dict(),
             "splits": {
                 split: {
                     "num_pairs": self.num_pairs[split],

@@ -27,8 +27,9 @@ def splits_of_training(data: Data, *, val_fraction: float | None = None, validat
         return (source_split(dataset),)
     if "train" in dataset.splits and "val" not in dataset.splits:
         raise InputError(
-            f"'{dataset.base}' has train and no val: give `val_fraction=0.1` to validate on a tenth of train, `validate=False` "
-            f"to validate on nothing, or write lists with edgeseg data split {dataset.typed} --val 0.1."
+            f"'{dataset.base}' has train and no val: give `val_fraction=0.1` to validate on a tenth of train, "
+            "`validate=False` to validate on nothing, or write lists with "
+            f"edgeseg data split {dataset.typed} --val 0.1."
         )
     return "train", "val"
 

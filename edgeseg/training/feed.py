@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Protocol
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg._internal.spread import spread
 from edgeseg.datasets import BadExample, Classes, LabeledSplit
+from edgeseg.datasets.statistics import ImageSizes
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.models.keras_graph import graph_of, output_names
 from edgeseg.models.keras_internals import outputs_structure
@@ -18,7 +21,7 @@ from edgeseg.training.building import RunModels
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.data.cache import CachedPairs, Pair, Pairs
-from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, validation_batches
+from edgeseg.training.data.pipeline import BatchOrder, own_labels, training_pipeline, validation_batches
 from edgeseg.training.distribution import Distribution
 from edgeseg.training.objective.phases import phases_of
 from edgeseg.training.objective.pixels import num_classes_of
@@ -108,6 +111,16 @@ class SplitFeed:
         size = _size(exported.outputs[0])
         return validation_batches(self._val, self._models.spec, self._config.batch_size, label_sizes=size)
 
+    def validation_labels(self) -> Iterator[NDArray[np.uint8]]:
+        """Return the label of each validation image at its own size, ``(h, w)`` class ids, 255 where none counts."""
+        assert self._val is not None
+        return own_labels(self._val)
+
+    def image_sizes(self, count: int) -> ImageSizes:
+        """Return the sizes of training images, spread over the split; they are kept for the first epoch."""
+        indices = spread(range(len(self._train)), count)
+        return ImageSizes.of(self._cached[index][1].shape for index in indices)
+
     def statistics(self, count: int) -> Iterator[Any]:
         """Return training images, letterboxed and not augmented, spread over the split; whole batches."""
         batches = min(count, len(self._train)) // self._config.batch_size
@@ -133,6 +146,15 @@ class _BadFiles(AbstractContextManager[None]):
 
     first: BadExample | None = None
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Return a context that remembers the first bad file that is read in it."""
+        try:
+            yield
+        except BadExample as error:
+            self.first = self.first or error
+            raise
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -154,11 +176,12 @@ class _Watched:
         return len(self._data)
 
     def __getitem__(self, index: int) -> Pair:
-        try:
+        with self._bad_files.remembering():
             return self._data[index]
-        except BadExample as error:
-            self._bad_files.first = self._bad_files.first or error
-            raise
+
+    def read_label(self, index: int) -> NDArray[np.uint8]:
+        with self._bad_files.remembering():
+            return self._data.read_label(index)
 
 
 def _require_image_to_maps(name: str, models: RunModels) -> None:

@@ -36,12 +36,15 @@ from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd
 from edgeseg.training.run.folder import run_name
 from edgeseg.training.run.options import RunOptions
-from edgeseg.training.run.start_line import bytes_left, memory_warning, start_line
+from edgeseg.training.run.start_line import bytes_left, memory_warning, size_warning, start_line
 from edgeseg.training.run.step_report import StepReport
 from edgeseg.training.run.validation import Validator
 
 #: Training images by which an encoder without batch norms is brought to the order of 1.
 _ENCODER_IMAGES = 32
+
+#: Training images whose sizes are compared with the model's.
+_SIZED_IMAGES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,8 @@ class TrainResult:
             validates none.
         best: that of the epoch with the highest validation mIoU; ``None`` where no best epoch is known.
         best_epoch: that epoch, counted from 1.
-        best_mean_iou: its validation mIoU in [0, 1], in inference mode, at the model's input size.
+        best_mean_iou: its validation mIoU in [0, 1], in inference mode and at the labels' own size, as ``evaluate``
+            computes it; of a ``feed`` at the model's output size.
         history: one row of metrics for each epoch.
     """
 
@@ -174,6 +178,7 @@ def train(
         losses.main if config.validate else None,
         config.num_recalibration,
         make_metrics(metrics.get(main, ()), models.spec.num_classes),
+        labels=source.validation_labels if isinstance(source, SplitFeed) else None,
         progress=options.progress if distribution.is_chief else None,
     )
     epoch_end = EpochEnd(
@@ -212,7 +217,8 @@ def train(
             distribution=distribution,
         )
         if train_data is not None and distribution.is_chief:
-            _announce(config, models, options, len(train_data), len(val_data or ()), len(history))
+            assert isinstance(source, SplitFeed)
+            _announce(config, models, options, source, (len(train_data), len(val_data or ())), len(history))
         with source.reading() if isinstance(source, SplitFeed) else nullcontext():
             _fit(run, callbacks)
     if epoch_end.ran and distribution.is_chief and (warning := validator.batch_norm_gap()):
@@ -230,17 +236,26 @@ def train(
 
 
 def _announce(
-    config: TrainConfig, models: RunModels, options: RunOptions, num_images: int, num_validation: int, done: int
+    config: TrainConfig,
+    models: RunModels,
+    options: RunOptions,
+    source: SplitFeed,
+    num_images: tuple[int, int],
+    done: int,
 ) -> None:
-    """Log what the run is, before the step that takes longest; and whether the memory may not do."""
+    """Log what the run is, before the step that takes longest; and whether memory or the input's size may not do."""
     if done >= config.epochs:
         return
+    num_training, num_validation = num_images
     options.log(
-        start_line(config, models.learning, num_images=num_images, num_validation=num_validation, epochs_done=done)
+        start_line(config, models.learning, num_images=num_training, num_validation=num_validation, epochs_done=done)
     )
     # On a GPU the model is in its memory.
     left = bytes_left() if not keras.distribution.list_devices("gpu") else None
     if warning := memory_warning(models.learning, config.batch_size, left):
+        options.log(warning)
+    sizes = source.image_sizes(_SIZED_IMAGES)
+    if warning := size_warning(models.spec, models.learning, sizes, config.batch_size, left):
         options.log(warning)
 
 

@@ -25,6 +25,9 @@ class Pairs(Protocol):
     def __getitem__(self, index: int, /) -> Pair:
         """Return ``(h, w, 3)`` uint8 RGB, and ``(h, w)`` uint8 class ids; several threads call it at once."""
 
+    def read_label(self, index: int, /) -> NDArray[np.uint8]:
+        """Return the class ids alone."""
+
 
 class CachedPairs:
     """Pairs that are read once, as many of them as a limit of memory allows.
@@ -63,3 +66,8 @@ class CachedPairs:
                 self._kept[index] = pair
                 self._left -= size
         return pair
+
+    def read_label(self, index: int) -> NDArray[np.uint8]:
+        """Return one label: that of a pair that is kept, or the file's."""
+        pair = self._kept.get(index)
+        return self._data.read_label(index) if pair is None else pair[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -160,6 +160,13 @@ def validation_batches(
         .map(lambda batch: (normalize(batch[0], spec), batch[1]))
     )
     return dataset.to_iter_dataset(_read_ahead(num_threads))
+
+
+def own_labels(data: Pairs) -> Iterator[NDArray[np.uint8]]:
+    """Yield the labels of ``validation_batches`` in its order at their own size, ``(h, w)`` uint8 with ``IGNORED``."""
+    to_ids = _label_table(data)
+    for index in range(len(data)):
+        yield cast("NDArray[np.uint8]", cv2.LUT(data.read_label(index), to_ids))
 
 
 def _read_ahead(num_threads: int) -> grain.ReadOptions:

@@ -1,4 +1,4 @@
-"""Draw the curves of a training run as one image: loss, validation mIoU and learning rate over the epochs."""
+"""Draw the curves of a training run as one image: loss, validation mIoU, IoU of each class and learning rate."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ _PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("validation mIoU", {"val_mean_iou": "mIoU"}),
     ("learning rate", {"learning_rate": "of the epoch's last step"}),
 )
+#: Prefix of the columns with the validation's IoU of each class.
+_CLASS_IOU = "val_iou_"
+#: Rows of a legend before it gets another column.
+_LEGEND_ROWS = 8
+_LINES = ("-", "--", ":", "-.")
 #: Columns of the training batches that are no metric.
 _NO_METRIC = ("epoch", "loss", "learning_rate", "seconds")
 
@@ -30,7 +35,8 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
 
     Args:
         history: one row for each epoch, as in ``history.csv``: ``epoch`` counted from 1, ``loss``, ``learning_rate``,
-            and where there are any ``val_loss``, ``val_mean_iou`` in [0, 1], and metrics: ``NAME`` and ``val_NAME``.
+            and where there are any ``val_loss``, ``val_mean_iou`` and ``val_iou_CLASS`` in [0, 1], and metrics:
+            ``NAME`` and ``val_NAME``.
             A value that is missing in a row or is not finite is omitted from its curve.
         path: a ``.png`` file.
 
@@ -39,25 +45,33 @@ def save_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> Non
     """
     if not history:
         raise InputError("there are no curves to draw: the history has no epoch yet.")
-    panels = (*_PANELS[:-1], *_metric_panels(history), _PANELS[-1])
+    panels = (*_PANELS[:-1], *_class_panel(history), *_metric_panels(history), _PANELS[-1])
     figure = Figure(figsize=(8, 3 * len(panels)), layout="constrained")
     for axes, (title, columns) in zip(figure.subplots(len(panels), sharex=True), panels, strict=True):
-        for column, label in columns.items():
+        for number, (column, label) in enumerate(columns.items()):
             points = _points(history, column)
             if points:
-                # A curve of one epoch is a point, which a line alone would not show.
-                axes.plot(*zip(*points, strict=True), label=label, marker="o" if len(points) < 3 else None)
+                # A curve of one epoch is a point, which a line alone would not show; there are ten colors.
+                style = {"marker": "o" if len(points) < 3 else None, "linestyle": _LINES[number // 10 % len(_LINES)]}
+                axes.plot(*zip(*points, strict=True), label=label, **style)
                 if column == "val_mean_iou":
                     _mark_best(axes, points)
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
         if len(columns) > 1 and axes.lines:
-            axes.legend()
+            axes.legend(fontsize="small", ncols=-(-len(columns) // _LEGEND_ROWS))
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=100)
     write_bytes(path, png.getvalue(), overwrite=True)
+
+
+def _class_panel(history: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield the panel of the classes' IoU, where they were validated."""
+    columns = dict.fromkeys(name for row in history for name in row if name.startswith(_CLASS_IOU))
+    if columns:
+        yield "validation IoU", {name: name.removeprefix(_CLASS_IOU) for name in columns}
 
 
 def _metric_panels(history: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, Mapping[str, str]]]:

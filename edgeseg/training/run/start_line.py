@@ -9,7 +9,10 @@ from pathlib import Path
 import keras
 
 from edgeseg._internal.text import counted
+from edgeseg.datasets.statistics import SHRINKS, ImageSizes, as_text, input_size_near
+from edgeseg.imaging import placement_of
 from edgeseg.models.keras_internals import layers_within
+from edgeseg.spec import ModelSpec
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.objective.phases import phases_of
 
@@ -69,12 +72,56 @@ def memory_warning(model: keras.Model, batch_size: int, left: int | None) -> str
     )
 
 
-def expected_bytes(model: keras.Model, batch_size: int) -> int:
+def size_warning(
+    spec: ModelSpec, model: keras.Model, sizes: ImageSizes, batch_size: int, left: int | None
+) -> str | None:
+    """Return a warning where the images are much larger than the input that the run validates and exports with.
+
+    Args:
+        spec: of the exported model.
+        model: what learns, at the size of the training images.
+        sizes: of training images.
+        batch_size: images in a step.
+        left: bytes of memory that are left, ``None`` where that is not known.
+    """
+    median = sizes.median
+    ratio = max(own / size for own, size in zip(median, _shown(median, spec), strict=True))
+    if ratio <= SHRINKS:
+        return None
+    crop = (int(model.inputs[0].shape[1]), int(model.inputs[0].shape[2]))
+    # An upper bound: a validation keeps less than a step of that size would.
+    fits = [
+        size
+        for size in (input_size_near(median, part / 8) for part in range(8, 0, -1))
+        if left is None or expected_bytes(model, batch_size, area=math.prod(size) / math.prod(crop)) <= _MUCH * left
+    ]
+    proposed = fits[0] if fits else spec.input_size
+    text = (
+        f"warning: the images are {as_text(median)} (the median) and the model's input is "
+        f"{as_text(spec.input_size)}: what is less than {ratio:.1f} pixels wide has no pixel of its own there"
+    )
+    if math.prod(proposed) <= math.prod(spec.input_size):
+        return f"{text}; a larger `input_size` needs more memory: cut the images into tiles of about {as_text(crop)}"
+    work = math.prod(proposed) / math.prod(spec.input_size)
+    return (
+        f"{text}; give `input_size={proposed}` and `crop_size={crop}`: a training step stays as it is, "
+        f"the exported model does {work:.1f} times the work"
+    )
+
+
+def _shown(size: tuple[int, int], spec: ModelSpec) -> tuple[int, int]:
+    """Return the size that an image has within the model's input."""
+    placement = placement_of(size, spec)
+    return placement.height, placement.width
+
+
+def expected_bytes(model: keras.Model, batch_size: int, *, area: float = 1.0) -> int:
     """Estimate the memory of a training process on a CPU, in bytes; the images that are kept decoded come on top.
 
     Args:
         model: what learns.
         batch_size: images in a step.
+        area: of the images, as a factor of what the model is made for.
     """
     outputs = 0
     for layer in layers_within(model):
@@ -85,7 +132,7 @@ def expected_bytes(model: keras.Model, batch_size: int) -> int:
         except (AttributeError, ValueError, RuntimeError):  # called several times, or never
             continue
         outputs += sum(math.prod(side or 1 for side in tensor.shape[1:]) for tensor in tensors)
-    values = _PER_OUTPUT * outputs * batch_size + _PER_PARAMETER * model.count_params()
+    values = _PER_OUTPUT * outputs * area * batch_size + _PER_PARAMETER * model.count_params()
     return _PROCESS_BYTES + int(4 * values)
 
 

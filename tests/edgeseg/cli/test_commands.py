@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,35 @@ def test_models_counts_the_parameters_of_options(capsys: pytest.CaptureFixture[s
     assert "filters must be a whole number from 1, got 0." in capsys.readouterr().err
     assert main(["models", "--model-option", "filters=8"]) == 2
     assert "--model-option goes with NAME" in capsys.readouterr().err
+
+
+def test_models_advises_on_data_and_measures_it_where_a_latency_is_given(
+    capsys: pytest.CaptureFixture[str], shapes_dataset: Path, tmp_path: Path
+) -> None:
+    assert main(["models", "--advise", "--data", str(shapes_dataset)]) == 0
+    out = capsys.readouterr().out
+    assert "18 images, 3 classes; image sizes (HxW): all 64x80" in out
+    typed = out.splitlines()[-1]
+    assert typed.startswith(f"edgeseg train efficientnet_lite0_unet --data {shapes_dataset} --encoder-weights imagenet")
+    flat = tmp_path / "my cells"
+    shutil.copytree(shapes_dataset / "train", flat)
+    shutil.copy(shapes_dataset / "classes.json", flat)
+    # An hour is enough for any machine; the number is measured all the same.
+    advice = run_json(capsys, "models", "--advise", "--data", str(flat), "--latency", "3600000")
+    (measured,) = advice["measured"]
+    assert measured["input_size"] == advice["input_size"] == [64, 96]
+    assert measured["median_ms"] > 0
+    split, train = advice["commands"]
+    assert split == f"edgeseg data split '{flat}' --output-dir '{flat}-split'"
+    assert f"--data '{flat}-split' " in train
+    assert main(shlex.split(split)[1:]) == 0
+    for wrong, said in (
+        (["unet_mini", "--advise", "--data", "x"], "--advise chooses the model itself"),
+        (["--advise"], "--advise goes with --data DIR"),
+        (["--latency", "5"], "--data and --latency go with --advise"),
+    ):
+        assert main(["models", *wrong]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from edgeseg.cli import main
+from edgeseg.datasets.statistics import ImageSizes
 from edgeseg.imaging import encode_image
 
 VOC = ("--classes", "wall,red,blue")
@@ -45,6 +46,7 @@ def test_check_prints_the_shares_and_exits_1_where_something_is_wrong(
     assert main(["data", "check", str(shapes_dataset)]) == 0
     out = capsys.readouterr().out
     assert "readable pairs: train 10, val 4, test 4" in out
+    assert "\nimage sizes (HxW): all 64x80; width to height 1.25\n" in out
     assert "Nothing is wrong." in out
     root = Path(shutil.copytree(shapes_dataset, tmp_path / "data"))
     (root / "val" / "labels" / "02.png").write_bytes(b"")
@@ -55,6 +57,7 @@ def test_check_prints_the_shares_and_exits_1_where_something_is_wrong(
     assert "1 error, 1 warning" in out
     result = run_json(capsys, "data", "check", root, "--split", "train")
     assert [warning["kind"] for warning in result["warnings"]] == ["unused_label"]
+    assert result["image_sizes"] == ImageSizes({(64, 80): 10}).to_dict()
     run_json(capsys, "data", "check", root, "--split", "train", "--strict", status=1)
     (error,) = run_json(capsys, "data", "check", root, status=1)["errors"]
     assert (error["kind"], Path(error["path"]).name) == ("does_not_decode", "02.png")

@@ -36,8 +36,23 @@ FOREIGN = frozenset({
     "--clear", "--disable-pip-version-check", "--enable_op_profiling", "--help", "--no-input", "--only-binary",
     "--retries", "--upgrade", "--use_profiler", "--use_xnnpack",
 })  # fmt: skip
-# Words of the command to type that ``edgeseg inspect`` proposes.
-TYPED = {"inspection": {"--mean", "--std", "--imgsz"}}
+# Words of the commands to type that ``edgeseg inspect`` and ``edgeseg models --advise`` propose.
+TYPED = {
+    "inspection": {"--mean", "--std", "--imgsz"},
+    "advice": {
+        "--class-weights",
+        "--crop-size",
+        "--data",
+        "--encoder-weights",
+        "--epochs",
+        "--imgsz",
+        "--latency",
+        "--loss",
+        "--repeat",
+        "--scale",
+        "--val-fraction",
+    },
+}
 # What a command makes of its options itself; and a word of msgspec's that is only read.
 NO_OPTION = {"spec", "key"}
 

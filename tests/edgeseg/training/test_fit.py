@@ -19,13 +19,11 @@ import numpy as np
 import pytest
 
 from edgeseg._internal.files import writing_folder
-from edgeseg.datasets import open_split
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.data.pipeline import validation_batches
 from edgeseg.training.fit import train
 from edgeseg.training.run.options import RunOptions
 
@@ -88,20 +86,6 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
     assert (tmp_path / "curves.png").stat().st_size > 0
     assert len(list((tmp_path / "samples").iterdir())) == 12
     assert {path.name for path in (tmp_path / "tensorboard").iterdir()} == {"train", "validation"}
-
-
-def test_validation_counts_every_image(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
-    """In two batches of three and one: the scores of a run are those of its best file on the whole split."""
-    settings = {"epochs": 1, "warmup_epochs": 0, "batch_size": 3}
-    result = train(config(tiny, shapes_dataset, **settings), tmp_path, RunOptions(log=quiet))
-    spec, val = read_spec(result.best), open_split(shapes_dataset, "val")
-    assert spec is not None
-    matrix, model = ConfusionMatrix(3, 255), load_keras_file(result.best)
-    for images, labels in validation_batches(val, spec, batch_size=4, label_sizes=(16, 24)):
-        assert len(images) == 4
-        matrix.update(labels, model.predict_on_batch(images).argmax(-1))
-    assert result.best_mean_iou == pytest.approx(matrix.mean_iou)
-    assert result.history[0]["val_pixel_accuracy"] == pytest.approx(matrix.pixel_accuracy)
 
 
 def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(

@@ -29,6 +29,18 @@ def test_each_panel_has_its_curve(tmp_path: Path) -> None:
     assert min(inked(tmp_path / "curves.png")) > 100
 
 
+def test_the_classes_have_a_panel_with_a_curve_each(tmp_path: Path) -> None:
+    rows = [{**row, "val_iou_road": 0.2 * row["epoch"], "val_iou_sky": 0.9} for row in HISTORY]
+    save_curves(rows, tmp_path / "curves.png")
+    image = read_image(tmp_path / "curves.png").astype(int)
+    panel = np.array_split(image, 4)[2]
+    # Matplotlib's first two colors: the lines, and the same in the legend.
+    for color in ((31, 119, 180), (255, 127, 14)):
+        assert (np.abs(panel - color).max(-1) < 20).sum() > 100
+    save_curves([{**rows[0], **{f"val_iou_{index}": 0.01 * index for index in range(25)}}], tmp_path / "many.png")
+    assert read_image(tmp_path / "many.png").shape == image.shape
+
+
 def test_an_epoch_without_validation_and_a_nan_are_left_out(tmp_path: Path) -> None:
     rows = [{key: value for key, value in row.items() if not key.startswith("val_")} for row in HISTORY]
     save_curves([*rows, {**rows[1], "epoch": 3, "val_mean_iou": math.nan}], tmp_path / "curves.png")
@@ -69,4 +81,4 @@ def test_a_metric_that_is_watched_has_a_panel(tmp_path: Path) -> None:
     ):
         save_curves([{**row, **metrics} for row in HISTORY], tmp_path / "curves.png")
         heights.append(read_image(tmp_path / "curves.png").shape[0] // 300)
-    assert heights == [4, 5, 4]
+    assert heights == [4, 6, 4]

@@ -7,11 +7,15 @@ import pytest
 
 from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.errors import InputError
-from edgeseg.imaging import read_image
+from edgeseg.evaluation.confusion import ConfusionMatrix
+from edgeseg.imaging import preprocess, read_image, restore
+from edgeseg.segmenter import to_class_map
 from edgeseg.spec import ModelSpec
+from edgeseg.training.run import samples
 from edgeseg.training.run.samples import save_samples
 
-TITLES = 24
+#: Heights and widths in pixels of a line of words, and of what is between panels.
+LINE, GAP = 24, 8
 
 
 @pytest.fixture
@@ -36,19 +40,43 @@ def by_color(tensor: np.ndarray) -> np.ndarray:
 def test_image_label_and_prediction_stand_side_by_side(data: LabeledSplit, spec: ModelSpec, tmp_path: Path) -> None:
     save_samples(by_color, data, spec, tmp_path / "samples.png", count=2, panel_width=80)
     sheet = read_image(tmp_path / "samples.png")
-    assert sheet.shape[0] == TITLES + 2 * 64
-    assert sheet.shape[1] > 3 * 80  # the legend
+    assert sheet.shape[0] == LINE + 2 * (LINE + 64)
+    assert sheet.shape[1] > 3 * 80 + 2 * GAP  # the legend
     palette = np.array(spec.palette)
     for row, index in enumerate((0, 3)):
         image, label = data[index]
-        band = sheet[TITLES + 64 * row :][:64]
-        np.testing.assert_array_equal(band[:, :80], image)
+        caption, band = np.split(sheet[LINE + (LINE + 64) * row :][: LINE + 64, : 3 * 80 + 2 * GAP], [LINE])
+        assert (caption < 128).any()
+        shown, _, labels, _, predicted = np.split(band, np.cumsum([80, GAP, 80, GAP]), axis=1)
+        np.testing.assert_array_equal(shown, image)
+        assert (band[:, 80 : 80 + GAP] == 255).all()
+        assert (band[:, 160 + GAP : 160 + 2 * GAP] == 255).all()
         strip = label == 255
-        np.testing.assert_array_equal(band[:, 80:160][~strip], palette[label[~strip]])
-        assert not band[:, 80:160][strip].any()
-        right = (band[:, 160:240] == palette[np.where(strip, 0, label)]).all(-1)
+        np.testing.assert_array_equal(labels[~strip], palette[label[~strip]])
+        assert not labels[strip].any()
+        right = (predicted == palette[np.where(strip, 0, label)]).all(-1)
         # The model sees 32x40 of the 64x80 pixels: only borders of rectangles may differ, by a pixel.
         assert right[~strip].mean() > 0.95
+
+
+def test_each_image_has_its_name_and_its_own_scores(
+    data: LabeledSplit, spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    put = samples.cv2.putText
+    monkeypatch.setattr(
+        samples.cv2, "putText", lambda image, text, *rest: written.append(text) or put(image, text, *rest)
+    )
+    save_samples(by_color, data, spec, tmp_path / "samples.png", count=1, panel_width=400)
+    caption = written[3]
+    matrix = ConfusionMatrix(3, 255)
+    image, label = data[0]
+    tensor, placement = preprocess(image, spec)
+    matrix.update(label, restore(to_class_map(by_color(tensor), spec), placement))
+    names = data.classes.names
+    each = ", ".join(f"{name} {iou:.2f}" for name, iou in zip(names, matrix.per_class_iou, strict=True) if iou == iou)
+    assert caption == f"{data.pairs[0][0].name}  mIoU {matrix.mean_iou:.2f}: {each}"
+    assert 0.5 < matrix.mean_iou < 1
 
 
 def test_two_sheets_of_one_model_are_one_file_and_a_worse_model_differs(

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from edgeseg.models import create
+from edgeseg.datasets.statistics import ImageSizes
+from edgeseg.models import create, find
 from edgeseg.training.config import TrainConfig
-from edgeseg.training.run.start_line import bytes_left, expected_bytes, memory_warning, start_line
+from edgeseg.training.run.start_line import bytes_left, expected_bytes, memory_warning, size_warning, start_line
 
 #: Trains a step, and prints by how much the largest resident size grew.
 STEP = """
@@ -52,6 +53,28 @@ def test_memory_is_warned_of_where_the_rest_will_not_do() -> None:
     assert warning.startswith("warning: the run may need ")
     left = bytes_left()
     assert left is None or 0 < left < 2**50
+
+
+def test_images_that_shrink_to_less_than_two_thirds_are_warned_of_with_a_size_to_type() -> None:
+    model = create("unet_mini", num_classes=5, input_size=(64, 96))
+    spec = find("unet_mini").default_spec(5, (64, 96))
+
+    def warning(*sizes: tuple[int, int], left: int | None = None) -> str | None:
+        return size_warning(spec, model, ImageSizes.of(sizes), 4, left)
+
+    assert warning((96, 144)) is None
+    assert warning((400, 400), (96, 144), (64, 64)) is None  # the median
+    assert warning((32, 48)) is None
+    assert warning((96, 160)) is not None  # a letterbox is as small as its narrower side makes it
+    text = str(warning((200, 200)))
+    assert text.startswith("warning: the images are 200x200 (the median) and the model's input is 64x96: what is less ")
+    assert "less than 3.1 pixels wide" in text
+    assert "give `input_size=(192, 192)` and `crop_size=(64, 96)`:" in text
+    assert "6.0 times the work" in text
+    # Where memory would not do, the most eighths of the images' size that it would: here four.
+    for_96x96 = expected_bytes(model, 4, area=96 * 96 / (64 * 96))
+    assert "--imgsz 96 --crop-size 64,96" in str(warning((200, 200), left=int(for_96x96 / 0.9) + 1))
+    assert "cut the images into tiles of about 64x96" in str(warning((200, 200), left=0))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB there")
