@@ -77,9 +77,8 @@ def find_file(artifact: str | Path) -> Path:
             f"run what edgeseg export makes of that, or take a packaged file: {', '.join(packaged_names())}."
         )
     if precision not in ("", *PACKAGED[name].precisions):
-        data = " --data DIR" if precision in ("int8", "w8a16") else ""
-        raise InputError(
-            f"'{text}' is not packaged: edgeseg export {name} --precision {precision}{data} makes it; packaged are "
-            f"{', '.join(packaged_names())}."
-        )
+        make = f"edgeseg export {name} --precision {precision}"
+        if precision in ("int8", "w8a16"):
+            make = f"edgeseg export {name} --data DIR --precision {precision}"
+        raise InputError(f"'{text}' is not packaged: {make} makes it; packaged are {', '.join(packaged_names())}.")
     return Path(__file__).parent / "packaged" / f"{name}.{precision or PACKAGED[name].precisions[0]}.tflite"

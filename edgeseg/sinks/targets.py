@@ -57,11 +57,11 @@ def require_place(text: str, *, still: bool, one_frame: bool, overwrite: bool) -
     path = Path(text)
     if kind == "image" and not one_frame:
         raise InputError(
-            f"--save {text} is one image, and there are several frames: type --save {_typed(path, '.mp4')} for a "
-            f"film, --save {_typed(path, '')}/ for a folder of images, or --max-frames 1."
+            f"'{text}' is one image, and there are several frames: give {_typed(path, '.mp4')} for a film, or "
+            f"{_typed(path, '')}/ for a folder of images, or take one frame alone."
         )
     if kind == "video" and still:
-        raise InputError(f"--save {text} is a film, and the source is one image: type --save {_typed(path, '.png')}.")
+        raise InputError(f"'{text}' is a film, and the source is one image: give {_typed(path, '.png')}.")
     if kind in ("image", "video"):
         refuse_existing(path, overwrite=overwrite)
         require_writable_folder(path.parent)

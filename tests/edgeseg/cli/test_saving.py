@@ -83,9 +83,9 @@ def test_predict_saves_an_image_or_a_film(capsys: pytest.CaptureFixture[str], ar
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("clip.mp4 --save new/x.png", "type --save new/x.mp4 for a film, --save new/x/ for a folder of images"),
+        ("clip.mp4 --save new/x.png", "give new/x.mp4 for a film, or new/x/ for a folder of images"),
         ("a.png b.png --save new/x.png", "there are several frames"),
-        ("a.png --save new/x.mp4", "is a film, and the source is one image: type --save new/x.png."),
+        ("a.png --save new/x.mp4", "is a film, and the source is one image: give new/x.png."),
         ("a.png --save new/x.pdf", "nothing can be saved as 'new/x.pdf'"),
         ("a.png --save new/x.jpg --visualize ids", "type --save new/x.png."),
         ("a.png --save new/x.jpg --visualize cutout", "type --save new/x.png."),

@@ -36,8 +36,9 @@ FOREIGN = frozenset({
     "--clear", "--disable-pip-version-check", "--enable_op_profiling", "--help", "--no-input", "--only-binary",
     "--retries", "--upgrade", "--use_profiler", "--use_xnnpack",
 })  # fmt: skip
-# Words of the commands to type that ``edgeseg inspect`` and ``edgeseg models --advise`` propose.
+# Words of the commands to type that ``edgeseg inspect`` and ``edgeseg models --advise`` propose, and of data's.
 TYPED = {
+    "source": {"--classes", "--color-map", "--data-layout", "--ignore-index", "--label-encoding"},
     "inspection": {"--mean", "--std", "--imgsz"},
     "advice": {
         "--class-weights",

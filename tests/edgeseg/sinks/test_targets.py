@@ -38,11 +38,11 @@ def test_a_folder_may_have_a_suffix_and_nothing_is_guessed(tmp_path: Path, monke
 def test_what_is_told_to_type_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     several = {"still": False, "one_frame": False, "overwrite": False}
-    with pytest.raises(InputError, match=r"type --save 'my out\.mp4' for a film, --save 'my out'/ for a folder"):
+    with pytest.raises(InputError, match=r"give 'my out\.mp4' for a film, or 'my out'/ for a folder"):
         require_place("my out.png", **several)
     assert require_place("my out.mp4", **several) == "video"
     assert require_place("my out/", **several) == "folder"
     assert require_place("my out.png", still=False, one_frame=True, overwrite=False) == "image"
-    with pytest.raises(InputError, match=r"type --save a\.png\."):
+    with pytest.raises(InputError, match=r"give a\.png\."):
         require_place("a.mp4", still=True, one_frame=True, overwrite=False)
     assert not list(tmp_path.iterdir())

@@ -73,7 +73,7 @@ def test_images_that_shrink_to_less_than_two_thirds_are_warned_of_with_a_size_to
     assert "6.0 times the work" in text
     # Where memory would not do, the most eighths of the images' size that it would: here four.
     for_96x96 = expected_bytes(model, 4, area=96 * 96 / (64 * 96))
-    assert "--imgsz 96 --crop-size 64,96" in str(warning((200, 200), left=int(for_96x96 / 0.9) + 1))
+    assert "`input_size=(96, 96)` and `crop_size=(64, 96)`" in str(warning((200, 200), left=int(for_96x96 / 0.9) + 1))
     assert "cut the images into tiles of about 64x96" in str(warning((200, 200), left=0))
 
 
