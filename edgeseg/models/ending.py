@@ -17,6 +17,7 @@ import keras
 from keras import tree
 
 from edgeseg.errors import UnsupportedModel
+from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_graph import graph_of, takes_training
 from edgeseg.models.keras_internals import call_of
 
@@ -219,7 +220,11 @@ def steps_of(model: keras.Model) -> Producer:
 
 
 def traced(step: Step, value: Any) -> Any:
-    """Return TensorFlow's tensor of one of a step's outputs, in a graph that takes the step's inputs in order."""
+    """Return TensorFlow's tensor of one of a step's outputs, in a graph that takes the step's inputs in order.
+
+    Raises:
+        UnsupportedModel: the step's code fails, as that of a layer with a setting beyond all numbers.
+    """
     import tensorflow as tf  # here, as a training on another backend needs none of it
 
     # As Keras does in predict, also where the graph says training=True.
@@ -232,7 +237,19 @@ def traced(step: Step, value: Any) -> Any:
             return tree.flatten(step.operation(*args, **(kwargs | mode)))[_position(step, value)]
 
     specs = [tf.TensorSpec(fed.shape, fed.dtype) for fed in step.inputs]
-    (output,) = tf.function(run, autograph=False).get_concrete_function(*specs).outputs
+    try:
+        (output,) = tf.function(run, autograph=False).get_concrete_function(*specs).outputs
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        tf.errors.OpError,
+    ) as error:
+        name = getattr(step.operation, "name", type(step.operation).__name__)
+        raise UnsupportedModel(f"the layer '{name}' fails when it is called: {reason_of(error)}") from error
     return source(output)
 
 

@@ -115,3 +115,13 @@ def test_class_names_come_through_keras_own_loader(name: str, tmp_path: Path, ca
     nameless = keras.models.load_model(tmp_path / "best.keras", compile=False)
     assert PreparedModel.of(nameless).spec.class_names == ("class_0", "class_1", "class_2")
     assert f"'{name}' does not name its classes; they are called class_0 to class_2" in caplog.text
+
+
+def test_a_layer_with_a_setting_beyond_all_numbers_is_one_line() -> None:
+    inputs = keras.Input((*SIZE, 3))
+    layer = layers.DepthwiseConv2D(3, padding="same", name="wide")
+    model = keras.Model(inputs, layers.Conv2D(3, 1)(layer(inputs)))
+    layer.dilation_rate = (2.5e16, 2.5e16)  # as a damaged file has it
+    with pytest.raises(UnsupportedModel, match="the layer 'wide' fails when it is called: DepthwiseConv2D") as caught:
+        PreparedModel.of(model)
+    assert "\n" not in str(caught.value)
