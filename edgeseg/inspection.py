@@ -43,6 +43,8 @@ class Usage:
         note: which of them are guesses, or why it cannot be run; empty where the file says everything.
     """
 
+    __repr__ = short_repr
+
     spec: ModelSpec | None
     options: tuple[str, ...] = ()
     note: str = ""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import write_bytes
@@ -123,6 +122,8 @@ class Segmentation:
 
     def _repr_png_(self) -> bytes:
         """Return the class ids as a PNG with the palette, which a notebook shows."""
+        from PIL import Image  # here, as a board that is measured over ssh gets no Pillow
+
         image = Image.fromarray(self.class_map)
         image.putpalette(color_table(self.spec).tobytes())
         file = BytesIO()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,9 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
     from fuzz.case import Case
 
     monkeypatch.setattr(run, "LONGEST_S", 2.0)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # which a forked process begins with
+    for limit in ("MOST_BYTES", "KILLED_BYTES"):
+        monkeypatch.setattr(run, limit, getattr(run, limit) + own)
 
     def broken(act: Callable[[], int], **fields: Any) -> dict[str, str]:
         monkeypatch.setitem(entries.ENTRIES, "test", lambda case: act())
@@ -64,8 +68,6 @@ def test_what_breaks_a_rule_is_seen(kinds: Callable[..., dict[str, str]], tmp_pa
 
 
 def test_memory_above_the_limit_is_seen(kinds: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    import resource
-
     from fuzz import run
 
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

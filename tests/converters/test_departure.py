@@ -108,8 +108,8 @@ def test_where_all_ops_only_round_none_stands_out(plain: keras.Model, file_forma
 
 def test_rewrites_that_change_the_model_are_the_cause() -> None:
     op = OpError(("Conv2D",), (("a", "Conv2D"),), 1e-7)
-    assert "--no-optimize" in Departure((op,), before=0.02).sentence(0.03)
-    assert "--no-optimize" not in Departure((op,), before=0.02).sentence(0.5)
+    assert "`optimize=False`" in Departure((op,), before=0.02).sentence(0.03)
+    assert "`optimize=False`" not in Departure((op,), before=0.02).sentence(0.5)
     assert Departure((), before=0.0).sentence(0.5) == "none of its ops could be compared alone"
 
 

@@ -40,7 +40,7 @@ def test_a_model_that_scales_pixels_gets_pixels(
     with caplog.at_level(logging.WARNING):
         result = export(model, format=file_format)
     assert result.verification is not None and result.verification.passed
-    assert sum("pixels in [0, 255] as they are; give `mean`" in said for said in caplog.messages) == 1
+    assert sum("pixels in [0, 255] as they are; give `spec`" in said for said in caplog.messages) == 1
     with Segmenter(result.save(tmp_path)) as segmenter:
         assert (segmenter.spec.mean, segmenter.spec.std) == ((0.0,) * 3, (1.0,) * 3)
         expected = model.predict_on_batch(IMAGE[None])[0].argmax(-1)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,9 +190,9 @@ def test_a_file_that_another_writer_finished_in_between_is_not_replaced_unasked(
     path = tmp_path / "a.bin"
     make_folder = files._make_folder
 
-    def overtaken(folder: Path) -> None:
+    def overtaken(folder: Path) -> Any:
         path.write_bytes(OLD)
-        make_folder(folder)
+        return make_folder(folder)
 
     monkeypatch.setattr(files, "_make_folder", overtaken)
     with pytest.raises(InputError, match="exists"):

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from edgeseg.cli import main
-from edgeseg.cli._terminal import note
+from edgeseg.cli._terminal import tell
 from edgeseg.cli.train import command
 from edgeseg.datasets import DataSource
 from edgeseg.models.keras_files.load import read_spec
@@ -142,12 +142,12 @@ def test_ctrl_c_says_how_to_go_on(
     arguments += ["--epochs", "2", "--warmup-epochs", "1", "--samples", "0", "--no-check"]
 
     def pressed(text: str) -> None:
-        note(text)
+        tell(text)
         if text.startswith("epoch 1/2"):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("edgeseg.cli.train.note", pressed)
+        patched.setattr("edgeseg.cli.train.tell", pressed)
         assert main(arguments) == 130
     hint, last = (line for line in capsys.readouterr().err.splitlines() if line.startswith("edgeseg: "))
     said, _, command = hint.partition("; it goes on with: edgeseg ")

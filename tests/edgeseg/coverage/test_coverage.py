@@ -268,5 +268,5 @@ def test_a_file_is_parsed_once_for_all_accelerators(argmax_model: bytes, monkeyp
 
 
 def test_a_missing_file_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'gone.tflite' cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"model file 'gone.tflite' does not exist"):
         coverage("gone.tflite", "cpu")

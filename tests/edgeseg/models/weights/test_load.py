@@ -210,7 +210,7 @@ def test_message_names_three_and_counts_the_rest(tmp_path):
     path = legacy_copy(tmp_path, "rebuilt")
     with h5py.File(path, "r+") as file:
         file.attrs["layer_names"] = [n for n in file.attrs["layer_names"] if n != "stem.bn"]
-    text = assert_refused_unchanged(build("rebuilt"), path, "and 1 more", "--allow-missing")
+    text = assert_refused_unchanged(build("rebuilt"), path, "and 1 more", "`allow_missing=")
     assert text.count("stem.bn/") == 6  # three variables and three tensors of four each
 
 
