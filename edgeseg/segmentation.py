@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import write_bytes
-from edgeseg.drawing.look import Look
-from edgeseg.drawing.painter import color_table, render
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import encode_image
 from edgeseg.spec import ModelSpec
 from edgeseg.tiling.polygons import Polygon, polygons_of
+
+if TYPE_CHECKING:
+    from edgeseg.drawing.look import Look
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Segmentation:
         """
         if image_rgb.shape[:2] != self.class_map.shape:
             raise InputError(f"the image is {image_rgb.shape[:2]}, the segmentation {self.class_map.shape}.")
+        from edgeseg.drawing.painter import render  # here: a board that is measured over ssh draws nothing
+
         return render(image_rgb, self, look)
 
     def save(
@@ -122,7 +126,9 @@ class Segmentation:
 
     def _repr_png_(self) -> bytes:
         """Return the class ids as a PNG with the palette, which a notebook shows."""
-        from PIL import Image  # here, as a board that is measured over ssh gets no Pillow
+        from PIL import Image
+
+        from edgeseg.drawing.painter import color_table
 
         image = Image.fromarray(self.class_map)
         image.putpalette(color_table(self.spec).tobytes())
