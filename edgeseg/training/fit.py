@@ -250,8 +250,9 @@ def _announce(
     options.log(
         start_line(config, models.learning, num_images=num_training, num_validation=num_validation, epochs_done=done)
     )
-    # On a GPU the model is in its memory.
-    left = bytes_left() if not keras.distribution.list_devices("gpu") else None
+    # On a GPU the model is in its memory. Workers are not asked: JAX waits for all of them before it lists a GPU.
+    on_cpu = options.distribute != "workers" and not keras.distribution.list_devices("gpu")
+    left = bytes_left() if on_cpu else None
     if warning := memory_warning(models.learning, config.batch_size, left):
         options.log(warning)
     sizes = source.image_sizes(_SIZED_IMAGES)

@@ -90,7 +90,7 @@ def test_two_workers_on_jax_that_resume_train_what_one_process_does(
             worker.kill()
     assert [worker.returncode for worker in workers] == [0, 0], answers
     # The chief alone has a log.
-    assert answers[0][0].count("epoch ") == 3
+    assert sum(line.startswith("epoch ") for line in answers[0][0].splitlines()) == 3
     assert "interrupted" in answers[1][0]
     assert "epoch " not in answers[1][0]
 
