@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from edgeseg._internal.text import counted
 from edgeseg.benchmark.compare import NOISE, Comparison
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.tables import runs_on
@@ -22,7 +23,7 @@ _MOST_POINTS = 1500
 
 def label(result: LatencyResult) -> str:
     """Name a result, as plain text: file, accelerator, threads, device."""
-    threads = "" if not result.num_threads else f", {result.num_threads} thread{'s' if result.num_threads > 1 else ''}"
+    threads = "" if not result.num_threads else f", {counted(result.num_threads, 'thread')}"
     scope = "" if result.scope == "inference" else f", {result.scope}"
     return f"{result.name}, {runs_on(result)}{threads}{scope}, {result.environment.device}"
 

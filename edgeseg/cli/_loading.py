@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -64,7 +63,9 @@ def load_errors(packages: Sequence[str], *, progress: Progress | None = None) ->
 
 
 def _how(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit {code}"
+    from edgeseg.runtime.process.child import signal_name  # here: the child imports nothing but what it is asked to
+
+    return signal_name(-code) if code < 0 else f"exit {code}"
 
 
 def _load(packages: Sequence[str]) -> None:

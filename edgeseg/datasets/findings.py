@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.text import counted
 from edgeseg.choices import DataLayout, LabelEncoding
 from edgeseg.datasets.classes import Classes
 from edgeseg.datasets.faults import FaultKind
@@ -147,5 +148,4 @@ def require_good(
         tell(finding.text)
     if len(errors) > limit:
         tell(f"and {len(errors) - limit} more; {check} lists them all.")
-    noun = "problem" if len(errors) == 1 else "problems"
-    raise InputError(f"the data has {len(errors)} {noun}, so {what}.")
+    raise InputError(f"the data has {counted(len(errors), 'problem')}, so {what}.")

@@ -170,7 +170,7 @@ def _taken(interpreter: Any, library: str) -> str:
             f"the delegate '{library}' takes none of the model's {counted(len(ops), 'node')}; "
             "export for it (edgeseg export --target), compile the model for it, or run without `delegate`."
         )
-    return f"{Path(library).name} ({partitions} partition{'s' if partitions > 1 else ''})"
+    return f"{Path(library).name} ({counted(partitions, 'partition')})"
 
 
 def _import_interpreter(package: InterpreterName) -> tuple[Any, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeseg._internal.fields import short_repr
+from edgeseg._internal.text import counted
 from edgeseg.datasets.findings import CheckResult
 from edgeseg.datasets.statistics import SHRINKS, Size, as_option, as_text, input_size_near
 from edgeseg.errors import InputError
@@ -99,7 +100,7 @@ def advise(data: CheckResult, *, latency_ms: float | None = None, measure: Measu
     """
     num_images = sum(data.num_pairs.values())
     if data.errors or not num_images:
-        found = f"{len(data.errors)} error{'s' * (len(data.errors) != 1)}" if data.errors else "no image"
+        found = counted(len(data.errors), "error") if data.errors else "no image"
         raise InputError(f"the data has {found}, so nothing is advised; edgeseg data check lists what is wrong.")
     model, work = _model()
     median = _upright(data)
