@@ -162,7 +162,7 @@ def test_a_known_name_with_unknown_arguments_is_refused(tmp_path: Path, suffix: 
     path = tmp_path / f"x{suffix}"
     well_known().save(path)
     edit_config(path, foreign(MaxUnpooling2D={"factor": 2}))
-    assert_refused(path, "the MaxUnpooling2D 'unpool'", "'factor'", "--custom-objects")
+    assert_refused(path, "the MaxUnpooling2D 'unpool'", "'factor'", "`custom_objects=...`")
 
 
 # --- the user's own ---
@@ -270,7 +270,7 @@ def test_a_lambda_is_refused_by_name_and_never_run(tmp_path: Path, suffix: str, 
         path,
         f"Lambda layers, Python bytecode that edgeseg never runs: '{name}'.",
         f"edgeseg export ZOO_NAME --weights {path}",
-        "CUSTOM_OBJECTS = {'evil': ",
+        "`custom_objects={'evil': ",
     )
     assert_refused(path, "Lambda", custom_objects={"Lambda": Doubling, "other": Doubling})
     assert not witness.exists()
