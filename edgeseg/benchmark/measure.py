@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost, InputError
+from edgeseg.proof.device import ProofDevice
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,13 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-class Device(Protocol):
-    """Where artifacts are measured. A context: what it put on the device is removed at its end, also after an error.
+class Device(ProofDevice, Protocol):
+    """Where artifacts are measured and verified.
 
-    Attributes:
-        name: ``local``, ``ssh:HOST`` or ``adb:SERIAL``.
+    A context: what it put on the device is removed at its end, also after an error.
     """
 
-    name: str
-
     def __enter__(self) -> Device: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
 
     def put(self, path: Path, digest: str) -> str:
         """Copy a file to the device unless one of that SHA-256 is there; return its path there."""

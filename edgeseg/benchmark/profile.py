@@ -18,12 +18,11 @@ import numpy as np
 
 from edgeseg._internal.json import AnyText, Meta, WrongValue, decode
 from edgeseg._internal.text import counted
-from edgeseg.benchmark.devices.local import ask
-from edgeseg.benchmark.worker import answer, raise_refusal
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.runtime import SUFFIXES
 from edgeseg.runtime.base import is_open, open_size
 from edgeseg.runtime.onnx import OnnxBackend
+from edgeseg.runtime.process.exchange import answer, ask, raise_refusal
 
 FORMAT_VERSION = 1
 

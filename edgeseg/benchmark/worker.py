@@ -11,21 +11,19 @@ driver does not affect the other measurements.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.json import Meta, Text, WrongValue, convert, decode
+from edgeseg._internal.json import Text, WrongValue, convert, decode
 from edgeseg._internal.limits.models import TRIAL_VARIABLE, ModelFile
-from edgeseg._internal.text import escaped
 from edgeseg.benchmark import machine
 from edgeseg.benchmark.result import (
     MIN_S,
@@ -42,11 +40,11 @@ from edgeseg.benchmark.result import (
     check_stages,
 )
 from edgeseg.choices import Scope
-from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.imaging import preprocess, read_image, restore
 from edgeseg.opening import InputDescription, described
 from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.runtime.base import is_open, open_size
+from edgeseg.runtime.process.exchange import answer, raise_refusal
 from edgeseg.segmenter import to_class_map
 
 #: Seconds that opening a model may take beside its timed calls: a GPU compiles its kernels for minutes.
@@ -130,14 +128,6 @@ class Reply:
         return decode(text, cls)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Refusal:
-    """What ``answer`` reports instead of an answer."""
-
-    error: Annotated[str, Meta(max_length=10_000)] | None = None
-    kind: Literal["unavailable", "input"] | None = None
-
-
 def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> Reply:
     """Open the artifact, warm up, and time it.
 
@@ -179,36 +169,6 @@ def measure(request: Request, opener: Callable[..., Backend] = open_backend) -> 
         software_rendering=bool(getattr(backend, "software_rendering", False)),
         environment=replace(machine.environment(), load=load, temperature_c=known),
     )
-
-
-def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
-    """Answer the request on stdin; output of native libraries goes to stderr, so that stdout is the answer alone."""
-    # A file name may have bytes that are no text, which JSON has not.
-    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
-    os.dup2(2, 1)
-    try:
-        reply = work(json.load(sys.stdin))
-    except EdgesegError as error:
-        kind = "unavailable" if isinstance(error, BackendUnavailable) else "input"
-        reply = {"error": " ".join(str(error).split()), "kind": kind}
-    json.dump(reply, stdout, ensure_ascii=False)
-    stdout.close()
-    return 0
-
-
-def raise_refusal(text: str) -> None:
-    """Raise the error that ``answer`` reported instead of an answer.
-
-    Raises:
-        WrongValue: it is neither an answer nor such an error.
-        InputError: the worker refused the artifact or a setting.
-        BackendUnavailable: the worker lacks the requested runtime or accelerator.
-    """
-    refusal = decode(text, _Refusal)
-    if refusal.error is not None:
-        if refusal.kind is None:
-            raise WrongValue("'kind' is missing")
-        raise (BackendUnavailable if refusal.kind == "unavailable" else InputError)(escaped(refusal.error, most=2000))
 
 
 def main() -> int:

@@ -1,4 +1,7 @@
-"""Measure on a board over ssh. It needs sshd and Python 3.10: edgeseg brings the rest and removes artifacts again."""
+"""Measure and verify on a board over ssh.
+
+It needs sshd and Python 3.10: edgeseg brings the rest and removes artifacts again.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ import re
 import shlex
 import subprocess
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg._internal import versions
 from edgeseg._internal.files import sha256
@@ -24,9 +30,14 @@ from edgeseg.benchmark.devices.ssh_answers import MAX_WORK_BYTES, Checked, Done,
 from edgeseg.benchmark.devices.ssh_link import SOON_S, Link
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.proof.device import WORKER
+from edgeseg.proof.questions import Answers, Questions
+from edgeseg.proof.worker import LONGEST_S, ValueRequest, read_answers, read_value
 from edgeseg.runtime.process.child import how_it_ended
 
 _log = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
 
 #: What stays on the device at the end.
 Keep = Literal["nothing", "environment", "everything"]
@@ -155,28 +166,57 @@ class SshDevice:
 
     def run(self, request: Request) -> Reply:
         """See ``Device.run``."""
-        python = self._pythons.get(Path(request.path).suffix)
+        return self._work("edgeseg.benchmark.worker", asdict(request), Reply.from_json, longest_s(request), "measured")
+
+    def answers(self, artifact: Path, options: Mapping[str, Any], proof: Path, order: Sequence[int]) -> Answers:
+        """See ``ProofDevice.answers``."""
+        path, there = (self.put(file, sha256(file.read_bytes())) for file in (artifact, proof))
+        questions = Questions(path=path, proof=there, options=dict(options), order=tuple(order))
+        return self._work(WORKER, asdict(questions), read_answers, LONGEST_S, "verified")
+
+    def value(self, artifact: Path, options: Mapping[str, Any], tensor: NDArray[Any], *, runs: int = 1) -> NDArray[Any]:
+        """See ``ProofDevice.value``."""
+        packed = io.BytesIO()
+        np.save(packed, tensor)
+        data = packed.getvalue()
+        path, digest = self.put(artifact, sha256(artifact.read_bytes())), sha256(data)
+        there = self._put(data, f"{digest}.npy", digest)
+        request = ValueRequest(path=path, tensor=there, options=dict(options), runs=runs)
+        return self._work(WORKER, asdict(request), lambda text: read_value(text).array(), LONGEST_S, "ran")
+
+    def _work(
+        self, module: str, request: dict[str, Any], read: Callable[[str], _Answer], timeout_s: float, doing: str
+    ) -> _Answer:
+        """Run a request to a worker there, and read its answer."""
+        suffix = Path(request["path"]).suffix
+        python = self._pythons.get(suffix)
         if python is None:
-            raise InputError(f"{self.name} runs .tflite and .onnx files, not '{Path(request.path).suffix}'.")
+            raise InputError(f"{self.name} runs .tflite and .onnx files, not '{suffix}'.")
         answer = self._link.ask(
             "work",
             Worked,
-            timeout_s=longest_s(request) + SOON_S,
+            timeout_s=timeout_s + SOON_S,
             most_bytes=MAX_WORK_BYTES,
             python=python,
             code=self._code,
-            request=json.dumps(asdict(request)),
+            module=module,
+            request=json.dumps(request),
         )
-        name = self._local.get(request.path, request.path)  # the user's name for it: on the device its name is its hash
+        # The user's names for them: on the device their names are hashes.
+        local = {there: name for there, name in self._local.items() if there in request.values()}
+        name = local.get(request["path"], request["path"])
         if answer.status:
             ended = subprocess.CompletedProcess([python], answer.status, answer.stdout, answer.stderr)
-            raise DeviceLost(f"the process that measured '{name}' on {self.name} ended early, {how_it_ended(ended)}.")
+            raise DeviceLost(f"the process that {doing} '{name}' on {self.name} ended early, {how_it_ended(ended)}.")
         try:
-            return Reply.from_json(answer.stdout)
+            return read(answer.stdout)
         except WrongValue as error:
             raise self._link.wrong("work", error) from error
         except (InputError, BackendUnavailable) as refusal:
-            raise type(refusal)(f"{self.name}: {str(refusal).replace(request.path, name)}") from refusal
+            text = str(refusal)
+            for there, here in local.items():
+                text = text.replace(there, here)
+            raise type(refusal)(f"{self.name}: {text}") from refusal
 
     def _put(self, data: bytes, name: str, digest: str) -> str:
         self._names.append(name)

@@ -139,11 +139,9 @@ def install(root: str, requirements: list[str]) -> dict[str, Any]:
     return {"python": str(python)}
 
 
-def work(python: str, code: str, request: str) -> dict[str, Any]:
-    """Run one measurement, with edgeseg's code and nothing else of the folder that it is started in."""
-    status, out, err = _supervised(
-        [python, "-m", "edgeseg.benchmark.worker"], request, cwd=code, env={**os.environ, "PYTHONPATH": code}
-    )
+def work(python: str, code: str, module: str, request: str) -> dict[str, Any]:
+    """Run one request to a worker, with edgeseg's code and nothing else of the folder that it is started in."""
+    status, out, err = _supervised([python, "-m", module], request, cwd=code, env={**os.environ, "PYTHONPATH": code})
     return {"status": status, "stdout": out, "stderr": err[-2000:]}
 
 

@@ -1,0 +1,76 @@
+"""Make the proof that travels beside the artifacts, of the answers that the export has of the Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.choices import Precision
+from edgeseg.imaging import letterbox
+from edgeseg.proof.file import MAX_BYTES, MAX_IMAGES, Proof, ProofGate, ProofImage
+from edgeseg.spec import Provenance
+from edgeseg_converters.recipes import GATES
+from edgeseg_converters.verification import Reference
+
+#: How far rounding may move a score, over the largest, so that a pixel whose best class leads by more is decided. Twice
+#: what one score may move by, as the two may move towards each other.
+ROUNDING: Mapping[Precision, float] = {
+    # The gate of the export allows a score to differ by 1e-3.
+    "fp32": 2e-3,
+    # Each layer rounds its weights, and on a GPU or in ONNX its map, by half a step of float16, 2^-11; the errors of 50
+    # layers add up like those of a random walk, to 3.5e-3, if they are independent, and a few times that if not.
+    "fp16": 2e-2,
+    # Half a step of 8 bits is 2e-3 of a range, which weights and maps are rounded by; 25 layers are off by 2e-2.
+    "dynamic": 5e-2,
+    "int8": 1e-1,
+    "w8a16": 5e-2,
+}
+
+# At least this share of the pixels is decided, so that a model which is never sure is still compared.
+_LEAST_DECIDED = 0.25
+
+
+def make_proof(expected: Reference) -> Proof:
+    """Make a proof of the images of a reference, without artifacts.
+
+    As many images are taken as fit into 3 MB; the first always is.
+
+    Args:
+        expected: the answers of the Keras model.
+    """
+    margins = _margins(expected)
+    fed = expected.spec.replace(dtype="float32", layout="nhwc", provenance=Provenance())
+    images = tuple(
+        ProofImage(image_rgb=letterbox(image, fed)[0], class_map=answer.class_map, margins=margin)
+        for image, answer, margin in zip(expected.samples.images, expected.answers, margins, strict=True)
+    )[:MAX_IMAGES]
+    while True:
+        leads = np.concatenate([image.margins.ravel() for image in images])
+        gates = {
+            precision: ProofGate(
+                min_agreement=gate.min_agreement,
+                decided_above=float(min(ROUNDING[precision], np.quantile(leads, 1 - _LEAST_DECIDED))),
+            )
+            for precision, gate in GATES.items()
+        }
+        proof = Proof(spec=fed, source=expected.samples.source, gates=gates, images=images)
+        if len(images) == 1 or len(proof.to_bytes()) <= MAX_BYTES:
+            return proof
+        images = images[:-1]
+
+
+def _margins(expected: Reference) -> list[NDArray[np.float32]]:
+    """Return by how much the best score of each pixel leads, over the largest; 0 where Keras decides by rounding."""
+    leads = [answer.leads() for answer in expected.answers]
+    if expected.probe.pools_with_indices():
+        # What half precision rounds by: such a model decides a pixel in another way than its artifact only there.
+        rounding = GATES["fp16"].rounding
+        assert rounding is not None
+        steadiness = expected.probe.at(rounding)
+        leads = [
+            np.where(steady, np.maximum(lead - 2 * moved, 0), 0)
+            for lead, steady, moved in zip(leads, steadiness.steady, steadiness.movement, strict=True)
+        ]
+    return [np.minimum(lead / expected.largest, 1).astype(np.float32) for lead in leads]

@@ -1,0 +1,259 @@
+"""Verify an artifact on a device: run the images of its proof several times in a changing order, and compare.
+
+Not called ``verify``: a module of that name would hide the function.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from edgeseg._internal.fields import short_repr
+from edgeseg._internal.files import sha256
+from edgeseg._internal.json import WrongValue
+from edgeseg._internal.text import counted
+from edgeseg.choices import Precision
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.html.notebook import html_table
+from edgeseg.models.packaged_files import find_file
+from edgeseg.proof.agreement import Agreement, ClassAgreement, Comparison, ImageAgreement, compare
+from edgeseg.proof.device import ProofDevice, ThisMachine
+from edgeseg.proof.file import SUFFIX, Proof, read_proof
+from edgeseg.proof.questions import MAX_REPEATS, Answers, changing_order
+
+#: How often each image is run, where the user does not say.
+DEFAULT_REPEAT = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How far an artifact gives the answers of its Keras model on a device and accelerator.
+
+    Attributes:
+        artifact: name of the file.
+        sha256: of the file.
+        proof: name of the proof's file.
+        device: ``local``, ``ssh:HOST`` or ``adb:SERIAL``.
+        accelerator: the accelerator asked for, as shown to people.
+        runtime: what actually ran, with its version.
+        precision: of the artifact, whose gate was asked.
+        repeat: how often each image was run.
+        comparison: agreement over all images, per image and per class.
+        identical_to_cpu: whether every score is bit for bit that of the device's CPU; ``None`` where this was not
+            asked, or cannot tell anything, as class ids are the same where all is right.
+        fully_accelerated: whether the accelerator runs every node; ``None`` where the runtime does not say.
+        software_rendering: whether the GPU is emulated on the CPU.
+        coverage: ``(delegated, total)`` nodes, where it is known.
+        warnings: what is suspicious, a sentence each.
+    """
+
+    __repr__ = short_repr
+
+    artifact: str
+    sha256: str
+    proof: str
+    device: str
+    accelerator: str
+    runtime: str
+    precision: Precision
+    repeat: int
+    comparison: Comparison
+    identical_to_cpu: bool | None = None
+    fully_accelerated: bool | None = None
+    software_rendering: bool = False
+    coverage: tuple[int, int] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def agreement(self) -> Agreement:
+        """Over all images."""
+        return self.comparison.agreement
+
+    @property
+    def images(self) -> tuple[ImageAgreement, ...]:
+        """Per image."""
+        return self.comparison.images
+
+    @property
+    def classes(self) -> tuple[ClassAgreement, ...]:
+        """Per class."""
+        return self.comparison.classes
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gate of the precision is reached in every run."""
+        return self.agreement.passed
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in a sentence without a full stop; empty where it passed."""
+        found = self.agreement
+        if found.passed:
+            return ""
+        if not found.pixels:
+            return "no pixel of the proof is decided by more than rounding"
+        least = f"{found.min_agreement:.1%}"
+        said = f"{found.worst:.3%} of the decided pixels have Keras' class in the worst run; at least {least}"
+        return f"{said}; the first run has {found.first:.3%}" if found.first - found.worst > 1e-3 else said
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "comparison"]
+        values = {name: getattr(self, name) for name in names}
+        parts = {name: [dataclasses.asdict(one) for one in getattr(self, name)] for name in ("images", "classes")}
+        return {**values, "agreement": dataclasses.asdict(self.agreement), "reason": self.reason, **parts}
+
+    def _repr_html_(self) -> str:
+        """Return the agreement as a table, for a notebook."""
+        found = self.agreement
+        rows = [(name, f"{getattr(found, name):.3%}") for name in ("first", "worst", "last")]
+        rows += [("gate", self.reason or f"passed, at least {found.min_agreement:.1%}")]
+        rows += [("warning", warning) for warning in self.warnings]
+        return html_table(rows, head=(self.artifact, f"{self.accelerator} on {self.device}, {self.runtime}"))
+
+
+def verify(
+    artifact: str | Path,
+    proof: str | Path | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    device: ProofDevice | None = None,
+    repeat: int = DEFAULT_REPEAT,
+) -> Verdict:
+    """Run an artifact on the images of its proof, on the device that will run it, and compare.
+
+    Args:
+        artifact: a ``.tflite`` or ``.onnx`` file, or the name of a packaged one.
+        proof: the ``.proof.zip``; the one beside the artifact when omitted.
+        options: what runs it: keywords of ``edgeseg.runtime.open_backend``, such as ``accelerator``, ``delegate``,
+            ``providers``, ``num_threads``.
+        device: where; entered already, as ``with edgeseg.benchmark.devices.open_device("ssh:pi5") as device``; this
+            machine when omitted.
+        repeat: how often each image is run, in a changing order.
+
+    Raises:
+        InputError: a file is missing or damaged, or the proof is not of this artifact.
+        BackendUnavailable: the device does not have the requested backend or accelerator.
+        DeviceLost: the device went away or its process died.
+
+    Example:
+        >>> verdict = edgeseg.proof.verify("unet.fp16.tflite", options={"accelerator": "gpu"})
+        >>> verdict.passed, verdict.agreement.worst
+    """
+    if not 1 <= repeat <= MAX_REPEATS:
+        raise InputError(f"repeat must be 1 to {MAX_REPEATS}, got {repeat}.")
+    artifact, options, device = find_file(artifact), dict(options or {}), device or ThisMachine()
+    if not artifact.is_file():
+        raise InputError(f"model file '{artifact}' does not exist.")
+    path = find_proof(artifact) if proof is None else Path(proof)
+    if path is None:
+        raise InputError(
+            f"there is no proof beside '{artifact}': edgeseg export writes MODEL{SUFFIX} into the folder of its files; "
+            "name one that is elsewhere: `proof='FILE'`."
+        )
+    read = read_proof(path)
+    digest = sha256(artifact.read_bytes())
+    if proof is None and not read.of(digest):
+        raise InputError(
+            f"'{path}' was not made with '{artifact}' but with {_names(read)}: export the model again; to use it "
+            f"all the same, `proof='{path}'`."
+        )
+    order = changing_order(len(read.images), repeat)
+    answers = device.answers(artifact, options, path, order)
+    comparison = _compared(read, answers, order, device.name)
+    accelerator = _label(options)
+    identical = _identical_to_cpu(artifact, options, path, len(read.images), answers, device)
+    return Verdict(
+        artifact=artifact.name,
+        sha256=digest,
+        proof=path.name,
+        device=device.name,
+        accelerator=accelerator,
+        runtime=answers.runtime,
+        precision=answers.precision,
+        repeat=repeat,
+        comparison=comparison,
+        identical_to_cpu=identical,
+        fully_accelerated=answers.fully_accelerated,
+        software_rendering=answers.software_rendering,
+        coverage=answers.coverage,
+        warnings=tuple(_warnings(comparison, answers, accelerator, identical)),
+    )
+
+
+def find_proof(artifact: Path) -> Path | None:
+    """Return the proof beside an artifact: ``MODEL.proof.zip`` for ``MODEL.PRECISION.FORMAT``; ``None`` without one."""
+    name = artifact.name
+    while "." in name:
+        name = name.rpartition(".")[0]
+        path = artifact.with_name(name + SUFFIX)
+        if path.exists():
+            return path
+    return None
+
+
+def _names(proof: Proof) -> str:
+    names = list(proof.artifacts)
+    shown = ", ".join(f"'{name}'" for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
+
+
+def _compared(proof: Proof, answers: Answers, order: tuple[int, ...], device: str) -> Comparison:
+    gate = proof.gates.get(answers.precision)
+    if gate is None:
+        known = ", ".join(proof.gates)
+        raise InputError(f"the proof has no gate for {answers.precision}, which the artifact is; it has {known}.")
+    shapes = tuple(proof.images[index].class_map.shape for index in order)
+    try:
+        class_maps = answers.class_maps(cast(Any, shapes))
+    except WrongValue as error:
+        raise DeviceLost(f"what {device} answers to the proof cannot be right: {error}.") from error
+    return compare(proof, gate, order, class_maps, answers.outputs)
+
+
+def _identical_to_cpu(
+    artifact: Path, options: Mapping[str, Any], proof: Path, num_images: int, answers: Answers, device: ProofDevice
+) -> bool | None:
+    """Return whether an accelerator's scores are those of the device's CPU, bit for bit."""
+    elsewhere = options.get("accelerator") not in (None, "cpu") or options.get("delegate") or options.get("providers")
+    if not elsewhere or not answers.has_scores or tuple(options.get("providers") or ()) == ("cpu",):
+        return None
+    kept = {name: value for name, value in options.items() if name in ("num_threads", "input_size")}
+    try:
+        on_cpu = device.answers(artifact, kept, proof, range(num_images))
+    except (InputError, BackendUnavailable):  # a file of a vendor's compiler runs nowhere else
+        return None
+    return answers.outputs[:num_images] == on_cpu.outputs
+
+
+def _warnings(comparison: Comparison, answers: Answers, accelerator: str, identical: bool | None) -> Iterator[str]:
+    found, images = comparison.agreement, comparison.images
+    unsteady = [image for image in images if image.answers > 1]
+    if unsteady:
+        yield (
+            f"runs of the same image differ among themselves for {counted(len(unsteady), 'image')} of {len(images)}: "
+            f"up to {max(image.answers for image in unsteady)} different answers to one image"
+        )
+    if found.first - found.worst > 1e-3:
+        yield f"the first run is right more often than a later one: {found.first:.3%}, then down to {found.worst:.3%}"
+    if identical:
+        yield (
+            f"every score is bit for bit that of the CPU: it is likely that nothing ran on '{accelerator}', whatever "
+            "the runtime says"
+        )
+    if answers.fully_accelerated is False:
+        yield f"a part of the model does not run on '{accelerator}' but on the CPU"
+    if answers.software_rendering:
+        yield "the GPU is emulated on the CPU: this says nothing about a real one"
+
+
+def _label(options: Mapping[str, Any]) -> str:
+    """Return the accelerator as people know it."""
+    if options.get("providers"):
+        return "+".join(options["providers"])
+    if options.get("delegate"):
+        return Path(options["delegate"]).name
+    return str(options.get("accelerator") or "cpu")
