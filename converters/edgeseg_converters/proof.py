@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgeseg.choices import Precision
 from edgeseg.imaging import letterbox
 from edgeseg.proof.file import MAX_BYTES, MAX_IMAGES, Proof, ProofGate, ProofImage
+from edgeseg.proof.margins import decode_margins, encode_margins
 from edgeseg.spec import Provenance
 from edgeseg_converters.recipes import GATES
 from edgeseg_converters.verification import Reference
@@ -30,6 +31,7 @@ ROUNDING: Mapping[Precision, float] = {
 
 # At least this share of the pixels is decided, so that a model which is never sure is still compared.
 _LEAST_DECIDED = 0.25
+_LEAST_MARGIN = 1e-6  # a margin of 0 is a tie
 
 
 def make_proof(expected: Reference) -> Proof:
@@ -51,7 +53,9 @@ def make_proof(expected: Reference) -> Proof:
         gates = {
             precision: ProofGate(
                 min_agreement=gate.min_agreement,
-                decided_above=float(min(ROUNDING[precision], np.quantile(leads, 1 - _LEAST_DECIDED))),
+                decided_from=float(
+                    max(min(ROUNDING[precision], np.quantile(leads, 1 - _LEAST_DECIDED)), _LEAST_MARGIN)
+                ),
             )
             for precision, gate in GATES.items()
         }
@@ -73,4 +77,5 @@ def _margins(expected: Reference) -> list[NDArray[np.float32]]:
             np.where(steady, np.maximum(lead - 2 * moved, 0), 0)
             for lead, steady, moved in zip(leads, steadiness.steady, steadiness.movement, strict=True)
         ]
-    return [np.minimum(lead / expected.largest, 1).astype(np.float32) for lead in leads]
+    # As they are read again: in a few steps.
+    return [decode_margins(encode_margins((lead / expected.largest).astype(np.float32))) for lead in leads]

@@ -131,7 +131,7 @@ def compare(
         class_maps: what each run gave, ``(h, w)``.
         outputs: tells apart the outputs of runs of an image.
     """
-    decided = [image.margins > gate.decided_above for image in proof.images]
+    decided = [image.margins >= gate.decided_from for image in proof.images]
     runs: list[list[int]] = [[] for _ in proof.images]
     for number, index in enumerate(order):
         runs[index].append(number)

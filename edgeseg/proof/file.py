@@ -64,7 +64,7 @@ class ProofGate:
 
     Attributes:
         min_agreement: share of the decided pixels that must have the class that Keras gives, in [0, 1].
-        decided_above: a pixel is decided where its margin is above this, in [0, 1]: what the rounding of the precision
+        decided_from: a pixel is decided where its margin is at least this, in [0, 1]: what the rounding of the precision
             moves scores by, relative to the largest. Where that would leave less than a quarter of the pixels, it is
             the margin that a quarter of them reach.
     """
@@ -72,7 +72,7 @@ class ProofGate:
     __repr__ = short_repr
 
     min_agreement: _Share
-    decided_above: _Share
+    decided_from: _Share
 
 
 @dataclass(frozen=True, kw_only=True)
