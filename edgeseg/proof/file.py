@@ -64,9 +64,9 @@ class ProofGate:
 
     Attributes:
         min_agreement: share of the decided pixels that must have the class that Keras gives, in [0, 1].
-        decided_from: a pixel is decided where its margin is at least this, in [0, 1]: what the rounding of the precision
-            moves scores by, relative to the largest. Where that would leave less than a quarter of the pixels, it is
-            the margin that a quarter of them reach.
+        decided_from: a pixel is decided where its margin is at least this, in [0, 1]: what the rounding of the
+            precision moves scores by, relative to the largest. Where that would leave less than a quarter of the
+            pixels, it is the margin that a quarter of them reach.
     """
 
     __repr__ = short_repr
