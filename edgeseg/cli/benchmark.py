@@ -36,7 +36,7 @@ class _Command(GroupedCommand):
         ),
         "Model without spec, end to end": _options.FEEDING_DESCRIPTION,
         "Devices": _places.DEVICES,
-        "Results": ("output", "profile", *_options.RESULTS),
+        "Results": ("output", "profile", "verify", *_options.RESULTS),
     }  # fmt: skip
 
 
@@ -52,6 +52,7 @@ class _Timing:
     scope: Scope
     image: Path | None
     sustained: float | None
+    verify: bool
 
     def plan(self, *, profile: bool) -> Plan:
         """Return the plan; refuse options that do not go together."""
@@ -69,10 +70,13 @@ class _Timing:
         if self.image is not None and self.scope != "end-to-end":
             raise InputError("--image goes with --scope end-to-end.")
         if minutes is not None:
-            return Plan.sustained(minutes, scope=self.scope, image=self.image)
+            sustained = Plan.sustained(minutes, scope=self.scope, image=self.image)
+            return dataclasses.replace(sustained, verify=self.verify)
         if self.max_secs < self.min_secs:
             raise InputError(f"--max-secs {self.max_secs:g} is less than --min-secs {self.min_secs:g}.")
-        return Plan(scope=self.scope, image=self.image, **{name: getattr(self, name) for name in times})
+        return Plan(
+            scope=self.scope, image=self.image, verify=self.verify, **{name: getattr(self, name) for name in times}
+        )
 
 
 @click.command(
@@ -98,6 +102,7 @@ class _Timing:
     click.option(
         "--sustained", type=click.FloatRange(0, min_open=True), help="Minutes to run without a pause, to report drift."
     ),
+    option(Plan, "verify", help="Ask each case the proof beside its artifact; exit 1 where an answer is wrong."),
 )
 @_places.devices
 @_options.feeding_description
@@ -124,7 +129,7 @@ def command(
     output: Path | None,
     profile: Path | None,
     results: Results,
-) -> None:
+) -> int:
     """Run ``edgeseg benchmark``."""
     quiet_native_logs()
     from edgeseg._internal.files import refuse_existing, require_writable_folder, write_text
@@ -146,7 +151,7 @@ def command(
                 "omit --output, --device, --devices, --sustained and --scope."
             )
         _profile(cases, profile, plan.num_runs, results)
-        return
+        return 0
     if output is None and not results.as_json:
         output = free_place("benchmark", ".json")  # minutes of measuring are in it, and the table has their medians
     if output is not None:
@@ -167,13 +172,17 @@ def command(
     if results.as_json:
         print_json({"format_version": result.FORMAT_VERSION, "results": [entry.to_dict() for entry in measured]})
     elif measured:
-        print_table(tables.COLUMNS, tables.rows(measured))
+        print_table(tables.COLUMNS, tables.rows(measured), alarming=tables.WRONG)
     for line in tables.warning_lines(measured):
         note(line)
+    wrong = tables.wrong_lines(measured)
+    for line in wrong:
+        note(f"edgeseg: {line}")
     if output is not None and measured:
         note(f"saved: {output}")
     if lost:
         raise InputError(" ".join(lost))
+    return 1 if wrong else 0
 
 
 def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -> None:

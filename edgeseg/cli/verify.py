@@ -31,6 +31,8 @@ asked of these, in the worst run. Exit 1 where it is missed.
 
 COLUMNS = ("Artifact", "Device", "Runs on", ">First", ">Worst", ">Last", ">Of all pixels", ">Gate", "Verdict")
 
+_FAILED = "FAILED"
+
 # Classes and images of a failure that are listed.
 _LISTED = 8
 
@@ -114,7 +116,7 @@ def command(
 
 def _print(verdicts: Sequence[Verdict]) -> None:
     """Print a row for each verdict, and of those that failed the classes and images that differ most."""
-    print_table(COLUMNS, [_row(verdict) for verdict in verdicts])
+    print_table(COLUMNS, [_row(verdict) for verdict in verdicts], alarming=_FAILED)
     for verdict in verdicts:
         if verdict.passed:
             continue
@@ -149,7 +151,7 @@ def _row(verdict: Verdict) -> list[str]:
         _percent(found.last),
         _percent(found.all_worst),
         f"{found.min_agreement:.1%}",
-        "ok" if verdict.passed else "FAILED",
+        "ok" if verdict.passed else _FAILED,
     ]
 
 
