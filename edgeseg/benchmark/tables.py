@@ -19,6 +19,7 @@ COLUMNS = (
     "Runs on",
     ">Threads",
     ">Median ms",
+    ">Agreement",
     ">p90",
     ">p99",
     ">Min",
@@ -26,7 +27,6 @@ COLUMNS = (
     ">Init",
     ">Memory MB",
     ">Size MB",
-    ">Agreement",
 )
 
 COMPARISON_COLUMNS = (
@@ -136,6 +136,7 @@ def _row(result: LatencyResult) -> list[str]:
         runs_on(result),
         threads_text(result),
         _ms(s.median_ms),
+        agreement_text(result),
         _ms(s.p90_ms),
         _ms(s.p99_ms),
         _ms(s.min_ms),
@@ -143,7 +144,6 @@ def _row(result: LatencyResult) -> list[str]:
         _ms(s.init_ms),
         "-" if s.peak_memory_mb is None else f"{s.peak_memory_mb:.1f}",
         f"{result.size_bytes / 1e6:.2f}",
-        agreement_text(result),
     ]
 
 

@@ -229,6 +229,9 @@ def _check_directory(data: bytes) -> None:
 
 
 def _read(archive: zipfile.ZipFile) -> Proof:
+    names = [entry.filename for entry in archive.infolist()]
+    if len(set(names)) < len(names):
+        raise WrongValue("it has two files of one name")
     values = parse(read_entry(archive, "proof.json", _MAX_JSON))
     version = values.pop("format_version", None)
     if version != FORMAT_VERSION:
@@ -243,12 +246,10 @@ def _read(archive: zipfile.ZipFile) -> Proof:
     expected = {"proof.json"} | {
         f"{part}/{number:02d}.png" for number in range(about.images) for part in ("images", "classes", "margins")
     }
-    names = [entry.filename for entry in archive.infolist()]
-    if sorted(names) != sorted(expected):
-        odd = next(iter(set(names) ^ expected), "a name twice")
+    if odd := set(names) ^ expected:
         raise WrongValue(
-            f"its {counted(len(names), 'entry')} are not proof.json and three PNGs for each of {about.images} images: "
-            f"{odd!r}"
+            f"its {counted(len(names), 'file')} are not proof.json and three PNGs for each of {about.images} images: "
+            f"{min(odd)!r}"
         )
     return Proof(
         spec=spec,
