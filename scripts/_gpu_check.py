@@ -76,7 +76,8 @@ def export(folder: Path, name: str, size: tuple[int, int]) -> None:
         images = np.concatenate([preprocess(image, spec)[0] for image in samples.images])
         recalibrate(model, [images])
     recipes = [Recipe("tflite", "fp32"), Recipe("tflite", "fp16"), Recipe("onnx", "fp32")]
-    artifacts, reference = {}, None
+    artifacts: dict[str, str] = {}
+    reference = None
     for result in export_all(model, spec.replace(name=name), recipes, samples=samples):
         if result.failure:
             print(f"{result.file_name} {result.failure}", file=sys.stderr)

@@ -143,7 +143,10 @@ DAMAGED: dict[str, tuple[Callable[[Proof], bytes], str]] = {
     "twice": (twice, "two files of one name"),
     "compressed": (lambda proof: packed(entries(proof), zipfile.ZIP_DEFLATED), "compressed"),
     "no png": (lambda proof: with_entry(proof, "images/00.png", b"GIF89a"), "no PNG"),
-    "wrong size": (lambda proof: with_entry(proof, "images/00.png", encode_image(np.zeros((8, 8, 3), np.uint8))), "8,8"),
+    "wrong size": (
+        lambda proof: with_entry(proof, "images/00.png", encode_image(np.zeros((8, 8, 3), np.uint8))),
+        "8,8",
+    ),
     "claims 2 GB": (lambda proof: with_entry(proof, "margins/00.png", claiming(50_000)), "50000,50000"),
     "classes claim 2 GB": (lambda proof: with_entry(proof, "classes/00.png", claiming(50_000)), "50000,50000"),
     "does not decode": (lambda proof: with_entry(proof, "classes/00.png", claiming(2)), "does not decode"),

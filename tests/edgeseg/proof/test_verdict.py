@@ -1,5 +1,5 @@
-"""``edgeseg.proof``: ``verdict``, ``device``, ``worker``, ``questions`` and ``differences``: real files on real runtimes
-in processes of their own; then devices that answer wrongly, in the ways that accelerators do.
+"""``verdict``, ``device``, ``worker``, ``questions`` and ``differences`` of ``edgeseg.proof``: real files on real
+runtimes in processes of their own; then devices that answer wrongly, in the ways that accelerators do.
 """
 
 from __future__ import annotations
@@ -89,9 +89,7 @@ def test_an_accelerator_that_is_right_only_at_first_is_caught(proven: Path) -> N
     proof = read_proof(proven / "unet_mini.proof.zip")
     single = dataclasses.replace(proof, images=proof.images[:1])
     single.save(proven / "single.zip")
-    once = verify(
-        artifact, proven / "single.zip", options={"accelerator": "gpu"}, device=wrong_later, repeat=1
-    )
+    once = verify(artifact, proven / "single.zip", options={"accelerator": "gpu"}, device=wrong_later, repeat=1)
     assert once.passed
 
 
@@ -196,7 +194,7 @@ def test_what_cannot_be_verified_is_refused(proven: Path, tmp_path: Path) -> Non
     with pytest.raises(BackendUnavailable):
         verify(artifact, options={"delegate": str(tmp_path / "none.so")})
     artifact.write_bytes(artifact.read_bytes()[:500])
-    with pytest.raises(InputError, match="does not open|not a TFLite"):
+    with pytest.raises(InputError, match=r"does not open|not a TFLite"):
         verify(artifact, proven / "unet_mini.proof.zip")
 
 
@@ -217,7 +215,7 @@ def test_answers_that_cannot_be_are_refused(proven: Path, read_altered: Callable
     assert refused > read_count > 0
     with pytest.raises(WrongValue, match="answers 3 runs; accepted: 2"):
         answers.class_maps(shapes[:2])
-    with pytest.raises(WrongValue, match="no PNG of|two sizes"):
+    with pytest.raises(WrongValue, match=r"no PNG of|two sizes"):
         answers.class_maps(((9, 9), (32, 48), (32, 48)))
 
 
