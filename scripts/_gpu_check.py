@@ -64,7 +64,7 @@ def export(folder: Path, name: str, size: tuple[int, int]) -> None:
     from edgeseg.training.objective.batch_norm import recalibrate
     from edgeseg_converters import Recipe, export_all
     from edgeseg_converters.images import collect
-    from edgeseg_converters.proof import save_proof
+    from edgeseg_converters.verification.proof import save_proof
 
     keras.utils.set_random_seed(0)
     samples = collect(None, split="val", count=3)

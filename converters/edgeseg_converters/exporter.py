@@ -34,7 +34,6 @@ from edgeseg_converters.keras_model.training_mode import note_training, untouche
 from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, refuse_quantized, with_layers
 from edgeseg_converters.onnx.convert import to_onnx
 from edgeseg_converters.options import ExportOptions, Quantization
-from edgeseg_converters.proof import make_proof
 from edgeseg_converters.quantization.domain_shift import compare
 from edgeseg_converters.quantization.make import Integers, QuantizationImages, Quantized
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
@@ -42,7 +41,8 @@ from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_f
 from edgeseg_converters.rewrites.base import rewrite_graph
 from edgeseg_converters.rewrites.ops.base import OpRewrite, rewrite_ops
 from edgeseg_converters.tflite.convert import to_tflite
-from edgeseg_converters.verification import Reference, Verification, explained, reference, verify
+from edgeseg_converters.verification.comparison import Reference, Verification, explained, reference, verify
+from edgeseg_converters.verification.proof import make_proof
 
 _log = logging.getLogger(__name__)
 

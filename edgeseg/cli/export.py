@@ -319,7 +319,7 @@ def _export(
     try:
         from edgeseg_converters import Exporter
         from edgeseg_converters.images import collect as collect_images
-        from edgeseg_converters.proof import existing_proof
+        from edgeseg_converters.verification.proof import existing_proof
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 
@@ -391,7 +391,7 @@ def _save_proof(
 ) -> Path | None:
     """Save the proof of the artifacts that passed, and return its path; ``None`` where there is none."""
     from edgeseg._internal.files import sha256
-    from edgeseg_converters.proof import save_proof
+    from edgeseg_converters.verification.proof import save_proof
 
     passed = [result for _, result in saved if not result.failure]
     if not (verification.proof and passed) or passed[0].reference is None:

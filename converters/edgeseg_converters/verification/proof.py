@@ -17,7 +17,7 @@ from edgeseg.proof.file import MAX_BYTES, MAX_IMAGES, SUFFIX, Proof, ProofGate, 
 from edgeseg.proof.margins import decode_margins, encode_margins
 from edgeseg.spec import Provenance
 from edgeseg_converters.recipes import GATES
-from edgeseg_converters.verification import Reference
+from edgeseg_converters.verification.comparison import Reference
 
 #: How far rounding may move a score, over the largest, so that a pixel whose best class leads by more is decided. Twice
 #: what one score may move by, as the two may move towards each other.

@@ -1,4 +1,4 @@
-"""``edgeseg_converters.proof``: the proof that an export makes, and what it does with one that is there."""
+"""``edgeseg_converters.verification.proof``: the proof that an export makes, and what it does with one that is there."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from edgeseg.models.layers import MaxPoolingWithArgmax2D, MaxUnpooling2D
 from edgeseg.models.zoo.table import ZOO
 from edgeseg.proof import read_proof, verify
 from edgeseg_converters import AccuracyGate, ExportOptions, ExportResult, Quantization, Recipe, export_all
-from edgeseg_converters import proof as proofs
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.prepare import PreparedModel
-from edgeseg_converters.proof import existing_proof, make_proof, save_proof
 from edgeseg_converters.recipes import GATES
-from edgeseg_converters.verification import Reference, reference
+from edgeseg_converters.verification import proof as proofs
+from edgeseg_converters.verification.comparison import Reference, reference
+from edgeseg_converters.verification.proof import existing_proof, make_proof, save_proof
 
 SIZE = (32, 48)
 NAME = "unet_mini"

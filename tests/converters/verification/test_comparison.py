@@ -11,7 +11,7 @@ from keras import layers
 
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg_converters import verification
+from edgeseg_converters.verification import comparison as verification
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.keras_model.prepare import PreparedModel
