@@ -1,4 +1,4 @@
-"""``edgeseg_converters.verification.proof``: the proof that an export makes, and what it does with one that is there."""
+"""``edgeseg_converters.verification.proof``: the proof that an export makes, and adds to."""
 
 from __future__ import annotations
 
