@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -352,7 +353,7 @@ def _export(
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
     measured = results.report and exporter.quantization.measures(exporter.recipes)
     page = output_dir / f"{spec.name}.report.html" if measured else None
-    for path in [page, page.with_suffix(".json")] if page else []:
+    for path in _report_files(page, [recipe.file_name(spec.name) for recipe in exporter.recipes]) if page else ():
         refuse_existing(path, overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
@@ -370,6 +371,14 @@ def _export(
 
         save(report_of([result for _, result in saved], progress), page, overwrite=overwrite)
     return saved, page
+
+
+def _report_files(page: Path, artifacts: Sequence[str]) -> list[Path]:
+    """Return what may be written with the report of artifacts of these names."""
+    from edgeseg_converters.report.model_explorer import KINDS, file_name
+
+    overlays = [page.with_name(file_name(artifact, kind)) for artifact in artifacts for kind in KINDS]
+    return [page, page.with_suffix(".json"), *overlays]
 
 
 def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:

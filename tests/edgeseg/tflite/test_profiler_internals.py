@@ -52,10 +52,10 @@ def test_every_op_of_the_packaged_model_is_timed_and_they_are_the_run() -> None:
         assert own == [("QUANTIZE", 0, 0), ("ARG_MAX", 90, 0), ("CAST", 91, 0)], f"indices are no nodes; {LOOK}"
         inside = [op["index"] for op in one["ops"] if op["delegated"]]
         assert inside == list(range(89)), f"XNNPACK's operators do not come in order; {LOOK}"
-    # Seen: 0.98 to 0.998, on a loaded machine too, as what interrupts a run mostly interrupts an op. The median, as it
-    # may also interrupt the run between two ops.
-    shares = sorted(sum(op["us"] for op in one["ops"]) / one["wall_us"] for one in runs)
-    assert 0.9 < shares[len(shares) // 2] < 1.1, f"durations are no microseconds; {LOOK}"
+    # 0.99 was seen; on a machine with ten other jobs 0.88 in the median, as they interrupt a run between two ops, too.
+    # So the least interrupted run counts for the lower end, and each run for the upper.
+    shares = [sum(op["us"] for op in one["ops"]) / one["wall_us"] for one in runs]
+    assert 0.9 < max(shares) < 1.1, f"durations are no microseconds; {LOOK}"
 
 
 def test_a_model_without_a_signature(tflite_model: Callable[..., bytes], tmp_path: Path) -> None:

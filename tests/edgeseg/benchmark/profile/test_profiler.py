@@ -90,14 +90,27 @@ def test_a_tflite_is_profiled_op_by_op_with_a_file_for_model_explorer(
     assert sorted(node["index"] for node in written["nodes"]) == list(range(92))
     assert {node["name"]: node["provider"] for node in written["nodes"]}["class_map"] == "LiteRT"
     assert sum(node["share"] for node in written["nodes"]) == pytest.approx(1)
-    # A ratio within these runs; 0.98 to 0.998 was seen, on a loaded machine too.
-    assert 0.9 < sum(node["ms"] for node in written["nodes"]) / written["run_ms"] < 1.1
     overlay = json.loads((tmp_path / f"{file.name}.cpu.1.node-data.json").read_text())
     assert len(overlay["results"]) == 92
     total = sum(node["value"] for node in overlay["results"].values())
     assert total == pytest.approx(sum(node["ms"] for node in written["nodes"]), abs=1e-4)
     assert main(args) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_the_ops_are_the_time_of_the_run(kind: str, onnx_file: Path) -> None:
+    file = find_file("efficientnet_lite0_unet.int8") if kind == "tflite" else onnx_file
+    shares = []
+    for _ in range(5):
+        profiled = profile(file, {"num_threads": 1}, 9)
+        assert sum(node.ms for node in profiled.nodes) == pytest.approx(profiled.share_of_run * profiled.run_ms)
+        shares.append(profiled.share_of_run)
+        # A ratio within one run of the profile: 0.99 was seen. On a machine with ten other jobs, which interrupt a run
+        # also between two ops, it was 0.88 to 0.95: then it is tried again.
+        if 0.9 < shares[-1] < 1.1:
+            return
+    pytest.fail(f"the ops take {shares} of the runs")
 
 
 def test_the_times_of_a_typical_run_add_up_to_a_median() -> None:
