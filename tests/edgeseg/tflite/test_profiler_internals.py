@@ -81,12 +81,12 @@ def test_an_event_that_is_no_op_is_none() -> None:
     events = [
         _Event(tag=b"Invoke", kind=1, elapsed_us=9),
         _Event(tag=b"ADD", kind=2, elapsed_us=5, node=4),
-        _Event(tag=b"Add (ND)", kind=8, elapsed_us=3),
+        _Event(tag=b"Clamp (NC)", kind=8, elapsed_us=3),
         _Event(tag=b"Invoke", kind=32, elapsed_us=1 << 32),
     ]
     own, inside = _ops(events)
     assert own == OpEvent(name="ADD", delegated=False, index=4, graph=0, us=5)
-    assert inside == OpEvent(name="Add (ND)", delegated=True, index=0, graph=0, us=3)
+    assert inside == OpEvent(name="Clamp (NC)", delegated=True, index=0, graph=0, us=3)
 
 
 def _run(us: int, wall_us: float) -> ProfiledRun:
