@@ -1,9 +1,9 @@
 """Write when each stage of each frame ran, as a Chrome trace: JSON that https://ui.perfetto.dev opens.
 
-The form is the array of the Trace Event Format, whose closing bracket may be missing: Perfetto's reader takes it so
-(google/perfetto, src/trace_processor/importers/json/json_trace_tokenizer.cc, read on 2026-11-30). Whole events are appended at
-most a second after they ended, so a run that is killed leaves a file that Perfetto reads, and memory stays flat however
-long the camera runs; the file grows, by about 0.8 kB a frame.
+The form is the array of the Trace Event Format, whose closing bracket may be missing: Perfetto reads it so
+(google/perfetto, src/trace_processor/importers/json/json_trace_tokenizer.cc, on 2026-11-30). Whole events are appended
+at most a second after they ended, so a run that is killed leaves a file that Perfetto reads, and memory stays flat
+however long the camera runs; the file grows, by about 0.8 kB a frame.
 """
 
 from __future__ import annotations
