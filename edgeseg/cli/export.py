@@ -30,6 +30,7 @@ from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, say, size_text
 from edgeseg.cli._words import in_flags
+from edgeseg.errors import InputError
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
 
@@ -284,7 +285,11 @@ def command(
     quantization = dataclasses.replace(quantization, data=data)
     with progress_of_steps("loading TensorFlow") as update:
         saved, page = _export(model, request, recipes, options, quantization, verification, results, update)
-        proof = _save_proof(saved, verification, results, update)
+        refused = proof = None
+        try:
+            proof = _save_proof(saved, verification, results, update)
+        except InputError as error:  # what was made is told first
+            refused = error
     if results.as_json:
         files = {"proof": None if proof is None else str(proof)}
         print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved], **files})
@@ -294,6 +299,8 @@ def command(
             say(f"Proof: {proof}")
         if page:
             say(f"Report: {page}")
+    if refused is not None:
+        raise refused
     failed = [(path, result.failure) for path, result in saved if result.failure]
     for path, reason in failed:
         note(f"edgeseg: {path} {reason}.")

@@ -15,6 +15,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import letterbox
 from edgeseg.proof.file import MAX_BYTES, MAX_IMAGES, SUFFIX, Proof, ProofGate, ProofImage, read_proof
 from edgeseg.proof.margins import decode_margins, encode_margins
+from edgeseg.proof.verdict import verify
 from edgeseg.spec import Provenance
 from edgeseg_converters.recipes import GATES
 from edgeseg_converters.verification.comparison import Reference
@@ -110,18 +111,21 @@ def existing_proof(folder: Path, name: str, *, overwrite: bool) -> Proof | None:
 def save_proof(expected: Reference, name: str, artifacts: Mapping[str, str], folder: Path, *, overwrite: bool) -> Path:
     """Write the proof of a model beside its artifacts, or add the artifacts to the one that is there.
 
+    A proof that is there was made on other images where an earlier export had other ``data``. It stays, and gets the
+    artifacts, if all of them answer it as its own Keras model did.
+
     Args:
         expected: the answers of the Keras model.
         name: of the model.
         artifacts: the SHA-256 of each artifact that passed, by file name.
-        folder: of the artifacts.
+        folder: that has the artifacts.
         overwrite: whether the proof of another model may be replaced.
 
     Returns:
         The path of the proof.
 
     Raises:
-        InputError: the proof of another model, or of other images, is there, or it cannot be written.
+        InputError: the proof of another model is there, or it cannot be written.
     """
     path = folder / f"{name}{SUFFIX}"
     with exclusive(path.with_name(f".{path.name}{LOCK_SUFFIX}"), f"'{path}'"):
@@ -130,9 +134,22 @@ def save_proof(expected: Reference, name: str, artifacts: Mapping[str, str], fol
         if there is not None and there.asks_the_same(proof):
             proof = there  # of an export of another precision or format
         elif there is not None and not overwrite:
-            raise InputError(
-                f"the artifacts are saved without a proof: '{path}' is of another model, or of other images; replace "
-                "it by `overwrite=True`, or do without by `proof=False`."
-            )
+            for artifact in artifacts:
+                _require_answers(folder / artifact, path)
+            proof = there
         proof.with_artifacts(artifacts).save(path, overwrite=True)
     return path
+
+
+def _require_answers(artifact: Path, proof: Path) -> None:
+    """Raise ``InputError`` where an artifact does not answer a proof of an earlier export."""
+    instead = "replace it by `overwrite=True`, or do without by `proof=False`"
+    try:
+        verdict = verify(artifact, proof, repeat=1)
+    except InputError as error:
+        raise InputError(f"'{artifact}' is saved without a proof, as '{proof}' is there: {error} {instead}.") from error
+    if not verdict.passed:
+        raise InputError(
+            f"'{artifact}' is saved without a proof: '{proof}' is of another model, {verdict.agreement.worst:.1%} of "
+            f"its decided pixels agree; {instead}."
+        )

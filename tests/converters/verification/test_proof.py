@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgeseg._internal.files import sha256
 from edgeseg._internal.locks import SUFFIX as LOCK_SUFFIX
 from edgeseg._internal.locks import exclusive
 from edgeseg.errors import InputError
@@ -109,16 +110,37 @@ def test_files_of_one_model_share_a_proof(results: list[ExportResult], expected:
     ]  # fmt: skip
 
 
-def test_the_proof_of_another_model_is_replaced_only_when_asked(expected: Reference, tmp_path: Path) -> None:
-    save_proof(expected, NAME, {"a": "a" * 64}, tmp_path, overwrite=False)
-    first, *others = expected.answers
-    flipped = dataclasses.replace(first, class_map=(first.class_map + 1) % 5)
-    other = dataclasses.replace(expected, answers=(flipped, *others))
-    with pytest.raises(InputError, match="another model, or of other images"):
-        save_proof(other, NAME, {"b": "b" * 64}, tmp_path, overwrite=False)
-    assert set(read_proof(tmp_path / f"{NAME}.proof.zip").artifacts) == {"a"}
-    save_proof(other, NAME, {"b": "b" * 64}, tmp_path, overwrite=True)
-    assert set(read_proof(tmp_path / f"{NAME}.proof.zip").artifacts) == {"b"}
+def test_an_export_on_other_images_adds_to_the_proof_that_is_there(
+    results: list[ExportResult], expected: Reference, tmp_path: Path
+) -> None:
+    first, second = (result.save(tmp_path) for result in results)
+    path = save_proof(expected, NAME, {first.name: sha256(first.read_bytes())}, tmp_path, overwrite=False)
+    before = read_proof(path)
+    images = Samples(expected.samples.images[:1], "one")
+    other = dataclasses.replace(expected, samples=images, answers=expected.answers[:1])
+    save_proof(other, NAME, {second.name: sha256(second.read_bytes())}, tmp_path, overwrite=False)
+    read = read_proof(path)
+    assert read.asks_the_same(before)
+    assert set(read.artifacts) == {first.name, second.name}
+    assert verify(second, repeat=1).passed
+
+
+def test_the_proof_of_another_model_is_replaced_only_when_asked(
+    results: list[ExportResult], expected: Reference, tmp_path: Path
+) -> None:
+    artifact = results[0].save(tmp_path)
+    digests = {artifact.name: sha256(artifact.read_bytes())}
+    flipped = tuple(dataclasses.replace(one, class_map=(one.class_map + 1) % 5) for one in expected.answers)
+    other = dataclasses.replace(expected, answers=flipped)
+    path = save_proof(other, NAME, {"a": "a" * 64}, tmp_path, overwrite=False)
+    with pytest.raises(InputError, match=r"is of another model, .* of its decided pixels agree"):
+        save_proof(expected, NAME, digests, tmp_path, overwrite=False)
+    assert set(read_proof(path).artifacts) == {"a"}
+    save_proof(expected, NAME, digests, tmp_path, overwrite=True)
+    assert dict(read_proof(path).artifacts) == digests
+    path.write_bytes(b"mine")
+    with pytest.raises(InputError, match="no proof of edgeseg"):
+        save_proof(expected, NAME, digests, tmp_path, overwrite=False)
 
 
 def test_a_file_that_is_no_proof_is_seen_before_the_work(tmp_path: Path) -> None:
