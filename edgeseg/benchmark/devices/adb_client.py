@@ -268,4 +268,6 @@ def _run(*arguments: str, most_bytes: int, timeout_s: float) -> subprocess.Compl
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
-    return f" {last_line(done.stderr + done.stdout)}"
+    text = done.stderr + done.stdout
+    error = re.search("^adb: error: .*", text, re.MULTILINE)  # after it adb counts the files that it copied
+    return f" {last_line(error[0] if error else text)}"
