@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -51,12 +51,21 @@ class AdbDevice:
         serial: as ``adb devices`` lists it; the only attached device when ``None``.
         benchmark_model: the tool for the device's processor: a file of this computer, which is copied, or an absolute
             path on the device; by default ``/data/local/tmp/benchmark_model`` there.
+        half_precision: whether float models run in half precision: ``yes``, ``no``, or the tool's own choice when
+            ``None``, which is yes for a GPU only. It shows whether a wrong class comes of rounding.
     """
 
-    def __init__(self, serial: str | None = None, *, benchmark_model: str | None = None) -> None:
+    def __init__(
+        self,
+        serial: str | None = None,
+        *,
+        benchmark_model: str | None = None,
+        half_precision: Literal["yes", "no"] | None = None,
+    ) -> None:
         self.name = "adb" if serial is None else f"adb:{serial}"
         self._serial = serial
         self._asked_tool = benchmark_model or DEFAULT_TOOL
+        self._half = None if half_precision is None else half_precision == "yes"
 
     def __enter__(self) -> AdbDevice:
         """Find the device and the tool.
@@ -111,7 +120,7 @@ class AdbDevice:
         after = self._describe()
         versions = {"benchmark_model": f"sha256:{self._tool.digest[:12]}"}
         reply = {
-            "runtime": self._tool.name,
+            "runtime": self.runtime,
             "environment": asdict(before.environment(self.name, after, versions)),
             "warnings": after.warnings(),
             **vars(measured),
@@ -139,8 +148,9 @@ class AdbDevice:
 
     @property
     def runtime(self) -> str:
-        """Whose tool it is, and which build."""
-        return self._tool.name
+        """Whose tool it is, which build, and the precision that was asked for."""
+        precision = {None: "", True: ", half precision", False: ", single precision"}[self._half]
+        return self._tool.name + precision
 
     def execute(self, request: Request, more: Mapping[str, object] | None = None) -> tuple[str, str]:
         """Run the tool.
@@ -158,9 +168,10 @@ class AdbDevice:
             DeviceLost: the device went away, or the tool died.
         """
         options = request.options
+        flags = {**(more or {}), **benchmark_model.precision_flags(self._half, options)}
         delegate = self._delegate(options["delegate"]) if options.get("delegate") else None
         try:
-            command = shlex.join(self._tool.command(request, delegate, more))
+            command = shlex.join(self._tool.command(request, delegate, flags))
         except BackendUnavailable as error:
             raise BackendUnavailable(f"{self.name}: {error}") from error
         if delegate is not None:

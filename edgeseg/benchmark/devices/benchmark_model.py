@@ -32,6 +32,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.worker import Request
@@ -46,6 +47,9 @@ WHERE = (
     "https://storage.googleapis.com/litert/binaries/latest/android_arm64/benchmark_model (LiteRT's own), or for a "
     f"delegate {WHERE_TFLITE}"
 )
+
+#: Whether an accelerator may compute in half precision; XNNPACK does not by itself, the GPU does.
+_HALF_PRECISION = {"cpu": "xnnpack_force_fp16", "gpu": "gpu_precision_loss_allowed", "npu": "nnapi_allow_fp16"}
 
 # The text is a device's, of any length up to a limit: no pattern scans more than a line again and again.
 _FLAG = re.compile(r"^[ \t]*--(\w+)=", re.MULTILINE)
@@ -127,8 +131,8 @@ class Tool:
         lacking = [name for name in more or {} if name not in self.flags]
         if lacking:
             raise BackendUnavailable(
-                f"this {self.name} has no flag --{lacking[0]}, which verification and profiles need; give TensorFlow "
-                f"Lite's with `benchmark_model='FILE'`. It can be had at {WHERE_TFLITE}."
+                f"this {self.name} has no flag --{lacking[0]}; give TensorFlow Lite's own, `benchmark_model='FILE'`. "
+                f"It can be had at {WHERE_TFLITE}."
             )
         wanted |= more or {}
         unknown = [name for name in wanted if name not in self.flags]
@@ -163,6 +167,23 @@ class Measured:
     peak_memory_bytes: int | None
     fully_accelerated: bool | None
     coverage: tuple[int, int] | None
+
+
+def precision_flags(half: bool | None, options: Mapping[str, Any]) -> dict[str, object]:
+    """Return the flag that says whether a run is in half precision.
+
+    Args:
+        half: whether it is; no flag where ``None``.
+        options: keywords of ``edgeseg.runtime.open_backend``.
+
+    Raises:
+        InputError: a delegate runs it, which has its own options for that.
+    """
+    if half is None:
+        return {}
+    if options.get("delegate"):
+        raise InputError("'half_precision' of an adb device is for cpu, gpu and npu; a delegate has its own options.")
+    return {_HALF_PRECISION[options.get("accelerator") or "cpu"]: "true" if half else "false"}
 
 
 def known_flags(usage: str) -> frozenset[str]:

@@ -37,7 +37,7 @@ DATA = Path(__file__).parents[2] / "data"
 GATE = ProofGate(min_agreement=0.999, decided_from=0.5)
 SHAPE = (1, 32, 48, 3)
 #: Options with which LiteRT computes the same here and in the tool, bit for bit.
-CPU = {"num_threads": 1}
+CPU: dict[str, Any] = {"num_threads": 1}
 GPU = {"accelerator": "gpu"}
 
 _PROGRAM = """
@@ -80,9 +80,15 @@ def images(count: int) -> list[NDArray[np.uint8]]:
     return [rng.integers(0, 256, SHAPE[1:], np.uint8) for _ in range(count)]
 
 
+def normalized(image: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+    """As the model takes it."""
+    scaled = (image - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    return scaled.astype(np.float32)
+
+
 def brightest(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
     """The class map of ``relu``."""
-    return np.maximum((image_rgb - np.float32(spec.mean)) / np.float32(spec.std), 0).argmax(-1).astype(np.uint8)
+    return np.asarray(np.maximum(normalized(image_rgb, spec), 0).argmax(-1), np.uint8)
 
 
 def make_proof(
@@ -163,8 +169,9 @@ def test_an_exported_file_is_fed_as_its_own_spec_says(phone: Any, tmp_path: Path
 
     def answer(image_rgb: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
         bgr = image_rgb[..., ::-1]
-        floats = (bgr - np.float32(spec.mean)) / np.float32(spec.std)
-        return np.array(backend.run((floats if spec.dtype == "float32" else bgr)[None]))[0]
+        tensor = normalized(bgr, spec) if spec.dtype == "float32" else bgr
+        class_map: NDArray[np.uint8] = np.array(backend.run(tensor[None])[0])
+        return class_map
 
     proof = make_proof(tmp_path / "saved.proof.zip", spec, answer)
     backend.close()
@@ -195,14 +202,17 @@ def test_of_several_outputs_the_first_counts(
         there(phone, relu, proof, (0,), **GPU)
 
 
-def test_an_accelerator_that_is_right_only_at_first_is_caught(phone: Any, relu: Path, proof: Path) -> None:
+def test_an_accelerator_that_is_right_only_at_first_is_caught(
+    phone: Any, relu: Path, tiny_spec: ModelSpec, tmp_path: Path
+) -> None:
+    proof = make_proof(tmp_path / "one.proof.zip", tiny_spec, brightest, 1)
     phone.behave(wrong_from=2)
     with AdbDevice(phone.serial) as device:
         verdict = verify(relu, proof, options=GPU, device=device, repeat=2)
         assert verdict.agreement.first == 1.0
         assert verdict.agreement.worst < 0.6
         assert not verdict.passed and "the first run has 100.000%" in verdict.reason
-        assert [image.answers for image in verdict.images] == [2, 2]
+        assert [image.answers for image in verdict.images] == [2]
         phone.behave()
         again = verify(relu, proof, options=GPU, device=device, repeat=1)
     assert again.passed and again.identical_to_cpu
@@ -221,6 +231,21 @@ def test_a_part_on_the_cpu_is_said(phone: Any, relu: Path, proof: Path) -> None:
     phone.behave(delegated=40)
     got = there(phone, relu, proof, (0,), **GPU)
     assert (got.fully_accelerated, got.coverage) == (False, (40, 58))
+
+
+def test_half_precision_is_asked_for(phone: Any, relu: Path, proof: Path) -> None:
+    with AdbDevice(phone.serial, half_precision="no") as device:
+        assert device.answers(relu, GPU, proof, (0,)).runtime.endswith("), single precision")
+    with AdbDevice(phone.serial, half_precision="yes") as device:
+        assert device.answers(relu, {}, proof, (0,)).runtime.endswith("), half precision")
+        with pytest.raises(BackendUnavailable, match="has no flag --nnapi_allow_fp16"):  # a tool without NNAPI
+            device.answers(relu, {"accelerator": "npu"}, proof, (0,))
+        with pytest.raises(InputError, match="'half_precision' of an adb device is for cpu, gpu and npu"):
+            device.answers(relu, {"delegate": "libx.so"}, proof, (0,))
+    first, second = (call["flags"] for call in phone.calls)
+    assert (first["gpu_precision_loss_allowed"], first["xnnpack_force_fp16"]) == ("false", "false")
+    assert (second["gpu_precision_loss_allowed"], second["xnnpack_force_fp16"]) == ("true", "true")
+    assert phone.left == []
 
 
 def test_a_value(phone: Any, tflite_model: Callable[..., bytes], relu: Path) -> None:
@@ -248,7 +273,7 @@ def test_a_value(phone: Any, tflite_model: Callable[..., bytes], relu: Path) -> 
             {"lacks": ["output_filepath"]},
             {},
             BackendUnavailable,
-            r"TFLite \(.*no flag --output_filepath, .*Lite's with",
+            r"TFLite \(.*no flag --output_filepath; give T",
         ),
         ({"short": 18000}, {}, InputError, "the output of '.*' on device '.*' has 432 bytes; accepted: 18432"),
         ({"long": 1}, {}, InputError, "has 18433 bytes; accepted: 18432.$"),
@@ -297,7 +322,7 @@ def test_litert_s_own_tool_cannot_be_fed(attach: Callable[..., Any], relu: Path,
     phone.behave(tool="litert")
     with (
         pytest.raises(
-            BackendUnavailable, match=r"of LiteRT \(.*no flag --input_layer, .*android_aarch64_benchmark_model"
+            BackendUnavailable, match=r"of LiteRT \(.*no flag --input_layer; .*android_aarch64_benchmark_model"
         ),
         AdbDevice(phone.serial) as device,
     ):
