@@ -243,7 +243,7 @@ class AdbDevice:
         if 128 < answer.status <= 128 + 64:  # as a shell says that a signal ended it; 255 is adb's own
             name = signal_name(answer.status - 128)
             raise DeviceLost(f"benchmark_model was killed by {name} on '{self.name}'; its last line: {last}")
-        raise InputError(f"benchmark_model cannot run '{request.path.rpartition('/')[2]}' on '{self.name}': {last}")
+        raise InputError(f"benchmark_model cannot run '{self.folder.source_of(request.path)}' on '{self.name}': {last}")
 
     def _remove(self) -> None:
         """Kill the tool if it runs and remove the folder; log what stays there."""

@@ -136,25 +136,28 @@ class Client:
             what = what or f"'{source}'"
             raise InputError(f"{what} cannot be copied to device '{self.serial}':{_last(process)}")
 
-    def read(self, path: str, *, most_bytes: int) -> bytes:
-        """Return the bytes of a file of the device, as many as come: what calls this knows how many there are.
+    def read(self, path: str, size: int) -> bytes:
+        """Return the bytes of a file of the device.
 
         Args:
             path: on the device, without characters that its shell reads.
-            most_bytes: more is an error.
+            size: how many bytes there are.
 
         Raises:
-            DeviceLost: the device went away, does not answer in time, or sends more.
+            DeviceLost: the device went away, does not answer in time, or sends more or less.
         """
         process = _run(
             *("-s", self.serial, "exec-out", f"cat {path}"),
-            most_bytes=max(most_bytes, _MOST_BYTES),  # adb itself may have something to say
-            timeout_s=_SOON_S + most_bytes / 1e5,  # 100 kB/s: a slow WLAN
+            most_bytes=max(size, _MOST_BYTES),  # adb itself may have something to say
+            timeout_s=_SOON_S + size / 1e5,  # 100 kB/s: a slow WLAN
         )
-        if process.returncode:
-            raise DeviceLost(f"{self._gone()} {last_line(process.stderr.decode(errors='replace'))}")
-        if len(process.stdout) > most_bytes:
-            raise DeviceLost(f"device '{self.serial}' sent {len(process.stdout)} bytes of a file of {most_bytes}.")
+        sent = len(process.stdout)
+        if process.returncode or sent != size:  # adb exits with 0 where the link was lost
+            if (state := attached().get(self.serial, "gone")) != "device":
+                raise DeviceLost(
+                    f"the link to device '{self.serial}' was lost (now: {state}) after {sent} of {size} bytes."
+                )
+            raise DeviceLost(f"device '{self.serial}' sent {sent} bytes of a file of {size}.")
         return process.stdout
 
     def _gone(self) -> str:
@@ -174,6 +177,7 @@ class Folder:
         self.path = path
         self._client = client
         self._put: dict[str, str] = {}
+        self._sources: dict[str, Path] = {}
 
     def path_of(self, name: str) -> str:
         """Return the path of a file in it."""
@@ -184,8 +188,12 @@ class Folder:
         if digest not in self._put:
             target = self.path_of(f"{digest[:16]}{suffix}")
             self._client.push(path, target)
-            self._put[digest] = target
+            self._put[digest], self._sources[target] = target, path
         return self._put[digest]
+
+    def source_of(self, path: str) -> str:
+        """Return the file of this computer that was copied to a path, for messages."""
+        return str(self._sources.get(path, path))
 
     def write(self, data: bytes, name: str) -> None:
         """Write a file; see ``Client.push``."""
@@ -218,12 +226,7 @@ class Folder:
                 f"{what} on device '{self._client.serial}' has {counted(written, 'byte')}; accepted: {accepted}."
                 f"{self._full()}"
             )
-        data = self._client.read(self.path_of(name), most_bytes=written)
-        if len(data) != written:
-            raise DeviceLost(
-                f"device '{self._client.serial}' sent {counted(len(data), 'byte')} of the {written} of {what}."
-            )
-        return data
+        return self._client.read(self.path_of(name), written)
 
     def remove(self, name: str) -> None:
         """Remove a file."""

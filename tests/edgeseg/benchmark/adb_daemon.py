@@ -4,7 +4,8 @@ Real adb clients and servers talk to it (``adb connect 127.0.0.1:PORT``). As AOS
 ``SYNC.TXT`` and ``shell_protocol.h`` have it: CNXN, AUTH, OPEN, OKAY, WRTE, CLSE with checksums (protocol version
 0x01000000 asks for them), one WRTE under way for each stream, ``shell,v2`` and the older ``shell:``, ``exec:`` without
 either's additions, and ``sync:`` with STAT, SEND and QUIT. Commands run in a local ``sh``; ``/data/local/tmp`` and
-``/sys`` in them mean the folder's. Where the folder has a file ``full``, no file can be sent.
+``/sys`` in them mean the folder's. Where the folder has a file ``full``, no file can be sent; where it has
+``unplugged``, the link ends in the middle of a file that is read.
 
     python adb_daemon.py ROOT [--unauthorized] [--without-shell-v2]
 
@@ -154,6 +155,8 @@ class Stream:
         assert process.stdout is not None
         while data := os.read(process.stdout.fileno(), 2048):
             self.write(data)
+            if (self.link.root / "unplugged").exists():
+                os._exit(1)
         process.wait()
 
     def shell(self, command: str, *, v2: bool) -> None:
