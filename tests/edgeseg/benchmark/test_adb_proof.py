@@ -21,10 +21,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import sha256
 from edgeseg.benchmark.devices.adb import AdbDevice
 from edgeseg.benchmark.devices.tool_backend import INFERENCES
+from edgeseg.benchmark.measure import Case, measure
+from edgeseg.benchmark.plan import Plan
+from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
-from edgeseg.proof import Proof, ProofGate, ProofImage, verify
+from edgeseg.proof import Proof, ProofGate, ProofImage, read_proof, verify
 from edgeseg.proof.answering import answer_proof
 from edgeseg.proof.questions import Answers
 from edgeseg.runtime import open_backend
@@ -40,14 +44,11 @@ SHAPE = (1, 32, 48, 3)
 CPU: dict[str, Any] = {"num_threads": 1}
 GPU = {"accelerator": "gpu"}
 
-_PROGRAM = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-from edgeseg.benchmark.devices.adb import AdbDevice
-from edgeseg.proof import verify
-with AdbDevice(sys.argv[3]) as device:
-    verify(sys.argv[1], sys.argv[2], device=device)
-"""
+# A shell's background job ignores SIGINT, and so would its children.
+_PROGRAM = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from edgeseg.cli import main; sys.exit(main())"
+)
 
 
 @pytest.fixture
@@ -112,8 +113,6 @@ def proof(tiny_spec: ModelSpec, tmp_path: Path) -> Path:
 
 def here(artifact: Path, proof: Path, order: Sequence[int]) -> Answers:
     """What the same runtime answers on this machine, in this process."""
-    from edgeseg.proof import read_proof
-
     backend = open_backend(artifact, **CPU)
     try:
         return answer_proof(backend, read_proof(proof), order)
@@ -213,10 +212,41 @@ def test_an_accelerator_that_is_right_only_at_first_is_caught(
         assert verdict.agreement.worst < 0.6
         assert not verdict.passed and "the first run has 100.000%" in verdict.reason
         assert [image.answers for image in verdict.images] == [2]
+        assert verdict.identical_to_cpu is False
         phone.behave()
         again = verify(relu, proof, options=GPU, device=device, repeat=1)
     assert again.passed and again.identical_to_cpu
     assert again.fully_accelerated and again.coverage == (58, 58)
+
+
+def test_from_the_command_line(phone: Any, relu: Path, proof: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    phone.behave(wrong_from=2, delegated=40)
+    where = ["--device", f"adb:{phone.serial}", "--accelerator", "gpu", "--num-threads", "1"]
+    assert main(["verify", str(relu), "--proof", str(proof), *where, "--repeat", "2"]) == 1
+    said = capsys.readouterr()
+    assert "FAILED" in said.out and "gpu (in part)" in said.out
+    assert "the first run has 100.000%" in said.err
+    assert phone.left == []
+
+
+@pytest.mark.parametrize("tool", ["tflite", "litert"])
+def test_a_benchmark_has_an_answer_where_the_tool_can_be_fed(
+    attach: Callable[..., Any], relu: Path, proof: Path, tool: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = read_proof(proof)
+    read.with_artifacts({relu.name: sha256(relu.read_bytes())}).save(proof, overwrite=True)
+    phone = attach(runs=tool == "tflite")
+    phone.behave(tool=tool, wrong_from=2)
+    plan = Plan(rounds=1, num_runs=2, min_secs=0)
+    (result,) = measure([Case(relu, "gpu", GPU)], AdbDevice(phone.serial), plan)
+    assert result.reported[0]["median_ms"] > 0
+    if tool == "tflite":
+        assert result.agreement is not None
+        assert (result.agreement.first, result.agreement.passed) == (1.0, False)
+    else:
+        assert result.agreement is None
+        assert "is measured without its answers: adb:" in caplog.text and "no flag --input_layer" in caplog.text
+    assert phone.left == []
 
 
 def test_each_repeat_is_after_more_inferences(phone: Any, relu: Path, proof: Path) -> None:
@@ -385,12 +415,13 @@ def test_a_link_that_is_lost_in_the_middle_of_an_output(
 
 def test_ctrl_c(phone: Any, relu: Path, proof: Path) -> None:
     phone.behave(ends="hang")
-    command = [sys.executable, "-c", _PROGRAM, str(relu), str(proof), phone.serial]
+    arguments = ["verify", str(relu), "--proof", str(proof), "--device", f"adb:{phone.serial}"]
+    command = [sys.executable, "-c", _PROGRAM, *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     _wait_for(lambda: bool(phone.calls))
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert "KeyboardInterrupt" in errors
+    assert process.returncode == 130, errors
     assert phone.left == []
     assert not phone.runs(phone.calls[0]["pid"])
 
