@@ -18,7 +18,7 @@ from edgeseg.benchmark.distrust import drift, warnings
 from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
-from edgeseg.errors import DeviceLost, InputError
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.proof import Agreement, find_proof, verify
 from edgeseg.proof.device import ProofDevice
 
@@ -120,7 +120,9 @@ def _agreement(case: Case, device: Device, plan: Plan) -> Agreement | None:
         return None
     try:
         verdict = verify(case.artifact, options=case.options, device=device, repeat=_REPEAT)
-    except InputError as error:  # a proof of another export, or at another size: the latency is one without an answer
+    # A proof of another export or at another size, or a tool over adb that cannot be fed: the latency is one without an
+    # answer. Where the accelerator is not there, the measurement says so itself.
+    except (BackendUnavailable, InputError) as error:
         _log.warning("%s on %s is measured without its answers: %s", case.artifact, case.accelerator, error)
         return None
     for warning in verdict.warnings:

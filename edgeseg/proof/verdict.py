@@ -6,7 +6,7 @@ Not called ``verify``: a module of that name would hide the function.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -197,7 +197,7 @@ def verify(
     answers = device.answers(artifact, options, path, order)
     comparison = _compared(read, answers, order, device.name)
     accelerator = _label(options)
-    identical = _identical_to_cpu(artifact, options, path, len(read.images), answers, device)
+    identical = _identical_to_cpu(artifact, options, path, order, answers, device)
     return Verdict(
         artifact=artifact.name,
         sha256=digest,
@@ -248,7 +248,7 @@ def _compared(proof: Proof, answers: Answers, order: tuple[int, ...], device: st
 
 
 def _identical_to_cpu(
-    artifact: Path, options: Mapping[str, Any], proof: Path, num_images: int, answers: Answers, device: ProofDevice
+    artifact: Path, options: Mapping[str, Any], proof: Path, order: Sequence[int], answers: Answers, device: ProofDevice
 ) -> bool | None:
     """Return whether an accelerator's scores are those of the device's CPU, bit for bit."""
     elsewhere = options.get("accelerator") not in (None, "cpu") or options.get("delegate") or options.get("providers")
@@ -256,10 +256,10 @@ def _identical_to_cpu(
         return None
     kept = {name: value for name, value in options.items() if name in ("num_threads", "input_size")}
     try:
-        on_cpu = device.answers(artifact, kept, proof, range(num_images))
+        on_cpu = device.answers(artifact, kept, proof, range(max(order) + 1))
     except (InputError, BackendUnavailable):  # a file of a vendor's compiler runs nowhere else
         return None
-    return answers.outputs[:num_images] == on_cpu.outputs
+    return all(output == on_cpu.outputs[index] for index, output in zip(order, answers.outputs, strict=True))
 
 
 def _warnings(comparison: Comparison, answers: Answers, accelerator: str, identical: bool | None) -> Iterator[str]:

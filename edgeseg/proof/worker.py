@@ -2,8 +2,7 @@
 
     python -m edgeseg.proof.worker < request.json
 
-Class maps are made of the outputs as ``Segmenter`` makes them. A request for a value serves the search for a wrong op:
-the first output of a part of a model, as it is.
+A request for a value serves the search for a wrong op: the first output of a part of a model, as it is.
 """
 
 from __future__ import annotations
@@ -20,20 +19,13 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.files import sha256
 from edgeseg._internal.json import Meta, WrongValue, decode
 from edgeseg._internal.limits.models import TRIAL_VARIABLE, max_model_memory
-from edgeseg.choices import Precision
-from edgeseg.errors import InputError
-from edgeseg.imaging import preprocess
-from edgeseg.proof.file import Proof, read_proof
-from edgeseg.proof.questions import Answers, Questions, as_png
+from edgeseg.proof.answering import answer_proof, dequantized, require_taken
+from edgeseg.proof.file import read_proof
+from edgeseg.proof.questions import Answers, Questions
 from edgeseg.runtime import Backend, open_backend
-from edgeseg.runtime.base import TensorInfo
 from edgeseg.runtime.process.exchange import answer, raise_refusal
-from edgeseg.runtime.quantized_input import feed_as
-from edgeseg.segmenter import to_class_map
-from edgeseg.spec import ModelSpec
 
 #: Seconds that a process may take for opening a model and running the images: a GPU compiles its kernels for minutes,
 #: and a large model takes a minute for an image on a small board.
@@ -108,51 +100,7 @@ class Value:
         if len(data) != size:
             raise WrongValue(f"'data' has not the {size} bytes of shape {self.shape}")
         array = np.frombuffer(data, self.dtype).reshape(self.shape)
-        return (array.astype(np.float32) - self.zero_point) * np.float32(self.scale) if self.scale else array
-
-
-def spec_for(backend: Backend, proof: Proof) -> ModelSpec:
-    """Return how to feed an artifact with the images of a proof.
-
-    Args:
-        backend: has the artifact open. A file that a vendor's compiler wrote may have lost its ModelSpec: then it is
-            the proof's, with what the file's own tensors say of it.
-        proof: has the images.
-
-    Raises:
-        InputError: the artifact has other classes or takes images of another size.
-    """
-    own = backend.spec or _from_tensors(backend, proof.spec)
-    for what, mine, asked in (
-        ("images of", ",".join(map(str, own.input_size)), ",".join(map(str, proof.spec.input_size))),
-        ("classes", own.num_classes, proof.spec.num_classes),
-    ):
-        if mine != asked:
-            raise InputError(f"this is the proof of another model: it has {what} {asked}, the artifact {mine}.")
-    return own
-
-
-def _from_tensors(backend: Backend, spec: ModelSpec) -> ModelSpec:
-    image, output = backend.inputs[0], backend.outputs[0]
-    nchw = len(image.shape) == 4 and image.shape[1] == 3 and image.shape[3] != 3
-    channels = output.shape[1 if nchw else -1] if len(output.shape) == 4 else 0
-    return spec.replace(
-        layout="nchw" if nchw else "nhwc",
-        dtype="uint8" if image.dtype == "uint8" else "float32",
-        output_kind="logits" if channels == spec.num_classes else "argmax",
-    )
-
-
-def precision_of(spec: ModelSpec | None, *tensors: TensorInfo) -> Precision:
-    """Return the precision of an artifact: what its ModelSpec says, else what its tensors show.
-
-    Args:
-        spec: the ModelSpec inside; ``None`` where a vendor's compiler lost it.
-        tensors: its input and its output.
-    """
-    if spec is not None:
-        return spec.provenance.precision
-    return "int8" if any(tensor.scale or tensor.dtype in ("int8", "uint8") for tensor in tensors) else "fp16"
+        return dequantized(array, self.scale, self.zero_point)
 
 
 def answers(questions: Questions) -> Answers:
@@ -164,27 +112,7 @@ def answers(questions: Questions) -> Answers:
     proof = read_proof(questions.proof)
     opened = open_backend(questions.path, **questions.options)
     try:
-        spec = spec_for(opened, proof)
-        fed = feed_as(opened, spec.dtype)
-        tensors = [preprocess(image.image_rgb, spec)[0] for image in proof.images]
-        maps: dict[str, int] = {}
-        runs, outputs = [], []
-        for index in questions.order:
-            output = fed.run(tensors[index])
-            outputs.append(sha256(output.tobytes()))
-            shape = proof.images[index].class_map.shape
-            class_map = to_class_map(output, spec.replace(input_size=shape))
-            runs.append(maps.setdefault(as_png(class_map), len(maps)))
-        return Answers(
-            runtime=opened.runtime,
-            precision=precision_of(opened.spec, opened.inputs[0], opened.outputs[0]),
-            maps=tuple(maps),
-            runs=tuple(runs),
-            outputs=tuple(outputs),
-            has_scores=spec.output_kind != "argmax",
-            fully_accelerated=getattr(opened, "fully_accelerated", None),
-            software_rendering=bool(getattr(opened, "software_rendering", False)),
-        )
+        return answer_proof(opened, proof, questions.order)
     finally:
         opened.close()
 
@@ -198,11 +126,7 @@ def value(request: ValueRequest) -> Value:
     tensor = np.load(request.tensor, allow_pickle=False)
     opened = open_backend(request.path, **request.options)
     try:
-        taken = opened.inputs[0]
-        if tensor.dtype != taken.dtype or tensor.shape != tuple(map(abs, taken.shape)):
-            raise InputError(
-                f"'{request.path}' takes {taken.shape} {taken.dtype}, it is given {tensor.shape} {tensor.dtype}."
-            )
+        require_taken(f"'{request.path}'", opened.inputs[0], tensor)
         for _ in range(request.runs):
             output = opened.run(tensor)
         return Value.of(np.array(output), opened)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseg._internal.limits.models import ModelFile, named_bytes
+from edgeseg._internal.text import escaped
 from edgeseg.errors import InputError
 from edgeseg.runtime import onnx_verifier
+from edgeseg.runtime.base import TensorInfo
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.tflite import verifier as tflite_verifier
-from edgeseg.tflite.file import read_metadata
+from edgeseg.tflite.file import (
+    DTYPES,
+    input_numbers,
+    output_numbers,
+    read_metadata,
+    read_quantization,
+    read_tensor,
+)
 
 
 def read_tflite(model: str | Path | bytes | ModelFile) -> tuple[str, bytes, ModelSpec | None]:
@@ -31,6 +40,33 @@ def read_tflite(model: str | Path | bytes | ModelFile) -> tuple[str, bytes, Mode
     except ValueError as error:
         raise InputError(f"{what} does not open: {error}.") from error
     return what, content, None if text is None else parse_spec(what, text)
+
+
+def tflite_tensors(what: str, content: bytes) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    """Return the inputs and the outputs of a TFLite model as the interpreter reports them, without a runtime.
+
+    Args:
+        what: what the model is called at the start of a sentence.
+        content: the whole file, as ``read_tflite`` returns it.
+
+    Raises:
+        InputError: it has no input or no output, or one of a type that is no number.
+    """
+    inputs, outputs = (
+        tuple(_tensor(what, content, number) for number in numbers)
+        for numbers in (input_numbers(content), output_numbers(content))
+    )
+    if not inputs or not outputs:
+        raise InputError(f"{what} has no input or no output.")
+    return inputs, outputs
+
+
+def _tensor(what: str, content: bytes, number: int) -> TensorInfo:
+    name, shape, kind = read_tensor(content, number)
+    if kind not in DTYPES:
+        raise InputError(f"{what}: its tensor '{escaped(name)}' holds no numbers that numpy knows (type {kind}).")
+    scale, zero_point = read_quantization(content, number)
+    return TensorInfo(name=name, shape=shape, dtype=DTYPES[kind], scale=scale, zero_point=zero_point)
 
 
 def read_onnx(model: str | Path | bytes | ModelFile) -> tuple[str, bytes]:

@@ -10,11 +10,17 @@ import struct
 
 _IDENTIFIER = b"TFL3"
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 2, 4, 6
-_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS = 0, 1
-_TENSOR_QUANTIZATION, _TENSOR_SHAPE_SIGNATURE = 4, 7
+_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS = 0, 1, 2
+_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_QUANTIZATION, _TENSOR_SHAPE_SIGNATURE = 0, 1, 3, 4, 7
 _QUANTIZATION_SCALE, _QUANTIZATION_ZERO_POINT = 2, 3
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _BUFFER_DATA = 0
+
+#: numpy's name of a dtype by the number of a type in TFLite's ``TensorType``; what numpy does not have lacks.
+DTYPES = {
+    0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 8: "complex64", 9: "int8",
+    10: "float64", 11: "complex128", 12: "uint64", 15: "uint32", 16: "uint16",
+}  # fmt: skip
 
 
 def is_tflite(data: bytes) -> bool:
@@ -68,6 +74,37 @@ def read_quantization(data: bytes, tensor: int) -> tuple[float, int]:
     if len(scales) != 1:
         return 0.0, 0
     return scales[0], int(struct.unpack_from("<q", data, at + uint32(data, at) + 4)[0]) if at is not None else 0
+
+
+def input_numbers(data: bytes) -> tuple[int, ...]:
+    """Return the numbers of the tensors that are the inputs of the first graph of a model that was verified."""
+    return integers(data, tables(data, uint32(data, 0), _MODEL_SUBGRAPHS)[0], _SUBGRAPH_INPUTS)
+
+
+def output_numbers(data: bytes) -> tuple[int, ...]:
+    """Return the numbers of the tensors that are the outputs of the first graph of a model that was verified."""
+    return integers(data, tables(data, uint32(data, 0), _MODEL_SUBGRAPHS)[0], _SUBGRAPH_OUTPUTS)
+
+
+def read_tensor(data: bytes, tensor: int) -> tuple[str, tuple[int, ...], int]:
+    """Return the name, the shape and the type of a tensor of the first graph.
+
+    Args:
+        data: a whole ``.tflite`` file that was verified.
+        tensor: its number.
+
+    Returns:
+        The name, the shape with -1 for a side that is open other than the batch, and a number of TFLite's
+        ``TensorType`` (``DTYPES``).
+    """
+    graph = tables(data, uint32(data, 0), _MODEL_SUBGRAPHS)[0]
+    table = tables(data, graph, _SUBGRAPH_TENSORS)[tensor]
+    shape, signature = (integers(data, table, number) for number in (_TENSOR_SHAPE, _TENSOR_SHAPE_SIGNATURE))
+    at = field(data, table, _TENSOR_TYPE)
+    kind = 0 if at is None else int(struct.unpack_from("<b", data, at)[0])
+    if len(signature) == len(shape):
+        shape = (*shape[:1], *signature[1:])
+    return string(data, table, _TENSOR_NAME).decode(), shape, kind
 
 
 def has_open_size(data: bytes) -> bool:

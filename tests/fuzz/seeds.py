@@ -172,6 +172,9 @@ def answers_of_devices() -> dict[str, Any]:
             "usage": known["USAGE"] + mark,
             "digest": "a" * 64 + "  /data/local/tmp/benchmark_model\n" + mark,
             "run": known["OUTPUT"] + mark,
+            "fed": known["FED_OUTPUT"] + mark,
+            "size": "1024\n" + mark,
+            "data": "\0\1\2\0" * 256,  # class ids of the 32x32 pixels of proven/mini
             "other": mark,
         },
     }

@@ -17,7 +17,7 @@ __all__ = ["open_device", "read_table"]
 _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "local": {},
     "ssh": {"environment": (), "python": (), "keep": ("nothing", "environment", "everything")},
-    "adb": {"benchmark_model": ()},
+    "adb": {"benchmark_model": (), "half_precision": ("yes", "no")},
 }
 
 
@@ -65,6 +65,7 @@ def read_table(path: Path) -> list[Device]:
         [pixel8]
         device = "adb:SERIAL"
         benchmark_model = "/data/local/tmp/benchmark_model"
+        half_precision = "no"        # of float models; without it the tool's own choice
 
     Raises:
         InputError: it cannot be read, or a device in it is not understood.

@@ -1,4 +1,4 @@
-"""Measure on an Android device through ``adb`` with ``benchmark_model``: it needs no Python, no root and no app.
+"""Measure and verify on an Android device through ``adb`` with ``benchmark_model``: no Python, no root and no app.
 
 The tool gives statistics of each process and no samples: they are in ``LatencyResult.reported``, and ``latencies_s`` is
 empty, so that p90 and p99 are not known.
@@ -6,22 +6,32 @@ empty, so that p90 and p99 are not known.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import secrets
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from edgeseg._internal.files import sha256
 from edgeseg._internal.json import WrongValue, convert
 from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices import adb_client, android, benchmark_model
-from edgeseg.benchmark.devices.adb_client import Client
+from edgeseg.benchmark.devices.adb_client import Client, Folder
 from edgeseg.benchmark.devices.benchmark_model import Tool
+from edgeseg.benchmark.devices.op_profile import OpTime, op_times
+from edgeseg.benchmark.devices.tool_backend import ToolBackend
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
+from edgeseg.proof.answering import answer_proof, dequantized
+from edgeseg.proof.file import read_proof
+from edgeseg.proof.questions import Answers
 from edgeseg.runtime.process.child import signal_name
 from edgeseg.tflite.file import has_open_size
 
@@ -41,13 +51,21 @@ class AdbDevice:
         serial: as ``adb devices`` lists it; the only attached device when ``None``.
         benchmark_model: the tool for the device's processor: a file of this computer, which is copied, or an absolute
             path on the device; by default ``/data/local/tmp/benchmark_model`` there.
+        half_precision: whether float models run in half precision: ``yes``, ``no``, or the tool's own choice when
+            ``None``, which is yes for a GPU only. It shows whether a wrong class comes of rounding.
     """
 
-    def __init__(self, serial: str | None = None, *, benchmark_model: str | None = None) -> None:
+    def __init__(
+        self,
+        serial: str | None = None,
+        *,
+        benchmark_model: str | None = None,
+        half_precision: Literal["yes", "no"] | None = None,
+    ) -> None:
         self.name = "adb" if serial is None else f"adb:{serial}"
         self._serial = serial
         self._asked_tool = benchmark_model or DEFAULT_TOOL
-        self._put: dict[str, str] = {}
+        self._half = None if half_precision is None else half_precision == "yes"
 
     def __enter__(self) -> AdbDevice:
         """Find the device and the tool.
@@ -59,10 +77,10 @@ class AdbDevice:
         """
         self._client = Client(adb_client.choose(self._serial))
         self.name = f"adb:{self._client.serial}"
-        self._folder = f"{FOLDER}/edgeseg-{secrets.token_hex(6)}"
-        self._pid = f"{self._folder}/pid"
+        self.folder = Folder(self._client, f"{FOLDER}/edgeseg-{secrets.token_hex(6)}")
+        self._pid = self.folder.path_of("pid")
         try:
-            self._shell(f"mkdir {self._folder}", "its folder for programs cannot be written")
+            self._shell(f"mkdir {self.folder.path}", "its folder for programs cannot be written")
             self._tool = self._find_tool()
         except BaseException:  # Ctrl-C too: __exit__ is not called for what fails in here
             self._remove()
@@ -89,36 +107,20 @@ class AdbDevice:
                 f"'{path}' leaves its input size open: over adb benchmark_model would run it on one pixel. "
                 "Convert the model at a fixed size (edgeseg export --imgsz H,W)."
             )
-        return self._push(path, digest, ".tflite")
+        return self.folder.put(path, digest, ".tflite")
 
     def run(self, request: Request) -> Reply:
         """See ``Device.run``."""
-        options = request.options
-        delegate = self._delegate(options["delegate"]) if options.get("delegate") else None
-        try:
-            command = shlex.join(self._tool.command(request, delegate))
-        except BackendUnavailable as error:
-            raise BackendUnavailable(f"{self.name}: {error}") from error
-        if delegate is not None:
-            # A chip maker's delegate loads further libraries from its own folder, by name.
-            command = f"LD_LIBRARY_PATH={shlex.quote(delegate.rpartition('/')[0])} {command}"
         before = self._describe()
-        answer = self._client.shell(
-            f"sh -c {shlex.quote(f'echo $$ >{self._pid}; cd {self._folder}; {_exec(command)}')}; s=$?; "
-            f"rm -f {self._pid}; exit $s",
-            timeout_s=longest_s(request),
-        )
-        if answer.status:
-            self._refuse(answer, request)
-        accelerator = str(options.get("accelerator", "cpu")) if delegate is None else delegate.rpartition("/")[2]
+        text, accelerator = self.execute(request)
         try:
-            measured = benchmark_model.parse(answer.text, accelerator)
+            measured = benchmark_model.parse(text, accelerator)
         except (BackendUnavailable, InputError) as error:
             raise type(error)(f"{self.name}: {error}") from error
         after = self._describe()
         versions = {"benchmark_model": f"sha256:{self._tool.digest[:12]}"}
         reply = {
-            "runtime": self._tool.name,
+            "runtime": self.runtime,
             "environment": asdict(before.environment(self.name, after, versions)),
             "warnings": after.warnings(),
             **vars(measured),
@@ -127,6 +129,63 @@ class AdbDevice:
             return convert(reply, Reply)
         except WrongValue as error:
             raise DeviceLost(f"what device '{self._client.serial}' reports cannot be right: {error}.") from error
+
+    def answers(self, artifact: Path, options: Mapping[str, Any], proof: Path, order: Sequence[int]) -> Answers:
+        """See ``ProofDevice.answers``; each run is a process of the tool, see ``tool_backend``."""
+        read = read_proof(proof)
+        with contextlib.closing(ToolBackend(artifact, options, self)) as opened:
+            return answer_proof(opened, read, order)
+
+    def value(self, artifact: Path, options: Mapping[str, Any], tensor: NDArray[Any], *, runs: int = 1) -> NDArray[Any]:
+        """See ``ProofDevice.value``."""
+        with contextlib.closing(ToolBackend(artifact, options, self)) as opened:
+            output, info = opened.run_several(tensor, runs), opened.outputs[0]
+            return dequantized(output, info.scale, info.zero_point)
+
+    def op_times(self, artifact: Path, options: Mapping[str, Any], *, num_runs: int = 50) -> tuple[OpTime, ...]:
+        """Return how long each op takes, the slowest first; see ``op_profile.op_times``."""
+        return op_times(self, artifact, options, num_runs=num_runs)
+
+    @property
+    def runtime(self) -> str:
+        """Whose tool it is, which build, and the precision that was asked for."""
+        precision = {None: "", True: ", half precision", False: ", single precision"}[self._half]
+        return self._tool.name + precision
+
+    def execute(self, request: Request, more: Mapping[str, object] | None = None) -> tuple[str, str]:
+        """Run the tool.
+
+        Args:
+            request: what it runs, and how often.
+            more: flags and their values, of those that TensorFlow Lite's tool alone has.
+
+        Returns:
+            What it prints, and what runs the model: ``cpu``, an accelerator's name or a delegate's.
+
+        Raises:
+            InputError: the tool refuses the model or a setting.
+            BackendUnavailable: this tool lacks a flag.
+            DeviceLost: the device went away, or the tool died.
+        """
+        options = request.options
+        flags = {**(more or {}), **benchmark_model.precision_flags(self._half, options)}
+        delegate = self._delegate(options["delegate"]) if options.get("delegate") else None
+        try:
+            command = shlex.join(self._tool.command(request, delegate, flags))
+        except BackendUnavailable as error:
+            raise BackendUnavailable(f"{self.name}: {error}") from error
+        if delegate is not None:
+            # A chip maker's delegate loads further libraries from its own folder, by name.
+            command = f"LD_LIBRARY_PATH={shlex.quote(delegate.rpartition('/')[0])} {command}"
+        answer = self._client.shell(
+            f"sh -c {shlex.quote(f'echo $$ >{self._pid}; cd {self.folder.path}; {_exec(command)}')}; s=$?; "
+            f"rm -f {self._pid}; exit $s",
+            timeout_s=longest_s(request),
+        )
+        if answer.status:
+            self._refuse(answer, request)
+        accelerator = str(options.get("accelerator") or "cpu") if delegate is None else delegate.rpartition("/")[2]
+        return answer.text, accelerator
 
     def _find_tool(self) -> Tool:
         path = self._on_device(self._asked_tool, ".bin")
@@ -165,17 +224,10 @@ class AdbDevice:
     def _on_device(self, text: str, suffix: str) -> str | None:
         """Return the path there: a file of this computer is copied, an absolute path may be one of the device."""
         if Path(text).is_file():
-            return self._push(Path(text), sha256(Path(text).read_bytes()), suffix)
+            return self.folder.put(Path(text), sha256(Path(text).read_bytes()), suffix)
         if text.startswith("/") and not self._client.shell(f"test -f {shlex.quote(text)}").status:
             return text
         return None
-
-    def _push(self, path: Path, digest: str, suffix: str) -> str:
-        if digest not in self._put:
-            target = f"{self._folder}/{digest[:16]}{suffix}"
-            self._client.push(path, target)
-            self._put[digest] = target
-        return self._put[digest]
 
     def _describe(self) -> android.Description:
         return android.Description.read(self._client.shell(android.SCRIPT).text)
@@ -191,20 +243,19 @@ class AdbDevice:
         if 128 < answer.status <= 128 + 64:  # as a shell says that a signal ended it; 255 is adb's own
             name = signal_name(answer.status - 128)
             raise DeviceLost(f"benchmark_model was killed by {name} on '{self.name}'; its last line: {last}")
-        raise InputError(f"benchmark_model cannot run '{request.path.rpartition('/')[2]}' on '{self.name}': {last}")
+        raise InputError(f"benchmark_model cannot run '{self.folder.source_of(request.path)}' on '{self.name}': {last}")
 
     def _remove(self) -> None:
         """Kill the tool if it runs and remove the folder; log what stays there."""
-        self._put.clear()
         try:
             if adb_client.attached().get(self._client.serial) == "device":
                 kill = f"if [ -f {self._pid} ]; then kill -9 $(cat {self._pid}); fi"
-                if not self._client.shell(f"{kill}; rm -rf {self._folder}").status:
+                if not self._client.shell(f"{kill}; rm -rf {self.folder.path}").status:
                     return
             why = "it is not attached any more"
         except EdgesegError as error:
             why = str(error)
-        _log.warning("what was put on device '%s' stays there, %s: %s", self._client.serial, self._folder, why)
+        _log.warning("what was put on device '%s' stays there, %s: %s", self._client.serial, self.folder.path, why)
 
 
 def _exec(command: str) -> str:

@@ -17,6 +17,13 @@ On Android the runtime adds ``Replacing 58 out of 58 node(s) with delegate (TfLi
 (``Unconsumed cmdline flags``, ``BenchmarkModel::ParseFlags``), and an NNAPI that is missing is one too: the CPU's
 latency would pass for an accelerator's. So flags are looked up in its ``--help`` first, and a result for an
 accelerator needs the line that says so.
+
+TFLite's alone can be fed and read. Inputs go by their place in the model: ``input_layer`` gives each a name that need
+not be the file's, so ours is always ``image``. The file's own may have a ``:``, which ``input_layer_value_files``
+separates with (newer tools alone take a doubled one for a character). A value file is the tensor's memory, and the tool
+dies of one of another size (``LoadInputTensorData``); every inference begins with it (``ResetInputsAndOutputs``).
+``output_filepath`` gets the memory of all outputs after the last inference, in the order of the model's outputs with
+nothing in between (``OutputSaver``); where it cannot be written, or the disk is full, the tool says nothing.
 """
 
 from __future__ import annotations
@@ -32,15 +39,22 @@ from edgeseg.benchmark.worker import Request
 from edgeseg.errors import BackendUnavailable, InputError
 
 #: Where to download the tools; from LiteRT's and TensorFlow's pages about measuring.
+WHERE_TFLITE = (
+    "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest/"
+    "android_aarch64_benchmark_model (TensorFlow Lite's)"
+)
 WHERE = (
     "https://storage.googleapis.com/litert/binaries/latest/android_arm64/benchmark_model (LiteRT's own), or for a "
-    "delegate https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/"
-    "latest/android_aarch64_benchmark_model (TensorFlow Lite's)"
+    f"delegate {WHERE_TFLITE}"
 )
+
+#: Whether an accelerator may compute in half precision; XNNPACK does not by itself, the GPU does.
+_HALF_PRECISION = {"cpu": "xnnpack_force_fp16", "gpu": "gpu_precision_loss_allowed", "npu": "nnapi_allow_fp16"}
 
 # The text is a device's, of any length up to a limit: no pattern scans more than a line again and again.
 _FLAG = re.compile(r"^[ \t]*--(\w+)=", re.MULTILINE)
 _STATS = re.compile(r"\bcount=(?P<count>\d+)\s(?P<rest>.*)$", re.MULTILINE)
+_COUNT = re.compile(r"\bcount=(\d+)")
 _PAIR = re.compile(r"(\w+)=([0-9.e+-]+|-?inf|-?nan)")
 _MOST = 1e15  # as microseconds thirty years
 _STATISTICS = ("first", "curr", "min", "max", "avg", "std", "p5", "median", "p95")
@@ -49,8 +63,9 @@ _TIMINGS = re.compile(r"Inference timings in us: Init: ([0-9.e+]+), First infere
 _MEMORY = re.compile(r"Memory footprint delta .*overall=([0-9.e+-]+)|Overall footprint:\s+([0-9.]+) MB")
 _REPLACING = re.compile(r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \(([^)\n]+)\)")
 _APPLIED = re.compile(r"Explicitly applied (\w+) delegate, and the model graph will be (completely|partially)")
+# A warning about the name of an input, which is ours, is no reason.
 _REASON = re.compile(
-    r"^(?:WARN(?:ING)?: .*|.*delegate is explicitly applied, the model graph will not be.*)$", re.MULTILINE
+    r"^(?:WARN(?:ING)?: (?!Tensor # ).*|.*delegate is explicitly applied, the model graph will not be.*)$", re.MULTILINE
 )
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (.*)$", re.MULTILINE)
 
@@ -74,12 +89,15 @@ class Tool:
         """Whose tool it is, and which build: the runtime's name in ``edgeseg compare``."""
         return f"benchmark_model of {'LiteRT' if 'use_npu' in self.flags else 'TFLite'} ({self.digest[:12]})"
 
-    def command(self, request: Request, delegate: str | None = None) -> list[str]:
+    def command(
+        self, request: Request, delegate: str | None = None, more: Mapping[str, object] | None = None
+    ) -> list[str]:
         """Return the command line of a request, the program first.
 
         Args:
             request: what to measure.
             delegate: path of a delegate's library on the device.
+            more: flags and their values, of those that TensorFlow Lite's tool alone has.
 
         Raises:
             InputError: the request asks for something that no ``benchmark_model`` does.
@@ -109,7 +127,14 @@ class Tool:
         if delegate is not None:
             wanted |= _delegate_flags(delegate, options.get("delegate_options") or {})
         else:
-            wanted[self._accelerator_flag(options.get("accelerator", "cpu"))] = "true"
+            wanted[self._accelerator_flag(options.get("accelerator") or "cpu")] = "true"
+        lacking = [name for name in more or {} if name not in self.flags]
+        if lacking:
+            raise BackendUnavailable(
+                f"this {self.name} has no flag --{lacking[0]}; give TensorFlow Lite's own, `benchmark_model='FILE'`. "
+                f"It can be had at {WHERE_TFLITE}."
+            )
+        wanted |= more or {}
         unknown = [name for name in wanted if name not in self.flags]
         if unknown:
             raise BackendUnavailable(
@@ -124,6 +149,14 @@ class Tool:
         return next((name for name in names if name in self.flags), names[-1])
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where a run of the tool ran: ``fully_accelerated`` and ``coverage`` as in ``Reply``."""
+
+    fully_accelerated: bool | None
+    coverage: tuple[int, int] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """The parsed output of one run of the tool; fields as in ``Reply``."""
@@ -134,6 +167,23 @@ class Measured:
     peak_memory_bytes: int | None
     fully_accelerated: bool | None
     coverage: tuple[int, int] | None
+
+
+def precision_flags(half: bool | None, options: Mapping[str, Any]) -> dict[str, object]:
+    """Return the flag that says whether a run is in half precision.
+
+    Args:
+        half: whether it is; no flag where ``None``.
+        options: keywords of ``edgeseg.runtime.open_backend``.
+
+    Raises:
+        InputError: a delegate runs it, which has its own options for that.
+    """
+    if half is None:
+        return {}
+    if options.get("delegate"):
+        raise InputError("'half_precision' of an adb device is for cpu, gpu and npu; a delegate has its own options.")
+    return {_HALF_PRECISION[options.get("accelerator") or "cpu"]: "true" if half else "false"}
 
 
 def known_flags(usage: str) -> frozenset[str]:
@@ -152,10 +202,7 @@ def parse(text: str, accelerator: str) -> Measured:
         InputError: the output is not understood; the text ends with its last line.
         BackendUnavailable: the tool ignored a flag, or the accelerator took nothing of the model.
     """
-    if ignored := _UNCONSUMED.search(text):
-        raise BackendUnavailable(
-            f"benchmark_model ignored {escaped(ignored[1])}: what it timed is not what was asked for."
-        )
+    _require_all_flags(text)
     reports = [_statistics(match) for match in _STATS.finditer(text)]
     timings, init = _TIMINGS.search(text), _INIT.search(text)
     if len(reports) < 2 or not (timings or init):
@@ -170,8 +217,36 @@ def parse(text: str, accelerator: str) -> Measured:
         first_s=warmup["first_ms"] / 1e3,
         reported={name: value for name, value in timed.items() if name != "first_ms"},
         peak_memory_bytes=_memory(text),
-        **_placement(text, accelerator),
+        **vars(_placement(text, accelerator)),
     )
+
+
+def require_run(text: str, accelerator: str, num_runs: int) -> Placement:
+    """Read the output of a run whose output tensors count, and not its times.
+
+    Args:
+        text: stdout and stderr of the tool.
+        accelerator: ``cpu``, or the accelerator that was asked for.
+        num_runs: how many inferences were asked for.
+
+    Raises:
+        InputError: the output is not understood, or the tool made another number of inferences.
+        BackendUnavailable: the tool ignored a flag, or the accelerator took nothing of the model.
+    """
+    _require_all_flags(text)
+    counts = _COUNT.findall(text)  # of the warm-up, where there is none 0, and of the inferences
+    if not counts:
+        raise InputError(f"the output of benchmark_model is not understood; its last line: {last_line(text)}")
+    if _number(counts[-1]) != num_runs:
+        raise InputError(f"benchmark_model made {_number(counts[-1]):g} inferences of {num_runs} that were asked for.")
+    return _placement(text, accelerator)
+
+
+def _require_all_flags(text: str) -> None:
+    if ignored := _UNCONSUMED.search(text):
+        raise BackendUnavailable(
+            f"benchmark_model ignored {escaped(ignored[1])}: what it ran is not what was asked for."
+        )
 
 
 def _number(text: str) -> float:
@@ -204,10 +279,10 @@ def _memory(text: str) -> int | None:
     return round(_number(match[1] or match[2]) * 2**20) if match else None
 
 
-def _placement(text: str, accelerator: str) -> dict[str, Any]:
+def _placement(text: str, accelerator: str) -> Placement:
     """Return whether the accelerator runs the whole graph, and ``(delegated, total)`` nodes."""
     if accelerator == "cpu":
-        return {"fully_accelerated": None, "coverage": None}
+        return Placement(None, None)
     applied = _APPLIED.search(text)
     # XNNPACK is the CPU: it takes what the accelerator did not take.
     nodes = next((match for match in _REPLACING.finditer(text) if "XNNPack" not in match[3]), None)
@@ -226,7 +301,7 @@ def _placement(text: str, accelerator: str) -> dict[str, Any]:
         full: bool | None = applied[2] == "completely"
     else:
         full = coverage[0] == coverage[1] if coverage else None
-    return {"fully_accelerated": full, "coverage": coverage}
+    return Placement(full, coverage)
 
 
 def _delegate_flags(path: str, options: Mapping[str, str]) -> dict[str, object]:

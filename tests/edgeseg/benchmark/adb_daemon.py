@@ -2,8 +2,10 @@
 
 Real adb clients and servers talk to it (``adb connect 127.0.0.1:PORT``). As AOSP's ``adb/protocol.txt``,
 ``SYNC.TXT`` and ``shell_protocol.h`` have it: CNXN, AUTH, OPEN, OKAY, WRTE, CLSE with checksums (protocol version
-0x01000000 asks for them), one WRTE under way for each stream, ``shell,v2`` and the older ``shell:``, and ``sync:`` with
-STAT, SEND and QUIT. Commands run in a local ``sh``; ``/data/local/tmp`` and ``/sys`` in them mean the folder's.
+0x01000000 asks for them), one WRTE under way for each stream, ``shell,v2`` and the older ``shell:``, ``exec:`` without
+either's additions, and ``sync:`` with STAT, SEND and QUIT. Commands run in a local ``sh``; ``/data/local/tmp`` and
+``/sys`` in them mean the folder's. Where the folder has a file ``full``, no file can be sent; where it has
+``unplugged``, the link ends in the middle of a file that is read.
 
     python adb_daemon.py ROOT [--unauthorized] [--without-shell-v2]
 
@@ -110,6 +112,8 @@ class Stream:
                 self.sync()
             elif name.split(",")[0] == "shell":
                 self.shell(command, v2="v2" in name)
+            elif name == "exec":
+                self.execute(command)
             self.link.send(b"CLSE", self.local, self.remote)
         except (ConnectionError, OSError):
             pass
@@ -135,9 +139,9 @@ class Stream:
             text = text.replace(folder, f"{self.link.root}{folder}")
         return text
 
-    def shell(self, command: str, *, v2: bool) -> None:
+    def start(self, command: str) -> subprocess.Popen[bytes]:
         path = f"{self.link.root}/system/bin:{os.environ['PATH']}"
-        process = subprocess.Popen(
+        return subprocess.Popen(
             ["sh", "-c", self.on_disk(command)],
             env={**os.environ, "PATH": path, "ANDROID_ROOT": str(self.link.root)},
             stdin=subprocess.DEVNULL,
@@ -145,6 +149,18 @@ class Stream:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # what a lost link leaves running goes on, as on a phone
         )
+
+    def execute(self, command: str) -> None:
+        process = self.start(command)
+        assert process.stdout is not None
+        while data := os.read(process.stdout.fileno(), 2048):
+            self.write(data)
+            if (self.link.root / "unplugged").exists():
+                os._exit(1)
+        process.wait()
+
+    def shell(self, command: str, *, v2: bool) -> None:
+        process = self.start(command)
         assert process.stdout is not None
         while data := os.read(process.stdout.fileno(), 2048):
             self.write(struct.pack("<BI", _STDOUT, len(data)) + data if v2 else data.replace(b"\n", b"\r\n"))
@@ -176,6 +192,9 @@ class Stream:
                 break
             content += self.read(number)
         target = Path(self.on_disk(path))
+        if (self.link.root / "full").exists():
+            self.fail("couldn't write file: No space left on device")
+            return
         if not target.parent.is_dir():
             self.fail(f"couldn't create file: {path}")
             return

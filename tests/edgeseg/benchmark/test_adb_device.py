@@ -8,13 +8,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,119 +39,6 @@ _PROGRAM = (
 HERE = Path(__file__).parent
 QUICK = Plan(rounds=1, num_runs=50, min_secs=0.5)
 
-GETPROP = """#!/bin/sh
-case $1 in
-ro.product.manufacturer) echo Stand;; ro.product.model) echo "In 7";;
-ro.soc.manufacturer) echo QTI;; ro.soc.model) echo SM8650;; ro.board.platform) echo pineapple;;
-ro.build.version.release) echo 15;; ro.build.version.sdk) echo 35;; ro.product.cpu.abi) echo arm64-v8a;;
-*) echo;;
-esac
-"""
-DUMPSYS = """#!/bin/sh
-case $1 in
-thermalservice) cat <<END
-IsStatusOverride: false
-Thermal Status: $(cat $ANDROID_ROOT/thermal)
-Cached temperatures:
-	Temperature{mValue=99.0, mType=0, mName=CPU0, mStatus=0}
-HAL Ready: true
-Current temperatures from HAL:
-	Temperature{mValue=41.5, mType=0, mName=CPU0, mStatus=0}
-	Temperature{mValue=43.25, mType=1, mName=GPU, mStatus=0}
-	Temperature{mValue=77.0, mType=3, mName=skin, mStatus=0}
-Current cooling devices from HAL:
-	CoolingDevice{mValue=0, mType=2, mName=gpu}
-END
-;;
-battery) printf 'Current Battery Service state:\\n  status: 2\\n  level: 85\\n  temperature: 291\\n';;
-esac
-"""
-
-
-@dataclass
-class Phone:
-    """A running daemon and its folder."""
-
-    root: Path
-    serial: str
-    process: subprocess.Popen[str]
-
-    def behave(self, **values: Any) -> None:
-        (self.root / "behavior.json").write_text(json.dumps(values))
-
-    @property
-    def calls(self) -> list[dict[str, Any]]:
-        path = self.root / "calls.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    @property
-    def left(self) -> list[str]:
-        """What lies in its folder for programs, but for the tool that was there."""
-        return sorted(p.name for p in (self.root / "data/local/tmp").iterdir() if p.name != "benchmark_model")
-
-
-@pytest.fixture(scope="module")
-def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
-    """An adb server of our own, at a port and with keys that are no user's; a function that runs the client."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    patch = pytest.MonkeyPatch()
-    patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
-    patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("logs")))  # the server's log
-    for name in ("ADB_USB", "ADB_EMU", "ADB_MDNS"):  # what is plugged into this machine stays the user's
-        patch.setenv(name, "0")
-
-    def run(*arguments: str) -> str:
-        done = subprocess.run(["adb", *arguments], capture_output=True, text=True, check=False, timeout=30)
-        return done.stdout + done.stderr
-
-    run("start-server")
-    yield run
-    run("kill-server")
-    patch.undo()
-
-
-@pytest.fixture
-def attach(adb: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., Phone]]:
-    """A function that starts a phone and connects it; its arguments go to the daemon."""
-    phones: list[Phone] = []
-
-    def start(*options: str, tool: bool = True) -> Phone:
-        root = tmp_path / f"phone{len(phones)}"
-        folders = ("data/local/tmp", "system/bin", "sys/devices/system/cpu/cpu0/cpufreq")
-        for folder in folders:
-            (root / folder).mkdir(parents=True)
-        (root / folders[2] / "scaling_governor").write_text("schedutil\n")
-        (root / "thermal").write_text("0")
-        for name, text in (("getprop", GETPROP), ("dumpsys", DUMPSYS)):
-            (root / "system/bin" / name).write_text(text)
-            (root / "system/bin" / name).chmod(0o755)
-        if tool:
-            shutil.copy(HERE / "stand_in_tool.py", root / "data/local/tmp/benchmark_model")
-            (root / "data/local/tmp/benchmark_model").chmod(0o755)
-        command = [sys.executable, str(HERE / "adb_daemon.py"), str(root), *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        phone = Phone(root, f"127.0.0.1:{process.stdout.readline().strip()}", process)
-        phones.append(phone)
-        phone.behave()
-        adb("connect", phone.serial)
-        return phone
-
-    yield start
-    for phone in phones:
-        adb("disconnect", phone.serial)
-        phone.process.kill()
-        phone.process.communicate()
-        for call in phone.calls:
-            assert not _alive(call["pid"]), "a tool is left running"
-
-
-@pytest.fixture
-def phone(attach: Callable[..., Phone]) -> Phone:
-    return attach()
-
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -163,7 +48,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_from_the_command_line(phone: Phone, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(phone: Any, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         str(model),
         "--device",
@@ -202,7 +87,7 @@ def test_from_the_command_line(phone: Phone, model: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(("delegated", "full"), [(58, True), (40, False)])
-def test_the_gpu_takes_all_or_a_part(phone: Phone, model: Path, delegated: int, full: bool) -> None:
+def test_the_gpu_takes_all_or_a_part(phone: Any, model: Path, delegated: int, full: bool) -> None:
     phone.behave(delegated=delegated)
     (result,) = measure([Case(model, "gpu", {"accelerator": "gpu"})], AdbDevice(phone.serial), QUICK)
     assert result.fully_accelerated is full
@@ -219,7 +104,7 @@ def test_the_gpu_takes_all_or_a_part(phone: Phone, model: Path, delegated: int, 
     ],
 )
 def test_the_cpu_never_passes_for_an_accelerator(
-    phone: Phone, model: Path, behavior: dict[str, Any], reason: str
+    phone: Any, model: Path, behavior: dict[str, Any], reason: str
 ) -> None:
     phone.behave(**behavior)
     with pytest.raises(BackendUnavailable, match=f"nothing of the model ran on 'npu': .*{reason}"):
@@ -227,7 +112,7 @@ def test_the_cpu_never_passes_for_an_accelerator(
     assert phone.left == []
 
 
-def test_litert_s_own_tool(phone: Phone, model: Path) -> None:
+def test_litert_s_own_tool(phone: Any, model: Path) -> None:
     phone.behave(tool="litert", delegated=40)
     cases = [Case(model, name, {"accelerator": name}) for name in ("cpu", "gpu", "npu")]
     results = measure(cases, AdbDevice(phone.serial), QUICK)
@@ -241,7 +126,7 @@ def test_litert_s_own_tool(phone: Phone, model: Path) -> None:
         measure([Case(model, "d", {"delegate": str(delegate)})], AdbDevice(phone.serial), QUICK)
 
 
-def test_a_delegate_s_library(phone: Phone, model: Path) -> None:
+def test_a_delegate_s_library(phone: Any, model: Path) -> None:
     library = model.with_name("libQnnTFLiteDelegate.so")
     library.write_bytes(b"\x7fELF")
     options = {"delegate": str(library), "delegate_options": {"backend_type": "htp", "htp_precision": "1"}}
@@ -258,7 +143,7 @@ def test_a_delegate_s_library(phone: Phone, model: Path) -> None:
     assert phone.left == []
 
 
-def test_a_tool_of_this_computer(attach: Callable[..., Phone], model: Path) -> None:
+def test_a_tool_of_this_computer(attach: Callable[..., Any], model: Path) -> None:
     """On a device whose adbd is of the time before Android 7: no exit status, carriage returns."""
     phone = attach("--without-shell-v2", tool=False)
     case = Case(model, "cpu", {"accelerator": "cpu"})
@@ -288,14 +173,14 @@ def test_a_tool_of_this_computer(attach: Callable[..., Phone], model: Path) -> N
         ("gibberish", InputError, "not understood; its last line: Segmentation is a wonderful thing"),
     ],
 )
-def test_a_tool_that_fails(phone: Phone, model: Path, ends: str, error: type[Exception], text: str) -> None:
+def test_a_tool_that_fails(phone: Any, model: Path, ends: str, error: type[Exception], text: str) -> None:
     phone.behave(ends=ends)
     with pytest.raises(error, match=text):
         measure([Case(model, "gpu", {"accelerator": "gpu"})], AdbDevice(phone.serial), QUICK)
     assert phone.left == []
 
 
-def test_a_device_that_vanishes(phone: Phone, model: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_device_that_vanishes(phone: Any, model: Path, caplog: pytest.LogCaptureFixture) -> None:
     phone.behave(ends="hang")
 
     def unplug() -> None:
@@ -310,10 +195,10 @@ def test_a_device_that_vanishes(phone: Phone, model: Path, caplog: pytest.LogCap
     (folder,) = phone.left
     assert f"stays there, /data/local/tmp/{folder}" in caplog.text
     os.kill(phone.calls[0]["pid"], signal.SIGKILL)  # as the phone's user might
-    _wait_for(lambda: not _alive(phone.calls[0]["pid"]))
+    _wait_for(lambda: not phone.runs(phone.calls[0]["pid"]))
 
 
-def test_ctrl_c(phone: Phone, model: Path) -> None:
+def test_ctrl_c(phone: Any, model: Path) -> None:
     phone.behave(ends="hang")
     command = [sys.executable, "-c", _PROGRAM, "benchmark", str(model), "--device", f"adb:{phone.serial}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -322,11 +207,11 @@ def test_ctrl_c(phone: Phone, model: Path) -> None:
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert phone.left == []
-    assert not _alive(phone.calls[0]["pid"])
+    assert not phone.runs(phone.calls[0]["pid"])
 
 
 def test_which_device(
-    adb: Callable[..., str], attach: Callable[..., Phone], model: Path, capsys: pytest.CaptureFixture[str]
+    adb: Callable[..., str], attach: Callable[..., Any], model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refusal(*arguments: str) -> str:
         assert main(["benchmark", str(model), *arguments]) == 2
@@ -365,7 +250,7 @@ def test_a_device_in_another_state(state: str, text: str, monkeypatch: pytest.Mo
         adb_client.choose(None)
 
 
-def test_what_adb_cannot_measure(phone: Phone, model: Path) -> None:
+def test_what_adb_cannot_measure(phone: Any, model: Path) -> None:
     case = Case(model, "cpu", {"accelerator": "cpu"})
     with pytest.raises(InputError, match="benchmark_model times inference alone"):
         measure([case], AdbDevice(phone.serial), Plan(scope="end-to-end"))
@@ -378,7 +263,7 @@ def test_what_adb_cannot_measure(phone: Phone, model: Path) -> None:
     assert phone.left == []
 
 
-def test_a_hot_phone_and_no_adb(phone: Phone, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hot_phone_and_no_adb(phone: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (phone.root / "thermal").write_text("2")
     case = Case(model, "cpu", {"accelerator": "cpu"})
     (result,) = measure([case], AdbDevice(phone.serial), Plan.sustained(0.01))
@@ -407,8 +292,3 @@ def _wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.05)
-
-
-def _alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"

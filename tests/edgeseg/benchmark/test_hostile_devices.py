@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeseg._internal.json import decode
@@ -32,7 +33,10 @@ from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import Environment
 from edgeseg.benchmark.worker import Reply
 from edgeseg.errors import DeviceLost, EdgesegError, InputError
+from edgeseg.proof import Proof, ProofGate, ProofImage
+from edgeseg.proof.questions import Answers
 from edgeseg.runtime.process.child import how_it_ended
+from edgeseg.spec import ModelSpec
 
 PLAN = Plan(rounds=2, num_runs=2, min_secs=0)
 
@@ -228,13 +232,24 @@ Current cooling devices from HAL:
 """
 USAGE = "".join(
     f"\t--{name}=\tint32\toptional\n"
-    for name in ("graph", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs", "use_xnnpack")
+    for name in (
+        *("graph", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs", "use_xnnpack", "use_gpu"),
+        *("input_layer", "input_layer_shape", "input_layer_value_files", "output_filepath"),
+        *("enable_op_profiling", "op_profiling_output_mode", "op_profiling_output_file"),
+    )
 )
 OUTPUT = """\
 INFO: Initialized session in 12.345ms.
 INFO: count=6 first=9100 curr=4000 min=4000 max=9100 avg=5000.5 std=1900 p5=4000 median=4100 p95=9100
 INFO: count=50 first=4100 curr=4200 min=3900 max=6000 avg=4250.25 std=300 p5=3950 median=4200 p95=5100
 INFO: Memory footprint delta from the start of the tool (MB): init=1.5 overall=12.25
+"""
+#: What the tool prints where its output counts: one inference without warm-up, on the GPU.
+FED_OUTPUT = """\
+INFO: Replacing 40 out of 58 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 1 partitions.
+INFO: Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate.
+INFO: count=0 p5=0 median=0 p95=0
+INFO: count=1 curr=4200 p5=4200 median=4200 p95=4200
 """
 MARK = "\nedgeseg-exit=0\n"
 
@@ -272,8 +287,12 @@ def phone_says(monkeypatch: pytest.MonkeyPatch, answers: Callable[[str, str], st
             name, text = "usage", USAGE + MARK
         elif "sha256sum" in script:
             name, text = "digest", "a" * 64 + "  /data/local/tmp/benchmark_model\n" + MARK
+        elif "--output_filepath" in script:
+            name, text = "fed", FED_OUTPUT + MARK
         elif "exec" in script:
             name, text = "run", OUTPUT + MARK
+        elif "wc -c" in script:
+            name, text = "size", "768\n" + MARK
         else:
             name, text = "other", MARK
         # what is read from the real client is decoded with replacements
@@ -291,6 +310,55 @@ def test_a_phone_that_lies_is_told_so_in_a_line(model: Path, monkeypatch: pytest
         phone_says(monkeypatch, lambda name, text, rng=rng, at=lies_in: garbled(text, rng) if name == at else text)
         outcomes.append(outcome(AdbDevice("R58M"), model))
     assert outcomes.count("refused") > 25 and outcomes.count("measured") > 10
+
+
+def verified(model: Path, proof: Path) -> str:
+    """Verify on the GPU, and show what a person would see of it: the answers, or one line."""
+    try:
+        with AdbDevice("R58M") as device:
+            answers = device.answers(model, {"accelerator": "gpu"}, proof, (0,))
+    except EdgesegError as error:
+        text = str(error)
+        assert text.isprintable() and len(text) < 2000, text
+        return "refused"
+    assert answers == decode(json.dumps(asdict(answers)), Answers)
+    assert answers.class_maps(((8, 8),))[0].max() <= 2
+    return "verified"
+
+
+@pytest.fixture
+def proof(tmp_path: Path) -> Path:
+    """Of the model: what it says of one gray image of 8x8."""
+    spec = ModelSpec(name="m", input_size=(8, 8), class_names=("a", "b", "c"), palette=((0, 0, 0),) * 3)
+    gray = ProofImage(
+        image_rgb=np.full((8, 8, 3), 99, np.uint8),
+        class_map=np.zeros((8, 8), np.uint8),
+        margins=np.ones((8, 8), np.float32),
+    )
+    gates: Any = {"fp16": ProofGate(min_agreement=1.0, decided_from=0.5)}
+    Proof(spec=spec, source="gray", gates=gates, images=(gray,)).save(tmp_path / "m.proof.zip")
+    return tmp_path / "m.proof.zip"
+
+
+def test_a_phone_that_lies_of_an_output_is_told_so_in_a_line(
+    model: Path, proof: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = []
+    for seed in range(100):
+        rng = random.Random(seed)
+        lies_in = rng.choice(("fed", "fed", "size", "data", "none"))
+        phone_says(monkeypatch, lambda name, text, rng=rng, at=lies_in: garbled(text, rng) if name == at else text)
+        sizes = (0, 767, 769, 10_000_000) if lies_in == "data" else (768,)
+        data = rng.randbytes(rng.choice(sizes))  # of floats that are no numbers as well
+
+        def run(*arguments: str, data: bytes = data, **_: Any) -> subprocess.CompletedProcess[bytes]:
+            return subprocess.CompletedProcess(arguments, 0, data, b"")
+
+        monkeypatch.setattr(adb_client, "_run", run)
+        outcomes.append((lies_in, verified(model, proof)))
+    assert {outcome for lies_in, outcome in outcomes if lies_in == "data"} == {"refused"}
+    assert {outcome for lies_in, outcome in outcomes if lies_in == "none"} == {"verified"}
+    assert sum(outcome == "refused" for lies_in, outcome in outcomes if lies_in == "fed") > 8
 
 
 def test_a_phone_that_does_not_lie_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

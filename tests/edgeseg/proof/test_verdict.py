@@ -21,9 +21,10 @@ from edgeseg._internal.json import WrongValue
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.imaging import preprocess
 from edgeseg.proof import Verdict, find_proof, read_proof, verify
+from edgeseg.proof.answering import precision_of
 from edgeseg.proof.device import ThisMachine
 from edgeseg.proof.questions import Answers, as_png
-from edgeseg.proof.worker import Value, precision_of, read_answers, read_value
+from edgeseg.proof.worker import Value, read_answers, read_value
 from edgeseg.runtime import open_backend
 from edgeseg.spec import ModelSpec
 
