@@ -123,7 +123,9 @@ class WrongOp:
         outcome: whether an op was found.
         ops: how many ops the file has.
         looked_at: how many prefixes of the graph were compared.
-        output_error: how far the model's output is from the CPU's; see ``FoundOp``.
+        output_error: how far the model's output is from the CPU's; see ``FoundOp``. Of class ids the share that
+            differs.
+        has_ids: whether the output is class ids.
         rounding: by how much an op of the model rounds on the device, the median of a few; ``None`` where it was not
             measured.
         found: the op, where the outcome is ``found``.
@@ -138,6 +140,7 @@ class WrongOp:
     ops: int
     looked_at: int
     output_error: float
+    has_ids: bool = False
     rounding: float | None = None
     found: FoundOp | None = None
     grows: tuple[Seen, ...] = ()
@@ -169,7 +172,7 @@ class WrongOp:
         text += f"; from the model's input {_inputs(found.inputs)}, and its output by {share(found.error)}"
         if found.steps is not None:
             text += f" ({found.steps:.1f} steps of its scale at most)"
-        text += f". The model's output is off by {share(self.output_error)}"
+        text += f". {self._output()[0].upper()}{self._output()[1:]}"
         text += f"; an op rounds by {share(self.rounding)}." if self.rounding is not None else "."
         if found.together:
             named = ", ".join(map(str, found.together[:_NAMED]))
@@ -177,16 +180,21 @@ class WrongOp:
         return text
 
     def _grows(self) -> str:
-        text = f"no op stands out: the model's output is off by {share(self.output_error)}"
+        text = f"no op stands out: {self._output()}"
         if self.grows:
             first, last = self.grows[0], self.grows[-1]
             text += f"; the error goes from {share(first.error)} at {first.op} to {share(last.error)} at {last.op}"
         if self.rounding is not None:
             text += f"; an op rounds by {share(self.rounding)}"
-        return f"{text}. {counted(self.looked_at, 'prefix')} of {counted(self.ops, 'op')} were compared."
+        return f"{text}. {self.looked_at} of {counted(self.ops, 'op')} were looked at."
 
     def _agrees(self) -> str:
-        return f"nothing differs: on this image the model's output is off by {share(self.output_error)}, which is rounding."
+        return f"nothing differs: on this image {self._output()}, which is rounding."
+
+    def _output(self) -> str:
+        if self.has_ids:
+            return f"{share(self.output_error)} of the model's class ids differ"
+        return f"the model's output is off by {share(self.output_error)}"
 
 
 def share(error: float) -> str:
