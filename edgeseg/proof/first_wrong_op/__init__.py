@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgeseg.proof.first_wrong_op.answer import FoundOp, NamedOp, Partition, WrongOp
-from edgeseg.proof.first_wrong_op.search import Run, find_wrong_op
+from edgeseg.proof.first_wrong_op.search import find_wrong_op
+from edgeseg.proof.first_wrong_op.values import Run
 
 __all__ = [
     # what to call

@@ -98,12 +98,13 @@ class OnnxCuts(CutGraph):
         op = self.maker(value)
         if op.kind.startswith("QLinear"):
             return 1.0
-        if op.kind != "DequantizeLinear" or len(op.inputs) < 2:
+        names = [self._names[number] for number in op.inputs[1:2]]
+        scales = [self._constants[name] for name in names if name in self._constants]
+        if op.kind != "DequantizeLinear" or not scales:
             return 0.0
         import onnx
 
-        scale = self._constants.get(self._names[op.inputs[1]])
-        values = () if scale is None else onnx.numpy_helper.to_array(scale).reshape(-1)
+        values = onnx.numpy_helper.to_array(scales[0]).reshape(-1)
         return float(values[0]) if len(values) == 1 else 0.0
 
     def is_cut(self, value: int) -> bool:

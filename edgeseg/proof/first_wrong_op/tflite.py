@@ -15,7 +15,7 @@ from edgeseg.tflite.graph import read_graph
 from edgeseg.tflite.litert_internals import load_schema, to_bytes
 
 _FLOATS = {"FLOAT32": np.float32, "FLOAT16": np.float16}
-_INTEGERS = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16}
+_INTEGERS: dict[str, Any] = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16}
 
 #: Custom ops that are a program of a vendor's compiler: Coral's, and LiteRT's own for the NPUs of Qualcomm, MediaTek
 #: and Google (``kLiteRtDispatchOpCustomName``).
@@ -131,7 +131,8 @@ class TfliteCuts(CutGraph):
             return array.astype(_FLOATS.get(name, array.dtype))
         limits = np.iinfo(_INTEGERS[name])
         steps = np.rint(array.astype(np.float64) / scale) + zero_point
-        return np.nan_to_num(steps).clip(limits.min, limits.max).astype(limits.dtype)
+        raw: NDArray[Any] = np.nan_to_num(steps).clip(limits.min, limits.max).astype(limits.dtype)
+        return raw
 
 
 def _all_tensors(operators: Iterable[Any]) -> Iterable[int]:

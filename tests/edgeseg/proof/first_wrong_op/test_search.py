@@ -1,4 +1,4 @@
-"""The search on graphs of numbers, where every op can be the wrong one: ``graph``, ``difference``, ``search``, ``answer``.
+"""The search on graphs of numbers, where every op can be the wrong one: ``search``, ``values``, ``graph``, ``answer``.
 
 On real files and runtimes: ``test_tflite`` and ``test_onnx`` beside this one.
 """
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import DeviceLost, InputError
 from edgeseg.proof.first_wrong_op import WrongOp, search
-from edgeseg.proof.first_wrong_op.difference import Difference, difference
 from edgeseg.proof.first_wrong_op.graph import CutGraph, Op
 
 SOURCE = 0
@@ -141,7 +140,9 @@ def test_rounding_that_adds_up_is_no_wrong_op(find: Callable[..., WrongOp]) -> N
     answer = find(device)
     assert (answer.outcome, answer.found) == ("grows", None)
     assert answer.rounding == pytest.approx(1e-3, rel=0.9)  # a channel of 16 values rounds by more than the mean
-    assert str(answer).startswith("no op stands out: the model's output is off by 1.4%; the error goes from 0.13% at MIX")
+    assert str(answer).startswith(
+        "no op stands out: the model's output is off by 1.4%; the error goes from 0.13% at MIX"
+    )
     assert "(node 49); an op rounds by 0.14%. " in str(answer)
 
 
@@ -236,35 +237,3 @@ def test_a_value_that_is_no_number(find: Callable[..., WrongOp]) -> None:
     plain = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
     assert plain["found"]["error"] is None and plain["found"]["op"] == {"kind": "MIX", "index": 11, "name": "v12"}
     assert told[0].startswith("up to MIX 'v24' (node 23): off by ")
-
-
-def test_a_difference_is_that_of_the_worst_channel() -> None:
-    cpu = np.random.default_rng(0).normal(size=(1, 8, 8, 4)).astype(np.float32)
-    off = cpu.copy()
-    off[..., 2] += 0.5
-    size = float(np.sqrt(np.mean(cpu**2)))
-    assert difference(off, cpu, axis=3).relative == pytest.approx(0.5 / size, rel=1e-5)
-    assert difference(off, cpu, axis=1).relative == pytest.approx(0.25 / size, rel=1e-5)
-    assert difference(cpu, cpu, axis=3) == Difference(0.0)
-    assert difference(cpu[:, :4], cpu, axis=3).relative == math.inf
-
-
-def test_a_step_of_a_quantized_value_is_rounding() -> None:
-    cpu = np.arange(64, dtype=np.float32).reshape(1, 4, 4, 4) * np.float32(0.1)
-    one = difference(cpu + np.float32(0.1), cpu, axis=3, step=0.1)
-    assert one.steps == pytest.approx(1, abs=1e-3) and one.relative > 0.01 and not one.reaches(1e-4)
-    assert difference(cpu + np.float32(0.2), cpu, axis=3, step=0.1).reaches(1e-4)
-
-
-def test_integers_are_counted() -> None:
-    cpu = np.zeros((1, 4, 5), np.uint8)
-    off = cpu.copy()
-    off[0, 0, :2] = 200
-    assert difference(off, cpu, axis=2) == Difference(0.1, is_share=True)
-    assert difference(off, cpu, axis=2).reaches(0.5) and not difference(cpu, cpu, axis=2).reaches(0.5)
-
-
-def test_numbers_that_are_none_on_both_sides_are_the_same() -> None:
-    cpu = np.array([1.0, np.nan, np.inf], np.float32)
-    assert difference(cpu, cpu.copy(), axis=0).relative == 0
-    assert difference(np.array([1.0, 0.0, np.inf], np.float32), cpu, axis=0).relative == math.inf
