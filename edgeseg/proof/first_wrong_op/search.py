@@ -167,7 +167,7 @@ class _Search:
                 elif error is not None:
                     suspects -= ancestors[value]
                 continue
-            # An error may be gone again further on, behind a ReLU, so that its origin was dropped with what agrees.
+            # An error may be gone again further on, after a ReLU, so that its origin was dropped with what agrees.
             before = [value for value in values.before(wrong) if value != self._graph.source]
             earlier = next((v for v in before if (e := values.error(v)) is not None and e.reaches(allowed)), None)
             if earlier is not None:

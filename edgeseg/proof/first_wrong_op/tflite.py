@@ -17,8 +17,8 @@ from edgeseg.tflite.litert_internals import load_schema, to_bytes
 _FLOATS = {"FLOAT32": np.float32, "FLOAT16": np.float16}
 _INTEGERS: dict[str, Any] = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16}
 
-#: Custom ops that are a program of a vendor's compiler: Coral's, and LiteRT's own for the NPUs of Qualcomm, MediaTek
-#: and Google (``kLiteRtDispatchOpCustomName``).
+#: How the names of custom ops begin that are a program of a vendor's compiler: Coral's, and LiteRT's own for the NPUs of
+#: Qualcomm, MediaTek and Google, with a number where there are several (``DISPATCH_OP_1``).
 _COMPILED = ("edgetpu-custom-op", "DISPATCH_OP")
 
 
@@ -38,7 +38,7 @@ class TfliteCuts(CutGraph):
         self._tensors, self._model = graph.tensors, graph.model
         subgraph = graph.model.subgraphs[0]
         for node in graph.nodes:
-            if node.op in _COMPILED:
+            if node.op.startswith(_COMPILED):
                 raise InputError(
                     f"the model runs only whole: its node {node.index}, '{node.op}', is a program of a vendor's "
                     "compiler; look for the op in the .tflite file that was compiled."

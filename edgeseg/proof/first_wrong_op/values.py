@@ -68,10 +68,21 @@ class Values:
         self._lost = 0
 
     def run_whole(self, artifact: Path) -> Difference:
-        """Compare the model's output; what either of the two raises is raised."""
+        """Compare the model's output.
+
+        Raises:
+            EdgesegError: what the device raises; InputError: the CPU does not run the model.
+        """
         got = self._on_device(artifact, self._tensor)
         self._keep(self.graph.output, got)
-        return self._compare(self.graph.output, got, self._on_cpu(artifact, self._tensor))
+        try:
+            expected = self._on_cpu(artifact, self._tensor)
+        except (InputError, BackendUnavailable) as error:
+            raise InputError(
+                f"'{artifact}' cannot be compared op by op: the CPU, which says what is right, does not run it "
+                f"({_line(error)}); look for the op in a file that both run, as before a vendor's compiler."
+            ) from error
+        return self._compare(self.graph.output, got, expected)
 
     def error(self, value: int) -> Difference | None:
         """Return how far the model up to a value is from the CPU; ``None`` where it does not run on both."""

@@ -209,6 +209,14 @@ def test_an_op_that_the_cpu_does_not_run_alone_is_found_by_its_inputs(find: Call
     assert "the CPU does not run it alone; from the model's input its input is off by 0" in str(answer)
 
 
+def test_a_model_that_only_the_device_runs_is_refused(find: Callable[..., WrongOp]) -> None:
+    graph = Numbers([(0,), (1,)])
+    cpu = Machine(graph)
+    cpu.refuses = {2}
+    with pytest.raises(InputError, match=r"the CPU, .* does not run it \(it does not open: a reason\); look for"):
+        find(Machine(graph), cpu)
+
+
 def test_ops_without_a_cut_between_them_are_one(find: Callable[..., WrongOp]) -> None:
     answer = find(Machine(Numbers([(n,) for n in range(24)], hidden=(12, 13)), {13: wrong_channel}))
     assert answer.found is not None

@@ -177,14 +177,17 @@ def test_every_inner_value_can_be_looked_at(saved: Callable[[str], Any], on_cpu:
             assert on_cpu(part, image).shape == graph.shape(number)
 
 
-def test_a_compiled_file_runs_only_whole(tflite_model: Callable[..., bytes], tmp_path: Path, on_cpu: Run) -> None:
+@pytest.mark.parametrize("name", ["edgetpu-custom-op", "DISPATCH_OP_1"])
+def test_a_compiled_file_runs_only_whole(
+    name: str, tflite_model: Callable[..., bytes], tmp_path: Path, on_cpu: Run
+) -> None:
     model = load_schema().ModelT.InitFromPackedBuf(tflite_model(["ABS"], [((1, 4, 4, 3), "float32")]), 0)
     code = model.operatorCodes[0]
     code.builtinCode = code.deprecatedBuiltinCode = load_schema().BuiltinOperator.CUSTOM
-    code.customCode = b"edgetpu-custom-op"
-    path = tmp_path / "model_edgetpu.tflite"
+    code.customCode = name.encode()
+    path = tmp_path / "compiled.tflite"
     path.write_bytes(to_bytes(model))
-    with pytest.raises(InputError, match=r"runs only whole: its node 0, 'edgetpu-custom-op', .* look for the op in"):
+    with pytest.raises(InputError, match=f"runs only whole: its node 0, '{name}', .* look for the op in"):
         find_wrong_op(path, np.zeros((1, 4, 4, 3), np.float32), on_device=on_cpu, on_cpu=on_cpu)
 
 
