@@ -17,8 +17,8 @@ from edgeseg.tflite.litert_internals import load_schema, to_bytes
 _FLOATS = {"FLOAT32": np.float32, "FLOAT16": np.float16}
 _INTEGERS: dict[str, Any] = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16}
 
-#: How the names of custom ops begin that are a program of a vendor's compiler: Coral's, and LiteRT's own for the NPUs of
-#: Qualcomm, MediaTek and Google, with a number where there are several (``DISPATCH_OP_1``).
+#: How the names of custom ops begin that are a program of a vendor's compiler: Coral's, and LiteRT's own for the NPUs
+#: of Qualcomm, MediaTek and Google, with a number where there are several (``DISPATCH_OP_1``).
 _COMPILED = ("edgetpu-custom-op", "DISPATCH_OP")
 
 
