@@ -129,7 +129,7 @@ class WrongOp:
         rounding: by how much an op of the model rounds on the device, the median of a few; ``None`` where it was not
             measured.
         found: the op, where the outcome is ``found``.
-        grows: where nothing stands out, the error at the first and at the last op that were looked at.
+        grows: where nothing stands out, the op at which an error begins, and the last one that gives no class ids.
         unseen: the ops whose output could not be looked at on the device.
         reason: why the first of ``unseen`` could not.
     """
@@ -183,7 +183,8 @@ class WrongOp:
         text = f"no op stands out: {self._output()}"
         if self.grows:
             first, last = self.grows[0], self.grows[-1]
-            text += f"; the error goes from {share(first.error)} at {first.op} to {share(last.error)} at {last.op}"
+            text += f"; the error begins with {share(first.error)} at {first.op}"
+            text += f" and is {share(last.error)} at {last.op}" if last != first else ""
         if self.rounding is not None:
             text += f"; an op rounds by {share(self.rounding)}"
         return f"{text}. {self.looked_at} of {counted(self.ops, 'op')} were looked at."

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg.proof.first_wrong_op.answer import FoundOp, InputOf, Partition, Seen, WrongOp
-from edgeseg.proof.first_wrong_op.difference import ONE_STEP
+from edgeseg.proof.first_wrong_op.difference import ONE_STEP, Difference
 from edgeseg.proof.first_wrong_op.onnx import OnnxCuts
 from edgeseg.proof.first_wrong_op.tflite import TfliteCuts
 from edgeseg.proof.first_wrong_op.values import Run, Values
@@ -142,7 +142,7 @@ class _Search:
         """Return the value of a wrong op; ``None`` where none stands out."""
         allowed = self._threshold
         while self._values.errors[self._graph.output].reaches(allowed):
-            value = self._first(allowed)
+            value = self._first(lambda error, most=allowed: error.reaches(most))
             if self._is_wrong(value):
                 return value
             error = self._values.errors[value]
@@ -151,8 +151,8 @@ class _Search:
             allowed = 2 * error.relative
         return None
 
-    def _first(self, allowed: float) -> int:
-        """Return a value that differs by more than is allowed, and that is made from values that do not."""
+    def _first(self, differs: Callable[[Difference], bool]) -> int:
+        """Return a value that differs, as the output does, and that is made from values that do not."""
         ancestors, values = self._graph.ancestors, self._values
         wrong = self._graph.output
         suspects = set(ancestors[wrong])
@@ -161,7 +161,7 @@ class _Search:
             if others:
                 value = self._halving(suspects, others)
                 error = values.error(value)
-                if error is not None and error.reaches(allowed):
+                if error is not None and differs(error):
                     wrong = value
                     suspects &= ancestors[value]
                 elif error is not None:
@@ -169,7 +169,7 @@ class _Search:
                 continue
             # An error may be gone again further on, after a ReLU, so that its origin was dropped with what agrees.
             before = [value for value in values.before(wrong) if value != self._graph.source]
-            earlier = next((v for v in before if (e := values.error(v)) is not None and e.reaches(allowed)), None)
+            earlier = next((v for v in before if (e := values.error(v)) is not None and differs(e)), None)
             if earlier is not None:
                 wrong, suspects = earlier, set(ancestors[earlier])
             elif values.unseen.keys().isdisjoint(before):  # else there are others before it
@@ -232,12 +232,16 @@ class _Search:
         return 0.0 if value == self._graph.source else None if found is None else found.relative
 
     def _growth(self) -> tuple[Seen, ...]:
-        """Return the errors of the first and of the last op that can be looked at, without class ids."""
+        """Return where an error begins, and the error of the last op that is no class ids."""
         values = self._values
-        next((True for value in self._graph.cuts if values.error(value) is not None), None)
+        if self._rounding == 0:  # ops are right to the last bit, and one is not: a step of an integer may matter
+            begin = self._first(lambda error: error.relative > 0)
+        else:
+            begin = next((v for v in self._graph.cuts if values.error(v) is not None), self._graph.output)
         seen = [v for v in self._graph.cuts if v in values.errors and not values.errors[v].is_share]
-        ends = dict.fromkeys(seen[:1] + seen[-1:])
-        return tuple(Seen(op=values.named(v), error=values.errors[v].relative) for v in ends)
+        return tuple(
+            Seen(op=values.named(v), error=values.errors[v].relative) for v in dict.fromkeys([begin, *seen[-1:]])
+        )
 
 
 def _partition(partitions: Sequence[Sequence[int]], place: int) -> Partition:

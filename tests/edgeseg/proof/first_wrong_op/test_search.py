@@ -29,6 +29,7 @@ class Numbers(CutGraph):
 
     def __init__(self, inputs: list[tuple[int, ...]], hidden: tuple[int, ...] = ()) -> None:
         self.hidden = hidden
+        self.steps: dict[int, float] = {}
         ops = [Op(index=n, kind="MIX", inputs=each, outputs=(n + 1,)) for n, each in enumerate(inputs)]
         super().__init__(ops, SOURCE, len(inputs))
 
@@ -39,7 +40,7 @@ class Numbers(CutGraph):
         return (1, 4, 4, 8)
 
     def step(self, value: int) -> float:
-        return 0.0
+        return self.steps.get(value, 0.0)
 
     def is_cut(self, value: int) -> bool:
         return value not in self.hidden
@@ -141,7 +142,7 @@ def test_rounding_that_adds_up_is_no_wrong_op(find: Callable[..., WrongOp]) -> N
     assert (answer.outcome, answer.found) == ("grows", None)
     assert answer.rounding == pytest.approx(1e-3, rel=0.9)  # a channel of 16 values rounds by more than the mean
     assert str(answer).startswith(
-        "no op stands out: the model's output is off by 1.4%; the error goes from 0.13% at MIX"
+        "no op stands out: the model's output is off by 1.4%; the error begins with 0.13% at MIX"
     )
     assert "(node 49); an op rounds by 0.14%. " in str(answer)
 
@@ -152,6 +153,19 @@ def test_a_wrong_op_stands_out_of_rounding(find: Callable[..., WrongOp]) -> None
     assert answer.found is not None and answer.found.op.name == "v31"
     assert answer.found.inputs[0].error is not None
     assert 0 < answer.found.inputs[0].error < answer.found.error
+
+
+def test_the_origin_of_a_step_is_named_where_all_else_is_exact(find: Callable[..., WrongOp]) -> None:
+    graph = Numbers([(n,) for n in range(30)])
+    graph.steps = {13: 0.4}
+
+    def a_step(array: NDArray[Any]) -> NDArray[Any]:
+        return array + np.where(np.arange(8) == 3, 0.4, 0)
+
+    answer = find(Machine(graph, {13: a_step}))
+    assert (answer.outcome, answer.rounding) == ("grows", 0)
+    assert [seen.op.name for seen in answer.grows] == ["v13", "v30"]
+    assert "; the error begins with 1" in str(answer) and "% at MIX 'v13' (node 12) and is " in str(answer)
 
 
 def test_an_op_that_amplifies_is_not_wrong(find: Callable[..., WrongOp]) -> None:
