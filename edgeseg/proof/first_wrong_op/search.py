@@ -18,6 +18,7 @@ import math
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class _Search:
         """Return the value of a wrong op; ``None`` where none stands out."""
         allowed = self._threshold
         while self._values.errors[self._graph.output].reaches(allowed):
-            value = self._first(lambda error, most=allowed: error.reaches(most))
+            value = self._first(partial(Difference.reaches, threshold=allowed))
             if self._is_wrong(value):
                 return value
             error = self._values.errors[value]
