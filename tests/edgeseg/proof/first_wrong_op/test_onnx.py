@@ -34,7 +34,7 @@ def edit_op(name: str, what: str) -> Callable[[bytes], bytes]:
                 mode.s = b"nearest" if mode.s == b"linear" else b"linear"
             else:
                 negate(model, node.input[1 if what == "weight" else 2])
-        return model.SerializeToString()
+        return bytes(model.SerializeToString())
 
     return edit
 
@@ -58,7 +58,7 @@ def with_half_weights(data: bytes) -> bytes:
         if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:
             rounded = onnx.numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def nth(graph: OnnxCuts, kind: str, number: int) -> Any:
