@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeseg_converters.options import ExportOptions, Quantization
     from edgeseg_converters.recipes import AccuracyGate, Recipe, VerificationGate
     from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
-    from edgeseg_converters.verification import Verification
+    from edgeseg_converters.verification.comparison import Verification
 
 __all__ = [
     # functions
@@ -43,10 +43,12 @@ _MODULES = {
     "options": ("ExportOptions", "Quantization"),
     "recipes": ("AccuracyGate", "Recipe", "VerificationGate"),
     "rewrites": ("RewriteResult", "Rules", "rewrite", "rules_for"),
-    "verification": ("Verification",),
+    "verification.comparison": ("Verification",),
 }
 
 _LAZY = {name: f"edgeseg_converters.{module}" for module, names in _MODULES.items() for name in names}
-_EXTRAS = {name: "convert" for module in ("exporter", "rewrites", "verification") for name in _MODULES[module]}
+_EXTRAS = {
+    name: "convert" for module in ("exporter", "rewrites", "verification.comparison") for name in _MODULES[module]
+}
 
 __getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=_EXTRAS)

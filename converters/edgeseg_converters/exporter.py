@@ -20,10 +20,11 @@ from edgeseg._internal.versions import __version__, installed_version
 from edgeseg.choices import Format, InputDtype, Precision
 from edgeseg.coverage import Coverage
 from edgeseg.datasets import Data
-from edgeseg.errors import UnsupportedModel, VerificationFailed
+from edgeseg.errors import InputError, UnsupportedModel, VerificationFailed
 from edgeseg.html.notebook import html_table
 from edgeseg.models.keras_graph import graph_of
 from edgeseg.models.keras_internals import layers_within
+from edgeseg.proof import Proof
 from edgeseg.spec import ModelSpec, Provenance
 from edgeseg_converters.images import Samples, collect
 from edgeseg_converters.keras_model.float32 import float32_policy
@@ -40,7 +41,8 @@ from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_f
 from edgeseg_converters.rewrites.base import rewrite_graph
 from edgeseg_converters.rewrites.ops.base import OpRewrite, rewrite_ops
 from edgeseg_converters.tflite.convert import to_tflite
-from edgeseg_converters.verification import Verification, explained, reference, verify
+from edgeseg_converters.verification.comparison import Reference, Verification, explained, reference, verify
+from edgeseg_converters.verification.proof import make_proof
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +65,8 @@ class ExportResult:
         seconds: time to convert and to verify, in seconds.
         coverage: which ops the chosen accelerators run; empty when none was chosen.
         quantized: for an integer precision: the calibration, the accuracy, and what was rescued.
+        reference: what the Keras model says of the images that verified; ``None`` where nothing was verified. One for
+            all artifacts of an export.
     """
 
     __repr__ = short_repr
@@ -75,6 +79,7 @@ class ExportResult:
     seconds: float
     coverage: tuple[Coverage, ...] = ()
     quantized: Quantized | None = None
+    reference: Reference | None = None
 
     @property
     def failure(self) -> str:
@@ -118,6 +123,21 @@ class ExportResult:
             path = path / self.file_name
         write_bytes(path, self.data, overwrite=overwrite)
         return path
+
+    def proof(self) -> Proof:
+        """Make the proof that travels beside the artifact: images, what Keras says of them, and the gates.
+
+        Returns:
+            The proof, whose ``save`` writes ``MODEL.proof.zip``; ``edgeseg.proof.verify`` reads it.
+
+        Raises:
+            InputError: the artifact was not verified, or failed.
+        """
+        if self.reference is None:
+            raise InputError(f"{self.file_name} was not verified: a proof needs `verify=True`.")
+        if self.failure:
+            raise InputError(f"{self.file_name} {self.failure}, so that there is no proof of it.")
+        return make_proof(self.reference).with_artifacts({self.file_name: sha256(self.data)})
 
     def to_dict(self, path: Path) -> dict[str, Any]:
         """Return an entry of ``artifacts`` in ``edgeseg export --json``."""
@@ -323,6 +343,7 @@ class Exporter:
                 verification=verification,
                 seconds=time.perf_counter() - start,
                 quantized=quantized,
+                reference=expected,
             )
 
     def _artifact_spec(self, prepared: PreparedModel, recipe: Recipe, frozen: _FrozenModel) -> ModelSpec:

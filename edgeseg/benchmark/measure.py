@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,13 @@ from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import DeviceLost, InputError
+from edgeseg.proof import Agreement, find_proof, verify
 from edgeseg.proof.device import ProofDevice
+
+_log = logging.getLogger(__name__)
+
+# How often each image of a proof is run: once in its order, and twice in others.
+_REPEAT = 3
 
 
 @dataclass(frozen=True)
@@ -94,15 +101,31 @@ def measure(
     with device as opened:
         image = None if plan.image is None else opened.put(plan.image, sha256(plan.image.read_bytes()))
         paths = [opened.put(case.artifact, hashes[case.artifact]) for case in cases]
+        agreements = [_agreement(case, opened, plan) for case in cases]
         for number in range(plan.rounds):
             for done, index in enumerate(rng.permutation(len(cases))):
                 replies[index].append(opened.run(_request(plan, paths[index], cases[index], image)))
                 if progress is not None:
                     progress(number * len(cases) + done + 1, plan.rounds * len(cases))
     return [
-        _joined(case, hashes[case.artifact], case_replies, plan, device.name)
-        for case, case_replies in zip(cases, replies, strict=True)
+        dataclasses.replace(_joined(case, hashes[case.artifact], case_replies, plan, device.name), agreement=agreement)
+        for case, case_replies, agreement in zip(cases, replies, agreements, strict=True)
     ]
+
+
+def _agreement(case: Case, device: Device, plan: Plan) -> Agreement | None:
+    """Return how far a case answers as its Keras model does; ``None`` where no proof of the artifact is beside it."""
+    path = find_proof(case.artifact) if plan.verify else None
+    if path is None:
+        return None
+    try:
+        verdict = verify(case.artifact, options=case.options, device=device, repeat=_REPEAT)
+    except InputError as error:  # a proof of another export, or at another size: the latency is one without an answer
+        _log.warning("%s on %s is measured without its answers: %s", case.artifact, case.accelerator, error)
+        return None
+    for warning in verdict.warnings:
+        _log.warning("%s on %s, %s: %s", case.artifact.name, case.accelerator, device.name, warning)
+    return verdict.agreement
 
 
 def _request(plan: Plan, path: str, case: Case, image: str | None) -> Request:

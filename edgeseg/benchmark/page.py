@@ -47,6 +47,7 @@ def page(
             "confidence": f"{CONFIDENCE:.0%}",
             "noise": f"{NOISE:.0%}",
             "spans": charts.spans(results, names),
+            "wrong": tables.WRONG,
             "columns": (">#", *tables.COLUMNS),
             "rows": [[str(number), *row] for number, row in enumerate(tables.rows(results), 1)],
             "trade_off": charts.trade_off(results, scores),
@@ -80,6 +81,8 @@ def _remarks(results: Sequence[LatencyResult], names: Sequence[str]) -> list[str
         reasons = [*result.warnings]
         if result.software_rendering:
             reasons.insert(0, "the GPU is a program on the CPU, this is no GPU's latency")
+        if result.agreement is not None and not result.agreement.passed:
+            reasons.insert(0, f"the answers are wrong, {result.agreement.worst:.3%} of the decided pixels agree")
         remarks += [f"{name}: {'; '.join(reasons)}."] if reasons else []
     return remarks
 

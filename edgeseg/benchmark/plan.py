@@ -30,6 +30,7 @@ class Plan:
         description: how to feed models without ModelSpec, for ``end-to-end``.
         seed: of the order in which cases take turns.
         drift: report how the end compares with the beginning.
+        verify: ask each case the proof beside its artifact, where there is one.
     """
 
     __repr__ = short_repr
@@ -45,6 +46,7 @@ class Plan:
     description: InputDescription | None = None
     seed: int = 0
     drift: bool = False
+    verify: bool = True
 
     @classmethod
     def sustained(cls, minutes: float, *, scope: Scope = "inference", image: Path | None = None) -> Plan:

@@ -21,6 +21,7 @@ from edgeseg._internal.limits.text import read_text
 from edgeseg.choices import Scope
 from edgeseg.errors import InputError
 from edgeseg.html.notebook import html_table
+from edgeseg.proof import Agreement
 
 FORMAT_VERSION = 1
 
@@ -126,6 +127,8 @@ class LatencyResult:
         software_rendering: whether the GPU is emulated on the CPU (SwiftShader): its latency is not a GPU's.
         coverage: ``(delegated, total)`` nodes, where it is known.
         warnings: reasons to distrust these numbers; empty when none were found.
+        agreement: how far the same artifact gives the classes of its Keras model there; ``None`` where there was no
+            proof. A latency whose answer is wrong is none.
         environment: where it was measured.
     """
 
@@ -151,6 +154,7 @@ class LatencyResult:
     software_rendering: bool = False
     coverage: tuple[Nodes, Nodes] | None = None
     warnings: Warnings = ()
+    agreement: Agreement | None = None
     environment: Environment = field(default_factory=lambda: Environment(device="local", machine="", system="", cpus=0))
 
     def __post_init__(self) -> None:

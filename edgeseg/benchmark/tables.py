@@ -9,6 +9,9 @@ from edgeseg._internal.text import counted
 from edgeseg.benchmark.compare import CONFIDENCE, Comparison, Verdict
 from edgeseg.benchmark.result import LatencyResult
 
+#: Marks an answer that is wrong, in a table.
+WRONG = "WRONG"
+
 #: Columns of ``rows``; those that begin with ``>`` are numbers.
 COLUMNS = (
     "Artifact",
@@ -16,6 +19,7 @@ COLUMNS = (
     "Runs on",
     ">Threads",
     ">Median ms",
+    ">Agreement",
     ">p90",
     ">p99",
     ">Min",
@@ -35,6 +39,7 @@ COMPARISON_COLUMNS = (
     ">Ratio",
     ">Of the fastest",
     f"{CONFIDENCE:.0%} interval",
+    ">Agreement",
     "Verdict",
 )
 
@@ -57,6 +62,7 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
             f"{c.median.value:.3f}",
             f"{c.fastest.value:.3f}",
             f"{c.fastest.low:.3f} to {c.fastest.high:.3f}",
+            agreement_text(c.result),
             verdict(c),
         ]
         for c in comparisons
@@ -130,6 +136,7 @@ def _row(result: LatencyResult) -> list[str]:
         runs_on(result),
         threads_text(result),
         _ms(s.median_ms),
+        agreement_text(result),
         _ms(s.p90_ms),
         _ms(s.p99_ms),
         _ms(s.min_ms),
@@ -137,6 +144,29 @@ def _row(result: LatencyResult) -> list[str]:
         _ms(s.init_ms),
         "-" if s.peak_memory_mb is None else f"{s.peak_memory_mb:.1f}",
         f"{result.size_bytes / 1e6:.2f}",
+    ]
+
+
+def agreement_text(result: LatencyResult) -> str:
+    """Return the share of decided pixels with the class that Keras gives, in the worst run, or that nothing is known.
+
+    A failure is marked with ``WRONG``.
+    """
+    found = result.agreement
+    if found is None:
+        return "-"
+    share = f"{int(found.worst * 1e4) / 1e2:.2f}%"  # not rounded up: less than all is not 100 %
+    return share if found.passed else f"{share} {WRONG}"
+
+
+def wrong_lines(results: Sequence[LatencyResult]) -> list[str]:
+    """Return a line for each result whose answers miss the gate of its precision."""
+    return [
+        f"{result.name} on {result.accelerator}, {result.environment.device}: "
+        f"{agreement.worst:.3%} of the decided pixels have Keras' class in the worst run; at least "
+        f"{agreement.min_agreement:.1%}: this latency has no use."
+        for result in results
+        if (agreement := result.agreement) is not None and not agreement.passed
     ]
 
 

@@ -25,11 +25,19 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(as_json(value), indent=2, allow_nan=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None, alarming: str = ""
+) -> None:
     """Print a table for people on stdout; columns that begin with ``>`` are aligned to the right.
 
     Lines fold between words. Where the words of a row are wider than the terminal together, each row is a block of
     lines, so that names and commands can be read and copied.
+
+    Args:
+        columns: the heads.
+        rows: the cells.
+        title: a line above.
+        alarming: the end of cells that a terminal shows in red.
     """
     from rich.console import Console
     from rich.table import Table
@@ -50,7 +58,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
         table.add_column(Text(head), justify=justify, overflow="fold", min_width=word)
     for row in cells:
-        table.add_row(*map(Text, row))  # Text, as rich would take "edgeseg[train]" for markup
+        # Text, as rich would take "edgeseg[train]" for markup
+        table.add_row(*(Text(cell, "bold red" if alarming and cell.endswith(alarming) else "") for cell in row))
     console = Console(highlight=False, width=width)
     if sys.stdout.isatty():
         console.print(table)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from edgeseg._internal.text import counted
 from edgeseg.benchmark.plan import Plan
-from edgeseg.choices import Accelerator, BackendName, Scope
-from edgeseg.cli import _artifacts, _completion, _options
+from edgeseg.choices import Scope
+from edgeseg.cli import _artifacts, _completion, _options, _places
 from edgeseg.cli._fields import collect, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._saving import free_place
@@ -24,96 +22,22 @@ from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 
 if TYPE_CHECKING:
-    from edgeseg.benchmark.measure import Case, Device
+    from edgeseg.benchmark.measure import Case
     from edgeseg.cli._options import Results
+    from edgeseg.cli._places import Devices, Sweep
     from edgeseg.opening import InputDescription
-
-
-class _CountsType(click.ParamType[tuple[int, ...]]):
-    """``1,2,4``: numbers above 0."""
-
-    name = "N,N,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).split(",")
-        if not all(part.isdigit() and int(part) for part in parts):
-            self.fail(f"'{value}' is no list of numbers above 0; accepted: 2 or 1,2,4.", param, ctx)
-        return tuple(map(int, parts))
 
 
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
-        "Runtime": ("accelerators", "backend", "delegate", "delegate_option", "provider", "num_threads", "imgsz"),
+        "Runtime": _places.SWEEP,
         "Timing": (
             "num_runs", "warmup_runs", "min_secs", "max_secs", "rounds", "scope", "image", "sustained",
         ),
         "Model without spec, end to end": _options.FEEDING_DESCRIPTION,
-        "Devices": ("device", "devices", "benchmark_model"),
-        "Results": ("output", "profile", *_options.RESULTS),
+        "Devices": _places.DEVICES,
+        "Results": ("output", "profile", "verify", *_options.RESULTS),
     }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Sweep:
-    """What the artifacts run on: every accelerator with every number of threads."""
-
-    accelerators: tuple[str, ...]
-    backend: BackendName | None
-    delegate: str | None
-    delegate_option: tuple[tuple[str, str], ...]
-    provider: tuple[str, ...]
-    num_threads: tuple[int, ...] | None
-    imgsz: tuple[int, int] | None
-
-    def cases(self, artifacts: Sequence[Path]) -> list[Case]:
-        """Return every artifact on every accelerator with every number of threads."""
-        from edgeseg.benchmark.measure import Case
-
-        options = {
-            "backend": self.backend,
-            "delegate": self.delegate,
-            "delegate_options": dict(self.delegate_option),
-            "providers": self.provider,
-            "input_size": self.imgsz,
-        }
-        asked = {name: value for name, value in options.items() if value}
-        cases = []
-        for artifact, accelerator, threads in itertools.product(
-            artifacts, self.accelerators, self.num_threads or (None,)
-        ):
-            label = accelerator
-            place: dict[str, Any] = {"accelerator": accelerator}
-            if self.provider or self.delegate:
-                label, place = "+".join(self.provider) or Path(self.delegate or "").name, {}
-            cases.append(Case(artifact, label, {**asked, **place, "num_threads": threads}))
-        return cases
-
-
-@dataclass(frozen=True)
-class _Devices:
-    """Where the artifacts are measured."""
-
-    device: tuple[str, ...]
-    devices: Path | None
-    benchmark_model: str | None
-
-    @property
-    def asked(self) -> bool:
-        """Whether the user named any."""
-        return bool(self.device) or self.devices is not None
-
-    def open(self) -> list[Device]:
-        """Open the named devices, or this machine."""
-        from edgeseg.benchmark import devices as known
-
-        if self.benchmark_model is not None and not any(name.startswith("adb") for name in self.device):
-            raise InputError("--benchmark-model goes with --device adb.")
-        tool = {} if self.benchmark_model is None else {"benchmark_model": self.benchmark_model}
-        opened = [known.open_device(name, **(tool if name.startswith("adb") else {})) for name in self.device]
-        opened += known.read_table(self.devices) if self.devices is not None else []
-        return opened or [known.open_device("local")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +52,7 @@ class _Timing:
     scope: Scope
     image: Path | None
     sustained: float | None
+    verify: bool
 
     def plan(self, *, profile: bool) -> Plan:
         """Return the plan; refuse options that do not go together."""
@@ -145,10 +70,13 @@ class _Timing:
         if self.image is not None and self.scope != "end-to-end":
             raise InputError("--image goes with --scope end-to-end.")
         if minutes is not None:
-            return Plan.sustained(minutes, scope=self.scope, image=self.image)
+            sustained = Plan.sustained(minutes, scope=self.scope, image=self.image)
+            return dataclasses.replace(sustained, verify=self.verify)
         if self.max_secs < self.min_secs:
             raise InputError(f"--max-secs {self.max_secs:g} is less than --min-secs {self.min_secs:g}.")
-        return Plan(scope=self.scope, image=self.image, **{name: getattr(self, name) for name in times})
+        return Plan(
+            scope=self.scope, image=self.image, verify=self.verify, **{name: getattr(self, name) for name in times}
+        )
 
 
 @click.command(
@@ -160,29 +88,7 @@ class _Timing:
     ),
 )
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...", shell_complete=_completion.artifacts)
-@collect(
-    "sweep",
-    _Sweep,
-    click.option(
-        "--accelerator",
-        "accelerators",
-        type=_options.NamesType(get_args(Accelerator)),
-        default="cpu",
-        show_default=True,
-        help="Where a .tflite runs, with commas between for a sweep.",
-    ),
-    _options.backend,
-    _options.delegate,
-    _options.delegate_option,
-    _options.provider,
-    click.option(
-        "--num-threads",
-        type=_CountsType(),
-        help="Threads, with commas between for a sweep.",
-        show_default="one a core, at most 4",
-    ),
-    _options.imgsz,
-)
+@_places.sweep
 @collect(
     "timing",
     _Timing,
@@ -196,19 +102,9 @@ class _Timing:
     click.option(
         "--sustained", type=click.FloatRange(0, min_open=True), help="Minutes to run without a pause, to report drift."
     ),
+    option(Plan, "verify", help="Ask each case the proof beside its artifact; exit 1 where an answer is wrong."),
 )
-@collect(
-    "devices",
-    _Devices,
-    click.option(
-        "--device",
-        multiple=True,
-        help="local, ssh:HOST, adb or adb:SERIAL; repeatable.",
-        show_default="local",
-    ),
-    click.option("--devices", type=_options.FILE, help="devices.toml: measure on all that it lists."),
-    click.option("--benchmark-model", metavar="FILE", help="Tool for --device adb, here or there."),
-)
+@_places.devices
 @_options.feeding_description
 @click.option(
     "--output",
@@ -226,14 +122,14 @@ class _Timing:
 @_options.results
 def command(
     artifacts: tuple[str, ...],
-    sweep: _Sweep,
+    sweep: Sweep,
     timing: _Timing,
-    devices: _Devices,
+    devices: Devices,
     description: InputDescription,
     output: Path | None,
     profile: Path | None,
     results: Results,
-) -> None:
+) -> int:
     """Run ``edgeseg benchmark``."""
     quiet_native_logs()
     from edgeseg._internal.files import refuse_existing, require_writable_folder, write_text
@@ -255,7 +151,7 @@ def command(
                 "omit --output, --device, --devices, --sustained and --scope."
             )
         _profile(cases, profile, plan.num_runs, results)
-        return
+        return 0
     if output is None and not results.as_json:
         output = free_place("benchmark", ".json")  # minutes of measuring are in it, and the table has their medians
     if output is not None:
@@ -276,13 +172,17 @@ def command(
     if results.as_json:
         print_json({"format_version": result.FORMAT_VERSION, "results": [entry.to_dict() for entry in measured]})
     elif measured:
-        print_table(tables.COLUMNS, tables.rows(measured))
+        print_table(tables.COLUMNS, tables.rows(measured), alarming=tables.WRONG)
     for line in tables.warning_lines(measured):
         note(line)
+    wrong = tables.wrong_lines(measured)
+    for line in wrong:
+        note(f"edgeseg: {line}")
     if output is not None and measured:
         note(f"saved: {output}")
     if lost:
         raise InputError(" ".join(lost))
+    return 1 if wrong else 0
 
 
 def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -> None:

@@ -117,9 +117,15 @@ def command(
         if style == "csv":
             print(tables.to_csv(columns, table), end="")
         else:
-            (print_table if style == "table" else print_markdown)(columns, table)
+            if style == "table":
+                print_table(columns, table, alarming=tables.WRONG)
+            else:
+                print_markdown(columns, table)
     for line in tables.doubt_lines(comparisons):
         note(line)
+    wrong = tables.wrong_lines([c.result for c in comparisons] or read[0])
+    for line in wrong:
+        note(f"edgeseg: {line}")
     for there, missing, entry in (*gone, *new):
         what = ", ".join(f"{name} {value}" for name, value in _what(entry).items() if name != "artifact")
         note(f"{entry.name} ({what}) is in {there} and not in {missing}: not compared.")
@@ -132,7 +138,7 @@ def command(
             f"edgeseg: {len(gone)} of the baseline's results have no partner, so --max-regression fails: measure them "
             "too, or make a baseline without them."
         )
-    if slower or (gone and max_regression is not None):
+    if slower or ((gone or wrong) and max_regression is not None):
         return 1
     return 3 if strict and any(c.doubts for c in comparisons) else 0
 

@@ -47,7 +47,7 @@ class _Command(GroupedCommand):
         ),
         "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize"),
         "Data": (*_options.DATASET, "split"),
-        "Verification": ("verify", "num_images"),
+        "Verification": ("verify", "num_images", "proof"),
         "Quantization": (
             "calibration_split", "num_calibration_samples", "seed", "method", "max_drop", "max_class_drop",
             "min_agreement", "rescue",
@@ -77,10 +77,11 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Verification:
-    """Whether the artifacts are proven, and on how many images."""
+    """Whether the artifacts are proven, on how many images, and whether the proof is saved beside them."""
 
     verify: bool
     num_images: int
+    proof: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +208,12 @@ def _name(request: _Model, spec: ModelSpec) -> str:
         "--verify/--no-verify", default=True, show_default=True, help="Prove each artifact against the Keras model."
     ),
     click.option("--num-images", type=click.IntRange(1), default=8, show_default=True, help="Images to verify with."),
+    click.option(
+        "--proof/--no-proof",
+        default=True,
+        show_default=True,
+        help="Write MODEL.proof.zip, for edgeseg verify on the device; at most 8 images and 3 MB.",
+    ),
 )
 @collect(
     "quantization",
@@ -276,10 +283,14 @@ def command(
     quantization = dataclasses.replace(quantization, data=data)
     with progress_of_steps("loading TensorFlow") as update:
         saved, page = _export(model, request, recipes, options, quantization, verification, results, update)
+        proof = _save_proof(saved, verification, results, update)
     if results.as_json:
-        print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved]})
+        files = {"proof": None if proof is None else str(proof)}
+        print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved], **files})
     else:
         print_results(saved)
+        if proof:
+            say(f"Proof: {proof}")
         if page:
             say(f"Report: {page}")
     failed = [(path, result.failure) for path, result in saved if result.failure]
@@ -308,6 +319,7 @@ def _export(
     try:
         from edgeseg_converters import Exporter
         from edgeseg_converters.images import collect as collect_images
+        from edgeseg_converters.verification.proof import existing_proof
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg export", "convert") from error
 
@@ -354,6 +366,8 @@ def _export(
     page = output_dir / f"{spec.name}.report.html" if measured else None
     for path in [page, page.with_suffix(".json")] if page else []:
         refuse_existing(path, overwrite=overwrite)
+    if verification.verify and verification.proof:
+        existing_proof(output_dir, spec.name, overwrite=overwrite)
 
     saved: list[tuple[Path, ExportResult]] = []
     for exported in exporter.run(opened.model, spec, samples=samples, progress=progress):
@@ -370,6 +384,22 @@ def _export(
 
         save(report_of([result for _, result in saved], progress), page, overwrite=overwrite)
     return saved, page
+
+
+def _save_proof(
+    saved: list[tuple[Path, ExportResult]], verification: _Verification, results: _Results, progress: StepProgress
+) -> Path | None:
+    """Save the proof of the artifacts that passed, and return its path; ``None`` where there is none."""
+    from edgeseg._internal.files import sha256
+    from edgeseg_converters.verification.proof import save_proof
+
+    passed = [result for _, result in saved if not result.failure]
+    if not (verification.proof and passed) or passed[0].reference is None:
+        return None
+    progress("making the proof", 0, 0)
+    artifacts = {result.file_name: sha256(result.data) for result in passed}
+    reference, name = passed[0].reference, passed[0].spec.name
+    return save_proof(reference, name, artifacts, results.output_dir, overwrite=results.overwrite)
 
 
 def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:

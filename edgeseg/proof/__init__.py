@@ -5,9 +5,14 @@ A proof is ``MODEL.proof.zip``, which ``edgeseg export`` writes: images, what Ke
 
 from __future__ import annotations
 
-from edgeseg.proof.agreement import Agreement, ClassAgreement, ImageAgreement
-from edgeseg.proof.file import Proof, ProofGate, ProofImage, read_proof
-from edgeseg.proof.verdict import Verdict, find_proof, verify
+from typing import TYPE_CHECKING
+
+from edgeseg._internal.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from edgeseg.proof.agreement import Agreement, ClassAgreement, ImageAgreement
+    from edgeseg.proof.file import Proof, ProofGate, ProofImage, read_proof
+    from edgeseg.proof.verdict import Verdict, find_proof, verify
 
 __all__ = [
     # what to call
@@ -23,3 +28,13 @@ __all__ = [
     "ProofImage",
     "Verdict",
 ]
+
+_MODULES = {
+    "agreement": ("Agreement", "ClassAgreement", "ImageAgreement"),
+    "file": ("Proof", "ProofGate", "ProofImage", "read_proof"),
+    "verdict": ("Verdict", "find_proof", "verify"),
+}
+
+__getattr__, __dir__ = lazy_names(
+    __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+)

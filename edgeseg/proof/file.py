@@ -64,9 +64,9 @@ class ProofGate:
 
     Attributes:
         min_agreement: share of the decided pixels that must have the class that Keras gives, in [0, 1].
-        decided_from: a pixel is decided where its margin is at least this, in [0, 1]: what the rounding of the precision
-            moves scores by, relative to the largest. Where that would leave less than a quarter of the pixels, it is
-            the margin that a quarter of them reach.
+        decided_from: a pixel is decided where its margin is at least this, in [0, 1]: what the rounding of the
+            precision moves scores by, relative to the largest. Where that would leave less than a quarter of the
+            pixels, it is the margin that a quarter of them reach.
     """
 
     __repr__ = short_repr
@@ -229,6 +229,9 @@ def _check_directory(data: bytes) -> None:
 
 
 def _read(archive: zipfile.ZipFile) -> Proof:
+    names = [entry.filename for entry in archive.infolist()]
+    if len(set(names)) < len(names):
+        raise WrongValue("it has two files of one name")
     values = parse(read_entry(archive, "proof.json", _MAX_JSON))
     version = values.pop("format_version", None)
     if version != FORMAT_VERSION:
@@ -243,12 +246,10 @@ def _read(archive: zipfile.ZipFile) -> Proof:
     expected = {"proof.json"} | {
         f"{part}/{number:02d}.png" for number in range(about.images) for part in ("images", "classes", "margins")
     }
-    names = [entry.filename for entry in archive.infolist()]
-    if sorted(names) != sorted(expected):
-        odd = next(iter(set(names) ^ expected), "a name twice")
+    if odd := set(names) ^ expected:
         raise WrongValue(
-            f"its {counted(len(names), 'entry')} are not proof.json and three PNGs for each of {about.images} images: "
-            f"{odd!r}"
+            f"its {counted(len(names), 'file')} are not proof.json and three PNGs for each of {about.images} images: "
+            f"{min(odd)!r}"
         )
     return Proof(
         spec=spec,

@@ -20,9 +20,7 @@ from edgeseg._internal.limits.images import image_size
 from edgeseg.choices import Precision
 from edgeseg.imaging import encode_image
 from edgeseg.proof.file import MAX_IMAGES
-
-#: Most repeats of an image.
-MAX_REPEATS = 1000
+from edgeseg.proof.order import MAX_REPEATS
 
 #: Characters of a class map as it travels: a PNG in base64. One of the largest input that no PNG makes smaller.
 _MAX_PNG = 1 << 27
@@ -30,25 +28,6 @@ _Place = Annotated[int, Meta(ge=0, le=MAX_IMAGES * MAX_REPEATS)]
 _Nodes = Annotated[int, Meta(ge=0, le=2**31)]
 _Places = Annotated[tuple[_Place, ...], Meta(max_length=MAX_IMAGES * MAX_REPEATS)]
 _Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-
-
-def changing_order(num_images: int, repeat: int) -> tuple[int, ...]:
-    """Return in which order images are run: each one ``repeat`` times, and never twice in the same order.
-
-    An accelerator that keeps something of the image before, or that is right on its first image only, answers such an
-    order in different ways.
-
-    Args:
-        num_images: of the proof.
-        repeat: how often each image is run.
-
-    Returns:
-        ``num_images * repeat`` indices, one round of all images after the other.
-    """
-    rng = np.random.default_rng(0)
-    # The first round is in the order of the proof, so that its first image is what a single-shot check would see.
-    rounds = [np.arange(num_images), *(rng.permutation(num_images) for _ in range(repeat - 1))]
-    return tuple(int(index) for order in rounds for index in order)
 
 
 @dataclass(frozen=True, kw_only=True)

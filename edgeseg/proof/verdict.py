@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from edgeseg._internal.fields import short_repr
-from edgeseg._internal.files import sha256
+from edgeseg._internal.files import sha256, write_bytes
 from edgeseg._internal.json import WrongValue
 from edgeseg._internal.text import counted
 from edgeseg.choices import Precision
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.html.notebook import html_table
+from edgeseg.imaging import encode_image
 from edgeseg.models.packaged_files import find_file
 from edgeseg.proof.agreement import Agreement, ClassAgreement, Comparison, ImageAgreement, compare
 from edgeseg.proof.device import ProofDevice, ThisMachine
 from edgeseg.proof.file import SUFFIX, Proof, read_proof
-from edgeseg.proof.questions import MAX_REPEATS, Answers, changing_order
-
-#: How often each image is run, where the user does not say.
-DEFAULT_REPEAT = 5
+from edgeseg.proof.order import DEFAULT_REPEAT, MAX_REPEATS, changing_order
+from edgeseg.proof.questions import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,7 @@ class Verdict:
         runtime: what actually ran, with its version.
         precision: of the artifact, whose gate was asked.
         repeat: how often each image was run.
+        expected: the proof: the images, and what Keras says of them.
         comparison: agreement over all images, per image and per class.
         identical_to_cpu: whether every score is bit for bit that of the device's CPU; ``None`` where this was not
             asked, or cannot tell anything, as class ids are the same where all is right.
@@ -60,6 +60,7 @@ class Verdict:
     runtime: str
     precision: Precision
     repeat: int
+    expected: Proof
     comparison: Comparison
     identical_to_cpu: bool | None = None
     fully_accelerated: bool | None = None
@@ -99,9 +100,40 @@ class Verdict:
         said = f"{found.worst:.3%} of the decided pixels have Keras' class in the worst run; at least {least}"
         return f"{said}; the first run has {found.first:.3%}" if found.first - found.worst > 1e-3 else said
 
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write an image for each image of the proof that has a wrong pixel; see ``edgeseg.proof.differences``.
+
+        Args:
+            folder: for ``ARTIFACT.ACCELERATOR.DEVICE.NN.png``.
+            overwrite: whether files that exist may be replaced.
+
+        Returns:
+            The files, those with most wrong pixels first.
+
+        Raises:
+            InputError: a file exists, or cannot be written.
+        """
+        from edgeseg.proof.differences import draw_difference
+
+        pairs = zip(self.expected.images, self.comparison.worst_maps, strict=True)
+        wrong = {n: int((one.class_map != got).sum()) for n, (one, got) in enumerate(pairs)}
+        where = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in f"{self.accelerator}.{self.device}")
+        paths = []
+        for number in sorted((n for n in wrong if wrong[n]), key=lambda n: -wrong[n]):
+            image = draw_difference(self.expected, number, self.comparison.worst_maps[number], self.decided_from)
+            path = Path(folder) / f"{self.artifact}.{where}.{number:02d}.png"
+            write_bytes(path, encode_image(image), overwrite=overwrite)
+            paths.append(path)
+        return paths
+
+    @property
+    def decided_from(self) -> float:
+        """The margin from which on a pixel is decided."""
+        return self.expected.gates[self.precision].decided_from
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        names = [field.name for field in dataclasses.fields(self) if field.name != "comparison"]
+        names = [field.name for field in dataclasses.fields(self) if field.name not in ("expected", "comparison")]
         values = {name: getattr(self, name) for name in names}
         parts = {name: [dataclasses.asdict(one) for one in getattr(self, name)] for name in ("images", "classes")}
         return {**values, "agreement": dataclasses.asdict(self.agreement), "reason": self.reason, **parts}
@@ -175,6 +207,7 @@ def verify(
         runtime=answers.runtime,
         precision=answers.precision,
         repeat=repeat,
+        expected=read,
         comparison=comparison,
         identical_to_cpu=identical,
         fully_accelerated=answers.fully_accelerated,

@@ -24,7 +24,7 @@ from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import Head
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
-from edgeseg_converters.verification import of_one_kind
+from edgeseg_converters.verification.comparison import of_one_kind
 
 SIZE = (16, 24)
 IMAGES = Samples(tuple(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)), "white noise")

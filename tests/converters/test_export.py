@@ -25,7 +25,7 @@ from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.recipes import GATES
-from edgeseg_converters.verification import reference, verify
+from edgeseg_converters.verification.comparison import reference, verify
 
 SIZE = (64, 96)
 RECIPES = [Recipe(f, p) for f in ("tflite", "onnx") for p in ("fp32", "fp16")]

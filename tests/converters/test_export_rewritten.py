@@ -21,7 +21,7 @@ from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.recipes import GATES
-from edgeseg_converters.verification import (
+from edgeseg_converters.verification.comparison import (
     SteadyPixels,
     Verification,
     _failure,

@@ -16,7 +16,7 @@ from edgeseg.segmenter import Segmenter
 from edgeseg_converters import Recipe, export, export_all
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.prepare import PreparedModel
-from edgeseg_converters.verification import reference
+from edgeseg_converters.verification.comparison import reference
 
 SIZE = (16, 24)
 both_formats = pytest.mark.parametrize("file_format", ["tflite", "onnx"])

@@ -41,6 +41,7 @@ def write_seeds(folder: Path) -> None:
     _videos(Path("videos"))
     _data_set(Path("data"))
     _weights(Path("weights"))
+    _proven(Path("proven"))
     _commands()
 
 
@@ -48,6 +49,24 @@ def read_seeds(folder: Path) -> dict[str, bytes]:
     """Return the content of every seed by its path in the folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def _proven(folder: Path) -> None:
+    import keras
+    import numpy as np
+
+    from edgeseg.models import create
+    from edgeseg.models.zoo.table import ZOO
+    from edgeseg_converters import Recipe, export_all
+    from edgeseg_converters.images import Samples
+
+    folder.mkdir()
+    keras.utils.set_random_seed(0)
+    images = tuple(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8))
+    model, spec = create("unet_mini", num_classes=3, input_size=(32, 32)), ZOO["unet_mini"].default_spec(3, (32, 32))
+    (result,) = export_all(model, spec.replace(name="mini"), [Recipe()], samples=Samples(images, "noise"))
+    result.save(folder)
+    result.proof().save(folder / "mini.proof.zip")
 
 
 def _images(folder: Path) -> None:

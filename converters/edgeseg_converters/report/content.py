@@ -18,7 +18,7 @@ from edgeseg_converters.quantization.domain_shift import Domain
 from edgeseg_converters.quantization.rescue import Rescue
 from edgeseg_converters.report.gallery import Change
 from edgeseg_converters.tflite.layer_errors import LayerError
-from edgeseg_converters.verification import Verification
+from edgeseg_converters.verification.comparison import Verification
 
 FORMAT_VERSION = 1
 

@@ -27,7 +27,7 @@ from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.recipes import Recipe
 from edgeseg_converters.rewrites.shared.lowered import DepthToSpace, SpaceToDepth
 from edgeseg_converters.tflite.convert import to_tflite
-from edgeseg_converters.verification import Reference, Verification, reference, verify
+from edgeseg_converters.verification.comparison import Reference, Verification, reference, verify
 
 SIZE = (64, 64)
 FILTERS = (8, 16, 16)

@@ -22,7 +22,7 @@ from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.rewrites import MaxUnpoolingToDelegateOps, rewrite
-from edgeseg_converters.verification import reference, verify
+from edgeseg_converters.verification.comparison import reference, verify
 
 RULE = MaxUnpoolingToDelegateOps()
 GONE = ["MaxPoolingWithArgmax2D", "MaxUnpooling2D"]

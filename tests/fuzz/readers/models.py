@@ -186,6 +186,28 @@ def _run(seeds: Seeds) -> st.SearchStrategy[Case]:
     return case()
 
 
+def _proof(seeds: Seeds) -> st.SearchStrategy[Case]:
+    data = seeds["proven/mini.proof.zip"]
+    about = json.loads(entry(data, "proof.json"))
+    names = ("images/00.png", "classes/00.png", "margins/00.png")
+    files = {name.rpartition("/")[2]: content for name, content in data_files(seeds, "proven/").items()}
+
+    @st.composite
+    def case(draw: Draw) -> Case:
+        what = draw(st.sampled_from(("about",) * 3 + ("image", "archive")))
+        if what == "about":
+            changed = with_entry(data, "proof.json", draw(changed_json(about)))
+        elif what == "image":
+            name = draw(st.sampled_from(names))
+            changed = with_entry(data, name, draw(changed_bytes(entry(data, name))))
+        else:
+            changed = draw(changed_bytes(data))
+        command = ("verify", "mini.fp32.tflite", "--repeat", "1")
+        return Case(command=command, files={**files, "mini.proof.zip": changed})
+
+    return case()
+
+
 READERS = {
     "spec": Reader(8, _spec),
     "onnx": Reader(8, _damaged("model.onnx", "int8.onnx")),
@@ -195,4 +217,5 @@ READERS = {
     "weights": Reader(3, _weights),
     "pth": Reader(6, _pth),
     "run": Reader(2, _run),
+    "proof": Reader(6, _proof),
 }

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.locks import SUFFIX as LOCK_SUFFIX
+from edgeseg._internal.locks import exclusive
 from edgeseg.choices import Precision
+from edgeseg.errors import InputError
 from edgeseg.imaging import letterbox
-from edgeseg.proof.file import MAX_BYTES, MAX_IMAGES, Proof, ProofGate, ProofImage
+from edgeseg.proof.file import MAX_BYTES, MAX_IMAGES, SUFFIX, Proof, ProofGate, ProofImage, read_proof
 from edgeseg.proof.margins import decode_margins, encode_margins
 from edgeseg.spec import Provenance
 from edgeseg_converters.recipes import GATES
-from edgeseg_converters.verification import Reference
+from edgeseg_converters.verification.comparison import Reference
 
 #: How far rounding may move a score, over the largest, so that a pixel whose best class leads by more is decided. Twice
 #: what one score may move by, as the two may move towards each other.
@@ -79,3 +83,56 @@ def _margins(expected: Reference) -> list[NDArray[np.float32]]:
         ]
     # As they are read again: in a few steps.
     return [decode_margins(encode_margins((lead / expected.largest).astype(np.float32))) for lead in leads]
+
+
+def existing_proof(folder: Path, name: str, *, overwrite: bool) -> Proof | None:
+    """Return the proof of an earlier export of a model; ``None`` where there is none, or one that may be replaced.
+
+    Args:
+        folder: of the artifacts.
+        name: of the model.
+        overwrite: whether a file that is no proof may be replaced.
+
+    Raises:
+        InputError: a file of that name is there, and is no proof.
+    """
+    path = folder / f"{name}{SUFFIX}"
+    if not path.exists():
+        return None
+    try:
+        return read_proof(path)
+    except InputError as error:
+        if overwrite:
+            return None
+        raise InputError(f"{error} Or replace it: `overwrite=True`.") from error
+
+
+def save_proof(expected: Reference, name: str, artifacts: Mapping[str, str], folder: Path, *, overwrite: bool) -> Path:
+    """Write the proof of a model beside its artifacts, or add the artifacts to the one that is there.
+
+    Args:
+        expected: the answers of the Keras model.
+        name: of the model.
+        artifacts: the SHA-256 of each artifact that passed, by file name.
+        folder: of the artifacts.
+        overwrite: whether the proof of another model may be replaced.
+
+    Returns:
+        The path of the proof.
+
+    Raises:
+        InputError: the proof of another model, or of other images, is there, or it cannot be written.
+    """
+    path = folder / f"{name}{SUFFIX}"
+    with exclusive(path.with_name(f".{path.name}{LOCK_SUFFIX}"), f"'{path}'"):
+        proof = make_proof(expected)
+        there = existing_proof(folder, name, overwrite=overwrite)
+        if there is not None and there.asks_the_same(proof):
+            proof = there  # of an export of another precision or format
+        elif there is not None and not overwrite:
+            raise InputError(
+                f"the artifacts are saved without a proof: '{path}' is of another model, or of other images; replace "
+                "it by `overwrite=True`, or do without by `proof=False`."
+            )
+        proof.with_artifacts(artifacts).save(path, overwrite=True)
+    return path

@@ -27,7 +27,6 @@ from edgeseg.runtime.keras import KerasBackend
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.tflite.file import read_metadata
-from edgeseg_converters.departure import departure
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
@@ -36,6 +35,7 @@ from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.recipes import Recipe, VerificationGate
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.pooling_ties import other_choices
+from edgeseg_converters.verification.departure import departure
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from keras import layers
 
 from edgeseg.imaging import encode_image, preprocess
 from edgeseg_converters import Recipe, recipes
-from edgeseg_converters.departure import Departure, OpError, departure
 from edgeseg_converters.exporter import Exporter
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
@@ -21,7 +20,8 @@ from edgeseg_converters.onnx.convert import to_onnx
 from edgeseg_converters.options import ExportOptions, Quantization
 from edgeseg_converters.tflite.convert import to_tflite
 from edgeseg_converters.tflite.graph import TfliteGraph
-from edgeseg_converters.verification import reference
+from edgeseg_converters.verification.comparison import reference
+from edgeseg_converters.verification.departure import Departure, OpError, departure
 
 SIZE = (24, 32)
 IMAGES = Samples((natural_noise(0, SIZE),), "noise")

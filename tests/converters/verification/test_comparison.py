@@ -11,13 +11,13 @@ from keras import layers
 
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.runtime.litert import LiteRTBackend
-from edgeseg_converters import verification
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.recipes import Recipe
 from edgeseg_converters.tflite.convert import to_tflite
+from edgeseg_converters.verification import comparison as verification
 
 IMAGES = Samples(tuple(natural_noise(seed, (16, 24)) for seed in range(3)), "noise")
 

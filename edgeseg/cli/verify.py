@@ -1,0 +1,160 @@
+"""Verify artifacts on the device that runs them, with the proof that travels beside them (``edgeseg verify``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeseg._internal.text import counted
+from edgeseg.cli import _completion, _options, _places
+from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._summaries import help_of
+from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs, say, tell
+from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.proof.order import DEFAULT_REPEAT, MAX_REPEATS
+
+if TYPE_CHECKING:
+    from edgeseg.cli._options import Results
+    from edgeseg.cli._places import Devices, Sweep
+    from edgeseg.proof import Verdict
+
+_DETAILS = """\
+ARTIFACT is a .tflite or .onnx file with the MODEL.proof.zip that edgeseg export wrote beside it. Each image of the
+proof is run several times in a changing order, and compared with what Keras says of it.
+
+A pixel is decided where the best class leads by more than the precision rounds by; the gate, that of the export, is
+asked of these, in the worst run. Exit 1 where it is missed.
+"""
+
+COLUMNS = ("Artifact", "Device", "Runs on", ">First", ">Worst", ">Last", ">Of all pixels", ">Gate", "Verdict")
+
+_FAILED = "FAILED"
+
+# Classes and images of a failure that are listed.
+_LISTED = 8
+
+
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "Proof": ("proof", "repeat", "find_op"),
+        "Runtime": _places.SWEEP,
+        "Devices": _places.DEVICES,
+        "Results": ("save", *_options.RESULTS),
+    }
+
+
+@click.command("verify", cls=_Command, help=help_of("verify", _DETAILS))
+@click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...", shell_complete=_completion.artifacts)
+@click.option("--proof", type=_options.FILE, metavar="FILE", help="The proof.", show_default="the one beside ARTIFACT")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, MAX_REPEATS),
+    default=DEFAULT_REPEAT,
+    show_default=True,
+    help="How often each image is run: some accelerators are right only at first.",
+)
+@click.option("--find-op", is_flag=True, help="Where the gate is missed, search the first op that is wrong there.")
+@_places.sweep
+@_places.devices
+@click.option(
+    "--save", type=_options.FOLDER, metavar="DIR", help="Folder for images of what differs: expected, got, difference."
+)
+@_options.results
+def command(
+    artifacts: tuple[str, ...],
+    proof: Path | None,
+    repeat: int,
+    find_op: bool,
+    sweep: Sweep,
+    devices: Devices,
+    save: Path | None,
+    results: Results,
+) -> int:
+    """Run ``edgeseg verify``."""
+    quiet_native_logs()
+    from edgeseg._internal.files import require_writable_folder
+    from edgeseg.models.packaged_files import find_file
+    from edgeseg.proof import verify
+
+    cases = sweep.cases([find_file(artifact) for artifact in artifacts])
+    if save is not None:
+        require_writable_folder(save)
+    opened = devices.open()
+    verdicts: list[Verdict] = []
+    lost: list[str] = []
+    for device in opened:
+        try:
+            with device, progress(f"verifying on {device.name}") as update:
+                for done, case in enumerate(cases):
+                    update(done, len(cases))
+                    verdicts.append(verify(case.artifact, proof, options=case.options, device=device, repeat=repeat))
+        except (DeviceLost, BackendUnavailable) as error:
+            if len(opened) < 2:
+                raise
+            lost.append(f"{device.name}: {error}")  # what the other devices say is kept
+    if results.as_json:
+        print_json({"format_version": 1, "verdicts": [verdict.to_dict() for verdict in verdicts]})
+    elif verdicts:
+        _print(verdicts)
+    for verdict in verdicts:
+        where = f"{verdict.artifact} on {verdict.accelerator}, {verdict.device}"
+        if save is not None:
+            paths = verdict.save(save, overwrite=results.overwrite)
+            what = f"{counted(len(paths), 'image')} that differ in {save}" if paths else "no image differs"
+            note(f"{where}: {what}, most in {paths[0].name}" if len(paths) > 1 else f"{where}: {what}")
+        for warning in verdict.warnings:
+            tell(f"{where}: {warning}")
+        if not verdict.passed:
+            note(f"edgeseg: {where}: {verdict.reason}.")
+    if lost:
+        raise InputError(" ".join(lost))
+    return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+
+def _print(verdicts: Sequence[Verdict]) -> None:
+    """Print a row for each verdict, and of those that failed the classes and images that differ most."""
+    print_table(COLUMNS, [_row(verdict) for verdict in verdicts], alarming=_FAILED)
+    for verdict in verdicts:
+        if verdict.passed:
+            continue
+        classes = sorted((one for one in verdict.classes if one.worst < 1), key=lambda one: one.worst)[:_LISTED]
+        images = sorted((one for one in verdict.images if one.worst < 1), key=lambda one: one.worst)[:_LISTED]
+        say("")
+        title = f"{verdict.artifact} on {verdict.accelerator}, {verdict.device}: decided pixels in the worst run"
+        columns = ("Class", ">Pixels", ">Right", "Most often instead")
+        rows = [[one.name, str(one.pixels), _percent(one.worst), one.instead] for one in classes]
+        print_table(columns, rows, title=title)
+        say("")
+        shares = [[_percent(one.first), _percent(one.worst), _percent(one.last)] for one in images]
+        print_table(
+            ("Image", ">Pixels", ">First", ">Worst", ">Last", ">Different answers"),
+            [[str(i.index), str(i.pixels), *share, str(i.answers)] for i, share in zip(images, shares, strict=True)],
+        )
+
+
+def _row(verdict: Verdict) -> list[str]:
+    found = verdict.agreement
+    place = verdict.accelerator
+    if verdict.software_rendering:
+        place = f"{place} (software)"
+    elif verdict.fully_accelerated is False:
+        place = f"{place} (in part)"
+    return [
+        verdict.artifact,
+        verdict.device,
+        place,
+        _percent(found.first),
+        _percent(found.worst),
+        _percent(found.last),
+        _percent(found.all_worst),
+        f"{found.min_agreement:.1%}",
+        "ok" if verdict.passed else _FAILED,
+    ]
+
+
+def _percent(share: float) -> str:
+    """Return a share without rounding up to 100 % what is less."""
+    return f"{int(share * 1e5) / 1e3:.3f}%"
