@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+#: What float32 may do: a product rounds by 6e-8, another order of the sums of a whole model by 1e-5. A value that is
+#: nearer than this is right, whatever computed it.
+FLOAT32 = 1e-4
+
 #: Steps of a scale that are more than one, as values come as float32.
 ONE_STEP = 1.5
 
@@ -32,14 +36,13 @@ class Difference:
     is_share: bool = False
 
     def reaches(self, threshold: float) -> bool:
-        """Return whether it is more than rounding may do.
+        """Return whether it is so much, relative to the values; of class ids any difference is."""
+        return self.relative > 0 if self.is_share else self.relative >= threshold
 
-        Of a quantized value a step more or less is rounding, whatever it is of the whole; of class ids any difference
-        counts.
-        """
-        if self.is_share:
-            return self.relative > 0
-        return self.relative >= threshold and (self.steps is None or self.steps > ONE_STEP)
+    @property
+    def is_rounding(self) -> bool:
+        """Whether float32, or a step more or less of a quantized value, may be all that differs."""
+        return not self.reaches(FLOAT32) or (self.steps is not None and self.steps <= ONE_STEP)
 
 
 def difference(device: NDArray[np.generic], cpu: NDArray[np.generic], *, axis: int, step: float = 0.0) -> Difference:

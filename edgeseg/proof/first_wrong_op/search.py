@@ -26,15 +26,11 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg.proof.first_wrong_op.answer import FoundOp, InputOf, Partition, Seen, WrongOp
-from edgeseg.proof.first_wrong_op.difference import ONE_STEP, Difference
+from edgeseg.proof.first_wrong_op.difference import FLOAT32, Difference
 from edgeseg.proof.first_wrong_op.onnx import OnnxCuts
 from edgeseg.proof.first_wrong_op.tflite import TfliteCuts
 from edgeseg.proof.first_wrong_op.values import Run, Values
 from edgeseg.tflite.file import is_tflite
-
-#: What float32 may do: a product rounds by 6e-8, another order of the sums of a whole model by 1e-5. A value that is
-#: nearer than this is right, whatever computed it.
-FLOAT32 = 1e-4
 
 #: A wrong op is off by more than so many times what an op of the model rounds by. In the packaged model with weights
 #: rounded to 8 bits, the op that rounds most is off by 7 times the median; the median of five may be half of that of
@@ -122,12 +118,12 @@ class _Search:
         values, output = self._values, self._values.errors[self._graph.output]
         found: int | None = None
         growth: tuple[Seen, ...] = ()
-        if output.reaches(FLOAT32):
+        if not output.is_rounding:
             self._measure_rounding()
             found = self._search()
             growth = self._growth() if found is None else ()
         return WrongOp(
-            outcome="agrees" if not output.reaches(FLOAT32) else "grows" if found is None else "found",
+            outcome="agrees" if output.is_rounding else "grows" if found is None else "found",
             ops=len(self._graph.ops),
             looked_at=len(values.errors),
             output_error=output.relative,
@@ -191,7 +187,7 @@ class _Search:
         if own.is_share:
             return own.relative > _TIES
         if own.steps is not None:
-            return own.relative >= FLOAT32 and own.steps > max(ONE_STEP, _MORE_STEPS * min(self._steps, _MOST_STEPS))
+            return not own.is_rounding and own.steps > _MORE_STEPS * min(self._steps, _MOST_STEPS)
         return own.relative >= self._threshold
 
     def _measure_rounding(self) -> None:

@@ -22,8 +22,8 @@ def test_a_difference_is_that_of_the_worst_channel() -> None:
 def test_a_step_of_a_quantized_value_is_rounding() -> None:
     cpu = np.arange(64, dtype=np.float32).reshape(1, 4, 4, 4) * np.float32(0.1)
     one = difference(cpu + np.float32(0.1), cpu, axis=3, step=0.1)
-    assert one.steps == pytest.approx(1, abs=1e-3) and one.relative > 0.01 and not one.reaches(1e-4)
-    assert difference(cpu + np.float32(0.2), cpu, axis=3, step=0.1).reaches(1e-4)
+    assert one.steps == pytest.approx(1, abs=1e-3) and one.reaches(0.01) and one.is_rounding
+    assert not difference(cpu + np.float32(0.2), cpu, axis=3, step=0.1).is_rounding
 
 
 def test_integers_are_counted() -> None:
@@ -32,6 +32,7 @@ def test_integers_are_counted() -> None:
     off[0, 0, :2] = 200
     assert difference(off, cpu, axis=2) == Difference(0.1, is_share=True)
     assert difference(off, cpu, axis=2).reaches(0.5) and not difference(cpu, cpu, axis=2).reaches(0.5)
+    assert not difference(off, cpu, axis=2).is_rounding and difference(cpu, cpu, axis=2).is_rounding
 
 
 def test_numbers_that_are_none_on_both_sides_are_the_same() -> None:

@@ -58,6 +58,7 @@ class Machine:
 
     def __init__(self, graph: Numbers, faults: Mapping[int, Any] | None = None, rounding: float = 0.0) -> None:
         self.graph, self.faults, self.rounding, self.runs = graph, dict(faults or {}), rounding, 0
+        self.shift = 0.5  # of an integer, before its fraction is cut off
         self.refuses: set[int] = set()
         self.error: type[Exception] = InputError
 
@@ -75,6 +76,8 @@ class Machine:
             rectified = np.where(mixed > 0, mixed, 0.7 * mixed) / 0.86  # keeps about its size
             exact = self.faults[made](rectified) if made in self.faults else rectified
             known[made] = exact * (1 + self.rounding * rng.normal(size=exact.shape))
+            if step := self.graph.step(made):
+                known[made] = np.floor(known[made] / step + self.shift) * step
         return known[value]
 
 
@@ -155,12 +158,34 @@ def test_a_wrong_op_stands_out_of_rounding(find: Callable[..., WrongOp]) -> None
     assert 0 < answer.found.inputs[0].error < answer.found.error
 
 
+def test_integers_that_are_rounded_otherwise_are_not_wrong_and_a_wrong_op_is_found_among_them(
+    find: Callable[..., WrongOp],
+) -> None:
+    graph = Numbers([(n,) if n < 2 else (n, n - 1) for n in range(50)])
+    graph.steps = dict.fromkeys(range(1, 51), 0.1)
+    device = Machine(graph)
+    device.shift = 0.4  # a tenth of the values is off by a step at each op
+    answer = find(device)
+    assert answer.outcome == "grows" and answer.output_error > 0.01
+    device.faults = {17: wrong_channel}
+    answer = find(device)
+    assert answer.found is not None and answer.found.op.name == "v17"
+
+
+def test_an_error_that_is_less_than_a_step_further_on_is_followed_to_its_origin(find: Callable[..., WrongOp]) -> None:
+    graph = Numbers([(n,) for n in range(30)])
+    graph.steps = dict.fromkeys(range(10, 20), 1.0)
+    device = Machine(graph, {5: wrong_channel})
+    answer = find(device)
+    assert answer.found is not None and answer.found.op.name == "v5"
+
+
 def test_the_origin_of_a_step_is_named_where_all_else_is_exact(find: Callable[..., WrongOp]) -> None:
     graph = Numbers([(n,) for n in range(30)])
     graph.steps = {13: 0.4}
 
     def a_step(array: NDArray[Any]) -> NDArray[Any]:
-        return array + np.where(np.arange(8) == 3, 0.4, 0)
+        return array + 0.4 * (np.arange(8) == 3)
 
     answer = find(Machine(graph, {13: a_step}))
     assert (answer.outcome, answer.rounding) == ("grows", 0)
