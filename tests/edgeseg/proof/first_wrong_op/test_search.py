@@ -174,8 +174,8 @@ def test_integers_that_are_rounded_otherwise_are_not_wrong_and_a_wrong_op_is_fou
 
 def test_an_error_that_is_less_than_a_step_further_on_is_followed_to_its_origin(find: Callable[..., WrongOp]) -> None:
     graph = Numbers([(n,) for n in range(30)])
-    graph.steps = dict.fromkeys(range(10, 20), 1.0)
-    answer = find(Machine(graph, {5: lambda array: array + 0.4 * (np.arange(8) == 3)}))
+    graph.steps = dict.fromkeys(range(10, 20), 2.0)
+    answer = find(Machine(graph, {5: lambda array: array + 0.1 * (np.arange(8) == 3)}))
     assert answer.found is not None and answer.found.op.name == "v5"
 
 
