@@ -8,8 +8,12 @@ from edgeseg._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from edgeseg.camera.loop import Camera, SegmentedFrame
+    from edgeseg.camera.trace import Trace
 
-__all__ = ["Camera", "SegmentedFrame"]
+__all__ = ["Camera", "SegmentedFrame", "Trace"]
 
 # Loaded on first use: the loop needs numpy and OpenCV, but the command line reads Look's defaults alone.
-__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(__all__, "edgeseg.camera.loop"))
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {"Camera": "edgeseg.camera.loop", "SegmentedFrame": "edgeseg.camera.loop", "Trace": "edgeseg.camera.trace"},
+)

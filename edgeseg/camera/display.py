@@ -117,12 +117,12 @@ class Display:
         stats = self.camera.stats
         if self.on_frame is not None:
             self.on_frame(frame)
-        with stats.timed("render"):
+        with stats.timed("render", frame.captured.index):
             image = self._paint(frame.image_bgr, frame.model_map)
             status = draw_status(image, self._status()) if self.look.status else (0, 0)
             if self.look.legend:
                 self._legend.draw(image, frame.model_map, keep_off=status)
-        with stats.timed("output"):
+        with stats.timed("output", frame.captured.index):
             for sink in self.sinks:
                 sink.write(image, frame.captured.name)
             if self._recorder is not None:

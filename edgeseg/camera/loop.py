@@ -24,6 +24,7 @@ from edgeseg._internal.fields import short_repr
 from edgeseg.camera.slot import Closed, Slot
 from edgeseg.camera.smoothing import Smoothing
 from edgeseg.camera.stats import CameraStats
+from edgeseg.camera.trace import Trace
 from edgeseg.imaging import Placement, at_size, preprocess, without_bars
 from edgeseg.segmentation import Segmentation
 from edgeseg.segmenter import Segmenter
@@ -88,18 +89,20 @@ class Camera:
         source: where the frames come from; closed with the camera.
     """
 
-    def __init__(self, segmenter: Segmenter, source: Source, *, smooth: int = 1) -> None:
+    def __init__(self, segmenter: Segmenter, source: Source, *, smooth: int = 1, trace: Trace | None = None) -> None:
         """Prepare the loop; the threads start when the first frame is requested.
 
         Args:
             segmenter: the open model; used by the camera alone while it runs.
             source: where the frames come from.
             smooth: frames that a class must hold in a pixel before it is shown; 1 shows every map as it is.
+            trace: a file that gets when each stage of each frame ran; stays open.
 
         Raises:
             InputError: ``smooth`` is out of range.
         """
-        self.stats = CameraStats()
+        self.stats = CameraStats(trace)
+        self._trace = trace
         self.source = source
         self._segmenter = segmenter
         self._smoothing = Smoothing(smooth)
@@ -131,7 +134,9 @@ class Camera:
         except Closed:
             return None
         # A gap in the numbers: frames that a newer one replaced, here or already in the source.
-        self.stats.dropped += prepared.captured.index - self._last_index - 1
+        gap = prepared.captured.index - self._last_index - 1
+        if gap:
+            self.stats.add_dropped(self._last_index + 1, gap)
         self._last_index = prepared.captured.index
         return SegmentedFrame(prepared.captured, without_bars(prepared.array, prepared.placement), self._segmenter.spec)
 
@@ -172,24 +177,29 @@ class Camera:
             thread.start()
 
     def _capture(self) -> Captured:
-        with self.stats.timed("capture"):
-            captured = self.source.read()
-            if captured is None:
-                raise Closed
+        start = time.perf_counter()
+        captured = self.source.read()
+        if captured is None:
+            raise Closed
+        self.stats.add_span("capture", start, time.perf_counter(), captured.index)
         self.stats.captured = captured.index + 1
         return captured
 
     def _preprocess(self) -> _Prepared:
         captured = self._frames.get()
-        with self.stats.timed("preprocess"):
+        with self.stats.timed("preprocess", captured.index):
             tensor, placement = preprocess(captured.image_bgr, self._segmenter.spec, order="bgr")
         return _Prepared(captured, placement, tensor)
 
     def _infer(self) -> _Prepared:
         prepared = self._tensors.get()
-        with self.stats.timed("inference"):
+        with self.stats.timed("inference", prepared.captured.index):
             class_map = self._segmenter.infer(prepared.array)
-        return _Prepared(prepared.captured, prepared.placement, self._smoothing(class_map))
+        start = time.perf_counter()
+        class_map = self._smoothing(class_map)
+        if self._trace is not None:
+            self._trace.stage("postprocess", start, time.perf_counter(), prepared.captured.index)
+        return _Prepared(prepared.captured, prepared.placement, class_map)
 
 
 def _work(step: Callable[[], T], out: Slot[T]) -> None:

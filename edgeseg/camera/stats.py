@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from edgeseg.camera.trace import Trace
 
 #: The stages of a frame. ``capture`` includes waiting for the camera; ``age`` goes from there to the end of ``output``.
 STAGES = ("capture", "preprocess", "inference", "render", "output", "age")
@@ -33,7 +36,13 @@ class CameraStats:
         dropped: frames that a newer one replaced on the way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None) -> None:
+        """Begin with nothing measured.
+
+        Args:
+            trace: gets every sample of a stage of a frame too.
+        """
+        self._trace = trace
         self.captured = 0
         self.shown = 0
         self.dropped = 0
@@ -48,12 +57,24 @@ class CameraStats:
         with self._lock:
             self._samples[stage].add(seconds)
 
+    def add_span(self, stage: str, start_s: float, end_s: float, frame: int) -> None:
+        """Record a stage of a frame that began and ended at these times of ``time.perf_counter``."""
+        self.add(stage, end_s - start_s)
+        if self._trace is not None:
+            self._trace.stage(stage, start_s, end_s, frame)
+
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Record how long the block took; a block that fails records nothing."""
+    def timed(self, stage: str, frame: int) -> Iterator[None]:
+        """Record how long the block took for the frame of this number; a block that fails records nothing."""
         start = time.perf_counter()
         yield
-        self.add(stage, time.perf_counter() - start)
+        self.add_span(stage, start, time.perf_counter(), frame)
+
+    def add_dropped(self, first: int, count: int) -> None:
+        """Count frames that a newer one replaced, from the one of this number on."""
+        self.dropped += count
+        if self._trace is not None:
+            self._trace.dropped(first, count)
 
     def frame_shown(self, captured_s: float) -> None:
         """Count a frame as shown; call it when its image was handed on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,7 +118,7 @@ class _Timing:
     "--profile",
     type=_options.FOLDER,
     metavar="DIR",
-    help="Time by op instead of latency, for an .onnx: a table, and JSON into DIR.",
+    help="Time by op instead of latency: a table, and JSON into DIR, of a .tflite also for Model Explorer.",
 )
 @_options.results
 def command(
@@ -190,21 +191,26 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
     import json
 
     from edgeseg._internal.files import refuse_existing, write_text
-    from edgeseg.benchmark.profile import COLUMNS, profile
+    from edgeseg.benchmark.profile import COLUMNS, node_data, profile
 
-    paths = [
-        folder / f"{case.artifact.name}.{case.accelerator}.{case.options['num_threads'] or 'default'}.profile.json"
-        for case in cases
+    places = [
+        folder / f"{case.artifact.name}.{case.accelerator}.{case.options['num_threads'] or 'default'}" for case in cases
     ]
-    for path in paths:
+    paths = [(Path(f"{place}.profile.json"), Path(f"{place}.node-data.json")) for place in places]
+    for path in itertools.chain(*paths):
         refuse_existing(path, overwrite=results.overwrite)
     profiles = []
     with progress("profiling") as update:
         for number, case in enumerate(cases):
             update(number, len(cases))
             profiles.append(profile(case.artifact, case.options, num_runs))
-    for path, entry in zip(paths, profiles, strict=True):
+    overlays = []
+    for (path, overlay), entry in zip(paths, profiles, strict=True):
         write_text(path, json.dumps(entry.to_dict(), indent=1) + "\n", overwrite=results.overwrite)
+        values = node_data(entry)
+        if values is not None:
+            write_text(overlay, json.dumps(values, indent=1) + "\n", overwrite=results.overwrite)
+            overlays.append(overlay)
     if results.as_json:
         print_json({"format_version": 1, "profiles": [entry.to_dict() for entry in profiles]})
         return
@@ -213,3 +219,6 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
         threads = counted(entry.num_threads, "thread") if entry.num_threads else "default threads"
         title = f"{entry.artifact} on {entry.runtime}, {threads}: {top}"
         print_table(COLUMNS, entry.rows(), title=title)
+        note(f"{entry.artifact}: its ops take {entry.share_of_run:.1%} of a run of {entry.run_ms:.2f} ms")
+    for overlay in overlays:
+        note(f"for Model Explorer: {overlay}")

@@ -51,7 +51,7 @@ class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Source": ("source", "pace", "loop", "reconnect"),
         "Drawing": ("view", *_options.LOOK, "background", "legend", "status", "smooth"),
-        "Output": ("show", "saves", "fps", "serve", "folder", "stats", "max_frames", *_options.RESULTS),
+        "Output": ("show", "saves", "fps", "serve", "folder", "stats", "trace", "max_frames", *_options.RESULTS),
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.MODEL_DESCRIPTION,
     }
@@ -92,6 +92,7 @@ class _Output:
     serve: tuple[str, int] | None
     folder: Path
     stats: Path | None
+    trace: Path | None
     max_frames: int | None
 
     def require_places(self, extent: Extent, *, overwrite: bool) -> None:
@@ -99,9 +100,9 @@ class _Output:
         from edgeseg._internal.files import refuse_existing, require_writable_folder
         from edgeseg.sinks.targets import require_place
 
-        if self.stats is not None:
-            refuse_existing(self.stats, overwrite=overwrite)
-            require_writable_folder(self.stats.parent)
+        for place in filter(None, (self.stats, self.trace)):
+            refuse_existing(place, overwrite=overwrite)
+            require_writable_folder(place.parent)
         one_frame = extent.still or self.max_frames == 1
         for save in self.saves:
             require_place(save, still=extent.still, one_frame=one_frame, overwrite=overwrite)
@@ -189,6 +190,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
         help="Folder for snapshots and recordings by the keys s and r.",
     ),
     click.option("--stats", type=_options.FILE, help="JSON file for the measurements."),
+    click.option("--trace", type=_options.FILE, help="JSON file for when each stage ran; ui.perfetto.dev shows it."),
     click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames."),
 )
 @_options.runtime
@@ -209,6 +211,7 @@ def command(
     from edgeseg._internal.files import write_text
     from edgeseg.camera.display import Display
     from edgeseg.camera.loop import Camera
+    from edgeseg.camera.trace import Trace
     from edgeseg.drawing.painter import Painter
     from edgeseg.opening import open_segmenter
     from edgeseg.sinks import MjpegServer, Sink, open_sink
@@ -223,7 +226,10 @@ def command(
         Painter(segmenter.spec, look)  # a wrong class is reported before a camera is opened
         update(f"opening {masked(stream.source)}", 0, 0)
         opened = stream.open()
-        camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth))
+        trace = None
+        if output.trace is not None:
+            trace = stack.enter_context(Trace(output.trace, overwrite=results.overwrite))
+        camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth, trace=trace))
         sinks: list[Sink] = []
         for save in output.saves:
             sinks.append(
@@ -237,8 +243,9 @@ def command(
             sinks.append(server)
             note(f"watch it at {server.url}")
         window = _window(output.show)
-        if window is None and not sinks and output.stats is None and not results.as_json:
-            raise InputError("nothing to do: give --show, --save, --serve, --stats or --json.")
+        measures = output.stats is not None or output.trace is not None or results.as_json
+        if window is None and not sinks and not measures:
+            raise InputError("nothing to do: give --show, --save, --serve, --stats, --trace or --json.")
         display = Display(
             camera=camera,
             spec=segmenter.spec,
@@ -267,7 +274,8 @@ def command(
     moving = not is_still(opened)
     rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] > 1 else ""
     age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
-    written = [save for save in output.saves if save.startswith("ffmpeg:") or Path(save).exists()]  # no frame, no file
+    saves = [*output.saves, *map(str, filter(None, [output.trace]))]
+    written = [save for save in saves if save.startswith("ffmpeg:") or Path(save).exists()]  # no frame, no file
     saved = f"; saved: {', '.join(masked(save, stream_key='://' in save) for save in written)}" if written else ""
     frames = counted(live["frames"], "frame")
     note(f"{frames}, {rate}inference {live['inference_ms']} ms, {age}{live['dropped']} dropped{saved}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -364,7 +365,7 @@ def _export(
         refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
     measured = results.report and exporter.quantization.measures(exporter.recipes)
     page = output_dir / f"{spec.name}.report.html" if measured else None
-    for path in [page, page.with_suffix(".json")] if page else []:
+    for path in _report_files(page, [recipe.file_name(spec.name) for recipe in exporter.recipes]) if page else ():
         refuse_existing(path, overwrite=overwrite)
     if verification.verify and verification.proof:
         existing_proof(output_dir, spec.name, overwrite=overwrite)
@@ -400,6 +401,14 @@ def _save_proof(
     artifacts = {result.file_name: sha256(result.data) for result in passed}
     reference, name = passed[0].reference, passed[0].spec.name
     return save_proof(reference, name, artifacts, results.output_dir, overwrite=results.overwrite)
+
+
+def _report_files(page: Path, artifacts: Sequence[str]) -> list[Path]:
+    """Return what may be written with the report of artifacts of these names."""
+    from edgeseg_converters.report.model_explorer import KINDS, file_name
+
+    overlays = [page.with_name(file_name(artifact, kind)) for artifact in artifacts for kind in KINDS]
+    return [page, page.with_suffix(".json"), *overlays]
 
 
 def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:

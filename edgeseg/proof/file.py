@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import write_bytes
 from edgeseg._internal.json import FEW, AnyText, Meta, WrongValue, convert, parse
-from edgeseg._internal.limits.images import image_size
+from edgeseg._internal.limits.images import png_size
 from edgeseg._internal.text import counted
 from edgeseg._internal.zip_entries import read_entry
 from edgeseg.choices import Precision
@@ -284,10 +284,10 @@ def _png(
     if archive.getinfo(name).compress_type != _STORED:
         raise WrongValue(f"'{name}' is compressed; accepted: a PNG that is stored as it is")
     data = read_entry(archive, name, _MAX_FILE)
-    if data[:8] != b"\x89PNG\r\n\x1a\n":
-        raise WrongValue(f"'{name}' is no PNG")
-    size = image_size(data)
-    height, width = (size[1], size[0]) if size else (0, 0)
+    size = png_size(data)
+    if size is None:
+        raise WrongValue(f"'{name}' is no PNG, or damaged")
+    width, height = size
     if sizes is None:
         fits = 0 < height <= most[0] and 0 < width <= most[1]
         accepted = f"up to {most[0]},{most[1]}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import Meta, Text, WrongValue
-from edgeseg._internal.limits.images import image_size
+from edgeseg._internal.limits.images import png_size
 from edgeseg.choices import Precision
 from edgeseg.imaging import encode_image
 from edgeseg.proof.file import MAX_IMAGES
@@ -113,8 +113,7 @@ def as_png(class_map: NDArray[np.uint8]) -> str:
 def _decoded(text: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         data = base64.b64decode(text, validate=True)
-        size_wh = image_size(data) if data[:8] == b"\x89PNG\r\n\x1a\n" else None
-        if size_wh == (shape[1], shape[0]):
+        if png_size(data) == (shape[1], shape[0]):
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
             if image is not None and image.dtype == np.uint8:
                 return image  # type: ignore[return-value]

@@ -1,5 +1,5 @@
-"""``report.content``, ``report.gallery`` and ``report.page``: the report says what was measured: every class, the
-images that changed most, and nothing from outside the file.
+"""``report.content``, ``report.gallery``, ``report.model_explorer`` and ``report.page``: the report says what was
+measured: every class, the images that changed most, and nothing from outside the file.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from edgeseg_converters.quantization.rescue import Cost, Rescue
 from edgeseg_converters.recipes import AccuracyGate
 from edgeseg_converters.report import Entry, Measured, Report, most_changed, save, to_html
 from edgeseg_converters.report.gallery import MAX_SIDE, _bounded, flipped_map
+from edgeseg_converters.report.model_explorer import node_data_files
 from edgeseg_converters.report.page import TEMPLATE, _image
 from edgeseg_converters.tflite.layer_errors import LayerError
 
@@ -318,6 +319,27 @@ def test_the_json_holds_all_but_the_images(report: Report, tmp_path: Path) -> No
     assert [change["file"] for change in second["gallery"]] == ["b.png", "c.png", "a.png"]
     assert second["rescue"]["kept"] == ["conv;relu"]
     assert str(tmp_path) not in data.read_text(encoding="utf-8")
+
+
+def test_the_errors_of_each_op_are_files_for_model_explorer(report: Report, tmp_path: Path) -> None:
+    save(report, tmp_path / "tiny.report.html")
+    errors = json.loads((tmp_path / "tiny.int8.tflite.errors.node-data.json").read_text(encoding="utf-8"))
+    # 30 dB of signal over noise are -30 of noise over signal; what has no ratio has no value.
+    assert errors["results"] == {"kept": {"value": -30.0}}
+    assert errors["name"] == "noise of int8 against the signal, dB"
+    costs = json.loads((tmp_path / "tiny.int8.tflite.costs.node-data.json").read_text(encoding="utf-8"))
+    assert costs["results"] == {"conv;relu": {"value": 0.5}, "kept": {"value": 0.0}}
+    assert len(list(tmp_path.glob("*.node-data.json"))) == 2  # the float file has no errors
+    with pytest.raises(InputError, match="exists"):
+        save(report, tmp_path / "other.html")
+
+
+def test_without_a_rescue_and_of_onnx_there_are_no_costs(report: Report) -> None:
+    plain, integer = report.entries
+    unrescued = dataclasses.replace(report, entries=(plain, dataclasses.replace(integer, rescue=None)))
+    assert [name for name, _ in node_data_files(unrescued)] == ["tiny.int8.tflite.errors.node-data.json"]
+    onnx = dataclasses.replace(report, entries=(dataclasses.replace(integer, format="onnx", layers=None),))
+    assert list(node_data_files(onnx)) == []
 
 
 def test_nothing_is_overwritten_unasked(report: Report, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from edgeseg.errors import InputError
 from edgeseg.html import render
 from edgeseg.imaging import encode_image
 from edgeseg_converters.report.content import Entry, Report
+from edgeseg_converters.report.model_explorer import node_data_files
 
 TEMPLATE = "page.html.j2"
 
@@ -30,7 +31,7 @@ _MINUS = "\N{MINUS SIGN}"
 
 
 def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Write the page, and the JSON beside it.
+    """Write the page, the JSON beside it, and the files for Model Explorer (``report.model_explorer``).
 
     Args:
         report: the content.
@@ -38,7 +39,7 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
         overwrite: whether existing files may be replaced.
 
     Returns:
-        Both paths.
+        The paths of the page and of its JSON.
 
     Raises:
         InputError: the suffix is not ``.html``, or one of the files exists or cannot be written.
@@ -47,11 +48,14 @@ def save(report: Report, path: str | Path, *, overwrite: bool = False) -> tuple[
     if page.suffix != ".html":
         raise InputError(f"a report is written as an .html file with a .json beside it, got '{page.name}'.")
     data = page.with_suffix(".json")
-    for file in (page, data):
+    overlays = {page.with_name(name): values for name, values in node_data_files(report)}
+    for file in (page, data, *overlays):
         refuse_existing(file, overwrite=overwrite)
     text = json.dumps(report.to_dict(), indent=1, allow_nan=False)
     write_text(page, to_html(report), overwrite=overwrite)
     write_text(data, text, overwrite=overwrite)
+    for overlay, values in overlays.items():
+        write_text(overlay, json.dumps(values, indent=1, allow_nan=False) + "\n", overwrite=overwrite)
     return page, data
 
 

@@ -85,6 +85,19 @@ def check_image_size(path: str | Path, data: bytes) -> None:
         )
 
 
+def png_size(data: bytes) -> tuple[int, int] | None:
+    """Return ``(width, height)`` of a PNG as its header says; ``None`` for anything that should not be decoded as one.
+
+    That is no PNG, or one with a chunk that claims more bytes than there are.
+    """
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or _has_endless_chunk(data):
+        return None
+    try:
+        return image_size(data)
+    except (struct.error, OverflowError):
+        return None
+
+
 def refuse_large_input(size: tuple[int, int], what: str) -> None:
     """Refuse the input size of a model that no image may have.
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeseg._internal.files import sha256
@@ -32,6 +33,8 @@ from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.worker import Request
 from edgeseg.cli import main
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.proof import verify
+from edgeseg.proof.device import ThisMachine
 
 QUICK = Plan(rounds=2, warmup_runs=1, warmup_min_secs=0, num_runs=4, min_secs=0)
 
@@ -192,6 +195,39 @@ def test_a_result_is_what_a_local_one_is(board: SshDevice, model: Path, folder: 
     assert far.environment.versions["edgeseg"]
     assert set(far.environment.versions) == set(near.environment.versions)
     assert list((folder / "artifacts").iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
+def test_a_proof_is_answered_there(board: SshDevice, proven: Path, folder: Path, suffix: str) -> None:
+    artifact, path = proven / f"unet_mini.fp32.{suffix}", proven / "unet_mini.proof.zip"
+    with board as device:
+        verdict = verify(artifact, device=device, options={"num_threads": 1}, repeat=2)
+        tensor = np.ones((1, 32, 48, 3), np.float32)
+        value = device.value(artifact, {}, tensor, runs=2)
+        assert np.array_equal(value, ThisMachine().value(artifact, {}, tensor))  # the same runtime
+        path.write_bytes(b"PK" * 50)
+        with pytest.raises(InputError, match=rf"ssh:board: '{path}' is no proof of edgeseg"):
+            device.answers(artifact, {}, path, (0,))
+    assert (verdict.device, verdict.passed, verdict.agreement.worst) == ("ssh:board", True, 1.0)
+    assert list((folder / "artifacts").iterdir()) == []
+
+
+def test_a_proof_over_a_link_that_breaks_leaves_no_worker(
+    server: Server, board: SshDevice, proven: Path, folder: Path
+) -> None:
+    def cut() -> None:
+        assert _soon(lambda: bool(_at_work(folder)), 30)
+        server.cut()
+
+    thread = threading.Thread(target=cut)
+    with pytest.raises(DeviceLost), board as device:
+        thread.start()
+        verify(proven / "unet_mini.fp32.tflite", device=device, repeat=1000)
+    thread.join()
+    assert _soon(lambda: not _at_work(folder))
+    with board as device:
+        device.put(proven / "unet_mini.proof.zip", sha256((proven / "unet_mini.proof.zip").read_bytes()))
+    assert not [path for path in (folder / "artifacts").iterdir() if path.name.startswith(".part")]
 
 
 def test_the_command_loses_no_result_for_a_device_that_is_gone(

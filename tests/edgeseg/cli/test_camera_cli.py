@@ -42,6 +42,35 @@ def _one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+def test_a_trace_has_every_stage_of_every_frame(
+    capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "trace.json"
+    arguments = (artifact, "--source", street_clip, "--max-frames", "10", "--trace", path)
+    assert _run(*arguments) == 0
+    assert f"saved: {path}" in capsys.readouterr().err
+    shown = [event for event in json.loads(path.read_text()) if event["name"] == "output"]
+    assert [event["args"]["frame"] for event in shown] == list(range(10))
+    assert _run(*arguments) == 2
+    assert "--overwrite" in _one_line(capsys)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_the_trace_of_a_killed_run_can_be_read(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    process = _start(artifact, "--source", street_clip, "--loop", "--trace", path)
+    try:
+        deadline = time.monotonic() + 60
+        while not path.exists() or path.stat().st_size < 20_000:  # the file grows while the camera runs
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.communicate()
+    events = json.loads(path.read_text() + "]")
+    assert {event["name"] for event in events} >= {"capture", "preprocess", "inference", "render", "output"}
+
+
 def test_a_clip_is_segmented_saved_and_measured(
     capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path, tmp_path: Path
 ) -> None:

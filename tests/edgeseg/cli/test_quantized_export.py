@@ -11,6 +11,7 @@ import keras
 import pytest
 
 from edgeseg.cli import main
+from edgeseg.tflite.graph import read_graph
 
 MODEL = ("export", "unet_mini", "--imgsz", "32,48", "--num-classes", "3", "--num-images", "1")
 INT8 = (*MODEL, "--precision", "int8", "--num-calibration-samples", "8")
@@ -45,6 +46,10 @@ def test_both_formats_with_report(shapes_dataset: Path, tmp_path: Path, capsys: 
     assert all(entry["latency"]["summary"]["median_ms"] > 0 for entry in report["artifacts"])
     page = (tmp_path / "unet_mini.report.html").read_text()
     assert all(name in page for name in ("wall", "red", "blue"))
+    graph = read_graph((tmp_path / "unet_mini.int8.tflite").read_bytes())
+    names = {graph.model.subgraphs[0].tensors[node.outputs[0]].name.decode() for node in graph.nodes}
+    errors = json.loads((tmp_path / "unet_mini.int8.tflite.errors.node-data.json").read_text())["results"]
+    assert len(errors) > len(graph.nodes) / 2 and set(errors) <= names  # each value is of a node of that file
     # A second time nothing is overwritten unasked, and nothing was done for nothing.
     assert main([*args, "--no-verify"]) == 2
     assert "exists" in capsys.readouterr().err
@@ -58,7 +63,8 @@ def test_a_gate_that_fails_exits_1_and_keeps_the_report(
     assert main(list(args)) == 1
     assert "failed its accuracy gate: only" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "unet_mini.int8.tflite.rejected", "unet_mini.report.html", "unet_mini.report.json",
+        "unet_mini.int8.tflite.errors.node-data.json", "unet_mini.int8.tflite.rejected",
+        "unet_mini.report.html", "unet_mini.report.json",
     ]  # fmt: skip
 
 

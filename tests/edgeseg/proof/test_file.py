@@ -143,6 +143,11 @@ DAMAGED: dict[str, tuple[Callable[[Proof], bytes], str]] = {
     "twice": (twice, "two files of one name"),
     "compressed": (lambda proof: packed(entries(proof), zipfile.ZIP_DEFLATED), "compressed"),
     "no png": (lambda proof: with_entry(proof, "images/00.png", b"GIF89a"), "no PNG"),
+    "a chunk of 3 GB": (
+        lambda proof: with_entry(proof, "margins/00.png", entries(proof)["margins/00.png"][:33] + b"\xc0\0\0\0IDAT"),
+        "no PNG, or damaged",
+    ),
+    "a header that ends": (lambda proof: with_entry(proof, "margins/00.png", b"\x89PNG\r\n\x1a\nIHDR"), "no PNG"),
     "wrong size": (
         lambda proof: with_entry(proof, "images/00.png", encode_image(np.zeros((8, 8, 3), np.uint8))),
         "8,8",

@@ -19,7 +19,7 @@ from edgeseg._internal.json import convert
 from edgeseg.benchmark import compare, tables
 from edgeseg.benchmark.devices.adb import AdbDevice
 from edgeseg.benchmark.devices.benchmark_model import Tool
-from edgeseg.benchmark.profile import _measure
+from edgeseg.benchmark.profile.onnx import _measure
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.worker import Request, measure
 from edgeseg.cli import main
