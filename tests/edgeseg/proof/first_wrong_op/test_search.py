@@ -184,7 +184,7 @@ def test_the_origin_of_a_step_is_named_where_all_else_is_exact(find: Callable[..
     graph.steps = {13: 0.4}
 
     def a_step(array: NDArray[Any]) -> NDArray[Any]:
-        return array + 0.4 * (np.arange(8) == 3)
+        return np.where(np.arange(8) == 3, array + 0.4, array)
 
     answer = find(Machine(graph, {13: a_step}))
     assert (answer.outcome, answer.rounding) == ("grows", 0)
