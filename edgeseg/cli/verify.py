@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,16 @@ from edgeseg._internal.text import counted
 from edgeseg.cli import _completion, _options, _places
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
-from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs, say, tell
+from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs, say, tell
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.proof.order import DEFAULT_REPEAT, MAX_REPEATS
 
 if TYPE_CHECKING:
+    from edgeseg._internal.progress import StepProgress
+    from edgeseg.benchmark.measure import Case, Device
     from edgeseg.cli._options import Results
     from edgeseg.cli._places import Devices, Sweep
-    from edgeseg.proof import Verdict
+    from edgeseg.proof import Verdict, WrongOp
 
 _DETAILS = """\
 ARTIFACT is a .tflite or .onnx file with the MODEL.proof.zip that edgeseg export wrote beside it. Each image of the
@@ -84,22 +87,29 @@ def command(
         require_writable_folder(save)
     opened = devices.open()
     verdicts: list[Verdict] = []
+    wrong_ops: dict[int, WrongOp | str] = {}
     lost: list[str] = []
     for device in opened:
         try:
-            with device, progress(f"verifying on {device.name}") as update:
+            with device, progress_of_steps() as update:
                 for done, case in enumerate(cases):
-                    update(done, len(cases))
-                    verdicts.append(verify(case.artifact, proof, options=case.options, device=device, repeat=repeat))
+                    update(f"verifying on {device.name}", done, len(cases))
+                    verdict = verify(case.artifact, proof, options=case.options, device=device, repeat=repeat)
+                    verdicts.append(verdict)
+                    if find_op and not verdict.passed:
+                        wrong_ops[len(verdicts) - 1] = _search(verdict, case, device, update)
         except (DeviceLost, BackendUnavailable) as error:
             if len(opened) < 2:
                 raise
             lost.append(f"{device.name}: {error}")  # what the other devices say is kept
     if results.as_json:
-        print_json({"format_version": 1, "verdicts": [verdict.to_dict() for verdict in verdicts]})
+        entries = [verdict.to_dict() for verdict in verdicts]
+        for number, found in wrong_ops.items():
+            entries[number]["wrong_op"] = {"error": found} if isinstance(found, str) else found.to_dict()
+        print_json({"format_version": 1, "verdicts": entries})
     elif verdicts:
         _print(verdicts)
-    for verdict in verdicts:
+    for number, verdict in enumerate(verdicts):
         where = f"{verdict.artifact} on {verdict.accelerator}, {verdict.device}"
         if save is not None:
             paths = verdict.save(save, overwrite=results.overwrite)
@@ -109,9 +119,48 @@ def command(
             tell(f"{where}: {warning}")
         if not verdict.passed:
             note(f"edgeseg: {where}: {verdict.reason}.")
+        if number in wrong_ops:
+            tell(f"{where}: {wrong_ops[number]}")
     if lost:
         raise InputError(" ".join(lost))
     return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+
+def _search(verdict: Verdict, case: Case, device: Device, progress: StepProgress) -> WrongOp | str:
+    """Search the op that is wrong; return it, or why it cannot be searched."""
+    from edgeseg.proof import find_on_device
+
+    looked_at = itertools.count(1)
+    try:
+        return find_on_device(
+            verdict,
+            case.artifact,
+            options=case.options,
+            device=device,
+            partitions=_partitions(case),
+            tell=lambda line: progress(f"searching the op of {verdict.artifact}", next(looked_at), 0),
+        )
+    except (InputError, BackendUnavailable) as error:
+        return str(error)
+
+
+def _partitions(case: Case) -> list[list[int]]:
+    """Return the nodes of each partition of the accelerator, where it is known which nodes it takes."""
+    from edgeseg.coverage import coverage
+    from edgeseg.tflite.graph import partitions, read_graph
+
+    accelerator = case.options.get("accelerator")
+    if accelerator is None or case.artifact.suffix != ".tflite":
+        return []
+    try:
+        left = coverage(case.artifact, accelerator).left
+    except (InputError, BackendUnavailable):  # nobody can be asked here
+        return []
+    graph = read_graph(case.artifact.read_bytes())
+    kept = {index for nodes in left for index in nodes.nodes}
+    if sum(nodes.count for nodes in left) != len(kept):  # only a number is known
+        return []
+    return partitions(graph, {node.index for node in graph.nodes} - kept)
 
 
 def _print(verdicts: Sequence[Verdict]) -> None:

@@ -12,11 +12,15 @@ from edgeseg._internal.lazy import lazy_names
 if TYPE_CHECKING:
     from edgeseg.proof.agreement import Agreement, ClassAgreement, ImageAgreement
     from edgeseg.proof.file import Proof, ProofGate, ProofImage, read_proof
+    from edgeseg.proof.first_wrong_op import WrongOp, find_wrong_op
+    from edgeseg.proof.location import find_on_device
     from edgeseg.proof.verdict import Verdict, find_proof, verify
 
 __all__ = [
     # what to call
+    "find_on_device",
     "find_proof",
+    "find_wrong_op",
     "read_proof",
     "verify",
     # what comes out
@@ -27,11 +31,14 @@ __all__ = [
     "ProofGate",
     "ProofImage",
     "Verdict",
+    "WrongOp",
 ]
 
 _MODULES = {
     "agreement": ("Agreement", "ClassAgreement", "ImageAgreement"),
     "file": ("Proof", "ProofGate", "ProofImage", "read_proof"),
+    "first_wrong_op": ("WrongOp", "find_wrong_op"),
+    "location": ("find_on_device",),
     "verdict": ("Verdict", "find_proof", "verify"),
 }
 

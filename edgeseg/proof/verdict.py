@@ -6,16 +6,19 @@ Not called ``verify``: a module of that name would hide the function.
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256, write_bytes
 from edgeseg._internal.json import WrongValue
 from edgeseg._internal.text import counted
-from edgeseg.choices import Precision
+from edgeseg.choices import INTEGERS, Precision
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.html.notebook import html_table
 from edgeseg.imaging import encode_image
@@ -23,6 +26,8 @@ from edgeseg.models.packaged_files import find_file
 from edgeseg.proof.agreement import Agreement, ClassAgreement, Comparison, ImageAgreement, compare
 from edgeseg.proof.device import ProofDevice, ThisMachine
 from edgeseg.proof.file import SUFFIX, Proof, read_proof
+from edgeseg.proof.first_wrong_op import input_tensor
+from edgeseg.proof.first_wrong_op.scores import scores_part
 from edgeseg.proof.order import DEFAULT_REPEAT, MAX_REPEATS, changing_order
 from edgeseg.proof.questions import Answers
 
@@ -197,7 +202,7 @@ def verify(
     answers = device.answers(artifact, options, path, order)
     comparison = _compared(read, answers, order, device.name)
     accelerator = _label(options)
-    identical = _identical_to_cpu(artifact, options, path, order, answers, device)
+    identical = _identical_to_cpu(artifact, options, path, read, order, answers, device)
     return Verdict(
         artifact=artifact.name,
         sha256=digest,
@@ -248,18 +253,45 @@ def _compared(proof: Proof, answers: Answers, order: tuple[int, ...], device: st
 
 
 def _identical_to_cpu(
-    artifact: Path, options: Mapping[str, Any], proof: Path, order: Sequence[int], answers: Answers, device: ProofDevice
+    artifact: Path,
+    options: Mapping[str, Any],
+    path: Path,
+    proof: Proof,
+    order: Sequence[int],
+    answers: Answers,
+    device: ProofDevice,
 ) -> bool | None:
-    """Return whether an accelerator's scores are those of the device's CPU, bit for bit."""
+    """Return whether an accelerator's scores are those of the device's CPU, bit for bit.
+
+    Integers are the same on every accelerator that computes them as TFLite specifies, and class ids wherever all is
+    right: where a file gives these, its scores are looked at on one image.
+    """
     elsewhere = options.get("accelerator") not in (None, "cpu") or options.get("delegate") or options.get("providers")
-    if not elsewhere or not answers.has_scores or tuple(options.get("providers") or ()) == ("cpu",):
+    if not elsewhere or tuple(options.get("providers") or ()) == ("cpu",) or answers.precision in INTEGERS:
         return None
     kept = {name: value for name, value in options.items() if name in ("num_threads", "input_size")}
     try:
-        on_cpu = device.answers(artifact, kept, proof, range(max(order) + 1))
+        if not answers.has_scores:
+            return _identical_scores(artifact, options, kept, proof, device)
+        on_cpu = device.answers(artifact, kept, path, range(max(order) + 1))
     except (InputError, BackendUnavailable):  # a file of a vendor's compiler runs nowhere else
         return None
     return all(output == on_cpu.outputs[index] for index, output in zip(order, answers.outputs, strict=True))
+
+
+def _identical_scores(
+    artifact: Path, options: Mapping[str, Any], on_cpu: Mapping[str, Any], proof: Proof, device: ProofDevice
+) -> bool | None:
+    """Return the same of the scores of an artifact that gives class ids, on the first image."""
+    part = scores_part(artifact)
+    if part is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="edgeseg-verify-") as folder:
+        path = Path(folder) / f"scores{artifact.suffix}"
+        path.write_bytes(part)
+        tensor = input_tensor(artifact, proof, 0)
+        there, cpu = (device.value(path, one, tensor) for one in (options, on_cpu))
+    return np.array_equal(there, cpu)
 
 
 def _warnings(comparison: Comparison, answers: Answers, accelerator: str, identical: bool | None) -> Iterator[str]:

@@ -190,7 +190,8 @@ class WrongOp:
         return f"{text}. {self.looked_at} of {counted(self.ops, 'op')} were looked at."
 
     def _agrees(self) -> str:
-        return f"nothing differs: on this image {self._output()}, which is rounding."
+        text = f"nothing differs from the CPU of this computer: on this image {self._output()}, which is rounding"
+        return f"{text}; so it is the file that is wrong, and not where it runs."
 
     def _output(self) -> str:
         if self.has_ids:

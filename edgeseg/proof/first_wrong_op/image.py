@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeseg.imaging import preprocess
+from edgeseg.proof.answering import spec_for
 from edgeseg.proof.file import Proof
-from edgeseg.proof.worker import spec_for
 from edgeseg.runtime import Backend, open_backend
 from edgeseg.runtime.quantized_input import feed_as
 
