@@ -23,7 +23,7 @@ from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 
 if TYPE_CHECKING:
-    from edgeseg.benchmark.measure import Case
+    from edgeseg.benchmark.measure import Case, Device
     from edgeseg.cli._options import Results
     from edgeseg.cli._places import Devices, Sweep
     from edgeseg.opening import InputDescription
@@ -146,12 +146,12 @@ def command(
         raise InputError(f"{given}: only with --scope end-to-end, which prepares an image.")
     cases = sweep.cases([find_file(artifact) for artifact in artifacts or [_artifacts.artifact_or_default(None)]])
     if profile is not None:
-        if output is not None or devices.asked or plan.drift or plan.scope != "inference":
+        if output is not None or devices.devices is not None or plan.drift or plan.scope != "inference":
             raise InputError(
-                "--profile is of single calls on this machine and writes into its DIR: "
-                "omit --output, --device, --devices, --sustained and --scope."
+                "--profile is of single calls and writes into its DIR: "
+                "omit --output, --devices, --sustained and --scope."
             )
-        _profile(cases, profile, plan.num_runs, results)
+        _profile(cases, profile, plan.num_runs, results, devices.open())
         return 0
     if output is None and not results.as_json:
         output = free_place("benchmark", ".json")  # minutes of measuring are in it, and the table has their medians
@@ -186,13 +186,18 @@ def command(
     return 1 if wrong else 0
 
 
-def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -> None:
+def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results, devices: list[Device]) -> None:
     """Profile each case by op, and measure no latency: recording slows the runs."""
     import json
 
     from edgeseg._internal.files import refuse_existing, write_text
-    from edgeseg.benchmark.profile import COLUMNS, node_data, profile
+    from edgeseg.benchmark.devices.adb import AdbDevice
+    from edgeseg.benchmark.devices.local import LocalDevice
+    from edgeseg.benchmark.profile import COLUMNS, node_data, profile, profile_on
 
+    (device, *others) = devices
+    if others or not isinstance(device, LocalDevice | AdbDevice):
+        raise InputError("--profile is of one device: this machine, or --device adb.")
     places = [
         folder / f"{case.artifact.name}.{case.accelerator}.{case.options['num_threads'] or 'default'}" for case in cases
     ]
@@ -200,10 +205,13 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
     for path in itertools.chain(*paths):
         refuse_existing(path, overwrite=results.overwrite)
     profiles = []
-    with progress("profiling") as update:
+    with device, progress("profiling") as update:
         for number, case in enumerate(cases):
             update(number, len(cases))
-            profiles.append(profile(case.artifact, case.options, num_runs))
+            if isinstance(device, AdbDevice):
+                profiles.append(profile_on(device, case.artifact, case.options, num_runs))
+            else:
+                profiles.append(profile(case.artifact, case.options, num_runs))
     overlays = []
     for (path, overlay), entry in zip(paths, profiles, strict=True):
         write_text(path, json.dumps(entry.to_dict(), indent=1) + "\n", overwrite=results.overwrite)
@@ -219,6 +227,8 @@ def _profile(cases: list[Case], folder: Path, num_runs: int, results: Results) -
         threads = counted(entry.num_threads, "thread") if entry.num_threads else "default threads"
         title = f"{entry.artifact} on {entry.runtime}, {threads}: {top}"
         print_table(COLUMNS, entry.rows(), title=title)
+        if not entry.run_ms:
+            continue
         note(f"{entry.artifact}: its ops take {entry.share_of_run:.1%} of a run of {entry.run_ms:.2f} ms")
     for overlay in overlays:
         note(f"for Model Explorer: {overlay}")

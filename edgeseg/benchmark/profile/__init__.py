@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeseg.benchmark.profile.device import profile_on
 from edgeseg.benchmark.profile.model_explorer import node_data
 from edgeseg.benchmark.profile.profiler import profile
 from edgeseg.benchmark.profile.result import COLUMNS, NodeTime, Profile
@@ -10,6 +11,7 @@ __all__ = [
     # what to call
     "node_data",
     "profile",
+    "profile_on",
     # what comes out
     "COLUMNS",
     "NodeTime",

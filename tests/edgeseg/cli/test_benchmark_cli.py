@@ -103,6 +103,7 @@ def test_a_program_that_plays_the_gpu_is_no_gpu(model: Path) -> None:
             "omit --num-runs and --rounds.",
         ),
         (("--profile", "p", "--num-runs", "9", "--min-secs", "1"), "counts its calls alone: omit --min-secs."),
+        (("--profile", "p", "--device", "ssh:pi5"), "--profile is of one device: this machine, or --device adb."),
         (("--accelerator", "gpuu"), "Did you mean 'gpu'?"),
     ],
 )
