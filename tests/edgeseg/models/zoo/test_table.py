@@ -4,6 +4,7 @@ one tester; a new row of the table is tested without a line here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -82,21 +83,15 @@ def test_the_default_model_is_in_the_zoo() -> None:
     assert DEFAULT_MODEL in ZOO
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", ["unet_mini", "mobilenet_unet", "efficientnet_lite0_unet"])
 def test_a_step_lowers_the_loss_and_a_round_trip_changes_nothing(
-    name: str, tmp_path_factory: pytest.TempPathFactory
+    name: str,
+    assert_learns: Callable[[keras.Model], None],
+    assert_round_trips: Callable[[keras.Model], None],
 ) -> None:
-    keras.utils.set_random_seed(0)
-    model = create(name, num_classes=3, input_size=(32, 64))
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(2, 32, 64, 3)).astype(np.float32)
-    labels = rng.integers(0, 3, (2, 32, 64))
-    model.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    before = model.train_on_batch(images, labels)
-    for _ in range(5):
-        after = model.train_on_batch(images, labels)
-    assert after < before
-    path = tmp_path_factory.mktemp("zoo") / "model.keras"
-    model.save(path)
-    again = keras.models.load_model(path)
-    np.testing.assert_array_equal(again.predict_on_batch(images), model.predict_on_batch(images))
+    """Those whose family has no file of its own here."""
+    # Without dropout, whose masks differ from one call to the next.
+    options = {"dropout": 0.0} if name == "unet_mini" else {}
+    assert_learns(create(name, num_classes=3, input_size=(64, 96), **options))
+    assert_round_trips(create(name, num_classes=3, input_size=(32, 64)))
