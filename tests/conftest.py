@@ -79,8 +79,8 @@ def thin() -> Callable[..., Any]:
 def op_by_op(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keras trains op by op in this test.
 
-    To trace and compile a step takes as long as to run a hundred of these small ones, and a test has a few of them.
-    Most tests of ``test_fit`` and some of ``test_train_cli`` train with compiled steps, as a user does.
+    To trace and compile a step takes longer than to run the few that a test has. All tests of ``test_fit`` and some of
+    ``test_train_cli`` train with compiled steps, as a user does.
     """
     import keras
     import tensorflow as tf
@@ -111,9 +111,9 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     repeats = (1, 2, 1, 1, 1, 1, 1)
     stages = [(stage[0], stage[1], count, stage[3]) for stage, count in zip(mobilenetv2._STAGES, repeats, strict=True)]
     monkeypatch.setattr(mobilenetv2, "_STAGES", tuple(stages))
-    stages = [(min(stage[0], 2), *stage[1:]) for stage in efficientnet_lite.STAGES[:3]]
+    first = [(min(stage[0], 2), *stage[1:]) for stage in efficientnet_lite.STAGES[:3]]
     rest = [(1, *stage[1:]) for stage in efficientnet_lite.STAGES[3:]]
-    monkeypatch.setattr(efficientnet_lite, "STAGES", (*stages, *rest))
+    monkeypatch.setattr(efficientnet_lite, "STAGES", (*first, *rest))
 
 
 @pytest.fixture(scope="session")
