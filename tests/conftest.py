@@ -75,6 +75,47 @@ def thin() -> Callable[..., Any]:
     return lambda model: keras.models.clone_model(model, clone_function=clone)
 
 
+@pytest.fixture
+def op_by_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras trains op by op in this test.
+
+    To trace and compile a step takes longer than to run the few that a test has. All tests of ``test_fit`` and some of
+    ``test_train_cli`` train with compiled steps, as a user does.
+    """
+    import keras
+    import tensorflow as tf
+
+    compiled = keras.Model.fit
+
+    def fit(*args: Any, **kwargs: Any) -> Any:
+        tf.config.run_functions_eagerly(True)
+        try:
+            return compiled(*args, **kwargs)
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoders that are built in this test have one block of each kind: strided, repeated and dilated.
+
+    A pass over a model takes the time of its layers, and a repeated block shows nothing that its twin has not shown.
+    """
+    from edgeseg.models.zoo import efficientnet_lite
+    from edgeseg.models.zoo.backbones import mobilenetv2, resnet
+
+    # A block of each stage, one that is repeated at 1/4, where the decoder reads, and one that is dilated.
+    monkeypatch.setattr(resnet, "_BLOCKS", {50: (2, 1, 1, 2)})
+    repeats = (1, 2, 1, 1, 1, 1, 1)
+    stages = [(stage[0], stage[1], count, stage[3]) for stage, count in zip(mobilenetv2._STAGES, repeats, strict=True)]
+    monkeypatch.setattr(mobilenetv2, "_STAGES", tuple(stages))
+    first = [(min(stage[0], 2), *stage[1:]) for stage in efficientnet_lite.STAGES[:3]]
+    rest = [(1, *stage[1:]) for stage in efficientnet_lite.STAGES[3:]]
+    monkeypatch.setattr(efficientnet_lite, "STAGES", (*first, *rest))
+
+
 @pytest.fixture(scope="session")
 def permuted_class() -> type:
     """A functional model as a subclass whose layers are attributes, in another order than in its graph.

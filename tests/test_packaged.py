@@ -29,7 +29,7 @@ def packaged() -> OpenedModel:
 @pytest.fixture(scope="module")
 def artifacts(packaged: OpenedModel, tmp_path_factory: pytest.TempPathFactory, camvid: Path) -> list[ExportResult]:
     """All four, verified on CamVid's test images."""
-    samples = collect(camvid, split="test", count=12)
+    samples = collect(camvid, split="test", count=4)
     return list(export_all(packaged.model, packaged.spec, RECIPES, samples=samples))
 
 
@@ -72,12 +72,10 @@ def test_the_packaged_files_see_what_the_weights_see(
         assert (segmenter(frame).class_map == expected).mean() >= least
 
 
-def test_the_default_file_reaches_its_score(camvid: Path) -> None:
-    """Every eighth test image; fp32 and int8 are within 0.001 of each other on all of them."""
-    whole = open_split(camvid, "test")
-    some = LabeledSplit(whole.classes, whole.pairs[::8])
+def test_the_shipped_file_reaches_its_score(camvid: Path) -> None:
+    """All test images; fp32 and int8 are within 0.001 of each other on them."""
     with Segmenter(DEFAULT_FILE) as segmenter:
-        assert evaluate(segmenter, some).mean_iou >= 0.58
+        assert evaluate(segmenter, open_split(camvid, "test")).mean_iou >= 0.60
 
 
 def test_every_artifact_agrees_on_test_images(artifacts: list[ExportResult]) -> None:
@@ -92,13 +90,8 @@ def test_every_artifact_scores_as_the_keras_model(
     packaged: OpenedModel, artifacts: list[ExportResult], camvid: Path, tmp_path: Path
 ) -> None:
     whole = open_split(camvid, "test")
-    some = LabeledSplit(whole.classes, whole.pairs[::8])  # 30 images; the whole split is scored below
+    some = LabeledSplit(whole.classes, whole.pairs[::8])  # 30 images; the whole split is scored above
     expected = evaluate(Segmenter(KerasBackend(packaged.model, packaged.spec)), some).mean_iou
     for result in artifacts:
         with Segmenter(result.save(tmp_path)) as segmenter:
             assert abs(evaluate(segmenter, some).mean_iou - expected) <= 0.002, result.file_name
-
-
-def test_the_shipped_file_reaches_its_score(artifacts: list[ExportResult], camvid: Path, tmp_path: Path) -> None:
-    with Segmenter(artifacts[0].save(tmp_path)) as segmenter:
-        assert evaluate(segmenter, open_split(camvid, "test")).mean_iou >= 0.60

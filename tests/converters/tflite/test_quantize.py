@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -46,10 +46,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
     return choose(folder)
 
 
-def calibrated(name: str, size: tuple[int, int] = SIZE) -> keras.Model:
+def calibrated(
+    name: str, size: tuple[int, int] = SIZE, change: Callable[[keras.Model], keras.Model] = lambda model: model
+) -> keras.Model:
     """Random weights and batch normalization that has seen images, so that no map is constant."""
     keras.utils.set_random_seed(0)
-    model = create(name, num_classes=5, input_size=size)
+    model = change(create(name, num_classes=5, input_size=size))
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.0
@@ -144,8 +146,8 @@ def test_tensorflows_quantizer_raises_the_versions(unet: keras.Model, images: Ca
 
 
 @pytest.fixture(scope="module")
-def segnet() -> keras.Model:
-    return calibrated("segnet")
+def segnet(thin: Callable[[keras.Model], keras.Model]) -> keras.Model:
+    return calibrated("segnet", change=thin)
 
 
 def test_segnet_with_masks(segnet: keras.Model, images: CalibrationSet) -> None:

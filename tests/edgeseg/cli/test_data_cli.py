@@ -176,6 +176,7 @@ def test_training_stops_before_it_starts_with_a_list_of_the_bad_files(
     assert not run.exists()
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_voc_with_palette_masks_is_trained_on_scored_and_exported_with(
     capsys: pytest.CaptureFixture[str], voc_dataset: Path, tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_voc_with_palette_masks_is_trained_on_scored_and_exported_with(
     assert artifact["verification"]["images"] == f"{voc_dataset.name}/val"
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_binary_masks_are_split_and_trained_on(
     capsys: pytest.CaptureFixture[str], binary: Path, tmp_path: Path
 ) -> None:

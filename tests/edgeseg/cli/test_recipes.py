@@ -154,6 +154,7 @@ def test_help_and_completion_name_the_packaged_recipes() -> None:
     assert [item.type for item in complete.get_completions(["train", "--recipe"], "run/t")] == ["file"]
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_a_run_writes_the_recipe_that_repeats_it_bit_for_bit(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,21 +1,17 @@
 """The packaged recipes: each trains for an epoch as its tutorial does, and what it trained is exported and proven.
 
 The models have the layers of the zoo's, and fewer and narrower blocks; and steps run op by op, as two of them take less
-than tracing one. The notes' recipe runs as a user's does.
+than tracing one.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
 import keras
 import pytest
-import tensorflow as tf
 
 from edgeseg.choices import TutorialRecipe
 from edgeseg.cli import main
@@ -53,7 +49,7 @@ def export_and_prove(model: Path, data: Path) -> None:
     assert len(list(model.parent.glob("*.tflite"))) == 1
 
 
-@pytest.mark.usefixtures("small_models")
+@pytest.mark.usefixtures("small_models", "op_by_op")
 @pytest.mark.parametrize(
     ("name", "typed"),
     [
@@ -68,11 +64,7 @@ def test_a_recipe_trains_and_its_model_is_exported(
 ) -> None:
     run = tmp_path / "run"
     arguments = ["--recipe", name, "--data", str(shapes_dataset), "--output-dir", str(run), *SMALL, *typed]
-    tf.config.run_functions_eagerly(True)
-    try:
-        assert main(["train", *arguments, "--json"]) == 0
-    finally:
-        tf.config.run_functions_eagerly(False)
+    assert main(["train", *arguments, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert len(result["history"]) == 1
     # All that was not typed is the tutorial's.
@@ -82,16 +74,14 @@ def test_a_recipe_trains_and_its_model_is_exported(
     export_and_prove(Path(result["exported"]), shapes_dataset)
 
 
-def test_the_notes_recipe_in_a_process_of_its_own(shapes_dataset: Path, tmp_path: Path) -> None:
-    """Its statistics are those of the images."""
-    arguments = ["--recipe", "notes-tutorial", "--data", shapes_dataset, "--output-dir", "run", *SMALL]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeseg", "train", *arguments],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "of the 10 training images: --mean " in done.stderr
+@pytest.mark.usefixtures("op_by_op")
+def test_the_notes_recipe_has_the_statistics_of_the_images(
+    shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--recipe", "notes-tutorial", "--data", str(shapes_dataset), "--output-dir", "run", *SMALL]
+    assert main(["train", *arguments]) == 0
+    assert "of the 10 training images: --mean " in capsys.readouterr().err
     config = Recipe.open(tmp_path / "run" / "train.toml").config()
     assert (config.augmentation, config.schedule, config.warmup) == ("notes", "constant", "staircase")
     assert not isinstance(config.mean, str)

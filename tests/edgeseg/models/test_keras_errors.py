@@ -43,6 +43,32 @@ def raised(call: Any) -> Exception:
     return caught.value
 
 
+def test_backticks_are_those_of_edgeseg_alone() -> None:
+    """What they have becomes a flag on the command line; Keras quotes names of its own with them."""
+
+    class Refusing(layers.Layer):  # type: ignore[misc]
+        def __init__(self, says: type[Exception], **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            raise says("a function of yours; give it: `custom_objects={'f': your_function}`.")
+
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            return cls(says=InputError if config["name"] == "own" else ValueError)
+
+    said = {}
+    for name in ("own", "another"):
+        config = {"module": None, "class_name": "Refusing", "config": {"name": name}, "registered_name": "Refusing"}
+        said[name] = reason_of(
+            raised(
+                lambda config=config: keras.saving.deserialize_keras_object(
+                    config, custom_objects={"Refusing": Refusing}
+                )
+            )
+        )
+    assert "give it: `custom_objects={'f': your_function}`." in said["own"]
+    assert "give it: 'custom_objects={'f': your_function}'." in said["another"]
+
+
 def test_the_reason_is_a_line_without_escape_codes_or_configs() -> None:
     class Adding(layers.Layer):  # type: ignore[misc]
         def call(self, x: Any) -> Any:

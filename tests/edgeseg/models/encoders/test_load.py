@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from edgeseg.errors import InputError
 from edgeseg.models import ZOO, create, load_encoder
 from edgeseg.models.encoders.load import create_with_encoder
 from edgeseg.models.encoders.published import CAFFE
+from edgeseg.models.zoo import hrnet
 
 SIZE = (96, 96)  # the smallest that keras.applications builds an Xception for is 71
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3)).astype(np.float32)
@@ -132,7 +134,11 @@ def test_keras_2s_own_resnet_fills_a_trunk_named_as_in_keras_applications(tmp_pa
     np.testing.assert_allclose(*factors, rtol=1e-6)
 
 
-def test_hrnets_own_trunk_is_taken_from_a_model_with_other_classes(tmp_path: Path) -> None:
+def test_hrnets_own_trunk_is_taken_from_a_model_with_other_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = functools.partial(hrnet.hrnetv2, width=4, modules=(1, 1), blocks=1, name="hrnetv2_w18")
+    monkeypatch.setattr(hrnet, "hrnetv2_w18", small)
     source = create("hrnetv2_w18", num_classes=7, input_size=(32, 32))
     give_values(source)
     source.save_weights(tmp_path / "backbone.weights.h5")

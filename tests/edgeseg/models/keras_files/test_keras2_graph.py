@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgeseg.cli._words import in_flags
 from edgeseg.errors import InputError
 from edgeseg.models.keras_files.custom_objects import KNOWN, load_custom_objects
 from edgeseg.models.keras_files.keras2 import rename_layers
@@ -145,13 +146,18 @@ def test_a_function_that_is_not_read_is_named_with_the_two_lines_that_call_it(tm
         load_keras_file(path)
     message = str(caught.value)
     assert "tf.math.bessel_i0e ('tf.math.bessel_i0e', 'tf.math.bessel_i0e_1')" in message and "\n" not in message
-    (tmp_path / "own.py").write_text("\n".join(message.split("`")[1::2]))
+    # What the command line makes of it is typed: a file, its dict, and the import that comes before it.
+    typed = in_flags(message).partition("--custom-objects FILE.py with ")[2].split("`")[1::2]
+    assert typed == ["CUSTOM_OBJECTS = {'tf.math.bessel_i0e': tf.math.bessel_i0e}", "import tensorflow as tf"]
+    (tmp_path / "own.py").write_text("\n".join(reversed(typed)))
     own = load_custom_objects(tmp_path / "own.py")
     model = check(source, tmp_path, **own)
     # It is saved by its name, and asks for its code again.
     model.save(tmp_path / "again.keras")
-    with pytest.raises(InputError, match=r"`custom_objects=\{'tf.math.bessel_i0e': your_function\}`"):
+    with pytest.raises(InputError, match=r"`custom_objects=\{'tf.math.bessel_i0e': your_function\}`") as caught:
         load_keras_file(tmp_path / "again.keras")
+    line = "--custom-objects FILE.py with `CUSTOM_OBJECTS = {'tf.math.bessel_i0e': your_function}`"
+    assert line in in_flags(str(caught.value))
     again = load_keras_file(tmp_path / "again.keras", custom_objects=own)
     x = np.ones((1, *SHAPE), np.float32)
     np.testing.assert_array_equal(np.asarray(again(x)), np.asarray(model(x)))

@@ -59,7 +59,7 @@ FAMILIES = {
     "mobilenet_unet": Family(zoo("mobilenet_unet"), 11, first_number=3, is_wide=True),
     "efficientnet_lite0_unet": Family(zoo("efficientnet_lite0_unet", decoder_filters=(16, 12, 8, 8)), 0),
     "unet_vgg16": Family(zoo("unet_vgg16"), 9, is_wide=True),
-    "unet_resnet50": Family(zoo("unet_resnet50"), 11),
+    "unet_resnet50": Family(zoo("unet_resnet50"), 11, is_wide=True),
     "resnet50_segnet": Family(zoo("resnet50_segnet", encoder_level=2, n_up=2), 7, is_wide=True),
     "segnet": Family(zoo("segnet"), 52, first_number=0, is_wide=True),
     "hrnetv2": Family(lambda: hrnetv2(num_classes=CLASSES, input_size=SIZE, width=4, modules=(2, 2), blocks=1), 3),

@@ -120,23 +120,27 @@ def test_output_stride_trades_strides_for_dilation(output_stride: int, rates: tu
         assert model.get_layer("feature_projection0").output.shape[1:3] == (16, 24)
 
 
+@pytest.mark.usefixtures("shallow")
 @any_size
 @pytest.mark.parametrize("input_size", [(64, 96), (33, 50)])
 def test_any_size_works(assert_batch_is_its_images, variant: str, input_size: tuple[int, int]) -> None:
     assert_batch_is_its_images(_tiny(variant, input_size))
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("variant", ["mobilenetv2", "xception", "resnet50"])
 def test_odd_size_at_output_stride_8_works(assert_batch_is_its_images, variant: str) -> None:
     assert_batch_is_its_images(_tiny(variant, (37, 50), output_stride=8))
 
 
+@pytest.mark.usefixtures("shallow")
 @variants
 def test_learns(assert_learns, variant: str) -> None:
     # Without dropout, whose masks differ from one call to the next; and large enough for steady batch statistics.
     assert_learns(_tiny(variant, (64, 96), dropout=0.0, decoder_dropout=0.0))
 
 
+@pytest.mark.usefixtures("shallow")
 @variants
 def test_round_trip(assert_round_trips, variant: str) -> None:
     assert_round_trips(_tiny(variant))

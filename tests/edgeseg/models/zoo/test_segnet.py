@@ -51,8 +51,8 @@ def test_segnet_is_the_same_under_both_index_conventions():
     np.testing.assert_array_equal(within(images, training=False), without(images, training=False))
 
 
-def test_segnet_learns_and_round_trips(assert_learns, assert_round_trips):
-    model = create("segnet", num_classes=4, input_size=(32, 64))
+def test_segnet_learns_and_round_trips(assert_learns, assert_round_trips, thin):
+    model = thin(create("segnet", num_classes=4, input_size=(32, 64)))
     assert_learns(model)
     assert_round_trips(model)
 
@@ -82,6 +82,7 @@ def test_resnet50_segnet_takes_other_levels(encoder_level, n_up, divisor):
     assert model.output_shape == (None, 64 // divisor, 32 // divisor, 3)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_resnet50_segnet_flat_is_the_map_in_row_order():
     images = np.random.default_rng(0).uniform(0, 1, (2, 32, 64, 3)).astype(np.float32)
     maps = resnet50_segnet(num_classes=3, input_size=(32, 64))
@@ -105,8 +106,9 @@ def test_a_size_between_strides_names_the_nearest(name):
         create(name, num_classes=3, input_size=(100, 64))
 
 
-def test_resnet50_segnet_learns_and_round_trips(assert_learns, assert_round_trips, assert_batch_is_its_images):
-    model = create("resnet50_segnet", num_classes=4, input_size=(32, 64))
+@pytest.mark.usefixtures("shallow")
+def test_resnet50_segnet_learns_and_round_trips(assert_learns, assert_round_trips, assert_batch_is_its_images, thin):
+    model = thin(create("resnet50_segnet", num_classes=4, input_size=(32, 64)))
     assert_learns(model)
     assert_batch_is_its_images(model)
     assert_round_trips(model)

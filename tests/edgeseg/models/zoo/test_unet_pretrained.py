@@ -41,10 +41,11 @@ def test_parameters_are_those_of_unet_keras(name, expected, convolutions):
     assert names == [f"conv2d_{n}" for n in range(1, convolutions + 1)]
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("input_size", [(64, 64), (32, 96)])
-def test_answers_at_the_input_size(name, input_size, assert_batch_is_its_images):
-    model = create(name, num_classes=5, input_size=input_size)
+def test_answers_at_the_input_size(name, input_size, assert_batch_is_its_images, thin):
+    model = thin(create(name, num_classes=5, input_size=input_size))
     assert model.output_shape == (None, *input_size, 5)
     assert_batch_is_its_images(model)
 
@@ -66,8 +67,9 @@ def test_a_size_between_strides_names_the_nearest(name, nearest):
         create(name, num_classes=3, input_size=(51, 64))
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", NAMES)
-def test_learns_and_round_trips(name, assert_learns, assert_round_trips):
-    model = create(name, num_classes=4, input_size=(32, 64))
+def test_learns_and_round_trips(name, assert_learns, assert_round_trips, thin):
+    model = thin(create(name, num_classes=4, input_size=(32, 64)))
     assert_learns(model)
     assert_round_trips(model)
