@@ -22,6 +22,7 @@ from edgeseg.errors import InputError
 # Folders of this process that were rid of what killed processes left; a folder of 100,000 images is listed once.
 _cleared: set[Path] = set()
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # a file system that has nothing to wait for
 
 
@@ -104,6 +105,28 @@ def require_writable_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(f"folder '{folder}' cannot be written: {error.strerror}.") from error
+
+
+@contextmanager
+def scratch_folder(prefix: str = "edgeseg-") -> Iterator[Path]:
+    """Make a folder for files that are needed during the block only, and remove it.
+
+    Args:
+        prefix: of its name.
+
+    Raises:
+        InputError: the system's temporary folder is full or cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise InputError(
+            f"the temporary folder '{tempfile.gettempdir()}' cannot be written: {error.strerror}; name another one in "
+            "the environment variable TMPDIR."
+        ) from error
 
 
 def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:

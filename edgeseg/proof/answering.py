@@ -6,6 +6,7 @@ outputs as ``Segmenter`` makes them.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,13 @@ def answer_proof(opened: Backend, proof: Proof, order: Sequence[int]) -> Answers
         software_rendering=bool(getattr(opened, "software_rendering", False)),
         coverage=getattr(opened, "coverage", None),
     )
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """Return an array as a ``.npy`` file; numpy's own writing to a full disk is an error that does not say so."""
+    packed = io.BytesIO()
+    np.save(packed, array)
+    return packed.getvalue()
 
 
 def spec_for(backend: Backend, proof: Proof) -> ModelSpec:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import scratch_folder
 from edgeseg._internal.json import WrongValue
 from edgeseg.errors import DeviceLost
+from edgeseg.proof.answering import npy_bytes
 from edgeseg.proof.questions import Answers, Questions
 from edgeseg.proof.worker import LONGEST_S, ValueRequest, read_answers, read_value
 from edgeseg.runtime.process.exchange import ask
@@ -94,10 +94,10 @@ class ThisMachine:
 
     def value(self, artifact: Path, options: Mapping[str, Any], tensor: NDArray[Any], *, runs: int = 1) -> NDArray[Any]:
         """See ``ProofDevice.value``."""
-        with tempfile.NamedTemporaryFile(suffix=".npy") as file:
-            np.save(file, tensor)
-            file.flush()
-            request = ValueRequest(path=str(artifact), tensor=file.name, options=dict(options), runs=runs)
+        with scratch_folder() as folder:
+            file = folder / "tensor.npy"
+            file.write_bytes(npy_bytes(tensor))
+            request = ValueRequest(path=str(artifact), tensor=str(file), options=dict(options), runs=runs)
             try:
                 return read_value(ask(WORKER, dataclasses.asdict(request), LONGEST_S, doing="ran")).array()
             except WrongValue as error:

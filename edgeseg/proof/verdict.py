@@ -6,7 +6,6 @@ Not called ``verify``: a module of that name would hide the function.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from edgeseg._internal.fields import short_repr
-from edgeseg._internal.files import sha256, write_bytes
+from edgeseg._internal.files import scratch_folder, sha256, write_bytes
 from edgeseg._internal.json import WrongValue
 from edgeseg._internal.text import counted
 from edgeseg.choices import INTEGERS, Precision
@@ -286,8 +285,8 @@ def _identical_scores(
     part = scores_part(artifact)
     if part is None:
         return None
-    with tempfile.TemporaryDirectory(prefix="edgeseg-verify-") as folder:
-        path = Path(folder) / f"scores{artifact.suffix}"
+    with scratch_folder("edgeseg-verify-") as folder:
+        path = folder / f"scores{artifact.suffix}"
         path.write_bytes(part)
         tensor = input_tensor(artifact, proof, 0)
         there, cpu = (device.value(path, one, tensor) for one in (options, on_cpu))

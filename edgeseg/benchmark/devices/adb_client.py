@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeseg._internal.files import scratch_folder
 from edgeseg._internal.text import counted, escaped, last_line
 from edgeseg.benchmark.devices.bounded import Watch
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
@@ -197,10 +198,10 @@ class Folder:
 
     def write(self, data: bytes, name: str) -> None:
         """Write a file; see ``Client.push``."""
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(data)
-            file.flush()
-            self._client.push(Path(file.name), self.path_of(name), what=f"the input of {counted(len(data), 'byte')}")
+        with scratch_folder() as folder:
+            file = folder / "tensor"
+            file.write_bytes(data)
+            self._client.push(file, self.path_of(name), what=f"the input of {counted(len(data), 'byte')}")
 
     def read(self, name: str, *, size: int | None = None, most_bytes: int = 0, what: str) -> bytes:
         """Read a file that a program of the device wrote.

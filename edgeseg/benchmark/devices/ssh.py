@@ -19,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal import versions
@@ -30,6 +29,7 @@ from edgeseg.benchmark.devices.ssh_answers import MAX_WORK_BYTES, Checked, Done,
 from edgeseg.benchmark.devices.ssh_link import SOON_S, Link
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.proof.answering import npy_bytes
 from edgeseg.proof.device import WORKER
 from edgeseg.proof.questions import Answers, Questions
 from edgeseg.proof.worker import LONGEST_S, ValueRequest, read_answers, read_value
@@ -176,9 +176,7 @@ class SshDevice:
 
     def value(self, artifact: Path, options: Mapping[str, Any], tensor: NDArray[Any], *, runs: int = 1) -> NDArray[Any]:
         """See ``ProofDevice.value``."""
-        packed = io.BytesIO()
-        np.save(packed, tensor)
-        data = packed.getvalue()
+        data = npy_bytes(tensor)
         path, digest = self.put(artifact, sha256(artifact.read_bytes())), sha256(data)
         there = self._put(data, f"{digest}.npy", digest)
         request = ValueRequest(path=path, tensor=there, options=dict(options), runs=runs)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import scratch_folder
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg.proof.first_wrong_op.answer import FoundOp, InputOf, Partition, Seen, WrongOp
 from edgeseg.proof.first_wrong_op.difference import FLOAT32, Difference
@@ -98,8 +98,8 @@ def find_wrong_op(
     """
     file = ModelFile.read(artifact)
     graph = (TfliteCuts if is_tflite(file.data) else OnnxCuts)(file.data)
-    with tempfile.TemporaryDirectory(prefix="edgeseg-find-op-") as folder:
-        values = Values(graph, tensor, on_device, on_cpu, Path(folder), tell or (lambda line: None))
+    with scratch_folder("edgeseg-find-op-") as folder:
+        values = Values(graph, tensor, on_device, on_cpu, folder, tell or (lambda line: None))
         values.run_whole(file.path)
         return _Search(values).answer([tuple(part) for part in partitions])
 

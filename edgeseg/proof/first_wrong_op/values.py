@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.text import escaped
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.proof.answering import npy_bytes
 from edgeseg.proof.first_wrong_op.answer import NamedOp, share
 from edgeseg.proof.first_wrong_op.difference import Difference, difference
 from edgeseg.proof.first_wrong_op.graph import CutGraph
@@ -188,7 +189,7 @@ class Values:
         return self._folder / f"{value}.npy"
 
     def _keep(self, value: int, array: NDArray[Any]) -> None:
-        np.save(self._path(value), array)
+        self._path(value).write_bytes(npy_bytes(array))
         self._kept[value], self._shapes[value] = array.nbytes, array.shape
         while sum(self._kept.values()) > _KEPT:
             oldest = next(iter(self._kept))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from edgeseg._internal.files import (
     csv_text,
     refuse_existing,
     require_writable_folder,
+    scratch_folder,
     sha256,
     write_bytes,
     write_text,
@@ -178,3 +181,14 @@ def test_a_text_with_bytes_that_are_none_is_written_all_the_same(tmp_path: Path)
 
 def test_csv_quotes_what_needs_it() -> None:
     assert csv_text([("name", "iou"), ('a,"b"', 0.5), ["c", ""]]) == 'name,iou\n"a,""b""",0.5\nc,\n'
+
+
+def test_a_scratch_folder_on_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = r"the temporary folder '.*' cannot be written: No space left.* TMPDIR"
+    with pytest.raises(InputError, match=said), scratch_folder() as folder:
+        (folder / "a").write_bytes(b"x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError), scratch_folder() as folder:
+        (folder / "none").read_bytes()  # another error stays what it is
+    assert list(tmp_path.iterdir()) == []
