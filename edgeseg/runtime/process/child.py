@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseg._internal.text import last_line
+
+# What LiteRT and TensorFlow log: ``INFO: [accelerator_registry.cc:43] ...``, ``I0000 00:00:1796003911.37 ...``.
+_LOG = re.compile(r"INFO: |WARNING: |[IW]\d{4} ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +63,12 @@ def run(
 
 
 def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
-    """Return ``killed by SIGSEGV: last line of its stderr``."""
+    """Return ``killed by SIGSEGV: last line of its stderr``; of native logs only where there is nothing else."""
     how = status_text(done.returncode)
-    return f"{how}: {last_line(done.stderr)}" if done.stderr.strip() else how
+    # LiteRT still logs its end after Python's traceback.
+    telling = "\n".join(line for line in done.stderr.splitlines() if not _LOG.match(line))
+    said = telling if telling.strip() else done.stderr
+    return f"{how}: {last_line(said)}" if said.strip() else how
 
 
 def status_text(status: int) -> str:
