@@ -55,7 +55,7 @@ _MAX_DIRECTORY = 1 << 13  # bytes of the list of entries; zipfile makes an objec
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive has: the same proof is the same bytes
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
-_Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Digest = Annotated[str, Meta(max_length=64, pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 @dataclass(frozen=True, kw_only=True)

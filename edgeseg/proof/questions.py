@@ -27,7 +27,7 @@ _MAX_PNG = 1 << 27
 _Place = Annotated[int, Meta(ge=0, le=MAX_IMAGES * MAX_REPEATS)]
 _Nodes = Annotated[int, Meta(ge=0, le=2**31)]
 _Places = Annotated[tuple[_Place, ...], Meta(max_length=MAX_IMAGES * MAX_REPEATS)]
-_Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Digest = Annotated[str, Meta(max_length=64, pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg._internal.json import Meta, WrongValue, decode
+from edgeseg._internal.json import Finite, Int64, Meta, WrongValue, decode
 from edgeseg._internal.limits.models import TRIAL_VARIABLE, max_model_memory
 from edgeseg.proof.answering import answer_proof, dequantized, require_taken
 from edgeseg.proof.file import read_proof
@@ -65,10 +65,10 @@ class Value:
         data: the values, compressed with zlib, in base64.
     """
 
-    dtype: Annotated[str, Meta(pattern=r"\A(bool|u?int(8|16|32|64)|float(16|32|64))\Z")]
+    dtype: Annotated[str, Meta(max_length=10, pattern=r"\A(bool|u?int(8|16|32|64)|float(16|32|64))\Z")]
     shape: Annotated[tuple[Annotated[int, Meta(ge=0, le=2**31)], ...], Meta(max_length=8)]
-    scale: float = 0.0
-    zero_point: int = 0
+    scale: Finite = 0.0
+    zero_point: Int64 = 0
     data: Annotated[str, Meta(max_length=MAX_ANSWER_BYTES)]
 
     @classmethod

@@ -116,11 +116,11 @@ class ProfiledModel:
         # Not LiteRtCreateProfiler, which makes one that no model writes to.
         self._profiler = self._made("LiteRtCompiledModelGetProfiler", self._model)
         self._signature = self._made("LiteRtGetModelSignature", self._file, c_size_t(0))
-        self._inputs, self._outputs = self._buffers("Input"), self._buffers("Output")
+        self._taken, self._given = self._buffers("Input"), self._buffers("Output")
 
     def write(self, number: int, data: bytes) -> None:
         """Write an input, as many bytes as it has."""
-        buffer = c_void_p(self._inputs[number])
+        buffer = c_void_p(self._taken[number])
         size = c_size_t()
         self._call("LiteRtGetTensorBufferPackedSize", buffer, byref(size))
         if size.value != len(data):
@@ -136,7 +136,7 @@ class ProfiledModel:
         Raises:
             BackendUnavailable: what the profiler says is not what this module knows.
         """
-        places = [_array(buffers) for buffers in (self._inputs, self._outputs)]
+        places = [_array(buffers) for buffers in (self._taken, self._given)]
         sized = [value for buffers in places for value in (c_size_t(len(buffers)), buffers)]
         self._call("LiteRtResetProfiler", self._profiler)
         self._call("LiteRtStartProfiler", self._profiler)
@@ -158,7 +158,7 @@ class ProfiledModel:
 
     def close(self) -> None:
         """Release the model."""
-        for buffer in (*self._inputs, *self._outputs):
+        for buffer in (*self._taken, *self._given):
             self._library.LiteRtDestroyTensorBuffer(c_void_p(buffer))
         self._library.LiteRtDestroyCompiledModel(self._model)
         self._library.LiteRtDestroyModel(self._file)

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeseg._internal.text import escaped, last_line
+from edgeseg.benchmark.result import Nodes
 from edgeseg.benchmark.worker import Request
 from edgeseg.errors import BackendUnavailable, InputError
 
@@ -154,7 +155,7 @@ class Placement:
     """Where a run of the tool ran: ``fully_accelerated`` and ``coverage`` as in ``Reply``."""
 
     fully_accelerated: bool | None
-    coverage: tuple[int, int] | None
+    coverage: tuple[Nodes, Nodes] | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,11 +21,16 @@ from edgeseg._internal.json import (
     decode,
     parse,
 )
-from edgeseg.benchmark import accuracy, profile, result, worker
-from edgeseg.benchmark.devices import ssh_answers
+from edgeseg.benchmark import accuracy, result, worker
+from edgeseg.benchmark.devices import benchmark_model, ssh_answers
+from edgeseg.benchmark.profile import onnx as onnx_profile
+from edgeseg.benchmark.profile import result as profile
 from edgeseg.datasets import classes, labelme
 from edgeseg.errors import InputError
-from edgeseg.runtime.process import gpu, trial
+from edgeseg.proof import file as proof
+from edgeseg.proof import questions
+from edgeseg.proof import worker as proof_worker
+from edgeseg.runtime.process import exchange, gpu, trial
 from edgeseg.spec import ModelSpec
 
 
@@ -217,7 +222,9 @@ def test_an_object_without_a_type_is_read_as_it_is() -> None:
 
 #: What is read from outside, but for the training state, which needs keras.
 READ: tuple[Any, ...] = (
-    *(ModelSpec, result._Version, result._File, worker.Reply, worker._Refusal, profile._Reply, profile._Events),
+    *(ModelSpec, result._Version, result._File, worker.Reply, exchange._Refusal),
+    *(profile.Reply, onnx_profile._Events, benchmark_model.Placement),
+    *(proof._About, questions.Answers, proof_worker.Value),
     *(accuracy._Entry, classes._Table, labelme._Document, gpu._Answer, trial._Answer),
     *(
         kind
