@@ -16,7 +16,9 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.text import counted
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image
+from edgeseg.sources.animation import kind_of
 from edgeseg.sources.video import VIDEO_SUFFIXES, Video
+from edgeseg.video.container import path_of
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class Frame:
     Attributes:
         name: file stem; for a video the stem and the frame's number.
         image_rgb: ``(h, w, 3)`` uint8 RGB.
+        time_s: when the frame of a video is shown, in seconds from its first frame; ``None`` for an image.
     """
 
     __repr__ = short_repr
 
     name: str
     image_rgb: NDArray[np.uint8]
+    time_s: float | None = None
 
 
 def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterator[Frame]:
@@ -50,7 +54,7 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterat
     if start < 0 or stride < 1:
         raise InputError(f"start must be 0 or more and stride 1 or more, got {start} and {stride}.")
     for path in expand(sources):
-        if path.suffix.lower() in VIDEO_SUFFIXES:
+        if kind_of(path) == "video":
             yield from _video(path, start, stride)
         else:
             yield Frame(path.stem, read_image(path))
@@ -64,7 +68,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
     """
     paths: list[Path] = []
     for source in sources:
-        path = Path(source)
+        path = Path(path_of(source) if source.startswith("file://") else source)
         if path.is_dir():
             matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
         elif path.exists():
@@ -88,9 +92,10 @@ def _video(path: Path, start: int, stride: int) -> Iterator[Frame]:
     with closing(Video(str(path))) as video:
         while video.grab():
             number = video.decoded - 1
-            if number >= start and (number - start) % stride == 0:
+            if video.still or (number >= start and (number - start) % stride == 0):
                 image_rgb = cv2.cvtColor(video.retrieve(), cv2.COLOR_BGR2RGB)
-                yield Frame(f"{path.stem}_{number:06d}", image_rgb)  # type: ignore[arg-type]
+                name = path.stem if video.still else f"{path.stem}_{number:06d}"
+                yield Frame(name, image_rgb, video.time_s)  # type: ignore[arg-type]
         video.warn_of_missing()
-        if video.decoded <= start:
+        if video.decoded <= start and not (video.still and video.decoded):
             raise InputError(f"'{path}' has {counted(video.decoded, 'frame')}, none from frame {start} on.")

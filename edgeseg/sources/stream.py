@@ -69,7 +69,8 @@ class Stream:
                 index, self._next_index = self._next_index, self._next_index + 1
                 ok, image_bgr = self._capture.retrieve()
                 if ok:
-                    return Captured(index, f"{self._device.stem}_{index:06d}", image_bgr, captured_s)  # type: ignore[arg-type]
+                    name = f"{self._device.stem}_{index:06d}"
+                    return Captured(index=index, name=name, image_bgr=image_bgr, captured_s=captured_s)  # type: ignore[arg-type]
             elif self._device.may_recover() and time.perf_counter() - self._last_s < self._timeout_s:
                 self._closed.wait(0.01)  # a driver that fails at once is not asked a million times
             elif not self._closed.is_set():

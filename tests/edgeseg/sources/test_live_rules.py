@@ -132,7 +132,12 @@ class Endless:
             return None
         self.read_so_far += 1
         self._stop.wait(0.001)
-        return Captured(self.read_so_far - 1, "", np.zeros((1, 1, 3), np.uint8), time.perf_counter())
+        return Captured(
+            index=self.read_so_far - 1,
+            name="",
+            image_bgr=np.zeros((1, 1, 3), np.uint8),
+            captured_s=time.perf_counter(),
+        )
 
     def stop(self) -> None:
         self._stop.set()
