@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,7 +21,14 @@ _level_before = 0
 _ERROR = 2  #: OpenCV's level that omits its warnings
 
 
-def stated_fps(capture: cv2.VideoCapture) -> float | None:
+class Stating(Protocol):
+    """What says its frame rate by OpenCV's number for it."""
+
+    def get(self, propId: int, /) -> float:  # noqa: N803 - OpenCV's name
+        """Return a property."""
+
+
+def stated_fps(capture: Stating) -> float | None:
     """Return the frame rate that an opened capture states; None for an invalid one (0, NaN, a clock of 90 kHz)."""
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if math.isfinite(fps) and 0 < fps <= 1000 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -103,7 +104,8 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
     """
     av = load("reading this video")
     remote = URL.match(place) is not None and not place.startswith("file://")
-    name = masked(place)
+    name = shown(place)
+    began_s = time.monotonic()
     try:
         container = av.open(
             location(place),
@@ -114,7 +116,10 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
             timeout=(timeout_s, timeout_s),
         )
     except (av.FFmpegError, RuntimeError, ValueError) as error:
-        raise InputError(_why(error, place, timeout_s)) from error
+        # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
+        late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
+        silent = f"'{name}' does not answer within {timeout_s or 0:g} s."
+        raise InputError(silent if late else _why(error, place, timeout_s)) from error
     try:
         return _opened(container, name, remote=remote, place=place)
     except BaseException:
@@ -135,6 +140,11 @@ def location(place: str) -> str:
         # is a "?" in it. An escaped letter is the same letter to a server.
         return f"{place[:-1]}%{ord(place[-1]):02X}"
     return place
+
+
+def shown(place: str) -> str:
+    """Return a place as messages name it: without passwords, and ``-`` in words."""
+    return "standard input" if place == "-" else masked(place)
 
 
 def path_of(url: str) -> str:
@@ -240,7 +250,7 @@ def _why(error: Exception, place: str, timeout_s: float | None) -> str:
     """Return the line that says why a place does not open: which of the many reasons it is."""
     import av
 
-    name = masked(place)
+    name = shown(place)
     if URL.match(place) is None or place.startswith("file://"):
         return _why_no_file(error, place)
     if isinstance(error, (av.ExitError, av.TimeoutError)):
@@ -256,7 +266,7 @@ def _why(error: Exception, place: str, timeout_s: float | None) -> str:
         (av.ConnectionRefusedError, "nothing answers there; the connection was refused"),
         (av.ConnectionResetError, "the server closed the connection"),
         (av.EOFError, "the server closed the connection before a video came"),
-        (av.ProtocolNotFoundError, f"this FFmpeg cannot read '{urlsplit(place).scheme}://'"),
+        (av.ProtocolNotFoundError, f"the FFmpeg in this PyAV has no '{urlsplit(place).scheme}://'"),
     )
     for kind, reason in known:
         if isinstance(error, kind):
@@ -272,7 +282,7 @@ def _why(error: Exception, place: str, timeout_s: float | None) -> str:
 def _why_no_file(error: Exception, place: str) -> str:
     import av
 
-    name = masked(place)
+    name = shown(place)
     if isinstance(error, av.FileNotFoundError):
         return f"'{name}' does not exist."
     if isinstance(error, (av.PermissionError, av.IsADirectoryError)):

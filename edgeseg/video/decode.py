@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.text import escaped
 from edgeseg.video.container import Opened
 
 if TYPE_CHECKING:
@@ -123,9 +124,21 @@ class Decoder:
                 raise NoFrame(f"no image came within {self._timeout_s or 0:g} s") from error
             except (av.FFmpegError, RuntimeError) as error:
                 if self._opened.remote:
-                    raise NoFrame(f"{getattr(error, 'strerror', None) or error}") from error
+                    raise NoFrame(_what_broke(error)) from error
                 failures += 1
                 self.damaged += 1
+
+
+def _what_broke(error: Exception) -> str:
+    import av
+
+    if isinstance(error, av.InvalidDataError):
+        return "what it sent is cut off, or no video"
+    if isinstance(error, av.HTTPError | av.HTTPClientError):
+        return f"the server answers with an error: {error.strerror}"
+    if isinstance(error, OSError):
+        return f"the connection broke: {error.strerror}"
+    return escaped(str(getattr(error, "strerror", None) or error), most=200)
 
 
 class _Deinterlacer:
