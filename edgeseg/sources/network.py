@@ -19,6 +19,9 @@ _log = logging.getLogger("edgeseg.sources")
 #: Demuxers that deliver whole segments at once.
 _IN_BURSTS = frozenset({"hls", "dash"})
 
+#: The oldest frame that is believed to be as old as its sender says: clocks of two machines need not be the same.
+_OLDEST_S = 10.0
+
 
 class StreamCapture:
     """An open stream, with the methods of ``cv2.VideoCapture`` that ``Stream`` uses.
@@ -47,6 +50,7 @@ class StreamCapture:
         self._reader = Reader(opened, timeout_s=timeout_s) if self._clock else None
         self._decoder = None if self._reader else Decoder(opened, timeout_s=timeout_s)
         self._current: object = None
+        self._believed: bool | None = None  # that the sender's clock is ours; None until it said a time
 
     def grab(self) -> bool:
         """Go to the next frame; False where there is none, and ``reason`` says why."""
@@ -58,9 +62,29 @@ class StreamCapture:
         except NoFrame as error:
             self.reason = str(error)
             return False
-        self.captured_s = time.perf_counter()
+        self.captured_s = self._captured(self._decoder.captured_s)
         self.reason = "" if self._current is not None else "it ended"
         return self._current is not None
+
+    def _captured(self, sender_s: float | None) -> float:
+        """Return when the current frame was captured as its sender says, or when it came, in our time."""
+        now_s = time.perf_counter()
+        if sender_s is None:
+            return now_s
+        age_s = time.time() - sender_s
+        believed = 0 <= age_s <= _OLDEST_S
+        if self._believed is None:
+            self._believed = believed
+            if believed:
+                _log.info("'%s' says when its frames were captured; their age counts from there.", self.opened.name)
+            else:
+                _log.warning(
+                    "'%s' says when its frames were captured, but by a clock that is %.1f s off: their age counts from "
+                    "when they came.",
+                    self.opened.name,
+                    age_s,
+                )
+        return now_s - age_s if believed and self._believed else now_s
 
     def _grab_paced(self, reader: Reader, clock: Clock) -> bool:
         if not reader.grab():

@@ -20,7 +20,7 @@ from edgeseg.sources.images import expand
 from edgeseg.sources.network import AddressedStream, StreamCapture
 from edgeseg.sources.stream import Stream
 from edgeseg.sources.video import VIDEO_SUFFIXES, FfmpegReel, Video
-from edgeseg.video.container import LIVE_SCHEMES, URL
+from edgeseg.video.container import LIVE_SCHEMES, URL, is_remote
 from edgeseg.video.library import available, load
 
 #: What OpenCV reads, and after them what only FFmpeg's libraries do.
@@ -48,6 +48,7 @@ def open_source(
     ``rtsp://``, ``rtmp://``, ``srt://``     a stream, live
     ``udp://``, ``tcp://``, ``rtp://``       a stream, live
     ``http://``, ``https://``                a stream (MJPEG, MPEG-TS, HLS), a video or an image: by what it is
+    ``door.sdp``                             the RTP stream that an SDP file describes, live
     ``-``                                    a video from standard input
     ``gst:v4l2src ! ... ! appsink``          a GStreamer pipeline, live, where OpenCV has GStreamer
     =======================================  =============================================================
@@ -116,7 +117,7 @@ def names_files(text: str) -> bool:
 
 
 def _is_address(text: str) -> bool:
-    return URL.match(text) is not None and not text.startswith("file://")
+    return is_remote(text)
 
 
 def _device(text: str, timeout_s: float) -> Device | None:
@@ -136,6 +137,9 @@ def _device(text: str, timeout_s: float) -> Device | None:
 
 
 def _addressed(url: str, timeout_s: float) -> Device | None:
+    if not URL.match(url):  # an SDP file
+        load("a stream by its SDP file")
+        return AddressedStream(url, timeout_s=timeout_s)
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
         # An RTSP camera is what most people mistype, and 'rtp' is nearer to 'rstp'.

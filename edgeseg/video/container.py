@@ -103,7 +103,7 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
         BackendUnavailable: PyAV is not installed.
     """
     av = load("reading this video")
-    remote = URL.match(place) is not None and not place.startswith("file://")
+    remote = is_remote(place)
     name = shown(place)
     began_s = time.monotonic()
     try:
@@ -125,6 +125,13 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
     except BaseException:
         container.close()
         raise
+
+
+def is_remote(place: str) -> bool:
+    """Return whether a place is an address, or an SDP file, which says where an RTP stream comes to."""
+    if place.startswith("file://") or not URL.match(place):
+        return PurePosixPath(place).suffix.lower() == ".sdp"
+    return True
 
 
 def location(place: str) -> str:
@@ -158,7 +165,7 @@ def path_of(url: str) -> str:
 def _options(place: str, timeout_s: float | None) -> Mapping[str, str]:
     scheme = urlsplit(place).scheme if URL.match(place) else ""
     options: dict[str, str] = {}
-    if scheme in LIVE_SCHEMES and timeout_s is not None:
+    if (scheme in LIVE_SCHEMES or (is_remote(place) and not scheme)) and timeout_s is not None:
         options["analyzeduration"] = str(max(1, int(timeout_s * _ANALYZE * 1e6)))
     if scheme in ("rtsp", "rtsps"):
         options["rtsp_flags"] = "prefer_tcp"  # TCP, and UDP with a server that has no TCP, such as VLC's
@@ -206,7 +213,7 @@ def _is_live(container: InputContainer, place: str, duration_s: float | None, *,
 
     A live playlist has no ENDLIST, and so no duration. Of a server of files the length is known in bytes.
     """
-    if urlsplit(place).scheme in LIVE_SCHEMES:
+    if urlsplit(place).scheme in LIVE_SCHEMES or container.format.name == "sdp":
         return True
     if still or duration_s is not None or container.format.name in _FINITE:
         return False
@@ -251,7 +258,7 @@ def _why(error: Exception, place: str, timeout_s: float | None) -> str:
     import av
 
     name = shown(place)
-    if URL.match(place) is None or place.startswith("file://"):
+    if not URL.match(place) or place.startswith("file://"):
         return _why_no_file(error, place)
     if isinstance(error, (av.ExitError, av.TimeoutError)):
         return f"'{name}' does not answer within {timeout_s or 0:g} s."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ _UNKNOWN_FRAME_S = 1 / 25
 #: Reads of a container that fail in a row until it counts as ended: a damaged place is passed, a broken disk is not.
 _MOST_FAILED_READS = 20
 
+#: Frames that a decoder may hold back, and more.
+_MOST_HELD_BACK = 64
+
 
 class NoFrame(Exception):
     """A stream that is open delivers no image; the text says what came in place of one."""
@@ -43,6 +47,8 @@ class Decoder:
     Attributes:
         damaged: packets so far that could not be decoded, or that the container calls corrupt.
         discarded: packets that the container itself says are not to be shown, as a cut without encoding leaves them.
+        captured_s: when the last frame of a live stream was captured, by the sender's clock, in the time of
+            ``time.time``; ``None`` where the stream does not say it, as before the first report of an RTP sender.
     """
 
     def __init__(self, opened: Opened, *, timeout_s: float | None = None) -> None:
@@ -65,6 +71,8 @@ class Decoder:
         self._deinterlacer: _Deinterlacer | None = None
         self._ready: deque[VideoFrame] = deque()
         self._packets = self._read()
+        self.captured_s: float | None = None
+        self._captured: dict[int, float] = {}  # by the time stamps of packets that are not decoded yet
 
     def next(self) -> VideoFrame | None:
         """Return the next frame; ``None`` after the last.
@@ -81,10 +89,24 @@ class Decoder:
                 if self._deinterlacer is not None:
                     self._ready.extend(self._deinterlacer.flush())
                     self._deinterlacer = None
-                return self._ready.popleft() if self._ready else None
-            if packet.stream_index == self._opened.stream.index:
+                if not self._ready:
+                    return None
+            elif packet.stream_index == self._opened.stream.index:
+                if self._opened.live:
+                    self._note_capture(packet)
                 self._decode(packet)
-        return self._ready.popleft()
+        frame = self._ready.popleft()
+        self.captured_s = self._captured.pop(frame.pts, None) if frame.pts is not None else None
+        return frame
+
+    def _note_capture(self, packet: Packet[Any]) -> None:
+        """Keep when a packet was captured: FFmpeg computes it from RTCP's sender reports."""
+        if packet.pts is None or not packet.has_sidedata("prft"):
+            return
+        reference = bytes(packet.get_sidedata("prft"))  # AVProducerReferenceTime: microseconds since 1970, flags
+        if len(self._captured) >= _MOST_HELD_BACK:
+            self._captured.clear()  # of frames that did not decode
+        self._captured[packet.pts] = int.from_bytes(reference[:8], sys.byteorder, signed=True) / 1e6
 
     def _decode(self, packet: Packet[Any]) -> None:
         import av

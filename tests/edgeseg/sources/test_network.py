@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import logging
 import signal
 import socket
 import struct
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ pytest.importorskip("av", reason="PyAV is not installed")
 
 from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources import Source, open_source
+from edgeseg.sources.network import StreamCapture
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -268,6 +271,62 @@ def test_what_an_rtsp_server_refuses_is_told(status: str, reason: str, ffmpeg: s
     with pytest.raises(InputError, match=reason):
         open_source(f"rtsp://me:wrong@127.0.0.1:{server.port}/door")
     server.thread.join()
+
+
+def test_the_rtp_stream_of_an_sdp_file(ffmpeg: str, free_port: int, tmp_path: Path) -> None:
+    sdp = tmp_path / "door.sdp"
+    image = ["-re", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25", "-c:v", "libx264", "-tune", "zerolatency"]
+    # An even port: that above it is RTCP's.
+    target = ["-g", "10", "-f", "rtp", "-sdp_file", str(sdp), f"rtp://127.0.0.1:{free_port // 2 * 2}"]
+    with subprocess.Popen([ffmpeg, "-loglevel", "quiet", *image, *target]) as sender:
+        deadline = time.monotonic() + START_S
+        while not (sdp.exists() and sdp.read_text().count("\n") > 6) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        source = open_source(str(sdp), timeout_s=START_S)
+        found = [source.read() for _ in range(5)]
+        source.close()
+        sender.kill()
+    assert (source.live, source.fps) == (True, 25)
+    assert [captured.image_bgr.shape for captured in found if captured] == [(64, 80, 3)] * 5
+    with pytest.raises(InputError, match=r"gone\.sdp' does not exist"):
+        open_source(str(tmp_path / "gone.sdp"))
+
+
+class Said:
+    """A decoder whose frames say when they were captured."""
+
+    def __init__(self, offset_s: float) -> None:
+        self._offset_s = offset_s
+        self.captured_s: float | None = None
+
+    def next(self) -> object:
+        self.captured_s = time.time() - self._offset_s
+        return self
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "believed", "line"),
+    [(0.5, True, "counts from there"), (3600, False, "3600.0 s off"), (-2, False, "-2.0 s off")],
+)
+def test_the_age_counts_from_the_capture_where_the_sender_says_it(
+    offset_s: float, believed: bool, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    opened = SimpleNamespace(
+        format="rtsp", name="door", fps=25, stream=SimpleNamespace(codec_context=SimpleNamespace())
+    )
+    opened.live, opened.container = True, SimpleNamespace(demux=lambda: iter(()))
+    capture = StreamCapture(opened, timeout_s=5)  # type: ignore[arg-type]
+    capture._decoder = Said(offset_s)  # type: ignore[assignment]
+    for _ in range(2):
+        before_s = time.perf_counter()
+        assert capture.grab()
+        after_s = time.perf_counter()
+        shift_s = offset_s if believed else 0.0
+        # Two clocks are read one after the other, which takes microseconds; the bound is far below the half second.
+        assert before_s - shift_s - 0.05 <= capture.captured_s <= after_s - shift_s + 0.05
+    (record,) = caplog.records
+    assert line in record.getMessage()
 
 
 def piped(content: bytes, code: str) -> subprocess.CompletedProcess[bytes]:
