@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeseg.sources.pacing import Clock
 from edgeseg.video.container import Opened, open_container, shown
-from edgeseg.video.decode import Decoder, NoFrame, Reader, to_bgr
+from edgeseg.video.decode import Decoder, Images, NoFrame, Reader
 
 _log = logging.getLogger("edgeseg.sources")
 
@@ -49,6 +49,7 @@ class StreamCapture:
         self._clock = Clock(self._stop) if opened.format in _IN_BURSTS else None
         self._reader = Reader(opened, timeout_s=timeout_s) if self._clock else None
         self._decoder = None if self._reader else Decoder(opened, timeout_s=timeout_s)
+        self._images = Images()
         self._current: object = None
         self._believed: bool | None = None  # that the sender's clock is ours; None until it said a time
 
@@ -99,7 +100,7 @@ class StreamCapture:
         """Return whether the frame is to be shown, and it: ``(h, w, 3)`` uint8 BGR. A late one is not."""
         if self._reader is not None:
             return (True, self._reader.retrieve()) if self._due else (False, None)
-        return True, to_bgr(self._current)  # type: ignore[arg-type]
+        return True, self._images.image(self._current)  # type: ignore[arg-type]
 
     def get(self, prop: int) -> float:
         """Return the frame rate for ``cv2.CAP_PROP_FPS``; 0 where the stream does not say it."""
@@ -113,6 +114,8 @@ class StreamCapture:
         """Close the connection; only for the thread that reads."""
         self.stop()
         self._current = None
+        if self._decoder is not None:
+            self._decoder.close()
         self.opened.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import cv2
@@ -99,6 +99,12 @@ class Decoder:
         self.captured_s = self._captured.pop(frame.pts, None) if frame.pts is not None else None
         return frame
 
+    def close(self) -> None:
+        """Let go of what was decoded; the frames and the codec hold memory that no collection counts."""
+        self._packets.close()
+        self._ready.clear()
+        self._deinterlacer = None
+
     def _note_capture(self, packet: Packet[Any]) -> None:
         """Keep when a packet was captured: FFmpeg computes it from RTCP's sender reports."""
         if packet.pts is None or not packet.has_sidedata("prft"):
@@ -130,7 +136,7 @@ class Decoder:
                 self._deinterlacer = _Deinterlacer(frame)
             self._ready.extend(self._deinterlacer.filtered(frame))
 
-    def _read(self) -> Iterator[Packet[Any]]:
+    def _read(self) -> Generator[Packet[Any]]:
         """Yield packets, after a damaged place too; the last ones are empty and flush the decoder."""
         import av
 
@@ -222,6 +228,7 @@ class Reader:
         self.frame_s = 0.0
         self._decoder = Decoder(opened, timeout_s=timeout_s)
         self._frame_s = 1 / opened.fps if opened.fps else _UNKNOWN_FRAME_S
+        self._images = Images()
         self._frame: VideoFrame | None = None
         self._next: VideoFrame | None = None
         self._begun = False
@@ -265,11 +272,12 @@ class Reader:
     def retrieve(self) -> NDArray[np.uint8]:
         """Return the current frame as ``(h, w, 3)`` uint8 BGR."""
         assert self._frame is not None
-        return to_bgr(self._frame)
+        return self._images.image(self._frame)
 
     def close(self) -> None:
         """Close the container; only for the thread that reads."""
         self._frame = self._next = None
+        self._decoder.close()
         self.opened.close()
 
     def _shown_for(self, frame: VideoFrame, following: VideoFrame | None) -> float:
@@ -287,17 +295,37 @@ class Reader:
         return self._frame_s
 
 
-def to_bgr(frame: VideoFrame) -> NDArray[np.uint8]:
-    """Return a frame as an upright image, ``(h, w, 3)`` uint8 BGR, by its own color matrix, range and orientation.
+class Images:
+    """Makes upright images of frames: ``(h, w, 3)`` uint8 BGR, by the color matrix, range and orientation of each.
 
-    Where the frame does not say its matrix it is BT.601's, as with FFmpeg; transparency is dropped.
+    Where a frame does not say its matrix it is BT.601's, as with FFmpeg; transparency is dropped.
     """
-    # Bicubic is FFmpeg's own choice: between pixels the colors of 10 bits and of odd sizes depend on it.
-    image = cast("NDArray[np.uint8]", frame.to_ndarray(format="bgr24", interpolation="BICUBIC"))
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()  # kept: preparing one takes as long as converting a small frame
+        self._rotation: int | None = None
+        self._matrix: NDArray[np.int32] | None = None
+
+    def image(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return a frame as an image of its own."""
+        # Bicubic is FFmpeg's own choice: between pixels the colors of 10 bits and of odd sizes depend on it.
+        converted = self._reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC")
+        image = cast("NDArray[np.uint8]", converted.to_ndarray())
+        if frame.rotation != self._rotation:
+            # Not of every frame: the side data of one keeps it in memory until a collection. A mirrored video has no
+            # rotation, and says it from the first frame on.
+            self._rotation = frame.rotation
+            self._matrix = _display_matrix(frame)
+        return np.ascontiguousarray(image if self._matrix is None else oriented(image, self._matrix))
+
+
+def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
     for data in cast("Iterator[Any]", frame.side_data):
         if data.type.name == "DISPLAYMATRIX":
-            image = oriented(image, np.frombuffer(bytes(data), np.int32))
-    return np.ascontiguousarray(image)
+            return np.frombuffer(bytes(data), np.int32)
+    return None
 
 
 def oriented(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
