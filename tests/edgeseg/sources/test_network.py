@@ -194,6 +194,20 @@ def test_live_hls_is_paced_from_its_buffer(live_playlist: str, caplog: pytest.Lo
     assert "is HLS: the age of its frames does not include the segments" in record.getMessage()
 
 
+def test_rtmp(ffmpeg: str, free_port: int) -> None:
+    url = f"rtmp://127.0.0.1:{free_port}/live/door"
+    image = ["-re", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25", "-c:v", "libx264", "-tune", "zerolatency"]
+    with subprocess.Popen(
+        [ffmpeg, "-loglevel", "quiet", *image, "-g", "10", "-f", "flv", "-listen", "1", url]
+    ) as server:
+        source = open_source(url, reconnect_s=START_S)
+        found = [source.read() for _ in range(5)]
+        source.close()
+        server.kill()
+    assert (source.live, source.fps) == (True, 25)
+    assert [captured.image_bgr.shape for captured in found if captured] == [(64, 80, 3)] * 5
+
+
 class UdpRtspServer:
     """RTSP as VLC's: TCP is refused (461), UDP served; the video is MPEG-TS of ffmpeg in RTP packets."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import subprocess
 from collections.abc import Callable
@@ -155,3 +156,19 @@ def test_a_damaged_video_goes_on_after_the_hole(name: str, make: Make, ffmpeg_de
     assert reader.damaged
     assert sum(times[-1]) == pytest.approx(4.0, abs=0.05)
     assert all(after[0] >= before[0] for before, after in itertools.pairwise(times))
+
+
+def test_a_frame_is_freed_when_the_next_one_comes(make: Make) -> None:
+    """An object of PyAV that refers to itself keeps megabytes until Python's next collection, which counts objects."""
+    path = make("whole_damaged.ts", "-c:v", "libx264", "-g", "10", source="testsrc2=size=160x120:rate=25:duration=4")
+    read(path)
+    gc.collect()
+    gc.disable()
+    try:
+        images, _, reader = read(path)
+        del reader
+        circular = gc.collect()
+    finally:
+        gc.enable()
+    assert len(images) == 100
+    assert circular < 50  # those of opening a file; one each frame would be 100
