@@ -12,6 +12,7 @@ from edgeseg.sources.base import Captured
 from edgeseg.sources.devices import Capture, Device
 from edgeseg.sources.network import StreamCapture
 from edgeseg.sources.opencv import stated_fps
+from edgeseg.video.container import HungUp
 
 _log = logging.getLogger("edgeseg.sources")
 
@@ -173,7 +174,7 @@ class Stream:
         except InputError as error:
             text = str(error).removeprefix(f"'{self.name}'").strip().rstrip(".")
             self._reason = f"it {text}"
-            longest_s = _LONGEST_PAUSE_S
+            longest_s = _LONGEST_PAUSE_OF_HANG_UPS_S if isinstance(error, HungUp) else _LONGEST_PAUSE_S
             if self._left_s() <= 0:
                 raise
         self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), longest_s, max(self._left_s(), _FIRST_PAUSE_S))

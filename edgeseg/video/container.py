@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import socket
@@ -48,6 +49,10 @@ STDIN = "pipe:0"
 # The share of the timeout that may go to finding out what a stream has: FFmpeg looks at 5 s of it when it is not told,
 # and the timeout of opening runs meanwhile.
 _ANALYZE = 0.5
+
+
+class HungUp(InputError):
+    """A server took the connection and closed it before enough of a video came."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +124,8 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
         # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
         late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
         silent = f"'{name}' does not answer within {timeout_s or 0:g} s."
-        raise InputError(silent if late else _why(error, place, timeout_s)) from error
+        kind = HungUp if remote and not late and _hung_up(error, place) else InputError
+        raise kind(silent if late else _why(error, place, timeout_s)) from error
     try:
         return _opened(container, name, remote=remote, place=place)
     except BaseException:
@@ -271,13 +277,13 @@ def _why(error: Exception, place: str, timeout_s: float | None) -> str:
         (av.HTTPClientError, "the server refuses the request (4XX)"),
         (av.HTTPServerError, "the server itself failed (5XX)"),
         (av.ConnectionRefusedError, "nothing answers there; the connection was refused"),
-        (av.ConnectionResetError, "the server closed the connection"),
-        (av.EOFError, "the server closed the connection before a video came"),
         (av.ProtocolNotFoundError, f"the FFmpeg in this PyAV has no '{urlsplit(place).scheme}://'"),
     )
     for kind, reason in known:
         if isinstance(error, kind):
             return f"'{name}' cannot be opened: {reason}."
+    if _hung_up(error, place):
+        return f"'{name}' cannot be opened: the server closed the connection before a video came."
     if isinstance(error, av.InvalidDataError):
         return f"'{name}' cannot be opened: it answers {_what_answers(place, timeout_s)}."
     host = urlsplit(place).hostname
@@ -295,6 +301,16 @@ def _why_no_file(error: Exception, place: str) -> str:
     if isinstance(error, (av.PermissionError, av.IsADirectoryError)):
         return f"'{name}' cannot be read: {error.strerror}."
     return f"'{name}' does not decode as a video."
+
+
+def _hung_up(error: Exception, place: str) -> bool:
+    """Return whether a connection ended early: FFmpeg calls that an I/O error, as it does a name that nobody has."""
+    import av
+
+    if isinstance(error, (av.ConnectionResetError, av.BrokenPipeError, av.EOFError)):
+        return True
+    host = urlsplit(place).hostname
+    return getattr(error, "errno", None) == errno.EIO and (not host or _resolves(host))
 
 
 def _resolves(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections import deque
@@ -164,6 +165,8 @@ def _what_broke(error: Exception) -> str:
         return "what it sent is cut off, or no video"
     if isinstance(error, av.HTTPError | av.HTTPClientError):
         return f"the server answers with an error: {error.strerror}"
+    if getattr(error, "errno", None) == errno.EIO:
+        return "the server closed the connection"
     if isinstance(error, OSError):
         return f"the connection broke: {error.strerror}"
     return escaped(str(getattr(error, "strerror", None) or error), most=200)

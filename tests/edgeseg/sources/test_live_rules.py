@@ -15,6 +15,7 @@ from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources import Captured
 from edgeseg.sources.detached import Detached
 from edgeseg.sources.stream import Stream
+from edgeseg.video.container import HungUp
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -56,6 +57,8 @@ class Device:
     def open(self) -> Capture:
         self.asked_s.append(time.perf_counter())
         script = self._scripts.pop(0) if self._scripts else ""
+        if script == "hangs up":
+            raise HungUp("device hangs up.")
         if not script:
             raise InputError("device is not there.")
         self.opened.append(Capture(script))
@@ -220,6 +223,18 @@ class Stop(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         self._time.now += timeout or 0.0
         return self.is_set()
+
+
+def test_a_server_that_hangs_up_before_its_first_frame_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time(monkeypatch)
+    device = Device("y", *["hangs up"] * 1000)
+    monkeypatch.setattr(f"{__name__}.time", time)
+    source = Stream(device, reconnect_s=60, timeout_s=5, stop=Stop(time))  # type: ignore[arg-type]
+    source.read()
+    with pytest.raises(SourceLost, match=r"did not come back within 60 s: it device hangs up\."):
+        source.read()
+    assert len([each for each in device.asked_s if each < 30]) <= 10
+    source.close()
 
 
 def test_a_server_that_gives_one_frame_and_hangs_up_is_asked_less_and_less(

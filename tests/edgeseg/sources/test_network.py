@@ -84,7 +84,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
         ("/500", r"the server itself failed \(5XX\)"),
         ("/page", "it answers with HTML, a web page, not a video"),
         ("/text.txt", "it answers with 'text/plain', which does not decode as a video"),
-        ("/nothing", "cannot be opened: "),
+        ("/nothing", "the server closed the connection before a video came"),
     ],
 )
 def test_every_answer_that_is_no_video_is_told_from_the_others(
