@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,8 @@ class Frame:
     Attributes:
         name: file stem; for a video the stem and the frame's number.
         image_rgb: ``(h, w, 3)`` uint8 RGB.
-        time_s: when the frame of a video is shown, in seconds from its first frame; ``None`` for an image.
+        time_s: when the frame of a video is shown, in seconds from the first frame of the first video; it continues
+            over several. ``None`` for an image.
     """
 
     __repr__ = short_repr
@@ -53,9 +54,10 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterat
     """
     if start < 0 or stride < 1:
         raise InputError(f"start must be 0 or more and stride 1 or more, got {start} and {stride}.")
+    played_s = 0.0
     for path in expand(sources):
         if kind_of(path) == "video":
-            yield from _video(path, start, stride)
+            played_s = yield from _video(path, start, stride, played_s)
         else:
             yield Frame(path.stem, read_image(path))
 
@@ -88,14 +90,19 @@ def expand(sources: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _video(path: Path, start: int, stride: int) -> Iterator[Frame]:
+def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Frame, None, float]:
+    """Yield the frames of a video that begins at ``begun_s``; return when it ends."""
+    ended_s = begun_s
     with closing(Video(str(path))) as video:
         while video.grab():
             number = video.decoded - 1
+            ended_s = begun_s + video.time_s + video.frame_s
             if video.still or (number >= start and (number - start) % stride == 0):
                 image_rgb = cv2.cvtColor(video.retrieve(), cv2.COLOR_BGR2RGB)
                 name = path.stem if video.still else f"{path.stem}_{number:06d}"
-                yield Frame(name, image_rgb, video.time_s)  # type: ignore[arg-type]
+                time_s = None if video.still else begun_s + video.time_s
+                yield Frame(name, image_rgb, time_s)  # type: ignore[arg-type]
         video.warn_of_missing()
         if video.decoded <= start and not (video.still and video.decoded):
             raise InputError(f"'{path}' has {counted(video.decoded, 'frame')}, none from frame {start} on.")
+    return ended_s
