@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
 from types import ModuleType
 
-from edgeseg.errors import missing_extra
+from edgeseg.errors import BackendUnavailable, missing_extra
 
 #: The extra that brings PyAV.
 EXTRA = "video"
@@ -15,8 +13,12 @@ EXTRA = "video"
 
 @functools.cache
 def available() -> bool:
-    """Return whether PyAV is installed; it is not loaded."""
-    return "av" in sys.modules or importlib.util.find_spec("av") is not None
+    """Return whether PyAV is installed and its libraries load here; it is loaded then."""
+    try:
+        load("this question")
+    except BackendUnavailable:
+        return False
+    return True
 
 
 def load(what: str) -> ModuleType:

@@ -20,8 +20,10 @@ def test_without_pyav_the_command_that_installs_it_is_said(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(BackendUnavailable, match=r'reading this video needs .* pip install "edgeseg\[video\]"'):
         library.load("reading this video")
-    monkeypatch.setattr(library, "available", lambda: False)
+    library.available.cache_clear()
+    assert not library.available()
     assert library.description() == ""
+    library.available.cache_clear()
 
 
 def test_pyav_is_loaded_by_a_video_alone() -> None:
