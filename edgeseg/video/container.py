@@ -43,8 +43,8 @@ _STATED = ("matroska", "webm", "mov", "mp4", "avi", "flv", "asf")
 # As of an image; FFmpeg's names for them are more, and these are those of web servers.
 _IMAGE_NAME = re.compile(r"^https?://.*\.(?:jpe?g|png|bmp|tiff?|webp|gif|avif|jp2)$", re.IGNORECASE | re.DOTALL)
 
-#: Standard input, as ``-`` names it.
-STDIN = "pipe:0"
+#: Standard input, as ``-`` names it. Where it is a file, FFmpeg goes back in it, which it does not with ``pipe:``.
+STDIN = "fd:"
 
 # The share of the timeout that may go to finding out what a stream has: FFmpeg looks at 5 s of it when it is not told,
 # and the timeout of opening runs meanwhile.
@@ -300,7 +300,12 @@ def _why_no_file(error: Exception, place: str) -> str:
         return f"'{name}' does not exist."
     if isinstance(error, (av.PermissionError, av.IsADirectoryError)):
         return f"'{name}' cannot be read: {error.strerror}."
-    return f"'{name}' does not decode as a video."
+    hint = (
+        "; an MP4 with its index at the end cannot come through a pipe, Matroska and MPEG-TS can"
+        if place == "-"
+        else ""
+    )
+    return f"'{name}' does not decode as a video{hint}."
 
 
 def _hung_up(error: Exception, place: str) -> bool:

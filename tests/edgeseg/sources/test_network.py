@@ -358,7 +358,10 @@ def test_standard_input_is_a_video_with_an_end(clip: Path) -> None:
     names = [f"stdin_{number:06d}" for number in range(10)]
     assert done.stdout.decode().strip() == f"standard input False {names}"
     assert done.stderr == b""
-    assert b"'standard input' does not decode as a video." in piped(b"no video", code).stderr
+    assert (
+        b"'standard input' does not decode as a video; an MP4 with its index at the end"
+        in piped(b"no video", code).stderr
+    )
     with pytest.raises(InputError, match="loop is for files"):
         open_source("-", loop=True)
 

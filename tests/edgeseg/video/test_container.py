@@ -76,7 +76,7 @@ def test_a_path_is_exact_and_a_file_url_is_decoded(make: Make, tmp_path: Path) -
         assert opened.num_frames == 12
         assert not opened.remote
         opened.close()
-    assert location("-") == "pipe:0"
+    assert location("-") == "fd:"
     assert location("rtsp://door/1") == "rtsp://door/1"
     assert location("http://door/a.mp4?thumb=b.jpg") == "http://door/a.mp4?thumb=b.jp%67"
     assert path_of("file:///a%20b.mp4") == "/a b.mp4"
