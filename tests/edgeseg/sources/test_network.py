@@ -184,8 +184,8 @@ def test_live_hls_is_paced_from_its_buffer(live_playlist: str, caplog: pytest.Lo
     assert (source.live, source.fps) == (True, 30)
     found = [captured for captured in (source.read() for _ in range(75)) if captured]
     source.close()
-    # 25 of 30 frames are shown, the bound, in the best second: a busy machine drops some in another. In bursts it
-    # were the last one of each segment.
+    # 25 of 30 frames are shown, the bound, in the best second: a busy machine drops some in another. In bursts
+    # it were the last one of each segment.
     indices = [captured.index for captured in found]
     assert min(after - before for before, after in zip(indices, indices[25:], strict=False)) <= 30
     # Each was due a thirtieth of a second after the one before, whether the segment came long ago or just now.
