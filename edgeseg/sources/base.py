@@ -24,6 +24,7 @@ class Captured:
             frame was due.
         time_s: when the frame is shown, in seconds from the first frame of the source, by the time stamps of the video;
             it continues over the files of a folder and the rounds of a loop. ``None`` for a live source and for images.
+        frame_s: how long the frame is shown, in seconds; ``None`` where ``time_s`` is.
     """
 
     __repr__ = short_repr
@@ -33,6 +34,7 @@ class Captured:
     image_bgr: NDArray[np.uint8]
     captured_s: float
     time_s: float | None = None
+    frame_s: float | None = None
 
 
 class Source(Protocol):

@@ -135,7 +135,14 @@ class Files:
             if captured_s is not None:
                 name = f"{stem}_{reel.decoded - 1:06d}{ending}" if video else f"{stem}{ending}"
                 image_bgr = reel.retrieve()
-                yield Captured(index=index, name=name, image_bgr=image_bgr, captured_s=captured_s, time_s=time_s)
+                yield Captured(
+                    index=index,
+                    name=name,
+                    image_bgr=image_bgr,
+                    captured_s=captured_s,
+                    time_s=time_s,
+                    frame_s=None if time_s is None else frame_s,
+                )
         if not reel.decoded:
             raise InputError(f"'{masked(reel.path)}' has no frame that decodes.")
 

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from edgeseg.sources.video import VIDEO_SUFFIXES, Video
 from edgeseg.video.container import path_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """One image of a source.
 
@@ -30,6 +31,7 @@ class Frame:
         image_rgb: ``(h, w, 3)`` uint8 RGB.
         time_s: when the frame of a video is shown, in seconds from the first frame of the first video; it continues
             over several. ``None`` for an image.
+        frame_s: how long it is shown, in seconds, until the next one of the video. ``None`` for an image.
     """
 
     __repr__ = short_repr
@@ -37,6 +39,7 @@ class Frame:
     name: str
     image_rgb: NDArray[np.uint8]
     time_s: float | None = None
+    frame_s: float | None = None
 
 
 def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterator[Frame]:
@@ -59,7 +62,7 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterat
         if kind_of(path) == "video":
             played_s = yield from _video(path, start, stride, played_s)
         else:
-            yield Frame(path.stem, read_image(path))
+            yield Frame(name=path.stem, image_rgb=read_image(path))
 
 
 def expand(sources: Sequence[str]) -> list[Path]:
@@ -98,10 +101,16 @@ def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Fra
             number = video.decoded - 1
             ended_s = begun_s + video.time_s + video.frame_s
             if video.still or (number >= start and (number - start) % stride == 0):
-                image_rgb = cv2.cvtColor(video.retrieve(), cv2.COLOR_BGR2RGB)
-                name = path.stem if video.still else f"{path.stem}_{number:06d}"
-                time_s = None if video.still else begun_s + video.time_s
-                yield Frame(name, image_rgb, time_s)  # type: ignore[arg-type]
+                image_rgb = cast("NDArray[np.uint8]", cv2.cvtColor(video.retrieve(), cv2.COLOR_BGR2RGB))
+                if video.still:
+                    yield Frame(name=path.stem, image_rgb=image_rgb)
+                    continue
+                yield Frame(
+                    name=f"{path.stem}_{number:06d}",
+                    image_rgb=image_rgb,
+                    time_s=begun_s + video.time_s,
+                    frame_s=video.frame_s,
+                )
         video.warn_of_missing()
         if video.decoded <= start and not (video.still and video.decoded):
             raise InputError(f"'{path}' has {counted(video.decoded, 'frame')}, none from frame {start} on.")

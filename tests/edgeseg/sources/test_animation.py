@@ -33,13 +33,16 @@ def test_every_frame_comes_with_its_time(animated: Path) -> None:
     taken = list(frames([str(animated)]))
     assert [frame.name for frame in taken] == ["a_000000", "a_000001", "a_000002"]
     assert [frame.time_s for frame in taken] == pytest.approx([0, 0.04, 0.16])
+    assert [frame.frame_s for frame in taken] == pytest.approx([0.04, 0.12, 0.08])
     for frame, color in zip(taken, COLORS, strict=True):
         assert frame.image_rgb.shape == (32, 48, 3)
         assert tuple(frame.image_rgb[5, 5]) == color  # each has less colors than a palette
     source = open_source(str(animated))
     assert source.fps == pytest.approx(3 / 0.24)
     assert not source.live
-    assert [captured.time_s for captured in iter(source.read, None)] == pytest.approx([0, 0.04, 0.16])
+    found = list(iter(source.read, None))
+    assert [captured.time_s for captured in found] == pytest.approx([0, 0.04, 0.16])
+    assert [captured.frame_s for captured in found] == pytest.approx([0.04, 0.12, 0.08])
     source.close()
     assert extent([str(animated)]) == Extent(False, 3, pytest.approx(3 / 0.24))
 
@@ -55,7 +58,7 @@ def test_one_image_is_an_image_whatever_it_is_called(name: str, tmp_path: Path) 
     assert source.fps is None
     captured = source.read()
     assert captured is not None
-    assert (captured.name, captured.time_s) == ("s", None)
+    assert (captured.name, captured.time_s, captured.frame_s) == ("s", None, None)
     assert source.read() is None
     source.close()
     assert extent([str(path)]) == Extent(True, 1, None)
