@@ -69,7 +69,7 @@ class Ticking:
         self._index += 1 + missed
         self._next += (1 + missed) / FPS
         time.sleep(max(0.0, self._next - time.perf_counter()))
-        return Captured(self._index, "tick", self._image.copy(), time.perf_counter())
+        return Captured(index=self._index, name="tick", image_bgr=self._image.copy(), captured_s=time.perf_counter())
 
     def close(self) -> None:
         """Do nothing."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.files import write_bytes
 from edgeseg.camera.loop import Camera, SegmentedFrame
-from edgeseg.camera.stats import CameraStats
+from edgeseg.camera.stats import FEWEST_RATED, CameraStats
 from edgeseg.choices import View
 from edgeseg.drawing.captions import draw_status
 from edgeseg.drawing.legend import LiveLegend
@@ -151,7 +151,7 @@ class Display:
         source, live = self.camera.source, self.camera.stats.live()
         moving = not is_still(source)
         lines = [
-            f"{live['fps']:.1f} fps" if moving and live["frames"] > 1 else "",
+            f"{live['fps']:.1f} fps" if moving and live["frames"] >= FEWEST_RATED else "",
             f"inference {live['inference_ms']:.1f} ms",
             f"age {live['age_ms']:.0f} ms" if moving and live["frames"] else "",
             f"dropped {live['dropped']}" if source.live else "",

@@ -27,6 +27,11 @@ WINDOW = 10_000
 SETTLED = 100
 
 
+#: Frames that a frame rate for people is measured over at least: of three, the first of which waited for a model to
+#: warm up, it may be anything.
+FEWEST_RATED = 10
+
+
 class CameraStats:
     """Collects statistics while the loop runs; thread-safe. Percentiles are of the last ``WINDOW`` frames.
 

@@ -49,7 +49,7 @@ class _AddressType(click.ParamType[tuple[str, int]]):
 
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
-        "Source": ("source", "pace", "loop", "reconnect"),
+        "Source": ("source", "pace", "loop", "live", "reconnect"),
         "Drawing": ("view", *_options.LOOK, "background", "legend", "status", "smooth"),
         "Output": ("show", "saves", "fps", "serve", "folder", "stats", "trace", "max_frames", *_options.RESULTS),
         "Runtime": _options.RUNTIME,
@@ -57,19 +57,20 @@ class _Command(GroupedCommand):
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Stream:
     """Where the frames come from."""
 
     source: str
     pace: bool
     loop: bool
+    live: bool | None
     reconnect: float | None
 
     def open(self) -> Source:
         from edgeseg.sources import open_source
 
-        return open_source(self.source, pace=self.pace, loop=self.loop, reconnect_s=self.reconnect)
+        return open_source(self.source, pace=self.pace, loop=self.loop, live=self.live, reconnect_s=self.reconnect)
 
     def extent(self) -> Extent:
         """Return what files will deliver, before anything is opened; of a live source nothing is known."""
@@ -140,10 +141,16 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
     "stream",
     _Stream,
     click.option(
-        "--source", default="0", show_default=True, help="Camera index or device, file, folder, pattern or URL."
+        "--source", default="0", show_default=True, help="Camera index or device, file, folder, pattern, URL, or -."
     ),
     click.option("--pace", is_flag=True, help="Play a file in real time, like a camera; late frames are dropped."),
     click.option("--loop", is_flag=True, help="Play a file again and again."),
+    click.option(
+        "--live/--no-live",
+        default=None,
+        help="Use only the newest frame of a URL, or every frame.",
+        show_default="as the video says: a duration is not live",
+    ),
     click.option("--reconnect", type=click.FloatRange(0), help="Seconds to wait for a lost camera or stream."),
 )
 @collect(
@@ -211,6 +218,7 @@ def command(
     from edgeseg._internal.files import write_text
     from edgeseg.camera.display import Display
     from edgeseg.camera.loop import Camera
+    from edgeseg.camera.stats import FEWEST_RATED
     from edgeseg.camera.trace import Trace
     from edgeseg.drawing.painter import Painter
     from edgeseg.opening import open_segmenter
@@ -272,7 +280,7 @@ def command(
         print_json(result)
     live = measured.live()
     moving = not is_still(opened)
-    rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] > 1 else ""
+    rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] >= FEWEST_RATED else ""
     age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
     saves = [*output.saves, *map(str, filter(None, [output.trace]))]
     written = [save for save in saves if save.startswith("ffmpeg:") or Path(save).exists()]  # no frame, no file

@@ -188,7 +188,7 @@ class _Frames:
     cls=_Command,
     help=help_of(
         "predict",
-        f"{_artifacts.HELP} SOURCES are images, videos, folders and patterns.",
+        f"{_artifacts.HELP} SOURCES are images, videos, animations (GIF, APNG, WebP), folders and patterns.",
     ),
 )
 @click.argument(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.fields import short_repr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Captured:
     """One frame of a source.
 
@@ -22,6 +22,9 @@ class Captured:
         image_bgr: ``(h, w, 3)`` uint8 BGR. It belongs to the caller: no later frame is written into it.
         captured_s: ``time.perf_counter()`` when the driver or decoder handed the frame over; for a paced file, when the
             frame was due.
+        time_s: when the frame is shown, in seconds from the first frame of the source, by the time stamps of the video;
+            it continues over the files of a folder and the rounds of a loop. ``None`` for a live source and for images.
+        frame_s: how long the frame is shown, in seconds; ``None`` where ``time_s`` is.
     """
 
     __repr__ = short_repr
@@ -30,6 +33,8 @@ class Captured:
     name: str
     image_bgr: NDArray[np.uint8]
     captured_s: float
+    time_s: float | None = None
+    frame_s: float | None = None
 
 
 class Source(Protocol):

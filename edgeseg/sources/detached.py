@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import cv2
@@ -44,6 +45,18 @@ class Detached:
         self._error: EdgesegError | None = None
         self._thread = threading.Thread(target=self._run, name=f"edgeseg source {source.name}", daemon=True)
         self._thread.start()
+
+    @classmethod
+    def opened(cls, name: str, open_it: Callable[[threading.Event], Stoppable]) -> Detached:
+        """Open a source on a thread of its own and wait for it: Ctrl-C ends the wait, also for a silent server.
+
+        Args:
+            name: for messages.
+            open_it: opens the source; the event tells it that nobody waits any more.
+        """
+        opening = _Opening(name, open_it)
+        source = opening.wait()
+        return cls(source, newest=source.live)
 
     @property
     def missing_frames(self) -> int:
@@ -96,3 +109,49 @@ class Detached:
             with self._changed:
                 self._ended, self._error = True, error
                 self._changed.notify_all()
+
+
+class _Opening:
+    """A source that is being opened on a thread, which closes it where nobody waits for it any more."""
+
+    def __init__(self, name: str, open_it: Callable[[threading.Event], Stoppable]) -> None:
+        self._open_it = open_it
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._abandoned = False
+        self._source: Stoppable | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"edgeseg opening {name}", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> Stoppable:
+        try:
+            # Signals are handled between two waits; a wait without limit has none of them on Windows.
+            while not self._done.wait(0.2):
+                pass
+        except BaseException:
+            with self._lock:
+                self._abandoned = True
+                self._stop.set()
+                if self._source is not None:
+                    self._source.close()
+            raise
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._source is not None
+        return self._source
+
+    def _run(self) -> None:
+        try:
+            source = self._open_it(self._stop)
+            with self._lock:
+                if self._abandoned:
+                    source.close()
+                else:
+                    self._source = source
+        except BaseException as error:  # noqa: BLE001 - not handled here: the thread that waits raises it
+            self._error = error
+        finally:
+            self._done.set()

@@ -6,13 +6,29 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 
 from edgeseg._internal.text import masked
 from edgeseg.errors import InputError
 from edgeseg.sources.opencv import network_timeouts, quiet_opencv
+
+
+class Capture(Protocol):
+    """What an open device is read by: the part of ``cv2.VideoCapture`` that is used."""
+
+    def grab(self) -> bool:
+        """Go to the next frame; False where none came."""
+
+    def retrieve(self) -> tuple[bool, Any]:
+        """Return whether the frame decodes, and the frame: ``(h, w, 3)`` uint8 BGR."""
+
+    def get(self, prop: int) -> float:
+        """Return what it says of itself, by OpenCV's numbers."""
+
+    def release(self) -> None:
+        """Release the device; only for the thread that reads."""
 
 
 class Device(Protocol):
@@ -26,7 +42,7 @@ class Device(Protocol):
     name: str
     stem: str
 
-    def open(self) -> cv2.VideoCapture:
+    def open(self) -> Capture:
         """Open the device.
 
         Raises:
@@ -77,7 +93,7 @@ class CameraDevice:
 
 
 class NetworkStream:
-    """A stream by its URL, through OpenCV's ffmpeg."""
+    """A stream by its URL, through OpenCV's ffmpeg, where PyAV is not installed."""
 
     stem = "stream"
 

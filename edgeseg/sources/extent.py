@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from edgeseg.imaging import IMAGE_SUFFIXES
+from edgeseg.sources.animation import kind_of
 from edgeseg.sources.images import expand
-from edgeseg.sources.video import VIDEO_SUFFIXES, Video
+from edgeseg.sources.video import Video
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,15 @@ def extent(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Extent
         InputError: a source does not exist or is empty, or a first video does not decode.
     """
     paths = expand(sources)
-    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    kinds = {path: kind_of(path) for path in paths}
+    videos = [path for path in paths if kinds[path] == "video"]
     if not videos:
-        # What else there is, such as .gif or a pipe, is not opened here: it says what it is when it is read.
-        known = all(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+        # What else there is, such as a pipe, is not opened here: it says what it is when it is read.
+        known = all(kind == "image" for kind in kinds.values())
         return Extent(known and len(paths) == 1, len(paths) if known else 0, None)
     with closing(Video(str(videos[0]))) as video:
+        if video.still:
+            return Extent(len(paths) == 1, len(paths) if len(videos) == 1 else 0, None)
         known = len(videos) == 1 and video.claimed > start
         taken = -(-(video.claimed - start) // stride) if known else 0
         return Extent(False, len(paths) - 1 + taken if known else 0, video.fps)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.text import masked
 from edgeseg.errors import InputError
-from edgeseg.imaging import IMAGE_SUFFIXES, read_image_bgr
+from edgeseg.imaging import read_image_bgr
+from edgeseg.sources.animation import kind_of
 from edgeseg.sources.base import Captured
 from edgeseg.sources.pacing import Clock
 from edgeseg.sources.video import Video
@@ -39,6 +40,7 @@ class Files:
         loop: bool = False,
         fps: float | None = None,
         timeout_s: float | None = None,
+        first: Video | None = None,
     ) -> None:
         """Open the first file.
 
@@ -50,6 +52,7 @@ class Files:
             fps: frame rate of paced images; 25 when omitted. A video plays at its own rate, or at this one where it
                 states none.
             timeout_s: how long the server of a URL may be silent.
+            first: the first file, where it is open already.
 
         Raises:
             InputError: the first file does not open.
@@ -63,11 +66,12 @@ class Files:
         self._timeout_s = timeout_s
         self._closed = threading.Event()
         self._lock = threading.Lock()  # OpenCV's capture is for one thread: close waits for the frame being read
-        self._first: Video | _Image | None = self._open(paths[0])
+        self._first: Video | _Image | None = first or self._open(paths[0])
         if isinstance(self._first, _Image):
             self._first.retrieve()  # a file that is no image is reported now, as with a video, and not in the loop
         self.fps = self._first.fps or (self._fps if pace else None)
         self._next_index = 0
+        self._played_s = 0.0  # by the files before the current one
         self._frames = self._play()
 
     def read(self) -> Captured | None:
@@ -94,7 +98,7 @@ class Files:
                 self._first = None
 
     def _open(self, path: str) -> Video | _Image:
-        image = self._plain(path).suffix.lower() in IMAGE_SUFFIXES
+        image = self._timeout_s is None and kind_of(path) == "image"
         return _Image(path) if image else Video(path, timeout_s=self._timeout_s)
 
     def _plain(self, path: str) -> PurePath:
@@ -118,15 +122,27 @@ class Files:
 
     def _frames_of(self, reel: Video | _Image, clock: Clock | None, ending: str) -> Generator[Captured]:
         stem = self._plain(reel.path).stem
-        frame_s = 1 / (reel.fps or self._fps)
+        begun_s = self._played_s
         while reel.grab():
             index, self._next_index = self._next_index, self._next_index + 1
+            video = isinstance(reel, Video) and not reel.still
+            frame_s = reel.frame_s if isinstance(reel, Video) and video and reel.fps else 1 / self._fps
+            time_s = begun_s + reel.time_s if isinstance(reel, Video) and video else None
+            self._played_s = begun_s + frame_s + (0 if time_s is None else time_s - begun_s)
             captured_s = time.perf_counter() if clock is None else clock.wait(frame_s)
             if self._closed.is_set():
                 return
             if captured_s is not None:
-                number = f"_{reel.decoded - 1:06d}" if isinstance(reel, Video) else ""
-                yield Captured(index, f"{stem}{number}{ending}", reel.retrieve(), captured_s)
+                name = f"{stem}_{reel.decoded - 1:06d}{ending}" if video else f"{stem}{ending}"
+                image_bgr = reel.retrieve()
+                yield Captured(
+                    index=index,
+                    name=name,
+                    image_bgr=image_bgr,
+                    captured_s=captured_s,
+                    time_s=time_s,
+                    frame_s=None if time_s is None else frame_s,
+                )
         if not reel.decoded:
             raise InputError(f"'{masked(reel.path)}' has no frame that decodes.")
 

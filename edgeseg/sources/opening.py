@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,16 +13,19 @@ import cv2
 from edgeseg._internal.text import masked
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.sources.base import Source
-from edgeseg.sources.detached import Detached
+from edgeseg.sources.detached import Detached, Stoppable
 from edgeseg.sources.devices import CameraDevice, Device, NetworkStream, Pipeline
 from edgeseg.sources.files import Files
 from edgeseg.sources.images import expand
+from edgeseg.sources.network import AddressedStream, StreamCapture
 from edgeseg.sources.stream import Stream
-from edgeseg.sources.video import VIDEO_SUFFIXES
+from edgeseg.sources.video import VIDEO_SUFFIXES, FfmpegReel, Video
+from edgeseg.video.container import LIVE_SCHEMES, URL, is_remote
+from edgeseg.video.library import available, load
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "tcp")
+#: What OpenCV reads, and after them what only FFmpeg's libraries do.
+_OPENCV_SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "tcp")
+SCHEMES = (*_OPENCV_SCHEMES, "rtmp", "rtmps", "srt", "rtp")
 
 
 def open_source(
@@ -30,85 +33,128 @@ def open_source(
     *,
     pace: bool = False,
     loop: bool = False,
+    live: bool | None = None,
     fps: float | None = None,
     reconnect_s: float | None = None,
     timeout_s: float = 5.0,
 ) -> Source:
     """Open a source of frames.
 
-    ====================================  ================================================================
-    ``0``                                 a camera by its number, live
-    ``/dev/video0``                       a camera by its path, live
-    ``street.mp4``, ``a.png``             a file
-    ``images/``, ``"shots/*.jpg"``      the images and videos in it, sorted by name
-    ``rtsp://``, ``udp://``, ``tcp://``   a stream, live
-    ``http://host/feed``, ``https://``    a stream (MJPEG, MPEG-TS), live
-    ``http://host/street.mp4``            a file: the path has a video's suffix
-    ``gst:v4l2src ! ... ! appsink``       a GStreamer pipeline, live, where OpenCV has GStreamer
-    ====================================  ================================================================
+    =======================================  =============================================================
+    ``0``                                    a camera by its number, live
+    ``/dev/video0``                          a camera by its path, live
+    ``street.mp4``, ``a.png``, ``file://``   a file
+    ``images/``, ``"shots/*.jpg"``         the images and videos in it, sorted by name
+    ``rtsp://``, ``rtmp://``, ``srt://``     a stream, live
+    ``udp://``, ``tcp://``, ``rtp://``       a stream, live
+    ``http://``, ``https://``                a stream (MJPEG, MPEG-TS, HLS), a video or an image: by what it is
+    ``door.sdp``                             the RTP stream that an SDP file describes, live
+    ``-``                                    a video from standard input
+    ``gst:v4l2src ! ... ! appsink``          a GStreamer pipeline, live, where OpenCV has GStreamer
+    =======================================  =============================================================
 
     A file ends, and ``read`` then returns None. A live source has no end: when it stops, it is lost. A file from a
     server that ends before its length is lost as well.
-
-    Within one connection OpenCV scales every frame to the size of the first; after a reconnect, and in a folder of
-    images, frames have their own size.
 
     Args:
         text: as in the table.
         pace: a file plays in real time, and is then live: a slow reader misses frames.
         loop: a file starts again after its end, without end.
+        live: whether what comes from an address or standard input is live: only the newest frame is used, and a lost
+            one is waited for. When omitted, the container says it: a video with a duration and a playlist with an end
+            are not, and every frame of them is used.
         fps: frame rate of paced images, 25 when omitted; a video plays at its own.
         reconnect_s: how long to wait for a lost live source, from its last frame on, and for one that is not there at
-            the beginning; it is tried again after 0.25 s, doubling to 4 s. None: do not wait.
+            the beginning; it is tried again after 0.25 s, doubling to 4 s, and to 8 s where it hangs up after a few
+            frames. None: do not wait.
         timeout_s: how long a server, or a camera that is there, may be silent until it counts as lost.
 
     Raises:
         InputError: it does not exist, is no image or video, does not answer, or cannot do what was asked.
+        BackendUnavailable: it needs PyAV, which is not installed.
     """
     if timeout_s <= 0 or (reconnect_s is not None and reconnect_s < 0) or (fps is not None and fps <= 0):
         raise InputError(
             f"timeout_s and fps must be above 0 and reconnect_s not below, got {timeout_s}, {fps} and {reconnect_s}."
         )
     device = _device(text, timeout_s)
-    if device is not None:
-        if loop:
-            raise InputError(f"'{device.name}' is live and has no end to loop at; loop is for files.")
-        return Detached(Stream(device, reconnect_s=reconnect_s, timeout_s=timeout_s), newest=True)
-    if _URL.match(text):
-        remote = Files([text], name=masked(text), pace=pace, loop=loop, fps=fps, timeout_s=timeout_s)
-        return Detached(remote, newest=pace)
-    return Files([str(path) for path in expand([text])], name=text, pace=pace, loop=loop, fps=fps)
+    addressed = text == "-" or _is_address(text)
+    if live is not None and not addressed:
+        why = "`pace` plays a file in real time" if device is None else "a camera is always live"
+        raise InputError(f"`live` is for addresses and standard input, not for '{masked(text)}'; {why}.")
+    if loop and (text == "-" or (device is not None and (not addressed or urlsplit(text).scheme in LIVE_SCHEMES))):
+        raise InputError(f"'{masked(text)}' is live and has no end to loop at; loop is for files.")
+    if device is None and not addressed:
+        paths = [str(path) for path in expand([text])]
+        return Files(paths, name=text, pace=pace, loop=loop, fps=fps)
+    name = masked(text) if device is None else device.name
+
+    def opened(stop: threading.Event) -> Stoppable:
+        if device is None:  # a video of a web server, by OpenCV
+            return Files([text], name=name, pace=pace, loop=loop, fps=fps, timeout_s=timeout_s)
+        stream = Stream(device, reconnect_s=reconnect_s, timeout_s=timeout_s, stop=stop)
+        capture = stream.opened
+        if not isinstance(capture, StreamCapture) or (capture.opened.live if live is None else live):
+            if loop:
+                stream.close()
+                raise InputError(f"'{name}' is live and has no end to loop at; loop is for files.")
+            return stream
+        stream.take()
+        reel = FfmpegReel(capture.opened, timeout_s=timeout_s)
+        path = device.stem if text == "-" else text
+        first = Video(path, timeout_s=timeout_s, reel=reel)
+        return Files([path], name=name, pace=pace, loop=loop, fps=fps, timeout_s=timeout_s, first=first)
+
+    return Detached.opened(name, opened)
 
 
 def names_files(text: str) -> bool:
     """Return whether a text names files on this machine in the table of ``open_source``; nothing is opened."""
-    if text.isascii() and text.isdecimal():
+    if text == "-" or (text.isascii() and text.isdecimal()):
         return False
     camera = sys.platform == "linux" and (text.startswith("/dev/video") or _is_character_device(text))
-    return not (text.startswith("gst:") or _URL.match(text) or camera)
+    return not (text.startswith("gst:") or _is_address(text) or camera)
+
+
+def _is_address(text: str) -> bool:
+    return is_remote(text)
 
 
 def _device(text: str, timeout_s: float) -> Device | None:
-    """Return the live device that ``text`` names in the table of ``open_source``; None for files, also on a server."""
+    """Return the device that ``text`` names in the table of ``open_source``; None for what is read as files."""
     if text.isascii() and text.isdecimal():
         return CameraDevice(int(text))
     if text.startswith("gst:"):
         return Pipeline(text.removeprefix("gst:").strip())
-    if _URL.match(text):
-        parts = urlsplit(text)
-        if parts.scheme not in SCHEMES:
-            hint = did_you_mean(parts.scheme, SCHEMES)
-            raise InputError(
-                f"'{masked(text)}' begins with '{parts.scheme}://'.{hint} Accepted: {', '.join(SCHEMES)}; "
-                "a file by its path alone."
-            )
-        if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-            raise InputError("this OpenCV has no ffmpeg, and URLs need it; the one of PyPI has it.")
-        finite = parts.scheme in ("http", "https") and Path(parts.path).suffix.lower() in VIDEO_SUFFIXES
-        return None if finite else NetworkStream(text, timeout_s=timeout_s)
+    if text == "-":
+        load("standard input")
+        return AddressedStream(text, timeout_s=timeout_s)
+    if _is_address(text):
+        return _addressed(text, timeout_s)
     if sys.platform == "linux" and (text.startswith("/dev/video") or _is_character_device(text)):
         return CameraDevice(text)
     return None
+
+
+def _addressed(url: str, timeout_s: float) -> Device | None:
+    if not URL.match(url):  # an SDP file
+        load("a stream by its SDP file")
+        return AddressedStream(url, timeout_s=timeout_s)
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        # An RTSP camera is what most people mistype, and 'rtp' is nearer to 'rstp'.
+        hint = did_you_mean(parts.scheme, _OPENCV_SCHEMES) or did_you_mean(parts.scheme, SCHEMES)
+        raise InputError(
+            f"'{masked(url)}' begins with '{parts.scheme}://'.{hint} Accepted: {', '.join(SCHEMES)}, file."
+        )
+    if available():
+        return AddressedStream(url, timeout_s=timeout_s)
+    if parts.scheme not in _OPENCV_SCHEMES:
+        load(f"'{parts.scheme}://'")
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
+        raise InputError('this OpenCV has no ffmpeg, and URLs need it; install PyAV with: pip install "edgeseg[video]"')
+    finite = parts.scheme in ("http", "https") and Path(parts.path).suffix.lower() in VIDEO_SUFFIXES
+    return None if finite else NetworkStream(url, timeout_s=timeout_s)
 
 
 def _is_character_device(text: str) -> bool:

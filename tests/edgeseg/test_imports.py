@@ -30,6 +30,7 @@ HEAVY = (
     "onnx_ir",
     "tf2onnx",
     "grain",
+    "av",
     "edgeseg_converters",
 )
 

@@ -141,14 +141,14 @@ def test_the_status_says_what_was_measured_and_a_still_image_has_no_rate(
 
     monkeypatch.setattr("edgeseg.camera.display.draw_status", keep)
     video = VideoFile(tmp_path / "v.mp4", fps=25.0)
-    for _ in range(3):
+    for _ in range(12):
         video.write(np.zeros((64, 96, 3), np.uint8), "")
     video.close()
     for source in (images(3), open_source(str(tmp_path / "v.mp4"))):
         with Camera(segmenter, source) as camera:
             Display(camera=camera, spec=segmenter.spec, look=Look(status=True)).run()
-    # Three images, then a video: nothing before the first frame is shown, no rate before the second.
-    assert said == [["inference"]] * 4 + [["inference", "age"], ["fps", "inference", "age"]]
+    # Three images, then a video: no age before the first frame is shown, no rate of fewer than ten.
+    assert said == [["inference"]] * 4 + [["inference", "age"]] * 9 + [["fps", "inference", "age"]] * 2
 
 
 def test_it_stops_after_so_many_frames_and_by_stop(segmenter: Segmenter, images: Callable[[int], Source]) -> None:

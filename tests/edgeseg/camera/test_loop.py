@@ -40,7 +40,12 @@ class _Frames:
             raise self._error
         image = np.full((60, 80, 3), self._index % 256, np.uint8)
         self._index += 1
-        return Captured(self._index - 1, f"memory_{self._index - 1:06d}", image, time.perf_counter())
+        return Captured(
+            index=self._index - 1,
+            name=f"memory_{self._index - 1:06d}",
+            image_bgr=image,
+            captured_s=time.perf_counter(),
+        )
 
     def close(self) -> None:
         self._closed.set()

@@ -267,12 +267,33 @@ def _connected(port: int) -> bool:
     return any(f":{port:04X}" in line.split()[1] and line.split()[3] == "01" for line in lines)
 
 
+def test_a_video_from_standard_input_is_segmented_to_its_end(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    code = "import sys; from edgeseg.cli import main; sys.exit(main())"
+    options = ["--source", "-", "--no-show", "--stats", str(tmp_path / "s.json"), "--max-frames", "20"]
+    with street_clip.open("rb") as clip:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "camera", str(artifact), *options],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=clip,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    stats = json.loads((tmp_path / "s.json").read_text())
+    assert (stats["source"], stats["live"], stats["frames"]["shown"]) == ("standard input", False, 20)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--source", "empty.mp4"], "empty.mp4"),
         (["--source", "missing.mp4"], "missing.mp4"),
         (["--source", "77", "--stats", "s.json"], "camera"),
+        (["--source", "{clip}", "--live", "--stats", "s.json"], "--pace plays a file in real time"),
+        (["--source", "0", "--no-live", "--stats", "s.json"], "a camera is always live"),
+        (["--source", "file://nas/a.mp4", "--stats", "s.json"], "names the machine 'nas'"),
         (["--source", "{clip}", "--classes", "dog", "--stats", "s.json"], "unknown class 'dog'"),
         (["--source", "{clip}", "--except", "dog", "--stats", "s.json"], "unknown class 'dog'"),
         (["--source", "{clip}", "--anonymize", "dog", "--stats", "s.json"], "unknown class 'dog'"),

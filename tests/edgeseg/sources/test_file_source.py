@@ -168,6 +168,26 @@ def test_a_paced_video_comes_in_its_own_time(clip: Path) -> None:
     assert found[-1].index == 9
 
 
+def test_a_paced_video_of_a_varying_rate_comes_by_its_time_stamps(ffmpeg: str, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: OpenCV knows no time stamps")
+    path = tmp_path / "varying.mp4"
+    make = [ffmpeg, "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25:duration=1"]
+    make += ["-vf", "select='lt(mod(n,7),3)'", "-fps_mode", "vfr", "-c:v", "mpeg4", str(path)]
+    subprocess.run(make, check=True)
+    found = rest(open_source(str(path), pace=True))
+    start = found[0].captured_s
+    expected = [number / 25 for number in range(25) if number % 7 < 3]
+    for captured in found:
+        assert captured.time_s == pytest.approx(expected[captured.index], abs=1e-3)
+        assert captured.captured_s - start >= captured.time_s - 1e-3
+    assert found[-1].index == len(expected) - 1
+    looped = open_source(str(path), loop=True)
+    times = [captured.time_s for captured in (looped.read() for _ in range(25)) if captured]
+    looped.close()
+    assert times[:13] == pytest.approx([*expected, 0.96], abs=1e-3)  # the second round goes on after the last frame
+    assert times == sorted(times)
+
+
 def test_a_late_reader_of_a_paced_video_misses_frames(clip: Path) -> None:
     source = open_source(str(clip), pace=True)
     first = source.read()

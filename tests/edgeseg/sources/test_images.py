@@ -80,6 +80,14 @@ def test_start_and_stride_count_the_videos_own_frames(clip: Path, start: int, st
     assert numbers(clip, start=start, stride=stride) == expected
 
 
+def test_the_time_of_a_frame_goes_on_over_several_videos(clip: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.avi"
+    second.write_bytes(clip.read_bytes())
+    taken = list(frames([str(clip), write_image(tmp_path / "a.png", 1), str(second)], stride=5))
+    assert [frame.time_s for frame in taken if frame.time_s is not None] == pytest.approx([0, 0.5, 1.0, 1.5], abs=1e-3)
+    assert taken[2].time_s is None
+
+
 def test_start_and_stride_are_of_videos_not_of_images(tmp_path: Path) -> None:
     paths = [write_image(tmp_path / f"{index}.png", index) for index in range(3)]
     assert len(list(frames(paths, start=2, stride=2))) == 3

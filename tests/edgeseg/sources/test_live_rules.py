@@ -15,6 +15,7 @@ from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources import Captured
 from edgeseg.sources.detached import Detached
 from edgeseg.sources.stream import Stream
+from edgeseg.video.container import HungUp
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -56,6 +57,8 @@ class Device:
     def open(self) -> Capture:
         self.asked_s.append(time.perf_counter())
         script = self._scripts.pop(0) if self._scripts else ""
+        if script == "hangs up":
+            raise HungUp("device hangs up.")
         if not script:
             raise InputError("device is not there.")
         self.opened.append(Capture(script))
@@ -132,7 +135,12 @@ class Endless:
             return None
         self.read_so_far += 1
         self._stop.wait(0.001)
-        return Captured(self.read_so_far - 1, "", np.zeros((1, 1, 3), np.uint8), time.perf_counter())
+        return Captured(
+            index=self.read_so_far - 1,
+            name="",
+            image_bgr=np.zeros((1, 1, 3), np.uint8),
+            captured_s=time.perf_counter(),
+        )
 
     def stop(self) -> None:
         self._stop.set()
@@ -192,3 +200,114 @@ def test_an_error_that_nobody_foresaw_is_no_end() -> None:
     with pytest.raises(SourceLost, match="the thread that reads it failed"):
         source.read()
     source.close()
+
+
+class Time:
+    """A time that passes only where something waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("edgeseg.sources.stream.time", self)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class Stop(threading.Event):
+    """The end of a stream, which waits in that time."""
+
+    def __init__(self, time: Time) -> None:
+        super().__init__()
+        self._time = time
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._time.now += timeout or 0.0
+        return self.is_set()
+
+
+def test_a_server_that_hangs_up_before_its_first_frame_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time(monkeypatch)
+    device = Device("y", *["hangs up"] * 1000)
+    monkeypatch.setattr(f"{__name__}.time", time)
+    source = Stream(device, reconnect_s=60, timeout_s=5, stop=Stop(time))  # type: ignore[arg-type]
+    source.read()
+    with pytest.raises(SourceLost, match=r"did not come back within 60 s: it device hangs up\."):
+        source.read()
+    assert len([each for each in device.asked_s if each < 30]) <= 10
+    source.close()
+
+
+def test_a_server_that_gives_one_frame_and_hangs_up_is_asked_less_and_less(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    time = Time(monkeypatch)
+    device = Device(*["y"] * 1000)
+    asked: list[float] = []
+    device.asked_s = asked
+    monkeypatch.setattr(f"{__name__}.time", time)  # the device's clock
+    source = Stream(device, reconnect_s=60, timeout_s=5, stop=Stop(time))  # type: ignore[arg-type]
+    while time.now < 30:
+        assert source.read() is not None
+    assert len([each for each in asked if each < 30]) <= 10  # the issue's bound
+    assert 25 < time.now < 40
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) <= 2 * 30 / 5 + 1  # a line about a loss at most every five seconds, and one that it is back
+    assert lines[0] == "'device' broke off; waiting for it, 60 s at most."
+    assert lines[1] == "'device' is back."
+    assert any("times since the last line" in line for line in lines)
+    source.close()
+
+
+def test_a_connection_that_was_good_for_a_while_is_asked_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time(monkeypatch)
+    device = Device("y", "yy", "y")
+    monkeypatch.setattr(f"{__name__}.time", time)
+    source = Stream(device, reconnect_s=60, timeout_s=5, stop=Stop(time))  # type: ignore[arg-type]
+    source.read()
+    source.read()
+    time.now += 10
+    source.read()
+    source.read()
+    assert device.asked_s == [0, 0, 10]
+    source.close()
+
+
+class Slow:
+    """Opens until it is told that nobody waits any more."""
+
+    def __init__(self) -> None:
+        self.stop: threading.Event | None = None
+        self.source = Endless()
+
+    def __call__(self, stop: threading.Event) -> Endless:
+        self.stop = stop
+        stop.wait(30)
+        return self.source
+
+
+def test_an_interrupt_ends_the_wait_for_a_silent_server_and_what_opens_later_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Slow()
+    wait = threading.Event.wait
+
+    def interrupted(event: threading.Event, timeout: float | None = None) -> bool:
+        if timeout == 0.2 and slow.stop is not None:
+            raise KeyboardInterrupt
+        return wait(event, timeout)
+
+    monkeypatch.setattr(threading.Event, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Detached.opened("slow", slow)
+    deadline = time.monotonic() + 10
+    while not slow.source.closed and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert slow.source.closed
+
+
+def test_what_fails_in_opening_is_raised_where_it_is_waited_for() -> None:
+    def fail(stop: threading.Event) -> Endless:
+        raise InputError("not there.")
+
+    with pytest.raises(InputError, match=r"^not there\.$"):
+        Detached.opened("none", fail)

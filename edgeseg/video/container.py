@@ -1,0 +1,344 @@
+"""Open a video file or network stream with FFmpeg, find out what is in it, and say exactly why it does not open."""
+
+from __future__ import annotations
+
+import errno
+import math
+import re
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from edgeseg._internal.fields import short_repr
+from edgeseg._internal.limits.images import max_image_pixels
+from edgeseg._internal.text import escaped, masked
+from edgeseg.errors import InputError
+from edgeseg.video.library import load
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+#: ``scheme://``, as every address of a network begins.
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+#: Schemes whose servers send in their own time: nothing that comes from them can be asked for again.
+LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "rtp", "udp", "tcp"})
+
+#: Demuxers of one image, by the end of their name.
+_STILL = "_pipe"
+
+#: Demuxers of files without a duration that have an end all the same.
+_FINITE = frozenset({"gif", "apng"})
+
+#: Demuxers whose files state how long they are; FFmpeg computes the others' length from the bit rate, or from the end.
+_STATED = ("matroska", "webm", "mov", "mp4", "avi", "flv", "asf")
+
+# As of an image; FFmpeg's names for them are more, and these are those of web servers.
+_IMAGE_NAME = re.compile(r"^https?://.*\.(?:jpe?g|png|bmp|tiff?|webp|gif|avif|jp2)$", re.IGNORECASE | re.DOTALL)
+
+#: Standard input, as ``-`` names it. Where it is a file, FFmpeg goes back in it, which it does not with ``pipe:``.
+STDIN = "fd:"
+
+# The share of the timeout that may go to finding out what a stream has: FFmpeg looks at 5 s of it when it is not told,
+# and the timeout of opening runs meanwhile.
+_ANALYZE = 0.5
+
+
+class HungUp(InputError):
+    """A server took the connection and closed it before enough of a video came."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """An open container and the video stream in it that is read.
+
+    Attributes:
+        name: what was opened, passwords masked.
+        container: PyAV's container; ``close`` it.
+        stream: its best video stream.
+        fps: frames per second on average, as the container states them; ``None`` where it does not.
+        duration_s: how long it says it plays; ``None`` where it does not say, as a live stream.
+        num_frames: frames that it says it has; 0 where it does not.
+        estimated: ``num_frames`` was computed from the duration and the frame rate.
+        live: it goes on whether it is read or not: it has no end to reach.
+        still: it is one image.
+        remote: it comes from a network.
+    """
+
+    __repr__ = short_repr
+
+    name: str
+    container: InputContainer
+    stream: VideoStream
+    fps: float | None
+    duration_s: float | None
+    num_frames: int
+    estimated: bool
+    live: bool
+    still: bool
+    remote: bool
+
+    @property
+    def format(self) -> str:
+        """The name of FFmpeg's demuxer, such as ``hls``."""
+        return self.container.format.name
+
+    def close(self) -> None:
+        """Close the file or connection; only for the thread that reads."""
+        self.container.close()
+
+
+def open_container(place: str, *, timeout_s: float | None = None, format: str | None = None) -> Opened:  # noqa: A002 - FFmpeg's word
+    """Open a file or an address.
+
+    Args:
+        place: a path, an address, or ``-`` for standard input.
+        timeout_s: how long a server may be silent, in opening and in every read; ``None`` for no limit.
+        format: the name of the demuxer, where the content does not tell.
+
+    Raises:
+        InputError: it does not open, has no video, or its codec cannot be decoded; the text says which.
+        BackendUnavailable: PyAV is not installed.
+    """
+    av = load("reading this video")
+    remote = is_remote(place)
+    name = shown(place)
+    began_s = time.monotonic()
+    try:
+        container = av.open(
+            location(place),
+            "r",
+            format=format,
+            options=dict(_options(place, timeout_s)),
+            metadata_errors="replace",  # a title that is no UTF-8 must not end a video
+            timeout=(timeout_s, timeout_s),
+        )
+    except (av.FFmpegError, RuntimeError, ValueError) as error:
+        # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
+        late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
+        silent = f"'{name}' does not answer within {timeout_s or 0:g} s."
+        kind = HungUp if remote and not late and _hung_up(error, place) else InputError
+        raise kind(silent if late else _why(error, place, timeout_s)) from error
+    try:
+        return _opened(container, name, remote=remote, place=place)
+    except BaseException:
+        container.close()
+        raise
+
+
+def is_remote(place: str) -> bool:
+    """Return whether a place is an address, or an SDP file, which says where an RTP stream comes to."""
+    if place.startswith("file://") or not URL.match(place):
+        return PurePosixPath(place).suffix.lower() == ".sdp"
+    return True
+
+
+def location(place: str) -> str:
+    """Return how FFmpeg names a place: a path is exact, whatever is in it, and ``-`` is standard input."""
+    if place == "-":
+        return STDIN
+    if place.startswith("file://"):
+        return "file:" + path_of(place)
+    if not URL.match(place):
+        return f"file:{place}"
+    if _IMAGE_NAME.search(place):
+        # FFmpeg takes what ends so for images that are numbered by a pattern, and looks for it on the disk where there
+        # is a "?" in it. An escaped letter is the same letter to a server.
+        return f"{place[:-1]}%{ord(place[-1]):02X}"
+    return place
+
+
+def shown(place: str) -> str:
+    """Return a place as messages name it: without passwords, and ``-`` in words."""
+    return "standard input" if place == "-" else masked(place)
+
+
+def path_of(url: str) -> str:
+    """Return the path that ``file:///a%20b.mp4`` names."""
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise InputError(f"'{masked(url)}' names the machine '{parts.netloc}'; file:///PATH is a file of this one.")
+    return urllib.request.url2pathname(parts.path)
+
+
+def _options(place: str, timeout_s: float | None) -> Mapping[str, str]:
+    scheme = urlsplit(place).scheme if URL.match(place) else ""
+    options: dict[str, str] = {}
+    if (scheme in LIVE_SCHEMES or (is_remote(place) and not scheme)) and timeout_s is not None:
+        options["analyzeduration"] = str(max(1, int(timeout_s * _ANALYZE * 1e6)))
+    if scheme in ("rtsp", "rtsps"):
+        options["rtsp_flags"] = "prefer_tcp"  # TCP, and UDP with a server that has no TCP, such as VLC's
+    if scheme == "udp":
+        options["overrun_nonfatal"] = "1"  # a burst that did not fit costs its packets, not the stream
+    if scheme == "rtmp":
+        options["rtmp_live"] = "any"
+    if scheme == "rtp" or PurePosixPath(place).suffix.lower() == ".sdp":
+        options["protocol_whitelist"] = "file,rtp,udp,crypto,http,https,tcp,tls"  # what an SDP file points at
+    return options
+
+
+def _opened(container: InputContainer, name: str, *, remote: bool, place: str) -> Opened:
+    videos = [stream for stream in container.streams.video if not stream.disposition & _attached_image()]
+    videos = videos or list(container.streams.video)
+    if not videos:
+        kinds = sorted({stream.type for stream in container.streams})
+        raise InputError(f"'{name}' does not decode as a video: it has {', '.join(kinds) or 'no streams'} only.")
+    stream = _best(videos)
+    if stream.codec_context is None:
+        raise InputError(f"'{name}' cannot be decoded: this FFmpeg has no decoder for its codec{_codec(container)}.")
+    if stream.width * stream.height > max_image_pixels():
+        raise InputError(f"'{name}' claims {stream.width} x {stream.height} pixels, more than {max_image_pixels()}.")
+    duration_s = None if container.duration is None or container.duration <= 0 else container.duration / 1e6
+    still = container.format.name.endswith(_STILL)
+    fps = _fps(stream)
+    stated = container.format.name.split(",")[0] in _STATED and duration_s is not None and fps is not None
+    num_frames = stream.frames or (round((duration_s or 0) * (fps or 0)) if stated else 0)
+    return Opened(
+        name=name,
+        container=container,
+        stream=stream,
+        fps=None if still else fps,
+        duration_s=duration_s,
+        num_frames=1 if still else num_frames if 0 < num_frames < 2**31 else 0,
+        estimated=not stream.frames,
+        live=remote and _is_live(container, place, duration_s, still=still),
+        still=still,
+        remote=remote,
+    )
+
+
+def _is_live(container: InputContainer, place: str, duration_s: float | None, *, still: bool) -> bool:
+    """Return whether what comes from a network has no end, by what the container says.
+
+    A live playlist has no ENDLIST, and so no duration. Of a server of files the length is known in bytes.
+    """
+    if urlsplit(place).scheme in LIVE_SCHEMES or container.format.name == "sdp":
+        return True
+    if still or duration_s is not None or container.format.name in _FINITE:
+        return False
+    return container.format.name == "hls" or container.size <= 0
+
+
+def _best(videos: list[VideoStream]) -> VideoStream:
+    """Return the stream with the most pixels, the first of those that have as many, as FFmpeg chooses."""
+    return max(videos, key=lambda stream: 0 if stream.codec_context is None else stream.width * stream.height)
+
+
+def _attached_image() -> int:
+    from av.stream import Disposition
+
+    return Disposition.attached_pic  # the cover of a piece of music
+
+
+def _fps(stream: VideoStream) -> float | None:
+    """Return the average, which keeps the duration where the rate varies; ``None`` for an invalid one."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate and math.isfinite(float(rate)) and 0 < rate <= 1000:
+            return float(rate)
+    return None
+
+
+def _codec(container: InputContainer) -> str:
+    """Return the codec's name or four letters, from FFmpeg's own description of the container."""
+    import av
+
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)  # the description is a message of that level, which PyAV collects
+    try:
+        text: str = container.dumps_format()  # type: ignore[attr-defined]  # in no stub of PyAV
+    finally:
+        av.logging.set_level(level)
+    found = re.search(r"Video: ([^,\n]{1,60})", text)
+    return f", {escaped(found[1].strip())}" if found else ""
+
+
+def _why(error: Exception, place: str, timeout_s: float | None) -> str:
+    """Return the line that says why a place does not open: which of the many reasons it is."""
+    import av
+
+    name = shown(place)
+    if not URL.match(place) or place.startswith("file://"):
+        return _why_no_file(error, place)
+    if isinstance(error, (av.ExitError, av.TimeoutError)):
+        return f"'{name}' does not answer within {timeout_s or 0:g} s."
+    known = (
+        (av.HTTPUnauthorizedError, "the server refuses the user name or password (401)"),
+        (av.HTTPForbiddenError, "the server does not allow it (403)"),
+        (av.HTTPNotFoundError, "the server has nothing at this path (404)"),
+        (av.HTTPTooManyRequestsError, "the server is asked too often (429)"),
+        (av.HTTPBadRequestError, "the server does not understand the request (400)"),
+        (av.HTTPClientError, "the server refuses the request (4XX)"),
+        (av.HTTPServerError, "the server itself failed (5XX)"),
+        (av.ConnectionRefusedError, "nothing answers there; the connection was refused"),
+        (av.ProtocolNotFoundError, f"the FFmpeg in this PyAV has no '{urlsplit(place).scheme}://'"),
+    )
+    for kind, reason in known:
+        if isinstance(error, kind):
+            return f"'{name}' cannot be opened: {reason}."
+    if _hung_up(error, place):
+        return f"'{name}' cannot be opened: the server closed the connection before a video came."
+    if isinstance(error, av.InvalidDataError):
+        return f"'{name}' cannot be opened: it answers {_what_answers(place, timeout_s)}."
+    host = urlsplit(place).hostname
+    if isinstance(error, OSError) and host and not _resolves(host):
+        return f"'{name}' cannot be opened: no machine has the name '{host}'."
+    return f"'{name}' cannot be opened: {escaped(masked(str(getattr(error, 'strerror', None) or error)), most=200)}."
+
+
+def _why_no_file(error: Exception, place: str) -> str:
+    import av
+
+    name = shown(place)
+    if isinstance(error, av.FileNotFoundError):
+        return f"'{name}' does not exist."
+    if isinstance(error, (av.PermissionError, av.IsADirectoryError)):
+        return f"'{name}' cannot be read: {error.strerror}."
+    hint = (
+        "; an MP4 with its index at the end cannot come through a pipe, Matroska and MPEG-TS can"
+        if place == "-"
+        else ""
+    )
+    return f"'{name}' does not decode as a video{hint}."
+
+
+def _hung_up(error: Exception, place: str) -> bool:
+    """Return whether a connection ended early: FFmpeg calls that an I/O error, as it does a name that nobody has."""
+    import av
+
+    if isinstance(error, (av.ConnectionResetError, av.BrokenPipeError, av.EOFError)):
+        return True
+    host = urlsplit(place).hostname
+    return getattr(error, "errno", None) == errno.EIO and (not host or _resolves(host))
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
+
+
+def _what_answers(place: str, timeout_s: float | None) -> str:
+    """Return what a web server answers that is no video; one short request."""
+    other = "with something else than a video"
+    if urlsplit(place).scheme not in ("http", "https"):
+        return other
+    parts = urlsplit(place)
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    try:
+        with urllib.request.urlopen(plain, timeout=timeout_s or 5) as answer:
+            start = answer.read(256).lstrip().lower()
+            kind = str(answer.headers.get_content_type())
+    except (OSError, ValueError, urllib.error.URLError):
+        return other
+    if kind == "text/html" or start.startswith((b"<!doctype html", b"<html")):
+        return "with HTML, a web page, not a video"
+    return f"with '{escaped(kind, most=60)}', which does not decode as a video"
