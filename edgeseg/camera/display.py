@@ -24,8 +24,8 @@ from edgeseg.drawing.look import Look
 from edgeseg.drawing.painter import Painter
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.imaging import encode_image
-from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
-from edgeseg.sources import is_still
+from edgeseg.sinks import MjpegServer, Sink, TimedSink, VideoFile, Window
+from edgeseg.sources import Captured, is_still
 from edgeseg.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -123,11 +123,12 @@ class Display:
             if self.look.legend:
                 self._legend.draw(image, frame.model_map, keep_off=status)
         with stats.timed("output", frame.captured.index):
+            time_s = self._time_s(frame.captured)
             for sink in self.sinks:
-                sink.write(image, frame.captured.name)
+                _write(sink, image, frame.captured.name, time_s)
             if self._recorder is not None:
                 try:
-                    self._recorder.write(image, frame.captured.name)
+                    _write(self._recorder, image, frame.captured.name, time_s)
                 except SinkLost as error:
                     _log.warning("the recording ends: %s", error)
                     self._stop_recording()
@@ -135,6 +136,13 @@ class Display:
                 self.window.write(image, frame.captured.name)
         stats.frame_shown(frame.captured.captured_s)
         return image
+
+    def _time_s(self, captured: Captured) -> float | None:
+        """Return when a frame is shown: of a live source when it came, of a file what the file says."""
+        if self.camera.source.live:
+            return captured.captured_s
+        time_s: float | None = getattr(captured, "time_s", None)
+        return time_s
 
     def _show_again(self, image: NDArray[np.uint8] | None) -> None:
         """Show the image also to a browser that connects during a pause; a video gets no frame twice."""
@@ -208,6 +216,13 @@ class Display:
                 recorder.close()
             except (InputError, SinkLost) as error:
                 _log.warning("the recording is incomplete: %s", error)
+
+
+def _write(sink: Sink, image: NDArray[np.uint8], name: str, time_s: float | None) -> None:
+    if isinstance(sink, TimedSink):
+        sink.write_at(image, name, time_s)
+    else:
+        sink.write(image, name)
 
 
 def _free(folder: Path, stem: str, suffix: str) -> Path:

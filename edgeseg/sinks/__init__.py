@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeseg.sinks.base import Sink
+from edgeseg.sinks.base import Sink, TimedSink
 from edgeseg.sinks.ffmpeg_pipe import FfmpegPipe
 from edgeseg.sinks.images import ImageFile, ImageFiles
 from edgeseg.sinks.mjpeg import MjpegServer
@@ -15,6 +15,7 @@ from edgeseg.sinks.window import Window
 __all__ = [
     # The contract
     "Sink",
+    "TimedSink",
     # Saved
     "open_sink",
     "VideoFile",

@@ -106,7 +106,7 @@ class FfmpegPipe:
         if self._process.poll() is not None or self._broken.is_set():
             raise self._ended()
         if self._watch is not None:
-            self._watch.check(image_bgr)
+            self._watch.check(image_bgr.nbytes)
         try:
             self._frames.put(image_bgr.copy(), block=self._kind == "file", timeout=self._stall_s)
         except queue.Full:

@@ -10,7 +10,7 @@ from typing import Literal
 from edgeseg._internal.files import refuse_existing, require_writable_folder
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import IMAGE_SUFFIXES
-from edgeseg.sinks.video_file import CODECS
+from edgeseg.sinks.video_file import SUFFIXES
 
 TargetKind = Literal["video", "image", "folder", "ffmpeg"]
 
@@ -27,14 +27,14 @@ def target_kind(text: str) -> TargetKind:
     suffix = path.suffix.lower()
     if text and (text.endswith(("/", os.sep)) or path.is_dir() or not suffix):
         return "folder"
-    if suffix in CODECS:
+    if suffix in SUFFIXES:
         return "video"
     if suffix in IMAGE_SUFFIXES:
         return "image"
     raise InputError(
-        f"nothing can be saved as '{text}'; accepted: a video file ({', '.join(CODECS)}), an image file "
+        f"nothing can be saved as '{text}'; accepted: a video file ({', '.join(SUFFIXES)}), an image file "
         f"({', '.join(sorted(IMAGE_SUFFIXES))}), a folder ('{text}/'), or 'ffmpeg:' and a URL or file."
-        f"{did_you_mean(suffix, CODECS)}"
+        f"{did_you_mean(suffix, SUFFIXES)}"
     )
 
 

@@ -1,12 +1,16 @@
-"""``edgeseg.sinks``, ``base`` and ``images``: video files as they are written, and what breaks on the way."""
+"""``edgeseg.sinks``, ``base``, ``backlog``, ``opencv_video`` and ``images``: files, and what breaks on the way."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +18,70 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeseg.errors import InputError, SinkLost
+from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.sinks import FfmpegPipe, ImageFile, ImageFiles, VideoFile, open_sink
-from edgeseg.sinks.base import RealTime
-from edgeseg.sinks.video_file import CODECS
+from edgeseg.sinks.backlog import Backlog
+from edgeseg.sinks.base import DiskWatch, RealTime, Times
+from edgeseg.sinks.opencv_video import CODECS, OpenCvVideo
+from edgeseg.video.encode import FORMATS, has_av
+
+with_av = pytest.mark.skipif(not has_av(), reason="PyAV is not installed: OpenCV writes the videos")
 
 
-@pytest.mark.parametrize("suffix", CODECS)
+@pytest.fixture
+def without_av(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra ``video`` is not installed."""
+    monkeypatch.setattr("edgeseg.sinks.video_file.has_av", lambda: False)
+
+
+@with_av
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_every_suffix_reads_back_with_its_frames_rate_and_colors(tmp_path: Path, suffix: str, scene: Any) -> None:
     path = tmp_path / "new" / f"out{suffix}"
     video = VideoFile(path, fps=12.5)
     for _ in range(20):
         video.write(scene.frame(), "")
-        assert not path.exists()
+        assert path.exists()
     video.close()
     video.close()
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    pieces = [] if suffix != ".m3u8" else ["out_00000.ts"]
+    assert sorted(file.name for file in path.parent.iterdir()) == sorted([path.name, *pieces])
     found = scene.read(path)
     assert len(found) == video.frames_written == 20
     assert found[0].shape == (96, 128, 3)
     scene.assert_in(found[0])
     scene.assert_in(found[-1])
+    assert not encoders()
+
+
+@pytest.mark.usefixtures("without_av")
+@pytest.mark.parametrize("suffix", CODECS)
+def test_without_av_opencv_writes_and_one_line_says_what(
+    tmp_path: Path, suffix: str, scene: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    video = VideoFile(path, fps=12.5)
+    for _ in range(5):
+        video.write(scene.frame(), "")
+        assert not path.exists()
+    video.close()
+    found = scene.read(path)
+    assert len(found) == video.frames_written == 5
+    scene.assert_in(found[-1])
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (suffix != ".avi")
+    assert all("which browsers do not play" in text and 'pip install "edgeseg[video]"' in text for text in said)
+
+
+@pytest.mark.usefixtures("without_av")
+@pytest.mark.parametrize("name", ["out.gif", "out.m3u8"])
+def test_what_only_av_writes_is_refused_without_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BackendUnavailable, match=r'pip install "edgeseg\[video\]"'):
+        VideoFile(tmp_path / name, fps=10)
+
+
+def encoders() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "edgeseg-encoder"]
 
 
 def test_frames_of_another_size_are_fitted_with_bars_and_told_once(
@@ -67,7 +114,7 @@ def test_what_cannot_be_written_is_refused_before_the_first_frame(tmp_path: Path
     (tmp_path / "there.mp4").write_bytes(b"mine")
     with pytest.raises(InputError, match=r"there\.mp4' exists; give `overwrite=True`"):
         VideoFile(tmp_path / "there.mp4", fps=10)
-    with pytest.raises(InputError, match=r"'\.wmv' is none of \.mp4, \.mov, \.avi, \.mkv, \.webm"):
+    with pytest.raises(InputError, match=r"'\.wmv' is none of \.mp4, \.mov, \.avi, \.mkv, \.webm, \.gif, \.m3u8"):
         VideoFile(tmp_path / "out.wmv", fps=10)
     for fps in (0.0, float("nan"), -1.0, 1e6):
         with pytest.raises(InputError, match=r"0\.01 to 1000 frames a second"):
@@ -91,6 +138,142 @@ def test_a_live_video_plays_as_long_as_its_frames_took() -> None:
     # Ten minutes of pause are one second of video, and then it goes on as before.
     assert clock.repeats(605.5) == 10
     assert [clock.repeats(605.5 + 0.1 * step) for step in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_times_are_the_sources_and_a_live_pause_is_cut() -> None:
+    of_a_file = Times(10, live=False)
+    assert [of_a_file.at(time_s) for time_s in (3.0, 3.5, 8.0, 7.0)] == [0.0, 0.5, 5.0, 5.0]
+    assert [Times(10, live=False).at(None)] == [0.0]
+    unknown = Times(10, live=False)
+    assert [unknown.at(None) for _ in range(3)] == [0.0, 0.1, 0.2]
+    live = Times(10, live=True)
+    assert [live.at(time_s) for time_s in (100.0, 100.5, 700.5, 700.75)] == [0.0, 0.5, 1.5, 1.75]
+
+
+@with_av
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".gif"])
+def test_a_variable_rate_keeps_its_times_and_duration(tmp_path: Path, suffix: str, scene: Any) -> None:
+    times_s = [0.0, 0.04, 0.2, 1.0, 1.5, 3.96]
+    video = VideoFile(tmp_path / f"out{suffix}", fps=25)
+    for time_s in times_s:
+        video.write_at(scene.frame(), "", 60 + time_s)
+    video.close()
+    import av
+
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        found = [float(frame.time) for frame in container.decode(video=0)]
+        # GIF counts in hundredths of a second, Matroska in thousandths.
+        assert found == pytest.approx(times_s, abs=0.006)
+        assert container.duration / av.time_base == pytest.approx(4.0, abs=0.02)
+
+
+@with_av
+@pytest.mark.parametrize(("height", "width"), [(96, 128), (720, 1280)])
+def test_the_matrix_is_the_one_of_the_size_and_said_in_the_tags(
+    tmp_path: Path, scene: Any, height: int, width: int
+) -> None:
+    import av
+
+    for suffix in (".mp4", ".mkv", ".webm"):
+        path = tmp_path / f"out{suffix}"
+        video = VideoFile(path, fps=25)
+        video.write(scene.frame(height, width), "")
+        video.close()
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
+        # ITU-T H.273: 1 is BT.709, 6 is BT.601; 1 is the limited range.
+        assert (int(frame.colorspace), int(frame.color_range)) == (1 if height >= 720 else 6, 1)
+        scene.assert_in(frame.to_ndarray(format="bgr24"))
+
+
+@with_av
+def test_a_finished_mp4_has_its_index_in_front_and_an_unfinished_one_plays(tmp_path: Path, scene: Any) -> None:
+    path = tmp_path / "out.mp4"
+    video = VideoFile(path, fps=25)
+    for _ in range(30):
+        video.write(scene.frame(), "")
+    while video.frames_written < 30:
+        time.sleep(0.01)
+    assert len(scene.read(path)) >= 12  # all but the last half second
+    video.close()
+    data = path.read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+    assert len(scene.read(path)) == 30
+
+
+@with_av
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [
+        *((".mp4", name) for name in ("SIGHUP", "SIGTERM", "SIGKILL")),
+        *((suffix, "SIGKILL") for suffix in (".mov", ".mkv", ".webm", ".m3u8")),
+    ],
+)
+def test_what_a_killed_process_recorded_plays(tmp_path: Path, scene: Any, suffix: str, name: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    program = f"""
+import signal, time
+import numpy as np
+from edgeseg.sinks import VideoFile
+signal.signal(signal.{name}, signal.SIG_DFL) if {name!r} != "SIGKILL" else None  # a test run may ignore SIGHUP
+video = VideoFile({str(path)!r}, fps=50)
+for number in range(10**6):
+    video.write(np.full((64, 64, 3), 99, np.uint8), "")
+    if video.frames_written > 150:
+        print("recorded", flush=True)
+        time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "recorded\n"
+    process.send_signal(getattr(signal, name))
+    process.communicate(timeout=60)
+    # Three seconds: a playlist has whole pieces of two, a file all but the last half second and what its muxer holds.
+    # A player of an unfinished playlist waits for more, so its first piece is read alone.
+    assert suffix != ".m3u8" or "out_00000.ts\n" in path.read_text()
+    assert len(scene.read(path if suffix != ".m3u8" else tmp_path / "out_00000.ts")) >= 100
+    again = VideoFile(path, fps=50, overwrite=True)
+    again.write(scene.frame(), "")
+    again.close()
+    assert len(scene.read(path)) == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+class _Slow:
+    """An encoder that waits to be let go."""
+
+    def __init__(self) -> None:
+        self.go, self.busy, self.added, self.closed = threading.Event(), threading.Event(), 0, False
+
+    def add(self, frame: Any, ticks: int) -> bool:
+        self.busy.set()
+        assert self.go.wait(60)
+        self.added += 1
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class _Frame:
+    width = height = 8
+
+
+def test_an_encoder_that_is_slow_drops_frames_and_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out.mp4").touch()
+    slow = _Slow()
+    backlog = Backlog(slow, DiskWatch(tmp_path / "out.mp4", "out.mp4"), "out.mp4", live=True)
+    backlog.put(_Frame(), 0)
+    assert slow.busy.wait(60)
+    for ticks in range(1, 101):
+        backlog.put(_Frame(), ticks)
+    assert backlog.dropped == 98  # one is in the encoder, two wait
+    monkeypatch.setattr("edgeseg.sinks.backlog.CLOSING_S", 0.0)
+    threading.Timer(0.2, slow.go.set).start()  # after the time that the end gives the ones that wait
+    backlog.close()
+    assert slow.closed
+    assert (slow.added, backlog.done, backlog.dropped) == (1, 1, 100)
 
 
 def test_ctrl_c_keeps_what_was_recorded(tmp_path: Path, scene: Any) -> None:
@@ -119,7 +302,12 @@ finally:
     assert len(scene.read(tmp_path / "out.mp4")) == written
 
 
-def test_a_full_disk_ends_the_recording_and_keeps_it(tmp_path: Path, scene: Any) -> None:
+@pytest.fixture(params=[VideoFile, OpenCvVideo])
+def make_video(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    return request.param  # type: ignore[no-any-return]
+
+
+def test_a_full_disk_ends_the_recording_and_keeps_it(tmp_path: Path, scene: Any, make_video: Any) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=19m", "tmpfs", str(folder)]
@@ -127,46 +315,68 @@ def test_a_full_disk_ends_the_recording_and_keeps_it(tmp_path: Path, scene: Any)
         pytest.skip("no right to mount a small disk")
     try:
         noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-        video = VideoFile(folder / "out.avi", fps=30)
-        with pytest.raises(SinkLost, match=r"the disk of '.*out\.avi' is full \(16 MiB left"):
-            for _ in range(500):
+        video = make_video(folder / "out.mp4", fps=30)
+        with pytest.raises(SinkLost, match=r"the disk of '.*out\.mp4' is full \(16 MiB left"):
+            for _ in range(2000):
                 video.write(noise, "")
         video.close()
-        assert 10 < len(scene.read(folder / "out.avi")) == video.frames_written < 500
+        assert 10 < len(scene.read(folder / "out.mp4")) == video.frames_written < 2000
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to set")
-def test_a_file_that_may_not_grow_is_told_when_it_is_closed(tmp_path: Path) -> None:
-    program = f"""
+LIMITED = """
 import resource
 import numpy as np
 from edgeseg.errors import SinkLost
 from edgeseg.sinks import VideoFile
+from edgeseg.sinks.opencv_video import OpenCvVideo
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-video = VideoFile({str(tmp_path / "out.mp4")!r}, fps=30)
-for _ in range(100):
-    video.write(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8), "")
+video = {kind}({path!r}, fps=30)
 try:
+    for number in range(100):
+        video.write(np.random.default_rng(number).integers(0, 256, (240, 320, 3), np.uint8), "")
     video.close()
 except SinkLost as error:
     print(error)
+try:
+    video.close()
+except SinkLost as error:
+    print("closed", error)
 """
+
+
+@with_av
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to set")
+def test_a_file_that_may_not_grow_keeps_what_it_has(tmp_path: Path, scene: Any) -> None:
+    program = LIMITED.format(kind="VideoFile", path=str(tmp_path / "out.mkv"))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") == 1
+    assert "out.mkv' cannot be written: File too large. What was written until then is in it." in done.stdout
+    assert len(scene.read(tmp_path / "out.mkv")) > 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to set")
+def test_a_file_of_opencv_that_may_not_grow_is_told_when_it_is_closed(tmp_path: Path) -> None:
+    program = LIMITED.format(kind="OpenCvVideo", path=str(tmp_path / "out.mp4"))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "out.mp4' could not be written: what reached the disk is no video" in done.stdout
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_gone_is_one_line(tmp_path: Path, scene: Any) -> None:
-    video = VideoFile(tmp_path / "gone" / "out.mp4", fps=10)
+def test_a_folder_that_is_gone_is_one_line(tmp_path: Path, scene: Any, make_video: Any) -> None:
+    video = make_video(tmp_path / "gone" / "out.mp4", fps=10)
     video.write(scene.frame(), "")
+    while not video.frames_written:  # it would be made again
+        time.sleep(0.01)
     for file in (tmp_path / "gone").iterdir():
         file.unlink()
     with pytest.raises(SinkLost, match=r"out\.mp4' cannot be written any more: No such file"):
-        video.write(scene.frame(), "")
-    with pytest.raises(SinkLost, match="no video"):
+        for _ in range(1000):
+            video.write(scene.frame(), "")
+    with contextlib.suppress(SinkLost):
         video.close()
+    assert not encoders()
 
 
 def test_images_have_their_frames_names(tmp_path: Path, scene: Any) -> None:
@@ -215,7 +425,7 @@ def test_what_was_typed_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.Mon
         sink = open_sink(text, fps=10)
         assert type(sink) is kind
         sink.close()
-    for text in ("a.mp5", "", "a.gif"):
+    for text in ("a.mp5", "", "a.wmv"):
         with pytest.raises(InputError, match=r"accepted: a video file \(\.mp4"):
             open_sink(text, fps=10)
     with pytest.raises(InputError, match=r"Did you mean '\.mp4'"):

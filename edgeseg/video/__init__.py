@@ -1,0 +1,1 @@
+"""Read and write video with FFmpeg's libraries (PyAV)."""
