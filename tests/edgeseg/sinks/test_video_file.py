@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import os
@@ -238,6 +239,76 @@ for number in range(10**6):
     again.close()
     assert len(scene.read(path)) == 1
     assert not list(tmp_path.glob(".*"))
+
+
+#: Blue is not brighter than this: Chromium's converter (libyuv) holds BT.709's factor for it, 2.11, as 2.
+PATCHES_BGR = [(0, 0, 200), (0, 200, 0), (90, 40, 30), (128, 128, 128), (20, 60, 210), (230, 235, 240)]
+
+PLAY = """
+window.found = null;
+const video = document.createElement("video");
+video.muted = true;
+video.onerror = () => { window.found = video.error.message };
+video.onloadeddata = () => { video.currentTime = AT };
+video.onseeked = () => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  const context = canvas.getContext("2d");
+  context.drawImage(video, 0, 0);
+  const width = canvas.width / 6, middle = [...Array(6).keys()].map((n) => Math.round((n + 0.5) * width));
+  const colors = middle.map((x) => [...context.getImageData(x, canvas.height / 2, 1, 1).data].slice(0, 3).reverse());
+  window.found = { duration: video.duration, size: [canvas.width, canvas.height], colors };
+};
+video.src = "data:video/KIND;base64,DATA";
+0
+"""
+
+
+def played(browser: Any, path: Path, at_s: float) -> Any:
+    """What a browser shows of a video at a time: its duration, its size, and six colors, BGR."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    kind = "webm" if path.suffix == ".webm" else "mp4"
+    program = PLAY.replace("AT", str(at_s), 1).replace("KIND", kind).replace("DATA", data)
+    browser.evaluate(f"(() => {{ {program} }})()")
+    end = time.monotonic() + 60
+    while (found := browser.evaluate("window.found")) is None:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert isinstance(found, dict), found
+    return found
+
+
+@with_av
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".webm"])
+@pytest.mark.parametrize(("height", "width"), [(360, 640), (1080, 1920)])
+def test_a_browser_plays_it_in_its_colors_for_as_long_as_the_source(
+    tmp_path: Path, browser: Any, suffix: str, height: int, width: int
+) -> None:
+    image_bgr = np.repeat(np.uint8([PATCHES_BGR]), width // 6 + 1, 1)[:, :width].repeat(height, 0)
+    path = tmp_path / f"out{suffix}"
+    video = VideoFile(path, fps=25)
+    for time_s in (0.0, 0.04, 0.3, 0.9, 0.96):  # of a variable rate: one second in all
+        video.write_at(image_bgr, "", time_s)
+    video.close()
+    found = played(browser, path, 0.5)
+    assert found["size"] == [width, height]
+    assert found["duration"] == pytest.approx(1.0, abs=0.02)
+    # Rounding to 8-bit YUV, the quantizer, and a browser's converter in integers.
+    assert np.abs(np.array(found["colors"]) - PATCHES_BGR).max() <= 6
+
+
+@with_av
+def test_a_browser_plays_what_a_killed_process_left(tmp_path: Path, browser: Any, scene: Any) -> None:
+    video = VideoFile(tmp_path / "out.mp4", fps=25)
+    for _ in range(100):
+        video.write(scene.frame(), "")
+    while video.frames_written < 100:
+        time.sleep(0.01)
+    left = tmp_path / "left.mp4"
+    left.write_bytes((tmp_path / "out.mp4").read_bytes())  # what is on the disk when a process is killed
+    video.close()
+    found = played(browser, left, 3.0)
+    assert 3.4 <= found["duration"] <= 4.0
 
 
 class _Slow:
