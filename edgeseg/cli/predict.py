@@ -112,9 +112,10 @@ class _Files:
         from edgeseg._internal.files import write_bytes
         from edgeseg.imaging import encode_image
         from edgeseg.sinks import open_sink
+        from edgeseg.sinks.targets import FILMS
 
         self.num_images += 1
-        if self.kind in ("video", "ffmpeg"):
+        if self.kind in FILMS:
             if self._film is None:
                 self._film = open_sink(self._place, fps=self._fps, overwrite=self._overwrite)
             self._film.write(self._frame(frame, segmentation), frame.name)
@@ -161,8 +162,10 @@ class _Files:
     @property
     def film(self) -> str | None:
         """The film, without the key that a stream's address has; ``None`` where images are written."""
+        from edgeseg.sinks.targets import FILMS
+
         target = self._place.removeprefix("ffmpeg:")
-        return masked(target, stream_key="://" in target) if self.kind in ("video", "ffmpeg") else None
+        return masked(target, stream_key="://" in target) if self.kind in FILMS else None
 
 
 @dataclass(frozen=True)

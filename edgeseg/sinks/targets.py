@@ -1,4 +1,4 @@
-"""Tell what the text of ``--save`` names: a video file, an image file, a folder for images, or a target of ffmpeg."""
+"""Tell what the text of ``--save`` names: a video file, images, a server, or a target of ffmpeg."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import Literal
 from edgeseg._internal.files import refuse_existing, require_writable_folder
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import IMAGE_SUFFIXES
+from edgeseg.sinks.stream import is_stream
 from edgeseg.sinks.video_file import SUFFIXES
 
-TargetKind = Literal["video", "image", "folder", "ffmpeg"]
+TargetKind = Literal["video", "image", "folder", "stream", "ffmpeg"]
+
+#: Those that take every frame into one film.
+FILMS = ("video", "stream", "ffmpeg")
 
 
 def target_kind(text: str) -> TargetKind:
@@ -23,6 +27,8 @@ def target_kind(text: str) -> TargetKind:
     """
     if text.startswith("ffmpeg:"):
         return "ffmpeg"
+    if is_stream(text):
+        return "stream"
     path = Path(text)
     suffix = path.suffix.lower()
     if text and (text.endswith(("/", os.sep)) or path.is_dir() or not suffix):
@@ -33,7 +39,8 @@ def target_kind(text: str) -> TargetKind:
         return "image"
     raise InputError(
         f"nothing can be saved as '{text}'; accepted: a video file ({', '.join(SUFFIXES)}), an image file "
-        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a folder ('{text}/'), or 'ffmpeg:' and a URL or file."
+        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a folder ('{text}/'), a URL (rtmp://, rtsp://, srt://, udp://), or "
+        f"'ffmpeg:' and a file or device."
         f"{did_you_mean(suffix, SUFFIXES)}"
     )
 

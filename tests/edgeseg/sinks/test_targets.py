@@ -19,6 +19,8 @@ from edgeseg.sinks.targets import require_place, target_kind
         ("out.mp4/", "folder"),
         (".", "folder"),
         ("ffmpeg:rtmp://host/app/key", "ffmpeg"),
+        ("rtmp://host/app/key", "stream"),
+        ("SRT://host:9000", "stream"),
     ],
 )
 def test_a_suffix_says_what_a_target_is(text: str, kind: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
-from edgeseg.sinks import FfmpegPipe, ImageFile, ImageFiles, VideoFile, open_sink
+from edgeseg.sinks import FfmpegPipe, ImageFile, ImageFiles, PushedStream, VideoFile, open_sink
 from edgeseg.sinks.backlog import Backlog
 from edgeseg.sinks.base import DiskWatch, RealTime, Times
 from edgeseg.sinks.opencv_video import CODECS, OpenCvVideo
@@ -490,8 +490,10 @@ def test_what_was_typed_chooses_the_sink(tmp_path: Path, monkeypatch: pytest.Mon
         ("frames/", ImageFiles),
         ("v1.2/", ImageFiles),
         ("old.d", ImageFiles),
-        ("ffmpeg:a.mp4", FfmpegPipe),
-        ("ffmpeg:udp://127.0.0.1:9", FfmpegPipe),
+        ("ffmpeg:a.mp4", VideoFile if has_av() else FfmpegPipe),
+        ("ffmpeg:a.ts", FfmpegPipe),
+        ("ffmpeg:udp://127.0.0.1:9", PushedStream),
+        ("rtmp://127.0.0.1/live/key", PushedStream),
     ):
         sink = open_sink(text, fps=10)
         assert type(sink) is kind
