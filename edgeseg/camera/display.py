@@ -64,6 +64,7 @@ class Display:
     def __post_init__(self) -> None:
         self._use_look()
         self._recorder: VideoFile | None = None
+        self._failed: dict[int, SinkLost] = {}
         self._paused = False
         self._stopped = False
 
@@ -71,7 +72,8 @@ class Display:
         """Run to the end of the source, ``max_frames``, the key ``q``, a closed window, or Ctrl-C.
 
         Ctrl-C is the usual way to stop a camera, so it is no error: recordings are finished and the statistics are
-        returned.
+        returned. An output that fails is logged and ends alone; its error is raised at the end, or at once where it was
+        the last.
 
         Raises:
             SourceLost: the stream broke and did not come back.
@@ -85,6 +87,8 @@ class Display:
             stack.callback(self._stop_recording)
             with suppress(KeyboardInterrupt):
                 self._loop()
+            for error in self._failed.values():
+                raise error
         return self.camera.stats
 
     def stop(self) -> None:
@@ -124,8 +128,12 @@ class Display:
                 self._legend.draw(image, frame.model_map, keep_off=status)
         with stats.timed("output", frame.captured.index):
             time_s = self._time_s(frame.captured)
-            for sink in self.sinks:
-                _write(sink, image, frame.captured.name, time_s)
+            for number, sink in enumerate(self.sinks):
+                if number not in self._failed:
+                    try:
+                        _write(sink, image, frame.captured.name, time_s)
+                    except SinkLost as error:
+                        self._lose(number, error)
             if self._recorder is not None:
                 try:
                     _write(self._recorder, image, frame.captured.name, time_s)
@@ -136,6 +144,13 @@ class Display:
                 self.window.write(image, frame.captured.name)
         stats.frame_shown(frame.captured.captured_s)
         return image
+
+    def _lose(self, number: int, error: SinkLost) -> None:
+        """Go on without an output, if there is another one."""
+        self._failed[number] = error
+        if len(self._failed) == len(self.sinks) and self.window is None:
+            raise error
+        _log.warning("one output ends, the others go on: %s", error)
 
     def _time_s(self, captured: Captured) -> float | None:
         """Return when a frame is shown: of a live source when it came, of a file what the file says."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeseg.cli._options import Results
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
-    from edgeseg.sinks import Window
+    from edgeseg.sinks import Sink, Window
     from edgeseg.sources import Source
     from edgeseg.sources.extent import Extent
 
@@ -176,7 +176,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
         "saves",
         multiple=True,
         metavar="TARGET",
-        help="FILE.mp4, a folder for images, FILE.png of one image, or ffmpeg:TARGET; repeatable.",
+        help="FILE.mp4, .mkv, .webm, .gif or .m3u8, a folder for images, FILE.png of one image, or a URL; repeatable.",
     ),
     click.option(
         "--fps", type=click.FloatRange(0.01, 1000), help="Frame rate of saved videos.", show_default="the source's own"
@@ -214,7 +214,7 @@ def command(
     from edgeseg.camera.trace import Trace
     from edgeseg.drawing.painter import Painter
     from edgeseg.opening import open_segmenter
-    from edgeseg.sinks import MjpegServer, Sink, open_sink
+    from edgeseg.sinks import MjpegServer, open_sink
     from edgeseg.sources import is_still
 
     extent = stream.extent()
@@ -256,7 +256,10 @@ def command(
             max_frames=output.max_frames,
             folder=output.folder,
         )
-        signal.signal(signal.SIGTERM, lambda number, frame: display.stop())  # how a service is asked to end
+        for name in ("SIGTERM", "SIGHUP"):  # how a service is asked to end, and a closed terminal
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+                signal.signal(number, lambda number, frame: display.stop())
         lost: EdgesegError | None = None
         try:
             measured = display.run()
@@ -266,6 +269,7 @@ def command(
             lost, measured = error, camera.stats  # what was measured until then is kept
         result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
+        result["outputs"] = [_written(save, sink) for save, sink in zip(output.saves, sinks, strict=False)]
     if output.stats is not None:
         write_text(output.stats, json.dumps(result, indent=2), overwrite=results.overwrite)
     if results.as_json:
@@ -275,12 +279,26 @@ def command(
     rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] > 1 else ""
     age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
     saves = [*output.saves, *map(str, filter(None, [output.trace]))]
-    written = [save for save in saves if save.startswith("ffmpeg:") or Path(save).exists()]  # no frame, no file
+    # No frame, no file.
+    written = [save for save in saves if save.startswith("ffmpeg:") or "://" in save or Path(save).exists()]
     saved = f"; saved: {', '.join(masked(save, stream_key='://' in save) for save in written)}" if written else ""
     frames = counted(live["frames"], "frame")
     note(f"{frames}, {rate}inference {live['inference_ms']} ms, {age}{live['dropped']} dropped{saved}")
     if lost is not None:
         raise lost
+
+
+def _written(save: str, sink: Sink) -> dict[str, Any]:
+    """Return what an output has, for JSON: the encoder, and the frames that it was too slow or too far away for."""
+    from edgeseg.sinks import PushedStream, VideoFile
+
+    target = {"target": masked(save, stream_key="://" in save)}
+    match sink:
+        case VideoFile():
+            return target | {"encoder": sink.encoder, "frames": sink.frames_written, "dropped": sink.dropped}
+        case PushedStream():
+            return target | {"connected": sink.connected, "frames": sink.sent, "dropped": sink.dropped}
+    return target
 
 
 def _window(show: bool | None) -> Window | None:
