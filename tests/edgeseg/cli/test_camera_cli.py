@@ -85,6 +85,9 @@ def test_a_clip_is_segmented_saved_and_measured(
         assert stats["stages_ms"][stage]["median"] > 0
     assert stats["age_ms"]["median"] > stats["stages_ms"]["inference"]["median"]
     assert stats["memory_mb"]["last"] > 0
+    (output,) = stats["outputs"]
+    assert (output["target"], output["frames"], output["dropped"]) == (str(video), 40, 0)
+    assert output["encoder"] in ("libx264", "h264_v4l2m2m", "OpenCV's mp4v")
     written = cv2.VideoCapture(str(video))
     frames = 0
     while written.grab():
@@ -171,9 +174,15 @@ def test_a_browser_page_is_served_and_ctrl_c_ends_it_well(artifact: Path, street
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_a_service_manager_can_end_it_and_the_video_plays(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
-    video = tmp_path / "out.avi"
+@pytest.mark.parametrize(("name", "suffix"), [("SIGTERM", ".avi"), ("SIGTERM", ".mp4"), ("SIGHUP", ".mkv")])
+def test_who_ends_it_in_order_gets_a_video_that_plays(
+    artifact: Path, street_clip: Path, tmp_path: Path, name: str, suffix: str
+) -> None:
+    video = tmp_path / f"out{suffix}"
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)  # a test run that nohup started ignores SIGHUP, and so would this
     process = _start(artifact, "--source", street_clip, "--loop", "--save", video, "--serve", "0")
+    signal.signal(number, before)
     assert process.stderr is not None
     url = process.stderr.readline().split()[-1].rstrip("/")
     deadline = time.monotonic() + 60
@@ -181,12 +190,12 @@ def test_a_service_manager_can_end_it_and_the_video_plays(artifact: Path, street
         if json.loads(urllib.request.urlopen(f"{url}/stats", timeout=20).read())["frames"] > 5:
             break
         time.sleep(0.1)
-    process.terminate()
+    process.send_signal(number)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 0, rest
     written = cv2.VideoCapture(str(video))
     assert written.read()[0]
-    assert [path.name for path in tmp_path.iterdir()] == ["out.avi"]  # no temporary file stays
+    assert [path.name for path in tmp_path.iterdir()] == [video.name]  # no temporary file stays
 
 
 def test_a_stream_whose_server_comes_back_goes_on(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
 import urllib.error
@@ -146,6 +147,29 @@ def test_a_client_that_stalls_holds_nobody(server: MjpegServer, scene: Any, monk
             wait_until(lambda: server.watchers == 1)  # the stalled one was dropped
             server.write(scene.frame(), "")
             scene.assert_in(next_part(good))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing says what a socket has delivered")
+def test_a_slow_client_gets_the_newest_frame_and_few_old_ones(server: MjpegServer) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: server.watchers == 1)
+        for number in range(1, 41):  # 60 kB each, while it reads nothing
+            image_bgr = noise.copy()
+            image_bgr[:, 160:] = number * 6
+            server.write(image_bgr, "")
+            time.sleep(0.005)
+        response = slow.makefile("rb")
+        while response.readline() != PART_HEAD.splitlines(keepends=True)[0]:
+            pass
+        response.readline()
+        response.readline()
+        levels = []
+        while not levels or levels[-1] != 40:
+            levels.append(round(next_part(response)[:, 200:].mean() / 6))
+    # Its system takes some (128 KiB at first), one is on the way, and then comes the newest.
+    assert len(levels) <= 6, levels
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::2]:80"])
