@@ -279,13 +279,17 @@ def command(
     rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] > 1 else ""
     age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
     saves = [*output.saves, *map(str, filter(None, [output.trace]))]
-    # No frame, no file.
-    written = [save for save in saves if save.startswith("ffmpeg:") or "://" in save or Path(save).exists()]
+    written = [save for save in saves if _there(save)]  # no frame, no file
     saved = f"; saved: {', '.join(masked(save, stream_key='://' in save) for save in written)}" if written else ""
     frames = counted(live["frames"], "frame")
     note(f"{frames}, {rate}inference {live['inference_ms']} ms, {age}{live['dropped']} dropped{saved}")
     if lost is not None:
         raise lost
+
+
+def _there(save: str) -> bool:
+    path = Path(save)
+    return save.startswith("ffmpeg:") or "://" in save or path.exists() or ("%" in path.name and path.parent.is_dir())
 
 
 def _written(save: str, sink: Sink) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeseg.sinks.base import Sink, TimedSink
 from edgeseg.sinks.ffmpeg_pipe import FfmpegPipe
-from edgeseg.sinks.images import ImageFile, ImageFiles
+from edgeseg.sinks.images import ImageFile, ImageFiles, NumberedImages
 from edgeseg.sinks.mjpeg import MjpegServer
 from edgeseg.sinks.stream import PushedStream, is_stream
 from edgeseg.sinks.targets import target_kind
@@ -23,6 +23,7 @@ __all__ = [
     "VideoFile",
     "ImageFile",
     "ImageFiles",
+    "NumberedImages",
     "FfmpegPipe",
     # Sent
     "PushedStream",
@@ -37,8 +38,9 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
 
     Args:
         text: a video file (``out.mp4``), an image file for a single frame (``out.png``), a folder for images
-            (``frames/``), the URL of a server (``rtmp://host/live/key``), or ``ffmpeg:`` and what ffmpeg is to write: a
-            URL, a file, or a virtual camera (``ffmpeg:/dev/video10``).
+            (``frames/`` or ``frames/*.png``), numbered images (``frames/name_%04d.png``), the URL of a server
+            (``rtmp://host/live/key``), or ``ffmpeg:`` and what ffmpeg is to write: a URL, a file, or a virtual camera
+            (``ffmpeg:/dev/video10``).
         fps: frames per second of a video, above 0.
         overwrite: whether existing files may be replaced.
         live: the frames come at an uneven rate, and a video is to play as long as they took (see ``VideoFile``).
@@ -59,6 +61,10 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
             return FfmpegPipe(target, fps=fps, overwrite=overwrite, live=live)
         case "folder":
             return ImageFiles(Path(text), overwrite=overwrite)
+        case "named":
+            return ImageFiles(Path(text).parent, suffix=Path(text).suffix, overwrite=overwrite)
+        case "numbered":
+            return NumberedImages(Path(text), overwrite=overwrite)
         case "image":
             return ImageFile(Path(text), overwrite=overwrite)
         case "video":

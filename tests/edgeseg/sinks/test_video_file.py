@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
-from edgeseg.sinks import FfmpegPipe, ImageFile, ImageFiles, PushedStream, VideoFile, open_sink
+from edgeseg.sinks import FfmpegPipe, ImageFile, ImageFiles, NumberedImages, PushedStream, VideoFile, open_sink
 from edgeseg.sinks.backlog import Backlog
 from edgeseg.sinks.base import DiskWatch, RealTime, Times
 from edgeseg.sinks.opencv_video import CODECS, OpenCvVideo
@@ -466,6 +466,28 @@ def test_images_have_their_frames_names(tmp_path: Path, scene: Any) -> None:
     with pytest.raises(InputError, match=r"written as '\.mp3'"):
         ImageFiles(tmp_path, suffix=".mp3")
     ImageFiles(tmp_path / "out", suffix=".png", overwrite=True).write(scene.frame(8, 8), "clip_000001")
+
+
+def test_numbered_images_have_the_names_that_were_asked_for(tmp_path: Path, scene: Any) -> None:
+    images = open_sink(f"{tmp_path}/new/a%_%03d.png", fps=10)
+    assert isinstance(images, NumberedImages)
+    for _ in range(3):
+        images.write(scene.frame(), "any")
+    images.close()
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        f"a%_{number:03d}.png" for number in (1, 2, 3)
+    ]
+    assert (scene.read(tmp_path / "new" / "a%_002.png")[0] == scene.frame()).all()
+    with pytest.raises(InputError, match=r"a%_001\.png' exists"):
+        NumberedImages(tmp_path / "new" / "a%_%03d.png")
+    with pytest.raises(InputError, match=r"needs one number in its name, such as name_%04d\.png"):
+        NumberedImages(tmp_path / "a_%d_%d.png")
+
+
+def test_a_folder_of_pngs_has_the_frames_names(tmp_path: Path, scene: Any) -> None:
+    images = open_sink(f"{tmp_path}/new/*.png", fps=10)
+    images.write(scene.frame(), "clip_000001")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["clip_000001.png"]
 
 
 def test_an_image_file_takes_one_frame(tmp_path: Path, scene: Any) -> None:
