@@ -51,7 +51,18 @@ class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Source": ("source", "pace", "loop", "reconnect"),
         "Drawing": ("view", *_options.LOOK, "background", "legend", "status", "smooth"),
-        "Output": ("show", "saves", "fps", "serve", "folder", "stats", "trace", "max_frames", *_options.RESULTS),
+        "Output": (
+            "show",
+            "saves",
+            "fps",
+            "audio",
+            "serve",
+            "folder",
+            "stats",
+            "trace",
+            "max_frames",
+            *_options.RESULTS,
+        ),
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.MODEL_DESCRIPTION,
     }
@@ -71,6 +82,10 @@ class _Stream:
 
         return open_source(self.source, pace=self.pace, loop=self.loop, reconnect_s=self.reconnect)
 
+    def has_sound(self) -> bool:
+        """Return whether the frames are those of one file from its beginning, whose sound may go with them."""
+        return Path(self.source).is_file() and not self.loop
+
     def extent(self) -> Extent:
         """Return what files will deliver, before anything is opened; of a live source nothing is known."""
         from edgeseg.sources.extent import Extent, extent
@@ -89,6 +104,7 @@ class _Output:
     show: bool | None
     saves: tuple[str, ...]
     fps: float | None
+    audio: bool
     serve: tuple[str, int] | None
     folder: Path
     stats: Path | None
@@ -181,6 +197,9 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
     click.option(
         "--fps", type=click.FloatRange(0.01, 1000), help="Frame rate of saved videos.", show_default="the source's own"
     ),
+    click.option(
+        "--audio/--no-audio", default=True, show_default=True, help="Copy the sound of a file into a saved video."
+    ),
     click.option("--serve", type=_AddressType(), help="Show it in a browser, at this address; loopback without HOST."),
     click.option(
         "--folder",
@@ -231,10 +250,10 @@ def command(
             trace = stack.enter_context(Trace(output.trace, overwrite=results.overwrite))
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth, trace=trace))
         sinks: list[Sink] = []
+        sound = stream.source if output.audio and stream.has_sound() else None
         for save in output.saves:
-            sinks.append(
-                open_sink(save, fps=output.fps or opened.fps or 25.0, overwrite=results.overwrite, live=opened.live)
-            )
+            fps = output.fps or opened.fps or 25.0
+            sinks.append(open_sink(save, fps=fps, overwrite=results.overwrite, live=opened.live, sound=sound))
             stack.callback(sinks[-1].close)
         if output.serve is not None:
             host, port = output.serve

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = False) -> Sink:
+def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = False, sound: str | None = None) -> Sink:
     """Open the sink that a text names.
 
     Args:
@@ -44,6 +44,7 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
         fps: frames per second of a video, above 0.
         overwrite: whether existing files may be replaced.
         live: the frames come at an uneven rate, and a video is to play as long as they took (see ``VideoFile``).
+        sound: a file whose sound a video gets where it fits (see ``VideoFile``).
 
     Raises:
         InputError: the text names no sink, the file exists, the folder cannot be written, or the frame rate is 0.
@@ -56,7 +57,7 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
         case "ffmpeg" if is_stream(target):
             return PushedStream(target, fps=fps)
         case "ffmpeg" if has_av() and Path(target).suffix.lower() in FORMATS:
-            return VideoFile(Path(target), fps=fps, overwrite=overwrite, live=live)
+            return VideoFile(Path(target), fps=fps, overwrite=overwrite, live=live, sound=sound)
         case "ffmpeg":
             return FfmpegPipe(target, fps=fps, overwrite=overwrite, live=live)
         case "folder":
@@ -68,4 +69,4 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
         case "image":
             return ImageFile(Path(text), overwrite=overwrite)
         case "video":
-            return VideoFile(Path(text), fps=fps, overwrite=overwrite, live=live)
+            return VideoFile(Path(text), fps=fps, overwrite=overwrite, live=live, sound=sound)

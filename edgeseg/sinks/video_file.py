@@ -16,6 +16,7 @@ from edgeseg.sinks.base import DiskWatch, OneSize, Times, checked_fps
 from edgeseg.sinks.opencv_video import CODECS, OpenCvVideo
 from edgeseg.video.encode import FORMATS, TICKS, Encoder, Format, has_av, piece_stem
 from edgeseg.video.faststart import move_index
+from edgeseg.video.sound import Sound
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class VideoFile:
         path: the file to write; its suffix, one of ``SUFFIXES``, chooses the format.
         fps: frames per second, where frames come without their time.
         overwrite: whether an existing file may be replaced.
+        sound: a file whose sound is copied where it fits, from the first frame's time on: the source of the frames. Not
+            with ``live``.
         live: a frame that comes while the encoder is busy is dropped and counted, and frames without a time get that at
             which they came; a pause longer than one second is cut to one. False: every frame is written.
 
@@ -51,7 +54,15 @@ class VideoFile:
         encoder: name of the encoder, once there is a frame.
     """
 
-    def __init__(self, path: str | Path, *, fps: float, overwrite: bool = False, live: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        fps: float,
+        overwrite: bool = False,
+        live: bool = False,
+        sound: str | Path | None = None,
+    ) -> None:
         self._path = Path(path)
         suffix = self._path.suffix.lower()
         if suffix not in SUFFIXES:
@@ -75,6 +86,7 @@ class VideoFile:
         self._kind = FORMATS[suffix]
         self._overwrite = overwrite
         self._live = live
+        self._sound = None if sound is None or live else Path(sound)
         self._times = Times(self._fps, live=live)
         self._size = OneSize(f"'{path}'")
         self._file = ExitStack()
@@ -127,7 +139,7 @@ class VideoFile:
             raise ValueError(f"write to '{self._path}', which is closed")
         image_bgr = self._size.fit(image_bgr)
         if self._backlog is None:
-            self._backlog = self._open()
+            self._backlog = self._open(time_s or 0.0)
         ticks = round(self._times.at(time_s) * TICKS)
         self._backlog.put(self._encoder.frame(image_bgr), ticks)
 
@@ -152,11 +164,12 @@ class VideoFile:
             except (InputError, OSError) as error:  # it plays as it is
                 _log.debug("the index stays at the end of '%s': %s", self._path, error)
 
-    def _open(self) -> Backlog:
+    def _open(self, begin_s: float) -> Backlog:
         assert self._size.size_hw is not None
         with ExitStack() as file:
             path = file.enter_context(growing_path(self._path, overwrite=self._overwrite))
-            self._encoder = Encoder(path, self._kind, self._size.size_hw, self._fps)
+            sound = None if self._sound is None else Sound(self._sound, begin_s)
+            self._encoder = Encoder(path, self._kind, self._size.size_hw, self._fps, sound)
             watch = DiskWatch(path, str(self._path))
             backlog = Backlog(self._encoder, watch, str(self._path), live=self._live)
             self._file = file.pop_all()

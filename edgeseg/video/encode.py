@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from edgeseg._internal.fields import short_repr
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.video.color import BT601, ToYuv, set_tags, tags_for
+
+if TYPE_CHECKING:
+    from edgeseg.video.sound import Sound
 
 _log = logging.getLogger(__name__)
 
@@ -106,20 +109,24 @@ class Encoder:
         kind: of ``FORMATS``.
         size_hw: of the frames that come; the last row or column of an odd size is omitted.
         fps: frames per second, of which the last frame's duration is made.
+        sound: of the source, copied where it fits.
 
     Raises:
         InputError: no encoder takes this size.
         OSError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, kind: Format, size_hw: tuple[int, int], fps: float) -> None:
+    def __init__(
+        self, path: Path, kind: Format, size_hw: tuple[int, int], fps: float, sound: Sound | None = None
+    ) -> None:
         av = load_av(f"writing '{path}'")
         height, width = (side if kind.codec == "gif" else side & ~1 for side in size_hw)
         if not height or not width:
             raise InputError(f"'{path}' cannot have frames of {size_hw[1]}x{size_hw[0]}: both sides need two pixels.")
         self._av, self._kind, self._size_hw = av, kind, (height, width)
         self._frame_ticks = max(kind.least_step, round(TICKS / fps))
-        options = dict(kind.options)
+        # A stream without packets for a while, as a pause of the sound, holds the other one back no longer than this.
+        options = {**kind.options, "max_interleave_delta": str(PIECE_US)}
         if kind.container == "hls":
             options["hls_segment_filename"] = f"file:{path.with_name(piece_stem(path))}_%05d.ts"
         self._container = av.open(f"file:{path}", "w", format=kind.container, container_options=options)
@@ -128,6 +135,8 @@ class Encoder:
             self.name = self._choose_encoder(fps)
             self._stream = self._add_stream(self.name, fps)
             self._convert = self._converter()
+            fits = sound is not None and kind.codec != "gif" and sound.add_to(self._container, str(path))
+            self._sound = sound if fits else None
         except (ValueError, OSError) as error:
             raise InputError(f"no encoder takes {width}x{height} at {fps:g} frames a second: {error}.") from error
 
@@ -151,6 +160,7 @@ class Encoder:
         frame.pts, frame.time_base = ticks, Fraction(1, TICKS)
         for converted in self._convert(frame):
             self._mux(self._stream.encode(converted))
+        self._copy_sound(ticks)
         return True
 
     def close(self) -> None:
@@ -162,7 +172,10 @@ class Encoder:
         try:
             if self._last is not None:
                 self._mux(self._stream.encode(None))
+                self._copy_sound(self._last + self._frame_ticks)
         finally:
+            if self._sound is not None:
+                self._sound.close()
             self._container.close()
 
     def _mux(self, packets: list[Any]) -> None:
@@ -170,6 +183,11 @@ class Encoder:
             # The last one's counts: the others last until the next begins.
             packet.duration = round(self._frame_ticks / TICKS / packet.time_base)
             self._container.mux(packet)
+
+    def _copy_sound(self, ticks: int) -> None:
+        if self._sound is not None:
+            for packet in self._sound.until(ticks / TICKS):
+                self._container.mux(packet)
 
     def _choose_encoder(self, fps: float) -> str:
         match self._kind.codec:
