@@ -10,7 +10,7 @@ from edgeseg.errors import EdgesegError, SinkLost
 from edgeseg.sinks.base import DiskWatch
 
 #: Seconds that the end may take: frames that wait after that are dropped.
-CLOSING_S = 1.0
+CLOSING_S = 0.5
 #: Seconds after which an encoder that takes no frame counts as hung.
 STALL_S = 20.0
 
