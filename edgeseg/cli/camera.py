@@ -288,7 +288,9 @@ def command(
             lost, measured = error, camera.stats  # what was measured until then is kept
         result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
-        result["outputs"] = [_written(save, sink) for save, sink in zip(output.saves, sinks, strict=False)]
+        outputs = list(zip(output.saves, sinks, strict=False))  # the page comes after them
+        unreached = {save for save, sink in outputs if isinstance(sink, PushedStream) and not sink.connected}
+        result["outputs"] = [_written(save, sink) for save, sink in outputs]
     if output.stats is not None:
         write_text(output.stats, json.dumps(result, indent=2), overwrite=results.overwrite)
     if results.as_json:
@@ -298,7 +300,7 @@ def command(
     rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] > 1 else ""
     age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
     saves = [*output.saves, *map(str, filter(None, [output.trace]))]
-    written = [save for save in saves if _there(save)]  # no frame, no file
+    written = [save for save in saves if _there(save) and save not in unreached]  # no frame, no file
     saved = f"; saved: {', '.join(masked(save, stream_key='://' in save) for save in written)}" if written else ""
     frames = counted(live["frames"], "frame")
     note(f"{frames}, {rate}inference {live['inference_ms']} ms, {age}{live['dropped']} dropped{saved}")

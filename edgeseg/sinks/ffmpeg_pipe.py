@@ -249,7 +249,7 @@ class FfmpegPipe:
                 self._frames.put(None)
         self._feeder.join()
         self._listener.join(1.0)
-        return self._error(hung=hung, status=process.returncode) if hung or process.returncode else None
+        return self._error(hung=hung, status=process.returncode, wait_s=wait_s) if hung or process.returncode else None
 
     def _ended(self) -> SinkLost:
         """Return the error for a process that ended or hangs; the process is gone afterwards."""
@@ -262,10 +262,10 @@ class FfmpegPipe:
             self._process.kill()
             self._process.wait()
         self._listener.join(1.0)
-        return self._error(hung=status is None, status=status or 0)
+        return self._error(hung=status is None, status=status or 0, wait_s=self._stall_s)
 
-    def _error(self, *, hung: bool, status: int) -> SinkLost:
-        what = f"took no frame for {self._stall_s:g} s" if hung else f"ended with status {status}"
+    def _error(self, *, hung: bool, status: int, wait_s: float) -> SinkLost:
+        what = f"took no frame for {wait_s:g} s" if hung else f"ended with status {status}"
         details = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
         return SinkLost(f"{self.who}, writing '{self._shown}', {what}{details}")
 

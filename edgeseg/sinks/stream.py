@@ -51,8 +51,8 @@ class PushedStream:
         BackendUnavailable: there is neither PyAV (the extra ``video``) nor ffmpeg.
 
     Attributes:
-        sent: frames that were handed to a connection.
-        dropped: frames that were not.
+        sent: frames that a connection took.
+        dropped: frames that none took.
         connected: whether the server ever took the stream.
     """
 
@@ -74,16 +74,21 @@ class PushedStream:
         self._told_s = -QUIET_S
         self._error: SinkLost | None = None
         self._losses = 0
-        self._pipes_dropped = 0
+        self._handed = 0  # to the process, and not one of those that it dropped
         self._missed = 0
         self._closed = False
         self.connected = False
-        self.sent = 0
+        self._sent = 0
+
+    @property
+    def sent(self) -> int:
+        """Frames that a connection took."""
+        return self._sent + (self._handed if self._pipe is not None and self.connected else 0)
 
     @property
     def dropped(self) -> int:
         """Frames that were not sent."""
-        return self._missed + self._pipes_dropped + (0 if self._pipe is None else self._pipe.dropped)
+        return self._missed + (0 if self._pipe is None else self._pipe.dropped)
 
     def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
         """Send a frame ``(h, w, 3)`` uint8 BGR if the server is there; a stream ignores its ``name``."""
@@ -96,13 +101,15 @@ class PushedStream:
                 return
             self._pipe = self._make()
             self._began_s = None
+            self._handed = 0
         self._began_s = now_s if self._began_s is None else self._began_s
+        dropped = self._pipe.dropped
         try:
             self._pipe.write(image_bgr, name)
+            self._handed += self._pipe.dropped == dropped
         except SinkLost as error:
             self._lose(error, now_s)
         else:
-            self.sent += 1
             self._look(now_s)
 
     def close(self) -> None:
@@ -114,12 +121,9 @@ class PushedStream:
         if self._closed:
             return
         self._closed = True
-        ended_well = True
         if self._pipe is not None:
-            pipe, ended_well = self._pipe, self._end(self._pipe)
-            self.connected = self.connected or _is_connected(pipe, ended_well)
-            self._pipes_dropped += pipe.dropped
-            self._pipe = None
+            pipe, self._pipe = self._pipe, None
+            self._count(pipe, arrived=_is_connected(pipe, self._end(pipe)))
         if self._error is not None and not self.connected:
             raise self._error
         if self._losses:
@@ -141,17 +145,24 @@ class PushedStream:
     def _lose(self, error: SinkLost, now_s: float) -> None:
         pipe, self._pipe = self._pipe, None
         assert pipe is not None
-        self.connected = self.connected or _is_connected(pipe, False)
+        arrived = _is_connected(pipe, now_s - (self._began_s or now_s) > STEADY_S)
         self._end(pipe)
-        self._pipes_dropped += pipe.dropped
+        self._count(pipe, arrived=arrived)
         self._missed += 1
         self._losses += 1
         self._error = error
         self._next_s = now_s + self._pause_s
         if now_s - self._told_s >= QUIET_S:
             self._told_s = now_s
-            _log.warning("%s Next try in %g s; the other outputs go on.", error, self._pause_s)
+            _log.warning("%s. Next try in %g s; the other outputs go on.", str(error).rstrip("."), self._pause_s)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _count(self, pipe: FfmpegPipe, *, arrived: bool) -> None:
+        """Count the frames of a process that is gone."""
+        self.connected = self.connected or arrived
+        self._missed += pipe.dropped + (0 if arrived else self._handed)
+        self._sent += self._handed if arrived else 0
+        self._handed = 0
 
     def _end(self, pipe: FfmpegPipe) -> bool:
         """Close a process; return whether it ended well."""

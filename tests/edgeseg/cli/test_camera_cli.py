@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from edgeseg.cli import main
+from edgeseg.video.encode import has_av
 
 
 def _run(*arguments: str | Path) -> int:
@@ -96,6 +97,36 @@ def test_a_clip_is_segmented_saved_and_measured(
     line = _one_line(capsys)
     assert line.startswith("40 frames, ")
     assert line.endswith(f"; saved: {video}")
+
+
+@pytest.mark.skipif(not has_av(), reason="PyAV is not installed: no sound")
+def test_the_sound_of_a_file_is_saved_with_its_frames_and_can_be_omitted(
+    artifact: Path, street_clip: Path, tmp_path: Path
+) -> None:
+    import av
+
+    source = street_clip.with_name("bigbuckbunny.mp4")  # its sound is AAC
+    for name, flags in (("with.mp4", []), ("without.mp4", ["--no-audio"])):
+        path = tmp_path / name
+        assert _run(artifact, "--source", source, "--max-frames", "25", "--save", path, *flags) == 0
+        with av.open(str(path)) as container:
+            kinds = [stream.type for stream in container.streams]
+            assert kinds == ["video"] if flags else ["video", "audio"]
+            assert container.duration / av.time_base == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.skipif(not has_av(), reason="PyAV is not installed, and ffmpeg may not be")
+def test_a_server_that_is_not_there_ends_neither_the_recording_nor_hides(
+    capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path, free_port: int, tmp_path: Path
+) -> None:
+    video, url = tmp_path / "out.mkv", f"rtmp://127.0.0.1:{free_port}/live/secret-key"
+    assert _run(artifact, "--source", street_clip, "--save", video, "--save", url) == 2
+    said = capsys.readouterr().err
+    assert said.strip().splitlines()[-1].startswith("edgeseg: the stream, writing 'rtmp://127.0.0.1")
+    assert f"; saved: {video}\n" in said
+    assert "secret-key" not in said
+    written = cv2.VideoCapture(str(video))
+    assert sum(iter(written.grab, False)) == 250
 
 
 def test_one_frame_is_saved_as_one_image(artifact: Path, street_clip: Path, tmp_path: Path) -> None:

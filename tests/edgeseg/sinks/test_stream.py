@@ -113,7 +113,7 @@ def test_a_server_that_is_never_there_is_an_error_at_the_end_without_the_key(
     for text in (str(caught.value), caplog.text):
         assert "rtmp://me:***@127.0.0.1" in text
         assert not any(secret in text for secret in ("secret-key", ":pw@"))
-    assert not pushed.connected
+    assert (pushed.connected, pushed.sent) == (False, 0)
 
 
 class _Pipe:
@@ -149,6 +149,9 @@ def test_tries_are_further_and_further_apart_until_one_holds(monkeypatch: pytest
         now[0] += 0.1
     assert len(tries) == 9 and pushed.connected
     assert pushed._pause_s == stream.FIRST_PAUSE_S
+    assert pushed.sent + pushed.dropped == 1600
+    assert pushed.sent > 250
+    pushed.close()
     assert pushed.sent + pushed.dropped == 1600
 
 
