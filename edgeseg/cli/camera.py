@@ -233,7 +233,7 @@ def command(
     from edgeseg.camera.trace import Trace
     from edgeseg.drawing.painter import Painter
     from edgeseg.opening import open_segmenter
-    from edgeseg.sinks import MjpegServer, open_sink
+    from edgeseg.sinks import MjpegServer, PushedStream, open_sink
     from edgeseg.sources import is_still
 
     extent = stream.extent()
