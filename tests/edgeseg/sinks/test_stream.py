@@ -162,7 +162,8 @@ def test_a_silent_server_holds_neither_the_loop_nor_the_end(monkeypatch: pytest.
         pushed = PushedStream(f"tcp://127.0.0.1:{listener.getsockname()[1]}", fps=50)
         feed_until(pushed, noise, lambda: pushed._losses > 0)
         pushed.write(noise, "")
-        pushed.close()
+        with contextlib.suppress(SinkLost):  # where even the start of the process took longer than that
+            pushed.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-ffmpeg")]
 
 
