@@ -74,6 +74,7 @@ class VideoFile:
         if suffix not in FORMATS or not has_av():
             if suffix not in CODECS:
                 raise missing_extra(f"writing '{path}'", "video")
+            self._other = OpenCvVideo(path, fps=fps, overwrite=overwrite, live=live)
             if suffix in FORMATS:
                 _log.warning(
                     "'%s' will be %s, which browsers do not play and a killed process leaves unfinished; for H.264: "
@@ -81,7 +82,6 @@ class VideoFile:
                     path,
                     "slow VP9" if suffix == ".webm" else "MPEG-4 Part 2",
                 )
-            self._other = OpenCvVideo(path, fps=fps, overwrite=overwrite, live=live)
             return
         self._kind = FORMATS[suffix]
         self._overwrite = overwrite
