@@ -76,11 +76,11 @@ class VideoFile:
                 raise missing_extra(f"writing '{path}'", "video")
             self._other = OpenCvVideo(path, fps=fps, overwrite=overwrite, live=live)
             if suffix in FORMATS:
+                what = "VP9 that is slow to write" if suffix == ".webm" else "MPEG-4 Part 2, which browsers do not play"
                 _log.warning(
-                    "'%s' will be %s, which browsers do not play and a killed process leaves unfinished; for H.264: "
-                    'pip install "edgeseg[video]"',
+                    "'%s' will be %s, and a killed process leaves nothing of it; better: pip install \"edgeseg[video]\"",
                     path,
-                    "slow VP9" if suffix == ".webm" else "MPEG-4 Part 2",
+                    what,
                 )
             return
         self._kind = FORMATS[suffix]

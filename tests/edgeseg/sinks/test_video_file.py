@@ -71,7 +71,7 @@ def test_without_av_opencv_writes_and_one_line_says_what(
     scene.assert_in(found[-1])
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == (suffix != ".avi")
-    assert all("which browsers do not play" in text and 'pip install "edgeseg[video]"' in text for text in said)
+    assert all("leaves nothing of it" in text and 'pip install "edgeseg[video]"' in text for text in said)
 
 
 @pytest.mark.usefixtures("without_av")
