@@ -127,16 +127,17 @@ class Display:
             if self.look.legend:
                 self._legend.draw(image, frame.model_map, keep_off=status)
         with stats.timed("output", frame.captured.index):
-            time_s = self._time_s(frame.captured)
+            name, time_s = frame.captured.name, self._time_s(frame.captured)
+            frame_s: float | None = getattr(frame.captured, "frame_s", None)
             for number, sink in enumerate(self.sinks):
                 if number not in self._failed:
                     try:
-                        _write(sink, image, frame.captured.name, time_s)
+                        _write(sink, image, name, time_s, frame_s)
                     except SinkLost as error:
                         self._lose(number, error)
             if self._recorder is not None:
                 try:
-                    _write(self._recorder, image, frame.captured.name, time_s)
+                    _write(self._recorder, image, name, time_s, frame_s)
                 except SinkLost as error:
                     _log.warning("the recording ends: %s", error)
                     self._stop_recording()
@@ -241,9 +242,9 @@ class Display:
                 _log.warning("the recording is incomplete: %s", error)
 
 
-def _write(sink: Sink, image: NDArray[np.uint8], name: str, time_s: float | None) -> None:
+def _write(sink: Sink, image: NDArray[np.uint8], name: str, time_s: float | None, frame_s: float | None) -> None:
     if isinstance(sink, TimedSink):
-        sink.write_at(image, name, time_s)
+        sink.write_at(image, name, time_s, frame_s)
     else:
         sink.write(image, name)
 

@@ -120,7 +120,7 @@ class _Files:
                 self._film = open_sink(self._place, fps=self._fps, overwrite=self._overwrite)
             image = self._frame(frame, segmentation)
             if isinstance(self._film, TimedSink):
-                self._film.write_at(image, frame.name, getattr(frame, "time_s", None))
+                self._film.write_at(image, frame.name, getattr(frame, "time_s", None), getattr(frame, "frame_s", None))
             else:
                 self._film.write(image, frame.name)
             return []

@@ -16,7 +16,7 @@ STALL_S = 20.0
 
 
 class _Encoder(Protocol):
-    def add(self, frame: Any, ticks: int) -> bool: ...
+    def add(self, frame: Any, ticks: int, lasts: int | None) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -47,19 +47,19 @@ class Backlog:
         self._error: SinkLost | None = None
         self._told = False
         self._hurry = threading.Event()
-        self._frames: queue.Queue[tuple[Any, int] | None] = queue.Queue(maxsize=2)
+        self._frames: queue.Queue[tuple[Any, int, int | None] | None] = queue.Queue(maxsize=2)
         self._thread = threading.Thread(target=self._run, name="edgeseg-encoder", daemon=True)
         self._thread.start()
 
-    def put(self, frame: Any, ticks: int) -> None:
-        """Hand over a frame of the encoder, shown from ``ticks`` on.
+    def put(self, frame: Any, ticks: int, lasts: int | None = None) -> None:
+        """Hand over a frame of the encoder, shown from ``ticks`` on, and for ``lasts`` where nothing follows.
 
         Raises:
             SinkLost: a frame before it could not be written.
         """
         self._raise()
         try:
-            self._frames.put((frame, ticks), block=not self._live, timeout=STALL_S)
+            self._frames.put((frame, ticks, lasts), block=not self._live, timeout=STALL_S)
         except queue.Full:
             self.dropped += 1
             if not self._live:
@@ -93,10 +93,10 @@ class Backlog:
             if self._error is not None or self._hurry.is_set():
                 self.dropped += 1
                 continue
-            frame, ticks = item
+            frame, ticks, lasts = item
             try:
                 self._watch.check(frame.width * frame.height * 3)
-                self.done += self._encoder.add(frame, ticks)
+                self.done += self._encoder.add(frame, ticks, lasts)
             except (EdgesegError, OSError, ValueError) as error:  # PyAV's errors are OSError or ValueError too
                 self._error = self._as_lost(error)
         try:

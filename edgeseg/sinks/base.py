@@ -38,8 +38,10 @@ class Sink(Protocol):
 class TimedSink(Sink, Protocol):
     """A sink that keeps when each frame is shown."""
 
-    def write_at(self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None) -> None:
-        """Take a frame as ``write`` does, and when it is shown, in seconds; None where that is not known."""
+    def write_at(
+        self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None, frame_s: float | None = None
+    ) -> None:
+        """Take a frame as ``write`` does, when it is shown and how long, in seconds; None where that is not known."""
         ...
 
 

@@ -62,7 +62,9 @@ class OpenCvVideo:
         """Add a frame; see ``write_at``."""
         self.write_at(image_bgr, name, None)
 
-    def write_at(self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None) -> None:
+    def write_at(
+        self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None, frame_s: float | None = None
+    ) -> None:
         """Add a frame ``(h, w, 3)`` uint8 BGR; a video ignores its ``name``, and a live one repeats it by its time.
 
         Raises:

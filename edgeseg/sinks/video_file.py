@@ -76,9 +76,10 @@ class VideoFile:
                 raise missing_extra(f"writing '{path}'", "video")
             self._other = OpenCvVideo(path, fps=fps, overwrite=overwrite, live=live)
             if suffix in FORMATS:
-                what = "VP9 that is slow to write" if suffix == ".webm" else "MPEG-4 Part 2, which browsers do not play"
+                what = "VP9, slowly" if suffix == ".webm" else "MPEG-4 Part 2, which browsers do not play"
                 _log.warning(
-                    "'%s' will be %s, and a killed process leaves nothing of it; better: pip install \"edgeseg[video]\"",
+                    "'%s' will be %s, and a killed process leaves nothing of it; better: "
+                    'pip install "edgeseg[video]"',
                     path,
                     what,
                 )
@@ -119,7 +120,9 @@ class VideoFile:
         """Add a frame whose time is not known; see ``write_at``."""
         self.write_at(image_bgr, name, None)
 
-    def write_at(self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None) -> None:
+    def write_at(
+        self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None, frame_s: float | None = None
+    ) -> None:
         """Add a frame ``(h, w, 3)`` uint8 BGR; a video ignores its ``name``.
 
         Args:
@@ -127,13 +130,14 @@ class VideoFile:
             name: of the frame.
             time_s: when it is shown, in seconds of the source, or of ``time.perf_counter`` when live; None where that
                 is not known.
+            frame_s: how long it is shown if nothing follows; 1 / ``fps`` where that is not known.
 
         Raises:
             SinkLost: the disk is full or the file is gone; ``close`` still finishes what was recorded.
             InputError: the first frame has a size that the codec does not take.
         """
         if self._other is not None:
-            self._other.write_at(image_bgr, name, time_s)
+            self._other.write_at(image_bgr, name, time_s, frame_s)
             return
         if self._closed:
             raise ValueError(f"write to '{self._path}', which is closed")
@@ -141,7 +145,7 @@ class VideoFile:
         if self._backlog is None:
             self._backlog = self._open(time_s or 0.0)
         ticks = round(self._times.at(time_s) * TICKS)
-        self._backlog.put(self._encoder.frame(image_bgr), ticks)
+        self._backlog.put(self._encoder.frame(image_bgr), ticks, None if frame_s is None else round(frame_s * TICKS))
 
     def close(self) -> None:
         """Finish the file; without a frame there is no file.

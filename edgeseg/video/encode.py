@@ -108,7 +108,7 @@ class Encoder:
         path: the file; what is there is replaced.
         kind: of ``FORMATS``.
         size_hw: of the frames that come; the last row or column of an odd size is omitted.
-        fps: frames per second, of which the last frame's duration is made.
+        fps: frames per second, of which the last frame's duration is made where it is not given.
         sound: of the source, copied where it fits.
 
     Raises:
@@ -145,8 +145,8 @@ class Encoder:
         height, width = self._size_hw
         return self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image_bgr[:height, :width]), format="bgr24")
 
-    def add(self, frame: Any, ticks: int) -> bool:
-        """Encode a frame that is shown from ``ticks`` on.
+    def add(self, frame: Any, ticks: int, lasts: int | None = None) -> bool:
+        """Encode a frame that is shown from ``ticks`` on, and for ``lasts`` ticks where nothing follows.
 
         Returns:
             False where it is omitted: the file counts time in larger steps.
@@ -156,7 +156,7 @@ class Encoder:
         """
         if self._last is not None and ticks < self._last + self._kind.least_step:
             return False
-        self._last = ticks
+        self._last, self._lasts = ticks, lasts or self._frame_ticks
         frame.pts, frame.time_base = ticks, Fraction(1, TICKS)
         for converted in self._convert(frame):
             self._mux(self._stream.encode(converted))
@@ -172,7 +172,7 @@ class Encoder:
         try:
             if self._last is not None:
                 self._mux(self._stream.encode(None))
-                self._copy_sound(self._last + self._frame_ticks)
+                self._copy_sound(self._last + self._lasts)
         finally:
             if self._sound is not None:
                 self._sound.close()
@@ -181,7 +181,7 @@ class Encoder:
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
             # The last one's counts: the others last until the next begins.
-            packet.duration = round(self._frame_ticks / TICKS / packet.time_base)
+            packet.duration = round(self._lasts / TICKS / packet.time_base)
             self._container.mux(packet)
 
     def _copy_sound(self, ticks: int) -> None:

@@ -263,7 +263,9 @@ class _Timed(_Kept):
         super().__init__()
         self.times_s: list[float | None] = []
 
-    def write_at(self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None) -> None:
+    def write_at(
+        self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None, frame_s: float | None = None
+    ) -> None:
         self.write(image_bgr, name)
         self.times_s.append(time_s)
 
