@@ -48,7 +48,7 @@ class Format:
         codec: ``"h264"``, ``"vp9"`` or ``"gif"``.
         options: of the muxer.
         least_step: ticks between two frames at least; a frame that comes sooner is omitted.
-        whole: a killed process leaves a file that plays; its index moves to the front when it is closed.
+        has_index: it has an index, which moves to the front when the file is closed.
     """
 
     __repr__ = short_repr
@@ -185,9 +185,15 @@ class Encoder:
             self._container.mux(packet)
 
     def _copy_sound(self, ticks: int) -> None:
-        if self._sound is not None:
+        if self._sound is None:
+            return
+        try:
             for packet in self._sound.until(ticks / TICKS):
                 self._container.mux(packet)
+        except (OSError, ValueError) as error:  # a full disk is found with the next frame
+            _log.warning("the sound ends early: %s", error)
+            self._sound.close()
+            self._sound = None
 
     def _choose_encoder(self, fps: float) -> str:
         match self._kind.codec:

@@ -24,6 +24,7 @@ class Sound:
         self._input: Any = None
         self._packets: Iterator[Any] = iter(())
         self._next: Any = None
+        self._last = -1
 
     def add_to(self, container: Any, shown: str) -> bool:
         """Add a stream to a PyAV container that is being written, if the source has sound that fits into it.
@@ -36,7 +37,7 @@ class Sound:
 
         try:
             self._input = av.open(f"file:{self._path}", metadata_errors="replace")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             _log.debug("'%s' has no sound to read: %s", self._path, error)
             return False
         stream = self._input.streams.best("audio")
@@ -45,11 +46,11 @@ class Sound:
             return False
         try:
             self._output = container.add_stream_from_template(stream)
-        except ValueError:
+        except (OSError, ValueError):
             _log.warning(
                 "the sound of '%s' (%s) does not fit into '%s' and is omitted; .mkv takes any.",
                 self._path,
-                stream.codec_context.name,
+                "unknown" if stream.codec_context is None else stream.codec_context.name,
                 shown,
             )
             self.close()
@@ -60,7 +61,7 @@ class Sound:
         if self._begin_s:
             self._input.seek(int(self._zero_s * 1_000_000))
         self._packets = (packet for packet in self._input.demux(stream) if packet.pts is not None)
-        self._next = next(self._packets, None)
+        self._advance()
         return True
 
     def until(self, time_s: float) -> Iterator[Any]:
@@ -70,16 +71,20 @@ class Sound:
             ticks = round(self._zero_s / packet.time_base)
             if (packet.pts - ticks) * packet.time_base >= time_s:
                 return
-            try:
-                self._next = next(self._packets, None)
-            except (OSError, ValueError) as error:  # the frames come all the same
-                _log.warning("the sound of '%s' ends early: %s", self._path, error)
-                self._next = None
-            if packet.pts >= ticks:
-                packet.pts -= ticks
+            self._advance()
+            packet.pts -= ticks
+            if packet.pts > self._last:  # a damaged file may go back
+                self._last = packet.pts
                 packet.dts = packet.pts  # no codec of sound has another order
                 packet.stream = self._output
                 yield packet
+
+    def _advance(self) -> None:
+        try:
+            self._next = next(self._packets, None)
+        except (OSError, ValueError, RuntimeError) as error:  # the frames come all the same
+            _log.warning("the sound of '%s' ends early: %s", self._path, error)
+            self._next = None
 
     def close(self) -> None:
         """Close the source."""

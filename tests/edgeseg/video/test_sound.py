@@ -102,3 +102,16 @@ def test_a_source_without_sound_or_that_is_no_video_gives_none(tmp_path: Path) -
     for name in ("silent.mp4", "out.mp4", "again.mp4"):
         with av.open(str(tmp_path / name)) as container:
             assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_damaged_sound_ends_no_recording(tmp_path: Path, seed: int) -> None:
+    source = make_source(tmp_path / "source.mkv", "aac", 2.0)
+    data = bytearray(source.read_bytes())
+    rng = np.random.default_rng(seed)
+    for place in rng.integers(1000, len(data), 200):
+        data[place] = rng.integers(256)
+    source.write_bytes(data)
+    record(tmp_path / "out.mp4", Sound(source), 50)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 50
