@@ -171,9 +171,10 @@ class VideoFile:
     def _open(self, begin_s: float) -> Backlog:
         assert self._size.size_hw is not None
         with ExitStack() as file:
-            path = file.enter_context(growing_path(self._path, overwrite=self._overwrite))
             sound = None if self._sound is None else Sound(self._sound, begin_s)
-            self._encoder = Encoder(path, self._kind, self._size.size_hw, self._fps, sound)
+            self._encoder = Encoder(self._path, self._kind, self._size.size_hw, self._fps, sound)
+            # Only now, when an encoder takes the frames, is an old file replaced; the encoder opens it with a frame.
+            path = file.enter_context(growing_path(self._path, overwrite=self._overwrite))
             watch = DiskWatch(path, str(self._path))
             backlog = Backlog(self._encoder, watch, str(self._path), live=self._live)
             self._file = file.pop_all()

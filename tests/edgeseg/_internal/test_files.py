@@ -13,6 +13,7 @@ import pytest
 from edgeseg._internal.files import (
     atomic_path,
     csv_text,
+    growing_path,
     refuse_existing,
     require_writable_folder,
     sha256,
@@ -178,3 +179,31 @@ def test_a_text_with_bytes_that_are_none_is_written_all_the_same(tmp_path: Path)
 
 def test_csv_quotes_what_needs_it() -> None:
     assert csv_text([("name", "iou"), ('a,"b"', 0.5), ["c", ""]]) == 'name,iou\n"a,""b""",0.5\nc,\n'
+
+
+def test_a_growing_file_is_there_from_the_start_and_stays_when_its_writer_fails(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.mp4"
+    with pytest.raises(RuntimeError), growing_path(path) as growing:
+        assert growing == path and path.stat().st_size == 0
+        growing.write_bytes(b"frames")
+        with pytest.raises(InputError, match="exists"), growing_path(path):
+            pass
+        with pytest.raises(InputError, match="written by"), growing_path(path, overwrite=True):
+            pass
+        raise RuntimeError
+    assert path.read_bytes() == b"frames"
+    assert [file.name for file in path.parent.iterdir()] == ["out.mp4"]  # and no lock
+    with pytest.raises(InputError, match="exists"), growing_path(path):
+        pass
+    with growing_path(path, overwrite=True):
+        pass
+    assert not path.exists()  # nothing was written
+
+
+def test_a_growing_file_leaves_the_old_one_to_who_has_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"old")
+    with path.open("rb") as old, growing_path(path, overwrite=True) as growing:
+        growing.write_bytes(b"new")
+        assert old.read() == b"old"
+    assert path.read_bytes() == b"new"

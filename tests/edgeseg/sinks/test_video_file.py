@@ -133,6 +133,17 @@ def test_without_a_frame_nothing_is_replaced(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@with_av
+def test_what_no_encoder_takes_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there.mp4").write_bytes(b"mine")
+    video = VideoFile(tmp_path / "there.mp4", fps=10, overwrite=True)
+    with pytest.raises(InputError, match="both sides need two pixels"):
+        video.write(np.zeros((5, 1, 3), np.uint8), "")
+    video.close()
+    assert (tmp_path / "there.mp4").read_bytes() == b"mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_live_video_plays_as_long_as_its_frames_took() -> None:
     clock = RealTime(10)
     assert [clock.repeats(now_s) for now_s in (5.0, 5.1, 5.12, 5.14, 5.5)] == [1, 1, 0, 0, 4]
