@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from edgeseg.errors import EdgesegError, SinkLost
 from edgeseg.sinks.base import DiskWatch
+from edgeseg.video.encode import failures
 
 #: Seconds that the end may take: frames that wait after that are dropped.
 CLOSING_S = 0.5
@@ -97,11 +98,13 @@ class Backlog:
             try:
                 self._watch.check(frame.width * frame.height * 3)
                 self.done += self._encoder.add(frame, ticks, lasts)
-            except (EdgesegError, OSError, ValueError) as error:  # PyAV's errors are OSError or ValueError too
+            except EdgesegError as error:
+                self._error = self._as_lost(error)
+            except failures() as error:
                 self._error = self._as_lost(error)
         try:
             self._encoder.close()
-        except (OSError, ValueError) as error:
+        except failures() as error:
             self._error = self._error or self._as_lost(error)
 
     def _as_lost(self, error: Exception) -> SinkLost:

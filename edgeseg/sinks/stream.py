@@ -30,9 +30,17 @@ QUIET_S = 5.0
 STALL_S = 10.0
 
 
+#: Schemes that the FFmpeg in PyAV's wheels is built without ("Protocol not found", 18.1); the program may have them.
+PROGRAMS_OWN = frozenset({"srt"})
+
+
 def is_stream(text: str) -> bool:
     """Return whether a target is the URL of a server."""
-    return text.partition("://")[0].lower() in STREAM_FORMATS and "://" in text
+    return "://" in text and _scheme(text) in STREAM_FORMATS
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower()
 
 
 class PushedStream:
@@ -60,12 +68,13 @@ class PushedStream:
         self._shown = masked(url, stream_key=True)
         if not is_stream(url):
             raise InputError(f"'{self._shown}': accepted schemes are {', '.join(STREAM_FORMATS)}.")
+        own = has_av() and _scheme(url) not in PROGRAMS_OWN
         if pipe is None and not has_av() and shutil.which("ffmpeg") is None:
             raise BackendUnavailable(
                 f"pushing to '{self._shown}' needs packages that are not installed. Install them with: "
                 'pip install "edgeseg[video]"'
             )
-        kind = _OwnPipe if has_av() else FfmpegPipe
+        kind = _OwnPipe if own else FfmpegPipe
         self._make = pipe or (lambda: kind(url, fps=fps, stall_s=STALL_S))
         self._pipe: FfmpegPipe | None = self._make()  # a wrong rate is refused now
         self._began_s: float | None = None

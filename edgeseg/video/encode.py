@@ -101,6 +101,13 @@ def load_av(what: str) -> Any:
     return av
 
 
+def failures() -> tuple[type[Exception], ...]:
+    """Return what PyAV raises when FFmpeg fails: mostly ``OSError`` and ``ValueError``, and errors of its own."""
+    from av.error import FFmpegError
+
+    return (FFmpegError, OSError, ValueError, RuntimeError)
+
+
 class Encoder:
     """Writes frames of one size to one file, each with its time; for one thread.
 
@@ -137,7 +144,7 @@ class Encoder:
             self._convert = self._converter()
             fits = sound is not None and kind.codec != "gif" and sound.add_to(self._container, str(path))
             self._sound = sound if fits else None
-        except (ValueError, OSError) as error:
+        except failures() as error:
             raise InputError(f"no encoder takes {width}x{height} at {fps:g} frames a second: {error}.") from error
 
     def frame(self, image_bgr: NDArray[np.uint8]) -> Any:
@@ -190,7 +197,7 @@ class Encoder:
         try:
             for packet in self._sound.until(ticks / TICKS):
                 self._container.mux(packet)
-        except (OSError, ValueError) as error:  # a full disk is found with the next frame
+        except failures() as error:  # a full disk is found with the next frame
             _log.warning("the sound ends early: %s", error)
             self._sound.close()
             self._sound = None
@@ -262,7 +269,7 @@ def _hardware_works(av: Any, size_hw: tuple[int, int], fps: float) -> bool:
         frame.pts, frame.time_base = 0, Fraction(1, TICKS)
         converted = ToYuv(BT601)(frame)
         packets = [*context.encode(converted), *context.encode(None)]
-    except (ValueError, OSError) as error:  # PyAV's errors are OSError or ValueError too
+    except failures() as error:
         _log.debug("h264_v4l2m2m does not work here: %s", error)
         return False
     return any(packet.size for packet in packets)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from edgeseg.video.color import ToYuv, tags_for
-from edgeseg.video.encode import TICKS, configure, load_av
+from edgeseg.video.encode import TICKS, configure, failures, load_av
 
 #: The muxer that a URL's scheme needs, and its options.
 MUXERS: dict[str, tuple[str, dict[str, str]]] = {
@@ -40,7 +40,7 @@ def main() -> int:
     asked = json.loads(sys.stdin.buffer.readline())
     try:
         push(sys.stdin.buffer, asked["url"], (asked["height"], asked["width"]), asked["fps"])
-    except (OSError, ValueError) as error:
+    except failures() as error:
         print(getattr(error, "strerror", None) or error, file=sys.stderr, flush=True)
         return 1
     return 0

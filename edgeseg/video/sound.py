@@ -37,7 +37,7 @@ class Sound:
 
         try:
             self._input = av.open(f"file:{self._path}", metadata_errors="replace")
-        except (OSError, ValueError, RuntimeError) as error:
+        except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
             _log.debug("'%s' has no sound to read: %s", self._path, error)
             return False
         stream = self._input.streams.best("audio")
@@ -46,7 +46,7 @@ class Sound:
             return False
         try:
             self._output = container.add_stream_from_template(stream)
-        except (OSError, ValueError):
+        except (av.FFmpegError, OSError, ValueError):
             _log.warning(
                 "the sound of '%s' (%s) does not fit into '%s' and is omitted; .mkv takes any.",
                 self._path,
@@ -80,9 +80,11 @@ class Sound:
                 yield packet
 
     def _advance(self) -> None:
+        import av
+
         try:
             self._next = next(self._packets, None)
-        except (OSError, ValueError, RuntimeError) as error:  # the frames come all the same
+        except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:  # the frames come all the same
             _log.warning("the sound of '%s' ends early: %s", self._path, error)
             self._next = None
 

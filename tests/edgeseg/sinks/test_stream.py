@@ -184,6 +184,21 @@ def test_rtmp_arrives(tmp_path: Path, ffmpeg_folder: Path, server: Server, scene
     scene.assert_in(scene.read(received)[-1])
 
 
+@pytest.mark.skipif(not has_av(), reason="PyAV is not installed")
+def test_srt_is_for_the_program_until_pyav_has_it(ffmpeg_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    # When this fails, PyAV's wheels have learned SRT: take it out of PROGRAMS_OWN.
+    with pytest.raises(av.FFmpegError, match="Protocol not found"):
+        av.open("srt://127.0.0.1:1", timeout=1)
+    monkeypatch.setenv("PATH", str(ffmpeg_folder))
+    assert PushedStream("srt://127.0.0.1:9", fps=25)._pipe.who == "ffmpeg"
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(BackendUnavailable, match="needs the program ffmpeg"):
+        PushedStream("srt://127.0.0.1:9", fps=25)
+    assert PushedStream("udp://127.0.0.1:9", fps=25)._pipe.who == "the stream"
+
+
 def test_what_is_no_stream_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert is_stream("RTMPS://host/x") and not is_stream("out.mp4") and not is_stream("gopher://x")
     with pytest.raises(InputError, match="'gopher://x': accepted schemes are rtmp"):
