@@ -66,6 +66,36 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
+def growing_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield ``path`` itself, as an empty file, for what is of use while it grows: a killed process leaves it so.
+
+    Other processes that write it are refused meanwhile. A block that fails leaves what it wrote, and removes a file
+    without a byte.
+
+    Raises:
+        InputError: the file exists and ``overwrite`` is false, another process is writing it, or the folder cannot be
+            written.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite=overwrite)
+    stem = _hidden_stem(path)
+    with ExitStack() as held:
+        try:
+            held.callback(_remove_empty, _make_folder(path.parent))
+            held.enter_context(exclusive(stem.with_name(stem.name + LOCK), f"'{path}'"))
+            refuse_existing(path, overwrite=overwrite)  # another process may just have written it
+            path.unlink(missing_ok=True)  # who has the old file open keeps it
+            path.touch(exist_ok=False)
+        except OSError as error:
+            raise InputError(f"folder '{path.parent}' cannot be written: {error.strerror}.") from error
+        try:
+            yield path
+        finally:
+            if path.exists() and not path.stat().st_size:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
 def writing_folder(folder: Path) -> Iterator[None]:
     """Keep other processes from writing a folder whose files belong together, such as a run's, while the block runs.
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,8 @@ from edgeseg.drawing.look import Look
 from edgeseg.drawing.painter import Painter
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.imaging import encode_image
-from edgeseg.sinks import MjpegServer, Sink, VideoFile, Window
-from edgeseg.sources import is_still
+from edgeseg.sinks import MjpegServer, Sink, TimedSink, VideoFile, Window
+from edgeseg.sources import Captured, is_still
 from edgeseg.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Display:
     def __post_init__(self) -> None:
         self._use_look()
         self._recorder: VideoFile | None = None
+        self._failed: dict[int, SinkLost] = {}
         self._paused = False
         self._stopped = False
 
@@ -71,20 +73,22 @@ class Display:
         """Run to the end of the source, ``max_frames``, the key ``q``, a closed window, or Ctrl-C.
 
         Ctrl-C is the usual way to stop a camera, so it is no error: recordings are finished and the statistics are
-        returned.
+        returned. An output that fails is logged and ends alone; its error is raised at the end, or at once where it was
+        the last.
 
         Raises:
             SourceLost: the stream broke and did not come back.
             EdgesegError: a sink cannot write.
         """
         with ExitStack() as stack:
-            for sink in self.sinks:
-                stack.callback(sink.close)
+            stack.callback(self._close_sinks)
             if self.window is not None:
                 stack.callback(self.window.close)
             stack.callback(self._stop_recording)
             with suppress(KeyboardInterrupt):
                 self._loop()
+            for error in self._failed.values():
+                raise error
         return self.camera.stats
 
     def stop(self) -> None:
@@ -123,11 +127,17 @@ class Display:
             if self.look.legend:
                 self._legend.draw(image, frame.model_map, keep_off=status)
         with stats.timed("output", frame.captured.index):
-            for sink in self.sinks:
-                sink.write(image, frame.captured.name)
+            name, time_s = frame.captured.name, self._time_s(frame.captured)
+            frame_s = frame.captured.frame_s
+            for number, sink in enumerate(self.sinks):
+                if number not in self._failed:
+                    try:
+                        _write(sink, image, name, time_s, frame_s)
+                    except SinkLost as error:
+                        self._lose(number, error)
             if self._recorder is not None:
                 try:
-                    self._recorder.write(image, frame.captured.name)
+                    _write(self._recorder, image, name, time_s, frame_s)
                 except SinkLost as error:
                     _log.warning("the recording ends: %s", error)
                     self._stop_recording()
@@ -135,6 +145,28 @@ class Display:
                 self.window.write(image, frame.captured.name)
         stats.frame_shown(frame.captured.captured_s)
         return image
+
+    def _close_sinks(self) -> None:
+        """Close all at the same time: each may take a second or two, and together they take no longer."""
+        if self.sinks:
+            with ThreadPoolExecutor(len(self.sinks)) as pool:
+                closing = [pool.submit(sink.close) for sink in self.sinks]
+            for one in closing:
+                one.result()
+
+    def _lose(self, number: int, error: SinkLost) -> None:
+        """Go on without an output, if there is another one."""
+        self._failed[number] = error
+        if len(self._failed) == len(self.sinks) and self.window is None:
+            raise error
+        _log.warning("one output ends, the others go on: %s", error)
+
+    def _time_s(self, captured: Captured) -> float | None:
+        """Return when a frame is shown: of a live source when it came, of a file what the file says."""
+        if self.camera.source.live:
+            return captured.captured_s
+        time_s = captured.time_s
+        return time_s
 
     def _show_again(self, image: NDArray[np.uint8] | None) -> None:
         """Show the image also to a browser that connects during a pause; a video gets no frame twice."""
@@ -208,6 +240,13 @@ class Display:
                 recorder.close()
             except (InputError, SinkLost) as error:
                 _log.warning("the recording is incomplete: %s", error)
+
+
+def _write(sink: Sink, image: NDArray[np.uint8], name: str, time_s: float | None, frame_s: float | None) -> None:
+    if isinstance(sink, TimedSink):
+        sink.write_at(image, name, time_s, frame_s)
+    else:
+        sink.write(image, name)
 
 
 def _free(folder: Path, stem: str, suffix: str) -> Path:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeseg.cli._options import Results
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
-    from edgeseg.sinks import Window
+    from edgeseg.sinks import Sink, Window
     from edgeseg.sources import Source
     from edgeseg.sources.extent import Extent
 
@@ -51,7 +51,18 @@ class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Source": ("source", "pace", "loop", "live", "reconnect"),
         "Drawing": ("view", *_options.LOOK, "background", "legend", "status", "smooth"),
-        "Output": ("show", "saves", "fps", "serve", "folder", "stats", "trace", "max_frames", *_options.RESULTS),
+        "Output": (
+            "show",
+            "saves",
+            "fps",
+            "audio",
+            "serve",
+            "folder",
+            "stats",
+            "trace",
+            "max_frames",
+            *_options.RESULTS,
+        ),
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.MODEL_DESCRIPTION,
     }
@@ -72,6 +83,10 @@ class _Stream:
 
         return open_source(self.source, pace=self.pace, loop=self.loop, live=self.live, reconnect_s=self.reconnect)
 
+    def has_sound(self) -> bool:
+        """Return whether the frames are those of one file from its beginning, whose sound may go with them."""
+        return Path(self.source).is_file() and not self.loop
+
     def extent(self) -> Extent:
         """Return what files will deliver, before anything is opened; of a live source nothing is known."""
         from edgeseg.sources.extent import Extent, extent
@@ -90,6 +105,7 @@ class _Output:
     show: bool | None
     saves: tuple[str, ...]
     fps: float | None
+    audio: bool
     serve: tuple[str, int] | None
     folder: Path
     stats: Path | None
@@ -183,10 +199,13 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
         "saves",
         multiple=True,
         metavar="TARGET",
-        help="FILE.mp4, a folder for images, FILE.png of one image, or ffmpeg:TARGET; repeatable.",
+        help="FILE.mp4, .mkv, .webm, .gif or .m3u8, a folder for images, FILE.png of one image, or a URL; repeatable.",
     ),
     click.option(
         "--fps", type=click.FloatRange(0.01, 1000), help="Frame rate of saved videos.", show_default="the source's own"
+    ),
+    click.option(
+        "--audio/--no-audio", default=True, show_default=True, help="Copy the sound of a file into a saved video."
     ),
     click.option("--serve", type=_AddressType(), help="Show it in a browser, at this address; loopback without HOST."),
     click.option(
@@ -222,7 +241,7 @@ def command(
     from edgeseg.camera.trace import Trace
     from edgeseg.drawing.painter import Painter
     from edgeseg.opening import open_segmenter
-    from edgeseg.sinks import MjpegServer, Sink, open_sink
+    from edgeseg.sinks import MjpegServer, PushedStream, open_sink
     from edgeseg.sources import is_still
 
     extent = stream.extent()
@@ -239,10 +258,10 @@ def command(
             trace = stack.enter_context(Trace(output.trace, overwrite=results.overwrite))
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth, trace=trace))
         sinks: list[Sink] = []
+        sound = stream.source if output.audio and stream.has_sound() else None
         for save in output.saves:
-            sinks.append(
-                open_sink(save, fps=output.fps or opened.fps or 25.0, overwrite=results.overwrite, live=opened.live)
-            )
+            fps = output.fps or opened.fps or 25.0
+            sinks.append(open_sink(save, fps=fps, overwrite=results.overwrite, live=opened.live, sound=sound))
             stack.callback(sinks[-1].close)
         if output.serve is not None:
             host, port = output.serve
@@ -264,7 +283,10 @@ def command(
             max_frames=output.max_frames,
             folder=output.folder,
         )
-        signal.signal(signal.SIGTERM, lambda number, frame: display.stop())  # how a service is asked to end
+        for name in ("SIGTERM", "SIGHUP"):  # how a service is asked to end, and a closed terminal
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+                signal.signal(number, lambda number, frame: display.stop())
         lost: EdgesegError | None = None
         try:
             measured = display.run()
@@ -274,6 +296,9 @@ def command(
             lost, measured = error, camera.stats  # what was measured until then is kept
         result: dict[str, Any] = {"artifact": artifact, "runtime": segmenter.backend.runtime, "source": opened.name}
         result |= {"live": opened.live, "missing_frames": opened.missing_frames, **measured.to_dict()}
+        outputs = list(zip(output.saves, sinks, strict=False))  # the page comes after them
+        unreached = {save for save, sink in outputs if isinstance(sink, PushedStream) and not sink.connected}
+        result["outputs"] = [_written(save, sink) for save, sink in outputs]
     if output.stats is not None:
         write_text(output.stats, json.dumps(result, indent=2), overwrite=results.overwrite)
     if results.as_json:
@@ -283,12 +308,30 @@ def command(
     rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] >= FEWEST_RATED else ""
     age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
     saves = [*output.saves, *map(str, filter(None, [output.trace]))]
-    written = [save for save in saves if save.startswith("ffmpeg:") or Path(save).exists()]  # no frame, no file
+    written = [save for save in saves if _there(save) and save not in unreached]  # no frame, no file
     saved = f"; saved: {', '.join(masked(save, stream_key='://' in save) for save in written)}" if written else ""
     frames = counted(live["frames"], "frame")
     note(f"{frames}, {rate}inference {live['inference_ms']} ms, {age}{live['dropped']} dropped{saved}")
     if lost is not None:
         raise lost
+
+
+def _there(save: str) -> bool:
+    path = Path(save)
+    return save.startswith("ffmpeg:") or "://" in save or path.exists() or ("%" in path.name and path.parent.is_dir())
+
+
+def _written(save: str, sink: Sink) -> dict[str, Any]:
+    """Return what an output has, for JSON: the encoder, and the frames that it was too slow or too far away for."""
+    from edgeseg.sinks import PushedStream, VideoFile
+
+    target = {"target": masked(save, stream_key="://" in save)}
+    match sink:
+        case VideoFile():
+            return target | {"encoder": sink.encoder, "frames": sink.frames_written, "dropped": sink.dropped}
+        case PushedStream():
+            return target | {"connected": sink.connected, "frames": sink.sent, "dropped": sink.dropped}
+    return target
 
 
 def _window(show: bool | None) -> Window | None:

@@ -111,13 +111,18 @@ class _Files:
         """Write the views of an image; return the paths of its own files, none of a film."""
         from edgeseg._internal.files import write_bytes
         from edgeseg.imaging import encode_image
-        from edgeseg.sinks import open_sink
+        from edgeseg.sinks import TimedSink, open_sink
+        from edgeseg.sinks.targets import FILMS
 
         self.num_images += 1
-        if self.kind in ("video", "ffmpeg"):
+        if self.kind in FILMS:
             if self._film is None:
                 self._film = open_sink(self._place, fps=self._fps, overwrite=self._overwrite)
-            self._film.write(self._frame(frame, segmentation), frame.name)
+            image = self._frame(frame, segmentation)
+            if isinstance(self._film, TimedSink):
+                self._film.write_at(image, frame.name, frame.time_s, frame.frame_s)
+            else:
+                self._film.write(image, frame.name)
             return []
         paths = []
         for view in self._drawing.views:
@@ -161,8 +166,10 @@ class _Files:
     @property
     def film(self) -> str | None:
         """The film, without the key that a stream's address has; ``None`` where images are written."""
+        from edgeseg.sinks.targets import FILMS
+
         target = self._place.removeprefix("ffmpeg:")
-        return masked(target, stream_key="://" in target) if self.kind in ("video", "ffmpeg") else None
+        return masked(target, stream_key="://" in target) if self.kind in FILMS else None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -31,6 +31,17 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish what was written; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class TimedSink(Sink, Protocol):
+    """A sink that keeps when each frame is shown."""
+
+    def write_at(
+        self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None, frame_s: float | None = None
+    ) -> None:
+        """Take a frame as ``write`` does, when it is shown and how long, in seconds; None where that is not known."""
         ...
 
 
@@ -113,11 +124,39 @@ class RealTime:
         return repeats
 
 
+class Times:
+    """Decides when each frame of a video is shown, in seconds from the first.
+
+    Args:
+        fps: the rate of frames whose time is not known.
+        live: their time is that at which they came, and a gap longer than ``RealTime.LONGEST_GAP_S`` is cut to it.
+    """
+
+    def __init__(self, fps: float, *, live: bool) -> None:
+        self._fps = fps
+        self._live = live
+        self._first_s: float | None = None
+        self._last_s = 0.0
+        self._count = 0
+
+    def at(self, time_s: float | None) -> float:
+        """Return the seconds from the first frame to this one; never less than those of the one before."""
+        count, self._count = self._count, self._count + 1
+        if time_s is None:
+            time_s = time.perf_counter() if self._live else count / self._fps
+        if self._first_s is None:
+            self._first_s = self._last_s = time_s
+        if self._live:
+            self._first_s += max(0.0, time_s - self._last_s - RealTime.LONGEST_GAP_S)
+        self._last_s = max(time_s, self._last_s)
+        return self._last_s - self._first_s
+
+
 class DiskWatch:
     """Detects a full disk before the encoder does.
 
     OpenCV's writer reports no failed write, so a recording ends while there is still room to finish the file. A quota
-    or a maximum file size is not detected here; ``VideoFile.close`` reads the file back and reports it.
+    or a maximum file size is not detected here; ``OpenCvVideo.close`` reads the file back and reports it.
     """
 
     #: Room to finish a file: its index (16 to 64 bytes a frame) and what libraries hold back in buffers.
@@ -129,8 +168,8 @@ class DiskWatch:
         self._shown = shown
         self._frames = 0
 
-    def check(self, image_bgr: NDArray[np.uint8]) -> None:
-        """Check the disk before a frame ``(h, w, 3)`` is written.
+    def check(self, num_bytes: int) -> None:
+        """Check the disk before a frame of so many bytes in memory is written.
 
         Raises:
             SinkLost: there is no room, or the file is gone.
@@ -141,7 +180,7 @@ class DiskWatch:
             self._path.stat()
         except OSError as error:
             raise SinkLost(f"'{self._shown}' cannot be written any more: {error.strerror}.") from error
-        if free < self.RESERVE_BYTES + 2 * image_bgr.nbytes + self.RESERVE_BYTES_PER_FRAME * self._frames:
+        if free < self.RESERVE_BYTES + 2 * num_bytes + self.RESERVE_BYTES_PER_FRAME * self._frames:
             raise SinkLost(
                 f"the disk of '{self._shown}' is full ({free >> 20} MiB left, which finishing the file may need); "
                 "make room, or save to another disk."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ MAX_CLIENTS = 32
 
 #: Connections of one address, so that one machine does not keep the others out. A proxy counts as one machine.
 MAX_PER_ADDRESS = 16
+
+#: The request of Linux for what a socket has not delivered; other systems have none that Python knows.
+_SIOCOUTQ = 0x5411 if sys.platform.startswith("linux") else None
 
 #: Seconds that a client takes nothing of what is sent to it before it may be ended for a newcomer.
 STALLED_S = 1.0
@@ -53,6 +57,17 @@ class Connection:
         """Note that the request arrived: the server owes the answer now."""
         self._asked, self._waits_since = True, None
 
+    def in_flight(self) -> int:
+        """Return the bytes that were sent and that the client's system has not acknowledged; 0 where nothing says."""
+        if _SIOCOUTQ is None:
+            return 0
+        import fcntl
+
+        try:
+            return int.from_bytes(fcntl.ioctl(self.socket, _SIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:  # it was closed
+            return 0
+
     @contextmanager
     def sending(self) -> Iterator[None]:
         """Count as idle if what is sent meanwhile is not taken."""
@@ -77,19 +92,22 @@ class Connections:
         self._open: set[Connection] = set()
         self._lock = threading.Lock()
 
-    def admit(self, newcomer: Connection) -> bool:
+    def admit(self, newcomer: Connection) -> str | None:
         """Add a connection; where there are too many, the one that has been idle longest goes first.
 
         Returns:
-            False where there are too many and none is idle.
+            Why not, where there are too many and none is idle.
         """
         with self._lock:
-            rivals = [one for one in self._open if one.host == newcomer.host]
-            if len(rivals) < MAX_PER_ADDRESS:
+            rivals, why = [one for one in self._open if one.host == newcomer.host], ""
+            if len(rivals) >= MAX_PER_ADDRESS:
+                why = f"this address has {MAX_PER_ADDRESS} connections, the most that one may have"
+            else:
                 rivals = list(self._open) if len(self._open) >= MAX_CLIENTS else []
+                why = f"there are {MAX_CLIENTS} connections, the most that this page has"
             idle = {one: since for one in rivals if (since := one.idle_since()) is not None}
             if rivals and not idle:
-                return False
+                return why
             oldest = min(idle, key=lambda one: idle[one], default=None)
             if oldest is not None:
                 self._open.discard(oldest)
@@ -98,7 +116,7 @@ class Connections:
             oldest.end()
             if oldest.thread is not None:
                 oldest.thread.join(1.0)  # so that a flood does not make threads faster than they end
-        return True
+        return None
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that was closed; one that was ended for a newcomer is forgotten already."""

@@ -1,4 +1,4 @@
-"""Send frames to the system's ffmpeg: streams, H.264 files, virtual cameras."""
+"""Send frames to a process that encodes them: the system's ffmpeg, or edgeseg's own for pushed streams."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ STREAM_FORMATS = {
 }
 
 
+#: Seconds, twice, that a stream's process has to send what it holds when it is closed.
+STREAM_CLOSING_S = 0.6
+
+
 class FfmpegPipe:
     """Sends raw frames to an ``ffmpeg`` process, which encodes them.
 
@@ -55,6 +59,9 @@ class FfmpegPipe:
         InputError: the scheme is not one of these, the device does not exist, or the file exists.
     """
 
+    #: The start of an error's sentence.
+    who = "ffmpeg"
+
     def __init__(
         self,
         target: str,
@@ -65,12 +72,7 @@ class FfmpegPipe:
         live: bool = False,
         stall_s: float = 10.0,
     ) -> None:
-        self._program = shutil.which("ffmpeg")
-        if self._program is None:
-            raise BackendUnavailable(
-                "'ffmpeg:' needs the program ffmpeg, which is not on the PATH; install it (apt install ffmpeg, "
-                "brew install ffmpeg), or save to a video file without 'ffmpeg:'."
-            )
+        self._program = self._find_program()
         self._target = target
         self._shown = masked(target, stream_key=True)
         self._kind = _kind(target, self._shown)
@@ -106,7 +108,7 @@ class FfmpegPipe:
         if self._process.poll() is not None or self._broken.is_set():
             raise self._ended()
         if self._watch is not None:
-            self._watch.check(image_bgr)
+            self._watch.check(image_bgr.nbytes)
         try:
             self._frames.put(image_bgr.copy(), block=self._kind == "file", timeout=self._stall_s)
         except queue.Full:
@@ -130,10 +132,27 @@ class FfmpegPipe:
             if error is not None and (self._kind == "file" or not reported):
                 raise error
 
+    def _find_program(self) -> str:
+        program = shutil.which("ffmpeg")
+        if program is None:
+            raise BackendUnavailable(
+                "'ffmpeg:' needs the program ffmpeg, which is not on the PATH; install it (apt install ffmpeg, "
+                "brew install ffmpeg), or save to a video file without 'ffmpeg:'."
+            )
+        return program
+
+    def head(self, size_hw: tuple[int, int]) -> bytes:
+        """Return what the process reads before the frames of ``size_hw``."""
+        return b""
+
+    def heard(self, line: str) -> bool:
+        """Return whether a line that the process said is no error and was taken."""
+        return False
+
     def command(self, size_hw: tuple[int, int]) -> list[str]:
         """Return the command for frames of ``size_hw``; a file has a temporary name in it at first."""
         height, width = size_hw
-        command = [str(self._program), "-hide_banner", "-loglevel", "error", "-y"]
+        command = [self._program, "-hide_banner", "-loglevel", "error", "-y"]
         command += ["-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", f"{width}x{height}"]
         command += ["-framerate", f"{self._fps:.6f}", "-probesize", "32", "-analyzeduration", "0"]
         if self._own_time:
@@ -171,9 +190,12 @@ class FfmpegPipe:
             self._file = file.pop_all()
         assert process.stdin is not None
         assert process.stderr is not None
+        head = self.head(self._size.size_hw)
         self._progress_s = time.perf_counter()
         self._broken = threading.Event()
-        self._feeder = threading.Thread(target=self._feed, args=(process.stdin,), name="edgeseg-ffmpeg", daemon=True)
+        self._feeder = threading.Thread(
+            target=self._feed, args=(process.stdin, head), name="edgeseg-ffmpeg", daemon=True
+        )
         self._listener = threading.Thread(
             target=self._listen, args=(process.stderr,), name="edgeseg-ffmpeg-log", daemon=True
         )
@@ -181,16 +203,20 @@ class FfmpegPipe:
         self._listener.start()
         return process
 
-    def _feed(self, stdin: IO[bytes]) -> None:
+    def _feed(self, stdin: IO[bytes], head: bytes) -> None:
         """Feed frames to ffmpeg, as a thread; after ffmpeg hung up, go on taking frames so that no one waits."""
-        while (frame := self._frames.get()) is not None:
-            left = frame.reshape(-1).data
+        left = memoryview(head)
+        while True:
             try:
                 while left and not self._broken.is_set():
                     left = left[stdin.write(left) :]
             except OSError:
                 self._broken.set()
             self._progress_s = time.perf_counter()
+            frame = self._frames.get()
+            if frame is None:
+                break
+            left = frame.reshape(-1).data
         try:
             stdin.close()
         except OSError:
@@ -201,15 +227,19 @@ class FfmpegPipe:
         with stderr:
             for line in stderr:
                 text = line.decode(errors="replace").strip().replace(self._target, self._shown)
-                if text:
+                if text and not self.heard(text):
                     self._said.append(text)
 
     def _finish(self, process: subprocess.Popen[bytes]) -> SinkLost | None:
-        """Wait for ffmpeg, at most two times ``stall_s`` and a second; return the error when it did not end well."""
+        """Wait for ffmpeg, at most two times ``stall_s`` and a second; return the error when it did not end well.
+
+        A stream has no more to finish than two frames, and is ended after ``STREAM_CLOSING_S``.
+        """
         hung = False
+        wait_s = self._stall_s if self._kind == "file" else min(self._stall_s, STREAM_CLOSING_S)
         try:
-            self._frames.put(None, timeout=self._stall_s)
-            process.wait(self._stall_s)
+            self._frames.put(None, timeout=wait_s)
+            process.wait(wait_s)
         except (queue.Full, subprocess.TimeoutExpired):
             hung = True
             process.kill()
@@ -219,7 +249,7 @@ class FfmpegPipe:
                 self._frames.put(None)
         self._feeder.join()
         self._listener.join(1.0)
-        return self._error(hung=hung, status=process.returncode) if hung or process.returncode else None
+        return self._error(hung=hung, status=process.returncode, wait_s=wait_s) if hung or process.returncode else None
 
     def _ended(self) -> SinkLost:
         """Return the error for a process that ended or hangs; the process is gone afterwards."""
@@ -232,12 +262,12 @@ class FfmpegPipe:
             self._process.kill()
             self._process.wait()
         self._listener.join(1.0)
-        return self._error(hung=status is None, status=status or 0)
+        return self._error(hung=status is None, status=status or 0, wait_s=self._stall_s)
 
-    def _error(self, *, hung: bool, status: int) -> SinkLost:
-        what = f"took no frame for {self._stall_s:g} s" if hung else f"ended with status {status}"
+    def _error(self, *, hung: bool, status: int, wait_s: float) -> SinkLost:
+        what = f"took no frame for {wait_s:g} s" if hung else f"ended with status {status}"
         details = f": {' | '.join(list(self._said)[-5:])}" if self._said else "."
-        return SinkLost(f"ffmpeg, writing '{self._shown}', {what}{details}")
+        return SinkLost(f"{self.who}, writing '{self._shown}', {what}{details}")
 
 
 def _scheme(target: str) -> str:

@@ -1,7 +1,8 @@
-"""Write frames as images: one file each in a folder, or a single frame as one file."""
+"""Write frames as images: one file each, under the frames' names or numbered, or a single frame as one file."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from edgeseg._internal.files import refuse_existing, require_writable_folder, write_bytes
 from edgeseg.errors import InputError, SinkLost
 from edgeseg.imaging import IMAGE_SUFFIXES
+
+#: The place of the number in a name: ``%d``, ``%4d``, ``%04d``.
+NUMBER = re.compile(r"%0?[1-9]?d")
 
 
 class ImageFiles:
@@ -44,6 +48,44 @@ class ImageFiles:
 
     def close(self) -> None:
         """Do nothing: every image is finished when it is written."""
+
+
+class NumberedImages:
+    """Writes frames as numbered images, from 1 as ffmpeg does: ``out/name_%04d.png``.
+
+    Args:
+        pattern: the files, with one ``%d``, ``%4d`` or ``%04d`` in the name; its suffix, one of
+            ``edgeseg.imaging.IMAGE_SUFFIXES``, chooses the format.
+        overwrite: whether existing images may be replaced.
+
+    Raises:
+        InputError: there is not one number in the name, the first image exists, or the folder cannot be written.
+    """
+
+    def __init__(self, pattern: str | Path, overwrite: bool = False) -> None:
+        self._pattern = Path(pattern)
+        self._overwrite = overwrite
+        self._count = 0
+        if len(NUMBER.findall(self._pattern.name)) != 1:
+            raise InputError(f"'{pattern}' needs one number in its name, such as name_%04d{self._pattern.suffix}.")
+        refuse_existing(self._path(1), overwrite=overwrite)
+        require_writable_folder(self._pattern.parent)
+
+    def write(self, image_bgr: NDArray[np.uint8], name: str) -> None:
+        """Write a frame ``(h, w, 3)`` uint8 BGR as the file of the next number; its ``name`` is ignored.
+
+        Raises:
+            InputError: the file exists.
+            SinkLost: it cannot be written (a full disk); no half-written file remains.
+        """
+        self._count += 1
+        _write(self._path(self._count), image_bgr, overwrite=self._overwrite)
+
+    def close(self) -> None:
+        """Do nothing: every image is finished when it is written."""
+
+    def _path(self, number: int) -> Path:
+        return self._pattern.with_name(NUMBER.sub(lambda found: found[0] % number, self._pattern.name))
 
 
 class ImageFile:

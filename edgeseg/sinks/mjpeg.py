@@ -25,10 +25,10 @@ class MjpegServer:
     """Serves the newest frame: ``/`` a page, ``/stream.mjpg``, ``/snapshot.jpg``, ``/stats`` as JSON.
 
     A frame is encoded once, in ``write``, and only while somebody watches. Every client gets the newest frame when it
-    is ready for one, so a slow client misses frames and nothing queues up; one that takes nothing for five seconds
+    has the one before, so a slow client misses frames and nothing queues up; one that takes nothing for five seconds
     is dropped. A request has five seconds and 16 KiB, and no body. There are at most 32 clients, 16 of one address;
     where a newcomer finds it full, the client goes that has been idle longest: that asked for nothing, or has taken
-    nothing for a second.
+    nothing for a second. Where none is idle, the newcomer is told so (503).
 
     There is no password. On a loopback address, requests that name another host are refused, so that a web page in
     the same machine's browser cannot get in through a name of its own (DNS rebinding).

@@ -11,6 +11,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from http import HTTPStatus
@@ -38,8 +39,20 @@ MAX_HEAD_BYTES = 16 << 10
 _DRAINED_BYTES = 1 << 20
 _DRAINING_S = 1.0
 
+_FULL = (
+    b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+)
 _HEAD_END = re.compile(rb"\n\r?\n")
-_FULL = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+#: Refused clients that are given time to read why, and seconds that each has.
+_MOST_REFUSED, _REFUSED_S = 64, 1.0
+
+#: Bytes that the system holds back of a stream: what is in its buffers is the age of the image. Half a frame is enough
+#: for the thread that sends; the system doubles it.
+_SEND_BUFFER = 32 << 10
+#: Seconds between two looks whether a frame has arrived.
+_LOOK_S = 0.002
 
 _BOUNDARY = "edgeseg-frame"
 _PART_HEAD = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
@@ -85,6 +98,7 @@ class HttpServer(TCPServer):
         self.address_family, *_, address = addresses[0]
         self.sink = sink
         self._connections = Connections()
+        self._refused: deque[tuple[socket.socket, float]] = deque()
         super().__init__(address, _Handler)  # type: ignore[arg-type]
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -93,13 +107,37 @@ class HttpServer(TCPServer):
         connection.thread = threading.Thread(
             target=self._process, args=(connection,), name="edgeseg-mjpeg-client", daemon=True
         )
-        if self._connections.admit(connection):
+        why = self._connections.admit(connection)
+        if why is None:
             connection.thread.start()
         else:
-            request.setblocking(False)
-            with suppress(OSError):
-                request.send(_FULL)
-            self.shutdown_request(request)
+            self._refuse(request, why)
+
+    def _refuse(self, request: socket.socket, why: str) -> None:
+        """Say why a client is not let in; a connection that is closed with its request unread would lose the answer."""
+        body = f"The page is full: {why}. Try again later.\n".encode()
+        request.setblocking(False)
+        with suppress(OSError):
+            request.send(_FULL % (len(body), body))
+            request.shutdown(socket.SHUT_WR)
+        self._refused.append((request, time.monotonic() + _REFUSED_S))
+        if len(self._refused) > _MOST_REFUSED:
+            self.shutdown_request(self._refused.popleft()[0])
+
+    def service_actions(self) -> None:
+        """Close the refused clients that have read why, ten times a second."""
+        for _ in range(len(self._refused)):
+            request, until_s = self._refused.popleft()
+            try:
+                left = time.monotonic() < until_s and bool(request.recv(_DRAINED_BYTES // 16))
+            except BlockingIOError:
+                left = True
+            except OSError:
+                left = False
+            if left:
+                self._refused.append((request, until_s))
+            else:
+                self.shutdown_request(request)
 
     def _process(self, connection: Connection) -> None:
         try:
@@ -113,6 +151,8 @@ class HttpServer(TCPServer):
     def close_all(self, deadline_s: float) -> None:
         """Stop listening, end every connection, and wait for their threads until ``deadline_s`` (monotonic)."""
         self.server_close()
+        while self._refused:
+            self.shutdown_request(self._refused.popleft()[0])
         self._connections.end_all(deadline_s)
 
 
@@ -235,8 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send("image/jpeg", jpeg)
 
     def _stream(self) -> None:
-        # What the system buffers for a slow client is the age of its image: some frames, not megabytes.
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if not self._start(f"multipart/x-mixed-replace; boundary={_BOUNDARY}", {}):
             return
@@ -249,8 +288,21 @@ class _Handler(BaseHTTPRequestHandler):
                     # With the head of the next part: Chromium shows a part when it has that, else one frame late.
                     # So there is no Content-Length; the boundary ends a part.
                     self._write(jpeg + b"\r\n" + _PART_HEAD)
+                    self._await_arrival()
                 elif self._client_went():
                     return
+
+    def _await_arrival(self) -> None:
+        """Wait until the client's system has the frame, so that one is on the way and the next is the newest."""
+        with self._client.sending():
+            deadline = time.monotonic() + self.timeout
+            while self._client.in_flight() and not self.server.sink.closing:
+                # The count stays after a reset.
+                if error := self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    raise ConnectionError(os.strerror(error))
+                if time.monotonic() > deadline:
+                    raise TimeoutError("it takes nothing")
+                time.sleep(_LOOK_S)
 
     def _client_went(self) -> bool:
         """Return whether a client hung up while there was no frame to detect it with."""

@@ -1,4 +1,4 @@
-"""Tell what the text of ``--save`` names: a video file, an image file, a folder for images, or a target of ffmpeg."""
+"""Tell what the text of ``--save`` names: a video file, images, a server, or a target of ffmpeg."""
 
 from __future__ import annotations
 
@@ -10,31 +10,43 @@ from typing import Literal
 from edgeseg._internal.files import refuse_existing, require_writable_folder
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import IMAGE_SUFFIXES
-from edgeseg.sinks.video_file import CODECS
+from edgeseg.sinks.ffmpeg_pipe import STREAM_FORMATS
+from edgeseg.sinks.images import NUMBER
+from edgeseg.sinks.stream import is_stream
+from edgeseg.sinks.video_file import SUFFIXES
 
-TargetKind = Literal["video", "image", "folder", "ffmpeg"]
+TargetKind = Literal["video", "image", "folder", "named", "numbered", "stream", "ffmpeg"]
+
+#: Those that take every frame, whatever it is called, through one sink.
+FILMS = ("video", "named", "numbered", "stream", "ffmpeg")
 
 
 def target_kind(text: str) -> TargetKind:
     """Return what a text names; a name without a suffix is a folder, and so is one that exists or ends in a slash.
+
+    ``"named"`` is ``folder/*.png``, images under the frames' names, ``"numbered"`` is ``folder/name_%04d.png``.
 
     Raises:
         InputError: its suffix is that of no video and no image.
     """
     if text.startswith("ffmpeg:"):
         return "ffmpeg"
+    if is_stream(text):
+        return "stream"
     path = Path(text)
     suffix = path.suffix.lower()
     if text and (text.endswith(("/", os.sep)) or path.is_dir() or not suffix):
         return "folder"
-    if suffix in CODECS:
+    if suffix in SUFFIXES:
         return "video"
     if suffix in IMAGE_SUFFIXES:
-        return "image"
+        return "named" if path.stem == "*" else "numbered" if NUMBER.search(path.name) else "image"
     raise InputError(
-        f"nothing can be saved as '{text}'; accepted: a video file ({', '.join(CODECS)}), an image file "
-        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a folder ('{text}/'), or 'ffmpeg:' and a URL or file."
-        f"{did_you_mean(suffix, CODECS)}"
+        f"nothing can be saved as '{text}'; accepted: a video file ({', '.join(SUFFIXES)}), an image file "
+        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a folder ('{text}/', 'folder/*.png'), numbered images "
+        f"(name_%04d.png), a URL ({', '.join(f'{scheme}://' for scheme in STREAM_FORMATS)}), or "
+        f"'ffmpeg:' and a file or device."
+        f"{did_you_mean(suffix, SUFFIXES)}"
     )
 
 
@@ -67,6 +79,8 @@ def require_place(text: str, *, still: bool, one_frame: bool, overwrite: bool) -
         require_writable_folder(path.parent)
     elif kind == "folder":
         require_writable_folder(path)
+    elif kind in ("named", "numbered"):
+        require_writable_folder(path.parent)
     return kind
 
 

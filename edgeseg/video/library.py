@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import functools
+from importlib.util import find_spec
 from types import ModuleType
 
 from edgeseg.errors import BackendUnavailable, missing_extra
 
 #: The extra that brings PyAV.
 EXTRA = "video"
+
+
+def has_av() -> bool:
+    """Return whether PyAV is installed; it is not loaded."""
+    return find_spec("av") is not None
 
 
 @functools.cache

@@ -15,6 +15,7 @@ import pytest
 from edgeseg._internal.files import (
     atomic_path,
     csv_text,
+    growing_path,
     refuse_existing,
     require_writable_folder,
     scratch_folder,
@@ -192,3 +193,31 @@ def test_a_scratch_folder_on_a_full_disk_is_one_line(tmp_path: Path, monkeypatch
     with pytest.raises(FileNotFoundError), scratch_folder() as folder:
         (folder / "none").read_bytes()  # another error stays what it is
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_growing_file_is_there_from_the_start_and_stays_when_its_writer_fails(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.mp4"
+    with pytest.raises(RuntimeError), growing_path(path) as growing:
+        assert growing == path and path.stat().st_size == 0
+        growing.write_bytes(b"frames")
+        with pytest.raises(InputError, match="exists"), growing_path(path):
+            pass
+        with pytest.raises(InputError, match="written by"), growing_path(path, overwrite=True):
+            pass
+        raise RuntimeError
+    assert path.read_bytes() == b"frames"
+    assert [file.name for file in path.parent.iterdir()] == ["out.mp4"]  # and no lock
+    with pytest.raises(InputError, match="exists"), growing_path(path):
+        pass
+    with growing_path(path, overwrite=True):
+        pass
+    assert not path.exists()  # nothing was written
+
+
+def test_a_growing_file_leaves_the_old_one_to_who_has_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"old")
+    with path.open("rb") as old, growing_path(path, overwrite=True) as growing:
+        growing.write_bytes(b"new")
+        assert old.read() == b"old"
+    assert path.read_bytes() == b"new"

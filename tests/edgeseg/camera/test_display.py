@@ -235,6 +235,63 @@ def test_a_recording_that_breaks_is_logged_and_the_loop_goes_on(
     assert caplog.messages == ["the recording ends: the disk is full."]
 
 
+def test_outputs_fail_alone_and_the_error_comes_at_the_end(
+    segmenter: Segmenter, images: Callable[[int], Source], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, good = _Kept(fails_at=1), _Kept()
+    with Camera(segmenter, images(4)) as camera:
+        with pytest.raises(SinkLost, match="the disk is full"):
+            Display(camera=camera, spec=segmenter.spec, sinks=[broken, good]).run()
+        assert camera.stats.shown == 4
+    assert (len(broken.frames), len(good.frames)) == (1, 4)
+    assert (broken.closed, good.closed) == (1, 1)
+    assert caplog.messages == ["one output ends, the others go on: the disk is full."]
+
+
+def test_the_last_output_that_fails_ends_the_loop(segmenter: Segmenter, images: Callable[[int], Source]) -> None:
+    broken = _Kept(fails_at=1)
+    with Camera(segmenter, images(4)) as camera:
+        with pytest.raises(SinkLost, match="the disk is full"):
+            Display(camera=camera, spec=segmenter.spec, sinks=[broken]).run()
+        assert camera.stats.shown == 1
+
+
+class _Timed(_Kept):
+    """Keeps when frames are shown too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times_s: list[float | None] = []
+
+    def write_at(
+        self, image_bgr: NDArray[np.uint8], name: str, time_s: float | None, frame_s: float | None = None
+    ) -> None:
+        self.write(image_bgr, name)
+        self.times_s.append(time_s)
+
+
+def test_a_sink_that_keeps_times_gets_those_of_the_capture(
+    segmenter: Segmenter, images: Callable[[int], Source]
+) -> None:
+    source = images(2)
+    timed = _Timed()
+    with Camera(segmenter, source) as camera:
+        Display(camera=camera, spec=segmenter.spec, sinks=[timed]).run()
+    assert timed.times_s == [None, None]  # images have no time
+    source = open_source(source.name)
+    source.live = True
+    timed = _Timed()
+    captured: list[float] = []
+    with Camera(segmenter, source) as camera:
+        Display(
+            camera=camera,
+            spec=segmenter.spec,
+            sinks=[timed],
+            on_frame=lambda frame: captured.append(frame.captured.captured_s),
+        ).run()
+    assert timed.times_s == captured
+
+
 def test_v_goes_through_the_views_that_work(
     segmenter: Segmenter, tiny_spec: ModelSpec, images: Callable[[int], Source]
 ) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from edgeseg.cli import main
+from edgeseg.video.library import has_av
 
 
 def _run(*arguments: str | Path) -> int:
@@ -85,6 +86,9 @@ def test_a_clip_is_segmented_saved_and_measured(
         assert stats["stages_ms"][stage]["median"] > 0
     assert stats["age_ms"]["median"] > stats["stages_ms"]["inference"]["median"]
     assert stats["memory_mb"]["last"] > 0
+    (output,) = stats["outputs"]
+    assert (output["target"], output["frames"], output["dropped"]) == (str(video), 40, 0)
+    assert output["encoder"] in ("libx264", "h264_v4l2m2m", "OpenCV's mp4v")
     written = cv2.VideoCapture(str(video))
     frames = 0
     while written.grab():
@@ -93,6 +97,36 @@ def test_a_clip_is_segmented_saved_and_measured(
     line = _one_line(capsys)
     assert line.startswith("40 frames, ")
     assert line.endswith(f"; saved: {video}")
+
+
+@pytest.mark.skipif(not has_av(), reason="PyAV is not installed: no sound")
+def test_the_sound_of_a_file_is_saved_with_its_frames_and_can_be_omitted(
+    artifact: Path, street_clip: Path, tmp_path: Path
+) -> None:
+    import av
+
+    source = street_clip.with_name("bigbuckbunny.mp4")  # its sound is AAC
+    for name, flags in (("with.mp4", []), ("without.mp4", ["--no-audio"])):
+        path = tmp_path / name
+        assert _run(artifact, "--source", source, "--max-frames", "25", "--save", path, *flags) == 0
+        with av.open(str(path)) as container:
+            kinds = [stream.type for stream in container.streams]
+            assert kinds == ["video"] if flags else ["video", "audio"]
+            assert container.duration / av.time_base == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.skipif(not has_av(), reason="PyAV is not installed, and ffmpeg may not be")
+def test_a_server_that_is_not_there_ends_neither_the_recording_nor_hides(
+    capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path, free_port: int, tmp_path: Path
+) -> None:
+    video, url = tmp_path / "out.mkv", f"rtmp://127.0.0.1:{free_port}/live/secret-key"
+    assert _run(artifact, "--source", street_clip, "--save", video, "--save", url) == 2
+    said = capsys.readouterr().err
+    assert said.strip().splitlines()[-1].startswith("edgeseg: the stream, writing 'rtmp://127.0.0.1")
+    assert f"; saved: {video}\n" in said
+    assert "secret-key" not in said
+    written = cv2.VideoCapture(str(video))
+    assert sum(iter(written.grab, False)) == 250
 
 
 def test_one_frame_is_saved_as_one_image(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
@@ -171,9 +205,15 @@ def test_a_browser_page_is_served_and_ctrl_c_ends_it_well(artifact: Path, street
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_a_service_manager_can_end_it_and_the_video_plays(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
-    video = tmp_path / "out.avi"
+@pytest.mark.parametrize(("name", "suffix"), [("SIGTERM", ".avi"), ("SIGTERM", ".mp4"), ("SIGHUP", ".mkv")])
+def test_who_ends_it_in_order_gets_a_video_that_plays(
+    artifact: Path, street_clip: Path, tmp_path: Path, name: str, suffix: str
+) -> None:
+    video = tmp_path / f"out{suffix}"
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)  # a test run that nohup started ignores SIGHUP, and so would this
     process = _start(artifact, "--source", street_clip, "--loop", "--save", video, "--serve", "0")
+    signal.signal(number, before)
     assert process.stderr is not None
     url = process.stderr.readline().split()[-1].rstrip("/")
     deadline = time.monotonic() + 60
@@ -181,12 +221,12 @@ def test_a_service_manager_can_end_it_and_the_video_plays(artifact: Path, street
         if json.loads(urllib.request.urlopen(f"{url}/stats", timeout=20).read())["frames"] > 5:
             break
         time.sleep(0.1)
-    process.terminate()
+    process.send_signal(number)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 0, rest
     written = cv2.VideoCapture(str(video))
     assert written.read()[0]
-    assert [path.name for path in tmp_path.iterdir()] == ["out.avi"]  # no temporary file stays
+    assert [path.name for path in tmp_path.iterdir()] == [video.name]  # no temporary file stays
 
 
 def test_a_stream_whose_server_comes_back_goes_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 import tracemalloc
@@ -127,6 +128,50 @@ def _send(client: socket.socket, data: bytes) -> None:
         pass  # it was refused before it had sent everything
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have one loopback address")
+@pytest.mark.parametrize(
+    ("hosts", "newcomer", "why"),
+    [
+        (("127.0.0.2", "127.0.0.3"), "127.0.0.4", b"there are 32 connections, the most that this page has"),
+        (("127.0.0.2",), "127.0.0.2", b"this address has 16 connections, the most that one may have"),
+    ],
+)
+def test_who_is_not_let_in_reads_why(server: MjpegServer, hosts: tuple[str, ...], newcomer: str, why: bytes) -> None:
+    with ExitStack() as stack:
+
+        def watch(host: str) -> socket.socket:
+            place = ("127.0.0.1", server.port)
+            client = stack.enter_context(socket.create_connection(place, 20, source_address=(host, 0)))
+            client.sendall(STREAM)
+            return client
+
+        for host in hosts:
+            for _ in range(MAX_PER_ADDRESS):
+                watch(host)
+        _wait_until(lambda: server.watchers == len(hosts) * MAX_PER_ADDRESS)
+        for _ in range(3):  # every one, and not only while there is room for those who read slowly
+            head, _, body = answer(watch(newcomer)).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.0 503 ") and b"Retry-After: 5" in head
+            assert body == b"The page is full: " + why + b". Try again later.\n"
+        assert server.watchers == len(hosts) * MAX_PER_ADDRESS
+
+
+def test_a_flood_of_refused_clients_is_bounded(
+    server: MjpegServer, connect: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeseg.sinks.mjpeg_http._MOST_REFUSED", 3)
+    monkeypatch.setattr("edgeseg.sinks.mjpeg_http._REFUSED_S", 60.0)
+    monkeypatch.setattr(Connections, "admit", lambda *_: "no")
+    clients = [connect() for _ in range(8)]
+    for client in clients:
+        head = b""
+        while b"Try again later" not in head:
+            head += client.recv(1000)
+    _wait_until(lambda: len(server._server._refused) == 3)
+    clients[-1].shutdown(socket.SHUT_WR)  # it has read why
+    _wait_until(lambda: len(server._server._refused) == 2)
+
+
 class Clients:
     """Connections over pairs of sockets, from any address."""
 
@@ -138,7 +183,7 @@ class Clients:
         ours, theirs = (self._stack.enter_context(end) for end in socket.socketpair())
         theirs.setblocking(False)
         connection = Connection(ours, (host, 1))
-        return connection, self.all.admit(connection)
+        return connection, self.all.admit(connection) is None
 
 
 @pytest.fixture

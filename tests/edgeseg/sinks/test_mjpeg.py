@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
-import os
-import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -153,6 +149,29 @@ def test_a_client_that_stalls_holds_nobody(server: MjpegServer, scene: Any, monk
             scene.assert_in(next_part(good))
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing says what a socket has delivered")
+def test_a_slow_client_gets_the_newest_frame_and_few_old_ones(server: MjpegServer) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: server.watchers == 1)
+        for number in range(1, 41):  # 60 kB each, while it reads nothing
+            image_bgr = noise.copy()
+            image_bgr[:, 160:] = number * 6
+            server.write(image_bgr, "")
+            time.sleep(0.005)
+        response = slow.makefile("rb")
+        while response.readline() != PART_HEAD.splitlines(keepends=True)[0]:
+            pass
+        response.readline()
+        response.readline()
+        levels = []
+        while not levels or levels[-1] != 40:
+            levels.append(round(next_part(response)[:, 200:].mean() / 6))
+    # Its system takes some (128 KiB at first), one is on the way, and then comes the newest.
+    assert len(levels) <= 6, levels
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::2]:80"])
 def test_a_request_in_another_hosts_name_is_refused(server: MjpegServer, host: str) -> None:
     for path in ("", "stream.mjpg", "snapshot.jpg", "stats"):
@@ -222,74 +241,8 @@ def test_for_other_machines_any_name_is_good_and_the_log_warns(caplog: pytest.Lo
     assert "there is no password" in caplog.text
 
 
-class Browser:
-    """A headless Chromium, told what to do by the DevTools protocol over two pipes."""
-
-    def __init__(self, program: str, profile: Path) -> None:
-        to_us, from_browser = os.pipe()
-        from_us, to_browser = os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-        flags += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--window-size=900,700", "about:blank"]
-        # The protocol's descriptors are 3 and 4 in the browser's process.
-        launch = (
-            f"import os, sys; os.dup2({from_us}, 3); os.dup2({from_browser}, 4); os.execv(sys.argv[1], sys.argv[1:])"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", launch, program, *flags],
-            pass_fds=(from_us, from_browser),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(from_us)
-        os.close(from_browser)
-        self._out, self._in = os.fdopen(to_browser, "wb", buffering=0), os.fdopen(to_us, "rb")
-        self._number = 0
-        self._session: dict[str, str] = {}
-        (page,) = [t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page"]
-        attached = self("Target.attachToTarget", targetId=page["targetId"], flatten=True)
-        self._session = {"sessionId": attached["sessionId"]}
-
-    def __call__(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and wait for its result; events are passed over."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params, **self._session}
-        self._out.write(json.dumps(message).encode() + b"\0")
-        while True:
-            text = bytearray()
-            while (byte := self._in.read(1)) != b"\0":
-                assert byte, "the browser ended"
-                text += byte
-            answer = json.loads(text)
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    def evaluate(self, expression: str) -> Any:
-        return self("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def screenshot(self) -> np.ndarray:
-        """What is seen now, BGR."""
-        png = base64.b64decode(self("Page.captureScreenshot", format="png")["data"])
-        return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-
-    def close(self) -> None:
-        self._out.close()  # the browser ends with its pipe
-        self._in.close()
-        self.process.wait(20)
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None or sys.platform == "win32":
-        pytest.skip("no chromium: nobody looks at the page")
-    browser = Browser(program, tmp_path / "profile")
-    yield browser
-    browser.close()
-
-
 def test_a_browser_shows_the_stream_and_the_figures(
-    server: MjpegServer, feed: Any, scene: Any, browser: Browser, tmp_path: Path
+    server: MjpegServer, feed: Any, scene: Any, browser: Any, tmp_path: Path
 ) -> None:
     server.stats = lambda: {"fps": 12.345, "age_ms": 41.26, "dropped": 3, "source": "<b>0</b>", "stages": {"a": 1}}
     feed(scene.frame(360, 640))

@@ -16,9 +16,14 @@ from edgeseg.sinks.targets import require_place, target_kind
         ("a.b/out.png", "image"),
         ("out.JPG", "image"),
         ("out", "folder"),
+        ("frames/*.png", "named"),
+        ("frames/name_%04d.PNG", "numbered"),
+        ("100%.png", "image"),
         ("out.mp4/", "folder"),
         (".", "folder"),
         ("ffmpeg:rtmp://host/app/key", "ffmpeg"),
+        ("rtmp://host/app/key", "stream"),
+        ("SRT://host:9000", "stream"),
     ],
 )
 def test_a_suffix_says_what_a_target_is(text: str, kind: str) -> None:
@@ -29,8 +34,8 @@ def test_a_folder_may_have_a_suffix_and_nothing_is_guessed(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "street.v2").mkdir()
     assert target_kind("street.v2") == "folder"
-    with pytest.raises(InputError, match=r"saved as 'out\.gif'; accepted: a video file .* a folder \('out\.gif/'\)"):
-        target_kind("out.gif")
+    with pytest.raises(InputError, match=r"saved as 'out\.wmv'; accepted: a video file .* a folder \('out\.wmv/', "):
+        target_kind("out.wmv")
     with pytest.raises(InputError, match=r"Did you mean '\.mp4'\?"):
         target_kind("out.mp5")
 
