@@ -7,7 +7,8 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,20 +142,27 @@ class CompiledBackend:
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``. The returned array is memory that the next run writes to."""
         # Memory of ours would save this copy, but LiteRT 2.3 takes it for a tensor of one axis and refuses it.
-        self._input_buffers[0].write(image)
+        with self._running():
+            self._input_buffers[0].write(image)
         self.invoke()
         if self._output is not None:
             return self._output
         shape = self.outputs[0].shape
-        result: NDArray[Any] = self._output_buffers[self._place].read(
-            int(np.prod(shape)), np.dtype(self.outputs[0].dtype)
-        )
+        with self._running():  # a GPU that is too slow is given up only here: its memory cannot be locked
+            result: NDArray[Any] = self._output_buffers[self._place].read(
+                int(np.prod(shape)), np.dtype(self.outputs[0].dtype)
+            )
         return result.reshape(shape)
 
     def invoke(self) -> None:
         """See ``Backend.invoke``."""
-        try:
+        with self._running():
             self._model.run_by_index(0, self._input_buffers, self._output_buffers)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        try:
+            yield
         except RuntimeError as error:
             raise does_not_run(self._what, _line(error)) from error
 

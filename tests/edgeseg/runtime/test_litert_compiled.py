@@ -113,6 +113,22 @@ def test_a_dtype_that_it_does_not_hand_over(tmp_path: Path, tflite_model: Callab
         open_backend(path, backend="litert-compiled")
 
 
+def test_memory_that_cannot_be_locked_is_one_line(models: dict[str, Path]) -> None:
+    class Lost:
+        def read(self, *of: object) -> None:
+            raise RuntimeError("a.cc:1 in read\n  \u2514 Failed to lock custom tensor buffer.")
+
+        def destroy(self) -> None: ...
+
+    backend = open_backend(models["whole"], backend="litert-compiled")
+    image = np.zeros(backend.inputs[0].shape, np.float32)
+    backend._output, backend._output_buffers = None, [Lost()]  # type: ignore[attr-defined]  # as of a GPU
+    backend.invoke = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"opens but does not run: Failed to lock custom tensor buffer\.$"):
+        backend.run(image)
+    backend.close()
+
+
 def test_the_gpus_words_are_not_in_the_json(models: dict[str, Path], tmp_path: Path) -> None:
     """The accelerator writes to stdout from C++."""
     if not SWIFTSHADER.is_file():
