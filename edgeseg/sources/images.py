@@ -109,7 +109,7 @@ def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Fra
                     name=f"{path.stem}_{number:06d}",
                     image_rgb=image_rgb,
                     time_s=begun_s + video.time_s,
-                    frame_s=video.frame_s,
+                    frame_s=video.frame_s * stride,  # those between are not taken
                 )
         video.warn_of_missing()
         if video.decoded <= start and not (video.still and video.decoded):
