@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -94,6 +95,8 @@ def _run(folder: Path, *, software: bool, seconds: float, repeat: int) -> int:
     environment = dict(os.environ)
     if software:
         environment["VK_DRIVER_FILES"] = str(SWIFTSHADER)
+    if not folder.is_dir():
+        sys.exit(f"folder '{folder}' does not exist: scripts/gpu-check make {folder}")
     record = folder / ("software.json" if software else "gpu.json")
     verdicts: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
     verdicts = {name: found for name, found in verdicts.items() if "error" not in found}
@@ -103,19 +106,29 @@ def _run(folder: Path, *, software: bool, seconds: float, repeat: int) -> int:
     cases = [(path, ["--accelerator", "gpu"]) for path in files if path.suffix == ".tflite"]
     if not software and _has_cuda():
         cases += [(path, ["--provider", "cuda"]) for path in files if path.suffix == ".onnx"]
+    if not cases:
+        sys.exit(f"'{folder}' has no files with a proof: scripts/gpu-check make {folder}")
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path, _ in cases}
+    verdicts = {name: found for name, found in verdicts.items() if found.get("sha256") == digests.get(name)}
     for path, options in cases:
         if path.name in verdicts or time.monotonic() - start > seconds:
             continue
         command = [sys.executable, "-m", "edgeseg", "verify", str(path), "--json", "--repeat", str(repeat), *options]
         began = time.monotonic()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        found = json.loads(done.stdout)["verdicts"][0] if done.stdout else {"error": done.stderr.strip()[-500:]}
+        found = (
+            json.loads(done.stdout)["verdicts"][0]
+            if done.stdout
+            else {"error": done.stderr.strip()[-500:] or "no answer"}
+        )
         verdicts[path.name] = {**found, "seconds": round(time.monotonic() - began, 1)}
         temporary = record.with_suffix(".tmp")
         temporary.write_text(json.dumps(verdicts, indent=1) + "\n")
         temporary.replace(record)
         print(f"{path.name}: {found.get('error') or found['reason'] or 'ok'}", file=sys.stderr, flush=True)
     print(_table(verdicts))
+    if not software and not _has_cuda():
+        print("ONNX Runtime has no CUDA here: no .onnx was run", file=sys.stderr)
     left = [path.name for path, _ in cases if path.name not in verdicts]
     if left:
         print(f"not run for want of time, run again: {', '.join(left)}", file=sys.stderr)

@@ -13,13 +13,14 @@ import numpy as np
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.progress import Progress
 from edgeseg.benchmark.distrust import drift, warnings
 from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.benchmark.worker import Reply, Request
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-from edgeseg.proof import Agreement, find_proof, verify
+from edgeseg.proof import Agreement, find_proof, read_proof, verify
 from edgeseg.proof.device import ProofDevice
 
 _log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def measure(
     for case in cases:
         if not case.artifact.is_file():
             raise InputError(f"model file '{case.artifact}' does not exist.")
-    hashes = {case.artifact: sha256(case.artifact.read_bytes()) for case in cases}
+    hashes = {case.artifact: sha256(ModelFile.read(case.artifact).data) for case in cases}
     replies: list[list[Reply]] = [[] for _ in cases]
     rng = np.random.default_rng(plan.seed)
     with device as opened:
@@ -119,15 +120,28 @@ def _agreement(case: Case, device: Device, plan: Plan) -> Agreement | None:
     if path is None:
         return None
     try:
-        verdict = verify(case.artifact, options=case.options, device=device, repeat=_REPEAT)
-    # A proof of another export or at another size, or a tool over adb that cannot be fed: the latency is one without an
-    # answer. Where the accelerator is not there, the measurement says so itself.
-    except (BackendUnavailable, InputError) as error:
-        _log.warning("%s on %s is measured without its answers: %s", case.artifact, case.accelerator, error)
-        return None
+        proof = read_proof(path)
+    except InputError as error:
+        return _unasked(case, error)
+    if not proof.of(sha256(ModelFile.read(case.artifact).data)):
+        return _unasked(case, f"'{path}' is of another export; edgeseg verify --proof FILE asks it all the same")
+    if case.options.get("input_size") not in (None, proof.spec.input_size):
+        return _unasked(case, "'{}' is of images of {},{} (H,W)".format(path, *proof.spec.input_size))
+    try:
+        verdict = verify(case.artifact, path, options=case.options, device=device, repeat=_REPEAT)
+    # A tool over adb that cannot be fed: the latency is one without an answer. Where the accelerator is not there, the
+    # measurement says so itself. What a device answers wrongly is no such reason.
+    except BackendUnavailable as error:
+        return _unasked(case, error)
     for warning in verdict.warnings:
         _log.warning("%s on %s, %s: %s", case.artifact.name, case.accelerator, device.name, warning)
     return verdict.agreement
+
+
+def _unasked(case: Case, why: object) -> Agreement | None:
+    """Say why a latency comes without its answers, and return ``None``."""
+    _log.warning("%s on %s is measured without its answers: %s", case.artifact, case.accelerator, why)
+    return None
 
 
 def _request(plan: Plan, path: str, case: Case, image: str | None) -> Request:

@@ -222,7 +222,13 @@ class LatencyResult:
         """Return plain values for JSON, with the statistics for other readers; they are not read back."""
         values = dataclasses.asdict(self)
         environment = values.pop("environment")
-        return {**values, "summary": dataclasses.asdict(self.summary), "environment": environment}
+        device = {"kind": self.environment.device.partition(":")[0], "name": self.environment.device}
+        return {
+            **values,
+            "device": device,
+            "summary": dataclasses.asdict(self.summary),
+            "environment": environment,
+        }
 
 
 def check_stages(stages_s: Mapping[str, Sequence[float]], num_calls: int) -> None:

@@ -60,9 +60,10 @@ class Sweep:
         }
         asked = {name: value for name, value in options.items() if value}
         cases = []
-        for artifact, accelerator, threads in itertools.product(
-            artifacts, self.accelerators, self.num_threads or (None,)
-        ):
+        # A delegate and a provider are the accelerator.
+        accelerators = self.accelerators[:1] if self.provider or self.delegate else dict.fromkeys(self.accelerators)
+        threads_of = dict.fromkeys(self.num_threads or (None,))
+        for artifact, accelerator, threads in itertools.product(artifacts, accelerators, threads_of):
             label = accelerator
             place: dict[str, Any] = {"accelerator": accelerator}
             if self.provider or self.delegate:

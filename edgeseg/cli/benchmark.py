@@ -20,7 +20,7 @@ from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._saving import free_place
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
-from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.errors import EdgesegError, InputError
 
 if TYPE_CHECKING:
     from edgeseg.benchmark.measure import Case, Device
@@ -164,7 +164,7 @@ def command(
         try:
             with progress(f"measuring on {device.name}") as update:
                 measured += measure(cases, device, plan, progress=update)
-        except (DeviceLost, BackendUnavailable) as error:
+        except EdgesegError as error:
             if len(opened) < 2:
                 raise
             lost.append(f"{device.name}: {error}")  # the results of the other devices are kept

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgeseg._internal.text import counted, printable, unprintable
 from edgeseg.choices import (
@@ -30,7 +31,7 @@ from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, say, size_text
 from edgeseg.cli._words import in_flags
-from edgeseg.errors import InputError
+from edgeseg.errors import EdgesegError, InputError
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
 
@@ -281,6 +282,9 @@ def command(
     from edgeseg.models.opening import precheck
 
     quiet_native_logs()
+    asked = click.get_current_context().get_parameter_source("proof") is ParameterSource.COMMANDLINE
+    if asked and verification.proof and not verification.verify:
+        raise InputError("--proof needs what the Keras model says: omit --no-verify.")
     precheck(model, request.imgsz, request.model_options)
     quantization = dataclasses.replace(quantization, data=data)
     with progress_of_steps("loading TensorFlow") as update:
@@ -288,7 +292,7 @@ def command(
         refused = proof = None
         try:
             proof = _save_proof(saved, verification, results, update)
-        except InputError as error:  # what was made is told first
+        except EdgesegError as error:  # what was made is told first
             refused = error
     if results.as_json:
         files = {"proof": None if proof is None else str(proof)}

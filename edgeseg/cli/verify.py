@@ -14,7 +14,7 @@ from edgeseg.cli import _completion, _options, _places
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs, say, tell
-from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
+from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
 from edgeseg.proof.order import DEFAULT_REPEAT, MAX_REPEATS
 
 if TYPE_CHECKING:
@@ -82,26 +82,35 @@ def command(
     from edgeseg.models.packaged_files import find_file
     from edgeseg.proof import verify
 
-    cases = sweep.cases([find_file(artifact) for artifact in artifacts])
+    files = [find_file(artifact) for artifact in artifacts]
+    cases = sweep.cases(files)
     if save is not None:
         require_writable_folder(save)
+        if len({file.name for file in files}) < len(files):
+            raise InputError("two artifacts have one name, and so would their images: omit --save.")
     opened = devices.open()
     verdicts: list[Verdict] = []
     wrong_ops: dict[int, WrongOp | str] = {}
-    lost: list[str] = []
+    lost: list[str] = []  # what else was asked for is kept
     for device in opened:
         try:
             with device, progress_of_steps() as update:
                 for done, case in enumerate(cases):
                     update(f"verifying on {device.name}", done, len(cases))
-                    verdict = verify(case.artifact, proof, options=case.options, device=device, repeat=repeat)
+                    try:
+                        verdict = verify(case.artifact, proof, options=case.options, device=device, repeat=repeat)
+                    except (InputError, BackendUnavailable) as error:
+                        if len(cases) * len(opened) == 1:
+                            raise
+                        lost.append(f"{case.artifact.name} on {case.accelerator}, {device.name}: {error}")
+                        continue
                     verdicts.append(verdict)
                     if find_op and not verdict.passed:
                         wrong_ops[len(verdicts) - 1] = _search(verdict, case, device, update)
-        except (DeviceLost, BackendUnavailable) as error:
-            if len(opened) < 2:
+        except EdgesegError as error:  # the device is not there, or went away
+            if len(opened) == 1 and not verdicts:
                 raise
-            lost.append(f"{device.name}: {error}")  # what the other devices say is kept
+            lost.append(f"{device.name}: {error}")
     if results.as_json:
         entries = [verdict.to_dict() for verdict in verdicts]
         for number, found in wrong_ops.items():
@@ -137,10 +146,10 @@ def _search(verdict: Verdict, case: Case, device: Device, progress: StepProgress
             case.artifact,
             options=case.options,
             device=device,
-            partitions=_partitions(case),
+            partitions=_partitions(case) if device.name == "local" else [],
             tell=lambda line: progress(f"searching the op of {verdict.artifact}", next(looked_at), 0),
         )
-    except (InputError, BackendUnavailable) as error:
+    except (InputError, BackendUnavailable, DeviceLost) as error:
         return str(error)
 
 
@@ -191,6 +200,8 @@ def _row(verdict: Verdict) -> list[str]:
         place = f"{place} (software)"
     elif verdict.fully_accelerated is False:
         place = f"{place} (in part)"
+    if verdict.num_threads:
+        place = f"{place}, {counted(verdict.num_threads, 'thread')}"
     return [
         verdict.artifact,
         verdict.device,

@@ -232,6 +232,8 @@ def _read(archive: zipfile.ZipFile) -> Proof:
     names = [entry.filename for entry in archive.infolist()]
     if len(set(names)) < len(names):
         raise WrongValue("it has two files of one name")
+    if packed := next((entry for entry in archive.infolist() if entry.compress_type != _STORED), None):
+        raise WrongValue(f"'{packed.filename}' is compressed; accepted: files that are stored as they are")
     values = parse(read_entry(archive, "proof.json", _MAX_JSON))
     version = values.pop("format_version", None)
     if version != FORMAT_VERSION:
@@ -281,8 +283,6 @@ def _png(
     most: tuple[int, int] = (0, 0),
 ) -> NDArray[Any]:
     """Decode a PNG after its header was found to claim an accepted size ``(H, W)``."""
-    if archive.getinfo(name).compress_type != _STORED:
-        raise WrongValue(f"'{name}' is compressed; accepted: a PNG that is stored as it is")
     data = read_entry(archive, name, _MAX_FILE)
     size = png_size(data)
     if size is None:

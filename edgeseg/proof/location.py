@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def find_on_device(
     worst = min(verdict.images, key=lambda image: (image.worst, image.all_worst)).index
     here = ThisMachine()
     on_cpu = {name: value for name, value in options.items() if name == "input_size"}
-    return find_wrong_op(
+    found = find_wrong_op(
         artifact,
         input_tensor(artifact, verdict.expected, worst),
         on_device=lambda path, tensor: device.value(path, options, tensor, runs=verdict.repeat),
@@ -49,3 +50,7 @@ def find_on_device(
         partitions=partitions,
         tell=tell,
     )
+    agreement = verdict.agreement
+    # 1e-3: as far as the warning of a verdict calls it the same
+    changes = agreement.first - agreement.worst > 1e-3 or any(image.answers > 1 for image in verdict.images)
+    return dataclasses.replace(found, changes=changes)

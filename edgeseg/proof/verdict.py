@@ -16,6 +16,7 @@ import numpy as np
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import scratch_folder, sha256, write_bytes
 from edgeseg._internal.json import WrongValue
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.text import counted
 from edgeseg.choices import INTEGERS, Precision
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
@@ -42,6 +43,7 @@ class Verdict:
         device: ``local``, ``ssh:HOST`` or ``adb:SERIAL``.
         accelerator: the accelerator asked for, as shown to people.
         runtime: what actually ran, with its version.
+        num_threads: of the runtime; 0 where the default was used.
         precision: of the artifact, whose gate was asked.
         repeat: how often each image was run.
         expected: the proof: the images, and what Keras says of them.
@@ -62,6 +64,7 @@ class Verdict:
     device: str
     accelerator: str
     runtime: str
+    num_threads: int
     precision: Precision
     repeat: int
     expected: Proof
@@ -108,7 +111,8 @@ class Verdict:
         """Write an image for each image of the proof that has a wrong pixel; see ``edgeseg.proof.differences``.
 
         Args:
-            folder: for ``ARTIFACT.ACCELERATOR.DEVICE.NN.png``.
+            folder: for ``ARTIFACT.ACCELERATOR.DEVICE.NN.png``; the threads are after the accelerator where they were
+                chosen.
             overwrite: whether files that exist may be replaced.
 
         Returns:
@@ -121,7 +125,10 @@ class Verdict:
 
         pairs = zip(self.expected.images, self.comparison.worst_maps, strict=True)
         wrong = {n: int((one.class_map != got).sum()) for n, (one, got) in enumerate(pairs)}
-        where = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in f"{self.accelerator}.{self.device}")
+        where = "".join(
+            c if c.isalnum() or c in "-_.@" else "_"
+            for c in f"{self.accelerator}{self.num_threads or ''}.{self.device}"
+        )
         paths = []
         for number in sorted((n for n in wrong if wrong[n]), key=lambda n: -wrong[n]):
             image = draw_difference(self.expected, number, self.comparison.worst_maps[number], self.decided_from)
@@ -191,7 +198,7 @@ def verify(
             "name one that is elsewhere: `proof='FILE'`."
         )
     read = read_proof(path)
-    digest = sha256(artifact.read_bytes())
+    digest = sha256(ModelFile.read(artifact).data)
     if proof is None and not read.of(digest):
         raise InputError(
             f"'{path}' was not made with '{artifact}' but with {_names(read)}: export the model again; to use it "
@@ -209,6 +216,7 @@ def verify(
         device=device.name,
         accelerator=accelerator,
         runtime=answers.runtime,
+        num_threads=int(options.get("num_threads") or 0),
         precision=answers.precision,
         repeat=repeat,
         expected=read,
@@ -273,7 +281,7 @@ def _identical_to_cpu(
         if not answers.has_scores:
             return _identical_scores(artifact, options, kept, proof, device)
         on_cpu = device.answers(artifact, kept, path, range(max(order) + 1))
-    except (InputError, BackendUnavailable):  # a file of a vendor's compiler runs nowhere else
+    except (InputError, BackendUnavailable, DeviceLost):  # a file of a vendor's compiler runs nowhere else
         return None
     return all(output == on_cpu.outputs[index] for index, output in zip(order, answers.outputs, strict=True))
 

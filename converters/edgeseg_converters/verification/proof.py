@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.files import sha256
 from edgeseg._internal.locks import SUFFIX as LOCK_SUFFIX
 from edgeseg._internal.locks import exclusive
 from edgeseg.choices import Precision
-from edgeseg.errors import InputError
+from edgeseg.errors import EdgesegError, InputError
 from edgeseg.imaging import letterbox
 from edgeseg.proof.file import MAX_BYTES, MAX_IMAGES, SUFFIX, Proof, ProofGate, ProofImage, read_proof
 from edgeseg.proof.margins import decode_margins, encode_margins
@@ -138,7 +139,24 @@ def save_proof(expected: Reference, name: str, artifacts: Mapping[str, str], fol
                 _require_answers(folder / artifact, path)
             proof = there
         proof.with_artifacts(artifacts).save(path, overwrite=True)
+        if there is not None and proof is not there:  # replaced: what is still here and answers the new one stays in it
+            kept = _answering(folder, path, {n: d for n, d in there.artifacts.items() if n not in artifacts})
+            proof.with_artifacts({**kept, **artifacts}).save(path, overwrite=True)
     return path
+
+
+def _answering(folder: Path, proof: Path, artifacts: Mapping[str, str]) -> dict[str, str]:
+    """Return those artifacts of an earlier proof that are still there and answer another one."""
+    kept = {}
+    for name, digest in artifacts.items():
+        path = folder / name
+        try:
+            if Path(name).name == name and path.is_file() and sha256(path.read_bytes()) == digest:
+                _require_answers(path, proof)
+                kept[name] = digest
+        except (EdgesegError, OSError):
+            continue
+    return kept
 
 
 def _require_answers(artifact: Path, proof: Path) -> None:

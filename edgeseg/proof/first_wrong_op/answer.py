@@ -132,6 +132,7 @@ class WrongOp:
         grows: where nothing stands out, the op at which an error begins, and the last one that gives no class ids.
         unseen: the ops whose output could not be looked at on the device.
         reason: why the first of ``unseen`` could not.
+        changes: whether the device answered images in different ways, so that what it ran before matters.
     """
 
     __repr__ = short_repr
@@ -146,6 +147,7 @@ class WrongOp:
     grows: tuple[Seen, ...] = ()
     unseen: tuple[NamedOp, ...] = ()
     reason: str = ""
+    changes: bool = False
 
     def __str__(self) -> str:
         """Return sentences for a terminal, with a full stop each."""
@@ -191,6 +193,11 @@ class WrongOp:
 
     def _agrees(self) -> str:
         text = f"nothing differs from the CPU of this computer: on this image {self._output()}, which is rounding"
+        if self.changes:
+            return (
+                f"{text}. But the device answers an image in different ways, by what it ran before: no op is found on "
+                "one image."
+            )
         return f"{text}; so it is the file that is wrong, and not where it runs."
 
     def _output(self) -> str:

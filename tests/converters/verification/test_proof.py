@@ -138,6 +138,14 @@ def test_the_proof_of_another_model_is_replaced_only_when_asked(
     assert set(read_proof(path).artifacts) == {"a"}
     save_proof(expected, NAME, digests, tmp_path, overwrite=True)
     assert dict(read_proof(path).artifacts) == digests
+    # One of the same model on other images is replaced too, and what answers the new one stays in it.
+    images = Samples(expected.samples.images[:1], "one")
+    second = results[1].save(tmp_path)
+    fewer = dataclasses.replace(expected, samples=images, answers=expected.answers[:1])
+    more = {second.name: sha256(second.read_bytes())}
+    save_proof(fewer, NAME, more, tmp_path, overwrite=True)
+    assert dict(read_proof(path).artifacts) == {**digests, **more}
+    assert len(read_proof(path).images) == 1
     path.write_bytes(b"mine")
     with pytest.raises(InputError, match="no proof of edgeseg"):
         save_proof(expected, NAME, digests, tmp_path, overwrite=False)

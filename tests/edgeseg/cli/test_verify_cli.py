@@ -15,6 +15,7 @@ import pytest
 from edgeseg._internal.files import sha256
 from edgeseg.benchmark.result import read
 from edgeseg.cli import main
+from edgeseg.cli._places import Sweep
 from edgeseg.proof import read_proof
 
 QUICK = ("--rounds", "1", "--num-runs", "5", "--min-secs", "0", "--max-secs", "5")
@@ -124,6 +125,38 @@ def test_what_cannot_be_verified_is_one_line(
     assert error.count("\n") == 1, error
     assert said in error
     assert sorted(proven.iterdir()) == before
+
+
+def test_what_one_case_says_is_kept_where_another_cannot_run(
+    wrong: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--accelerator", "cpu,npu", "--num-threads", "1,1", "--repeat", "1", "--save", str(tmp_path)]
+    assert main(["verify", str(wrong), *args]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.count("FAILED") == 1
+    assert "cpu, 1 thread" in captured.out
+    assert "does not run on an NPU" in captured.err
+    assert (tmp_path / "unet_mini.fp32.tflite.cpu1.local.00.png").is_file()
+    assert main(["verify", str(wrong), "--device", "local", "--device", "adb:NONE", "--repeat", "1", "--json"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["verdicts"]) == 1
+    twice = tmp_path / "b" / wrong.name
+    twice.parent.mkdir()
+    twice.write_bytes(wrong.read_bytes())
+    assert main(["verify", str(wrong), str(twice), "--save", "d"]) == 2
+    assert "two artifacts have one name" in capsys.readouterr().err
+
+
+def test_a_delegate_and_repeated_names_are_one_case(proven: Path) -> None:
+    places = Sweep(
+        accelerators=("cpu", "gpu"),
+        backend=None,
+        delegate="x.so",
+        delegate_option=(),
+        provider=(),
+        num_threads=(2, 2),
+        imgsz=None,
+    )
+    assert [case.accelerator for case in places.cases([proven])] == ["x.so"]
 
 
 def test_ctrl_c_leaves_nothing(proven: Path, tmp_path: Path) -> None:

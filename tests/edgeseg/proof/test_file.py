@@ -113,6 +113,10 @@ def twice(proof: Proof) -> bytes:
     return data.getvalue()
 
 
+def damaged_at(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 0xFF, data[place + 1] ^ 0xFF]) + data[place + 2 :]
+
+
 def claiming(size: int) -> bytes:
     """Return the PNG of a pixel whose header claims a side."""
     png = bytearray(encode_image(np.zeros((1, 1), np.uint8)))
@@ -141,7 +145,11 @@ DAMAGED: dict[str, tuple[Callable[[Proof], bytes], str]] = {
     "one more": (lambda proof: with_entry(proof, "run.py", b"1"), "run.py"),
     "outside": (lambda proof: with_entry(proof, "../../etc/passwd", b"1"), "passwd"),
     "twice": (twice, "two files of one name"),
-    "compressed": (lambda proof: packed(entries(proof), zipfile.ZIP_DEFLATED), "compressed"),
+    "compressed": (lambda proof: packed(entries(proof), zipfile.ZIP_DEFLATED), "'proof.json' is compressed"),
+    "compressed and damaged": (
+        lambda proof: damaged_at(packed(entries(proof), zipfile.ZIP_DEFLATED), 60),
+        "'proof.json' is compressed",
+    ),
     "no png": (lambda proof: with_entry(proof, "images/00.png", b"GIF89a"), "no PNG"),
     "a chunk of 3 GB": (
         lambda proof: with_entry(proof, "margins/00.png", entries(proof)["margins/00.png"][:33] + b"\xc0\0\0\0IDAT"),
