@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.text import counted, masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.sinks.ffmpeg_pipe import STREAM_FORMATS, FfmpegPipe
+from edgeseg.video.container import require_address
 from edgeseg.video.library import has_av
 from edgeseg.video.push import CONNECTED
 
@@ -68,6 +69,7 @@ class PushedStream:
         self._shown = masked(url, stream_key=True)
         if not is_stream(url):
             raise InputError(f"'{self._shown}': accepted schemes are {', '.join(STREAM_FORMATS)}.")
+        require_address(url, shown=self._shown)
         own = has_av() and _scheme(url) not in PROGRAMS_OWN
         if pipe is None and not has_av() and shutil.which("ffmpeg") is None:
             raise BackendUnavailable(

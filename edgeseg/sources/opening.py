@@ -20,7 +20,7 @@ from edgeseg.sources.images import expand
 from edgeseg.sources.network import AddressedStream, StreamCapture
 from edgeseg.sources.stream import Stream
 from edgeseg.sources.video import VIDEO_SUFFIXES, FfmpegReel, Video
-from edgeseg.video.container import LIVE_SCHEMES, URL, is_remote
+from edgeseg.video.container import LIVE_SCHEMES, URL, is_remote, require_address
 from edgeseg.video.library import available, load
 
 #: What OpenCV reads, and after them what only FFmpeg's libraries do.
@@ -77,6 +77,8 @@ def open_source(
         raise InputError(
             f"timeout_s and fps must be above 0 and reconnect_s not below, got {timeout_s}, {fps} and {reconnect_s}."
         )
+    if URL.match(text):
+        require_address(text, shown=masked(text))
     device = _device(text, timeout_s)
     addressed = text == "-" or _is_address(text)
     if live is not None and not addressed:

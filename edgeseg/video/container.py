@@ -50,9 +50,21 @@ STDIN = "fd:"
 # and the timeout of opening runs meanwhile.
 _ANALYZE = 0.5
 
+# Of RTMP, whose header does not say what comes: where there is no sound FFmpeg looks for it until this time is over,
+# which would be 2.5 s of every start.
+_RTMP_SCHEMES = ("rtmp", "rtmps")
+_RTMP_ANALYZE_S = 1.0
+
+# Where sound came first the image comes with the next key frame, some seconds later, and FFmpeg stops at it.
+_RTMP_KEY_FRAME = 0.9
+
 
 class HungUp(InputError):
     """A server took the connection and closed it before enough of a video came."""
+
+
+class _NoVideo(InputError):
+    """What came until now has no video in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +119,15 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
         InputError: it does not open, has no video, or its codec cannot be decoded; the text says which.
         BackendUnavailable: PyAV is not installed.
     """
+    if timeout_s is None or not _has_scheme(place, _RTMP_SCHEMES):
+        return _open(place, timeout_s, format, None if timeout_s is None else timeout_s * _ANALYZE)
+    try:
+        return _open(place, timeout_s, format, min(_RTMP_ANALYZE_S, timeout_s * _ANALYZE))
+    except _NoVideo:
+        return _open(place, timeout_s, format, timeout_s * _RTMP_KEY_FRAME)
+
+
+def _open(place: str, timeout_s: float | None, format: str | None, analyze_s: float | None) -> Opened:  # noqa: A002
     av = load("reading this video")
     remote = is_remote(place)
     name = shown(place)
@@ -116,16 +137,15 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
             location(place),
             "r",
             format=format,
-            options=dict(_options(place, timeout_s)),
+            options=dict(_options(place, timeout_s, analyze_s)),
             metadata_errors="replace",  # a title that is no UTF-8 must not end a video
             timeout=(timeout_s, timeout_s),
         )
     except (av.FFmpegError, RuntimeError, ValueError) as error:
         # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
         late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
-        silent = f"'{name}' does not answer within {timeout_s or 0:g} s."
-        kind = HungUp if remote and not late and _hung_up(error, place) else InputError
-        raise kind(silent if late else _why(error, place, timeout_s)) from error
+        kind = HungUp if remote and not late and hung_up(error, place) else InputError
+        raise kind(_silent(place, timeout_s) if late else _why(error, place, timeout_s)) from error
     try:
         return _opened(container, name, remote=remote, place=place)
     except BaseException:
@@ -160,6 +180,20 @@ def shown(place: str) -> str:
     return "standard input" if place == "-" else masked(place)
 
 
+def require_address(url: str, *, shown: str) -> None:
+    """Check the part of an address that names a machine.
+
+    Raises:
+        InputError: it cannot be taken apart; the text has ``shown`` in place of the address, which may have a password.
+    """
+    try:
+        urlsplit(url).hostname  # noqa: B018 - it is computed here
+    except ValueError as error:
+        raise InputError(
+            f"'{shown}' is no address: before the path is HOST, HOST:PORT or [IPv6]; write '[' in a password as %5B."
+        ) from error
+
+
 def path_of(url: str) -> str:
     """Return the path that ``file:///a%20b.mp4`` names."""
     parts = urlsplit(url)
@@ -168,13 +202,21 @@ def path_of(url: str) -> str:
     return urllib.request.url2pathname(parts.path)
 
 
-def _options(place: str, timeout_s: float | None) -> Mapping[str, str]:
+def _has_scheme(place: str, schemes: tuple[str, ...]) -> bool:
+    return bool(URL.match(place)) and urlsplit(place).scheme in schemes
+
+
+def _options(place: str, timeout_s: float | None, analyze_s: float | None) -> Mapping[str, str]:
     scheme = urlsplit(place).scheme if URL.match(place) else ""
     options: dict[str, str] = {}
-    if (scheme in LIVE_SCHEMES or (is_remote(place) and not scheme)) and timeout_s is not None:
-        options["analyzeduration"] = str(max(1, int(timeout_s * _ANALYZE * 1e6)))
+    if (scheme in LIVE_SCHEMES or (is_remote(place) and not scheme)) and analyze_s is not None:
+        options["analyzeduration"] = str(max(1, int(analyze_s * 1e6)))
     if scheme in ("rtsp", "rtsps"):
         options["rtsp_flags"] = "prefer_tcp"  # TCP, and UDP with a server that has no TCP, such as VLC's
+    if scheme in ("http", "https") and timeout_s is not None:
+        # A file whose connection breaks is asked for from there on, where the server has ranges; FFmpeg waits 0, 1, 3
+        # seconds in turn, as long as the server may be silent.
+        options |= {"reconnect": "1", "reconnect_delay_max": str(max(1, int(timeout_s)))}
     if scheme == "udp":
         options["overrun_nonfatal"] = "1"  # a burst that did not fit costs its packets, not the stream
     if scheme == "rtmp":
@@ -189,7 +231,7 @@ def _opened(container: InputContainer, name: str, *, remote: bool, place: str) -
     videos = videos or list(container.streams.video)
     if not videos:
         kinds = sorted({stream.type for stream in container.streams})
-        raise InputError(f"'{name}' does not decode as a video: it has {', '.join(kinds) or 'no streams'} only.")
+        raise _NoVideo(f"'{name}' does not decode as a video: it has {', '.join(kinds) or 'no streams'} only.")
     stream = _best(videos)
     if stream.codec_context is None:
         raise InputError(f"'{name}' cannot be decoded: this FFmpeg has no decoder for its codec{_codec(container)}.")
@@ -267,7 +309,7 @@ def _why(error: Exception, place: str, timeout_s: float | None) -> str:
     if not URL.match(place) or place.startswith("file://"):
         return _why_no_file(error, place)
     if isinstance(error, (av.ExitError, av.TimeoutError)):
-        return f"'{name}' does not answer within {timeout_s or 0:g} s."
+        return _silent(place, timeout_s)
     known = (
         (av.HTTPUnauthorizedError, "the server refuses the user name or password (401)"),
         (av.HTTPForbiddenError, "the server does not allow it (403)"),
@@ -282,14 +324,20 @@ def _why(error: Exception, place: str, timeout_s: float | None) -> str:
     for kind, reason in known:
         if isinstance(error, kind):
             return f"'{name}' cannot be opened: {reason}."
-    if _hung_up(error, place):
+    if hung_up(error, place):
         return f"'{name}' cannot be opened: the server closed the connection before a video came."
     if isinstance(error, av.InvalidDataError):
         return f"'{name}' cannot be opened: it answers {_what_answers(place, timeout_s)}."
     host = urlsplit(place).hostname
-    if isinstance(error, OSError) and host and not _resolves(host):
+    if isinstance(error, OSError) and host and not resolves(host):
         return f"'{name}' cannot be opened: no machine has the name '{host}'."
     return f"'{name}' cannot be opened: {escaped(masked(str(getattr(error, 'strerror', None) or error)), most=200)}."
+
+
+def _silent(place: str, timeout_s: float | None) -> str:
+    # A server of RTMP keeps who asks for a stream that does not exist waiting for it.
+    publisher = ", or nobody publishes there" if _has_scheme(place, _RTMP_SCHEMES) else ""
+    return f"'{shown(place)}' does not answer within {timeout_s or 0:g} s{publisher}."
 
 
 def _why_no_file(error: Exception, place: str) -> str:
@@ -308,20 +356,21 @@ def _why_no_file(error: Exception, place: str) -> str:
     return f"'{name}' does not decode as a video{hint}."
 
 
-def _hung_up(error: Exception, place: str) -> bool:
+def hung_up(error: Exception, place: str) -> bool:
     """Return whether a connection ended early: FFmpeg calls that an I/O error, as it does a name that nobody has."""
     import av
 
     if isinstance(error, (av.ConnectionResetError, av.BrokenPipeError, av.EOFError)):
         return True
     host = urlsplit(place).hostname
-    return getattr(error, "errno", None) == errno.EIO and (not host or _resolves(host))
+    return getattr(error, "errno", None) == errno.EIO and (not host or resolves(host))
 
 
-def _resolves(host: str) -> bool:
+def resolves(host: str) -> bool:
+    """Return whether a machine has this name."""
     try:
         socket.getaddrinfo(host, None)
-    except OSError:
+    except (OSError, UnicodeError):  # a label of a name has 1 to 63 letters
         return False
     return True
 

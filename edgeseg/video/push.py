@@ -9,15 +9,18 @@ is that at which it arrived. ``CONNECTED`` on stderr says that the server takes 
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
 from fractions import Fraction
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from edgeseg.video.color import ToYuv, tags_for
+from edgeseg.video.container import hung_up, resolves
 from edgeseg.video.encode import TICKS, configure, failures
 from edgeseg.video.library import load
 
@@ -42,9 +45,17 @@ def main() -> int:
     try:
         push(sys.stdin.buffer, asked["url"], (asked["height"], asked["width"]), asked["fps"])
     except failures() as error:
-        print(getattr(error, "strerror", None) or error, file=sys.stderr, flush=True)
+        print(_why(error, asked["url"]), file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def _why(error: Exception, url: str) -> str:
+    host = urlsplit(url).hostname
+    if getattr(error, "errno", None) == errno.EIO and host and not resolves(host):
+        return f"no machine has the name '{host}'"
+    # A server of RTMP that does not know the application or the key hangs up; FFmpeg calls that an input/output error.
+    return "the server closed the connection" if hung_up(error, url) else str(getattr(error, "strerror", None) or error)
 
 
 def push(frames: BinaryIO, url: str, size_hw: tuple[int, int], fps: float) -> None:

@@ -69,6 +69,14 @@ def _ffmpeg_on_the_path(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
+def test_an_address_that_cannot_be_taken_apart_is_told() -> None:
+    with pytest.raises(
+        InputError, match=r"'rtmp://me:\*\*\*@\[::1/live.*' is no address: .* HOST, HOST:PORT or \[IPv6\]"
+    ) as e:
+        PushedStream("rtmp://me:secret@[::1/live/key", fps=25)
+    assert "secret" not in str(e.value)
+
+
 def feed_until(pushed: PushedStream, image_bgr: np.ndarray, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not condition():

@@ -49,10 +49,23 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+        elif name.startswith("halves/"):
+            self.send_half(name)
         elif name == "nothing":
             self.close_connection = True
         else:
             super().do_GET()
+
+    def send_half(self, name: str) -> None:
+        """Send a file from where it is asked for, and of the first request the first half."""
+        content = (Path(self.directory) / Path(name).name).read_bytes()
+        start = int(self.headers["Range"].removeprefix("bytes=").split("-")[0]) if "Range" in self.headers else 0
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:] if start else content[: len(content) // 2])
 
     def log_message(self, *args: object) -> None:
         pass
@@ -102,6 +115,9 @@ def test_every_answer_that_is_no_video_is_told_from_the_others(
 def test_a_name_that_nobody_has_and_a_port_where_nobody_listens(free_port: int) -> None:
     with pytest.raises(InputError, match=r"no machine has the name 'no-such-machine\.invalid'"):
         open_source("http://no-such-machine.invalid/feed")
+    for name in ("a..b", "a" * 64):  # no name at all: labels have 1 to 63 letters
+        with pytest.raises(InputError, match=f"no machine has the name '{name}'"):
+            open_source(f"http://{name}/feed")
     for scheme in ("http", "rtsp", "rtmp", "tcp"):
         with pytest.raises(InputError, match="nothing answers there; the connection was refused"):
             open_source(f"{scheme}://127.0.0.1:{free_port}/a/b")
@@ -142,6 +158,18 @@ def test_what_a_web_server_has_is_live_only_where_it_has_no_end(
         assert not source.live
         assert (source.fps is None) == (len(expected) == 1)
         assert every(source) == expected
+
+
+def test_a_file_whose_connection_broke_is_asked_for_from_there_on(
+    site: tuple[str, Path, list[str]], ffmpeg: str
+) -> None:
+    address, folder, asked = site
+    make = [ffmpeg, "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25:duration=2"]
+    subprocess.run([*make, "-c:v", "libx264", "-g", "10", str(folder / "clip.mkv")], check=True)
+    source = open_source(f"{address}/halves/clip.mkv")
+    assert not source.live
+    assert every(source) == [f"clip_{number:06d}" for number in range(50)]
+    assert len(asked) > 1
 
 
 def test_live_overrides_what_the_container_says(site: tuple[str, Path, list[str]], clip: Path) -> None:

@@ -46,6 +46,25 @@ def test_the_program_says_when_it_is_connected_and_what_went_wrong() -> None:
         assert done.stderr.decode().split() == [CONNECTED]
     done = subprocess.run(command, input=asked, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (1, b"Connection refused\n")
+    for url, reason in (
+        ("rtmp://no-such-machine.invalid/live/door", "no machine has the name 'no-such-machine.invalid'"),
+        (_hangs_up(), "the server closed the connection"),
+    ):
+        asked = json.dumps({"url": url, "height": 16, "width": 16, "fps": 25.0}).encode() + b"\n"
+        done = subprocess.run(command, input=asked, capture_output=True, text=False, check=False)
+        assert (done.returncode, done.stderr.decode()) == (1, f"{reason}\n")
+
+
+def _hangs_up() -> str:
+    """Return the address of a server that takes one connection and closes it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as client:
+            client.recv(65536)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"rtmp://127.0.0.1:{listener.getsockname()[1]}/live/door"
 
 
 def test_both_programs_know_the_same_schemes() -> None:
