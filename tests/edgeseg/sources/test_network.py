@@ -97,6 +97,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
         ("/500", r"the server itself failed \(5XX\)"),
         ("/page", "it answers with HTML, a web page, not a video"),
         ("/text.txt", "it answers with 'text/plain', which does not decode as a video"),
+        ("/a text.txt", "it answers with 'text/plain', which does not decode as a video"),
         ("/nothing", "the server closed the connection before a video came"),
     ],
 )
@@ -104,7 +105,8 @@ def test_every_answer_that_is_no_video_is_told_from_the_others(
     path: str, reason: str, site: tuple[str, Path, list[str]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     address, folder, _ = site
-    (folder / "text.txt").write_text("no video at all, but a text")
+    for name in ("text.txt", "a text.txt"):
+        (folder / name).write_text("no video at all, but a text")
     with pytest.raises(InputError, match=reason) as refused:
         open_source(f"{address}{path}?key=secret" if path == "/text.txt" else f"{address}{path}")
     assert "secret" not in str(refused.value)
