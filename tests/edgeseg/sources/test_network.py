@@ -49,7 +49,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-        elif name.startswith("halves/"):
+        elif name.startswith("gone/") and len(self.asked) > 1:
+            self.send_error(404)
+        elif name.startswith(("halves/", "gone/")):
             self.send_half(name)
         elif name == "nothing":
             self.close_connection = True
@@ -172,6 +174,18 @@ def test_a_file_whose_connection_broke_is_asked_for_from_there_on(
     assert not source.live
     assert every(source) == [f"clip_{number:06d}" for number in range(50)]
     assert len(asked) > 1
+
+
+def test_a_file_that_is_gone_when_it_is_asked_for_again_is_lost(site: tuple[str, Path, list[str]], ffmpeg: str) -> None:
+    address, folder, _ = site
+    make = [ffmpeg, "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25:duration=4"]
+    subprocess.run(
+        [*make, "-c:v", "libx264", "-g", "10", "-movflags", "+faststart", str(folder / "clip.mp4")], check=True
+    )
+    source = open_source(f"{address}/gone/clip.mp4")
+    with pytest.raises(SourceLost, match=r"says it has 100 frames, but [1-9]\d decode: the connection broke"):
+        every(source)
+    source.close()
 
 
 def test_live_overrides_what_the_container_says(site: tuple[str, Path, list[str]], clip: Path) -> None:
