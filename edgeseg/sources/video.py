@@ -182,7 +182,8 @@ class Video:
         except NoFrame as error:
             raise SourceLost(f"{self._numbers()}: the connection broke ({error}).") from error
         self.missing_frames = self._count_missing()
-        if self.missing_frames and self._remote and not self._reel.damaged:
+        # The packet in which a connection broke is a damaged one as well.
+        if self.missing_frames and self._remote and (not self._reel.damaged or self._ends_early()):
             raise SourceLost(f"{self._numbers()}: the connection broke, or the file is cut off.")
         return False
 
@@ -218,9 +219,12 @@ class Video:
             return max(missing, 0)
         # A number that was computed from the duration is too high where the frame rate varies or the sound is longer.
         # It counts only when the frames end a second or more before.
-        if self._reel.estimated and not self._reel.damaged and self.claimed / self.fps - self._reached_s < 1:
+        if self._reel.estimated and not self._reel.damaged and not self._ends_early():
             return 0
         return missing
+
+    def _ends_early(self) -> bool:
+        return self.fps is not None and self.claimed / self.fps - self._reached_s >= 1
 
 
 def _open(path: str, timeout_s: float | None) -> Reel:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import math
 import re
 import socket
+import string
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.images import max_image_pixels
@@ -382,11 +383,12 @@ def _what_answers(place: str, timeout_s: float | None) -> str:
         return other
     parts = urlsplit(place)
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    plain = quote(plain, safe=string.punctuation)  # a space, which FFmpeg takes
     try:
         with urllib.request.urlopen(plain, timeout=timeout_s or 5) as answer:
             start = answer.read(256).lstrip().lower()
             kind = str(answer.headers.get_content_type())
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError, http.client.HTTPException):
         return other
     if kind == "text/html" or start.startswith((b"<!doctype html", b"<html")):
         return "with HTML, a web page, not a video"

@@ -47,11 +47,13 @@ class Sound:
         try:
             self._output = container.add_stream_from_template(stream)
         except (av.FFmpegError, OSError, ValueError):
+            known = stream.codec_context is not None
             _log.warning(
-                "the sound of '%s' (%s) does not fit into '%s' and is omitted; .mkv takes any.",
+                "the sound of '%s' (%s) does not fit into '%s' and is omitted%s.",
                 self._path,
-                "unknown" if stream.codec_context is None else stream.codec_context.name,
+                stream.codec_context.name if known else "unknown",
                 shown,
+                "; .mkv takes any" if known else "",
             )
             self.close()
             return False

@@ -72,9 +72,9 @@ def _ffmpeg_on_the_path(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 def test_an_address_that_cannot_be_taken_apart_is_told() -> None:
     with pytest.raises(
         InputError, match=r"'rtmp://me:\*\*\*@\[::1/live.*' is no address: .* HOST, HOST:PORT or \[IPv6\]"
-    ) as e:
+    ) as refused:
         PushedStream("rtmp://me:secret@[::1/live/key", fps=25)
-    assert "secret" not in str(e.value)
+    assert "secret" not in str(refused.value)
 
 
 def feed_until(pushed: PushedStream, image_bgr: np.ndarray, condition: Callable[[], bool]) -> None:

@@ -49,7 +49,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-        elif name.startswith("halves/"):
+        elif name.startswith("gone/") and len(self.asked) > 1:
+            self.send_error(404)
+        elif name.startswith(("halves/", "gone/")):
             self.send_half(name)
         elif name == "nothing":
             self.close_connection = True
@@ -97,6 +99,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
         ("/500", r"the server itself failed \(5XX\)"),
         ("/page", "it answers with HTML, a web page, not a video"),
         ("/text.txt", "it answers with 'text/plain', which does not decode as a video"),
+        ("/a text.txt", "it answers with 'text/plain', which does not decode as a video"),
         ("/nothing", "the server closed the connection before a video came"),
     ],
 )
@@ -104,7 +107,8 @@ def test_every_answer_that_is_no_video_is_told_from_the_others(
     path: str, reason: str, site: tuple[str, Path, list[str]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     address, folder, _ = site
-    (folder / "text.txt").write_text("no video at all, but a text")
+    for name in ("text.txt", "a text.txt"):
+        (folder / name).write_text("no video at all, but a text")
     with pytest.raises(InputError, match=reason) as refused:
         open_source(f"{address}{path}?key=secret" if path == "/text.txt" else f"{address}{path}")
     assert "secret" not in str(refused.value)
@@ -170,6 +174,18 @@ def test_a_file_whose_connection_broke_is_asked_for_from_there_on(
     assert not source.live
     assert every(source) == [f"clip_{number:06d}" for number in range(50)]
     assert len(asked) > 1
+
+
+def test_a_file_that_is_gone_when_it_is_asked_for_again_is_lost(site: tuple[str, Path, list[str]], ffmpeg: str) -> None:
+    address, folder, _ = site
+    make = [ffmpeg, "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=80x64:rate=25:duration=4"]
+    subprocess.run(
+        [*make, "-c:v", "libx264", "-g", "10", "-movflags", "+faststart", str(folder / "clip.mp4")], check=True
+    )
+    source = open_source(f"{address}/gone/clip.mp4")
+    with pytest.raises(SourceLost, match=r"says it has 100 frames, but [1-9]\d decode: the connection broke"):
+        every(source)
+    source.close()
 
 
 def test_live_overrides_what_the_container_says(site: tuple[str, Path, list[str]], clip: Path) -> None:

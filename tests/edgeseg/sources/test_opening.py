@@ -32,6 +32,13 @@ def test_passwords_are_masked_and_nothing_else(text: str, shown: str) -> None:
     assert masked(text) == shown
 
 
+@pytest.mark.parametrize("text", ["rtsp://me:secret@[::1/1", "rtsp://me:se[cret@door/1", "file://[x"])
+def test_an_address_that_cannot_be_taken_apart_is_told(text: str) -> None:
+    with pytest.raises(InputError, match=r"is no address: before the path is HOST, HOST:PORT or \[IPv6\]") as refused:
+        open_source(text)
+    assert "cret" not in str(refused.value)
+
+
 def test_the_query_of_a_url_does_not_make_it_a_image(free_port: int) -> None:
     with pytest.raises(
         InputError, match=r"'http://me:\*\*\*@127.*thumb=b\.jpg' (does not answer|cannot be)"

@@ -1,7 +1,7 @@
 """``network``, ``stream`` and ``sinks.stream`` against servers that others wrote: GStreamer's of RTSP, and nginx.
 
 nginx serves files, HLS and RTMP; what is published to it comes from our own sink. They are Debian's packages
-gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-ugly, python3-gi and libnginx-mod-rtmp.
+gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-{base,good,ugly}, python3-gi, nginx and libnginx-mod-rtmp.
 """
 
 from __future__ import annotations
@@ -220,7 +220,8 @@ def rtsp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.kill()
 
 
-def test_rtsp_of_gstreamer(rtsp: Server) -> None:
+def test_rtsp_of_gstreamer(rtsp: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     address = f"127.0.0.1:{rtsp.ports[0]}"
     for path, user, reason in (
         ("door", "me:wrong@", r"door' cannot be opened: the server refuses the user name or password \(401\)"),
@@ -236,6 +237,9 @@ def test_rtsp_of_gstreamer(rtsp: Server) -> None:
         assert (source.live, source.fps) == (True, 25)
         assert next_frame(source).image_bgr.shape == (120, 160, 3)
         assert_newest(source)
+        until(lambda: next_frame(source).index > 0 and "their age counts from there" in caplog.text, "a sender report")
+        captured = next_frame(source)
+        assert 0 < time.perf_counter() - captured.captured_s < PATIENCE_S
         assert_recovers(source, rtsp)
     finally:
         source.close()

@@ -87,11 +87,22 @@ def test_sound_that_does_not_fit_is_omitted_and_said(tmp_path: Path, caplog: pyt
         record(tmp_path / "out.webm", Sound(source), 25)
     said = [record.getMessage() for record in caplog.records if record.name.startswith("edgeseg")]
     assert len(said) == 1
-    assert "(pcm_s16le) does not fit into" in said[0] and "out.webm' and is omitted" in said[0]
+    assert "(pcm_s16le) does not fit into" in said[0] and "out.webm' and is omitted; .mkv takes any" in said[0]
     with av.open(str(tmp_path / "out.webm")) as container:
         assert not container.streams.audio
     record(tmp_path / "out.mkv", Sound(source), 25)
     assert heard(tmp_path / "out.mkv")[0] == "pcm_s16le"
+
+
+def test_sound_that_nobody_knows_is_omitted_without_the_advice_to_take_mkv(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = make_source(tmp_path / "source.mkv", "aac", 1.0)
+    source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
+    with caplog.at_level(logging.WARNING, "edgeseg"):
+        record(tmp_path / "out.mkv", Sound(source), 25)
+    (said,) = [record.getMessage() for record in caplog.records if record.name.startswith("edgeseg")]
+    assert "(unknown) does not fit into" in said and said.endswith("out.mkv' and is omitted.")
 
 
 def test_a_source_without_sound_or_that_is_no_video_gives_none(tmp_path: Path) -> None:
