@@ -68,7 +68,10 @@ def server() -> Iterator[MjpegServer]:
     server = MjpegServer(port=0)
     yield server
     server.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-mjpeg")]
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-mjpeg")]
+    for thread in left:  # of a client that had just left by itself: it is no open connection any more
+        thread.join(5)
+    assert not [thread for thread in left if thread.is_alive()]
 
 
 @pytest.fixture(scope="session")
