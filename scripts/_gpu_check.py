@@ -144,6 +144,8 @@ def _has_cuda() -> bool:
 
 
 def _table(verdicts: dict[str, Any]) -> str:
+    from edgeseg._internal.text import percent
+
     lines = ["| file | runs on | first | worst | all pixels, worst | verdict |", "|---|---|---:|---:|---:|---|"]
     for name, found in verdicts.items():
         if "error" in found:
@@ -151,7 +153,7 @@ def _table(verdicts: dict[str, Any]) -> str:
             continue
         part = "" if found["fully_accelerated"] is not False else ", in part"
         shares = [found["agreement"][key] for key in ("first", "worst", "all_worst")]
-        texts = " | ".join(f"{int(share * 1e5) / 1e3:.3f} %" for share in shares)
+        texts = " | ".join(percent(share, 3) for share in shares)
         verdict = found["reason"] or "ok"
         lines.append(f"| `{name}` | {found['accelerator']}{part} | {texts} | {verdict} |")
     return "\n".join(lines)

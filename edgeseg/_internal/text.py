@@ -48,6 +48,11 @@ def last_line(text: str) -> str:
     return next((escaped(line.strip()) for line in reversed(lines) if line.strip()), "(nothing)")
 
 
+def percent(share: float, digits: int) -> str:
+    """Return a share in [0, 1] as ``99.65%``, rounded down: less than all is not 100 %."""
+    return f"{int(share * 10 ** (digits + 2)) / 10**digits:.{digits}f}%"
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number and what it counts: ``1 process``, ``2 processes``, ``2 images``."""
     return f"{number} {noun if number == 1 else noun + ('es' if noun.endswith('s') else 's')}"

@@ -102,7 +102,7 @@ def measure(
     with device as opened:
         image = None if plan.image is None else opened.put(plan.image, sha256(plan.image.read_bytes()))
         paths = [opened.put(case.artifact, hashes[case.artifact]) for case in cases]
-        agreements = [_agreement(case, opened, plan) for case in cases]
+        agreements = [_agreement(case, hashes[case.artifact], opened, plan) for case in cases]
         for number in range(plan.rounds):
             for done, index in enumerate(rng.permutation(len(cases))):
                 replies[index].append(opened.run(_request(plan, paths[index], cases[index], image)))
@@ -114,7 +114,7 @@ def measure(
     ]
 
 
-def _agreement(case: Case, device: Device, plan: Plan) -> Agreement | None:
+def _agreement(case: Case, digest: str, device: Device, plan: Plan) -> Agreement | None:
     """Return how far a case answers as its Keras model does; ``None`` where no proof of the artifact is beside it."""
     path = find_proof(case.artifact) if plan.verify else None
     if path is None:
@@ -123,7 +123,7 @@ def _agreement(case: Case, device: Device, plan: Plan) -> Agreement | None:
         proof = read_proof(path)
     except InputError as error:
         return _unasked(case, error)
-    if not proof.of(sha256(ModelFile.read(case.artifact).data)):
+    if not proof.of(digest):
         return _unasked(case, f"'{path}' is of another export; edgeseg verify --proof FILE asks it all the same")
     if case.options.get("input_size") not in (None, proof.spec.input_size):
         return _unasked(case, "'{}' is of images of {},{} (H,W)".format(path, *proof.spec.input_size))

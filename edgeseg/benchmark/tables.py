@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgeseg._internal.files import csv_text
-from edgeseg._internal.text import counted
+from edgeseg._internal.text import counted, percent
 from edgeseg.benchmark.compare import CONFIDENCE, Comparison, Verdict
 from edgeseg.benchmark.result import LatencyResult
 
@@ -155,7 +155,7 @@ def agreement_text(result: LatencyResult) -> str:
     found = result.agreement
     if found is None:
         return "-"
-    share = f"{int(found.worst * 1e4) / 1e2:.2f}%"  # not rounded up: less than all is not 100 %
+    share = percent(found.worst, 2)
     return share if found.passed else f"{share} {WRONG}"
 
 

@@ -50,6 +50,7 @@ class Sweep:
     def cases(self, artifacts: Sequence[Path]) -> list[Case]:
         """Return every artifact on every accelerator with every number of threads."""
         from edgeseg.benchmark.measure import Case
+        from edgeseg.runtime.options import accelerator_name
 
         options = {
             "backend": self.backend,
@@ -64,11 +65,9 @@ class Sweep:
         accelerators = self.accelerators[:1] if self.provider or self.delegate else dict.fromkeys(self.accelerators)
         threads_of = dict.fromkeys(self.num_threads or (None,))
         for artifact, accelerator, threads in itertools.product(artifacts, accelerators, threads_of):
-            label = accelerator
-            place: dict[str, Any] = {"accelerator": accelerator}
-            if self.provider or self.delegate:
-                label, place = "+".join(self.provider) or Path(self.delegate or "").name, {}
-            cases.append(Case(artifact, label, {**asked, **place, "num_threads": threads}))
+            place = {} if self.provider or self.delegate else {"accelerator": accelerator}
+            chosen = {**asked, **place, "num_threads": threads}
+            cases.append(Case(artifact, accelerator_name(chosen), chosen))
         return cases
 
 
@@ -79,11 +78,6 @@ class Devices:
     device: tuple[str, ...]
     devices: Path | None
     benchmark_model: str | None
-
-    @property
-    def asked(self) -> bool:
-        """Whether the user named any."""
-        return bool(self.device) or self.devices is not None
 
     def open(self) -> list[Device]:
         """Open the named devices, or this machine."""

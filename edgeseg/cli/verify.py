@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeseg._internal.text import counted
+from edgeseg._internal.text import counted, percent
 from edgeseg.cli import _completion, _options, _places
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -183,10 +183,10 @@ def _print(verdicts: Sequence[Verdict]) -> None:
         say("")
         title = f"{verdict.artifact} on {verdict.accelerator}, {verdict.device}: decided pixels in the worst run"
         columns = ("Class", ">Pixels", ">Right", "Most often instead")
-        rows = [[one.name, str(one.pixels), _percent(one.worst), one.instead] for one in classes]
+        rows = [[one.name, str(one.pixels), percent(one.worst, 3), one.instead] for one in classes]
         print_table(columns, rows, title=title)
         say("")
-        shares = [[_percent(one.first), _percent(one.worst), _percent(one.last)] for one in images]
+        shares = [[percent(one.first, 3), percent(one.worst, 3), percent(one.last, 3)] for one in images]
         print_table(
             ("Image", ">Pixels", ">First", ">Worst", ">Last", ">Different answers"),
             [[str(i.index), str(i.pixels), *share, str(i.answers)] for i, share in zip(images, shares, strict=True)],
@@ -206,15 +206,10 @@ def _row(verdict: Verdict) -> list[str]:
         verdict.artifact,
         verdict.device,
         place,
-        _percent(found.first),
-        _percent(found.worst),
-        _percent(found.last),
-        _percent(found.all_worst),
+        percent(found.first, 3),
+        percent(found.worst, 3),
+        percent(found.last, 3),
+        percent(found.all_worst, 3),
         f"{found.min_agreement:.1%}",
         "ok" if verdict.passed else _FAILED,
     ]
-
-
-def _percent(share: float) -> str:
-    """Return a share without rounding up to 100 % what is less."""
-    return f"{int(share * 1e5) / 1e3:.3f}%"

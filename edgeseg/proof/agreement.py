@@ -51,6 +51,11 @@ class Agreement:
     all_pixels: _Count = 0
     all_worst: _Share = 0.0
 
+    @property
+    def falls(self) -> bool:
+        """Whether a later run is right less often than the first, by more than a pixel of a thousand."""
+        return self.first - self.worst > 1e-3
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageAgreement:

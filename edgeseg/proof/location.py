@@ -50,7 +50,5 @@ def find_on_device(
         partitions=partitions,
         tell=tell,
     )
-    agreement = verdict.agreement
-    # 1e-3: as far as the warning of a verdict calls it the same
-    changes = agreement.first - agreement.worst > 1e-3 or any(image.answers > 1 for image in verdict.images)
+    changes = verdict.agreement.falls or any(image.answers > 1 for image in verdict.images)
     return dataclasses.replace(found, changes=changes)

@@ -30,6 +30,7 @@ from edgeseg.proof.first_wrong_op import input_tensor
 from edgeseg.proof.first_wrong_op.scores import scores_part
 from edgeseg.proof.order import DEFAULT_REPEAT, MAX_REPEATS, changing_order
 from edgeseg.proof.questions import Answers
+from edgeseg.runtime.options import accelerator_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ class Verdict:
             return "no pixel of the proof is decided by more than rounding"
         least = f"{found.min_agreement:.1%}"
         said = f"{found.worst:.3%} of the decided pixels have Keras' class in the worst run; at least {least}"
-        return f"{said}; the first run has {found.first:.3%}" if found.first - found.worst > 1e-3 else said
+        return f"{said}; the first run has {found.first:.3%}" if found.falls else said
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write an image for each image of the proof that has a wrong pixel; see ``edgeseg.proof.differences``.
@@ -207,7 +208,7 @@ def verify(
     order = changing_order(len(read.images), repeat)
     answers = device.answers(artifact, options, path, order)
     comparison = _compared(read, answers, order, device.name)
-    accelerator = _label(options)
+    accelerator = accelerator_name(options)
     identical = _identical_to_cpu(artifact, options, path, read, order, answers, device)
     return Verdict(
         artifact=artifact.name,
@@ -309,7 +310,7 @@ def _warnings(comparison: Comparison, answers: Answers, accelerator: str, identi
             f"runs of the same image differ among themselves for {counted(len(unsteady), 'image')} of {len(images)}: "
             f"up to {max(image.answers for image in unsteady)} different answers to one image"
         )
-    if found.first - found.worst > 1e-3:
+    if found.falls:
         yield f"the first run is right more often than a later one: {found.first:.3%}, then down to {found.worst:.3%}"
     if identical:
         yield (
@@ -320,12 +321,3 @@ def _warnings(comparison: Comparison, answers: Answers, accelerator: str, identi
         yield f"a part of the model does not run on '{accelerator}' but on the CPU"
     if answers.software_rendering:
         yield "the GPU is emulated on the CPU: this says nothing about a real one"
-
-
-def _label(options: Mapping[str, Any]) -> str:
-    """Return the accelerator as people know it."""
-    if options.get("providers"):
-        return "+".join(options["providers"])
-    if options.get("delegate"):
-        return Path(options["delegate"]).name
-    return str(options.get("accelerator") or "cpu")

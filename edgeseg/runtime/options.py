@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Accelerator, BackendName
@@ -93,6 +93,19 @@ class RuntimeOptions:
         if self.providers and name != "onnx":
             raise InputError(f"execution providers are for .onnx files; backend '{name}' has none.")
         return name
+
+
+def accelerator_name(options: Mapping[str, Any]) -> str:
+    """Return the accelerator as people know it: the providers, the delegate's library, or its own name.
+
+    Args:
+        options: keywords of ``edgeseg.runtime.open_backend``.
+    """
+    if options.get("providers"):
+        return "+".join(options["providers"])
+    if options.get("delegate"):
+        return Path(options["delegate"]).name
+    return str(options.get("accelerator") or "cpu")
 
 
 def _known(what: str, name: str | None, accepted: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeseg._internal.text import counted, escaped, last_line, unprintable
+from edgeseg._internal.text import counted, escaped, last_line, percent, unprintable
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,10 @@ def test_the_last_line() -> None:
 )
 def test_a_number_and_what_it_counts(number: int, noun: str, text: str) -> None:
     assert counted(number, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "text"), [(1.0, 3, "100.000%"), (0.999999, 3, "99.999%"), (0.5, 2, "50.00%"), (0.0, 2, "0.00%")]
+)
+def test_a_share_is_rounded_down(share: float, digits: int, text: str) -> None:
+    assert percent(share, digits) == text
