@@ -52,10 +52,23 @@ class _LazyGroup(Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+#: What somebody who typed ``edgeseg`` alone can type next: each works as it is, with the packaged files.
+FIRST_STEPS = {
+    "edgeseg camera --visualize blur": "blur the background of your webcam; q ends",
+    "edgeseg benchmark": "measure the packaged model on this machine",
+    "edgeseg doctor": "see what is installed, and the command for what is missing",
+}
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="edgeseg")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Put a Keras segmentation model on an edge device: export, prove, run, measure."""
+    if ctx.invoked_subcommand is None:
+        width = max(map(len, FIRST_STEPS))
+        for line, effect in FIRST_STEPS.items():
+            click.echo(f"{line:{width}}  # {effect}")
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -31,6 +31,14 @@ def architectures(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [CompletionItem(name) for name in ZOO if name.startswith(incomplete)]
 
 
+def fetched(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return names of what ``models --fetch`` brings that begin so."""
+    from edgeseg.downloads.models import PUBLISHED
+    from edgeseg.models.packaged_files import packaged_names
+
+    return [CompletionItem(name) for name in (*PUBLISHED, *packaged_names()) if name.startswith(incomplete)]
+
+
 def artifact_then_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return what ``artifacts`` does for the first word; for the others the shell offers files."""
     first = not ctx.params.get(str(param.name))

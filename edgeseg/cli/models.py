@@ -1,9 +1,11 @@
-"""List the zoo and the packaged weights, describe one architecture, or advise on one (``edgeseg models``)."""
+"""List the zoo, describe an architecture, advise on one, or fetch a model file (``edgeseg models``)."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +14,8 @@ import click
 from edgeseg._internal.text import counted
 from edgeseg.choices import TableStyle
 from edgeseg.cli import _completion, _options
-from edgeseg.cli._groups import Command
+from edgeseg.cli._fields import collect
+from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_markdown, print_table, progress, quiet_native_logs, say
 
@@ -29,19 +32,42 @@ _EFFECTS = {
     "form": "the form, not the numbers",
 }
 
+_FETCH_HELP = "Write a packaged file, or one of another project: selfie is MediaPipe's."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fetching:
+    """What to bring, and where to write it."""
+
+    fetch: str | None
+    output_dir: Path | None
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        if self.fetch is None and (self.output_dir is not None or self.overwrite):
+            raise click.UsageError("--output-dir and --overwrite go with --fetch.")
+
+
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "List": ("style", "model_options", "as_json"),
+        "Advice": ("advise", "latency", *_options.DATASET),
+        "Files": ("fetch", "output_dir", "overwrite"),
+    }
+
 
 @click.command(
     "models",
-    cls=Command,
+    cls=_Command,
     help=help_of(
         "models",
         "With NAME, the options of that architecture; with --model-option too, the parameters that it then has. "
         "Parameters are for 21 classes, GFLOPs are at the default size. --advise says what to train on a data set, and "
-        "why; with --latency it measures on this machine.",
+        "why; with --latency it measures on this machine. --fetch writes a model file of another project, checked by "
+        "its hash and with a ModelSpec inside.",
     ),
 )
 @click.argument("name", required=False, shell_complete=_completion.architectures)
-@click.option("--describe", metavar="NAME", help="The same as NAME alone.")
 @click.option(
     "--format",
     "style",
@@ -59,21 +85,36 @@ _EFFECTS = {
     metavar="MS",
     help="Milliseconds that an image may take on this machine; the advised size is measured as fp16 .tflite.",
 )
+@collect(
+    "fetching",
+    _Fetching,
+    click.option("--fetch", metavar="NAME", shell_complete=_completion.fetched, help=_FETCH_HELP),
+    click.option(
+        "--output-dir", type=_options.FOLDER, metavar="DIR", help="Folder of the file.", show_default="the current one"
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an existing file."),
+)
 @_options.as_json
 def command(
     name: str | None,
-    describe: str | None,
     style: TableStyle,
     model_options: dict[str, str],
     advise: bool,
     data: DataSource | None,
     latency: float | None,
+    fetching: _Fetching,
     as_json: bool,
 ) -> None:
     """Run ``edgeseg models``."""
+    for flag, given in (("--advise", advise), ("--fetch", fetching.fetch is not None)):
+        if given and (name or model_options):
+            raise click.UsageError(f"{flag} says itself which model; omit NAME and --model-option.")
+    if fetching.fetch is not None:
+        if advise or data is not None or latency is not None:
+            raise click.UsageError("--fetch brings a file, and does nothing else; omit --advise, --data and --latency.")
+        _fetch(fetching, as_json=as_json)
+        return
     if advise:
-        if name or describe or model_options:
-            raise click.UsageError("--advise chooses the model itself; omit its name and options.")
         if data is None:
             raise click.UsageError("--advise goes with --data DIR, the data set to advise on.")
         _advise(data, latency, as_json=as_json)
@@ -83,19 +124,16 @@ def command(
     from edgeseg.models.opening import packaged_spec
     from edgeseg.models.zoo.table import ZOO, find
 
-    if name and describe and name != describe:
-        raise click.UsageError(f"'{name}' and '{describe}' are two architectures; give one.")
-    asked = name or describe
-    if model_options and not asked:
+    if model_options and not name:
         raise click.UsageError("--model-option goes with NAME, the architecture that has the option.")
-    models = {model.name: model for model in ([find(asked)] if asked else ZOO.values())}
+    models = {model.name: model for model in ([find(name)] if name else ZOO.values())}
     packaged = {each: packaged_spec(each) for each in models}
-    parameters = _parameters(models[asked], model_options) if asked and model_options else None
+    parameters = _parameters(models[name], model_options) if name and model_options else None
     if as_json:
         described = [_as_json(model, packaged[each]) for each, model in models.items()]
         if parameters is not None:
             described[0] |= {"parameters": parameters, "gflops": None}
-        print_json({"format_version": 1, "models": described})
+        print_json({"format_version": 1, "models": described, "fetched": [] if name else _fetchable()})
         return
     print_rows = print_markdown if style == "md" else print_table
     columns = ["Model", ">Parameters", ">GFLOPs", ">Default H,W", ">Stride", "Packaged", "Weights that fit"]
@@ -112,8 +150,54 @@ def command(
         for each, model in models.items()
     ]
     print_rows(columns, rows)
-    if asked:
-        _describe(models[asked], style)
+    if name:
+        _describe(models[name], style)
+        return
+    from edgeseg.datasets.statistics import as_text
+
+    say("")
+    print_rows(
+        ["Fetched by --fetch", "Input HxW", "License", "Sees"],
+        [[each["name"], as_text(each["input_size"]), each["license"], each["sees"]] for each in _fetchable()],
+    )
+
+
+def _fetchable() -> list[dict[str, Any]]:
+    """Return what ``--fetch`` can bring."""
+    from edgeseg.downloads.models import PUBLISHED
+
+    return [
+        {
+            "name": name,
+            "input_size": model.size,
+            "license": model.license,
+            "sees": model.sees,
+            "from": model.origin,
+        }
+        for name, model in PUBLISHED.items()
+    ]
+
+
+def _fetch(fetching: _Fetching, *, as_json: bool) -> None:
+    """Write a packaged file, or the file of another project's model, and print what to type next."""
+    from edgeseg._internal.files import refuse_existing, write_bytes
+    from edgeseg.downloads.models import fetch, find
+    from edgeseg.models.packaged_files import PACKAGED, find_file
+
+    name = str(fetching.fetch)
+    packaged = PACKAGED.get(name.partition(".")[0])
+    model = packaged or find(name)
+    source = find_file(name) if packaged else Path(f"{name}.{find(name).precision}.tflite")
+    path = (fetching.output_dir or Path()) / source.name
+    refuse_existing(path, overwrite=fetching.overwrite)
+    with progress(f"fetching {name}"):
+        data = source.read_bytes() if packaged else fetch(name)
+    write_bytes(path, data, overwrite=fetching.overwrite)
+    if as_json:
+        print_json({"format_version": 1, "file": str(path), "license": model.license, "sees": model.sees})
+        return
+    note(f"{path}: {model.sees}; {model.license}")
+    say(f"edgeseg camera {shlex.quote(str(path))}")
 
 
 def _advise(data: DataSource, latency: float | None, *, as_json: bool) -> None:

@@ -20,15 +20,17 @@ class PackagedModel:
     Attributes:
         precisions: of its files; the name of the model alone means the first, the fastest on a CPU.
         sees: what it was trained to see, for people.
+        license: of the weights, as their card says.
     """
 
     precisions: tuple[Precision, ...]
     sees: str
+    license: str
 
 
 #: The packaged models, by their architecture's name.
 PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
-    {"efficientnet_lite0_unet": PackagedModel(("int8", "fp16"), "streets, 11 classes")}
+    {"efficientnet_lite0_unet": PackagedModel(("int8", "fp16"), "streets, 11 classes", "CC BY-NC 4.0")}
 )
 
 #: The file that a command runs when none is named.

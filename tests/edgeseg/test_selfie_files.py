@@ -1,13 +1,12 @@
-"""Files of MediaPipe's selfie form: one float channel of a sigmoid after an op of MediaPipe's own, metadata or none.
+"""Files of MediaPipe's selfie form: one channel of a sigmoid after an op of MediaPipe's own (``tflite.portable``).
 
-``edgeseg.opening`` reads them as a bare loop over LiteRT does. The form is made here, tiny; MediaPipe's own files are
-read where the variable EDGESEG_SELFIE names a folder of them.
+``edgeseg.opening`` reads them as a bare loop over LiteRT does. The form is made here, tiny;
+``downloads/test_models.py`` is about MediaPipe's own files.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +23,16 @@ from edgeseg.inspection import inspect
 from edgeseg.opening import InputDescription, open_segmenter
 from edgeseg.runtime import RuntimeOptions
 from edgeseg.spec import ModelSpec
+from edgeseg.tflite.portable import make_portable
 from edgeseg_converters.tflite.metadata import append_labels, to_flatbuffer
 
 SIZE = (16, 24)
 UNIT = InputDescription(mean=(0.0,) * 3, std=(255.0,) * 3)
+OPTIONS = struct.pack("<iii", 1, 2, 2)  # padding "same" and strides, as MediaPipe's files have them
 QUICK = ("--rounds", "1", "--num-runs", "2", "--min-secs", "0", "--max-secs", "5")
 
 
-def written(path: Path, *, labels: tuple[str, ...] | None) -> Path:
+def written(path: Path, *, labels: tuple[str, ...] | None, options: bytes = OPTIONS) -> Path:
     """A model of three ops: means of 2x2 pixels, MediaPipe's transposed convolution with a bias, a sigmoid."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
@@ -70,7 +71,7 @@ def written(path: Path, *, labels: tuple[str, ...] | None) -> Path:
         setattr(pool.builtinOptions, side, 2)
     weights = [tensor(kernel.shape, kernel), tensor((1,), np.float32([-1.5]))]
     up = node("Convolution2DTransposeBias", [*pool.outputs, *weights], (1, height, width, 1))
-    up.customOptions = list(struct.pack("<iii", 1, 2, 2))  # padding "same", strides: as MediaPipe's files have them
+    up.customOptions = list(options)
     graph.outputs = node("LOGISTIC", up.outputs, (1, height, width, 1)).outputs
     if labels is not None:
         spec = ModelSpec(
@@ -150,6 +151,35 @@ def test_the_file_or_the_user_names_the_thing(bare: Path, named: Path, caplog: p
         names(bare, InputDescription())
 
 
+def test_a_portable_file_runs_without_xnnpack(bare: Path, photos: list[NDArray[np.uint8]]) -> None:
+    """With the same scores up to the order of sums of 12 products below 8: a few steps of float32."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    with pytest.raises(RuntimeError, match="unresolved custom op: Convolution2DTransposeBias"):
+        Interpreter(str(bare), experimental_op_resolver_type=plain).allocate_tensors()
+    data = make_portable(bare.read_bytes())
+    assert make_portable(data) == data
+    masks = {}
+    for name, interpreter in (
+        ("theirs", Interpreter(str(bare))),
+        ("portable", Interpreter(model_content=data, experimental_op_resolver_type=plain)),
+    ):
+        interpreter.allocate_tensors()
+        source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+        interpreter.set_tensor(source, photos[0][None].astype(np.float32) / 255)
+        interpreter.invoke()
+        masks[name] = interpreter.get_tensor(result)
+    np.testing.assert_allclose(masks["portable"], masks["theirs"], atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [b"", struct.pack("<iii", 3, 2, 2), struct.pack("<iii", 1, 0, 2)])
+def test_an_op_of_that_name_with_other_options_is_refused(options: bytes, tmp_path: Path) -> None:
+    other = written(tmp_path / "other.tflite", labels=None, options=options)
+    with pytest.raises(InputError, match=r"the options of Convolution2DTransposeBias|is not MediaPipe's"):
+        make_portable(other.read_bytes())
+
+
 def test_inspect_says_how_to_feed_it(bare: Path, named: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(named), "--accelerator", "cpu"]) == 0
     feed, classes, command = capsys.readouterr().out.splitlines()[-3:]
@@ -191,20 +221,3 @@ def test_the_commands(bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert " object at 0x" not in err
     assert main(["benchmark", str(bare), *how]) == 2
     assert "--mean and --std: only with --scope end-to-end" in capsys.readouterr().err
-
-
-def test_mediapipes_own_files(street_clip: Path) -> None:
-    """On frames of a talking man, in the sizes of the files."""
-    from edgeseg.sources import frames
-
-    folder = os.environ.get("EDGESEG_SELFIE")
-    if not folder:
-        pytest.skip("EDGESEG_SELFIE is not set: no files of MediaPipe's selfie segmentation")
-    paths = sorted(Path(folder).rglob("selfie*.tflite"))
-    assert paths, folder
-    talking = street_clip.with_name("carphone_pristine.mp4")
-    clip = [frame.image_rgb for frame in frames([str(talking)], stride=30)]
-    for path in paths:
-        with open_segmenter(path, RuntimeOptions(), UNIT) as segmenter:
-            height, width = segmenter.spec.input_size
-        assert_same_masks(path, [cv2.resize(image, (width, height)) for image in clip])
