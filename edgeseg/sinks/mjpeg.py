@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import logging
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
-from edgeseg.sinks.mjpeg_http import HttpServer
+from edgeseg.sinks.mjpeg_http import FeedServer
 
 _log = logging.getLogger(__name__)
 
@@ -26,12 +22,10 @@ class MjpegServer:
 
     A frame is encoded once, in ``write``, and only while somebody watches. Every client gets the newest frame when it
     has the one before, so a slow client misses frames and nothing queues up; one that takes nothing for five seconds
-    is dropped. A request has five seconds and 16 KiB, and no body. There are at most 32 clients, 16 of one address;
-    where a newcomer finds it full, the client goes that has been idle longest: that asked for nothing, or has taken
-    nothing for a second. Where none is idle, the newcomer is told so (503).
+    is dropped. A request has five seconds and 16 KiB, and no body. ``HttpServer`` says how many clients there may
+    be, and which hosts they may name.
 
-    There is no password. On a loopback address, requests that name another host are refused, so that a web page in
-    the same machine's browser cannot get in through a name of its own (DNS rebinding).
+    There is no password.
 
     Args:
         host: address to listen on. ``"127.0.0.1"``: this machine only; ``"0.0.0.0"``: whoever reaches it.
@@ -54,8 +48,6 @@ class MjpegServer:
     ) -> None:
         if not 1 <= quality <= 100:
             raise InputError(f"the JPEG quality must be 1 to 100, got {quality}.")
-        if not 0 <= port <= 65535:
-            raise InputError(f"a port must be 0 to 65535, got {port}.")
         self.stats = stats
         self._quality = quality
         self._changed = threading.Condition()
@@ -63,25 +55,11 @@ class MjpegServer:
         self._jpeg: bytes | None = None
         self._number = 0
         self._closing = False
-        try:
-            self._server = HttpServer(host, port, self)
-        except OSError as error:
-            raise InputError(_cannot_listen(host, port, error)) from error
-        address, self.port = self._server.socket.getsockname()[:2]
-        ip = ipaddress.ip_address(address)
-        #: Host names that a request may use for this server; None where it listens for other machines.
-        self.allowed_hosts = (
-            frozenset({"localhost", "127.0.0.1", "::1", address, host.lower()}) if ip.is_loopback else None
-        )
-        shown = socket.gethostname() if ip.is_unspecified else f"[{address}]" if ip.version == 6 else address
-        #: The address to open in a browser.
-        self.url = f"http://{shown}:{self.port}/"
-        if not ip.is_loopback:
+        self._server = FeedServer(host, port, self)
+        self.port, self.url = self._server.port, self._server.url
+        if self._server.is_public:
             _log.warning("anyone who can reach %s can watch the camera; there is no password.", self.url)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="edgeseg-mjpeg", daemon=True
-        )
-        self._thread.start()
+        self._server.start()
 
     @property
     def watchers(self) -> int:
@@ -111,9 +89,7 @@ class MjpegServer:
                 return
             self._closing = True
             self._changed.notify_all()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.close_all(deadline_s=time.monotonic() + 1.5)
+        self._server.close()
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[float], bytes | None]]:
@@ -146,15 +122,3 @@ class MjpegServer:
     def closing(self) -> bool:
         """Whether ``close`` was called."""
         return self._closing
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"'{host}' is no address of this machine; accepted: 127.0.0.1 (nobody else gets in), 0.0.0.0, or its own."
-        )
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is in use; give another one, or 0 for a free one."
-    if error.errno == errno.EACCES:
-        return f"port {port} needs rights that this user does not have; give one from 1024 on, or 0 for a free one."
-    return f"cannot listen on {host}, port {port}: {error.strerror}."

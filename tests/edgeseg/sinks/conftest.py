@@ -68,7 +68,7 @@ def server() -> Iterator[MjpegServer]:
     server = MjpegServer(port=0)
     yield server
     server.close()
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-mjpeg")]
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-http")]
     for thread in left:  # of a client that had just left by itself: it is no open connection any more
         thread.join(5)
     assert not [thread for thread in left if thread.is_alive()]

@@ -1,4 +1,7 @@
-"""``connections`` and ``mjpeg_http``: who is let in, who goes, and what a hostile client can hold, on real sockets."""
+"""``edgeseg.http.connections``, ``edgeseg.http.server`` and ``edgeseg.http.handler`` against hostile clients.
+
+On real sockets of the MJPEG page.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeseg.sinks import MjpegServer, connections
-from edgeseg.sinks.connections import MAX_CLIENTS, MAX_PER_ADDRESS, Connection, Connections
-from edgeseg.sinks.mjpeg_http import MAX_HEAD_BYTES
+from edgeseg.http import connections
+from edgeseg.http.connections import MAX_CLIENTS, MAX_PER_ADDRESS, Connection, Connections
+from edgeseg.http.handler import MAX_HEAD_BYTES
+from edgeseg.http.server import CLIENT_THREAD
+from edgeseg.sinks import MjpegServer
 
 STATS = b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n"
 STREAM = b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -46,7 +51,7 @@ def answer(client: socket.socket) -> bytes:
 
 
 def threads() -> int:
-    return sum(thread.name == "edgeseg-mjpeg-client" for thread in threading.enumerate())
+    return sum(thread.name == CLIENT_THREAD for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX: ", STREAM], ids=["silent", "half a head", "never reads"])
@@ -85,7 +90,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 def test_a_request_that_comes_byte_by_byte_is_ended(
     connect: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeseg.sinks.mjpeg_http.REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("edgeseg.http.handler.REQUEST_TIMEOUT_S", 0.3)
     client = connect(b"GET / HTTP/1.1\r\n")
     with pytest.raises(ConnectionError):
         while True:  # it would go on for ever
@@ -159,8 +164,8 @@ def test_who_is_not_let_in_reads_why(server: MjpegServer, hosts: tuple[str, ...]
 def test_a_flood_of_refused_clients_is_bounded(
     server: MjpegServer, connect: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeseg.sinks.mjpeg_http._MOST_REFUSED", 3)
-    monkeypatch.setattr("edgeseg.sinks.mjpeg_http._REFUSED_S", 60.0)
+    monkeypatch.setattr("edgeseg.http.server._MOST_REFUSED", 3)
+    monkeypatch.setattr("edgeseg.http.server._REFUSED_S", 60.0)
     monkeypatch.setattr(Connections, "admit", lambda *_: "no")
     clients = [connect() for _ in range(8)]
     for client in clients:

@@ -134,7 +134,7 @@ def test_stats_are_what_the_callable_says(server: MjpegServer) -> None:
 
 
 def test_a_client_that_stalls_holds_nobody(server: MjpegServer, scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeseg.sinks.mjpeg_http._Handler.timeout", 0.5)
+    monkeypatch.setattr("edgeseg.sinks.mjpeg_http._FeedHandler.timeout", 0.5)
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     with socket.create_connection(("127.0.0.1", server.port)) as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -213,7 +213,7 @@ def test_close_ends_everybody(scene: Any) -> None:
         with suppress(ConnectionResetError):
             assert silent.recv(10) == b""
     # close() waits for them so long and no longer, which on a busy machine may be too short.
-    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-mjpeg")])
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-http")])
     server.write(scene.frame(), "")
     MjpegServer(port=server.port).close()  # the port is free again at once
 

@@ -1,4 +1,4 @@
-"""Count the connections of the MJPEG page, and end the one that has been idle longest when it is full."""
+"""Count the connections of a page, and end the one that has been idle longest when it is full."""
 
 from __future__ import annotations
 
