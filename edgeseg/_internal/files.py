@@ -111,6 +111,18 @@ def writing_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+def cache_folder() -> Path:
+    """Return the user's folder for what can be had again; it need not exist.
+
+    By the XDG base directory specification: ``~/.cache`` where the variable does not say.
+
+    Raises:
+        RuntimeError: there is no home folder.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()) / "edgeseg"
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise ``InputError`` when ``path`` exists and must not be overwritten; call it before long work, not after.
 

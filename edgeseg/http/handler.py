@@ -33,6 +33,9 @@ MAX_HEAD_BYTES = 16 << 10
 _DRAINED_BYTES = 1 << 20
 _DRAINING_S = 1.0
 
+#: Bytes of a body that are sent at a time.
+_PIECE = 1 << 18
+
 _HEAD_END = re.compile(rb"\n\r?\n")
 
 HEADERS = MappingProxyType(
@@ -133,8 +136,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def write(self, data: bytes) -> None:
         """Send a part of a body."""
-        with self._client.sending():
-            self.wfile.write(data)
+        for start in range(0, len(data), _PIECE):
+            with self._client.sending():  # the time that a socket has is for all of a call
+                self.wfile.write(memoryview(data)[start : start + _PIECE])
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Log a request where somebody looks for it."""

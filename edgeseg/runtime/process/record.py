@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
 
-from edgeseg._internal.files import write_text
+from edgeseg._internal.files import cache_folder, write_text
 from edgeseg._internal.limits.text import read_text
 from edgeseg.errors import InputError
 
@@ -19,10 +18,8 @@ _LINE = 65
 
 
 def path() -> Path:
-    """Return the file: by the XDG base directory specification, ``~/.cache`` where the variable does not say."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    folder = Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()
-    return folder / "edgeseg" / _NAME
+    """Return the file."""
+    return cache_folder() / _NAME
 
 
 def has(key: str) -> bool:

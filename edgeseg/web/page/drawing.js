@@ -1,0 +1,100 @@
+// Draws a class map over its frame: overlay, mask, cut-out, blur or replaced background; a classic script.
+"use strict";
+
+const KEEPING = ["cutout", "blur", "replace"];
+
+class Painter {
+  constructor(canvas, spec) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d");
+    this.spec = spec;
+    this.mask = new OffscreenCanvas(1, 1).getContext("2d");
+    this.layer = new OffscreenCanvas(1, 1).getContext("2d");
+    this.colors = new Uint32Array(256);
+  }
+
+  // Draws, and returns the share of the image of each class, in [0, 1].
+  draw(frame, [width, height], classMap, place, look) {
+    for (const canvas of [this.canvas, this.layer.canvas]) {
+      if (canvas.width !== width || canvas.height !== height) {
+        canvas.width = width;
+        canvas.height = height;
+      }
+    }
+    const counts = this.paint(classMap, place, look);
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const keeps = KEEPING.includes(look.view);
+    const {context} = this;
+    context.globalAlpha = 1;
+    context.clearRect(0, 0, width, height);
+    if (look.view === "blur") drawBlurred(context, frame, width, height);
+    if (look.view === "replace") {
+      context.fillStyle = look.background;
+      context.fillRect(0, 0, width, height);
+    }
+    if (look.view === "overlay") context.drawImage(frame, 0, 0, width, height);
+    if (keeps) {
+      // The classes that are kept, as a stencil with soft edges, and the frame where it is.
+      const {layer} = this;
+      layer.globalCompositeOperation = "copy";
+      layer.imageSmoothingEnabled = true;
+      layer.drawImage(this.mask.canvas, 0, 0, width, height);
+      layer.globalCompositeOperation = "source-in";
+      layer.drawImage(frame, 0, 0, width, height);
+      context.drawImage(layer.canvas, 0, 0);
+    } else {
+      if (look.view === "mask") {
+        context.fillStyle = "#000";
+        context.fillRect(0, 0, width, height);
+      } else {
+        context.globalAlpha = look.alpha;
+      }
+      context.imageSmoothingEnabled = false;  // nearest neighbor, as edgeseg.imaging.restore
+      context.drawImage(this.mask.canvas, 0, 0, width, height);
+    }
+    return counts.map((count) => count / total);
+  }
+
+  // Looks the part of the class map that the image covers up in the palette; counts the classes of it.
+  paint({ids, height, width}, place, look) {
+    const [inputHeight, inputWidth] = this.spec.input_size;
+    const scale = [height / inputHeight, width / inputWidth];  // SegNet's map is half as large as its input
+    const top = Math.round(place.top * scale[0]), left = Math.round(place.left * scale[1]);
+    const rows = Math.max(1, Math.round(place.height * scale[0]));
+    const columns = Math.max(1, Math.round(place.width * scale[1]));
+    this.colors.fill(0);
+    this.spec.palette.forEach(([red, green, blue], id) => {
+      if (look.shown[id]) this.colors[id] = ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    });
+    const image = new ImageData(columns, rows);
+    const painted = new Uint32Array(image.data.buffer);
+    const counts = new Array(this.spec.class_names.length).fill(0);
+    for (let y = 0, to = 0; y < rows; y++) {
+      for (let x = 0, from = (y + top) * width + left; x < columns; x++, from++) {
+        const id = ids[from];
+        counts[id]++;
+        painted[to++] = this.colors[id];
+      }
+    }
+    if (this.mask.canvas.width !== columns || this.mask.canvas.height !== rows) {
+      this.mask.canvas.width = columns;
+      this.mask.canvas.height = rows;
+    }
+    this.mask.putImageData(image, 0, 0);
+    return counts;
+  }
+}
+
+// Blurs by scaling down and up where the browser's canvas has no filters (Safari).
+function drawBlurred(context, frame, width, height) {
+  if (context.filter !== undefined) {
+    context.filter = `blur(${Math.round(width / 50)}px)`;
+    context.drawImage(frame, 0, 0, width, height);
+    context.filter = "none";
+    return;
+  }
+  const small = new OffscreenCanvas(Math.ceil(width / 24), Math.ceil(height / 24));
+  small.getContext("2d").drawImage(frame, 0, 0, small.width, small.height);
+  context.imageSmoothingEnabled = true;
+  context.drawImage(small, 0, 0, width, height);
+}

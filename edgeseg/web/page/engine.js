@@ -1,0 +1,113 @@
+// A model in a worker of its own, and the choice of what runs it.
+
+export class Engine {
+  constructor(artifact) {
+    this.artifact = artifact;
+    this.busy = false;
+    this.worker = new Worker("worker.js");
+    this.waiting = new Map();
+    this.number = 0;
+    this.worker.onmessage = ({data}) => this.settle(data.id, data);
+    this.worker.onerror = (event) => this.fail(event.message || "The worker failed.");
+  }
+
+  // Asks the worker, and waits for its answer; what is in transfer is the worker's from then on.
+  ask(request, values = {}, transfer = []) {
+    const id = this.number++;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, {resolve, reject});
+      this.worker.postMessage({id, request, ...values}, transfer);
+    });
+  }
+
+  settle(id, {result, error}) {
+    const {resolve, reject} = this.waiting.get(id) ?? {};
+    this.waiting.delete(id);
+    if (error === undefined) resolve?.(result);
+    else reject?.(new Error(error));
+  }
+
+  async open(runtime, accelerator, threads) {
+    const base = new URL(".", location.href);
+    const artifact = {...this.artifact, file: new URL(this.artifact.file, base).href};
+    this.ran = await this.ask("open", {artifact, runtime: new URL(runtime, base).href, accelerator, threads});
+    return this;
+  }
+
+  about() {
+    const {runtime, accelerator, threads, fullyAccelerated} = this.ran;
+    if (accelerator === "webgpu") return `${runtime}, WebGPU${fullyAccelerated ? "" : ", in part"}`;
+    return `${runtime}, CPU, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  }
+
+  takeCanvas(element) {
+    const canvas = element.transferControlToOffscreen();
+    return this.ask("canvas", {canvas}, [canvas]);
+  }
+
+  draw(frame, size, look) {
+    return this.ask("frame", {frame, size, look}, [frame]);
+  }
+
+  snapshot() {
+    return this.ask("snapshot");
+  }
+
+  prove() {
+    const url = new URL(this.artifact.proof, location.href).href;
+    return this.ask("prove", {url, precision: this.artifact.precision});
+  }
+
+  async median() {
+    const ms = await this.ask("measure", {warmup: 2, runs: 5});
+    return ms.sort((a, b) => a - b)[ms.length >> 1];
+  }
+
+  close() {
+    this.worker.terminate();
+    this.fail("The model was closed.");
+  }
+
+  fail(error) {
+    for (const id of [...this.waiting.keys()]) this.settle(id, {error});
+  }
+}
+
+// Opens an artifact on what was asked for; with "auto" both are tried on this device, and the faster one stays.
+export async function chooseEngine(artifact, runtime, {accelerator, threads}) {
+  if (accelerator !== "auto") return opened(artifact, runtime, accelerator, threads);
+  const cpu = await opened(artifact, runtime, "wasm", threads);
+  if (!artifact.gpu || !(await hasHardwareGpu())) return cpu;
+  let gpu;
+  try {
+    gpu = await opened(artifact, runtime, "webgpu", 1);
+    const [onCpu, onGpu] = [await cpu.median(), await gpu.median()];
+    const [kept, other] = onGpu < onCpu ? [gpu, cpu] : [cpu, gpu];
+    other.close();
+    return kept;
+  } catch {
+    gpu?.close();
+    return cpu;  // which about() names
+  }
+}
+
+async function opened(artifact, runtime, accelerator, threads) {
+  const engine = new Engine(artifact);
+  try {
+    return await engine.open(runtime, accelerator, threads);
+  } catch (error) {
+    engine.close();
+    throw error;
+  }
+}
+
+async function hasHardwareGpu() {
+  const adapter = await navigator.gpu?.requestAdapter();
+  return Boolean(adapter) && !adapter.info?.isFallbackAdapter && !adapter.isFallbackAdapter;
+}
+
+// Without the headers that isolate a page there is no memory that threads could share.
+export function threadsToOffer() {
+  const most = window.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency || 1) : 1;
+  return Array.from({length: most}, (_, index) => index + 1);
+}

@@ -1,0 +1,163 @@
+"""Gather the files of the page: its own, LiteRT.js, and the artifacts with their specs and proofs.
+
+The same files are served by ``edgeseg web`` and written by ``edgeseg web --output-dir``:
+
+    index.html ...          the page
+    site.json               the artifacts: names, specs, where their files are
+    runtime/                LiteRT.js and its license
+    models/N/               artifact number N and its proof
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from edgeseg._internal.files import write_bytes
+from edgeseg.choices import INTEGERS
+from edgeseg.drawing.class_filter import background_of
+from edgeseg.errors import InputError
+from edgeseg.models.packaged_files import find_file
+from edgeseg.proof import find_proof
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import ModelSpec
+from edgeseg.web.runtime import VERSION, runtime_folder
+
+#: What a browser is told of a file, by its suffix.
+CONTENT_TYPES: Mapping[str, str] = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".txt": "text/plain; charset=utf-8",
+    ".tflite": "application/octet-stream",
+    ".zip": "application/zip",
+}
+
+_PAGE = ("index.html", "style.css", "app.js", "engine.js", "worker.js", "imaging.js", "drawing.js", "proof.js", "headers.js")
+_PAGE += ("icon.svg", "manifest.webmanifest")
+
+_NO_GPU = (
+    "A GPU computes integers as float numbers, and gives other classes for up to 7 % of the pixels; this file runs on "
+    "the CPU (wasm)."
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the site.
+
+    Attributes:
+        path: where it is on this machine; ``None`` where ``content`` is all of it.
+        content: its bytes, where it is on no disk.
+        gzipped: whether what is there is the file compressed by gzip.
+    """
+
+    path: Path | None = None
+    content: bytes = b""
+    gzipped: bool = False
+
+    def read(self) -> bytes:
+        """Return the bytes that are there, compressed or not."""
+        return self.content if self.path is None else self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Site:
+    """The page with its artifacts.
+
+    Attributes:
+        files: by their path in the site, such as ``models/0/street.int8.tflite``.
+    """
+
+    files: Mapping[str, File]
+
+    @classmethod
+    def of(cls, artifacts: Sequence[str | Path]) -> Site:
+        """Gather the site of some artifacts.
+
+        Args:
+            artifacts: ``.tflite`` files with a ``ModelSpec`` inside, or names of packaged files.
+
+        Raises:
+            InputError: an artifact cannot run on the page, or LiteRT.js cannot be downloaded.
+        """
+        content: dict[str, File] = {name: File(_page_file(name)) for name in _PAGE}
+        entries = []
+        for number, artifact in enumerate(artifacts):
+            path = find_file(artifact)
+            entry, own = _entry(path, f"models/{number}/")
+            entries.append(entry)
+            content.update(own)
+        folder = runtime_folder()
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(folder).as_posix()
+                content[f"runtime/{name.removesuffix('.gz')}"] = File(path, gzipped=name.endswith(".gz"))
+        listed = {"format_version": 1, "runtime": "runtime/", "artifacts": entries}
+        content["site.json"] = File(content=json.dumps(listed).encode())
+        return cls(content)
+
+    def write(self, folder: Path, *, overwrite: bool = False) -> list[Path]:
+        """Write the site for any host of static files.
+
+        Args:
+            folder: where; made where it is missing.
+            overwrite: whether existing files may be replaced.
+
+        Returns:
+            The files.
+
+        Raises:
+            InputError: a file exists and must not be replaced, or cannot be written.
+        """
+        written = []
+        for name, file in self.files.items():
+            data = file.read()
+            write_bytes(folder / name, gzip.decompress(data) if file.gzipped else data, overwrite=overwrite)
+            written.append(folder / name)
+        return written
+
+
+def _page_file(name: str) -> Path:
+    return Path(str(files("edgeseg.web"))) / "page" / name
+
+
+def _entry(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, File]]:
+    """Return what the page must know of an artifact, and its files."""
+    if path.suffix.lower() != ".tflite":
+        raise InputError(f"'{path}' cannot run on the page; accepted: .tflite files.")
+    with Segmenter(path, backend="litert") as segmenter:
+        spec = segmenter.spec
+    if spec.resize != "bilinear":
+        raise InputError(f"'{path}' wants images resized by '{spec.resize}'; the page does it by 'bilinear' alone.")
+    precision = spec.provenance.precision
+    own = {folder + path.name: File(path)}
+    proof = find_proof(path)
+    if proof is not None:
+        own[folder + proof.name] = File(proof)
+    return {
+        "name": path.stem,
+        "file": folder + path.name,
+        "bytes": path.stat().st_size,
+        "proof": None if proof is None else folder + proof.name,
+        "precision": precision,
+        "gpu": precision not in INTEGERS,
+        "noGpu": _NO_GPU,
+        "background": list(background_of(spec)),
+        "runtimeVersion": VERSION,
+        "spec": _spec(spec),
+    }, own
+
+
+def _spec(spec: ModelSpec) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(spec.to_json())
+    return said
