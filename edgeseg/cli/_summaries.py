@@ -10,6 +10,7 @@ COMMANDS = {
     "predict": "Draw the classes of images, folders and videos, or count them.",
     "camera": "Segment a camera, stream, video or folder, live.",
     "evaluate": "Score a model or an exported file on labeled data.",
+    "web": "Serve a page that runs a file in any browser, on the phone's own camera.",
     "verify": "Prove a file on the device that runs it: here, over ssh and over adb.",
     "benchmark": "Measure latency here, over ssh and over adb, and how sure it is.",
     "compare": "Compare results with a baseline; exit 1 when something got slower.",

@@ -79,7 +79,7 @@ class HttpServer(TCPServer):
         self.allowed_hosts = (
             None if self.is_public else frozenset({"localhost", "127.0.0.1", "::1", address, host.lower()})
         )
-        shown = socket.gethostname() if ip.is_unspecified else f"[{address}]" if ip.version == 6 else address
+        shown = _outer_name() if ip.is_unspecified else f"[{address}]" if ip.version == 6 else address
         self.url = f"{'http' if tls is None else 'https'}://{shown}:{self.port}/"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="edgeseg-http", daemon=True)
 
@@ -145,6 +145,35 @@ class HttpServer(TCPServer):
         finally:
             self._connections.remove(connection)
             self.shutdown_request(connection.socket)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine alone; also where it is no host at all, which listening will say."""
+    try:
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return True
+    return ipaddress.ip_address(addresses[0][4][0]).is_loopback
+
+
+def own_addresses() -> list[str]:
+    """Return the addresses by which other machines may reach this one, the likeliest first; none where it is alone."""
+    found: list[str] = []
+    # No packet is sent: connect() of a datagram socket only asks the routing table.
+    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asked:
+            asked.connect((elsewhere, 9))
+            found.append(asked.getsockname()[0])
+    with suppress(OSError):
+        found += [str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None)]
+    usable = (address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback)
+    return list(dict.fromkeys(usable))
+
+
+def _outer_name() -> str:
+    """Return how other machines may call this one: by its address, as few networks know its name."""
+    address = next(iter(own_addresses()), socket.gethostname())
+    return f"[{address}]" if ":" in address else address
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:

@@ -1,16 +1,18 @@
-"""Serve the page: its files alone, with the headers that threads and a strict policy want, behind a token on a network."""
+"""Serve the files of the page, with the headers that threads want, a strict policy, and a token on a network."""
 
 from __future__ import annotations
 
 import logging
 import secrets
+import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from types import MappingProxyType, TracebackType
 
 from edgeseg.http.handler import Handler
-from edgeseg.http.server import HttpServer
+from edgeseg.http.server import HttpServer, is_loopback
+from edgeseg.web.certificate import tls_context
 from edgeseg.web.site import CONTENT_TYPES, Site
 
 _log = logging.getLogger(__name__)
@@ -37,19 +39,30 @@ class WebServer:
         site: what is served.
         host: address to listen on; ``"127.0.0.1"``: this machine only.
         port: 0 picks a free one.
+        https: whether to speak TLS; when ``None`` where other machines reach it, as a browser gives a camera to a
+            secure page only.
 
     Attributes:
         url: the address to open in a browser.
+        port: on which it listens.
+        is_public: whether other machines reach it.
+        fingerprint: of the certificate; empty without TLS.
 
     Raises:
         InputError: the port is in use or not allowed, or the host is not this machine's.
+        BackendUnavailable: the package for https is not installed.
     """
 
-    def __init__(self, site: Site, *, host: str = "127.0.0.1", port: int = 8080) -> None:
-        self._server = _Server(host, port, site)
+    def __init__(self, site: Site, *, host: str = "127.0.0.1", port: int = 8080, https: bool | None = None) -> None:
+        secure = not is_loopback(host) if https is None else https
+        context, self.fingerprint = tls_context() if secure else (None, "")
+        self._server = _Server(host, port, site, context)
+        self.port, self.is_public = self._server.port, self._server.is_public
         self.url = self._server.url + self._server.prefix.removeprefix("/")
-        if self._server.is_public:
-            _log.warning("who knows the address %s can open the page.", self.url)
+        if self.is_public and not secure:
+            _log.warning(
+                "a phone's browser gives its camera, threads and GPU to no page of %s: omit --no-https.", self.url
+            )
         self._server.start()
 
     def close(self) -> None:
@@ -64,9 +77,9 @@ class WebServer:
 
 
 class _Server(HttpServer):
-    def __init__(self, host: str, port: int, site: Site) -> None:
+    def __init__(self, host: str, port: int, site: Site, tls: ssl.SSLContext | None) -> None:
         self.site = site
-        super().__init__(host, port, _SiteHandler)
+        super().__init__(host, port, _SiteHandler, tls=tls)
         self.prefix = f"/{secrets.token_urlsafe(16)}/" if self.is_public else "/"
 
 

@@ -42,8 +42,19 @@ CONTENT_TYPES: Mapping[str, str] = {
     ".zip": "application/zip",
 }
 
-_PAGE = ("index.html", "style.css", "app.js", "engine.js", "worker.js", "imaging.js", "drawing.js", "proof.js", "headers.js")
-_PAGE += ("icon.svg", "manifest.webmanifest")
+_PAGE = (
+    "index.html",
+    "style.css",
+    "app.js",
+    "engine.js",
+    "worker.js",
+    "imaging.js",
+    "drawing.js",
+    "proof.js",
+    "headers.js",
+    "icon.svg",
+    "manifest.webmanifest",
+)
 
 _NO_GPU = (
     "A GPU computes integers as float numbers, and gives other classes for up to 7 % of the pixels; this file runs on "

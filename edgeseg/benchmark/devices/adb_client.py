@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,6 +138,24 @@ class Client:
                 raise DeviceLost(f"{self._gone()}{_last(process)}")
             what = what or f"'{source}'"
             raise InputError(f"{what} cannot be copied to device '{self.serial}':{_last(process)}")
+
+    @contextmanager
+    def reversed_port(self, port: int) -> Iterator[None]:
+        """Make a port of this computer that of the device's localhost, during the block.
+
+        Raises:
+            InputError: the device does not do it; the text has adb's last line.
+            DeviceLost: the device went away.
+        """
+        process = _adb("-s", self.serial, "reverse", f"tcp:{port}", f"tcp:{port}")
+        if process.returncode:
+            if attached().get(self.serial) != "device":
+                raise DeviceLost(f"{self._gone()}{_last(process)}")
+            raise InputError(f"device '{self.serial}' does not take port {port}:{_last(process)}")
+        try:
+            yield
+        finally:
+            _adb("-s", self.serial, "reverse", "--remove", f"tcp:{port}")
 
     def read(self, path: str, size: int) -> bytes:
         """Return the bytes of a file of the device.
