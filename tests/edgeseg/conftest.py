@@ -1,18 +1,23 @@
-"""Broken models, models without ModelSpec, a proven model, an ffmpeg that serves, open files, and altered JSON."""
+"""Broken models, models without ModelSpec, a proven model, an ffmpeg that serves, a browser, and altered JSON."""
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -264,3 +269,92 @@ def _held() -> set[object]:
         except OSError:  # the one that the listing itself had open
             continue
     return {link for link in links if not str(link).startswith("/proc")} | set(threading.enumerate())
+
+
+class Browser:
+    """A headless Chromium, told what to do by the DevTools protocol over two pipes."""
+
+    def __init__(self, program: str, profile: Path, *flags: str) -> None:
+        to_us, from_browser = os.pipe()
+        from_us, to_browser = os.pipe()
+        common = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-first-run", *flags]
+        common += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--window-size=900,700", "about:blank"]
+        # The protocol's descriptors are 3 and 4 in the browser's process.
+        launch = (
+            f"import os, sys; os.dup2({from_us}, 3); os.dup2({from_browser}, 4); os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", launch, program, *common],
+            pass_fds=(from_us, from_browser),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(from_us)
+        os.close(from_browser)
+        self._out, self._in = os.fdopen(to_browser, "wb", buffering=0), os.fdopen(to_us, "rb")
+        self._number = 0
+        self._session: dict[str, str] = {}
+        (page,) = [t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page"]
+        attached = self("Target.attachToTarget", targetId=page["targetId"], flatten=True)
+        self._session = {"sessionId": attached["sessionId"]}
+
+    def __call__(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a command and wait for its result; events are passed over."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params, **self._session}
+        self._out.write(json.dumps(message).encode() + b"\0")
+        while True:
+            text = bytearray()
+            while (byte := self._in.read(1)) != b"\0":
+                assert byte, "the browser ended"
+                text += byte
+            answer = json.loads(text)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression; None where it fails, such as before a page is there."""
+        return self("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def run(self, expression: str) -> Any:
+        """The value of a promise, as if somebody had clicked; that it fails fails the test."""
+        asked = {"expression": expression, "returnByValue": True, "awaitPromise": True, "userGesture": True}
+        answer = self("Runtime.evaluate", **asked)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]["exception"].get("description")
+        return answer["result"].get("value")
+
+    def screenshot(self) -> np.ndarray:
+        """What is seen now, BGR."""
+        png = base64.b64decode(self("Page.captureScreenshot", format="png")["data"])
+        return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+
+    def close(self) -> None:
+        if self._out.closed:
+            return
+        self._out.close()  # the browser ends with its pipe
+        self._in.close()
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def open_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
+    """A function that opens a Chromium with some flags; all are closed at the end."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None or sys.platform == "win32":
+        pytest.skip("no chromium: nobody looks at the page")
+    with ExitStack() as opened:
+
+        def open_one(*flags: str) -> Browser:
+            browser = Browser(program, tmp_path_factory.mktemp("profile"), *flags)
+            opened.callback(browser.close)
+            return browser
+
+        yield open_one
+
+
+@pytest.fixture
+def browser(open_browser: Callable[..., Browser]) -> Iterator[Browser]:
+    browser = open_browser("--disable-gpu")
+    yield browser
+    browser.close()

@@ -1,17 +1,10 @@
-"""Frames that are known again after a codec, a page that leaves no thread, a browser, and the ffmpeg of the tests."""
+"""Frames that are known again after a codec, a page that leaves no thread, and the ffmpeg of the tests."""
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -81,69 +74,3 @@ def ffmpeg_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ffmpeg")
     (folder / "ffmpeg").symlink_to(package.get_ffmpeg_exe())
     return folder
-
-
-class Browser:
-    """A headless Chromium, told what to do by the DevTools protocol over two pipes."""
-
-    def __init__(self, program: str, profile: Path) -> None:
-        to_us, from_browser = os.pipe()
-        from_us, to_browser = os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-        flags += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--window-size=900,700", "about:blank"]
-        # The protocol's descriptors are 3 and 4 in the browser's process.
-        launch = (
-            f"import os, sys; os.dup2({from_us}, 3); os.dup2({from_browser}, 4); os.execv(sys.argv[1], sys.argv[1:])"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", launch, program, *flags],
-            pass_fds=(from_us, from_browser),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(from_us)
-        os.close(from_browser)
-        self._out, self._in = os.fdopen(to_browser, "wb", buffering=0), os.fdopen(to_us, "rb")
-        self._number = 0
-        self._session: dict[str, str] = {}
-        (page,) = [t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page"]
-        attached = self("Target.attachToTarget", targetId=page["targetId"], flatten=True)
-        self._session = {"sessionId": attached["sessionId"]}
-
-    def __call__(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and wait for its result; events are passed over."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params, **self._session}
-        self._out.write(json.dumps(message).encode() + b"\0")
-        while True:
-            text = bytearray()
-            while (byte := self._in.read(1)) != b"\0":
-                assert byte, "the browser ended"
-                text += byte
-            answer = json.loads(text)
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    def evaluate(self, expression: str) -> Any:
-        return self("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def screenshot(self) -> np.ndarray:
-        """What is seen now, BGR."""
-        png = base64.b64decode(self("Page.captureScreenshot", format="png")["data"])
-        return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-
-    def close(self) -> None:
-        self._out.close()  # the browser ends with its pipe
-        self._in.close()
-        self.process.wait(20)
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None or sys.platform == "win32":
-        pytest.skip("no chromium: nobody looks at the page")
-    browser = Browser(program, tmp_path / "profile")
-    yield browser
-    browser.close()

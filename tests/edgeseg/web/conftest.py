@@ -1,0 +1,122 @@
+"""Artifacts of the packaged street model, the page that has them in a Chromium, and what is asked of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeseg.errors import InputError
+from edgeseg.models.packaged_files import find_file
+from edgeseg.sources import frames
+from edgeseg.web.runtime import runtime_folder
+from edgeseg.web.server import WebServer
+from edgeseg.web.site import Site
+
+
+class Page:
+    """A page of ``edgeseg web`` in a browser."""
+
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+        self.run = browser.run
+
+    def open(self, url: str) -> None:
+        self.browser("Page.navigate", url=url)
+        self.until("document.getElementById('state')?.textContent === 'Ready'")
+
+    def until(self, condition: str, seconds: float = 60.0) -> None:
+        """Wait until an expression of the page is true."""
+        late = f"no(new Error({json.dumps(condition)} + document.getElementById('state')?.textContent))"
+        self.run(
+            f"new Promise((ok, no) => {{ const end = performance.now() + {1000 * seconds}; const look = () => "
+            f"({condition}) ? ok() : performance.now() > end ? {late} : setTimeout(look, 20); look(); }})"
+        )
+
+    def text(self, name: str) -> str:
+        return str(self.run(f"document.getElementById('{name}').textContent"))
+
+    def choose(self, name: str, value: str) -> None:
+        self.run(
+            f"(() => {{ const each = document.getElementById('{name}'); each.value = {json.dumps(value)}; "
+            f"each.dispatchEvent(new Event('change')); }})()"
+        )
+
+    def engine(self, number: int, accelerator: str, threads: int) -> None:
+        """Open an artifact in a worker, ``globalThis.engine``; the one before is closed."""
+        self.run(
+            "(async () => { globalThis.engine?.close(); const {chooseEngine} = await import('./engine.js'); "
+            "const site = await (await fetch('site.json')).json(); globalThis.engine = await chooseEngine("
+            f"site.artifacts[{number}], site.runtime, {{accelerator: '{accelerator}', threads: {threads}}}); }})()"
+        )
+
+    def class_map(self, encoded: bytes) -> NDArray[np.uint8]:
+        """What the engine answers about an encoded image."""
+        data = base64.b64encode(encoded).decode()
+        answer = self.run(
+            f"(async () => {{ const bytes = Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0)); "
+            f"const answer = await engine.ask('segment', {{blob: new Blob([bytes])}}); "
+            "answer.ids = btoa(Array.from(answer.ids, (id) => String.fromCharCode(id)).join('')); return answer; })()"
+        )
+        ids = np.frombuffer(base64.b64decode(answer["ids"]), np.uint8)
+        return ids.reshape(answer["height"], answer["width"])
+
+
+@pytest.fixture(scope="session")
+def clip_images(street_clip: Path) -> list[bytes]:
+    """Eight frames of a real street, as PNG files."""
+    images = [frame.image_rgb for frame in frames([str(street_clip)], stride=30)][:8]
+    return [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The packaged files, and their weights as fp32 at 96x128 with a proof: small enough for an emulated GPU."""
+    from edgeseg.cli import main
+
+    folder = tmp_path_factory.mktemp("artifacts")
+    assert main(["export", "--imgsz", "96,128", "--output-dir", str(folder)]) == 0
+    (small,) = folder.glob("*.tflite")
+    return {
+        "fp32": small,
+        "fp16": find_file("efficientnet_lite0_unet.fp16"),
+        "int8": find_file("efficientnet_lite0_unet.int8"),
+    }
+
+
+@pytest.fixture(scope="session")
+def site(artifacts: dict[str, Path]) -> Site:
+    """The page with the artifacts."""
+    try:
+        runtime_folder()
+    except InputError as error:
+        pytest.skip(f"LiteRT.js cannot be had: {error}")
+    return Site.of(list(artifacts.values()))
+
+
+@pytest.fixture(scope="session")
+def server(site: Site) -> Iterator[WebServer]:
+    with WebServer(site, port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def page(
+    open_browser: Callable[..., Any], street_clip: Path, server: WebServer, tmp_path_factory: pytest.TempPathFactory
+) -> Page:
+    """The page in a browser whose camera is a street clip, and whose GPU is emulated."""
+    camera = tmp_path_factory.mktemp("camera") / "street.mjpeg"
+    with camera.open("wb") as file:
+        for frame in list(frames([str(street_clip)]))[:50]:
+            file.write(cv2.imencode(".jpg", frame.image_rgb[..., ::-1])[1].tobytes())
+    flags = ("--enable-unsafe-webgpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    page = Page(open_browser(*flags, f"--use-file-for-fake-video-capture={camera}"))
+    page.open(server.url)
+    return page

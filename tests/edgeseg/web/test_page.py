@@ -1,0 +1,140 @@
+"""The page in a real browser: its answers are Python's, its loop is live, and its controls have names."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeseg.imaging import decode_image, preprocess
+from edgeseg.segmenter import Segmenter
+from edgeseg.spec import ModelSpec
+
+
+def random_case(number: int) -> tuple[ModelSpec, bytes]:
+    """A spec and an image of noise: every fit, layout, dtype, order and rounding, all kinds of sizes."""
+    rng = np.random.default_rng(number)
+    size = tuple(int(side) for side in rng.integers(16, 130, 2))
+    spec = ModelSpec(
+        name="m",
+        input_size=size,
+        class_names=("a", "b"),
+        palette=((0, 0, 0), (1, 1, 1)),
+        dtype=("float32", "uint8")[number % 2],
+        layout=("nhwc", "nchw")[number % 3 == 0],
+        fit=("letterbox", "stretch")[number % 4 == 1],
+        color_order=("rgb", "bgr")[number % 5 == 0],
+        letterbox_rounding=("round", "floor")[number % 4 == 2],
+        mean=(127.0, 120.5, 103.2),
+        std=(128.0, 57.3, -1.7),
+        pad_value=(1, 2, 200),
+    )
+    height, width = (int(side) for side in rng.integers(1, 300, 2))
+    if number % 7 == 0:  # OpenCV has code of its own for exactly half
+        height, width = 2 * size[0], 2 * size[1]
+    elif number % 11 == 0:
+        height, width = size
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    return spec, cv2.imencode((".png", ".jpg")[number % 3 == 1], image)[1].tobytes()
+
+
+def test_the_input_is_pythons_to_the_bit(page: Any) -> None:
+    page.run(
+        "new Promise((ok, no) => document.body.append(Object.assign(document.createElement('script'), "
+        "{src: 'imaging.js', onload: () => ok(), onerror: no})))"
+    )
+    cases = [random_case(number) for number in range(44)]
+    asked = [{"spec": json.loads(spec.to_json()), "data": base64.b64encode(data).decode()} for spec, data in cases]
+    hashes = page.run(
+        f"""(async () => Promise.all({json.dumps(asked)}.map(async ({{spec, data}}) => {{
+            const blob = new Blob([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))]);
+            const image = await createImageBitmap(blob, {{colorSpaceConversion: "none", premultiplyAlpha: "none"}});
+            const {{width, height}} = image;
+            const context = new OffscreenCanvas(width, height).getContext("2d");
+            context.drawImage(image, 0, 0);
+            const {{tensor}} = preprocessor(spec)(context.getImageData(0, 0, width, height).data, width, height);
+            const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", tensor));
+            return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+        }})))()"""
+    )
+    for number, ((spec, data), digest) in enumerate(zip(cases, hashes, strict=True)):
+        tensor, _ = preprocess(decode_image("image", np.frombuffer(data, np.uint8)), spec)
+        assert hashlib.sha256(tensor.tobytes()).hexdigest() == digest, (number, spec.input_size)
+
+
+@pytest.mark.parametrize(
+    ("precision", "accelerator", "threads", "images"),
+    [("fp32", "wasm", 1, 8), ("fp16", "wasm", 2, 8), ("int8", "wasm", 2, 8), ("fp32", "webgpu", 1, 2)],
+)
+def test_class_maps_are_those_of_the_segmenter(
+    precision: str,
+    accelerator: str,
+    threads: int,
+    images: int,
+    page: Any,
+    artifacts: dict[str, Path],
+    clip_images: list[bytes],
+) -> None:
+    """Measured: every pixel. 1 of 10,000 is left for the sums of other SIMD widths, where two classes tie."""
+    page.engine(list(artifacts).index(precision), accelerator, threads)
+    ran = page.run("engine.ran")
+    assert (ran["accelerator"], ran["threads"], ran["fullyAccelerated"]) == (accelerator, threads, True)
+    with Segmenter(artifacts[precision]) as segmenter:
+        for data in clip_images[:images]:
+            tensor, _ = preprocess(decode_image("image", np.frombuffer(data, np.uint8)), segmenter.spec)
+            expected = segmenter.infer(tensor)
+            assert len(np.unique(expected)) > 2
+            assert np.mean(page.class_map(data) == expected) >= 0.9999
+
+
+def test_integers_are_not_run_on_a_gpu(page: Any) -> None:
+    with pytest.raises(AssertionError, match="A GPU computes integers as float numbers"):
+        page.engine(2, "webgpu", 1)
+
+
+def test_a_camera_is_segmented_live(page: Any) -> None:
+    page.run("document.getElementById('camera').click()")
+    page.until("Number(document.getElementById('fps').textContent) > 0")
+    assert page.text("inference").endswith(" ms") and page.text("age").endswith(" ms")
+    assert page.text("ran").startswith("LiteRT.js") and "CPU" in page.text("ran")
+    assert "%" in page.text("classes")  # shares of the classes of a real street
+    for view in ("mask", "cutout", "blur", "replace", "overlay"):
+        page.choose("view", view)
+    page.run("document.getElementById('compare').click()")
+    page.until("document.querySelectorAll('#canvases figcaption').length === 3")
+    page.until("[...document.querySelectorAll('#canvases figcaption')].every((each) => / ms$/.test(each.textContent))")
+    page.run("document.getElementById('camera').click()")
+    assert page.text("fps") == "-" and page.text("camera") == "Start camera"
+
+
+def test_the_proof_is_asked_on_the_page(page: Any) -> None:
+    page.until("!document.getElementById('prove').disabled")
+    page.run("document.getElementById('prove').click()")
+    page.until("/ok|FAILED|Error/.test(document.getElementById('proof').textContent)")
+    said = page.text("proof")
+    assert "images have the class that Keras gives; ok, at least" in said, said
+
+
+def test_every_control_has_a_name_and_is_reached_by_the_keyboard(page: Any) -> None:
+    nameless = page.run(
+        "[...document.querySelectorAll('button, input, select')].filter((each) => "
+        "!each.labels?.[0]?.textContent.trim() && !each.textContent.trim()).map((each) => each.id)"
+    )
+    assert nameless == []
+    seen = set()
+    page.run("document.activeElement.blur()")
+    for _ in range(40):
+        for kind in ("keyDown", "keyUp"):
+            page.browser("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        seen.add(page.run("document.activeElement.id"))
+    reachable = page.run(
+        "[...document.querySelectorAll('button, input, select')].filter((each) => each.id && !each.disabled && "
+        "each.checkVisibility()).map((each) => each.id)"
+    )
+    assert set(reachable) <= seen
