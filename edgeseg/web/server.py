@@ -61,7 +61,7 @@ class WebServer:
         self.url = self._server.url + self._server.prefix.removeprefix("/")
         if self.is_public and not secure:
             _log.warning(
-                "a phone's browser gives its camera, threads and GPU to no page of %s: omit --no-https.", self.url
+                "a phone's browser gives its camera, threads and GPU to no page of %s, but to one over https.", self.url
             )
         self._server.start()
 

@@ -27,7 +27,7 @@ from edgeseg.training.run.options import RunOptions
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, AccuracyGate, Recipe
 
-GROUPED = ("models", "export", "predict", "camera", "evaluate", "verify", "benchmark", "train")
+GROUPED = ("models", "export", "predict", "camera", "evaluate", "web", "verify", "benchmark", "train")
 
 
 @dataclasses.dataclass(frozen=True)
