@@ -150,7 +150,9 @@ def _device(text: str, timeout_s: float, camera: CameraSettings) -> Device | Non
         return _board_camera(text, timeout_s, camera)
     if given := camera.given():
         kind = "a pipeline has its own, such as video/x-raw,width=640" if text.startswith("gst:") else "that is none"
-        raise InputError(f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for cameras, not for '{masked(text)}': {kind}.")
+        raise InputError(
+            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for cameras, not for '{masked(text)}': {kind}."
+        )
     if text.startswith("gst:"):
         return pipeline(text.removeprefix("gst:").strip(), timeout_s=timeout_s)
     if text == "-":
@@ -171,7 +173,10 @@ def _board_camera(text: str, timeout_s: float, camera: CameraSettings) -> Device
     package = picamera2()
     if package is not None:
         return PicameraDevice(index, camera, package, timeout_s=timeout_s)
-    _log.warning("picamera2 does not import here, so 'csi:%d' is opened; it comes with: sudo apt install python3-picamera2", index)
+    _log.warning(
+        "picamera2 does not import here, so 'csi:%d' is opened; it comes with: sudo apt install python3-picamera2",
+        index,
+    )
     return CsiCamera(index, camera, timeout_s=timeout_s)
 
 

@@ -15,7 +15,8 @@ from edgeseg.sources.cameras.y4m import Y4m
 from edgeseg.sources.devices import Device
 from edgeseg.sources.opencv import quiet_opencv
 
-_LAUNCH = "gst-launch-1.0"
+LAUNCH = "gst-launch-1.0"
+INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
 
 #: GStreamer converts what the pipeline delivers, whose colors it knows. BT.601 in limited range is what most sources
 #: have; some of them deliver it where full range is asked for, and say that it was that.
@@ -55,7 +56,7 @@ class OpencvPipeline:
         if capture.isOpened():
             return capture
         capture.release()
-        raise InputError(f"'{self.name}' does not run; try it with {_LAUNCH}, and end it in '! appsink'.")
+        raise InputError(f"'{self.name}' does not run; try it with {LAUNCH}, and end it in '! appsink'.")
 
     def may_recover(self) -> bool:
         """Return False: a pipeline that ended does not start again."""
@@ -81,11 +82,11 @@ class LaunchedPipeline:
         self.name = masked(f"gst:{text}")
         self._elements = self._without_appsink(text)
         self._timeout_s = timeout_s
-        program = shutil.which(_LAUNCH)
+        program = shutil.which(LAUNCH)
         if program is None:
             raise BackendUnavailable(
-                f"'gst:' needs GStreamer, which this OpenCV does not have, and the program {_LAUNCH} is not on the PATH. "
-                "Install it with: sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+                f"'gst:' needs GStreamer, which this OpenCV has not, and the program {LAUNCH} is not on the PATH. "
+                f"Install it with: {INSTALL}"
             )
         self._program = program
 

@@ -1,9 +1,9 @@
 """Run a program that ends with the process that started it, also where that one is killed.
 
-A script of the standard library alone, started by its path: ``python guard.py PROGRAM ARGUMENT...``, in a session of its
-own. When its standard input closes, which the system does for a killed process, everything in the session ends. Linux'
-``PR_SET_PDEATHSIG`` would not do: it is about the thread that started a program, and sources are opened on threads that
-end.
+A script of the standard library alone, started by its path, ``python guard.py PROGRAM ARGUMENT...``, in a session of
+its own. When its standard input closes, which the system does for a killed process, everything in the session ends.
+Linux' ``PR_SET_PDEATHSIG`` would end a program too early: with the thread that started it, and sources are opened on
+threads that end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _GRACE_S = 0.3
 
 def main(command: list[str]) -> int:
     """Run the command and return its exit status; 128 and the signal's number where one ended it."""
-    # A handler is not inherited, as the signal's being ignored would be: the program ends by it, and this one by itself.
+    # A handler is not inherited, as an ignored signal is: the program ends by it, and this one after it.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     # Descriptors that this process was given are the program's too.
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)

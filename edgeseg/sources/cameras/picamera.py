@@ -18,6 +18,8 @@ from edgeseg.errors import InputError
 from edgeseg.sources.cameras.settings import DEFAULT_FPS, DEFAULT_SIZE_WH, CameraSettings
 from edgeseg.sources.pacing import SenderClock
 
+INSTALL = "sudo apt install python3-picamera2"
+
 #: How often a wait for a frame looks whether it was ended.
 _POLL_S = 0.2
 

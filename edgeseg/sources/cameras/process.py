@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -71,8 +72,8 @@ class Program:
     Attributes:
         command: the program, and its arguments.
         frames: opens its standard output; ``InputError`` where that has no video.
-        stamps: arguments before the path of a file that gets a line ``SensorTimestamp=NANOSECONDS`` after each frame, in
-            the time since the system started; empty where it gives none.
+        stamps: arguments before the path of a file that gets a line ``SensorTimestamp=NANOSECONDS`` after each frame,
+            in the time since the system started; empty where it gives none.
         refused: returns why the frames cannot be read, by a line of its log; empty where the line does not say so.
     """
 
@@ -186,15 +187,14 @@ class FrameProcess:
         if sys.platform == "win32":
             self._process.kill()
         else:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # nothing of it is left
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # nothing of it is left
         self._process.wait()
 
     def _start(self) -> None:
         command = list(self._program.command)
-        given, stamps = (), None
+        given: tuple[int, ...] = ()
+        stamps: IO[bytes] | None = None
         if self._stamped:
             reading, writing = os.pipe()
             given, stamps = (writing,), os.fdopen(reading, "rb")
@@ -229,7 +229,9 @@ class FrameProcess:
     def _wait(self) -> bool:
         """Return whether there is a frame, after at most ``timeout_s``; the reason is set where there is none."""
         with self._changed:
-            self._changed.wait_for(lambda: self._newest or self._ended or self._failure or self._stopped, self._timeout_s)
+            self._changed.wait_for(
+                lambda: self._newest or self._ended or self._failure or self._stopped, self._timeout_s
+            )
             if self._stopped:
                 return False
             if self._failure:

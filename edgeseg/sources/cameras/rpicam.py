@@ -1,10 +1,10 @@
 """Read a camera on a CSI connector with ``rpicam-vid``, which is ``libcamera-vid`` on older systems.
 
-What it writes with ``--codec yuv420`` is the camera's buffers, one after the other, in its own sources
-(github.com/raspberrypi/rpicam-apps, read 2026-11-30): ``encoder/null_encoder.cpp`` hands them on as they are;
+What it writes with ``--codec yuv420`` is the camera's buffers, one after the other, by its own sources
+(github.com/raspberrypi/rpicam-apps, read 2026-11-30): ``encoder/null_encoder.cpp`` hands them on as they are,
 ``core/rpicam_app.cpp`` asks libcamera for YUV420 in the colors of JPEG (``ColorSpace::Sycc``: full range, BT.601), and
-``output/output.cpp`` writes the frame, then its metadata, where ``SensorTimestamp`` is libcamera's time of the first row,
-in nanoseconds since the system started. It writes its log to standard error.
+``output/output.cpp`` writes a frame and then its metadata, in which ``SensorTimestamp`` is when its first row was
+exposed, in nanoseconds since the system started. Its log goes to standard error.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from edgeseg.sources.cameras.process import FrameProcess, Program
 from edgeseg.sources.cameras.settings import DEFAULT_FPS, DEFAULT_SIZE_WH, CameraSettings
 
 PROGRAMS = ("rpicam-vid", "libcamera-vid")
+INSTALL = "sudo apt install rpicam-apps"
 
 # The ISPs of Raspberry Pi 4 and 5 pad rows of luma in YUV420 to 64 bytes, so that those of chroma are aligned to 32:
 # github.com/raspberrypi/linux/pull/4419, github.com/raspberrypi/rpicam-apps/issues/188, `align_stream` of picamera2.
@@ -62,8 +63,7 @@ class CsiCamera:
         program = next(filter(None, map(shutil.which, PROGRAMS)), None)
         if program is None:
             raise BackendUnavailable(
-                f"'{self.name}' needs the program rpicam-vid, which is not on the PATH. Install it with: "
-                "sudo apt install rpicam-apps"
+                f"'{self.name}' needs the program rpicam-vid, which is not on the PATH. Install it with: {INSTALL}"
             )
         self._program = program
 

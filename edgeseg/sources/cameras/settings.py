@@ -45,9 +45,7 @@ class CameraSettings:
         if self.fps is not None and not (math.isfinite(self.fps) and 0 < self.fps <= 1000):
             raise InputError(f"`camera_fps` is {self.fps:g}; accepted: above 0, at most 1000.")
         if self.format is not None and self.format not in get_args(CameraFormat):
-            raise InputError(
-                f"unknown `camera_format` '{self.format}'; accepted: {', '.join(get_args(CameraFormat))}."
-            )
+            raise InputError(f"unknown `camera_format` '{self.format}'; accepted: {', '.join(get_args(CameraFormat))}.")
 
     def given(self) -> list[str]:
         """Return the names of what is asked for, as options."""

@@ -153,7 +153,15 @@ def _ask(descriptor: int, request: int, argument: bytes) -> bytes | None:
     try:
         return fcntl.ioctl(descriptor, request, argument)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOTTY, errno.ENODATA, errno.ENODEV, errno.EIO, errno.EBUSY, errno.EPERM):
+        if error.errno in (
+            errno.EINVAL,
+            errno.ENOTTY,
+            errno.ENODATA,
+            errno.ENODEV,
+            errno.EIO,
+            errno.EBUSY,
+            errno.EPERM,
+        ):
             return None
         raise
 

@@ -1,4 +1,4 @@
-"""Read Y4M, raw frames with their size before them, from a program that nobody trusts. Its colors are BT.601's, limited."""
+"""Read Y4M, raw frames with their size before them, from a program that is not trusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_HEADER = 256
 
 
 class Y4m:
-    """A stream of Y4M in 4:2:0.
+    """A stream of Y4M in 4:2:0, whose colors are taken for BT.601's in limited range.
 
     Attributes:
         layout: of its frames; whether their rows are padded is known with the first.
