@@ -80,7 +80,7 @@ class LaunchedPipeline:
             BackendUnavailable: the program is not on the PATH.
         """
         self.name = masked(f"gst:{text}")
-        self._elements = self._without_appsink(text)
+        self._elements = ending_in_a_pipe(text)
         self._timeout_s = timeout_s
         program = shutil.which(LAUNCH)
         if program is None:
@@ -99,20 +99,29 @@ class LaunchedPipeline:
         """Return False: a pipeline that ended does not start again."""
         return False
 
-    def _without_appsink(self, text: str) -> Sequence[str]:
-        """Return the words of a pipeline that ends in our own sink, in step with time where its own would have been."""
-        try:
-            words = shlex.split(text)
-        except ValueError as error:
-            raise InputError(f"'{self.name}' is no pipeline: a quote has no end.") from error
-        start = len(words) - words[::-1].index("!") if "!" in words else 0
-        sink = words[start:]
-        if not sink:
-            raise InputError(f"'{self.name}' is no pipeline; an example: gst:v4l2src ! videoconvert ! appsink")
-        sync = "true"
-        if sink[0] == "appsink" and start:
-            sync = next((word.removeprefix("sync=") for word in sink if word.startswith("sync=")), sync)
-            words = words[: start - 1]
-        elif sink[0].endswith("sink"):
-            raise InputError(f"'{self.name}' ends in {sink[0]}, which keeps the frames; end it in '! appsink'.")
-        return [*words, *_FRAMES, "!", "fdsink", "fd=1", f"sync={sync}"]
+
+def ending_in_a_pipe(text: str) -> Sequence[str]:
+    """Return the words of a pipeline that writes Y4M to its standard output.
+
+    Args:
+        text: a pipeline that ends in an ``appsink``, whose ``sync`` is kept, or without a sink.
+
+    Raises:
+        InputError: as of ``LaunchedPipeline``.
+    """
+    name = masked(f"gst:{text}")
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"'{name}' is no pipeline: a quote has no end.") from error
+    start = len(words) - words[::-1].index("!") if "!" in words else 0
+    sink = words[start:]
+    if not sink:
+        raise InputError(f"'{name}' is no pipeline; an example: gst:v4l2src ! videoconvert ! appsink")
+    sync = "true"
+    if sink[0] == "appsink" and start:
+        sync = next((word.removeprefix("sync=") for word in sink if word.startswith("sync=")), sync)
+        words = words[: start - 1]
+    elif sink[0].endswith("sink"):
+        raise InputError(f"'{name}' ends in {sink[0]}, which keeps the frames; end it in '! appsink'.")
+    return [*words, *_FRAMES, "!", "fdsink", "fd=1", f"sync={sync}"]

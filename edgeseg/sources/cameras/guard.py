@@ -15,19 +15,22 @@ import sys
 import threading
 import time
 
+#: The exit status of a program that a signal ended is this and the signal's number, as in a shell.
+SIGNALED = 128
+
 #: How long a program may take to end in order.
 _GRACE_S = 0.3
 
 
 def main(command: list[str]) -> int:
-    """Run the command and return its exit status; 128 and the signal's number where one ended it."""
+    """Run the command and return its exit status, or ``SIGNALED`` and a number."""
     # A handler is not inherited, as an ignored signal is: the program ends by it, and this one after it.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     # Descriptors that this process was given are the program's too.
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
     threading.Thread(target=_end_with_parent, args=(program,), daemon=True).start()
     status = program.wait()
-    return status if status >= 0 else 128 - status
+    return status if status >= 0 else SIGNALED - status
 
 
 def _end_with_parent(program: subprocess.Popen[bytes]) -> None:

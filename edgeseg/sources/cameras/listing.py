@@ -28,7 +28,7 @@ _LONGEST_LISTING = 1 << 20
 # ``0 : imx219 [3280x2464 10-bit RGGB] (/base/soc/i2c0mux/i2c@1/imx219@10)``, then its modes, of which each has
 # ``1640x1232 [41.85 fps - (0, 0)/3280x2464 crop]``: rpicam-apps, ``core/options.cpp``.
 _CSI_CAMERA = re.compile(r"(\d{1,2}) : (\S{1,60}) \[(.{0,100}?)\] \(")
-_CSI_MODE = re.compile(r"(\d{1,5})x(\d{1,5}) \[(\d{1,5}\.?\d{0,3}) fps - \((.{1,40}?) crop\]")
+_CSI_MODE = re.compile(r"(\d{1,5})x(\d{1,5}) \[(\d{1,5}\.?\d{0,3}) fps - (\(\d{1,5}, \d{1,5}\)/\d{1,5}x\d{1,5}) crop\]")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def csi_cameras() -> list[CsiCamera]:
 def read_listing(text: str) -> list[CsiCamera]:
     """Return the cameras of what ``rpicam-hello --list-cameras`` prints."""
     starts = list(_CSI_CAMERA.finditer(text))
-    ends = [start.start() for start in starts[1:]] + [len(text)]
+    ends = [*(start.start() for start in starts), len(text)][1:]
     return [
         CsiCamera(
             int(start[1]),
@@ -141,7 +141,9 @@ def _need(use: str, name: str, there: bool, install: str) -> Need:
 
 
 def line_for(device: v4l2.Device) -> str:
-    """Return the command that reads a video device: of a camera in a mode that it lists."""
+    """Return the command that reads a video device: of a camera in a mode that it lists, empty where it is none."""
+    if device.kind == "other":
+        return ""
     if device.kind == "raw":
         return "edgeseg camera --source csi:"
     line = f"edgeseg camera --source {device.path}"
@@ -152,6 +154,11 @@ def line_for(device: v4l2.Device) -> str:
     line += " --camera-size {}x{}".format(*mode.size_wh)
     line += "" if mode.fps is None else f" --camera-fps {mode.fps:g}"
     return f"{line} --camera-format {names[mode.format]}"
+
+
+def csi_line(camera: CsiCamera) -> str:
+    """Return the command that reads a camera of libcamera."""
+    return f"edgeseg camera --source csi:{camera.index}"
 
 
 def _proposed(device: v4l2.Device) -> v4l2.Mode | None:

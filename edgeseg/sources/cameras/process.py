@@ -245,13 +245,15 @@ class FrameProcess:
 
     def _how_it_ended(self) -> str:
         try:
-            how = f"ended with status {self._process.wait(_CLOSING_S)}"
+            status = self._process.wait(_CLOSING_S)
         except subprocess.TimeoutExpired:
-            how = "closed its output"
+            return f"{self._program.name} closed its output"
+        if 0 < status - guard.SIGNALED < signal.NSIG:
+            return f"{self._program.name} was killed by signal {status - guard.SIGNALED}"
         self._threads[1].join(_CLOSING_S)
         lines = list(self._said)
         line = next((line for line in lines if _ERROR.match(line)), lines[-1] if lines else "")
-        return f"{self._program.name} {how}" + (f": {line.rstrip('.')}" if line else "")
+        return f"{self._program.name} ended with status {status}" + (f": {line.rstrip('.')}" if line else "")
 
     def _captured_s(self, raw: _Raw) -> float:
         """Return when a frame was captured, in the time of ``time.perf_counter``; called with the lock held."""

@@ -16,6 +16,9 @@ from typing import Literal
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.text import escaped
 
+#: Where devices are.
+FOLDER = Path("/dev")
+
 _QUERYCAP, _CAPABILITY = 0x80685600, 104
 _ENUM_FMT, _FMTDESC = 0xC0405602, 64
 _ENUM_FRAMESIZES, _FRMSIZEENUM = 0xC02C564A, 44
@@ -78,7 +81,7 @@ class Device:
 
 def devices() -> list[Device]:
     """Return every video device that may be opened, by number; empty where there is none, and on other systems."""
-    paths = sorted(Path("/dev").glob("video*"), key=lambda path: (len(path.name), path.name))
+    paths = sorted(FOLDER.glob("video*"), key=lambda path: (len(path.name), path.name))
     return [one for path in paths if (one := device(path)) is not None]
 
 

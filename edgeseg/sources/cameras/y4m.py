@@ -8,10 +8,13 @@ from io import BufferedReader
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.text import escaped
 from edgeseg.errors import InputError
 from edgeseg.sources.cameras.i420 import I420
 
 _HEADER = re.compile(rb"YUV4MPEG2((?: [A-Z][^ \n]*)+)\n")
+#: 4:2:0 with 8 bits; the endings say where chroma lies between the pixels.
+_CHROMA = ("420", "420jpeg", "420mpeg2", "420paldv")
 _FRAME = b"FRAME\n"
 _LONGEST_HEADER = 256
 
@@ -37,8 +40,9 @@ class Y4m:
             width, height = int(fields[b"W"]), int(fields[b"H"])
         except (KeyError, ValueError) as error:
             raise InputError("it wrote no video.") from error
-        if not fields.get(b"C", b"420").startswith(b"420"):
-            raise InputError(f"it wrote Y4M in {fields[b'C']!r}, and 420 is read.")
+        chroma = fields.get(b"C", b"420").decode("latin-1")
+        if chroma not in _CHROMA:
+            raise InputError(f"it wrote Y4M in {escaped(chroma)}, and 420 is read.")
         self.fps = _rate(fields.get(b"F", b""))
         self.layout = I420.aligned(width, height, full_range=False)
         # y4menc of GStreamer 1.22 leaves the padding of its rows in, which are multiples of 4 there.

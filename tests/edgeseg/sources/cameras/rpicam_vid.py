@@ -3,8 +3,8 @@
 By the sources of rpicam-apps (read 2026-11-30): raw frames in I420 of full range, whose rows are padded to 64 bytes, on
 standard output; after each its metadata; the log of libcamera and its own on standard error; status 255 after an error.
 A frame is blue (BGR 200, 40, 20) on the left, and gray on the right, by its number; its padding has other values.
-``STAND_IN`` is JSON: ``frames`` until it fails, ``gives`` another size, ``old`` knows no metadata, ``none`` has no camera,
-``silent`` delivers nothing; ``pid`` is a file for its process id.
+``STAND_IN`` is JSON: ``frames`` until it fails, ``gives`` another size, ``old`` knows no metadata, ``none`` has no
+camera, ``silent`` delivers nothing; ``pid`` is a file for its process id.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main():
         file=sys.stderr,
         flush=True,
     )
-    metadata = open(given.metadata, "w") if given.metadata else None
+    metadata = open(given.metadata, "w") if given.metadata else None  # noqa: SIM115 - open to the end
     stride = (width + 63) // 64 * 64
     planes = [
         np.full((height, stride), 99, np.uint8),
@@ -56,7 +56,7 @@ def main():
     blue, green, red = 200, 40, 20
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     colors = (luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402)
-    for plane, color, half in zip(planes, colors, (width, width // 2, width // 2)):
+    for plane, color, half in zip(planes, colors, (width, width // 2, width // 2), strict=True):
         plane[:, : half // 2] = round(color)
         plane[:, half // 2 : half] = 128
     started = time.monotonic()
