@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,7 @@ def _modes(camera: CsiCamera) -> Iterator[str]:
         yield f"shows {crop}: {_sizes(list(modes))}"
 
 
-def _sizes(modes: list[Mode] | list[CsiMode]) -> str:
+def _sizes(modes: Sequence[Mode | CsiMode]) -> str:
     """Return the largest sizes and the frames a second of each."""
     largest = sorted(modes, key=lambda mode: -mode.size_wh[0] * mode.size_wh[1])
     sizes = [

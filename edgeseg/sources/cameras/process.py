@@ -192,33 +192,32 @@ class FrameProcess:
         self._process.wait()
 
     def _start(self) -> None:
-        command = list(self._program.command)
+        command = [sys.executable, "-I", "-S", str(Path(guard.__file__)), *self._program.command]
         given: tuple[int, ...] = ()
-        stamps: IO[bytes] | None = None
-        if self._stamped:
-            reading, writing = os.pipe()
-            given, stamps = (writing,), os.fdopen(reading, "rb")
-            command += [*self._program.stamps, f"/dev/fd/{writing}"]
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(guard.__file__)), *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=given,
-                # A group of its own: Ctrl-C is for us, and the program ends when we close its guard's input.
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
-        finally:
-            for descriptor in given:
-                os.close(descriptor)
-        work: list[tuple[Callable[[IO[bytes]], None], IO[bytes] | None]] = [
-            (self._read, self._process.stdout),
-            (self._listen, self._process.stderr),
-        ]
-        if stamps is not None:
-            work.append((self._note_stamps, stamps))
+        work: list[tuple[Callable[[IO[bytes]], None], IO[bytes] | None]] = []
+        with contextlib.ExitStack() as files:
+            if self._stamped:
+                reading, writing = os.pipe()
+                stamps = files.enter_context(os.fdopen(reading, "rb"))
+                work = [(self._note_stamps, stamps)]
+                given = (writing,)
+                command += [*self._program.stamps, f"/dev/fd/{writing}"]
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    pass_fds=given,
+                    # A group of its own: Ctrl-C is for us, and the program ends when we close its guard's input.
+                    start_new_session=True,
+                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                )
+            finally:
+                for descriptor in given:
+                    os.close(descriptor)
+            files.pop_all()  # the threads close them
+        work = [(self._listen, self._process.stderr), (self._read, self._process.stdout), *work]
         self._threads = [
             threading.Thread(target=run, args=(file,), name=f"edgeseg {self._program.name}", daemon=True)
             for run, file in work
@@ -250,7 +249,7 @@ class FrameProcess:
             return f"{self._program.name} closed its output"
         if 0 < status - guard.SIGNALED < signal.NSIG:
             return f"{self._program.name} was killed by signal {status - guard.SIGNALED}"
-        self._threads[1].join(_CLOSING_S)
+        self._threads[0].join(_CLOSING_S)  # has the last line then
         lines = list(self._said)
         line = next((line for line in lines if _ERROR.match(line)), lines[-1] if lines else "")
         return f"{self._program.name} ended with status {status}" + (f": {line.rstrip('.')}" if line else "")

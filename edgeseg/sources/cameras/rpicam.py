@@ -59,7 +59,9 @@ class CsiCamera:
         self._fps = settings.fps or DEFAULT_FPS
         self._size_wh = settings.size_wh or DEFAULT_SIZE_WH
         if self._size_wh[0] % 2 or self._size_wh[1] % 2:
-            raise InputError("`camera_size` of {} has even sides, got {}x{}.".format(self.name, *self._size_wh))
+            raise InputError(
+                "`CameraSettings(size_wh=...)` of {} has even sides, got {}x{}.".format(self.name, *self._size_wh)
+            )
         program = next(filter(None, map(shutil.which, PROGRAMS)), None)
         if program is None:
             raise BackendUnavailable(

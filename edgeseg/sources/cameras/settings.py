@@ -41,16 +41,24 @@ class CameraSettings:
         if self.size_wh is not None:
             width, height = self.size_wh
             if width < 1 or height < 1 or width * height > max_image_pixels():
-                raise InputError(f"`camera_size` is {width}x{height}; accepted: 1 to {max_image_pixels()} pixels.")
+                raise InputError(
+                    f"`CameraSettings(size_wh=...)` is {width}x{height}; accepted: 1 to {max_image_pixels()} pixels."
+                )
         if self.fps is not None and not (math.isfinite(self.fps) and 0 < self.fps <= 1000):
-            raise InputError(f"`camera_fps` is {self.fps:g}; accepted: above 0, at most 1000.")
+            raise InputError(f"`CameraSettings(fps=...)` is {self.fps:g}; accepted: above 0, at most 1000.")
         if self.format is not None and self.format not in get_args(CameraFormat):
-            raise InputError(f"unknown `camera_format` '{self.format}'; accepted: {', '.join(get_args(CameraFormat))}.")
+            raise InputError(
+                f"unknown `CameraSettings(format=...)` '{self.format}'; accepted: {', '.join(get_args(CameraFormat))}."
+            )
 
     def given(self) -> list[str]:
-        """Return the names of what is asked for, as options."""
-        names = {"camera_size": self.size_wh, "camera_fps": self.fps, "camera_format": self.format}
-        return [f"`{name}`" for name, value in names.items() if value is not None]
+        """Return how what is asked for is given."""
+        values = {
+            "`CameraSettings(size_wh=...)`": self.size_wh,
+            "`CameraSettings(fps=...)`": self.fps,
+            "`CameraSettings(format=...)`": self.format,
+        }
+        return [name for name, value in values.items() if value is not None]
 
     def refuse_format(self, camera: str) -> None:
         """Refuse a format where the camera has none to choose.
@@ -59,4 +67,6 @@ class CameraSettings:
             InputError: one is asked for.
         """
         if self.format is not None:
-            raise InputError(f"`camera_format` is for webcams, by their number or path; {camera} delivers raw frames.")
+            raise InputError(
+                f"`CameraSettings(format=...)` is for webcams, by their number or path; {camera} delivers raw frames."
+            )

@@ -98,15 +98,16 @@ class CameraDevice:
         fps = stated_fps(capture)
         # What a system does not say is not compared: OpenCV has no format on macOS.
         if asked.format is not None and letters and letters != FOURCC[asked.format]:
-            raise self._other("camera_format", asked.format, letters)
+            raise self._other("`CameraSettings(format=...)`", asked.format, letters)
         if asked.size_wh is not None and min(size_wh) > 0 and size_wh != asked.size_wh:
-            raise self._other("camera_size", "{}x{}".format(*asked.size_wh), "{}x{}".format(*size_wh))
+            raise self._other("`CameraSettings(size_wh=...)`", "{}x{}".format(*asked.size_wh), "{}x{}".format(*size_wh))
         if asked.fps is not None and fps is not None and abs(fps - asked.fps) > _SAME_FPS:
-            raise self._other("camera_fps", f"{asked.fps:g}", f"{fps:g}")
+            raise self._other("`CameraSettings(fps=...)`", f"{asked.fps:g}", f"{fps:g}")
 
-    def _other(self, option: str, asked: str, gives: str) -> InputError:
+    def _other(self, setting: str, asked: str, gives: str) -> InputError:
         return InputError(
-            f"{self.name} gives {gives} in place of `{option}` {asked}; list what it has with: edgeseg doctor --cameras"
+            f"{self.name} gives {gives} in place of the {asked} of {setting}; list what it has with: "
+            "edgeseg doctor --cameras"
         )
 
 

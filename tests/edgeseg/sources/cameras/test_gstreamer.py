@@ -116,6 +116,6 @@ def test_opencv_reads_it_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_of_a_camera_are_not_for_a_pipeline() -> None:
     with pytest.raises(
-        InputError, match=r"`camera_size`, `camera_fps` are for cameras, not for 'gst:x': a pipeline has"
+        InputError, match=r"`, `CameraSettings\(fps=...\)` are for cameras, not for 'gst:x': a pipeline"
     ):
         open_source("gst:x", camera=CameraSettings(size_wh=(640, 480), fps=30))

@@ -112,5 +112,5 @@ def test_a_camera_that_is_not_there_or_has_not_that_size_is_told() -> None:
     ):
         open_source("picamera:0", camera=CameraSettings(size_wh=(640, 360)))
     assert Picamera2.running == before - 1  # closed without having been started
-    with pytest.raises(InputError, match="`camera_format` is for webcams"):
+    with pytest.raises(InputError, match=r"`CameraSettings\(format=...\)` is for webcams"):
         open_source("picamera:0", camera=CameraSettings(format="mjpeg"))

@@ -158,8 +158,11 @@ def test_a_program_without_metadata_is_read_without_its_time(rpicam: Any) -> Non
 
 def test_what_it_cannot_do_is_refused(rpicam: Any) -> None:
     for settings, message in (
-        (CameraSettings(size_wh=(641, 480)), "`camera_size` of csi:0 has even sides, got 641x480"),
-        (CameraSettings(format="mjpeg"), "`camera_format` is for webcams, by their number or path; csi:0 delivers raw"),
+        (CameraSettings(size_wh=(641, 480)), r"`CameraSettings\(size_wh=...\)` of csi:0 has even sides, got 641x480"),
+        (
+            CameraSettings(format="mjpeg"),
+            r"`CameraSettings\(format=...\)` is for webcams, by their number or path; csi:0 del",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             open_source("csi:0", camera=settings)

@@ -72,9 +72,12 @@ def test_a_camera_delivers_what_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size_wh": (1920, 1080)}, "camera /dev/null gives 1280x720 in place of `camera_size` 1920x1080; list what"),
-        ({"fps": 60}, "gives 15 in place of `camera_fps` 60"),
-        ({"format": "nv12"}, "gives YUYV in place of `camera_format` nv12; list .*: edgeseg doctor --cameras$"),
+        (
+            {"size_wh": (1920, 1080)},
+            r"gives 1280x720 in place of the 1920x1080 of `CameraSettings\(size_wh=...\)`; list",
+        ),
+        ({"fps": 60}, r"gives 15 in place of the 60 of `CameraSettings\(fps=...\)`"),
+        ({"format": "nv12"}, "gives YUYV in place of the nv12 of `.*`; list .*: edgeseg doctor --cameras$"),
     ],
 )
 def test_a_camera_that_gives_something_else_is_an_error(settings: dict[str, Any], message: str) -> None:
@@ -92,11 +95,11 @@ def test_a_device_of_libcamera_is_named_as_the_trap_that_it_is(video_devices: Pa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size_wh": (0, 480)}, "`camera_size` is 0x480; accepted: 1 to"),
-        ({"size_wh": (99999, 99999)}, "`camera_size` is 99999x99999"),
-        ({"fps": 0}, "`camera_fps` is 0; accepted: above 0"),
-        ({"fps": float("nan")}, "`camera_fps` is nan"),
-        ({"format": "jpeg"}, "unknown `camera_format` 'jpeg'; accepted: mjpeg, yuyv, nv12"),
+        ({"size_wh": (0, 480)}, r"`CameraSettings\(size_wh=...\)` is 0x480; accepted: 1 to"),
+        ({"size_wh": (99999, 99999)}, r"`CameraSettings\(size_wh=...\)` is 99999x99999"),
+        ({"fps": 0}, r"`CameraSettings\(fps=...\)` is 0; accepted: above 0"),
+        ({"fps": float("nan")}, r"`CameraSettings\(fps=...\)` is nan"),
+        ({"format": "jpeg"}, r"unknown `CameraSettings\(format=...\)` 'jpeg'; accepted: mjpeg, yuyv, nv12"),
     ],
 )
 def test_settings_that_no_camera_has_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -106,5 +109,7 @@ def test_settings_that_no_camera_has_are_refused(settings: dict[str, Any], messa
 
 @pytest.mark.parametrize("text", ["street.mp4", "rtsp://door/1", "-"])
 def test_what_is_no_camera_has_no_settings(text: str) -> None:
-    with pytest.raises(InputError, match=f"`camera_size` is for cameras, not for '{text}': that is none"):
+    with pytest.raises(
+        InputError, match=rf"`CameraSettings\(size_wh=...\)` is for cameras, not for '{text}': that is none"
+    ):
         open_source(text, camera=CameraSettings(size_wh=(640, 480)))
