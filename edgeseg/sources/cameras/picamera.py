@@ -25,10 +25,13 @@ _POLL_S = 0.2
 
 
 def picamera2() -> ModuleType | None:
-    """Return the package; None where it is not installed, or without libcamera's own, which apt brings."""
+    """Return the package; None where it does not import: without libcamera's own package, which apt brings."""
     try:
         return import_module("picamera2")
-    except ImportError:
+    except (
+        ImportError,
+        ValueError,
+    ):  # a ValueError where apt's packages and pip's numpy do not fit: dtype size changed
         return None
 
 

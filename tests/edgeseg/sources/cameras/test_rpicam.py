@@ -111,7 +111,7 @@ def test_a_program_that_is_silent_is_told_and_ended(rpicam: Any, gone: Gone) -> 
     assert gone(rpicam.pids())
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_program_ends_with_a_command_that_is_killed(how: int, rpicam: Any, gone: Gone) -> None:
     rpicam.does(silent=True)  # it would not notice that nobody reads
     code = "from edgeseg.sources import open_source; open_source('csi:0', timeout_s=60)"
