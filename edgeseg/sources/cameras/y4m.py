@@ -47,7 +47,9 @@ class Y4m:
         self.layout = I420.aligned(width, height, full_range=False)
         # y4menc of GStreamer 1.22 leaves the padding of its rows in, which are multiples of 4 there.
         self._padded = I420.aligned(width, height, luma=4, chroma=4, full_range=False)
-        self._known = self.layout.num_bytes == self._padded.num_bytes
+        # Which of them it is is seen by where the next frame begins; of two rows the difference is less than its words.
+        self._known = self.layout.num_bytes == self._padded.num_bytes or height < 4
+        self._begun = False  # the words before the next frame are read
 
     @property
     def most_bytes(self) -> int:
@@ -73,13 +75,20 @@ class Y4m:
             return False
         if not self._known:
             self._known = True
-            if self._file.peek(len(_FRAME))[: len(_FRAME)] != _FRAME:
+            following = self._file.read(len(_FRAME))
+            self._begun = following == _FRAME
+            if following and not self._begun:
                 self.layout = self._padded
-                rest = buffer[size : self.most_bytes]
+                read = size + len(following)
+                buffer[size:read] = np.frombuffer(following, np.uint8)
+                rest = buffer[read : self.most_bytes]
                 return self._file.readinto(rest) == rest.size  # type: ignore[arg-type]
         return True
 
     def _at_frame(self) -> bool:
+        if self._begun:
+            self._begun = False
+            return True
         line = self._file.readline(_LONGEST_HEADER)
         if line and line != _FRAME:
             raise InputError("what it wrote after a frame is no frame.")

@@ -32,9 +32,6 @@ def main():
     assert (given.timeout, given.codec, given.output) == ("0", "yuv420", "-")
     if behavior.get("old") and given.metadata:
         fail("unrecognised option '--metadata-format'")
-    if "pid" in behavior:
-        with open(behavior["pid"], "a") as file:
-            file.write(f"{os.getpid()}\n")
     print("[0:24:11.415] [1047]  INFO Camera camera_manager.cpp:326 libcamera v0.5.1", file=sys.stderr)
     if behavior.get("none") or given.camera != "0":
         fail("no cameras available" if behavior.get("none") else "selected camera is not available")
@@ -45,6 +42,9 @@ def main():
         file=sys.stderr,
         flush=True,
     )
+    if "pid" in behavior:
+        with open(behavior["pid"], "a") as file:
+            file.write(f"{os.getpid()}\n")
     metadata = open(given.metadata, "w") if given.metadata else None  # noqa: SIM115 - open to the end
     stride = (width + 63) // 64 * 64
     planes = [
