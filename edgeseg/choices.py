@@ -30,6 +30,8 @@ CalibrationMethod = Literal["minmax", "entropy", "percentile"]
 BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "keras"]
 #: What a .tflite file may be run on.
 Accelerator = Literal["cpu", "gpu", "npu"]
+#: How frames come from a webcam: compressed one by one, or as pixels.
+CameraFormat = Literal["mjpeg", "yuyv", "nv12"]
 #: Ways to draw a class map.
 View = Literal["overlay", "mask", "cutout", "blur", "replace"]
 #: What is written of a segmented image: a view, or its class ids as 8-bit gray values.

@@ -19,6 +19,9 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 
 #: The parameter of a command, by the argument of the library that it fills, where the names differ.
 PARAMETERS = {
+    "CameraSettings.format": "camera_format",
+    "CameraSettings.fps": "camera_fps",
+    "CameraSettings.size_wh": "camera_size",
     "DataSource.layout": "data_layout",
     "class_names": "labels",
     "input_size": "imgsz",

@@ -8,11 +8,12 @@ import signal
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from edgeseg._internal.text import counted, masked
+from edgeseg.choices import CameraFormat
 from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
@@ -47,9 +48,32 @@ class _AddressType(click.ParamType[tuple[str, int]]):
         return host.strip("[]") or "127.0.0.1", int(port)
 
 
+class _ResolutionType(click.ParamType[tuple[int, int]]):
+    """``1280x720``: width and height in pixels, as cameras name them."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(value), re.ASCII)
+        if match is None:
+            self.fail(f"'{value}' is no size of a camera; accepted: width and height as 1280x720.", param, ctx)
+        return int(match[1]), int(match[2])
+
+
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
-        "Source": ("source", "pace", "loop", "live", "reconnect"),
+        "Source": (
+            "source",
+            "camera_size",
+            "camera_fps",
+            "camera_format",
+            "pace",
+            "loop",
+            "live",
+            "reconnect",
+        ),
         "Drawing": ("view", *_options.LOOK, "background", "legend", "status", "smooth"),
         "Output": (
             "show",
@@ -73,15 +97,25 @@ class _Stream:
     """Where the frames come from."""
 
     source: str
+    camera_size: tuple[int, int] | None
+    camera_fps: float | None
+    camera_format: CameraFormat | None
     pace: bool
     loop: bool
     live: bool | None
     reconnect: float | None
 
     def open(self) -> Source:
-        from edgeseg.sources import open_source
+        from edgeseg.sources import CameraSettings, open_source
 
-        return open_source(self.source, pace=self.pace, loop=self.loop, live=self.live, reconnect_s=self.reconnect)
+        return open_source(
+            self.source,
+            pace=self.pace,
+            loop=self.loop,
+            live=self.live,
+            reconnect_s=self.reconnect,
+            camera=CameraSettings(size_wh=self.camera_size, fps=self.camera_fps, format=self.camera_format),
+        )
 
     def has_sound(self) -> bool:
         """Return whether the frames are those of one file from its beginning, whose sound may go with them."""
@@ -157,7 +191,20 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
     "stream",
     _Stream,
     click.option(
-        "--source", default="0", show_default=True, help="Camera index or device, file, folder, pattern, URL, or -."
+        "--source",
+        default="0",
+        show_default=True,
+        help="Camera index or device, csi:, picamera:, gst:PIPELINE, file, folder, pattern, URL, or -.",
+    ),
+    click.option("--camera-size", type=_ResolutionType(), help="Frame size of a camera.", show_default="its own"),
+    click.option(
+        "--camera-fps", type=click.FloatRange(0.1, 1000), help="Frame rate of a camera.", show_default="its own"
+    ),
+    click.option(
+        "--camera-format",
+        type=click.Choice(get_args(CameraFormat)),
+        help="How a webcam delivers frames; many need mjpeg for 30 a second of 1280x720.",
+        show_default="its own",
     ),
     click.option("--pace", is_flag=True, help="Play a file in real time, like a camera; late frames are dropped."),
     click.option("--loop", is_flag=True, help="Play a file again and again."),
@@ -199,7 +246,8 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
         "saves",
         multiple=True,
         metavar="TARGET",
-        help="FILE.mp4, .mkv, .webm, .gif or .m3u8, a folder for images, FILE.png of one image, or a URL; repeatable.",
+        help="FILE.mp4, .mkv, .webm, .gif or .m3u8, a folder for images, FILE.png of one image, a URL, or "
+        "camera: for a virtual camera; repeatable.",
     ),
     click.option(
         "--fps", type=click.FloatRange(0.01, 1000), help="Frame rate of saved videos.", show_default="the source's own"
@@ -318,7 +366,12 @@ def command(
 
 def _there(save: str) -> bool:
     path = Path(save)
-    return save.startswith("ffmpeg:") or "://" in save or path.exists() or ("%" in path.name and path.parent.is_dir())
+    return (
+        save.startswith(("ffmpeg:", "camera:"))
+        or "://" in save
+        or path.exists()
+        or ("%" in path.name and path.parent.is_dir())
+    )
 
 
 def _written(save: str, sink: Sink) -> dict[str, Any]:

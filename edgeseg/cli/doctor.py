@@ -6,6 +6,7 @@ import click
 
 from edgeseg._internal.text import counted
 from edgeseg.cli import _options
+from edgeseg.cli._cameras import show_cameras
 from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, progress, say
@@ -21,9 +22,13 @@ _OLD_RUNTIME_COSTS = "int8 runs about 20 times slower than with: pip install ai-
 
 
 @click.command("doctor", cls=Command, help=help_of("doctor", _DETAILS))
+@click.option("--cameras", is_flag=True, help="List the cameras of this machine and the line to use for each.")
 @_options.as_json
-def command(as_json: bool) -> int:
+def command(cameras: bool, as_json: bool) -> int:
     """Run ``edgeseg doctor``."""
+    if cameras:
+        show_cameras(as_json=as_json)
+        return 0
     import dataclasses
     import platform
 

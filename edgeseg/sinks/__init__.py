@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeseg.sinks.base import Sink, TimedSink
+from edgeseg.sinks.cameras.virtual import VirtualCamera
 from edgeseg.sinks.ffmpeg_pipe import FfmpegPipe
 from edgeseg.sinks.images import ImageFile, ImageFiles, NumberedImages
 from edgeseg.sinks.mjpeg import MjpegServer
@@ -28,6 +29,7 @@ __all__ = [
     "FfmpegPipe",
     # Sent
     "PushedStream",
+    "VirtualCamera",
     # Watched
     "MjpegServer",
     "Window",
@@ -40,8 +42,8 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
     Args:
         text: a video file (``out.mp4``), an image file for a single frame (``out.png``), a folder for images
             (``frames/`` or ``frames/*.png``), numbered images (``frames/name_%04d.png``), the URL of a server
-            (``rtmp://host/live/key``), or ``ffmpeg:`` and what ffmpeg is to write: a URL, a file, or a virtual camera
-            (``ffmpeg:/dev/video10``).
+            (``rtmp://host/live/key``), a virtual camera (``camera:``, ``camera:/dev/video10``), or ``ffmpeg:`` and what
+            ffmpeg is to write: a URL, a file, or a virtual camera of Linux (``ffmpeg:/dev/video10``).
         fps: frames per second of a video, above 0.
         overwrite: whether existing files may be replaced.
         live: the frames come at an uneven rate, and a video is to play as long as they took (see ``VideoFile``).
@@ -53,6 +55,8 @@ def open_sink(text: str, *, fps: float, overwrite: bool = False, live: bool = Fa
     """
     target = text.removeprefix("ffmpeg:")
     match target_kind(text):
+        case "camera":
+            return VirtualCamera(text.removeprefix("camera:"), fps=fps, live=live)
         case "stream":
             return PushedStream(target, fps=fps)
         case "ffmpeg" if is_stream(target):

@@ -15,10 +15,10 @@ from edgeseg.sinks.images import NUMBER
 from edgeseg.sinks.stream import is_stream
 from edgeseg.sinks.video_file import SUFFIXES
 
-TargetKind = Literal["video", "image", "folder", "named", "numbered", "stream", "ffmpeg"]
+TargetKind = Literal["video", "image", "folder", "named", "numbered", "stream", "camera", "ffmpeg"]
 
 #: Those that take every frame, whatever it is called, through one sink.
-FILMS = ("video", "named", "numbered", "stream", "ffmpeg")
+FILMS = ("video", "named", "numbered", "stream", "camera", "ffmpeg")
 
 
 def target_kind(text: str) -> TargetKind:
@@ -31,6 +31,8 @@ def target_kind(text: str) -> TargetKind:
     """
     if text.startswith("ffmpeg:"):
         return "ffmpeg"
+    if text.startswith("camera:"):
+        return "camera"
     if is_stream(text):
         return "stream"
     path = Path(text)
@@ -44,8 +46,8 @@ def target_kind(text: str) -> TargetKind:
     raise InputError(
         f"nothing can be saved as '{text}'; accepted: a video file ({', '.join(SUFFIXES)}), an image file "
         f"({', '.join(sorted(IMAGE_SUFFIXES))}), a folder ('{text}/', 'folder/*.png'), numbered images "
-        f"(name_%04d.png), a URL ({', '.join(f'{scheme}://' for scheme in STREAM_FORMATS)}), or "
-        f"'ffmpeg:' and a file or device."
+        f"(name_%04d.png), a URL ({', '.join(f'{scheme}://' for scheme in STREAM_FORMATS)}), "
+        f"a virtual camera (camera:), or 'ffmpeg:' and a file or device."
         f"{did_you_mean(suffix, SUFFIXES)}"
     )
 

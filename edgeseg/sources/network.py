@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.sources.pacing import Clock
+from edgeseg.sources.pacing import Clock, SenderClock
 from edgeseg.video.container import Opened, open_container, shown
 from edgeseg.video.decode import Decoder, Images, NoFrame, Reader
 
@@ -18,9 +18,6 @@ _log = logging.getLogger("edgeseg.sources")
 
 #: Demuxers that deliver whole segments at once.
 _IN_BURSTS = frozenset({"hls", "dash"})
-
-#: The oldest frame that is believed to be as old as its sender says: clocks of two machines need not be the same.
-_OLDEST_S = 10.0
 
 
 class StreamCapture:
@@ -30,7 +27,10 @@ class StreamCapture:
         opened: the container.
         captured_s: when the current frame came, or was due; in the time of ``time.perf_counter``.
         reason: why ``grab`` returned False.
+        skipped: frames that the current one replaced: none.
     """
+
+    skipped = 0
 
     def __init__(self, opened: Opened, *, timeout_s: float) -> None:
         """Take over an open container; ``release`` closes it.
@@ -51,7 +51,7 @@ class StreamCapture:
         self._decoder = None if self._reader else Decoder(opened, timeout_s=timeout_s)
         self._images = Images()
         self._current: object = None
-        self._believed: bool | None = None  # that the sender's clock is ours; None until it said a time
+        self._sender = SenderClock(opened.name)
 
     def grab(self) -> bool:
         """Go to the next frame; False where there is none, and ``reason`` says why."""
@@ -69,23 +69,7 @@ class StreamCapture:
 
     def _captured(self, sender_s: float | None) -> float:
         """Return when the current frame was captured as its sender says, or when it came, in our time."""
-        now_s = time.perf_counter()
-        if sender_s is None:
-            return now_s
-        age_s = time.time() - sender_s
-        believed = 0 <= age_s <= _OLDEST_S
-        if self._believed is None:
-            self._believed = believed
-            if believed:
-                _log.info("'%s' says when its frames were captured; their age counts from there.", self.opened.name)
-            else:
-                _log.warning(
-                    "'%s' says when its frames were captured, but by a clock that is %.1f s off: their age counts from "
-                    "when they came.",
-                    self.opened.name,
-                    age_s,
-                )
-        return now_s - age_s if believed and self._believed else now_s
+        return time.perf_counter() if sender_s is None else self._sender.captured_s(time.time() - sender_s)
 
     def _grab_paced(self, reader: Reader, clock: Clock) -> bool:
         if not reader.grab():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import stat
 import sys
 import threading
@@ -13,8 +15,13 @@ import cv2
 from edgeseg._internal.text import masked
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.sources.base import Source
+from edgeseg.sources.cameras.gstreamer import pipeline
+from edgeseg.sources.cameras.picamera import PicameraDevice, picamera2
+from edgeseg.sources.cameras.rpicam import CsiCamera
+from edgeseg.sources.cameras.settings import CameraSettings
+from edgeseg.sources.cameras.webcam import CameraDevice
 from edgeseg.sources.detached import Detached, Stoppable
-from edgeseg.sources.devices import CameraDevice, Device, NetworkStream, Pipeline
+from edgeseg.sources.devices import Device, NetworkStream
 from edgeseg.sources.files import Files
 from edgeseg.sources.images import expand
 from edgeseg.sources.network import AddressedStream, StreamCapture
@@ -23,9 +30,14 @@ from edgeseg.sources.video import VIDEO_SUFFIXES, FfmpegReel, Video
 from edgeseg.video.container import LIVE_SCHEMES, URL, is_remote, require_address
 from edgeseg.video.library import available, load
 
+_log = logging.getLogger("edgeseg.sources")
+
 #: What OpenCV reads, and after them what only FFmpeg's libraries do.
 _OPENCV_SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "tcp")
 SCHEMES = (*_OPENCV_SCHEMES, "rtmp", "rtmps", "srt", "rtp")
+
+#: How a camera of Raspberry Pi begins; its number follows, 0 where omitted.
+_BOARDS = ("csi:", "picamera:")
 
 
 def open_source(
@@ -37,6 +49,7 @@ def open_source(
     fps: float | None = None,
     reconnect_s: float | None = None,
     timeout_s: float = 5.0,
+    camera: CameraSettings | None = None,
 ) -> Source:
     """Open a source of frames.
 
@@ -50,7 +63,9 @@ def open_source(
     ``http://``, ``https://``                a stream (MJPEG, MPEG-TS, HLS), a video or an image: by what it is
     ``door.sdp``                             the RTP stream that an SDP file describes, live
     ``-``                                    a video from standard input
-    ``gst:v4l2src ! ... ! appsink``          a GStreamer pipeline, live, where OpenCV has GStreamer
+    ``csi:0``                                a camera of Raspberry Pi by its number, live, with ``rpicam-vid``
+    ``picamera:0``                           the same with ``picamera2``, where it is installed
+    ``gst:v4l2src ! ... ! appsink``          a GStreamer pipeline, live, in OpenCV or with ``gst-launch-1.0``
     =======================================  =============================================================
 
     A file ends, and ``read`` then returns None. A live source has no end: when it stops, it is lost. A file from a
@@ -68,6 +83,7 @@ def open_source(
             the beginning; it is tried again after 0.25 s, doubling to 4 s, and to 8 s where it hangs up after a few
             frames. None: do not wait.
         timeout_s: how long a server, or a camera that is there, may be silent until it counts as lost.
+        camera: what a camera is to deliver; one that delivers something else is an error.
 
     Raises:
         InputError: it does not exist, is no image or video, does not answer, or cannot do what was asked.
@@ -79,7 +95,9 @@ def open_source(
         )
     if URL.match(text):
         require_address(text, shown=masked(text))
-    device = _device(text, timeout_s)
+    camera = camera or CameraSettings()
+    camera.check()
+    device = _device(text, timeout_s, camera)
     addressed = text == "-" or _is_address(text)
     if live is not None and not addressed:
         why = "`pace` plays a file in real time" if device is None else "a camera is always live"
@@ -112,7 +130,7 @@ def open_source(
 
 def names_files(text: str) -> bool:
     """Return whether a text names files on this machine in the table of ``open_source``; nothing is opened."""
-    if text == "-" or (text.isascii() and text.isdecimal()):
+    if text == "-" or (text.isascii() and text.isdecimal()) or text.startswith(_BOARDS):
         return False
     camera = sys.platform == "linux" and (text.startswith("/dev/video") or _is_character_device(text))
     return not (text.startswith("gst:") or _is_address(text) or camera)
@@ -122,20 +140,44 @@ def _is_address(text: str) -> bool:
     return is_remote(text)
 
 
-def _device(text: str, timeout_s: float) -> Device | None:
+def _device(text: str, timeout_s: float, camera: CameraSettings) -> Device | None:
     """Return the device that ``text`` names in the table of ``open_source``; None for what is read as files."""
     if text.isascii() and text.isdecimal():
-        return CameraDevice(int(text))
+        return CameraDevice(int(text), camera)
+    if sys.platform == "linux" and (text.startswith("/dev/video") or _is_character_device(text)):
+        return CameraDevice(text, camera)
+    if text.startswith(_BOARDS):
+        return _board_camera(text, timeout_s, camera)
+    if given := camera.given():
+        kind = "a pipeline has its own, such as video/x-raw,width=640" if text.startswith("gst:") else "that is none"
+        raise InputError(
+            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for cameras, not for '{masked(text)}': {kind}."
+        )
     if text.startswith("gst:"):
-        return Pipeline(text.removeprefix("gst:").strip())
+        return pipeline(text.removeprefix("gst:").strip(), timeout_s=timeout_s)
     if text == "-":
         load("standard input")
         return AddressedStream(text, timeout_s=timeout_s)
     if _is_address(text):
         return _addressed(text, timeout_s)
-    if sys.platform == "linux" and (text.startswith("/dev/video") or _is_character_device(text)):
-        return CameraDevice(text)
     return None
+
+
+def _board_camera(text: str, timeout_s: float, camera: CameraSettings) -> Device:
+    kind, _, number = text.partition(":")
+    if not re.fullmatch(r"\d{0,2}", number, re.ASCII):
+        raise InputError(f"'{masked(text)}' is no camera; accepted: {kind}: and {kind}:1, the second.")
+    index = int(number or 0)
+    if kind == "csi":
+        return CsiCamera(index, camera, timeout_s=timeout_s)
+    package = picamera2()
+    if package is not None:
+        return PicameraDevice(index, camera, package, timeout_s=timeout_s)
+    _log.warning(
+        "picamera2 does not import here, so 'csi:%d' is opened; it comes with: sudo apt install python3-picamera2",
+        index,
+    )
+    return CsiCamera(index, camera, timeout_s=timeout_s)
 
 
 def _addressed(url: str, timeout_s: float) -> Device | None:

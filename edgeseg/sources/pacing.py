@@ -1,9 +1,15 @@
-"""Time the frames of a file that plays in real time."""
+"""Time frames: when one of a file that plays in real time is due, and when a sender captured one."""
 
 from __future__ import annotations
 
+import logging
 import time
 from threading import Event
+
+_log = logging.getLogger("edgeseg.sources")
+
+#: The oldest frame that is believed to be as old as its sender says: clocks of two machines need not be the same.
+_OLDEST_S = 10.0
 
 
 class Clock:
@@ -42,3 +48,36 @@ class Clock:
         self._late_s = None
         self._due_s = due_s + frame_s
         return due_s
+
+
+class SenderClock:
+    """Believes when frames were captured, or not: the first that says it decides, and one line is logged about it."""
+
+    def __init__(self, name: str) -> None:
+        """Set the name of the source, for that line."""
+        self._name = name
+        self._believed: bool | None = None
+
+    def captured_s(self, age_s: float) -> float:
+        """Return when a frame was captured, in the time of ``time.perf_counter``.
+
+        Args:
+            age_s: seconds since then, as the sender's time stamp says.
+
+        Returns:
+            The current time where that is in the future or long ago, or where that of the first frame was.
+        """
+        now_s = time.perf_counter()
+        believed = 0 <= age_s <= _OLDEST_S
+        if self._believed is None:
+            self._believed = believed
+            if believed:
+                _log.info("'%s' says when its frames were captured; their age counts from there.", self._name)
+            else:
+                _log.warning(
+                    "'%s' says when its frames were captured, but by a clock that is %.1f s off: their age counts from "
+                    "when they came.",
+                    self._name,
+                    age_s,
+                )
+        return now_s - age_s if believed and self._believed else now_s

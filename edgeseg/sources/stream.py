@@ -9,8 +9,7 @@ import time
 from edgeseg._internal.text import counted
 from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources.base import Captured
-from edgeseg.sources.devices import Capture, Device
-from edgeseg.sources.network import StreamCapture
+from edgeseg.sources.devices import Capture, Device, LiveCapture
 from edgeseg.sources.opencv import stated_fps
 from edgeseg.video.container import HungUp
 
@@ -100,9 +99,12 @@ class Stream:
                 self._reconnect()
             elif self._capture.grab():
                 now_s = time.perf_counter()
-                captured_s = self._capture.captured_s if isinstance(self._capture, StreamCapture) else now_s
+                captured_s, skipped = now_s, 0
+                if isinstance(self._capture, LiveCapture):
+                    captured_s, skipped = self._capture.captured_s, self._capture.skipped
                 self._came(now_s)
-                index, self._next_index = self._next_index, self._next_index + 1
+                index = self._next_index + skipped
+                self._next_index = index + 1
                 ok, image_bgr = self._capture.retrieve()
                 if ok:
                     name = f"{self._device.stem}_{index:06d}"
@@ -117,7 +119,7 @@ class Stream:
         """Request the end; callable from any thread."""
         self._closed.set()
         capture = self._capture
-        if isinstance(capture, StreamCapture):
+        if isinstance(capture, LiveCapture):
             capture.stop()
 
     def close(self) -> None:
@@ -141,7 +143,7 @@ class Stream:
                 _log.warning("'%s' is back.", self.name)
 
     def _lose(self) -> None:
-        self._reason = self._capture.reason if isinstance(self._capture, StreamCapture) else ""
+        self._reason = self._capture.reason if isinstance(self._capture, LiveCapture) else ""
         self._release()
         if self._reconnect_s is None:
             raise SourceLost(f"{self._broke_off()}.")

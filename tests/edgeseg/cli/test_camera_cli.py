@@ -129,6 +129,20 @@ def test_a_server_that_is_not_there_ends_neither_the_recording_nor_hides(
     assert sum(iter(written.grab, False)) == 250
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--camera-size", "640x480", "--camera-fps", "30"], "--camera-size, --camera-fps are for cameras, not for '"),
+        (["--camera-size", "640"], "'640' is no size of a camera; accepted: width and height as 1280x720."),
+    ],
+)
+def test_settings_of_a_camera_are_for_cameras(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str], artifact: Path, street_clip: Path
+) -> None:
+    assert _run(artifact, "--source", street_clip, "--stats", "stats.json", *flags) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_one_frame_is_saved_as_one_image(artifact: Path, street_clip: Path, tmp_path: Path) -> None:
     image, again = tmp_path / "new" / "out.png", tmp_path / "again.jpg"
     assert _run(artifact, "--source", street_clip, "--max-frames", "1", "--save", image) == 0

@@ -1,4 +1,4 @@
-"""``edgeseg._internal.installation``, ``doctor``, ``evaluate``, ``inspect``, ``models``, ``predict``,
+"""``edgeseg._internal.installation``, ``doctor``, ``_cameras``, ``evaluate``, ``inspect``, ``models``, ``predict``,
 ``edgeseg.inspection`` and ``edgeseg_converters.coverage``: the commands as a user runs them, on small real models.
 """
 
@@ -363,6 +363,42 @@ def test_doctor_names_the_install_line_of_a_missing_part(
     loaded["opencv-python"] = "OpenCV cannot be loaded: y"
     assert main(["doctor"]) == 1
     assert "OpenCV cannot be loaded: y" in capsys.readouterr().out
+
+
+def test_doctor_lists_cameras_and_the_line_for_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeseg.sources.cameras import listing, v4l2
+
+    modes = tuple(v4l2.Mode("YUYV", (size, size // 2), 30) for size in (320, 640, 800, 1280, 1920))
+    kinds: dict[str, v4l2.Kind] = {"uvcvideo": "camera", "unicam": "raw", "bcm2835-codec": "other"}
+    devices = [
+        v4l2.Device(path=f"/dev/video{number}", name="N", driver=driver, kind=kind, modes=modes[: 5 * (not number)])
+        for number, (driver, kind) in enumerate(kinds.items())
+    ]
+    csi = listing.CsiCamera(1, "imx219", "RGGB", (listing.CsiMode((640, 480), 206.65, "(0, 0)/1280x960"),))
+    monkeypatch.setattr(v4l2, "devices", lambda: devices)
+    monkeypatch.setattr(listing, "csi_cameras", lambda: [csi])
+    assert main(["doctor", "--cameras"]) == 0
+    said = capsys.readouterr().out
+    line = "edgeseg camera --source /dev/video0 --camera-size 1280x640 --camera-fps 30 --camera-format yuyv"
+    assert said.startswith(
+        "/dev/video0: N (uvcvideo)\n"
+        "  YUYV: 1920x960 at 30, 1280x640 at 30, 800x400 at 30, 640x320 at 30, 320x160 at 30\n"
+        f"  {line}\n"
+        "/dev/video1: N (unicam)\n"
+        "  opens and gives no image: it delivers the sensor's data to libcamera\n"
+        "  edgeseg camera --source csi:\n"
+        "csi:1: imx219 (RGGB)\n"
+        "  shows (0, 0)/1280x960: 640x480 at 206.65\n"
+        "  edgeseg camera --source csi:1\n"
+        "Not listed: 1 video device that encodes, decodes or delivers no image.\n"
+    )
+    assert "--save camera:  pyvirtualcam" in said
+    found = run_json(capsys, "doctor", "--cameras")
+    assert [device["line"] for device in found["devices"]] == [line, "edgeseg camera --source csi:", ""]
+    assert found["csi"][0]["modes"][0] == {"size_wh": [640, 480], "fps": 206.65, "crop": "(0, 0)/1280x960"}
+    assert {need["use"] for need in found["needs"]} == {"csi:", "picamera:", "gst:", "--save camera:"}
 
 
 def test_doctor_says_what_the_old_runtime_costs(

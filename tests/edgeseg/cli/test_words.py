@@ -36,8 +36,24 @@ FOREIGN = frozenset({
     "--clear", "--disable-pip-version-check", "--enable_op_profiling", "--help", "--no-input", "--only-binary", "--remove",
     "--retries", "--upgrade", "--use_profiler", "--use_xnnpack",
 })  # fmt: skip
-# Words of the commands to type that ``edgeseg inspect`` and ``edgeseg models --advise`` propose, and of data's.
+# Flags of rpicam-apps and GStreamer, and words of the commands to type that ``edgeseg doctor --cameras``, ``edgeseg
+# inspect`` and ``edgeseg models --advise`` propose, and of data's.
 TYPED = {
+    "gstreamer": {"--quiet"},
+    "listing": {"--camera-format", "--camera-fps", "--camera-size", "--list-cameras", "--save"},
+    "rpicam": {
+        "--camera",
+        "--codec",
+        "--flush",
+        "--framerate",
+        "--height",
+        "--metadata",
+        "--metadata-format",
+        "--nopreview",
+        "--output",
+        "--timeout",
+        "--width",
+    },
     "source": {"--classes", "--color-map", "--data-layout", "--ignore-index", "--label-encoding"},
     "inspection": {"--mean", "--std", "--imgsz"},
     "advice": {

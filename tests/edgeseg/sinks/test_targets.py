@@ -24,6 +24,8 @@ from edgeseg.sinks.targets import require_place, target_kind
         ("ffmpeg:rtmp://host/app/key", "ffmpeg"),
         ("rtmp://host/app/key", "stream"),
         ("SRT://host:9000", "stream"),
+        ("camera:", "camera"),
+        ("camera:/dev/video10", "camera"),
     ],
 )
 def test_a_suffix_says_what_a_target_is(text: str, kind: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cv2
 import pytest
 
 from edgeseg._internal.text import masked
@@ -80,13 +79,6 @@ def test_a_device_that_is_no_camera_is_refused() -> None:
 def test_a_camera_that_does_not_come_is_waited_for_as_long_as_asked() -> None:
     with pytest.raises(InputError, match="camera 97"):
         open_source("97", reconnect_s=0.3)
-
-
-def test_gstreamer_is_refused_where_opencv_has_none() -> None:
-    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        pytest.skip("this OpenCV has GStreamer")
-    with pytest.raises(InputError, match="this OpenCV has no GStreamer"):
-        open_source("gst:videotestsrc ! appsink")
 
 
 def test_a_scheme_that_is_not_known_is_refused_with_the_nearest() -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgeseg.sources import pacing
-from edgeseg.sources.pacing import Clock
+from edgeseg.sources.pacing import Clock, SenderClock
 
 FRAME_S = 1 / 8  # exact in binary, so that the times below are compared without a tolerance
 
@@ -68,3 +68,17 @@ def test_a_decoder_a_little_faster_than_the_clock_does_not_pass_over_frames_for_
         time.now += 0.9 * FRAME_S
         due.append(paced.wait(FRAME_S))
     assert due.count(None) == 1
+
+
+def test_a_sender_is_believed_where_its_first_time_stamp_can_be_right(
+    time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = SenderClock("camera")
+    assert [clock.captured_s(age_s) for age_s in (0.5, -0.5, 11.0, 2.0)] == [99.5, 100.0, 100.0, 98.0]
+    assert not caplog.records
+    assert [SenderClock("door").captured_s(age_s) for age_s in (-0.5, 11.0)] == [100.0, 100.0]
+    wrong = SenderClock("gate")
+    assert [wrong.captured_s(age_s) for age_s in (3600.0, 0.5)] == [100.0, 100.0]
+    assert [record.getMessage().split(":")[0] for record in caplog.records[-1:]] == [
+        "'gate' says when its frames were captured, but by a clock that is 3600.0 s off"
+    ]

@@ -1,0 +1,1 @@
+"""Send frames to cameras that other programs open."""
