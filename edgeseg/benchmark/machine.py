@@ -38,8 +38,13 @@ def environment(device: str = "local") -> Environment:
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         governor=_text(_CPUFREQ),
         versions=versions(),
-        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        date=now(),
     )
+
+
+def now() -> str:
+    """Return the time in UTC, as ``2026-01-31T12:00:00Z``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ import click
 from edgeseg.choices import Accelerator, BackendName
 from edgeseg.cli import _options
 from edgeseg.cli._fields import collect
+from edgeseg.cli._terminal import note
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,12 +83,16 @@ class Devices:
     def open(self) -> list[Device]:
         """Open the named devices, or this machine."""
         from edgeseg.benchmark import devices as known
+        from edgeseg.benchmark.devices.web import WebDevice
 
         if self.benchmark_model is not None and not any(name.startswith("adb") for name in self.device):
             raise InputError("--benchmark-model goes with --device adb.")
         tool = {} if self.benchmark_model is None else {"benchmark_model": self.benchmark_model}
         opened = [known.open_device(name, **(tool if name.startswith("adb") else {})) for name in self.device]
         opened += known.read_table(self.devices) if self.devices is not None else []
+        for device in opened:
+            if isinstance(device, WebDevice):
+                device.announce = note
         return opened or [known.open_device("local")]
 
 
@@ -131,7 +136,7 @@ def devices(function: F) -> F:
         click.option(
             "--device",
             multiple=True,
-            help="local, ssh:HOST, adb or adb:SERIAL; repeatable.",
+            help="local, ssh:HOST, adb, adb:SERIAL, web or web:HOST (a browser); repeatable.",
             show_default="local",
         ),
         click.option("--devices", type=_options.FILE, help="devices.toml: all devices that it lists."),

@@ -12,7 +12,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from edgeseg._internal.text import escaped
 from edgeseg.http.connections import Connection
@@ -24,6 +24,9 @@ CLIENT_TIMEOUT_S = 5.0
 
 #: Seconds that a client has for its whole request: a byte now and then does not hold a connection.
 REQUEST_TIMEOUT_S = 5.0
+
+#: Seconds that a client has for the body of a request, where there is one: 64 MB at 2 MB/s.
+BODY_TIMEOUT_S = 32.0
 
 #: Bytes of the request line and the headers together. A browser sends the cookies of every server on this host.
 MAX_HEAD_BYTES = 16 << 10
@@ -61,17 +64,12 @@ class Served(Protocol):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request. A subclass has ``do_GET``, and ``do_POST`` with ``most_body`` where requests have a body.
-
-    Attributes:
-        most_body: bytes of the largest body that is taken, by the path of the request.
-    """
+    """Answers one request. A subclass has ``do_GET``, and ``do_POST`` with ``most_body`` where requests have a body."""
 
     server: Served  # type: ignore[assignment]
     server_version = "edgeseg"
     sys_version = ""
     timeout = CLIENT_TIMEOUT_S  # of each read and write
-    most_body: ClassVar[Mapping[str, int]] = MappingProxyType({})
 
     def __init__(self, client: Connection, server: Served) -> None:
         self._client = client
@@ -94,11 +92,34 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to localhost only")
             return False
         length = self.headers.get("Content-Length", "0").strip()
-        most = self.most_body.get(self.path.partition("?")[0], 0) if self.command == "POST" else 0
+        most = self.most_body() if self.command == "POST" else 0
         if "Transfer-Encoding" in self.headers or not length.isdecimal() or len(length) > 12 or int(length) > most:
             self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request has at most {most} bytes of body here")
             return False
         return True
+
+    def most_body(self) -> int:
+        """Return how many bytes the body of this request may have."""
+        return 0
+
+    def body(self) -> bytes:
+        """Return the body of the request.
+
+        Raises:
+            TimeoutError: it does not come in time.
+            ConnectionError: the client left.
+        """
+        length = int(self.headers.get("Content-Length", "0"))
+        deadline = time.monotonic() + BODY_TIMEOUT_S
+        body = bytearray(self._body[:length])
+        while len(body) < length:
+            self.connection.settimeout(min(self.timeout, max(1e-3, deadline - time.monotonic())))
+            piece = self.connection.recv(min(_PIECE, length - len(body)))
+            if not piece:
+                raise ConnectionError("it left within its request")
+            body += piece
+        self.connection.settimeout(self.timeout)
+        return bytes(body)
 
     def refuse(self, status: HTTPStatus, message: str | None = None) -> None:
         """Send an error to a client that may still be sending, and let it read that."""

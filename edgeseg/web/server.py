@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from types import MappingProxyType, TracebackType
+from urllib.parse import parse_qs
 
+from edgeseg._internal.json import WrongValue
 from edgeseg.http.handler import Handler
 from edgeseg.http.server import HttpServer, is_loopback
 from edgeseg.web.certificate import tls_context
+from edgeseg.web.exchange import MAX_ANSWER, Exchange
 from edgeseg.web.site import CONTENT_TYPES, Site
 
 _log = logging.getLogger(__name__)
@@ -30,6 +34,11 @@ ISOLATION: Mapping[str, str] = MappingProxyType(
 )
 
 
+#: Seconds that a request of the page waits for something to do, and bytes of what it says of its browser.
+_POLL_S = 20.0
+_MAX_GREETING = 1 << 16
+
+
 class WebServer:
     """Serves a site until ``close``.
 
@@ -42,8 +51,10 @@ class WebServer:
         https: whether to speak TLS; when ``None`` where other machines reach it, as a browser gives a camera to a
             secure page only.
 
+        exchange: asks a browser that has opened ``device.html``; without it nothing is taken from a browser.
+
     Attributes:
-        url: the address to open in a browser.
+        url: the address to open in a browser; with an exchange that of its page, with the key.
         port: on which it listens.
         is_public: whether other machines reach it.
         fingerprint: of the certificate; empty without TLS.
@@ -53,12 +64,22 @@ class WebServer:
         BackendUnavailable: the package for https is not installed.
     """
 
-    def __init__(self, site: Site, *, host: str = "127.0.0.1", port: int = 8080, https: bool | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        https: bool | None = None,
+        exchange: Exchange | None = None,
+    ) -> None:
         secure = not is_loopback(host) if https is None else https
         context, self.fingerprint = tls_context() if secure else (None, "")
-        self._server = _Server(host, port, site, context)
+        self._server = _Server(host, port, site, context, exchange)
         self.port, self.is_public = self._server.port, self._server.is_public
         self.url = self._server.url + self._server.prefix.removeprefix("/")
+        if exchange is not None:
+            self.url += f"device.html#{self._server.key}"
         if self.is_public and not secure:
             _log.warning(
                 "a phone's browser gives its camera, threads and GPU to no page of %s, but to one over https.", self.url
@@ -77,8 +98,9 @@ class WebServer:
 
 
 class _Server(HttpServer):
-    def __init__(self, host: str, port: int, site: Site, tls: ssl.SSLContext | None) -> None:
-        self.site = site
+    def __init__(self, host: str, port: int, site: Site, tls: ssl.SSLContext | None, exchange: Exchange | None) -> None:
+        self.site, self.exchange = site, exchange
+        self.key = secrets.token_urlsafe(16)  # after the # of an address, which a browser sends to nobody
         super().__init__(host, port, _SiteHandler, tls=tls)
         self.prefix = f"/{secrets.token_urlsafe(16)}/" if self.is_public else "/"
 
@@ -87,15 +109,74 @@ class _SiteHandler(Handler):
     server: _Server
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
-        path = self.path.partition("?")[0]
-        prefix = self.server.prefix
-        known = secrets.compare_digest(path[: len(prefix)].encode(), prefix.encode())
-        name = path[len(prefix) :] or "index.html"
-        file = self.server.site.files.get(name) if known else None
+        name = self._name()
+        if name.startswith("device/"):
+            self._ask(name)
+            return
+        file = self.server.site.files.get(name or "index.html")
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         headers = {"Content-Security-Policy": POLICY, **ISOLATION}
         if file.gzipped:
             headers["Content-Encoding"] = "gzip"
-        self.send(CONTENT_TYPES[PurePosixPath(name).suffix], file.read(), headers)
+        self.send(CONTENT_TYPES[PurePosixPath(name or "index.html").suffix], file.read(), headers)
+
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+        exchange, name = self.server.exchange, self._name()
+        take = {} if exchange is None else {"device/greeting": exchange.greet, "device/answer": exchange.answer}
+        if name not in take:
+            self.refuse(HTTPStatus.NOT_FOUND)
+        elif not self._may_answer():
+            self.refuse(HTTPStatus.FORBIDDEN)
+        else:
+            try:
+                take[name](self.body())
+            except WrongValue as error:
+                _log.warning("what a browser says cannot be right: %s", error)
+                self.refuse(HTTPStatus.BAD_REQUEST)
+            else:
+                self.send("text/plain", b"")
+
+    def most_body(self) -> int:
+        """Return how many bytes the body of this request may have."""
+        if self.server.exchange is None:
+            return 0
+        return {"device/greeting": _MAX_GREETING, "device/answer": MAX_ANSWER}.get(self._name(), 0)
+
+    def _name(self) -> str:
+        """Return the path in the site; what no file has where the address lacks the token."""
+        path, prefix = self.path.partition("?")[0], self.server.prefix
+        known = secrets.compare_digest(path[: len(prefix)].encode(), prefix.encode())
+        return path[len(prefix) :] if known else "/"
+
+    def _ask(self, name: str) -> None:
+        """Give the page what it is asked, or the bytes that belong to it."""
+        exchange, values = self.server.exchange, parse_qs(self.path.partition("?")[2])
+        number = next(iter(values.get("after", values.get("id", []))), "")
+        if (
+            exchange is None
+            or name not in ("device/request", "device/attachment")
+            or not re.fullmatch(r"\d{1,9}", number)
+        ):
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        if not self._may_answer():
+            self.send_error(HTTPStatus.FORBIDDEN)
+            return
+        if name == "device/request":
+            kind, content = "application/json", exchange.next_request(int(number), _POLL_S)
+        else:
+            kind, content = "application/octet-stream", exchange.attachment(int(number))
+        if content is None:
+            self.send_response(HTTPStatus.NO_CONTENT)
+            self.end_headers()
+        else:
+            self.send(kind, content)
+
+    def _may_answer(self) -> bool:
+        """Return whether a request has the key, and comes from this server's own page."""
+        origin = self.headers.get("Origin")
+        host = self.headers.get("Host", "")
+        own = origin is None or origin.partition("://")[2] == host
+        return own and secrets.compare_digest(self.headers.get("X-Edgeseg-Key", "").encode(), self.server.key.encode())

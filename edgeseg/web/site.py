@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,21 @@ _PAGE = (
     "manifest.webmanifest",
 )
 
-_NO_GPU = (
+#: The files of the page on which a browser is measured.
+_DEVICE_PAGE = (
+    "device.html",
+    "device.js",
+    "style.css",
+    "engine.js",
+    "worker.js",
+    "imaging.js",
+    "drawing.js",
+    "proof.js",
+    "icon.svg",
+)
+
+#: Why an integer file runs on no GPU of a browser.
+NO_GPU = (
     "A GPU computes integers as float numbers, and gives other classes for up to 7 % of the pixels; this file runs on "
     "the CPU (wasm)."
 )
@@ -108,14 +123,22 @@ class Site:
             entry, own = _entry(path, f"models/{number}/")
             entries.append(entry)
             content.update(own)
-        folder = runtime_folder()
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                name = path.relative_to(folder).as_posix()
-                content[f"runtime/{name.removesuffix('.gz')}"] = File(path, gzipped=name.endswith(".gz"))
+        content.update(_runtime())
         listed = {"format_version": 1, "runtime": "runtime/", "artifacts": entries}
         content["site.json"] = File(content=json.dumps(listed).encode())
         return cls(content)
+
+    @classmethod
+    def for_device(cls, models: MutableMapping[str, File]) -> Site:
+        """Gather the site on which a browser is measured.
+
+        Args:
+            models: the model files by their paths in the site; what is added to it later is served too.
+
+        Raises:
+            InputError: LiteRT.js cannot be downloaded.
+        """
+        return cls(ChainMap(models, {name: File(_page_file(name)) for name in _DEVICE_PAGE} | _runtime()))
 
     def write(self, folder: Path, *, overwrite: bool = False) -> list[Path]:
         """Write the site for any host of static files.
@@ -138,8 +161,19 @@ class Site:
         return written
 
 
+def _runtime() -> dict[str, File]:
+    """Return the files of LiteRT.js."""
+    folder = runtime_folder()
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            files[f"runtime/{name.removesuffix('.gz')}"] = File(path, gzipped=name.endswith(".gz"))
+    return files
+
+
 def _page_file(name: str) -> Path:
-    return Path(str(files("edgeseg.web"))) / "page" / name
+    return Path(str(resources.files("edgeseg.web"))) / "page" / name
 
 
 def _entry(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, File]]:
@@ -162,7 +196,7 @@ def _entry(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, File]]:
         "proof": None if proof is None else folder + proof.name,
         "precision": precision,
         "gpu": precision not in INTEGERS,
-        "noGpu": _NO_GPU,
+        "noGpu": NO_GPU,
         "background": list(background_of(spec)),
         "runtimeVersion": VERSION,
         "spec": _spec(spec),

@@ -17,6 +17,7 @@ __all__ = ["open_device", "read_table"]
 _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "local": {},
     "ssh": {"environment": (), "python": (), "keep": ("nothing", "environment", "everything")},
+    "web": {},
     "adb": {"benchmark_model": (), "half_precision": ("yes", "no")},
 }
 
@@ -25,7 +26,8 @@ def open_device(text: str, /, **settings: str) -> Device:
     """Return the device of a name.
 
     Args:
-        text: ``local``, ``ssh:HOST`` (a host of the user's own ssh config), ``adb`` or ``adb:SERIAL``.
+        text: ``local``, ``ssh:HOST`` (a host of the user's own ssh config), ``adb`` or ``adb:SERIAL``; ``web`` for a
+            browser of this machine, ``web:HOST`` or ``web:HOST:PORT`` for one that reaches that address of it.
         **settings: the settings in ``devices.toml``; keywords of ``SshDevice`` and ``AdbDevice``.
 
     Raises:
@@ -33,7 +35,7 @@ def open_device(text: str, /, **settings: str) -> Device:
     """
     kind, _, rest = text.partition(":")
     if not _named(text):
-        accepted = "local, ssh:HOST, adb, adb:SERIAL"
+        accepted = "local, ssh:HOST, adb, adb:SERIAL, web, web:HOST, web:HOST:PORT"
         raise InputError(f"unknown device '{text}'.{did_you_mean(kind, _KEYS)} Accepted: {accepted}.")
     _check(settings, kind)
     chosen: dict[str, Any] = dict(settings)
@@ -45,6 +47,11 @@ def open_device(text: str, /, **settings: str) -> Device:
         from edgeseg.benchmark.devices.adb import AdbDevice
 
         return AdbDevice(rest or None, **chosen)
+    if kind == "web":
+        from edgeseg.benchmark.devices.web import WebDevice
+
+        host, _, port = rest.rpartition(":") if rest.rpartition(":")[2].isdecimal() else (rest, "", "0")
+        return WebDevice(host.strip("[]") or "127.0.0.1", int(port))
     from edgeseg.benchmark.devices.local import LocalDevice
 
     return LocalDevice()
@@ -98,7 +105,7 @@ def _setting(key: str, value: object) -> str:
 
 def _named(text: str) -> bool:
     kind, colon, rest = text.partition(":")
-    return text in ("local", "adb") or (kind == "ssh" and bool(colon)) or (kind == "adb" and bool(rest))
+    return text in ("local", "adb", "web") or (kind == "ssh" and bool(colon)) or (kind in ("adb", "web") and bool(rest))
 
 
 def _check(settings: Mapping[str, str], kind: str) -> None:

@@ -7,9 +7,9 @@ Names of properties and lines are those of ``getprop``, ``dumpsys thermalservice
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 
+from edgeseg.benchmark.machine import now
 from edgeseg.benchmark.result import Environment
 
 #: Prints everything that ``Description.read`` reads.
@@ -94,7 +94,7 @@ class Description:
             governor=get("governor", ""),
             temperature_c=tuple(value for value in (self.chip_c, after.chip_c) if value is not None),
             versions=versions,
-            date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            date=now(),
             extra={name: value for name, value in extra.items() if value},
         )
 

@@ -37,7 +37,7 @@ const requests = {
       runtimeMs: loaded - started,
       modelMs: performance.now() - loaded,
     };
-    prepare = preprocessor(artifact.spec);
+    if (artifact.spec) prepare = preprocessor(artifact.spec);
     return ran;
   },
 
@@ -94,6 +94,34 @@ const requests = {
     return prove(await download(url), precision, async (blob) => classes((await prepared(blob)).tensor));
   },
 
+  // Runs the model on a tensor; returns the output as the runtime has it.
+  async run({tensor, shape}) {
+    const {values, sides} = await outputOf(tensor, shape);
+    return {values, shape: sides, dtype: values.constructor.name.replace("Array", "").toLowerCase()};
+  },
+
+  // Times the model on a tensor, as edgeseg.benchmark.worker does; milliseconds of the first call, and of the timed ones.
+  async time({tensor, shape, plan}) {
+    const call = async () => {
+      const started = performance.now();
+      await outputOf(tensor, shape);
+      return performance.now() - started;
+    };
+    const began = performance.now();
+    const first = await call();
+    for (let runs = 1; runs < plan.warmupRuns || performance.now() - began < plan.warmupMs; runs++) {
+      await call();
+      if (performance.now() - began > plan.mostMs) break;
+    }
+    const ms = [];
+    const started = performance.now();
+    while (ms.length < plan.runs || performance.now() - started < plan.leastMs) {
+      ms.push(await call());
+      if (performance.now() - started > plan.mostMs) break;
+    }
+    return {first, ms};
+  },
+
   // Runs the model on the same input again and again; returns milliseconds of each call.
   async measure({warmup, runs}) {
     const [height, width] = artifact.spec.input_size;
@@ -145,6 +173,14 @@ async function prepared(blob) {
 async function classes(tensor) {
   const [height, width] = artifact.spec.input_size;
   const shape = artifact.spec.layout === "nchw" ? [1, 3, height, width] : [1, height, width, 3];
+  const {values, sides} = await outputOf(tensor, shape);
+  const [rows, columns] = [sides[1], sides[2]];
+  if (artifact.spec.output_kind === "argmax") return {ids: Uint8Array.from(values), height: rows, width: columns};
+  return {ids: best(values, sides[3]), height: rows, width: columns, scores: values, channels: sides[3]};
+}
+
+// Runs the model; returns a copy of its first output, and its shape.
+async function outputOf(tensor, shape) {
   const input = new liteRt.Tensor(tensor, shape);
   const [output] = await model.run([input]);
   const host = output.accelerator === "webgpu" ? await output.copyTo("wasm") : output;
@@ -153,9 +189,7 @@ async function classes(tensor) {
   if (host !== output) host.delete();
   output.delete();
   input.delete();
-  const [rows, columns] = [sides[1], sides[2]];
-  if (artifact.spec.output_kind === "argmax") return {ids: Uint8Array.from(values), height: rows, width: columns};
-  return {ids: best(values, sides[3]), height: rows, width: columns, scores: values, channels: sides[3]};
+  return {values, sides};
 }
 
 // The first of the best classes of each pixel, as numpy's argmax.

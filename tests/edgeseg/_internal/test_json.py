@@ -32,6 +32,7 @@ from edgeseg.proof import questions
 from edgeseg.proof import worker as proof_worker
 from edgeseg.runtime.process import exchange, gpu, trial
 from edgeseg.spec import ModelSpec
+from edgeseg.web import exchange as web
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,7 @@ def test_an_object_without_a_type_is_read_as_it_is() -> None:
 READ: tuple[Any, ...] = (
     *(ModelSpec, result._Version, result._File, worker.Reply, exchange._Refusal),
     *(profile.Reply, onnx_profile._Events, benchmark_model.Placement),
+    *(web.Greeting, web.Opened, web.Output, web.Timings, web.Head),
     *(proof._About, questions.Answers, proof_worker.Value),
     *(accuracy._Entry, classes._Table, labelme._Document, gpu._Answer, trial._Answer),
     *(

@@ -46,9 +46,7 @@ def test_files_have_their_headers(small: WebServer) -> None:
         assert (answer.headers["Content-Encoding"], answer.headers["Content-Type"]) == ("gzip", "application/wasm")
 
 
-@pytest.mark.parametrize(
-    "path", ["/../../etc/passwd", "/runtime/..%2f..%2fetc/passwd", "/runtime/", "/other", "/\\"]
-)
+@pytest.mark.parametrize("path", ["/../../etc/passwd", "/runtime/..%2f..%2fetc/passwd", "/runtime/", "/other", "/\\"])
 def test_only_what_is_listed_is_there(small: WebServer, path: str) -> None:
     assert status(small, path) == 404
 

@@ -1,0 +1,133 @@
+// Makes this browser a device: it runs what edgeseg.web.exchange asks for, each model in a fresh worker, and posts answers.
+import {Engine, threadsToOffer} from "./engine.js";
+
+const key = location.hash.slice(1);
+let engine = null, hidden = false;
+
+document.addEventListener("visibilitychange", () => (hidden ||= document.hidden));
+
+function say(text) {
+  document.getElementById("state").textContent = text;
+}
+
+function log(text) {
+  const list = document.getElementById("log");
+  const line = list.appendChild(document.createElement("li"));
+  line.textContent = text;
+  while (list.children.length > 20) list.firstChild.remove();
+}
+
+const requests = {
+  async open({file, runtime, runtimeVersion, accelerator, threads}) {
+    engine?.close();
+    engine = new Engine({file, runtimeVersion, gpu: true});
+    const wanted = accelerator === "webgpu" ? 1 : threads || Math.min(4, threadsToOffer().length);
+    if (wanted > threadsToOffer().length) {
+      throw new Error(`This browser offers ${threadsToOffer().length} threads, not ${wanted}.`);
+    }
+    const {ran} = await engine.open(runtime, accelerator, wanted);
+    log(`${file.split("/").pop()}: ${engine.about()}`);
+    return {
+      accelerator: ran.accelerator,
+      threads: ran.threads,
+      fully_accelerated: ran.fullyAccelerated,
+      init_ms: ran.runtimeMs + ran.modelMs,
+    };
+  },
+
+  async run({id, dtype, shape}) {
+    const {values, ...about} = await engine.ask("run", {tensor: await tensor(id, dtype), shape});
+    return [about, values];
+  },
+
+  async measure({id, dtype, shape, plan}) {
+    hidden = document.hidden;
+    const {first, ms} = await engine.ask("time", {tensor: await tensor(id, dtype), shape, plan});
+    return {first_ms: first, latencies_ms: ms, hidden, battery: await battery()};
+  },
+};
+
+async function tensor(id, dtype) {
+  const answer = await fetch(`device/attachment?id=${id}`, {headers: {"X-Edgeseg-Key": key}});
+  if (!answer.ok) throw new Error(`The input cannot be loaded: ${answer.status}`);
+  const bytes = await answer.arrayBuffer();
+  return dtype === "float32" ? new Float32Array(bytes) : dtype === "int8" ? new Int8Array(bytes) : new Uint8Array(bytes);
+}
+
+async function post(path, body) {
+  const answer = await fetch(path, {method: "POST", body, headers: {"X-Edgeseg-Key": key}});
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
+}
+
+// The length of the JSON text in four bytes, the text, and the bytes of an output.
+function packed(about, values = new Uint8Array()) {
+  const text = new TextEncoder().encode(JSON.stringify(about));
+  const length = new Uint8Array(new Uint32Array([text.length]).buffer);
+  return new Blob([length, text, values]);
+}
+
+// -- what is known of this browser
+
+async function battery() {
+  const found = await navigator.getBattery?.();
+  return found ? `${Math.round(found.level * 100)} %, ${found.charging ? "charging" : "discharging"}` : "";
+}
+
+function timerStep() {
+  let step = Infinity;
+  for (let round = 0, last = performance.now(); round < 20; ) {
+    const now = performance.now();
+    if (now > last) {
+      step = Math.min(step, now - last);
+      last = now;
+      round++;
+    }
+  }
+  return step;
+}
+
+async function greeting() {
+  const adapter = await navigator.gpu?.requestAdapter();
+  const info = adapter?.info;
+  const detailed = await navigator.userAgentData?.getHighEntropyValues(["platformVersion", "model", "fullVersionList"]);
+  const brand = detailed?.fullVersionList?.find(({brand}) => !/not.?a.?brand/i.test(brand));
+  return {
+    browser: (brand ? `${brand.brand} ${brand.version}` : navigator.userAgent).slice(0, 200),
+    system: [detailed?.model, detailed?.platform ?? navigator.platform, detailed?.platformVersion].filter(Boolean).join(" "),
+    cpus: navigator.hardwareConcurrency || 0,
+    isolated: window.crossOriginIsolated,
+    timer_ms: timerStep(),
+    gpu: info ? [info.vendor, info.architecture, info.device, info.description].filter(Boolean).join(" ") : "",
+    software_gpu: Boolean(info?.isFallbackAdapter ?? adapter?.isFallbackAdapter),
+    battery: await battery(),
+  };
+}
+
+// -- the loop
+
+async function main() {
+  if (!key) throw new Error("The address is not whole: it ends in # and a key.");
+  await navigator.wakeLock?.request("screen").catch(() => {});
+  await post("device/greeting", JSON.stringify(await greeting()));
+  say("Connected");
+  for (let last = 0; ; ) {
+    const answer = await fetch(`device/request?after=${last}`, {headers: {"X-Edgeseg-Key": key}});
+    if (answer.status === 204) continue;
+    if (!answer.ok) throw new Error(`The computer refuses: ${answer.status} ${answer.statusText}`);
+    const asked = await answer.json();
+    if (asked.request === "end") break;
+    last = asked.id;
+    say(asked.request === "measure" ? "Measuring" : "Running");
+    try {
+      const result = await requests[asked.request](asked);
+      const [about, values] = Array.isArray(result) ? result : [result];
+      await post("device/answer", packed({id: asked.id, ...about}, values));
+    } catch (error) {
+      await post("device/answer", packed({id: asked.id, error: String(error.message ?? error).slice(0, 900)}));
+    }
+  }
+  engine?.close();
+  say("All is done. This page can be closed.");
+}
+
+main().catch((error) => say(`Lost: ${error.message}`));
