@@ -314,7 +314,7 @@ function listen() {
   for (const id of ["artifact", "accelerator", "threads", "compare"]) byId(id).addEventListener("change", openModels);
   byId("view").addEventListener("change", () => {
     look.view = byId("view").value;
-    if (KEEPING.includes(look.view) && !look.shown.some(Boolean)) say("No class is kept: choose one below.");
+    say(KEEPING.includes(look.view) && look.shown.every(Boolean) ? "Everything is kept: choose the classes to keep." : "");
     source?.again();
   });
   byId("alpha").addEventListener("input", () => {

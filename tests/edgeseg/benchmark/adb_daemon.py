@@ -114,6 +114,8 @@ class Stream:
                 self.shell(command, v2="v2" in name)
             elif name == "exec":
                 self.execute(command)
+            elif name == "reverse":
+                self.reverse(command)
             self.link.send(b"CLSE", self.local, self.remote)
         except (ConnectionError, OSError):
             pass
@@ -149,6 +151,15 @@ class Stream:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # what a lost link leaves running goes on, as on a phone
         )
+
+    def reverse(self, command: str) -> None:
+        """Note the ports of this machine that are the computer's; the two are one machine here."""
+        verb, _, ports = command.partition(":")
+        noted = self.link.root / "reversed"
+        ports = ports.partition(";")[0].removeprefix("norebind:")
+        known = set(noted.read_text().split()) if noted.exists() else set()
+        noted.write_text(" ".join(known | {ports} if verb == "forward" else known - {ports}))
+        self.write(b"OKAY")
 
     def execute(self, command: str) -> None:
         process = self.start(command)

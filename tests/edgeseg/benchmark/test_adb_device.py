@@ -292,3 +292,22 @@ def _wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.05)
+
+
+def test_the_page_of_edgeseg_web_is_the_phones_own_localhost(phone: Any) -> None:
+    """While the command runs; afterwards the phone has its port back."""
+    command = [sys.executable, "-m", "edgeseg", "web", "efficientnet_lite0_unet.int8", "--usb", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    url = process.stdout.readline().strip()
+    if not url:
+        error = process.stderr.read()
+        if "cannot be downloaded" in error:
+            pytest.skip(error)
+        pytest.fail(error)
+    port = url.rstrip("/").rpartition(":")[2]
+    assert (phone.root / "reversed").read_text() == f"tcp:{port}"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert (phone.root / "reversed").read_text() == ""
+    assert f"for the browser of {phone.serial}:" in process.stderr.read()
