@@ -1,10 +1,10 @@
-"""Gather the files of the page: its own, LiteRT.js, and the artifacts with their specs and proofs.
+"""Gather the files of the page: its own, the runtimes, and the artifacts with their specs and proofs.
 
 The same files are served by ``edgeseg web`` and written by ``edgeseg web --output-dir``:
 
     index.html ...          the page
     site.json               the artifacts: names, specs, where their files are
-    runtime/                LiteRT.js and its license
+    runtime/                LiteRT.js, where needed onnxruntime-web, and their licenses
     models/N/               artifact number N and its proof
 """
 
@@ -27,19 +27,21 @@ from edgeseg.models.packaged_files import find_file
 from edgeseg.proof import find_proof
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
-from edgeseg.web.runtime import VERSION, runtime_folder
+from edgeseg.web.runtime import LITERT, ONNX, BrowserRuntime
 
 #: What a browser is told of a file, by its suffix.
 CONTENT_TYPES: Mapping[str, str] = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".webmanifest": "application/manifest+json",
     ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
     ".txt": "text/plain; charset=utf-8",
     ".tflite": "application/octet-stream",
+    ".onnx": "application/octet-stream",
     ".zip": "application/zip",
 }
 
@@ -49,6 +51,8 @@ _PAGE = (
     "app.js",
     "engine.js",
     "worker.js",
+    "litert.js",
+    "onnx.js",
     "imaging.js",
     "drawing.js",
     "proof.js",
@@ -64,6 +68,8 @@ _DEVICE_PAGE = (
     "style.css",
     "engine.js",
     "worker.js",
+    "litert.js",
+    "onnx.js",
     "imaging.js",
     "drawing.js",
     "proof.js",
@@ -75,6 +81,11 @@ NO_GPU = (
     "A GPU computes integers as float numbers, and gives other classes for up to 7 % of the pixels; this file runs on "
     "the CPU (wasm)."
 )
+
+
+_NO_GPU_FOR_ONNX = "A .onnx file runs on the CPU (wasm) of a browser; export .tflite for its GPU."
+
+_RUNTIMES: Mapping[str, BrowserRuntime] = {".tflite": LITERT, ".onnx": ONNX}
 
 
 @dataclass(frozen=True)
@@ -111,10 +122,10 @@ class Site:
         """Gather the site of some artifacts.
 
         Args:
-            artifacts: ``.tflite`` files with a ``ModelSpec`` inside, or names of packaged files.
+            artifacts: ``.tflite`` and ``.onnx`` files with a ``ModelSpec`` inside, or names of packaged files.
 
         Raises:
-            InputError: an artifact cannot run on the page, or LiteRT.js cannot be downloaded.
+            InputError: an artifact cannot run on the page, or a runtime cannot be downloaded.
         """
         content: dict[str, File] = {name: File(_page_file(name)) for name in _PAGE}
         entries = []
@@ -123,8 +134,9 @@ class Site:
             entry, own = _entry(path, f"models/{number}/")
             entries.append(entry)
             content.update(own)
-        content.update(_runtime())
-        listed = {"format_version": 1, "runtime": "runtime/", "artifacts": entries}
+        for runtime in {_RUNTIMES[find_file(artifact).suffix.lower()] for artifact in artifacts}:
+            content.update(_runtime(runtime))
+        listed = {"format_version": 1, "artifacts": entries}
         content["site.json"] = File(content=json.dumps(listed).encode())
         return cls(content)
 
@@ -138,7 +150,7 @@ class Site:
         Raises:
             InputError: LiteRT.js cannot be downloaded.
         """
-        return cls(ChainMap(models, {name: File(_page_file(name)) for name in _DEVICE_PAGE} | _runtime()))
+        return cls(ChainMap(models, {name: File(_page_file(name)) for name in _DEVICE_PAGE} | _runtime(LITERT)))
 
     def write(self, folder: Path, *, overwrite: bool = False) -> list[Path]:
         """Write the site for any host of static files.
@@ -161,14 +173,19 @@ class Site:
         return written
 
 
-def _runtime() -> dict[str, File]:
-    """Return the files of LiteRT.js."""
-    folder = runtime_folder()
+def runtime_place(runtime: BrowserRuntime) -> str:
+    """Return the path in the site of a runtime's folder."""
+    return f"runtime/{runtime.name}/"
+
+
+def _runtime(runtime: BrowserRuntime) -> dict[str, File]:
+    """Return the files of a runtime."""
+    folder = runtime.folder()
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            files[f"runtime/{name.removesuffix('.gz')}"] = File(path, gzipped=name.endswith(".gz"))
+            files[runtime_place(runtime) + name.removesuffix(".gz")] = File(path, gzipped=name.endswith(".gz"))
     return files
 
 
@@ -178,9 +195,10 @@ def _page_file(name: str) -> Path:
 
 def _entry(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, File]]:
     """Return what the page must know of an artifact, and its files."""
-    if path.suffix.lower() != ".tflite":
-        raise InputError(f"'{path}' cannot run on the page; accepted: .tflite files.")
-    with Segmenter(path, backend="litert") as segmenter:
+    runtime = _RUNTIMES.get(path.suffix.lower())
+    if runtime is None:
+        raise InputError(f"'{path}' cannot run on the page; accepted: {', '.join(_RUNTIMES)} files.")
+    with Segmenter(path) as segmenter:
         spec = segmenter.spec
     if spec.resize != "bilinear":
         raise InputError(f"'{path}' wants images resized by '{spec.resize}'; the page does it by 'bilinear' alone.")
@@ -195,10 +213,11 @@ def _entry(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, File]]:
         "bytes": path.stat().st_size,
         "proof": None if proof is None else folder + proof.name,
         "precision": precision,
-        "gpu": precision not in INTEGERS,
-        "noGpu": NO_GPU,
+        "gpu": runtime is LITERT and precision not in INTEGERS,
+        "noGpu": NO_GPU if runtime is LITERT else _NO_GPU_FOR_ONNX,
         "background": list(background_of(spec)),
-        "runtimeVersion": VERSION,
+        "runtime": f"{runtime.name} {runtime.version}",
+        "folder": runtime_place(runtime),
         "spec": _spec(spec),
     }, own
 

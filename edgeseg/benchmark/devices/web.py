@@ -32,9 +32,9 @@ from edgeseg.runtime.options import RuntimeOptions
 from edgeseg.tflite.file import has_open_size
 from edgeseg.web.exchange import Exchange, Greeting, Opened, Output, Timings
 from edgeseg.web.pairing import shown_address
-from edgeseg.web.runtime import VERSION
+from edgeseg.web.runtime import LITERT
 from edgeseg.web.server import WebServer
-from edgeseg.web.site import NO_GPU, File, Site
+from edgeseg.web.site import NO_GPU, File, Site, runtime_place
 
 T = TypeVar("T")
 
@@ -184,7 +184,7 @@ class WebDevice:
             machine=said.browser,
             system=said.system,
             cpus=said.cpus,
-            versions={"LiteRT.js": VERSION},
+            versions={LITERT.name: LITERT.version},
             date=now(),
             extra={name: value for name, value in extra.items() if value},
         )
@@ -228,8 +228,8 @@ class WebBackend:
         request = {
             "request": "open",
             "file": path,
-            "runtime": "runtime/",
-            "runtimeVersion": VERSION,
+            "folder": runtime_place(LITERT),
+            "runtime": f"{LITERT.name} {LITERT.version}",
             "accelerator": _ACCELERATORS[asked],
             "threads": options.get("num_threads") or 0,
         }
@@ -237,7 +237,7 @@ class WebBackend:
         if opened.accelerator != _ACCELERATORS[asked]:
             raise BackendUnavailable(f"the browser runs the model on {opened.accelerator}, not on the {asked}.")
         where = "WebGPU" if asked == "gpu" else f"WASM, {counted(opened.threads, 'thread')}"
-        self.runtime = f"LiteRT.js {VERSION}, {where}"
+        self.runtime = f"{LITERT.name} {LITERT.version}, {where}"
         self.init_s = opened.init_ms / 1e3
         self.fully_accelerated = opened.fully_accelerated
         self.software_rendering = asked == "gpu" and greeting.software_gpu

@@ -36,7 +36,7 @@ async function openModels() {
   say("Loading the model");
   try {
     for (const artifact of chosen) {
-      const engine = await chooseEngine(artifact, site.runtime, wanted);
+      const engine = await chooseEngine(artifact, wanted);
       opened.push(engine);
       if (turn !== opening) {
         opened.forEach((each) => each.close());

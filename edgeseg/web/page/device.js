@@ -18,20 +18,20 @@ function log(text) {
 }
 
 const requests = {
-  async open({file, runtime, runtimeVersion, accelerator, threads}) {
+  async open({file, folder, runtime, accelerator, threads}) {
     engine?.close();
-    engine = new Engine({file, runtimeVersion, gpu: true});
+    engine = new Engine({file, folder, runtime, gpu: true});
     const wanted = accelerator === "webgpu" ? 1 : threads || Math.min(4, threadsToOffer().length);
     if (wanted > threadsToOffer().length) {
       throw new Error(`This browser offers ${threadsToOffer().length} threads, not ${wanted}.`);
     }
-    const {ran} = await engine.open(runtime, accelerator, wanted);
+    const {ran} = await engine.open(accelerator, wanted);
     log(`${file.split("/").pop()}: ${engine.about()}`);
     return {
       accelerator: ran.accelerator,
       threads: ran.threads,
       fully_accelerated: ran.fullyAccelerated,
-      init_ms: ran.runtimeMs + ran.modelMs,
+      init_ms: ran.ms,
     };
   },
 

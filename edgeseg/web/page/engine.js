@@ -27,10 +27,10 @@ export class Engine {
     else reject?.(new Error(error));
   }
 
-  async open(runtime, accelerator, threads) {
-    const base = new URL(".", location.href);
-    const artifact = {...this.artifact, file: new URL(this.artifact.file, base).href};
-    this.ran = await this.ask("open", {artifact, runtime: new URL(runtime, base).href, accelerator, threads});
+  async open(accelerator, threads) {
+    const absolute = (path) => new URL(path, location.href).href;
+    const artifact = {...this.artifact, file: absolute(this.artifact.file)};
+    this.ran = await this.ask("open", {artifact, runtime: absolute(artifact.folder), accelerator, threads});
     return this;
   }
 
@@ -74,13 +74,13 @@ export class Engine {
 }
 
 // Opens an artifact on what was asked for; with "auto" both are tried on this device, and the faster one stays.
-export async function chooseEngine(artifact, runtime, {accelerator, threads}) {
-  if (accelerator !== "auto") return opened(artifact, runtime, accelerator, threads);
-  const cpu = await opened(artifact, runtime, "wasm", threads);
+export async function chooseEngine(artifact, {accelerator, threads}) {
+  if (accelerator !== "auto") return opened(artifact, accelerator, threads);
+  const cpu = await opened(artifact, "wasm", threads);
   if (!artifact.gpu || !(await hasHardwareGpu())) return cpu;
   let gpu;
   try {
-    gpu = await opened(artifact, runtime, "webgpu", 1);
+    gpu = await opened(artifact, "webgpu", 1);
     const [onCpu, onGpu] = [await cpu.median(), await gpu.median()];
     const [kept, other] = onGpu < onCpu ? [gpu, cpu] : [cpu, gpu];
     other.close();
@@ -91,10 +91,10 @@ export async function chooseEngine(artifact, runtime, {accelerator, threads}) {
   }
 }
 
-async function opened(artifact, runtime, accelerator, threads) {
+async function opened(artifact, accelerator, threads) {
   const engine = new Engine(artifact);
   try {
-    return await engine.open(runtime, accelerator, threads);
+    return await engine.open(accelerator, threads);
   } catch (error) {
     engine.close();
     throw error;

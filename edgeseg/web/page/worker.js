@@ -1,44 +1,26 @@
-// Runs one artifact with LiteRT.js, off the page's thread. A classic script, as LiteRT's loader calls importScripts.
-// LiteRT is one for each worker and stays in it: another artifact, accelerator or number of threads is another worker.
+// Runs one artifact, off the page's thread. A classic script, as LiteRT's loader calls importScripts.
 "use strict";
 
 importScripts("imaging.js", "drawing.js", "proof.js");
 
-let liteRt, model, artifact, prepare, painter, ran;
+let model, artifact, prepare, painter;
 const frames = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
 
 const requests = {
-  // Loads the runtime and the model; says what runs it, which is not always what was asked for.
+  // Loads the runtime and the model; says what runs it.
   async open({artifact: opened, runtime, accelerator, threads}) {
     artifact = opened;
     if (accelerator === "webgpu" && !artifact.gpu) throw new Error(artifact.noGpu);
-    const wasm = `${runtime}wasm/`;
-    const build = threads > 1 ? "threaded" : "";
-    self.Module = {
-      locateFile: (file) => wasm + file,
-      mainScriptUrlOrBlob: `${wasm}litert_wasm_threaded_internal.js`,
-    };
+    const isOnnx = artifact.file.endsWith(".onnx");
+    importScripts(isOnnx ? "onnx.js" : "litert.js");
     const started = performance.now();
-    liteRt = await import(`${runtime}core.js`);
-    await liteRt.loadLiteRt(wasm, build ? {threads: true} : {});
-    const loaded = performance.now();
-    const options = accelerator === "webgpu"
-      ? {accelerator, gpuOptions: {precision: "fp32"}}
-      : {accelerator, cpuOptions: {numThreads: threads}};
-    model = await liteRt.loadAndCompile(await download(artifact.file), options);
-    // Where a browser lacks what a partly delegated graph needs, the library takes wasm and only logs it.
-    const got = model.options?.accelerator ?? accelerator;
-    if (got !== accelerator) throw new Error(`This browser runs the model on ${got}, not on ${accelerator}.`);
-    ran = {
-      runtime: `LiteRT.js ${artifact.runtimeVersion}`,
-      accelerator,
-      threads,
-      fullyAccelerated: accelerator === "webgpu" ? model.isFullyAccelerated : true,
-      runtimeMs: loaded - started,
-      modelMs: performance.now() - loaded,
-    };
+    model = await (isOnnx ? openOnnx : openLiteRt)({artifact, runtime, accelerator, threads});
+    if (model.accelerator !== accelerator) {
+      throw new Error(`This browser runs the model on ${model.accelerator}, not on ${accelerator}.`);
+    }
     if (artifact.spec) prepare = preprocessor(artifact.spec);
-    return ran;
+    const {fullyAccelerated} = model;
+    return {runtime: artifact.runtime, accelerator, threads, fullyAccelerated, ms: performance.now() - started};
   },
 
   // Takes the canvas that results are drawn on.
@@ -96,7 +78,7 @@ const requests = {
 
   // Runs the model on a tensor; returns the output as the runtime has it.
   async run({tensor, shape}) {
-    const {values, sides} = await outputOf(tensor, shape);
+    const {values, sides} = await model.run(tensor, shape);
     return {values, shape: sides, dtype: values.constructor.name.replace("Array", "").toLowerCase()};
   },
 
@@ -104,7 +86,7 @@ const requests = {
   async time({tensor, shape, plan}) {
     const call = async () => {
       const started = performance.now();
-      await outputOf(tensor, shape);
+      await model.run(tensor, shape);
       return performance.now() - started;
     };
     const began = performance.now();
@@ -169,35 +151,28 @@ async function prepared(blob) {
   return {tensor: prepare(data, width, height).tensor, width, height};
 }
 
-// Runs the model; returns the class map as large as the model's output, and the scores where it gives them.
+// Runs the model; returns the class map as large as the model's output.
 async function classes(tensor) {
-  const [height, width] = artifact.spec.input_size;
-  const shape = artifact.spec.layout === "nchw" ? [1, 3, height, width] : [1, height, width, 3];
-  const {values, sides} = await outputOf(tensor, shape);
-  const [rows, columns] = [sides[1], sides[2]];
-  if (artifact.spec.output_kind === "argmax") return {ids: Uint8Array.from(values), height: rows, width: columns};
-  return {ids: best(values, sides[3]), height: rows, width: columns, scores: values, channels: sides[3]};
-}
-
-// Runs the model; returns a copy of its first output, and its shape.
-async function outputOf(tensor, shape) {
-  const input = new liteRt.Tensor(tensor, shape);
-  const [output] = await model.run([input]);
-  const host = output.accelerator === "webgpu" ? await output.copyTo("wasm") : output;
-  const values = host.toTypedArray().slice();  // the heap is the runtime's
-  const sides = [...(host.type?.layout?.dimensions ?? output.type.layout.dimensions)];
-  if (host !== output) host.delete();
-  output.delete();
-  input.delete();
-  return {values, sides};
+  const {input_size: [height, width], layout, output_kind: kind} = artifact.spec;
+  const isPlanes = layout === "nchw";
+  const {values, sides} = await model.run(tensor, isPlanes ? [1, 3, height, width] : [1, height, width, 3]);
+  if (kind === "argmax") {
+    const [rows, columns] = isPlanes && sides.length === 4 ? sides.slice(2) : sides.slice(1);
+    return {ids: Uint8Array.from(values, Number), height: rows, width: columns};
+  }
+  const [rows, columns, channels] = isPlanes ? [sides[2], sides[3], sides[1]] : sides.slice(1);
+  return {ids: best(values, channels, isPlanes), height: rows, width: columns};
 }
 
 // The first of the best classes of each pixel, as numpy's argmax.
-function best(scores, channels) {
-  const ids = new Uint8Array(scores.length / channels);
-  for (let pixel = 0, at = 0; pixel < ids.length; pixel++) {
-    let top = scores[at];
-    for (let channel = 0; channel < channels; channel++, at++) {
+function best(scores, channels, isPlanes) {
+  const pixels = scores.length / channels;
+  const [pixelStep, channelStep] = isPlanes ? [1, pixels] : [channels, 1];
+  const ids = new Uint8Array(pixels);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    let at = pixel * pixelStep, top = scores[at];
+    for (let channel = 1; channel < channels; channel++) {
+      at += channelStep;
       if (scores[at] > top) {
         top = scores[at];
         ids[pixel] = channel;

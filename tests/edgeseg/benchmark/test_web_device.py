@@ -21,7 +21,7 @@ from edgeseg.benchmark.plan import Plan
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.proof import verify
 from edgeseg.web.exchange import Exchange, Opened
-from edgeseg.web.runtime import runtime_folder
+from edgeseg.web.runtime import LITERT
 from edgeseg.web.server import WebServer
 from edgeseg.web.site import Site
 
@@ -33,7 +33,7 @@ OPENED = {"accelerator": "wasm", "threads": 1, "fully_accelerated": True, "init_
 def device(open_browser: Callable[..., Any]) -> Iterator[WebDevice]:
     """A device whose page a Chromium opens as soon as it is announced."""
     try:
-        runtime_folder()
+        LITERT.folder()
     except InputError as error:
         pytest.skip(f"LiteRT.js cannot be had: {error}")
     browser = open_browser("--disable-gpu")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeseg.errors import InputError
 from edgeseg.models.packaged_files import find_file
 from edgeseg.sources import frames
-from edgeseg.web.runtime import runtime_folder
+from edgeseg.web.runtime import LITERT, ONNX
 from edgeseg.web.server import WebServer
 from edgeseg.web.site import Site
 
@@ -54,7 +54,7 @@ class Page:
         self.run(
             "(async () => { globalThis.engine?.close(); const {chooseEngine} = await import('./engine.js'); "
             "const site = await (await fetch('site.json')).json(); globalThis.engine = await chooseEngine("
-            f"site.artifacts[{number}], site.runtime, {{accelerator: '{accelerator}', threads: {threads}}}); }})()"
+            f"site.artifacts[{number}], {{accelerator: '{accelerator}', threads: {threads}}}); }})()"
         )
 
     def class_map(self, encoded: bytes) -> NDArray[np.uint8]:
@@ -82,10 +82,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from edgeseg.cli import main
 
     folder = tmp_path_factory.mktemp("artifacts")
-    assert main(["export", "--imgsz", "96,128", "--output-dir", str(folder)]) == 0
-    (small,) = folder.glob("*.tflite")
+    assert main(["export", "--imgsz", "96,128", "--format", "tflite,onnx", "--output-dir", str(folder)]) == 0
     return {
-        "fp32": small,
+        "fp32": folder / "efficientnet_lite0_unet.fp32.tflite",
+        "onnx": folder / "efficientnet_lite0_unet.fp32.onnx",
         "fp16": find_file("efficientnet_lite0_unet.fp16"),
         "int8": find_file("efficientnet_lite0_unet.int8"),
     }
@@ -95,9 +95,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def site(artifacts: dict[str, Path]) -> Site:
     """The page with the artifacts."""
     try:
-        runtime_folder()
+        LITERT.folder()
+        ONNX.folder()
     except InputError as error:
-        pytest.skip(f"LiteRT.js cannot be had: {error}")
+        pytest.skip(f"the runtimes cannot be had: {error}")
     return Site.of(list(artifacts.values()))
 
 

@@ -70,7 +70,13 @@ def test_the_input_is_pythons_to_the_bit(page: Any) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "accelerator", "threads", "images"),
-    [("fp32", "wasm", 1, 8), ("fp16", "wasm", 2, 8), ("int8", "wasm", 2, 8), ("fp32", "webgpu", 1, 2)],
+    [
+        ("fp32", "wasm", 1, 8),
+        ("onnx", "wasm", 2, 8),
+        ("fp16", "wasm", 2, 8),
+        ("int8", "wasm", 2, 8),
+        ("fp32", "webgpu", 1, 2),
+    ],
 )
 def test_class_maps_are_those_of_the_segmenter(
     precision: str,
@@ -95,7 +101,7 @@ def test_class_maps_are_those_of_the_segmenter(
 
 def test_integers_are_not_run_on_a_gpu(page: Any) -> None:
     with pytest.raises(AssertionError, match="A GPU computes integers as float numbers"):
-        page.engine(2, "webgpu", 1)
+        page.engine(3, "webgpu", 1)
 
 
 def test_a_camera_is_segmented_live(page: Any) -> None:
@@ -107,7 +113,7 @@ def test_a_camera_is_segmented_live(page: Any) -> None:
     for view in ("mask", "cutout", "blur", "replace", "overlay"):
         page.choose("view", view)
     page.run("document.getElementById('compare').click()")
-    page.until("document.querySelectorAll('#canvases figcaption').length === 3")
+    page.until("document.querySelectorAll('#canvases figcaption').length === 4")
     page.until("[...document.querySelectorAll('#canvases figcaption')].every((each) => / ms$/.test(each.textContent))")
     page.run("document.getElementById('camera').click()")
     assert page.text("fps") == "-" and page.text("camera") == "Start camera"

@@ -54,7 +54,7 @@ def test_only_what_is_listed_is_there(small: WebServer, path: str) -> None:
 def test_another_host_or_a_body_is_refused(small: WebServer) -> None:
     assert status(small, "/", Host="evil.example") == 421
     assert status(small, "/", "POST", **{"Content-Length": "100000000"}) == 413
-    assert status(small, "/", "POST") == 501
+    assert status(small, "/", "POST") == 404
 
 
 def test_on_a_network_the_address_has_a_token_and_a_certificate(

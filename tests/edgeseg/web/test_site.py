@@ -17,22 +17,26 @@ from edgeseg.web.site import CONTENT_TYPES, Site
 
 def test_the_site_is_whole(site: Site) -> None:
     listed = json.loads(site.files["site.json"].read())
-    assert [entry["precision"] for entry in listed["artifacts"]] == ["fp32", "fp16", "int8"]
-    assert [entry["gpu"] for entry in listed["artifacts"]] == [True, True, False]
+    assert [entry["precision"] for entry in listed["artifacts"]] == ["fp32", "fp32", "fp16", "int8"]
+    assert [entry["gpu"] for entry in listed["artifacts"]] == [True, False, True, False]
     for entry in listed["artifacts"]:
         assert {entry["file"], entry["proof"]} - {None} <= set(site.files)
     assert all(Path(name).suffix in CONTENT_TYPES for name in site.files)
-    assert {"runtime/LICENSE.txt", "runtime/wasm/litert_wasm_threaded_internal.wasm"} <= set(site.files)
+    assert {"runtime/LiteRT.js/LICENSE.txt", "runtime/LiteRT.js/wasm/litert_wasm_threaded_internal.wasm"} <= set(
+        site.files
+    )
     page = sum(len(file.read()) for name, file in site.files.items() if "/" not in name)
-    one_build = [site.files[f"runtime/{name}"] for name in ("core.js", "wasm-utils.js")]
-    one_build += [site.files[f"runtime/wasm/litert_wasm_threaded_internal{suffix}"] for suffix in (".js", ".wasm")]
+    one_build = [site.files[f"runtime/LiteRT.js/{name}"] for name in ("core.js", "wasm-utils.js")]
+    one_build += [
+        site.files[f"runtime/LiteRT.js/wasm/litert_wasm_threaded_internal{suffix}"] for suffix in (".js", ".wasm")
+    ]
     assert page + sum(len(file.read()) for file in one_build) < 3.4e6  # of which 0.4 MB would compress to 0.1
 
 
 def test_what_cannot_be_on_the_page(tmp_path: Path, tflite_model: Callable[..., bytes]) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"")
-    with pytest.raises(InputError, match=r"cannot run on the page; accepted: .tflite files"):
-        Site.of([tmp_path / "model.onnx"])
+    (tmp_path / "model.keras").write_bytes(b"")
+    with pytest.raises(InputError, match=r"cannot run on the page; accepted: .tflite, .onnx files"):
+        Site.of([tmp_path / "model.keras"])
     (tmp_path / "bare.tflite").write_bytes(tflite_model(["RELU"], [((1, 8, 8, 3), "float32")]))
     with pytest.raises(InputError, match="has no ModelSpec inside"):
         Site.of([tmp_path / "bare.tflite"])
@@ -46,10 +50,10 @@ def test_a_runtime_that_changed_is_not_used(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(runtime, "download", downloaded)
     with pytest.raises(InputError, match="does not import what it did"):
-        runtime.runtime_folder()
+        runtime.LITERT.folder()
     assert not list(tmp_path.rglob("*"))
     monkeypatch.setattr(runtime, "_BARE_IMPORT", b'"elsewhere"')
-    folder = runtime.runtime_folder()
+    folder = runtime.LITERT.folder()
     assert b'"./wasm-utils.js"' in (folder / "core.js").read_bytes()
     assert "Apache License" in (folder / "LICENSE.txt").read_text()
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
@@ -59,7 +63,9 @@ def test_the_command_writes_the_files(site: Site, tmp_path: Path, capsys: pytest
     wanted = ["web", "efficientnet_lite0_unet.int8", "--output-dir", str(tmp_path / "site")]
     assert main(wanted) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'site'}\n"
-    assert (tmp_path / "site" / "runtime" / "wasm" / "litert_wasm_internal.wasm").read_bytes()[:4] == b"\0asm"
+    assert (tmp_path / "site" / "runtime" / "LiteRT.js" / "wasm" / "litert_wasm_internal.wasm").read_bytes()[
+        :4
+    ] == b"\0asm"
     assert main(wanted) == 2
     assert "exists; give --overwrite" in capsys.readouterr().err
     assert main(["web", "--overwrite"]) == 2
