@@ -117,10 +117,13 @@ def cache_folder() -> Path:
     By the XDG base directory specification: ``~/.cache`` where the variable does not say.
 
     Raises:
-        RuntimeError: there is no home folder.
+        InputError: there is no home folder.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()) / "edgeseg"
+    try:
+        return (Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()) / "edgeseg"
+    except RuntimeError as error:
+        raise InputError("this user has no home folder; name one for files in the variable XDG_CACHE_HOME.") from error
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

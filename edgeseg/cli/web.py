@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._groups import GroupedCommand
@@ -67,6 +68,12 @@ def command(
 
     if output_dir is None and overwrite:
         raise InputError("--overwrite goes with --output-dir.")
+    served = click.get_current_context().get_parameter_source
+    given = [name for name in ("host", "port", "https", "usb") if served(name) is ParameterSource.COMMANDLINE]
+    if output_dir is not None and given:
+        raise InputError(f"--output-dir writes files and serves nothing; omit --{given[0]}.")
+    if usb and "host" in given:
+        raise InputError("--usb gives the phone this machine's own localhost; omit --host.")
     with progress("gathering the page"):
         site = Site.of(artifacts or [_artifacts.artifact_or_default(None)])
     if output_dir is not None:
@@ -80,13 +87,16 @@ def command(
 
 def _serve(site: Site, host: str, port: int, *, https: bool | None, usb: bool) -> None:
     """Serve until Ctrl-C or SIGTERM."""
-    from edgeseg.benchmark.devices.adb_client import Client, choose
     from edgeseg.web.pairing import shown_address
     from edgeseg.web.server import WebServer
 
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
-    phone = Client(choose(None)) if usb else None
+    phone = None
+    if usb:
+        from edgeseg.benchmark.devices.adb_client import Client, choose
+
+        phone = Client(choose(None))
     with ExitStack() as open_now:
         server = open_now.enter_context(WebServer(site, host=host, port=port, https=https))
         if phone is not None:
@@ -94,8 +104,9 @@ def _serve(site: Site, host: str, port: int, *, https: bool | None, usb: bool) -
             note(f"for the browser of {phone.serial}:")
         if server.fingerprint:
             note(f"the browser warns, as the certificate signs itself; its SHA-256 is {server.fingerprint}")
-        for line in shown_address(server.url, with_code=server.is_public):
+        for line in shown_address(server.url, with_code=server.is_public, stream=sys.stdout):
             say(line)
         sys.stdout.flush()  # a program that started this waits for the address
         with suppress(KeyboardInterrupt):
-            ended.wait()
+            while not ended.wait(0.5):  # a longer one cannot be interrupted on Windows
+                pass

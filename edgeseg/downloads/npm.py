@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from edgeseg._internal.text import masked, printable
+from edgeseg._internal.text import printable
 from edgeseg.errors import InputError
 
 #: npm's own variable for a mirror of the registry; npm reads it in either case.
@@ -65,7 +65,7 @@ def download(package: NpmPackage, files: Sequence[str]) -> dict[str, bytes]:
     hashed = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
     if hashed != package.integrity:
         raise InputError(
-            f"'{masked(package.url)}' is not the archive that edgeseg knows: its hash is {hashed[:19]}..., "
+            f"'{package.url}' is not the archive that edgeseg knows: its hash is {hashed[:19]}..., "
             f"and must be {package.integrity[:19]}.... Nothing of it was used."
         )
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
@@ -80,8 +80,11 @@ def download(package: NpmPackage, files: Sequence[str]) -> dict[str, bytes]:
 def _get(package: NpmPackage) -> bytes:
     """Return the archive, never more bytes than it has."""
     url = package.url
-    if urlsplit(url).scheme not in ("https", "http"):
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http"):
         raise InputError(f"{REGISTRY_VARIABLE} must be an address that begins with https:// or http://.")
+    if "@" in parts.netloc:
+        raise InputError(f"{REGISTRY_VARIABLE} has a user or a password in it, which edgeseg does not send; omit them.")
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
             content = bytearray()
@@ -91,7 +94,7 @@ def _get(package: NpmPackage) -> bytes:
         reason = getattr(error, "reason", None) or error
         status = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
         raise InputError(
-            f"'{masked(url)}' cannot be downloaded: {status}{printable(str(reason))}. A mirror of the npm registry is "
+            f"'{url}' cannot be downloaded: {status}{printable(str(reason))}. A mirror of the npm registry is "
             f"named by the variable {REGISTRY_VARIABLE}."
         ) from error
     return bytes(content)

@@ -157,7 +157,10 @@ def is_loopback(host: str) -> bool:
 
 
 def own_addresses() -> list[str]:
-    """Return the addresses by which other machines may reach this one, the likeliest first; none where it is alone."""
+    """Return the addresses by which other machines may reach this one, the likeliest first; none where it is alone.
+
+    Those of IPv6 only where there are no others: a machine has several, and takes new ones every day.
+    """
     found: list[str] = []
     # No packet is sent: connect() of a datagram socket only asks the routing table.
     for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
@@ -166,8 +169,9 @@ def own_addresses() -> list[str]:
             found.append(asked.getsockname()[0])
     with suppress(OSError):
         found += [str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None)]
-    usable = (address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback)
-    return list(dict.fromkeys(usable))
+    usable = [ip for address in found if not (ip := ipaddress.ip_address(address.partition("%")[0])).is_loopback]
+    usable = [ip for ip in usable if not ip.is_link_local]
+    return list(dict.fromkeys(str(ip) for ip in usable if ip.version == 4 or all(one.version == 6 for one in usable)))
 
 
 def _outer_name() -> str:

@@ -38,7 +38,8 @@ def tls_context() -> tuple[ssl.SSLContext, str]:
         from cryptography.hazmat.primitives import hashes
     except ImportError as error:
         raise missing_extra("a page over https", "web") from error
-    names = sorted({"localhost", socket.gethostname(), "127.0.0.1", "::1", *own_addresses()})
+    host = [name for name in (socket.gethostname(),) if name.isascii()]  # a certificate has no other names
+    names = sorted({"localhost", *host, "127.0.0.1", "::1", *own_addresses()})
     folder = cache_folder() / "web"
     certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
     certificate = None
@@ -47,6 +48,8 @@ def tls_context() -> tuple[ssl.SSLContext, str]:
             certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
         except ValueError:  # a damaged one is made again
             certificate = None
+        except OSError as error:
+            raise InputError(f"'{certificate_file}' cannot be read: {error.strerror}.") from error
     if certificate is None or not _fits(certificate, names):
         certificate = _make(certificate_file, key_file, names)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -7,13 +7,15 @@ bytes, the text, and bytes: the output of a model.
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from edgeseg._internal.json import Meta, Text, WrongValue, decode
+from edgeseg._internal.json import AnyText, Meta, Text, WrongValue, decode
+from edgeseg._internal.text import escaped
 from edgeseg.errors import DeviceLost, InputError
 
 T = TypeVar("T")
@@ -22,8 +24,15 @@ T = TypeVar("T")
 MAX_ANSWER = 64 << 20
 _MAX_JSON = 1 << 22
 
+#: Seconds of one wait: on Windows, Ctrl-C does not end a longer one.
+_SLICE_S = 0.5
+
 #: Seconds in which a page that is still there asks what comes next.
 _GOODBYE_S = 1.0
+
+#: Seconds of silence after which a page is gone. It says every three seconds that it is there; browsers slow the clocks
+#: of hidden pages down to one step a second, and after minutes to one a minute.
+SILENCE_S = 75.0
 
 _Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
 _Few = Annotated[int, Meta(ge=0, le=1 << 20)]
@@ -111,7 +120,7 @@ class Head:
     """
 
     id: Annotated[int, Meta(ge=0, le=2**53)]
-    error: Text = ""
+    error: AnyText = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +139,9 @@ class Exchange:
         self._number = 0
         self._answer: tuple[Head, bytes, bytes] | WrongValue | None = None
         self._closed = self._told = False
+        self._seen_s = time.monotonic()
+        #: The page that is asked; another one, or the same one loaded anew, has another.
+        self.session = ""
         self.greeting: Greeting | None = None
 
     def await_greeting(self, timeout_s: float) -> Greeting:
@@ -139,7 +151,9 @@ class Exchange:
             DeviceLost: none was.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self.greeting is not None, timeout_s)
+            end = time.monotonic() + timeout_s
+            while self.greeting is None and (left := end - time.monotonic()) > 0:
+                self._changed.wait(min(left, _SLICE_S))
             if self.greeting is None:
                 raise DeviceLost(f"no browser opened the page within {timeout_s:.0f} s.")
             return self.greeting
@@ -167,13 +181,20 @@ class Exchange:
             text = json.dumps({"id": self._number, **request}).encode()
             self._asked, self._answer = _Asked(number=self._number, text=text, attachment=attachment), None
             self._changed.notify_all()
-            deadline = time.monotonic() + timeout_s
+            session, deadline = self.session, time.monotonic() + timeout_s
             while self._answer is None:
-                left = deadline - time.monotonic()
-                if left <= 0:
+                now = time.monotonic()
+                lost = ""
+                if self.session != session:
+                    lost = "the page was opened anew, here or in another browser."
+                elif now - self._seen_s > SILENCE_S:
+                    lost = f"nothing came from the browser for {SILENCE_S:.0f} s: is the page still open, and in front?"
+                elif now > deadline:
+                    lost = f"the browser did not answer within {timeout_s:.0f} s."
+                if lost:
                     self._asked = None
-                    raise DeviceLost(f"the browser did not answer within {timeout_s:.0f} s; is the page still open?")
-                self._changed.wait(min(left, 1.0))
+                    raise DeviceLost(lost)
+                self._changed.wait(min(deadline - now, _SLICE_S))
             answer, self._asked = self._answer, None
         try:
             if isinstance(answer, WrongValue):
@@ -183,7 +204,7 @@ class Exchange:
                 return decode(text, kind), content
         except WrongValue as error:
             raise DeviceLost(f"what the browser says cannot be right: {error}.") from error
-        raise InputError(f"the browser: {head.error}")
+        raise InputError(f"the browser: {escaped(head.error)}")
 
     def close(self) -> None:
         """Let the page know that nothing will be asked any more; wait a moment for it to ask."""
@@ -193,16 +214,24 @@ class Exchange:
             if self.greeting is not None:
                 self._changed.wait_for(lambda: self._told, _GOODBYE_S)
 
-    def greet(self, body: bytes) -> None:
-        """Take what a page says when it is opened, also after a reload.
+    def greet(self, body: bytes) -> bytes:
+        """Take what a page says when it is opened; return its session, which it names from then on.
 
         Raises:
             WrongValue: it is no greeting.
         """
         greeting = decode(body[:_MAX_JSON], Greeting)
         with self._changed:
-            self.greeting = greeting
+            self.greeting, self.session = greeting, secrets.token_urlsafe(8)
+            self._asked = None
+            self._seen_s = time.monotonic()
             self._changed.notify_all()
+            return self.session.encode()
+
+    def seen(self, body: bytes = b"") -> bytes:
+        """Note that the page is there."""
+        self._seen_s = time.monotonic()
+        return b""
 
     def next_request(self, after: int, timeout_s: float) -> bytes | None:
         """Return the request that the page has not had, as JSON; ``None`` where there is none for a while.
@@ -211,6 +240,7 @@ class Exchange:
             after: number of the request that it had last.
             timeout_s: how long to wait.
         """
+        self.seen()
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._newer(after) is not None, timeout_s)
             if self._closed:
@@ -225,7 +255,7 @@ class Exchange:
         with self._changed:
             return self._asked.attachment if self._asked is not None and self._asked.number == number else None
 
-    def answer(self, body: bytes) -> None:
+    def answer(self, body: bytes) -> bytes:
         """Take an answer; one to another request than the current one is dropped.
 
         Raises:
@@ -242,6 +272,7 @@ class Exchange:
             if self._asked is not None and self._asked.number == answer[0].id:
                 self._answer = answer
                 self._changed.notify_all()
+        return self.seen()
 
     def _newer(self, after: int) -> _Asked | None:
         return self._asked if self._asked is not None and self._asked.number > after else None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
-import sys
+from typing import TextIO
 
 
-def shown_address(url: str, *, with_code: bool) -> list[str]:
+def shown_address(url: str, *, with_code: bool, stream: TextIO) -> list[str]:
     """Return the lines that tell people an address.
 
     Args:
         url: of the page.
         with_code: whether other machines reach it, so that a terminal shows it as a QR code too.
+        stream: where the lines go.
     """
     lines = [url]
-    if with_code and sys.stdout.isatty():
+    if with_code and stream.isatty():
         try:
             import segno
         except ImportError:  # the address can be typed

@@ -6,7 +6,8 @@ import logging
 import re
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from types import MappingProxyType, TracebackType
@@ -17,11 +18,12 @@ from edgeseg.http.handler import Handler
 from edgeseg.http.server import HttpServer, is_loopback
 from edgeseg.web.certificate import tls_context
 from edgeseg.web.exchange import MAX_ANSWER, Exchange
-from edgeseg.web.site import CONTENT_TYPES, Site
+from edgeseg.web.site import CONTENT_TYPES, RUNTIMES, Site
 
 _log = logging.getLogger(__name__)
 
-#: The page loads nothing from anywhere else, and runs no code but its own files' and the runtime's.
+#: The page loads nothing from anywhere else, and runs no code but its own files' and the runtime's. ``index.html`` has
+#: it too, for hosts that set no headers.
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
     "style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; "
@@ -36,6 +38,7 @@ ISOLATION: Mapping[str, str] = MappingProxyType(
 
 #: Seconds that a request of the page waits for something to do, and bytes of what it says of its browser.
 _POLL_S = 20.0
+_OTHER_PAGE = "The key is wrong, or the page was opened anew"
 _MAX_GREETING = 1 << 16
 
 
@@ -114,29 +117,36 @@ class _SiteHandler(Handler):
             self._ask(name)
             return
         file = self.server.site.files.get(name or "index.html")
-        if file is None:
+        content = None
+        if file is not None:
+            with suppress(OSError):  # a model that was removed meanwhile
+                content = file.read()
+        if file is None or content is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         headers = {"Content-Security-Policy": POLICY, **ISOLATION}
         if file.gzipped:
             headers["Content-Encoding"] = "gzip"
-        self.send(CONTENT_TYPES[PurePosixPath(name or "index.html").suffix], file.read(), headers)
+        if name.startswith(RUNTIMES):  # 3 MB, and the version is in the path
+            headers["Cache-Control"] = "private, max-age=31536000, immutable"
+        self.send(CONTENT_TYPES[PurePosixPath(name or "index.html").suffix], content, headers)
 
     def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
         exchange, name = self.server.exchange, self._name()
-        take = {} if exchange is None else {"device/greeting": exchange.greet, "device/answer": exchange.answer}
-        if name not in take:
+        take: dict[str, Callable[[bytes], bytes]] = {}
+        if exchange is not None:
+            take = {"greeting": exchange.greet, "answer": exchange.answer, "alive": exchange.seen}
+        what = name.removeprefix("device/")
+        if what == name or what not in take:
             self.refuse(HTTPStatus.NOT_FOUND)
-        elif not self._may_answer():
-            self.refuse(HTTPStatus.FORBIDDEN)
+        elif not self._may_answer(new=what != "answer"):
+            self.refuse(HTTPStatus.FORBIDDEN, _OTHER_PAGE)
         else:
             try:
-                take[name](self.body())
+                self.send("text/plain", take[what](self.body()))
             except WrongValue as error:
                 _log.warning("what a browser says cannot be right: %s", error)
                 self.refuse(HTTPStatus.BAD_REQUEST)
-            else:
-                self.send("text/plain", b"")
 
     def most_body(self) -> int:
         """Return how many bytes the body of this request may have."""
@@ -162,7 +172,7 @@ class _SiteHandler(Handler):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         if not self._may_answer():
-            self.send_error(HTTPStatus.FORBIDDEN)
+            self.send_error(HTTPStatus.FORBIDDEN, _OTHER_PAGE)
             return
         if name == "device/request":
             kind, content = "application/json", exchange.next_request(int(number), _POLL_S)
@@ -174,9 +184,14 @@ class _SiteHandler(Handler):
         else:
             self.send(kind, content)
 
-    def _may_answer(self) -> bool:
-        """Return whether a request has the key, and comes from this server's own page."""
-        origin = self.headers.get("Origin")
-        host = self.headers.get("Host", "")
-        own = origin is None or origin.partition("://")[2] == host
-        return own and secrets.compare_digest(self.headers.get("X-Edgeseg-Key", "").encode(), self.server.key.encode())
+    def _may_answer(self, *, new: bool = False) -> bool:
+        """Return whether a request has the key, comes from this server's own page, and that page is the one asked.
+
+        Args:
+            new: whether any page may make it.
+        """
+        exchange, origin = self.server.exchange, self.headers.get("Origin")
+        own = origin is None or origin.partition("://")[2] == self.headers.get("Host", "")
+        current = new or (exchange is not None and self.headers.get("X-Edgeseg-Session") == exchange.session)
+        key = self.headers.get("X-Edgeseg-Key", "").encode()
+        return own and current and secrets.compare_digest(key, self.server.key.encode())

@@ -5,7 +5,7 @@ The same files are served by ``edgeseg web`` and written by ``edgeseg web --outp
     index.html ...          the page
     site.json               the artifacts: names, specs, where their files are
     runtime/                LiteRT.js, where needed onnxruntime-web, and their licenses
-    models/N/               artifact number N and its proof
+    models/N/               artifact number N and its proof, as ``model`` with their suffixes
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgeseg._internal.files import write_bytes
+from edgeseg._internal.files import refuse_existing, write_bytes
 from edgeseg.choices import INTEGERS
 from edgeseg.drawing.class_filter import background_of
 from edgeseg.errors import InputError
@@ -85,7 +85,10 @@ NO_GPU = (
 
 _NO_GPU_FOR_ONNX = "A .onnx file runs on the CPU (wasm) of a browser; export .tflite for its GPU."
 
-_RUNTIMES: Mapping[str, BrowserRuntime] = {".tflite": LITERT, ".onnx": ONNX}
+#: Where the runtimes are in the site.
+RUNTIMES = "runtime/"
+
+_BY_SUFFIX: Mapping[str, BrowserRuntime] = {".tflite": LITERT, ".onnx": ONNX}
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class Site:
             entry, own = _entry(path, f"models/{number}/")
             entries.append(entry)
             content.update(own)
-        for runtime in {_RUNTIMES[find_file(artifact).suffix.lower()] for artifact in artifacts}:
+        for runtime in {_BY_SUFFIX[find_file(artifact).suffix.lower()] for artifact in artifacts}:
             content.update(_runtime(runtime))
         listed = {"format_version": 1, "artifacts": entries}
         content["site.json"] = File(content=json.dumps(listed).encode())
@@ -165,6 +168,8 @@ class Site:
         Raises:
             InputError: a file exists and must not be replaced, or cannot be written.
         """
+        for name in self.files:
+            refuse_existing(folder / name, overwrite=overwrite)
         written = []
         for name, file in self.files.items():
             data = file.read()
@@ -175,7 +180,7 @@ class Site:
 
 def runtime_place(runtime: BrowserRuntime) -> str:
     """Return the path in the site of a runtime's folder."""
-    return f"runtime/{runtime.name}/"
+    return f"{RUNTIMES}{runtime.name}-{runtime.version}/"
 
 
 def _runtime(runtime: BrowserRuntime) -> dict[str, File]:
@@ -195,23 +200,26 @@ def _page_file(name: str) -> Path:
 
 def _entry(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, File]]:
     """Return what the page must know of an artifact, and its files."""
-    runtime = _RUNTIMES.get(path.suffix.lower())
+    runtime = _BY_SUFFIX.get(path.suffix.lower())
     if runtime is None:
-        raise InputError(f"'{path}' cannot run on the page; accepted: {', '.join(_RUNTIMES)} files.")
+        raise InputError(f"'{path}' cannot run on the page; accepted: {', '.join(_BY_SUFFIX)} files.")
     with Segmenter(path) as segmenter:
-        spec = segmenter.spec
+        spec, taken = segmenter.spec, segmenter.backend.inputs[0].dtype
+    if taken != spec.dtype:
+        raise InputError(f"'{path}' takes {taken} where its spec says {spec.dtype}; the page feeds a file as it says.")
     if spec.resize != "bilinear":
         raise InputError(f"'{path}' wants images resized by '{spec.resize}'; the page does it by 'bilinear' alone.")
     precision = spec.provenance.precision
-    own = {folder + path.name: File(path)}
+    # Not under their own names, which may have any character.
+    model, proven = f"{folder}model{path.suffix.lower()}", f"{folder}model.proof.zip"
+    own = {model: File(path)}
     proof = find_proof(path)
     if proof is not None:
-        own[folder + proof.name] = File(proof)
+        own[proven] = File(proof)
     return {
         "name": path.stem,
-        "file": folder + path.name,
-        "bytes": path.stat().st_size,
-        "proof": None if proof is None else folder + proof.name,
+        "file": model,
+        "proof": None if proof is None else proven,
         "precision": precision,
         "gpu": runtime is LITERT and precision not in INTEGERS,
         "noGpu": NO_GPU if runtime is LITERT else _NO_GPU_FOR_ONNX,

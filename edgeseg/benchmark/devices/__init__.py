@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -50,8 +51,10 @@ def open_device(text: str, /, **settings: str) -> Device:
     if kind == "web":
         from edgeseg.benchmark.devices.web import WebDevice
 
-        host, _, port = rest.rpartition(":") if rest.rpartition(":")[2].isdecimal() else (rest, "", "0")
-        return WebDevice(host.strip("[]") or "127.0.0.1", int(port))
+        place = re.fullmatch(r"(?:(?P<v4>[^:\[\]]+)|\[(?P<v6>[^\[\]]+)\])(?::(?P<port>\d{1,5}))?", rest)
+        if rest and place is None:
+            raise InputError(f"'{text}' is no address; accepted: web:HOST, web:HOST:PORT, web:[IPV6]:PORT.")
+        return WebDevice() if place is None else WebDevice(place["v4"] or place["v6"], int(place["port"] or 0))
     from edgeseg.benchmark.devices.local import LocalDevice
 
     return LocalDevice()

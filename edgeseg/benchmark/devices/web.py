@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -83,8 +84,10 @@ class WebDevice:
         self._server = WebServer(Site.for_device(self._models), host=host, port=port, exchange=self.exchange)
         try:
             self.announce("open this address in the browser that is to be measured:")
-            for line in shown_address(self._server.url, with_code=self._server.is_public):
+            for line in shown_address(self._server.url, with_code=self._server.is_public, stream=sys.stderr):
                 self.announce(line)
+            if self._server.fingerprint:
+                self.announce(f"the browser warns of a certificate, whose SHA-256 is {self._server.fingerprint}")
             self.exchange.await_greeting(WAIT_S)
         except BaseException:  # Ctrl-C too: __exit__ is not called for what fails in here
             self._server.close()
@@ -108,7 +111,7 @@ class WebDevice:
             raise InputError(
                 f"'{path}' leaves its input size open. Convert the model at a fixed size (edgeseg export --imgsz H,W)."
             )
-        name = f"models/{digest[:16]}/{path.name}"
+        name = f"models/{digest[:16]}/model.tflite"  # a file's own name may have any character
         self._models[name] = File(path)
         self._paths[name] = path
         return name
@@ -215,6 +218,9 @@ class WebBackend:
         self.inputs, self.outputs = tflite_tensors(self._what, content)
         if len(self.inputs) != 1:
             raise InputError(f"{self._what} has {len(self.inputs)} inputs; in a browser a model of one can be fed.")
+        other = [name for name, value in options.items() if value and name not in ("accelerator", "num_threads")]
+        if other:
+            raise InputError(f"a browser takes no `{other[0]}`: LiteRT.js runs a model as its file has it.")
         asked = RuntimeOptions(**options).accelerator or "cpu"
         greeting = device.greeting
         if asked not in _ACCELERATORS:
@@ -227,6 +233,7 @@ class WebBackend:
         path = device.put(artifact, sha256(content))
         request = {
             "request": "open",
+            "name": artifact.name,
             "file": path,
             "folder": runtime_place(LITERT),
             "runtime": f"{LITERT.name} {LITERT.version}",

@@ -32,12 +32,12 @@ def add(key: str) -> None:
 
     Two processes that add at the same time may lose one of the keys: that model is tried once more.
     """
-    with suppress(InputError, OSError, RuntimeError):  # the last: there is no home folder
+    with suppress(InputError, OSError):
         write_text(path(), "".join(f"{one}\n" for one in [*_keys(), key][-MOST:]), overwrite=True)
 
 
 def _keys() -> list[str]:
-    with suppress(InputError, OSError, RuntimeError, UnicodeDecodeError):
+    with suppress(InputError, OSError, UnicodeDecodeError):
         if path().is_file():
             return [line for line in read_text(path(), MOST * _LINE).splitlines() if _KEY.fullmatch(line)]
     return []

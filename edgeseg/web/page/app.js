@@ -5,7 +5,7 @@ const KEEPING = ["cutout", "blur", "replace"];
 const byId = (id) => document.getElementById(id);
 
 let site, engines = [], source = null, opening = 0;
-const look = {view: "overlay", alpha: 0.6, background: "#00b140", shown: []};
+const look = {view: "overlay", alpha: 0.6, background: "#00b140", hidden: new Set()};
 
 function say(text) {
   byId("state").textContent = text;
@@ -28,7 +28,7 @@ async function openModels() {
   engines.forEach((engine) => engine.close());
   engines = [];
   showRates();
-  byId("prove").disabled = true;
+  for (const id of ["prove", "snapshot"]) byId(id).disabled = true;
   const chosen = byId("compare").checked ? site.artifacts : [site.artifacts[byId("artifact").selectedIndex]];
   const wanted = {accelerator: byId("accelerator").value, threads: Number(byId("threads").value)};
   const figures = [];
@@ -38,24 +38,29 @@ async function openModels() {
     for (const artifact of chosen) {
       const engine = await chooseEngine(artifact, wanted);
       opened.push(engine);
-      if (turn !== opening) {
-        opened.forEach((each) => each.close());
-        return;
-      }
       figures.push(figure(engine, chosen.length > 1));
+      await engine.takeCanvas(engine.element);
+      if (turn !== opening) break;
     }
   } catch (error) {
     opened.forEach((each) => each.close());
     if (turn === opening) explain(error);
     return;
   }
+  if (turn !== opening) {
+    opened.forEach((each) => each.close());
+    return;
+  }
   byId("canvases").replaceChildren(...figures);
-  for (const engine of opened) await engine.takeCanvas(engine.element);
   engines = opened;
-  showClasses(chosen[0]);
+  showClasses(chosen);
   byId("ran").textContent = engines.map((engine) => engine.about()).join("; ");
   byId("prove").disabled = !chosen.some((artifact) => artifact.proof);
+  byId("snapshot").disabled = source === null;
   say(source ? "" : "Ready");
+  if (engines[0].ran.altersPixels) {
+    say("This browser changes the pixels that a page reads, against tracking: the model sees other images than you.");
+  }
   source?.again();
 }
 
@@ -73,33 +78,43 @@ function figure(engine, named) {
 
 // -- classes and view
 
-function showClasses(artifact) {
-  const {class_names: names, palette} = artifact.spec;
-  look.shown = names.map((name) => !artifact.background.includes(name));
-  byId("classes").replaceChildren(...names.map((name, id) => {
+// All classes of the models on the page, each name once.
+function showClasses(artifacts) {
+  const colors = new Map();
+  for (const {spec} of artifacts) {
+    spec.class_names.forEach((name, id) => colors.has(name) || colors.set(name, spec.palette[id]));
+  }
+  look.hidden = new Set(artifacts.flatMap(({background}) => background));
+  byId("classes").replaceChildren(...[...colors].map(([name, color]) => {
     const item = document.createElement("li");
     const label = item.appendChild(document.createElement("label"));
     const box = label.appendChild(document.createElement("input"));
     const swatch = label.appendChild(document.createElement("span"));
     label.append(name);
     const share = label.appendChild(document.createElement("span"));
-    Object.assign(box, {type: "checkbox", checked: look.shown[id]});
+    Object.assign(box, {type: "checkbox", checked: !look.hidden.has(name)});
     box.addEventListener("change", () => {
-      look.shown[id] = box.checked;
+      look.hidden[box.checked ? "delete" : "add"](name);
       source?.again();
     });
     swatch.className = "swatch";
-    swatch.style.background = `rgb(${palette[id].join(" ")})`;
-    share.className = "share";
+    swatch.style.background = `rgb(${color.join(" ")})`;
+    Object.assign(share, {className: "share"}).dataset.name = name;
     return item;
   }));
 }
 
-function showShares(shares) {
-  const cells = byId("classes").getElementsByClassName("share");
-  shares.forEach((share, id) => {
-    if (cells[id]) cells[id].textContent = share >= 0.005 ? `${Math.round(share * 100)} %` : "";
-  });
+// How an artifact is drawn: what is shown of its own classes, by their ids.
+function lookOf({spec}) {
+  const shown = spec.class_names.map((name) => !look.hidden.has(name));
+  return {...look, hidden: null, shown, keeps: KEEPING.includes(look.view)};
+}
+
+function showShares({spec}, shares) {
+  for (const cell of byId("classes").getElementsByClassName("share")) {
+    const share = shares[spec.class_names.indexOf(cell.dataset.name)] ?? 0;
+    cell.textContent = share >= 0.005 ? `${Math.round(share * 100)} %` : "";
+  }
 }
 
 // -- frames
@@ -143,12 +158,12 @@ async function pump(engine) {
   engine.busy = true;
   try {
     const {frame, size, captured} = await source.take(engine);
-    const {ms, shares} = await engine.draw(frame, size, look);
+    const {ms, shares} = await engine.draw(frame, size, lookOf(engine.artifact));
     if (engine === engines[0]) {
       const now = performance.now();
       rates.add(now);
       showRates(ms, captured === null ? null : now - captured);
-      showShares(shares);
+      showShares(engine.artifact, shares);
     }
     if (engine.caption) engine.caption.textContent = `${engine.artifact.name}: ${ms.inference.toFixed(1)} ms`;
   } catch (error) {
@@ -237,7 +252,7 @@ function setSource(next) {
   source?.close();
   source = next;
   byId("empty").hidden = next !== null;
-  byId("snapshot").disabled = next === null;
+  byId("snapshot").disabled = next === null || !engines.length;
   showRates();
   engines.forEach(pump);
 }
@@ -251,18 +266,35 @@ async function startCamera() {
     say("A camera needs a secure page: https, or http on localhost.");
     return;
   }
+  if (!("requestVideoFrameCallback" in HTMLVideoElement.prototype)) {
+    say("This browser does not tell a page when a frame comes (requestVideoFrameCallback); a newer one does.");
+    return;
+  }
+  stopSource();  // many phones open one camera at a time
+  let stream;
+  const stop = () => stream?.getTracks().forEach((track) => track.stop());
   try {
     const size = {width: {ideal: 640}, height: {ideal: 480}};
-    const stream = await navigator.mediaDevices.getUserMedia({video: {...size, facingMode: facing}});
-    const video = await playing((element) => (element.srcObject = stream));
-    setSource(new VideoSource(video, () => stream.getTracks().forEach((track) => track.stop())));
-    byId("camera").textContent = "Stop camera";
-    const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((each) => each.kind === "videoinput");
-    byId("turn").hidden = cameras.length < 2;
-    say("");
+    stream = await navigator.mediaDevices.getUserMedia({video: {...size, facingMode: facing}});
+    setSource(new VideoSource(await playing((element) => (element.srcObject = stream)), stop));
   } catch (error) {
+    stop();
     explain(error);
+    return;
   }
+  stream.getVideoTracks()[0].addEventListener("ended", () => {
+    stopSource();
+    say("The camera is gone.");
+  });
+  byId("camera").textContent = "Stop camera";
+  const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((each) => each.kind === "videoinput");
+  byId("turn").hidden = cameras.length < 2;
+  say("");
+}
+
+function stopSource() {
+  setSource(null);
+  byId("camera").textContent = "Start camera";
 }
 
 async function playing(give) {
@@ -274,21 +306,25 @@ async function playing(give) {
 }
 
 async function openFile(file) {
-  byId("camera").textContent = "Start camera";
+  const url = URL.createObjectURL(file);
   try {
     if (file.type.startsWith("video/")) {
-      const url = URL.createObjectURL(file);
       const video = await playing((element) => (element.src = url));
+      stopSource();
       setSource(new VideoSource(video, () => {
         video.pause();
         URL.revokeObjectURL(url);
       }));
     } else {
       const options = {colorSpaceConversion: "none", premultiplyAlpha: "none"};
-      setSource(new ImageSource(await createImageBitmap(file, options)));
+      const image = await createImageBitmap(file, options);
+      URL.revokeObjectURL(url);
+      stopSource();
+      setSource(new ImageSource(image));
     }
     say("");
-  } catch (error) {
+  } catch {
+    URL.revokeObjectURL(url);
     say(`${file.name} is no image or video that this browser reads.`);
   }
 }
@@ -297,12 +333,8 @@ async function openFile(file) {
 
 function listen() {
   byId("camera").addEventListener("click", () => {
-    if (byId("camera").textContent === "Stop camera") {
-      setSource(null);
-      byId("camera").textContent = "Start camera";
-    } else {
-      startCamera();
-    }
+    if (byId("camera").textContent === "Stop camera") stopSource();
+    else startCamera();
   });
   byId("turn").addEventListener("click", () => {
     facing = facing === "user" ? "environment" : "user";
@@ -310,11 +342,12 @@ function listen() {
   });
   byId("file").addEventListener("change", (event) => {
     if (event.target.files[0]) openFile(event.target.files[0]);
+    event.target.value = "";  // so that the same file can be chosen again
   });
   for (const id of ["artifact", "accelerator", "threads", "compare"]) byId(id).addEventListener("change", openModels);
   byId("view").addEventListener("change", () => {
     look.view = byId("view").value;
-    say(KEEPING.includes(look.view) && look.shown.every(Boolean) ? "Everything is kept: choose the classes to keep." : "");
+    say(KEEPING.includes(look.view) && !look.hidden.size ? "Everything is kept: choose the classes to keep." : "");
     source?.again();
   });
   byId("alpha").addEventListener("input", () => {
@@ -325,14 +358,16 @@ function listen() {
     look.background = byId("background").value;
     source?.again();
   });
-  byId("snapshot").addEventListener("click", async () => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await engines[0].snapshot());
-    link.download = `${engines[0].artifact.name}.png`;
-    link.click();
-    URL.revokeObjectURL(link.href);
-  });
+  byId("snapshot").addEventListener("click", () => saveSnapshot(engines[0]).catch(explain));
   byId("prove").addEventListener("click", proveAll);
+}
+
+async function saveSnapshot(engine) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await engine.snapshot());
+  link.download = `${engine.artifact.name}.png`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);  // a browser may still be reading it
 }
 
 async function proveAll() {
@@ -359,14 +394,20 @@ async function proveAll() {
   byId("prove").disabled = false;
 }
 
-// A host of static files sets no headers: a service worker adds those that threads need, from the next load on.
+// A host of static files sets no headers: a service worker adds those that threads need, from the next load on. Where
+// there can be none, the page has one thread.
 async function isolate() {
   if (window.crossOriginIsolated || !window.isSecureContext || !navigator.serviceWorker) return;
-  if (sessionStorage.getItem("isolating")) return;
-  sessionStorage.setItem("isolating", "1");
-  await navigator.serviceWorker.register("headers.js");
-  await navigator.serviceWorker.ready;
+  try {
+    if (sessionStorage.getItem("isolating")) return;
+    sessionStorage.setItem("isolating", "1");
+    await navigator.serviceWorker.register("headers.js");
+    await navigator.serviceWorker.ready;
+  } catch {
+    return;
+  }
   location.reload();
+  await new Promise(() => {});
 }
 
 async function main() {

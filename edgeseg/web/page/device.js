@@ -1,8 +1,9 @@
 // Makes this browser a device: it runs what edgeseg.web.exchange asks for, each model in a fresh worker, and posts answers.
 import {Engine, threadsToOffer} from "./engine.js";
 
+const PING_MS = 3000, TRIES = 10;
 const key = location.hash.slice(1);
-let engine = null, hidden = false;
+let engine = null, hidden = false, session = "";
 
 document.addEventListener("visibilitychange", () => (hidden ||= document.hidden));
 
@@ -18,7 +19,7 @@ function log(text) {
 }
 
 const requests = {
-  async open({file, folder, runtime, accelerator, threads}) {
+  async open({name, file, folder, runtime, accelerator, threads}) {
     engine?.close();
     engine = new Engine({file, folder, runtime, gpu: true});
     const wanted = accelerator === "webgpu" ? 1 : threads || Math.min(4, threadsToOffer().length);
@@ -26,7 +27,7 @@ const requests = {
       throw new Error(`This browser offers ${threadsToOffer().length} threads, not ${wanted}.`);
     }
     const {ran} = await engine.open(accelerator, wanted);
-    log(`${file.split("/").pop()}: ${engine.about()}`);
+    log(`${name}: ${engine.about()}`);
     return {
       accelerator: ran.accelerator,
       threads: ran.threads,
@@ -48,15 +49,26 @@ const requests = {
 };
 
 async function tensor(id, dtype) {
-  const answer = await fetch(`device/attachment?id=${id}`, {headers: {"X-Edgeseg-Key": key}});
-  if (!answer.ok) throw new Error(`The input cannot be loaded: ${answer.status}`);
-  const bytes = await answer.arrayBuffer();
+  const bytes = await (await fetched(`device/attachment?id=${id}`)).arrayBuffer();
   return dtype === "float32" ? new Float32Array(bytes) : dtype === "int8" ? new Int8Array(bytes) : new Uint8Array(bytes);
 }
 
-async function post(path, body) {
-  const answer = await fetch(path, {method: "POST", body, headers: {"X-Edgeseg-Key": key}});
-  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
+// Asks the computer; a network that fails for some seconds is tried again, a refusal is not.
+async function fetched(path, body) {
+  const how = {headers: {"X-Edgeseg-Key": key, "X-Edgeseg-Session": session}};
+  if (body !== undefined) Object.assign(how, {method: "POST", body});
+  for (let left = TRIES; ; left--) {
+    let answer;
+    try {
+      answer = await fetch(path, how);
+    } catch (error) {
+      if (!left) throw new Error("The computer is gone.");
+      await new Promise((done) => setTimeout(done, 1000));
+      continue;
+    }
+    if (!answer.ok) throw new Error(`The computer refuses: ${answer.status} ${answer.statusText}`);
+    return answer;
+  }
 }
 
 // The length of the JSON text in four bytes, the text, and the bytes of an output.
@@ -108,26 +120,31 @@ async function greeting() {
 async function main() {
   if (!key) throw new Error("The address is not whole: it ends in # and a key.");
   await navigator.wakeLock?.request("screen").catch(() => {});
-  await post("device/greeting", JSON.stringify(await greeting()));
+  session = await (await fetched("device/greeting", JSON.stringify(await greeting()))).text();
   say("Connected");
+  // While a model runs, this says that the page is still there.
+  const alive = setInterval(() => fetch("device/alive", {method: "POST", body: "", headers: {"X-Edgeseg-Key": key}}).catch(() => {}), PING_MS);
   for (let last = 0; ; ) {
-    const answer = await fetch(`device/request?after=${last}`, {headers: {"X-Edgeseg-Key": key}});
+    const answer = await fetched(`device/request?after=${last}`);
     if (answer.status === 204) continue;
-    if (!answer.ok) throw new Error(`The computer refuses: ${answer.status} ${answer.statusText}`);
     const asked = await answer.json();
     if (asked.request === "end") break;
     last = asked.id;
     say(asked.request === "measure" ? "Measuring" : "Running");
+    let content;
     try {
+      if (!engine && asked.request !== "open") throw new Error("The page was loaded anew.");
       const result = await requests[asked.request](asked);
       const [about, values] = Array.isArray(result) ? result : [result];
-      await post("device/answer", packed({id: asked.id, ...about}, values));
+      content = packed({id: asked.id, ...about}, values);
     } catch (error) {
-      await post("device/answer", packed({id: asked.id, error: String(error.message ?? error).slice(0, 900)}));
+      content = packed({id: asked.id, error: String(error.message ?? error).slice(0, 900)});
     }
+    await fetched("device/answer", content);
   }
+  clearInterval(alive);
   engine?.close();
   say("All is done. This page can be closed.");
 }
 
-main().catch((error) => say(`Lost: ${error.message}`));
+main().catch((error) => say(error.message));

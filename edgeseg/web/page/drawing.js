@@ -1,8 +1,6 @@
 // Draws a class map over its frame: overlay, mask, cut-out, blur or replaced background; a classic script.
 "use strict";
 
-const KEEPING = ["cutout", "blur", "replace"];
-
 class Painter {
   constructor(canvas, spec) {
     this.canvas = canvas;
@@ -23,7 +21,6 @@ class Painter {
     }
     const counts = this.paint(classMap, place, look);
     const total = counts.reduce((sum, count) => sum + count, 0);
-    const keeps = KEEPING.includes(look.view);
     const {context} = this;
     context.globalAlpha = 1;
     context.clearRect(0, 0, width, height);
@@ -33,7 +30,7 @@ class Painter {
       context.fillRect(0, 0, width, height);
     }
     if (look.view === "overlay") context.drawImage(frame, 0, 0, width, height);
-    if (keeps) {
+    if (look.keeps) {
       // The classes that are kept, as a stencil with soft edges, and the frame where it is.
       const {layer} = this;
       layer.globalCompositeOperation = "copy";
@@ -55,30 +52,30 @@ class Painter {
     return counts.map((count) => count / total);
   }
 
-  // Looks the part of the class map that the image covers up in the palette; counts the classes of it.
+  // Looks the part of the class map that the image covers up in the palette; counts the classes of it. A map smaller
+  // than the input, as SegNet's, is enlarged to it first, by the nearest pixel, as edgeseg.segmenter does.
   paint({ids, height, width}, place, look) {
     const [inputHeight, inputWidth] = this.spec.input_size;
-    const scale = [height / inputHeight, width / inputWidth];  // SegNet's map is half as large as its input
-    const top = Math.round(place.top * scale[0]), left = Math.round(place.left * scale[1]);
-    const rows = Math.max(1, Math.round(place.height * scale[0]));
-    const columns = Math.max(1, Math.round(place.width * scale[1]));
+    const nearest = (at, own, input) => (own === input ? at : Math.floor(((at + 0.5) * own) / input));
     this.colors.fill(0);
     this.spec.palette.forEach(([red, green, blue], id) => {
       if (look.shown[id]) this.colors[id] = ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
     });
-    const image = new ImageData(columns, rows);
+    const image = new ImageData(place.width, place.height);
     const painted = new Uint32Array(image.data.buffer);
     const counts = new Array(this.spec.class_names.length).fill(0);
-    for (let y = 0, to = 0; y < rows; y++) {
-      for (let x = 0, from = (y + top) * width + left; x < columns; x++, from++) {
-        const id = ids[from];
+    const columns = Int32Array.from({length: place.width}, (_, x) => nearest(x + place.left, width, inputWidth));
+    for (let y = 0, to = 0; y < place.height; y++) {
+      const row = nearest(y + place.top, height, inputHeight) * width;
+      for (let x = 0; x < place.width; x++) {
+        const id = ids[row + columns[x]];
         counts[id]++;
         painted[to++] = this.colors[id];
       }
     }
-    if (this.mask.canvas.width !== columns || this.mask.canvas.height !== rows) {
-      this.mask.canvas.width = columns;
-      this.mask.canvas.height = rows;
+    if (this.mask.canvas.width !== place.width || this.mask.canvas.height !== place.height) {
+      this.mask.canvas.width = place.width;
+      this.mask.canvas.height = place.height;
     }
     this.mask.putImageData(image, 0, 0);
     return counts;
@@ -87,6 +84,7 @@ class Painter {
 
 // Blurs by scaling down and up where the browser's canvas has no filters (Safari).
 function drawBlurred(context, frame, width, height) {
+  context.drawImage(frame, 0, 0, width, height);  // a blurred one has a border that is half transparent
   if (context.filter !== undefined) {
     context.filter = `blur(${Math.round(width / 50)}px)`;
     context.drawImage(frame, 0, 0, width, height);

@@ -3,7 +3,7 @@
 export class Engine {
   constructor(artifact) {
     this.artifact = artifact;
-    this.busy = false;
+    this.busy = this.closed = false;
     this.worker = new Worker("worker.js");
     this.waiting = new Map();
     this.number = 0;
@@ -13,6 +13,7 @@ export class Engine {
 
   // Asks the worker, and waits for its answer; what is in transfer is the worker's from then on.
   ask(request, values = {}, transfer = []) {
+    if (this.closed) return Promise.reject(new Error("The model was closed."));
     const id = this.number++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, {resolve, reject});
@@ -46,6 +47,7 @@ export class Engine {
   }
 
   draw(frame, size, look) {
+    if (this.closed) frame.close();
     return this.ask("frame", {frame, size, look}, [frame]);
   }
 
@@ -58,12 +60,12 @@ export class Engine {
     return this.ask("prove", {url, precision: this.artifact.precision});
   }
 
-  async median() {
-    const ms = await this.ask("measure", {warmup: 2, runs: 5});
-    return ms.sort((a, b) => a - b)[ms.length >> 1];
+  trial() {
+    return this.ask("trial");
   }
 
   close() {
+    this.closed = true;
     this.worker.terminate();
     this.fail("The model was closed.");
   }
@@ -81,7 +83,7 @@ export async function chooseEngine(artifact, {accelerator, threads}) {
   let gpu;
   try {
     gpu = await opened(artifact, "webgpu", 1);
-    const [onCpu, onGpu] = [await cpu.median(), await gpu.median()];
+    const [onCpu, onGpu] = [await cpu.trial(), await gpu.trial()];
     const [kept, other] = onGpu < onCpu ? [gpu, cpu] : [cpu, gpu];
     other.close();
     return kept;
@@ -102,12 +104,20 @@ async function opened(artifact, accelerator, threads) {
 }
 
 async function hasHardwareGpu() {
-  const adapter = await navigator.gpu?.requestAdapter();
-  return Boolean(adapter) && !adapter.info?.isFallbackAdapter && !adapter.isFallbackAdapter;
+  try {
+    const adapter = await navigator.gpu?.requestAdapter();
+    return Boolean(adapter) && !adapter.info?.isFallbackAdapter && !adapter.isFallbackAdapter;
+  } catch {
+    return false;
+  }
 }
+
+// A module with one relaxed SIMD instruction. LiteRT.js has threads only where it is valid: not in Safari.
+const RELAXED_SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11]);
 
 // Without the headers that isolate a page there is no memory that threads could share.
 export function threadsToOffer() {
-  const most = window.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency || 1) : 1;
+  const possible = window.crossOriginIsolated && WebAssembly.validate(RELAXED_SIMD);
+  const most = possible ? Math.min(8, navigator.hardwareConcurrency || 1) : 1;
   return Array.from({length: most}, (_, index) => index + 1);
 }

@@ -7,19 +7,37 @@ async function openOnnx({artifact, runtime, threads}) {
   const ort = await import(`${runtime}ort.wasm.min.mjs`);
   ort.env.wasm.wasmPaths = runtime;
   ort.env.wasm.numThreads = threads;
-  const session = await ort.InferenceSession.create(await download(artifact.file), {executionProviders: ["wasm"]});
+  const bytes = await download(artifact.file);
+  const started = performance.now();
+  const session = await ort.InferenceSession.create(bytes, {executionProviders: ["wasm"]});
+  const ms = performance.now() - started;
+  const feed = (tensor, shape) => ({
+    [session.inputNames[0]]: new ort.Tensor(ORT_TYPES[tensor.constructor.name], tensor, shape),
+  });
+  const disposeAll = (results) => Object.values(results).forEach((each) => each.dispose());
+
   return {
     accelerator: "wasm",
     fullyAccelerated: true,
+    ms,
 
     async run(tensor, shape) {
-      const input = new ort.Tensor(ORT_TYPES[tensor.constructor.name], tensor, shape);
-      const results = await session.run({[session.inputNames[0]]: input});
+      const results = await session.run(feed(tensor, shape));
       const output = results[session.outputNames[0]];
-      const values = output.data.slice();
-      const sides = [...output.dims];
-      for (const each of Object.values(results)) each.dispose();
+      const [values, sides] = [output.data.slice(), [...output.dims]];
+      disposeAll(results);
       return {values, sides};
+    },
+
+    timed(tensor, shape) {
+      const feeds = feed(tensor, shape);
+      return async () => {
+        const started = performance.now();
+        const results = await session.run(feeds);
+        const ms = performance.now() - started;
+        disposeAll(results);
+        return ms;
+      };
     },
   };
 }

@@ -13,14 +13,13 @@ const requests = {
     if (accelerator === "webgpu" && !artifact.gpu) throw new Error(artifact.noGpu);
     const isOnnx = artifact.file.endsWith(".onnx");
     importScripts(isOnnx ? "onnx.js" : "litert.js");
-    const started = performance.now();
     model = await (isOnnx ? openOnnx : openLiteRt)({artifact, runtime, accelerator, threads});
     if (model.accelerator !== accelerator) {
       throw new Error(`This browser runs the model on ${model.accelerator}, not on ${accelerator}.`);
     }
     if (artifact.spec) prepare = preprocessor(artifact.spec);
-    const {fullyAccelerated} = model;
-    return {runtime: artifact.runtime, accelerator, threads, fullyAccelerated, ms: performance.now() - started};
+    const {fullyAccelerated, ms} = model;
+    return {runtime: artifact.runtime, accelerator, threads, fullyAccelerated, ms, altersPixels: altersPixels()};
   },
 
   // Takes the canvas that results are drawn on.
@@ -59,21 +58,14 @@ const requests = {
     }
   },
 
-  // Returns the class map of an image file, as large as the model's output: for tests and for the proof.
+  // Returns the class map of an opaque image file, as large as the model's output.
   async segment({blob}) {
-    const {tensor, width, height} = await prepared(blob);
-    const classMap = await classes(tensor);
-    return {ids: classMap.ids, height: classMap.height, width: classMap.width, imageSize: [width, height]};
-  },
-
-  // Returns the model's input for an image file.
-  async prepare({blob}) {
-    return (await prepared(blob)).tensor;
+    return classes(await prepared(blob));
   },
 
   // Answers the images of a proof, and compares them with what Keras says.
   async prove({url, precision}) {
-    return prove(await download(url), precision, async (blob) => classes((await prepared(blob)).tensor));
+    return prove(await download(url), precision, async (blob) => classes(await prepared(blob)));
   },
 
   // Runs the model on a tensor; returns the output as the runtime has it.
@@ -82,13 +74,9 @@ const requests = {
     return {values, shape: sides, dtype: values.constructor.name.replace("Array", "").toLowerCase()};
   },
 
-  // Times the model on a tensor, as edgeseg.benchmark.worker does; milliseconds of the first call, and of the timed ones.
+  // Times the model on a tensor, by the plan of edgeseg.benchmark.worker; milliseconds of the first and the timed calls.
   async time({tensor, shape, plan}) {
-    const call = async () => {
-      const started = performance.now();
-      await model.run(tensor, shape);
-      return performance.now() - started;
-    };
+    const call = model.timed(tensor, shape);
     const began = performance.now();
     const first = await call();
     for (let runs = 1; runs < plan.warmupRuns || performance.now() - began < plan.warmupMs; runs++) {
@@ -104,17 +92,14 @@ const requests = {
     return {first, ms};
   },
 
-  // Runs the model on the same input again and again; returns milliseconds of each call.
-  async measure({warmup, runs}) {
+  // Times a few calls on a gray image; the median, in milliseconds.
+  async trial() {
     const [height, width] = artifact.spec.input_size;
     const {tensor} = prepare(new Uint8ClampedArray(height * width * 4).fill(127), width, height);
+    const call = model.timed(tensor, inputShape());
     const ms = [];
-    for (let run = -warmup; run < runs; run++) {
-      const started = performance.now();
-      await classes(tensor);
-      if (run >= 0) ms.push(performance.now() - started);
-    }
-    return ms;
+    for (let run = 0; run < 7; run++) ms.push(await call());
+    return ms.slice(2).sort((a, b) => a - b)[2];
   },
 };
 
@@ -138,8 +123,18 @@ function pixels(frame, width, height) {
     frames.canvas.width = width;
     frames.canvas.height = height;
   }
+  frames.clearRect(0, 0, width, height);  // what is transparent would show the image before
   frames.drawImage(frame, 0, 0, width, height);
   return frames.getImageData(0, 0, width, height);
+}
+
+// Some browsers put noise into what a page reads from a canvas, against tracking: inputs and proofs would differ.
+function altersPixels() {
+  const context = new OffscreenCanvas(32, 32).getContext("2d", {willReadFrequently: true});
+  const image = new ImageData(32, 32);
+  image.data.forEach((_, at) => (image.data[at] = at % 4 === 3 ? 255 : (at * 97) % 256));
+  context.putImageData(image, 0, 0);
+  return context.getImageData(0, 0, 32, 32).data.some((value, at) => value !== image.data[at]);
 }
 
 async function prepared(blob) {
@@ -148,14 +143,19 @@ async function prepared(blob) {
   const {width, height} = image;
   const {data} = pixels(image, width, height);
   image.close();
-  return {tensor: prepare(data, width, height).tensor, width, height};
+  return prepare(data, width, height).tensor;
+}
+
+function inputShape() {
+  const {input_size: [height, width], layout} = artifact.spec;
+  return layout === "nchw" ? [1, 3, height, width] : [1, height, width, 3];
 }
 
 // Runs the model; returns the class map as large as the model's output.
 async function classes(tensor) {
-  const {input_size: [height, width], layout, output_kind: kind} = artifact.spec;
+  const {layout, output_kind: kind} = artifact.spec;
   const isPlanes = layout === "nchw";
-  const {values, sides} = await model.run(tensor, isPlanes ? [1, 3, height, width] : [1, height, width, 3]);
+  const {values, sides} = await model.run(tensor, inputShape());
   if (kind === "argmax") {
     const [rows, columns] = isPlanes && sides.length === 4 ? sides.slice(2) : sides.slice(1);
     return {ids: Uint8Array.from(values, Number), height: rows, width: columns};

@@ -54,6 +54,9 @@ def test_a_browser_is_verified_and_measured(device: WebDevice, proven: Path) -> 
         assert (verdict.device, verdict.runtime.partition(",")[0]) == ("web", "LiteRT.js 2.5.3")
         with pytest.raises(BackendUnavailable, match=r"a browser has no 'npu' for LiteRT.js"):
             verify(artifact, device=device, options={"accelerator": "npu"})
+        for name, value in (("delegate", "libedgetpu.so.1"), ("backend", "litert"), ("input_size", (32, 48))):
+            with pytest.raises(InputError, match=f"a browser takes no `{name}`"):
+                verify(artifact, device=device, options={name: value})
         with pytest.raises(InputError, match=r"the browser: This browser offers \d threads, not 64"):
             verify(artifact, device=device, options={"num_threads": 64})
     plan = Plan(rounds=2, num_runs=20, min_secs=0.0, warmup_runs=2, warmup_min_secs=0.0)
@@ -73,6 +76,8 @@ def test_names_of_browsers() -> None:
         assert isinstance(opened, WebDevice) and opened._where == where
     with pytest.raises(InputError, match="web, web:HOST, web:HOST:PORT"):
         open_device("webb")
+    with pytest.raises(InputError, match=r"'web:::1' is no address; accepted: web:HOST"):
+        open_device("web:::1")
 
 
 @pytest.fixture
@@ -109,18 +114,25 @@ def test_only_the_page_with_the_key_is_heard(asked: tuple[Exchange, Callable[...
     assert post("greeting", b"{}") == 400
     assert post("greeting", greeting) == 200
     assert exchange.await_greeting(0).cpus == 2
+    assert post("answer", packed({"id": 1})) == 403  # it does not name its session
+    first = exchange.session
+    assert post("answer", packed({"id": 1}), **{"X-Edgeseg-Session": first}) == 200
+    assert post("greeting", greeting) == 200  # another page, or the same one loaded anew
+    assert post("answer", packed({"id": 1}), **{"X-Edgeseg-Session": first}) == 403
 
 
-def test_what_a_browser_says_is_read_with_limits(asked: tuple[Exchange, Callable[..., int]]) -> None:
+def test_what_a_browser_says_is_read_with_limits(
+    asked: tuple[Exchange, Callable[..., int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     exchange, post = asked
     for broken in (b"", b"\xff\xff\xff\xff", packed([]), packed({"id": -1}), packed({"id": 1, "error": "x" * 5000})):
         with pytest.raises(WrongValue):
             exchange.answer(broken)
-        assert post("answer", broken) == 400
+        assert post("answer", broken, **{"X-Edgeseg-Session": exchange.session}) == 400
 
     def answered(answer: Any, wait_s: float = 10.0) -> Any:
         def reply() -> None:
-            number = json.loads(exchange.next_request(0, 10) or b"{}")["id"]
+            number = json.loads(exchange.next_request(0, 1) or b'{"id": 0}')["id"]
             with suppress(WrongValue):  # which its server answers with 400
                 exchange.answer(packed({"id": number, **answer}))
 
@@ -132,13 +144,16 @@ def test_what_a_browser_says_is_read_with_limits(asked: tuple[Exchange, Callable
             thread.join()
 
     assert answered(OPENED).threads == 1
-    with pytest.raises(InputError, match="the browser: no memory"):
-        answered({"error": "no memory"})
+    with pytest.raises(InputError, match=r"the browser: no memory\\nat node 3"):
+        answered({"error": "no memory\nat node 3"})
     for wrong in ({"accelerator": "npu"}, {"threads": -1}, {"init_ms": float("nan")}, {"fully_accelerated": "yes"}):
         with pytest.raises(DeviceLost, match="what the browser says cannot be right"):
             answered({**OPENED, **wrong})
-    with pytest.raises(DeviceLost, match="the browser did not answer within 0 s; is the page still open"):
+    with pytest.raises(DeviceLost, match="the browser did not answer within 0 s"):
         answered({**OPENED, "id": 999}, wait_s=0.3)
+    monkeypatch.setattr("edgeseg.web.exchange.SILENCE_S", -1.0)
+    with pytest.raises(DeviceLost, match="nothing came from the browser for"):
+        answered({**OPENED, "id": 999})
     exchange.close()
     assert json.loads(exchange.next_request(0, 10) or b"")["request"] == "end"
     with pytest.raises(DeviceLost, match="no browser opened the page"):

@@ -9,6 +9,7 @@ import io
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -52,7 +53,8 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
             self.send_response(self.server.status)
             self.send_header("Content-Length", str(self.server.claimed or len(self.server.sent)))
             self.end_headers()
-            self.wfile.write(self.server.sent)
+            with suppress(ConnectionError):  # who has read enough leaves
+                self.wfile.write(self.server.sent)
 
         def log_message(self, *args: object) -> None: ...
 
@@ -94,7 +96,10 @@ def test_the_address_is_a_web_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(REGISTRY_VARIABLE, "file:///etc")
     with pytest.raises(InputError, match="npm_config_registry must be an address that begins with https://"):
         download(package(), [])
-    monkeypatch.setenv(REGISTRY_VARIABLE, "http://me:secret@127.0.0.1:1/")
-    with pytest.raises(InputError, match=r"cannot be downloaded: .* A mirror") as refused:
+    monkeypatch.setenv(REGISTRY_VARIABLE, "https://bob:s3cret@mirror.invalid/")
+    with pytest.raises(InputError, match="has a user or a password in it") as refused:
         download(package(), [])
-    assert "secret" not in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+    monkeypatch.setenv(REGISTRY_VARIABLE, "http://127.0.0.1:1/")
+    with pytest.raises(InputError, match=r"cannot be downloaded: .* A mirror"):
+        download(package(), [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import http.server
+import io
 import ssl
 import threading
 import urllib.error
@@ -49,6 +50,11 @@ def test_files_have_their_headers(small: WebServer) -> None:
 @pytest.mark.parametrize("path", ["/../../etc/passwd", "/runtime/..%2f..%2fetc/passwd", "/runtime/", "/other", "/\\"])
 def test_only_what_is_listed_is_there(small: WebServer, path: str) -> None:
     assert status(small, path) == 404
+
+
+def test_a_model_that_was_removed_is_not_there(tmp_path: Path) -> None:
+    with WebServer(Site({"models/0/model.tflite": File(tmp_path / "gone.tflite")}), port=0) as server:
+        assert status(server, "/models/0/model.tflite") == 404
 
 
 def test_another_host_or_a_body_is_refused(small: WebServer) -> None:
@@ -137,8 +143,9 @@ def test_a_static_host_gets_threads_by_the_service_worker(
 def test_a_terminal_gets_a_code_to_point_the_camera_at(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("segno", reason="segno is not installed: no QR code")
     url = "https://192.0.2.7:8080/abc/"
-    assert shown_address(url, with_code=True) == [url]  # a pipe gets the address alone
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert shown_address(url, with_code=False) == [url]
-    *code, last = shown_address(url, with_code=True)
+    assert shown_address(url, with_code=True, stream=io.StringIO()) == [url]  # a pipe gets the address alone
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    assert shown_address(url, with_code=False, stream=terminal) == [url]
+    *code, last = shown_address(url, with_code=True, stream=terminal)
     assert last == url and len(code) > 10 and any("▀" in line for line in code)

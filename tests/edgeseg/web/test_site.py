@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,25 +13,38 @@ from edgeseg.cli import main
 from edgeseg.downloads.npm import NpmPackage
 from edgeseg.errors import InputError
 from edgeseg.web import runtime
-from edgeseg.web.site import CONTENT_TYPES, Site
+from edgeseg.web.server import POLICY
+from edgeseg.web.site import CONTENT_TYPES, Site, runtime_place
 
 
 def test_the_site_is_whole(site: Site) -> None:
+    litert = runtime_place(runtime.LITERT)
     listed = json.loads(site.files["site.json"].read())
     assert [entry["precision"] for entry in listed["artifacts"]] == ["fp32", "fp32", "fp16", "int8"]
     assert [entry["gpu"] for entry in listed["artifacts"]] == [True, False, True, False]
     for entry in listed["artifacts"]:
         assert {entry["file"], entry["proof"]} - {None} <= set(site.files)
     assert all(Path(name).suffix in CONTENT_TYPES for name in site.files)
-    assert {"runtime/LiteRT.js/LICENSE.txt", "runtime/LiteRT.js/wasm/litert_wasm_threaded_internal.wasm"} <= set(
-        site.files
-    )
+    assert {f"{litert}LICENSE.txt", f"{litert}wasm/litert_wasm_threaded_internal.wasm"} <= set(site.files)
     page = sum(len(file.read()) for name, file in site.files.items() if "/" not in name)
-    one_build = [site.files[f"runtime/LiteRT.js/{name}"] for name in ("core.js", "wasm-utils.js")]
-    one_build += [
-        site.files[f"runtime/LiteRT.js/wasm/litert_wasm_threaded_internal{suffix}"] for suffix in (".js", ".wasm")
-    ]
+    one_build = [site.files[litert + name] for name in ("core.js", "wasm-utils.js")]
+    one_build += [site.files[f"{litert}wasm/litert_wasm_threaded_internal{suffix}"] for suffix in (".js", ".wasm")]
     assert page + sum(len(file.read()) for file in one_build) < 3.4e6  # of which 0.4 MB would compress to 0.1
+
+
+def test_the_page_has_its_policy_without_a_server(site: Site) -> None:
+    frames = "; frame-ancestors 'none'"  # which a page cannot say of itself
+    assert f'content="{POLICY.removesuffix(frames)}"' in site.files["index.html"].read().decode()
+    assert POLICY.endswith(frames)
+
+
+def test_a_file_of_any_name_can_be_on_it(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("my model.tflite", "50 % #1?.TFLITE", "straße.tflite"):
+        shutil.copy(artifacts["int8"], tmp_path / name)
+        gathered = Site.of([tmp_path / name])
+        (entry,) = json.loads(gathered.files["site.json"].read())["artifacts"]
+        assert entry["file"] == "models/0/model.tflite" in gathered.files
+        assert entry["name"] == Path(name).stem
 
 
 def test_what_cannot_be_on_the_page(tmp_path: Path, tflite_model: Callable[..., bytes]) -> None:
@@ -63,9 +77,10 @@ def test_the_command_writes_the_files(site: Site, tmp_path: Path, capsys: pytest
     wanted = ["web", "efficientnet_lite0_unet.int8", "--output-dir", str(tmp_path / "site")]
     assert main(wanted) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'site'}\n"
-    assert (tmp_path / "site" / "runtime" / "LiteRT.js" / "wasm" / "litert_wasm_internal.wasm").read_bytes()[
+    assert (tmp_path / "site" / runtime_place(runtime.LITERT) / "wasm" / "litert_wasm_internal.wasm").read_bytes()[
         :4
     ] == b"\0asm"
     assert main(wanted) == 2
     assert "exists; give --overwrite" in capsys.readouterr().err
-    assert main(["web", "--overwrite"]) == 2
+    for wrong in (["--overwrite"], ["--output-dir", str(tmp_path), "--usb"], ["--usb", "--host", "0.0.0.0"]):
+        assert main(["web", *wrong]) == 2
