@@ -83,7 +83,8 @@ NO_GPU = (
 )
 
 
-_NO_GPU_FOR_ONNX = "A .onnx file runs on the CPU (wasm) of a browser; export .tflite for its GPU."
+#: Why a .onnx file does not.
+NO_GPU_FOR_ONNX = "A .onnx file runs on the CPU (wasm) of a browser; export .tflite for its GPU."
 
 #: Where the runtimes are in the site.
 RUNTIMES = "runtime/"
@@ -137,23 +138,20 @@ class Site:
             entry, own = _entry(path, f"models/{number}/")
             entries.append(entry)
             content.update(own)
-        for runtime in {_BY_SUFFIX[find_file(artifact).suffix.lower()] for artifact in artifacts}:
-            content.update(_runtime(runtime))
+        for runtime in {runtime_of(find_file(artifact)) for artifact in artifacts}:
+            content.update(runtime_files(runtime))
         listed = {"format_version": 1, "artifacts": entries}
         content["site.json"] = File(content=json.dumps(listed).encode())
         return cls(content)
 
     @classmethod
-    def for_device(cls, models: MutableMapping[str, File]) -> Site:
-        """Gather the site on which a browser is measured.
+    def for_device(cls, others: MutableMapping[str, File]) -> Site:
+        """Gather the page on which a browser is measured.
 
         Args:
-            models: the model files by their paths in the site; what is added to it later is served too.
-
-        Raises:
-            InputError: LiteRT.js cannot be downloaded.
+            others: models and runtimes by their paths in the site; what is added to it later is served too.
         """
-        return cls(ChainMap(models, {name: File(_page_file(name)) for name in _DEVICE_PAGE} | _runtime(LITERT)))
+        return cls(ChainMap(others, {name: File(_page_file(name)) for name in _DEVICE_PAGE}))
 
     def write(self, folder: Path, *, overwrite: bool = False) -> list[Path]:
         """Write the site for any host of static files.
@@ -183,8 +181,24 @@ def runtime_place(runtime: BrowserRuntime) -> str:
     return f"{RUNTIMES}{runtime.name}-{runtime.version}/"
 
 
-def _runtime(runtime: BrowserRuntime) -> dict[str, File]:
-    """Return the files of a runtime."""
+def runtime_of(path: Path) -> BrowserRuntime:
+    """Return the runtime of a model file.
+
+    Raises:
+        InputError: no browser runs such a file.
+    """
+    runtime = _BY_SUFFIX.get(path.suffix.lower())
+    if runtime is None:
+        raise InputError(f"'{path}' cannot run in a browser; accepted: {', '.join(_BY_SUFFIX)} files.")
+    return runtime
+
+
+def runtime_files(runtime: BrowserRuntime) -> dict[str, File]:
+    """Return the files of a runtime by their paths in the site.
+
+    Raises:
+        InputError: it cannot be downloaded.
+    """
     folder = runtime.folder()
     files = {}
     for path in sorted(folder.rglob("*")):
@@ -200,9 +214,7 @@ def _page_file(name: str) -> Path:
 
 def _entry(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, File]]:
     """Return what the page must know of an artifact, and its files."""
-    runtime = _BY_SUFFIX.get(path.suffix.lower())
-    if runtime is None:
-        raise InputError(f"'{path}' cannot run on the page; accepted: {', '.join(_BY_SUFFIX)} files.")
+    runtime = runtime_of(path)
     with Segmenter(path) as segmenter:
         spec, taken = segmenter.spec, segmenter.backend.inputs[0].dtype
     if taken != spec.dtype:
@@ -222,7 +234,7 @@ def _entry(path: Path, folder: str) -> tuple[dict[str, Any], dict[str, File]]:
         "proof": None if proof is None else proven,
         "precision": precision,
         "gpu": runtime is LITERT and precision not in INTEGERS,
-        "noGpu": NO_GPU if runtime is LITERT else _NO_GPU_FOR_ONNX,
+        "noGpu": NO_GPU if runtime is LITERT else NO_GPU_FOR_ONNX,
         "background": list(background_of(spec)),
         "runtime": f"{runtime.name} {runtime.version}",
         "folder": runtime_place(runtime),

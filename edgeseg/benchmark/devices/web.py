@@ -6,6 +6,7 @@ likes of itself: its words are kept as they are, within limits.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import statistics
@@ -28,14 +29,15 @@ from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.proof.answering import answer_proof, dequantized, precision_of
 from edgeseg.proof.file import read_proof
 from edgeseg.proof.questions import Answers
+from edgeseg.runtime import open_backend
 from edgeseg.runtime.artifact import read_tflite, tflite_tensors
+from edgeseg.runtime.base import is_open
 from edgeseg.runtime.options import RuntimeOptions
-from edgeseg.tflite.file import has_open_size
 from edgeseg.web.exchange import Exchange, Greeting, Opened, Output, Timings
 from edgeseg.web.pairing import shown_address
-from edgeseg.web.runtime import LITERT
+from edgeseg.web.runtime import LITERT, BrowserRuntime
 from edgeseg.web.server import WebServer
-from edgeseg.web.site import NO_GPU, File, Site, runtime_place
+from edgeseg.web.site import NO_GPU, NO_GPU_FOR_ONNX, File, Site, runtime_files, runtime_of, runtime_place
 
 T = TypeVar("T")
 
@@ -69,7 +71,7 @@ class WebDevice:
         self.name = "web"
         self.announce = announce
         self._where = host, port
-        self._models: dict[str, File] = {}
+        self._files: dict[str, File] = {}
         self._paths: dict[str, Path] = {}
 
     def __enter__(self) -> WebDevice:
@@ -81,7 +83,7 @@ class WebDevice:
         """
         self.exchange = Exchange()
         host, port = self._where
-        self._server = WebServer(Site.for_device(self._models), host=host, port=port, exchange=self.exchange)
+        self._server = WebServer(Site.for_device(self._files), host=host, port=port, exchange=self.exchange)
         try:
             self.announce("open this address in the browser that is to be measured:")
             for line in shown_address(self._server.url, with_code=self._server.is_public, stream=sys.stderr):
@@ -103,16 +105,12 @@ class WebDevice:
         """Serve a file to the page; see ``Device.put``.
 
         Raises:
-            InputError: the file is no ``.tflite``, or leaves its input size open.
+            InputError: no browser runs such a file, or its runtime cannot be downloaded.
         """
-        if path.suffix.lower() != ".tflite":
-            raise InputError(f"'{path}' cannot be used in a browser: LiteRT.js runs .tflite files.")
-        if has_open_size(path.read_bytes()):
-            raise InputError(
-                f"'{path}' leaves its input size open. Convert the model at a fixed size (edgeseg export --imgsz H,W)."
-            )
-        name = f"models/{digest[:16]}/model.tflite"  # a file's own name may have any character
-        self._models[name] = File(path)
+        runtime = runtime_of(path)
+        self._files.update(runtime_files(runtime))
+        name = f"models/{digest[:16]}/model{path.suffix.lower()}"  # a file's own name may have any character
+        self._files[name] = File(path)
         self._paths[name] = path
         return name
 
@@ -120,7 +118,8 @@ class WebDevice:
         """See ``Device.run``."""
         if request.scope != "inference":
             raise InputError("in a browser `scope` 'inference' is measured; the page of edgeseg web shows the rest.")
-        opened = WebBackend(self._paths[request.path], request.options, self)
+        path = self._paths[request.path]
+        opened = WebBackend(path, request.options, self)
         greeting, info = self.greeting, opened.inputs[0]
         bytes_rgb = np.random.default_rng(0).integers(0, 256, info.shape)
         image = bytes_rgb.astype(info.dtype) if np.dtype(info.dtype).kind in "iu" else bytes_rgb / np.float32(127.5) - 1
@@ -138,7 +137,7 @@ class WebDevice:
             raise DeviceLost("the browser says that a call took no time: its clock is too coarse for this model.")
         return Reply(
             runtime=opened.runtime,
-            environment=self._environment(),
+            environment=self._environment(runtime_of(path)),
             init_s=opened.init_s,
             first_s=timings.first_ms / 1e3,
             latencies_s=tuple(value / 1e3 for value in timings.latencies_ms),
@@ -174,7 +173,7 @@ class WebDevice:
         about = {"dtype": str(tensor.dtype), "shape": tensor.shape}
         return self.exchange.ask(kind, {**request, **about}, tensor.tobytes(), timeout_s=timeout_s)
 
-    def _environment(self) -> Environment:
+    def _environment(self, runtime: BrowserRuntime) -> Environment:
         said = self.greeting
         extra = {
             "GPU": said.gpu or "none",
@@ -187,17 +186,17 @@ class WebDevice:
             machine=said.browser,
             system=said.system,
             cpus=said.cpus,
-            versions={LITERT.name: LITERT.version},
+            versions={runtime.name: runtime.version},
             date=now(),
             extra={name: value for name, value in extra.items() if value},
         )
 
 
 class WebBackend:
-    """A TFLite model in a worker of the browser; a ``Backend``. The next one that is opened ends it.
+    """A model in a worker of the browser; a ``Backend``. The next one that is opened ends it.
 
     Attributes:
-        runtime: LiteRT.js and what runs it.
+        runtime: LiteRT.js or onnxruntime-web, and what runs it.
         spec: the ModelSpec inside the file, ``None`` when there is none.
         inputs: the model's inputs.
         outputs: the model's outputs.
@@ -214,17 +213,23 @@ class WebBackend:
             BackendUnavailable: the accelerator that was asked for is not there.
             DeviceLost: the page is gone.
         """
-        self._what, content, self.spec = read_tflite(artifact)
-        self.inputs, self.outputs = tflite_tensors(self._what, content)
+        runtime = runtime_of(artifact)
+        content = self._describe(artifact)
         if len(self.inputs) != 1:
-            raise InputError(f"{self._what} has {len(self.inputs)} inputs; in a browser a model of one can be fed.")
+            raise InputError(f"'{artifact}' has {len(self.inputs)} inputs; in a browser a model of one can be fed.")
+        if is_open(self.inputs[0].shape):
+            raise InputError(
+                f"'{artifact}' leaves its input size open. Convert it at a fixed size (edgeseg export --imgsz H,W)."
+            )
         other = [name for name, value in options.items() if value and name not in ("accelerator", "num_threads")]
         if other:
-            raise InputError(f"a browser takes no `{other[0]}`: LiteRT.js runs a model as its file has it.")
+            raise InputError(f"a browser takes no `{other[0]}`: it runs a model as its file has it.")
         asked = RuntimeOptions(**options).accelerator or "cpu"
         greeting = device.greeting
         if asked not in _ACCELERATORS:
-            raise BackendUnavailable(f"a browser has no '{asked}' for LiteRT.js; accepted: cpu, gpu.")
+            raise BackendUnavailable(f"a browser has no '{asked}' for models; accepted: cpu, gpu.")
+        if asked == "gpu" and runtime is not LITERT:
+            raise BackendUnavailable(NO_GPU_FOR_ONNX)
         if asked == "gpu" and not greeting.gpu:
             raise BackendUnavailable("this browser offers no WebGPU, or not on this page; accepted: cpu.")
         if asked == "gpu" and precision_of(self.spec, self.inputs[0], self.outputs[0]) in INTEGERS:
@@ -235,8 +240,8 @@ class WebBackend:
             "request": "open",
             "name": artifact.name,
             "file": path,
-            "folder": runtime_place(LITERT),
-            "runtime": f"{LITERT.name} {LITERT.version}",
+            "folder": runtime_place(runtime),
+            "runtime": f"{runtime.name} {runtime.version}",
             "accelerator": _ACCELERATORS[asked],
             "threads": options.get("num_threads") or 0,
         }
@@ -244,11 +249,21 @@ class WebBackend:
         if opened.accelerator != _ACCELERATORS[asked]:
             raise BackendUnavailable(f"the browser runs the model on {opened.accelerator}, not on the {asked}.")
         where = "WebGPU" if asked == "gpu" else f"WASM, {counted(opened.threads, 'thread')}"
-        self.runtime = f"{LITERT.name} {LITERT.version}, {where}"
+        self.runtime = f"{runtime.name} {runtime.version}, {where}"
         self.init_s = opened.init_ms / 1e3
         self.fully_accelerated = opened.fully_accelerated
         self.software_rendering = asked == "gpu" and greeting.software_gpu
         self._last: NDArray[Any] = np.zeros(self.inputs[0].shape, self.inputs[0].dtype)
+
+    def _describe(self, artifact: Path) -> bytes:
+        """Read what goes into a model and comes out of it; a .onnx file says it to its runtime on this computer."""
+        if artifact.suffix.lower() == ".tflite":
+            what, content, self.spec = read_tflite(artifact)
+            self.inputs, self.outputs = tflite_tensors(what, content)
+            return content
+        with contextlib.closing(open_backend(artifact)) as here:
+            self.spec, self.inputs, self.outputs = here.spec, here.inputs, here.outputs
+        return artifact.read_bytes()
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """See ``Backend.run``."""

@@ -21,7 +21,7 @@ from edgeseg.benchmark.plan import Plan
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.proof import verify
 from edgeseg.web.exchange import Exchange, Opened
-from edgeseg.web.runtime import LITERT
+from edgeseg.web.runtime import LITERT, ONNX
 from edgeseg.web.server import WebServer
 from edgeseg.web.site import Site
 
@@ -34,6 +34,7 @@ def device(open_browser: Callable[..., Any]) -> Iterator[WebDevice]:
     """A device whose page a Chromium opens as soon as it is announced."""
     try:
         LITERT.folder()
+        ONNX.folder()
     except InputError as error:
         pytest.skip(f"LiteRT.js cannot be had: {error}")
     browser = open_browser("--disable-gpu")
@@ -52,13 +53,15 @@ def test_a_browser_is_verified_and_measured(device: WebDevice, proven: Path) -> 
         verdict = verify(artifact, device=device, repeat=2)
         assert verdict.passed and verdict.agreement.worst == 1.0
         assert (verdict.device, verdict.runtime.partition(",")[0]) == ("web", "LiteRT.js 2.5.3")
-        with pytest.raises(BackendUnavailable, match=r"a browser has no 'npu' for LiteRT.js"):
+        with pytest.raises(BackendUnavailable, match=r"a browser has no 'npu' for models"):
             verify(artifact, device=device, options={"accelerator": "npu"})
         for name, value in (("delegate", "libedgetpu.so.1"), ("backend", "litert"), ("input_size", (32, 48))):
             with pytest.raises(InputError, match=f"a browser takes no `{name}`"):
                 verify(artifact, device=device, options={name: value})
         with pytest.raises(InputError, match=r"the browser: This browser offers \d threads, not 64"):
             verify(artifact, device=device, options={"num_threads": 64})
+        onnx = verify(proven / "unet_mini.fp32.onnx", device=device, repeat=1)
+        assert onnx.passed and onnx.runtime.startswith("onnxruntime-web 1.30.0, WASM")
     plan = Plan(rounds=2, num_runs=20, min_secs=0.0, warmup_runs=2, warmup_min_secs=0.0)
     (result,) = measure([Case(artifact, "cpu", {"num_threads": 1})], device, plan)
     assert result.rounds == (10, 10) and result.agreement is not None and result.agreement.passed

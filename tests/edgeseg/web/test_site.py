@@ -49,7 +49,7 @@ def test_a_file_of_any_name_can_be_on_it(artifacts: dict[str, Path], tmp_path: P
 
 def test_what_cannot_be_on_the_page(tmp_path: Path, tflite_model: Callable[..., bytes]) -> None:
     (tmp_path / "model.keras").write_bytes(b"")
-    with pytest.raises(InputError, match=r"cannot run on the page; accepted: .tflite, .onnx files"):
+    with pytest.raises(InputError, match=r"cannot run in a browser; accepted: .tflite, .onnx files"):
         Site.of([tmp_path / "model.keras"])
     (tmp_path / "bare.tflite").write_bytes(tflite_model(["RELU"], [((1, 8, 8, 3), "float32")]))
     with pytest.raises(InputError, match="has no ModelSpec inside"):
