@@ -1,11 +1,11 @@
 """Measure what a browser costs: the same file on this machine's own runtime and in a Chromium, in turns.
 
-    python benchmarks/browser.py person.fp16.tflite person.int8.tflite person.fp32.onnx --output benchmarks/results/NAME.json
+    python benchmarks/browser.py person.fp16.tflite person.fp32.onnx --output benchmarks/results/NAME.json
 
-Each side runs a file in a process of its own (natively) or a worker of its own (the browser), one round after the other,
-with 1 and 2 threads; LiteRT against LiteRT.js, ONNX Runtime against onnxruntime-web. The ratio is of the two medians of
-a round, and the median over the rounds. Where a proof is beside a file, both sides answer it first: a wrong answer has no
-speed.
+Each side runs a file in a process of its own (natively) or a worker of its own (the browser), one round after the
+other, with 1 and 2 threads; LiteRT against LiteRT.js, ONNX Runtime against onnxruntime-web. The ratio is of the two
+medians of a round, and the median over the rounds. Where a proof is beside a file, both sides answer it first: a wrong
+answer has no speed.
 """
 
 from __future__ import annotations
