@@ -90,7 +90,9 @@ function showClasses(artifacts) {
     const label = item.appendChild(document.createElement("label"));
     const box = label.appendChild(document.createElement("input"));
     const swatch = label.appendChild(document.createElement("span"));
-    label.append(name);
+    const title = label.appendChild(document.createElement("span"));
+    title.textContent = title.title = name;
+    title.className = "name";
     const share = label.appendChild(document.createElement("span"));
     Object.assign(box, {type: "checkbox", checked: !look.hidden.has(name)});
     box.addEventListener("change", () => {

@@ -54,7 +54,8 @@ class Painter {
 
   // Looks the part of the class map that the image covers up in the palette; counts the classes of it. A map smaller
   // than the input, as SegNet's, is enlarged to it first, by the nearest pixel, as edgeseg.segmenter does.
-  paint({ids, height, width}, place, look) {
+  paint(classMap, place, look) {
+    const {ids, height, width} = classMap;
     const [inputHeight, inputWidth] = this.spec.input_size;
     const nearest = (at, own, input) => (own === input ? at : Math.floor(((at + 0.5) * own) / input));
     this.colors.fill(0);
@@ -64,13 +65,16 @@ class Painter {
     const image = new ImageData(place.width, place.height);
     const painted = new Uint32Array(image.data.buffer);
     const counts = new Array(this.spec.class_names.length).fill(0);
+    const soft = look.keeps && classMap.scores ? shownShare(classMap, look.shown) : null;
     const columns = Int32Array.from({length: place.width}, (_, x) => nearest(x + place.left, width, inputWidth));
     for (let y = 0, to = 0; y < place.height; y++) {
       const row = nearest(y + place.top, height, inputHeight) * width;
       for (let x = 0; x < place.width; x++) {
         const id = ids[row + columns[x]];
         counts[id]++;
-        painted[to++] = this.colors[id];
+        painted[to] = this.colors[id];
+        if (soft) image.data[4 * to + 3] = soft(row + columns[x]);
+        to++;
       }
     }
     if (this.mask.canvas.width !== place.width || this.mask.canvas.height !== place.height) {
@@ -80,6 +84,13 @@ class Painter {
     this.mask.putImageData(image, 0, 0);
     return counts;
   }
+}
+
+// Makes a function from a pixel to the probability that it is of a shown class, in 0..255: a stencil with soft edges.
+function shownShare({scores, channels}, shown) {
+  const kept = shown.flatMap((is, id) => (is ? [id] : []));
+  const [scale, zero] = scores instanceof Float32Array ? [255, 0] : [1, scores instanceof Int8Array ? -128 : 0];
+  return (pixel) => kept.reduce((sum, id) => sum + (scores[pixel * channels + id] - zero) * scale, 0);
 }
 
 // Blurs by scaling down and up where the browser's canvas has no filters (Safari).

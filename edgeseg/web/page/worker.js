@@ -60,7 +60,8 @@ const requests = {
 
   // Returns the class map of an opaque image file, as large as the model's output.
   async segment({blob}) {
-    return classes(await prepared(blob));
+    const {ids, height, width} = await classes(await prepared(blob));
+    return {ids, height, width};
   },
 
   // Answers the images of a proof, and compares them with what Keras says.
@@ -161,7 +162,8 @@ async function classes(tensor) {
     return {ids: Uint8Array.from(values, Number), height: rows, width: columns};
   }
   const [rows, columns, channels] = isPlanes ? [sides[2], sides[3], sides[1]] : sides.slice(1);
-  return {ids: best(values, channels, isPlanes), height: rows, width: columns};
+  const map = {ids: best(values, channels, isPlanes), height: rows, width: columns};
+  return kind === "softmax" && !isPlanes ? {...map, scores: values, channels} : map;
 }
 
 // The first of the best classes of each pixel, as numpy's argmax.
