@@ -64,7 +64,7 @@ class StreamCapture:
             self.reason = str(error)
             return False
         self.captured_s = self._captured(self._decoder.captured_s)
-        self.reason = "" if self._current is not None else "it ended"
+        self.reason = "" if self._current is not None else self.opened.why_ended()
         return self._current is not None
 
     def _captured(self, sender_s: float | None) -> float:
@@ -107,8 +107,9 @@ class StreamCapture:
         return (self.opened.fps or 0.0) if prop == cv2.CAP_PROP_FPS else 0.0
 
     def stop(self) -> None:
-        """End a wait for a frame that is not due yet, from any thread."""
+        """End a wait for a frame that is not due yet, or for a process that receives, from any thread."""
         self._stop.set()
+        self.opened.stop()
 
     def release(self) -> None:
         """Close the connection; only for the thread that reads."""

@@ -10,7 +10,8 @@ import socket
 import string
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ from urllib.parse import quote, urlsplit
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.images import max_image_pixels
 from edgeseg._internal.text import escaped, masked
-from edgeseg.errors import InputError
+from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
 from edgeseg.video.library import load
+from edgeseg.video.relay import PROGRAMS_OWN, Relay
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -83,6 +85,7 @@ class Opened:
         live: it goes on whether it is read or not: it has no end to reach.
         still: it is one image.
         remote: it comes from a network.
+        relay: the process that receives it, where PyAV has not its protocol.
     """
 
     __repr__ = short_repr
@@ -97,15 +100,27 @@ class Opened:
     live: bool
     still: bool
     remote: bool
+    relay: Relay | None = None
 
     @property
     def format(self) -> str:
         """The name of FFmpeg's demuxer, such as ``hls``."""
         return self.container.format.name
 
+    def stop(self) -> None:
+        """End a wait for a process that receives, from any thread."""
+        if self.relay is not None:
+            self.relay.stop()
+
+    def why_ended(self) -> str:
+        """Return why nothing comes after the last packet."""
+        return "it ended" if self.relay is None else "the sender ended it, or is silent"
+
     def close(self) -> None:
         """Close the file or connection; only for the thread that reads."""
         self.container.close()
+        if self.relay is not None:
+            self.relay.close()
 
 
 def open_container(place: str, *, timeout_s: float | None = None, format: str | None = None) -> Opened:  # noqa: A002 - FFmpeg's word
@@ -133,25 +148,40 @@ def _open(place: str, timeout_s: float | None, format: str | None, analyze_s: fl
     remote = is_remote(place)
     name = shown(place)
     began_s = time.monotonic()
-    try:
-        container = av.open(
-            location(place),
+
+    def container_of(file: str | Relay) -> InputContainer:
+        container: InputContainer = av.open(
+            file,
             "r",
             format=format,
             options=dict(_options(place, timeout_s, analyze_s)),
             metadata_errors="replace",  # a title that is no UTF-8 must not end a video
             timeout=(timeout_s, timeout_s),
         )
-    except (av.FFmpegError, RuntimeError, ValueError) as error:
-        # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
-        late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
-        kind = HungUp if remote and not late and hung_up(error, place) else InputError
-        raise kind(_silent(place, timeout_s) if late else _why(error, place, timeout_s)) from error
-    try:
-        return _opened(container, name, remote=remote, place=place)
-    except BaseException:
-        container.close()
-        raise
+        return container
+
+    with ExitStack() as stack:
+        relay: Relay | None = None
+        try:
+            try:
+                container = container_of(location(place))
+            except av.ProtocolNotFoundError:
+                if not _has_scheme(place, PROGRAMS_OWN):
+                    raise
+                relay = Relay(place, timeout_s=timeout_s)
+                stack.callback(relay.close)
+                container = container_of(relay)
+        except (av.FFmpegError, RuntimeError, ValueError) as error:
+            # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
+            late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
+            if relay is not None and (known := _not_relayed(relay.said(), place, late=late)) is not None:
+                raise known from error
+            kind = HungUp if remote and not late and hung_up(error, place) else InputError
+            raise kind(_silent(place, timeout_s) if late else _why(error, place, timeout_s)) from error
+        stack.callback(container.close)
+        opened = _opened(container, name, relay, remote=remote, place=place)
+        stack.pop_all()
+        return opened
 
 
 def is_remote(place: str) -> bool:
@@ -203,7 +233,7 @@ def path_of(url: str) -> str:
     return urllib.request.url2pathname(parts.path)
 
 
-def _has_scheme(place: str, schemes: tuple[str, ...]) -> bool:
+def _has_scheme(place: str, schemes: Collection[str]) -> bool:
     return bool(URL.match(place)) and urlsplit(place).scheme in schemes
 
 
@@ -227,7 +257,7 @@ def _options(place: str, timeout_s: float | None, analyze_s: float | None) -> Ma
     return options
 
 
-def _opened(container: InputContainer, name: str, *, remote: bool, place: str) -> Opened:
+def _opened(container: InputContainer, name: str, relay: Relay | None, *, remote: bool, place: str) -> Opened:
     videos = [stream for stream in container.streams.video if not stream.disposition & _attached_image()]
     videos = videos or list(container.streams.video)
     if not videos:
@@ -254,6 +284,7 @@ def _opened(container: InputContainer, name: str, *, remote: bool, place: str) -
         live=remote and _is_live(container, place, duration_s, still=still),
         still=still,
         remote=remote,
+        relay=relay,
     )
 
 
@@ -333,6 +364,27 @@ def _why(error: Exception, place: str, timeout_s: float | None) -> str:
     if isinstance(error, OSError) and host and not resolves(host):
         return f"'{name}' cannot be opened: no machine has the name '{host}'."
     return f"'{name}' cannot be opened: {escaped(masked(str(getattr(error, 'strerror', None) or error)), most=200)}."
+
+
+def _not_relayed(said: str, place: str, *, late: bool) -> EdgesegError | None:
+    """Return why the ffmpeg program does not receive an address, by what it said; ``None`` where it does not say it."""
+    name, scheme, host = shown(place), urlsplit(place).scheme, urlsplit(place).hostname
+    if "Protocol not found" in said:
+        return BackendUnavailable(
+            f"'{name}' cannot be opened: neither PyAV nor the ffmpeg on your PATH is built with '{scheme}://'; "
+            "ffmpeg -protocols lists what it has."
+        )
+    # The first line of FFmpeg's own has the reason, the last one the address again; libsrt's are of its insides.
+    reason = next((line for line in said.replace(place, name).splitlines() if "/SRT:" not in line), "")
+    if "Incorrect passphrase" in said:
+        reason = "the sender refuses the passphrase"
+    elif host and not resolves(host):
+        reason = f"no machine has the name '{host}'"
+    elif late or not reason:
+        return None
+    else:
+        reason = f"ffmpeg says: {escaped(masked(reason.rpartition('] ')[2]), most=200)}"
+    return InputError(f"'{name}' cannot be opened: {reason}.")
 
 
 def _silent(place: str, timeout_s: float | None) -> str:
