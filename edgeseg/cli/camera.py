@@ -83,9 +83,12 @@ class _Stream:
 
         return open_source(self.source, pace=self.pace, loop=self.loop, live=self.live, reconnect_s=self.reconnect)
 
-    def has_sound(self) -> bool:
-        """Return whether the frames are those of one file from its beginning, whose sound may go with them."""
-        return Path(self.source).is_file() and not self.loop
+    def sound(self) -> str | None:
+        """Return the file whose sound may go with the frames: they are its own, from its beginning on."""
+        from edgeseg.video.container import path_of
+
+        path = path_of(self.source) if self.source.startswith("file://") else self.source
+        return path if Path(path).is_file() and not self.loop else None
 
     def extent(self) -> Extent:
         """Return what files will deliver, before anything is opened; of a live source nothing is known."""
@@ -258,7 +261,7 @@ def command(
             trace = stack.enter_context(Trace(output.trace, overwrite=results.overwrite))
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth, trace=trace))
         sinks: list[Sink] = []
-        sound = stream.source if output.audio and stream.has_sound() else None
+        sound = stream.sound() if output.audio else None
         for save in output.saves:
             fps = output.fps or opened.fps or 25.0
             sinks.append(open_sink(save, fps=fps, overwrite=results.overwrite, live=opened.live, sound=sound))

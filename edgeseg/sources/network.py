@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.sources.pacing import Clock
-from edgeseg.video.container import Opened, open_container, shown
+from edgeseg.video.container import HungUp, Opened, as_text, open_container, shown
 from edgeseg.video.decode import Decoder, Images, NoFrame, Reader
 
 _log = logging.getLogger("edgeseg.sources")
@@ -128,12 +128,22 @@ class AddressedStream:
         self._url = url
         self._timeout_s = timeout_s
         self._told = False
+        self._asked = False
         self.name = shown(url)
         self.stem = "stdin" if url == "-" else "stream"
 
     def open(self) -> StreamCapture:
         """Connect; ``InputError`` says why no video comes."""
-        opened = open_container(self._url, timeout_s=None if self._url == "-" else self._timeout_s)
+        try:
+            opened = open_container(self._url, timeout_s=None if self._url == "-" else self._timeout_s)
+        except HungUp as error:
+            if self._asked:  # a server that hangs up is not to be asked twice as often
+                raise
+            self._asked = True
+            text = as_text(self._url, self._timeout_s)
+            if text is None:
+                raise
+            raise text from error
         if opened.live and opened.format in _IN_BURSTS and not self._told:
             self._told = True
             _log.warning(

@@ -15,11 +15,10 @@ from edgeseg.errors import InputError, did_you_mean
 from edgeseg.sources.base import Source
 from edgeseg.sources.detached import Detached, Stoppable
 from edgeseg.sources.devices import CameraDevice, Device, NetworkStream, Pipeline
-from edgeseg.sources.files import Files
-from edgeseg.sources.images import expand
+from edgeseg.sources.files import Files, expand
 from edgeseg.sources.network import AddressedStream, StreamCapture
 from edgeseg.sources.stream import Stream
-from edgeseg.sources.video import VIDEO_SUFFIXES, FfmpegReel, Video
+from edgeseg.sources.video import VIDEO_SUFFIXES, Video, reel_of
 from edgeseg.video.container import LIVE_SCHEMES, URL, is_remote, require_address
 from edgeseg.video.library import available, load
 
@@ -102,7 +101,7 @@ def open_source(
                 raise InputError(f"'{name}' is live and has no end to loop at; loop is for files.")
             return stream
         stream.take()
-        reel = FfmpegReel(capture.opened, timeout_s=timeout_s)
+        reel = reel_of(capture.opened, timeout_s=timeout_s)
         path = device.stem if text == "-" else text
         first = Video(path, timeout_s=timeout_s, reel=reel)
         return Files([path], name=name, pace=pace, loop=loop, fps=fps, timeout_s=timeout_s, first=first)

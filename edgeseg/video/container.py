@@ -46,6 +46,9 @@ _STATED = ("matroska", "webm", "mov", "mp4", "avi", "flv", "asf")
 # As of an image; FFmpeg's names for them are more, and these are those of web servers.
 _IMAGE_NAME = re.compile(r"^https?://.*\.(?:jpe?g|png|bmp|tiff?|webp|gif|avif|jp2)$", re.IGNORECASE | re.DOTALL)
 
+#: The media type of a web page.
+_HTML = "text/html"
+
 #: Standard input, as ``-`` names it. Where it is a file, FFmpeg goes back in it, which it does not with ``pipe:``.
 STDIN = "fd:"
 
@@ -106,6 +109,11 @@ class Opened:
     def format(self) -> str:
         """The name of FFmpeg's demuxer, such as ``hls``."""
         return self.container.format.name
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether only the end of the connection says that it ends, as with HTTP/1.0 without a length."""
+        return self.remote and not self.live and self.container.size <= 0
 
     def stop(self) -> None:
         """End a wait for a process that receives, from any thread."""
@@ -428,11 +436,34 @@ def resolves(host: str) -> bool:
     return True
 
 
+def as_text(place: str, timeout_s: float | None) -> InputError | None:
+    """Return the error for a web server that answers with a text and hangs up, as one of HTTP/1.0; one short request.
+
+    Returns:
+        None where it answers with something else, or does not answer.
+    """
+    kind = _kind_of_answer(place, timeout_s)
+    if kind is None or not kind.startswith("text/"):
+        return None
+    return InputError(f"'{shown(place)}' cannot be opened: it answers {_in_words(kind)}.")
+
+
 def _what_answers(place: str, timeout_s: float | None) -> str:
     """Return what a web server answers that is no video; one short request."""
-    other = "with something else than a video"
+    kind = _kind_of_answer(place, timeout_s)
+    return "with something else than a video" if kind is None else _in_words(kind)
+
+
+def _in_words(kind: str) -> str:
+    if kind == _HTML:
+        return "with HTML, a web page, not a video"
+    return f"with '{escaped(kind, most=60)}', which does not decode as a video"
+
+
+def _kind_of_answer(place: str, timeout_s: float | None) -> str | None:
+    """Return the media type of what a web server answers; ``None`` for another server, and one that does not answer."""
     if urlsplit(place).scheme not in ("http", "https"):
-        return other
+        return None
     parts = urlsplit(place)
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     plain = quote(plain, safe=string.punctuation)  # a space, which FFmpeg takes
@@ -441,7 +472,5 @@ def _what_answers(place: str, timeout_s: float | None) -> str:
             start = answer.read(256).lstrip().lower()
             kind = str(answer.headers.get_content_type())
     except (OSError, ValueError, http.client.HTTPException):
-        return other
-    if kind == "text/html" or start.startswith((b"<!doctype html", b"<html")):
-        return "with HTML, a web page, not a video"
-    return f"with '{escaped(kind, most=60)}', which does not decode as a video"
+        return None
+    return _HTML if start.startswith((b"<!doctype html", b"<html")) else kind
