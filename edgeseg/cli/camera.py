@@ -321,7 +321,12 @@ def command(
 
 def _there(save: str) -> bool:
     path = Path(save)
-    return save.startswith("ffmpeg:") or "://" in save or path.exists() or ("%" in path.name and path.parent.is_dir())
+    return (
+        save.startswith("ffmpeg:")
+        or "://" in save
+        or path.exists()
+        or (bool(set(path.name) & set("%*")) and path.parent.is_dir())
+    )
 
 
 def _written(save: str, sink: Sink) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -100,7 +100,7 @@ def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Fra
 
 def _addressed(text: str, start: int, stride: int, begun_s: float) -> Generator[Frame, None, float]:
     """Yield the frames of an address or of standard input, as ``_video`` does."""
-    if urlsplit(text).scheme in LIVE_SCHEMES:
+    if urlsplit(text).scheme in LIVE_SCHEMES or PurePosixPath(text).suffix.lower() == ".sdp":
         raise _live(masked(text))
     ended_s, count, taken = begun_s, 0, 0
     with closing(open_source(text)) as source:
