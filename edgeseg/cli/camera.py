@@ -150,6 +150,9 @@ def _look(*, background: str | None, **look: Any) -> Look:
 _DETAILS = f"""\
 {_artifacts.HELP} With a live source only the newest frame is processed, and its age is shown.
 
+Animated images (GIF, APNG, WebP) are videos, and transparency is dropped. The sound of a file is saved with it; a
+live source, --pace and --loop have none. Frames of a live source that come too fast are dropped and counted.
+
 Keys in the window: q or Escape quits, space pauses, v is the next view, s a snapshot, r starts and stops a recording.
 """
 
