@@ -7,10 +7,10 @@ In turns, in one process and with the same threads, round after round, every fra
 - opencv: OpenCV reads the clip and writes MPEG-4 Part 2, as edgeseg does without PyAV;
 - pyav: FFmpeg's libraries read the clip and write H.264, as ``--save x.mp4`` does;
 - unsaved: FFmpeg's libraries read the clip, and nothing is written.
-The time of a run has the opening and the closing of its files in it; CPU is the time of all threads of the process, which
-others on the machine change little. Ratios are taken within a round, whose sides are
-seconds apart, and are the medians over the rounds: a shared machine switches between a fast and a slow state every few
-seconds. Each round begins with another side. Then one long recording, for the memory that it grows by.
+The time of a run has the opening and the closing of its files in it; CPU is the time of all its threads, which others
+on the machine change little. Ratios are taken within a round, whose sides are seconds apart, and are the medians over
+the rounds: a shared machine switches between a fast and a slow state every few seconds. Each round begins with another
+side. Then one long recording, for the memory that it grows by.
 """
 
 from __future__ import annotations
