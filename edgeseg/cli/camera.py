@@ -85,7 +85,7 @@ class _Stream:
 
     def sound(self) -> str | None:
         """Return the file whose sound may go with the frames: they are its own, from its beginning on."""
-        from edgeseg.video.container import path_of
+        from edgeseg.video.address import path_of
 
         path = path_of(self.source) if self.source.startswith("file://") else self.source
         return path if Path(path).is_file() and not self.loop else None

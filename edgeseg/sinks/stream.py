@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.text import counted, masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.sinks.ffmpeg_pipe import STREAM_FORMATS, FfmpegPipe
-from edgeseg.video.container import require_address
+from edgeseg.video.address import require_address
 from edgeseg.video.library import has_av
 from edgeseg.video.push import CONNECTED
 from edgeseg.video.relay import PROGRAMS_OWN

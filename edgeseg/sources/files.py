@@ -20,7 +20,7 @@ from edgeseg.sources.animation import kind_of
 from edgeseg.sources.base import Captured
 from edgeseg.sources.pacing import Clock
 from edgeseg.sources.video import VIDEO_SUFFIXES, Video
-from edgeseg.video.container import is_remote, path_of
+from edgeseg.video.address import is_remote, path_of
 
 #: Images have no frame rate of their own: this is the rate of a paced folder of them.
 IMAGES_FPS = 25.0

@@ -22,7 +22,7 @@ from edgeseg.sources.animation import kind_of
 from edgeseg.sources.files import places
 from edgeseg.sources.opening import open_source
 from edgeseg.sources.video import Video
-from edgeseg.video.container import LIVE_SCHEMES
+from edgeseg.video.address import LIVE_SCHEMES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.sources.pacing import Clock
-from edgeseg.video.container import HungUp, Opened, as_text, open_container, shown
+from edgeseg.video.address import shown
+from edgeseg.video.container import HungUp, Opened, open_container
 from edgeseg.video.decode import Decoder, Images, NoFrame, Reader
+from edgeseg.video.reasons import as_text
 
 _log = logging.getLogger("edgeseg.sources")
 

@@ -19,7 +19,7 @@ from edgeseg.sources.files import Files, expand
 from edgeseg.sources.network import AddressedStream, StreamCapture
 from edgeseg.sources.stream import Stream
 from edgeseg.sources.video import VIDEO_SUFFIXES, Video, reel_of
-from edgeseg.video.container import LIVE_SCHEMES, URL, is_remote, require_address
+from edgeseg.video.address import LIVE_SCHEMES, URL, is_remote, require_address
 from edgeseg.video.library import available, load
 
 #: What OpenCV reads, and after them what only FFmpeg's libraries do.

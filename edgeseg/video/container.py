@@ -1,38 +1,29 @@
-"""Open a video file or network stream with FFmpeg, find out what is in it, and say exactly why it does not open."""
+"""Open a video file or network stream with FFmpeg, and find out what is in it."""
 
 from __future__ import annotations
 
-import errno
-import http.client
 import math
 import re
-import socket
-import string
 import time
-import urllib.request
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.images import max_image_pixels
-from edgeseg._internal.text import escaped, masked
-from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
+from edgeseg._internal.text import escaped
+from edgeseg.errors import InputError
+from edgeseg.video.address import LIVE_SCHEMES, RTMP_SCHEMES, URL, has_scheme, is_remote, location, shown
 from edgeseg.video.library import load
+from edgeseg.video.reasons import hung_up, not_relayed, silent, why
 from edgeseg.video.relay import PROGRAMS_OWN, Relay
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
-
-#: ``scheme://``, as every address of a network begins.
-URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-
-#: Schemes whose servers send in their own time: nothing that comes from them can be asked for again.
-LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "rtp", "udp", "tcp"})
 
 #: Demuxers of one image, by the end of their name.
 _STILL = "_pipe"
@@ -43,22 +34,12 @@ _FINITE = frozenset({"gif", "apng"})
 #: Demuxers whose files state how long they are; FFmpeg computes the others' length from the bit rate, or from the end.
 _STATED = ("matroska", "webm", "mov", "mp4", "avi", "flv", "asf")
 
-# As of an image; FFmpeg's names for them are more, and these are those of web servers.
-_IMAGE_NAME = re.compile(r"^https?://.*\.(?:jpe?g|png|bmp|tiff?|webp|gif|avif|jp2)$", re.IGNORECASE | re.DOTALL)
-
-#: The media type of a web page.
-_HTML = "text/html"
-
-#: Standard input, as ``-`` names it. Where it is a file, FFmpeg goes back in it, which it does not with ``pipe:``.
-STDIN = "fd:"
-
 # The share of the timeout that may go to finding out what a stream has: FFmpeg looks at 5 s of it when it is not told,
 # and the timeout of opening runs meanwhile.
 _ANALYZE = 0.5
 
 # Of RTMP, whose header does not say what comes: where there is no sound FFmpeg looks for it until this time is over,
 # which would be 2.5 s of every start.
-_RTMP_SCHEMES = ("rtmp", "rtmps")
 _RTMP_ANALYZE_S = 1.0
 
 # Where sound came first the image comes with the next key frame, some seconds later, and FFmpeg stops at it.
@@ -143,7 +124,7 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
         InputError: it does not open, has no video, or its codec cannot be decoded; the text says which.
         BackendUnavailable: PyAV is not installed.
     """
-    if timeout_s is None or not _has_scheme(place, _RTMP_SCHEMES):
+    if timeout_s is None or not has_scheme(place, RTMP_SCHEMES):
         return _open(place, timeout_s, format, None if timeout_s is None else timeout_s * _ANALYZE)
     try:
         return _open(place, timeout_s, format, min(_RTMP_ANALYZE_S, timeout_s * _ANALYZE))
@@ -174,7 +155,7 @@ def _open(place: str, timeout_s: float | None, format: str | None, analyze_s: fl
             try:
                 container = container_of(location(place))
             except av.ProtocolNotFoundError:
-                if not _has_scheme(place, PROGRAMS_OWN):
+                if not has_scheme(place, PROGRAMS_OWN):
                     raise
                 relay = Relay(place, timeout_s=timeout_s)
                 stack.callback(relay.close)
@@ -182,67 +163,14 @@ def _open(place: str, timeout_s: float | None, format: str | None, analyze_s: fl
         except (av.FFmpegError, RuntimeError, ValueError) as error:
             # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
             late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
-            if relay is not None and (known := _not_relayed(relay.said(), place, late=late)) is not None:
+            if relay is not None and (known := not_relayed(relay.said(), place, late=late)) is not None:
                 raise known from error
             kind = HungUp if remote and not late and hung_up(error, place) else InputError
-            raise kind(_silent(place, timeout_s) if late else _why(error, place, timeout_s)) from error
+            raise kind(silent(place, timeout_s) if late else why(error, place, timeout_s)) from error
         stack.callback(container.close)
         opened = _opened(container, name, relay, remote=remote, place=place)
         stack.pop_all()
         return opened
-
-
-def is_remote(place: str) -> bool:
-    """Return whether a place is an address, or an SDP file, which says where an RTP stream comes to."""
-    if place.startswith("file://") or not URL.match(place):
-        return PurePosixPath(place).suffix.lower() == ".sdp"
-    return True
-
-
-def location(place: str) -> str:
-    """Return how FFmpeg names a place: a path is exact, whatever is in it, and ``-`` is standard input."""
-    if place == "-":
-        return STDIN
-    if place.startswith("file://"):
-        return "file:" + path_of(place)
-    if not URL.match(place):
-        return f"file:{place}"
-    if _IMAGE_NAME.search(place):
-        # FFmpeg takes what ends so for images that are numbered by a pattern, and looks for it on the disk where there
-        # is a "?" in it. An escaped letter is the same letter to a server.
-        return f"{place[:-1]}%{ord(place[-1]):02X}"
-    return place
-
-
-def shown(place: str) -> str:
-    """Return a place as messages name it: without passwords, and ``-`` in words."""
-    return "standard input" if place == "-" else masked(place)
-
-
-def require_address(url: str, *, shown: str) -> None:
-    """Check the part of an address that names a machine.
-
-    Raises:
-        InputError: it cannot be taken apart; the text has ``shown`` in place of the address, which may have a password.
-    """
-    try:
-        urlsplit(url).hostname  # noqa: B018 - it is computed here
-    except ValueError as error:
-        raise InputError(
-            f"'{shown}' is no address: before the path is HOST, HOST:PORT or [IPv6]; write '[' in a password as %5B."
-        ) from error
-
-
-def path_of(url: str) -> str:
-    """Return the path that ``file:///a%20b.mp4`` names."""
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost"):
-        raise InputError(f"'{masked(url)}' names the machine '{parts.netloc}'; file:///PATH is a file of this one.")
-    return urllib.request.url2pathname(parts.path)
-
-
-def _has_scheme(place: str, schemes: Collection[str]) -> bool:
-    return bool(URL.match(place)) and urlsplit(place).scheme in schemes
 
 
 def _options(place: str, timeout_s: float | None, analyze_s: float | None) -> Mapping[str, str]:
@@ -339,138 +267,3 @@ def _codec(container: InputContainer) -> str:
         av.logging.set_level(level)
     found = re.search(r"Video: ([^,\n]{1,60})", text)
     return f", {escaped(found[1].strip())}" if found else ""
-
-
-def _why(error: Exception, place: str, timeout_s: float | None) -> str:
-    """Return the line that says why a place does not open: which of the many reasons it is."""
-    import av
-
-    name = shown(place)
-    if not URL.match(place) or place.startswith("file://"):
-        return _why_no_file(error, place)
-    if isinstance(error, (av.ExitError, av.TimeoutError)):
-        return _silent(place, timeout_s)
-    known = (
-        (av.HTTPUnauthorizedError, "the server refuses the user name or password (401)"),
-        (av.HTTPForbiddenError, "the server does not allow it (403)"),
-        (av.HTTPNotFoundError, "the server has nothing at this path (404)"),
-        (av.HTTPTooManyRequestsError, "the server is asked too often (429)"),
-        (av.HTTPBadRequestError, "the server does not understand the request (400)"),
-        (av.HTTPClientError, "the server refuses the request (4XX)"),
-        (av.HTTPServerError, "the server itself failed (5XX)"),
-        (av.ConnectionRefusedError, "nothing answers there; the connection was refused"),
-        (av.ProtocolNotFoundError, f"the FFmpeg in this PyAV has no '{urlsplit(place).scheme}://'"),
-    )
-    for kind, reason in known:
-        if isinstance(error, kind):
-            return f"'{name}' cannot be opened: {reason}."
-    if hung_up(error, place):
-        return f"'{name}' cannot be opened: the server closed the connection before a video came."
-    if isinstance(error, av.InvalidDataError):
-        return f"'{name}' cannot be opened: it answers {_what_answers(place, timeout_s)}."
-    host = urlsplit(place).hostname
-    if isinstance(error, OSError) and host and not resolves(host):
-        return f"'{name}' cannot be opened: no machine has the name '{host}'."
-    return f"'{name}' cannot be opened: {escaped(masked(str(getattr(error, 'strerror', None) or error)), most=200)}."
-
-
-def _not_relayed(said: str, place: str, *, late: bool) -> EdgesegError | None:
-    """Return why the ffmpeg program does not receive an address, by what it said; ``None`` where it does not say it."""
-    name, scheme, host = shown(place), urlsplit(place).scheme, urlsplit(place).hostname
-    if "Protocol not found" in said:
-        return BackendUnavailable(
-            f"'{name}' cannot be opened: neither PyAV nor the ffmpeg on your PATH is built with '{scheme}://'; "
-            "ffmpeg -protocols lists what it has."
-        )
-    # The first line of FFmpeg's own has the reason, the last one the address again; libsrt's are of its insides.
-    reason = next((line for line in said.replace(place, name).splitlines() if "/SRT:" not in line), "")
-    if "Incorrect passphrase" in said:
-        reason = "the sender refuses the passphrase"
-    elif host and not resolves(host):
-        reason = f"no machine has the name '{host}'"
-    elif late or not reason:
-        return None
-    else:
-        reason = f"ffmpeg says: {escaped(masked(reason.rpartition('] ')[2]), most=200)}"
-    return InputError(f"'{name}' cannot be opened: {reason}.")
-
-
-def _silent(place: str, timeout_s: float | None) -> str:
-    # A server of RTMP keeps who asks for a stream that does not exist waiting for it.
-    publisher = ", or nobody publishes there" if _has_scheme(place, _RTMP_SCHEMES) else ""
-    return f"'{shown(place)}' does not answer within {timeout_s or 0:g} s{publisher}."
-
-
-def _why_no_file(error: Exception, place: str) -> str:
-    import av
-
-    name = shown(place)
-    if isinstance(error, av.FileNotFoundError):
-        return f"'{name}' does not exist."
-    if isinstance(error, (av.PermissionError, av.IsADirectoryError)):
-        return f"'{name}' cannot be read: {error.strerror}."
-    hint = (
-        "; an MP4 with its index at the end cannot come through a pipe, Matroska and MPEG-TS can"
-        if place == "-"
-        else ""
-    )
-    return f"'{name}' does not decode as a video{hint}."
-
-
-def hung_up(error: Exception, place: str) -> bool:
-    """Return whether a connection ended early: FFmpeg calls that an I/O error, as it does a name that nobody has."""
-    import av
-
-    if isinstance(error, (av.ConnectionResetError, av.BrokenPipeError, av.EOFError)):
-        return True
-    host = urlsplit(place).hostname
-    return getattr(error, "errno", None) == errno.EIO and (not host or resolves(host))
-
-
-def resolves(host: str) -> bool:
-    """Return whether a machine has this name."""
-    try:
-        socket.getaddrinfo(host, None)
-    except (OSError, UnicodeError):  # a label of a name has 1 to 63 letters
-        return False
-    return True
-
-
-def as_text(place: str, timeout_s: float | None) -> InputError | None:
-    """Return the error for a web server that answers with a text and hangs up, as one of HTTP/1.0; one short request.
-
-    Returns:
-        None where it answers with something else, or does not answer.
-    """
-    kind = _kind_of_answer(place, timeout_s)
-    if kind is None or not kind.startswith("text/"):
-        return None
-    return InputError(f"'{shown(place)}' cannot be opened: it answers {_in_words(kind)}.")
-
-
-def _what_answers(place: str, timeout_s: float | None) -> str:
-    """Return what a web server answers that is no video; one short request."""
-    kind = _kind_of_answer(place, timeout_s)
-    return "with something else than a video" if kind is None else _in_words(kind)
-
-
-def _in_words(kind: str) -> str:
-    if kind == _HTML:
-        return "with HTML, a web page, not a video"
-    return f"with '{escaped(kind, most=60)}', which does not decode as a video"
-
-
-def _kind_of_answer(place: str, timeout_s: float | None) -> str | None:
-    """Return the media type of what a web server answers; ``None`` for another server, and one that does not answer."""
-    if urlsplit(place).scheme not in ("http", "https"):
-        return None
-    parts = urlsplit(place)
-    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    plain = quote(plain, safe=string.punctuation)  # a space, which FFmpeg takes
-    try:
-        with urllib.request.urlopen(plain, timeout=timeout_s or 5) as answer:
-            start = answer.read(256).lstrip().lower()
-            kind = str(answer.headers.get_content_type())
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
-    return _HTML if start.startswith((b"<!doctype html", b"<html")) else kind

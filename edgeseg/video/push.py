@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from edgeseg.video.color import ToYuv, tags_for
-from edgeseg.video.container import hung_up, resolves
 from edgeseg.video.encode import TICKS, configure, failures
 from edgeseg.video.library import load
+from edgeseg.video.reasons import hung_up, resolves
 
 #: The muxer that a URL's scheme needs, and its options.
 MUXERS: dict[str, tuple[str, dict[str, str]]] = {
