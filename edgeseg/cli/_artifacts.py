@@ -26,7 +26,7 @@ def artifact_or_default(artifact: str | None) -> str:
 
 
 def split_sources(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """Tell the artifact from the sources: it is the first argument unless that is an image, video, folder or pattern.
+    """Tell the artifact from the sources: it is the first argument unless that is what can be segmented.
 
     Returns:
         The artifact, ``None`` where it is omitted; and the sources, at least one.
@@ -49,6 +49,12 @@ def split_sources(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]
 def _is_source(text: str) -> bool:
     from edgeseg.imaging import IMAGE_SUFFIXES
     from edgeseg.sources import VIDEO_SUFFIXES
+    from edgeseg.sources.files import is_addressed
 
     path = Path(text)
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES or path.is_dir() or any(c in text for c in "*?[")
+    return (
+        is_addressed(text)
+        or path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        or path.is_dir()
+        or any(c in text for c in "*?[")
+    )

@@ -117,9 +117,12 @@ class _Stream:
             camera=CameraSettings(size_wh=self.camera_size, fps=self.camera_fps, format=self.camera_format),
         )
 
-    def has_sound(self) -> bool:
-        """Return whether the frames are those of one file from its beginning, whose sound may go with them."""
-        return Path(self.source).is_file() and not self.loop
+    def sound(self) -> str | None:
+        """Return the file whose sound may go with the frames: they are its own, from its beginning on."""
+        from edgeseg.video.address import path_of
+
+        path = path_of(self.source) if self.source.startswith("file://") else self.source
+        return path if Path(path).is_file() and not self.loop else None
 
     def extent(self) -> Extent:
         """Return what files will deliver, before anything is opened; of a live source nothing is known."""
@@ -180,6 +183,9 @@ def _look(*, background: str | None, **look: Any) -> Look:
 
 _DETAILS = f"""\
 {_artifacts.HELP} With a live source only the newest frame is processed, and its age is shown.
+
+Animated images (GIF, APNG, WebP) are videos, and transparency is dropped. The sound of a file is saved with it; a
+live source, --pace and --loop have none. Frames of a live source that come too fast are dropped and counted.
 
 Keys in the window: q or Escape quits, space pauses, v is the next view, s a snapshot, r starts and stops a recording.
 """
@@ -306,7 +312,7 @@ def command(
             trace = stack.enter_context(Trace(output.trace, overwrite=results.overwrite))
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth, trace=trace))
         sinks: list[Sink] = []
-        sound = stream.source if output.audio and stream.has_sound() else None
+        sound = stream.sound() if output.audio else None
         for save in output.saves:
             fps = output.fps or opened.fps or 25.0
             sinks.append(open_sink(save, fps=fps, overwrite=results.overwrite, live=opened.live, sound=sound))
@@ -370,7 +376,7 @@ def _there(save: str) -> bool:
         save.startswith(("ffmpeg:", "camera:"))
         or "://" in save
         or path.exists()
-        or ("%" in path.name and path.parent.is_dir())
+        or (bool(set(path.name) & set("%*")) and path.parent.is_dir())
     )
 
 

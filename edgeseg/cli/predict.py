@@ -195,7 +195,8 @@ class _Frames:
     cls=_Command,
     help=help_of(
         "predict",
-        f"{_artifacts.HELP} SOURCES are images, videos, animations (GIF, APNG, WebP), folders and patterns.",
+        f"{_artifacts.HELP} SOURCES are images, videos, animations (GIF, APNG, WebP), folders, patterns, web "
+        "addresses, and - for standard input. The sound of a video is not saved; camera saves it.",
     ),
 )
 @click.argument(

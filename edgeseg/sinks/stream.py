@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from edgeseg._internal.text import counted, masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.sinks.ffmpeg_pipe import STREAM_FORMATS, FfmpegPipe
-from edgeseg.video.container import require_address
+from edgeseg.video.address import require_address
 from edgeseg.video.library import has_av
 from edgeseg.video.push import CONNECTED
+from edgeseg.video.relay import PROGRAMS_OWN
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +30,6 @@ STEADY_S = 10.0
 QUIET_S = 5.0
 #: Seconds in which the process must start and connect, and in which the server must take a frame.
 STALL_S = 10.0
-
-
-#: Schemes that the FFmpeg in PyAV's wheels is built without ("Protocol not found", 18.1); the program may have them.
-PROGRAMS_OWN = frozenset({"srt"})
 
 
 def is_stream(text: str) -> bool:

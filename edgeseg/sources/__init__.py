@@ -6,7 +6,8 @@ frames, including cameras and streams, for a loop that shows them.
 
 from edgeseg.sources.base import Captured, Source, is_still
 from edgeseg.sources.cameras.settings import CameraSettings
-from edgeseg.sources.images import Frame, expand, frames
+from edgeseg.sources.files import expand
+from edgeseg.sources.images import Frame, frames
 from edgeseg.sources.opening import open_source
 from edgeseg.sources.video import VIDEO_SUFFIXES
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -74,15 +75,18 @@ class AnimationReel:
 
     estimated = False
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, content: bytes | None = None) -> None:
         """Open the file.
+
+        Args:
+            path: the file.
+            content: what is in it, where it is no file: ``path`` is its name for messages then.
 
         Raises:
             InputError: it does not decode as an image, or claims too many pixels.
         """
-        self._path = path
         try:
-            self._image = Image.open(path, formats=("GIF", "PNG", "WEBP"))
+            self._image = Image.open(path if content is None else BytesIO(content), formats=("GIF", "PNG", "WEBP"))
             width, height = self._image.size
             self.claimed = getattr(self._image, "n_frames", 1)
         except (

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from edgeseg.sources.animation import kind_of
-from edgeseg.sources.images import expand
+from edgeseg.sources.files import expand, is_addressed
 from edgeseg.sources.video import Video
 
 
@@ -30,13 +30,16 @@ def extent(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Extent
     """Look at the files that sources name; only a first video is opened.
 
     Args:
-        sources: image files, video files, folders (their images, sorted) or glob patterns.
+        sources: image files, video files, folders (their images, sorted) or glob patterns; nothing is known of an
+            address and of standard input.
         start: number of the first frame that is taken from a video, counted from 0.
         stride: every n-th frame of a video is taken from there.
 
     Raises:
         InputError: a source does not exist or is empty, or a first video does not decode.
     """
+    if any(map(is_addressed, sources)):
+        return Extent(still=False, num_frames=0, fps=None)
     paths = expand(sources)
     kinds = {path: kind_of(path) for path in paths}
     videos = [path for path in paths if kinds[path] == "video"]

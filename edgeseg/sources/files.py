@@ -1,12 +1,13 @@
-"""Read files as a source: images and videos one after the other, as fast as possible or in real time."""
+"""Find files and read them as a source: images and videos one after the other, as fast as possible or in real time."""
 
 from __future__ import annotations
 
+import glob
 import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -14,14 +15,67 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.text import masked
 from edgeseg.errors import InputError
-from edgeseg.imaging import read_image_bgr
+from edgeseg.imaging import IMAGE_SUFFIXES, read_image_bgr
 from edgeseg.sources.animation import kind_of
 from edgeseg.sources.base import Captured
 from edgeseg.sources.pacing import Clock
-from edgeseg.sources.video import Video
+from edgeseg.sources.video import VIDEO_SUFFIXES, Video
+from edgeseg.video.address import is_remote, path_of
 
 #: Images have no frame rate of their own: this is the rate of a paced folder of them.
 IMAGES_FPS = 25.0
+
+
+def places(sources: Sequence[str]) -> list[Path | str]:
+    """Return the files that sources name, and addresses and ``-`` as they are.
+
+    Raises:
+        InputError: as ``expand``.
+    """
+    found: list[Path | str] = []
+    for source in sources:
+        found += [source] if is_addressed(source) else _matches(source)
+    _refuse_same_names([place for place in found if isinstance(place, Path)])
+    return found
+
+
+def is_addressed(source: str) -> bool:
+    """Return whether a source is an address or standard input, which cannot be looked at before it is read."""
+    return source == "-" or is_remote(source)
+
+
+def expand(sources: Sequence[str]) -> list[Path]:
+    """Return the files that sources name; folders and patterns are sorted by name.
+
+    Raises:
+        InputError: a source does not exist or has no images, or two files have one stem, which names their results.
+    """
+    paths = [path for source in sources for path in _matches(source)]
+    _refuse_same_names(paths)
+    return paths
+
+
+def _matches(source: str) -> list[Path]:
+    path = Path(path_of(source) if source.startswith("file://") else source)
+    if path.is_dir():
+        matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    elif path.exists():
+        matches = [path]
+    else:
+        matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+    if not matches:
+        raise InputError(f"source '{source}' does not exist or has no images.")
+    return matches
+
+
+def _refuse_same_names(paths: Sequence[Path]) -> None:
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        if by_name.setdefault(path.stem, path) != path:
+            raise InputError(
+                f"'{by_name[path.stem]}' and '{path}' would have the same name in the results; "
+                f"rename one, or give a pattern that takes one of them, such as '{path.with_name('*' + path.suffix)}'."
+            )
 
 
 class Files:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import glob
+import shlex
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.fields import short_repr
-from edgeseg._internal.text import counted
+from edgeseg._internal.text import counted, masked
 from edgeseg.errors import InputError
-from edgeseg.imaging import IMAGE_SUFFIXES, read_image
+from edgeseg.imaging import read_image
 from edgeseg.sources.animation import kind_of
-from edgeseg.sources.video import VIDEO_SUFFIXES, Video
-from edgeseg.video.container import path_of
+from edgeseg.sources.files import places
+from edgeseg.sources.opening import open_source
+from edgeseg.sources.video import Video
+from edgeseg.video.address import LIVE_SCHEMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,49 +51,27 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterat
     A video that ends before the number of frames it claims is reported as a warning of the logger ``edgeseg.sources``.
 
     Args:
-        sources: image files, video files, folders (their images, sorted) or glob patterns.
+        sources: image files, video files, folders (their images, sorted), glob patterns, addresses of videos and
+            images with an end, or ``-``, standard input.
         start: number of the first frame to take from a video, counted from 0.
         stride: take every n-th frame of a video from there.
 
     Raises:
-        InputError: a source does not exist, is empty, or does not decode; start is negative, or stride is below 1.
+        InputError: a source does not exist, is empty, is live, or does not decode; start is negative, or stride is
+            below 1.
+        SourceLost: the connection to an address broke.
+        BackendUnavailable: a source needs PyAV, which is not installed.
     """
     if start < 0 or stride < 1:
         raise InputError(f"start must be 0 or more and stride 1 or more, got {start} and {stride}.")
     played_s = 0.0
-    for path in expand(sources):
-        if kind_of(path) == "video":
-            played_s = yield from _video(path, start, stride, played_s)
+    for place in places(sources):
+        if isinstance(place, str):
+            played_s = yield from _addressed(place, start, stride, played_s)
+        elif kind_of(place) == "video":
+            played_s = yield from _video(place, start, stride, played_s)
         else:
-            yield Frame(name=path.stem, image_rgb=read_image(path))
-
-
-def expand(sources: Sequence[str]) -> list[Path]:
-    """Return the files that sources name; folders and patterns are sorted by name.
-
-    Raises:
-        InputError: a source does not exist or has no images, or two files have one stem, which names their results.
-    """
-    paths: list[Path] = []
-    for source in sources:
-        path = Path(path_of(source) if source.startswith("file://") else source)
-        if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
-        if not matches:
-            raise InputError(f"source '{source}' does not exist or has no images.")
-        paths += matches
-    by_name: dict[str, Path] = {}
-    for path in paths:
-        if by_name.setdefault(path.stem, path) != path:
-            raise InputError(
-                f"'{by_name[path.stem]}' and '{path}' would have the same name in the results; "
-                f"rename one, or give a pattern that takes one of them, such as '{path.with_name('*' + path.suffix)}'."
-            )
-    return paths
+            yield Frame(name=place.stem, image_rgb=read_image(place))
 
 
 def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Frame, None, float]:
@@ -101,7 +82,7 @@ def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Fra
             number = video.decoded - 1
             ended_s = begun_s + video.time_s + video.frame_s
             if video.still or (number >= start and (number - start) % stride == 0):
-                image_rgb = cast("NDArray[np.uint8]", cv2.cvtColor(video.retrieve(), cv2.COLOR_BGR2RGB))
+                image_rgb = _rgb(video.retrieve())
                 if video.still:
                     yield Frame(name=path.stem, image_rgb=image_rgb)
                     continue
@@ -115,3 +96,36 @@ def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Fra
         if video.decoded <= start and not (video.still and video.decoded):
             raise InputError(f"'{path}' has {counted(video.decoded, 'frame')}, none from frame {start} on.")
     return ended_s
+
+
+def _addressed(text: str, start: int, stride: int, begun_s: float) -> Generator[Frame, None, float]:
+    """Yield the frames of an address or of standard input, as ``_video`` does."""
+    if urlsplit(text).scheme in LIVE_SCHEMES or PurePosixPath(text).suffix.lower() == ".sdp":
+        raise _live(masked(text))
+    ended_s, count, taken = begun_s, 0, 0
+    with closing(open_source(text)) as source:
+        if source.live:
+            raise _live(source.name)
+        for count, captured in enumerate(iter(source.read, None), 1):
+            time_s, frame_s = captured.time_s, captured.frame_s
+            still = time_s is None or frame_s is None
+            if still or (count > start and (count - 1 - start) % stride == 0):
+                taken += 1
+                yield Frame(
+                    name=captured.name,
+                    image_rgb=_rgb(captured.image_bgr),
+                    time_s=None if time_s is None else begun_s + time_s,
+                    frame_s=None if frame_s is None else frame_s * stride,
+                )
+            ended_s = begun_s + (time_s or 0.0) + (frame_s or 0.0)
+        if not taken:
+            raise InputError(f"'{source.name}' has {counted(count, 'frame')}, none from frame {start} on.")
+    return ended_s
+
+
+def _live(name: str) -> InputError:
+    return InputError(f"'{name}' is live and has no end; type: edgeseg camera --source {shlex.quote(name)}")
+
+
+def _rgb(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cast("NDArray[np.uint8]", cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB))

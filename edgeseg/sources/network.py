@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.sources.pacing import Clock, SenderClock
-from edgeseg.video.container import Opened, open_container, shown
+from edgeseg.video.address import shown
+from edgeseg.video.container import HungUp, Opened, open_container
 from edgeseg.video.decode import Decoder, Images, NoFrame, Reader
+from edgeseg.video.reasons import as_text
 
 _log = logging.getLogger("edgeseg.sources")
 
@@ -64,7 +66,7 @@ class StreamCapture:
             self.reason = str(error)
             return False
         self.captured_s = self._captured(self._decoder.captured_s)
-        self.reason = "" if self._current is not None else "it ended"
+        self.reason = "" if self._current is not None else self.opened.why_ended()
         return self._current is not None
 
     def _captured(self, sender_s: float | None) -> float:
@@ -91,8 +93,9 @@ class StreamCapture:
         return (self.opened.fps or 0.0) if prop == cv2.CAP_PROP_FPS else 0.0
 
     def stop(self) -> None:
-        """End a wait for a frame that is not due yet, from any thread."""
+        """End a wait for a frame that is not due yet, or for a process that receives, from any thread."""
         self._stop.set()
+        self.opened.stop()
 
     def release(self) -> None:
         """Close the connection; only for the thread that reads."""
@@ -111,12 +114,22 @@ class AddressedStream:
         self._url = url
         self._timeout_s = timeout_s
         self._told = False
+        self._asked = False
         self.name = shown(url)
         self.stem = "stdin" if url == "-" else "stream"
 
     def open(self) -> StreamCapture:
         """Connect; ``InputError`` says why no video comes."""
-        opened = open_container(self._url, timeout_s=None if self._url == "-" else self._timeout_s)
+        try:
+            opened = open_container(self._url, timeout_s=None if self._url == "-" else self._timeout_s)
+        except HungUp as error:
+            if self._asked:  # a server that hangs up is not to be asked twice as often
+                raise
+            self._asked = True
+            text = as_text(self._url, self._timeout_s)
+            if text is None:
+                raise
+            raise text from error
         if opened.live and opened.format in _IN_BURSTS and not self._told:
             self._told = True
             _log.warning(

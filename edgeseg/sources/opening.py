@@ -22,12 +22,11 @@ from edgeseg.sources.cameras.settings import CameraSettings
 from edgeseg.sources.cameras.webcam import CameraDevice
 from edgeseg.sources.detached import Detached, Stoppable
 from edgeseg.sources.devices import Device, NetworkStream
-from edgeseg.sources.files import Files
-from edgeseg.sources.images import expand
+from edgeseg.sources.files import Files, expand
 from edgeseg.sources.network import AddressedStream, StreamCapture
 from edgeseg.sources.stream import Stream
-from edgeseg.sources.video import VIDEO_SUFFIXES, FfmpegReel, Video
-from edgeseg.video.container import LIVE_SCHEMES, URL, is_remote, require_address
+from edgeseg.sources.video import VIDEO_SUFFIXES, Video, reel_of
+from edgeseg.video.address import LIVE_SCHEMES, URL, is_remote, require_address
 from edgeseg.video.library import available, load
 
 _log = logging.getLogger("edgeseg.sources")
@@ -120,7 +119,7 @@ def open_source(
                 raise InputError(f"'{name}' is live and has no end to loop at; loop is for files.")
             return stream
         stream.take()
-        reel = FfmpegReel(capture.opened, timeout_s=timeout_s)
+        reel = reel_of(capture.opened, timeout_s=timeout_s)
         path = device.stem if text == "-" else text
         first = Video(path, timeout_s=timeout_s, reel=reel)
         return Files([path], name=name, pace=pace, loop=loop, fps=fps, timeout_s=timeout_s, first=first)

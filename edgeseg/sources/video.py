@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from contextlib import closing
 from pathlib import PurePath
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from edgeseg.errors import InputError, SourceLost
 from edgeseg.sources.animation import ANIMATED_SUFFIXES, AnimationReel
 from edgeseg.sources.opencv import OpencvReel
 from edgeseg.video.container import Opened, open_container
-from edgeseg.video.decode import NoFrame, Reader
+from edgeseg.video.decode import NoFrame, Reader, content_of
 from edgeseg.video.library import available
 
 # The package's own name: what a user sees and filters by.
@@ -120,6 +121,22 @@ class FfmpegReel:
     def close(self) -> None:
         """Close the container."""
         self._reader.close()
+
+
+def reel_of(opened: Opened, *, timeout_s: float | None = None) -> Reel:
+    """Return what decodes an open container, and closes it: for WebP, whose animations FFmpeg does not decode, Pillow.
+
+    Raises:
+        InputError: a WebP does not decode.
+        SourceLost: its connection broke.
+    """
+    if opened.format != "webp_pipe":
+        return FfmpegReel(opened, timeout_s=timeout_s)
+    with closing(opened):
+        try:
+            return AnimationReel(opened.name, content_of(opened))
+        except NoFrame as error:
+            raise SourceLost(f"'{opened.name}' broke off: {error}.") from error
 
 
 class Video:
@@ -231,7 +248,7 @@ def _open(path: str, timeout_s: float | None) -> Reel:
     if timeout_s is None and PurePath(path).suffix.lower() in ANIMATED_SUFFIXES:
         return AnimationReel(path)
     if available():
-        return FfmpegReel(open_container(path, timeout_s=timeout_s), timeout_s=timeout_s)
+        return reel_of(open_container(path, timeout_s=timeout_s), timeout_s=timeout_s)
     _say_once()
     # Matroska states its duration, and OpenCV computes the number from it.
     suffix = PurePath(urlsplit(path).path if timeout_s is not None else path).suffix.lower()

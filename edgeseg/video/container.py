@@ -1,36 +1,29 @@
-"""Open a video file or network stream with FFmpeg, find out what is in it, and say exactly why it does not open."""
+"""Open a video file or network stream with FFmpeg, and find out what is in it."""
 
 from __future__ import annotations
 
-import errno
-import http.client
 import math
 import re
-import socket
-import string
 import time
-import urllib.request
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.images import max_image_pixels
-from edgeseg._internal.text import escaped, masked
+from edgeseg._internal.text import escaped
 from edgeseg.errors import InputError
+from edgeseg.video.address import LIVE_SCHEMES, RTMP_SCHEMES, URL, has_scheme, is_remote, location, shown
 from edgeseg.video.library import load
+from edgeseg.video.reasons import hung_up, not_relayed, silent, why
+from edgeseg.video.relay import PROGRAMS_OWN, Relay
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
-
-#: ``scheme://``, as every address of a network begins.
-URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-
-#: Schemes whose servers send in their own time: nothing that comes from them can be asked for again.
-LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "rtp", "udp", "tcp"})
 
 #: Demuxers of one image, by the end of their name.
 _STILL = "_pipe"
@@ -41,19 +34,12 @@ _FINITE = frozenset({"gif", "apng"})
 #: Demuxers whose files state how long they are; FFmpeg computes the others' length from the bit rate, or from the end.
 _STATED = ("matroska", "webm", "mov", "mp4", "avi", "flv", "asf")
 
-# As of an image; FFmpeg's names for them are more, and these are those of web servers.
-_IMAGE_NAME = re.compile(r"^https?://.*\.(?:jpe?g|png|bmp|tiff?|webp|gif|avif|jp2)$", re.IGNORECASE | re.DOTALL)
-
-#: Standard input, as ``-`` names it. Where it is a file, FFmpeg goes back in it, which it does not with ``pipe:``.
-STDIN = "fd:"
-
 # The share of the timeout that may go to finding out what a stream has: FFmpeg looks at 5 s of it when it is not told,
 # and the timeout of opening runs meanwhile.
 _ANALYZE = 0.5
 
 # Of RTMP, whose header does not say what comes: where there is no sound FFmpeg looks for it until this time is over,
 # which would be 2.5 s of every start.
-_RTMP_SCHEMES = ("rtmp", "rtmps")
 _RTMP_ANALYZE_S = 1.0
 
 # Where sound came first the image comes with the next key frame, some seconds later, and FFmpeg stops at it.
@@ -83,6 +69,7 @@ class Opened:
         live: it goes on whether it is read or not: it has no end to reach.
         still: it is one image.
         remote: it comes from a network.
+        relay: the process that receives it, where PyAV has not its protocol.
     """
 
     __repr__ = short_repr
@@ -97,15 +84,32 @@ class Opened:
     live: bool
     still: bool
     remote: bool
+    relay: Relay | None = None
 
     @property
     def format(self) -> str:
         """The name of FFmpeg's demuxer, such as ``hls``."""
         return self.container.format.name
 
+    @property
+    def unmeasured(self) -> bool:
+        """Whether only the end of the connection says that it ends, as with HTTP/1.0 without a length."""
+        return self.remote and not self.live and self.container.size <= 0
+
+    def stop(self) -> None:
+        """End a wait for a process that receives, from any thread."""
+        if self.relay is not None:
+            self.relay.stop()
+
+    def why_ended(self) -> str:
+        """Return why nothing comes after the last packet."""
+        return "it ended" if self.relay is None else "the sender ended it, or is silent"
+
     def close(self) -> None:
         """Close the file or connection; only for the thread that reads."""
         self.container.close()
+        if self.relay is not None:
+            self.relay.close()
 
 
 def open_container(place: str, *, timeout_s: float | None = None, format: str | None = None) -> Opened:  # noqa: A002 - FFmpeg's word
@@ -120,7 +124,7 @@ def open_container(place: str, *, timeout_s: float | None = None, format: str | 
         InputError: it does not open, has no video, or its codec cannot be decoded; the text says which.
         BackendUnavailable: PyAV is not installed.
     """
-    if timeout_s is None or not _has_scheme(place, _RTMP_SCHEMES):
+    if timeout_s is None or not has_scheme(place, RTMP_SCHEMES):
         return _open(place, timeout_s, format, None if timeout_s is None else timeout_s * _ANALYZE)
     try:
         return _open(place, timeout_s, format, min(_RTMP_ANALYZE_S, timeout_s * _ANALYZE))
@@ -133,78 +137,40 @@ def _open(place: str, timeout_s: float | None, format: str | None, analyze_s: fl
     remote = is_remote(place)
     name = shown(place)
     began_s = time.monotonic()
-    try:
-        container = av.open(
-            location(place),
+
+    def container_of(file: str | Relay) -> InputContainer:
+        container: InputContainer = av.open(
+            file,
             "r",
             format=format,
             options=dict(_options(place, timeout_s, analyze_s)),
             metadata_errors="replace",  # a title that is no UTF-8 must not end a video
             timeout=(timeout_s, timeout_s),
         )
-    except (av.FFmpegError, RuntimeError, ValueError) as error:
-        # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
-        late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
-        kind = HungUp if remote and not late and hung_up(error, place) else InputError
-        raise kind(_silent(place, timeout_s) if late else _why(error, place, timeout_s)) from error
-    try:
-        return _opened(container, name, remote=remote, place=place)
-    except BaseException:
-        container.close()
-        raise
+        return container
 
-
-def is_remote(place: str) -> bool:
-    """Return whether a place is an address, or an SDP file, which says where an RTP stream comes to."""
-    if place.startswith("file://") or not URL.match(place):
-        return PurePosixPath(place).suffix.lower() == ".sdp"
-    return True
-
-
-def location(place: str) -> str:
-    """Return how FFmpeg names a place: a path is exact, whatever is in it, and ``-`` is standard input."""
-    if place == "-":
-        return STDIN
-    if place.startswith("file://"):
-        return "file:" + path_of(place)
-    if not URL.match(place):
-        return f"file:{place}"
-    if _IMAGE_NAME.search(place):
-        # FFmpeg takes what ends so for images that are numbered by a pattern, and looks for it on the disk where there
-        # is a "?" in it. An escaped letter is the same letter to a server.
-        return f"{place[:-1]}%{ord(place[-1]):02X}"
-    return place
-
-
-def shown(place: str) -> str:
-    """Return a place as messages name it: without passwords, and ``-`` in words."""
-    return "standard input" if place == "-" else masked(place)
-
-
-def require_address(url: str, *, shown: str) -> None:
-    """Check the part of an address that names a machine.
-
-    Raises:
-        InputError: it cannot be taken apart; the text has ``shown`` in place of the address, which may have a password.
-    """
-    try:
-        urlsplit(url).hostname  # noqa: B018 - it is computed here
-    except ValueError as error:
-        raise InputError(
-            f"'{shown}' is no address: before the path is HOST, HOST:PORT or [IPv6]; write '[' in a password as %5B."
-        ) from error
-
-
-def path_of(url: str) -> str:
-    """Return the path that ``file:///a%20b.mp4`` names."""
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost"):
-        raise InputError(f"'{masked(url)}' names the machine '{parts.netloc}'; file:///PATH is a file of this one.")
-    return urllib.request.url2pathname(parts.path)
-
-
-def _has_scheme(place: str, schemes: tuple[str, ...]) -> bool:
-    return bool(URL.match(place)) and urlsplit(place).scheme in schemes
+    with ExitStack() as stack:
+        relay: Relay | None = None
+        try:
+            try:
+                container = container_of(location(place))
+            except av.ProtocolNotFoundError:
+                if not has_scheme(place, PROGRAMS_OWN):
+                    raise
+                relay = Relay(place, timeout_s=timeout_s)
+                stack.callback(relay.close)
+                container = container_of(relay)
+        except (av.FFmpegError, RuntimeError, ValueError) as error:
+            # Some protocols make another error of the end of their time: RTSP says that the data is invalid.
+            late = remote and timeout_s is not None and time.monotonic() - began_s >= timeout_s
+            if relay is not None and (known := not_relayed(relay.said(), place, late=late)) is not None:
+                raise known from error
+            kind = HungUp if remote and not late and hung_up(error, place) else InputError
+            raise kind(silent(place, timeout_s) if late else why(error, place, timeout_s)) from error
+        stack.callback(container.close)
+        opened = _opened(container, name, relay, remote=remote, place=place)
+        stack.pop_all()
+        return opened
 
 
 def _options(place: str, timeout_s: float | None, analyze_s: float | None) -> Mapping[str, str]:
@@ -227,7 +193,7 @@ def _options(place: str, timeout_s: float | None, analyze_s: float | None) -> Ma
     return options
 
 
-def _opened(container: InputContainer, name: str, *, remote: bool, place: str) -> Opened:
+def _opened(container: InputContainer, name: str, relay: Relay | None, *, remote: bool, place: str) -> Opened:
     videos = [stream for stream in container.streams.video if not stream.disposition & _attached_image()]
     videos = videos or list(container.streams.video)
     if not videos:
@@ -254,6 +220,7 @@ def _opened(container: InputContainer, name: str, *, remote: bool, place: str) -
         live=remote and _is_live(container, place, duration_s, still=still),
         still=still,
         remote=remote,
+        relay=relay,
     )
 
 
@@ -300,96 +267,3 @@ def _codec(container: InputContainer) -> str:
         av.logging.set_level(level)
     found = re.search(r"Video: ([^,\n]{1,60})", text)
     return f", {escaped(found[1].strip())}" if found else ""
-
-
-def _why(error: Exception, place: str, timeout_s: float | None) -> str:
-    """Return the line that says why a place does not open: which of the many reasons it is."""
-    import av
-
-    name = shown(place)
-    if not URL.match(place) or place.startswith("file://"):
-        return _why_no_file(error, place)
-    if isinstance(error, (av.ExitError, av.TimeoutError)):
-        return _silent(place, timeout_s)
-    known = (
-        (av.HTTPUnauthorizedError, "the server refuses the user name or password (401)"),
-        (av.HTTPForbiddenError, "the server does not allow it (403)"),
-        (av.HTTPNotFoundError, "the server has nothing at this path (404)"),
-        (av.HTTPTooManyRequestsError, "the server is asked too often (429)"),
-        (av.HTTPBadRequestError, "the server does not understand the request (400)"),
-        (av.HTTPClientError, "the server refuses the request (4XX)"),
-        (av.HTTPServerError, "the server itself failed (5XX)"),
-        (av.ConnectionRefusedError, "nothing answers there; the connection was refused"),
-        (av.ProtocolNotFoundError, f"the FFmpeg in this PyAV has no '{urlsplit(place).scheme}://'"),
-    )
-    for kind, reason in known:
-        if isinstance(error, kind):
-            return f"'{name}' cannot be opened: {reason}."
-    if hung_up(error, place):
-        return f"'{name}' cannot be opened: the server closed the connection before a video came."
-    if isinstance(error, av.InvalidDataError):
-        return f"'{name}' cannot be opened: it answers {_what_answers(place, timeout_s)}."
-    host = urlsplit(place).hostname
-    if isinstance(error, OSError) and host and not resolves(host):
-        return f"'{name}' cannot be opened: no machine has the name '{host}'."
-    return f"'{name}' cannot be opened: {escaped(masked(str(getattr(error, 'strerror', None) or error)), most=200)}."
-
-
-def _silent(place: str, timeout_s: float | None) -> str:
-    # A server of RTMP keeps who asks for a stream that does not exist waiting for it.
-    publisher = ", or nobody publishes there" if _has_scheme(place, _RTMP_SCHEMES) else ""
-    return f"'{shown(place)}' does not answer within {timeout_s or 0:g} s{publisher}."
-
-
-def _why_no_file(error: Exception, place: str) -> str:
-    import av
-
-    name = shown(place)
-    if isinstance(error, av.FileNotFoundError):
-        return f"'{name}' does not exist."
-    if isinstance(error, (av.PermissionError, av.IsADirectoryError)):
-        return f"'{name}' cannot be read: {error.strerror}."
-    hint = (
-        "; an MP4 with its index at the end cannot come through a pipe, Matroska and MPEG-TS can"
-        if place == "-"
-        else ""
-    )
-    return f"'{name}' does not decode as a video{hint}."
-
-
-def hung_up(error: Exception, place: str) -> bool:
-    """Return whether a connection ended early: FFmpeg calls that an I/O error, as it does a name that nobody has."""
-    import av
-
-    if isinstance(error, (av.ConnectionResetError, av.BrokenPipeError, av.EOFError)):
-        return True
-    host = urlsplit(place).hostname
-    return getattr(error, "errno", None) == errno.EIO and (not host or resolves(host))
-
-
-def resolves(host: str) -> bool:
-    """Return whether a machine has this name."""
-    try:
-        socket.getaddrinfo(host, None)
-    except (OSError, UnicodeError):  # a label of a name has 1 to 63 letters
-        return False
-    return True
-
-
-def _what_answers(place: str, timeout_s: float | None) -> str:
-    """Return what a web server answers that is no video; one short request."""
-    other = "with something else than a video"
-    if urlsplit(place).scheme not in ("http", "https"):
-        return other
-    parts = urlsplit(place)
-    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    plain = quote(plain, safe=string.punctuation)  # a space, which FFmpeg takes
-    try:
-        with urllib.request.urlopen(plain, timeout=timeout_s or 5) as answer:
-            start = answer.read(256).lstrip().lower()
-            kind = str(answer.headers.get_content_type())
-    except (OSError, ValueError, http.client.HTTPException):
-        return other
-    if kind == "text/html" or start.startswith((b"<!doctype html", b"<html")):
-        return "with HTML, a web page, not a video"
-    return f"with '{escaped(kind, most=60)}', which does not decode as a video"

@@ -37,6 +37,12 @@ _MOST_FAILED_READS = 20
 #: Frames that a decoder may hold back, and more.
 _MOST_HELD_BACK = 64
 
+# FFmpeg reads the index, asks for the frames before it, and gets the file from its beginning.
+_WITHOUT_RANGES = (
+    "; an MP4 whose index is at its end needs a server with byte ranges, or "
+    "ffmpeg -i IN.mp4 -c copy -movflags +faststart OUT.mp4"
+)
+
 
 class NoFrame(Exception):
     """A stream that is open delivers no image; the text says what came in place of one."""
@@ -143,19 +149,47 @@ class Decoder:
 
         container = self._opened.container
         failures = 0
+        began = False
         while failures < _MOST_FAILED_READS:
             try:
                 for packet in container.demux():
                     failures = 0
+                    began = True
                     yield packet
                 return
             except (av.ExitError, av.TimeoutError) as error:
                 raise NoFrame(f"no image came within {self._timeout_s or 0:g} s") from error
             except (av.FFmpegError, RuntimeError) as error:
                 if self._opened.remote:
-                    raise NoFrame(_what_broke(error)) from error
+                    yield self._flush()
+                    if began and self._opened.unmeasured and getattr(error, "errno", None) == errno.EIO:
+                        return  # the connection's end is that of the video: what is missing is counted
+                    without_ranges = not began and "mp4" in self._opened.format
+                    raise NoFrame(_what_broke(error) + _WITHOUT_RANGES * without_ranges) from error
                 failures += 1
                 self.damaged += 1
+
+    def _flush(self) -> Packet[Any]:
+        """Return the packet that makes the decoder hand over what it holds back."""
+        import av
+
+        packet: Packet[Any] = av.Packet()
+        packet.stream = self._opened.stream
+        return packet
+
+
+def content_of(opened: Opened) -> bytes:
+    """Return a whole image that a container has, undecoded; the container is at its end then.
+
+    Raises:
+        NoFrame: the connection broke, or nothing came in time.
+    """
+    import av
+
+    try:
+        return b"".join(bytes(packet) for packet in opened.container.demux())
+    except (av.FFmpegError, RuntimeError) as error:
+        raise NoFrame(_what_broke(error)) from error
 
 
 def _what_broke(error: Exception) -> str:

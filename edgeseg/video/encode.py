@@ -30,6 +30,8 @@ CRF = 20
 VP9_CRF = 31
 #: What a hardware encoder, which knows no constant quality, may use: bits a pixel; 1080p at 30 fps gets 9.3 Mbit/s.
 HARDWARE_BITS_PER_PIXEL = 0.15
+#: The longest side that x264 takes.
+H264_PIXELS = 16384
 #: Seconds between images that need no other: what a player jumps to, and what a viewer of a playlist waits for.
 KEY_INTERVAL_S = 2.0
 #: Microseconds of video that a killed process loses at most: so long is a piece that is written at once.
@@ -109,6 +111,11 @@ class Encoder:
         height, width = (side if kind.codec == "gif" else side & ~1 for side in size_hw)
         if not height or not width:
             raise InputError(f"'{path}' cannot have frames of {size_hw[1]}x{size_hw[0]}: both sides need two pixels.")
+        if kind.codec == "h264" and max(height, width) > H264_PIXELS:
+            raise InputError(
+                f"'{path}' cannot have frames of {width}x{height}: H.264 has {H264_PIXELS} pixels a side at most; save "
+                "to .webm, which has 65535, or to a folder of images."
+            )
         self._av, self._kind, self._size_hw = av, kind, (height, width)
         self._frame_ticks = max(kind.least_step, round(TICKS / fps))
         # A stream without packets for a while, as a pause of the sound, holds the other one back no longer than this.
@@ -120,11 +127,13 @@ class Encoder:
         try:
             self.name = self._choose_encoder(fps)
             self._stream = self._add_stream(self.name, fps)
+            self._stream.codec_context.open()  # x264 refuses a size only now; the file is opened by the first frame
             self._convert = self._converter()
             fits = sound is not None and kind.codec != "gif" and sound.add_to(self._container, str(path))
             self._sound = sound if fits else None
         except failures() as error:
-            raise InputError(f"no encoder takes {width}x{height} at {fps:g} frames a second: {error}.") from error
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"no encoder takes {width}x{height} at {fps:g} frames a second: {why}.") from error
 
     def frame(self, image_bgr: NDArray[np.uint8]) -> Any:
         """Return a copy of an image ``(h, w, 3)`` uint8 BGR for ``add``; callable from another thread."""

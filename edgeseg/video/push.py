@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
 import time
+from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -20,9 +22,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from edgeseg.video.color import ToYuv, tags_for
-from edgeseg.video.container import hung_up, resolves
 from edgeseg.video.encode import TICKS, configure, failures
 from edgeseg.video.library import load
+from edgeseg.video.reasons import hung_up, resolves
 
 #: The muxer that a URL's scheme needs, and its options.
 MUXERS: dict[str, tuple[str, dict[str, str]]] = {
@@ -37,6 +39,10 @@ MUXERS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 CONNECTED = "connected"
+
+#: Seconds that a server may take to answer, or to take a frame, until this process ends. They are more than those that
+#: who started it waits before ending it: where that process was killed, nobody else would.
+LONGEST_S = 15
 
 
 def main() -> int:
@@ -68,7 +74,12 @@ def push(frames: BinaryIO, url: str, size_hw: tuple[int, int], fps: float) -> No
     av = load("a pushed stream")
     height, width = size_hw
     muxer, options = MUXERS[url.partition("://")[0].lower()]
-    with av.open(url, "w", format=muxer, container_options={"flush_packets": "1", **options}) as container:
+    with ExitStack() as stack:
+        stack.callback(_end_after, 0)
+        _end_after(LONGEST_S)
+        container = stack.enter_context(
+            av.open(url, "w", format=muxer, container_options={"flush_packets": "1", **options})
+        )
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         even_hw = (height & ~1, width & ~1)
         configure(stream.codec_context, "libx264", even_hw, fps)
@@ -76,13 +87,23 @@ def push(frames: BinaryIO, url: str, size_hw: tuple[int, int], fps: float) -> No
         convert = ToYuv(tags_for(even_hw))
         container.start_encoding()
         print(CONNECTED, file=sys.stderr, flush=True)
+        _end_after(0)
         first_s, last = time.monotonic(), -1
         while (image_bgr := _read(frames, (height, width, 3))) is not None:
+            _end_after(LONGEST_S)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_bgr[: even_hw[0], : even_hw[1]]), "bgr24")
             last = max(last + 1, round((time.monotonic() - first_s) * TICKS))
             frame.pts, frame.time_base = last, Fraction(1, TICKS)
             container.mux(stream.encode(convert(frame)))
+            _end_after(0)
+        _end_after(LONGEST_S)
         container.mux(stream.encode(None))
+
+
+def _end_after(seconds: int) -> None:
+    """End the process by a signal after so many seconds, even while the interpreter waits for a server; 0: do not."""
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.alarm(seconds)
 
 
 def _read(frames: BinaryIO, shape: tuple[int, int, int]) -> Any:

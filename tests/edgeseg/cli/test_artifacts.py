@@ -27,6 +27,7 @@ def photo(tmp_path: Path) -> str:
 
 def test_what_is_no_image_is_the_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = (["a.png"], ["A.JPG", "b.mp4"], [str(tmp_path)], ["shots/*.jpg"], ["a.png", "m.tflite"], ["no suffix"])
+    alone += (["-"], ["-", "a.png"], ["https://host/clip", "a.png"], ["rtsp://host/door", "a.png"])
     for sources in alone:
         assert split_sources(sources) == (None, tuple(sources))
     names = ("efficientnet_lite0_unet", "efficientnet_lite0_unet.fp16", "unet_mini")

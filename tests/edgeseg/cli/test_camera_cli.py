@@ -108,7 +108,12 @@ def test_the_sound_of_a_file_is_saved_with_its_frames_and_can_be_omitted(
     source = street_clip.with_name("bigbuckbunny.mp4")  # its sound is AAC
     for name, flags in (("with.mp4", []), ("without.mp4", ["--no-audio"])):
         path = tmp_path / name
-        assert _run(artifact, "--source", source, "--max-frames", "25", "--save", path, *flags) == 0
+        assert (
+            _run(
+                artifact, "--source", source if flags else source.as_uri(), "--max-frames", "25", "--save", path, *flags
+            )
+            == 0
+        )
         with av.open(str(path)) as container:
             kinds = [stream.type for stream in container.streams]
             assert kinds == ["video"] if flags else ["video", "audio"]

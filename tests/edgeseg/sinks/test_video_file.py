@@ -135,13 +135,23 @@ def test_without_a_frame_nothing_is_replaced(tmp_path: Path) -> None:
 
 
 @with_av
-def test_what_no_encoder_takes_replaces_nothing(tmp_path: Path) -> None:
-    (tmp_path / "there.mp4").write_bytes(b"mine")
-    video = VideoFile(tmp_path / "there.mp4", fps=10, overwrite=True)
-    with pytest.raises(InputError, match="both sides need two pixels"):
-        video.write(np.zeros((5, 1, 3), np.uint8), "")
+@pytest.mark.parametrize(
+    ("name", "size_hw", "reason"),
+    [
+        ("there.mp4", (5, 1), "both sides need two pixels"),
+        ("there.mp4", (2, 16386), r"H\.264 has 16384 pixels a side at most; save to \.webm"),
+        ("there.webm", (2, 70000), "no encoder takes 70000x2 at 10 frames a second: "),  # found by opening it
+    ],
+)
+def test_what_no_encoder_takes_replaces_nothing(
+    tmp_path: Path, name: str, size_hw: tuple[int, int], reason: str
+) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    video = VideoFile(tmp_path / name, fps=10, overwrite=True)
+    with pytest.raises(InputError, match=reason):
+        video.write(np.zeros((*size_hw, 3), np.uint8), "")
     video.close()
-    assert (tmp_path / "there.mp4").read_bytes() == b"mine"
+    assert (tmp_path / name).read_bytes() == b"mine"
     assert len(list(tmp_path.iterdir())) == 1
 
 

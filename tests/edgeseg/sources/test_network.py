@@ -23,7 +23,8 @@ from PIL import Image
 pytest.importorskip("av", reason="PyAV is not installed")
 
 from edgeseg.errors import InputError, SourceLost
-from edgeseg.sources import Source, open_source
+from edgeseg.sources import Source, frames, open_source
+from edgeseg.sources.extent import Extent, extent
 from edgeseg.sources.network import StreamCapture
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -33,7 +34,7 @@ START_S = 30.0
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder; ``/401`` answers with that status, and ``/hangup/NAME`` closes the connection before NAME."""
+    """Files of a folder, and answers that are none: ``/401`` has that status, ``/old/NAME`` has no length."""
 
     asked: list[str]
 
@@ -49,6 +50,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+        elif name.startswith("old/"):  # HTTP/1.0, where the end of the connection is that of the content
+            kind, path = b"text/html" if name == "old/page" else b"video/mp4", Path(self.directory) / Path(name).name
+            content = b"<!DOCTYPE html>Sign in" if name == "old/page" else path.read_bytes()
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: " + kind + b"\r\n\r\n" + content)
         elif name.startswith("gone/") and len(self.asked) > 1:
             self.send_error(404)
         elif name.startswith(("halves/", "gone/")):
@@ -98,6 +103,7 @@ def site(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
         ("/418", r"refuses the request \(4XX\)"),
         ("/500", r"the server itself failed \(5XX\)"),
         ("/page", "it answers with HTML, a web page, not a video"),
+        ("/old/page", "it answers with HTML, a web page, not a video"),
         ("/text.txt", "it answers with 'text/plain', which does not decode as a video"),
         ("/a text.txt", "it answers with 'text/plain', which does not decode as a video"),
         ("/nothing", "the server closed the connection before a video came"),
@@ -150,11 +156,15 @@ def test_what_a_web_server_has_is_live_only_where_it_has_no_end(
     image = Image.fromarray(np.full((32, 48, 3), (200, 40, 0), np.uint8))
     for name in ("a.jpg", "b"):
         image.save(folder / name, "JPEG", quality=95)
-    image.save(folder / "anim.gif", save_all=True, append_images=[Image.new("RGB", (48, 32))], duration=40)
+    for suffix in ("gif", "webp"):
+        image.save(folder / f"anim.{suffix}", save_all=True, append_images=[Image.new("RGB", (48, 32))], duration=40)
+    image.save(folder / "c.webp")
     for path, expected in (
         ("signed?signature=abc", [f"signed_{number:06d}" for number in range(10)]),
         ("all.m3u8", [f"all_{number:06d}" for number in range(50)]),
         ("anim.gif", ["anim_000000", "anim_000001"]),
+        ("anim.webp", ["anim_000000", "anim_000001"]),
+        ("c.webp", ["c"]),
         ("a.jpg", ["a"]),
         ("b?size=2", ["b"]),
     ):
@@ -174,6 +184,41 @@ def test_a_file_whose_connection_broke_is_asked_for_from_there_on(
     assert not source.live
     assert every(source) == [f"clip_{number:06d}" for number in range(50)]
     assert len(asked) > 1
+
+
+def test_a_server_that_says_no_length_and_has_no_ranges(site: tuple[str, Path, list[str]], ffmpeg: str) -> None:
+    address, folder, _ = site
+    # Lossless: more than the 32 KiB that FFmpeg keeps and goes back in without asking.
+    make = [ffmpeg, "-loglevel", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=2", "-qp", "0"]
+    for name, flags in (("front.mp4", ["-movflags", "+faststart"]), ("end.mp4", []), ("clip.mkv", [])):
+        subprocess.run([*make, "-c:v", "libx264", *flags, str(folder / name)], check=True)
+    for name in ("front.mp4", "clip.mkv"):
+        assert len(every(open_source(f"{address}/old/{name}"))) == 50
+    with pytest.raises(SourceLost, match=r"0 decode: .*needs a server with byte ranges, or ffmpeg .*\+faststart OUT"):
+        every(open_source(f"{address}/old/end.mp4"))
+    content = (folder / "clip.mkv").read_bytes()
+    (folder / "clip.mkv").write_bytes(content[: len(content) // 4])
+    with pytest.raises(SourceLost, match=r"says it has 50 frames, but .* the connection broke, or the file is cut off"):
+        every(open_source(f"{address}/old/clip.mkv"))
+
+
+def test_frames_are_those_of_an_address_with_an_end(site: tuple[str, Path, list[str]], clip: Path) -> None:
+    address, folder, _ = site
+    (folder / "clip.avi").write_bytes(clip.read_bytes())
+    Image.new("RGB", (48, 32), (200, 40, 0)).save(folder / "a.png")
+    url = f"{address}/clip.avi"
+    taken = list(frames([f"{address}/a.png", url], start=2, stride=3))
+    assert [frame.name for frame in taken] == ["a", "clip_000002", "clip_000005", "clip_000008"]
+    assert [frame.time_s for frame in taken] == [None, *(pytest.approx(number / 10) for number in (2, 5, 8))]
+    assert tuple(taken[0].image_rgb[5, 5]) == (200, 40, 0)
+    assert all(frame.frame_s == pytest.approx(0.3) for frame in taken[1:])
+    assert extent([url]) == Extent(still=False, num_frames=0, fps=None)
+    with pytest.raises(InputError, match=rf"{url}' has 10 frames, none from frame 10 on"):
+        list(frames([url], start=10))
+    for live in ("rtsp://me:secret@127.0.0.1/door", "door.sdp"):
+        with pytest.raises(InputError, match=r"' is live and has no end; type: edgeseg camera --source ") as refused:
+            next(frames([live]))
+        assert "secret" not in str(refused.value)
 
 
 def test_a_file_that_is_gone_when_it_is_asked_for_again_is_lost(site: tuple[str, Path, list[str]], ffmpeg: str) -> None:

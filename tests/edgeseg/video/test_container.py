@@ -1,4 +1,4 @@
-"""``container``: what is in a file, and which of the reasons it is that one does not open."""
+"""``container``, ``address`` and ``reasons``: what is in a file, and which reason it is that one does not open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("av", reason="PyAV is not installed")
 
 from edgeseg.errors import InputError
-from edgeseg.video.container import location, open_container, path_of
+from edgeseg.video.address import location, path_of
+from edgeseg.video.container import open_container
 
 Make = Callable[..., Path]
 

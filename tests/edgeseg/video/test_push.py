@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -53,6 +54,15 @@ def test_the_program_says_when_it_is_connected_and_what_went_wrong() -> None:
         asked = json.dumps({"url": url, "height": 16, "width": 16, "fps": 25.0}).encode() + b"\n"
         done = subprocess.run(command, input=asked, capture_output=True, text=False, check=False)
         assert (done.returncode, done.stderr.decode()) == (1, f"{reason}\n")
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="no alarm")
+def test_a_silent_server_does_not_keep_the_program_after_who_started_it() -> None:
+    code = "from edgeseg.video import push; push.LONGEST_S = 1; push.main()"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asked = {"url": f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/x", "height": 16, "width": 16, "fps": 25.0}
+        done = subprocess.run([sys.executable, "-c", code], input=json.dumps(asked).encode() + b"\n", check=False)
+    assert done.returncode == -signal.SIGALRM
 
 
 def _hangs_up() -> str:
