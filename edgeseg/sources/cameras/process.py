@@ -174,12 +174,9 @@ class FrameProcess:
         self.stop()
         assert self._process.stdin is not None
         self._process.stdin.close()  # its guard ends it then
-        try:
-            status = self._process.wait(_CLOSING_S)
-        except subprocess.TimeoutExpired:
-            status = -1
-        if status < 0:  # the guard hangs, or somebody killed it
-            self._kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSING_S)
+        self._kill()  # the guard where it hangs, and what is left where it ended before that, or was killed
         for thread in self._threads:
             thread.join(_CLOSING_S)
 
@@ -187,7 +184,8 @@ class FrameProcess:
         if sys.platform == "win32":
             self._process.kill()
         else:
-            with contextlib.suppress(ProcessLookupError):  # nothing of it is left
+            # Nothing is left, or on macOS only what nobody waited for.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 

@@ -4,12 +4,14 @@ By the sources of rpicam-apps (read 2026-11-30): raw frames in I420 of full rang
 standard output; after each its metadata; the log of libcamera and its own on standard error; status 255 after an error.
 A frame is blue (BGR 200, 40, 20) on the left, and gray on the right, by its number; its padding has other values.
 ``STAND_IN`` is JSON: ``frames`` until it fails, ``gives`` another size, ``old`` knows no metadata, ``none`` has no
-camera, ``silent`` delivers nothing; ``pid`` is a file for its process id.
+camera, ``silent`` delivers nothing, ``leaves`` a process that ignores SIGTERM; ``pid`` is a file for process ids.
 """
 
 import argparse
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -45,6 +47,11 @@ def main():
     if "pid" in behavior:
         with open(behavior["pid"], "a") as file:
             file.write(f"{os.getpid()}\n")
+            if behavior.get("leaves"):
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                left = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                file.write(f"{left.pid}\n")
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
     metadata = open(given.metadata, "w") if given.metadata else None  # noqa: SIM115 - open to the end
     stride = (width + 63) // 64 * 64
     planes = [

@@ -111,14 +111,31 @@ def test_a_program_that_is_silent_is_told_and_ended(rpicam: Any, gone: Gone) -> 
     assert gone(rpicam.pids())
 
 
+def test_what_a_program_leaves_ends_with_it(rpicam: Any, gone: Gone) -> None:
+    rpicam.does(leaves=True)
+    open_source("csi:0").close()
+    assert len(rpicam.pids()) == 2
+    assert gone(rpicam.pids())
+
+
+def test_what_a_program_leaves_ends_where_it_died_before(rpicam: Any, gone: Gone) -> None:
+    rpicam.does(leaves=True, frames=1)
+    source = open_source("csi:0")
+    with pytest.raises(SourceLost, match="ended with status 255"):
+        read(source, 2)
+    source.close()
+    assert len(rpicam.pids()) == 2
+    assert gone(rpicam.pids())
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_program_ends_with_a_command_that_is_killed(how: int, rpicam: Any, gone: Gone) -> None:
-    rpicam.does(silent=True)  # it would not notice that nobody reads
+    rpicam.does(silent=True, leaves=True)  # it would not notice that nobody reads
     code = "from edgeseg.sources import open_source; open_source('csi:0', timeout_s=60)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
     try:
-        while not rpicam.pids():
+        while len(rpicam.pids()) < 2:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(how)
