@@ -15,7 +15,13 @@ _PASSWORD = re.compile(
     r"|(?!\d*(?:[/?\s]|$))\S*@)"  # or has a slash, which is why digits and a slash are a port
 )
 _WORD = re.compile(r"\S+")
-_SECRET = re.compile(r"([?&](?:pass|passwd|password|passphrase|pwd|token|key|secret|auth)=)[^&\s]*", re.IGNORECASE)
+_NAME = r"[\w-]*(?:pass|passwd|password|passphrase|pwd|pw|token|key|secret|auth)"
+#: In the query of a URL, and as an option or a property of its own, as in a pipeline of GStreamer; there in quotes, too.
+_SECRET = re.compile(rf"([?&]{_NAME}=)[^&\s]*", re.IGNORECASE)
+_OPTION = re.compile(
+    rf"""(?<![\w?&-])({_NAME}\s{{0,3}}=\s{{0,3}})("(?:\\.|[^"\\])*(?:"|$)|'[^']*(?:'|$)|(?:[^\s\\]+|\\.)*)""",
+    re.IGNORECASE | re.DOTALL,
+)
 _TO_FIRST_FOLDER = re.compile(r"\w+://[^/?]*(?:/[^/?@]*(?=[/?]|$))?")
 
 
@@ -59,14 +65,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def masked(text: str, *, stream_key: bool = False) -> str:
-    """Return a text with the passwords in it as ``***``: ``rtsp://me:***@door/1``.
+    """Return a text with the passwords in it as ``***``: ``rtsp://me:***@door/1``, ``user-pw=***``.
 
     Args:
-        text: a URL, or a text with URLs in it.
+        text: a URL, a text with URLs in it, or a pipeline.
         stream_key: the text is the URL of a destination, and what follows its first folder is secret (RTMP's stream
             key, SRT's passphrase): ``rtmp://host/app/***``.
     """
-    text = _SECRET.sub(r"\1***", _WORD.sub(_without_passwords, text))
+    text = _OPTION.sub(r"\1***", _SECRET.sub(r"\1***", _WORD.sub(_without_passwords, text)))
     shown = _TO_FIRST_FOLDER.match(text) if stream_key else None
     return f"{shown[0]}/***" if shown and text[shown.end() :].strip("/") else text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -38,6 +39,7 @@ class Connection:
         self.socket = client
         self.address = address
         self.thread: threading.Thread | None = None
+        self._ended = False
         self._asked = False
         self._waits_since: float | None = time.monotonic()
 
@@ -77,10 +79,25 @@ class Connection:
         finally:
             self._waits_since = None
 
+    def secure(self, tls: ssl.SSLContext) -> None:
+        """Speak TLS from now on.
+
+        Raises:
+            OSError: the client does not, left, or was ended.
+        """
+        # The plain socket is detached, so that ``end`` needs the new one before the handshake, which may hang.
+        secured = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.socket = secured
+        if self._ended:
+            raise ConnectionAbortedError("it was ended")
+        secured.do_handshake()
+
     def end(self) -> None:
         """Shut the socket down, which wakes a thread that is blocked on it."""
+        self._ended = True
         try:
-            self.socket.shutdown(socket.SHUT_RDWR)
+            # Not an SSLSocket's own: that takes the session from under the thread that reads.
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
         except OSError as error:
             _log.debug("already closed: %s", error)
 

@@ -138,9 +138,9 @@ class HttpServer(TCPServer):
         try:
             if self._tls is not None:
                 connection.socket.settimeout(REQUEST_TIMEOUT_S)
-                connection.socket = self._tls.wrap_socket(connection.socket, server_side=True)
+                connection.secure(self._tls)
             self._handler(connection, self)
-        except (ConnectionError, TimeoutError, ssl.SSLError) as error:
+        except OSError as error:  # also of the network: no route to host
             _log.debug("client %s left: %s", connection.host, error)
         finally:
             self._connections.remove(connection)

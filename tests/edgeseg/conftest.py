@@ -1,4 +1,6 @@
-"""Broken models, models without ModelSpec, a proven model, an ffmpeg that serves, a browser, and altered JSON."""
+"""Broken models, models without ModelSpec, a proven model, an ffmpeg that serves, a browser, a page of frames, and
+altered JSON.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,7 @@ import numpy as np
 import pytest
 
 from edgeseg.errors import InputError
+from edgeseg.sinks import MjpegServer
 
 #: What may be in place of any value of JSON.
 HOSTILE: tuple[Any, ...] = (
@@ -358,3 +361,15 @@ def browser(open_browser: Callable[..., Browser]) -> Iterator[Browser]:
     browser = open_browser("--disable-gpu")
     yield browser
     browser.close()
+
+
+@pytest.fixture
+def server() -> Iterator[MjpegServer]:
+    """A page of motion JPEG, of which no thread is left."""
+    server = MjpegServer(port=0)
+    yield server
+    server.close()
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-http")]
+    for thread in left:  # of a client that had just left by itself: it is no open connection any more
+        thread.join(5)
+    assert not [thread for thread in left if thread.is_alive()]

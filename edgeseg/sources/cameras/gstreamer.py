@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -17,6 +18,10 @@ from edgeseg.sources.opencv import quiet_opencv
 
 LAUNCH = "gst-launch-1.0"
 INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+
+#: What an ``appsink`` may be told in ``gst-launch-1.0``, which has none: whether frames wait for their time, and what
+#: changes nothing, as the newest frame is used.
+_SINK = re.compile(r"(sync|drop|max-buffers|name|emit-signals)=(.*)", re.DOTALL)
 
 #: GStreamer converts what the pipeline delivers, whose colors it knows. BT.601 in limited range is what most sources
 #: have; some of them deliver it where full range is asked for, and say that it was that.
@@ -76,7 +81,8 @@ class LaunchedPipeline:
             timeout_s: how long it may deliver no image.
 
         Raises:
-            InputError: it is empty, has a quote without end, or ends in a sink that shows or writes the frames itself.
+            InputError: it is empty, has a quote without end, or ends in a sink that shows or writes the frames itself,
+                or in an ``appsink`` that is told what only OpenCV's GStreamer does.
             BackendUnavailable: the program is not on the PATH.
         """
         self.name = masked(f"gst:{text}")
@@ -120,7 +126,14 @@ def ending_in_a_pipe(text: str) -> Sequence[str]:
         raise InputError(f"'{name}' is no pipeline; an example: gst:v4l2src ! videoconvert ! appsink")
     sync = "true"
     if sink[0] == "appsink" and start:
-        sync = next((word.removeprefix("sync=") for word in sink if word.startswith("sync=")), sync)
+        for word in sink[1:]:
+            told = _SINK.fullmatch(word)
+            if told is None:
+                raise InputError(
+                    f"'{name}' tells its appsink '{masked(word)}', which {LAUNCH} cannot; accepted: sync, drop, "
+                    "max-buffers, name and emit-signals. Caps go before it: ! video/x-raw,width=320 ! appsink"
+                )
+            sync = told[2] if told[1] == "sync" else sync
         words = words[: start - 1]
     elif sink[0].endswith("sink"):
         raise InputError(f"'{name}' ends in {sink[0]}, which keeps the frames; end it in '! appsink'.")

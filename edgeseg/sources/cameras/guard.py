@@ -1,19 +1,21 @@
 """Run a program that ends with the process that started it, also where that one is killed.
 
 A script of the standard library alone, started by its path, ``python guard.py PROGRAM ARGUMENT...``, in a session of
-its own. When its standard input closes, which the system does for a killed process, everything in the session ends.
+its own. When its standard input closes, which the system does for a killed process, everything in the session ends: the
+program by SIGTERM where it takes that, and what it left by SIGKILL, this script too.
 Linux' ``PR_SET_PDEATHSIG`` would end a program too early: with the thread that started it, and sources are opened on
 threads that end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 
 #: The exit status of a program that a signal ended is this and the signal's number, as in a shell.
 SIGNALED = 128
@@ -28,8 +30,11 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     # Descriptors that this process was given are the program's too.
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
-    threading.Thread(target=_end_with_parent, args=(program,), daemon=True).start()
+    ending = threading.Thread(target=_end_with_parent, args=(program,), daemon=True)
+    ending.start()
     status = program.wait()
+    if sys.platform != "win32" and select.select([0], [], [], 0)[0]:  # it closed: the program may have left processes
+        ending.join()
     return status if status >= 0 else SIGNALED - status
 
 
@@ -40,7 +45,8 @@ def _end_with_parent(program: subprocess.Popen[bytes]) -> None:
         program.terminate()
         return
     os.killpg(0, signal.SIGTERM)
-    time.sleep(_GRACE_S)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        program.wait(_GRACE_S)
     os.killpg(0, signal.SIGKILL)
 
 

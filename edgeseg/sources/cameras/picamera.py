@@ -54,19 +54,20 @@ class PicameraDevice:
         self.stem = f"picamera{index}"
         self._index = index
         settings.refuse_format(self.name)
+        self._settings = settings
         self._size_wh = settings.size_wh or DEFAULT_SIZE_WH
-        self._fps = settings.fps or DEFAULT_FPS
         self._package = package
         self._timeout_s = timeout_s
 
     def open(self) -> PicameraCapture:
-        """Start the camera; ``InputError`` where it does not, or not with the size that was asked for."""
+        """Start the camera; ``InputError`` where it does not, or not with the size and rate that were asked for."""
         camera = None
         try:
             camera = self._package.Picamera2(self._index)
             # Its names say the order in a register: this one has blue first in memory.
             main = {"size": self._size_wh, "format": "RGB888"}
-            camera.configure(camera.create_video_configuration(main=main, controls={"FrameRate": self._fps}))
+            asked = self._settings.fps or DEFAULT_FPS
+            camera.configure(camera.create_video_configuration(main=main, controls={"FrameRate": asked}))
             size_wh = tuple(camera.camera_configuration()["main"]["size"])
             if size_wh != self._size_wh:
                 raise InputError(
@@ -74,6 +75,7 @@ class PicameraDevice:
                         self.name, *size_wh, *self._size_wh
                     )
                 )
+            fps = self._settings.agreed_fps(self.name, _nearest_fps(camera, asked))
             camera.start()
         except (RuntimeError, IndexError, ValueError, OSError) as error:  # what it and libcamera raise
             if camera is not None:
@@ -82,11 +84,20 @@ class PicameraDevice:
                 raise
             said = escaped(str(error), most=200).rstrip(".")
             raise InputError(f"'{self.name}' cannot be opened: {said}.") from error
-        return PicameraCapture(camera, self.name, fps=self._fps, timeout_s=self._timeout_s)
+        return PicameraCapture(camera, self.name, fps=fps, timeout_s=self._timeout_s)
 
     def may_recover(self) -> bool:
         """Return False: a camera that stopped is opened again."""
         return False
+
+
+def _nearest_fps(camera: Any, asked: float) -> float | None:
+    """Return the rate that libcamera makes of one that was asked for, in the size that is set."""
+    limits = camera.camera_controls.get("FrameDurationLimits")
+    if limits is None:
+        return None
+    shortest_us, longest_us, _ = limits
+    return float(1e6 / min(max(1e6 / asked, shortest_us), longest_us))
 
 
 class PicameraCapture:
@@ -100,7 +111,7 @@ class PicameraCapture:
 
     skipped = 0
 
-    def __init__(self, camera: Any, name: str, *, fps: float, timeout_s: float) -> None:
+    def __init__(self, camera: Any, name: str, *, fps: float | None, timeout_s: float) -> None:
         """Take over a ``Picamera2`` that runs; ``release`` closes it."""
         self.captured_s = 0.0
         self.reason = ""
@@ -143,8 +154,8 @@ class PicameraCapture:
         return True, self._image
 
     def get(self, prop: int) -> float:
-        """Return the frame rate for ``cv2.CAP_PROP_FPS``."""
-        return self._fps if prop == cv2.CAP_PROP_FPS else 0.0
+        """Return the frame rate for ``cv2.CAP_PROP_FPS``; 0 where nothing says it."""
+        return (self._fps or 0.0) if prop == cv2.CAP_PROP_FPS else 0.0
 
     def stop(self) -> None:
         """End a wait for a frame, from any thread."""

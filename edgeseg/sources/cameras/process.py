@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import logging
 import os
 import re
 import signal
@@ -28,6 +30,8 @@ from edgeseg.sources.cameras import guard
 from edgeseg.sources.cameras.i420 import I420
 from edgeseg.sources.pacing import SenderClock
 
+_log = logging.getLogger("edgeseg.sources")
+
 #: What a line of a program's log may have, and how many of its lines are kept.
 _LONGEST_LINE, _MOST_LINES = 4096, 40
 
@@ -37,8 +41,12 @@ _ERROR = re.compile(r"ERROR: |WARNING: erroneous pipeline: ")
 #: A program that was told to end has this long before it is killed; ``guard`` gives it a part of that.
 _CLOSING_S = 1.0
 
-#: How long a frame waits for its time stamp, which is written after it. Where it does not come, none is waited for.
-_STAMP_S = 0.5
+#: How long a frame waits for its time stamp, which is written after it, and how many in a row may lack it until none is
+#: waited for.
+_STAMP_S, _MOST_UNSTAMPED = 0.5, 3
+
+#: The frame rate is measured by the time stamps of so many first frames.
+_MEASURED = 5
 
 #: Time stamps that are kept: cameras have fewer buffers.
 _MOST_STAMPS = 64
@@ -75,6 +83,8 @@ class Program:
         stamps: arguments before the path of a file that gets a line ``SensorTimestamp=NANOSECONDS`` after each frame,
             in the time since the system started; empty where it gives none.
         refused: returns why the frames cannot be read, by a line of its log; empty where the line does not say so.
+        agreed_fps: returns the frame rate of the one that its time stamps or frames say, None where they do not;
+            ``InputError`` where another was asked for.
     """
 
     __repr__ = short_repr
@@ -83,6 +93,7 @@ class Program:
     frames: Callable[[BufferedReader], Frames]
     stamps: Sequence[str] = ()
     refused: Callable[[str], str] = lambda line: ""
+    agreed_fps: Callable[[float | None], float | None] = lambda fps: fps
 
     @property
     def name(self) -> str:
@@ -117,13 +128,14 @@ class FrameProcess:
             timeout_s: how long it may deliver no image.
 
         Raises:
-            InputError: no frame comes; the text has the program's own words.
+            InputError: no frame comes, and the text has the program's own words; or not at the rate that was asked for.
         """
         self.captured_s = 0.0
         self.reason = ""
         self.skipped = 0
         self._program = program
         self._timeout_s = timeout_s
+        self._name = name
         self._clock = SenderClock(name)
         self._changed = threading.Condition()
         self._frames: Frames | None = None
@@ -132,6 +144,7 @@ class FrameProcess:
         self._replaced = 0
         self._stamps: dict[int, int] = {}
         self._stamped = bool(program.stamps)
+        self._unstamped = 0  # frames in a row whose stamp did not come
         self._failure = ""
         self._ended = False
         self._stopped = False
@@ -140,6 +153,11 @@ class FrameProcess:
         if not self._wait():
             self.release()
             raise InputError(f"'{name}' gives no image: {self.reason}.")
+        try:
+            self._fps = program.agreed_fps(self._delivered_fps())
+        except InputError:
+            self.release()
+            raise
 
     def grab(self) -> bool:
         """Wait for a frame that was not grabbed yet; False where none comes, and ``reason`` says why."""
@@ -161,7 +179,7 @@ class FrameProcess:
 
     def get(self, prop: int) -> float:
         """Return the frame rate for ``cv2.CAP_PROP_FPS``; 0 where nothing says it."""
-        return (self._frames.fps or 0.0) if prop == cv2.CAP_PROP_FPS and self._frames is not None else 0.0
+        return (self._fps or 0.0) if prop == cv2.CAP_PROP_FPS else 0.0
 
     def stop(self) -> None:
         """End a wait for a frame, from any thread."""
@@ -174,12 +192,9 @@ class FrameProcess:
         self.stop()
         assert self._process.stdin is not None
         self._process.stdin.close()  # its guard ends it then
-        try:
-            status = self._process.wait(_CLOSING_S)
-        except subprocess.TimeoutExpired:
-            status = -1
-        if status < 0:  # the guard hangs, or somebody killed it
-            self._kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSING_S)
+        self._kill()  # the guard where it hangs, and what is left where it ended before that, or was killed
         for thread in self._threads:
             thread.join(_CLOSING_S)
 
@@ -187,7 +202,8 @@ class FrameProcess:
         if sys.platform == "win32":
             self._process.kill()
         else:
-            with contextlib.suppress(ProcessLookupError):  # nothing of it is left
+            # Nothing is left, or on macOS only what nobody waited for.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -242,6 +258,23 @@ class FrameProcess:
         self.reason = self._how_it_ended() if ended else f"no image came within {self._timeout_s:g} s"
         return False
 
+    def _delivered_fps(self) -> float | None:
+        """Return the frame rate by time stamps, or as the frames state it; the first frames pass for it."""
+        if not self._stamped:
+            assert self._frames is not None
+            return self._frames.fps
+        with self._changed:
+            # The stamp of a frame has come when the next one has.
+            self._changed.wait_for(
+                lambda: self._ended or self._failure or (self._newest and self._newest.number >= _MEASURED),
+                self._timeout_s,
+            )
+            self._replaced = 0  # the source has not begun
+            stamps = [self._stamps[number] for number in sorted(self._stamps)]
+        # The shortest: a busy board misses frames, and the sensor has its rate.
+        between_ns = min((second - first for first, second in itertools.pairwise(stamps)), default=0)
+        return 1e9 / between_ns if between_ns > 0 else None
+
     def _how_it_ended(self) -> str:
         try:
             status = self._process.wait(_CLOSING_S)
@@ -260,8 +293,15 @@ class FrameProcess:
             return raw.came_s
         self._changed.wait_for(lambda: raw.number in self._stamps or self._ended or self._stopped, _STAMP_S)
         if raw.number not in self._stamps:
-            self._stamped = False
+            self._unstamped += 1
+            if self._unstamped == _MOST_UNSTAMPED:
+                self._stamped = False
+                _log.warning(
+                    "'%s' does not say any more when its frames were captured: their age counts from when they came.",
+                    self._name,
+                )
             return raw.came_s
+        self._unstamped = 0
         return self._clock.captured_s(time.clock_gettime(time.CLOCK_BOOTTIME) - self._stamps[raw.number] / 1e9)
 
     def _read(self, stdout: IO[bytes]) -> None:

@@ -56,7 +56,7 @@ class CsiCamera:
         self._timeout_s = timeout_s
         self._stamps = True
         settings.refuse_format(self.name)
-        self._fps = settings.fps or DEFAULT_FPS
+        self._settings = settings
         self._size_wh = settings.size_wh or DEFAULT_SIZE_WH
         if self._size_wh[0] % 2 or self._size_wh[1] % 2:
             raise InputError(
@@ -70,14 +70,14 @@ class CsiCamera:
         self._program = program
 
     def open(self) -> FrameProcess:
-        """Start the program; ``InputError`` where no image comes."""
+        """Start the program; ``InputError`` where no image comes, or not at the frame rate that was asked for."""
         if self._stamps:
             try:
                 return self._started()
             except InputError as error:
                 if not _NO_STAMPS.search(str(error)):
                     raise
-                self._stamps = False  # of 2023 and before: the age of frames counts from when they come
+                self._stamps = False  # of 2023 and before: nothing says the frame rate, and ages count from arrival
         return self._started()
 
     def may_recover(self) -> bool:
@@ -88,19 +88,20 @@ class CsiCamera:
         width, height = self._size_wh
         command = [self._program, "--timeout", "0", "--nopreview", "--camera", str(self._index)]
         command += ["--codec", "yuv420", "--width", str(width), "--height", str(height)]
-        command += ["--framerate", f"{self._fps:g}", "--flush", "--output", "-"]
+        command += ["--framerate", f"{self._settings.fps or DEFAULT_FPS:g}", "--flush", "--output", "-"]
         program = Program(
             command=command,
             frames=self._frames,
             stamps=("--metadata-format", "txt", "--metadata") if self._stamps else (),
             refused=self._refused,
+            agreed_fps=lambda fps: self._settings.agreed_fps(self.name, fps),
         )
         return FrameProcess(self.name, program, timeout_s=self._timeout_s)
 
     def _frames(self, file: BufferedReader) -> Blocks:
         width, height = self._size_wh
         layout = I420.aligned(width, height, luma=_ALIGNED, chroma=_ALIGNED // 2, full_range=True)
-        return Blocks(file, layout, self._fps)
+        return Blocks(file, layout)
 
     def _refused(self, line: str) -> str:
         match = _CONFIGURED.search(line)
@@ -115,10 +116,11 @@ class CsiCamera:
 class Blocks:
     """Raw frames without anything between them: ``Frames`` of a program whose size is known."""
 
-    def __init__(self, file: BufferedReader, layout: I420, fps: float) -> None:
+    fps: float | None = None
+
+    def __init__(self, file: BufferedReader, layout: I420) -> None:
         """Set what the file has."""
         self.layout = layout
-        self.fps: float | None = fps
         self._file = file
 
     @property

@@ -15,6 +15,10 @@ from edgeseg.errors import InputError
 DEFAULT_SIZE_WH = (640, 480)
 DEFAULT_FPS = 30.0
 
+#: The difference of two frame rates that are meant to be the same, of the rate: 29.97 and 30. Sensors count whole rows,
+#: and their time stamps are those of an interrupt, 0.1 ms late on a busy board, which is 1 % of 8.3 ms.
+_SAME_SHARE = 0.05
+
 
 @dataclass(frozen=True, kw_only=True)
 class CameraSettings:
@@ -70,3 +74,26 @@ class CameraSettings:
             raise InputError(
                 f"`CameraSettings(format=...)` is for webcams, by their number or path; {camera} delivers raw frames."
             )
+
+    def agreed_fps(self, camera: str, delivered: float | None) -> float | None:
+        """Return the frame rate of a camera of Raspberry Pi, which was asked for ``DEFAULT_FPS`` where none is set.
+
+        Args:
+            camera: its name.
+            delivered: frames per second by its sensor; None where that does not say it.
+
+        Returns:
+            The rate that was asked for, or what the sensor delivers in place of the default; None as ``delivered``.
+
+        Raises:
+            InputError: it delivers another rate than was set.
+        """
+        asked = self.fps or DEFAULT_FPS
+        if delivered is None or abs(delivered - asked) <= _SAME_SHARE * asked:
+            return None if delivered is None else asked
+        if self.fps is not None:
+            raise InputError(
+                f"'{camera}' gives {delivered:.4g} frames a second in place of the {self.fps:g} of "
+                "`CameraSettings(fps=...)`; list what it has with: edgeseg doctor --cameras"
+            )
+        return delivered

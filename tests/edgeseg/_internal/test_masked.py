@@ -14,6 +14,14 @@ from edgeseg._internal.text import masked, printable
         ("cannot open rtsp://me:secret@door/1.", "cannot open rtsp://me:***@door/1."),
         ("http://door/x?user=me&token=abc&n=1", "http://door/x?user=me&token=***&n=1"),
         ("http://door/x?PASSWORD=abc", "http://door/x?PASSWORD=***"),
+        ("http://door/x?access_token=abc&n=1", "http://door/x?access_token=***&n=1"),
+        ("src user-id=me user-pw=a&b ! sink", "src user-id=me user-pw=*** ! sink"),
+        ("src proxy-pw='a b' ! sink", "src proxy-pw=*** ! sink"),
+        (r'src password="a \" b" ! sink', "src password=*** ! sink"),
+        (r"src passphrase=a\ b ! sink", "src passphrase=*** ! sink"),
+        ("src user-pw = abc ! sink", "src user-pw = *** ! sink"),
+        ('src user-pw="a b', "src user-pw=***"),  # a quote without end
+        ("x264enc key-int-max=30 ! sink", "x264enc key-int-max=30 ! sink"),
         ("rtsp://door:554/1", "rtsp://door:554/1"),  # a port is no password
         ("rtsp://door:554/name@place", "rtsp://door:554/name@place"),
         ("clips/street.mp4", "clips/street.mp4"),

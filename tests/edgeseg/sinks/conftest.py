@@ -1,16 +1,12 @@
-"""Frames that are known again after a codec, a page that leaves no thread, and the ffmpeg of the tests."""
+"""Frames that are known again after a codec, and the ffmpeg of the tests."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-from edgeseg.sinks import MjpegServer
 
 BLUE, RED = (200, 40, 30), (20, 60, 210)
 #: Codecs keep 8-bit YUV at half the color resolution: a flat area moves by rounding and the quantizer, 6 at most; a
@@ -54,17 +50,6 @@ class Scene:
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
-
-
-@pytest.fixture
-def server() -> Iterator[MjpegServer]:
-    server = MjpegServer(port=0)
-    yield server
-    server.close()
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-http")]
-    for thread in left:  # of a client that had just left by itself: it is no open connection any more
-        thread.join(5)
-    assert not [thread for thread in left if thread.is_alive()]
 
 
 @pytest.fixture(scope="session")

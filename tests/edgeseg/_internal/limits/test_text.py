@@ -79,7 +79,14 @@ def test_a_list_has_a_most_number_of_lines(tmp_path: Path, monkeypatch: pytest.M
         layouts._lines(tmp_path / "train.txt")
 
 
-@pytest.mark.parametrize("text", ["://:" * MANY, "@" + "://a:" * MANY, "://a:1/" * MANY + "@", "?key=" * MANY])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("://:" * MANY, "@" + "://a:" * MANY, "://a:1/" * MANY + "@", "?key=" * MANY),
+        *("key" * MANY, "key=" * MANY, 'key="' + "a\\" * MANY),
+    ],
+    ids=lambda text: text[:8],
+)
 def test_passwords_are_looked_for_in_one_pass(text: str) -> None:
     assert masked(text)
 

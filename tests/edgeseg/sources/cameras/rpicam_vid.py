@@ -4,12 +4,16 @@ By the sources of rpicam-apps (read 2026-11-30): raw frames in I420 of full rang
 standard output; after each its metadata; the log of libcamera and its own on standard error; status 255 after an error.
 A frame is blue (BGR 200, 40, 20) on the left, and gray on the right, by its number; its padding has other values.
 ``STAND_IN`` is JSON: ``frames`` until it fails, ``gives`` another size, ``old`` knows no metadata, ``none`` has no
-camera, ``silent`` delivers nothing; ``pid`` is a file for its process id.
+camera, ``silent`` delivers nothing, ``leaves`` a process that ignores SIGTERM, ``most_fps`` is its sensor's, ``late``
+lists frames whose metadata come 0.3 s after them, ``last_stamp`` is the last that has some; ``pid`` is a file for
+process ids.
 """
 
 import argparse
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -45,6 +49,11 @@ def main():
     if "pid" in behavior:
         with open(behavior["pid"], "a") as file:
             file.write(f"{os.getpid()}\n")
+            if behavior.get("leaves"):
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                left = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                file.write(f"{left.pid}\n")
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
     metadata = open(given.metadata, "w") if given.metadata else None  # noqa: SIM115 - open to the end
     stride = (width + 63) // 64 * 64
     planes = [
@@ -59,20 +68,25 @@ def main():
     for plane, color, half in zip(planes, colors, (width, width // 2, width // 2), strict=True):
         plane[:, : half // 2] = round(color)
         plane[:, half // 2 : half] = 128
-    started = time.monotonic()
-    number = 0
+    fps = min(float(given.framerate), behavior.get("most_fps", 1000))
+    started_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    number, tick = 0, -1  # of the sensor, which goes on where a board is too busy for a frame
     while True:
         if behavior.get("silent"):
             time.sleep(60)
         if number == behavior.get("frames", -1):
             fail("Device timeout detected, attempting a restart")
-        time.sleep(max(0.0, started + number / float(given.framerate) - time.monotonic()))
-        stamp = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 40_000_000
+        tick = max(tick + 1, int((time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started_ns) / 1e9 * fps))
+        due_ns = started_ns + round(1e9 * tick / fps)
+        time.sleep(max(0.0, (due_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) / 1e9))
+        stamp = due_ns - 40_000_000
         planes[0][:, width // 2 : width] = 4 * number % 256
         for plane in planes:
             sys.stdout.buffer.write(plane.data)
         sys.stdout.buffer.flush()
-        if metadata:
+        if number in behavior.get("late", ()):
+            time.sleep(0.3)
+        if metadata and number <= behavior.get("last_stamp", number):
             metadata.write(f"ExposureTime=9998\nSensorTimestamp={stamp}\nFocusFoM=112\n\n")
             metadata.flush()
         number += 1

@@ -88,6 +88,11 @@ def test_what_does_not_run_has_the_words_of_the_program(text: str, message: str)
         ("videotestsrc ! autovideosink", r"ends in autovideosink, which keeps the frames; end it in '! appsink'\.$"),
         ("", r"'gst:' is no pipeline; an example: gst:v4l2src ! videoconvert ! appsink$"),
         ("videotestsrc ! ", "is no pipeline; an example"),
+        (
+            "videotestsrc ! appsink caps=video/x-raw,width=320 drop=true",
+            r"tells its appsink 'caps=video/x-raw,width=320', which gst-launch-1.0 cannot; accepted: sync, drop, max-b",
+        ),
+        ("videotestsrc ! appsink sync = false", r"tells its appsink 'sync', which"),
         ("v4l2src device='/dev/video0", r"is no pipeline: a quote has no end\.$"),
     ],
 )
@@ -96,8 +101,20 @@ def test_what_is_no_pipeline_is_refused(text: str, message: str) -> None:
         LaunchedPipeline(text, timeout_s=5)
 
 
+def test_a_password_of_a_pipeline_is_not_shown() -> None:
+    text = "rtspsrc location=rtsp://door/1 user-id=me user-pw='s3 cret' ! decodebin ! "
+    shown = "gst:rtspsrc location=rtsp://door/1 user-id=me user-pw=*** ! decodebin ! "
+    for sink in ("fakesink", "appsink a", ""):
+        with pytest.raises(InputError) as refused:
+            LaunchedPipeline(text + sink, timeout_s=5)
+        assert f"'{shown}{sink}'" in str(refused.value)
+    assert OpencvPipeline(text).name == shown
+
+
 def test_nothing_of_a_pipeline_is_a_shell_s() -> None:
-    found = ending_in_a_pipe("filesrc location='a b; $(c)' ! decodebin ! appsink sync=false max-buffers=1")
+    found = ending_in_a_pipe(
+        "filesrc location='a b; $(c)' ! decodebin ! appsink name=last drop=true sync=false max-buffers=1"
+    )
     assert found[:4] == ["filesrc", "location=a b; $(c)", "!", "decodebin"]
     assert found[-2:] == ["fd=1", "sync=false"]
 

@@ -42,7 +42,7 @@ class Request:
 
 
 class Picamera2:
-    """Delivers 20 frames a second, at most three; sizes are multiples of 16."""
+    """Delivers 20 frames a second, at most three; sizes are multiples of 16, and rates 10 to 47.57 once it is set."""
 
     running = 0
 
@@ -56,6 +56,11 @@ class Picamera2:
         assert main["format"] == "RGB888"
         width, height = main["size"]
         return {"main": {**main, "size": (width // 16 * 16, height // 16 * 16)}, "controls": controls}
+
+    @property
+    def camera_controls(self) -> dict[str, tuple[int, int, int]]:
+        limits = (21022, 100_000, 33333) if self._config else (1000, 10_000_000, 33333)
+        return {"FrameDurationLimits": limits, "ExposureTime": (75, 11_766_829, 20_000)}
 
     def configure(self, camera_config: dict[str, Any]) -> None:
         self._config = camera_config
@@ -114,3 +119,15 @@ def test_a_camera_that_is_not_there_or_has_not_that_size_is_told() -> None:
     assert Picamera2.running == before - 1  # closed without having been started
     with pytest.raises(InputError, match=r"`CameraSettings\(format=...\)` is for webcams"):
         open_source("picamera:0", camera=CameraSettings(format="mjpeg"))
+
+
+def test_another_frame_rate_than_was_asked_for_is_told() -> None:
+    before = Picamera2.running
+    with pytest.raises(
+        InputError,
+        match=r"^'picamera:0' gives 47\.57 frames a second in place of the 120 of `CameraSettings\(fps=...\)`; list ",
+    ):
+        open_source("picamera:0", camera=CameraSettings(fps=120))
+    assert Picamera2.running == before - 1
+    with pytest.raises(InputError, match=r"gives 10 frames a second in place of the 5 of"):
+        open_source("picamera:0", camera=CameraSettings(fps=5))

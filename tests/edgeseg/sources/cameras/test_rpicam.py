@@ -50,7 +50,7 @@ def test_frames_have_their_size_colors_and_age(rpicam: Any, gone: Gone) -> None:
         assert captured.image_bgr.shape == (60, 80, 3)
         # Whole steps of luma and chroma: a half step of Cb is one of blue.
         assert np.abs(captured.image_bgr[:, :36].astype(int) - (200, 40, 20)).max() <= 2
-        assert number_of(captured) == captured.index
+        assert number_of(captured) == number_of(found[0]) + captured.index
         # The stand-in captures 40 ms before it writes.
         assert time.perf_counter() - captured.captured_s >= 0.04
     assert found[0].name == "csi0_000000"
@@ -69,17 +69,17 @@ def test_a_slow_reader_gets_the_newest_frame(rpicam: Any, monkeypatch: pytest.Mo
     asked_s = time.perf_counter()
     (second,) = read(source, 1)
     source.close()
-    assert number_of(second) == second.index  # those between are counted
+    assert number_of(second) == number_of(first) + second.index  # those between are counted
     assert second.index >= first.index + 5
     assert second.captured_s > asked_s - 0.2
 
 
 def test_a_program_that_dies_is_a_clear_line(rpicam: Any) -> None:
-    rpicam.does(frames=3)
+    rpicam.does(frames=8)
     source = open_source("csi:0")
     with pytest.raises(
         SourceLost,
-        match=r"^'csi:0' broke off after 3 frames: rpicam-vid ended with status 255: "
+        match=r"^'csi:0' broke off after \d frames?: rpicam-vid ended with status 255: "
         r"ERROR: \*\*\* Device timeout detected, attempting a restart \*\*\*\.$",
     ):
         while source.read() is not None:
@@ -111,14 +111,31 @@ def test_a_program_that_is_silent_is_told_and_ended(rpicam: Any, gone: Gone) -> 
     assert gone(rpicam.pids())
 
 
+def test_what_a_program_leaves_ends_with_it(rpicam: Any, gone: Gone) -> None:
+    rpicam.does(leaves=True)
+    open_source("csi:0").close()
+    assert len(rpicam.pids()) == 2
+    assert gone(rpicam.pids())
+
+
+def test_what_a_program_leaves_ends_where_it_died_before(rpicam: Any, gone: Gone) -> None:
+    rpicam.does(leaves=True, frames=1)
+    source = open_source("csi:0")
+    with pytest.raises(SourceLost, match="ended with status 255"):
+        read(source, 2)
+    source.close()
+    assert len(rpicam.pids()) == 2
+    assert gone(rpicam.pids())
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_program_ends_with_a_command_that_is_killed(how: int, rpicam: Any, gone: Gone) -> None:
-    rpicam.does(silent=True)  # it would not notice that nobody reads
+    rpicam.does(silent=True, leaves=True)  # it would not notice that nobody reads
     code = "from edgeseg.sources import open_source; open_source('csi:0', timeout_s=60)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
     try:
-        while not rpicam.pids():
+        while len(rpicam.pids()) < 2:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(how)
@@ -151,9 +168,45 @@ def test_what_does_not_start_has_the_words_of_the_program(
 
 def test_a_program_without_metadata_is_read_without_its_time(rpicam: Any) -> None:
     rpicam.does(old=True)
-    source = open_source("csi:0")
-    assert [number_of(captured) for captured in read(source, 2)] == [0, 1]
+    source = open_source("csi:0", camera=CameraSettings(fps=120))
+    assert source.fps is None
+    assert len(read(source, 2)) == 2
     source.close()
+
+
+def test_another_frame_rate_than_was_asked_for_is_told(rpicam: Any, gone: Gone) -> None:
+    rpicam.does(most_fps=47.57)
+    with pytest.raises(
+        InputError,
+        match=r"^'csi:0' gives 47\.57 frames a second in place of the 120 of `CameraSettings\(fps=...\)`; list what ",
+    ):
+        open_source("csi:0", camera=CameraSettings(fps=120))
+    assert gone(rpicam.pids())
+    rpicam.does(most_fps=20.01)  # of a large size, where no rate was asked for
+    source = open_source("csi:0")
+    assert source.fps == pytest.approx(20.01)
+    source.close()
+
+
+def test_a_time_stamp_that_is_late_is_of_one_frame(
+    rpicam: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edgeseg.sources.cameras.process._STAMP_S", 0.05)
+    rpicam.does(late=[10, 12], last_stamp=20)
+    source = open_source("csi:0", camera=CameraSettings(fps=50))
+    while number_of(captured := source.read()) < 12:
+        pass
+    while 12 < number_of(captured := source.read()) <= 20:
+        assert captured is not None
+        assert time.perf_counter() - captured.captured_s >= 0.04  # as above
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == []
+    read(source, 5)
+    source.close()
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == [
+        "'csi:0' does not say any more when its frames were captured: their age counts from when they came."
+    ]
 
 
 def test_what_it_cannot_do_is_refused(rpicam: Any) -> None:

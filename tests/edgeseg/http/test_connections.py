@@ -1,7 +1,4 @@
-"""``edgeseg.http.connections``, ``edgeseg.http.server`` and ``edgeseg.http.handler`` against hostile clients.
-
-On real sockets of the MJPEG page.
-"""
+"""``connections``, ``server`` and ``handler`` against hostile clients, on real sockets of the MJPEG page."""
 
 from __future__ import annotations
 
