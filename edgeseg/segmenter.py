@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from edgeseg._internal.text import counted
 from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError
-from edgeseg.imaging import preprocess, restore
+from edgeseg.imaging import Placement, preprocess, restore
 from edgeseg.runtime import Backend, open_backend
+from edgeseg.runtime.base import TensorInfo, dequantized
 from edgeseg.runtime.quantized_input import feed_as
+from edgeseg.scores.score_map import ScoreMap
 from edgeseg.segmentation import Segmentation
 from edgeseg.spec import ModelSpec
 
@@ -96,17 +98,27 @@ class Segmenter:
             image_rgb: ``(h, w, 3)`` uint8 RGB, of any size.
 
         Returns:
-            The class map at ``(h, w)``.
+            The class map at ``(h, w)``. Scores are enlarged before the best class is taken; class ids are enlarged by
+            nearest neighbor.
 
         Raises:
             InputError: the array is not such an image.
         """
         _check_image(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
-        return Segmentation(restore(self.infer(tensor), placement), self.spec)
+        output = self.backend.run(tensor)
+        scores = self._score_map(output, placement)
+        if scores is None:
+            return Segmentation(restore(to_class_map(output, self.spec), placement), self.spec)
+        return Segmentation(scores.class_map(), self.spec, scores)
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether the model gives scores, not class ids."""
+        return self.spec.output_kind != "argmax"
 
     def infer(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
-        """Run the model on a tensor, for a caller who does the other steps itself (``edgeseg.camera.loop``).
+        """Run the model on a tensor, for a caller who does the other steps itself.
 
         Args:
             tensor: ``(1, H, W, 3)`` or ``(1, 3, H, W)``, from ``imaging.preprocess``.
@@ -115,6 +127,27 @@ class Segmenter:
             ``(H, W)`` uint8 class ids at the model's input size; ``imaging.restore`` brings them to the image's.
         """
         return to_class_map(self.backend.run(tensor), self.spec)
+
+    def infer_with_scores(
+        self, tensor: NDArray[Any], placement: Placement
+    ) -> tuple[NDArray[np.uint8], ScoreMap | None]:
+        """Run the model on a tensor as ``infer`` does, and keep the scores (``edgeseg.camera.loop``).
+
+        Args:
+            tensor: from ``imaging.preprocess``.
+            placement: the same.
+
+        Returns:
+            ``(H, W)`` uint8 class ids at the model's input size, and the scores of the part that the image covers;
+            ``None`` where the model gives class ids.
+        """
+        output = self.backend.run(tensor)
+        return to_class_map(output, self.spec), self._score_map(output, placement)
+
+    def _score_map(self, output: NDArray[Any], placement: Placement) -> ScoreMap | None:
+        if not self.gives_scores:
+            return None
+        return ScoreMap.of(to_scores(output, self.spec, self.backend.outputs[0]), self.spec, placement)
 
     def __repr__(self) -> str:
         height, width = self.spec.input_size
@@ -148,19 +181,8 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
     """
     scores = output[0]
     if spec.output_kind != "argmax":
-        axis = -1 if spec.layout == "nhwc" else 0
-        if scores.ndim != 3:
-            raise InputError(
-                f"the model gives {output.shape}, which is no map of scores; edgeseg.opening.open_segmenter reads a "
-                "flattened one, edgeseg export makes a map of it."
-            )
-        if scores.shape[axis] != spec.num_classes:
-            raise InputError(
-                f"the model gives {counted(scores.shape[axis], 'channel')} of scores but has "
-                f"{counted(spec.num_classes, 'class')}; give it the right spec; edgeseg.opening.open_segmenter reads a "
-                "binary model of one channel, edgeseg export makes two of it."
-            )
-        scores = scores.argmax(axis=axis)
+        _check_scores(output, spec)
+        scores = scores.argmax(axis=-1 if spec.layout == "nhwc" else 0)
     elif scores.ndim == 3:
         scores = scores[..., 0] if spec.layout == "nhwc" else scores[0]
     if scores.ndim != 2:
@@ -170,6 +192,41 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
         height, width = spec.input_size
         class_map = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
     return class_map
+
+
+def to_scores(output: NDArray[Any], spec: ModelSpec, info: TensorInfo) -> NDArray[np.float32]:
+    """Convert a model's output of scores to float32 at its own size.
+
+    Args:
+        output: ``(1, h, w, C)`` or, in the ``nchw`` layout, ``(1, C, h, w)``.
+        spec: says which.
+        info: of the output; integers are multiplied by its scale.
+
+    Returns:
+        ``(h, w, C)``, always a copy: ``output`` may be memory that the runtime uses again.
+
+    Raises:
+        InputError: see ``to_class_map``.
+    """
+    _check_scores(output, spec)
+    scores = output[0] if spec.layout == "nhwc" else output[0].transpose(1, 2, 0)
+    return np.array(dequantized(scores, info.scale, info.zero_point), np.float32, order="C")
+
+
+def _check_scores(output: NDArray[Any], spec: ModelSpec) -> None:
+    """Raise ``InputError`` where an output is no map with a channel for each class."""
+    if output.ndim != 4:
+        raise InputError(
+            f"the model gives {output.shape}, which is no map of scores; edgeseg.opening.open_segmenter reads a "
+            "flattened one, edgeseg export makes a map of it."
+        )
+    channels = output.shape[-1 if spec.layout == "nhwc" else 1]
+    if channels != spec.num_classes:
+        raise InputError(
+            f"the model gives {counted(channels, 'channel')} of scores but has "
+            f"{counted(spec.num_classes, 'class')}; give it the right spec; edgeseg.opening.open_segmenter reads a "
+            "binary model of one channel, edgeseg export makes two of it."
+        )
 
 
 def _check_input(backend: Backend, spec: ModelSpec) -> None:
