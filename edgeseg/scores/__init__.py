@@ -1,1 +1,1 @@
-"""What a model gives for each class in each pixel: at the image's own size, as classes and as soft edges."""
+"""Keep what a model gives for each class in each pixel, and enlarge it to the image's own size."""
