@@ -106,11 +106,7 @@ class Segmenter:
         """
         _check_image(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
-        output = self.backend.run(tensor)
-        scores = self._score_map(output, placement)
-        if scores is None:
-            return Segmentation(restore(to_class_map(output, self.spec), placement), self.spec)
-        return Segmentation(scores.class_map(), self.spec, scores)
+        return to_segmentation(self.backend.run(tensor), self.spec, placement, self.backend.outputs[0])
 
     @property
     def gives_scores(self) -> bool:
@@ -142,12 +138,10 @@ class Segmenter:
             ``None`` where the model gives class ids.
         """
         output = self.backend.run(tensor)
-        return to_class_map(output, self.spec), self._score_map(output, placement)
-
-    def _score_map(self, output: NDArray[Any], placement: Placement) -> ScoreMap | None:
-        if not self.gives_scores:
-            return None
-        return ScoreMap.of(to_scores(output, self.spec, self.backend.outputs[0]), self.spec, placement)
+        scores = None
+        if self.gives_scores:
+            scores = ScoreMap.of(to_scores(output, self.spec, self.backend.outputs[0]), self.spec, placement)
+        return to_class_map(output, self.spec), scores
 
     def __repr__(self) -> str:
         height, width = self.spec.input_size
@@ -162,6 +156,26 @@ class Segmenter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def to_segmentation(
+    output: NDArray[Any], spec: ModelSpec, placement: Placement, info: TensorInfo | None = None
+) -> Segmentation:
+    """Convert a model's output to the classes of an image, as ``Segmenter`` does.
+
+    Args:
+        output: see ``to_class_map``.
+        spec: says what the output is.
+        placement: of the image in the model's input.
+        info: of the output, where its scores may be integers with a scale.
+
+    Raises:
+        InputError: see ``to_class_map``.
+    """
+    if spec.output_kind == "argmax":
+        return Segmentation(restore(to_class_map(output, spec), placement), spec)
+    scores = ScoreMap.of(to_scores(output, spec, info), spec, placement)
+    return Segmentation(scores.class_map(), spec, scores)
 
 
 def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
@@ -194,13 +208,13 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
     return class_map
 
 
-def to_scores(output: NDArray[Any], spec: ModelSpec, info: TensorInfo) -> NDArray[np.float32]:
+def to_scores(output: NDArray[Any], spec: ModelSpec, info: TensorInfo | None = None) -> NDArray[np.float32]:
     """Convert a model's output of scores to float32 at its own size.
 
     Args:
         output: ``(1, h, w, C)`` or, in the ``nchw`` layout, ``(1, C, h, w)``.
         spec: says which.
-        info: of the output; integers are multiplied by its scale.
+        info: of the output; integers are multiplied by its scale, if it has one.
 
     Returns:
         ``(h, w, C)``, always a copy: ``output`` may be memory that the runtime uses again.
@@ -210,7 +224,8 @@ def to_scores(output: NDArray[Any], spec: ModelSpec, info: TensorInfo) -> NDArra
     """
     _check_scores(output, spec)
     scores = output[0] if spec.layout == "nhwc" else output[0].transpose(1, 2, 0)
-    return np.array(dequantized(scores, info.scale, info.zero_point), np.float32, order="C")
+    values = scores if info is None else dequantized(scores, info.scale, info.zero_point)
+    return np.array(values, np.float32, order="C")
 
 
 def _check_scores(output: NDArray[Any], spec: ModelSpec) -> None:
