@@ -321,7 +321,11 @@ def _of_one_channel(
             f"'{path}' gives one channel of scores, a mask of one class: give its name, or two, the first for the "
             f"rest; got {num_names}."
         )
-    scores: Literal["softmax", "logits"] | None = "logits" if ending == "logits" else None
+    scores: Literal["softmax", "logits"] | None = None
+    if ending == "logits":
+        scores = "logits"
+    elif threshold is None or (ending == "probabilities" and threshold == _THRESHOLDS[ending]):
+        scores = "softmax"
     if threshold is None:
         if ending is None and has_ops(path, backend, data):
             raise InputError(
@@ -336,7 +340,6 @@ def _of_one_channel(
                 path,
             )
         threshold = _THRESHOLDS[ending or "probabilities"]
-        scores = scores or "softmax"
     if result.scale and kind in "iu":
         threshold = threshold / result.scale + result.zero_point
     return dataclasses.replace(reading, kind="mask", threshold=threshold, scores=scores)

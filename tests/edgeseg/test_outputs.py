@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,9 @@ def test_the_last_ops_say_where_the_threshold_of_one_channel_is(
         np.testing.assert_array_equal(found.class_map, scores(photo)[..., 0] > 0)
         assert segmenter.spec.output_kind == kind
     assert found.scores is not None
+    for threshold, known in ((0.5, "softmax"), (0.4, "argmax")):  # what 0.4 of a probability means is not known
+        with opened(write(nodes, shape, classes=1), replace(TWO, threshold=threshold)) as segmenter:
+            assert segmenter.spec.output_kind == ("logits" if kind == "logits" else known)
     if end in ("sigmoid", "logits"):  # a sigmoid in float32 is off by a step or two of 6e-8
         one = scores(photo)[..., 0]
         second = one if kind == "logits" else 1 / (1 + np.exp(-one))
