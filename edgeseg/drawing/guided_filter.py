@@ -49,7 +49,8 @@ class GuidedFilter:
             mask: ``(H, W)`` float32 in [0, 1], of the same view at any size.
 
         Returns:
-            ``(h, w)`` uint8: the weight of each pixel, 255 where it is wholly the mask's; valid until the next call.
+            uint8, the weight of each pixel, 255 where it is wholly the mask's: ``(h, w)``, or a whole part of it where
+            the image has more than 720 rows; valid until the next call.
         """
         if self._shape != image.shape:
             self._prepare(image.shape)
@@ -66,18 +67,15 @@ class GuidedFilter:
             cv2.multiply(plane, self._product, dst=self._product, dtype=cv2.CV_32F)
             cv2.add(self._total, self._product, dst=self._total)
         cv2.addWeighted(self._total, 1, self._total, 0, 0, dst=self._weights, dtype=cv2.CV_8U)  # cut off at 0 and 255
-        cv2.LUT(self._weights, self._curve, dst=self._weights)
-        if guide is image:
-            return self._weights
-        return cv2.resize(self._weights, self._matte.shape[::-1], dst=self._matte)  # type: ignore[return-value]
+        return cv2.LUT(self._weights, self._curve, dst=self._weights)  # type: ignore[return-value]
 
     def _measure(self, guide: NDArray[np.uint8], mask: NDArray[np.float32]) -> None:
         """Write the means of the colors and the mask, their covariances and those of the colors into ``_means``."""
         values, means, products = self._values, self._means, self._products
         colors, target = values[:3], values[3]
         small = cv2.resize(guide, target.shape[::-1], dst=self._small)
-        for channel, color in enumerate(colors):
-            color[:] = small[..., channel]
+        for channel, color in zip(cv2.split(small), colors, strict=True):
+            np.copyto(color, channel)
         np.multiply(cv2.resize(mask, target.shape[::-1]), 255, out=target)
         np.multiply(colors, target, out=values[4:7])
         for value, (i, j) in zip(values[7:], _PAIRS, strict=True):
@@ -122,7 +120,7 @@ class GuidedFilter:
         self._reduced = np.empty((rows, columns, 3), np.uint8)
         self._planes = [np.empty((rows, columns), np.uint8) for _ in range(3)]
         self._total, self._product = np.empty((rows, columns), np.float32), np.empty((rows, columns), np.float32)
-        self._weights, self._matte = np.empty((rows, columns), np.uint8), np.empty((height, width), np.uint8)
+        self._weights = np.empty((rows, columns), np.uint8)
         step = max(1.0, rows / _ROWS)
         small = max(1, round(rows / step)), max(1, round(columns / step))
         self._small = np.empty((*small, 3), np.uint8)

@@ -105,7 +105,7 @@ class Painter:
         if view == "mask":
             return self._mask(image, class_map)
         # The edges are those of the image as it came, not of the blocks over it.
-        weights = self.matte(image, share) if self.soft and share is not None else None
+        weights = self._refine(image, share) if self.soft and share is not None else None
         self.anonymize(image, class_map)
         if view == "overlay":
             return self._overlay(image, class_map)
@@ -119,7 +119,7 @@ class Painter:
         if weights is not None:
             if view == "replace":
                 light_wrap(weights)
-            self._compose(image, self._layer, weights)
+            self._compose(image, self._layer, self._enlarged(weights, image))
             return image
         return cv2.copyTo(self._layer, self._hidden_in(class_map), dst=image)  # type: ignore[return-value]
 
@@ -133,12 +133,18 @@ class Painter:
         Returns:
             ``(h, w)`` uint8, 255 for all of it; valid until the next call.
         """
-        return self._refine(image, share)
+        return self._enlarged(self._refine(image, share), image)
 
     def anonymize(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> None:
         """Make the classes of ``look.anonymize`` unrecognizable in an image, as a call does before it draws."""
         if self._anonymization is not None:
             self._anonymization(image, class_map)
+
+    def _enlarged(self, weights: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return weights at the size of an image; those of a large one are found smaller."""
+        if weights.shape == image.shape[:2]:
+            return weights
+        return cv2.resize(weights, image.shape[1::-1], dst=self._hidden_pixels)  # type: ignore[return-value]
 
     def _mask(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if class_map.shape == image.shape[:2]:
