@@ -66,7 +66,7 @@ class SegmentedFrame:
     def drawn_map(self) -> NDArray[np.uint8]:
         """The class map to draw, uint8, at the frame's own size or smaller.
 
-        The scores of two classes are enlarged in a millisecond; those of 11 take 13 ms in Full HD, and a map that a
+        The scores of two classes are enlarged in a millisecond; those of 11 take 17 ms in Full HD, and a map that a
         viewer sees for a moment is drawn from the model's own.
         """
         two = self.scores is not None and self.scores.num_classes == 2

@@ -94,8 +94,9 @@ class ScoreMap:
         channels = [self._channel(index) for index in range(self.num_classes)]
         if self.kind == "logits":
             highest = functools.reduce(np.maximum, channels)
+            channels = [channel - highest for channel in channels]
             for channel in channels:
-                np.exp(np.subtract(channel, highest, out=channel), out=channel)
+                np.exp(channel, out=channel)
         share = np.zeros(self.values.shape[:2], np.float32)
         for index in np.flatnonzero(ids[: self.num_classes]):
             share += channels[index]
