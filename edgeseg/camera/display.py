@@ -149,9 +149,9 @@ class Display:
 
     def _share_of(self, frame: SegmentedFrame) -> NDArray[np.float32] | None:
         """Return how probable the shown classes are, for soft edges; steadied over time where frames follow another."""
-        if frame.scores is None or not self._paint.soft:
+        if frame.score_map is None or not self._paint.soft:
             return None
-        share = frame.scores.share(self._paint.shown)
+        share = frame.score_map.share(self._paint.shown)
         return share if is_still(self.camera.source) else self._steady(share)
 
     def _close_sinks(self) -> None:

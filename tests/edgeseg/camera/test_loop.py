@@ -201,7 +201,7 @@ def test_scores_come_with_the_frame(tiny_spec: ModelSpec, num_classes: int) -> N
     with Camera(Segmenter(NullBackend(spec, output)), _Frames(1, live=False)) as camera:
         frame = camera.next()
     assert frame is not None
-    assert frame.scores is not None
+    assert frame.score_map is not None
     segmentation = frame.segmentation
     assert segmentation.scores is not None
     assert segmentation.class_map.shape == (60, 80)
