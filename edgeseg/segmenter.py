@@ -113,29 +113,16 @@ class Segmenter:
         """Whether the model gives scores, not class ids."""
         return self.spec.output_kind != "argmax"
 
-    def infer(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
-        """Run the model on a tensor, for a caller who does the other steps itself.
+    def infer(self, tensor: NDArray[Any], placement: Placement) -> tuple[NDArray[np.uint8], ScoreMap | None]:
+        """Run the model on a tensor, for a caller who does the other steps itself (``edgeseg.camera.loop``).
 
         Args:
             tensor: ``(1, H, W, 3)`` or ``(1, 3, H, W)``, from ``imaging.preprocess``.
+            placement: of the image in it, from the same.
 
         Returns:
-            ``(H, W)`` uint8 class ids at the model's input size; ``imaging.restore`` brings them to the image's.
-        """
-        return to_class_map(self.backend.run(tensor), self.spec)
-
-    def infer_with_scores(
-        self, tensor: NDArray[Any], placement: Placement
-    ) -> tuple[NDArray[np.uint8], ScoreMap | None]:
-        """Run the model on a tensor as ``infer`` does, and keep the scores (``edgeseg.camera.loop``).
-
-        Args:
-            tensor: from ``imaging.preprocess``.
-            placement: the same.
-
-        Returns:
-            ``(H, W)`` uint8 class ids at the model's input size, and the scores of the part that the image covers;
-            ``None`` where the model gives class ids.
+            ``(H, W)`` uint8 class ids at the model's input size, which ``imaging.restore`` brings to the image's; and
+            the scores of the part that the image covers, ``None`` where the model gives class ids.
         """
         output = self.backend.run(tensor)
         scores = None

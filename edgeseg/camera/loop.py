@@ -212,7 +212,7 @@ class Camera:
     def _infer(self) -> _Prepared:
         prepared = self._tensors.get()
         with self.stats.timed("inference", prepared.captured.index):
-            class_map, score_map = self._segmenter.infer_with_scores(prepared.array, prepared.placement)
+            class_map, score_map = self._segmenter.infer(prepared.array, prepared.placement)
         start = time.perf_counter()
         if self._smoothing.holds:
             class_map, score_map = self._smoothing(class_map), None
