@@ -18,7 +18,6 @@ from edgeseg.datasets import LabeledSplit
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.html.notebook import html_table
-from edgeseg.imaging import at_size
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import default_class_names
 
@@ -130,8 +129,7 @@ def evaluate(segmenter: Segmenter, data: LabeledSplit, *, progress: Progress | N
         segmentation = segmenter(image)
         matrix.update(label, segmentation.class_map)
         if nearest is not None and segmentation.score_map is not None:
-            best: NDArray[np.uint8] = segmentation.score_map.values.argmax(-1).astype(np.uint8)
-            nearest.update(label, at_size(best, label.shape))
+            nearest.update(label, segmentation.score_map.nearest_class_map())
         if progress:
             progress(index + 1, len(data))
     return EvaluationResult(len(data), data.classes.names, matrix, nearest)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.fields import short_repr
-from edgeseg.imaging import Placement
+from edgeseg.imaging import Placement, at_size
 from edgeseg.spec import ModelSpec
 
 #: Channels that OpenCV scales at once; OpenCV 5 takes an array with more than 128 as one of three axes.
@@ -80,6 +80,13 @@ class ScoreMap:
             np.maximum(classes, (scores > best).view(np.uint8) * np.uint8(index), out=classes)
             np.maximum(scores, best, out=best)
         return classes
+
+    def nearest_class_map(self) -> NDArray[np.uint8]:
+        """Return the best class of each pixel of ``values``, enlarged to ``(H, W)`` uint8 by nearest neighbor.
+
+        It is what a file of class ids gives of the same model.
+        """
+        return at_size(self.values.argmax(-1).astype(np.uint8), self.size_hw)
 
     def share(self, ids: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return how probable it is that a pixel is of one of some classes.

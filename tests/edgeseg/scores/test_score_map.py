@@ -47,6 +47,13 @@ def test_classes_are_the_best_of_the_enlarged_scores(num_classes: int, size_hw: 
     np.testing.assert_array_equal(scores.class_map()[~unsure], expected.argmax(-1)[~unsure])
 
 
+def test_the_nearest_class_map_is_that_of_class_ids() -> None:
+    scores = ScoreMap(random_scores(11), "logits", (48, 72))
+    ids = scores.values.argmax(-1)
+    assert (scores.nearest_class_map() == np.kron(ids, np.ones((3, 3)))).all()
+    assert (scores.nearest_class_map() != scores.class_map()).any()
+
+
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_of_equal_scores_the_first_is_the_best(num_classes: int) -> None:
     scores = ScoreMap(np.full((4, 4, num_classes), 0.25, np.float32), "logits", (8, 8))
