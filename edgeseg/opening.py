@@ -176,7 +176,8 @@ def segmenter_of(
         data=data,
     )
     read = ReadOutput(backend, reading, layout=spec.layout, num_classes=spec.num_classes)
-    return Segmenter(read, spec=spec if reading.kind == "scores" else spec.replace(output_kind="argmax"))
+    # What the file's spec says of many channels is known better than what its last ops show.
+    return Segmenter(read, spec=spec if reading.kind == "scores" else spec.replace(output_kind=reading.output_kind))
 
 
 def _is_scores(spec: ModelSpec) -> bool:
@@ -249,8 +250,7 @@ def describe(
         layout=layout,
         **feeding,
         **description.feeding,
-        # The argmax is the same for logits and softmax.
-        output_kind="logits" if reading.kind == "scores" else "argmax",
+        output_kind=reading.output_kind,
     )
     return spec, ReadOutput(backend, reading, layout=layout, num_classes=len(names))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import write_bytes
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import encode_image
+from edgeseg.scores.score_map import ScoreMap
 from edgeseg.spec import ModelSpec
 from edgeseg.tiling.polygons import Polygon, polygons_of
 
@@ -33,12 +35,24 @@ class Segmentation:
     Attributes:
         class_map: ``(h, w)`` uint8 class ids, at the image's own size.
         spec: the model's spec: names and colors of the ids.
+        score_map: the scores at the model's size, from which edges are drawn soft; ``None`` where a file gives class
+            ids.
     """
 
     __repr__ = short_repr
 
     class_map: NDArray[np.uint8]
     spec: ModelSpec
+    score_map: ScoreMap | None = field(default=None, repr=False)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32] | None:
+        """The scores ``(h, w, C)`` float32 at the image's own size, of the kind that ``spec.output_kind`` says.
+
+        They are enlarged bilinearly on first use and kept: 11 classes in Full HD take 91 MB. ``None`` where a file
+        gives class ids.
+        """
+        return None if self.score_map is None else self.score_map.enlarged()
 
     def counts(self) -> dict[str, int]:
         """Return the number of pixels of every class, by name; zero where a class does not occur."""

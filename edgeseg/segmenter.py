@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from edgeseg._internal.text import counted
 from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError
-from edgeseg.imaging import preprocess, restore
+from edgeseg.imaging import Placement, preprocess, restore
 from edgeseg.runtime import Backend, open_backend
+from edgeseg.runtime.base import TensorInfo, dequantized
 from edgeseg.runtime.quantized_input import feed_as
+from edgeseg.scores.score_map import ScoreMap
 from edgeseg.segmentation import Segmentation
 from edgeseg.spec import ModelSpec
 
@@ -96,25 +98,37 @@ class Segmenter:
             image_rgb: ``(h, w, 3)`` uint8 RGB, of any size.
 
         Returns:
-            The class map at ``(h, w)``.
+            The class map at ``(h, w)``. Scores are enlarged before the best class is taken; class ids are enlarged by
+            nearest neighbor.
 
         Raises:
             InputError: the array is not such an image.
         """
         _check_image(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
-        return Segmentation(restore(self.infer(tensor), placement), self.spec)
+        return to_segmentation(self.backend.run(tensor), self.spec, placement, self.backend.outputs[0])
 
-    def infer(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
+    @property
+    def gives_scores(self) -> bool:
+        """Whether the model gives scores, not class ids."""
+        return self.spec.output_kind != "argmax"
+
+    def infer(self, tensor: NDArray[Any], placement: Placement) -> tuple[NDArray[np.uint8], ScoreMap | None]:
         """Run the model on a tensor, for a caller who does the other steps itself (``edgeseg.camera.loop``).
 
         Args:
             tensor: ``(1, H, W, 3)`` or ``(1, 3, H, W)``, from ``imaging.preprocess``.
+            placement: of the image in it, from the same.
 
         Returns:
-            ``(H, W)`` uint8 class ids at the model's input size; ``imaging.restore`` brings them to the image's.
+            ``(H, W)`` uint8 class ids at the model's input size, which ``imaging.restore`` brings to the image's; and
+            the scores of the part that the image covers, ``None`` where the model gives class ids.
         """
-        return to_class_map(self.backend.run(tensor), self.spec)
+        output = self.backend.run(tensor)
+        scores = None
+        if self.gives_scores:
+            scores = ScoreMap.of(to_scores(output, self.spec, self.backend.outputs[0]), self.spec, placement)
+        return to_class_map(output, self.spec), scores
 
     def __repr__(self) -> str:
         height, width = self.spec.input_size
@@ -129,6 +143,26 @@ class Segmenter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def to_segmentation(
+    output: NDArray[Any], spec: ModelSpec, placement: Placement, info: TensorInfo | None = None
+) -> Segmentation:
+    """Convert a model's output to the classes of an image, as ``Segmenter`` does.
+
+    Args:
+        output: see ``to_class_map``.
+        spec: says what the output is.
+        placement: of the image in the model's input.
+        info: of the output, where its scores may be integers with a scale.
+
+    Raises:
+        InputError: see ``to_class_map``.
+    """
+    if spec.output_kind == "argmax":
+        return Segmentation(restore(to_class_map(output, spec), placement), spec)
+    scores = ScoreMap.of(to_scores(output, spec, info), spec, placement)
+    return Segmentation(scores.class_map(), spec, scores)
 
 
 def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
@@ -148,19 +182,8 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
     """
     scores = output[0]
     if spec.output_kind != "argmax":
-        axis = -1 if spec.layout == "nhwc" else 0
-        if scores.ndim != 3:
-            raise InputError(
-                f"the model gives {output.shape}, which is no map of scores; edgeseg.opening.open_segmenter reads a "
-                "flattened one, edgeseg export makes a map of it."
-            )
-        if scores.shape[axis] != spec.num_classes:
-            raise InputError(
-                f"the model gives {counted(scores.shape[axis], 'channel')} of scores but has "
-                f"{counted(spec.num_classes, 'class')}; give it the right spec; edgeseg.opening.open_segmenter reads a "
-                "binary model of one channel, edgeseg export makes two of it."
-            )
-        scores = scores.argmax(axis=axis)
+        _check_scores(output, spec)
+        scores = scores.argmax(axis=-1 if spec.layout == "nhwc" else 0)
     elif scores.ndim == 3:
         scores = scores[..., 0] if spec.layout == "nhwc" else scores[0]
     if scores.ndim != 2:
@@ -170,6 +193,42 @@ def to_class_map(output: NDArray[Any], spec: ModelSpec) -> NDArray[np.uint8]:
         height, width = spec.input_size
         class_map = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
     return class_map
+
+
+def to_scores(output: NDArray[Any], spec: ModelSpec, info: TensorInfo | None = None) -> NDArray[np.float32]:
+    """Convert a model's output of scores to float32 at its own size.
+
+    Args:
+        output: ``(1, h, w, C)`` or, in the ``nchw`` layout, ``(1, C, h, w)``.
+        spec: says which.
+        info: of the output; integers are multiplied by its scale, if it has one.
+
+    Returns:
+        ``(h, w, C)``, always a copy: ``output`` may be memory that the runtime uses again.
+
+    Raises:
+        InputError: see ``to_class_map``.
+    """
+    _check_scores(output, spec)
+    scores = output[0] if spec.layout == "nhwc" else output[0].transpose(1, 2, 0)
+    values = scores if info is None else dequantized(scores, info.scale, info.zero_point)
+    return np.array(values, np.float32, order="C")
+
+
+def _check_scores(output: NDArray[Any], spec: ModelSpec) -> None:
+    """Raise ``InputError`` where an output is no map with a channel for each class."""
+    if output.ndim != 4:
+        raise InputError(
+            f"the model gives {output.shape}, which is no map of scores; edgeseg.opening.open_segmenter reads a "
+            "flattened one, edgeseg export makes a map of it."
+        )
+    channels = output.shape[-1 if spec.layout == "nhwc" else 1]
+    if channels != spec.num_classes:
+        raise InputError(
+            f"the model gives {counted(channels, 'channel')} of scores but has "
+            f"{counted(spec.num_classes, 'class')}; give it the right spec; edgeseg.opening.open_segmenter reads a "
+            "binary model of one channel, edgeseg export makes two of it."
+        )
 
 
 def _check_input(backend: Backend, spec: ModelSpec) -> None:

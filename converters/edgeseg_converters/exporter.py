@@ -310,6 +310,7 @@ class Exporter:
 
         step("reading the model")
         prepared = PreparedModel.of(model, spec, self.options, samples)
+        self.options.check_classes(self.recipes, prepared.spec.num_classes)
         images = QuantizationImages.collect(self.quantization, self.recipes, prepared.spec)  # before the long work
         note_training(prepared.graph)
         if samples:

@@ -75,7 +75,8 @@ class ExportOptions:
 
     Attributes:
         target: ``generic`` uses builtin ops that run anywhere; a delegate's name may use what that delegate has.
-        output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores.
+        output_kind: ``argmax`` gives a uint8 class map, ``softmax`` and ``logits`` float32 scores. ``int8`` gives
+            ``softmax`` of two classes, in TFLite in 256 steps.
         layout: ``nchw`` gives an ONNX file that takes ``(1, 3, H, W)`` and gives scores ``(1, C, h, w)``.
         opset: version of ONNX's operators, 13 to 18; 17 when ``None``.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
@@ -108,6 +109,29 @@ class ExportOptions:
             check_target(recipe.format, self.target)
             if recipe.is_static:
                 self._check_static(recipe, quantization)
+
+    def check_classes(self, recipes: Sequence[Recipe], num_classes: int) -> None:
+        """Refuse scores in bytes of more than two classes.
+
+        Of two classes one is known from the other, and a step of 1/256 is finer than any edge is drawn. Of more, those
+        that are near each other at an edge often have the same byte, and the first of them would win.
+
+        Args:
+            recipes: the artifacts to make.
+            num_classes: of the model.
+
+        Raises:
+            InputError: an artifact would have such scores.
+        """
+        if num_classes > 2 and any(self._in_bytes(recipe) for recipe in recipes):
+            raise InputError(
+                f"int8 gives scores of two classes, this model has {num_classes}: omit `output_kind='softmax'`, or ask "
+                "for fp16 or dynamic, which have scores of any number."
+            )
+
+    def _in_bytes(self, recipe: Recipe) -> bool:
+        """Return whether an artifact gives scores with the steps of a byte."""
+        return recipe.precision == "int8" and self.output_kind == "softmax"
 
     def _check_onnx(self, formats: Sequence[Format]) -> None:
         """Refuse settings that only ONNX has where another format is made."""
@@ -146,9 +170,10 @@ class ExportOptions:
                 f"{recipe.precision} needs images to calibrate with, as the model will see them; give `data='DIR'`. "
                 "Without images there are fp16 and dynamic."
             )
-        if self.output_kind != "argmax":
+        if self.output_kind != "argmax" and not self._in_bytes(recipe):
+            two = "; of two classes it also gives `output_kind='softmax'`" if recipe.precision == "int8" else ""
             raise InputError(
-                f"{recipe.precision} gives a class map of bytes; omit `output_kind={self.output_kind!r}`, "
+                f"{recipe.precision} gives a class map of bytes{two}. Omit `output_kind={self.output_kind!r}`, "
                 "or ask for fp16 or dynamic, which have scores."
             )
 

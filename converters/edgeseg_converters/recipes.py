@@ -10,6 +10,8 @@ int8     int8, uint8 image in, class map out tflite, onnx  0.9
 w8a16    int8 weights, int16 activations       tflite        0.95
 ======== ===================================== ============= ================================
 
+The class map is scores where ``output_kind`` asks for them: of two classes in ``int8``, of any number in the floats.
+
 An ``fp16`` ONNX file computes in float16 where the provider can; an ``fp16`` TFLite file stores float16 and the
 delegate decides (XNNPACK on x86 computes in float32, a GPU in float16). The integer precisions have a gate of their
 own beside this one, on labeled images and for every class: ``AccuracyGate``.

@@ -16,7 +16,7 @@ _PASSWORD = re.compile(
 )
 _WORD = re.compile(r"\S+")
 _NAME = r"[\w-]*(?:pass|passwd|password|passphrase|pwd|pw|token|key|secret|auth)"
-#: In the query of a URL, and as an option or a property of its own, as in a pipeline of GStreamer; there in quotes, too.
+#: In the query of a URL, and as an option or a property of its own, as in a pipeline of GStreamer; there in quotes too.
 _SECRET = re.compile(rf"([?&]{_NAME}=)[^&\s]*", re.IGNORECASE)
 _OPTION = re.compile(
     rf"""(?<![\w?&-])({_NAME}\s{{0,3}}=\s{{0,3}})("(?:\\.|[^"\\])*(?:"|$)|'[^']*(?:'|$)|(?:[^\s\\]+|\\.)*)""",

@@ -40,12 +40,12 @@ from edgeseg.benchmark.result import (
     check_stages,
 )
 from edgeseg.choices import Scope
-from edgeseg.imaging import preprocess, read_image, restore
+from edgeseg.imaging import preprocess, read_image
 from edgeseg.opening import InputDescription, described
 from edgeseg.runtime import SUFFIXES, Backend, open_backend
 from edgeseg.runtime.base import is_open, open_size
 from edgeseg.runtime.process.exchange import answer, raise_refusal
-from edgeseg.segmenter import to_class_map
+from edgeseg.segmenter import to_segmentation
 
 #: Seconds that opening a model may take beside its timed calls: a GPU compiles its kernels for minutes.
 _OPENING_S = 600.0
@@ -212,7 +212,7 @@ def _end_to_end(backend: Backend, request: Request) -> Callable[[], tuple[float,
         stamps.append(time.perf_counter())
         output = segmenter.backend.run(tensor)
         stamps.append(time.perf_counter())
-        restore(to_class_map(output, spec), placement)
+        to_segmentation(output, spec, placement, segmenter.backend.outputs[0])
         stamps.append(time.perf_counter())
         return tuple(later - earlier for earlier, later in itertools.pairwise(stamps))
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.files import write_bytes
 from edgeseg.camera.loop import Camera, SegmentedFrame
+from edgeseg.camera.matte import SteadyMatte
 from edgeseg.camera.stats import FEWEST_RATED, CameraStats
 from edgeseg.choices import View
 from edgeseg.drawing.captions import draw_status
@@ -122,7 +123,7 @@ class Display:
         if self.on_frame is not None:
             self.on_frame(frame)
         with stats.timed("render", frame.captured.index):
-            image = self._paint(frame.image_bgr, frame.model_map)
+            image = self._paint(frame.image_bgr, frame.drawn_map, self._share_of(frame))
             status = draw_status(image, self._status()) if self.look.status else (0, 0)
             if self.look.legend:
                 self._legend.draw(image, frame.model_map, keep_off=status)
@@ -145,6 +146,13 @@ class Display:
                 self.window.write(image, frame.captured.name)
         stats.frame_shown(frame.captured.captured_s)
         return image
+
+    def _share_of(self, frame: SegmentedFrame) -> NDArray[np.float32] | None:
+        """Return how probable the shown classes are, for soft edges; steadied over time where frames follow another."""
+        if frame.score_map is None or not self._paint.soft:
+            return None
+        share = frame.score_map.share(self._paint.shown)
+        return share if is_still(self.camera.source) else self._steady(share)
 
     def _close_sinks(self) -> None:
         """Close all at the same time: each may take a second or two, and together they take no longer."""
@@ -176,6 +184,7 @@ class Display:
 
     def _use_look(self) -> None:
         self._paint = Painter(self.spec, self.look, order="bgr")
+        self._steady = SteadyMatte()
         self._legend = LiveLegend(self.spec, self._paint, order="bgr")
 
     def _status(self) -> list[str]:

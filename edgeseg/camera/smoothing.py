@@ -28,6 +28,8 @@ class Smoothing:
         if not 1 <= frames <= 255:
             raise InputError(f"smoothing takes 1 to 255 frames, got {frames}.")
         self._frames = frames
+        #: Whether a class must hold for more than one frame.
+        self.holds = frames > 1
         self._shown: NDArray[np.uint8] | None = None
         self._candidate = np.empty((0, 0), np.uint8)
         self._held = np.empty((0, 0), np.uint8)
@@ -41,7 +43,7 @@ class Smoothing:
         Returns:
             ``(h, w)`` uint8 class ids, an array of its own.
         """
-        if self._frames == 1:
+        if not self.holds:
             return class_map
         if self._shown is None or self._shown.shape != class_map.shape:
             self._shown = class_map.copy()

@@ -24,7 +24,7 @@ from edgeseg.choices import (
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._limits import image_limit
 from edgeseg.drawing.look import Look
-from edgeseg.errors import did_you_mean
+from edgeseg.errors import InputError, did_you_mean
 from edgeseg.spec import ModelSpec, default_palette
 
 if TYPE_CHECKING:
@@ -201,10 +201,16 @@ paint_background = option(Look, "paint_background", help="Paint the class 'backg
 anonymize = option(
     Look, "anonymize", type=NamesType(), help="Classes to make unrecognizable, in every file too.", if_omitted="none"
 )
+matte = option(
+    Look,
+    "matte",
+    help="Soft edges, by the scores of the model, in blur, replace and cutout.",
+    show_default="in blur and replace, where the file has scores",
+)
 
 #: The parameters of ``runtime``, ``input_description``, ``model_description``, ``results`` and ``dataset``, for a
 #: command's headings; and those of them that say how images become the input.
-LOOK = ("alpha", "classes", "except_classes", "paint_background", "anonymize")
+LOOK = ("alpha", "classes", "except_classes", "paint_background", "matte", "anonymize")
 RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
 FEEDING = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding")
 FEEDING_DESCRIPTION = ("labels", *FEEDING, "threshold")
@@ -212,6 +218,16 @@ INPUT_DESCRIPTION = ("imgsz", *FEEDING_DESCRIPTION)
 MODEL_DESCRIPTION = (*INPUT_DESCRIPTION, "output_name")
 RESULTS = ("overwrite", "as_json")
 DATASET = ("data", "classes", "data_layout", "label_encoding", "ignore_index", "color_map", "max_image_pixels")
+
+
+def require_soft_view(matte: bool | None, views: Sequence[str]) -> None:
+    """Refuse ``--matte`` where no view cuts anything out.
+
+    Raises:
+        InputError: it is so.
+    """
+    if matte and not set(views) & {"blur", "replace", "cutout"}:
+        raise InputError(f"--matte is for --visualize blur, replace and cutout, got {', '.join(views)}.")
 
 
 def read_custom_objects(path: str | None) -> dict[str, Any] | None:

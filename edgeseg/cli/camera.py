@@ -177,6 +177,7 @@ class _Count:
 def _look(*, background: str | None, **look: Any) -> Look:
     if (look["view"] == "replace") != (background is not None):
         raise InputError("--visualize replace and --background go together.")
+    _options.require_soft_view(look["matte"], [look["view"]])
     color = default_of(Look, "background") if background is None else _background(background)
     return Look(background=color, **look)
 
@@ -230,6 +231,7 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
     _options.shown_classes,
     _options.except_classes,
     _options.paint_background,
+    _options.matte,
     _options.anonymize,
     click.option("--background", help="For --visualize replace: an image, or a color as '#00b140'."),
     # The command shows them by default; a program, which draws into its own frames, asks for them.
@@ -298,6 +300,8 @@ def command(
     from edgeseg.sinks import MjpegServer, PushedStream, open_sink
     from edgeseg.sources import is_still
 
+    if look.matte and smooth > 1:
+        raise InputError("--matte draws what the newest scores say, --smooth holds classes: give one of them.")
     extent = stream.extent()
     output.require_places(extent, overwrite=results.overwrite)
     artifact = _artifacts.artifact_or_default(artifact)

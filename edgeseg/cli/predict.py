@@ -73,6 +73,7 @@ class _Drawing:
 
 
 def _drawing(*, save: str | None, views: tuple[SavedView, ...], **look: Any) -> _Drawing:
+    _options.require_soft_view(look["matte"], views)
     return _Drawing(save, views, Look(**look))
 
 
@@ -145,7 +146,9 @@ class _Files:
             self._painter = Painter(segmentation.spec, look, order="bgr")
             self._legend = LiveLegend(segmentation.spec, self._painter, order="bgr") if look.legend else None
         class_map = np.ascontiguousarray(segmentation.class_map)
-        image = self._painter(np.ascontiguousarray(frame.image_rgb[..., ::-1]), class_map)
+        scores = segmentation.score_map if self._painter.soft else None
+        share = None if scores is None else scores.share(self._painter.shown)
+        image = self._painter(np.ascontiguousarray(frame.image_rgb[..., ::-1]), class_map, share)
         if self._legend is not None:
             self._legend.draw(image, class_map)
         return image
@@ -236,6 +239,7 @@ class _Frames:
     _options.shown_classes,
     _options.except_classes,
     _options.paint_background,
+    _options.matte,
     _options.anonymize,
     # The command shows it by default; a program, which draws into its own images, asks for it.
     option(Look, "legend", default=True, help="Name and share of each class at the right."),

@@ -30,6 +30,8 @@ class Look:
         anonymize: names of the classes whose pixels are made unrecognizable before anything is drawn.
         background: for ``replace``: an RGB color in 0..255, or an image ``(h, w, 3)`` uint8 in the order of the frames,
             which is cropped to their shape.
+        matte: draw the edges of ``blur``, ``replace`` and ``cutout`` soft, by the model's scores and the image's own
+            edges; ``None`` does so in ``blur`` and ``replace`` where the model gives scores.
         legend: draw the names, colors and shares of the classes.
         status: draw fps, inference time, age and drops.
     """
@@ -41,5 +43,6 @@ class Look:
     paint_background: bool = False
     anonymize: Sequence[str] | None = None
     background: Color | NDArray[np.uint8] = (0, 0, 0)
+    matte: bool | None = None
     legend: bool = False
     status: bool = False

@@ -11,20 +11,29 @@ from numpy.typing import NDArray
 from edgeseg.choices import ColorOrder
 from edgeseg.drawing.anonymization import Anonymization
 from edgeseg.drawing.class_filter import class_filter, ids_of
+from edgeseg.drawing.composition import Composition, blur, light_wrap
+from edgeseg.drawing.guided_filter import GuidedFilter
 from edgeseg.drawing.look import Look
 from edgeseg.drawing.overlay import Overlay
 from edgeseg.drawing.palette import drawing_palette
+from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
+from edgeseg.scores.score_map import ScoreMap
 from edgeseg.spec import ModelSpec
+
+#: The views that cut the shown classes out of the image.
+_CUT = ("cutout", "blur", "replace")
 
 
 class Segmented(Protocol):
-    """A class map and the spec of its ids: a ``Segmentation``, or whatever has both."""
+    """A class map, the spec of its ids and their scores: a ``Segmentation``, or whatever has these."""
 
     @property
     def class_map(self) -> NDArray[np.uint8]: ...  # noqa: D102 - see the class
     @property
     def spec(self) -> ModelSpec: ...  # noqa: D102
+    @property
+    def score_map(self) -> ScoreMap | None: ...  # noqa: D102
 
 
 class Painter:
@@ -38,6 +47,7 @@ class Painter:
         view: what it draws.
         shown: ``(256,)`` bool: the ids that are drawn, or kept.
         colors: ``(256, 3)`` uint8 RGB: the color of each id in this view.
+        soft: whether edges are soft where scores are given.
     """
 
     def __init__(self, spec: ModelSpec, look: Look | None = None, *, order: ColorOrder = "rgb") -> None:
@@ -49,9 +59,16 @@ class Painter:
             order: the color order of the frames.
 
         Raises:
-            InputError: as ``class_filter`` says, or ``look.anonymize`` names a class that the model does not have.
+            InputError: as ``class_filter`` says; ``look.anonymize`` names a class that the model does not have; or
+                ``look.matte`` asks for soft edges and the model gives class ids.
         """
         look = look or Look()
+        if look.matte and spec.output_kind == "argmax":
+            raise InputError(
+                "`matte` needs scores, and this model gives class ids: export it with `output_kind='softmax'`, or omit "
+                "`matte`."
+            )
+        self.soft = look.view in ("blur", "replace") if look.matte is None else look.matte and look.view in _CUT
         self.view = look.view
         self.shown = class_filter(spec, look)
         self.colors = color_table(spec) if look.view == "mask" else drawing_table(spec)
@@ -67,14 +84,19 @@ class Painter:
         self._anonymization = Anonymization(ids_of(spec, look.anonymize)) if look.anonymize else None
         self._layer = np.empty((0, 0, 3), np.uint8)
         self._hidden_pixels = np.empty((0, 0), np.uint8)
+        self._refine, self._compose = GuidedFilter(), Composition()
 
-    def __call__(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def __call__(
+        self, image: NDArray[np.uint8], class_map: NDArray[np.uint8], share: NDArray[np.float32] | None = None
+    ) -> NDArray[np.uint8]:
         """Draw the view into an image.
 
         Args:
             image: ``(h, w, 3)`` uint8 in the painter's order; it is drawn into.
             class_map: uint8 class ids, ``(h, w)`` or smaller: a small map is colored first and then enlarged, which
                 takes less time and gives the same pixels as ``imaging.restore``.
+            share: ``(H, W)`` float32 in [0, 1] of any size: how probable the shown classes are, see
+                ``ScoreMap.share``. A painter that is ``soft`` draws its edges by it; without it they are hard.
 
         Returns:
             ``image``.
@@ -82,6 +104,8 @@ class Painter:
         view = self.view
         if view == "mask":
             return self._mask(image, class_map)
+        # The edges are those of the image as it came, not of the blocks over it.
+        weights = self._refine(image, share) if self.soft and share is not None else None
         self.anonymize(image, class_map)
         if view == "overlay":
             return self._overlay(image, class_map)
@@ -91,13 +115,36 @@ class Painter:
             if view == "replace":
                 self._layer[:] = _cover(self._background, image.shape[:2])
         if view == "blur":
-            _blur(image, self._layer)
+            blur(image, self._layer, weights)
+        if weights is not None:
+            if view == "replace":
+                light_wrap(weights)
+            self._compose(image, self._layer, self._enlarged(weights, image))
+            return image
         return cv2.copyTo(self._layer, self._hidden_in(class_map), dst=image)  # type: ignore[return-value]
+
+    def matte(self, image: NDArray[np.uint8], share: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return how much of each pixel is of the shown classes, by their share and the image's own edges.
+
+        Args:
+            image: ``(h, w, 3)`` uint8.
+            share: see ``__call__``.
+
+        Returns:
+            ``(h, w)`` uint8, 255 for all of it; valid until the next call.
+        """
+        return self._enlarged(self._refine(image, share), image)
 
     def anonymize(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> None:
         """Make the classes of ``look.anonymize`` unrecognizable in an image, as a call does before it draws."""
         if self._anonymization is not None:
             self._anonymization(image, class_map)
+
+    def _enlarged(self, weights: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return weights at the size of an image; those of a large one are found smaller."""
+        if weights.shape == image.shape[:2]:
+            return weights
+        return cv2.resize(weights, image.shape[1::-1], dst=self._hidden_pixels)  # type: ignore[return-value]
 
     def _mask(self, image: NDArray[np.uint8], class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if class_map.shape == image.shape[:2]:
@@ -129,10 +176,13 @@ def render(image_rgb: NDArray[np.uint8], segmentation: Segmented, look: Look | N
     painter = Painter(segmentation.spec, look)
     class_map = np.ascontiguousarray(segmentation.class_map)
     image = image_rgb.copy()
+    scores = segmentation.score_map
+    share = scores.share(painter.shown) if painter.soft and scores is not None else None
     if painter.view == "cutout":
+        opacity = cv2.LUT(class_map, 255 - painter.hidden_ids) if share is None else painter.matte(image, share)
         painter.anonymize(image, class_map)
-        return np.dstack([image, cv2.LUT(class_map, 255 - painter.hidden_ids)])
-    return painter(image, class_map)
+        return np.dstack([image, opacity])
+    return painter(image, class_map, share)
 
 
 def color_table(spec: ModelSpec) -> NDArray[np.uint8]:
@@ -147,14 +197,6 @@ def drawing_table(spec: ModelSpec) -> NDArray[np.uint8]:
     table = np.zeros((256, 3), np.uint8)
     table[: spec.num_classes] = drawing_palette(spec.palette)
     return table
-
-
-def _blur(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Blur by about a 40th of the height, at an eighth of the size, where it costs a 64th."""
-    height, width = image.shape[:2]
-    small = cv2.resize(image, (max(1, width // 8), max(1, height // 8)), interpolation=cv2.INTER_AREA)
-    size = max(3, height // 160) | 1
-    cv2.resize(cv2.GaussianBlur(small, (size, size), 0), (width, height), dst=out)
 
 
 def _cover(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:

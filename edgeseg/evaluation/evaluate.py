@@ -32,6 +32,8 @@ class EvaluationResult:
         num_images: number of images counted.
         class_names: of the data, in the order of the ids.
         matrix: the counted pixels, from which every score is computed.
+        nearest: the same where the best class is taken at the model's size and then enlarged by nearest neighbor, as
+            that of a file of class ids is; ``None`` where the model gives class ids.
     """
 
     __repr__ = short_repr
@@ -39,6 +41,7 @@ class EvaluationResult:
     num_images: int
     class_names: tuple[str, ...]
     matrix: ConfusionMatrix
+    nearest: ConfusionMatrix | None = None
 
     @property
     def mean_iou(self) -> float:
@@ -81,12 +84,14 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``edgeseg evaluate --json``; NaN, which JSON lacks, becomes null.
 
-        ``confusion_matrix`` has a row for each class of the labels and a column for each of the predictions, in pixels.
+        ``mean_iou_nearest`` is only there for a model with scores, see ``nearest``. ``confusion_matrix`` has a row for
+        each class of the labels and a column for each of the predictions, in pixels.
         """
         scores = {f"per_class_{what}": by_name for what, by_name in self.per_class.items()}
         return {
             "num_images": self.num_images,
             **as_json({**self.means, **scores}),
+            **({} if self.nearest is None else as_json({"mean_iou_nearest": self.nearest.mean_iou})),
             "class_names": list(self.class_names),
             "confusion_matrix": self.matrix.counts.tolist(),
         }
@@ -118,9 +123,13 @@ def evaluate(segmenter: Segmenter, data: LabeledSplit, *, progress: Progress | N
     if names != data.classes.names and names != default_class_names(len(names)):
         _log.warning("the model's classes are %s, the data's are %s", ", ".join(names), ", ".join(data.classes.names))
     matrix = ConfusionMatrix(len(names), data.classes.ignore_index)
+    nearest = ConfusionMatrix(len(names), data.classes.ignore_index) if segmenter.gives_scores else None
     for index in range(len(data)):
         image, label = data[index]
-        matrix.update(label, segmenter(image).class_map)
+        segmentation = segmenter(image)
+        matrix.update(label, segmentation.class_map)
+        if nearest is not None and segmentation.score_map is not None:
+            nearest.update(label, segmentation.score_map.nearest_class_map())
         if progress:
             progress(index + 1, len(data))
-    return EvaluationResult(len(data), data.classes.names, matrix)
+    return EvaluationResult(len(data), data.classes.names, matrix, nearest)

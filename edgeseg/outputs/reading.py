@@ -16,10 +16,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.choices import Layout
+from edgeseg.choices import Layout, OutputKind
 from edgeseg.errors import InputError
 from edgeseg.outputs.endings import Ending, ending_of, ending_of_range, has_ops, ids_of_argmax
 from edgeseg.runtime import Backend, TensorInfo
+from edgeseg.runtime.base import dequantized
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Reading:
         threshold: of a mask, in the output's own numbers.
         assumed: whether nothing says that a mask has probabilities, so that every output is checked to have them.
         ids: how many a class map has, where the file says it.
+        scores: what the scores are; ``None`` for ids, and for a mask of numbers that only their threshold explains. The
+            scores of a mask become those of two classes.
     """
 
     kind: Literal["scores", "mask", "ids"]
@@ -51,11 +54,17 @@ class Reading:
     threshold: float = 0.0
     assumed: bool = False
     ids: int | None = None
+    scores: Literal["softmax", "logits"] | None = None
 
     @property
     def channels(self) -> int:
         """The number of channels."""
         return self.shape[self.order[2]]
+
+    @property
+    def output_kind(self) -> OutputKind:
+        """What ``ReadOutput`` gives."""
+        return self.scores or "argmax"
 
 
 def read_output(
@@ -109,7 +118,8 @@ def read_output(
     if fit.channels > 1:
         if threshold is not None:
             raise InputError(f"'{path}' has {fit.channels} channels of scores: `threshold` is for a model of one.")
-        return reading
+        probable = ending_of(path, backend, data) == "probabilities"
+        return dataclasses.replace(reading, scores="softmax" if probable else "logits")
     return _of_one_channel(path, backend, result, reading, known, threshold, data)
 
 
@@ -127,15 +137,18 @@ class ReadOutput:
         """
         self._backend, self._reading, self._layout, self._num_classes = backend, reading, layout, num_classes
         self.runtime, self.spec, self.inputs = backend.runtime, backend.spec, backend.inputs
-        info = backend.outputs[0]
+        info = self._info = backend.outputs[0]
         height, width = (
             reading.shape[axis] + 2 * border for axis, border in zip(reading.order[:2], reading.border, strict=True)
         )
-        if reading.kind != "scores":
+        if reading.scores is None:
             info = TensorInfo(name=info.name, shape=(1, height, width), dtype="uint8")
         else:
-            sides = (height, width, reading.channels) if layout == "nhwc" else (reading.channels, height, width)
-            info = dataclasses.replace(info, shape=(1, *sides))
+            is_mask = reading.kind == "mask"
+            channels = 2 if is_mask else reading.channels
+            sides = (height, width, channels) if layout == "nhwc" else (channels, height, width)
+            whole = TensorInfo(name=info.name, shape=(), dtype="float32") if is_mask else info
+            info = dataclasses.replace(whole, shape=(1, *sides))
         self.outputs = (info, *backend.outputs[1:])
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -152,13 +165,13 @@ class ReadOutput:
                     f"the model gives scores from {output.min():.4g} to {output.max():.4g}, which are no "
                     "probabilities: give `threshold=0` where they are logits."
                 )
-            output = (output > reading.threshold).astype(np.uint8)
+            output = self._of_two(output) if reading.scores else (output > reading.threshold).astype(np.uint8)
         elif reading.kind == "ids":
             output = self._ids(output)
         if any(reading.border):
             high, wide = reading.border
             output = np.pad(output, ((high, high), (wide, wide), (0, 0)), mode="edge")
-        if reading.kind != "scores":
+        if reading.scores is None:
             return output[None, ..., 0]
         return output[None] if self._layout == "nhwc" else output.transpose(2, 0, 1)[None]
 
@@ -169,6 +182,15 @@ class ReadOutput:
     def close(self) -> None:
         """Close the backend inside."""
         self._backend.close()
+
+    def _of_two(self, output: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the scores of two classes, of which the second is the best above the threshold."""
+        info, reading = self._info, self._reading
+        second = dequantized(output, info.scale, info.zero_point).astype(np.float32)
+        if reading.scores == "softmax":
+            return np.concatenate([1 - second, second], axis=-1)
+        threshold = (reading.threshold - info.zero_point) * info.scale if info.scale else reading.threshold
+        return np.concatenate([np.full_like(second, threshold), second], axis=-1)
 
     def _ids(self, output: NDArray[Any]) -> NDArray[np.uint8]:
         ids = np.rint(output) if output.dtype.kind == "f" else output
@@ -299,6 +321,11 @@ def _of_one_channel(
             f"'{path}' gives one channel of scores, a mask of one class: give its name, or two, the first for the "
             f"rest; got {num_names}."
         )
+    scores: Literal["softmax", "logits"] | None = None
+    if ending == "logits":
+        scores = "logits"
+    elif threshold is None or (ending == "probabilities" and threshold == _THRESHOLDS[ending]):
+        scores = "softmax"
     if threshold is None:
         if ending is None and has_ops(path, backend, data):
             raise InputError(
@@ -315,4 +342,4 @@ def _of_one_channel(
         threshold = _THRESHOLDS[ending or "probabilities"]
     if result.scale and kind in "iu":
         threshold = threshold / result.scale + result.zero_point
-    return dataclasses.replace(reading, kind="mask", threshold=threshold)
+    return dataclasses.replace(reading, kind="mask", threshold=threshold, scores=scores)

@@ -121,8 +121,3 @@ def require_taken(what: str, taken: TensorInfo, tensor: NDArray[Any]) -> None:
     """
     if tensor.dtype != taken.dtype or tensor.shape != tuple(map(abs, taken.shape)):
         raise InputError(f"{what} takes {taken.shape} {taken.dtype}, it is given {tensor.shape} {tensor.dtype}.")
-
-
-def dequantized(array: NDArray[Any], scale: float, zero_point: int) -> NDArray[Any]:
-    """Return values as float32 where they are quantized, as they are where ``scale`` is 0."""
-    return (array.astype(np.float32) - zero_point) * np.float32(scale) if scale else array

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.json import Finite, Int64, Meta, WrongValue, decode
 from edgeseg._internal.limits.models import TRIAL_VARIABLE, max_model_memory
-from edgeseg.proof.answering import answer_proof, dequantized, require_taken
+from edgeseg.proof.answering import answer_proof, require_taken
 from edgeseg.proof.file import read_proof
 from edgeseg.proof.questions import Answers, Questions
 from edgeseg.runtime import Backend, open_backend
+from edgeseg.runtime.base import dequantized
 from edgeseg.runtime.process.exchange import answer, raise_refusal
 
 #: Seconds that a process may take for opening a model and running the images: a GPU compiles its kernels for minutes,

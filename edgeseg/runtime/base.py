@@ -172,3 +172,8 @@ def default_threads() -> int:
 def dtype_name(dtype: Any) -> str:
     """Return numpy's name of a dtype (``float32``)."""
     return str(np.dtype(dtype).name)
+
+
+def dequantized(array: NDArray[Any], scale: float, zero_point: int) -> NDArray[Any]:
+    """Return values as float32 where they are quantized, as they are where ``scale`` is 0."""
+    return (array.astype(np.float32) - zero_point) * np.float32(scale) if scale else array

@@ -19,9 +19,15 @@ INT8 = Recipe("tflite", "int8")
         ([INT8], {}, {}, "int8 needs images to calibrate with"),
         (
             [INT8],
+            {"output_kind": "logits"},
+            {"data": "d"},
+            "int8 gives a class map of bytes; of two classes it also gives .* Omit `output_kind='logits'`",
+        ),
+        (
+            [Recipe("tflite", "w8a16")],
             {"output_kind": "softmax"},
             {"data": "d"},
-            "int8 gives a class map of bytes; omit `output_kind='softmax'`",
+            "w8a16 gives a class map of bytes. Omit `output_kind='softmax'`",
         ),
         ([INT8], {"target": "nnapi"}, {"data": "d", "method": "entropy"}, "not by entropy; omit `method`"),
         ([INT8], {"target": "nnapi"}, {"data": "d", "rescue": True}, "which the target nnapi does not run"),

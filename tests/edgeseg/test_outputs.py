@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeseg.choices import Layout
+from edgeseg.choices import Layout, OutputKind
 from edgeseg.errors import InputError
 from edgeseg.opening import InputDescription, open_segmenter
 from edgeseg.outputs import ReadOutput, read_output
@@ -188,15 +189,15 @@ def test_a_map_of_convolutions_without_padding_lies_in_the_middle(tiny_spec: Mod
     np.testing.assert_array_equal(classes, np.repeat([0, 1], 32)[:, None].repeat(96, axis=1))
 
 
-ENDS: dict[str, tuple[list[tuple[str, dict[str, Any]]], float]] = {
-    "sigmoid": ([("Sigmoid", {})], 0.0),
-    "hard sigmoid": ([("HardSigmoid", {"alpha": 0.2, "beta": 0.5})], 0.0),
-    "logits": ([], 0.0),
-    "tanh": ([("Tanh", {})], 0.0),
-    "sigmoid, moved": ([("Sigmoid", {}), LAST, ("Identity", {})], 0.0),
+ENDS: dict[str, tuple[list[tuple[str, dict[str, Any]]], OutputKind]] = {
+    "sigmoid": ([("Sigmoid", {})], "softmax"),
+    "hard sigmoid": ([("HardSigmoid", {"alpha": 0.2, "beta": 0.5})], "softmax"),
+    "logits": ([], "logits"),
+    "tanh": ([("Tanh", {})], "logits"),
+    "sigmoid, moved": ([("Sigmoid", {}), LAST, ("Identity", {})], "softmax"),
     "sigmoid in half precision": (
         [("Sigmoid", {}), ("Cast", {"to": TensorProto.FLOAT16}), ("Cast", {"to": TensorProto.FLOAT})],
-        0.0,
+        "softmax",
     ),
 }
 
@@ -205,11 +206,21 @@ ENDS: dict[str, tuple[list[tuple[str, dict[str, Any]]], float]] = {
 def test_the_last_ops_say_where_the_threshold_of_one_channel_is(
     end: str, write: Callable[..., Path], photo: NDArray[np.uint8]
 ) -> None:
-    nodes, level = ENDS[end]
+    nodes, kind = ENDS[end]
     shape = [1, *SIZE, 1] if LAST in nodes else [1, 1, *SIZE]
     with opened(write(nodes, shape, classes=1), TWO) as segmenter:
-        np.testing.assert_array_equal(segmenter(photo).class_map, scores(photo)[..., 0] > level)
-        assert segmenter.spec.output_kind == "argmax"
+        found = segmenter(photo)
+        np.testing.assert_array_equal(found.class_map, scores(photo)[..., 0] > 0)
+        assert segmenter.spec.output_kind == kind
+    assert found.scores is not None
+    for threshold, known in ((0.5, "softmax"), (0.4, "argmax")):  # what 0.4 of a probability means is not known
+        with opened(write(nodes, shape, classes=1), replace(TWO, threshold=threshold)) as segmenter:
+            assert segmenter.spec.output_kind == ("logits" if kind == "logits" else known)
+    if end in ("sigmoid", "logits"):  # a sigmoid in float32 is off by a step or two of 6e-8
+        one = scores(photo)[..., 0]
+        second = one if kind == "logits" else 1 / (1 + np.exp(-one))
+        first = np.zeros_like(one) if kind == "logits" else 1 - second
+        np.testing.assert_allclose(found.scores, np.dstack([first, second]), atol=1e-6)
 
 
 def test_where_the_ops_do_not_say_the_threshold_is_asked_for(
@@ -223,6 +234,7 @@ def test_where_the_ops_do_not_say_the_threshold_is_asked_for(
     said = InputDescription(class_names=TWO.class_names, mean=HALF, std=HALF, threshold=1.5)
     with opened(path, said) as segmenter:
         np.testing.assert_array_equal(segmenter(photo).class_map, np.exp(scores(photo)[..., 0]) > 1.5)
+        assert not segmenter.gives_scores  # what is above 1.5 is the thing, but nobody knows how surely
     with pytest.raises(InputError, match="has 4 channels of scores: `threshold` is for a model of one"):
         opened(write([], [1, 4, *SIZE]), said)
 
@@ -254,7 +266,7 @@ def test_where_nothing_reads_the_ops_one_channel_has_probabilities_or_is_refused
     reading = read_output("m.bin", backend, layout="nhwc", input_size=(64, 96), names=None, threshold=None)
     assert "its one channel is taken for probabilities, the class above 0.5" in caplog.text
     read = ReadOutput(backend, reading, layout="nhwc", num_classes=2)
-    np.testing.assert_array_equal(read.run(np.zeros(1)), output[..., 0] > 0.5)
+    np.testing.assert_array_equal(read.run(np.zeros(1)).argmax(-1), output[..., 0] > 0.5)
     output -= 0.25
     with pytest.raises(
         InputError, match=r"scores from -0\.25 to 0\.75, which are no probabilities: give `threshold=0`"
@@ -275,7 +287,7 @@ def test_the_scale_says_what_integers_of_unknown_ops_are(
     backend.outputs = (TensorInfo(name="y", shape=output.shape, dtype="int8", scale=scale, zero_point=zero_point),)
     reading = read_output("m.bin", backend, layout="nhwc", input_size=(16, 16), names=None, threshold=None)
     mask = ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
-    np.testing.assert_array_equal(mask, output[..., 0] > level)
+    np.testing.assert_array_equal(mask.argmax(-1), output[..., 0] > level)
 
 
 def test_the_argmax_says_how_many_classes_there_are(tmp_path: Path, tflite_model: Callable[..., bytes]) -> None:
@@ -371,7 +383,9 @@ def test_the_threshold_of_integers_is_in_their_steps(tmp_path: Path, tflite_mode
         tmp_path / "m.tflite", backend, layout="nhwc", input_size=SIZE, names=spec.class_names, threshold=None
     )
     mask = ReadOutput(backend, reading, layout="nhwc", num_classes=2).run(np.zeros(1))
-    np.testing.assert_array_equal(mask.ravel()[:3], [0, 0, 1])  # 0 is 0.5, and what is above it is the thing
+    # 0 is 0.5, and what is above it is the thing.
+    np.testing.assert_array_equal(mask.argmax(-1).ravel()[:3], [0, 0, 1])
+    np.testing.assert_array_equal(mask[0, 0, :3, 1], [127 / 256, 128 / 256, 129 / 256])
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "linear", "softplus"])

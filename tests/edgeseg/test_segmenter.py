@@ -89,8 +89,13 @@ def test_the_letterbox_is_taken_away_exactly(
 
 
 def test_a_image_larger_than_the_input_gets_a_map_of_its_own_size(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
+    ids = segmenter(tiny_spec.replace(output_kind="argmax"), answer[None])(blank(96, 144))
+    assert (ids.class_map == np.kron(answer, np.ones((3, 3), np.uint8))).all()
+    assert ids.scores is None
     result = segmenter(tiny_spec, scores(answer))(blank(96, 144))
-    assert (result.class_map == np.kron(answer, np.ones((3, 3), np.uint8))).all()
+    assert result.scores is not None
+    assert (result.class_map == result.scores.argmax(-1)).all()
+    assert (result.class_map[1::3, 1::3] == answer).all()  # the middles of the model's pixels
 
 
 def test_the_backend_sees_the_normalized_image(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
@@ -115,10 +120,12 @@ def test_a_view_of_an_array_is_a_image_too(tiny_spec: ModelSpec, answer: np.ndar
 
 def test_an_answer_does_not_change_when_the_runtime_reuses_its_memory(tiny_spec: ModelSpec, answer: np.ndarray) -> None:
     """``Backend.run`` may return the runtime's own memory; a Segmentation must outlive the next call."""
-    memory = answer[None].copy()
-    result = segmenter(tiny_spec.replace(output_kind="argmax"), memory)(blank(32, 48))
-    memory[:] = 0
-    assert (result.class_map == answer).all()
+    for spec, memory in ((tiny_spec.replace(output_kind="argmax"), answer[None].copy()), (tiny_spec, scores(answer))):
+        result = segmenter(spec, memory)(blank(32, 48))
+        memory[:] = 0
+        assert (result.class_map == answer).all()
+    assert result.scores is not None
+    assert (result.scores.argmax(-1) == answer).all()
 
 
 @pytest.mark.parametrize(

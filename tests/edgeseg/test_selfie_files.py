@@ -221,3 +221,31 @@ def test_the_commands(bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert " object at 0x" not in err
     assert main(["benchmark", str(bare), *how]) == 2
     assert "--mean and --std: only with --scope end-to-end" in capsys.readouterr().err
+
+
+def test_edges_are_soft_by_the_scores_of_the_one_channel(
+    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "p.png"
+    cv2.imwrite(str(photo), np.random.default_rng(2).integers(0, 256, (*SIZE, 3), np.uint8))
+    run = ["predict", str(bare), str(photo), "--mean", "0", "--std", "255", "--labels", "person", "--no-legend"]
+
+    def drawn(view: str, *options: str) -> NDArray[np.uint8]:
+        out = tmp_path / "out.png"
+        assert main([*run, "--visualize", view, *options, "--save", str(out), "--overwrite"]) == 0
+        return cv2.imread(str(out), cv2.IMREAD_UNCHANGED)  # type: ignore[return-value]
+
+    for view in ("blur", "replace"):
+        soft = drawn(view)
+        assert (soft == drawn(view, "--matte")).all()
+        assert (soft != drawn(view, "--no-matte")).any()
+    assert set(np.unique(drawn("cutout")[..., 3])) == {0, 255}
+    assert len(np.unique(drawn("cutout", "--matte")[..., 3])) > 10
+    capsys.readouterr()
+    for command, reason in (
+        ([*run, "--matte"], "--matte is for --visualize blur, replace and cutout, got overlay"),
+        (["camera", str(bare), "--visualize", "blur", "--matte", "--smooth", "2"], "--smooth holds classes"),
+        (["camera", "--visualize", "blur", "--classes", "car", "--matte", "--no-show"], "this model gives class ids"),
+    ):
+        assert main(command) == 2
+        assert reason in capsys.readouterr().err.splitlines()[-1]

@@ -63,7 +63,10 @@ class Engine(Protocol):
         """Make the artifact, with some ops kept in float."""
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
-        """Return the logits of a few calibration images, in a model where only these ops are quantized."""
+        """Return the logits of a few calibration images, in a model where only these ops are quantized.
+
+        They are the scores of a model that gives these.
+        """
 
 
 def open_engine(
@@ -137,7 +140,7 @@ class LiteRTEngine:
         data = self.float_data
         if only:
             data = quantize(data, self._spec.provenance.precision, self._cut, only=only)
-        backend = LiteRTBackend(tap_tflite_logits(data))
+        backend = LiteRTBackend(tap_tflite_logits(data) if self._spec.output_kind == "argmax" else data)
         try:
             probes = self._images.first(_NUM_PROBES).tensors(self._spec)
             return [np.array(backend.run(tensor)) for tensor in probes]
@@ -191,7 +194,8 @@ class OnnxRuntimeEngine:
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
         """See ``Engine``."""
-        backend = OnnxBackend(tap_onnx_logits(quantize_onnx(self.float_data, self._cut, only=only)))
+        data = quantize_onnx(self.float_data, self._cut, only=only)
+        backend = OnnxBackend(tap_onnx_logits(data) if self._spec.output_kind == "argmax" else data)
         axes = (0, 3, 1, 2) if self._spec.layout == "nchw" else (0, 1, 2, 3)
         try:
             probes = self._images.first(_NUM_PROBES).tensors(self._spec)

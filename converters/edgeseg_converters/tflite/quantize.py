@@ -1,12 +1,12 @@
 """Quantize a float TFLite file by litert-quantizer.
 
-=========== =============================== ==================== =====================================
+=========== =============================== ==================== ==============================================
 precision   weights                         activations          input and output
-=========== =============================== ==================== =====================================
+=========== =============================== ==================== ==============================================
 ``dynamic`` int8, one scale for a channel   float32              as in fp32
-``int8``    int8, one scale for a channel   int8                 uint8 image, uint8 class map
+``int8``    int8, one scale for a channel   int8                 uint8 image, uint8 class map, or int8 softmax
 ``w8a16``   int8, one scale for a channel   int16                uint8 image, uint8 class map
-=========== =============================== ==================== =====================================
+=========== =============================== ==================== ==============================================
 
 The tool calibrates through XNNPACK, so a model with the unpooling custom ops can be quantized, which TensorFlow's own
 quantizer cannot. It does not raise op versions, which delegates that check them need: see ``quantize_ptq``.

@@ -23,12 +23,13 @@ def quantize_ptq(frozen: Any, spec: ModelSpec, images: CalibrationSet) -> bytes:
     """Convert a frozen function to int8.
 
     Args:
-        frozen: from ``(1, H, W, 3)`` float32 in [0, 255] to a uint8 class map.
+        frozen: from ``(1, H, W, 3)`` float32 in [0, 255] to a uint8 class map, or to probabilities.
         spec: goes into the file.
         images: to calibrate with.
 
     Returns:
-        A ``.tflite`` file from a uint8 image with scale 1 to a uint8 class map.
+        A ``.tflite`` file from a uint8 image with scale 1 to a uint8 class map, or to uint8 probabilities with scale
+        1/256.
 
     Raises:
         InputError: an image does not decode.
@@ -47,6 +48,8 @@ def quantize_ptq(frozen: Any, spec: ModelSpec, images: CalibrationSet) -> bytes:
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
+    if spec.output_kind == "softmax":
+        converter.inference_output_type = tf.uint8
     graph = TfliteGraph.read(run_converter(converter))
     image = graph.tensors[graph.inputs[0]]
     scale = float(np.ravel(image.quantization.scale)[0])

@@ -29,9 +29,10 @@ from edgeseg.benchmark.devices.op_profile import OpTime, op_times
 from edgeseg.benchmark.devices.tool_backend import ToolBackend
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
-from edgeseg.proof.answering import answer_proof, dequantized
+from edgeseg.proof.answering import answer_proof
 from edgeseg.proof.file import read_proof
 from edgeseg.proof.questions import Answers
+from edgeseg.runtime.base import dequantized
 from edgeseg.runtime.process.child import signal_name
 from edgeseg.tflite.file import has_open_size
 

@@ -26,12 +26,12 @@ from edgeseg.benchmark.result import Environment
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.choices import INTEGERS
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-from edgeseg.proof.answering import answer_proof, dequantized, precision_of
+from edgeseg.proof.answering import answer_proof, precision_of
 from edgeseg.proof.file import read_proof
 from edgeseg.proof.questions import Answers
 from edgeseg.runtime import open_backend
 from edgeseg.runtime.artifact import read_tflite, tflite_tensors
-from edgeseg.runtime.base import is_open
+from edgeseg.runtime.base import dequantized, is_open
 from edgeseg.runtime.options import RuntimeOptions
 from edgeseg.web.exchange import Exchange, Greeting, Opened, Output, Timings
 from edgeseg.web.pairing import shown_address

@@ -18,9 +18,9 @@ from edgeseg.drawing.legend import add_legend
 from edgeseg.drawing.look import Look
 from edgeseg.drawing.painter import render
 from edgeseg.evaluation.confusion import ConfusionMatrix
-from edgeseg.imaging import at_size, encode_image, preprocess, restore
+from edgeseg.imaging import at_size, encode_image, preprocess
 from edgeseg.segmentation import Segmentation
-from edgeseg.segmenter import to_class_map
+from edgeseg.segmenter import to_segmentation
 from edgeseg.spec import ModelSpec
 
 _TITLES = ("image", "label", "prediction")
@@ -60,7 +60,7 @@ def save_samples(
     for index in spread(range(len(data)), count):
         image, label = data[index]
         tensor, placement = preprocess(image, spec)
-        predicted = restore(to_class_map(predict(tensor), spec), placement)
+        predicted = to_segmentation(predict(tensor), spec, placement).class_map
         size_hw = (max(1, round(panel_width * image.shape[0] / image.shape[1])), panel_width)
         small = cast("NDArray[np.uint8]", cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA))
         maps = [at_size(ids, size_hw) for ids in (label, predicted)]

@@ -14,8 +14,8 @@ from edgeseg._internal.progress import StepProgress
 from edgeseg._internal.text import counted
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
-from edgeseg.imaging import placement_of, restore
-from edgeseg.segmenter import to_class_map
+from edgeseg.imaging import placement_of
+from edgeseg.segmenter import to_segmentation
 from edgeseg.training.building import RunModels
 from edgeseg.training.data.augment import IGNORED
 from edgeseg.training.feed import Feed
@@ -87,7 +87,7 @@ class Validator:
             if labels is not None:
                 scores = keras.ops.convert_to_numpy(class_scores(logits))
                 for label, one in zip(itertools.islice(labels, len(scores)), scores, strict=True):
-                    matrix.update(label, restore(to_class_map(one[None], spec), placement_of(label.shape, spec)))
+                    matrix.update(label, to_segmentation(one[None], spec, placement_of(label.shape, spec)).class_map)
             loss += len(logits) * self._mean_loss(fitted, logits)
             images += len(logits)
             if self._progress:

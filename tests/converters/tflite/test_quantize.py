@@ -16,13 +16,16 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from edgeseg.choices import Precision, Target
+from edgeseg.choices import Format, Precision, Target
 from edgeseg.coverage import coverage
 from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.imaging import preprocess
 from edgeseg.models import create
+from edgeseg.models.opening import assumed_spec
 from edgeseg.models.zoo.table import ZOO
+from edgeseg.runtime import open_artifact
 from edgeseg.runtime.litert import LiteRTBackend
+from edgeseg.segmenter import Segmenter
 from edgeseg.tflite.litert_internals import to_bytes
 from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.calibration import CalibrationSet, choose
@@ -218,19 +221,57 @@ def test_static_precisions_want_images(unet: keras.Model, precision: Precision, 
         export(unet, precision=precision, verify=False)
 
 
-def test_integers_have_no_scores(unet: keras.Model, images: CalibrationSet) -> None:
+def test_integers_have_no_scores_of_many_classes(unet: keras.Model, images: CalibrationSet) -> None:
     spec = ZOO["unet_mini"].default_spec(5, SIZE)
     settings = Quantization(calibration=images)
-    with pytest.raises(InputError, match="int8 gives a class map of bytes"):
-        list(
-            export_all(
-                unet,
-                spec,
-                [Recipe("tflite", "int8")],
-                quantization=settings,
-                options=ExportOptions(output_kind="softmax"),
-            )
-        )
+    options = ExportOptions(output_kind="softmax")
+    with pytest.raises(InputError, match="int8 gives scores of two classes, this model has 5"):
+        list(export_all(unet, spec, [Recipe("tflite", "int8")], quantization=settings, options=options))
+
+
+@pytest.fixture(scope="module")
+def of_two() -> keras.Model:
+    """Two classes told apart by edges: probabilities from 0 to 1, and ramps between them."""
+    keras.utils.set_random_seed(3)
+    image = keras.Input((*SIZE, 3))
+    features = layers.Conv2D(8, 5, padding="same", activation="relu")(image)
+    model = keras.Model(image, layers.Conv2D(1, 3, padding="same", activation="sigmoid")(features))
+    model.layers[-1].set_weights([8 * weights for weights in model.layers[-1].get_weights()])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("file_format", "target", "output"),
+    [
+        ("tflite", "generic", ("int8", 1 / 256, -128)),
+        ("tflite", "edgetpu", ("uint8", 1 / 256, 0)),
+        ("onnx", "generic", ("float32", 0.0, 0)),
+    ],
+)
+def test_two_classes_have_scores_in_integers(
+    file_format: Format, target: Target, output: tuple[str, float, int], of_two: keras.Model, images: CalibrationSet
+) -> None:
+    """They are Keras' to a few steps of 1/256: those of the logits, whose range is 60 steps of a quarter, and of 8."""
+    options = ExportOptions(output_kind="softmax", target=target)
+    samples = Samples(tuple(natural_noise(seed, SIZE) for seed in (50, 51)), "noise")
+    recipe = Recipe(file_format, "int8")
+    spec = assumed_spec("two", SIZE, 2)
+    (result,) = export_all(
+        of_two, spec, [recipe], samples=samples, quantization=Quantization(calibration=images), options=options
+    )
+    assert result.verification is not None
+    assert result.verification.argmax_agreement > 0.98
+    with Segmenter(open_artifact(result.data, file_format)) as segmenter:
+        info = segmenter.backend.outputs[0]
+        assert (info.dtype, info.scale, info.zero_point) == output
+        for image in samples.images:
+            scores = segmenter(image).scores
+            assert scores is not None
+            second = of_two(preprocess(image, spec)[0]).numpy()[0, ..., 0]
+            assert 0.1 < second.std() < 0.5
+            assert np.abs(scores[..., 1] - second).max() < 0.12
+            assert np.abs(scores[..., 1] - second).mean() < 0.02
+            assert np.abs(scores.sum(-1) - 1).max() <= 1 / 256 + 1e-6
 
 
 def test_onnx_has_no_dynamic() -> None:

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from edgeseg.errors import InputError, SinkLost
 from edgeseg.runtime.null import NullBackend
 from edgeseg.segmenter import Segmenter
 from edgeseg.sinks import MjpegServer, VideoFile
-from edgeseg.sources import Source, open_source
+from edgeseg.sources import Captured, Source, open_source
 from edgeseg.spec import ModelSpec
 
 
@@ -350,3 +351,58 @@ def test_a_browser_that_comes_during_a_pause_sees_the_frame(
             loop.join()
     assert len(window.frames) == 1
     assert cv2.imdecode(np.frombuffer(snapshot, np.uint8), cv2.IMREAD_COLOR).shape == (64, 96, 3)
+
+
+class _Flicker:
+    """A video in memory of one gray frame again and again."""
+
+    name, live, fps, missing_frames = "memory", False, 25.0, 0
+
+    def __init__(self, count: int, fps: float | None) -> None:
+        self.fps, self._left, self._count = fps, count, count
+
+    def read(self) -> Captured | None:
+        if not self._left:
+            return None
+        self._left -= 1
+        index = self._count - self._left - 1
+        image = np.full((64, 96, 3), 100, np.uint8)
+        return Captured(index=index, name=f"{index}", image_bgr=image, captured_s=time.perf_counter())
+
+    def close(self) -> None: ...
+
+
+class _Changing(NullBackend):
+    """Gives one output after the other."""
+
+    def __init__(self, spec: ModelSpec, outputs: NDArray[np.float32]) -> None:
+        super().__init__(spec, outputs[0])
+        self._outputs = iter(outputs)
+
+    def run(self, image: NDArray[Any]) -> NDArray[Any]:
+        return next(self._outputs)
+
+
+@pytest.mark.parametrize("smooth", [1, 2])
+@pytest.mark.parametrize("fps", [25.0, None], ids=["video", "stills"])
+def test_soft_edges_are_steady_in_a_video_and_alone_in_an_image(
+    tiny_spec: ModelSpec, fps: float | None, smooth: int
+) -> None:
+    """Scores of 0.5 and 0.55 in turn: a video shows a step between them, images each their own; held classes none."""
+    spec = tiny_spec.replace(output_kind="softmax")
+    shares = np.float32([0.5, 0.55, 0.5])
+    outputs = np.zeros((3, 1, *spec.input_size, 3), np.float32)
+    outputs[..., 1] = shares[:, None, None, None]
+    outputs[..., 0] = 1 - outputs[..., 1]
+    kept = _Kept()
+    with Camera(Segmenter(_Changing(spec, outputs)), _Flicker(3, fps), smooth=smooth) as camera:
+        look = Look(view="replace", background=(0, 0, 0), classes=["square"])
+        Display(camera=camera, spec=spec, look=look, sinks=[kept]).run()
+    shown = [frame[32, 48, 0] for frame in kept.frames]
+    if smooth == 2:
+        assert shown == [0, 0, 0]  # background, then square for one frame
+    elif fps is None:
+        assert 0 < shown[0] == shown[2] < shown[1] < 100
+    else:
+        assert 0 < shown[0] < shown[2] < shown[1]
+        assert shown[1] - shown[0] < 0.5 * 8  # of the 8 levels between the images' own

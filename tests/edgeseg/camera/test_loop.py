@@ -190,3 +190,21 @@ def _painted(captured: Captured | None) -> Captured | None:
     if captured is not None:
         captured.image_bgr[:] = (10, 20, 30)
     return captured
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_scores_come_with_the_frame(tiny_spec: ModelSpec, num_classes: int) -> None:
+    """The classes are the best of the enlarged scores; of two classes these are drawn, of more the model's own map."""
+    names, palette = tiny_spec.class_names[:num_classes], tiny_spec.palette[:num_classes]
+    spec = tiny_spec.replace(output_kind="logits", class_names=names, palette=palette)
+    output = np.random.default_rng(0).normal(size=(1, *spec.input_size, num_classes)).astype(np.float32)
+    with Camera(Segmenter(NullBackend(spec, output)), _Frames(1, live=False)) as camera:
+        frame = camera.next()
+    assert frame is not None
+    assert frame.score_map is not None
+    segmentation = frame.segmentation
+    assert segmentation.scores is not None
+    assert segmentation.class_map.shape == (60, 80)
+    np.testing.assert_array_equal(segmentation.class_map, segmentation.scores.argmax(-1))
+    assert frame.drawn_map is (segmentation.class_map if num_classes == 2 else frame.model_map)
+    np.testing.assert_array_equal(frame.model_map, output[0, :, 2:45].argmax(-1))  # 36x48 within 32x48

@@ -74,7 +74,11 @@ def test_a_gate_that_fails_exits_1_and_keeps_the_report(
         ((), "int8 needs images to calibrate with"),
         (("--data", "few"), "has 3 images; calibration needs at least 8"),
         (("--data", "corrupt"), "05.png"),
-        (("--data", "good", "--output-kind", "softmax"), "int8 gives a class map of bytes"),
+        (
+            ("--data", "good", "--output-kind", "logits"),
+            "int8 gives a class map of bytes; of two classes it also gives",
+        ),
+        (("--data", "good", "--output-kind", "softmax"), "int8 gives scores of two classes, this model has 3: omit"),
         (("--data", "good", "--target", "edgetpu", "--rescue"), "which the target edgetpu does not run"),
         (("--rescue",), "a rescue needs images"),
         (

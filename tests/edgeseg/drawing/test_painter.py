@@ -11,6 +11,7 @@ from edgeseg.drawing.look import Look
 from edgeseg.drawing.painter import Painter, color_table, drawing_table, render
 from edgeseg.errors import InputError
 from edgeseg.imaging import enlarge
+from edgeseg.scores.score_map import ScoreMap
 from edgeseg.segmentation import Segmentation
 from edgeseg.spec import ModelSpec
 
@@ -189,3 +190,60 @@ def test_what_is_anonymized_is_in_no_view(tiny_spec: ModelSpec, view: View) -> N
 def test_an_unknown_class_to_anonymize_is_refused(tiny_spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="unknown class 'dog'"):
         Painter(tiny_spec, Look(anonymize=["dog"]))
+
+
+def soft(spec: ModelSpec, size_hw: tuple[int, int]) -> Segmentation:
+    """``square`` in the right half of an image, with a share that rises over a quarter of the width."""
+    share = np.clip((np.arange(24, dtype=np.float32) - 8.5) / 6, 0, 1)[None].repeat(16, axis=0)
+    scores = ScoreMap(np.dstack([1 - share, share, np.zeros_like(share)]), "softmax", size_hw)
+    return Segmentation(scores.class_map(), spec.replace(output_kind="softmax"), scores)
+
+
+def test_edges_are_soft_where_scores_are_given(tiny_spec: ModelSpec) -> None:
+    """In blur and replace by default, in a cut-out where it is asked for; the middle of each half is as without."""
+    segmentation = soft(tiny_spec, (60, 96))
+    image = np.full((60, 96, 3), 120, np.uint8)  # nothing in it says where the edge is
+    middles = np.r_[0:24, 72:96]
+    for view, matte, expected in (
+        ("blur", None, True),
+        ("replace", None, True),
+        ("cutout", None, False),
+        ("replace", False, False),
+        ("cutout", True, True),
+        ("overlay", True, False),
+    ):
+        look = Look(view=view, matte=matte, background=(20, 220, 70), classes=["square"])
+        drawn, hard = (
+            render(image, segmentation, look),
+            render(image, Segmentation(segmentation.class_map, segmentation.spec), look),
+        )
+        assert (drawn[:, middles] == hard[:, middles]).all(), view
+        if view != "blur":  # a plain image is as plain when it is blurred
+            assert (drawn != hard).any() == expected, view
+            assert (len(np.unique(drawn[30, :, -1])) > 5) == expected, view
+        paint = Painter(segmentation.spec, look)
+        assert segmentation.score_map is not None
+        share = segmentation.score_map.share(paint.shown) if paint.soft else None
+        painted = paint(image.copy(), segmentation.class_map, share)
+        if view == "cutout":
+            opacity = drawn[..., 3:] / 255
+            np.testing.assert_allclose(painted, drawn[..., :3] * opacity, atol=1.001)  # rounded to gray levels
+        else:
+            assert (painted == drawn).all(), view
+
+
+def test_soft_edges_without_scores_are_refused(tiny_spec: ModelSpec) -> None:
+    ids = tiny_spec.replace(output_kind="argmax")
+    with pytest.raises(InputError, match=r"`matte` needs scores, .* `output_kind='softmax'`"):
+        Painter(ids, Look(view="blur", matte=True))
+    assert Painter(ids, Look(view="blur")).soft  # draws hard edges without a word where nobody asked
+
+
+def test_the_edge_of_what_is_anonymized_is_not_that_of_its_blocks(tiny_spec: ModelSpec) -> None:
+    """The matte is found in the image as it came."""
+    segmentation = soft(tiny_spec, (60, 96))
+    image = np.random.default_rng(0).integers(0, 256, (60, 96, 3), np.uint8)
+    looks = [Look(view="cutout", matte=True, classes=["square"], anonymize=names) for names in (None, ["square"])]
+    clear, hidden = (render(image, segmentation, look) for look in looks)
+    assert (clear[..., 3] == hidden[..., 3]).all()
+    assert (clear[..., :3] != hidden[..., :3]).any()

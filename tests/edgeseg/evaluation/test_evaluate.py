@@ -126,3 +126,26 @@ def test_classes_in_another_order_are_said(data: LabeledSplit, caplog: pytest.Lo
     other = LabeledSplit(dataclasses.replace(data.classes, names=("b", "a", "c", "d")), data.pairs)
     evaluate(null_segmenter(), other)
     assert "the model's classes are a, b, c, d, the data's are b, a, c, d" in caplog.text
+
+
+def test_what_enlarged_scores_are_worth(tmp_path: Path) -> None:
+    """A model of 1x2 pixels whose second class begins at a quarter, which nearest neighbor puts in the middle."""
+    for folder in ("images", "labels"):
+        (tmp_path / "test" / folder).mkdir(parents=True)
+    (tmp_path / "classes.json").write_text(json.dumps({"names": ["a", "b"]}))
+    label = np.repeat(np.repeat([[0, 1]], [3, 5], axis=1), 4, axis=0).astype(np.uint8)
+    (tmp_path / "test" / "images" / "p.png").write_bytes(encode_image(np.zeros((4, 8, 3), np.uint8)))
+    (tmp_path / "test" / "labels" / "p.png").write_bytes(encode_image(label))
+    spec = ModelSpec(name="m", input_size=(1, 2), class_names=("a", "b"), palette=((0, 0, 0),) * 2)
+    # From -1 in the middle of the left pixel (x = 1.5) to 3 in that of the right one (5.5): 0 at x = 2.5.
+    scores = np.float32([[[[1, 0], [0, 3]]]])
+    result = evaluate(Segmenter(NullBackend(spec, scores)), open_split(tmp_path, "test"))
+    assert result.nearest is not None
+    assert result.mean_iou == 1.0
+    assert result.nearest.mean_iou == result.to_dict()["mean_iou_nearest"] == pytest.approx((3 / 4 + 4 / 5) / 2)
+
+
+def test_class_ids_have_no_scores_to_enlarge(data: LabeledSplit) -> None:
+    result = evaluate(null_segmenter(), data)
+    assert result.nearest is None
+    assert "mean_iou_nearest" not in result.to_dict()

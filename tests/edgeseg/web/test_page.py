@@ -93,8 +93,8 @@ def test_class_maps_are_those_of_the_segmenter(
     assert (ran["accelerator"], ran["threads"], ran["fullyAccelerated"]) == (accelerator, threads, True)
     with Segmenter(artifacts[precision]) as segmenter:
         for data in clip_images[:images]:
-            tensor, _ = preprocess(decode_image("image", np.frombuffer(data, np.uint8)), segmenter.spec)
-            expected = segmenter.infer(tensor)
+            tensor, placement = preprocess(decode_image("image", np.frombuffer(data, np.uint8)), segmenter.spec)
+            expected, _ = segmenter.infer(tensor, placement)
             assert len(np.unique(expected)) > 2
             assert np.mean(page.class_map(data) == expected) >= 0.9999
 

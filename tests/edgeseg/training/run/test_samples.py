@@ -8,8 +8,8 @@ import pytest
 from edgeseg.datasets import LabeledSplit, open_split
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
-from edgeseg.imaging import preprocess, read_image, restore
-from edgeseg.segmenter import to_class_map
+from edgeseg.imaging import preprocess, read_image
+from edgeseg.segmenter import to_segmentation
 from edgeseg.spec import ModelSpec
 from edgeseg.training.run import samples
 from edgeseg.training.run.samples import save_samples
@@ -72,7 +72,7 @@ def test_each_image_has_its_name_and_its_own_scores(
     matrix = ConfusionMatrix(3, 255)
     image, label = data[0]
     tensor, placement = preprocess(image, spec)
-    matrix.update(label, restore(to_class_map(by_color(tensor), spec), placement))
+    matrix.update(label, to_segmentation(by_color(tensor), spec, placement).class_map)
     names = data.classes.names
     each = ", ".join(f"{name} {iou:.2f}" for name, iou in zip(names, matrix.per_class_iou, strict=True) if iou == iou)
     assert caption == f"{data.pairs[0][0].name}  mIoU {matrix.mean_iou:.2f}: {each}"
