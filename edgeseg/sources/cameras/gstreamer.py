@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Sequence
 
 import cv2
@@ -17,7 +18,10 @@ from edgeseg.sources.devices import Device
 from edgeseg.sources.opencv import quiet_opencv
 
 LAUNCH = "gst-launch-1.0"
-INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+_INSTALL = {
+    "linux": "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good",
+    "darwin": "brew install gstreamer",
+}
 
 #: What an ``appsink`` may be told in ``gst-launch-1.0``, which has none: whether frames wait for their time, and what
 #: changes nothing, as the newest frame is used.
@@ -26,6 +30,11 @@ _SINK = re.compile(r"(sync|drop|max-buffers|name|emit-signals)=(.*)", re.DOTALL)
 #: GStreamer converts what the pipeline delivers, whose colors it knows. BT.601 in limited range is what most sources
 #: have; some of them deliver it where full range is asked for, and say that it was that.
 _FRAMES = ("!", "videoconvert", "!", "video/x-raw,format=I420,colorimetry=bt601", "!", "y4menc")
+
+
+def install() -> str:
+    """Return the command that installs GStreamer on this system, or where it is to be had."""
+    return _INSTALL.get(sys.platform, "https://gstreamer.freedesktop.org/download/")
 
 
 def pipeline(text: str, *, timeout_s: float) -> Device:
@@ -92,7 +101,7 @@ class LaunchedPipeline:
         if program is None:
             raise BackendUnavailable(
                 f"'gst:' needs GStreamer, which this OpenCV has not, and the program {LAUNCH} is not on the PATH. "
-                f"Install it with: {INSTALL}"
+                f"Install it: {install()}"
             )
         self._program = program
 
