@@ -25,7 +25,7 @@ _INSTALL = {
 
 #: What an ``appsink`` may be told in ``gst-launch-1.0``, which has none: whether frames wait for their time, and what
 #: changes nothing, as the newest frame is used.
-_SINK = re.compile(r"(sync|drop|max-buffers|name|emit-signals)=(.*)", re.DOTALL)
+_SINK = re.compile(r"(sync|drop|max-buffers|name|emit-signals)=(.+)")
 
 #: GStreamer converts what the pipeline delivers, whose colors it knows. BT.601 in limited range is what most sources
 #: have; some of them deliver it where full range is asked for, and say that it was that.
@@ -135,12 +135,12 @@ def ending_in_a_pipe(text: str) -> Sequence[str]:
         raise InputError(f"'{name}' is no pipeline; an example: gst:v4l2src ! videoconvert ! appsink")
     sync = "true"
     if sink[0] == "appsink" and start:
-        for word in sink[1:]:
+        for word in re.sub(" ?= ?", "=", " ".join(sink[1:])).split():
             told = _SINK.fullmatch(word)
             if told is None:
                 raise InputError(
-                    f"'{name}' tells its appsink '{masked(word)}', which {LAUNCH} cannot; accepted: sync, drop, "
-                    "max-buffers, name and emit-signals. Caps go before it: ! video/x-raw,width=320 ! appsink"
+                    f"'{name}' sets '{word.partition('=')[0]}' of its appsink, which {LAUNCH} cannot; accepted: sync, "
+                    "drop, max-buffers, name and emit-signals. Caps go before it: ! video/x-raw,width=320 ! appsink"
                 )
             sync = told[2] if told[1] == "sync" else sync
         words = words[: start - 1]
