@@ -23,7 +23,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 class Page(Handler):
     """Answers a word, or fails as the network does."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the base's name
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         if self.path == "/lost":
             raise OSError(errno.EHOSTUNREACH, "No route to host")
         self.send("text/plain", b"hello")
