@@ -15,11 +15,12 @@ _PASSWORD = re.compile(
     r"|(?!\d*(?:[/?\s]|$))\S*@)"  # or has a slash, which is why digits and a slash are a port
 )
 _WORD = re.compile(r"\S+")
-_NAME = r"[\w-]*(?:pass|passwd|password|passphrase|pwd|pw|token|key|secret|auth)"
-#: In the query of a URL, and as an option or a property of its own, as in a pipeline of GStreamer; there in quotes too.
-_SECRET = re.compile(rf"([?&]{_NAME}=)[^&\s]*", re.IGNORECASE)
-_OPTION = re.compile(
-    rf"""(?<![\w?&-])({_NAME}\s{{0,3}}=\s{{0,3}})("(?:\\.|[^"\\])*(?:"|$)|'[^']*(?:'|$)|(?:[^\s\\]+|\\.)*)""",
+_SECRET_NAME = "(?:pass|passwd|password|passphrase|pwd|pw|token|key|secret|auth)"
+#: In the query of a URL, and as a property of a pipeline: in quotes as a whole, or its value.
+_SECRET = re.compile(rf"([?&][\w-]*{_SECRET_NAME}=)[^&\s]*", re.IGNORECASE)
+_PROPERTY = re.compile(
+    rf"""(?<!\S)(["'])?([\w:-]*{_SECRET_NAME}\s{{0,3}}=\s{{0,3}})"""
+    r"""(?(1)(?:(?!\1).)*|(?:"(?:\\.|[^"\\])*(?:"|$)|'[^']*(?:'|$)|(?:[^\s\\]+|\\.)*))""",
     re.IGNORECASE | re.DOTALL,
 )
 _TO_FIRST_FOLDER = re.compile(r"\w+://[^/?]*(?:/[^/?@]*(?=[/?]|$))?")
@@ -72,7 +73,7 @@ def masked(text: str, *, stream_key: bool = False) -> str:
         stream_key: the text is the URL of a destination, and what follows its first folder is secret (RTMP's stream
             key, SRT's passphrase): ``rtmp://host/app/***``.
     """
-    text = _OPTION.sub(r"\1***", _SECRET.sub(r"\1***", _WORD.sub(_without_passwords, text)))
+    text = _PROPERTY.sub(r"\1\2***", _SECRET.sub(r"\1***", _WORD.sub(_without_passwords, text)))
     shown = _TO_FIRST_FOLDER.match(text) if stream_key else None
     return f"{shown[0]}/***" if shown and text[shown.end() :].strip("/") else text
 

@@ -20,6 +20,7 @@ from edgeseg._internal.files import atomic_path, refuse_existing, require_writab
 from edgeseg._internal.text import masked
 from edgeseg.errors import BackendUnavailable, InputError, SinkLost
 from edgeseg.sinks.base import DiskWatch, OneSize, checked_fps
+from edgeseg.sinks.cameras.virtual import no_device
 
 #: The container that a URL's scheme needs; other targets are files to ffmpeg, which goes by their suffix.
 STREAM_FORMATS = {
@@ -281,9 +282,7 @@ def _kind(target: str, shown: str) -> Literal["stream", "device", "file"]:
         return "stream"
     if target.startswith("/dev/"):
         if not Path(target).is_char_device():
-            raise InputError(
-                f"'{target}' is no device; make a virtual camera first: sudo modprobe v4l2loopback video_nr=10"
-            )
+            raise no_device(target)
         return "device"
     if not Path(target).suffix:
         raise InputError(f"'{target}' has no suffix for ffmpeg to go by; give a file (out.mp4), a URL or /dev/videoN.")

@@ -166,6 +166,8 @@ def _board_camera(text: str, timeout_s: float, camera: CameraSettings) -> Device
     kind, _, number = text.partition(":")
     if not re.fullmatch(r"\d{0,2}", number, re.ASCII):
         raise InputError(f"'{masked(text)}' is no camera; accepted: {kind}: and {kind}:1, the second.")
+    if sys.platform != "linux":
+        raise InputError(f"'{masked(text)}' is a camera of Raspberry Pi, which Linux has; a webcam is 0, 1 and so on.")
     index = int(number or 0)
     if kind == "csi":
         return CsiCamera(index, camera, timeout_s=timeout_s)

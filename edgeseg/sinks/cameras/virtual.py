@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -32,9 +33,7 @@ class VirtualCamera:
     def __init__(self, device: str, *, fps: float, live: bool) -> None:
         self._shown = f"camera:{device}"
         if device.startswith("/dev/") and sys.platform == "linux" and not Path(device).is_char_device():
-            raise InputError(
-                f"'{device}' is no device; make a virtual camera first: sudo modprobe v4l2loopback video_nr=10"
-            )
+            raise no_device(device)
         try:
             self._package = import_module("pyvirtualcam")
         except ImportError as error:
@@ -82,6 +81,15 @@ class VirtualCamera:
             )
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(f"'{self._shown}' cannot be opened: {_words(error)}.") from error
+
+
+def no_device(path: str) -> InputError:
+    """Return the error of a virtual camera of Linux that is not there, with the command that makes it."""
+    numbered = re.fullmatch(r"/dev/video(0|[1-9]\d{0,2})", path, re.ASCII)
+    make = "make a virtual camera first" if numbered else "a virtual camera is /dev/video10 after"
+    return InputError(
+        f"'{path}' is no device; {make}: sudo modprobe v4l2loopback video_nr={numbered[1] if numbered else 10}"
+    )
 
 
 def _words(error: Exception) -> str:

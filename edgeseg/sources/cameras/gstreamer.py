@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Sequence
 
 import cv2
@@ -17,15 +18,23 @@ from edgeseg.sources.devices import Device
 from edgeseg.sources.opencv import quiet_opencv
 
 LAUNCH = "gst-launch-1.0"
-INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+_INSTALL = {
+    "linux": "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good",
+    "darwin": "brew install gstreamer",
+}
 
 #: What an ``appsink`` may be told in ``gst-launch-1.0``, which has none: whether frames wait for their time, and what
 #: changes nothing, as the newest frame is used.
-_SINK = re.compile(r"(sync|drop|max-buffers|name|emit-signals)=(.*)", re.DOTALL)
+_SINK = re.compile(r"(sync|drop|max-buffers|name|emit-signals)=(.+)")
 
 #: GStreamer converts what the pipeline delivers, whose colors it knows. BT.601 in limited range is what most sources
 #: have; some of them deliver it where full range is asked for, and say that it was that.
 _FRAMES = ("!", "videoconvert", "!", "video/x-raw,format=I420,colorimetry=bt601", "!", "y4menc")
+
+
+def install() -> str:
+    """Return the command that installs GStreamer on this system, or where it is to be had."""
+    return _INSTALL.get(sys.platform, "https://gstreamer.freedesktop.org/download/")
 
 
 def pipeline(text: str, *, timeout_s: float) -> Device:
@@ -92,7 +101,7 @@ class LaunchedPipeline:
         if program is None:
             raise BackendUnavailable(
                 f"'gst:' needs GStreamer, which this OpenCV has not, and the program {LAUNCH} is not on the PATH. "
-                f"Install it with: {INSTALL}"
+                f"Install it: {install()}"
             )
         self._program = program
 
@@ -126,12 +135,12 @@ def ending_in_a_pipe(text: str) -> Sequence[str]:
         raise InputError(f"'{name}' is no pipeline; an example: gst:v4l2src ! videoconvert ! appsink")
     sync = "true"
     if sink[0] == "appsink" and start:
-        for word in sink[1:]:
+        for word in re.sub(" ?= ?", "=", " ".join(sink[1:])).split():
             told = _SINK.fullmatch(word)
             if told is None:
                 raise InputError(
-                    f"'{name}' tells its appsink '{masked(word)}', which {LAUNCH} cannot; accepted: sync, drop, "
-                    "max-buffers, name and emit-signals. Caps go before it: ! video/x-raw,width=320 ! appsink"
+                    f"'{name}' sets '{word.partition('=')[0]}' of its appsink, which {LAUNCH} cannot; accepted: sync, "
+                    "drop, max-buffers, name and emit-signals. Caps go before it: ! video/x-raw,width=320 ! appsink"
                 )
             sync = told[2] if told[1] == "sync" else sync
         words = words[: start - 1]

@@ -2,9 +2,8 @@
 
 A script of the standard library alone, started by its path, ``python guard.py PROGRAM ARGUMENT...``, in a session of
 its own. When its standard input closes, which the system does for a killed process, everything in the session ends: the
-program by SIGTERM where it takes that, and what it left by SIGKILL, this script too.
-Linux' ``PR_SET_PDEATHSIG`` would end a program too early: with the thread that started it, and sources are opened on
-threads that end.
+program by SIGTERM where it takes that, and what it left by SIGKILL, this script too. Linux' ``PR_SET_PDEATHSIG`` would
+end a program too early: with the thread that started it, and sources are opened on threads that end.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -73,7 +74,7 @@ class Need:
         use: what needs it, as it is typed.
         name: of the program or package.
         there: whether it is installed.
-        install: the command that installs it; empty where it is there.
+        install: the command that installs it, or its address; empty where it is there.
     """
 
     use: str
@@ -121,16 +122,19 @@ def read_listing(text: str) -> list[CsiCamera]:
 
 
 def needs() -> list[Need]:
-    """Return what the ways to read a camera need, and what writes to a virtual one."""
+    """Return what the ways to read a camera of this system need, and what writes to a virtual one."""
     opencv_has_gstreamer = cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)
-    return [
+    boards = [
         _need("csi:", "rpicam-vid", any(map(shutil.which, rpicam.PROGRAMS)), rpicam.INSTALL),
         _need("picamera:", "picamera2", picamera.picamera2() is not None, picamera.INSTALL),
+    ]
+    return [
+        *(boards if sys.platform == "linux" else ()),
         _need(
             "gst:",
             gstreamer.LAUNCH,
             opencv_has_gstreamer or shutil.which(gstreamer.LAUNCH) is not None,
-            gstreamer.INSTALL,
+            gstreamer.install(),
         ),
         _need("--save camera:", "pyvirtualcam", find_spec("pyvirtualcam") is not None, "pip install pyvirtualcam"),
     ]

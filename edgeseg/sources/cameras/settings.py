@@ -89,8 +89,10 @@ class CameraSettings:
             InputError: it delivers another rate than was set.
         """
         asked = self.fps or DEFAULT_FPS
-        if delivered is None or abs(delivered - asked) <= _SAME_SHARE * asked:
-            return None if delivered is None else asked
+        if delivered is None:
+            return None
+        if abs(delivered - asked) <= _SAME_SHARE * asked:
+            return asked
         if self.fps is not None:
             raise InputError(
                 f"'{camera}' gives {delivered:.4g} frames a second in place of the {self.fps:g} of "

@@ -21,6 +21,9 @@ from edgeseg._internal.text import masked, printable
         (r"src passphrase=a\ b ! sink", "src passphrase=*** ! sink"),
         ("src user-pw = abc ! sink", "src user-pw = *** ! sink"),
         ('src user-pw="a b', "src user-pw=***"),  # a quote without end
+        ("src 'user-pw=a b' ! sink", "src 'user-pw=***' ! sink"),
+        ("bin sink::password=abc", "bin sink::password=***"),
+        ("shots/key=3.png", "shots/key=3.png"),
         ("x264enc key-int-max=30 ! sink", "x264enc key-int-max=30 ! sink"),
         ("rtsp://door:554/1", "rtsp://door:554/1"),  # a port is no password
         ("rtsp://door:554/name@place", "rtsp://door:554/name@place"),

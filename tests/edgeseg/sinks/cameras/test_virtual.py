@@ -74,10 +74,12 @@ def test_a_camera_that_does_not_open_is_one_line() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="devices are Linux'")
 def test_a_device_that_is_not_there_is_told_before_a_frame(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"'/dev/video97' is no device; make a virtual camera first: sudo modprobe v4l2"
+    for device, make in (
+        ("/dev/video97", r"make a virtual camera first: sudo modprobe v4l2loopback video_nr=97$"),
+        ("/dev/front", r"a virtual camera is /dev/video10 after: sudo modprobe v4l2loopback video_nr=10$"),
     ):
-        open_sink("camera:/dev/video97", fps=30)
+        with pytest.raises(InputError, match=rf"^'{device}' is no device; {make}"):
+            open_sink(f"camera:{device}", fps=30)
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

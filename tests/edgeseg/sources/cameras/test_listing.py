@@ -6,8 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
+from edgeseg.errors import InputError
+from edgeseg.sources import open_source
 from edgeseg.sources.cameras import listing, v4l2
 from edgeseg.sources.cameras.listing import CsiCamera, CsiMode
 
@@ -63,9 +66,25 @@ def test_the_line_of_each_device_reads_it(video_devices: Path) -> None:
     }
 
 
-def test_what_is_missing_has_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", os.devnull)
+@pytest.mark.parametrize(
+    ("system", "boards", "gstreamer"),
+    [
+        ("linux", ["csi:", "picamera:"], "sudo apt install gstreamer1.0-tools "),
+        ("darwin", [], "brew install gstreamer"),
+        ("win32", [], "https://gstreamer.freedesktop.org/download/"),
+    ],
+)
+def test_what_is_missing_has_its_command(
+    system: str, boards: list[str], gstreamer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda backend: False)
+    monkeypatch.setattr(sys, "platform", system)
     needs = {need.use: need for need in listing.needs()}
-    assert needs["csi:"].install == "sudo apt install rpicam-apps"
-    assert not needs["csi:"].there
+    assert list(needs) == [*boards, "gst:", "--save camera:"]
+    assert needs["gst:"].install.startswith(gstreamer)
+    assert not boards or needs["csi:"].install == "sudo apt install rpicam-apps"
     assert all(bool(need.install) != need.there for need in needs.values())
+    if not boards:
+        with pytest.raises(InputError, match=r"^'csi:' is a camera of Raspberry Pi, which Linux has; a webcam is 0, 1"):
+            open_source("csi:")
