@@ -156,7 +156,7 @@ def advise(data: CheckResult, *, latency_ms: float | None = None, measure: Measu
 
 
 def _model() -> tuple[ZooModel, list[tuple[float, ZooModel]]]:
-    """Return the model for any subject with the least work a pixel, and all with theirs in GFLOPs, from the least on."""
+    """Return the model for any subject with the least work a pixel, and all of them with theirs, from the least on."""
     models = [each for each in ZOO.values() if each.name not in _SPECIAL]
     work = sorted(((each.gflops / math.prod(each.default_size), each) for each in models), key=lambda one: one[0])
     return work[0][1], work
