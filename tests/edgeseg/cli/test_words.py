@@ -36,8 +36,8 @@ FOREIGN = frozenset({
     "--clear", "--disable-pip-version-check", "--enable_op_profiling", "--help", "--no-input", "--only-binary",
     "--retries", "--upgrade", "--use_profiler", "--use_xnnpack",
 })  # fmt: skip
-# Words of the commands to type that ``edgeseg inspect``, ``edgeseg models --advise`` and the name of a packaged file propose,
-# and of data's.
+# Words of the commands to type that ``edgeseg inspect``, ``edgeseg models --advise`` and the name of a packaged file
+# propose, and of data's.
 TYPED = {
     "source": {"--classes", "--color-map", "--data-layout", "--ignore-index", "--label-encoding"},
     "inspection": {"--mean", "--std", "--imgsz"},
