@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def test_the_recipes_are_in_the_wheel(device: Path) -> None:
     assert len(list(device.parent.rglob("edgeseg/training/recipes/*-tutorial.toml"))) == 5
 
 
+def test_the_wheel_is_small_and_names_its_sources(wheel: Path) -> None:
+    assert wheel.stat().st_size <= 15_000_000
+    with zipfile.ZipFile(wheel) as files:
+        (notice,) = (name for name in files.namelist() if name.endswith("licenses/NOTICE"))
+        assert "Creative Commons Attribution 4.0" in files.read(notice).decode()
+
+
 def test_it_runs_what_the_wheel_carries(device: Path, tmp_path: Path) -> None:
     """The first hour: as typed after the install, with no file but the user's own image."""
     photo = tmp_path / "photo.png"
@@ -48,7 +56,8 @@ def test_it_runs_what_the_wheel_carries(device: Path, tmp_path: Path) -> None:
     ):
         done = run(edgeseg, *command)
         assert done.returncode == 0, done.stderr
-        assert "no ARTIFACT given: the packaged efficientnet_lite0_unet.int8" in done.stderr
+        file = "person.int8" if command[0] == "camera" else "efficientnet_lite0_unet.int8"
+        assert f"no ARTIFACT given: the packaged {file}" in done.stderr
     assert cv2.imread(str(out)).shape[0] == 48
     assert (tmp_path / "camera.png").stat().st_size
     named = run(edgeseg, "predict", "efficientnet_lite0_unet.fp16", photo, "--count")

@@ -15,14 +15,20 @@ HELP = (
 )
 
 
-def artifact_or_default(artifact: str | None) -> str:
-    """Return the artifact; where none is given the packaged file's name, which one line on stderr says."""
+def artifact_or_default(artifact: str | None, *, of_people: bool = False) -> str:
+    """Return the artifact; where none is given the packaged file's name, which one line on stderr says.
+
+    Args:
+        artifact: as it was typed.
+        of_people: whether the command is shown people, most often.
+    """
     if artifact is not None:
         return artifact
-    from edgeseg.models.packaged_files import DEFAULT_FILE, about
+    from edgeseg.models.packaged_files import DEFAULT_CAMERA_FILE, DEFAULT_FILE, about
 
-    note(f"no ARTIFACT given: the packaged {DEFAULT_FILE} ({about(DEFAULT_FILE)})")
-    return DEFAULT_FILE
+    default = DEFAULT_CAMERA_FILE if of_people else DEFAULT_FILE
+    note(f"no ARTIFACT given: the packaged {default} ({about(default)})")
+    return default
 
 
 def split_sources(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:

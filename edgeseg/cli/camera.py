@@ -304,7 +304,7 @@ def command(
         raise InputError("--matte draws what the newest scores say, --smooth holds classes: give one of them.")
     extent = stream.extent()
     output.require_places(extent, overwrite=results.overwrite)
-    artifact = _artifacts.artifact_or_default(artifact)
+    artifact = _artifacts.artifact_or_default(artifact, of_people=True)
     with ExitStack() as stack:
         update = stack.enter_context(progress_of_steps(f"opening {artifact}"))
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))

@@ -96,7 +96,7 @@ def _open(
     """Open an artifact, or a Keras model."""
     from edgeseg.errors import InputError
     from edgeseg.models.opening import ModelRequest, load_model
-    from edgeseg.models.packaged_files import find_file, is_packaged_name
+    from edgeseg.models.packaged_files import PACKAGED, find_file, is_packaged_name
     from edgeseg.models.zoo.table import find
     from edgeseg.opening import open_segmenter, segmenter_of
     from edgeseg.runtime import SUFFIXES, RuntimeOptions
@@ -111,10 +111,13 @@ def _open(
             if value is not None:
                 raise InputError(f"{option} goes with a Keras model; '{model}' is a finished file.")
         return open_segmenter(model, runtime, description, classes=dataset.classes.names)
+    size = description.input_size
     if is_packaged_name(model):
         find_file(model)  # refuses an architecture without packaged weights
         if "." in model:
             raise InputError(f"'{model}' is a finished file; --backend keras goes with {model.partition('.')[0]}.")
+        packaged = PACKAGED[model]
+        model, size = packaged.architecture, description.input_size or packaged.input_size
     elif not Path(model).suffix:
         find(model)
     if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
@@ -130,7 +133,7 @@ def _open(
     opened = load_model(
         model,
         ModelRequest(
-            input_size=description.input_size,
+            input_size=size,
             classes=dataset.classes,
             mean=description.mean,
             std=description.std,

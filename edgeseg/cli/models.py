@@ -299,18 +299,23 @@ def _describe(model: ZooModel, style: TableStyle) -> None:
 def _as_json(model: ZooModel, packaged: ModelSpec | None) -> dict[str, Any]:
     import dataclasses
 
-    from edgeseg.models.packaged_files import packaged_names
+    from edgeseg.models.packaged_files import packaged_names, packaged_of
 
     fields = dataclasses.asdict(model)
+    names = packaged_of(model.name)
     return {
         **fields,
         "packaged_classes": None if packaged is None else list(packaged.class_names),
-        "packaged_files": [name for name in packaged_names() if name.startswith(f"{model.name}.")],
+        "packaged_files": [file for file in packaged_names() if file.partition(".")[0] in names],
     }
 
 
-def _files(name: str) -> str:
+def _files(architecture: str) -> str:
     """Return the precisions of an architecture's packaged files, as they follow the number of classes."""
-    from edgeseg.models.packaged_files import PACKAGED
+    from edgeseg.models.packaged_files import packaged_of
 
-    return f"; {', '.join(PACKAGED[name].precisions)} files" if name in PACKAGED else ""
+    parts = []
+    for name, model in packaged_of(architecture).items():
+        of = "" if name == architecture else f" of {name}"
+        parts.append(f"; {', '.join(model.precisions)} files{of}")
+    return "".join(parts)

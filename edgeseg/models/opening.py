@@ -308,10 +308,10 @@ def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
     else:
         model = create(name, num_classes=spec.num_classes, input_size=spec.input_size, **options)
     if packaged is not None:
-        from edgeseg.models.weights.load import match_file
+        from edgeseg.models.weights.folded import load_folded
 
-        with resources.as_file(resources.files("edgeseg.models") / "packaged" / f"{name}.weights.h5") as path:
-            match_file(model, path).apply()
+        with resources.as_file(resources.files("edgeseg.models") / "packaged") as folder:
+            load_folded(model, folder / f"{name}.fp16.tflite", folder / f"{name}.norms.npz")
     elif weights is None:
         _log.warning("%s has random weights: right for latency, not for images; give `weights='FILE'`", name)
     provenance = dataclasses.replace(spec.provenance, model_options=zoo_model.not_default(options))

@@ -4,42 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import get_args
 
-from edgeseg.choices import Precision
+from edgeseg._internal.fields import short_repr
+from edgeseg.choices import BackendName, Format, Precision
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PackagedModel:
     """A model whose weights are in ``packaged/``, and files of it, which ``scripts/export-packaged`` makes.
 
     Attributes:
-        precisions: of its files; the name of the model alone means the first, the fastest on a CPU.
+        architecture: in the zoo, whose packaged weights it has.
+        input_size: ``(H, W)`` of the files; that of the weights when ``None``.
+        precisions: of its ``.tflite`` files; the name of the model alone means the first, the fastest on a CPU.
+        onnx: precisions that have an ``.onnx`` file too, for a device with ONNX Runtime alone.
         sees: what it was trained to see, for people.
         license: of the weights, as their card says.
     """
 
-    precisions: tuple[Precision, ...]
+    __repr__ = short_repr
+
+    architecture: str
+    input_size: tuple[int, int] | None = None
+    precisions: tuple[Precision, ...] = ("int8", "fp16")
+    onnx: tuple[Precision, ...] = ("int8",)
     sees: str
     license: str
 
 
-#: The packaged models, by their architecture's name.
+#: The packaged models, by the name of their files.
 PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
-    {"efficientnet_lite0_unet": PackagedModel(("int8", "fp16"), "streets, 11 classes", "CC BY-NC 4.0")}
+    {
+        "efficientnet_lite0_unet": PackagedModel(
+            architecture="efficientnet_lite0_unet", sees="streets, 11 classes", license="CC BY-NC 4.0"
+        ),
+        "person": PackagedModel(architecture="person", sees="people before a webcam, 2 classes", license="Apache-2.0"),
+        # For ONNX Runtime and in half precision there is person: the wheel has 15 MB at most.
+        "person_wide": PackagedModel(
+            architecture="person",
+            input_size=(144, 256),
+            precisions=("int8",),
+            onnx=(),
+            sees="people before a webcam of 16:9, 2 classes",
+            license="Apache-2.0",
+        ),
+    }
 )
 
 #: The file that a command runs when none is named.
 DEFAULT_FILE = f"{DEFAULT_MODEL}.{PACKAGED[DEFAULT_MODEL].precisions[0]}"
 
+#: The same of a command that is shown people.
+DEFAULT_CAMERA_FILE = f"person.{PACKAGED['person'].precisions[0]}"
+
 
 def packaged_names() -> list[str]:
     """Return every name of a packaged file, ``NAME.PRECISION``."""
     return [f"{name}.{precision}" for name, model in PACKAGED.items() for precision in model.precisions]
+
+
+def packaged_of(architecture: str) -> dict[str, PackagedModel]:
+    """Return the packaged models of an architecture by their names."""
+    return {name: model for name, model in PACKAGED.items() if model.architecture == architecture}
 
 
 def about(name: str) -> str:
@@ -48,21 +80,26 @@ def about(name: str) -> str:
 
 
 def is_packaged_name(text: str) -> bool:
-    """Return whether a text has the form of a packaged file's name: ``NAME`` or ``NAME.PRECISION`` of the zoo."""
+    """Return whether a text has the form of a packaged file's name: ``NAME`` or ``NAME.PRECISION``.
+
+    A name of the zoo is one too, packaged or not.
+    """
     name, _, precision = text.partition(".")
-    return name in ZOO and precision in ("", *get_args(Precision))
+    return (name in PACKAGED or name in ZOO) and precision in ("", *get_args(Precision))
 
 
-def find_file(artifact: str | Path) -> Path:
+def find_file(artifact: str | Path, backend: BackendName | None = None) -> Path:
     """Return the path of an artifact: a packaged file by its name, anything else as it is.
 
     A name has priority over a file of that name in the current folder, which is ``./NAME``.
 
     Args:
         artifact: ``NAME`` or ``NAME.PRECISION`` of a packaged file, or a path.
+        backend: what will open it; by default LiteRT, or ONNX Runtime where that alone is installed.
 
     Raises:
-        InputError: it is a name of the zoo without a packaged file, or close to one that has.
+        InputError: it is a name of the zoo without a packaged file, or close to one that has; or the runtime has no
+            file of that precision.
     """
     text = str(artifact)
     name, _, precision = text.partition(".")
@@ -78,9 +115,28 @@ def find_file(artifact: str | Path) -> Path:
             f"'{text}' is an architecture without packaged weights: train it (edgeseg train {name} --data DIR) and "
             f"run what edgeseg export makes of that, or take a packaged file: {', '.join(packaged_names())}."
         )
-    if precision not in ("", *PACKAGED[name].precisions):
-        make = f"edgeseg export {name} --precision {precision}"
+    model = PACKAGED[name]
+    if precision not in ("", *model.precisions):
+        size = "" if model.input_size is None else f" --imgsz {model.input_size[0]},{model.input_size[1]}"
+        make = f"edgeseg export {model.architecture}{size} --precision {precision}"
         if precision in ("int8", "w8a16"):
-            make = f"edgeseg export {name} --data DIR --precision {precision}"
+            make = f"edgeseg export {model.architecture}{size} --data DIR --precision {precision}"
         raise InputError(f"'{text}' is not packaged: {make} makes it; packaged are {', '.join(packaged_names())}.")
-    return Path(__file__).parent / "packaged" / f"{name}.{precision or PACKAGED[name].precisions[0]}.tflite"
+    file_format = _format_for(backend)
+    offered = model.onnx if file_format == "onnx" else model.precisions
+    if not offered or precision not in ("", *offered):
+        alike = packaged_of(model.architecture).items()
+        others = ", ".join(f"{other}.{each}" for other, of in alike for each in of.onnx)
+        raise InputError(
+            f"'{text}' is packaged for LiteRT alone, which pip install 'edgeseg[tflite]' installs; for ONNX Runtime "
+            f"there is {others}."
+        )
+    return Path(__file__).parent / "packaged" / f"{name}.{precision or offered[0]}.{file_format}"
+
+
+def _format_for(backend: BackendName | None) -> Format:
+    """Return the format that a backend opens; without one that of the runtime that is installed."""
+    if backend is not None:
+        return "onnx" if backend == "onnx" else "tflite"
+    has_litert = any(find_spec(package) for package in ("ai_edge_litert", "tflite_runtime"))
+    return "onnx" if find_spec("onnxruntime") and not has_litert else "tflite"

@@ -144,7 +144,7 @@ def open_backend(
 
 def open_with(path: str | Path | ModelFile, options: RuntimeOptions) -> Backend:
     """Do what ``open_backend`` does, with all options of the runtime in one value."""
-    where = path.path if isinstance(path, ModelFile) else find_file(path)
+    where = path.path if isinstance(path, ModelFile) else find_file(path, options.backend)
     name = options.choose(where)
     if not where.is_file():
         raise InputError(f"model file '{where}' does not exist.")

@@ -6,6 +6,7 @@ weights are read by ``edgeseg.models.encoders.efficientnet_lite0``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -46,34 +47,56 @@ def efficientnet_lite0_unet(
         A model from ``(B, H, W, 3)`` float32, ``(pixel - 127) / 128``, to logits ``(B, H, W, num_classes)``.
     """
     inputs, levels = efficientnet_lite0_encoder(input_size)
+    logits = light_decoder(levels, num_classes, decoder_filters)
+    return keras.Model(inputs, doubled(logits), name="efficientnet_lite0_unet")
+
+
+def light_decoder(levels: Sequence[keras.KerasTensor], num_classes: int, filters: Sequence[int]) -> keras.KerasTensor:
+    """Build a decoder of x2 steps: bilinear, skip, two separable convolutions.
+
+    Args:
+        levels: of an encoder, the finest first, each at half the size of the one before.
+        num_classes: number of output channels.
+        filters: channels of each step, one step fewer than there are levels.
+
+    Returns:
+        Logits of the size of the finest level.
+    """
     x = levels[-1]
-    for index, (skip, filters) in enumerate(zip(reversed(levels[:-1]), decoder_filters, strict=True), start=1):
+    for index, (skip, channels) in enumerate(zip(reversed(levels[:-1]), filters, strict=True), start=1):
         name = f"decoder{index}"
         x = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_up")(x)
         x = layers.Concatenate(name=f"{name}_concat")([x, skip])
         for part in "ab":
             x = _depthwise(x, 3, 1, f"{name}{part}_dw")
-            x = _pointwise(x, filters, f"{name}{part}_pw", activation=True)
-    x = layers.Conv2D(num_classes, 1, name="logits")(x)
-    logits = layers.UpSampling2D(2, interpolation="bilinear", name="logits_up")(x)
-    return keras.Model(inputs, logits, name="efficientnet_lite0_unet")
+            x = _pointwise(x, channels, f"{name}{part}_pw", activation=True)
+    return layers.Conv2D(num_classes, 1, name="logits")(x)
 
 
-def efficientnet_lite0_encoder(input_size: tuple[int, int]) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+def doubled(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Return logits at twice their size."""
+    return layers.UpSampling2D(2, interpolation="bilinear", name="logits_up")(logits)
+
+
+def efficientnet_lite0_encoder(
+    input_size: tuple[int, int], num_stages: int = len(STAGES)
+) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Build EfficientNet-Lite0 without its head.
 
     Args:
         input_size: ``(H, W)`` in pixels.
+        num_stages: of ``STAGES``, from the first on.
 
     Returns:
-        The input ``(B, H, W, 3)``, and the levels at 1/2, 1/4, 1/8, 1/16 and 1/32 (16, 24, 40, 112, 192 channels).
+        The input ``(B, H, W, 3)``, and the levels at 1/2, 1/4, 1/8, 1/16 and 1/32 (16, 24, 40, 112, 192 channels); up
+        to 1/16 with five stages.
     """
     inputs = layers.Input((*input_size, 3))
     x = layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(inputs)
     x = layers.BatchNormalization(epsilon=_BN_EPSILON, name="stem_bn")(x)
     x = layers.ReLU(6.0, name="stem_activation")(x)
     levels = []
-    for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(STAGES, start=1):
+    for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(STAGES[:num_stages], start=1):
         if first_stride == 2:
             levels.append(x)
         for repeat in range(repeats):

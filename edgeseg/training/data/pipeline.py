@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from edgeseg._internal.text import counted
 from edgeseg.errors import InputError
 from edgeseg.imaging import at_size, letterbox, normalize
 from edgeseg.spec import ModelSpec
-from edgeseg.training.data.augment import IGNORED, Augmentation
+from edgeseg.training.data.augment import IGNORED
 from edgeseg.training.data.cache import Pairs
 
 Size = tuple[int, int]
@@ -24,6 +24,10 @@ Size = tuple[int, int]
 LabelSizes = Size | Sequence[Size] | Mapping[str, Size]
 #: One array; or one for each output, as a tuple or by name.
 Labels = NDArray[np.uint8] | tuple[NDArray[np.uint8], ...] | dict[str, NDArray[np.uint8]]
+#: Changes an image and its ids, with draws from a generator: an ``Augmentation``, or what is made of one.
+Augment = Callable[
+    [NDArray[np.uint8], NDArray[np.uint8], np.random.Generator], tuple[NDArray[np.uint8], NDArray[np.uint8]]
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,8 @@ class BatchOrder:
         batch_size: images in a step; the last, smaller batch of an epoch is dropped.
         seed: of the order and of the augmentation.
         repeat: number of times that each image is used in an epoch.
+        weights: how often each image is drawn, summing to 1; each place of an epoch draws one by itself. Every image is
+            used once, or ``repeat`` times, when ``None``.
         start_epoch: epochs that are already done.
         worker: number of this process among those that share each batch.
         num_workers: number of these processes; ``batch_size`` is a multiple of it. Their shares, one after the other,
@@ -43,6 +49,7 @@ class BatchOrder:
     batch_size: int
     seed: int
     repeat: int = 1
+    weights: NDArray[np.float64] | None = None
     start_epoch: int = 0
     worker: int = 0
     num_workers: int = 1
@@ -65,7 +72,7 @@ class BatchOrder:
 def training_pipeline(
     data: Pairs,
     spec: ModelSpec,
-    augmentation: Augmentation,
+    augmentation: Augment,
     order: BatchOrder,
     *,
     label_sizes: LabelSizes | None = None,
@@ -98,7 +105,8 @@ def training_pipeline(
     to_ids = _label_table(data)
 
     def example(index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Labels]:
-        image, label = data[index % len(data)]
+        chosen = index % len(data) if order.weights is None else int(rng.choice(len(data), p=order.weights))
+        image, label = data[chosen]
         image, ids = augmentation(image, cast("NDArray[np.uint8]", cv2.LUT(label, to_ids)), rng)
         return image, _at_sizes(ids, label_sizes)
 

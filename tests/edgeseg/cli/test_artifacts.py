@@ -13,9 +13,10 @@ import pytest
 from edgeseg.cli import main
 from edgeseg.cli._artifacts import split_sources
 from edgeseg.errors import InputError
-from edgeseg.models.packaged_files import DEFAULT_FILE
+from edgeseg.models.packaged_files import DEFAULT_CAMERA_FILE, DEFAULT_FILE
 
 SAID = f"no ARTIFACT given: the packaged {DEFAULT_FILE} (streets, 11 classes)\n"
+CAMERA_SAID = f"no ARTIFACT given: the packaged {DEFAULT_CAMERA_FILE} (people before a webcam, 2 classes)\n"
 
 
 @pytest.fixture
@@ -61,13 +62,13 @@ def test_predict_takes_a_name(photo: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_other_commands_without_artifact(photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def ran(*args: str) -> str:
+    def ran(*args: str, said: str = SAID) -> str:
         assert main([*args]) == 0
         printed = capsys.readouterr()
-        assert printed.err.startswith(SAID)
+        assert printed.err.startswith(said)
         return printed.out
 
-    ran("camera", "--source", photo, "--no-show", "--save", str(tmp_path / "out.png"))
+    ran("camera", "--source", photo, "--no-show", "--save", str(tmp_path / "out.png"), said=CAMERA_SAID)
     assert (tmp_path / "out.png").stat().st_size
     out = ("--output", str(tmp_path / "out.json"))
     quick = (*out, "--rounds", "1", "--num-runs", "1", "--min-secs", "0", "--max-secs", "1")

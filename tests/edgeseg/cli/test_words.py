@@ -37,7 +37,7 @@ FOREIGN = frozenset({
     "--remove", "--retries", "--upgrade", "--use_profiler", "--use_xnnpack",
 })  # fmt: skip
 # Flags of rpicam-apps and GStreamer, and words of the commands to type that ``edgeseg doctor --cameras``, ``edgeseg
-# inspect`` and ``edgeseg models --advise`` propose, and of data's.
+# inspect``, ``edgeseg models --advise`` and the name of a packaged file propose, and of data's.
 TYPED = {
     "gstreamer": {"--quiet"},
     "listing": {"--camera-format", "--camera-fps", "--camera-size", "--list-cameras", "--save"},
@@ -56,6 +56,7 @@ TYPED = {
     },
     "source": {"--classes", "--color-map", "--data-layout", "--ignore-index", "--label-encoding"},
     "inspection": {"--mean", "--std", "--imgsz"},
+    "packaged_files": {"--imgsz"},
     "advice": {
         "--class-weights",
         "--crop-size",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -8,19 +10,40 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.models.opening import packaged_spec
-from edgeseg.models.packaged_files import DEFAULT_FILE, PACKAGED, about, find_file, packaged_names
+from edgeseg.models.packaged_files import (
+    DEFAULT_CAMERA_FILE,
+    DEFAULT_FILE,
+    PACKAGED,
+    about,
+    find_file,
+    packaged_names,
+    packaged_of,
+)
 from edgeseg.models.zoo.table import ZOO
+from edgeseg.proof import verify
+from edgeseg.proof.file import read_proof
+from edgeseg.runtime import open_backend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
+
+ONNX_NAMES = [f"{name}.{precision}" for name, model in PACKAGED.items() for precision in model.onnx]
 
 
 def test_the_table_is_the_folder() -> None:
     folder = Path(str(resources.files("edgeseg.models"))) / "packaged"
-    assert {f"{name}.tflite" for name in packaged_names()} == {path.name for path in folder.glob("*.tflite")}
-    assert set(PACKAGED) == {path.stem for path in folder.glob("*.json")} <= set(ZOO)
-    assert DEFAULT_FILE in packaged_names()
+    architectures = {model.architecture for model in PACKAGED.values()}
+    there = {path.name for path in folder.iterdir()}
+    assert there == {
+        *(f"{name}.tflite" for name in packaged_names()),
+        *(f"{name}.onnx" for name in ONNX_NAMES),
+        *(f"{name}.proof.zip" for name in PACKAGED),
+        *(f"{name}{suffix}" for name in architectures for suffix in (".json", ".norms.npz", ".md")),
+    }
+    assert architectures <= set(ZOO) & set(PACKAGED)
+    assert {name for each in architectures for name in packaged_of(each)} == set(PACKAGED)
+    assert {DEFAULT_FILE, DEFAULT_CAMERA_FILE} <= set(packaged_names())
     for name, model in PACKAGED.items():
-        spec = packaged_spec(name)
+        spec = packaged_spec(model.architecture)
         assert spec is not None
         assert f"{spec.num_classes} classes" in model.sees == about(f"{name}.{model.precisions[0]}")
 
@@ -28,19 +51,49 @@ def test_the_table_is_the_folder() -> None:
 @pytest.mark.parametrize("name", packaged_names())
 def test_a_file_has_the_classes_and_the_feeding_of_its_weights(name: str) -> None:
     """What a camera of noise gives has the image's size; that it is right is shown on real images."""
-    weights = packaged_spec(name.partition(".")[0])
+    model = PACKAGED[name.partition(".")[0]]
+    weights = packaged_spec(model.architecture)
     assert weights is not None
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     with Segmenter(name) as segmenter:
         spec = segmenter.spec
         assert segmenter(photo).class_map.shape == (90, 120)
-    kept = ("class_names", "palette", "ignore_index", "input_size", "mean", "std", "color_order", "fit", "resize")
+    kept = ("class_names", "palette", "ignore_index", "mean", "std", "color_order", "fit", "resize")
 
     def fields(of: ModelSpec) -> dict[str, object]:
         return {field: getattr(of, field) for field in kept}
 
     assert fields(spec) == fields(weights)
+    assert spec.input_size == (model.input_size or weights.input_size)
     assert f"{spec.name}.{spec.provenance.precision}" == name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*map(find_file, packaged_names()), *(find_file(name, "onnx") for name in ONNX_NAMES)],
+    ids=lambda path: str(path.name),
+)
+def test_every_file_answers_its_proof(path: Path) -> None:
+    verdict = verify(path, repeat=1)
+    assert verdict.passed, verdict.agreement
+    assert read_proof(path.with_name(f"{path.name.partition('.')[0]}.proof.zip")).source.endswith(("CC0", "noise"))
+
+
+def test_onnx_runtime_alone_gets_the_onnx_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_file("person", "onnx").name == "person.int8.onnx"
+    with closing(open_backend("person", backend="onnx")) as backend:
+        assert backend.runtime.startswith("onnxruntime")
+    installed = importlib.util.find_spec
+
+    def without_litert(name: str) -> object:
+        return None if name in ("ai_edge_litert", "tflite_runtime") else installed(name)
+
+    monkeypatch.setattr("edgeseg.models.packaged_files.find_spec", without_litert)
+    assert find_file(DEFAULT_FILE).name == f"{DEFAULT_FILE}.onnx"
+    assert find_file(DEFAULT_CAMERA_FILE).name == f"{DEFAULT_CAMERA_FILE}.onnx"
+    for name in ("person.fp16", "person_wide"):
+        with pytest.raises(InputError, match=rf"'{name}' is packaged for LiteRT alone.* there is person\.int8\."):
+            find_file(name)
 
 
 def test_a_name_alone_is_the_first_file_and_a_path_stays_a_path(
@@ -66,6 +119,10 @@ def test_a_name_alone_is_the_first_file_and_a_path_stays_a_path(
             "efficientnet_lite0_unet.dynamic",
             "is not packaged: edgeseg export efficientnet_lite0_unet --precision dynamic makes it; packaged are "
             "efficientnet_lite0_unet.int8, efficientnet_lite0_unet.fp16",
+        ),
+        (
+            "person_wide.fp16",
+            "is not packaged: edgeseg export person --imgsz 144,256 --precision fp16 makes it; packaged are ",
         ),
         ("efficientnet_lite0_une", "no name of a packaged one. Did you mean 'efficientnet_lite0_unet'"),
     ],

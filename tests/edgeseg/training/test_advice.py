@@ -60,6 +60,7 @@ def test_the_model_has_the_least_work_a_pixel(shapes: CheckResult) -> None:
     assert all(
         chosen.gflops / math.prod(chosen.default_size) <= each.gflops / math.prod(each.default_size)
         for each in ZOO.values()
+        if each.name != "person"  # made for one subject
     )
 
 

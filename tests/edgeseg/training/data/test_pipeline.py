@@ -11,7 +11,7 @@ import pytest
 
 from edgeseg.datasets import Classes, LabeledSplit, open_split
 from edgeseg.errors import InputError
-from edgeseg.spec import ModelSpec
+from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.data.augment import IGNORED, Augmentation
 from edgeseg.training.data.cache import CachedPairs, Pairs
 from edgeseg.training.data.pipeline import BatchOrder, training_pipeline, validation_batches
@@ -238,3 +238,22 @@ def test_validation_turns_another_ignored_id_into_the_pipelines(tiny_spec: Model
     ((_, labels),) = validation_batches(_Memory(classes, [label]), tiny_spec, 1)
     assert (labels[0, :16] == 2).all()
     assert (labels[0, 16:] == IGNORED).all()
+
+
+def test_weights_say_how_often_each_image_is_drawn(tiny_spec: ModelSpec) -> None:
+    """The label of an image is its number; a run that begins later draws what the whole run drew then."""
+    classes = Classes(names=("a", "b", "c", "d"), palette=default_palette(4), ignore_index=None)
+    data = _Memory(classes, [np.full((64, 80), number, np.uint8) for number in range(4)])
+    order = BatchOrder(batch_size=4, seed=0, repeat=50, weights=np.array([0.5, 0.4, 0.1, 0.0]))
+
+    def drawn(count: int, start_epoch: int = 0) -> list[int]:
+        later = dataclasses.replace(order, start_epoch=start_epoch)
+        batches, steps = training_pipeline(data, tiny_spec, PLAIN, later)
+        assert steps == 50
+        return [int(label[0, 0]) for _, labels in itertools.islice(batches, count) for label in labels]
+
+    epochs = drawn(100)
+    counts = np.bincount(epochs[:200], minlength=4)
+    assert abs(counts - [100, 80, 20, 0]).max() <= 30, "4 standard deviations of 200 draws at most"
+    assert counts[3] == 0
+    assert drawn(50, start_epoch=1) == epochs[200:]
