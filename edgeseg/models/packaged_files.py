@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from edgeseg._internal.fields import short_repr
-from edgeseg.choices import BackendName, Format, Precision
+from edgeseg.choices import BackendName, Format, OutputKind, Precision
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO
 
@@ -24,6 +24,7 @@ class PackagedModel:
         input_size: ``(H, W)`` of the files; that of the weights when ``None``.
         precisions: of its ``.tflite`` files; the name of the model alone means the first, the fastest on a CPU.
         onnx: precisions that have an ``.onnx`` file too, for a device with ONNX Runtime alone.
+        output_kind: what the files return; scores make soft edges.
         sees: what it was trained to see, for people.
         license: of the weights, as their card says.
     """
@@ -34,6 +35,7 @@ class PackagedModel:
     input_size: tuple[int, int] | None = None
     precisions: tuple[Precision, ...] = ("int8", "fp16")
     onnx: tuple[Precision, ...] = ("int8",)
+    output_kind: OutputKind = "argmax"
     sees: str
     license: str
 
@@ -44,13 +46,19 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
         "efficientnet_lite0_unet": PackagedModel(
             architecture="efficientnet_lite0_unet", sees="streets, 11 classes", license="CC BY-NC 4.0"
         ),
-        "person": PackagedModel(architecture="person", sees="people before a webcam, 2 classes", license="Apache-2.0"),
+        "person": PackagedModel(
+            architecture="person",
+            output_kind="softmax",
+            sees="people before a webcam, 2 classes",
+            license="Apache-2.0",
+        ),
         # For ONNX Runtime and in half precision there is person: the wheel has 15 MB at most.
         "person_wide": PackagedModel(
             architecture="person",
             input_size=(144, 256),
             precisions=("int8",),
             onnx=(),
+            output_kind="softmax",
             sees="people before a webcam of 16:9, 2 classes",
             license="Apache-2.0",
         ),
