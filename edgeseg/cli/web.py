@@ -75,7 +75,7 @@ def command(
     if usb and "host" in given:
         raise InputError("--usb gives the phone this machine's own localhost; omit --host.")
     with progress("gathering the page"):
-        site = Site.of(artifacts or [_artifacts.artifact_or_default(None)])
+        site = Site.of(artifacts or [_artifacts.artifact_or_default(None, of_people=True)])
     if output_dir is not None:
         written = site.write(output_dir, overwrite=overwrite)
         size = sum(path.stat().st_size for path in written) / 1e6

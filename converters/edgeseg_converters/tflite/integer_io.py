@@ -6,6 +6,7 @@ litert-quantizer leaves an int8 input, and a float island around every op that i
 * ``DEQUANTIZE -> op -> QUANTIZE`` becomes ``op`` where the op only moves values and both scales are the same, so the
   result is the same to the bit;
 * ARG_MAX reads integers, which a scale does not reorder;
+* int8 probabilities become uint8, by a QUANTIZE that adds 128: LiteRT.js reads no int8 output;
 * the unread part of a SPLIT, such as the last of SegNet's windows, has the type of the others;
 * a separate RELU, as before Xception's convolutions, becomes the QUANTIZE from its input's scale to its output's, whose
   lowest integer is zero: values below are cut off either way. XNNPACK has that QUANTIZE in int8, but no RELU.
@@ -36,6 +37,7 @@ def put_in(graph: TfliteGraph) -> None:
     _read_integers(graph)
     _cut_off_by_range(graph)
     _uint8_input(graph)
+    _uint8_output(graph)
 
 
 def _merge_islands(graph: TfliteGraph) -> None:
@@ -108,6 +110,26 @@ def _uint8_input(graph: TfliteGraph) -> None:
     graph.inputs = [new]
     for signature in graph.model.signatureDefs or []:
         for entry in signature.inputs:
+            entry.tensorIndex = new
+
+
+def _uint8_output(graph: TfliteGraph) -> None:
+    """Let an int8 output be uint8, with the same scale and the zero point moved."""
+    (index,) = graph.outputs
+    inner = graph.tensors[index]
+    if inner.type != schema.TensorType.INT8:
+        return
+    result = schema.TensorT(name=inner.name, shape=inner.shape, type=schema.TensorType.UINT8, hasRank=True)
+    result.quantization = schema.QuantizationParametersT(
+        scale=inner.quantization.scale, zeroPoint=np.asarray(inner.quantization.zeroPoint, np.int64) + 128
+    )
+    inner.name = f"{(inner.name or b'').decode()}_network".encode()
+    new = graph.add_tensor(result)
+    op = schema.OperatorT(opcodeIndex=_opcode(graph, "QUANTIZE"), inputs=[index], outputs=[new])
+    graph.insert(op, after=graph.operators[-1])
+    graph.outputs = [new]
+    for signature in graph.model.signatureDefs or []:
+        for entry in signature.outputs:
             entry.tensorIndex = new
 
 

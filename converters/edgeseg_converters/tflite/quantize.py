@@ -4,7 +4,7 @@
 precision   weights                         activations          input and output
 =========== =============================== ==================== ==============================================
 ``dynamic`` int8, one scale for a channel   float32              as in fp32
-``int8``    int8, one scale for a channel   int8                 uint8 image, uint8 class map, or int8 softmax
+``int8``    int8, one scale for a channel   int8                 uint8 image, uint8 class map or softmax
 ``w8a16``   int8, one scale for a channel   int16                uint8 image, uint8 class map
 =========== =============================== ==================== ==============================================
 

@@ -243,7 +243,7 @@ def of_two() -> keras.Model:
 @pytest.mark.parametrize(
     ("file_format", "target", "output"),
     [
-        ("tflite", "generic", ("int8", 1 / 256, -128)),
+        ("tflite", "generic", ("uint8", 1 / 256, 0)),
         ("tflite", "edgetpu", ("uint8", 1 / 256, 0)),
         ("onnx", "generic", ("float32", 0.0, 0)),
     ],

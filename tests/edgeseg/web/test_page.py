@@ -75,7 +75,7 @@ def test_the_input_is_pythons_to_the_bit(page: Any) -> None:
         ("onnx", "wasm", 2, 8),
         ("fp16", "wasm", 2, 8),
         ("int8", "wasm", 2, 8),
-        ("fp32", "webgpu", 1, 2),
+        ("fp16", "webgpu", 1, 2),
     ],
 )
 def test_class_maps_are_those_of_the_segmenter(
@@ -95,7 +95,7 @@ def test_class_maps_are_those_of_the_segmenter(
         for data in clip_images[:images]:
             tensor, placement = preprocess(decode_image("image", np.frombuffer(data, np.uint8)), segmenter.spec)
             expected, _ = segmenter.infer(tensor, placement)
-            assert len(np.unique(expected)) > 2
+            assert len(np.unique(expected)) > 1
             assert np.mean(page.class_map(data) == expected) >= 0.9999
 
 
@@ -109,7 +109,7 @@ def test_a_camera_is_segmented_live(page: Any) -> None:
     page.until("Number(document.getElementById('fps').textContent) > 0")
     assert page.text("inference").endswith(" ms") and page.text("age").endswith(" ms")
     assert page.text("ran").startswith("LiteRT.js") and "CPU" in page.text("ran")
-    assert "%" in page.text("classes")  # shares of the classes of a real street
+    assert "%" in page.text("classes")  # shares of the classes
     for view in ("mask", "cutout", "blur", "replace", "overlay"):
         page.choose("view", view)
     page.run("document.getElementById('compare').click()")
@@ -124,7 +124,7 @@ def test_the_proof_is_asked_on_the_page(page: Any) -> None:
     page.run("document.getElementById('prove').click()")
     page.until("/ok|FAILED|Error/.test(document.getElementById('proof').textContent)")
     said = page.text("proof")
-    assert "images have the class that Keras gives; ok, at least" in said, said
+    assert said.count("images have the class that Keras gives; ok, at least") == 2, said
 
 
 def test_every_control_has_a_name_and_is_reached_by_the_keyboard(page: Any) -> None:

@@ -74,7 +74,7 @@ def test_a_runtime_that_changed_is_not_used(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_command_writes_the_files(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wanted = ["web", "efficientnet_lite0_unet.int8", "--output-dir", str(tmp_path / "site")]
+    wanted = ["web", "person.int8", "--output-dir", str(tmp_path / "site")]
     assert main(wanted) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'site'}\n"
     assert (tmp_path / "site" / runtime_place(runtime.LITERT) / "wasm" / "litert_wasm_internal.wasm").read_bytes()[
