@@ -39,7 +39,7 @@ class GuidedFilter:
     def __init__(self) -> None:
         steps = np.clip((np.arange(256) / 255 - _FROM) / (_TO - _FROM), 0, 1)
         self._curve = np.round(255 * steps * steps * (3 - 2 * steps)).astype(np.uint8)
-        self._shape: tuple[int, ...] = ()
+        self._prepared_for: tuple[int, ...] = ()
 
     def __call__(self, image: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Refine a mask.
@@ -52,7 +52,7 @@ class GuidedFilter:
             uint8, the weight of each pixel, 255 where it is wholly the mask's: ``(h, w)``, or a whole part of it where
             the image has more than 720 rows; valid until the next call.
         """
-        if self._shape != image.shape:
+        if self._prepared_for != image.shape:
             self._prepare(image.shape)
         guide = image
         if self._reduced.shape != image.shape:
@@ -127,7 +127,7 @@ class GuidedFilter:
         #: The colors, the mask, the colors times the mask, the products of ``_PAIRS``; and the averages of them.
         self._values, self._means = np.empty((13, *small), np.float32), np.empty((13, *small), np.float32)
         self._products, self._coefficients = np.empty((6, *small), np.float32), np.empty((4, *small), np.float32)
-        self._shape = shape
+        self._prepared_for = shape
 
 
 def _average(values: NDArray[np.float32], out: NDArray[np.float32]) -> None:

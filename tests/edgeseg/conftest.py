@@ -366,10 +366,11 @@ def browser(open_browser: Callable[..., Browser]) -> Iterator[Browser]:
 @pytest.fixture
 def server() -> Iterator[MjpegServer]:
     """A page of motion JPEG, of which no thread is left."""
+    before = set(threading.enumerate())  # another page may be served for a whole session of tests
     server = MjpegServer(port=0)
     yield server
     server.close()
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-http")]
+    left = [each for each in set(threading.enumerate()) - before if each.name.startswith("edgeseg-http")]
     for thread in left:  # of a client that had just left by itself: it is no open connection any more
         thread.join(5)
     assert not [thread for thread in left if thread.is_alive()]

@@ -245,7 +245,10 @@ def test_edges_are_soft_by_the_scores_of_the_one_channel(
     for command, reason in (
         ([*run, "--matte"], "--matte is for --visualize blur, replace and cutout, got overlay"),
         (["camera", str(bare), "--visualize", "blur", "--matte", "--smooth", "2"], "--smooth holds classes"),
-        (["camera", "--visualize", "blur", "--classes", "car", "--matte", "--no-show"], "this model gives class ids"),
+        (
+            ["camera", "efficientnet_lite0_unet", "--visualize", "blur", "--classes", "car", "--matte", "--no-show"],
+            "this model gives class ids",
+        ),
     ):
         assert main(command) == 2
         assert reason in capsys.readouterr().err.splitlines()[-1]

@@ -117,7 +117,9 @@ def test_the_tutorials_letterbox(tiny_spec: ModelSpec) -> None:
         assert (p.top, p.left, p.height, p.width) == place, size
         assert np.abs(fitted.astype(int) - expected).max() <= 1, size
         of_bgr, _ = letterbox(np.ascontiguousarray(image[..., ::-1]), spec, order="bgr")  # as the camera does it
-        assert (of_bgr[..., ::-1] == fitted).all(), size
+        # BLAS may sum the last columns of a product in another order, and a value at a half falls to the other side.
+        differing = of_bgr[..., ::-1].astype(int) - fitted
+        assert np.abs(differing).max() <= 1 and np.mean(differing != 0) < 1e-3, size
         rounded = letterbox(image, spec.replace(letterbox_rounding="round"))[1]
         others += (rounded.height, rounded.width) != place[2:]
     # 47 * (48 / 47) is just below 48 in float64, and the tutorials lose a column of an image that fills the width.

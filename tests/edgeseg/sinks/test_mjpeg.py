@@ -204,6 +204,7 @@ def test_only_four_paths_and_two_methods_are_answered(server: MjpegServer) -> No
 
 
 def test_close_ends_everybody(scene: Any) -> None:
+    before = set(threading.enumerate())
     server = MjpegServer(port=0)
     with open_stream(server) as watching, socket.create_connection(("127.0.0.1", server.port)) as silent:
         wait_until(lambda: server.watchers == 1)
@@ -213,7 +214,9 @@ def test_close_ends_everybody(scene: Any) -> None:
         with suppress(ConnectionResetError):
             assert silent.recv(10) == b""
     # close() waits for them so long and no longer, which on a busy machine may be too short.
-    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg-http")])
+    wait_until(
+        lambda: not [each for each in set(threading.enumerate()) - before if each.name.startswith("edgeseg-http")]
+    )
     server.write(scene.frame(), "")
     MjpegServer(port=server.port).close()  # the port is free again at once
 

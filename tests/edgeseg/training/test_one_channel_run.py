@@ -60,9 +60,11 @@ def test_several_predictions_of_one_channel(masks: Path, tmp_path: Path, capsys:
     assert (spec.class_names, spec.ignore_index) == (("wall", "thing"), 255)
 
     def mean_iou(model: Path) -> float:
+        """By classes that are enlarged as they are, as a file of class ids has no scores to enlarge."""
         capsys.readouterr()
         assert main(["evaluate", str(model), *data, "--json"]) == 0
-        return float(json.loads(capsys.readouterr().out)["mean_iou"])
+        found = json.loads(capsys.readouterr().out)
+        return float(found.get("mean_iou_nearest", found["mean_iou"]))
 
     score = mean_iou(best)
     assert score > 0.7
