@@ -7,7 +7,8 @@ from pathlib import Path
 import keras
 
 from edgeseg._internal.files import write_bytes
-from edgeseg.models.weights.folded import save_norms
+from edgeseg.models.packaged_files import PACKAGED as FILES
+from edgeseg.models.weights.folding import save_norms
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import export
 
@@ -23,4 +24,6 @@ def package_weights(model: keras.Model, spec: ModelSpec) -> None:
     """
     save_norms(model, PACKAGED / f"{spec.name}.norms.npz")
     write_bytes(PACKAGED / f"{spec.name}.json", spec.to_json().encode(), overwrite=True)
-    export(model, format="tflite", precision="fp16", spec=spec, verify=False).save(PACKAGED, overwrite=True)
+    kind = FILES[spec.name].output_kind
+    made = export(model, format="tflite", precision="fp16", spec=spec, output_kind=kind, verify=False)
+    made.save(PACKAGED, overwrite=True)

@@ -114,7 +114,8 @@ class ExportOptions:
         """Refuse scores in bytes of more than two classes.
 
         Of two classes one is known from the other, and a step of 1/256 is finer than any edge is drawn. Of more, those
-        that are near each other at an edge often have the same byte, and the first of them would win.
+        that are near each other at an edge often have the same byte, and the first of them would win. In ONNX, whose
+        result is float32, the softmax is of integers too.
 
         Args:
             recipes: the artifacts to make.

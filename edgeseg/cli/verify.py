@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeseg._internal.text import counted, percent
-from edgeseg.cli import _completion, _options, _places
+from edgeseg.cli import _artifacts, _completion, _options, _places
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs, say, tell
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from edgeseg.proof import Verdict, WrongOp
 
 _DETAILS = """\
-ARTIFACT is a .tflite or .onnx file with the MODEL.proof.zip that edgeseg export wrote beside it. Each image of the
-proof is run several times in a changing order, and compared with what Keras says of it.
+ARTIFACT is a .tflite or .onnx file with the MODEL.proof.zip that edgeseg export wrote beside it, or a packaged file by
+its name; the packaged street model when omitted. Each image of the proof is run several times in a changing order, and
+compared with what Keras says of it.
 
 A pixel is decided where the best class leads by more than the precision rounds by; the gate, that of the export, is
 asked of these, in the worst run. Exit 1 where it is missed.
@@ -50,7 +51,7 @@ class _Command(GroupedCommand):
 
 
 @click.command("verify", cls=_Command, help=help_of("verify", _DETAILS))
-@click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...", shell_complete=_completion.artifacts)
+@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT...]", shell_complete=_completion.artifacts)
 @click.option("--proof", type=_options.FILE, metavar="FILE", help="The proof.", show_default="the one beside ARTIFACT")
 @click.option(
     "--repeat",
@@ -82,7 +83,7 @@ def command(
     from edgeseg.models.packaged_files import find_file
     from edgeseg.proof import verify
 
-    files = [find_file(artifact) for artifact in artifacts]
+    files = [find_file(artifact) for artifact in artifacts or [_artifacts.artifact_or_default(None)]]
     cases = sweep.cases(files)
     if save is not None:
         require_writable_folder(save)

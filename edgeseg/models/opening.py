@@ -308,7 +308,7 @@ def _from_zoo(name: str, request: ModelRequest) -> OpenedModel:
     else:
         model = create(name, num_classes=spec.num_classes, input_size=spec.input_size, **options)
     if packaged is not None:
-        from edgeseg.models.weights.folded import load_folded
+        from edgeseg.models.weights.folding import load_folded
 
         with resources.as_file(resources.files("edgeseg.models") / "packaged") as folder:
             load_folded(model, folder / f"{name}.fp16.tflite", folder / f"{name}.norms.npz")

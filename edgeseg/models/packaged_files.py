@@ -126,9 +126,10 @@ def find_file(artifact: str | Path, backend: BackendName | None = None) -> Path:
     model = PACKAGED[name]
     if precision not in ("", *model.precisions):
         size = "" if model.input_size is None else f" --imgsz {model.input_size[0]},{model.input_size[1]}"
-        make = f"edgeseg export {model.architecture}{size} --precision {precision}"
-        if precision in ("int8", "w8a16"):
-            make = f"edgeseg export {model.architecture}{size} --data DIR --precision {precision}"
+        kind = "" if model.output_kind == "argmax" else f" --output-kind {model.output_kind}"
+        data = " --data DIR" if precision in ("int8", "w8a16") else ""
+        own = "" if name == model.architecture else f" --name {name}"
+        make = f"edgeseg export {model.architecture}{size}{data} --precision {precision}{kind}{own}"
         raise InputError(f"'{text}' is not packaged: {make} makes it; packaged are {', '.join(packaged_names())}.")
     file_format = _format_for(backend)
     offered = model.onnx if file_format == "onnx" else model.precisions

@@ -18,7 +18,7 @@ from edgeseg.spec import ModelSpec
 _MOST_CHANNELS = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoreMap:
     """The scores of one image.
 

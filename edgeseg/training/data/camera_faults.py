@@ -18,7 +18,7 @@ from edgeseg.errors import InputError
 class CameraFaults:
     """The faults of a camera and its light, each drawn by itself; the defaults change nothing.
 
-    They come in the order of the fields, as in a camera: light, sensor, lens, file.
+    They come in this order: gamma and tint, light, noise, softness, JPEG.
 
     Attributes:
         gamma: largest exponent, 1 or more; as often its inverse. 2 makes the middle gray 64 or 180.
@@ -114,7 +114,6 @@ def _noisy(image: NDArray[np.uint8], sigma: float, rng: np.random.Generator) -> 
 
 
 def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    # OpenCV takes the channels for BGR; the coder then halves the resolution of the same two color differences.
     data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cast("NDArray[np.uint8]", cv2.imdecode(data, cv2.IMREAD_COLOR))
     return np.ascontiguousarray(decoded[..., ::-1])

@@ -21,7 +21,7 @@ from edgeseg.training.data.cache import Pairs
 _EDGE_SIGMA = 0.8
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Paste:
     """Augments an image and, as often as is asked, pastes the classes of another one onto it.
 

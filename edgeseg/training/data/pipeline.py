@@ -30,7 +30,7 @@ Augment = Callable[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BatchOrder:
     """The assignment of images to the batches of a run.
 

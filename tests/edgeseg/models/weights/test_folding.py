@@ -8,7 +8,7 @@ import pytest
 
 from edgeseg.models import create, find
 from edgeseg.models.packaged_files import find_file
-from edgeseg.models.weights.folded import load_folded, save_norms
+from edgeseg.models.weights.folding import load_folded, save_norms
 from edgeseg_converters import export
 
 SIZE = (32, 32)
