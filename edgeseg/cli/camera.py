@@ -309,6 +309,8 @@ def command(
         update = stack.enter_context(progress_of_steps(f"opening {artifact}"))
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
         Painter(segmenter.spec, look)  # a wrong class is reported before a camera is opened
+        if segmenter.gives_scores and look.matte is None and smooth > 1 and look.view in ("blur", "replace"):
+            note(f"--smooth holds classes, so the edges of {look.view} are hard; omit it for soft ones")
         update(f"opening {masked(stream.source)}", 0, 0)
         opened = stream.open()
         trace = None

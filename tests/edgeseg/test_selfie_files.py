@@ -242,6 +242,20 @@ def test_edges_are_soft_by_the_scores_of_the_one_channel(
     assert set(np.unique(drawn("cutout")[..., 3])) == {0, 255}
     assert len(np.unique(drawn("cutout", "--matte")[..., 3])) > 10
     capsys.readouterr()
+    held = [
+        "camera",
+        str(bare),
+        *run[3:-1],
+        "--source",
+        str(photo),
+        "--visualize",
+        "blur",
+        "--smooth",
+        "2",
+        "--no-show",
+    ]
+    assert main([*held, "--save", str(tmp_path / "held.png")]) == 0
+    assert "--smooth holds classes, so the edges of blur are hard" in capsys.readouterr().err
     for command, reason in (
         ([*run, "--matte"], "--matte is for --visualize blur, replace and cutout, got overlay"),
         (["camera", str(bare), "--visualize", "blur", "--matte", "--smooth", "2"], "--smooth holds classes"),

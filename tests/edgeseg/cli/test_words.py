@@ -56,7 +56,7 @@ TYPED = {
     },
     "source": {"--classes", "--color-map", "--data-layout", "--ignore-index", "--label-encoding"},
     "inspection": {"--mean", "--std", "--imgsz"},
-    "packaged_files": {"--imgsz", "--name", "--output-kind"},
+    "packaged_files": {"--data", "--imgsz", "--name", "--output-kind"},
     "advice": {
         "--class-weights",
         "--crop-size",

@@ -126,7 +126,8 @@ def test_a_name_alone_is_the_first_file_and_a_path_stays_a_path(
         ),
         (
             "person_wide.fp16",
-            "is not packaged: edgeseg export person --imgsz 144,256 --precision fp16 --output-kind softmax --name person_wide makes it; packaged are ",
+            "is not packaged: edgeseg export person --imgsz 144,256 --precision fp16 --output-kind softmax "
+            "--name person_wide makes it; packaged are ",
         ),
         ("efficientnet_lite0_une", "no name of a packaged one. Did you mean 'efficientnet_lite0_unet'"),
     ],
