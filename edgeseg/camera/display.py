@@ -171,10 +171,7 @@ class Display:
 
     def _time_s(self, captured: Captured) -> float | None:
         """Return when a frame is shown: of a live source when it came, of a file what the file says."""
-        if self.camera.source.live:
-            return captured.captured_s
-        time_s = captured.time_s
-        return time_s
+        return captured.captured_s if self.camera.source.live else captured.time_s
 
     def _show_again(self, image: NDArray[np.uint8] | None) -> None:
         """Show the image also to a browser that connects during a pause; a video gets no frame twice."""

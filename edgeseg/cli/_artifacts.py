@@ -44,11 +44,13 @@ def split_sources(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]
     from edgeseg.runtime import SUFFIXES
 
     first, *rest = arguments
-    is_model = is_packaged_name(first) or Path(first).suffix.lower() in SUFFIXES
+    is_packaged = is_packaged_name(first)
+    is_model = is_packaged or Path(first).suffix.lower() in SUFFIXES
     if not is_model and (not rest or _is_source(first)):
         return None, tuple(arguments)
     if not rest:
-        raise InputError(f"'{first}' is an artifact without anything to run on: give an image, video or folder.")
+        hint = f" What is here under that name is ./{first}." if is_packaged and Path(first).exists() else ""
+        raise InputError(f"'{first}' is an artifact without anything to run on: give an image, video or folder.{hint}")
     return first, tuple(rest)
 
 

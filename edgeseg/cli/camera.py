@@ -119,9 +119,9 @@ class _Stream:
 
     def sound(self) -> str | None:
         """Return the file whose sound may go with the frames: they are its own, from its beginning on."""
-        from edgeseg.video.address import path_of
+        from edgeseg.video.address import local_path
 
-        path = path_of(self.source) if self.source.startswith("file://") else self.source
+        path = local_path(self.source)
         return path if Path(path).is_file() and not self.loop else None
 
     def extent(self) -> Extent:
@@ -157,9 +157,9 @@ class _Output:
         for place in filter(None, (self.stats, self.trace)):
             refuse_existing(place, overwrite=overwrite)
             require_writable_folder(place.parent)
-        one_frame = extent.still or self.max_frames == 1
+        one_frame = bool(extent.still) or self.max_frames == 1
         for save in self.saves:
-            require_place(save, still=extent.still, one_frame=one_frame, overwrite=overwrite)
+            require_place(save, still=bool(extent.still), one_frame=one_frame, overwrite=overwrite)
 
 
 class _Count:

@@ -83,8 +83,9 @@ class _Files:
     def __init__(self, drawing: _Drawing, place: str, frames: _Frames, extent: Extent, *, overwrite: bool) -> None:
         from edgeseg.sinks.targets import require_place
 
-        one_frame = extent.still or frames.max_frames == 1
-        self.kind = require_place(place, still=extent.still, one_frame=one_frame, overwrite=overwrite)
+        one_frame = extent.still is not False or frames.max_frames == 1
+        self.kind = require_place(place, still=bool(extent.still), one_frame=one_frame, overwrite=overwrite)
+        self._one_frame = bool(extent.still) or frames.max_frames == 1
         self._drawing, self._place, self._overwrite = drawing, place, overwrite
         self._fps = (extent.fps or 25.0) / frames.vid_stride
         self._film: Sink | None = None
@@ -113,12 +114,15 @@ class _Files:
         from edgeseg._internal.files import write_bytes
         from edgeseg.imaging import encode_image
         from edgeseg.sinks import TimedSink, open_sink
-        from edgeseg.sinks.targets import FILMS
+        from edgeseg.sinks.targets import FILMS, several_frames
 
+        # The first frame tells whether an address or standard input is a video.
+        if self.kind == "image" and not self._one_frame and (frame.frame_s is not None or self.num_images):
+            raise several_frames(Path(self._place))
         self.num_images += 1
         if self.kind in FILMS:
             if self._film is None:
-                self._film = open_sink(self._place, fps=self._fps, overwrite=self._overwrite)
+                self._film = open_sink(self._place, fps=frame.fps or self._fps, overwrite=self._overwrite)
             image = self._frame(frame, segmentation)
             if isinstance(self._film, TimedSink):
                 self._film.write_at(image, frame.name, frame.time_s, frame.frame_s)

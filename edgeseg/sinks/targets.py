@@ -70,10 +70,7 @@ def require_place(text: str, *, still: bool, one_frame: bool, overwrite: bool) -
     kind = target_kind(text)
     path = Path(text)
     if kind == "image" and not one_frame:
-        raise InputError(
-            f"'{text}' is one image, and there are several frames: give {_typed(path, '.mp4')} for a film, or "
-            f"{_typed(path, '')}/ for a folder of images, or take one frame alone."
-        )
+        raise several_frames(path)
     if kind == "video" and still:
         raise InputError(f"'{text}' is a film, and the source is one image: give {_typed(path, '.png')}.")
     if kind in ("image", "video"):
@@ -84,6 +81,14 @@ def require_place(text: str, *, still: bool, one_frame: bool, overwrite: bool) -
     elif kind in ("named", "numbered"):
         require_writable_folder(path.parent)
     return kind
+
+
+def several_frames(path: Path) -> InputError:
+    """Return the error of one image for several frames; it has what to type."""
+    return InputError(
+        f"'{path}' is one image, and there are several frames: give {_typed(path, '.mp4')} for a film, or "
+        f"{_typed(path, '')}/ for a folder of images, or take one frame alone."
+    )
 
 
 def _typed(path: Path, suffix: str) -> str:

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from edgeseg._internal.limits.images import image_size, max_image_pixels
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES
+from edgeseg.video.container import MOTION_JPEG
 
 #: Files that may be animated.
 ANIMATED_SUFFIXES = frozenset({".gif", ".apng", ".png", ".webp"})
@@ -44,7 +45,7 @@ def kind_of(path: str | Path) -> Literal["image", "video", "other"]:
         with open(path, "rb") as file:
             if suffix in IMAGE_SUFFIXES:
                 return "video" if _is_animated(file) else "image"
-            known = image_size(file.read(1 << 16)) is not None and suffix not in ANIMATED_SUFFIXES
+            known = image_size(file.read(1 << 16)) is not None and suffix not in ANIMATED_SUFFIXES | MOTION_JPEG
             return "image" if known else "video"
     except (struct.error, OverflowError):
         return "video"

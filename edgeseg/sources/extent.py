@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgeseg.sources.animation import kind_of
-from edgeseg.sources.files import expand, is_addressed
+from edgeseg.sources.files import places
 from edgeseg.sources.video import Video
 
 
@@ -16,12 +17,12 @@ class Extent:
     """What files will deliver.
 
     Attributes:
-        still: they are one image.
+        still: they are one image; ``None`` where it is one address or standard input, which may be.
         num_frames: frames in all, as the files say; 0 where they do not, or where there are many videos to ask.
         fps: frames per second of the first video; ``None`` where there is none, or it does not say.
     """
 
-    still: bool
+    still: bool | None
     num_frames: int
     fps: float | None
 
@@ -36,11 +37,12 @@ def extent(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Extent
         stride: every n-th frame of a video is taken from there.
 
     Raises:
-        InputError: a source does not exist or is empty, or a first video does not decode.
+        InputError: as ``places``, or a first video does not decode.
     """
-    if any(map(is_addressed, sources)):
-        return Extent(still=False, num_frames=0, fps=None)
-    paths = expand(sources)
+    found = places(sources)
+    paths = [place for place in found if isinstance(place, Path)]
+    if len(paths) < len(found):
+        return Extent(still=None if len(found) == 1 else False, num_frames=0, fps=None)
     kinds = {path: kind_of(path) for path in paths}
     videos = [path for path in paths if kinds[path] == "video"]
     if not videos:

@@ -20,7 +20,7 @@ from edgeseg.sources.animation import kind_of
 from edgeseg.sources.base import Captured
 from edgeseg.sources.pacing import Clock
 from edgeseg.sources.video import VIDEO_SUFFIXES, Video
-from edgeseg.video.address import is_remote, path_of
+from edgeseg.video.address import URL, is_remote, local_path, require_address
 
 #: Images have no frame rate of their own: this is the rate of a paced folder of them.
 IMAGES_FPS = 25.0
@@ -30,12 +30,16 @@ def places(sources: Sequence[str]) -> list[Path | str]:
     """Return the files that sources name, and addresses and ``-`` as they are.
 
     Raises:
-        InputError: as ``expand``.
+        InputError: as ``expand``, an address cannot be taken apart, or ``-`` is given twice.
     """
+    if sources.count("-") > 1:
+        raise InputError("'-' is standard input, which can be read once; give it once.")
     found: list[Path | str] = []
     for source in sources:
+        if URL.match(source):
+            require_address(source, shown=masked(source))
         found += [source] if is_addressed(source) else _matches(source)
-    _refuse_same_names([place for place in found if isinstance(place, Path)])
+    _refuse_same_names(found)
     return found
 
 
@@ -56,7 +60,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
 
 
 def _matches(source: str) -> list[Path]:
-    path = Path(path_of(source) if source.startswith("file://") else source)
+    path = Path(local_path(source))
     if path.is_dir():
         matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     elif path.exists():
@@ -68,14 +72,26 @@ def _matches(source: str) -> list[Path]:
     return matches
 
 
-def _refuse_same_names(paths: Sequence[Path]) -> None:
-    by_name: dict[str, Path] = {}
-    for path in paths:
-        if by_name.setdefault(path.stem, path) != path:
-            raise InputError(
-                f"'{by_name[path.stem]}' and '{path}' would have the same name in the results; "
-                f"rename one, or give a pattern that takes one of them, such as '{path.with_name('*' + path.suffix)}'."
-            )
+def _refuse_same_names(found: Sequence[Path | str]) -> None:
+    by_name: dict[str, Path | str] = {}
+    for place in found:
+        name = place.stem if isinstance(place, Path) else _path_in(place).stem
+        other = by_name.setdefault(name, place)
+        if other == place:
+            continue
+        if isinstance(place, Path):
+            pattern = place.with_name(f"*{place.suffix}")
+            way = f"rename one, or give a pattern that takes one of them, such as '{pattern}'"
+        else:
+            way = "read them in two runs"
+        raise InputError(
+            f"'{masked(str(other))}' and '{masked(str(place))}' would have the same name in the results; {way}."
+        )
+
+
+def _path_in(address: str) -> PurePath:
+    """Return the path in an address, without the query; it names the frames."""
+    return PurePosixPath(urlsplit(address).path)
 
 
 class Files:
@@ -157,7 +173,7 @@ class Files:
 
     def _plain(self, path: str) -> PurePath:
         """Return a path, without the address and the query of a URL."""
-        return PurePosixPath(urlsplit(path).path) if self._timeout_s else PurePath(path)
+        return _path_in(path) if self._timeout_s else PurePath(path)
 
     def _play(self) -> Generator[Captured]:
         clock = Clock(self._closed) if self.live else None

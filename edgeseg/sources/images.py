@@ -35,6 +35,8 @@ class Frame:
         time_s: when the frame of a video is shown, in seconds from the first frame of the first video; it continues
             over several. ``None`` for an image.
         frame_s: how long it is shown, in seconds, until the next one of the video. ``None`` for an image.
+        fps: frames that are taken of its video per second, on average. ``None`` for an image, and where the video does
+            not say.
     """
 
     __repr__ = short_repr
@@ -43,6 +45,7 @@ class Frame:
     image_rgb: NDArray[np.uint8]
     time_s: float | None = None
     frame_s: float | None = None
+    fps: float | None = None
 
 
 def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterator[Frame]:
@@ -91,6 +94,7 @@ def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Fra
                     image_rgb=image_rgb,
                     time_s=begun_s + video.time_s,
                     frame_s=video.frame_s * stride,  # those between are not taken
+                    fps=None if video.fps is None else video.fps / stride,
                 )
         video.warn_of_missing()
         if video.decoded <= start and not (video.still and video.decoded):
@@ -116,6 +120,7 @@ def _addressed(text: str, start: int, stride: int, begun_s: float) -> Generator[
                     image_rgb=_rgb(captured.image_bgr),
                     time_s=None if time_s is None else begun_s + time_s,
                     frame_s=None if frame_s is None else frame_s * stride,
+                    fps=None if still or source.fps is None else source.fps / stride,
                 )
             ended_s = begun_s + (time_s or 0.0) + (frame_s or 0.0)
         if not taken:

@@ -22,11 +22,11 @@ from edgeseg.sources.cameras.settings import CameraSettings
 from edgeseg.sources.cameras.webcam import CameraDevice
 from edgeseg.sources.detached import Detached, Stoppable
 from edgeseg.sources.devices import Device, NetworkStream
-from edgeseg.sources.files import Files, expand
+from edgeseg.sources.files import Files, expand, is_addressed
 from edgeseg.sources.network import AddressedStream, StreamCapture
 from edgeseg.sources.stream import Stream
 from edgeseg.sources.video import VIDEO_SUFFIXES, Video, reel_of
-from edgeseg.video.address import LIVE_SCHEMES, URL, is_remote, require_address
+from edgeseg.video.address import LIVE_SCHEMES, URL, require_address
 from edgeseg.video.library import available, load
 
 _log = logging.getLogger("edgeseg.sources")
@@ -56,7 +56,7 @@ def open_source(
     ``0``                                    a camera by its number, live
     ``/dev/video0``                          a camera by its path, live
     ``street.mp4``, ``a.png``, ``file://``   a file
-    ``images/``, ``"shots/*.jpg"``         the images and videos in it, sorted by name
+    ``images/``, ``"shots/*.jpg"``           the images and videos in it, sorted by name
     ``rtsp://``, ``rtmp://``, ``srt://``     a stream, live
     ``udp://``, ``tcp://``, ``rtp://``       a stream, live
     ``http://``, ``https://``                a stream (MJPEG, MPEG-TS, HLS), a video or an image: by what it is
@@ -97,7 +97,7 @@ def open_source(
     camera = camera or CameraSettings()
     camera.check()
     device = _device(text, timeout_s, camera)
-    addressed = text == "-" or _is_address(text)
+    addressed = is_addressed(text)
     if live is not None and not addressed:
         why = "`pace` plays a file in real time" if device is None else "a camera is always live"
         raise InputError(f"`live` is for addresses and standard input, not for '{masked(text)}'; {why}.")
@@ -129,14 +129,10 @@ def open_source(
 
 def names_files(text: str) -> bool:
     """Return whether a text names files on this machine in the table of ``open_source``; nothing is opened."""
-    if text == "-" or (text.isascii() and text.isdecimal()) or text.startswith(_BOARDS):
+    if is_addressed(text) or (text.isascii() and text.isdecimal()) or text.startswith(_BOARDS):
         return False
     camera = sys.platform == "linux" and (text.startswith("/dev/video") or _is_character_device(text))
-    return not (text.startswith("gst:") or _is_address(text) or camera)
-
-
-def _is_address(text: str) -> bool:
-    return is_remote(text)
+    return not (text.startswith("gst:") or camera)
 
 
 def _device(text: str, timeout_s: float, camera: CameraSettings) -> Device | None:
@@ -157,7 +153,7 @@ def _device(text: str, timeout_s: float, camera: CameraSettings) -> Device | Non
     if text == "-":
         load("standard input")
         return AddressedStream(text, timeout_s=timeout_s)
-    if _is_address(text):
+    if is_addressed(text):
         return _addressed(text, timeout_s)
     return None
 

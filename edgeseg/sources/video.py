@@ -29,8 +29,9 @@ _log = logging.getLogger("edgeseg.sources")
 
 #: What a folder's files are called that are videos. A file of another name is read as well where it is named itself.
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".ogv", ".gif", ".apng"}
-    | {".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".mxf", ".y4m", ".h264", ".264", ".hevc", ".h265", ".265"}
+    {".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".flv", ".wmv", ".asf", ".rm"}
+    | {".ogv", ".ogg", ".nut", ".ivf", ".dv", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".mxf", ".y4m"}
+    | {".m2v", ".mjpeg", ".mjpg", ".h264", ".264", ".hevc", ".h265", ".265", ".obu", ".gif", ".apng"}
 )
 
 

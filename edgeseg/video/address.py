@@ -27,9 +27,15 @@ _IMAGE_NAME = re.compile(r"^https?://.*\.(?:jpe?g|png|bmp|tiff?|webp|gif|avif|jp
 STDIN = "fd:"
 
 
+def is_file_url(place: str) -> bool:
+    """Return whether a place is a file of this machine by its address: ``file://``, in letters of any case."""
+    scheme = URL.match(place)
+    return scheme is not None and scheme[1].lower() == "file"
+
+
 def is_remote(place: str) -> bool:
     """Return whether a place is an address, or an SDP file, which says where an RTP stream comes to."""
-    if place.startswith("file://") or not URL.match(place):
+    if is_file_url(place) or not URL.match(place):
         return PurePosixPath(place).suffix.lower() == ".sdp"
     return True
 
@@ -38,10 +44,10 @@ def location(place: str) -> str:
     """Return how FFmpeg names a place: a path is exact, whatever is in it, and ``-`` is standard input."""
     if place == "-":
         return STDIN
-    if place.startswith("file://"):
-        return "file:" + path_of(place)
-    if not URL.match(place):
-        return f"file:{place}"
+    if is_file_url(place) or not URL.match(place):
+        return f"file:{local_path(place)}"
+    scheme, rest = place.split("://", 1)
+    place = f"{scheme.lower()}://{rest}"  # FFmpeg has no HTTP://
     if _IMAGE_NAME.search(place):
         # FFmpeg takes what ends so for images that are numbered by a pattern, and looks for it on the disk where there
         # is a "?" in it. An escaped letter is the same letter to a server.
@@ -68,8 +74,16 @@ def require_address(url: str, *, shown: str) -> None:
         ) from error
 
 
-def path_of(url: str) -> str:
-    """Return the path that ``file:///a%20b.mp4`` names."""
+def local_path(place: str) -> str:
+    """Return a path as it is, and the one that an address such as ``file:///a%20b.mp4`` names.
+
+    Raises:
+        InputError: the address names another machine.
+    """
+    return _path_of(place) if is_file_url(place) else place
+
+
+def _path_of(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise InputError(f"'{masked(url)}' names the machine '{parts.netloc}'; file:///PATH is a file of this one.")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Demuxers of one image, by the end of their name.
 _STILL = "_pipe"
 
+#: Files of JPEGs one after the other, which FFmpeg's demuxer of one JPEG reads as well.
+MOTION_JPEG = frozenset({".mjpeg", ".mjpg"})
+
 #: Demuxers of files without a duration that have an end all the same.
 _FINITE = frozenset({"gif", "apng"})
 
@@ -205,7 +208,8 @@ def _opened(container: InputContainer, name: str, relay: Relay | None, *, remote
     if stream.width * stream.height > max_image_pixels():
         raise InputError(f"'{name}' claims {stream.width} x {stream.height} pixels, more than {max_image_pixels()}.")
     duration_s = None if container.duration is None or container.duration <= 0 else container.duration / 1e6
-    still = container.format.name.endswith(_STILL)
+    several = not remote and PurePosixPath(place).suffix.lower() in MOTION_JPEG
+    still = container.format.name.endswith(_STILL) and not several
     fps = _fps(stream)
     stated = container.format.name.split(",")[0] in _STATED and duration_s is not None and fps is not None
     num_frames = stream.frames or (round((duration_s or 0) * (fps or 0)) if stated else 0)

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from edgeseg._internal.text import escaped, masked
 from edgeseg.errors import BackendUnavailable, EdgesegError, InputError
-from edgeseg.video.address import RTMP_SCHEMES, URL, has_scheme, shown
+from edgeseg.video.address import RTMP_SCHEMES, URL, has_scheme, is_file_url, shown
 
 #: The media type of a web page.
 _HTML = "text/html"
@@ -22,7 +22,7 @@ def why(error: Exception, place: str, timeout_s: float | None) -> str:
     import av
 
     name = shown(place)
-    if not URL.match(place) or place.startswith("file://"):
+    if not URL.match(place) or is_file_url(place):
         return _why_no_file(error, place)
     if isinstance(error, (av.ExitError, av.TimeoutError)):
         return silent(place, timeout_s)

@@ -41,6 +41,10 @@ def test_what_is_no_image_is_the_artifact(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     Path("efficientnet_lite0_unet").mkdir()  # the name goes first
     assert split_sources(["efficientnet_lite0_unet", "a.png"])[0] == "efficientnet_lite0_unet"
+    with pytest.raises(InputError, match=r"What is here under that name is \./efficientnet_lite0_unet\.$"):
+        split_sources(["efficientnet_lite0_unet"])
+    alone = ("./efficientnet_lite0_unet",)
+    assert split_sources(alone) == (None, alone)
 
 
 def test_predict_without_artifact_into_one_file(photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

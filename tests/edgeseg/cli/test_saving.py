@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -115,3 +119,43 @@ def test_what_fails_later_leaves_no_folder_either(
     assert main(["predict", str(artifact), "a.png", "--classes", "dog", "--save", "new/x.png"]) == 2
     assert "unknown class 'dog'" in capsys.readouterr().err
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.fixture
+def address(here: Path) -> Iterator[str]:
+    """The address of a web server of ``here``, which has ten frames of ten a second in ``ten.avi`` as well."""
+    film = cv2.VideoWriter("ten.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (70, 50))
+    for _ in range(10):
+        film.write(cv2.imread("a.png"))
+    film.release()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(here))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_what_an_address_has_is_saved_as_what_it_is(
+    capsys: pytest.CaptureFixture[str], artifact: Path, address: str
+) -> None:
+    def predict(*arguments: str) -> int:
+        return main(["predict", str(artifact), "--no-legend", *arguments])
+
+    # OpenCV's films of AVI have one rate for all frames: that of the source.
+    for stride in (1, 2):
+        assert predict(f"{address}/ten.avi", "--vid-stride", str(stride), "--save", f"{stride}.avi") == 0
+        film = cv2.VideoCapture(f"{stride}.avi")
+        assert (film.get(cv2.CAP_PROP_FPS), film.get(cv2.CAP_PROP_FRAME_COUNT)) == (10 / stride, 10 / stride)
+    assert predict(f"{address}/a.png", "--save", "out.png") == 0
+    assert cv2.imread("out.png").shape == (50, 70, 3)
+    assert predict(f"{address}/ten.avi", "--max-frames", "1", "--save", "first.png") == 0
+    capsys.readouterr()
+    assert predict(f"{address}/ten.avi", "--save", "many.png") == 2
+    assert "'many.png' is one image, and there are several frames: give many.mp4" in capsys.readouterr().err
+    assert not Path("many.png").exists()
+    # Equal names are refused before anything is opened.
+    same = (f"{address}/x/a.png", f"{address}/y/a.png")
+    assert predict(*same, "--save", "folder", "--overwrite") == 2
+    assert "would have the same name in the results; read them in two runs." in capsys.readouterr().err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 from edgeseg.sources import expand, frames
+from edgeseg.sources.files import places
 
 NUM_FRAMES = 10
 
@@ -38,6 +40,7 @@ def numbers(path: Path, *, start: int = 0, stride: int = 1) -> list[int]:
 def test_a_file_is_one_frame(tmp_path: Path) -> None:
     (frame,) = frames([write_image(tmp_path / "one.png", 120)])
     assert frame.name == "one"
+    assert expand([(tmp_path / "one.png").as_uri().replace("file:", "FILE:")]) == [tmp_path / "one.png"]
     assert frame.image_rgb.dtype == np.uint8
     assert (frame.image_rgb == image(120)).all()
 
@@ -172,3 +175,34 @@ def test_two_files_of_one_name_are_refused_before_one_result_replaces_the_other(
         write_image(tmp_path / folder / "x.png", 10)
     with pytest.raises(InputError, match=r"would have the same name in the results; rename one, or .*/b/\*\.png'"):
         expand([str(tmp_path / "a"), str(tmp_path / "b")])
+    url = "http://me:secret@host/a/x.png"
+    for other in ("http://host/b/x.jpg?size=2", str(tmp_path / "a" / "x.png")):
+        with pytest.raises(InputError, match="would have the same name in the results") as refused:
+            places([other, url])
+        assert "secret" not in str(refused.value)
+    assert places(["-", url]) == ["-", url]
+    with pytest.raises(InputError, match="'-' is standard input, which can be read once"):
+        places(["-", url, "-"])
+    with pytest.raises(InputError, match=r"'http://\[host/x\.png' is no address"):
+        places(["http://[host/x.png"])
+
+
+#: Suffixes and what ffmpeg writes with each.
+WRITTEN = {
+    **dict.fromkeys((".asf", ".f4v", ".nut", ".m2v", ".mjpeg"), ()),
+    **{".divx": ("-f", "avi"), ".mjpg": ("-f", "mjpeg"), ".dv": ("-pix_fmt", "yuv420p"), ".3g2": ("-c:v", "mpeg4")},
+    **{".ogg": ("-c:v", "libtheora"), ".ivf": ("-c:v", "libvpx"), ".rm": ("-c:v", "rv20")},
+    ".obu": ("-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime"),
+}
+
+
+def test_a_folder_has_every_video_that_is_read_when_it_is_named(ffmpeg: str, tmp_path: Path) -> None:
+    source = ("-f", "lavfi", "-i", "testsrc=size=720x576:rate=25")  # a size that DV has
+    written = [
+        option
+        for suffix, options in WRITTEN.items()
+        for option in ("-frames:v", "3", *options, str(tmp_path / f"{suffix[1:]}{suffix}"))
+    ]
+    subprocess.run([ffmpeg, "-loglevel", "error", *source, *written], check=True)
+    names = [frame.name for frame in frames([str(tmp_path)])]
+    assert names == [f"{name}_{number:06d}" for name in sorted(suffix[1:] for suffix in WRITTEN) for number in range(3)]

@@ -212,7 +212,9 @@ def test_frames_are_those_of_an_address_with_an_end(site: tuple[str, Path, list[
     assert [frame.time_s for frame in taken] == [None, *(pytest.approx(number / 10) for number in (2, 5, 8))]
     assert tuple(taken[0].image_rgb[5, 5]) == (200, 40, 0)
     assert all(frame.frame_s == pytest.approx(0.3) for frame in taken[1:])
-    assert extent([url]) == Extent(still=False, num_frames=0, fps=None)
+    assert extent([url]) == Extent(still=None, num_frames=0, fps=None)  # it may be an image
+    assert taken[0].fps is None
+    assert [frame.fps for frame in taken[1:]] == [pytest.approx(10 / 3)] * 3
     with pytest.raises(InputError, match=rf"{url}' has 10 frames, none from frame 10 on"):
         list(frames([url], start=10))
     for live in ("rtsp://me:secret@127.0.0.1/door", "door.sdp"):
@@ -273,10 +275,10 @@ def test_live_hls_is_paced_from_its_buffer(live_playlist: str, caplog: pytest.Lo
     assert (source.live, source.fps) == (True, 30)
     found = [captured for captured in (source.read() for _ in range(75)) if captured]
     source.close()
-    # 25 of 30 frames are shown, the issue's bound, in the best second: a busy machine drops some in another. In bursts
-    # it were the last one of each segment.
-    indices = [captured.index for captured in found]
-    assert min(after - before for before, after in zip(indices, indices[25:], strict=False)) <= 30
+    # A viewer sees no stutter where 25 of 30 frames are shown. A busy machine drops some in one second and not in
+    # another, so half of them count. In bursts it were the last frame of each segment.
+    indices = np.array([captured.index for captured in found])
+    assert np.median(indices[25:] - indices[:-25]) <= 30
     # Each was due a thirtieth of a second after the one before, whether the segment came long ago or just now.
     gaps = np.diff([captured.captured_s for captured in found]) / np.diff([captured.index for captured in found])
     assert np.median(gaps) == pytest.approx(1 / 30, rel=0.02)  # the time stamps of MPEG-TS are of 90 kHz

@@ -34,7 +34,8 @@ pytestmark = [
 
 #: How long what is waited for may take on a busy machine.
 PATIENCE_S = 60.0
-#: From the moment at which a server is back, as the issue asks; the better of two tries, for the machine may be busy.
+#: From the moment at which a server is back: the longest pause between two tries is 4 s, and the stream begins within
+#: another. The better of two tries counts, for the machine may be busy.
 RECOVERED_S = 5.0
 
 #: Debian's, which has the bindings of GStreamer; the one of a virtual environment has not.
@@ -353,11 +354,12 @@ def test_rtmp_and_live_hls_of_nginx_from_our_own_sink(
     source = open_source(f"http://127.0.0.1:{server.ports[0]}/hls/door.m3u8", reconnect_s=PATIENCE_S)
     try:
         assert source.live
-        indices = [next_frame(source).index for _ in range(75)]
+        indices = np.array([next_frame(source).index for _ in range(75)])
     finally:
         source.close()
-    # 25 of 30 frames are shown, the issue's bound, in the best second: a busy machine drops some in another.
-    assert min(after - before for before, after in zip(indices, indices[25:], strict=False)) <= 30
+    # A viewer sees no stutter where 25 of 30 frames are shown. A busy machine drops some in one second and not in
+    # another, so half of them count.
+    assert np.median(indices[25:] - indices[:-25]) <= 30
 
 
 def test_an_rtmp_path_that_nginx_does_not_have(nginx: tuple[Server, Path]) -> None:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("av", reason="PyAV is not installed")
 
 from edgeseg.errors import InputError
-from edgeseg.video.address import location, path_of
+from edgeseg.video.address import local_path, location
 from edgeseg.video.container import open_container
 
 Make = Callable[..., Path]
@@ -80,6 +80,10 @@ def test_a_path_is_exact_and_a_file_url_is_decoded(make: Make, tmp_path: Path) -
     assert location("-") == "fd:"
     assert location("rtsp://door/1") == "rtsp://door/1"
     assert location("http://door/a.mp4?thumb=b.jpg") == "http://door/a.mp4?thumb=b.jp%67"
-    assert path_of("file:///a%20b.mp4") == "/a b.mp4"
+    assert location("HTTP://Door/A.mp4") == "http://Door/A.mp4"  # FFmpeg has no HTTP://
+    assert local_path("a%20b.mp4") == "a%20b.mp4"
+    for scheme in ("file", "FILE"):
+        assert local_path(f"{scheme}:///a%20b.mp4") == "/a b.mp4"
+        assert location(f"{scheme}:///a%20b.mp4") == "file:/a b.mp4"
     with pytest.raises(InputError, match="names the machine 'nas'"):
-        path_of("file://nas/a.mp4")
+        local_path("file://nas/a.mp4")

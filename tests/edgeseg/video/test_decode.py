@@ -19,7 +19,8 @@ from edgeseg.video.decode import Reader, oriented
 Make = Callable[..., Path]
 Decode = Callable[..., np.ndarray]
 
-#: The issue's bound. The decoders are the same; what differs is how an encoder's neighboring pixels are interpolated.
+#: Levels of 255, which no eye tells apart: the decoders are the same, and each of the two conversions to RGB rounds
+#: the colors that it interpolates between neighboring pixels.
 ATOL = 3
 
 LOSSY = ("-c:v", "libx264", "-qp", "10", "-pix_fmt")
