@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from edgeseg.web.site import Site
 
 _DETAILS = f"""\
-{_artifacts.HELP} The page runs .tflite files. The first call downloads LiteRT.js (12 MB) from its npm packages.
+{_artifacts.HELP} The page runs .tflite files, and .onnx files on the CPU. The first call
+downloads LiteRT.js (12 MB), for .onnx onnxruntime-web (33 MB), from their npm packages.
 
 A browser gives its camera to a secure page only: on this machine, through a USB cable (--usb), or over https.
 """

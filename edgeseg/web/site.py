@@ -45,36 +45,15 @@ CONTENT_TYPES: Mapping[str, str] = {
     ".zip": "application/zip",
 }
 
-_PAGE = (
-    "index.html",
-    "style.css",
-    "app.js",
-    "engine.js",
-    "worker.js",
-    "litert.js",
-    "onnx.js",
-    "imaging.js",
-    "drawing.js",
-    "proof.js",
-    "headers.js",
+# What runs a model in a browser and how it looks, on either page.
+_SHARED = (
+    *("style.css", "engine.js", "worker.js", "litert.js", "onnx.js", "imaging.js", "drawing.js", "proof.js"),
     "icon.svg",
-    "manifest.webmanifest",
 )
+_PAGE = ("index.html", "app.js", *_SHARED, "headers.js", "manifest.webmanifest")
 
 #: The files of the page on which a browser is measured.
-_DEVICE_PAGE = (
-    "device.html",
-    "device.js",
-    "style.css",
-    "engine.js",
-    "worker.js",
-    "litert.js",
-    "onnx.js",
-    "imaging.js",
-    "drawing.js",
-    "proof.js",
-    "icon.svg",
-)
+_DEVICE_PAGE = ("device.html", "device.js", *_SHARED)
 
 #: Why an integer file runs on no GPU of a browser.
 NO_GPU = (
