@@ -22,6 +22,7 @@ from edgeseg.runtime.base import is_open
 from edgeseg.runtime.onnx_ops import read_ops
 from edgeseg.spec import ModelSpec
 from edgeseg.tflite.graph import count_ops
+from edgeseg.tflite.half_arithmetic import HalfArithmetic
 
 # Such a file describes its graph for an image of one pixel.
 _OPEN_SIZE = "the input size is open, and what it takes depends on the size; convert the model at a fixed one"
@@ -66,6 +67,8 @@ class Inspection:
         coverage: what each accelerator takes and leaves.
         not_asked: accelerator to the reason why nothing is known of it.
         usage: how to run it.
+        half_arithmetic: of a ``.tflite`` file: whether it asks for half precision, and whether this CPU computes it so;
+            ``None`` for others.
     """
 
     __repr__ = short_repr
@@ -81,6 +84,7 @@ class Inspection:
     coverage: tuple[Coverage, ...]
     not_asked: dict[str, str]
     usage: Usage
+    half_arithmetic: HalfArithmetic | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``edgeseg inspect --json``."""
@@ -131,6 +135,7 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
         coverage=coverages,
         not_asked=not_asked,
         usage=usage,
+        half_arithmetic=HalfArithmetic.of(data) if is_tflite else None,
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeseg_converters.recipes import AccuracyGate, Recipe, VerificationGate
     from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
     from edgeseg_converters.verification.comparison import Verification
+    from edgeseg_converters.verification.half_arithmetic import HalfVerification
 
 __all__ = [
     # functions
@@ -24,6 +25,7 @@ __all__ = [
     "ExportResult",
     "RewriteResult",
     "Verification",
+    "HalfVerification",
     # settings
     "Recipe",
     "ExportOptions",
@@ -44,11 +46,14 @@ _MODULES = {
     "recipes": ("AccuracyGate", "Recipe", "VerificationGate"),
     "rewrites": ("RewriteResult", "Rules", "rewrite", "rules_for"),
     "verification.comparison": ("Verification",),
+    "verification.half_arithmetic": ("HalfVerification",),
 }
 
 _LAZY = {name: f"edgeseg_converters.{module}" for module, names in _MODULES.items() for name in names}
 _EXTRAS = {
-    name: "convert" for module in ("exporter", "rewrites", "verification.comparison") for name in _MODULES[module]
+    name: "convert"
+    for module in ("exporter", "rewrites", "verification.comparison", "verification.half_arithmetic")
+    for name in _MODULES[module]
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=_EXTRAS)

@@ -42,6 +42,7 @@ from edgeseg_converters.rewrites.base import rewrite_graph
 from edgeseg_converters.rewrites.ops.base import OpRewrite, rewrite_ops
 from edgeseg_converters.tflite.convert import to_tflite
 from edgeseg_converters.verification.comparison import Reference, Verification, explained, reference, verify
+from edgeseg_converters.verification.half_arithmetic import HalfVerification, with_half_arithmetic
 from edgeseg_converters.verification.proof import make_proof
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ class ExportResult:
         quantized: for an integer precision: the calibration, the accuracy, and what was rescued.
         reference: what the Keras model says of the images that verified; ``None`` where nothing was verified. One for
             all artifacts of an export.
+        half: of an fp16 ``.tflite`` file: whether it asks for half precision, and why not; ``None`` for others, and
+            where ``options.half_arithmetic`` is ``False``.
     """
 
     __repr__ = short_repr
@@ -80,12 +83,15 @@ class ExportResult:
     coverage: tuple[Coverage, ...] = ()
     quantized: Quantized | None = None
     reference: Reference | None = None
+    half: HalfVerification | None = None
 
     @property
     def failure(self) -> str:
         """Which gate failed and why, in a sentence; empty when all requested gates passed."""
         if self.verification and not self.verification.passed:
             return f"failed its verification: {self.verification.reason}"
+        if self.half and self.half.rejected:
+            return f"cannot have half arithmetic, as {self.half.reason}"
         accuracy = self.quantized.accuracy if self.quantized else None
         return f"failed its accuracy gate: {accuracy.reason}" if accuracy and not accuracy.passed else ""
 
@@ -153,6 +159,7 @@ class ExportResult:
                 for rule, sites in self.rewrites.counts()
             ],
             "verification": None if self.verification is None else dataclasses.asdict(self.verification),
+            "half_arithmetic": None if self.half is None else dataclasses.asdict(self.half),
             "coverage": [part.to_dict() for part in self.coverage],
             "quantization": None if self.quantized is None else self.quantized.to_dict(),
             "seconds": round(self.seconds, 3),
@@ -184,7 +191,7 @@ def export(
             ``train`` split calibrates and whose ``val`` split measures, or a folder. When omitted, the images of an
             installed package verify, and ``int8`` and ``w8a16`` are refused unless ``quantization`` has images.
         verify: whether to prove the artifact.
-        options: target, kind of output, layout and the like; see ``ExportOptions``.
+        options: half arithmetic, target, kind of output, layout and the like; see ``ExportOptions``.
         quantization: splits, number of calibration images, accuracy gate and rescue of the integer precisions.
 
     Returns:
@@ -308,6 +315,8 @@ class Exporter:
             if progress:
                 progress(what, 0, 0)
 
+        if self.options.half_arithmetic and not samples:
+            raise InputError("half arithmetic is proven on images: omit `verify=False`, or `half_arithmetic=True`.")
         step("reading the model")
         prepared = PreparedModel.of(model, spec, self.options, samples)
         self.options.check_classes(self.recipes, prepared.spec.num_classes)
@@ -331,6 +340,10 @@ class Exporter:
             data, quantized = self._make(recipe, frozen, artifact_spec, integers)
             if expected:
                 step(f"{name}: verifying")
+            half = None
+            if recipe.has_half_arithmetic and self.options.half_arithmetic is not False:
+                required = bool(self.options.half_arithmetic)
+                data, half = with_half_arithmetic(data, artifact_spec, expected, required=required)
             verification = verify(expected, data, recipe) if expected else None
             if expected and verification:
                 verification = explained(
@@ -345,6 +358,7 @@ class Exporter:
                 seconds=time.perf_counter() - start,
                 quantized=quantized,
                 reference=expected,
+                half=half,
             )
 
     def _artifact_spec(self, prepared: PreparedModel, recipe: Recipe, frozen: _FrozenModel) -> ModelSpec:

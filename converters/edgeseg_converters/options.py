@@ -81,6 +81,8 @@ class ExportOptions:
         opset: version of ONNX's operators, 13 to 18; 17 when ``None``.
         optimize: whether to apply the speed-ups, which change nothing beyond float rounding.
         output: which output of a model with several.
+        half_arithmetic: whether an fp16 ``.tflite`` file computes in half precision on CPUs that have it. ``None`` lets
+            it where it passes the gate of ``verification.half_arithmetic``; ``True`` refuses a file that does not.
     """
 
     __repr__ = short_repr
@@ -91,6 +93,7 @@ class ExportOptions:
     opset: int | None = None
     optimize: bool = True
     output: str | None = None
+    half_arithmetic: bool | None = None
 
     def check(self, recipes: Sequence[Recipe], quantization: Quantization) -> None:
         """Refuse settings that no artifact can have.
@@ -101,10 +104,16 @@ class ExportOptions:
 
         Raises:
             InputError: Keras runs on another backend than TensorFlow; a format has no such target, layout or opset;
-                an integer precision lacks images, or cannot give the requested output.
+                an integer precision lacks images, or cannot give the requested output; half arithmetic is asked for
+                and no artifact has it.
         """
         _check_backend()
         self._check_onnx([recipe.format for recipe in recipes])
+        if self.half_arithmetic and not any(recipe.has_half_arithmetic for recipe in recipes):
+            raise InputError(
+                "half arithmetic is what an fp16 .tflite file may have, and none is made: omit `half_arithmetic`, or "
+                "add `precision='fp16'` and `format='tflite'`."
+            )
         for recipe in recipes:
             check_target(recipe.format, self.target)
             if recipe.is_static:

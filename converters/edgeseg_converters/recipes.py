@@ -12,8 +12,9 @@ w8a16    int8 weights, int16 activations       tflite        0.95
 
 The class map is scores where ``output_kind`` asks for them: of two classes in ``int8``, of any number in the floats.
 
-An ``fp16`` ONNX file computes in float16 where the provider can; an ``fp16`` TFLite file stores float16 and the
-delegate decides (XNNPACK on x86 computes in float32, a GPU in float16). The integer precisions have a gate of their
+An ``fp16`` ONNX file computes in float16 where the provider can; an ``fp16`` TFLite file stores float16, and computes
+in it on a GPU, and on a CPU that does so natively where the file asks for it (``ExportOptions.half_arithmetic``). The
+integer precisions have a gate of their
 own beside this one, on labeled images and for every class: ``AccuracyGate``.
 """
 
@@ -127,6 +128,11 @@ class Recipe:
     def is_quantized(self) -> bool:
         """Whether weights are integers, and the accuracy gate applies."""
         return self.precision in INTEGERS
+
+    @property
+    def has_half_arithmetic(self) -> bool:
+        """Whether the artifact may compute in half precision on a CPU; ``verification.half_arithmetic`` says if so."""
+        return (self.format, self.precision) == ("tflite", "fp16")
 
     @property
     def is_static(self) -> bool:

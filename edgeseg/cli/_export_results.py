@@ -25,6 +25,13 @@ def note_cuts(path: Path, result: ExportResult) -> None:
             )
 
 
+def note_half(path: Path, result: ExportResult) -> None:
+    """Say why an fp16 file does not compute in half precision on a CPU; a file that failed says it by itself."""
+    half = result.half
+    if half is not None and not half.written and not result.failure:
+        note(f"edgeseg: {path.name} computes in float32 on every CPU, without half arithmetic, as {half.reason}.")
+
+
 def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
     """Print a table of the artifacts, and what is worth knowing about each."""
     rows = []
@@ -53,6 +60,8 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
                 f"{max(other_ties):.2%} of the windows."
             )
     for path, result in saved:
+        if result.half and result.half.written:
+            say(f"{path.name} {result.half.sentence}.")
         if result.quantized:
             _print_quantized(path, result.quantized)
     for rule, sites in result.rewrites.counts():

@@ -20,6 +20,13 @@ What it calls ok was loaded. Exits with 1 where a part that edgeseg always needs
 _OLD_RUNTIME = "tflite-runtime"
 _OLD_RUNTIME_COSTS = "int8 runs about 20 times slower than with: pip install ai-edge-litert"
 
+# By ``Cpu.native_half``.
+_HALF = {
+    True: "computes in half precision, so that an fp16 .tflite that asks for it does",
+    False: "does not compute in half precision: an fp16 .tflite runs in float32",
+    None: "whether it computes in half precision is not known",
+}
+
 
 @click.command("doctor", cls=Command, help=help_of("doctor", _DETAILS))
 @click.option("--cameras", is_flag=True, help="List the cameras of this machine and the line to use for each.")
@@ -37,6 +44,7 @@ def command(cameras: bool, as_json: bool) -> int:
     from edgeseg._internal.versions import installed_version
     from edgeseg.cli._loading import load_errors
     from edgeseg.runtime.base import default_threads
+    from edgeseg.tflite.cpu import NO_LSE, Cpu
 
     known = parts()
     if old := installed_version(_OLD_RUNTIME):
@@ -48,12 +56,17 @@ def command(cameras: bool, as_json: bool) -> int:
         errors = load_errors(installed, progress=update)
     broken = [part for part in known if part.needed_for == CORE and (not part.ok or part.package in errors)]
     system = f"{platform.system()} {platform.machine()}"
+    cpu = Cpu.here()
     machine = f"Python {platform.python_version()}, {system}, {counted(default_threads(), 'thread')}"
     if as_json:
         entries = [{**dataclasses.asdict(part), "load_error": errors.get(part.package)} for part in known]
-        print_json({"format_version": 1, "edgeseg": __version__, "machine": machine, "parts": entries})
+        about = {"edgeseg": __version__, "machine": machine, "cpu": dataclasses.asdict(cpu)}
+        print_json({"format_version": 1, **about, "parts": entries})
         return 1 if broken else 0
     say(f"edgeseg {__version__}, {machine}")
+    say(f"CPU: {_HALF[cpu.native_half]}")
+    if cpu.lse is False:
+        say(f"CPU: {NO_LSE}: no --accelerator gpu or npu, no benchmark --profile")
     rows = [
         [
             part.needed_for,

@@ -25,7 +25,7 @@ from edgeseg.choices import (
     Target,
 )
 from edgeseg.cli import _completion, _options
-from edgeseg.cli._export_results import note_cuts, print_results
+from edgeseg.cli._export_results import note_cuts, note_half, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -48,7 +48,7 @@ class _Command(GroupedCommand):
             "weights", "allow_missing", "num_classes", "model_options", "custom_objects", "imgsz", *_options.FEEDING,
             "output",
         ),
-        "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize"),
+        "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize", "half_arithmetic"),
         "Data": (*_options.DATASET, "split"),
         "Verification": ("verify", "num_images", "proof"),
         "Quantization": (
@@ -103,9 +103,22 @@ def _recipes(*, formats: tuple[Format, ...], precisions: tuple[Precision, ...]) 
 
 
 def _options_of(
-    *, output_kind: OutputKind, target: Target, layout: Layout, opset: int | None, optimize: bool
+    *,
+    output_kind: OutputKind,
+    target: Target,
+    layout: Layout,
+    opset: int | None,
+    optimize: bool,
+    half_arithmetic: bool | None,
 ) -> ExportOptions:
-    return ExportOptions(target=target, output_kind=output_kind, layout=layout, opset=opset, optimize=optimize)
+    return ExportOptions(
+        target=target,
+        output_kind=output_kind,
+        layout=layout,
+        opset=opset,
+        optimize=optimize,
+        half_arithmetic=half_arithmetic,
+    )
 
 
 def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: float, **settings: Any) -> Quantization:
@@ -199,6 +212,12 @@ def _name(request: _Model, spec: ModelSpec) -> str:
         if_omitted=str(DEFAULT_OPSET),
     ),
     option(ExportOptions, "optimize", help="Apply the speed-ups that change no result."),
+    option(
+        ExportOptions,
+        "half_arithmetic",
+        help="Let an fp16 .tflite compute in half precision on CPUs that do so natively.",
+        if_omitted="where its answers remain right",
+    ),
 )
 @_options.dataset(
     required=False,
@@ -390,6 +409,7 @@ def _export(
         saved.append((_save(result, output_dir, overwrite), result))
         note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
         note_cuts(*saved[-1])
+        note_half(*saved[-1])
     if page:
         from edgeseg_converters.report import save
         from edgeseg_converters.report.build import report_of

@@ -71,6 +71,9 @@ def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json:
             ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in provenance.rewrites) or "none"],
             ["made with", ", ".join(f"{tool} {version}" for tool, version in provenance.tools.items())],
         ]
+    half = inspection.half_arithmetic
+    if half is not None and (half.asked or (spec is not None and spec.provenance.precision == "fp16")):
+        rows.append(["arithmetic", half.sentence])
     if inspection.ops is None:
         rows.append(["ops", "not shown: the package that knows this format's schema is not installed"])
     else:

@@ -201,6 +201,8 @@ def _row(verdict: Verdict) -> list[str]:
         place = f"{place} (software)"
     elif verdict.fully_accelerated is False:
         place = f"{place} (in part)"
+    elif verdict.half_arithmetic:
+        place = f"{place} (half precision)"
     if verdict.num_threads:
         place = f"{place}, {counted(verdict.num_threads, 'thread')}"
     return [

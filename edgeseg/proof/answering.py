@@ -57,6 +57,7 @@ def answer_proof(opened: Backend, proof: Proof, order: Sequence[int]) -> Answers
         fully_accelerated=getattr(opened, "fully_accelerated", None),
         software_rendering=bool(getattr(opened, "software_rendering", False)),
         coverage=getattr(opened, "coverage", None),
+        half_arithmetic=getattr(opened, "half_arithmetic", None),
     )
 
 

@@ -62,6 +62,7 @@ class Answers:
         fully_accelerated: whether the accelerator runs every node; ``None`` where the runtime does not say.
         software_rendering: whether the GPU is emulated on the CPU.
         coverage: ``(delegated, total)`` nodes, where it is known.
+        half_arithmetic: whether the CPU computed in half precision; ``None`` where that is not known, as on a GPU.
     """
 
     __repr__ = short_repr
@@ -75,6 +76,7 @@ class Answers:
     fully_accelerated: bool | None = None
     software_rendering: bool = False
     coverage: tuple[_Nodes, _Nodes] | None = None
+    half_arithmetic: bool | None = None
 
     def __post_init__(self) -> None:
         if len(self.outputs) != len(self.runs):

@@ -45,7 +45,7 @@ class Verdict:
         accelerator: the accelerator asked for, as shown to people.
         runtime: what actually ran, with its version.
         num_threads: of the runtime; 0 where the default was used.
-        precision: of the artifact, whose gate was asked.
+        precision: of the artifact.
         repeat: how often each image was run.
         expected: the proof: the images, and what Keras says of them.
         comparison: agreement over all images, per image and per class.
@@ -54,6 +54,7 @@ class Verdict:
         fully_accelerated: whether the accelerator runs every node; ``None`` where the runtime does not say.
         software_rendering: whether the GPU is emulated on the CPU.
         coverage: ``(delegated, total)`` nodes, where it is known.
+        half_arithmetic: whether the CPU computed in half precision; ``None`` where that is not known, as on a GPU.
         warnings: what is suspicious, a sentence each.
     """
 
@@ -74,6 +75,7 @@ class Verdict:
     fully_accelerated: bool | None = None
     software_rendering: bool = False
     coverage: tuple[int, int] | None = None
+    half_arithmetic: bool | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -141,13 +143,19 @@ class Verdict:
     @property
     def decided_from(self) -> float:
         """The margin from which on a pixel is decided."""
-        return self.expected.gates[self.precision].decided_from
+        return self.expected.gates[self.judged_as].decided_from
+
+    @property
+    def judged_as(self) -> Precision:
+        """The precision whose gate was asked: that of the artifact, or fp16 where the CPU computed it in that."""
+        return _judged_as(self.precision, self.half_arithmetic)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("expected", "comparison")]
         values = {name: getattr(self, name) for name in names}
         parts = {name: [dataclasses.asdict(one) for one in getattr(self, name)] for name in ("images", "classes")}
+        values["judged_as"] = self.judged_as
         return {**values, "agreement": dataclasses.asdict(self.agreement), "reason": self.reason, **parts}
 
     def _repr_html_(self) -> str:
@@ -226,6 +234,7 @@ def verify(
         fully_accelerated=answers.fully_accelerated,
         software_rendering=answers.software_rendering,
         coverage=answers.coverage,
+        half_arithmetic=answers.half_arithmetic,
         warnings=tuple(_warnings(comparison, answers, accelerator, identical)),
     )
 
@@ -247,11 +256,17 @@ def _names(proof: Proof) -> str:
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
 
 
+def _judged_as(precision: Precision, half_arithmetic: bool | None) -> Precision:
+    """Return whose gate an artifact has to pass; the gates of integers are wider than half precision needs."""
+    return "fp16" if half_arithmetic and precision == "fp32" else precision
+
+
 def _compared(proof: Proof, answers: Answers, order: tuple[int, ...], device: str) -> Comparison:
-    gate = proof.gates.get(answers.precision)
+    judged_as = _judged_as(answers.precision, answers.half_arithmetic)
+    gate = proof.gates.get(judged_as)
     if gate is None:
         known = ", ".join(proof.gates)
-        raise InputError(f"the proof has no gate for {answers.precision}, which the artifact is; it has {known}.")
+        raise InputError(f"the proof has no gate for {judged_as}, which the artifact is; it has {known}.")
     shapes = tuple(proof.images[index].class_map.shape for index in order)
     try:
         class_maps = answers.class_maps(cast(Any, shapes))

@@ -28,6 +28,7 @@ from edgeseg.runtime.base import (
     unfit_size,
     with_first,
 )
+from edgeseg.tflite.half_arithmetic import HalfArithmetic
 from edgeseg.tflite.litert_internals import op_details
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,11 @@ InterpreterName = Literal["litert", "tflite-runtime"]
 
 
 class LiteRTBackend:
-    """A TFLite model on an interpreter: on the CPU with XNNPACK, and on a delegate where one is given."""
+    """A TFLite model on an interpreter: on the CPU with XNNPACK, and on a delegate where one is given.
+
+    Attributes:
+        half_arithmetic: whether XNNPACK computes it in half precision on this CPU; ``None`` where that is not known.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,9 @@ class LiteRTBackend:
         delegates = [external.load(module.load_delegate, delegate, delegate_options or {})] if delegate else []
         what, content, self.spec = read_tflite(model)
         self._what = what
+        half = HalfArithmetic.of(content)
+        on_cpu = not delegate and self.runtime.startswith("ai-edge-litert")  # tflite-runtime was not tried
+        self.half_arithmetic = half.here if on_cpu or not half.asked else None
         try:
             self._interpreter = module.Interpreter(
                 model_content=content,

@@ -21,7 +21,9 @@ from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime.artifact import read_tflite
 from edgeseg.runtime.base import TensorInfo, at_size, default_threads, does_not_run, dtype_name, place_of, with_first
 from edgeseg.runtime.process.gpu import GpuReply, ask_gpu
+from edgeseg.tflite.cpu import NO_LSE, Cpu
 from edgeseg.tflite.file import has_open_size, read_quantization
+from edgeseg.tflite.half_arithmetic import HalfArithmetic
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class CompiledBackend:
     Attributes:
         fully_accelerated: whether the accelerator takes every node.
         software_rendering: whether the GPU is emulated on the CPU.
+        half_arithmetic: whether XNNPACK computes it in half precision on this CPU; ``None`` where that is not known, as
+            on a GPU.
         compile_s: seconds that LiteRT took to open the model, without the question asked before on a GPU.
 
     On the GPU it computes in half precision where the driver can, LiteRT's own default. LiteRT 2.3 holds Python's lock
@@ -76,14 +80,18 @@ class CompiledBackend:
         Raises:
             InputError: the file cannot be read, or is no TFLite model that the runtime accepts; it leaves its input
                 size open, where LiteRT 2.3 writes beyond the memory of an output whose size follows only from a run.
-            BackendUnavailable: ai-edge-litert is not installed; the accelerator does not exist, or it takes nothing.
+            BackendUnavailable: ai-edge-litert is not installed; the accelerator does not exist, or it takes nothing;
+                the CPU is one on which CompiledModel ends its process.
         """
+        if accelerator != "gpu" and Cpu.here().lse is False:  # a GPU is asked in another process, which says it
+            raise BackendUnavailable(f"{NO_LSE}; `backend='litert', accelerator='cpu'` runs the model here.")
         try:
             from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, HardwareAccelerator, Options
         except ModuleNotFoundError as error:
             raise missing_extra("backend 'litert-compiled'", "tflite") from error
         what, content, self.spec = read_tflite(model)
         self._what = what
+        self.half_arithmetic = HalfArithmetic.of(content).here if accelerator == "cpu" else None
         if has_open_size(content):
             raise InputError(
                 f"{what} leaves its input size open, which LiteRT's CompiledModel does not run: convert the model at a "
@@ -188,6 +196,8 @@ def _ask(content: bytes) -> GpuReply:
         paths = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(paths)
     (reply,) = ask_gpu([content], environment)
+    if reply.full is None and reply.error == NO_LSE:
+        raise BackendUnavailable(f"{NO_LSE}, so that there is no `accelerator='gpu'`; `accelerator='cpu'` runs here.")
     if reply.full is None:
         why = "no Vulkan driver, or none for this machine's GPU" if reply.no_driver else reply.error
         raise BackendUnavailable(

@@ -11,7 +11,6 @@ these is gone.
 from __future__ import annotations
 
 import ctypes
-import platform
 import re
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 from edgeseg._internal.versions import installed_version
 from edgeseg.errors import BackendUnavailable, missing_extra
+from edgeseg.tflite.cpu import NO_LSE, Cpu
 
 #: The first version with these arguments.
 MIN_VERSION = (2, 2)
@@ -229,7 +229,10 @@ def _library() -> ctypes.CDLL:
             f"ai-edge-litert {version} has no profiler that can be reached; needed: {needed} or newer. Install it "
             'with: pip install --upgrade "edgeseg[tflite]"'
         )
-    _require_lse()
+    if Cpu.here().lse is False:
+        raise BackendUnavailable(
+            f"{NO_LSE}, and the profile is that of its profiler; a board with a newer CPU has one."
+        )
     import ai_edge_litert
 
     name = _LIBRARIES.get(sys.platform, "libLiteRt.so")
@@ -237,18 +240,6 @@ def _library() -> ctypes.CDLL:
         return ctypes.CDLL(str(Path(ai_edge_litert.__file__).with_name(name)))
     except OSError as error:
         raise _changed(f"{name} is not there or does not load") from error
-
-
-def _require_lse() -> None:
-    """Refuse an ARMv8.0 CPU (Raspberry Pi 3 and 4), where any CompiledModel of LiteRT 2.3 kills its process."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if platform.machine() != "aarch64" or not cpuinfo.exists():
-        return
-    if "atomics" not in cpuinfo.read_text(errors="replace"):
-        raise BackendUnavailable(
-            "this CPU has no atomic instructions (LSE, ARMv8.1), without which LiteRT's CompiledModel, whose profiler "
-            "this is, does not run; a board with a newer CPU does."
-        )
 
 
 def _changed(what: str) -> BackendUnavailable:

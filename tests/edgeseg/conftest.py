@@ -187,6 +187,21 @@ def tflite_model() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
+def with_entry() -> Callable[[bytes, str, bytes], bytes]:
+    """A function that puts a metadata entry, a name and its content, into a model that has none."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    def make(data: bytes, name: str, content: bytes) -> bytes:
+        model = schema.ModelT.InitFromPackedBuf(data)
+        model.buffers.append(schema.BufferT(data=list(content)))
+        model.metadata = [schema.MetadataT(name=name.encode(), buffer=len(model.buffers) - 1)]
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def proven_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model of scores as .tflite and .onnx, with the proof of both."""
     keras = pytest.importorskip("keras")

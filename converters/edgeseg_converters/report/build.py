@@ -73,6 +73,7 @@ def report_of(results: Sequence[ExportResult], progress: StepProgress | None = N
                 layers=_layers(result, quantized),
                 gallery=_gallery(result, quantized),
                 same_indices=quantized.same_indices if quantized else None,
+                half=result.half,
             )
         )
     static = next((r.quantized for r in results if r.quantized and r.quantized.calibration), None)

@@ -19,6 +19,7 @@ from edgeseg_converters.quantization.rescue import Rescue
 from edgeseg_converters.report.gallery import Change
 from edgeseg_converters.tflite.layer_errors import LayerError
 from edgeseg_converters.verification.comparison import Verification
+from edgeseg_converters.verification.half_arithmetic import HalfVerification
 
 FORMAT_VERSION = 1
 
@@ -71,6 +72,7 @@ class Entry:
         gallery: the images that changed most.
         same_indices: for each pooling with indices, the share of the windows with the maximum at the same place as in
             float.
+        half: whether an fp16 ``.tflite`` asks for half precision; ``None`` for others.
     """
 
     format: Format
@@ -82,6 +84,7 @@ class Entry:
     layers: tuple[LayerError, ...] | None = None
     gallery: tuple[Change, ...] = ()
     same_indices: tuple[float, ...] | None = None
+    half: HalfVerification | None = None
 
     @property
     def name(self) -> str:
@@ -96,12 +99,15 @@ class Entry:
     @property
     def passed(self) -> bool:
         """Whether it failed none of its gates; see ``gated``."""
-        return all(gate is None or gate.passed for gate in (self.measured.accuracy, self.verification))
+        gates = all(gate is None or gate.passed for gate in (self.measured.accuracy, self.verification))
+        return gates and not (self.half and self.half.rejected)
 
     @property
     def verdict(self) -> str:
         """Whether it passed or failed, and why: a sentence without its full stop."""
         reasons = [gate.reason for gate in (self.measured.accuracy, self.verification) if gate and not gate.passed]
+        if self.half and self.half.rejected:
+            reasons.append(f"no half arithmetic, as {self.half.reason}")
         if reasons:
             return f"failed: {'; '.join(reasons)}"
         accuracy = self.measured.accuracy
@@ -126,6 +132,7 @@ class Entry:
             "layers": self.layers,
             "gallery": [change.to_dict() for change in self.gallery],
             "same_indices": self.same_indices,
+            "half_arithmetic": self.half,
         }
 
 
@@ -185,7 +192,7 @@ class Report:
 
     def remarks(self) -> list[str]:
         """Return what a reader must know before trusting the numbers."""
-        return [*self._about_images(), *self._about_speed(), *self._about_layers()]
+        return [*self._about_images(), *self._about_speed(), *self._about_half(), *self._about_layers()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON, without the images; NaN and infinity are null."""
@@ -248,6 +255,13 @@ class Report:
                     f"{base.measured.latency.median_s * 1e3:.2f} ms, {word} float on this machine. Its speed on the "
                     "device must be measured there."
                 )
+
+    def _about_half(self) -> Iterator[str]:
+        for entry in self.entries:
+            if entry.half and entry.half.written:
+                yield f"{entry.name} {entry.half.sentence}."
+            elif entry.half:
+                yield f"{entry.name} computes in float32 on every CPU, without half arithmetic, as {entry.half.reason}."
 
     def _about_layers(self) -> Iterator[str]:
         for entry in self.entries:

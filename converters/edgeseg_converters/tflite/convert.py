@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import METADATA_KEY, ModelSpec
+from edgeseg.tflite.half_arithmetic import ENTRY, HALF
 from edgeseg_converters.keras_model.freeze import INPUT_NAME, OUTPUT_NAMES
 from edgeseg_converters.keras_model.graph import unique_name
 from edgeseg_converters.keras_model.tensorflow_internals import converter_error
@@ -84,6 +85,18 @@ def tap_logits(data: bytes) -> bytes:
     if op is None:
         raise ValueError("the file's output is no class map")
     return graph.with_outputs([op.inputs[0]]).write()
+
+
+def ask_for_half(data: bytes, spec: ModelSpec) -> bytes:
+    """Return the same file with the entry by which it computes in half precision on CPUs that have it.
+
+    Args:
+        data: a file of ``to_tflite``; TensorFlow's converter may have written another entry of that name.
+        spec: the ModelSpec inside it.
+    """
+    graph = TfliteGraph.read(data)
+    graph.set_metadata(ENTRY, HALF)
+    return metadata.append_labels(graph.write(), spec)
 
 
 def finish(graph: TfliteGraph, spec: ModelSpec) -> bytes:

@@ -35,6 +35,7 @@ from edgeseg.proof.questions import Answers
 from edgeseg.runtime.base import dequantized
 from edgeseg.runtime.process.child import signal_name
 from edgeseg.tflite.file import has_open_size
+from edgeseg.tflite.half_arithmetic import HalfArithmetic
 
 #: The one folder that a shell user may write to and execute from.
 FOLDER = "/data/local/tmp"
@@ -146,6 +147,12 @@ class AdbDevice:
     def op_times(self, artifact: Path, options: Mapping[str, Any], *, num_runs: int = 50) -> tuple[OpTime, ...]:
         """Return how long each op takes, the slowest first; see ``op_profile.op_times``."""
         return op_times(self, artifact, options, num_runs=num_runs)
+
+    def half_arithmetic(self, content: bytes, options: Mapping[str, Any]) -> bool | None:
+        """See ``tool_backend.Link``: a file asks for it, or ``half_precision`` does, which ``no`` does not undo."""
+        if options.get("delegate") or options.get("accelerator") not in (None, "cpu"):
+            return None
+        return self._half or HalfArithmetic.of(content, self._describe().cpu).here
 
     @property
     def runtime(self) -> str:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from edgeseg.benchmark.machine import now
 from edgeseg.benchmark.result import Environment
+from edgeseg.tflite.cpu import Cpu
 
 #: Prints everything that ``Description.read`` reads.
 SCRIPT = """
 for p in ro.product.manufacturer ro.product.model ro.soc.manufacturer ro.soc.model ro.board.platform \
 ro.build.version.release ro.build.version.sdk ro.product.cpu.abi; do echo "$p=$(getprop $p)"; done
 echo "cpus=$(nproc)"
+echo features=$(grep -m 1 ^Features /proc/cpuinfo | cut -d : -f 2)
 echo "governor=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor)"
 dumpsys thermalservice
 dumpsys battery
@@ -66,6 +68,13 @@ class Description:
     def abi(self) -> str:
         """The ABI, such as ``arm64-v8a``; empty where it is not known."""
         return self.properties.get("ro.product.cpu.abi", "")
+
+    @property
+    def cpu(self) -> Cpu:
+        """What its CPU can do."""
+        machine = {"arm64-v8a": "aarch64"}.get(self.abi, self.abi)
+        features = self.properties.get("features")
+        return Cpu.of(machine, "Linux", "" if features is None else f"Features : {features}")
 
     def environment(self, device: str, after: Description, versions: dict[str, str]) -> Environment:
         """Return the environment of a run that began with this description.

@@ -60,6 +60,10 @@ class Link(Protocol):
         """Copy a model to the device unless it is there; return its path there."""
         ...
 
+    def half_arithmetic(self, content: bytes, options: Mapping[str, Any]) -> bool | None:
+        """Return whether the device's CPU computes a model in half precision; ``None`` where that is not known."""
+        ...
+
     def execute(self, request: Request, more: Mapping[str, object]) -> tuple[str, str]:
         """Run the tool with more flags; return what it prints, and ``cpu`` or what else runs the model."""
         ...
@@ -75,6 +79,7 @@ class ToolBackend:
         outputs: the model's outputs.
         fully_accelerated: whether the accelerator ran every node in each run; ``None`` where the tool does not say.
         coverage: ``(delegated, total)`` nodes of the run with fewest, where it is known.
+        half_arithmetic: whether the CPU computes in half precision; ``None`` where that is not known, as on a GPU.
     """
 
     def __init__(self, artifact: Path, options: Mapping[str, Any], link: Link) -> None:
@@ -110,6 +115,7 @@ class ToolBackend:
         self.runtime = link.runtime
         self.fully_accelerated: bool | None = None
         self.coverage: tuple[int, int] | None = None
+        self.half_arithmetic = link.half_arithmetic(content, options)
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once, which is as many inferences as ``INFERENCES`` says; see ``Backend.run``."""

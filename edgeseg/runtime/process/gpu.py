@@ -12,6 +12,7 @@ from typing import Annotated
 from edgeseg._internal.json import Meta, WrongValue, decode
 from edgeseg.runtime.process import child
 from edgeseg.runtime.process.gpu_worker import ANSWER, MARK
+from edgeseg.tflite.cpu import NO_LSE, Cpu
 
 # Loading the weights of the largest zoo model takes SwiftShader seconds; a driver that hangs never answers.
 _TIMEOUT_S = 300
@@ -105,5 +106,6 @@ def ask_gpu(models: Sequence[bytes], environment: Mapping[str, str]) -> list[Gpu
     if len(replies) < len(models):
         last = logs[-1] if logs else ended.stderr
         missing = len(models) - len(replies)
-        replies += [GpuReply(None, f"the process that asked it ended early, {ended.how}", last)] * missing
+        why = NO_LSE if Cpu.here().lse is False else f"the process that asked it ended early, {ended.how}"
+        replies += [GpuReply(None, why, last)] * missing
     return replies

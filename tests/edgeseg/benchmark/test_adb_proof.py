@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.files import sha256
 from edgeseg.benchmark.devices.adb import AdbDevice
+from edgeseg.benchmark.devices.android import Description
 from edgeseg.benchmark.devices.tool_backend import INFERENCES
 from edgeseg.benchmark.measure import Case, measure
 from edgeseg.benchmark.plan import Plan
@@ -34,6 +35,7 @@ from edgeseg.proof.questions import Answers
 from edgeseg.runtime import open_backend
 from edgeseg.runtime.artifact import read_tflite
 from edgeseg.spec import ModelSpec
+from edgeseg.tflite.half_arithmetic import ENTRY, HALF
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="needs adb (apt install adb)")
 
@@ -431,3 +433,32 @@ def _wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("features", "half_precision", "options", "computes"),
+    [
+        ("fp asimd atomics fphp asimdhp", None, {}, True),
+        ("fp asimd crc32", None, {}, False),
+        ("", None, {}, None),  # the list is not there
+        ("fp asimd crc32", "yes", {}, True),  # forced: what cannot be computed so does not run
+        ("fp asimd atomics fphp asimdhp", "no", {}, True),  # the tool's flag does not undo the file's entry
+        ("fp asimd atomics fphp asimdhp", None, {"accelerator": "gpu"}, None),
+    ],
+)
+def test_a_phone_says_whether_its_cpu_computes_in_half_precision(
+    features: str,
+    half_precision: Any,
+    options: dict[str, str],
+    computes: bool | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tflite_model: Callable[..., bytes],
+    with_entry: Callable[[bytes, str, bytes], bytes],
+) -> None:
+    described = Description.read(f"ro.product.cpu.abi=arm64-v8a\nfeatures={features}\n")
+    monkeypatch.setattr(AdbDevice, "_describe", lambda self: described)
+    device = AdbDevice("none", half_precision=half_precision)
+    plain = tflite_model(["RELU"], [(SHAPE, "float32")])
+    assert device.half_arithmetic(with_entry(plain, ENTRY, HALF), options) is computes
+    if half_precision is None and not options:
+        assert device.half_arithmetic(plain, options) is False

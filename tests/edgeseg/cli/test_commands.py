@@ -18,6 +18,8 @@ from edgeseg.cli import COMMANDS, main
 from edgeseg.models.packaged_files import packaged_names
 from edgeseg.models.zoo.table import ZOO
 from edgeseg.spec import ModelSpec
+from edgeseg.tflite.cpu import NO_LSE, Cpu
+from edgeseg.tflite.half_arithmetic import HalfArithmetic
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
@@ -365,6 +367,48 @@ def test_doctor_names_the_install_line_of_a_missing_part(
     loaded["opencv-python"] = "OpenCV cannot be loaded: y"
     assert main(["doctor"]) == 1
     assert "OpenCV cannot be loaded: y" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cpu", "said"),
+    [
+        (
+            Cpu("aarch64", True, True),
+            ["CPU: computes in half precision, so that an fp16 .tflite that asks for it does"],
+        ),
+        (
+            Cpu("aarch64", False, False),
+            [
+                "CPU: does not compute in half precision: an fp16 .tflite runs in float32",
+                f"CPU: {NO_LSE}: no --accelerator gpu or npu, no benchmark --profile",
+            ],
+        ),
+        (Cpu("riscv64", None, None), ["CPU: whether it computes in half precision is not known"]),
+    ],
+    ids=["new", "old", "unknown"],
+)
+def test_doctor_says_what_the_cpu_can_do(
+    cpu: Cpu, said: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeseg.cli._loading.load_errors", lambda packages, progress: {})
+    monkeypatch.setattr(Cpu, "here", lambda: cpu)
+    assert main(["doctor"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("CPU: ")] == said
+    found = run_json(capsys, "doctor")["cpu"]
+    assert found == {"machine": cpu.machine, "native_half": cpu.native_half, "lse": cpu.lse}
+
+
+def test_inspect_says_in_which_arithmetic_a_float_file_computes_here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cpu, "here", lambda: Cpu("aarch64", True, True))
+    found = run_json(capsys, "inspect", "person.fp16", "--accelerator", "cpu")["half_arithmetic"]
+    assert found["here"] is found["asked"]  # a file that asks is computed so
+    assert main(["inspect", "person.fp16", "--accelerator", "cpu"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("arithmetic "))
+    assert line.split(maxsplit=1)[1] == HalfArithmetic(**found).sentence
+    assert main(["inspect", "person.int8", "--accelerator", "cpu"]) == 0
+    assert "arithmetic " not in capsys.readouterr().out
 
 
 def test_doctor_lists_cameras_and_the_line_for_each(

@@ -17,6 +17,7 @@ from edgeseg.benchmark.result import read
 from edgeseg.cli import main
 from edgeseg.cli._places import Sweep
 from edgeseg.proof import read_proof
+from edgeseg.proof.device import ThisMachine
 
 QUICK = ("--rounds", "1", "--num-runs", "5", "--min-secs", "0", "--max-secs", "5")
 
@@ -44,6 +45,21 @@ def test_right_files_pass(proven: Path, tmp_path: Path, capsys: pytest.CaptureFi
     written = json.loads(capsys.readouterr().out)
     assert written["format_version"] == 1
     assert [verdict["agreement"]["passed"] for verdict in written["verdicts"]] == [True, True]
+
+
+def test_half_precision_is_said(
+    proven: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ThisMachine.answers
+    monkeypatch.setattr(
+        ThisMachine,
+        "answers",
+        lambda *arguments: dataclasses.replace(answers(*arguments), half_arithmetic=True),
+    )
+    assert main(["verify", str(proven / "unet_mini.fp32.tflite"), "--repeat", "1"]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert "cpu (half precision)" in line
+    assert line.split()[-2:] == ["99.5%", "ok"]  # the gate of fp16
 
 
 def test_a_wrong_file_fails_and_shows_where(wrong: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,6 +108,37 @@ def test_an_accelerator_that_mixes_up_images_is_caught(proven: Path) -> None:
     assert "Keras' class in the worst run" in verdict.reason
 
 
+def test_a_file_that_the_cpu_computes_in_half_precision_has_the_gate_of_fp16(proven: Path) -> None:
+    class Board(Accelerator):
+        """A CPU that computes in half precision what asks for it, if it is told so."""
+
+        half: bool | None = True
+
+        def answers(self, artifact: Path, options: Mapping[str, Any], proof: Path, order: Sequence[int]) -> Answers:
+            answers = super().answers(artifact, {"accelerator": "cpu"}, proof, order)
+            return dataclasses.replace(answers, half_arithmetic=self.half)
+
+    def few_wrong(run: int, right: np.ndarray) -> np.ndarray:
+        wrong = right.copy()
+        wrong[0, :5] = other_class(right)[0, :5]  # 0.33 % of the pixels; fp32 may miss 0.1 %, fp16 0.5 %
+        return wrong
+
+    board, artifact = Board(few_wrong), proven / "unet_mini.fp32.tflite"
+    verdict = verify(artifact, device=board, repeat=1)
+    assert (verdict.passed, verdict.precision, verdict.judged_as, verdict.half_arithmetic) == (
+        True,
+        "fp32",
+        "fp16",
+        True,
+    )
+    assert verdict.decided_from == read_proof(proven / "unet_mini.proof.zip").gates["fp16"].decided_from
+    entry = json.loads(json.dumps(verdict.to_dict()))
+    assert (entry["precision"], entry["judged_as"], entry["half_arithmetic"]) == ("fp32", "fp16", True)
+    board.half = None  # as from a device with an earlier edgeseg
+    verdict = verify(artifact, device=board, repeat=1)
+    assert (verdict.passed, verdict.judged_as, verdict.half_arithmetic) == (False, "fp32", None)
+
+
 def test_a_class_that_is_lost_is_named(proven: Path, tmp_path: Path) -> None:
     artifact = proven / "unet_mini.fp32.onnx"
     common = int(np.bincount(read_proof(proven / "unet_mini.proof.zip").images[0].class_map.ravel()).argmax())

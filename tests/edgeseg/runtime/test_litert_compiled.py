@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ import pytest
 from edgeseg.coverage.gpu import SWIFTSHADER
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime import litert_compiled, open_backend
+from edgeseg.runtime.process import child
 from edgeseg.runtime.process.gpu import GpuReply
+from edgeseg.runtime.process.gpu_worker import MARK
+from edgeseg.tflite.cpu import Cpu
 
 SHAPE = (1, 6, 8, 3)
 
@@ -70,6 +75,28 @@ def test_no_driver_is_one_line(models: dict[str, Path], monkeypatch: pytest.Monk
     monkeypatch.setenv("VK_DRIVER_FILES", os.devnull)  # whatever this machine has
     with pytest.raises(BackendUnavailable, match=r"does not start: no Vulkan driver, .* name one in VK_DRIVER_FILES"):
         open_backend(models["whole"], accelerator="gpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "instead"),
+    [
+        ({"accelerator": "gpu"}, "so that there is no `accelerator='gpu'`; `accelerator='cpu'` runs here"),
+        ({"accelerator": "npu"}, "`backend='litert', accelerator='cpu'` runs the model here"),
+        ({"backend": "litert-compiled"}, "`backend='litert', accelerator='cpu'` runs the model here"),
+    ],
+    ids=["gpu", "npu", "cpu"],
+)
+def test_an_old_arm_cpu_is_told_what_it_is_and_no_driver(
+    options: dict[str, Any], instead: str, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiteRT ends the process there: the one that asks a GPU, and this one before it begins."""
+    dead = child.Ended(stdout="", stderr=f"{MARK}\n", status=-4, how="killed by SIGILL")
+    monkeypatch.setattr(child, "run", lambda *arguments, **settings: dead)
+    monkeypatch.setattr(Cpu, "here", lambda: Cpu("aarch64", False, False))
+    with pytest.raises(BackendUnavailable, match=rf"^this CPU has no atomic instructions \(LSE.*{re.escape(instead)}"):
+        open_backend(models["whole"], **options)
+    with closing(open_backend(models["whole"])) as backend:
+        assert "CompiledModel" not in backend.runtime
 
 
 def test_a_gpu_that_takes_nothing_is_not_the_cpu(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

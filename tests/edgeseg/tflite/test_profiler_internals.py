@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import edgeseg
 from edgeseg.errors import BackendUnavailable
 from edgeseg.models.packaged_files import find_file
 from edgeseg.tflite import profiler_internals
+from edgeseg.tflite.cpu import Cpu
 from edgeseg.tflite.profiler_internals import OpEvent, ProfiledRun, _Event, _ops, require_sums
 
 LOOK = "look at litert/c of the release in google-ai-edge/LiteRT, and at what the library exports (nm -D libLiteRt.so)"
@@ -122,19 +122,13 @@ def test_a_library_without_the_function_is_refused_in_one_line() -> None:
         profiler_internals._function(ctypes.CDLL(None), "LiteRtNothing")
 
 
-@pytest.mark.parametrize(("features", "refused"), [("fp asimd evtstrm crc32", True), ("fp asimd atomics", False)])
-def test_a_cpu_on_which_litert_dies_is_refused(
-    features: str, refused: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor : 0\nFeatures : {features}\n")
-    monkeypatch.setattr(profiler_internals, "Path", lambda name: cpuinfo)
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    if refused:
-        with pytest.raises(BackendUnavailable, match="this CPU has no atomic instructions"):
-            profiler_internals._require_lse()
-    else:
-        profiler_internals._require_lse()
+def test_a_cpu_on_which_litert_dies_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cpu, "here", lambda: Cpu("aarch64", False, False))
+    with pytest.raises(BackendUnavailable, match=r"no atomic instructions \(LSE, .*; a board with a newer CPU has one"):
+        profiler_internals._library()
+    for lse in (True, None):
+        monkeypatch.setattr(Cpu, "here", lambda lse=lse: Cpu("aarch64", False, lse))
+        assert profiler_internals._library()
 
 
 def test_the_door_is_the_only_one() -> None:
