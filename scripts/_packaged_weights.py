@@ -10,7 +10,7 @@ from edgeseg._internal.files import write_bytes
 from edgeseg.models.packaged_files import PACKAGED as FILES
 from edgeseg.models.weights.folding import save_norms
 from edgeseg.spec import ModelSpec
-from edgeseg_converters import export
+from edgeseg_converters import ExportOptions, export
 
 PACKAGED = Path(__file__).parent.parent / "edgeseg" / "models" / "packaged"
 
@@ -25,5 +25,6 @@ def package_weights(model: keras.Model, spec: ModelSpec) -> None:
     save_norms(model, PACKAGED / f"{spec.name}.norms.npz")
     write_bytes(PACKAGED / f"{spec.name}.json", spec.to_json().encode(), overwrite=True)
     kind = FILES[spec.name].output_kind
-    made = export(model, format="tflite", precision="fp16", spec=spec, output_kind=kind, verify=False)
+    options = ExportOptions(output_kind=kind)  # scripts/export-packaged proves half arithmetic and adds it
+    made = export(model, format="tflite", precision="fp16", spec=spec, verify=False, options=options)
     made.save(PACKAGED, overwrite=True)

@@ -25,6 +25,7 @@ from edgeseg.proof.file import read_proof
 from edgeseg.runtime import open_backend
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec
+from edgeseg.tflite.half_arithmetic import HalfArithmetic
 
 ONNX_NAMES = [f"{name}.{precision}" for name, model in PACKAGED.items() for precision in model.onnx]
 
@@ -81,6 +82,10 @@ def test_every_file_answers_its_proof(path: Path) -> None:
     assert "public domain" in source or source == "seeded 1/f noise"
     with Segmenter(path) as segmenter:
         assert segmenter.spec.output_kind == PACKAGED[name].output_kind
+    if path.suffix == ".tflite":
+        half = HalfArithmetic.of(path.read_bytes())
+        assert half.asked is (verdict.precision == "fp16")
+        assert verdict.half_arithmetic is half.here  # in a process of its own
 
 
 def test_onnx_runtime_alone_gets_the_onnx_file(monkeypatch: pytest.MonkeyPatch) -> None:
