@@ -40,6 +40,7 @@ from edgeseg_converters.report.gallery import MAX_SIDE, _bounded, flipped_map
 from edgeseg_converters.report.model_explorer import node_data_files
 from edgeseg_converters.report.page import TEMPLATE, _image
 from edgeseg_converters.tflite.layer_errors import LayerError
+from edgeseg_converters.verification.half_arithmetic import HalfVerification
 
 SIZE = (20, 30)
 SPEC = ModelSpec(
@@ -229,6 +230,22 @@ def test_a_report_that_passed_says_by_how_much(report: Report) -> None:
     assert passed.headline == "int8 tflite passed: 93.00% of the pixels kept their class."
     assert any("no labels" in remark for remark in passed.remarks())
     assert 'class="classes"' not in to_html(passed)
+
+
+def test_the_arithmetic_of_an_fp16_file_is_a_remark(report: Report) -> None:
+    written = HalfVerification(written=True, required=False, argmax_agreement=0.998)
+    for half, remark in (
+        (written, "fp16 tflite computes in half precision on CPUs that have it: 99.800% of the pixels"),
+        (dataclasses.replace(written, written=False, reason="x"), "every CPU, without half arithmetic, as x."),
+    ):
+        entry = Entry(format="tflite", precision="fp16", measured=Measured(1), half=half)
+        with_half = dataclasses.replace(report, entries=(entry,))
+        assert remark in _Page(to_html(with_half)).text
+        assert with_half.to_dict()["artifacts"][0]["half_arithmetic"]["written"] is half.written
+        assert entry.passed
+    refused = dataclasses.replace(written, written=False, required=True, reason="x")
+    entry = dataclasses.replace(entry, half=refused)
+    assert (entry.passed, entry.verdict) == (False, "failed: no half arithmetic, as x")
 
 
 def test_a_file_that_was_held_against_nothing_has_not_passed(report: Report) -> None:
