@@ -32,30 +32,26 @@ const requests = {
     return painter.canvas.convertToBlob({type: "image/png"});
   },
 
-  // Segments a frame and draws it; the frame is closed.
+  // Segments a frame and draws it. The frame is closed as soon as its pixels are here: a camera has few to fill.
   async frame({frame, look, size}) {
     const begin = performance.now();
-    try {
-      const [width, height] = size;
-      const image = pixels(frame, width, height);
-      const prepared = performance.now();
-      const {tensor, place} = prepare(image.data, width, height);
-      const started = performance.now();
-      const classMap = await classes(tensor);
-      const ended = performance.now();
-      const shares = painter.draw(frame, size, classMap, place, look);
-      return {
-        shares,
-        ms: {
-          pixels: prepared - begin,
-          preprocess: started - prepared,
-          inference: ended - started,
-          draw: performance.now() - ended,
-        },
-      };
-    } finally {
-      frame.close();
-    }
+    const image = pixels(frame, ...size);
+    frame.close();
+    const prepared = performance.now();
+    const {tensor, place} = prepare(image.data, ...size);
+    const started = performance.now();
+    const classMap = await classes(tensor);
+    const ended = performance.now();
+    const shares = painter.draw(frames.canvas, size, classMap, place, look);
+    return {
+      shares,
+      ms: {
+        pixels: prepared - begin,
+        preprocess: started - prepared,
+        inference: ended - started,
+        draw: performance.now() - ended,
+      },
+    };
   },
 
   // Returns the class map of an opaque image file, as large as the model's output.
