@@ -30,7 +30,8 @@ async function openModels() {
   showRates();
   for (const id of ["prove", "snapshot"]) byId(id).disabled = true;
   const chosen = byId("compare").checked ? site.artifacts : [site.artifacts[byId("artifact").selectedIndex]];
-  const wanted = {accelerator: byId("accelerator").value, threads: Number(byId("threads").value)};
+  const [accelerator, precision] = byId("accelerator").value.split(" ");  // "webgpu fp16"
+  const wanted = {accelerator, precision, threads: Number(byId("threads").value)};
   const figures = [];
   const opened = [];
   say("Loading the model");
@@ -497,7 +498,9 @@ async function main() {
   byId("threads").replaceChildren(...threadsToOffer().map((count) => new Option(count)));
   byId("threads").selectedIndex = byId("threads").length - 1;
   byId("compare").parentElement.hidden = site.artifacts.length < 2;
-  if (!navigator.gpu) byId("accelerator").querySelector("[value=webgpu]").disabled = true;
+  if (!navigator.gpu) {
+    for (const choice of byId("accelerator").querySelectorAll("[value^=webgpu]")) choice.disabled = true;
+  }
   listen();
   await openModels();
 }

@@ -20,8 +20,8 @@ from edgeseg.web.site import CONTENT_TYPES, Site, runtime_place
 def test_the_site_is_whole(site: Site) -> None:
     litert = runtime_place(runtime.LITERT)
     listed = json.loads(site.files["site.json"].read())
-    assert [entry["precision"] for entry in listed["artifacts"]] == ["fp32", "fp32", "fp16", "int8"]
-    assert [entry["gpu"] for entry in listed["artifacts"]] == [True, False, True, False]
+    assert [entry["precision"] for entry in listed["artifacts"]] == ["fp32", "fp32", "fp32", "int8", "fp16", "int8"]
+    assert [entry["gpu"] for entry in listed["artifacts"]] == [True, True, False, False, True, False]
     for entry in listed["artifacts"]:
         assert {entry["file"], entry["proof"]} - {None} <= set(site.files)
     assert all(Path(name).suffix in CONTENT_TYPES for name in site.files)
