@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import threading
@@ -10,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from edgeseg._internal.json import WrongValue
 from edgeseg.benchmark.compare import Alike, compare
 from edgeseg.benchmark.devices import open_device
-from edgeseg.benchmark.devices.web import WebDevice
+from edgeseg.benchmark.devices.web import WebDevice, _latencies_s
 from edgeseg.benchmark.measure import Case, measure
 from edgeseg.benchmark.plan import Plan
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
@@ -67,10 +69,26 @@ def test_a_browser_is_verified_and_measured(device: WebDevice, proven: Path) -> 
     assert result.rounds == (10, 10) and result.agreement is not None and result.agreement.passed
     assert result.environment.device == "web" and "Chrom" in result.environment.machine
     assert result.environment.extra["isolated"] == "yes"
+    (sustained,) = measure([Case(artifact, "cpu")], device, dataclasses.replace(Plan.sustained(0.01), verify=False))
+    assert sustained.rounds == (len(sustained.latencies_s),) and sustained.warnings[-1].startswith("drift ")
     (here,) = measure([Case(artifact, "cpu", {"num_threads": 1})], open_device("local"), plan)
     with pytest.raises(InputError, match="device"):
         compare(here, result)
     assert compare(here, result, allow=get_args(Alike)).median.value > 0
+
+
+def test_times_that_cannot_be_are_refused() -> None:
+    for times, wrong in (
+        (b"", "0 bytes for the times"),
+        (b"1234567", "7 bytes for the times"),
+        (np.array([1.0, 0.0]).tobytes(), "a call took no time"),
+        (np.array([1.0, np.nan]).tobytes(), "less than a nanosecond or more than eleven days"),
+        (np.array([-1.0]).tobytes(), "less than a nanosecond or more than eleven days"),
+        (np.array([np.inf]).tobytes(), "less than a nanosecond or more than eleven days"),
+    ):
+        with pytest.raises(DeviceLost, match=wrong):
+            _latencies_s(times)
+    assert _latencies_s(np.array([1.5, 2.0]).tobytes()) == (0.0015, 0.002)
 
 
 def test_names_of_browsers() -> None:
