@@ -131,8 +131,20 @@ def server(site: Site) -> Iterator[WebServer]:
 
 
 @pytest.fixture(scope="session")
+def open_page(open_browser: Callable[..., Any]) -> Callable[..., Page]:
+    """A function that opens a page of ``edgeseg web`` in a new browser with some flags."""
+
+    def opened(url: str, *flags: str) -> Page:
+        page = Page(open_browser(*flags))
+        page.open(url)
+        return page
+
+    return opened
+
+
+@pytest.fixture(scope="session")
 def page(
-    open_browser: Callable[..., Any], street_clip: Path, server: WebServer, tmp_path_factory: pytest.TempPathFactory
+    open_page: Callable[..., Page], street_clip: Path, server: WebServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Page:
     """The page in a browser whose camera is a street clip, and whose GPU is emulated."""
     camera = tmp_path_factory.mktemp("camera") / "street.mjpeg"
@@ -140,6 +152,4 @@ def page(
         for frame in list(frames([str(street_clip)]))[:50]:
             file.write(cv2.imencode(".jpg", frame.image_rgb[..., ::-1])[1].tobytes())
     flags = ("--enable-unsafe-webgpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    page = Page(open_browser(*flags, f"--use-file-for-fake-video-capture={camera}"))
-    page.open(server.url)
-    return page
+    return open_page(server.url, *flags, f"--use-file-for-fake-video-capture={camera}")

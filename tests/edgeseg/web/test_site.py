@@ -26,10 +26,6 @@ def test_the_site_is_whole(site: Site) -> None:
         assert {entry["file"], entry["proof"]} - {None} <= set(site.files)
     assert all(Path(name).suffix in CONTENT_TYPES for name in site.files)
     assert {f"{litert}LICENSE.txt", f"{litert}wasm/litert_wasm_threaded_internal.wasm"} <= set(site.files)
-    page = sum(len(file.read()) for name, file in site.files.items() if "/" not in name)
-    one_build = [site.files[litert + name] for name in ("core.js", "wasm-utils.js")]
-    one_build += [site.files[f"{litert}wasm/litert_wasm_threaded_internal{suffix}"] for suffix in (".js", ".wasm")]
-    assert page + sum(len(file.read()) for file in one_build) < 3.4e6  # of which 0.4 MB would compress to 0.1
 
 
 def test_the_page_has_its_policy_without_a_server(site: Site) -> None:
