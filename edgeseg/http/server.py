@@ -38,8 +38,8 @@ class HttpServer(TCPServer):
 
     There are at most 32 clients, 16 of one address; where a newcomer finds it full, the client goes that has been idle
     longest: that asked for nothing, or has taken nothing for a second. Where none is idle, the newcomer is told so
-    (503), or over TLS closed. On a loopback address, requests that name another host are refused, so that a web page in the same machine's
-    browser cannot get in through a name of its own (DNS rebinding).
+    (503), or over TLS closed. On a loopback address, requests that name another host are refused, so that a web page in
+    the same machine's browser cannot get in through a name of its own (DNS rebinding).
 
     Args:
         host: address to listen on. ``"127.0.0.1"``: this machine only; ``"0.0.0.0"``: whoever reaches it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,15 @@ def test_a_runtime_that_changed_is_not_used(tmp_path: Path, monkeypatch: pytest.
     assert b'"./wasm-utils.js"' in (folder / "core.js").read_bytes()
     assert "Apache License" in (folder / "LICENSE.txt").read_text()
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_runtime_comes_with_its_license_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(runtime, "distribution", missing)
+    with pytest.raises(InputError, match=r"the license of LiteRT.js is missing, as edgeseg is not installed"):
+        runtime._own_license()
 
 
 def test_the_command_writes_the_files(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
