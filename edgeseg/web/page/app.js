@@ -28,6 +28,7 @@ async function openModels() {
   engines.forEach((engine) => engine.close());
   engines = [];
   showRates();
+  byId("proof").textContent = "";
   for (const id of ["prove", "snapshot"]) byId(id).disabled = true;
   const chosen = byId("compare").checked ? site.artifacts : [site.artifacts[byId("artifact").selectedIndex]];
   const [accelerator, precision] = byId("accelerator").value.split(" ");  // "webgpu fp16"
