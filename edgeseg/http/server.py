@@ -38,8 +38,8 @@ class HttpServer(TCPServer):
 
     There are at most 32 clients, 16 of one address; where a newcomer finds it full, the client goes that has been idle
     longest: that asked for nothing, or has taken nothing for a second. Where none is idle, the newcomer is told so
-    (503). On a loopback address, requests that name another host are refused, so that a web page in the same machine's
-    browser cannot get in through a name of its own (DNS rebinding).
+    (503), or over TLS closed. On a loopback address, requests that name another host are refused, so that a web page in
+    the same machine's browser cannot get in through a name of its own (DNS rebinding).
 
     Args:
         host: address to listen on. ``"127.0.0.1"``: this machine only; ``"0.0.0.0"``: whoever reaches it.
@@ -124,7 +124,14 @@ class HttpServer(TCPServer):
                 self.shutdown_request(request)
 
     def _refuse(self, request: socket.socket, why: str) -> None:
-        """Say why a client is not let in; a connection that is closed with its request unread would lose the answer."""
+        """Say why a client is not let in; a connection that is closed with its request unread would lose the answer.
+
+        Over TLS nothing can be said before a handshake, which is what a full server has no thread for: it is closed.
+        """
+        if self._tls is not None:
+            _log.debug("a client was not let in: %s", why)
+            self.shutdown_request(request)
+            return
         body = f"The page is full: {why}. Try again later.\n".encode()
         request.setblocking(False)
         with suppress(OSError):

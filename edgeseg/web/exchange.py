@@ -1,7 +1,7 @@
 """Ask a page in a browser to do something, and get its answer; nothing of an answer is trusted.
 
 The page waits for requests and posts answers (``page/device.js``). An answer is the length of a JSON text as four
-bytes, the text, and bytes: the output of a model.
+bytes, the text, and bytes: the output of a model, or the times of its calls.
 """
 
 from __future__ import annotations
@@ -95,17 +95,15 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """The timed calls of one worker.
+    """What is known of the timed calls of one worker; the bytes of their milliseconds, float64, come with it.
 
     Attributes:
         first_ms: the first call of all, in milliseconds.
-        latencies_ms: every timed call, in order.
         hidden: whether the page was hidden meanwhile, so that the browser slowed it down.
         battery: at the end, as in ``Greeting``.
     """
 
     first_ms: _Milliseconds
-    latencies_ms: Annotated[tuple[_Milliseconds, ...], Meta(min_length=1, max_length=1_000_000)]
     hidden: bool
     battery: Text = ""
 

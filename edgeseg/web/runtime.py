@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from edgeseg._internal.files import cache_folder
@@ -90,7 +91,7 @@ def _litert() -> Mapping[str, bytes]:
     return {
         "core.js": core.replace(_BARE_IMPORT, _IMPORT),
         "wasm-utils.js": download(_UTILS, ["dist/index.js"])["dist/index.js"],
-        "LICENSE.txt": _license("Apache-2.0"),
+        "LICENSE.txt": _own_license(),
         **_compressed(content),
     }
 
@@ -99,12 +100,24 @@ def _onnx() -> Mapping[str, bytes]:
     names = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
     content = download(_ORT, [f"dist/{name}" for name in names])
     files = {name: content[f"dist/{name}"] for name in names}
-    return {"LICENSE.txt": _license("MIT"), **_compressed(files)}
+    # The packages name their licenses, and have no text of them.
+    license_text = resources.files("edgeseg.web").joinpath("LICENSE-MIT.txt").read_bytes()
+    return {"LICENSE.txt": license_text, **_compressed(files)}
 
 
-def _license(name: str) -> bytes:
-    """Return the text of a license: the packages name theirs, and have no text of it."""
-    return resources.files("edgeseg.web").joinpath(f"LICENSE-{name}.txt").read_bytes()
+def _own_license() -> bytes:
+    """Return the text of the Apache License 2.0, LiteRT.js' and edgeseg's own, as edgeseg's wheel has it.
+
+    Raises:
+        InputError: edgeseg is not installed, only found on the path.
+    """
+    try:
+        text = distribution("edgeseg").read_text("licenses/LICENSE")
+    except PackageNotFoundError:
+        text = None
+    if text is None:
+        raise InputError("the license of LiteRT.js is missing, as edgeseg is not installed: pip install edgeseg.")
+    return text.encode()
 
 
 def _compressed(files: Mapping[str, bytes]) -> Mapping[str, bytes]:

@@ -312,14 +312,17 @@ class Browser:
         self._out, self._in = os.fdopen(to_browser, "wb", buffering=0), os.fdopen(to_us, "rb")
         self._number = 0
         self._session: dict[str, str] = {}
+        #: Sessions of the page's workers that started after ``Target.setAutoAttach``, in order.
+        self.workers: list[str] = []
         (page,) = [t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page"]
         attached = self("Target.attachToTarget", targetId=page["targetId"], flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
 
-    def __call__(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and wait for its result; events are passed over."""
+    def __call__(self, method: str, worker: str = "", **params: Any) -> dict[str, Any]:
+        """Send a command to the page or a worker of it, and wait for its result; other events are passed over."""
         self._number += 1
-        message = {"id": self._number, "method": method, "params": params, **self._session}
+        session = {"sessionId": worker} if worker else self._session
+        message = {"id": self._number, "method": method, "params": params, **session}
         self._out.write(json.dumps(message).encode() + b"\0")
         while True:
             text = bytearray()
@@ -327,6 +330,8 @@ class Browser:
                 assert byte, "the browser ended"
                 text += byte
             answer = json.loads(text)
+            if answer.get("method") == "Target.attachedToTarget":
+                self.workers.append(answer["params"]["sessionId"])
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer
                 return answer["result"]

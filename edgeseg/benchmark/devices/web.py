@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.files import sha256
 from edgeseg._internal.text import counted
 from edgeseg.benchmark.machine import now
-from edgeseg.benchmark.result import Environment
+from edgeseg.benchmark.result import MAX_S, MIN_S, Environment
 from edgeseg.benchmark.worker import Reply, Request, longest_s
 from edgeseg.choices import INTEGERS
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
@@ -130,20 +130,19 @@ class WebDevice:
             "leastMs": 1e3 * request.min_secs,
             "mostMs": 1e3 * request.max_secs,
         }
-        timings, _ = self.ask(
+        timings, content = self.ask(
             Timings, {"request": "measure", "plan": plan}, image.astype(info.dtype), longest_s(request)
         )
-        if not all(timings.latencies_ms):
-            raise DeviceLost("the browser says that a call took no time: its clock is too coarse for this model.")
+        latencies_s = _latencies_s(content)
         return Reply(
             runtime=opened.runtime,
             environment=self._environment(runtime_of(path)),
             init_s=opened.init_s,
             first_s=timings.first_ms / 1e3,
-            latencies_s=tuple(value / 1e3 for value in timings.latencies_ms),
+            latencies_s=latencies_s,
             fully_accelerated=opened.fully_accelerated,
             software_rendering=opened.software_rendering,
-            warnings=_warnings(greeting, timings),
+            warnings=_warnings(greeting, timings, statistics.median(latencies_s)),
         )
 
     def answers(self, artifact: Path, options: Mapping[str, Any], proof: Path, order: Sequence[int]) -> Answers:
@@ -281,7 +280,19 @@ class WebBackend:
         """Do nothing: the next model ends the worker, and so does the page."""
 
 
-def _warnings(greeting: Greeting, timings: Timings) -> tuple[str, ...]:
+def _latencies_s(content: bytes) -> tuple[float, ...]:
+    """Return the seconds of each call, from the milliseconds that a page sends."""
+    if not content or len(content) % 8:
+        raise DeviceLost(f"the browser sends {len(content)} bytes for the times of its calls, 8 each.")
+    seconds = np.frombuffer(content, "<f8") / 1e3
+    if not seconds.all():
+        raise DeviceLost("the browser says that a call took no time: its clock is too coarse for this model.")
+    if not ((seconds >= MIN_S) & (seconds <= MAX_S)).all():
+        raise DeviceLost("the browser says that a call took less than a nanosecond or more than eleven days.")
+    return tuple(seconds.tolist())
+
+
+def _warnings(greeting: Greeting, timings: Timings, median_s: float) -> tuple[str, ...]:
     """Return reasons to distrust a measurement in a browser."""
     found = []
     if timings.hidden:
@@ -290,6 +301,6 @@ def _warnings(greeting: Greeting, timings: Timings) -> tuple[str, ...]:
         found.append(f"the battery is in use ({timings.battery}): systems slow down to save it")
     if not greeting.isolated:
         found.append("the page is not isolated: it has one thread and a coarse clock")
-    if greeting.timer_ms > _COARSE * statistics.median(timings.latencies_ms):
+    if greeting.timer_ms > _COARSE * 1e3 * median_s:
         found.append(f"the browser's clock has steps of {greeting.timer_ms:.3g} ms")
     return tuple(found)

@@ -28,9 +28,11 @@ async function openModels() {
   engines.forEach((engine) => engine.close());
   engines = [];
   showRates();
+  byId("proof").textContent = "";
   for (const id of ["prove", "snapshot"]) byId(id).disabled = true;
   const chosen = byId("compare").checked ? site.artifacts : [site.artifacts[byId("artifact").selectedIndex]];
-  const wanted = {accelerator: byId("accelerator").value, threads: Number(byId("threads").value)};
+  const [accelerator, precision] = byId("accelerator").value.split(" ");  // "webgpu fp16"
+  const wanted = {accelerator, precision, threads: Number(byId("threads").value)};
   const figures = [];
   const opened = [];
   say("Loading the model");
@@ -177,49 +179,124 @@ async function pump(engine) {
   pump(engine);
 }
 
-class VideoSource {
-  constructor(video, close) {
-    this.video = video;
+// Frames that come by themselves; each engine takes the newest.
+class LiveSource {
+  constructor(close) {
     this.stop = close;
-    this.presented = 0;
-    this.captured = 0;
+    this.count = 0;
+    this.captured = null;
     this.taken = new WeakMap();
     this.closed = false;
-    this.wait();
   }
 
-  wait() {
-    this.video.requestVideoFrameCallback((now, about) => {
-      if (this.closed) return;
-      const first = engines[0];
-      if (first && this.presented && this.taken.get(first) !== this.presented) rates.dropped++;
-      this.presented++;
-      this.captured = about.captureTime ?? now;
-      this.wait();
-      engines.forEach(pump);
-    });
+  // A frame is there; it was captured then, in milliseconds of the page's clock.
+  came(captured) {
+    const first = engines[0];
+    if (first && this.count && this.taken.get(first) !== this.count) rates.dropped++;
+    this.count++;
+    this.captured = captured;
+    engines.forEach(pump);
   }
 
   fresh(engine) {
-    return this.presented > 0 && this.taken.get(engine) !== this.presented;
+    return this.count > 0 && this.taken.get(engine) !== this.count;
   }
 
   async take(engine) {
-    this.taken.set(engine, this.presented);
-    const {video} = this;
-    const frame = "VideoFrame" in window ? new VideoFrame(video) : await createImageBitmap(video);
-    return {frame, size: [video.videoWidth, video.videoHeight], captured: this.captured};
+    this.taken.set(engine, this.count);
+    const captured = this.captured;
+    return {captured, ...(await this.frame())};
   }
 
   // The classes that are shown changed: the next frame shows it.
   again() {
-    if (this.video.paused) this.taken = new WeakMap();
     engines.forEach(pump);
   }
 
   close() {
     this.closed = true;
     this.stop();
+  }
+}
+
+// The frames of a video element, each when the browser is about to show it.
+class VideoSource extends LiveSource {
+  constructor(video, close) {
+    super(close);
+    this.video = video;
+    this.wait();
+  }
+
+  wait() {
+    this.video.requestVideoFrameCallback((now, about) => {
+      if (this.closed) return;
+      this.wait();
+      this.came(about.captureTime ?? now);
+    });
+  }
+
+  async frame() {
+    const {video} = this;
+    const frame = "VideoFrame" in window ? new VideoFrame(video) : await createImageBitmap(video);
+    return {frame, size: [video.videoWidth, video.videoHeight]};
+  }
+
+  again() {
+    if (this.video.paused) this.taken = new WeakMap();
+    super.again();
+  }
+}
+
+// The frames of a camera as it gives them: a video element has them up to a frame of the display later.
+class TrackSource extends LiveSource {
+  constructor(video, close) {
+    super(close);
+    this.newest = null;
+    this.least = -Infinity;
+    this.offset = null;
+    this.read(new MediaStreamTrackProcessor({track: video.srcObject.getVideoTracks()[0]}).readable.getReader());
+    this.compareClocks(video, []);
+  }
+
+  async read(reader) {
+    for (;;) {
+      const {done, value} = await reader.read();
+      if (done || this.closed) {
+        value?.close();
+        return;
+      }
+      this.newest?.close();
+      this.newest = value;
+      this.least = Math.max(this.least, value.timestamp / 1000 - performance.now());
+      // A page that nobody sees segments nothing, as where the display asks for frames.
+      if (!document.hidden) this.came(this.offset === null ? null : value.timestamp / 1000 - this.offset);
+    }
+  }
+
+  // The time stamps of frames have a clock of their own. A video element says when the frame that it is about to show
+  // was captured, in the page's clock. That is the frame that came last, or one before where the element is late; and
+  // no frame comes before it is captured.
+  compareClocks(video, offsets) {
+    video.requestVideoFrameCallback((now, {captureTime}) => {
+      if (this.closed) return;
+      if (this.newest) offsets.push(this.newest.timestamp / 1000 - (captureTime ?? now));
+      if (offsets.length < 15) {
+        this.compareClocks(video, offsets);
+      } else {
+        this.offset = Math.min(...offsets.filter((offset) => offset >= this.least));
+        video.srcObject = null;
+      }
+    });
+  }
+
+  async frame() {
+    const frame = this.newest.clone();
+    return {frame, size: [frame.displayWidth, frame.displayHeight]};
+  }
+
+  close() {
+    super.close();
+    this.newest?.close();
   }
 }
 
@@ -278,7 +355,8 @@ async function startCamera() {
   try {
     const size = {width: {ideal: 640}, height: {ideal: 480}};
     stream = await navigator.mediaDevices.getUserMedia({video: {...size, facingMode: facing}});
-    setSource(new VideoSource(await playing((element) => (element.srcObject = stream)), stop));
+    const video = await playing((element) => (element.srcObject = stream));
+    setSource(new ("MediaStreamTrackProcessor" in window ? TrackSource : VideoSource)(video, stop));
   } catch (error) {
     stop();
     explain(error);
@@ -421,7 +499,9 @@ async function main() {
   byId("threads").replaceChildren(...threadsToOffer().map((count) => new Option(count)));
   byId("threads").selectedIndex = byId("threads").length - 1;
   byId("compare").parentElement.hidden = site.artifacts.length < 2;
-  if (!navigator.gpu) byId("accelerator").querySelector("[value=webgpu]").disabled = true;
+  if (!navigator.gpu) {
+    for (const choice of byId("accelerator").querySelectorAll("[value^=webgpu]")) choice.disabled = true;
+  }
   listen();
   await openModels();
 }

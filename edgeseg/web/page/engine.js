@@ -28,16 +28,19 @@ export class Engine {
     else reject?.(new Error(error));
   }
 
-  async open(accelerator, threads) {
+  // What it computes in is a GPU's choice: "fp32" or "fp16"; on the CPU the file has it.
+  async open(accelerator, threads, precision = "fp32") {
     const absolute = (path) => new URL(path, location.href).href;
     const artifact = {...this.artifact, file: absolute(this.artifact.file)};
-    this.ran = await this.ask("open", {artifact, runtime: absolute(artifact.folder), accelerator, threads});
+    this.ran = await this.ask("open", {artifact, runtime: absolute(artifact.folder), accelerator, precision, threads});
     return this;
   }
 
   about() {
-    const {runtime, accelerator, threads, fullyAccelerated} = this.ran;
-    if (accelerator === "webgpu") return `${runtime}, WebGPU${fullyAccelerated ? "" : ", in part"}`;
+    const {runtime, accelerator, precision, threads, fullyAccelerated} = this.ran;
+    if (accelerator === "webgpu") {
+      return `${runtime}, WebGPU${precision === "fp16" ? " in half precision" : ""}${fullyAccelerated ? "" : ", in part"}`;
+    }
     return `${runtime}, CPU, ${threads} ${threads === 1 ? "thread" : "threads"}`;
   }
 
@@ -76,8 +79,8 @@ export class Engine {
 }
 
 // Opens an artifact on what was asked for; with "auto" both are tried on this device, and the faster one stays.
-export async function chooseEngine(artifact, {accelerator, threads}) {
-  if (accelerator !== "auto") return opened(artifact, accelerator, threads);
+export async function chooseEngine(artifact, {accelerator, precision, threads}) {
+  if (accelerator !== "auto") return opened(artifact, accelerator, threads, precision);
   const cpu = await opened(artifact, "wasm", threads);
   if (!artifact.gpu || !(await hasHardwareGpu())) return cpu;
   let gpu;
@@ -93,10 +96,10 @@ export async function chooseEngine(artifact, {accelerator, threads}) {
   }
 }
 
-async function opened(artifact, accelerator, threads) {
+async function opened(artifact, accelerator, threads, precision) {
   const engine = new Engine(artifact);
   try {
-    return await engine.open(accelerator, threads);
+    return await engine.open(accelerator, threads, precision);
   } catch (error) {
     engine.close();
     throw error;

@@ -2,8 +2,17 @@
 // LiteRT is one for each worker and stays in it: another artifact, accelerator or number of threads is another worker.
 "use strict";
 
+// Where a GPU has no half precision, the library computes in single precision and says nothing.
+async function refuseWithoutHalf() {
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (!adapter?.features.has("shader-f16")) {
+    throw new Error("This browser's GPU has no half precision (shader-f16); choose GPU (WebGPU).");
+  }
+}
+
 // Loads the runtime and a model; returns what runs it, which is not always what was asked for, and a function.
-async function openLiteRt({artifact, runtime, accelerator, threads}) {
+async function openLiteRt({artifact, runtime, accelerator, precision, threads}) {
+  if (precision === "fp16") await refuseWithoutHalf();
   const wasm = `${runtime}wasm/`;
   self.Module = {
     locateFile: (file) => wasm + file,
@@ -12,7 +21,7 @@ async function openLiteRt({artifact, runtime, accelerator, threads}) {
   const liteRt = await import(`${runtime}core.js`);
   await liteRt.loadLiteRt(wasm, threads > 1 ? {threads: true} : {});
   const options = accelerator === "webgpu"
-    ? {accelerator, gpuOptions: {precision: "fp32"}}
+    ? {accelerator, gpuOptions: {precision}}
     : {accelerator, cpuOptions: {numThreads: threads}};
   const bytes = await download(artifact.file);
   const started = performance.now();

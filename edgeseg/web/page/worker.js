@@ -8,18 +8,19 @@ const frames = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: t
 
 const requests = {
   // Loads the runtime and the model; says what runs it.
-  async open({artifact: opened, runtime, accelerator, threads}) {
+  async open({artifact: opened, runtime, accelerator, precision = "fp32", threads}) {
     artifact = opened;
     if (accelerator === "webgpu" && !artifact.gpu) throw new Error(artifact.noGpu);
     const isOnnx = artifact.file.endsWith(".onnx");
     importScripts(isOnnx ? "onnx.js" : "litert.js");
-    model = await (isOnnx ? openOnnx : openLiteRt)({artifact, runtime, accelerator, threads});
+    model = await (isOnnx ? openOnnx : openLiteRt)({artifact, runtime, accelerator, precision, threads});
     if (model.accelerator !== accelerator) {
       throw new Error(`This browser runs the model on ${model.accelerator}, not on ${accelerator}.`);
     }
     if (artifact.spec) prepare = preprocessor(artifact.spec);
     const {fullyAccelerated, ms} = model;
-    return {runtime: artifact.runtime, accelerator, threads, fullyAccelerated, ms, altersPixels: altersPixels()};
+    const ran = {runtime: artifact.runtime, accelerator, precision, threads, fullyAccelerated, ms};
+    return {...ran, altersPixels: altersPixels()};
   },
 
   // Takes the canvas that results are drawn on.
@@ -32,30 +33,26 @@ const requests = {
     return painter.canvas.convertToBlob({type: "image/png"});
   },
 
-  // Segments a frame and draws it; the frame is closed.
+  // Segments a frame and draws it. The frame is closed as soon as its pixels are here: a camera has few to fill.
   async frame({frame, look, size}) {
     const begin = performance.now();
-    try {
-      const [width, height] = size;
-      const image = pixels(frame, width, height);
-      const prepared = performance.now();
-      const {tensor, place} = prepare(image.data, width, height);
-      const started = performance.now();
-      const classMap = await classes(tensor);
-      const ended = performance.now();
-      const shares = painter.draw(frame, size, classMap, place, look);
-      return {
-        shares,
-        ms: {
-          pixels: prepared - begin,
-          preprocess: started - prepared,
-          inference: ended - started,
-          draw: performance.now() - ended,
-        },
-      };
-    } finally {
-      frame.close();
-    }
+    const image = pixels(frame, ...size);
+    frame.close();
+    const prepared = performance.now();
+    const {tensor, place} = prepare(image.data, ...size);
+    const started = performance.now();
+    const classMap = await classes(tensor);
+    const ended = performance.now();
+    const shares = painter.draw(frames.canvas, size, classMap, place, look);
+    return {
+      shares,
+      ms: {
+        pixels: prepared - begin,
+        preprocess: started - prepared,
+        inference: ended - started,
+        draw: performance.now() - ended,
+      },
+    };
   },
 
   // Returns the class map of an opaque image file, as large as the model's output.
@@ -159,7 +156,16 @@ async function classes(tensor) {
   const {values, sides} = await model.run(tensor, inputShape());
   if (kind === "argmax") {
     const [rows, columns] = isPlanes && sides.length === 4 ? sides.slice(2) : sides.slice(1);
-    return {ids: Uint8Array.from(values, Number), height: rows, width: columns};
+    const ids = Uint8Array.from(values, Number);
+    const count = artifact.spec.class_names.length;
+    // LiteRT's GPU takes the padding of an ARG_MAX for a class where all logits are below 0.
+    if (model.accelerator === "webgpu" && ids.some((id) => id >= count)) {
+      throw new Error(
+        `The GPU answers a class that does not exist (${count + 1} of ${count}), a fault of LiteRT in files of class ` +
+        "maps: choose the CPU, or export with --output-kind logits."
+      );
+    }
+    return {ids, height: rows, width: columns};
   }
   const [rows, columns, channels] = isPlanes ? [sides[2], sides[3], sides[1]] : sides.slice(1);
   const map = {ids: best(values, channels, isPlanes), height: rows, width: columns};

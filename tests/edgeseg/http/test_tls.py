@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgeseg.http.connections import MAX_PER_ADDRESS, Connection
+from edgeseg.http.connections import MAX_PER_ADDRESS, Connection, Connections
 from edgeseg.http.handler import Handler
 from edgeseg.http.server import HttpServer
 
@@ -74,6 +74,14 @@ def test_silent_clients_give_way_before_their_handshake(
     good = clients.enter_context(context.wrap_socket(connect(clients, server)))
     assert answer(good, REQUEST).endswith(b"\r\n\r\nhello")
     assert silent[0].recv(1) == b""  # the oldest went, at once
+
+
+def test_a_full_server_says_nothing_that_is_no_handshake(
+    clients: ExitStack, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connections, "admit", lambda *_: "it is full")
+    assert answer(connect(clients, serve(clients, tls)), b"") == b""
+    assert answer(connect(clients, serve(clients, None)), b"").startswith(b"HTTP/1.0 503 ")
 
 
 def test_a_client_that_is_ended_before_its_handshake_gets_none(tls: ssl.SSLContext) -> None:

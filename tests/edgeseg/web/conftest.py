@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from edgeseg.errors import InputError
 from edgeseg.models.packaged_files import find_file
 from edgeseg.sources import frames
+from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.web.runtime import LITERT, ONNX
 from edgeseg.web.server import WebServer
 from edgeseg.web.site import Site
@@ -49,12 +51,13 @@ class Page:
             f"each.dispatchEvent(new Event('change')); }})()"
         )
 
-    def engine(self, number: int, accelerator: str, threads: int) -> None:
+    def engine(self, number: int, accelerator: str, threads: int, precision: str = "fp32") -> None:
         """Open an artifact in a worker, ``globalThis.engine``; the one before is closed."""
+        wanted = json.dumps({"accelerator": accelerator, "precision": precision, "threads": threads})
         self.run(
             "(async () => { globalThis.engine?.close(); const {chooseEngine} = await import('./engine.js'); "
-            "const site = await (await fetch('site.json')).json(); globalThis.engine = await chooseEngine("
-            f"site.artifacts[{number}], {{accelerator: '{accelerator}', threads: {threads}}}); }})()"
+            "const site = await (await fetch('site.json')).json(); "
+            f"globalThis.engine = await chooseEngine(site.artifacts[{number}], {wanted}); }})()"
         )
 
     def class_map(self, encoded: bytes) -> NDArray[np.uint8]:
@@ -77,15 +80,37 @@ def clip_images(street_clip: Path) -> list[bytes]:
 
 
 @pytest.fixture(scope="session")
-def artifacts() -> dict[str, Path]:
-    """The packaged person files, which have a proof, and tiny files of classes: small enough for an emulated GPU."""
+def artifacts(broken: Callable[..., bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The packaged person files, which have a proof, and tiny files: small enough for an emulated GPU."""
     data = Path(__file__).parents[2] / "data"
+    maps = data / "saved.fp32.tflite"
+    logits = tmp_path_factory.mktemp("logits") / "saved.fp32.tflite"
+    logits.write_bytes(broken(logits_out, maps))
     return {
-        "fp32": data / "saved.fp32.tflite",
+        "fp32": maps,
+        "logits": logits,
         "onnx": data / "saved.fp32.onnx",
+        "int8 onnx": data / "saved.int8.onnx",
         "fp16": find_file("person.fp16"),
         "int8": find_file("person.int8"),
     }
+
+
+def logits_out(model: Any) -> None:
+    """Remove the ARG_MAX and the CAST from a file, and say so in its spec."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    (graph,) = model.subgraphs
+    arg_max = next(
+        at
+        for at, op in enumerate(graph.operators)
+        if model.operatorCodes[op.opcodeIndex].builtinCode == schema.BuiltinOperator.ARG_MAX
+    )
+    graph.outputs = [graph.operators[arg_max].inputs[0]]
+    graph.operators, model.signatureDefs = graph.operators[:arg_max], []
+    (entry,) = (each for each in model.metadata if each.name == METADATA_KEY.encode())
+    spec = ModelSpec.from_json(bytes(model.buffers[entry.buffer].data).decode())
+    model.buffers[entry.buffer].data = list(dataclasses.replace(spec, output_kind="logits").to_json().encode())
 
 
 @pytest.fixture(scope="session")
@@ -106,8 +131,20 @@ def server(site: Site) -> Iterator[WebServer]:
 
 
 @pytest.fixture(scope="session")
+def open_page(open_browser: Callable[..., Any]) -> Callable[..., Page]:
+    """A function that opens a page of ``edgeseg web`` in a new browser with some flags."""
+
+    def opened(url: str, *flags: str) -> Page:
+        page = Page(open_browser(*flags))
+        page.open(url)
+        return page
+
+    return opened
+
+
+@pytest.fixture(scope="session")
 def page(
-    open_browser: Callable[..., Any], street_clip: Path, server: WebServer, tmp_path_factory: pytest.TempPathFactory
+    open_page: Callable[..., Page], street_clip: Path, server: WebServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Page:
     """The page in a browser whose camera is a street clip, and whose GPU is emulated."""
     camera = tmp_path_factory.mktemp("camera") / "street.mjpeg"
@@ -115,6 +152,4 @@ def page(
         for frame in list(frames([str(street_clip)]))[:50]:
             file.write(cv2.imencode(".jpg", frame.image_rgb[..., ::-1])[1].tobytes())
     flags = ("--enable-unsafe-webgpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    page = Page(open_browser(*flags, f"--use-file-for-fake-video-capture={camera}"))
-    page.open(server.url)
-    return page
+    return open_page(server.url, *flags, f"--use-file-for-fake-video-capture={camera}")

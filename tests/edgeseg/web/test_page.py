@@ -73,9 +73,11 @@ def test_the_input_is_pythons_to_the_bit(page: Any) -> None:
     [
         ("fp32", "wasm", 1, 8),
         ("onnx", "wasm", 2, 8),
+        ("int8 onnx", "wasm", 1, 8),
         ("fp16", "wasm", 2, 8),
         ("int8", "wasm", 2, 8),
-        ("fp16", "webgpu", 1, 2),
+        ("logits", "webgpu", 1, 8),
+        ("fp16", "webgpu", 1, 1),
     ],
 )
 def test_class_maps_are_those_of_the_segmenter(
@@ -99,24 +101,68 @@ def test_class_maps_are_those_of_the_segmenter(
             assert np.mean(page.class_map(data) == expected) >= 0.9999
 
 
-def test_integers_are_not_run_on_a_gpu(page: Any) -> None:
+def test_integers_are_not_run_on_a_gpu(page: Any, artifacts: dict[str, Path]) -> None:
     with pytest.raises(AssertionError, match="A GPU computes integers as float numbers"):
-        page.engine(3, "webgpu", 1)
+        page.engine(list(artifacts).index("int8"), "webgpu", 1)
+
+
+def test_a_class_that_does_not_exist_is_an_error(
+    page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
+) -> None:
+    """LiteRT.js 2.5.3 takes the padding of an ARG_MAX of three classes for a fourth (docs/accelerators.md)."""
+    page.engine(list(artifacts).index("fp32"), "webgpu", 1)
+    with pytest.raises(AssertionError, match=r"a class that does not exist \(4 of 3\).*--output-kind logits"):
+        page.class_map(clip_images[0])
+
+
+def test_half_precision_is_what_a_gpu_has_or_an_error(
+    page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
+) -> None:
+    """SwiftShader has none; where a GPU has, 1 % of the pixels is left for 11 bits of the logits (Firefox: 0.1 %)."""
+    adapter = "navigator.gpu.requestAdapter()"
+    if not page.run(f"{adapter}.then((adapter) => adapter.features.has('shader-f16'))"):
+        with pytest.raises(AssertionError, match=r"This browser's GPU has no half precision \(shader-f16\)"):
+            page.engine(list(artifacts).index("logits"), "webgpu", 1, "fp16")
+        return
+    page.engine(list(artifacts).index("logits"), "webgpu", 1, "fp16")
+    assert page.run("engine.about()").endswith("WebGPU in half precision")
+    with Segmenter(artifacts["logits"]) as segmenter:
+        for data in clip_images:
+            tensor, placement = preprocess(decode_image("image", np.frombuffer(data, np.uint8)), segmenter.spec)
+            assert np.mean(page.class_map(data) == segmenter.infer(tensor, placement)[0]) >= 0.99
+
+
+def assert_age(page: Any) -> None:
+    """A frame is older than its inference took, and, if the clock of frames is read right, not by the minute."""
+    read = "['age', 'inference'].map((name) => parseFloat(document.getElementById(name).textContent))"
+    age, inference = page.run(read)
+    assert inference - 0.5 <= age < 60_000  # it is shown in whole milliseconds
 
 
 def test_a_camera_is_segmented_live(page: Any) -> None:
     page.run("document.getElementById('camera').click()")
-    page.until("Number(document.getElementById('fps').textContent) > 0")
-    assert page.text("inference").endswith(" ms") and page.text("age").endswith(" ms")
+    page.until(
+        "Number(document.getElementById('fps').textContent) > 0 && document.getElementById('age').textContent !== '-'"
+    )
+    assert_age(page)
     assert page.text("ran").startswith("LiteRT.js") and "CPU" in page.text("ran")
     assert "%" in page.text("classes")  # shares of the classes
     for view in ("mask", "cutout", "blur", "replace", "overlay"):
         page.choose("view", view)
     page.run("document.getElementById('compare').click()")
-    page.until("document.querySelectorAll('#canvases figcaption').length === 4")
+    page.until("document.querySelectorAll('#canvases figcaption').length === 6")
     page.until("[...document.querySelectorAll('#canvases figcaption')].every((each) => / ms$/.test(each.textContent))")
     page.run("document.getElementById('camera').click()")
     assert page.text("fps") == "-" and page.text("camera") == "Start camera"
+
+
+def test_a_browser_that_gives_frames_only_when_it_shows_them_has_a_camera_too(page: Any) -> None:
+    page.run("globalThis.kept = MediaStreamTrackProcessor; delete globalThis.MediaStreamTrackProcessor; 1")
+    page.run("document.getElementById('camera').click()")
+    page.until("Number(document.getElementById('fps').textContent) > 0")
+    assert_age(page)
+    page.run("document.getElementById('camera').click()")
+    page.run("globalThis.MediaStreamTrackProcessor = kept; 1")
 
 
 def test_the_proof_is_asked_on_the_page(page: Any) -> None:
@@ -125,6 +171,39 @@ def test_the_proof_is_asked_on_the_page(page: Any) -> None:
     page.until("/ok|FAILED|Error/.test(document.getElementById('proof').textContent)")
     said = page.text("proof")
     assert said.count("images have the class that Keras gives; ok, at least") == 2, said
+
+
+@pytest.mark.parametrize(("name", "calls"), [("logits", 500), ("int8", 100)])
+def test_memory_is_given_back(
+    name: str, calls: int, page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
+) -> None:
+    """Measured: the module's memory is the same to the byte, JavaScript's within 90 kB.
+
+    500 calls show what JavaScript keeps of each. Of the larger model 100 inputs are 20 MB and 100 outputs 52, which is
+    more than the module has free.
+    """
+    attach = {"waitForDebuggerOnStart": False, "flatten": True}
+    page.browser("Target.setAutoAttach", autoAttach=True, **attach)
+    page.browser.workers.clear()  # of the page itself
+    page.engine(list(artifacts).index(name), "wasm", 1)
+    (worker,) = page.browser.workers
+    data = base64.b64encode(clip_images[0]).decode()
+    page.run(f"globalThis.image = new Blob([Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))]); 1")
+    core = json.dumps(page.run("new URL(`${engine.artifact.folder}core.js`, location.href).href"))
+    module = f"import({core}).then((liteRt) => liteRt.getGlobalLiteRt().liteRtWasm.HEAPU8.byteLength)"
+
+    def bytes_after(calls: int) -> tuple[int, int]:
+        loop = f"for (let call = 0; call < {calls}; call++) await engine.ask('segment', {{blob: image}})"
+        page.run(f"(async () => {{ {loop} }})()")
+        page.browser("HeapProfiler.collectGarbage", worker)
+        usage = page.browser("Runtime.getHeapUsage", worker)
+        answer = page.browser("Runtime.evaluate", worker, expression=module, awaitPromise=True, returnByValue=True)
+        return answer["result"]["value"], usage["usedSize"] + usage["backingStorageSize"]
+
+    first, last = bytes_after(20), bytes_after(calls)
+    page.browser("Target.setAutoAttach", autoAttach=False, **attach)
+    assert first[0] == last[0] > 1e6
+    assert last[1] - first[1] < 500_000  # a kilobyte a call
 
 
 def test_every_control_has_a_name_and_is_reached_by_the_keyboard(page: Any) -> None:
