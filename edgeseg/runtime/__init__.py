@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg._internal.limits.models import ModelFile
-from edgeseg.choices import Accelerator, BackendName, Format
+from edgeseg._internal.limits.models import ModelFile, named_bytes
+from edgeseg.choices import FORMAT_SUFFIXES, Accelerator, BackendName, Format, RuntimePrecision
 from edgeseg.errors import InputError
 from edgeseg.models.packaged_files import find_file
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
@@ -76,6 +76,31 @@ def _onnx(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
     )
 
 
+def _mnn(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
+    from edgeseg.runtime.mnn.backend import MnnBackend
+
+    _refuse_size(model, options)
+    return MnnBackend(model, num_threads=options.num_threads, output=options.output)
+
+
+def _refuse_size(model: Path | bytes | ModelFile, options: RuntimeOptions) -> None:
+    """Raise ``InputError`` where a model of a format whose sizes are all fixed is asked for a size."""
+    if options.input_size is not None:
+        raise InputError(f"{named_bytes(model)[0]} takes images of its own size and no other; omit `input_size`.")
+
+
+def _openvino(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
+    from edgeseg.runtime.openvino.backend import OpenVinoBackend
+
+    return OpenVinoBackend(
+        model,
+        num_threads=options.num_threads,
+        precision=options.runtime_precision,
+        input_size=options.input_size,
+        output=options.output,
+    )
+
+
 def _keras(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.keras import KerasBackend
 
@@ -91,6 +116,8 @@ BACKENDS: dict[BackendName, Opener] = {
     "litert-compiled": _litert_compiled,
     "tflite-runtime": _interpreter("tflite-runtime"),
     "onnx": _onnx,
+    "mnn": _mnn,
+    "openvino": _openvino,
     "keras": _keras,
 }
 
@@ -105,15 +132,16 @@ def open_backend(
     delegate_options: Mapping[str, str] | None = None,
     providers: Sequence[str] = (),
     input_size: Sequence[int] | None = None,
+    runtime_precision: RuntimePrecision | None = None,
 ) -> Backend:
     """Open a model file on its runtime.
 
-    A ``.tflite`` or ``.onnx`` file that has not run for this user before is first run once in a child process, as a
+    An artifact that has not run for this user before is first run once in a child process, as a
     damaged one can end the process that opens it.
 
     Args:
-        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file, the name of a packaged one, or one of the first two
-            that was read.
+        path: a ``.tflite``, ``.onnx``, ``.mnn``, ``.xml`` (OpenVINO, with its ``.bin`` beside it), ``.keras`` or
+            ``.h5`` file, the name of a packaged one, or an artifact that was read.
         backend: a name of ``BACKENDS``; chosen by the file's suffix and the accelerator when omitted.
         num_threads: threads of the runtime; when omitted ``default_threads()``, or TensorFlow's choice for Keras, where
             all backends of a process share them.
@@ -123,6 +151,8 @@ def open_backend(
         providers: ONNX Runtime's execution providers in the order of preference, such as ``("cuda",)``.
         input_size: ``(H, W)`` in pixels, for a model that leaves its input size open; without it such a model opens,
             to be looked at.
+        runtime_precision: what OpenVINO computes floats in, ``fp32`` when omitted; ``bf16`` and ``fp16`` where the CPU
+            has them.
 
     Raises:
         InputError: the file is missing, broken, or of no known suffix; a name is unknown, or has no packaged file; the
@@ -138,6 +168,7 @@ def open_backend(
         delegate_options=delegate_options or {},
         providers=tuple(providers),
         input_size=None if input_size is None else (input_size[0], input_size[1]),
+        runtime_precision=runtime_precision,
     )
     return open_with(path, options)
 
@@ -155,16 +186,20 @@ def open_with(path: str | Path | ModelFile, options: RuntimeOptions) -> Backend:
     return BACKENDS[name](file, options)
 
 
-def open_artifact(data: bytes, file_format: Format, *, num_threads: int | None = None) -> Backend:
+def open_artifact(
+    data: bytes, file_format: Format, *, num_threads: int | None = None, output: str | None = None
+) -> Backend:
     """Open an exported file that is in memory.
 
     Args:
-        data: a whole ``.tflite`` or ``.onnx`` file.
-        file_format: which of the two.
+        data: a whole artifact; of an OpenVINO model the bytes of both files.
+        file_format: its format.
         num_threads: threads of the runtime; ``default_threads()`` when omitted.
+        output: see ``RuntimeOptions``.
 
     Raises:
         InputError: the file is broken.
         BackendUnavailable: the runtime is not installed.
     """
-    return BACKENDS["litert" if file_format == "tflite" else "onnx"](data, RuntimeOptions(num_threads=num_threads))
+    name = SUFFIXES[FORMAT_SUFFIXES[file_format]]
+    return BACKENDS[name](data, RuntimeOptions(num_threads=num_threads, output=output))

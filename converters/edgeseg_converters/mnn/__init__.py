@@ -1,0 +1,1 @@
+"""From the ONNX file of an export to an MNN model."""
