@@ -4,8 +4,8 @@
     python benchmarks/formats.py unet_mini hrnetv2_w18 --size 192 --output FILE.json
     python benchmarks/formats.py --table benchmarks/results/formats-NAME.json       # Markdown for docs/verification.md
 
-Each is what ``edgeseg export`` makes and says: verified against Keras on four images of a street clip, and refused where
-the gate is missed. The weights are random, with the batch-norm statistics of two other images: a network of such
+Each is what ``edgeseg export`` makes and says: verified against Keras on four images of a street clip, and refused
+where the gate is missed. The weights are random, with the batch-norm statistics of two other images: a network of such
 weights decides most pixels by little, so that it is harder to prove than a trained one, and an int8 file of it says
 nothing about accuracy. A process for each model, the smaller models first.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.pairs import REJECTED
@@ -33,6 +33,19 @@ _OPENS = {
     "keras": (".keras", ".h5"),
 }
 _INTERPRETERS = ("litert", "tflite-runtime")
+
+
+class RuntimeSettings(TypedDict, total=False):
+    """The fields of ``RuntimeOptions`` by name, as keywords of ``edgeseg.runtime.open_backend``."""
+
+    backend: BackendName | None
+    num_threads: int | None
+    accelerator: Accelerator | None
+    delegate: str | None
+    delegate_options: Mapping[str, str] | None
+    providers: Sequence[str]
+    input_size: Sequence[int] | None
+    runtime_precision: RuntimePrecision | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""From the ONNX file of an export to an MNN model."""
+"""Make MNN models from the ONNX file of an export."""

@@ -1,1 +1,1 @@
-"""From the ONNX file of an export to an OpenVINO model."""
+"""Make OpenVINO models from the ONNX file of an export."""

@@ -95,7 +95,8 @@ class MnnBackend:
         self._output = list(outputs.values())[place]
         self.inputs = tuple(self._info(name, tensor) for name, tensor in inputs.items())
         self.outputs = with_first([self._info(name, tensor) for name, tensor in outputs.items()], place)
-        self._result: NDArray[Any] | None = None
+        self._copy, self._image = self._host(self._output), None
+        self._result: NDArray[Any] = np.empty(self.outputs[0].shape, self.outputs[0].dtype)
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``. The next run writes to the returned array."""
@@ -103,26 +104,22 @@ class MnnBackend:
         if image.shape != shape or image.dtype != dtype:  # it reads as many bytes as it needs
             raise ValueError(f"the model takes {shape} {dtype}, got {image.shape} {image.dtype}")
         image = np.ascontiguousarray(image)
-        host = self._mnn.Tensor(shape, self._input.getDataType(), image, self._input.getDimensionType())
-        self._input.copyFrom(host)
+        self._image = self._mnn.Tensor(shape, self._input.getDataType(), image, self._input.getDimensionType())
         self.invoke()
-        if self._result is None:
-            require_memory(self._what, self.outputs[0])
-            self._copy = self._host(self._output)
-            self._result = np.empty(self.outputs[0].shape, self.outputs[0].dtype)
-        self._output.copyToHostTensor(self._copy)
-        np.copyto(self._result, self._copy.getNumpyData())
         return self._result
 
     def invoke(self) -> None:
-        """See ``Backend.invoke``."""
+        """See ``Backend.invoke``; with both copies, as a run uses the memory of its input for other values."""
+        self._input.copyFrom(self._image)
         status = self._interpreter.runSession(self._session)
         if status:
             raise does_not_run(self._what, f"MNN's status is {status}")
+        self._output.copyToHostTensor(self._copy)
+        np.copyto(self._result, self._copy.getNumpyData())
 
     def close(self) -> None:
         """Release the session."""
-        self._session = self._interpreter = self._input = self._output = self._copy = None
+        self._session = self._interpreter = self._input = self._output = self._copy = self._image = None
 
     def _host(self, tensor: Any) -> Any:
         """Return memory of this process that a tensor of the session is copied to."""
