@@ -178,13 +178,13 @@ def test_every_command_runs_it(
     inspected = said("inspect", path)
     assert inspected["spec"]["name"] == "small"
     assert "CPU" in inspected["not_asked"]["cpu"]
-    assert sum(count for op, count in inspected["ops"].items() if "Convolution" in op) == 3
+    assert sum(count for op, count in inspected["ops"].items() if "Convolution" in op) >= 3
     assert main(["camera", path, "--source", image, "--no-show", "--save", str(tmp_path / "out.png")]) == 0
 
 
 @pytest.mark.parametrize("key", FLOATS)
 def test_the_same_model_gives_the_same_bytes(key: Key, small: keras.Model, exported: dict[Key, ExportResult]) -> None:
-    # MNN's converter gives each file a random number, and OpenVINO's would count on in the names of what it adds.
+    # MNN's converter gives each file a random number. tf2onnx, and OpenVINO in one process, number what they add.
     (again,) = export_all(small, SPEC, [Recipe(*key)])  # type: ignore[arg-type]
     assert again.data == exported[key].data
 
@@ -321,10 +321,10 @@ def test_pooling_indices_are_refused_for_mnn() -> None:
 def test_a_converter_that_crashes_or_writes_nothing_is_a_sentence(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    with pytest.raises(UnsupportedModel, match="does not convert to MNN: its converter was killed by SIGSEGV"):
+    with pytest.raises(UnsupportedModel, match=r"does not convert to MNN: \(its converter: killed by SIGSEGV\)"):
         intermediate.convert({"model.onnx": b""}, worker, ["model.mnn"], arguments=[], name="MNN")
     worker.write_text("print('Converted Success!')")  # what MNN prints of failures, too
-    with pytest.raises(UnsupportedModel, match="its converter wrote nothing"):
+    with pytest.raises(UnsupportedModel, match=r"Success! \(its converter wrote nothing\)"):
         intermediate.convert({"model.onnx": b""}, worker, ["model.mnn"], arguments=[], name="MNN")
 
 

@@ -75,11 +75,12 @@ def convert(
             timeout_s=_MOST_S,
         )
         said = last_line(ended.stderr) or last_line(ended.stdout)
+        reason = f"{said} " if said else ""
         if ended.status != 0:
-            raise UnsupportedModel(f"the model does not convert to {name}: its converter was {ended.how} ({said}).")
+            raise UnsupportedModel(f"the model does not convert to {name}: {reason}(its converter: {ended.how}).")
         made = [(folder / each).read_bytes() if (folder / each).is_file() else b"" for each in files]
     if not all(made):
-        raise UnsupportedModel(f"the model does not convert to {name}: its converter wrote nothing ({said}).")
+        raise UnsupportedModel(f"the model does not convert to {name}: {reason}(its converter wrote nothing).")
     return made
 
 

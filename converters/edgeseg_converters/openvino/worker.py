@@ -2,7 +2,8 @@
 
 python worker.py FOLDER fp32|fp16
 
-Reads ``model.onnx`` in the folder and writes ``model.xml`` and ``model.bin`` there. It imports nothing of edgeseg.
+Reads ``model.onnx`` in the folder and writes ``model.xml`` and ``model.bin`` there, if OpenVINO compiles the model for
+the CPU: it reads models that it then does not compile, quantized ones among them. It imports nothing of edgeseg.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ def main(folder: Path, precision: str) -> None:
     cast("dict[str, Any]", sys.modules)["openvino_telemetry"] = None
     import openvino
 
-    model = openvino.Core().read_model(folder / "model.onnx")
+    core = openvino.Core()
+    try:
+        model = core.read_model(folder / "model.onnx")
+        core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        sys.exit(" ".join(str(error).split())[:1000])
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=precision == "fp16")
 
 

@@ -130,8 +130,8 @@ RULES: dict[Format, dict[Target, Rules]] = {
         "qnn": Rules(_MASKS, _LESS_WORK, _RESIZE, _MASK_OPS),
     },
     "onnx": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE, _ONNX_OPS)},
-    "mnn": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE, _ONNX_OPS)},
-    "openvino": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE, _ONNX_OPS)},
+    "mnn": {"generic": Rules(_MASKS, _ON_ANY_CPU, _RESIZE, _ONNX_OPS)},
+    "openvino": {"generic": Rules(_MASKS, _ON_ANY_CPU, _RESIZE, _ONNX_OPS)},
 }
 
 
