@@ -74,8 +74,7 @@ def convert(
             environment={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             timeout_s=_MOST_S,
         )
-        said = last_line(ended.stderr) or last_line(ended.stdout)
-        reason = f"{said} " if said else ""
+        reason = next((f"{last_line(text)} " for text in (ended.stderr, ended.stdout) if text.strip()), "")
         if ended.status != 0:
             raise UnsupportedModel(f"the model does not convert to {name}: {reason}(its converter: {ended.how}).")
         made = [(folder / each).read_bytes() if (folder / each).is_file() else b"" for each in files]
