@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 # A model's input and output.
@@ -17,7 +18,9 @@ LetterboxRounding = Literal["round", "floor"]
 OutputKind = Literal["argmax", "softmax", "logits"]
 
 # An export.
-Format = Literal["tflite", "onnx"]
+Format = Literal["tflite", "onnx", "mnn", "openvino"]
+#: The ending of each format's file; an OpenVINO model is an ``.xml`` with a ``.bin`` beside it.
+FORMAT_SUFFIXES: Mapping[Format, str] = {"tflite": ".tflite", "onnx": ".onnx", "mnn": ".mnn", "openvino": ".xml"}
 Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
 #: The precisions whose weights are integers.
 INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
@@ -27,7 +30,9 @@ CalibrationMethod = Literal["minmax", "entropy", "percentile"]
 
 # A run on a device.
 #: The runtimes that run a file; the first three run a .tflite.
-BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "keras"]
+BackendName = Literal["litert", "litert-compiled", "tflite-runtime", "onnx", "mnn", "openvino", "keras"]
+#: What OpenVINO computes the floats of a file in.
+RuntimePrecision = Literal["fp32", "fp16", "bf16"]
 #: What a .tflite file may be run on.
 Accelerator = Literal["cpu", "gpu", "npu"]
 #: How frames come from a webcam: compressed one by one, or as pixels.

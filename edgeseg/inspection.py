@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,17 @@ from typing import Any
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256
 from edgeseg._internal.limits.models import ModelFile
+from edgeseg.choices import FORMAT_SUFFIXES, Format
 from edgeseg.coverage import Coverage, accelerators, coverage_of_all
+from edgeseg.coverage.ask import WHOLE
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.models.packaged_files import find_file
 from edgeseg.opening import NORMALIZATIONS, InputDescription, NormalizationUnknown, describe
 from edgeseg.runtime import SUFFIXES, Backend, TensorInfo, open_backend
 from edgeseg.runtime.base import is_open
+from edgeseg.runtime.mnn import file as mnn
 from edgeseg.runtime.onnx_ops import read_ops
+from edgeseg.runtime.openvino import file as openvino
 from edgeseg.spec import ModelSpec
 from edgeseg.tflite.graph import count_ops
 from edgeseg.tflite.half_arithmetic import HalfArithmetic
@@ -102,7 +106,7 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
     """Open an artifact on its runtime and describe it.
 
     Args:
-        path: a ``.tflite`` or ``.onnx`` file, or the name of a packaged one.
+        path: a ``.tflite``, ``.onnx``, ``.mnn`` or ``.xml`` file, or the name of a packaged one.
         names: accelerators whose coverage is asked; every known one when omitted.
 
     Raises:
@@ -115,13 +119,15 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
     file = ModelFile.read(path)
     data = file.data
     with closing(open_backend(file)) as backend:
-        is_tflite = path.suffix.lower() == ".tflite"
-        chosen = accelerators("tflite" if is_tflite else "onnx", names)
-        ops = _tflite_ops(data) if is_tflite else _onnx_ops(data)
+        file_format = next(name for name, suffix in FORMAT_SUFFIXES.items() if suffix == path.suffix.lower())
+        chosen = accelerators(file_format, names)
+        ops = _OPS[file_format](data)
         usage = _usage(path, backend, data)
     coverages: tuple[Coverage, ...] = ()
     not_asked = dict.fromkeys(chosen, _OPEN_SIZE)
-    if not is_open(backend.inputs[0].shape):
+    if file_format in WHOLE:
+        not_asked = {"cpu": WHOLE[file_format]}
+    elif not is_open(backend.inputs[0].shape):
         coverages, not_asked = coverage_of_all(data, chosen)
     return Inspection(
         path=path,
@@ -176,3 +182,12 @@ def _onnx_ops(data: bytes) -> dict[str, int] | None:
         return read_ops(data).counts()
     except BackendUnavailable:  # the package that reads them is not part of a device's install
         return None
+
+
+#: How the ops of a format are counted.
+_OPS: Mapping[Format, Callable[[bytes], dict[str, int] | None]] = {
+    "tflite": _tflite_ops,
+    "onnx": _onnx_ops,
+    "mnn": mnn.count_ops,
+    "openvino": openvino.count_layers,
+}

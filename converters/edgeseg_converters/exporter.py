@@ -14,7 +14,8 @@ from typing import Any
 import keras
 
 from edgeseg._internal.fields import short_repr
-from edgeseg._internal.files import sha256, write_bytes
+from edgeseg._internal.files import sha256, write_artifact
+from edgeseg._internal.limits.pairs import weights_path
 from edgeseg._internal.progress import StepProgress
 from edgeseg._internal.versions import __version__, installed_version
 from edgeseg.choices import Format, InputDtype, Precision
@@ -30,11 +31,15 @@ from edgeseg_converters.images import Samples, collect
 from edgeseg_converters.keras_model.float32 import float32_policy
 from edgeseg_converters.keras_model.freeze import trace
 from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.keras_model.steadiness import pools_with_indices
 from edgeseg_converters.keras_model.training_mode import note_training, untouched
 from edgeseg_converters.keras_model.unsupported_ops import ForeignOps, refuse_quantized, with_layers
+from edgeseg_converters.mnn.convert import to_mnn
 from edgeseg_converters.onnx.convert import to_onnx
+from edgeseg_converters.openvino.convert import to_openvino
 from edgeseg_converters.options import ExportOptions, Quantization
 from edgeseg_converters.quantization.domain_shift import compare
+from edgeseg_converters.quantization.engines import float_spec
 from edgeseg_converters.quantization.make import Integers, QuantizationImages, Quantized
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_for
@@ -50,7 +55,12 @@ _log = logging.getLogger(__name__)
 _TOOLS: dict[Format, tuple[str, ...]] = {
     "tflite": ("tensorflow", "keras", "ai-edge-litert"),
     "onnx": ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime"),
+    "mnn": ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "MNN"),
+    "openvino": ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "openvino"),
 }
+
+#: What makes the formats that start from an ONNX file.
+_MAKERS = {"mnn": to_mnn, "openvino": to_openvino}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +68,7 @@ class ExportResult:
     """One artifact.
 
     Attributes:
-        data: the file's bytes.
+        data: the file's bytes; of an OpenVINO model those of the ``.xml``, then those of its ``.bin``.
         recipe: format and precision.
         spec: the ModelSpec inside it.
         rewrites: what was replaced before converting, with the proof of each site, and what was refused.
@@ -112,7 +122,7 @@ class ExportResult:
         return html_table(rows, head=("", self.file_name))
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write the artifact, to a temporary name first.
+        """Write the artifact, to a temporary name first; an OpenVINO model also a ``.bin`` beside it.
 
         Args:
             path: a file, or a folder that gets ``file_name``.
@@ -122,12 +132,14 @@ class ExportResult:
             The file's path.
 
         Raises:
-            InputError: the file exists, or cannot be written.
+            InputError: the file exists, or cannot be written; or it is an OpenVINO model's and has another ending.
         """
         path = Path(path)
         if path.is_dir():
             path = path / self.file_name
-        write_bytes(path, self.data, overwrite=overwrite)
+        if self.recipe.format == "openvino" and weights_path(path) is None:
+            raise InputError(f"an OpenVINO model is saved as an .xml, which its weights are beside; got '{path}'.")
+        write_artifact(path, self.data, overwrite=overwrite)
         return path
 
     def proof(self) -> Proof:
@@ -183,7 +195,7 @@ def export(
         model: from ``(B, H, W, 3)`` to logits or probabilities ``(B, h, w, C)``; with one channel, the foreground is
             above 0 (logits) or 0.5 (probabilities). A subclassed model is converted without rewrites. When its input
             size is not fixed, ``spec`` gives it.
-        format: ``tflite`` or ``onnx``.
+        format: ``tflite``, ``onnx``, ``mnn`` or ``openvino``.
         precision: ``fp32``, ``fp16``, and the integer ones ``dynamic``, ``int8`` and ``w8a16``.
         spec: how to feed the model. When omitted, a zoo model's own is used, else nameless classes and pixels in
             [-1, 1], or unscaled pixels for a model that takes integers or begins with a Rescaling or Normalization.
@@ -387,7 +399,11 @@ class Exporter:
                 return quantized.data, quantized
             if recipe.format == "tflite":
                 return to_tflite(frozen.function, spec), None
-            return to_onnx(frozen.function, spec, opset=opset), None
+            if recipe.format == "onnx":
+                return to_onnx(frozen.function, spec, opset=opset), None
+            if recipe.format == "mnn":
+                _refuse_pooling_indices(frozen.given, spec)
+            return _MAKERS[recipe.format](to_onnx(frozen.function, float_spec(spec), opset=opset), spec), None
         except UnsupportedModel as error:
             text = str(with_layers(error, frozen.function, frozen.given) if isinstance(error, ForeignOps) else error)
             refused = "; ".join(f"'{r.site}' could not be replaced: {r.reason}" for r in frozen.refused_swaps)
@@ -454,6 +470,16 @@ class _FrozenModel:
         """The sites where a rule that the model needs did not hold."""
         names = {rule.name for rule in self.plan.swaps} | {rule.name for rule in self.plan.ops}
         return [refused for refused in self.rewrites.refused if refused.rule in names]
+
+
+def _refuse_pooling_indices(model: keras.Model, spec: ModelSpec) -> None:
+    """Raise ``UnsupportedModel`` for a model whose answer depends on the places of maxima, where MNN runs it."""
+    if pools_with_indices(model, (1, *spec.input_size, 3)):
+        raise UnsupportedModel(
+            f"'{spec.name}' is not for MNN: it takes the places of maxima from poolings, and MNN's Winograd kernels "
+            "round by so much that nearly equal values change places. No file can ask MNN to go without them. Export "
+            "it as tflite, onnx or openvino."
+        )
 
 
 class _FrozenModels:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, get_args
 
 from edgeseg._internal.fields import short_repr
 from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, missing_extra
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe, check_target
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class ExportOptions:
             )
         for recipe in recipes:
             check_target(recipe.format, self.target)
+            _require_converter(recipe.format)
             if recipe.is_static:
                 self._check_static(recipe, quantization)
 
@@ -149,9 +151,8 @@ class ExportOptions:
             raise InputError(f"unknown layout '{self.layout}'; accepted: {', '.join(get_args(Layout))}.")
         others = [name for name in formats if name != "onnx"]
         if self.layout == "nchw" and others:
-            raise InputError(
-                f"{others[0]} has no layout nchw: its convolutions read NHWC. Omit `layout`, or export onnx alone."
-            )
+            why = "its convolutions read NHWC" if others[0] == "tflite" else "edgeseg writes it as NHWC"
+            raise InputError(f"{others[0]} has no layout nchw: {why}. Omit `layout`, or export onnx alone.")
         if self.opset is None:
             return
         if others:
@@ -186,6 +187,13 @@ class ExportOptions:
                 f"{recipe.precision} gives a class map of bytes{two}. Omit `output_kind={self.output_kind!r}`, "
                 "or ask for fp16 or dynamic, which have scores."
             )
+
+
+def _require_converter(file_format: Format) -> None:
+    """Raise ``BackendUnavailable`` where the package that makes a format is not installed."""
+    package = {"mnn": "MNN", "openvino": "openvino"}.get(file_format)
+    if package is not None and find_spec(package) is None:
+        raise missing_extra(f"the format {file_format}", file_format)
 
 
 def _check_backend() -> None:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgeseg._internal.limits.pairs import split, weights_path
 from edgeseg._internal.locks import SUFFIX as LOCK
 from edgeseg._internal.locks import abandoned, exclusive
 from edgeseg.errors import InputError
@@ -178,6 +179,28 @@ def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> No
     """Write a whole file at once through ``atomic_path``."""
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
+
+
+def write_artifact(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write an artifact through ``atomic_path``: one file, or the two of an OpenVINO model.
+
+    The weights come first: whoever reads in between, or after a kill in between, finds them under a graph that has the
+    hash of others, and is told so.
+
+    Args:
+        path: the file; the other one is beside it.
+        data: the artifact, of two files as ``pairs`` joins them.
+        overwrite: whether existing files may be replaced.
+    """
+    weights = weights_path(path)
+    if weights is None:
+        write_bytes(path, data, overwrite=overwrite)
+        return
+    for each in (path, weights):
+        refuse_existing(each, overwrite=overwrite)
+    graph, content = split(data)
+    write_bytes(weights, content, overwrite=overwrite)
+    write_bytes(path, graph, overwrite=overwrite)
 
 
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:

@@ -17,6 +17,8 @@ _PACKAGES = (
     "ai-edge-litert",
     "tflite-runtime",
     "onnxruntime",
+    "MNN",
+    "openvino",
     "keras",
     "tensorflow",
 )

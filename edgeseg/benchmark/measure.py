@@ -14,6 +14,7 @@ import numpy as np
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import sha256
 from edgeseg._internal.limits.models import ModelFile
+from edgeseg._internal.limits.pairs import files_of
 from edgeseg._internal.progress import Progress
 from edgeseg.benchmark.distrust import drift, warnings
 from edgeseg.benchmark.plan import Plan
@@ -181,7 +182,7 @@ def _joined(case: Case, digest: str, replies: Sequence[Reply], plan: Plan, devic
     return LatencyResult(
         artifact=case.artifact.name,
         sha256=digest,
-        size_bytes=case.artifact.stat().st_size,
+        size_bytes=sum(path.stat().st_size for path in files_of(case.artifact)),
         accelerator=case.accelerator,
         runtime=first.runtime,
         num_threads=int(case.options.get("num_threads") or 0),

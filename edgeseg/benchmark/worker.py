@@ -237,9 +237,11 @@ def _import_runtime(path: str) -> None:
     """Load the runtime before memory is measured and the clock starts: its code is not the model's."""
     import importlib
 
-    modules = {
-        "tflite": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),
+    modules: dict[str, tuple[str, ...]] = {
+        "litert": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),
         "onnx": ("onnxruntime",),
+        "mnn": ("MNN",),
+        "openvino": ("openvino",),
         "keras": ("keras",),
     }
     for module in modules.get(SUFFIXES.get(Path(path).suffix.lower(), ""), ()):

@@ -10,8 +10,8 @@ from edgeseg.errors import InputError
 
 #: What the help of a command says of its argument.
 HELP = (
-    "ARTIFACT is a .tflite, .onnx, .keras or .h5 file, or a packaged file by its name (edgeseg models lists them); the "
-    "packaged one when omitted."
+    "ARTIFACT is a .tflite, .onnx, .mnn, .xml (OpenVINO), .keras or .h5 file, or a packaged file by its name (edgeseg "
+    "models lists them); the packaged one when omitted."
 )
 
 

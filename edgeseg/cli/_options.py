@@ -20,6 +20,7 @@ from edgeseg.choices import (
     LabelEncoding,
     LetterboxRounding,
     Resize,
+    RuntimePrecision,
 )
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._limits import image_limit
@@ -190,6 +191,12 @@ delegate_option = click.option(
 provider = click.option(
     "--provider", multiple=True, metavar="NAME", help="Execution provider for an .onnx, such as cuda; repeatable."
 )
+runtime_precision = click.option(
+    "--runtime-precision",
+    type=click.Choice(get_args(RuntimePrecision)),
+    help="What OpenVINO computes floats in.",
+    show_default="fp32",
+)
 alpha = option(Look, "alpha", type=click.FloatRange(0, 1), help="Weight of the colors in the overlay.")
 shown_classes = option(
     Look, "classes", type=NamesType(), help="Classes to show, with commas between.", if_omitted="all but the background"
@@ -211,7 +218,7 @@ matte = option(
 #: The parameters of ``runtime``, ``input_description``, ``model_description``, ``results`` and ``dataset``, for a
 #: command's headings; and those of them that say how images become the input.
 LOOK = ("alpha", "classes", "except_classes", "paint_background", "matte", "anonymize")
-RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "num_threads")
+RUNTIME = ("backend", "accelerator", "delegate", "delegate_option", "provider", "runtime_precision", "num_threads")
 FEEDING = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding")
 FEEDING_DESCRIPTION = ("labels", *FEEDING, "threshold")
 INPUT_DESCRIPTION = ("imgsz", *FEEDING_DESCRIPTION)
@@ -286,7 +293,7 @@ def runtime(function: F) -> F:
     accelerator = click.option(
         "--accelerator", type=click.Choice(get_args(Accelerator)), help="Where a .tflite runs.", show_default="cpu"
     )
-    options = (backend, accelerator, delegate, delegate_option, provider, num_threads)
+    options = (backend, accelerator, delegate, delegate_option, provider, runtime_precision, num_threads)
     return collect("runtime", _runtime, *options)(function)
 
 
@@ -297,6 +304,7 @@ def _runtime(
     delegate: str | None,
     delegate_option: tuple[tuple[str, str], ...],
     provider: tuple[str, ...],
+    runtime_precision: RuntimePrecision | None,
     num_threads: int | None,
 ) -> RuntimeOptions:
     from edgeseg.runtime.options import RuntimeOptions
@@ -308,6 +316,7 @@ def _runtime(
         delegate=delegate,
         delegate_options=dict(delegate_option),
         providers=provider,
+        runtime_precision=runtime_precision,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from edgeseg.choices import Accelerator, BackendName
+from edgeseg.choices import Accelerator, BackendName, RuntimePrecision
 from edgeseg.cli import _options
 from edgeseg.cli._fields import collect
 from edgeseg.cli._terminal import note
@@ -45,6 +45,7 @@ class Sweep:
     delegate: str | None
     delegate_option: tuple[tuple[str, str], ...]
     provider: tuple[str, ...]
+    runtime_precision: RuntimePrecision | None
     num_threads: tuple[int, ...] | None
     imgsz: tuple[int, int] | None
 
@@ -59,6 +60,7 @@ class Sweep:
             "delegate_options": dict(self.delegate_option),
             "providers": self.provider,
             "input_size": self.imgsz,
+            "runtime_precision": self.runtime_precision,
         }
         asked = {name: value for name, value in options.items() if value}
         cases = []
@@ -97,7 +99,16 @@ class Devices:
 
 
 #: The parameters of ``sweep`` and ``devices``, for a command's headings.
-SWEEP = ("accelerators", "backend", "delegate", "delegate_option", "provider", "num_threads", "imgsz")
+SWEEP = (
+    "accelerators",
+    "backend",
+    "delegate",
+    "delegate_option",
+    "provider",
+    "runtime_precision",
+    "num_threads",
+    "imgsz",
+)
 DEVICES = ("device", "devices", "benchmark_model")
 
 
@@ -118,6 +129,7 @@ def sweep(function: F) -> F:
         _options.delegate,
         _options.delegate_option,
         _options.provider,
+        _options.runtime_precision,
         click.option(
             "--num-threads",
             type=_CountsType(),

@@ -121,9 +121,9 @@ def _open(
     elif not Path(model).suffix:
         find(model)
     if dataclasses.replace(runtime, num_threads=None) not in (RuntimeOptions(), RuntimeOptions(backend="keras")):
-        raise InputError(f"'{model}' runs on Keras: what a file runs on is for .tflite and .onnx files.")
+        raise InputError(f"'{model}' runs on Keras: what a file runs on is for exported files.")
     if description.class_names:
-        raise InputError("--labels is for .tflite and .onnx files without ModelSpec.")
+        raise InputError("--labels is for exported files without ModelSpec.")
     from edgeseg.models.preprocessing import warn_of_faint_images
     from edgeseg.runtime.keras import KerasBackend, set_threads
 

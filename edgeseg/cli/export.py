@@ -1,4 +1,4 @@
-"""Export a Keras model to TFLite and ONNX files, each proven against the model (``edgeseg export``)."""
+"""Export a Keras model to TFLite, ONNX, MNN and OpenVINO files, each proven against the model (``edgeseg export``)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgeseg._internal.limits.pairs import REJECTED
 from edgeseg._internal.text import counted, printable, unprintable
 from edgeseg.choices import (
     ColorOrder,
@@ -343,6 +344,7 @@ def _export(
     """Make and save the artifacts and the report; return the artifacts with their paths, and the report's path."""
     import edgeseg.models.opening as opening
     from edgeseg._internal.files import refuse_existing, require_writable_folder
+    from edgeseg._internal.limits.pairs import files_of
     from edgeseg.coverage import ask_coverage
     from edgeseg.datasets import is_labeled, open_classes
     from edgeseg.errors import missing_extra
@@ -392,7 +394,8 @@ def _export(
     output_dir, overwrite = results.output_dir, results.overwrite
     require_writable_folder(output_dir)
     for recipe in exporter.recipes:
-        refuse_existing(output_dir / recipe.file_name(spec.name), overwrite=overwrite)
+        for path in files_of(output_dir / recipe.file_name(spec.name)):
+            refuse_existing(path, overwrite=overwrite)
     measured = results.report and exporter.quantization.measures(exporter.recipes)
     page = output_dir / f"{spec.name}.report.html" if measured else None
     for path in _report_files(page, [recipe.file_name(spec.name) for recipe in exporter.recipes]) if page else ():
@@ -405,7 +408,9 @@ def _export(
         proof = exported.verification
         if proof is not None:
             proof = dataclasses.replace(proof, reason=in_flags(proof.reason))
-        result = dataclasses.replace(exported, verification=proof, coverage=ask_coverage(exported.data))
+        result = dataclasses.replace(
+            exported, verification=proof, coverage=ask_coverage(exported.data, exported.recipe.format)
+        )
         saved.append((_save(result, output_dir, overwrite), result))
         note(f"{saved[-1][0]}  {size_text(len(result.data))}  {result.seconds:.1f} s")
         note_cuts(*saved[-1])
@@ -446,6 +451,6 @@ def _save(result: ExportResult, folder: Path, overwrite: bool) -> Path:
     """Save an artifact; one that failed its proof is kept for study, under a name that no script picks up."""
     name = Path(result.file_name)
     if result.failure:
-        name = name.with_name(f"{name}.rejected")
+        name = name.with_name(f"{name}{REJECTED}")
         overwrite = True  # of an earlier rejected file
     return result.save(folder / name, overwrite)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "inspect", cls=Command, help=help_of("inspect", _artifacts.HELP.replace(", .onnx, .keras or .h5", " or .onnx"))
+    "inspect",
+    cls=Command,
+    help=help_of("inspect", _artifacts.HELP.replace(", .xml (OpenVINO), .keras or .h5", " or .xml (OpenVINO)")),
 )
 @click.argument("artifact", required=False, shell_complete=_completion.artifacts)
 @click.option(

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from edgeseg.proof import Verdict, WrongOp
 
 _DETAILS = """\
-ARTIFACT is a .tflite or .onnx file with the MODEL.proof.zip that edgeseg export wrote beside it, or a packaged file by
-its name; the packaged street model when omitted. Each image of the proof is run several times in a changing order, and
-compared with what Keras says of it.
+ARTIFACT is a file with the MODEL.proof.zip that edgeseg export wrote beside it, or a packaged file by its name; the
+packaged street model when omitted. Each image of the proof is run several times in a changing order, and compared with
+what Keras says of it.
 
 A pixel is decided where the best class leads by more than the precision rounds by; the gate, that of the export, is
 asked of these, in the worst run. Exit 1 where it is missed.

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.versions import installed_version
-from edgeseg.choices import Format
+from edgeseg.choices import FORMAT_SUFFIXES, Format
 from edgeseg.coverage import gpu, xnnpack
 from edgeseg.coverage.onnx_tables import PROVIDERS
 from edgeseg.coverage.result import Coverage, LeftNode, grouped
@@ -27,23 +27,33 @@ from edgeseg.tflite.graph import Graph, partitions, read_graph
 ACCELERATORS: dict[Format, tuple[str, ...]] = {
     "tflite": ("cpu", "gpu", *TABLES),
     "onnx": ("cpu", *PROVIDERS),
+    "mnn": (),
+    "openvino": (),
 }
 
 #: Format to the accelerators that are asked through the runtime installed here.
-ASKED: dict[Format, tuple[str, ...]] = {"tflite": ("cpu", "gpu"), "onnx": ("cpu",)}
+ASKED: dict[Format, tuple[str, ...]] = {"tflite": ("cpu", "gpu"), "onnx": ("cpu",), "mnn": (), "openvino": ()}
+
+#: Why nothing is asked about a format that has no accelerators here.
+WHOLE: Mapping[Format, str] = {
+    "mnn": "edgeseg runs .mnn files on the CPU, where MNN runs every op or does not open the file",
+    "openvino": "edgeseg runs OpenVINO models on the CPU, where OpenVINO runs every op or does not open the model",
+}
 
 
 def accelerators(file_format: Format, names: Iterable[str] | None = None) -> tuple[str, ...]:
     """Return the accelerators whose coverage is wanted.
 
     Args:
-        file_format: ``tflite`` or ``onnx``.
+        file_format: a name of ``Format``.
         names: the accelerators; every known one when omitted.
 
     Raises:
-        InputError: a name is not known for the format.
+        InputError: a name is not known for the format, or none is.
     """
     known = ACCELERATORS[file_format]
+    if names is not None and not known:
+        raise InputError(f"there is no coverage to ask for: {WHOLE[file_format]}. Omit `accelerators`.")
     chosen = known if names is None else tuple(dict.fromkeys(_plain(file_format, name) for name in names))
     for name in chosen:
         if name not in known:
@@ -99,16 +109,19 @@ def coverage_of_all(
     return tuple(coverages), not_asked
 
 
-def ask_coverage(data: bytes) -> tuple[Coverage, ...]:
+def ask_coverage(data: bytes, file_format: Format) -> tuple[Coverage, ...]:
     """Ask the accelerators on this machine what they take of an artifact; no tables.
 
     Args:
-        data: a whole ``.tflite`` or ``.onnx`` file.
+        data: a whole artifact.
+        file_format: its format.
 
     Returns:
         One coverage for each that answered; a GPU without a driver is omitted.
     """
-    coverages, _ = coverage_of_all(data, ASKED["tflite" if is_tflite(data) else "onnx"])
+    if not ASKED[file_format]:
+        return ()
+    coverages, _ = coverage_of_all(data, ASKED[file_format])
     return coverages
 
 
@@ -127,6 +140,10 @@ class _Artifact:
     def read(cls, artifact: bytes | str | Path) -> _Artifact:
         if isinstance(artifact, bytes):
             return cls(artifact)
+        suffix = Path(artifact).suffix.lower()
+        for name, why in WHOLE.items():
+            if suffix == FORMAT_SUFFIXES[name]:
+                raise InputError(f"'{artifact}' has no coverage to ask for: {why}.")
         file = ModelFile.read(artifact)
         return cls(file.data, file)
 

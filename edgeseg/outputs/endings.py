@@ -100,7 +100,10 @@ def ids_of_argmax(path: str | Path, backend: Backend, data: bytes | None) -> int
 
 def ending_of(path: str | Path, backend: Backend, data: bytes | None) -> Ending | None:
     """Return what the first output holds by the ops that made it; ``None`` where they do not say."""
-    if SUFFIXES.get(Path(path).suffix.lower()) not in ("litert", "onnx"):
+    kind = SUFFIXES.get(Path(path).suffix.lower())
+    if kind in ("mnn", "openvino"):  # nothing here reads their ops
+        return None
+    if kind not in ("litert", "onnx"):
         return _ending_of_layers(backend)
     ops, last = _ops(path, backend, data)
     while (op := ops.get(last)) is not None:

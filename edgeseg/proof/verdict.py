@@ -18,14 +18,14 @@ from edgeseg._internal.files import scratch_folder, sha256, write_bytes
 from edgeseg._internal.json import WrongValue
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.text import counted
-from edgeseg.choices import INTEGERS, Precision
+from edgeseg.choices import INTEGERS, Precision, RuntimePrecision
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
 from edgeseg.html.notebook import html_table
 from edgeseg.imaging import encode_image
 from edgeseg.models.packaged_files import find_file
 from edgeseg.proof.agreement import Agreement, ClassAgreement, Comparison, ImageAgreement, compare
 from edgeseg.proof.device import ProofDevice, ThisMachine
-from edgeseg.proof.file import SUFFIX, Proof, read_proof
+from edgeseg.proof.file import SUFFIX, Proof, ProofGate, read_proof
 from edgeseg.proof.first_wrong_op import input_tensor
 from edgeseg.proof.first_wrong_op.scores import scores_part
 from edgeseg.proof.order import DEFAULT_REPEAT, MAX_REPEATS, changing_order
@@ -215,7 +215,7 @@ def verify(
         )
     order = changing_order(len(read.images), repeat)
     answers = device.answers(artifact, options, path, order)
-    comparison = _compared(read, answers, order, device.name)
+    comparison = _compared(read, answers, order, device.name, options.get("runtime_precision"))
     accelerator = accelerator_name(options)
     identical = _identical_to_cpu(artifact, options, path, read, order, answers, device)
     return Verdict(
@@ -261,18 +261,39 @@ def _judged_as(precision: Precision, half_arithmetic: bool | None) -> Precision:
     return "fp16" if half_arithmetic and precision == "fp32" else precision
 
 
-def _compared(proof: Proof, answers: Answers, order: tuple[int, ...], device: str) -> Comparison:
-    judged_as = _judged_as(answers.precision, answers.half_arithmetic)
-    gate = proof.gates.get(judged_as)
-    if gate is None:
-        known = ", ".join(proof.gates)
-        raise InputError(f"the proof has no gate for {judged_as}, which the artifact is; it has {known}.")
+def _compared(
+    proof: Proof, answers: Answers, order: tuple[int, ...], device: str, computed_in: RuntimePrecision | None
+) -> Comparison:
+    gate = _gate(proof, _judged_as(answers.precision, answers.half_arithmetic), computed_in)
     shapes = tuple(proof.images[index].class_map.shape for index in order)
     try:
         class_maps = answers.class_maps(cast(Any, shapes))
     except WrongValue as error:
         raise DeviceLost(f"what {device} answers to the proof cannot be right: {error}.") from error
     return compare(proof, gate, order, class_maps, answers.outputs)
+
+
+def _gate(proof: Proof, precision: Precision, computed_in: RuntimePrecision | None) -> ProofGate:
+    """Return what is asked of an artifact: the gate of its precision, or of what it is computed in if that is coarser.
+
+    Computed in ``fp16`` it is the gate of fp16 files. ``bf16`` has 8 significant bits where float16 has 11, so that a
+    pixel is decided where its best class leads by 8 times as much; no fewer than a quarter of the pixels are.
+    """
+    gate = proof.gates.get(precision)
+    if gate is None:
+        known = ", ".join(proof.gates)
+        raise InputError(f"the proof has no gate for {precision}, which the artifact is; it has {known}.")
+    half = proof.gates.get("fp16")
+    if computed_in in (None, "fp32") or half is None:
+        return gate
+    decided_from = half.decided_from
+    if computed_in == "bf16":
+        leads = np.concatenate([image.margins.ravel() for image in proof.images])
+        decided_from = max(decided_from, min(8 * decided_from, float(np.quantile(leads, 0.75))))
+    return ProofGate(
+        min_agreement=min(gate.min_agreement, half.min_agreement),
+        decided_from=max(gate.decided_from, decided_from),
+    )
 
 
 def _identical_to_cpu(

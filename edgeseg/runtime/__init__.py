@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgeseg._internal.limits.models import ModelFile
-from edgeseg.choices import Accelerator, BackendName, Format
+from edgeseg._internal.limits.models import ModelFile, named_bytes
+from edgeseg.choices import FORMAT_SUFFIXES, BackendName, Format
 from edgeseg.errors import InputError
 from edgeseg.models.packaged_files import find_file
 from edgeseg.runtime.base import Backend, TensorInfo, default_threads
@@ -15,7 +15,10 @@ from edgeseg.runtime.options import SUFFIXES, RuntimeOptions
 from edgeseg.runtime.process.trial import require_to_run
 
 if TYPE_CHECKING:
+    from typing import Unpack  # of Python 3.11
+
     from edgeseg.runtime.litert import InterpreterName
+    from edgeseg.runtime.options import RuntimeSettings
 
 __all__ = [
     # what to call
@@ -76,6 +79,31 @@ def _onnx(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
     )
 
 
+def _mnn(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
+    from edgeseg.runtime.mnn.backend import MnnBackend
+
+    _refuse_size(model, options)
+    return MnnBackend(model, num_threads=options.num_threads, output=options.output)
+
+
+def _refuse_size(model: Path | bytes | ModelFile, options: RuntimeOptions) -> None:
+    """Raise ``InputError`` where a model of a format whose sizes are all fixed is asked for a size."""
+    if options.input_size is not None:
+        raise InputError(f"{named_bytes(model)[0]} takes images of its own size and no other; omit `input_size`.")
+
+
+def _openvino(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
+    from edgeseg.runtime.openvino.backend import OpenVinoBackend
+
+    return OpenVinoBackend(
+        model,
+        num_threads=options.num_threads,
+        precision=options.runtime_precision,
+        input_size=options.input_size,
+        output=options.output,
+    )
+
+
 def _keras(model: Path | bytes | ModelFile, options: RuntimeOptions) -> Backend:
     from edgeseg.runtime.keras import KerasBackend
 
@@ -91,38 +119,26 @@ BACKENDS: dict[BackendName, Opener] = {
     "litert-compiled": _litert_compiled,
     "tflite-runtime": _interpreter("tflite-runtime"),
     "onnx": _onnx,
+    "mnn": _mnn,
+    "openvino": _openvino,
     "keras": _keras,
 }
 
 
-def open_backend(
-    path: str | Path | ModelFile,
-    *,
-    backend: BackendName | None = None,
-    num_threads: int | None = None,
-    accelerator: Accelerator | None = None,
-    delegate: str | None = None,
-    delegate_options: Mapping[str, str] | None = None,
-    providers: Sequence[str] = (),
-    input_size: Sequence[int] | None = None,
-) -> Backend:
+def open_backend(path: str | Path | ModelFile, **settings: Unpack[RuntimeSettings]) -> Backend:
     """Open a model file on its runtime.
 
-    A ``.tflite`` or ``.onnx`` file that has not run for this user before is first run once in a child process, as a
-    damaged one can end the process that opens it.
+    An artifact that has not run for this user before is first run once in a child process, as a damaged one can end the
+    process that opens it.
 
     Args:
-        path: a ``.tflite``, ``.onnx``, ``.keras`` or ``.h5`` file, the name of a packaged one, or one of the first two
-            that was read.
-        backend: a name of ``BACKENDS``; chosen by the file's suffix and the accelerator when omitted.
-        num_threads: threads of the runtime; when omitted ``default_threads()``, or TensorFlow's choice for Keras, where
-            all backends of a process share them.
-        accelerator: ``cpu``, ``gpu`` or ``npu``, for a ``.tflite`` file.
-        delegate: library of a TFLite delegate, such as ``libedgetpu.so.1``.
-        delegate_options: options that the library takes.
-        providers: ONNX Runtime's execution providers in the order of preference, such as ``("cuda",)``.
-        input_size: ``(H, W)`` in pixels, for a model that leaves its input size open; without it such a model opens,
-            to be looked at.
+        path: a ``.tflite``, ``.onnx``, ``.mnn``, ``.xml`` (OpenVINO, with its ``.bin`` beside it), ``.keras`` or
+            ``.h5`` file, the name of a packaged one, or an artifact that was read.
+        settings: what runs it, and how: see ``RuntimeOptions``. The backend is chosen by the file's suffix and the
+            accelerator when omitted. ``input_size`` is ``(H, W)`` in pixels, for a model that leaves its input size
+            open; without it such a model opens, to be looked at. ``num_threads`` are those of the runtime;
+            ``default_threads()`` when omitted, or TensorFlow's choice for Keras, where all backends of a process share
+            them.
 
     Raises:
         InputError: the file is missing, broken, or of no known suffix; a name is unknown, or has no packaged file; the
@@ -130,16 +146,12 @@ def open_backend(
         BackendUnavailable: the runtime is not installed, or the accelerator, delegate or provider is not there or takes
             no part of the model.
     """
-    options = RuntimeOptions(
-        backend=backend,
-        num_threads=num_threads,
-        accelerator=accelerator,
-        delegate=delegate,
-        delegate_options=delegate_options or {},
-        providers=tuple(providers),
-        input_size=None if input_size is None else (input_size[0], input_size[1]),
-    )
-    return open_with(path, options)
+    asked: dict[str, Any] = {**settings}
+    size = asked.get("input_size")
+    asked["input_size"] = None if size is None else (size[0], size[1])
+    asked["providers"] = tuple(asked.get("providers") or ())
+    asked["delegate_options"] = asked.get("delegate_options") or {}
+    return open_with(path, RuntimeOptions(**asked))
 
 
 def open_with(path: str | Path | ModelFile, options: RuntimeOptions) -> Backend:
@@ -155,16 +167,20 @@ def open_with(path: str | Path | ModelFile, options: RuntimeOptions) -> Backend:
     return BACKENDS[name](file, options)
 
 
-def open_artifact(data: bytes, file_format: Format, *, num_threads: int | None = None) -> Backend:
+def open_artifact(
+    data: bytes, file_format: Format, *, num_threads: int | None = None, output: str | None = None
+) -> Backend:
     """Open an exported file that is in memory.
 
     Args:
-        data: a whole ``.tflite`` or ``.onnx`` file.
-        file_format: which of the two.
+        data: a whole artifact; of an OpenVINO model the bytes of both files.
+        file_format: its format.
         num_threads: threads of the runtime; ``default_threads()`` when omitted.
+        output: see ``RuntimeOptions``.
 
     Raises:
         InputError: the file is broken.
         BackendUnavailable: the runtime is not installed.
     """
-    return BACKENDS["litert" if file_format == "tflite" else "onnx"](data, RuntimeOptions(num_threads=num_threads))
+    name = SUFFIXES[FORMAT_SUFFIXES[file_format]]
+    return BACKENDS[name](data, RuntimeOptions(num_threads=num_threads, output=output))

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from edgeseg._internal.fields import short_repr
-from edgeseg.choices import Accelerator, BackendName
+from edgeseg._internal.limits.pairs import REJECTED
+from edgeseg.choices import Accelerator, BackendName, RuntimePrecision
 from edgeseg.errors import InputError, did_you_mean
 
 #: File suffix to backend name.
-SUFFIXES: dict[str, BackendName] = {".tflite": "litert", ".onnx": "onnx", ".keras": "keras", ".h5": "keras"}
+SUFFIXES: dict[str, BackendName] = {
+    ".tflite": "litert",
+    ".onnx": "onnx",
+    ".mnn": "mnn",
+    ".xml": "openvino",
+    ".keras": "keras",
+    ".h5": "keras",
+}
 
 #: Which files a backend opens.
 _OPENS = {
@@ -20,11 +28,24 @@ _OPENS = {
     "litert-compiled": (".tflite",),
     "tflite-runtime": (".tflite",),
     "onnx": (".onnx",),
+    "mnn": (".mnn",),
+    "openvino": (".xml",),
     "keras": (".keras", ".h5"),
 }
-#: What ``edgeseg export`` adds to the name of a file that failed its verification.
-_REJECTED = ".rejected"
 _INTERPRETERS = ("litert", "tflite-runtime")
+
+
+class RuntimeSettings(TypedDict, total=False):
+    """The fields of ``RuntimeOptions`` by name, as keywords of ``edgeseg.runtime.open_backend``."""
+
+    backend: BackendName | None
+    num_threads: int | None
+    accelerator: Accelerator | None
+    delegate: str | None
+    delegate_options: Mapping[str, str] | None
+    providers: Sequence[str]
+    input_size: Sequence[int] | None
+    runtime_precision: RuntimePrecision | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +62,7 @@ class RuntimeOptions:
             short ones (``cuda``).
         input_size: ``(H, W)`` in pixels, for a model that leaves its input size open.
         output: name of the output that is returned, of a model with several; the first when ``None``.
+        runtime_precision: what OpenVINO computes floats in; ``fp32`` when ``None``.
     """
 
     __repr__ = short_repr
@@ -53,6 +75,7 @@ class RuntimeOptions:
     providers: Sequence[str] = ()
     input_size: tuple[int, int] | None = None
     output: str | None = None
+    runtime_precision: RuntimePrecision | None = None
 
     def choose(self, path: Path) -> BackendName:
         """Return the backend that opens a file.
@@ -66,7 +89,7 @@ class RuntimeOptions:
         suffix = path.suffix.lower()
         _known("backend", self.backend, get_args(BackendName))
         _known("accelerator", self.accelerator, get_args(Accelerator))
-        if suffix == _REJECTED:
+        if suffix == REJECTED:
             raise InputError(
                 f"'{path}' failed its verification, so no command opens it under this name; to look at what it does, "
                 f"rename it to '{path.stem}'."
@@ -92,6 +115,9 @@ class RuntimeOptions:
             raise InputError("an .onnx file runs where its providers do: give `providers` or `accelerator`, not both.")
         if self.providers and name != "onnx":
             raise InputError(f"execution providers are for .onnx files; backend '{name}' has none.")
+        _known("runtime precision", self.runtime_precision, get_args(RuntimePrecision))
+        if self.runtime_precision is not None and name != "openvino":
+            raise InputError(f"`runtime_precision` is for OpenVINO models; backend '{name}' computes as its file says.")
         return name
 
 

@@ -31,6 +31,8 @@ HEAVY = (
     "tf2onnx",
     "grain",
     "av",
+    "MNN",
+    "openvino",
     "edgeseg_converters",
 )
 

@@ -21,6 +21,7 @@ from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
 from edgeseg_converters.onnx.convert import to_onnx, with_spec
 from edgeseg_converters.onnx.quantize import quantizable
 from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
+from edgeseg_converters.openvino.convert import to_openvino
 from edgeseg_converters.options import DEFAULT_METHOD, VERSION_CHECKING
 from edgeseg_converters.quantization.tails import cut
 from edgeseg_converters.recipes import DEFAULT_OPSET
@@ -82,16 +83,17 @@ def open_engine(
     Args:
         frozen: what ``freeze.trace`` made for ``spec``.
         spec: of the artifact; precision, target and layout are obeyed.
-        file_format: ``tflite`` or ``onnx``.
+        file_format: ``tflite``, ``onnx`` or ``openvino``.
         images: to calibrate with; a static precision needs them.
         opset: of an ONNX file.
         method: derives the ranges from the measured values, see ``tails.cut``; TensorFlow's quantizer takes the whole
             ones.
     """
-    if file_format == "onnx":
+    if file_format != "tflite":
         if images is None:
-            raise ValueError("ONNX has no integer precision without calibration")
-        return OnnxRuntimeEngine(frozen, spec, images, opset, method)
+            raise ValueError(f"{file_format} has no integer precision without calibration")
+        engine = OpenVinoEngine if file_format == "openvino" else OnnxRuntimeEngine
+        return engine(frozen, spec, images, opset, method)
     if spec.provenance.target in VERSION_CHECKING and images is not None and spec.provenance.precision == "int8":
         return TensorFlowEngine(frozen, spec, images)
     return LiteRTEngine(frozen, spec, images, method)
@@ -182,19 +184,24 @@ class OnnxRuntimeEngine:
     ) -> None:
         self._spec, self._images, self.method = spec, images, method
         self.float_spec = float_spec(spec)
-        self.float_data = to_onnx(frozen, self.float_spec, opset=opset)
-        whole = measure_onnx(self.float_data, images, spec)
+        self._float = to_onnx(frozen, self.float_spec, opset=opset)
+        self.float_data = self._shipped(self._float, self.float_spec)
+        whole = measure_onnx(self._float, images, spec)
         self.ranges: Ranges | None = whole  # see ``LiteRTEngine``
-        self._cut = cut(whole, onnx_values(self.float_data, _inner(whole), images, spec), method)
-        self.ops: Sequence[str] = quantizable(self.float_data)
+        self._cut = cut(whole, onnx_values(self._float, _inner(whole), images, spec), method)
+        self.ops: Sequence[str] = quantizable(self._float)
 
     def build(self, keep: Sequence[str] = ()) -> bytes:
         """See ``Engine``."""
-        return with_spec(quantize_onnx(self.float_data, self._cut, keep=keep), self._spec)
+        return self._shipped(quantize_onnx(self._float, self._cut, keep=keep), self._spec)
+
+    def _shipped(self, data: bytes, spec: ModelSpec) -> bytes:
+        """Return an ONNX file as an artifact."""
+        return with_spec(data, spec)
 
     def logits(self, only: Sequence[str]) -> Sequence[NDArray[np.float32]]:
         """See ``Engine``."""
-        data = quantize_onnx(self.float_data, self._cut, only=only)
+        data = quantize_onnx(self._float, self._cut, only=only)
         backend = OnnxBackend(tap_onnx_logits(data) if self._spec.output_kind == "argmax" else data)
         axes = (0, 3, 1, 2) if self._spec.layout == "nchw" else (0, 1, 2, 3)
         try:
@@ -202,6 +209,13 @@ class OnnxRuntimeEngine:
             return [np.array(backend.run(tensor.astype(np.uint8).transpose(axes))) for tensor in probes]
         finally:
             backend.close()
+
+
+class OpenVinoEngine(OnnxRuntimeEngine):
+    """Quantize the ONNX file by ONNX Runtime's quantizer, and convert it to OpenVINO, which keeps its integers."""
+
+    def _shipped(self, data: bytes, spec: ModelSpec) -> bytes:
+        return to_openvino(data, spec)
 
 
 def _inner(ranges: Ranges) -> list[str]:

@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgeseg._internal.files import write_artifact
 from edgeseg._internal.progress import StepProgress
 from edgeseg.benchmark.devices.local import LocalDevice
 from edgeseg.benchmark.measure import Case, measure
 from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import LatencyResult
-from edgeseg.choices import Format
+from edgeseg.choices import FORMAT_SUFFIXES, Format
 from edgeseg.runtime import default_threads, open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg_converters.exporter import ExportResult
@@ -94,8 +95,8 @@ def _timed(files: Mapping[str, tuple[bytes, Format]], progress: StepProgress | N
     with tempfile.TemporaryDirectory() as folder:
         cases = []
         for name, (data, file_format) in files.items():
-            path = Path(folder) / f"{name.replace(' ', '.')}.{file_format}"
-            path.write_bytes(data)
+            path = Path(folder) / f"{name.replace(' ', '.')}{FORMAT_SUFFIXES[file_format]}"
+            write_artifact(path, data)
             cases.append(Case(path, "cpu", {"num_threads": default_threads()}))
         step = None if progress is None else lambda done, total: progress("latency of the artifacts", done, total)
         return dict(zip(files, measure(cases, LocalDevice(), _PLAN, progress=step), strict=True))

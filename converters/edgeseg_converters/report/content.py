@@ -271,6 +271,6 @@ class Report:
                     f"{entry.name} takes the maximum of a pooling window from the same place as float in {shares} of "
                     "the windows, pooling by pooling; in the others what is decoded from it moves by a pixel."
                 )
-        names = [e.name for e in self.entries if e.layers is None and e.measured.accuracy and e.format == "onnx"]
+        names = [e.name for e in self.entries if e.layers is None and e.measured.accuracy and e.format != "tflite"]
         if names:
             yield f"The layers of {', '.join(names)} were not compared: only those of TFLite files are."

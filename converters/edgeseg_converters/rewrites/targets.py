@@ -130,6 +130,8 @@ RULES: dict[Format, dict[Target, Rules]] = {
         "qnn": Rules(_MASKS, _LESS_WORK, _RESIZE, _MASK_OPS),
     },
     "onnx": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE, _ONNX_OPS)},
+    "mnn": {"generic": Rules(_MASKS, _ON_ANY_CPU, _RESIZE, _ONNX_OPS)},
+    "openvino": {"generic": Rules(_MASKS, _ON_ANY_CPU, _RESIZE, _ONNX_OPS)},
 }
 
 
@@ -137,7 +139,7 @@ def rules_for(file_format: Format, target: Target = "generic") -> Rules:
     """Return the rewrites for a format and a target.
 
     Args:
-        file_format: ``tflite`` or ``onnx``.
+        file_format: a name of ``Format``.
         target: ``generic``, or a delegate whose own ops and limits are taken into account.
 
     Raises:

@@ -20,10 +20,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgeseg._internal.fields import short_repr
-from edgeseg.choices import Format, OutputKind
+from edgeseg.choices import Format, Layout, OutputKind
 from edgeseg.imaging import preprocess
 from edgeseg.runtime import open_artifact
 from edgeseg.runtime.keras import KerasBackend
+from edgeseg.runtime.mnn.backend import MnnBackend
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.tflite.file import read_metadata
@@ -32,6 +33,8 @@ from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.keras_model.steadiness import Answer, Steadiness, SteadinessProbe
 from edgeseg_converters.onnx.convert import tap_logits as tap_onnx_logits
+from edgeseg_converters.onnx.intermediate import scores_layout
+from edgeseg_converters.onnx.passes.taps import SCORES
 from edgeseg_converters.recipes import Recipe, VerificationGate
 from edgeseg_converters.tflite.convert import tap_logits as tap_tflite_logits
 from edgeseg_converters.tflite.pooling_ties import other_choices
@@ -227,6 +230,9 @@ def explained(
     chance = proof.steady is not None and proof.steady.unsteady_share > recipe.gate.max_unsteady
     if proof.passed or chance or not np.isfinite(proof.max_abs_error):
         return proof
+    if recipe.format in ("mnn", "openvino"):  # their ops are not those of the frozen function
+        cause = _winograd(artifact, expected) if recipe.format == "mnn" else ""
+        return dataclasses.replace(proof, reason=proof.reason + cause)
     backend = open_artifact(artifact, recipe.format)
     tensor, *_ = _fed(backend.spec or expected.spec, expected)
     backend.close()
@@ -238,6 +244,22 @@ def explained(
         movement = expected.probe.at(recipe.gate.rounding).largest_movement / expected.largest
         reason += f"; Keras' own logits move by {movement:.1e} when its input moves by {recipe.gate.rounding:.0e}"
     return dataclasses.replace(proof, reason=reason)
+
+
+def _winograd(artifact: bytes, expected: Reference) -> str:
+    """Return what MNN's Winograd kernels cost an artifact that missed its gate, by running it without them."""
+    spec = expected.spec
+    backend = MnnBackend(artifact, winograd=False)
+    try:
+        shares = [
+            np.mean(
+                to_class_map(backend.run(tensor), spec.replace(input_size=answer.class_map.shape)) == answer.class_map
+            )
+            for tensor, answer in zip(_fed(backend.spec or spec, expected), expected.answers, strict=True)
+        ]
+    finally:
+        backend.close()
+    return f"; without MNN's Winograd kernels, which only a program can switch off, {np.mean(shares):.3%} do"
 
 
 @dataclass(frozen=True)
@@ -366,8 +388,7 @@ def _answers(artifact: bytes, recipe: Recipe, expected: Reference) -> Iterator[t
     """Yield an artifact's class map of each image, ``(h, w)``, and its scores, ``(1, h, w, C)``."""
     outputs = _run(artifact, recipe.format, expected)
     is_map = expected.spec.output_kind == "argmax"
-    tap = tap_tflite_logits if recipe.format == "tflite" else tap_onnx_logits
-    tapped = _run(tap(artifact), recipe.format, expected) if is_map else iter(())
+    tapped = _tapped(artifact, recipe.format, expected) if is_map else iter(())
     alike = False
     for answer in expected.answers:
         spec = expected.spec.replace(input_size=answer.class_map.shape, layout="nhwc")  # as it is, not enlarged
@@ -385,10 +406,28 @@ def _answers(artifact: bytes, recipe: Recipe, expected: Reference) -> Iterator[t
         yield class_map, scores
 
 
-def _run(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:
-    """Yield an artifact's output for each image; scores as ``(1, h, w, C)`` float, as ``tap_logits`` gives them."""
-    backend = open_artifact(artifact, file_format)
-    nchw_scores = expected.spec.layout == "nchw" and expected.spec.output_kind != "argmax"
+def _tapped(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:
+    """Yield the scores inside an artifact that gives a class map, ``(1, h, w, C)``, for each image."""
+    if file_format == "tflite":
+        return _run(tap_tflite_logits(artifact), file_format, expected)
+    if file_format == "onnx":
+        return _run(tap_onnx_logits(artifact), file_format, expected)
+    return _run(artifact, file_format, expected, scores=scores_layout(artifact))
+
+
+def _run(
+    artifact: bytes, file_format: Format, expected: Reference, *, scores: Layout | None = None
+) -> Iterator[NDArray[Any]]:
+    """Yield an artifact's output for each image; scores as ``(1, h, w, C)`` float, as ``tap_logits`` gives them.
+
+    Args:
+        artifact: the file's bytes.
+        file_format: of them.
+        expected: has the images.
+        scores: take the scores inside, which have these axes; the runtime gives them by name.
+    """
+    backend = open_artifact(artifact, file_format, output=None if scores is None else SCORES[scores])
+    nchw_scores = scores == "nchw" or (expected.spec.layout == "nchw" and expected.spec.output_kind != "argmax")
     scale, zero_point = backend.outputs[0].scale, backend.outputs[0].zero_point
     try:
         for tensor in _fed(backend.spec or expected.spec, expected):

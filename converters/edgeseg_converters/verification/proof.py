@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.files import sha256
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.locks import SUFFIX as LOCK_SUFFIX
 from edgeseg._internal.locks import exclusive
 from edgeseg.choices import Precision
@@ -151,7 +152,7 @@ def _answering(folder: Path, proof: Path, artifacts: Mapping[str, str]) -> dict[
     for name, digest in artifacts.items():
         path = folder / name
         try:
-            if Path(name).name == name and path.is_file() and sha256(path.read_bytes()) == digest:
+            if Path(name).name == name and path.is_file() and sha256(ModelFile.read(path).data) == digest:
                 _require_answers(path, proof)
                 kept[name] = digest
         except (EdgesegError, OSError):

@@ -10,6 +10,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeseg._internal.limits import pairs
 from edgeseg.errors import InputError
 
 #: MiB that a model file, or the opening and running of it, may take, where the variable does not say otherwise.
@@ -29,7 +30,7 @@ class ModelFile:
 
     Attributes:
         path: where it was read, for messages and for files beside it.
-        data: all of it.
+        data: all of it; of an OpenVINO model both files, as ``pairs`` joins them.
     """
 
     path: Path
@@ -37,27 +38,21 @@ class ModelFile:
 
     @classmethod
     def read(cls, path: str | Path) -> ModelFile:
-        """Read a file.
+        """Read a file, and the one with its weights where the format has two.
 
         Raises:
             InputError: it is missing, no regular file, larger than a model may be, or cannot be read.
         """
         path = Path(path)
-        most = max_model_memory() << 20
+        data, weights = _read(path), pairs.weights_path(path)
+        if weights is None:
+            return cls(path, data)
+        if not weights.exists():
+            raise InputError(f"'{path}' has its weights in '{weights}', which does not exist; copy both files.")
         try:
-            with open(path, "rb", opener=_without_waiting) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise InputError(f"'{path}' is a pipe, a socket or a device, not a model file.")
-                data = file.read(most + 1)
-        except FileNotFoundError as error:
-            raise InputError(f"model file '{path}' does not exist.") from error
-        except OSError as error:
-            raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
-        if len(data) > most:
-            raise InputError(
-                f"'{path}' has more than {most >> 20} MiB, too much for a model; {MEMORY_VARIABLE} sets another limit."
-            )
-        return cls(path, data)
+            return cls(path, pairs.join(data, _read(weights)))
+        except ValueError as error:
+            raise InputError(f"'{path}' does not open: {error}.") from error
 
 
 def named_bytes(model: str | Path | bytes | ModelFile) -> tuple[str, bytes]:
@@ -100,6 +95,24 @@ def _number(variable: str, otherwise: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 9):
         raise InputError(f"{variable} must be a whole number from 0 to 99999999, got '{text}'.")
     return int(text)
+
+
+def _read(path: Path) -> bytes:
+    most = max_model_memory() << 20
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"'{path}' is a pipe, a socket or a device, not a model file.")
+            data = file.read(most + 1)
+    except FileNotFoundError as error:
+        raise InputError(f"model file '{path}' does not exist.") from error
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
+    if len(data) > most:
+        raise InputError(
+            f"'{path}' has more than {most >> 20} MiB, too much for a model; {MEMORY_VARIABLE} sets another limit."
+        )
+    return data
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from edgeseg._internal import versions
 from edgeseg._internal.files import sha256
 from edgeseg._internal.json import WrongValue
+from edgeseg._internal.limits.models import ModelFile
+from edgeseg._internal.limits.pairs import WEIGHTS, split, weights_path
 from edgeseg._internal.text import escaped, last_line
 from edgeseg.benchmark.devices.ssh_answers import MAX_WORK_BYTES, Checked, Done, Hello, Installed, Stored, Worked
 from edgeseg.benchmark.devices.ssh_link import SOON_S, Link
@@ -52,6 +54,8 @@ _ALWAYS = {"numpy": "numpy>=1.23.2", "cv2": "opencv-python-headless>=4.11", "msg
 _RUNTIMES = {
     ".tflite": {"ai_edge_litert.interpreter": "ai-edge-litert>=2.3"},
     ".onnx": {"onnxruntime": "onnxruntime>=1.20"},
+    ".mnn": {"MNN": "MNN>=3.6"},
+    ".xml": {"openvino": "openvino>=2026.4"},
 }
 # This runs a .tflite where ai-edge-litert has no wheels; it is used if installed, never installed.
 _ELSE = {"ai_edge_litert.interpreter>=2.3": "tflite_runtime.interpreter"}
@@ -160,7 +164,12 @@ class SshDevice:
             self._prepare(suffix)
         elif suffix in (".keras", ".h5"):
             raise InputError(f"'{path}' is a Keras model; what runs on {self.name} is what it is exported to.")
-        there = self._put(path.read_bytes(), digest + suffix, digest)
+        if weights_path(path) is None:
+            there = self._put(path.read_bytes(), digest + suffix, digest)
+        else:  # two files of one name
+            graph, weights = split(ModelFile.read(path).data)
+            self._put(weights, digest + WEIGHTS, sha256(weights))
+            there = self._put(graph, digest + suffix, sha256(graph))
         self._local[there] = str(path)
         return there
 
@@ -170,14 +179,14 @@ class SshDevice:
 
     def answers(self, artifact: Path, options: Mapping[str, Any], proof: Path, order: Sequence[int]) -> Answers:
         """See ``ProofDevice.answers``."""
-        path, there = (self.put(file, sha256(file.read_bytes())) for file in (artifact, proof))
+        path, there = (self.put(file, sha256(ModelFile.read(file).data)) for file in (artifact, proof))
         questions = Questions(path=path, proof=there, options=dict(options), order=tuple(order))
         return self._work(WORKER, asdict(questions), read_answers, LONGEST_S, "verified")
 
     def value(self, artifact: Path, options: Mapping[str, Any], tensor: NDArray[Any], *, runs: int = 1) -> NDArray[Any]:
         """See ``ProofDevice.value``."""
         data = npy_bytes(tensor)
-        path, digest = self.put(artifact, sha256(artifact.read_bytes())), sha256(data)
+        path, digest = self.put(artifact, sha256(ModelFile.read(artifact).data)), sha256(data)
         there = self._put(data, f"{digest}.npy", digest)
         request = ValueRequest(path=path, tensor=there, options=dict(options), runs=runs)
         return self._work(WORKER, asdict(request), lambda text: read_value(text).array(), LONGEST_S, "ran")
@@ -189,7 +198,7 @@ class SshDevice:
         suffix = Path(request["path"]).suffix
         python = self._pythons.get(suffix)
         if python is None:
-            raise InputError(f"{self.name} runs .tflite and .onnx files, not '{suffix}'.")
+            raise InputError(f"{self.name} runs .tflite, .onnx, .mnn and .xml files, not '{suffix}'.")
         answer = self._link.ask(
             "work",
             Worked,

@@ -9,6 +9,7 @@ from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.proof.first_wrong_op.graph import CutGraph
 from edgeseg.proof.first_wrong_op.onnx import OnnxCuts
 from edgeseg.proof.first_wrong_op.tflite import TfliteCuts
+from edgeseg.runtime import SUFFIXES
 from edgeseg.tflite.file import is_tflite
 
 _LARGEST_SCORE = ("ARG_MAX", "ArgMax")
@@ -23,6 +24,8 @@ def scores_part(artifact: Path) -> bytes | None:
     Returns:
         A file of the same format; ``None`` where there is no such place, or it cannot be cut.
     """
+    if SUFFIXES.get(artifact.suffix.lower()) in ("mnn", "openvino"):  # nothing here cuts these
+        return None
     data = ModelFile.read(artifact).data
     try:
         graph: CutGraph = (TfliteCuts if is_tflite(data) else OnnxCuts)(data)

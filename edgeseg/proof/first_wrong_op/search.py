@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.files import scratch_folder
 from edgeseg._internal.limits.models import ModelFile
+from edgeseg.errors import InputError
 from edgeseg.proof.first_wrong_op.answer import FoundOp, InputOf, Partition, Seen, WrongOp
 from edgeseg.proof.first_wrong_op.difference import FLOAT32, Difference
 from edgeseg.proof.first_wrong_op.onnx import OnnxCuts
 from edgeseg.proof.first_wrong_op.tflite import TfliteCuts
 from edgeseg.proof.first_wrong_op.values import Run, Values
+from edgeseg.runtime import SUFFIXES
 from edgeseg.tflite.file import is_tflite
 
 #: A wrong op is off by more than so many times what an op of the model rounds by. In the packaged model with weights
@@ -96,6 +98,11 @@ def find_wrong_op(
         ...     )
         >>> print(found)
     """
+    if SUFFIXES.get(Path(artifact).suffix.lower()) in ("mnn", "openvino"):
+        raise InputError(
+            f"'{artifact}' cannot be cut to find a wrong op: edgeseg cuts .tflite and .onnx files. Export the model to "
+            "one of them, and ask that file."
+        )
     file = ModelFile.read(artifact)
     graph = (TfliteCuts if is_tflite(file.data) else OnnxCuts)(file.data)
     with scratch_folder("edgeseg-find-op-") as folder:

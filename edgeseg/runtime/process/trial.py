@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,12 +31,20 @@ from edgeseg._internal.versions import installed_version
 from edgeseg.choices import BackendName
 from edgeseg.errors import BackendUnavailable, InputError
 from edgeseg.runtime.artifact import read_onnx, read_tflite
+from edgeseg.runtime.mnn.file import read_mnn
+from edgeseg.runtime.openvino.file import read_openvino
 from edgeseg.runtime.options import RuntimeOptions
 from edgeseg.runtime.process import child, record
 
 # As trial_worker.py has it, which imports the runtimes and is not imported.
 ANSWER = "edgeseg trial "
-_PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime")
+_PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "MNN", "openvino")
+# What walks the files of a backend; those of the others are TFLite's.
+_READERS: Mapping[BackendName, Callable[[ModelFile], object]] = {
+    "onnx": read_onnx,
+    "mnn": read_mnn,
+    "openvino": read_openvino,
+}
 # A GPU's driver compiles a model for minutes, and reserves more addresses than the machine has memory.
 _ACCELERATED_TIMES = 20
 
@@ -64,7 +73,7 @@ def require_to_run(file: ModelFile, backend: BackendName, options: RuntimeOption
     seconds = trial_s()
     if not seconds:
         return
-    (read_onnx if backend == "onnx" else read_tflite)(file)  # refuses at once, without a process
+    _READERS.get(backend, read_tflite)(file)  # refuses at once, without a process
     key = _key(file, backend, options)
     if record.has(key):
         return

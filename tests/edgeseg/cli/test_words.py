@@ -33,7 +33,8 @@ PYTHON = re.compile(r"(?<![\w%-])[a-z]\w+=(?![=\"' ])|in Python")
 COMMAND = re.compile(r"edgeseg [a-z]+ [^();:,]*")
 # Flags of pip, of venv, of LiteRT's benchmark_model, and of ONNX Runtime's build.
 FOREIGN = frozenset({
-    "--clear", "--disable-pip-version-check", "--enable_op_profiling", "--help", "--no-input", "--only-binary",
+    "--MNNModel", "--bizCode", "--clear", "--disable-pip-version-check", "--enable_op_profiling", "--fp16", "--help",
+    "--modelFile", "--no-input", "--only-binary",
     "--remove", "--retries", "--upgrade", "--use_profiler", "--use_xnnpack",
 })  # fmt: skip
 # Flags of rpicam-apps and GStreamer, and words of the commands to type that ``edgeseg doctor --cameras``, ``edgeseg

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import h5py
@@ -36,6 +38,23 @@ def _damaged(*names: str) -> Callable[[Seeds], st.SearchStrategy[Case]]:
         return case()
 
     return inputs
+
+
+def _openvino(seeds: Seeds) -> st.SearchStrategy[Case]:
+    """Change one of the two files of an OpenVINO model; mostly the text, without the hash that would tell it."""
+    graph = re.sub(rb'<weights_sha256 value="[0-9a-f]*" />', b"", seeds["model.xml"])
+
+    @st.composite
+    def case(draw: Draw) -> Case:
+        text, weights = graph, seeds["model.bin"]
+        if draw(st.integers(0, 3)):
+            text = draw(changed_bytes(graph))
+        else:
+            weights = draw(changed_bytes(weights))
+        read = _reads(draw, "model.xml", text, seeds)
+        return replace(read, files={**read.files, "model.bin": weights})
+
+    return case()
 
 
 def _spec(seeds: Seeds) -> st.SearchStrategy[Case]:
@@ -212,6 +231,8 @@ READERS = {
     "spec": Reader(8, _spec),
     "onnx": Reader(8, _damaged("model.onnx", "int8.onnx")),
     "tflite": Reader(8, _damaged("model.tflite", "int8.tflite")),
+    "mnn": Reader(6, _damaged("model.mnn")),
+    "openvino": Reader(6, _openvino),
     "keras": Reader(6, _keras),
     "h5": Reader(4, _h5),
     "weights": Reader(3, _weights),

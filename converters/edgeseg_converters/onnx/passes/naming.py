@@ -7,8 +7,8 @@ import re
 
 import onnx_ir as ir
 
-# The number by which tf2onnx tells equal names apart.
-_COUNTED = re.compile(r"__\d+$")
+# The number by which tf2onnx tells equal names apart; what it adds to a graph has the output's number after it.
+_COUNTED = re.compile(r"__\d+(:\d+)?$")
 
 
 class NameNodesByOutput(ir.passes.InPlacePass):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
+
+from edgeseg.choices import Layout
 
 
 class ReturnLogits(ir.passes.InPlacePass):
@@ -23,6 +25,25 @@ class ReturnLogits(ir.passes.InPlacePass):
         tapped = _float_output("tapped", ir.Shape([None] * 4))
         graph.append(ir.node("Cast", [logits], {"to": ir.DataType.FLOAT.value}, outputs=[tapped]))
         graph.outputs[:] = [tapped]
+        return ir.passes.PassResult(model, modified=True)
+
+
+#: What ``NameScores`` calls the scores of a class map, by their axes.
+SCORES: Mapping[Layout, str] = {"nhwc": "edgeseg_scores_nhwc", "nchw": "edgeseg_scores_nchw"}
+
+
+class NameScores(ir.passes.InPlacePass):
+    """Name the input of the class map's ArgMax by its axes; do nothing where the output is scores itself."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """See the class."""
+        try:
+            arg_max = _arg_max(model.graph.outputs[0])
+        except ir.passes.PreconditionError:
+            return ir.passes.PassResult(model, modified=False)
+        scores = arg_max.inputs[0]
+        assert scores is not None
+        scores.name = SCORES["nchw" if arg_max.attributes.get_int("axis", 0) == 1 else "nhwc"]
         return ir.passes.PassResult(model, modified=True)
 
 

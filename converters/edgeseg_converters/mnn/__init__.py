@@ -1,0 +1,1 @@
+"""Make MNN models from the ONNX file of an export."""

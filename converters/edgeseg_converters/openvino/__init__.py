@@ -1,0 +1,1 @@
+"""Make OpenVINO models from the ONNX file of an export."""

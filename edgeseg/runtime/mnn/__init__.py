@@ -1,0 +1,1 @@
+"""Run MNN models, and read what is in them."""

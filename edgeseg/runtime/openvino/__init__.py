@@ -1,0 +1,1 @@
+"""Run OpenVINO models, an ``.xml`` and a ``.bin``, and read what is in them."""
