@@ -221,7 +221,7 @@ def export(
     if data is not None:
         quantization = dataclasses.replace(quantization, data=data)
     exporter = Exporter([Recipe(format, precision)], options=options, quantization=quantization)
-    samples = collect(data, split=quantization.split, count=8) if verify else None
+    samples = collect(data, split=quantization.split) if verify else None
     (result,) = exporter.run(model, spec, samples=samples)
     if result.failure:
         raise VerificationFailed(f"{result.file_name} {result.failure}.")
@@ -335,6 +335,7 @@ class Exporter:
         images = QuantizationImages.collect(self.quantization, self.recipes, prepared.spec)  # before the long work
         note_training(prepared.graph)
         if samples:
+            samples = samples.for_model(prepared.graph.operations())
             step("running the Keras model")
         with untouched(prepared.model), float32_policy():
             expected = reference(prepared, samples) if samples else None

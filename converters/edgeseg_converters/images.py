@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +28,16 @@ _PACKAGED = (
 )
 _CLIP_STRIDE = 30
 
+#: How many images verify where nobody says it.
+NUM_IMAGES = 8
+
+#: How many verify a model of ``LARGE_MODEL`` operations or more.
+NUM_IMAGES_OF_LARGE = 4
+
+#: Multiplications and additions for an image. Such a model takes a second for one on two cores, or longer, and Keras
+#: and every artifact run on each: a third of an export, or more.
+LARGE_MODEL = 40e9
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -35,25 +46,39 @@ class Samples:
     Attributes:
         images: ``(h, w, 3)`` uint8 RGB each.
         source: for the report: a folder, the packages, or noise, and how many of each.
+        fewer: collects those for a large model; ``None`` where the number was given.
     """
 
     __repr__ = short_repr
 
     images: tuple[NDArray[np.uint8], ...]
     source: str
+    fewer: Callable[[], Samples] | None = field(default=None, compare=False, repr=False)
+
+    def for_model(self, operations: float) -> Samples:
+        """Return the images for a model of a size.
+
+        Args:
+            operations: multiplications and additions of the model for an image.
+        """
+        return self.fewer() if self.fewer and operations >= LARGE_MODEL else self
 
 
-def collect(data: Data | None, *, split: str, count: int) -> Samples:
+def collect(data: Data | None, *, split: str, count: int | None = None) -> Samples:
     """Collect images to verify with.
 
     Args:
         data: a labeled data set, or a folder of images; when omitted, images of installed packages, and noise.
         split: which split of a labeled data set.
-        count: how many; with ``data`` at most so many, evenly spread.
+        count: how many; with ``data`` at most so many, evenly spread. ``NUM_IMAGES`` when omitted, of which
+            ``Samples.for_model`` takes fewer.
 
     Raises:
         InputError: ``data`` has no images, or one does not decode.
     """
+    if count is None:
+        samples = collect(data, split=split, count=NUM_IMAGES)
+        return replace(samples, fewer=lambda: collect(data, split=split, count=NUM_IMAGES_OF_LARGE))
     if data is None:
         return _without_data(count)
     paths, _, source = find(data, split)

@@ -15,8 +15,7 @@ The class map is scores where ``output_kind`` asks for them: of two classes in `
 An ``fp16`` ONNX file computes in float16 where the provider can; an ``fp16`` TFLite file stores float16, and computes
 in it on a GPU, and on a CPU that does so natively where the file asks for it (``ExportOptions.half_arithmetic``). Those
 of MNN and OpenVINO store float16 and compute in float32, as edgeseg asks of these runtimes. The integer precisions have
-a gate of their
-own beside this one, on labeled images and for every class: ``AccuracyGate``.
+a gate of their own beside this one, on labeled images and for every class: ``AccuracyGate``.
 """
 
 from __future__ import annotations

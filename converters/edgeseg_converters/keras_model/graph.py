@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 from keras import tree
 
 from edgeseg.errors import InputError, UnsupportedModel
@@ -268,6 +269,20 @@ class Graph:
     def producer(self, value: Value) -> Node | None:
         """Return the node that makes a value; ``None`` for an input of the graph."""
         return self._producers.get(value)
+
+    def operations(self) -> float:
+        """Estimate the multiplications and additions for an image: those of the filters, and of nothing else.
+
+        A convolution uses each weight once for each pixel of its output, a transposed one for each of its input, so
+        the smaller of the two counts.
+        """
+        total = 0.0
+        for node in self.nodes:
+            maps = [value.shape[1:-1] for value in (*node.inputs, *node.outputs) if len(value.shape) == 4]
+            pixels = [float(np.prod(sides)) for sides in maps if None not in sides]
+            filters = [weight.shape for weight in getattr(node.operation, "weights", ()) if len(weight.shape) >= 4]
+            total += 2 * min(pixels, default=0.0) * sum(float(np.prod(shape)) for shape in filters)
+        return total
 
     def __contains__(self, node: Node) -> bool:
         return node in self._positions

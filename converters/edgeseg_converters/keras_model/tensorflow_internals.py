@@ -6,9 +6,31 @@ Every name was seen in TensorFlow 2.21.0, and has a test of its own in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+
+
+def function_graph(function: Callable[[tf.Tensor], tf.Tensor], signature: tf.TensorSpec) -> Any:
+    """Return the graph of a Python function of one tensor, which may hold what the graph does not.
+
+    ``tf.__internal__.FuncGraph`` with its ``inputs``, ``outputs`` and ``captures``, seen in TensorFlow 2.21.0. What
+    ``tf.function`` makes of such a graph writes it to protobuf several times, with all constants.
+
+    Args:
+        function: is called once.
+        signature: of its argument, with a name.
+
+    Returns:
+        The graph; ``captures`` is not empty where it reads a variable or a tensor of elsewhere.
+    """
+    graph = tf.__internal__.FuncGraph(function.__name__)
+    with graph.as_default():
+        source = tf.compat.v1.placeholder(signature.dtype, signature.shape, name=signature.name)
+        result = tf.identity(function(source))
+    graph.inputs, graph.outputs = [source], [result]
+    return graph
 
 
 def with_constants(function: Any) -> Any:

@@ -1,8 +1,14 @@
 """Reach what tf2onnx does not document: the one door to it; seen in 1.17.0.
 
 ====================================== ==============================================================================
-``convert._convert_common``            ``from_graph_def``, which is public, takes no optimizers; see ``convert``
-``optimizer._get_optimizers``          the optimizers that run when none are given
+``tfonnx.process_tf_graph``            the first half of ``from_graph_def``; its second half is written anew here, as
+                                       it copies all weights some fifty times; see ``convert``
+``graph.Graph`` and ``Node``           ``get_nodes``, ``update_proto``, ``delete_unused_nodes``, ``topological_sort``,
+                                       ``make_model``; ``is_const``, ``attr``, and ``_op``, the node's protobuf
+``optimizer._get_optimizers``          the optimizers that ``from_graph_def`` runs: ``opt_iteration``, ``_optimize``,
+                                       ``graph_been_opt``
+``set`` in its modules                 tf2onnx walks through sets of nodes; see ``_in_order``
+``utils.INTERNAL_NAME``                the number in the last name that it made; see ``_in_order``
 ``tf_loader.tf_optimize``              what ``from_graph_def`` does to a graph before it converts it
 ``verbose_logging.set_scope_level``    the level of its logger, for as long as something runs
 ``custom_op_handlers``' graph          ``get_shape``, ``get_dtype``, ``make_const``, ``make_node``, ``remove_node``,
@@ -12,21 +18,25 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSet
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnx
 import tensorflow as tf
-from tf2onnx import convert as tf2onnx_convert
 from tf2onnx import optimizer, utils
 from tf2onnx.tf_loader import tf_optimize
+from tf2onnx.tfonnx import process_tf_graph
 from tf2onnx.verbose_logging import set_scope_level
 
 from edgeseg_converters.onnx.memory import new_objects_collected
+
+_log = logging.getLogger(__name__)
 
 #: A handler as tf2onnx takes it: a function that replaces a node by others, and its arguments.
 Handler = tuple[Callable[..., None], list[Any]]
@@ -43,31 +53,42 @@ def optimize(graph_def: Any, source: str, result: str) -> Any:
         graph_def: TensorFlow's ``GraphDef``; functions that ask for XLA lose that request, see ``_inlinable``.
         source: name of the tensor that is fed.
         result: name of the tensor that is fetched.
+
+    Returns:
+        A ``GraphDef`` with its nodes sorted by name: TensorFlow's order differs from run to run.
     """
     with tf.Graph().as_default(), quiet():
-        return tf_optimize([source], [result], _inlinable(graph_def))
+        optimized = tf_optimize([source], [result], _inlinable(graph_def))
+    optimized.node.sort(key=lambda node: node.name)
+    return optimized
 
 
-def convert(graph_def: Any, handlers: Mapping[str, Handler], **settings: Any) -> onnx.ModelProto:
-    """Convert a graph as ``tf2onnx.convert.from_graph_def`` does, in less memory.
+def convert(graph_def: Any, handlers: Mapping[str, Handler], *, name: str = "", **settings: Any) -> onnx.ModelProto:
+    """Convert a graph as ``tf2onnx.convert.from_graph_def`` does, to the same nodes, in less time and memory.
 
-    Each of some thirty runs of optimizers has a copy of the graph with all weights, and the copies are cycles that
-    Python seldom looks for: 176 MB took 17 GB. Here the previous copy is dropped first, for which the optimizers must
-    be given.
+    ``from_graph_def`` copies the graph before each of some thirty runs of optimizers, and updates every node's protobuf
+    after each: both copy all weights, and the copies are cycles that Python seldom looks for. 176 MB took 17 GB. Here
+    the copies share the constants, which no optimizer changes in place, and no constant's protobuf is updated, as only
+    those of other nodes are written.
 
     Args:
         graph_def: what ``optimize`` returned.
         handlers: name of a TensorFlow op to the result of ``handler``.
+        name: of the model, for its documentation.
         **settings: see ``from_graph_def``.
 
     Returns:
-        A model in which ops that tf2onnx does not know stay as they were: it only logs them.
+        A model in which ops that tf2onnx does not know stay as they were: it only logs them. The same for the same
+        graph, whatever the process did before.
     """
-    optimizers = {name: _after_collection(make) for name, make in optimizer._get_optimizers().items()}
-    with new_objects_collected(), quiet():
-        model: onnx.ModelProto = tf2onnx_convert._convert_common(
-            graph_def, custom_op_handlers=dict(handlers), optimizers=optimizers, continue_on_error=True, **settings
-        )[0]
+    with new_objects_collected(), quiet(), _in_order():
+        with tf.Graph().as_default() as imported:
+            tf.import_graph_def(graph_def, name="")
+            graph = process_tf_graph(imported, custom_op_handlers=dict(handlers), continue_on_error=True, **settings)
+        del graph_def, imported
+        graph = _optimized(graph)
+        graph.update_proto = lambda _: _update_protos(graph)  # make_model calls it
+        model: onnx.ModelProto = graph.make_model(f"converted from {name}")
     return model
 
 
@@ -112,11 +133,96 @@ def _inlinable(graph_def: Any) -> Any:
     return graph_def
 
 
-def _after_collection(make: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a factory that first drops the copy of the graph that the previous optimizer worked on."""
+def _optimized(graph: Any) -> Any:
+    """Return a graph after tf2onnx's optimizers, all of them again for as long as one changes something.
 
-    def collect_and_make() -> Any:
-        gc.collect()
-        return make()
+    As ``optimizer.optimize_graph`` does. An optimizer that fails leaves the graph as it was.
+    """
+    iteration, changed = 0, True
+    while changed:
+        gc.collect()  # TensorFlow's graph, and what the optimizers replaced
+        changed = False
+        for make in optimizer._get_optimizers().values():
+            step = make()
+            step.opt_iteration = iteration
+            try:
+                optimized = step._optimize(_copied(graph)) or graph
+                _update_protos(optimized)
+                optimized.delete_unused_nodes(optimized.outputs)
+            except Exception:  # noqa: BLE001 - whatever it raises: the result without it is right
+                _log.debug("tf2onnx's %s failed", type(step).__name__, exc_info=True)
+                continue
+            graph, changed = optimized, changed or step.graph_been_opt
+        iteration += 1
+    graph.topological_sort(graph.get_nodes())
+    return graph
 
-    return collect_and_make
+
+def _copied(graph: Any) -> Any:
+    """Return a copy of a graph with the same constants, which are all but a few kilobytes of it."""
+    shared: dict[int, Any] = {}
+    for node in graph.get_nodes():
+        if node.is_const():
+            shared |= {id(part): part for part in (node._op, *node.attr.values())}
+    return copy.deepcopy(graph, shared)
+
+
+def _update_protos(graph: Any) -> None:
+    """Update the protobufs of all nodes but the constants, which are written as initializers."""
+    for node in graph.get_nodes():
+        if not node.is_const():
+            node.update_proto()
+
+
+@contextmanager
+def _in_order() -> Iterator[None]:
+    """Keep tf2onnx from depending on where objects are in memory, on hashes of strings, and on earlier conversions.
+
+    It walks through sets of nodes and names, and numbers what it makes on the way by one counter for the process.
+    """
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "tf2onnx"]
+    before = utils.INTERNAL_NAME
+    for module in modules:
+        vars(module)["set"] = _OrderedSet
+    utils.INTERNAL_NAME = 0
+    try:
+        yield
+    finally:
+        for module in modules:
+            del vars(module)["set"]
+        utils.INTERNAL_NAME = before
+
+
+class _OrderedSet(MutableSet[Any]):
+    """A set in the order in which its items were added, with the methods that tf2onnx calls."""
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        self._items = dict.fromkeys(items)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, item: Any) -> None:
+        self._items[item] = None
+
+    def discard(self, item: Any) -> None:
+        self._items.pop(item, None)
+
+    def union(self, other: Iterable[Any]) -> _OrderedSet:
+        return _OrderedSet((*self, *other))
+
+    def intersection(self, other: Iterable[Any]) -> _OrderedSet:
+        others = _OrderedSet(other)
+        return _OrderedSet(item for item in self if item in others)
+
+    def issubset(self, other: Iterable[Any]) -> bool:
+        return self <= _OrderedSet(other)
+
+    def update(self, other: Iterable[Any]) -> None:
+        self._items.update(dict.fromkeys(other))

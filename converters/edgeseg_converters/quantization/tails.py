@@ -1,11 +1,13 @@
 """Cut the tails off the ranges of a model's tensors, by one of three methods.
 
 Few values far out would leave few steps for all the others. A second run over the images counts the values of every
-tensor in a histogram: its edges are known from the first, and so is its size.
+tensor in a histogram: its edges are known from the first, and so is its size. Of a large map some of the values are
+counted, spread over all rows, columns and channels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +20,10 @@ from edgeseg_converters.onnx.onnxruntime_internals import Histograms
 
 #: Share of the values that ``percentile`` keeps, in percent; half of the rest is cut at each end.
 PERCENTILE = 99.99
+
+# Values of a tensor that are counted in each image. Of 100 images 650 of them are beyond a limit that 1 in 20000
+# exceeds, so that the share beyond it is known to 4 %. Counting all took most of the time of int8.
+_MAX_VALUES = 1 << 17
 
 
 def cut(ranges: Ranges, values: Iterable[Mapping[str, NDArray[Any]]], method: CalibrationMethod) -> Ranges:
@@ -40,9 +46,17 @@ def cut(ranges: Ranges, values: Iterable[Mapping[str, NDArray[Any]]], method: Ca
     for tensors in values:
         if histograms is None:
             histograms = Histograms(method, {name: ranges.limits(name) for name in tensors}, PERCENTILE)
-        histograms.add(tensors)
+        histograms.add({name: _spread(array) for name, array in tensors.items()})
     kept = histograms.thresholds() if histograms else {}
     return Ranges(
         {**ranges.low, **{name: np.maximum(ranges.low[name], limits[0]) for name, limits in kept.items()}},
         {**ranges.high, **{name: np.minimum(ranges.high[name], limits[1]) for name, limits in kept.items()}},
     )
+
+
+def _spread(values: NDArray[Any]) -> NDArray[Any]:
+    """Return some of a tensor's values, evenly spread."""
+    step = -(-values.size // _MAX_VALUES)
+    while math.gcd(step, values.size) > 1:  # else the same channels or columns would be taken in each row
+        step += 1
+    return values.reshape(-1)[::step]

@@ -43,7 +43,7 @@ def quantize_ptq(frozen: Any, spec: ModelSpec, images: CalibrationSet) -> bytes:
                 tensor[0, 0, 0], tensor[0, -1, -1] = 0, 255
             yield [tensor]
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.concrete()])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

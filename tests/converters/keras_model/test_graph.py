@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from edgeseg.errors import UnsupportedModel
 from edgeseg.models import create
+from edgeseg.models.zoo.table import ZOO
 from edgeseg_converters.keras_model.graph import Graph, run
 
 
@@ -111,3 +112,20 @@ def test_a_subclassed_model_is_refused() -> None:
 
     with pytest.raises(UnsupportedModel, match=r"subclassed or unbuilt model.*build it with keras\.Model"):
         Graph.from_model(Subclassed(name="mine"))
+
+
+def test_operations_are_those_of_the_filters() -> None:
+    inputs = keras.Input((16, 24, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(inputs)  # 8 x 12 pixels
+    x = keras.layers.DepthwiseConv2D(5, padding="same")(x)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Conv2DTranspose(4, 2, strides=2)(x)  # of 8 x 12 pixels
+    graph = Graph.from_model(keras.Model(inputs, x))
+    assert graph.operations() == 2 * 8 * 12 * (3 * 3 * 3 * 8 + 5 * 5 * 8 + 2 * 2 * 8 * 4)
+
+
+@pytest.mark.parametrize("name", ["unet_mini", "efficientnet_lite0_unet"])
+def test_operations_of_the_zoo_are_about_those_of_its_table(name: str) -> None:
+    graph = Graph.from_model(create(name, num_classes=21))
+    # The table has those of additions, normalizations and resizes too, which are few.
+    assert 0.85 < graph.operations() / (ZOO[name].gflops * 1e9) < 1.05

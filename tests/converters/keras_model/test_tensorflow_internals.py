@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from edgeseg_converters.keras_model.tensorflow_internals import converter_error, replace_input, with_constants
+from edgeseg_converters.keras_model.tensorflow_internals import (
+    converter_error,
+    function_graph,
+    replace_input,
+    with_constants,
+)
 
 
 @contextmanager
@@ -33,6 +38,18 @@ def test_converter_error() -> None:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     with pytest.raises(error, match="Betainc"):  # TFLite has no builtin for it
         converter.convert()
+
+
+def test_func_graph() -> None:
+    scale, signature = tf.Variable(3.0), tf.TensorSpec((2,), tf.float32, "x")
+    with replacement("__internal__.FuncGraph", "what tf.function traces a Python function into"):
+        graph = function_graph(lambda x: x * [1.0, 2.0], signature)
+        assert not graph.captures
+        assert function_graph(lambda x: x * scale, signature).captures
+    (source,), (result,) = graph.inputs, graph.outputs
+    assert (source.name, source.shape) == ("x:0", (2,))
+    with tf.compat.v1.Session(graph=graph) as session:
+        np.testing.assert_array_equal(session.run(result, {source.name: [1.0, 2.0]}), [1.0, 4.0])
 
 
 def test_convert_variables_to_constants_v2() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -18,9 +19,17 @@ import tf2onnx
 from edgeseg_converters.onnx import tf2onnx_internals
 from edgeseg_converters.onnx.missing_ops import HANDLERS
 
-_PARAMETERS = {"name", "custom_op_handlers", "optimizers"}
-_SETTINGS = {"continue_on_error", "input_names", "output_names", "opset", "inputs_as_nchw", "outputs_as_nchw"}
+_SETTINGS = {
+    "custom_op_handlers",
+    "continue_on_error",
+    "input_names",
+    "output_names",
+    "opset",
+    "inputs_as_nchw",
+    "outputs_as_nchw",
+}
 _GRAPH = ("get_shape", "get_dtype", "make_const", "make_node", "remove_node")
+_EDITED = ("get_nodes", "update_proto", "delete_unused_nodes", "topological_sort", "make_model")
 
 
 def _parameters(function: Callable[..., Any]) -> set[str]:
@@ -35,20 +44,116 @@ def _has(owner: object, name: str, replacement: str) -> Any:
     return getattr(owner, name)
 
 
-def test_the_conversion_takes_optimizers() -> None:
-    instead = "a public conversion of a GraphDef that takes optimizers, or one that no longer copies the graph for each"
-    convert = _has(tf2onnx.convert, "_convert_common", instead)
-    assert _parameters(convert) >= _PARAMETERS, f"_convert_common takes other arguments; look for {instead}"
-    settings = _parameters(tf2onnx.tfonnx.process_tf_graph) | {"tensors_to_rename"}
+@pytest.fixture(scope="module")
+def graph_def() -> Any:
+    """Two convolutions, which need transposes, with a normalization and a concatenation."""
+    kernels = np.random.default_rng(0).standard_normal((2, 3, 3, 4, 4)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 4), name="image")])
+    def function(image: tf.Tensor) -> tf.Tensor:
+        inner = tf.nn.relu(tf.nn.conv2d(image, kernels[0], 1, "SAME") * [1.0, 2.0, 3.0, 4.0] + 0.5)
+        paths = [tf.nn.max_pool2d(tf.nn.conv2d(inner, kernel, 1, "SAME"), 2, 2, "VALID") for kernel in kernels]
+        return tf.identity(tf.concat(paths, -1), "result")
+
+    return function.get_concrete_function().graph.as_graph_def()
+
+
+def _converted(graph_def: Any) -> onnx.ModelProto:
+    source, result = "image:0", "result:0"
+    optimized = tf2onnx_internals.optimize(graph_def, source, result)
+    return tf2onnx_internals.convert(optimized, {}, input_names=[source], output_names=[result], opset=17)
+
+
+def _content(model: onnx.ModelProto) -> tuple[list[Any], list[bytes]]:
+    """The nodes without the names, in any order, and the bytes of the weights."""
+    nodes = [(node.op_type, sorted(str(value) for value in node.attribute)) for node in model.graph.node]
+    return sorted(nodes), sorted(value.raw_data for value in model.graph.initializer)
+
+
+def test_the_conversion_is_that_of_from_graph_def(graph_def: Any) -> None:
+    instead = "what tf2onnx.convert._convert_common calls, and in which order"
+    convert = _has(tf2onnx.tfonnx, "process_tf_graph", instead)
+    settings = _parameters(convert)
     assert settings >= _SETTINGS, "process_tf_graph takes other arguments; look for what from_graph_def passes to it"
+    for name in _EDITED:
+        _has(tf2onnx.graph.Graph, name, instead)
+    theirs, _ = tf2onnx.convert.from_graph_def(graph_def, input_names=["image:0"], output_names=["result:0"], opset=17)
+    nodes, weights = _content(_converted(graph_def))
+    assert len([op for op, _ in nodes if op == "Conv"]) == 3
+    assert (nodes, weights) == _content(theirs), (
+        "from_graph_def makes another model; compare tf2onnx.optimizer.optimize_graph with tf2onnx_internals._optimized"
+    )
 
 
 def test_optimizers_are_named_factories() -> None:
     get = _has(tf2onnx.optimizer, "_get_optimizers", "the table of optimizers that optimize_graph reads")
     assert get(), "there are no optimizers; look for the table that optimize_graph reads"
-    assert all(isinstance(name, str) and callable(factory) for name, factory in get().items())
-    taken = _parameters(tf2onnx.optimizer.optimize_graph)
-    assert "optimizers" in taken, "optimize_graph takes no optimizers; look for where it gets them from"
+    for name, make in get().items():
+        step = make()
+        assert isinstance(name, str)
+        for part in ("opt_iteration", "_optimize", "graph_been_opt"):
+            _has(step, part, "what GraphOptimizerBase.optimize does around the optimization itself")
+
+
+def test_copies_of_a_graph_share_the_constants_and_nothing_else(
+    graph_def: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = []
+    copied = tf2onnx_internals._copied
+    monkeypatch.setattr(
+        tf2onnx_internals, "_copied", lambda graph: copies.append((graph, copied(graph))) or copies[-1][1]
+    )
+    _converted(graph_def)
+    before, after = (graph.get_nodes() for graph in copies[0])
+    constants = 0
+    for old, new in zip(before, after, strict=True):
+        assert old is not new
+        assert old._attr is not new._attr
+        assert (old._op is new._op) == old.is_const()
+        constants += old.is_const()
+    assert constants >= 2
+
+
+def test_an_optimizer_that_fails_changes_nothing(graph_def: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = _content(_converted(graph_def))
+    get = tf2onnx.optimizer._get_optimizers()
+
+    class Fails(get["merge_duplication"]):  # type: ignore[misc]
+        def _optimize(self, graph: Any) -> Any:
+            for node in list(graph.get_nodes()):
+                graph.remove_node(node.name)
+            raise RuntimeError("halfway")
+
+    monkeypatch.setitem(get, "fails", Fails)
+    assert _content(_converted(graph_def)) == expected
+
+
+def test_the_order_of_nodes_and_their_names_depend_on_the_graph_alone(graph_def: Any) -> None:
+    number = _has(tf2onnx.utils, "INTERNAL_NAME", "the counter of utils.make_name")
+    first = _converted(graph_def).SerializeToString()
+    assert number == tf2onnx.utils.INTERNAL_NAME
+    tf2onnx.utils.make_name("another")
+    holes = [object() for _ in range(100_001)][::2]  # so that nodes are elsewhere in memory
+    other = type(graph_def)()
+    other.CopyFrom(graph_def)
+    other.node.sort(key=lambda node: node.name, reverse=True)
+    assert _converted(other).SerializeToString() == first
+    assert holes
+    assert not [module for module in sys.modules if module.startswith("tf2onnx") and "set" in vars(sys.modules[module])]
+
+
+def test_a_set_in_order_is_a_set() -> None:
+    numbers = tf2onnx_internals._OrderedSet([3, 1, 3, 2])
+    assert list(numbers) == [3, 1, 2]
+    assert numbers == {1, 2, 3}
+    assert list(numbers.union([5, 1])) == [3, 1, 2, 5]
+    assert list(numbers.intersection([2, 3, 4])) == [3, 2]
+    assert list(numbers - {1}) == [3, 2]
+    assert numbers.issubset([1, 2, 3, 4])
+    assert not numbers.issubset([1, 2])
+    numbers.update([4, 3])
+    numbers.discard(1)
+    assert (numbers.pop(), list(numbers)) == (3, [2, 4])
 
 
 def test_a_graph_is_prepared_as_by_from_graph_def() -> None:

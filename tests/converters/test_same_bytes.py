@@ -1,0 +1,88 @@
+"""The same model gives the same bytes, in every format and precision and in its proof (``exporter`` as a whole).
+
+Two processes export it, with other hashes of strings, other addresses, and other models before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_SCRIPT = """
+import json, sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from edgeseg._internal.files import sha256
+from edgeseg.imaging import encode_image
+from edgeseg.models.opening import assumed_spec
+from edgeseg_converters import Recipe, export_all
+from edgeseg_converters.images import collect, natural_noise
+from edgeseg_converters.options import Quantization
+from edgeseg_converters.recipes import _PRECISIONS
+
+
+def model():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((32, 32, 3), name="picture")
+    x = layers.Conv2D(4, 3, 2, padding="same", name="first")(inputs)
+    x = skip = layers.ReLU(name="rectified")(layers.BatchNormalization(name="norm")(x))
+    for depth in range(2):
+        x = layers.Conv2D(6, 3, 2, padding="same", name=f"down_{depth}", activation="relu")(x)
+    x = layers.UpSampling2D(4, interpolation="bilinear", name="up")(x)
+    x = layers.Concatenate(name="joined")([skip, layers.Conv2D(4, 1, name="narrow")(x)])
+    x = layers.Conv2D(3, 3, padding="same", name="out")(x)
+    x = layers.UpSampling2D(2, interpolation="bilinear", name="whole")(x)
+    return keras.Model(inputs, x, name="tiny")
+
+
+folder, earlier = Path(sys.argv[1]), int(sys.argv[2])
+for _ in range(earlier):
+    parts = [layers.Conv2D(3, 3, padding="same"), layers.UpSampling2D(2)]
+    other = keras.Sequential([keras.Input((16, 16, 3)), *parts])
+    list(export_all(other, assumed_spec("other", (16, 16), 3), [Recipe("tflite"), Recipe("onnx")]))
+holes = [object() for _ in range(earlier * 100_001)][::2]
+for seed in range(8):
+    (folder / f"{seed}.png").write_bytes(encode_image(natural_noise(seed, (32, 32))))
+recipes = [Recipe(f, p) for f, precisions in _PRECISIONS.items() for p in precisions]
+hashes = {}
+results = export_all(
+    model(), assumed_spec("tiny", (32, 32), 3), recipes,
+    samples=collect(folder, split="val", count=2), quantization=Quantization(data=folder),
+)
+for result in results:
+    assert not result.failure, (result.file_name, result.failure)
+    hashes[result.file_name] = sha256(result.data)
+    hashes[f"proof of {result.file_name}"] = sha256(result.proof().to_bytes())
+print(json.dumps(hashes))
+"""
+
+
+def _hashes(folder: Path, *, seed: str, earlier: int) -> dict[str, str]:
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, str(folder), str(earlier)],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(done.stderr[-2000:])
+    hashes: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return hashes
+
+
+def test_two_processes_make_the_same_files(tmp_path: Path) -> None:
+    first = _hashes(tmp_path / "first", seed="1", earlier=0)
+    second = _hashes(tmp_path / "second", seed="2", earlier=1)
+    assert len(first) == 16
+    assert {name for name in first if first[name] != second[name]} == set()
