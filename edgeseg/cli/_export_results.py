@@ -101,9 +101,8 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
         )
     if (trial := quantized.equalization) is not None:
         say(
-            f"{path.name}: channels {'equalized' if trial.kept else 'not equalized'}: {trial.after:.2%} of the pixels of "
-            f"{counted(trial.num_images, 'held-out image')} keep their class with it, {trial.before:.2%} without "
-            f"({trial.seconds:.0f} s)."
+            f"{path.name}: channels {'equalized' if trial.kept else 'not equalized'}: with it {trial.after:.2%} of the "
+            f"pixels of {counted(trial.num_images, 'held-out image')} keep their class, without it {trial.before:.2%}."
         )
     if quantized.same_indices:
         shares = ", ".join(f"{share:.1%}" for share in quantized.same_indices)
