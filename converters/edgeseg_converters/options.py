@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, get_args
 
 from edgeseg._internal.fields import short_repr
-from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Target
+from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Ptq, Target
 from edgeseg.errors import InputError, missing_extra
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe, check_target
 
@@ -51,6 +51,9 @@ class Quantization:
         rescue: whether to look for ops to keep in float where the gate is not passed.
         method: derives the ranges from the measured values; ``default_method`` when ``None``. The targets nnapi and
             edgetpu take the whole ones.
+        ptq: what is done to the float file before ``int8``: ``equalize`` scales its channels to similar ranges, which
+            changes nothing in float; ``best`` does it where images that did not calibrate keep more of their classes;
+            ``off`` does nothing. The targets nnapi and edgetpu, whose quantizer takes no file, do nothing either.
     """
 
     __repr__ = short_repr
@@ -64,6 +67,7 @@ class Quantization:
     gate: AccuracyGate = field(default_factory=AccuracyGate)
     rescue: bool = False
     method: CalibrationMethod | None = None
+    ptq: Ptq = "best"
 
     def measures(self, recipes: Iterable[Recipe]) -> bool:
         """Return whether the accuracy of some of the artifacts is measured."""

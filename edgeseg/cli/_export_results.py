@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from edgeseg._internal.text import counted
 from edgeseg.cli._terminal import note, print_table, say, size_text
 
+#: Ops named on one line; the report has all.
+_MOST_NAMES = 5
+
 if TYPE_CHECKING:
     from edgeseg_converters import ExportResult
     from edgeseg_converters.quantization.make import Quantized
@@ -105,9 +108,15 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
             f"{path.name} on {accuracy.source} ({counted(accuracy.num_images, 'image')}, no labels): "
             f"same class {accuracy.agreement:.2%}."
         )
+    if (trial := quantized.equalization) is not None:
+        say(
+            f"{path.name}: channels {'equalized' if trial.kept else 'not equalized'}: with it {trial.after:.2%} of the "
+            f"pixels of {counted(trial.num_images, 'held-out image')} keep their class, without it {trial.before:.2%}."
+        )
     if quantized.same_indices:
         shares = ", ".join(f"{share:.1%}" for share in quantized.same_indices)
         say(f"{path.name}: pooling indices as in float, pooling by pooling: {shares} of the windows.")
     if quantized.rescue:
         kept = quantized.rescue.kept
-        say(f"{path.name}: {len(kept)} of {counted(quantized.rescue.num_ops, 'op')} kept in float: {', '.join(kept)}.")
+        named = ", ".join(kept[:_MOST_NAMES]) + (f" and {len(kept) - _MOST_NAMES} more" if kept[_MOST_NAMES:] else "")
+        say(f"{path.name}: {len(kept)} of {counted(quantized.rescue.num_ops, 'op')} kept in float: {named}.")

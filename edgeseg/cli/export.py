@@ -53,7 +53,7 @@ class _Command(GroupedCommand):
         "Data": (*_options.DATASET, "split"),
         "Verification": ("verify", "num_images", "proof"),
         "Quantization": (
-            "calibration_split", "num_calibration_samples", "seed", "method", "max_drop", "max_class_drop",
+            "calibration_split", "num_calibration_samples", "seed", "method", "ptq", "max_drop", "max_class_drop",
             "min_agreement", "rescue",
         ),
         "Results": ("name", "output_dir", "report", *_options.RESULTS),
@@ -255,6 +255,11 @@ def _name(request: _Model, spec: ModelSpec) -> str:
         flag="--calibration-method",
         help="How the ranges of the activations follow from the images; the targets nnapi and edgetpu take minmax.",
         if_omitted=f"{DEFAULT_METHOD}, minmax of w8a16",
+    ),
+    option(
+        Quantization,
+        "ptq",
+        help="Before int8: equalize the channels, which changes nothing in float; best does it where it helps.",
     ),
     option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that quantization may cost."),
     option(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.fields import short_repr
 from edgeseg.choices import CalibrationMethod, Format
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.runtime.onnx import OnnxBackend
@@ -41,6 +43,23 @@ _NUM_PROBES = 4
 _NOT_QUANTIZED = ("ARG_MAX", "CAST", "QUANTIZE", "DEQUANTIZE")
 
 
+@dataclass(frozen=True)
+class FloatFile:
+    """The float artifact that is quantized.
+
+    Attributes:
+        data: the file.
+        spec: how to feed it.
+        format: ``tflite`` or ``onnx``, from which OpenVINO's files are made, too.
+    """
+
+    __repr__ = short_repr
+
+    data: bytes
+    spec: ModelSpec
+    format: Format
+
+
 class Engine(Protocol):
     """Make integer artifacts of one float model.
 
@@ -70,33 +89,59 @@ class Engine(Protocol):
         """
 
 
+def float_file(frozen: Any, spec: ModelSpec, file_format: Format, opset: int = DEFAULT_OPSET) -> FloatFile:
+    """Convert a model to the float file that an engine quantizes.
+
+    Args:
+        frozen: what ``freeze.trace`` made for ``spec``.
+        spec: of the artifact; layout and target are obeyed.
+        file_format: of the artifact.
+        opset: of an ONNX file.
+
+    Raises:
+        UnsupportedModel: the model does not convert.
+    """
+    fed = float_spec(spec)
+    if file_format == "tflite":
+        return FloatFile(to_tflite(frozen, fed, to_quantize=True), fed, "tflite")
+    return FloatFile(to_onnx(frozen, fed, opset=opset), fed, "onnx")
+
+
+def takes_float_files(spec: ModelSpec, file_format: Format) -> bool:
+    """Return whether the engine for an artifact quantizes the float file: TensorFlow's takes the frozen function."""
+    return file_format != "tflite" or not (
+        spec.provenance.target in VERSION_CHECKING and spec.provenance.precision == "int8"
+    )
+
+
 def open_engine(
-    frozen: Any,
+    source: FloatFile,
     spec: ModelSpec,
     file_format: Format,
     images: CalibrationSet | None,
-    opset: int = DEFAULT_OPSET,
     method: CalibrationMethod = DEFAULT_METHOD,
+    *,
+    frozen: Any = None,
 ) -> Engine:
     """Open the engine for an artifact.
 
     Args:
-        frozen: what ``freeze.trace`` made for ``spec``.
+        source: made by ``float_file`` for ``spec``.
         spec: of the artifact; precision, target and layout are obeyed.
         file_format: ``tflite``, ``onnx`` or ``openvino``.
         images: to calibrate with; a static precision needs them.
-        opset: of an ONNX file.
         method: derives the ranges from the measured values, see ``tails.cut``; TensorFlow's quantizer takes the whole
             ones.
+        frozen: what ``source`` was made from, where ``takes_float_files`` says no.
     """
     if file_format != "tflite":
         if images is None:
             raise ValueError(f"{file_format} has no integer precision without calibration")
         engine = OpenVinoEngine if file_format == "openvino" else OnnxRuntimeEngine
-        return engine(frozen, spec, images, opset, method)
-    if spec.provenance.target in VERSION_CHECKING and images is not None and spec.provenance.precision == "int8":
-        return TensorFlowEngine(frozen, spec, images)
-    return LiteRTEngine(frozen, spec, images, method)
+        return engine(source, spec, images, method)
+    if images is not None and not takes_float_files(spec, file_format):
+        return TensorFlowEngine(source, frozen, spec, images)
+    return LiteRTEngine(source, spec, images, method)
 
 
 def float_spec(spec: ModelSpec) -> ModelSpec:
@@ -110,10 +155,11 @@ class LiteRTEngine:
 
     name = "litert-quantizer"
 
-    def __init__(self, frozen: Any, spec: ModelSpec, images: CalibrationSet | None, method: CalibrationMethod) -> None:
+    def __init__(
+        self, source: FloatFile, spec: ModelSpec, images: CalibrationSet | None, method: CalibrationMethod
+    ) -> None:
         self._spec = spec
-        self.float_spec = float_spec(spec)
-        self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
+        self.float_data, self.float_spec = source.data, source.spec
         self._images, self.method = images, method
         self.ranges: Ranges | None = None
         self._cut: Ranges | None = None
@@ -158,10 +204,9 @@ class TensorFlowEngine:
     ranges: Ranges | None = None
     method: CalibrationMethod = "minmax"
 
-    def __init__(self, frozen: Any, spec: ModelSpec, images: CalibrationSet) -> None:
+    def __init__(self, source: FloatFile, frozen: Any, spec: ModelSpec, images: CalibrationSet) -> None:
         self._frozen, self._spec, self._images = frozen, spec, images
-        self.float_spec = float_spec(spec)
-        self.float_data = to_tflite(frozen, self.float_spec, to_quantize=True)
+        self.float_data, self.float_spec = source.data, source.spec
 
     def build(self, keep: Sequence[str] = ()) -> bytes:
         """See ``Engine``."""
@@ -179,12 +224,9 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(
-        self, frozen: Any, spec: ModelSpec, images: CalibrationSet, opset: int, method: CalibrationMethod
-    ) -> None:
+    def __init__(self, source: FloatFile, spec: ModelSpec, images: CalibrationSet, method: CalibrationMethod) -> None:
         self._spec, self._images, self.method = spec, images, method
-        self.float_spec = float_spec(spec)
-        self._float = to_onnx(frozen, self.float_spec, opset=opset)
+        self._float, self.float_spec = source.data, source.spec
         self.float_data = self._shipped(self._float, self.float_spec)
         whole = measure_onnx(self._float, images, spec)
         self.ranges: Ranges | None = whole  # see ``LiteRTEngine``

@@ -19,7 +19,7 @@ from edgeseg_converters.calibration import CalibrationSet, Ranges, choose
 from edgeseg_converters.images import natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.quantization import tails
-from edgeseg_converters.quantization.engines import open_engine
+from edgeseg_converters.quantization.engines import float_file, open_engine
 from edgeseg_converters.quantization.tails import PERCENTILE, cut
 
 SIZE = (128, 192)  # one pixel of an image is less than what percentile cuts at an end
@@ -88,7 +88,7 @@ def test_a_file_of_either_format_is_made_by_each_method(
     model = heavy_tailed()
     spec = ZOO["unet_mini"].default_spec(3, SIZE).replace(dtype="uint8", output_kind="argmax")
     spec = spec.replace(provenance=spec.provenance.__class__(precision="int8"))
-    engine = open_engine(freeze(model, spec), spec, file_format, images, method=method)
+    engine = open_engine(float_file(freeze(model, spec), spec, file_format), spec, file_format, images, method)
     assert engine.method == method and engine.ranges is not None
     assert len(read) == (1 if method == "minmax" else 2) * len(images.paths)
     backend, original = open_artifact(engine.build(), file_format), open_artifact(engine.float_data, file_format)

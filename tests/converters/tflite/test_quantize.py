@@ -32,7 +32,7 @@ from edgeseg_converters.calibration import CalibrationSet, choose
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.options import ExportOptions, Quantization
-from edgeseg_converters.quantization.engines import LiteRTEngine
+from edgeseg_converters.quantization.engines import LiteRTEngine, float_file
 from edgeseg_converters.tflite.delegate_pooling import POOL, UNPOOL
 from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.layer_errors import layer_errors
@@ -191,7 +191,7 @@ def test_segnet_with_the_delegates_pooling(segnet: keras.Model, images: Calibrat
 def test_ops_can_be_kept_in_float(static: str, unet: keras.Model, images: CalibrationSet) -> None:
     spec = ZOO["unet_mini"].default_spec(5, SIZE).replace(dtype="uint8", output_kind="argmax")
     spec = spec.replace(provenance=made(unet, "int8", images).spec.provenance)
-    engine = LiteRTEngine(freeze(unet, spec), spec, images, "minmax")
+    engine = LiteRTEngine(float_file(freeze(unet, spec), spec, "tflite"), spec, images, "minmax")
     exact = engine.logits([])
     all_of_them = engine.logits(engine.ops)
     last = [name for name in engine.ops if "resize" not in name][-1]
