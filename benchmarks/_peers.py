@@ -1,4 +1,4 @@
-"""Open the runtimes that ``peers`` compares, each on a file of edgeseg or on its own converter's version of it.
+"""List what ``peers`` compares, and open the runtimes that edgeseg does not open, or not on files of others.
 
 All get the same threads, and full float32 where the file is float32: otherwise OpenVINO and MNN would compute in
 bfloat16 or with shortcuts on some CPUs, and be faster with another answer.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,41 @@ from numpy.typing import NDArray
 from edgeseg.runtime import Backend, open_backend
 from edgeseg.runtime.base import TensorInfo
 
-#: In the order of the table: the suffix of its own files, empty where it reads edgeseg's, and the files of edgeseg that
-#: it starts from; the second one is used where the first does not convert.
-RUNTIMES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "LiteRT": ("", ("tflite",)),
-    "ONNX Runtime": ("", ("onnx",)),
-    "OpenVINO": ("", ("onnx", "plain.onnx")),
-    "MNN": (".mnn", ("onnx", "plain.onnx")),
-    "ncnn": (".ncnn.param", ("plain.onnx",)),
-}
+
+@dataclass(frozen=True)
+class Side:
+    """One column of the table: a file and the runtime that runs it.
+
+    Attributes:
+        owner: ``naive`` or ``edgeseg``.
+        runtime: its name in the table.
+        kind: the file's name after model and precision: for edgeseg target and format.
+        suffix: what the runtime's own converter adds to it; empty where it reads the file.
+    """
+
+    owner: str
+    runtime: str
+    kind: str
+    suffix: str = ""
+
+    @property
+    def peer(self) -> str:
+        """Owner and runtime: what ``open_peer`` takes."""
+        return f"{self.owner} {self.runtime}"
+
+
+SIDES = (
+    Side("naive", "LiteRT", "naive.tflite"),
+    Side("naive", "ONNX Runtime", "naive.onnx"),
+    Side("naive", "OpenVINO", "naive.onnx"),
+    Side("naive", "MNN", "naive.onnx", ".mnn"),
+    Side("naive", "ncnn", "plain.onnx", ".ncnn.param"),
+    Side("edgeseg", "LiteRT", "generic.tflite"),
+    Side("edgeseg", "LiteRT, xnnpack", "xnnpack.tflite"),
+    Side("edgeseg", "ONNX Runtime", "generic.onnx"),
+    Side("edgeseg", "OpenVINO", "generic.openvino"),
+    Side("edgeseg", "MNN", "generic.mnn"),
+)
 
 
 class DoesNotConvert(Exception):
@@ -147,8 +174,12 @@ class NcnnBackend:
 
 
 def open_peer(path: str | Path, *, peer: str, num_threads: int) -> Backend:
-    """Open a file on the runtime of that name."""
-    opened: dict[str, Callable[..., Any]] = {"OpenVINO": OpenVinoBackend, "MNN": MnnBackend, "ncnn": NcnnBackend}
+    """Open a file on a runtime: edgeseg's files, ``.tflite`` and ``.onnx`` as edgeseg opens them."""
+    opened: dict[str, Callable[..., Any]] = {
+        "naive OpenVINO": OpenVinoBackend,
+        "naive MNN": MnnBackend,
+        "naive ncnn": NcnnBackend,
+    }
     if peer in opened:
         backend: Backend = opened[peer](Path(path), num_threads)
         return backend

@@ -1,11 +1,12 @@
-"""Make the files that ``export_latency`` compares: today's and edgeseg's, of one model with the same weights."""
+"""Make the files that ``export_latency`` and ``peers`` compare: today's and edgeseg's, of one model and its weights."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,11 +66,11 @@ def convert_sides(model: tuple[str, tuple[int, int]], targets: list[str], cache:
             continue
         try:
             path.write_bytes(_today_tflite(keras_model) if runtime == "tflite" else _today_onnx(keras_model))
-        except _Refused as refusal:
+        except Refused as refusal:
             path.with_name(f"{path.name}.refused").write_text(f"{refusal}\n")
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Today's converter does not take the model; the text says why."""
 
 
@@ -95,37 +96,86 @@ def calibrated(name: str, size: tuple[int, int], images: list[NDArray[np.uint8]]
     return model
 
 
-def _today_tflite(model: keras.Model) -> bytes:
+def naive(model: keras.Model, file_format: str) -> bytes:
+    """Convert a model as a user does without edgeseg, at batch 1, with its own output: ``tflite`` or ``onnx``.
+
+    Raises:
+        Refused: the converter does not take the model.
+    """
+    return {"tflite": _today_tflite, "onnx": _today_onnx}[file_format](model, softmax=False)
+
+
+def naive_int8(model: keras.Model, file_format: str, images: list[NDArray[np.float32]]) -> bytes:
+    """Quantize a model by TensorFlow's converter or by ONNX Runtime's quantizer, both with their defaults.
+
+    Args:
+        model: gives logits.
+        file_format: ``tflite`` or ``onnx``.
+        images: preprocessed, ``(1, h, w, 3)`` each, to calibrate with.
+
+    Raises:
+        Refused: the converter does not take the model.
+    """
+    if file_format == "tflite":
+        return _today_tflite(model, softmax=False, images=images)
+    from onnxruntime.quantization import CalibrationDataReader, quant_pre_process, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
+        def __init__(self) -> None:
+            self._left = iter(images)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            image = next(self._left, None)
+            return None if image is None else {"image": image}
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("float.onnx", "prepared.onnx", "int8.onnx")]
+        paths[0].write_bytes(_today_onnx(model, softmax=False))
+        quant_pre_process(str(paths[0]), str(paths[1]))
+        quantize_static(str(paths[1]), str(paths[2]), Reader())
+        return paths[2].read_bytes()
+
+
+def _today_tflite(
+    model: keras.Model, *, softmax: bool = True, images: list[NDArray[np.float32]] | None = None
+) -> bytes:
     """Convert the frozen model by TensorFlow at batch 1: faster and better fused than with a batch of None."""
     import tensorflow as tf
 
     from edgeseg_converters.keras_model.tensorflow_internals import converter_error, with_constants
 
-    frozen = with_constants(_scores(model).get_concrete_function())
+    frozen = with_constants(_function(model, softmax=softmax).get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    if images:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image] for image in images)
     try:
-        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+        return bytes(converter.convert())
     except converter_error() as error:
         needed = [line for line in str(error).splitlines() if "ops:" in line]
-        raise _Refused(needed[0].strip() if needed else str(error).splitlines()[0]) from error
+        raise Refused(needed[0].strip() if needed else str(error).splitlines()[0]) from error
 
 
-def _today_onnx(model: keras.Model) -> bytes:
+def _today_onnx(model: keras.Model, *, softmax: bool = True) -> bytes:
     import tensorflow as tf
     import tf2onnx
 
     signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")]
+    function = _function(model, softmax=softmax)
     try:
-        converted, _ = tf2onnx.convert.from_function(_scores(model), input_signature=signature, opset=17)
+        converted, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=17)
     except ValueError as error:
-        raise _Refused(str(error).splitlines()[0]) from error
+        raise Refused(str(error).splitlines()[0]) from error
     return bytes(converted.SerializeToString())
 
 
-def _scores(model: keras.Model) -> object:
-    """Return the model as a ``tf.function`` with softmax scores as output, at batch 1."""
+def _function(model: keras.Model, *, softmax: bool) -> Any:
+    """Return the model as a ``tf.function`` at batch 1, with its own output or with softmax scores."""
     import tensorflow as tf
 
     signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")]
+    if not softmax:
+        return tf.function(lambda image: model(image, training=False), input_signature=signature)
     return tf.function(lambda image: tf.nn.softmax(model(image, training=False)), input_signature=signature)
 
 

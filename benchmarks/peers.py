@@ -1,21 +1,23 @@
-"""Compare edgeseg's files on LiteRT and ONNX Runtime with the same models on OpenVINO, MNN and ncnn.
+"""Compare edgeseg's files with what a user gets without edgeseg, each on every runtime that takes it.
 
-    python benchmarks/peers.py --output benchmarks/results/peers-NAME.json     # four models of the zoo, fp32 and int8
-    python benchmarks/peers.py unet_mini:224 --precisions fp32 --cache DIR     # keeps converted files between runs
-    python benchmarks/peers.py --table benchmarks/results/peers-NAME.json      # Markdown for docs/other-runtimes.md
+    python benchmarks/peers.py --output benchmarks/results/peers-NAME.json             # four models of the zoo
+    python benchmarks/peers.py --all-models --cache DIR --output FILE                  # twelve; goes on where it was
+    python benchmarks/peers.py unet_mini:224 --precisions int8
+    python benchmarks/peers.py --table benchmarks/results/peers-NAME.json   # Markdown for docs/other-runtimes.md
 
-Needs the dependency group ``peers``. Every runtime gets the same weights, the same input and the same threads. OpenVINO
-and MNN read edgeseg's ONNX; where they do not take the optimized file, they get the plain export (``--no-optimize``),
-marked by a star. All give the class map except ncnn, which has no ArgMax and gets a plain export that gives scores (its
-argmax is not timed). The table names files that do not convert or do not run.
+Needs the dependency group ``peers``. The *naive* files are those of TensorFlow's converter and of tf2onnx, at batch 1,
+with the model's own output: LiteRT runs the one, ONNX Runtime, OpenVINO and MNN the other, and ncnn what pnnx makes of
+the plain ONNX file in NCHW. Naive int8 is TensorFlow's own quantizer and ONNX Runtime's. The files of *edgeseg* are
+those of ``edgeseg export``, for each format, and for LiteRT also of ``--target xnnpack``; they give the class map. The
+argmax of a naive file is not timed.
 
-Beside each time are the share of pixels with the class that Keras gives (the speed of a wrong answer is worth nothing),
-and the share of the machine's peak. The peak is a float32 product of two 2048x2048 matrices on ONNX Runtime with the
-same threads, measured in the same run. Float operations are the zoo's count of the Keras model, whatever the file
-computes, so that a file with less work has a higher share. The share of an int8 file is of the float32 peak and may
-exceed 1.
+Every file gets the same weights, the same image and the same threads. Beside each time are the share of pixels with the
+class that Keras gives, as a wrong answer has no speed, and the share of the machine's peak: a float32 product of two
+2048x2048 matrices on ONNX Runtime with the same threads, measured in the same turns. Float operations are the zoo's
+count of the Keras model, whatever the file computes, so that a file with less work has a higher share.
 
-Processes of all runtimes take turns, so that other load on the machine affects all of them.
+Processes of all files of a model take turns, so that other load on the machine affects all of them. A model is added
+to the output as soon as it is measured; a second run with the same sources goes on after it.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from _peers import RUNTIMES, DoesNotConvert, open_peer, translate
+from _peers import SIDES, DoesNotConvert, Side, open_peer, translate
 from _peers_table import table
-from _shared import THREADS, environment, parse_model, write_json
-from _sides import calibrated, edgeseg_sources
+from _shared import THREADS, environment, parse_model, read_json, write_json
+from _sides import Refused, calibrated, edgeseg_sources, naive, naive_int8
 
 from edgeseg.benchmark import worker
 from edgeseg.benchmark.measure import Case, measure
@@ -48,10 +50,24 @@ from edgeseg_converters.options import ExportOptions
 
 Model = tuple[str, tuple[int, int]]
 
-PRECISIONS = ("fp32", "int8")
 _MODELS = ("unet_mini:224", "mobilenet_unet:224", "deeplabv3plus_mobilenetv2:512", "resnet50_segnet:224")
+_ALL_MODELS = (
+    "unet_mini:224",
+    "mobilenet_unet:512",
+    "efficientnet_lite0_unet:384,480",
+    "unet_vgg16:256",
+    "unet_resnet50:256",
+    "resnet50_segnet:416",
+    "segnet:256",
+    "hrnetv2_w18:480",
+    "hrnetv2_w32:480",
+    "hrnetv2_w48:480",
+    "deeplabv3plus_xception:320",
+    "deeplabv3plus_mobilenetv2:512",
+)
 _PACKAGES = ("openvino", "MNN", "ncnn", "pnnx")
 _CLASSES = 21
+_CALIBRATION_IMAGES = 8
 _PEAK_SIDE = 2048
 _TASKS = Path("/proc/self/task")
 
@@ -76,40 +92,68 @@ class PeerDevice:
         return Reply.from_json(json.dumps(_step("time", json.dumps(asdict(request)))))
 
 
-def convert(model: Model, precisions: list[str], cache: Path) -> None:
-    """Make edgeseg's files of a model, the input of each, and the class map that Keras gives."""
-    import keras
+def convert(model: Model, precision: str, cache: Path) -> None:
+    """Make the files of a model that the cache lacks, the input of each, and the class map that Keras gives.
 
+    A file that cannot be made is replaced by a text, ``.refused``, that says why.
+    """
     from edgeseg._internal.files import write_bytes
     from edgeseg.imaging import encode_image, preprocess
-    from edgeseg_converters import Recipe, export_all
-    from edgeseg_converters.calibration import MIN_IMAGES, choose
     from edgeseg_converters.images import collect
-    from edgeseg_converters.options import Quantization
 
     name, size = model
-    *images, image = collect(None, split="val", count=MIN_IMAGES + 1).images
+    *images, image = collect(None, split="val", count=_CALIBRATION_IMAGES + 1).images
     spec = ZOO[name].default_spec(_CLASSES, size)
-    keras_model: keras.Model = calibrated(name, size, images[:2])
-    stem = _stem(model)
-    np.save(cache / f"{stem}.keras.npy", np.argmax(keras_model.predict(preprocess(image, spec)[0], verbose=0), -1))
+    network = calibrated(name, size, images[:2])
+    fed = preprocess(image, spec)[0]
+    np.save(cache / f"{_stem(model)}.keras.npy", np.argmax(network.predict(fed, verbose=0), -1))
     folder = cache / "images"
     for index, written in enumerate(images):
         write_bytes(folder / f"{index}.png", encode_image(written, ".png"), overwrite=True)
-    recipes = [Recipe(kind, precision) for precision in precisions for kind in ("tflite", "onnx")]  # type: ignore[arg-type]
-    settings = Quantization(calibration=choose(folder))
-    for result in export_all(keras_model, spec, recipes, quantization=settings):
-        path = cache / f"{stem}.{result.recipe.precision}.{result.recipe.format}"
-        path.write_bytes(result.data)
-        np.save(f"{path}.npy", preprocess(image, result.spec)[0])
-    for precision in precisions:  # an integer file always gives the class map
-        kind: dict[str, Any] = {"output_kind": "logits", "layout": "nchw"} if precision == "fp32" else {}
-        recipe = Recipe("onnx", precision)  # type: ignore[arg-type]
-        options = ExportOptions(optimize=False, **kind)
-        (result,) = export_all(keras_model, spec, [recipe], options=options, quantization=settings)
-        path = cache / f"{stem}.{precision}.plain.onnx"
-        path.write_bytes(result.data)
-        np.save(f"{path}.npy", preprocess(image, result.spec)[0])
+    for kind in dict.fromkeys(side.kind for side in SIDES):
+        path = _file(model, precision, kind, cache)
+        refused = path.with_name(f"{path.name}.refused")
+        if path.exists() or refused.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if kind.startswith("naive"):
+                inputs = [preprocess(each, spec)[0] for each in images]
+                suffix = path.suffix.removeprefix(".")
+                data = naive(network, suffix) if precision == "fp32" else naive_int8(network, suffix, inputs)
+                np.save(f"{path}.npy", fed)
+                path.write_bytes(data)
+            else:
+                used = _export(network, model, precision, kind, path, folder)
+                np.save(f"{path}.npy", preprocess(image, used)[0])
+        except Refused as refusal:
+            refused.write_text(f"{refusal}\n")
+
+
+def _export(network: Any, model: Model, precision: str, kind: str, path: Path, images: Path) -> Any:
+    """Write edgeseg's file of one kind and return its ModelSpec."""
+    from edgeseg.errors import EdgesegError
+    from edgeseg_converters import Recipe, export_all
+    from edgeseg_converters.calibration import choose
+    from edgeseg_converters.options import Quantization
+
+    name, size = model
+    target, file_format = kind.split(".")
+    settings: dict[str, Any] = {"target": target}
+    if target == "plain":
+        settings = {"optimize": False, "output_kind": "logits", "layout": "nchw"}
+    try:
+        (result,) = export_all(
+            network,
+            ZOO[name].default_spec(_CLASSES, size),
+            [Recipe(file_format, precision)],  # type: ignore[arg-type]
+            options=ExportOptions(**settings),
+            quantization=Quantization(calibration=choose(images)),
+        )
+    except EdgesegError as error:
+        raise Refused(str(error)) from error
+    result.save(path)
+    return result.spec
 
 
 def make_peak(path: Path) -> None:
@@ -133,13 +177,14 @@ def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any
     Returns:
         ``argmax_agreement`` with Keras in [0, 1], and ``threads_that_work``: for 1 requested thread and for
         ``THREADS``, how many had at least a tenth of the CPU time of the busiest. Unlike CPU time over time it does not
-        depend on other load on the machine. ``same_file_agreement`` is the agreement with ONNX Runtime on the file
-        that a peer's was made from: it says more about an int8 file, as the rounding is not the peer's.
+        depend on other load on the machine.
     """
     image = np.load(f"{source}.npy")
     workers = {}
     for threads in (1, THREADS):
         backend = open_peer(path, peer=peer, num_threads=threads)
+        if str(image.dtype) != backend.inputs[0].dtype:  # a naive int8 file may take bytes or numbers
+            image = image.astype(backend.inputs[0].dtype)
         backend.run(image)
         time.sleep(0.3)  # threads spin on for a while after a call
         before = _cpu_of_threads()
@@ -149,19 +194,12 @@ def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any
         used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in _cpu_of_threads().items()}
         workers[threads] = sum(seconds > 0.1 * max(used.values()) for seconds in used.values())
         backend.close()
-    if output.ndim == 4 and output.size:  # scores of the plain export
-        output = output.argmax(1)
+    if output.ndim == 4 and output.size:  # scores, in either layout
+        output = output.argmax(-1 if output.shape[-1] == _CLASSES else 1)
     expected = np.load(reference)
     if output.shape != expected.shape:
         raise DoesNotConvert(f"converts, but the output has shape {output.shape}; Keras gives {expected.shape}")
-    agreement = {"argmax_agreement": float((output == expected).mean()), "threads_that_work": workers}
-    if source.suffix == ".onnx" and peer != "ONNX Runtime":
-        backend = open_peer(source, peer="ONNX Runtime", num_threads=THREADS)
-        same = np.array(backend.run(image))
-        backend.close()
-        same = same.argmax(1) if same.ndim == 4 else same
-        agreement["same_file_agreement"] = float((output == same).mean())
-    return agreement
+    return {"argmax_agreement": float((output == expected).mean()), "threads_that_work": workers}
 
 
 def _cpu_of_threads() -> dict[str, float]:
@@ -170,13 +208,15 @@ def _cpu_of_threads() -> dict[str, float]:
 
 
 def main() -> None:
-    """Read the arguments, convert and prove the files, measure all in turns, and write the result."""
+    """Read the arguments, convert and prove the files of each model, measure them in turns, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=parse_model, help="NAME:SIZE or NAME:H,W")
-    parser.add_argument("--precisions", default=",".join(PRECISIONS), help="separated by commas")
+    parser.add_argument("--all-models", action="store_true", help="the twelve of the table in the documentation")
+    parser.add_argument("--precisions", default="fp32,int8", help="separated by commas")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each file")
     parser.add_argument("--min-secs", type=float, default=3.0, help="time measured of each file")
     parser.add_argument("--cache", type=Path, help="keeps the converted files; a second run only measures")
+    parser.add_argument("--convert-only", action="store_true", help="fill the cache and prove, and measure nothing")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--table", type=Path, metavar="FILE.json", help="print a recorded result as Markdown, and stop")
     parser.add_argument("--step", choices=tuple(_STEPS), help=argparse.SUPPRESS)  # one piece of work from stdin
@@ -187,65 +227,84 @@ def main() -> None:
     if arguments.table:
         print(table(arguments.table))
         return
-    models = arguments.models or [parse_model(text) for text in _MODELS]
+    named = [parse_model(text) for text in (_ALL_MODELS if arguments.all_models else _MODELS)]
     with tempfile.TemporaryDirectory() as temporary:
         cache = (arguments.cache or Path(temporary)).resolve()
         cache.mkdir(parents=True, exist_ok=True)
-        entries = [e for model in models for e in _prepare(model, arguments.precisions.split(","), cache)]
-        peak_path = cache / "peak.onnx"
-        make_peak(peak_path)
-        cases = [Case(peak_path, "cpu", {"peer": "ONNX Runtime", "num_threads": THREADS})]
-        timed = [entry for entry in entries if "refused" not in entry]
-        for entry in timed:
-            cases.append(Case(Path(entry.pop("path")), "cpu", {"peer": entry["runtime"], "num_threads": THREADS}))
+        output = arguments.output or Path(temporary) / "peers.json"
         plan = Plan(rounds=arguments.rounds, num_runs=arguments.rounds, min_secs=arguments.min_secs)
-        peak, *results = measure(cases, PeerDevice(), plan, progress=_tell)
+        for model in arguments.models or named:
+            for precision in arguments.precisions.split(","):
+                _add(model, precision, cache, None if arguments.convert_only else plan, output)
+        if not arguments.convert_only:
+            print(table(output))
+
+
+def _add(model: Model, precision: str, cache: Path, plan: Plan | None, output: Path) -> None:
+    """Prove and measure one model in one precision, unless the output has it, and write it there."""
     machine = environment(edgeseg_sources(), packages=_PACKAGES)
-    machine |= {"peak_gflops": 2 * _PEAK_SIDE**3 / peak.median_s / 1e9, "peak": peak.to_dict()}
+    entries: list[dict[str, Any]] = []
+    if output.exists():
+        recorded = read_json(output)
+        if recorded["environment"] != machine:
+            sys.exit(f"{output} is of other sources, another day or another machine; name another file.")
+        entries = recorded["results"]
+    if any((entry["model"], entry["precision"]) == (model[0], precision) for entry in entries):
+        return
+    added = _prepare(model, precision, cache)
+    if plan is None:
+        return
+    peak_path = cache / "peak.onnx"
+    make_peak(peak_path)
+    cases = [Case(peak_path, "cpu", {"peer": "naive ONNX Runtime", "num_threads": THREADS})]
+    timed = [entry for entry in added if "refused" not in entry]
+    for entry in timed:
+        cases.append(Case(Path(entry.pop("path")), "cpu", {"peer": entry["peer"], "num_threads": THREADS}))
+    peak, *results = measure(cases, PeerDevice(), plan, progress=_tell)
+    gflops = {"gflops": _gflops(*model), "peak_gflops": 2 * _PEAK_SIDE**3 / peak.median_s / 1e9}
     for entry, result in zip(timed, results, strict=True):
-        entry |= {"latency": result.to_dict(), "gflops": _gflops(entry["model"], tuple(entry["input_size"]))}
-    if arguments.output:
-        write_json(arguments.output, machine, entries)
-        print(table(arguments.output))
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            write_json(Path(temporary) / "peers.json", machine, entries)
-            print(table(Path(temporary) / "peers.json"))
+        entry |= {"latency": result.to_dict(), **gflops}
+    write_json(output, machine, [*entries, *added])
 
 
-def _prepare(model: Model, precisions: list[str], cache: Path) -> list[dict[str, Any]]:
-    """Convert and prove; return an entry for each precision and runtime, with ``path`` or ``refused``."""
-    stem = _stem(model)
-    wanted = [cache / f"{stem}.{precision}.plain.onnx" for precision in precisions]  # written last
-    if not all(path.exists() for path in wanted):
-        print(f"converting {stem}", file=sys.stderr, flush=True)
-        _step("convert", json.dumps([model, precisions, str(cache)]))
+def _prepare(model: Model, precision: str, cache: Path) -> list[dict[str, Any]]:
+    """Convert and prove; return an entry for each side, with ``path`` or ``refused``."""
+    print(f"{_stem(model)} {precision}", file=sys.stderr, flush=True)
+    _step("convert", json.dumps([model, precision, str(cache)]))
     entries = []
-    for precision in precisions:
-        for runtime in RUNTIMES:
-            entry = {"model": model[0], "input_size": list(model[1]), "precision": precision, "runtime": runtime}
-            entry |= _proven(runtime, cache / f"{stem}.{precision}", cache / f"{stem}.keras.npy")
-            print(json.dumps(entry), file=sys.stderr, flush=True)
-            entries.append(entry)
+    for side in SIDES:
+        entry = {
+            "model": model[0],
+            "input_size": list(model[1]),
+            "precision": precision,
+            "peer": side.peer,
+            "kind": side.kind,
+        }
+        entry |= _proven(side, model, precision, cache)
+        print(json.dumps(entry), file=sys.stderr, flush=True)
+        entries.append(entry)
     return entries
 
 
-def _proven(runtime: str, stem: Path, reference: Path) -> dict[str, Any]:
-    """Return the first file that runs with the result of ``prove``, or why none runs."""
-    refused: dict[str, str] = {}
-    suffix, kinds = RUNTIMES[runtime]
-    for kind in kinds:
-        source = Path(f"{stem}.{kind}")
-        path = Path(f"{source}{suffix}")
+def _proven(side: Side, model: Model, precision: str, cache: Path) -> dict[str, Any]:
+    """Return the file with the result of ``prove``, or why there is none or it does not run."""
+    source = _file(model, precision, side.kind, cache)
+    refused = source.with_name(f"{source.name}.refused")
+    if refused.exists():
+        return {"refused": refused.read_text().strip()}
+    path = source.with_name(f"{source.name}{side.suffix}")
+    reference = cache / f"{_stem(model)}.keras.npy"
+    proof = source.with_name(f"{source.name}.{side.peer}.json")
+    if not proof.exists():
         try:
             if not path.exists():
-                _step("translate", json.dumps([runtime, str(source), str(path)]))
-            proof = _step("prove", json.dumps([str(path), runtime, str(source), str(reference)]))
+                _step("translate", json.dumps([side.runtime, str(source), str(path)]))
+            answer = _step("prove", json.dumps([str(path), side.peer, str(source), str(reference)]))
         except (DoesNotConvert, DeviceLost) as error:
-            refused[kind] = str(error).rstrip(".")
-        else:
-            return {**proof, "path": str(path), "made_from": kind, "not_from": refused}
-    return {"refused": "; ".join(f"{kind}: {reason}" for kind, reason in refused.items())}
+            answer = {"refused": str(error).rstrip(".")}
+        proof.write_text(json.dumps(answer))
+    answer = json.loads(proof.read_text())
+    return answer if "refused" in answer else {**answer, "path": str(path)}
 
 
 def _step(name: str, text: str) -> dict[str, Any]:
@@ -267,9 +326,9 @@ def _step(name: str, text: str) -> dict[str, Any]:
 
 
 def _convert_step() -> None:
-    (name, size), precisions, cache = json.load(sys.stdin)
-    convert((name, (size[0], size[1])), precisions, Path(cache))
-    print("{}")
+    (name, size), precision, cache = json.load(sys.stdin)
+    convert((name, (size[0], size[1])), precision, Path(cache))
+    print("\n{}")
 
 
 def _translate_step() -> None:
@@ -297,7 +356,7 @@ def _time_step() -> None:
 _STEPS = {"convert": _convert_step, "translate": _translate_step, "prove": _prove_step, "time": _time_step}
 
 
-def _gflops(name: str, size: tuple[int, ...]) -> float:
+def _gflops(name: str, size: tuple[int, int]) -> float:
     """Return the zoo's count of the Keras model's operations, scaled by the area."""
     height, width = ZOO[name].default_size
     return ZOO[name].gflops * size[0] * size[1] / (height * width)
@@ -305,7 +364,13 @@ def _gflops(name: str, size: tuple[int, ...]) -> float:
 
 def _stem(model: Model) -> str:
     name, (height, width) = model
-    return f"{name}-{height}x{width}-{edgeseg_sources()}"
+    return f"{name}-{height}x{width}"
+
+
+def _file(model: Model, precision: str, kind: str, cache: Path) -> Path:
+    """Return where the cache has a file: in a folder of the sources that make it."""
+    folder = "naive" if kind.startswith("naive") else edgeseg_sources()
+    return cache / folder / f"{_stem(model)}.{precision}.{kind}"
 
 
 def _tell(done: int, total: int) -> None:
