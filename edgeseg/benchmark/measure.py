@@ -114,6 +114,45 @@ def measure(
     ]
 
 
+def pooled(results: Sequence[LatencyResult]) -> LatencyResult:
+    """Join measurements of one case, made one after the other, to one of all their processes.
+
+    Args:
+        results: of the same artifact, device, accelerator and threads, in the order in which they were made.
+
+    Returns:
+        All calls, and the reasons to distrust them together.
+    """
+    first = results[0]
+    rounds = [latencies for result in results for latencies in result.by_round()]
+    loads = [result.environment.load for result in results if result.environment.load is not None]
+    heat = [value for result in results for value in result.environment.temperature_c]
+    place = dataclasses.replace(
+        first.environment, load=max(loads, default=None), temperature_c=(heat[0], max(heat)) if heat else ()
+    )
+    of_device = [
+        text
+        for result in results
+        for text in result.warnings
+        if text not in warnings(result.by_round(), result.environment)
+    ]
+    peaks = [result.peak_memory_bytes for result in results if result.peak_memory_bytes is not None]
+    return dataclasses.replace(
+        first,
+        latencies_s=tuple(value for result in results for value in result.latencies_s),
+        rounds=tuple(count for result in results for count in result.rounds),
+        reported=tuple(report for result in results for report in result.reported),
+        init_s=tuple(value for result in results for value in result.init_s),
+        first_s=tuple(value for result in results for value in result.first_s),
+        peak_memory_bytes=max(peaks, default=None),
+        stages_s={
+            stage: tuple(value for result in results for value in result.stages_s[stage]) for stage in first.stages_s
+        },
+        warnings=tuple(dict.fromkeys([*warnings(rounds, place), *of_device])),
+        environment=place,
+    )
+
+
 def _agreement(case: Case, digest: str, device: Device, plan: Plan) -> Agreement | None:
     """Return how far a case answers as its Keras model does; ``None`` where no proof of the artifact is beside it."""
     path = find_proof(case.artifact) if plan.verify else None
