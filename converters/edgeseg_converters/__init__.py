@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from edgeseg_converters.options import ExportOptions, Quantization
     from edgeseg_converters.recipes import AccuracyGate, Recipe, VerificationGate
     from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
+    from edgeseg_converters.tuning.options import TuneOptions
+    from edgeseg_converters.tuning.result import TuneResult
+    from edgeseg_converters.tuning.tuner import tune
     from edgeseg_converters.verification.comparison import Verification
 
 __all__ = [
@@ -20,14 +23,17 @@ __all__ = [
     "export_all",
     "Exporter",
     "rewrite",
+    "tune",
     # results
     "ExportResult",
     "RewriteResult",
+    "TuneResult",
     "Verification",
     # settings
     "Recipe",
     "ExportOptions",
     "Quantization",
+    "TuneOptions",
     "AccuracyGate",
     "VerificationGate",
     "Samples",
@@ -43,12 +49,15 @@ _MODULES = {
     "options": ("ExportOptions", "Quantization"),
     "recipes": ("AccuracyGate", "Recipe", "VerificationGate"),
     "rewrites": ("RewriteResult", "Rules", "rewrite", "rules_for"),
+    "tuning.options": ("TuneOptions",),
+    "tuning.result": ("TuneResult",),
+    # Not called tune, for the same reason.
+    "tuning.tuner": ("tune",),
     "verification.comparison": ("Verification",),
 }
 
 _LAZY = {name: f"edgeseg_converters.{module}" for module, names in _MODULES.items() for name in names}
-_EXTRAS = {
-    name: "convert" for module in ("exporter", "rewrites", "verification.comparison") for name in _MODULES[module]
-}
+_WITH_CONVERT = ("exporter", "rewrites", "tuning.tuner", "verification.comparison")
+_EXTRAS = {name: "convert" for module in _WITH_CONVERT for name in _MODULES[module]}
 
 __getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=_EXTRAS)

@@ -154,7 +154,7 @@ def compare(
 
 
 def fastest_s(result: LatencyResult) -> float:
-    """Return the fastest of a result in seconds, as ``compare`` takes it: the fastest tenth of its processes' tenths."""
+    """Return the fastest of a result in seconds, as ``compare`` takes it: a tenth of the processes' fastest tenths."""
     return float(np.quantile(_quick(_processes(result)), _FASTEST))
 
 

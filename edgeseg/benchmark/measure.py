@@ -96,20 +96,27 @@ def measure(
     for case in cases:
         if not case.artifact.is_file():
             raise InputError(f"model file '{case.artifact}' does not exist.")
+    with device as opened:
+        return measure_on(cases, opened, plan, progress=progress)
+
+
+def measure_on(
+    cases: Sequence[Case], opened: Device, plan: Plan, *, progress: Progress | None = None
+) -> list[LatencyResult]:
+    """Do what ``measure`` does on a device that was entered and stays so, for a caller who measures several times."""
     hashes = {case.artifact: sha256(ModelFile.read(case.artifact).data) for case in cases}
     replies: list[list[Reply]] = [[] for _ in cases]
     rng = np.random.default_rng(plan.seed)
-    with device as opened:
-        image = None if plan.image is None else opened.put(plan.image, sha256(plan.image.read_bytes()))
-        paths = [opened.put(case.artifact, hashes[case.artifact]) for case in cases]
-        agreements = [_agreement(case, hashes[case.artifact], opened, plan) for case in cases]
-        for number in range(plan.rounds):
-            for done, index in enumerate(rng.permutation(len(cases))):
-                replies[index].append(opened.run(_request(plan, paths[index], cases[index], image)))
-                if progress is not None:
-                    progress(number * len(cases) + done + 1, plan.rounds * len(cases))
+    image = None if plan.image is None else opened.put(plan.image, sha256(plan.image.read_bytes()))
+    paths = [opened.put(case.artifact, hashes[case.artifact]) for case in cases]
+    agreements = [_agreement(case, hashes[case.artifact], opened, plan) for case in cases]
+    for number in range(plan.rounds):
+        for done, index in enumerate(rng.permutation(len(cases))):
+            replies[index].append(opened.run(_request(plan, paths[index], cases[index], image)))
+            if progress is not None:
+                progress(number * len(cases) + done + 1, plan.rounds * len(cases))
     return [
-        dataclasses.replace(_joined(case, hashes[case.artifact], case_replies, plan, device.name), agreement=agreement)
+        dataclasses.replace(_joined(case, hashes[case.artifact], case_replies, plan, opened.name), agreement=agreement)
         for case, case_replies, agreement in zip(cases, replies, agreements, strict=True)
     ]
 

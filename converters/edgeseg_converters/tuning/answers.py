@@ -1,13 +1,12 @@
-"""Ask a device what runs there and whether it answers as the Keras model does: each file, on everything that opens it."""
+"""Ask a device what runs there, and whether it answers as the Keras model does: each file, on all that opens it."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from types import TracebackType
 
 from edgeseg._internal.files import sha256
-from edgeseg.benchmark.measure import Case, Device, measure
+from edgeseg.benchmark.measure import Case, Device, measure_on
 from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
@@ -62,7 +61,7 @@ class Bench:
         Raises:
             EdgesegError: the file does not run there.
         """
-        (result,) = measure([Case(path, place.accelerator, dict(place.options))], _Held(self._device), _GLANCE)
+        (result,) = measure_on([Case(path, place.accelerator, dict(place.options))], self._device, _GLANCE)
         return max(result.environment.cpus, 1)
 
     def time(self, path: Path, candidate: Candidate, plan: Plan) -> LatencyResult:
@@ -80,7 +79,7 @@ class Bench:
         """
         case = Case(path, candidate.place.accelerator, candidate.options)
         try:
-            (result,) = measure([case], _Held(self._device), plan)
+            (result,) = measure_on([case], self._device, plan)
         except DeviceLost as error:
             self._require(path)
             raise InputError(_sentence(error)) from error
@@ -89,22 +88,6 @@ class Bench:
     def _require(self, path: Path) -> None:
         """Raise ``DeviceLost`` where it is the device that went away, and not a process that died."""
         self._device.put(path, sha256(path.read_bytes()))
-
-
-class _Held:
-    """A device that its owner closes: what borrows it opens and closes nothing."""
-
-    def __init__(self, device: Device) -> None:
-        self._device, self.name = device, device.name
-
-    def __enter__(self) -> Device:
-        return self._device
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._device, name)
 
 
 def _sentence(error: Exception) -> str:

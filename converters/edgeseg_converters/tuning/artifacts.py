@@ -17,10 +17,11 @@ from edgeseg.datasets import Data
 from edgeseg.errors import EdgesegError
 from edgeseg.proof.file import SUFFIX
 from edgeseg.spec import ModelSpec
-from edgeseg_converters.calibration import choose
+from edgeseg_converters.calibration import CalibrationSet, choose
 from edgeseg_converters.exporter import Exporter, ExportResult
 from edgeseg_converters.images import Samples
 from edgeseg_converters.options import ExportOptions, Quantization
+from edgeseg_converters.rewrites import Rewrite, rules_for
 from edgeseg_converters.tuning.candidates import ANYWHERE, Variant
 from edgeseg_converters.tuning.gate import DataGate
 from edgeseg_converters.tuning.record import Artifact
@@ -77,6 +78,10 @@ class Workshop:
         for target in dict.fromkeys(variant.target for variant in variants):
             left = [variant for variant in variants if variant.target == target]
             while left and not out_of_time():
+                if (twin := _known_twin(left[0], made)) is not None:
+                    made.append(Artifact(variant=left.pop(0), failure=_alike(target, twin)))
+                    yield made[-1]
+                    continue
                 try:
                     for result in self._exporter(target, left).run(
                         self.model, self.spec, samples=self.samples, progress=self.progress
@@ -84,7 +89,7 @@ class Workshop:
                         artifact = self._checked(left.pop(0), result, made)
                         made.append(artifact)
                         yield artifact
-                        if out_of_time():
+                        if out_of_time() or (left and _known_twin(left[0], made) is not None):
                             break
                 except EdgesegError as error:
                     yield Artifact(variant=left.pop(0), failure=f"it cannot be made: {_sentence(error)}")
@@ -100,7 +105,7 @@ class Workshop:
         quantization = dataclasses.replace(self.quantization, data=None, calibration=calibration)
         return Exporter(recipes, options=ExportOptions(target=target), quantization=quantization)
 
-    def _calibration(self):
+    def _calibration(self) -> CalibrationSet:
         settings = self.quantization
         return settings.calibration or choose(
             self.data,
@@ -126,8 +131,7 @@ class Workshop:
         )
         twin = next((one for one in made if _is_twin(one, artifact)), None)
         if twin is not None:
-            text = f"nothing in this model differs for the target {variant.target}: it is {twin.variant}"
-            return dataclasses.replace(artifact, failure=text)
+            return dataclasses.replace(artifact, failure=_alike(variant.target, twin.variant))
         if artifact.failure:
             return artifact
         step = f"{variant}: scoring"
@@ -147,6 +151,28 @@ def _is_twin(one: Artifact, other: Artifact) -> bool:
         and one.rewrites == other.rewrites
         and bool(one.sha256)
     )
+
+
+def _known_twin(variant: Variant, made: Sequence[Artifact]) -> Variant | None:
+    """Return the file of no target that a file would be, where another precision with the same rules has shown it."""
+    anywhere = dataclasses.replace(variant, target=ANYWHERE)
+    for other in made:
+        shown = other.variant
+        if shown.target != variant.target or shown.format != variant.format or shown.target == ANYWHERE:
+            continue
+        first = next((one for one in made if _is_twin(one, other)), None)
+        if first and _rules(shown) == _rules(variant) and _rules(first.variant) == _rules(anywhere):
+            return anywhere
+    return None
+
+
+def _rules(variant: Variant) -> tuple[Rewrite, ...]:
+    """Return the rules that a file is made with; which of them hold follows from the model alone."""
+    return rules_for(variant.format, variant.target).in_order(optimize=True, precision=variant.precision)
+
+
+def _alike(target: Target, twin: Variant) -> str:
+    return f"nothing in this model differs for the target {target}: it is {twin}"
 
 
 def _sentence(error: EdgesegError) -> str:

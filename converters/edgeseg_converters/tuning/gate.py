@@ -77,9 +77,9 @@ class _FloatModel:
         self._keras, self._head = KerasBackend(prepared.model), prepared.head
         self.spec: ModelSpec | None = prepared.spec
         self.runtime = self._keras.runtime
-        self.inputs = self._keras.inputs
+        self.inputs: tuple[TensorInfo, ...] = self._keras.inputs
         shape = self._keras.outputs[0].shape[:-1]
-        self.outputs = (TensorInfo(name="class_map", shape=shape, dtype="uint8"),)
+        self.outputs: tuple[TensorInfo, ...] = (TensorInfo(name="class_map", shape=shape, dtype="uint8"),)
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """See ``Backend.run``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeseg._internal.versions import __version__
 from edgeseg.html import render
 from edgeseg_converters.tuning.charts import trade_off
-from edgeseg_converters.tuning.result import CHOSEN, COLUMNS, TuneResult, front
+from edgeseg_converters.tuning.result import COLUMNS, TuneResult, front
 
 
 def page(result: TuneResult) -> str:
@@ -22,17 +22,16 @@ def page(result: TuneResult) -> str:
     chosen = next((place for place, (one, _) in enumerate(pairs) if one.candidate == result.chosen), None)
     labeled = any(one.accuracy is not None and one.accuracy.mean_iou is not None for one in result.record.artifacts)
     quality = "mIoU" if labeled else "share of pixels with the float model's class"
-    charts = []
-    if points:
-        charts = [
-            (f"{quality} over latency", trade_off(
-                points, names, chosen, lambda point: point.quality, more_is_better=True, title=quality)),
-            ("MB of the file over latency", trade_off(
-                points, names, chosen, lambda point: point.size_mb, more_is_better=False, title="size of the file")),
-        ]  # fmt: skip
-        if any(point.memory_mb for point in points):
-            charts.append(("MB of memory over latency", trade_off(
-                points, names, chosen, lambda point: point.memory_mb, more_is_better=False, title="memory")))  # fmt: skip
+    kinds = [
+        (f"{quality} over latency", lambda point: point.quality, True),
+        ("MB of the file over latency", lambda point: point.size_mb, False),
+        ("MB of memory over latency", lambda point: point.memory_mb, False),
+    ]
+    charts = [
+        (title, trade_off(points, names, chosen, value, more_is_better=more_is_better, title=title))
+        for title, value, more_is_better in kinds
+        if any(map(value, points))
+    ]
     latency = result.latency
     return render(
         __package__,
@@ -55,7 +54,7 @@ def page(result: TuneResult) -> str:
                               ">Memory MB"),
             "columns": COLUMNS,
             "rows": result.rows(),
-            "chosen": CHOSEN,
+            "absent": result.absent_rows(),
             "where": [] if latency is None else [
                 f"{latency.environment.machine}, {latency.environment.system}",
                 ", ".join(f"{name} {version}" for name, version in latency.environment.versions.items()),

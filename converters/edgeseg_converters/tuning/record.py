@@ -116,7 +116,8 @@ class Measured:
         candidate: what was measured.
         result: of all its processes; ``None`` where none ended.
         turns: in how many turns it was measured.
-        lost: why it is not the chosen one, without a full stop; empty for the chosen one, and while it is measured.
+        lost: why it was given up during the search, without a full stop; empty where it was not.
+        reason: why it is not the chosen one, where it was not given up; empty for the chosen one.
         tied: whether it is among those that nothing but their size and threads tells apart.
     """
 
@@ -126,6 +127,7 @@ class Measured:
     result: LatencyResult | None = None
     turns: _Turns = 0
     lost: Reason = ""
+    reason: Reason = ""
     tied: bool = False
 
 
@@ -147,7 +149,7 @@ class Record:
         chosen: the best; ``None`` while there is none.
         unmade: files that the budget left no time for.
         complete: whether nothing is left to do; false where the budget ended.
-        outputs: names of the files that were written beside this one.
+        outputs: the SHA-256 of each file that was written beside this one, by its name.
     """
 
     __repr__ = short_repr
@@ -165,7 +167,7 @@ class Record:
     chosen: Candidate | None = None
     unmade: Annotated[tuple[Variant, ...], Meta(max_length=FEW)] = ()
     complete: bool = False
-    outputs: Annotated[tuple[AnyText, ...], Meta(max_length=FEW)] = ()
+    outputs: Texts = field(default_factory=dict)
 
     def artifact(self, variant: Variant) -> Artifact | None:
         """Return what is known of a file; ``None`` where it was not made yet."""

@@ -15,7 +15,7 @@ from edgeseg.benchmark.distrust import undermined
 from edgeseg.benchmark.result import LatencyResult
 from edgeseg.choices import Accelerator
 from edgeseg.html.notebook import html_table
-from edgeseg_converters.tuning.candidates import ANYWHERE, Candidate, Variant
+from edgeseg_converters.tuning.candidates import ANYWHERE, Candidate, Place, Variant
 from edgeseg_converters.tuning.record import Artifact, Measured, Record
 
 _NONE = "-"
@@ -173,15 +173,26 @@ class TuneResult:
         measured = sorted(self.record.measured, key=self._rank)
         rows = [self._measured_row(one) for one in measured]
         for answer in self.record.answers:
-            if answer.failure:
-                where = f"{answer.place.backend} {answer.place.accelerator}"
-                rows.append(self._row(answer.variant, where, _NONE, None, answer.failure))
+            if answer.failure and answer.place not in self._absent:
+                rows.append(self._row(answer.variant, str(answer.place), _NONE, None, answer.failure))
         for artifact in self.record.artifacts:
             if artifact.failure:
                 rows.append(self._row(artifact.variant, _NONE, _NONE, None, artifact.failure))
         for variant in self.record.unmade:
             rows.append(self._row(variant, _NONE, _NONE, None, "the budget ended before it was made"))
         return rows
+
+    def absent_rows(self) -> list[list[str]]:
+        """Return each runtime and accelerator that runs no file there, and why."""
+        return [[str(place), reason] for place, reason in self._absent.items()]
+
+    @property
+    def _absent(self) -> dict[Place, str]:
+        reasons: dict[Place, str] = {}
+        for answer in self.record.answers:
+            reasons.setdefault(answer.place, answer.failure)
+        there = {answer.place for answer in self.record.answers if answer.agreement is not None}
+        return {place: reason for place, reason in reasons.items() if place not in there}
 
     def points(self) -> list[tuple[Measured, Point]]:
         """Return what each measured candidate costs and gives."""
@@ -213,9 +224,8 @@ class TuneResult:
             "command": self.command,
             "failure": self.failure,
             "remarks": self.remarks,
-            "candidates": [
-                dict(zip((name.lstrip(">") for name in COLUMNS), row, strict=True)) for row in self.rows()
-            ],
+            "absent": dict(self.absent_rows()),
+            "candidates": [dict(zip((name.lstrip(">") for name in COLUMNS), row, strict=True)) for row in self.rows()],
         }
 
     def _repr_html_(self) -> str:
@@ -232,13 +242,11 @@ class TuneResult:
 
     def _measured_row(self, one: Measured) -> list[str]:
         candidate = one.candidate
-        outcome = CHOSEN if candidate == self.chosen else one.lost
+        outcome = CHOSEN if candidate == self.chosen else one.lost or one.reason
         threads = _NONE if candidate.num_threads is None else str(candidate.num_threads)
         return self._row(candidate.variant, str(candidate.place), threads, one.result, outcome)
 
-    def _row(
-        self, variant: Variant, where: str, threads: str, result: LatencyResult | None, outcome: str
-    ) -> list[str]:
+    def _row(self, variant: Variant, where: str, threads: str, result: LatencyResult | None, outcome: str) -> list[str]:
         artifact = self.record.artifact(variant)
         accuracy = None if artifact is None else artifact.accuracy
         mean_iou = None if accuracy is None else accuracy.mean_iou

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, get_args
+from typing import Generic, TypeVar, get_args
 
 import numpy as np
 
@@ -35,7 +35,7 @@ _SAME_SIZE = 0.01
 
 
 @dataclass
-class Search:
+class Search(Generic[K]):
     """How far a search is.
 
     Attributes:
@@ -46,21 +46,21 @@ class Search:
         complete: whether nothing is left to do.
     """
 
-    results: dict[object, LatencyResult] = field(default_factory=dict)
-    lost: dict[object, str] = field(default_factory=dict)
+    results: dict[K, LatencyResult] = field(default_factory=dict)
+    lost: dict[K, str] = field(default_factory=dict)
     turns: int = 0
-    unmeasured: tuple[object, ...] = ()
+    unmeasured: tuple[K, ...] = ()
     complete: bool = False
 
 
 def search(
-    candidates: Sequence[object],
-    state: Search,
-    time: Callable[[object], LatencyResult],
+    candidates: Sequence[K],
+    state: Search[K],
+    time: Callable[[K], LatencyResult],
     *,
     rounds: int,
     out_of_time: Callable[[], bool],
-    ended: Callable[[Search], None],
+    ended: Callable[[], None],
     seed: int = 0,
 ) -> None:
     """Measure candidates in turns until one can be chosen, or until the time is over.
@@ -78,11 +78,10 @@ def search(
         state.results.clear()  # of a turn that did not end
     while True:
         alive = [candidate for candidate in candidates if candidate not in state.lost]
-        enough = state.turns >= rounds and not _undecided([state.results[one] for one in alive])
-        if not alive or enough or state.turns >= _LONGEST * rounds:
+        if not alive or _is_decided([state.results.get(one) for one in alive], state.turns, rounds):
             state.complete = True
             return
-        turn: dict[object, LatencyResult] = {}
+        turn: dict[K, LatencyResult] = {}
         for index in np.random.default_rng([seed, state.turns]).permutation(len(alive)):
             if out_of_time():
                 # The rest of a later turn would have more samples of some than of others.
@@ -100,7 +99,7 @@ def search(
         state.turns += 1
         if state.turns % STAGE == 0 and state.turns < rounds:
             state.lost.update(halved({one: state.results[one] for one in turn}))
-        ended(state)
+        ended()
 
 
 def halved(results: Mapping[K, LatencyResult]) -> dict[K, str]:
@@ -169,7 +168,10 @@ def why_not(chosen: LatencyResult, other: LatencyResult) -> str:
     return "as fast as the chosen one as far as these runs can tell, and of its size"
 
 
-def _undecided(results: Sequence[LatencyResult]) -> bool:
-    """Return whether some result may be slower than the fastest by more than noise, and may be not."""
-    best = min(results, key=fastest_s)
-    return any(fastest_s(one) > (1 + NOISE) * fastest_s(best) and not clearly_slower(best, one) for one in results)
+def _is_decided(results: Sequence[LatencyResult | None], turns: int, rounds: int) -> bool:
+    """Return whether enough turns ended, and each result is clearly slower than the fastest or within noise of it."""
+    known = [result for result in results if result is not None]
+    if turns < rounds or turns >= _LONGEST * rounds:
+        return turns >= rounds
+    best = min(known, key=fastest_s)
+    return not any(fastest_s(one) > (1 + NOISE) * fastest_s(best) and not clearly_slower(best, one) for one in known)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -16,6 +17,7 @@ from edgeseg._internal.progress import StepProgress
 from edgeseg.benchmark.devices import open_device
 from edgeseg.benchmark.machine import now
 from edgeseg.benchmark.measure import Device
+from edgeseg.benchmark.result import LatencyResult
 from edgeseg.choices import Format
 from edgeseg.datasets import Data
 from edgeseg.errors import InputError
@@ -43,6 +45,9 @@ PAGE = "tune.html"
 
 # The kinds of devices on which candidates are measured by processes of edgeseg's own, with samples.
 _KINDS = ("local", "ssh")
+
+#: After so many a place is not asked for further files.
+_REFUSALS = 2
 
 _MINUTE_S = 60.0
 
@@ -88,6 +93,8 @@ def tune(
     """
     options, folder = options or TuneOptions(), Path(folder)
     settings = options.quantization
+    if settings.rescue:
+        raise InputError("a tuning measures each precision as it is; omit `rescue`.")
     wanted = variants(options.formats, options.precisions)
     for variant in wanted:
         places(variant.format, options.accelerators)  # a wrong name is refused before the long work
@@ -111,9 +118,7 @@ def tune(
             progress=progress,
         )
         with opened as entered:
-            tuning = _Tuning(
-                folder=folder, options=options, workshop=workshop, bench=Bench(entered), record=record
-            )
+            tuning = _Tuning(folder=folder, options=options, workshop=workshop, bench=Bench(entered), record=record)
             tuning.run(wanted)
         return _finished(folder, tuning.record, workshop)
 
@@ -148,9 +153,7 @@ def _begun(
     others = [] if earlier is None else changed(earlier.key, key)
     if others and not overwrite:
         what = " and ".join(name for name in PARTS if name in others)
-        raise InputError(
-            f"'{folder / NAME}' is a tuning with another {what}; give `overwrite=True` or another folder."
-        )
+        raise InputError(f"'{folder / NAME}' is a tuning with another {what}; give `overwrite=True` or another folder.")
     if earlier is None:
         names = [variant.recipe.file_name(model) for variant in wanted]
         for name in (*names, f"{model}{SUFFIX}", PAGE):
@@ -159,7 +162,9 @@ def _begun(
     if set(others) & set(OF_FILES):
         return dataclasses.replace(fresh, outputs=earlier.outputs)
     if others:
-        return dataclasses.replace(fresh, artifacts=earlier.artifacts, outputs=earlier.outputs)
+        recipes = {variant.recipe for variant in wanted}
+        kept = tuple(artifact for artifact in earlier.artifacts if artifact.variant.recipe in recipes)
+        return dataclasses.replace(fresh, artifacts=kept, outputs=earlier.outputs)
     if earlier.complete and overwrite:  # measured again; what was made and answered is the same
         return dataclasses.replace(
             fresh,
@@ -226,15 +231,24 @@ class _Tuning:
         self._save(unmade=(*self.record.unmade, *unmade))
 
     def _ask(self) -> None:
-        """Ask the device about each file that passed, on everything that may run it."""
+        """Ask the device about each file that passed, on everything that may run it.
+
+        A place that refused two files, of floats and of integers, has shown that it is not there: the others are spared
+        the time.
+        """
+        passed = [artifact.variant for artifact in self.record.artifacts if not artifact.failure]
+        # fp32 is the first, and a static precision, where there is one, the last: what they need differs most.
         questions = [
-            (artifact.variant, place)
-            for artifact in self.record.artifacts
-            if not artifact.failure
-            for place in places(artifact.variant.format, self.options.accelerators)
-            if artifact.variant.fits(place) and self.record.answer(artifact.variant, place) is None
+            (variant, place)
+            for variant in (*passed[:1], *reversed(passed[1:]))
+            for place in places(variant.format, self.options.accelerators)
+            if variant.fits(place)
         ]
         for number, (variant, place) in enumerate(questions):
+            refusals = [one for one in self.record.answers if one.place == place]
+            missing = len(refusals) >= _REFUSALS and all(one.agreement is None for one in refusals)
+            if missing or self.record.answer(variant, place) is not None:
+                continue
             self._told(f"asking {self.record.device} for {variant} on {place}", number, len(questions))
             answer = self.bench.answer(self.workshop.path(variant), variant, place, self.workshop.proof)
             self._save(answers=(*self.record.answers, answer))
@@ -267,14 +281,14 @@ class _Tuning:
             max_secs=plan.max_secs / rounds,
             verify=False,
         )
-        state = Search(
+        state: Search[Candidate] = Search(
             results={one.candidate: one.result for one in self.record.measured if one.result is not None},
-            lost={one.candidate: one.lost for one in self.record.measured if one.lost and not one.tied},
+            lost={one.candidate: one.lost for one in self.record.measured if one.lost},
             turns=self.record.turns,
         )
         count = len(chosen)
 
-        def measure(candidate: Candidate) -> object:
+        def measure(candidate: Candidate) -> LatencyResult:
             left = count - len(state.lost)
             self._told(f"turn {state.turns + 1}: {left} of {count} candidates left: {candidate}", state.turns, rounds)
             return self.bench.time(self.workshop.path(candidate.variant), candidate, process)
@@ -285,13 +299,13 @@ class _Tuning:
             measure,
             rounds=rounds,
             out_of_time=self._out_of(1.0),
-            ended=lambda _: self._keep(chosen, state),
+            ended=lambda: self._keep(chosen, state),
             seed=plan.seed,
         )
         self._keep(chosen, state)
         self._choose(chosen, state)
 
-    def _keep(self, chosen: Sequence[Candidate], state: Search) -> None:
+    def _keep(self, chosen: Sequence[Candidate], state: Search[Candidate]) -> None:
         """Save what was measured."""
         self._save(
             turns=state.turns,
@@ -306,7 +320,7 @@ class _Tuning:
             ),
         )
 
-    def _choose(self, chosen: Sequence[Candidate], state: Search) -> None:
+    def _choose(self, chosen: Sequence[Candidate], state: Search[Candidate]) -> None:
         """Choose among the finalists, and give every other one its reason."""
         finalists = [one for one in chosen if one in state.results and one not in state.lost]
         if not finalists:
@@ -327,7 +341,7 @@ class _Tuning:
             measured=tuple(
                 dataclasses.replace(
                     one,
-                    lost=one.lost or reasons.get(one.candidate) or unmeasured.get(one.candidate, ""),
+                    reason=reasons.get(one.candidate) or unmeasured.get(one.candidate, ""),
                     tied=one.candidate in ties,
                 )
                 for one in self.record.measured
@@ -335,7 +349,7 @@ class _Tuning:
             complete=state.complete and not self.record.unmade,
         )
 
-    def _save(self, **changes: object) -> None:
+    def _save(self, **changes: Any) -> None:
         self.record = dataclasses.replace(self.record, **changes)
         self.record.save(self.folder)
 
@@ -351,17 +365,21 @@ class _Tuning:
 def _finished(folder: Path, record: Record, workshop: Workshop) -> TuneResult:
     """Write the chosen file, its proof and the page, and remove a file that was chosen before."""
     result = TuneResult(folder, record)
-    outputs = [PAGE]
+    written = {}
     if record.chosen is not None and result.path is not None:
         data = workshop.path(record.chosen.variant).read_bytes()
         write_bytes(result.path, data, overwrite=True)
         proof = folder / f"{record.model}{SUFFIX}"
         read_proof(workshop.proof).with_artifacts({result.path.name: sha256(data)}).save(proof, overwrite=True)
-        outputs += [result.path.name, proof.name]
-    for name in set(record.outputs) - set(outputs):
-        if Path(name).name == name:  # a record may be anybody's
-            (folder / name).unlink(missing_ok=True)
-    write_text(folder / PAGE, page(result), overwrite=True)
-    record = dataclasses.replace(record, outputs=tuple(outputs))
+        written = {result.path.name: sha256(data), proof.name: sha256(proof.read_bytes())}
+    text = page(result)
+    write_text(folder / PAGE, text, overwrite=True)
+    written[PAGE] = sha256(text.encode())
+    for name, digest in record.outputs.items():
+        left = folder / name
+        # A record may be anybody's: only what it describes is removed.
+        if name not in written and Path(name).name == name and left.is_file() and sha256(left.read_bytes()) == digest:
+            left.unlink()
+    record = dataclasses.replace(record, outputs=written)
     record.save(folder)
     return TuneResult(folder, record)
