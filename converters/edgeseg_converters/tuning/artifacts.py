@@ -172,7 +172,7 @@ def _rules(variant: Variant) -> tuple[Rewrite, ...]:
 
 
 def _alike(target: Target, twin: Variant) -> str:
-    return f"nothing in this model differs for the target {target}: it is {twin}"
+    return f"nothing in it is made for {target}: {twin}"
 
 
 def _sentence(error: EdgesegError) -> str:

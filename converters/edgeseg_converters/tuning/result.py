@@ -179,7 +179,7 @@ class TuneResult:
             if artifact.failure:
                 rows.append(self._row(artifact.variant, _NONE, _NONE, None, artifact.failure))
         for variant in self.record.unmade:
-            rows.append(self._row(variant, _NONE, _NONE, None, "the budget ended before it was made"))
+            rows.append(self._row(variant, _NONE, _NONE, None, "not made: the budget ended"))
         return rows
 
     def absent_rows(self) -> list[list[str]]:

@@ -118,10 +118,8 @@ def halved(results: Mapping[K, LatencyResult]) -> dict[K, str]:
 def how_slow(best: LatencyResult, result: LatencyResult) -> str:
     """Say how much slower a result is than the fastest, without a full stop."""
     ratio = compare(best, result, allow=get_args(Alike)).fastest
-    return (
-        f"{ratio.value:.2f} times as slow as the fastest, at least {ratio.low:.2f}, "
-        f"in {counted(len(result.rounds) or len(result.reported), 'process')}"
-    )
+    processes = counted(len(result.rounds) or len(result.reported), "process")
+    return f"{ratio.value:.2f} times the fastest, at least {ratio.low:.2f}, by {processes}"
 
 
 @dataclass(frozen=True)
@@ -158,14 +156,12 @@ def choose(results: Sequence[LatencyResult]) -> Choice:
 
 
 def why_not(chosen: LatencyResult, other: LatencyResult) -> str:
-    """Say why a result that is as fast as the chosen one is not chosen, without a full stop."""
+    """Say why a result that is not told from the fastest is not chosen, without a full stop."""
     if other.size_bytes > chosen.size_bytes * (1 + _SAME_SIZE):
-        sizes = f"{chosen.size_bytes / 1e6:.2f} against {other.size_bytes / 1e6:.2f} MB"
-        return f"as fast as the chosen one as far as these runs can tell, whose file is smaller: {sizes}"
+        return "a tie with the chosen one, whose file is smaller"
     if other.num_threads > chosen.num_threads:
-        few, many = chosen.num_threads or "no", other.num_threads
-        return f"as fast as the chosen one as far as these runs can tell, which takes fewer threads: {few}, not {many}"
-    return "as fast as the chosen one as far as these runs can tell, and of its size"
+        return "a tie with the chosen one, which takes fewer threads"
+    return "a tie with the chosen one, of its size"
 
 
 def _is_decided(results: Sequence[LatencyResult | None], turns: int, rounds: int) -> bool:

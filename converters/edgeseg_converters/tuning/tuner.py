@@ -334,7 +334,7 @@ class _Tuning:
             for place, (finalist, result) in enumerate(zip(finalists, results, strict=True))
             if place != choice.chosen
         }
-        unmeasured = dict.fromkeys(state.unmeasured, "the budget ended before it was measured")
+        unmeasured = dict.fromkeys(state.unmeasured, "not measured: the budget ended")
         ties = {finalists[place] for place in choice.ties}
         self._save(
             chosen=finalists[choice.chosen],
