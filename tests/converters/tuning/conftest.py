@@ -16,8 +16,8 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters import TuneOptions, TuneResult, tune
 from edgeseg_converters.options import Quantization
 
-#: Two processes of two calls each: the search is the same as with more.
-QUICK = Plan(rounds=2, warmup_runs=1, warmup_min_secs=0.0, num_runs=4, min_secs=0.0, verify=False)
+#: A process of two calls for each candidate; a process takes a second, and test_search.py has what more of them show.
+QUICK = Plan(rounds=1, warmup_runs=1, warmup_min_secs=0.0, num_runs=2, min_secs=0.0, verify=False)
 
 
 def _painter(shared: float = 0.0) -> keras.Model:

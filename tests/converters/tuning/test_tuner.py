@@ -1,4 +1,4 @@
-"""``tuner``, ``artifacts``, ``answers``, ``gate``, ``key`` and ``edgeseg.cli.tune``: real files, runtimes and processes."""
+"""``tuner``, ``artifacts``, ``answers``, ``gate``, ``key``, ``edgeseg.cli.tune``: real files, runtimes, processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_file_and_place_was_asked_and_measured_in_turns(tuned: TuneResult)
     assert running == {(variant, backend) for variant in (FP16, INT8) for backend in ("litert", "litert-compiled")}
     assert {one.candidate.num_threads for one in record.measured} == {1}
     assert [len(one.result.rounds) for one in record.measured if one.result] == [record.turns] * len(running)
-    assert record.turns >= 2
+    assert record.turns >= 1
     outcomes = [one.lost or one.reason for one in record.measured]
     assert outcomes.count("") == 1  # the chosen one; each of the others has its reason
 
@@ -137,14 +137,16 @@ def test_where_no_file_passes_the_best_is_named(
     assert broken.failure.startswith("no file passes its verification; the best is int8.tflite: it failed ")
 
 
-def test_a_device_that_runs_nothing_is_said_in_a_sentence(
+def test_a_device_that_runs_nothing_is_asked_twice_and_said_in_a_sentence(
     tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions
 ) -> None:
-    options = dataclasses.replace(small, precisions=("fp16",), accelerators=("npu",))
+    options = dataclasses.replace(small, precisions=("fp32", "fp16", "int8"), accelerators=("npu",))
     result = again(tmp_path, options=options)
     assert result.chosen is None
     assert result.failure.startswith("local runs no file that passes its gate: ")
     assert result.absent_rows()[0][0] == "litert-compiled npu"
+    asked = [one.variant.precision for one in result.record.answers if one.place == Place("litert-compiled", "npu")]
+    assert asked == ["fp32", "int8"]
 
 
 def test_what_cannot_be_tuned_is_refused_at_once(
@@ -162,24 +164,18 @@ def test_what_cannot_be_tuned_is_refused_at_once(
     assert not (tmp_path / "a").exists()
 
 
-def test_a_budget_ends_it_and_a_larger_one_continues(
-    tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions
+def test_a_budget_ends_it_and_a_larger_one_continues_here_with_images_without_labels(
+    tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions, shapes_dataset: Path
 ) -> None:
     options = dataclasses.replace(small, precisions=("fp16",), budget=1e-9)
-    ended = again(tmp_path, options=options)
+    images = str(shapes_dataset / "train" / "images")
+    ended = again(tmp_path, data=images, options=options)
     assert ended.failure == "the budget ended before a file was made"
     assert (ended.record.complete, ended.record.unmade) == (False, (FP16,))
     assert [row[-1] for row in ended.rows()] == ["not made: the budget ended"]
-    result = again(tmp_path, options=dataclasses.replace(options, budget=60.0))
+    result = again(tmp_path, data=images, options=dataclasses.replace(options, budget=60.0))
     assert (result.reused, result.record.complete, result.record.unmade) == (False, True, ())
     assert result.path is not None and result.path.exists()
-
-
-def test_images_without_labels_are_a_gate_of_agreement(
-    tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions, shapes_dataset: Path
-) -> None:
-    options = dataclasses.replace(small, precisions=("fp16",))
-    result = again(tmp_path / "out", data=str(shapes_dataset / "train" / "images"), options=options)
     artifact = result.record.artifact(FP16)
     assert artifact is not None and artifact.accuracy is not None
     assert (artifact.accuracy.mean_iou, artifact.accuracy.agreement) == (None, 1.0)
@@ -208,7 +204,7 @@ def test_a_killed_command_goes_on_where_it_was(
     model, folder = tmp_path / "painter.keras", tmp_path / "out"
     painter().save(model)
     words = ["tune", str(model), "--data", str(shapes_dataset), "--output-dir", str(folder), "--format", "tflite"]
-    words += ["--precision", "fp16,int8", "--accelerator", "cpu", "--num-threads", "1", "--rounds", "2"]
+    words += ["--precision", "fp16,int8", "--accelerator", "cpu", "--num-threads", "1", "--rounds", "1"]
     words += ["--num-runs", "2", "--min-secs", "0", "--num-images", "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen(
@@ -271,12 +267,3 @@ def test_the_key_follows_from_what_the_work_follows_from(
     there = key(painter(), copied)
     os.utime(copied / "val" / "images" / "00.png", (0, 0))
     assert key(painter(), copied)["data"] != there["data"]
-
-
-def test_a_place_that_refuses_twice_is_not_asked_again(
-    tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions
-) -> None:
-    options = dataclasses.replace(small, precisions=("fp32", "fp16", "int8"), accelerators=("npu",))
-    result = again(tmp_path, options=options)
-    asked = [one.variant.precision for one in result.record.answers if one.place == Place("litert-compiled", "npu")]
-    assert asked == ["fp32", "int8"]
