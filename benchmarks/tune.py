@@ -107,6 +107,7 @@ def table(recorded: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Tune and compare, or print the table of a result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=DEFAULT, metavar="NAME:SIZE")
     parser.add_argument("--data", help="labeled data set; the images of its val split where weights are random")

@@ -142,16 +142,12 @@ class TuneResult:
         """The command that runs the chosen file as it was measured; empty where there is none."""
         if self.chosen is None or self.path is None:
             return ""
-        place, threads = self.chosen.place, self.chosen.num_threads
-        where = ""
-        if place.accelerator not in get_args(Accelerator):
-            where = f" --provider {place.accelerator}"
-        elif place.accelerator != "cpu":
-            where = f" --accelerator {place.accelerator}"
-        return (
-            f"edgeseg predict {shlex.quote(str(self.path))} IMAGE --backend {place.backend}{where}"
-            f"{'' if threads is None else f' --num-threads {threads}'}"
-        )
+        place, file = self.chosen.place, shlex.quote(str(self.path))
+        if place.accelerator == "cpu":
+            return f"edgeseg predict {file} IMAGE --backend {place.backend} --num-threads {self.chosen.num_threads}"
+        if place.accelerator in get_args(Accelerator):
+            return f"edgeseg predict {file} IMAGE --backend {place.backend} --accelerator {place.accelerator}"
+        return f"edgeseg predict {file} IMAGE --backend {place.backend} --provider {place.accelerator}"
 
     @property
     def remarks(self) -> list[str]:

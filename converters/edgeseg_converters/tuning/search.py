@@ -34,7 +34,7 @@ _LONGEST = 2
 _SAME_SIZE = 0.01
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Search(Generic[K]):
     """How far a search is.
 

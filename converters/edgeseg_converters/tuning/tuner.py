@@ -176,7 +176,7 @@ def _begun(
     return earlier
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Tuning:
     """One run: every step is saved when it ends.
 

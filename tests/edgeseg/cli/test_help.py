@@ -1,4 +1,4 @@
-"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_summaries``: what ``--help`` says, held against the dataclasses it fills."""
+"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_summaries``: what ``--help`` says, and what its options fill."""
 
 from __future__ import annotations
 
