@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from edgeseg_converters.options import ExportOptions, Quantization
     from edgeseg_converters.recipes import AccuracyGate, Recipe, VerificationGate
     from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
+    from edgeseg_converters.tuning.options import TuneOptions
+    from edgeseg_converters.tuning.result import TuneResult
+    from edgeseg_converters.tuning.tuner import tune
     from edgeseg_converters.verification.comparison import Verification
     from edgeseg_converters.verification.half_arithmetic import HalfVerification
 
@@ -21,15 +24,18 @@ __all__ = [
     "export_all",
     "Exporter",
     "rewrite",
+    "tune",
     # results
     "ExportResult",
     "RewriteResult",
+    "TuneResult",
     "Verification",
     "HalfVerification",
     # settings
     "Recipe",
     "ExportOptions",
     "Quantization",
+    "TuneOptions",
     "AccuracyGate",
     "VerificationGate",
     "Samples",
@@ -45,15 +51,22 @@ _MODULES = {
     "options": ("ExportOptions", "Quantization"),
     "recipes": ("AccuracyGate", "Recipe", "VerificationGate"),
     "rewrites": ("RewriteResult", "Rules", "rewrite", "rules_for"),
+    "tuning.options": ("TuneOptions",),
+    "tuning.result": ("TuneResult",),
+    # Not called tune, for the same reason.
+    "tuning.tuner": ("tune",),
     "verification.comparison": ("Verification",),
     "verification.half_arithmetic": ("HalfVerification",),
 }
 
 _LAZY = {name: f"edgeseg_converters.{module}" for module, names in _MODULES.items() for name in names}
-_EXTRAS = {
-    name: "convert"
-    for module in ("exporter", "rewrites", "verification.comparison", "verification.half_arithmetic")
-    for name in _MODULES[module]
-}
+_WITH_CONVERT = (
+    "exporter",
+    "rewrites",
+    "tuning.tuner",
+    "verification.comparison",
+    "verification.half_arithmetic",
+)
+_EXTRAS = {name: "convert" for module in _WITH_CONVERT for name in _MODULES[module]}
 
 __getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=_EXTRAS)

@@ -153,6 +153,20 @@ def compare(
     return Comparison(baseline, result, median, fastest)
 
 
+def fastest_s(result: LatencyResult) -> float:
+    """Return the fastest of a result in seconds, as ``compare`` takes it: a tenth of the processes' fastest tenths."""
+    return float(np.quantile(_quick(_processes(result)), _FASTEST))
+
+
+def clearly_slower(baseline: LatencyResult, result: LatencyResult) -> bool:
+    """Return whether a result is slower than another of the same turns, in whatever else the two differ.
+
+    Processes that take turns share what else runs on the machine, so that it is no reason to conclude nothing.
+    """
+    comparison = compare(baseline, result, allow=get_args(Alike))
+    return comparison.significant and comparison.fastest.value > 1
+
+
 def unlike(first: LatencyResult, second: LatencyResult) -> dict[Alike, tuple[str, str]]:
     """Return the properties in which two results differ and must not: name to the two values."""
     values: dict[Alike, tuple[object, object]] = {
@@ -199,11 +213,15 @@ def pair(baseline: Sequence[LatencyResult], results: Sequence[LatencyResult]) ->
 def _measured_and_drawn(result: LatencyResult, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the median of all calls and the fastest, measured and of drawn processes: ``(1 + _DRAWS, 2)``."""
     processes = _processes(result)
-    quick = np.array([np.quantile(calls, _FASTEST) for calls in processes])
+    quick = _quick(processes)
     measured = np.arange(len(processes))
     chosen = np.vstack([measured, rng.integers(0, len(processes), (_DRAWS, len(processes)))])
     medians = [np.median(np.concatenate([processes[index] for index in draw])) for draw in chosen]
     return np.stack([medians, np.quantile(quick[chosen], _FASTEST, axis=1)], axis=1)
+
+
+def _quick(processes: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.array([np.quantile(calls, _FASTEST) for calls in processes])
 
 
 def _processes(result: LatencyResult) -> list[NDArray[np.float64]]:

@@ -97,22 +97,68 @@ def measure(
     for case in cases:
         if not case.artifact.is_file():
             raise InputError(f"model file '{case.artifact}' does not exist.")
+    with device as opened:
+        return measure_on(cases, opened, plan, progress=progress)
+
+
+def measure_on(
+    cases: Sequence[Case], opened: Device, plan: Plan, *, progress: Progress | None = None
+) -> list[LatencyResult]:
+    """Do what ``measure`` does on a device that was entered and stays so, for a caller who measures several times."""
     hashes = {case.artifact: sha256(ModelFile.read(case.artifact).data) for case in cases}
     replies: list[list[Reply]] = [[] for _ in cases]
     rng = np.random.default_rng(plan.seed)
-    with device as opened:
-        image = None if plan.image is None else opened.put(plan.image, sha256(plan.image.read_bytes()))
-        paths = [opened.put(case.artifact, hashes[case.artifact]) for case in cases]
-        agreements = [_agreement(case, hashes[case.artifact], opened, plan) for case in cases]
-        for number in range(plan.rounds):
-            for done, index in enumerate(rng.permutation(len(cases))):
-                replies[index].append(opened.run(_request(plan, paths[index], cases[index], image)))
-                if progress is not None:
-                    progress(number * len(cases) + done + 1, plan.rounds * len(cases))
+    image = None if plan.image is None else opened.put(plan.image, sha256(plan.image.read_bytes()))
+    paths = [opened.put(case.artifact, hashes[case.artifact]) for case in cases]
+    agreements = [_agreement(case, hashes[case.artifact], opened, plan) for case in cases]
+    for number in range(plan.rounds):
+        for done, index in enumerate(rng.permutation(len(cases))):
+            replies[index].append(opened.run(_request(plan, paths[index], cases[index], image)))
+            if progress is not None:
+                progress(number * len(cases) + done + 1, plan.rounds * len(cases))
     return [
-        dataclasses.replace(_joined(case, hashes[case.artifact], case_replies, plan, device.name), agreement=agreement)
+        dataclasses.replace(_joined(case, hashes[case.artifact], case_replies, plan, opened.name), agreement=agreement)
         for case, case_replies, agreement in zip(cases, replies, agreements, strict=True)
     ]
+
+
+def pooled(results: Sequence[LatencyResult]) -> LatencyResult:
+    """Join measurements of one case, made one after the other, to one of all their processes.
+
+    Args:
+        results: of the same artifact, device, accelerator and threads, in the order in which they were made.
+
+    Returns:
+        All calls, and the reasons to distrust them together.
+    """
+    first = results[0]
+    rounds = [latencies for result in results for latencies in result.by_round()]
+    loads = [result.environment.load for result in results if result.environment.load is not None]
+    heat = [value for result in results for value in result.environment.temperature_c]
+    place = dataclasses.replace(
+        first.environment, load=max(loads, default=None), temperature_c=(heat[0], max(heat)) if heat else ()
+    )
+    of_device = [
+        text
+        for result in results
+        for text in result.warnings
+        if text not in warnings(result.by_round(), result.environment)
+    ]
+    peaks = [result.peak_memory_bytes for result in results if result.peak_memory_bytes is not None]
+    return dataclasses.replace(
+        first,
+        latencies_s=tuple(value for result in results for value in result.latencies_s),
+        rounds=tuple(count for result in results for count in result.rounds),
+        reported=tuple(report for result in results for report in result.reported),
+        init_s=tuple(value for result in results for value in result.init_s),
+        first_s=tuple(value for result in results for value in result.first_s),
+        peak_memory_bytes=max(peaks, default=None),
+        stages_s={
+            stage: tuple(value for result in results for value in result.stages_s[stage]) for stage in first.stages_s
+        },
+        warnings=tuple(dict.fromkeys([*warnings(rounds, place), *of_device])),
+        environment=place,
+    )
 
 
 def _agreement(case: Case, digest: str, device: Device, plan: Plan) -> Agreement | None:

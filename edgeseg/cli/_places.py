@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _CountsType(click.ParamType[tuple[int, ...]]):
+class CountsType(click.ParamType[tuple[int, ...]]):
     """``1,2,4``: numbers above 0."""
 
     name = "N,N,..."
@@ -132,7 +132,7 @@ def sweep(function: F) -> F:
         _options.runtime_precision,
         click.option(
             "--num-threads",
-            type=_CountsType(),
+            type=CountsType(),
             help="Threads, with commas between for a sweep.",
             show_default="one a core, at most 4",
         ),

@@ -13,6 +13,7 @@ COMMANDS = {
     "web": "Serve a page that runs a file in any browser, on the phone's own camera.",
     "verify": "Prove a file on the device that runs it: here, over ssh and over adb.",
     "benchmark": "Measure latency here, over ssh and over adb, and how sure it is.",
+    "tune": "Find the fastest file, runtime and threads on a device that pass an accuracy gate.",
     "compare": "Compare results with a baseline; exit 1 when something got slower.",
     "data": "Check, split and convert labeled data.",
     "train": "Train a model of the zoo, or your own.",

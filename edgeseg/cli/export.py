@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +12,18 @@ import click
 from click.core import ParameterSource
 
 from edgeseg._internal.limits.pairs import REJECTED
-from edgeseg._internal.text import counted, printable, unprintable
 from edgeseg.choices import (
-    ColorOrder,
-    Fit,
     Format,
     Layout,
-    LetterboxRounding,
     OutputKind,
     Precision,
-    Resize,
     Target,
 )
-from edgeseg.cli import _completion, _options
+from edgeseg.cli import _completion, _model, _options
 from edgeseg.cli._export_results import note_cuts, note_half, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._model import ModelOptions
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, say, size_text
 from edgeseg.cli._words import in_flags
@@ -39,16 +34,12 @@ from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Reci
 if TYPE_CHECKING:
     from edgeseg._internal.progress import StepProgress
     from edgeseg.datasets import DataSource
-    from edgeseg.spec import ModelSpec
     from edgeseg_converters import ExportResult
 
 
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
-        "Model": (
-            "weights", "allow_missing", "num_classes", "model_options", "custom_objects", "imgsz", *_options.FEEDING,
-            "output",
-        ),
+        "Model": _model.OPTIONS,
         "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize", "half_arithmetic"),
         "Data": (*_options.DATASET, "split"),
         "Verification": ("verify", "num_images", "proof"),
@@ -58,25 +49,6 @@ class _Command(GroupedCommand):
         ),
         "Results": ("name", "output_dir", "report", *_options.RESULTS),
     }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Model:
-    """The options about the model that is exported."""
-
-    weights: str | None
-    allow_missing: tuple[str, ...] | None
-    num_classes: int | None
-    model_options: dict[str, str]
-    custom_objects: str | None
-    imgsz: tuple[int, int] | None
-    mean: tuple[float, float, float] | None
-    std: tuple[float, float, float] | None
-    color_order: ColorOrder | None
-    fit: Fit | None
-    resize: Resize | None
-    letterbox_rounding: LetterboxRounding | None
-    output: str | None
 
 
 @dataclass(frozen=True)
@@ -127,27 +99,6 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
     return Quantization(gate=gate, **settings)
 
 
-def _checked_name(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
-    if name is not None and (not re.fullmatch(r"[^/\\]{1,100}", name) or name.startswith(".") or unprintable(name)):
-        raise click.BadParameter(
-            f"'{printable(name)[:100]}' is no name of a file: 1 to 100 characters, no slash, no dot at the beginning. "
-            "--output-dir names the folder.",
-            ctx,
-            param,
-        )
-    return name
-
-
-def _name(request: _Model, spec: ModelSpec) -> str:
-    """Return what a model is called whose name was not typed."""
-    from edgeseg.models.packaged_files import PACKAGED
-
-    # The name of a packaged model says what it sees; with weights of others it sees something else.
-    if request.weights is not None and spec.name in PACKAGED:
-        return Path(request.weights).name.partition(".")[0] or spec.name
-    return spec.name
-
-
 @click.command(
     "export",
     cls=_Command,
@@ -175,27 +126,7 @@ def _name(request: _Model, spec: ModelSpec) -> str:
         "w8a16 quantize the whole model, with --data.",
     ),
 )
-@collect(
-    "request",
-    _Model,
-    click.option("--weights", type=click.Path(), help="Weights file for a zoo model."),
-    click.option(
-        "--allow-missing",
-        type=_options.NamesType(),
-        help="Layers that may stay without weights, with commas between; 'head' is the last.",
-    ),
-    click.option("--num-classes", type=click.IntRange(2), help="Classes of a zoo model."),
-    _options.model_option,
-    _options.custom_objects,
-    _options.imgsz,
-    _options.mean,
-    _options.std,
-    _options.color_order,
-    _options.fit,
-    _options.resize,
-    _options.letterbox_rounding,
-    _options.output,
-)
+@_model.options
 @collect(
     "options",
     _options_of,
@@ -279,12 +210,7 @@ def _name(request: _Model, spec: ModelSpec) -> str:
 @collect(
     "results",
     _Results,
-    click.option(
-        "--name",
-        callback=_checked_name,
-        help="Name of the model: in its files, and of them.",
-        show_default="the trained model's, which is that of its run or data; else MODEL's",
-    ),
+    _model.name,
     click.option(
         "--output-dir", type=_options.FOLDER, default=Path(), show_default=True, help="Folder for the artifacts."
     ),
@@ -300,7 +226,7 @@ def _name(request: _Model, spec: ModelSpec) -> str:
 def command(
     model: str | None,
     recipes: list[Recipe],
-    request: _Model,
+    request: ModelOptions,
     options: ExportOptions,
     data: DataSource | None,
     verification: _Verification,
@@ -342,7 +268,7 @@ def command(
 
 def _export(
     model: str | None,
-    request: _Model,
+    request: ModelOptions,
     recipes: list[Recipe],
     options: ExportOptions,
     quantization: Quantization,
@@ -351,7 +277,6 @@ def _export(
     progress: StepProgress,
 ) -> tuple[list[tuple[Path, ExportResult]], Path | None]:
     """Make and save the artifacts and the report; return the artifacts with their paths, and the report's path."""
-    import edgeseg.models.opening as opening
     from edgeseg._internal.files import refuse_existing, require_writable_folder
     from edgeseg._internal.limits.pairs import files_of
     from edgeseg.coverage import ask_coverage
@@ -372,33 +297,8 @@ def _export(
         samples = collect_images(data, split=quantization.split, count=verification.num_images)
     classes = open_classes(data) if data and is_labeled(data) else None
     progress("opening the model", 0, 0)
-    opened = opening.load_model(
-        model,
-        opening.ModelRequest(
-            weights=request.weights,
-            num_classes=request.num_classes,
-            input_size=request.imgsz,
-            classes=classes,
-            allow_missing=request.allow_missing or (),
-            mean=request.mean,
-            std=request.std,
-            color_order=request.color_order,
-            fit=request.fit,
-            resize=request.resize,
-            letterbox_rounding=request.letterbox_rounding,
-            custom_objects=_options.read_custom_objects(request.custom_objects),
-            output=request.output,
-            model_options=request.model_options,
-        ),
-    )
-    spec = opened.spec.replace(name=results.name or _name(request, opened.spec))
-    if (loaded := opened.weights_report) is not None:
-        for line in loaded.table().split("\n"):
-            note(line)
-        matched, left, missing = len(loaded.matched), len(loaded.left_over), len(loaded.missing)
-        note(
-            f"{counted(matched, 'tensor')} of '{request.weights}' are in the model, {left} left over, {missing} missing"
-        )
+    opened = request.open(model, classes)
+    spec = opened.spec.replace(name=results.name or request.name_of(opened.spec))
     # Checked before the long work, not after it.
     output_dir, overwrite = results.output_dir, results.overwrite
     require_writable_folder(output_dir)

@@ -33,6 +33,7 @@ from edgeseg.proof import worker as proof_worker
 from edgeseg.runtime.process import exchange, gpu, trial
 from edgeseg.spec import ModelSpec
 from edgeseg.web import exchange as web
+from edgeseg_converters.tuning import record as tuning
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,7 @@ READ: tuple[Any, ...] = (
     *(profile.Reply, onnx_profile._Events, benchmark_model.Placement),
     *(web.Greeting, web.Opened, web.Output, web.Timings, web.Head),
     *(proof._About, questions.Answers, proof_worker.Value),
+    *(tuning._Version, tuning.Record),
     *(accuracy._Entry, classes._Table, labelme._Document, gpu._Answer, trial._Answer),
     *(
         kind

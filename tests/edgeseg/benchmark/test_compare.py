@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeseg.benchmark.compare import NOISE, compare, pair, unlike
+from edgeseg.benchmark.compare import NOISE, clearly_slower, compare, fastest_s, pair, unlike
 from edgeseg.benchmark.result import Environment, LatencyResult, to_json
 from edgeseg.cli import main
 from edgeseg.errors import InputError
@@ -269,3 +269,15 @@ def test_the_command_says_what_is_not_to_be_trusted(tmp_path: Path, capsys: pyte
     assert status(str(paths["busy"]), "--json") == 0
     (entry,) = json.loads(capsys.readouterr().out)["comparisons"]
     assert (entry["verdict"], entry["significant"]) == ("untrusted", True)
+
+
+def test_results_of_the_same_turns_are_compared_whatever_they_are_of() -> None:
+    baseline = _result(0)
+    place = dataclasses.replace(baseline.environment, load=0.9)  # no verdict, but both had the same other work
+    slower = _result(1, slower=1.15, sha256="b" * 64, num_threads=4, accelerator="gpu", environment=place)
+    assert clearly_slower(baseline, slower)
+    assert not clearly_slower(slower, baseline)
+    assert not clearly_slower(baseline, _result(1))
+    assert fastest_s(slower) / fastest_s(baseline) == pytest.approx(
+        compare(baseline, slower, allow=("threads", "accelerator", "model")).fastest.value
+    )

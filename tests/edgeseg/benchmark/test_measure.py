@@ -4,6 +4,7 @@ then this machine with real models.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgeseg._internal.files import sha256
 from edgeseg.benchmark import worker
 from edgeseg.benchmark.devices import open_device
 from edgeseg.benchmark.devices.local import LocalDevice
-from edgeseg.benchmark.measure import Case, measure
+from edgeseg.benchmark.measure import Case, measure, measure_on, pooled
 from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import Environment
 from edgeseg.benchmark.worker import Reply, Request
@@ -91,6 +92,21 @@ def test_the_processes_are_joined(files: list[Path]) -> None:
     assert result.environment.device == "ssh:board"  # as the user reaches it, not as it calls itself
     assert (result.environment.load, result.environment.temperature_c) == (0.5, (40, 60))
     assert [text.split(":")[0] for text in result.warnings] == ["wide spread", "the processes disagree", "busy machine"]
+
+
+def test_measurements_one_after_the_other_are_pooled_to_one_of_all(files: list[Path]) -> None:
+    replies = [reply(0.01, 0.011, load=0.0, peak=5), reply(0.02, load=0.2, heat=(50.0, 60.0), peak=7)]
+    told = dataclasses.replace(replies[0], warnings=("the device says so",))
+    case, plan = Case(files[0], "cpu"), Plan(rounds=1)
+    together = measure([case], Scripted(told, replies[1]), Plan(rounds=2))[0]
+    device = Scripted(told, replies[1])
+    singles = [measure_on([case], device, plan)[0] for _ in replies]
+    assert device.closed == 0  # whoever entered it leaves it
+    assert dataclasses.replace(pooled(singles), warmup_runs=together.warmup_runs) == together
+    # A single process disagrees with no other, and a warning of it alone is none of both.
+    assert any(text.startswith("the processes disagree") for text in together.warnings)
+    assert "the device says so" in together.warnings
+    assert pooled(singles[:1]) == singles[0]
 
 
 def test_a_sustained_run_says_how_it_ended(files: list[Path]) -> None:

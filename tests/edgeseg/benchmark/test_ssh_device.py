@@ -37,6 +37,7 @@ from edgeseg.proof import verify
 from edgeseg.proof.device import ThisMachine
 
 QUICK = Plan(rounds=2, warmup_runs=1, warmup_min_secs=0, num_runs=4, min_secs=0)
+SHORT = Plan(rounds=1, warmup_runs=1, warmup_min_secs=0, num_runs=1, min_secs=0)
 
 
 class Server:
@@ -210,6 +211,23 @@ def test_a_proof_is_answered_there(board: SshDevice, proven: Path, folder: Path,
             device.answers(artifact, {}, path, (0,))
     assert (verdict.device, verdict.passed, verdict.agreement.worst) == ("ssh:board", True, 1.0)
     assert list((folder / "artifacts").iterdir()) == []
+
+
+def test_a_model_is_tuned_for_the_board(board: SshDevice, folder: Path, tmp_path: Path, shapes_dataset: Path) -> None:
+    """Converted here, asked and measured there, over one connection."""
+    keras, converters = pytest.importorskip("keras"), pytest.importorskip("edgeseg_converters")
+    image = keras.Input((32, 48, 3))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(image), name="tiny")
+    options = converters.TuneOptions(
+        formats=("tflite",), precisions=("fp16",), accelerators=("cpu",), num_threads=(1,), num_images=1, plan=SHORT
+    )
+    images = str(shapes_dataset / "val" / "images")
+    result = converters.tune(model, tmp_path / "tuned", data=images, device=board, options=options)
+    assert result.record.device == "ssh:board" and result.record.complete
+    assert result.latency is not None and result.latency.environment.device == "ssh:board"
+    assert {one.candidate.place.backend for one in result.record.measured} == {"litert", "litert-compiled"}
+    assert list((folder / "artifacts").iterdir()) == []
+    assert "on ssh:board" in result.sentence
 
 
 def test_a_proof_over_a_link_that_breaks_leaves_no_worker(

@@ -1,4 +1,4 @@
-"""``edgeseg.cli._fields``, ``_groups``, ``_summaries``: what ``--help`` says, held against the dataclasses it fills."""
+"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_summaries``: what ``--help`` says, and what its options fill."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.run.options import RunOptions
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
 from edgeseg_converters.recipes import DEFAULT_OPSET, AccuracyGate, Recipe
+from edgeseg_converters.tuning.options import TuneOptions
 
-GROUPED = ("models", "export", "predict", "camera", "evaluate", "web", "verify", "benchmark", "train")
+GROUPED = ("models", "export", "predict", "camera", "evaluate", "web", "verify", "benchmark", "tune", "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +163,15 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
         ("export", Recipe, (), {}),
         # Not to be set: the warm-up's seconds, and the order of the turns; --sustained is drift.
         ("benchmark", Plan, ("warmup_min_secs", "description", "seed", "drift"), {}),
+        # The first four are shown as words; the others are options of their own.
+        (
+            "tune",
+            TuneOptions,
+            ("formats", "precisions", "accelerators", "num_threads", "quantization", "plan"),
+            {},
+        ),
+        ("tune", Quantization, ("data", "calibration", "gate", "rescue"), {"method": "--calibration-method"}),
+        ("tune", AccuracyGate, (), {}),
         # legend and status: see below; the color of a background is no text.
         ("camera", Look, ("legend", "status", "background"), {"view": "--visualize", "except_classes": "--except"}),
         ("predict", Look, ("legend", "status", "background"), {"view": "--visualize", "except_classes": "--except"}),

@@ -1,0 +1,105 @@
+"""Tell whether an earlier tuning was of the same model, data, settings and device, so that its work counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeseg._internal.files import sha256
+from edgeseg._internal.versions import __version__, installed_version
+from edgeseg.datasets import Data, as_source
+from edgeseg.errors import InputError
+from edgeseg.models.keras_internals import layers_within
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.images import find
+from edgeseg_converters.tuning.options import TuneOptions
+
+#: What made files follow from; and what measurements follow from besides.
+OF_FILES = ("model", "data", "conversion", "versions")
+PARTS = (*OF_FILES, "device", "search")
+
+_TOOLS = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime")
+
+
+def key_of(model: keras.Model, spec: ModelSpec, data: Data, options: TuneOptions, device: str) -> dict[str, str]:
+    """Return a digest of each part of ``PARTS``.
+
+    Args:
+        model: the Keras model.
+        spec: how it is fed.
+        data: what calibrates and proves; files count by their name, size and time.
+        options: of the tuning; the budget does not count, as more of it continues the same work.
+        device: name of the device.
+
+    Raises:
+        InputError: the data has no images.
+    """
+    settings = options.quantization
+    conversion = {
+        "splits": (settings.split, settings.calibration_split),
+        "calibration": (settings.num_calibration_samples, settings.seed, settings.method),
+        "gate": dataclasses.astuple(settings.gate),
+        "num_images": options.num_images,
+    }
+    search = {
+        "formats": options.formats,
+        "precisions": options.precisions,
+        "accelerators": options.accelerators,
+        "num_threads": options.num_threads,
+        "plan": dataclasses.asdict(options.plan),
+    }
+    return {
+        "model": _of_model(model, spec),
+        "data": _of_data(data, (settings.split, settings.calibration_split)),
+        "conversion": _of(conversion),
+        "versions": _of({"edgeseg": __version__, **{name: installed_version(name) for name in _TOOLS}}),
+        "device": device,
+        "search": _of(search),
+    }
+
+
+def _of(values: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(values, sort_keys=True, default=str).encode())
+
+
+def _of_model(model: keras.Model, spec: ModelSpec) -> str:
+    """Return the digest of a model's layers and variables; the names that Keras numbers by itself do not count."""
+    digest = hashlib.sha256(spec.to_json().encode())
+    for layer in layers_within(model):
+        digest.update(f"{type(layer).__name__} {_config(layer)}".encode())
+    for variable in model.variables:
+        values = np.asarray(keras.ops.convert_to_numpy(variable))
+        digest.update(f"{values.shape} {values.dtype}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _config(layer: keras.Layer) -> str:
+    if isinstance(layer, keras.Model):  # its layers follow, and its config has their names
+        return ""
+    try:
+        config = layer.get_config()
+    except NotImplementedError:  # a layer of the user's that cannot be saved
+        return ""
+    plain = {name: value for name, value in config.items() if name not in ("name", "build_config")}
+    # Objects that JSON lacks are known by their type: their text may have an address.
+    return json.dumps(plain, sort_keys=True, default=lambda value: type(value).__name__)
+
+
+def _of_data(data: Data, splits: Iterable[str]) -> str:
+    paths: Sequence[Path] = []
+    for split in dict.fromkeys(splits):
+        try:
+            images, labels, _ = find(data, split)
+        except InputError:  # a split that only some files need, which says so when it is
+            continue
+        paths = [*paths, *images, *([] if labels is None else [label for _, label in labels.pairs])]
+    about = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return _of({"source": dataclasses.asdict(as_source(data)), "files": about})

@@ -1,0 +1,385 @@
+"""Tune a model for a device: ``tune`` makes the files, asks the device, searches, and writes the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edgeseg._internal.files import refuse_existing, sha256, write_bytes, write_text, writing_folder
+from edgeseg._internal.progress import StepProgress
+from edgeseg.benchmark.devices import open_device
+from edgeseg.benchmark.machine import now
+from edgeseg.benchmark.measure import Device
+from edgeseg.benchmark.result import LatencyResult
+from edgeseg.choices import Format
+from edgeseg.datasets import Data
+from edgeseg.errors import InputError
+from edgeseg.proof import read_proof
+from edgeseg.proof.file import SUFFIX
+from edgeseg.spec import ModelSpec
+from edgeseg_converters.images import collect
+from edgeseg_converters.keras_model.prepare import PreparedModel
+from edgeseg_converters.options import ExportOptions
+from edgeseg_converters.tuning.answers import Bench
+from edgeseg_converters.tuning.artifacts import Workshop
+from edgeseg_converters.tuning.candidates import Candidate, Variant, candidates, places, targeted, threads, variants
+from edgeseg_converters.tuning.gate import DataGate
+from edgeseg_converters.tuning.key import OF_FILES, PARTS, key_of
+from edgeseg_converters.tuning.options import TuneOptions
+from edgeseg_converters.tuning.page import page
+from edgeseg_converters.tuning.record import NAME, Measured, Record, changed, read_record
+from edgeseg_converters.tuning.result import TuneResult
+from edgeseg_converters.tuning.search import Search, choose, how_slow, search, why_not
+
+_log = logging.getLogger(__name__)
+
+#: Name of the page in the folder of a tuning.
+PAGE = "tune.html"
+
+# The kinds of devices on which candidates are measured by processes of edgeseg's own, with samples.
+_KINDS = ("local", "ssh")
+
+#: After so many a place is not asked for further files.
+_REFUSALS = 2
+
+_MINUTE_S = 60.0
+
+
+def tune(
+    model: keras.Model,
+    folder: str | Path,
+    *,
+    data: Data,
+    spec: ModelSpec | None = None,
+    device: str | Device = "local",
+    options: TuneOptions | None = None,
+    overwrite: bool = False,
+    progress: StepProgress | None = None,
+) -> TuneResult:
+    """Find the file of a model, its runtime, accelerator and number of threads that are fastest on a device.
+
+    Every file is made once and put through its gates: the verification of its precision, the accuracy on ``data``
+    beside the float model, and the proof on the device. What passes is measured in turns; the slower ones go when that
+    is clear. A call that was killed is continued by the same call.
+
+    Args:
+        model: see ``export``.
+        folder: for the chosen file, its proof, ``tune.json`` and ``tune.html``; and, in ``candidates``, every file.
+        data: verifies, calibrates and scores: a labeled data set, or a folder of images.
+        spec: how to feed the model; see ``export``.
+        device: ``local``, ``ssh:HOST``, or such a device that is not entered yet.
+        options: what is tried, the gates, the budget.
+        overwrite: measure again where the folder has a result of the same arguments; replace one of others.
+        progress: called at the start of each step, and while images are run and candidates measured.
+
+    Returns:
+        The result, also where no file passed its gate: then nothing is chosen, and ``failure`` says why.
+
+    Raises:
+        InputError: there are no images, the device is of another kind, or the folder has a result of other arguments.
+        UnsupportedModel: the model cannot be exported at all.
+        DeviceLost: the device went away; what was done is kept.
+
+    Example:
+        >>> result = tune(model, "tuned", data="camvid", device="ssh:pi5")
+        >>> print(result.sentence, result.command)
+    """
+    options, folder = options or TuneOptions(), Path(folder)
+    settings = options.quantization
+    if settings.rescue:
+        raise InputError("a tuning measures each precision as it is; omit `rescue`.")
+    wanted = variants(options.formats, options.precisions)
+    for variant in wanted:
+        places(variant.format, options.accelerators)  # a wrong name is refused before the long work
+    opened = _opened(device)
+    samples = collect(data, split=settings.split, count=options.num_images)
+    prepared = PreparedModel.of(model, spec, ExportOptions(), samples)
+    spec = spec or prepared.spec
+    key = key_of(model, spec, data, options, opened.name)
+    with writing_folder(folder):
+        record = _begun(folder, key, spec.name, opened.name, wanted, overwrite=overwrite)
+        if record.complete:
+            return TuneResult(folder, record, reused=True)
+        workshop = Workshop(
+            model=model,
+            spec=spec,
+            folder=folder,
+            data=data,
+            quantization=settings,
+            samples=samples,
+            gate=DataGate(prepared, data, settings),
+            progress=progress,
+        )
+        with opened as entered:
+            tuning = _Tuning(folder=folder, options=options, workshop=workshop, bench=Bench(entered), record=record)
+            tuning.run(wanted)
+        return _finished(folder, tuning.record, workshop)
+
+
+def _opened(device: str | Device) -> Device:
+    """Return a device of a kind that is measured in processes of edgeseg's own.
+
+    Raises:
+        InputError: it is of another kind.
+    """
+    opened = open_device(device) if isinstance(device, str) else device
+    if opened.name.partition(":")[0] not in _KINDS:
+        raise InputError(f"tune measures on local and ssh:HOST, not on '{opened.name}': benchmark measures there.")
+    return opened
+
+
+def _begun(
+    folder: Path, key: dict[str, str], model: str, device: str, wanted: Iterable[Variant], *, overwrite: bool
+) -> Record:
+    """Return the record to go on from: of an earlier call with the same arguments, or a new one.
+
+    Raises:
+        InputError: the folder has the result of other arguments, or other files of these names.
+    """
+    fresh = Record(key=key, model=model, device=device, date=now())
+    try:
+        earlier = read_record(folder)
+    except InputError:
+        if not overwrite:
+            raise
+        earlier = None
+    others = [] if earlier is None else changed(earlier.key, key)
+    if others and not overwrite:
+        what = " and ".join(name for name in PARTS if name in others)
+        raise InputError(f"'{folder / NAME}' is a tuning with another {what}; give `overwrite=True` or another folder.")
+    if earlier is None:
+        names = [variant.recipe.file_name(model) for variant in wanted]
+        for name in (*names, f"{model}{SUFFIX}", PAGE):
+            refuse_existing(folder / name, overwrite=overwrite)
+        return fresh
+    if set(others) & set(OF_FILES):
+        return dataclasses.replace(fresh, outputs=earlier.outputs)
+    if others:
+        recipes = {variant.recipe for variant in wanted}
+        kept = tuple(artifact for artifact in earlier.artifacts if artifact.variant.recipe in recipes)
+        return dataclasses.replace(fresh, artifacts=kept, outputs=earlier.outputs)
+    if earlier.complete and overwrite:  # measured again; what was made and answered is the same
+        return dataclasses.replace(
+            fresh,
+            artifacts=earlier.artifacts,
+            answers=earlier.answers,
+            num_threads=earlier.num_threads,
+            outputs=earlier.outputs,
+        )
+    return earlier
+
+
+@dataclass(kw_only=True)
+class _Tuning:
+    """One run: every step is saved when it ends.
+
+    Attributes:
+        folder: of the tuning.
+        options: of the tuning.
+        workshop: makes the files.
+        bench: the device.
+        record: what was done so far.
+    """
+
+    folder: Path
+    options: TuneOptions
+    workshop: Workshop
+    bench: Bench
+    record: Record
+
+    def __post_init__(self) -> None:
+        self._start = time.monotonic()
+        kept = [one for one in self.record.artifacts if not one.sha256 or self._is_there(one.variant, one.sha256)]
+        if not self.workshop.proof.exists():
+            kept = []
+        self._save(artifacts=tuple(kept))
+
+    def run(self, wanted: Sequence[Variant]) -> None:
+        """Make files, ask the device, make the files of its accelerators, and search."""
+        self._save(unmade=())
+        self._make(wanted)
+        self._ask()
+        works: dict[Format, set[str]] = {}
+        for answer in self.record.answers:
+            if not answer.failure:
+                works.setdefault(answer.variant.format, set()).add(answer.place.accelerator)
+        self._make(targeted(wanted, works))
+        self._ask()
+        chosen = self._candidates()
+        if chosen:
+            self._search(chosen)
+        elif not self.record.unmade:
+            self._save(complete=True)
+
+    def _out_of(self, share: float) -> Callable[[], bool]:
+        """Return what tells whether a share of the budget is over."""
+        end = self._start + share * self.options.budget * _MINUTE_S
+        return lambda: time.monotonic() > end
+
+    def _make(self, wanted: Sequence[Variant]) -> None:
+        missing = [variant for variant in wanted if self.record.artifact(variant) is None]
+        for artifact in self.workshop.make(missing, self.record.artifacts, self._out_of(0.5)):
+            self._save(artifacts=(*self.record.artifacts, artifact))
+        unmade = [variant for variant in missing if self.record.artifact(variant) is None]
+        self._save(unmade=(*self.record.unmade, *unmade))
+
+    def _ask(self) -> None:
+        """Ask the device about each file that passed, on everything that may run it.
+
+        A place that refused two files, of floats and of integers, has shown that it is not there: the others are spared
+        the time.
+        """
+        passed = [artifact.variant for artifact in self.record.artifacts if not artifact.failure]
+        # fp32 is the first, and a static precision, where there is one, the last: what they need differs most.
+        questions = [
+            (variant, place)
+            for variant in (*passed[:1], *reversed(passed[1:]))
+            for place in places(variant.format, self.options.accelerators)
+            if variant.fits(place)
+        ]
+        for number, (variant, place) in enumerate(questions):
+            refusals = [one for one in self.record.answers if one.place == place]
+            missing = len(refusals) >= _REFUSALS and all(one.agreement is None for one in refusals)
+            if missing or self.record.answer(variant, place) is not None:
+                continue
+            self._told(f"asking {self.record.device} for {variant} on {place}", number, len(questions))
+            answer = self.bench.answer(self.workshop.path(variant), variant, place, self.workshop.proof)
+            self._save(answers=(*self.record.answers, answer))
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        running = [answer for answer in self.record.answers if not answer.failure and self._passed(answer.variant)]
+        if not running:
+            return ()
+        if not self.record.num_threads:
+            first = running[0]
+            cores = self.bench.cores(self.workshop.path(first.variant), first.place)
+            self._save(num_threads=tuple(dict.fromkeys(self.options.num_threads or threads(cores))))
+        return tuple(
+            candidate
+            for answer in running
+            for candidate in candidates(answer.variant, answer.place, self.record.num_threads)
+        )
+
+    def _passed(self, variant: Variant) -> bool:
+        artifact = self.record.artifact(variant)
+        return artifact is not None and not artifact.failure
+
+    def _search(self, chosen: Sequence[Candidate]) -> None:
+        plan, rounds = self.options.plan, self.options.plan.rounds
+        process = dataclasses.replace(
+            plan,
+            rounds=1,
+            num_runs=-(-plan.num_runs // rounds),
+            min_secs=plan.min_secs / rounds,
+            max_secs=plan.max_secs / rounds,
+            verify=False,
+        )
+        state: Search[Candidate] = Search(
+            results={one.candidate: one.result for one in self.record.measured if one.result is not None},
+            lost={one.candidate: one.lost for one in self.record.measured if one.lost},
+            turns=self.record.turns,
+        )
+        count = len(chosen)
+
+        def measure(candidate: Candidate) -> LatencyResult:
+            left = count - len(state.lost)
+            self._told(f"turn {state.turns + 1}: {left} of {count} candidates left: {candidate}", state.turns, rounds)
+            return self.bench.time(self.workshop.path(candidate.variant), candidate, process)
+
+        search(
+            chosen,
+            state,
+            measure,
+            rounds=rounds,
+            out_of_time=self._out_of(1.0),
+            ended=lambda: self._keep(chosen, state),
+            seed=plan.seed,
+        )
+        self._keep(chosen, state)
+        self._choose(chosen, state)
+
+    def _keep(self, chosen: Sequence[Candidate], state: Search[Candidate]) -> None:
+        """Save what was measured."""
+        self._save(
+            turns=state.turns,
+            measured=tuple(
+                Measured(
+                    candidate=one,
+                    result=state.results.get(one),
+                    turns=0 if one not in state.results else len(state.results[one].rounds),
+                    lost=state.lost.get(one, ""),
+                )
+                for one in chosen
+            ),
+        )
+
+    def _choose(self, chosen: Sequence[Candidate], state: Search[Candidate]) -> None:
+        """Choose among the finalists, and give every other one its reason."""
+        finalists = [one for one in chosen if one in state.results and one not in state.lost]
+        if not finalists:
+            self._save(complete=state.complete and not self.record.unmade)
+            return
+        results = [state.results[one] for one in finalists]
+        choice = choose(results)
+        best, fastest = results[choice.chosen], results[choice.fastest]
+        reasons = {
+            finalist: why_not(best, result) if place in choice.ties else how_slow(fastest, result)
+            for place, (finalist, result) in enumerate(zip(finalists, results, strict=True))
+            if place != choice.chosen
+        }
+        unmeasured = dict.fromkeys(state.unmeasured, "not measured: the budget ended")
+        ties = {finalists[place] for place in choice.ties}
+        self._save(
+            chosen=finalists[choice.chosen],
+            measured=tuple(
+                dataclasses.replace(
+                    one,
+                    reason=reasons.get(one.candidate) or unmeasured.get(one.candidate, ""),
+                    tied=one.candidate in ties,
+                )
+                for one in self.record.measured
+            ),
+            complete=state.complete and not self.record.unmade,
+        )
+
+    def _save(self, **changes: Any) -> None:
+        self.record = dataclasses.replace(self.record, **changes)
+        self.record.save(self.folder)
+
+    def _is_there(self, variant: Variant, digest: str) -> bool:
+        path = self.workshop.path(variant)
+        return path.is_file() and sha256(path.read_bytes()) == digest
+
+    def _told(self, step: str, done: int, total: int) -> None:
+        if self.workshop.progress:
+            self.workshop.progress(step, done, total)
+
+
+def _finished(folder: Path, record: Record, workshop: Workshop) -> TuneResult:
+    """Write the chosen file, its proof and the page, and remove a file that was chosen before."""
+    result = TuneResult(folder, record)
+    written = {}
+    if record.chosen is not None and result.path is not None:
+        data = workshop.path(record.chosen.variant).read_bytes()
+        write_bytes(result.path, data, overwrite=True)
+        proof = folder / f"{record.model}{SUFFIX}"
+        read_proof(workshop.proof).with_artifacts({result.path.name: sha256(data)}).save(proof, overwrite=True)
+        written = {result.path.name: sha256(data), proof.name: sha256(proof.read_bytes())}
+    text = page(result)
+    write_text(folder / PAGE, text, overwrite=True)
+    written[PAGE] = sha256(text.encode())
+    for name, digest in record.outputs.items():
+        left = folder / name
+        # A record may be anybody's: only what it describes is removed.
+        if name not in written and Path(name).name == name and left.is_file() and sha256(left.read_bytes()) == digest:
+            left.unlink()
+    record = dataclasses.replace(record, outputs=written)
+    record.save(folder)
+    return TuneResult(folder, record)

@@ -1,0 +1,250 @@
+"""Find the file, runtime, accelerator and threads that are fastest on a device and pass the gate (``edgeseg tune``)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeseg._internal.text import counted
+from edgeseg.benchmark.plan import Plan
+from edgeseg.cli import _completion, _model, _options, _places
+from edgeseg.cli._fields import choices_of, collect, option
+from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._model import ModelOptions
+from edgeseg.cli._saving import RUNS
+from edgeseg.cli._summaries import help_of
+from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs, say
+from edgeseg.cli._words import in_flags
+from edgeseg_converters.options import DEFAULT_METHOD, Quantization
+from edgeseg_converters.recipes import AccuracyGate, Recipe
+from edgeseg_converters.tuning.candidates import ACCELERATORS
+from edgeseg_converters.tuning.options import TuneOptions
+
+if TYPE_CHECKING:
+    from edgeseg._internal.progress import StepProgress
+    from edgeseg.datasets import DataSource
+    from edgeseg_converters import TuneResult
+
+# Rows of measured candidates on a terminal; the page has all.
+_SHOWN = 10
+
+
+class _Command(GroupedCommand):
+    headings = {  # noqa: RUF012 - click's own attributes are so
+        "Model": _model.OPTIONS,
+        "Candidates": ("formats", "precisions", "accelerators", "num_threads"),
+        "Data": (*_options.DATASET, "split"),
+        "Gate": ("max_drop", "max_class_drop", "min_agreement", "num_images"),
+        "Quantization": ("calibration_split", "num_calibration_samples", "seed", "method"),
+        "Search": ("device", "budget", "rounds", "num_runs", "min_secs"),
+        "Results": ("name", "output_dir", *_options.RESULTS),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Results:
+    """What the file is called, and where it and the result go."""
+
+    name: str | None
+    output_dir: Path | None
+    overwrite: bool
+    as_json: bool
+
+    def folder(self, model: str) -> Path:
+        """Return the folder: always the same for a model, as a tuning that was killed goes on there."""
+        return self.output_dir or RUNS / "tune" / model
+
+
+def _options_of(
+    *,
+    max_drop: float,
+    max_class_drop: float,
+    min_agreement: float,
+    rounds: int,
+    num_runs: int,
+    min_secs: float,
+    **settings: Any,
+) -> TuneOptions:
+    gate = AccuracyGate(max_drop=max_drop, max_class_drop=max_class_drop, min_agreement=min_agreement)
+    names = [field.name for field in dataclasses.fields(Quantization)]
+    quantization = Quantization(gate=gate, **{name: settings.pop(name) for name in names if name in settings})
+    plan = Plan(rounds=rounds, num_runs=num_runs, min_secs=min_secs, verify=False)
+    return TuneOptions(quantization=quantization, plan=plan, **settings)
+
+
+@click.command(
+    "tune",
+    cls=_Command,
+    help=help_of(
+        "tune",
+        "MODEL is a zoo name, or a .keras or .h5 file; the packaged model when omitted. Every format and precision is "
+        "made once; what passes the gate is measured in turns with every runtime, accelerator and number of threads of "
+        "the device, and the slower half goes where that is clear. The same command continues one that was killed.",
+    ),
+)
+@click.argument("model", required=False, shell_complete=_completion.models)
+@_model.options
+@_options.dataset(required=True, help="Images to score, verify and calibrate with: a labeled data set or a folder.")
+@collect(
+    "options",
+    _options_of,
+    click.option(
+        "--format",
+        "formats",
+        type=_options.NamesType(choices_of(Recipe, "format")),
+        help="Formats to try, with commas between.",
+        show_default="all",
+    ),
+    click.option(
+        "--precision",
+        "precisions",
+        type=_options.NamesType(choices_of(Recipe, "precision")),
+        help="Precisions to try, with commas between.",
+        show_default="all",
+    ),
+    click.option(
+        "--accelerator",
+        "accelerators",
+        type=_options.NamesType(ACCELERATORS),
+        help="Accelerators and execution providers to try, with commas between.",
+        show_default="all that work on the device",
+    ),
+    click.option(
+        "--num-threads",
+        type=_places.CountsType(),
+        help="Threads to try, with commas between.",
+        show_default="1, 2, 4, ... up to the device's cores",
+    ),
+    option(Quantization, "split", help="Split of a labeled data set to score and verify on."),
+    option(
+        AccuracyGate,
+        "max_drop",
+        type=click.FloatRange(0),
+        help="Points of mIoU that a file may lose to the float model, where the data has labels.",
+    ),
+    option(AccuracyGate, "max_class_drop", type=click.FloatRange(0), help="Points of IoU that any one class may lose."),
+    option(
+        AccuracyGate,
+        "min_agreement",
+        type=click.FloatRange(0, 1),
+        help="Share of pixels that must keep the float model's class, where there are no labels.",
+    ),
+    option(TuneOptions, "num_images", type=click.IntRange(1), help="Images to verify with."),
+    option(Quantization, "calibration_split", help="Split of a labeled data set to calibrate on."),
+    option(Quantization, "num_calibration_samples", type=click.IntRange(1), help="Images to calibrate with, at most."),
+    option(Quantization, "seed", type=click.IntRange(0), help="Seed of the choice of calibration images."),
+    option(
+        Quantization,
+        "method",
+        flag="--calibration-method",
+        help="How the ranges of the activations follow from the images.",
+        if_omitted=f"{DEFAULT_METHOD}, minmax of w8a16",
+    ),
+    option(
+        TuneOptions,
+        "budget",
+        type=click.FloatRange(0, min_open=True),
+        help="Minutes that all may take; half of them at most are spent on making files.",
+    ),
+    option(Plan, "rounds", type=click.IntRange(1), help="Processes of each finalist."),
+    option(Plan, "num_runs", type=click.IntRange(1), help="Timed calls of a finalist, at least."),
+    option(Plan, "min_secs", type=click.FloatRange(0), help="Seconds to measure a finalist, at least."),
+)
+@click.option("--device", default="local", show_default=True, help="local or ssh:HOST.")
+@collect(
+    "results",
+    _Results,
+    _model.name,
+    click.option(
+        "--output-dir",
+        type=_options.FOLDER,
+        help="Folder for the chosen file, its proof, tune.json and tune.html.",
+        show_default="runs/tune/NAME",
+    ),
+    _options.overwrite,
+    _options.as_json,
+)
+def command(
+    model: str | None,
+    request: ModelOptions,
+    data: DataSource,
+    options: TuneOptions,
+    device: str,
+    results: _Results,
+) -> int:
+    """Run ``edgeseg tune``."""
+    from edgeseg.models.opening import precheck
+
+    quiet_native_logs()
+    precheck(model, request.imgsz, request.model_options)
+    with progress_of_steps("loading TensorFlow") as update:
+        result = _tune(model, request, data, options, device, results, update)
+    if results.as_json:
+        print_json({"format_version": 1, **result.to_dict()})
+    else:
+        _print(result)
+    if result.failure:
+        note(f"edgeseg: {in_flags(result.failure)}.")
+        return 1
+    return 0
+
+
+def _tune(
+    model: str | None,
+    request: ModelOptions,
+    data: DataSource,
+    options: TuneOptions,
+    device: str,
+    results: _Results,
+    progress: StepProgress,
+) -> TuneResult:
+    from edgeseg.benchmark.devices import open_device
+    from edgeseg.datasets import is_labeled, open_classes
+    from edgeseg.errors import missing_extra
+
+    try:
+        from edgeseg_converters import tune
+    except ModuleNotFoundError as error:
+        raise missing_extra("edgeseg tune", "convert") from error
+    open_device(device)  # a wrong name is refused before a model is opened
+    classes = open_classes(data) if is_labeled(data) else None
+    progress("opening the model", 0, 0)
+    opened = request.open(model, classes)
+    spec = opened.spec.replace(name=results.name or request.name_of(opened.spec))
+    return tune(
+        opened.model,
+        results.folder(spec.name),
+        data=data,
+        spec=spec,
+        device=device,
+        options=options,
+        overwrite=results.overwrite,
+        progress=progress,
+    )
+
+
+def _print(result: TuneResult) -> None:
+    """Print the best candidates, what failed, what is chosen, and how to run it."""
+    from edgeseg_converters.tuning.result import COLUMNS
+
+    rows = result.rows()
+    num_measured = sum(one.result is not None for one in result.record.measured)
+    shown = [*rows[: min(num_measured, _SHOWN)], *rows[len(result.record.measured) :]]
+    if shown:
+        print_table(COLUMNS, shown)
+    if num_measured > _SHOWN:
+        say(f"{counted(num_measured - _SHOWN, 'slower candidate')}: see tune.html.")
+    if absent := result.absent_rows():
+        note(f"Not on {result.record.device}: {', '.join(place for place, _ in absent)}; tune.html says why.")
+    for remark in result.remarks:
+        note(f"edgeseg: {in_flags(remark)}.")
+    if result.reused:
+        note("edgeseg: this is the result of an earlier run with the same arguments; --overwrite measures again.")
+    if result.path is not None:
+        say(f"Chosen: {result.sentence}")
+        say(f"Files: {result.path}, tune.json and tune.html beside it")
+        say(f"Next: {result.command}")
