@@ -141,7 +141,7 @@ def inspect(path: str | Path, names: Iterable[str] | None = None) -> Inspection:
         coverage=coverages,
         not_asked=not_asked,
         usage=usage,
-        half_arithmetic=HalfArithmetic.of(data) if is_tflite else None,
+        half_arithmetic=HalfArithmetic.of(data) if file_format == "tflite" else None,
     )
 
 
