@@ -29,6 +29,7 @@ async function openModels() {
   engines = [];
   showRates();
   byId("proof").textContent = "";
+  byId("ran").textContent = "-";
   for (const id of ["prove", "snapshot"]) byId(id).disabled = true;
   const chosen = byId("compare").checked ? site.artifacts : [site.artifacts[byId("artifact").selectedIndex]];
   const [accelerator, precision] = byId("accelerator").value.split(" ");  // "webgpu fp16"
@@ -490,6 +491,14 @@ async function isolate() {
   await new Promise(() => {});
 }
 
+async function offerGpu() {
+  const [single, half] = byId("accelerator").querySelectorAll("[value^=webgpu]");
+  single.disabled = !navigator.gpu;
+  half.disabled = true;
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  half.disabled = !adapter?.features.has("shader-f16");
+}
+
 async function main() {
   await isolate();
   const answer = await fetch("site.json");
@@ -499,9 +508,7 @@ async function main() {
   byId("threads").replaceChildren(...threadsToOffer().map((count) => new Option(count)));
   byId("threads").selectedIndex = byId("threads").length - 1;
   byId("compare").parentElement.hidden = site.artifacts.length < 2;
-  if (!navigator.gpu) {
-    for (const choice of byId("accelerator").querySelectorAll("[value^=webgpu]")) choice.disabled = true;
-  }
+  offerGpu();
   listen();
   await openModels();
 }

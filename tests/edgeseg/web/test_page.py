@@ -120,7 +120,9 @@ def test_half_precision_is_what_a_gpu_has_or_an_error(
 ) -> None:
     """SwiftShader has none; where a GPU has, 1 % of the pixels is left for 11 bits of the logits (Firefox: 0.1 %)."""
     adapter = "navigator.gpu.requestAdapter()"
-    if not page.run(f"{adapter}.then((adapter) => adapter.features.has('shader-f16'))"):
+    has_half = page.run(f"{adapter}.then((adapter) => adapter.features.has('shader-f16'))")
+    assert page.run("document.querySelector('[value=\"webgpu fp16\"]').disabled") is not has_half
+    if not has_half:
         with pytest.raises(AssertionError, match=r"This browser's GPU has no half precision \(shader-f16\)"):
             page.engine(list(artifacts).index("logits"), "webgpu", 1, "fp16")
         return
