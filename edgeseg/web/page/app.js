@@ -2,6 +2,10 @@
 import {Engine, chooseEngine, threadsToOffer} from "./engine.js";
 
 const KEEPING = ["cutout", "blur", "replace"];
+// LiteRT's GPU takes the padding of an ARG_MAX for a class where all logits of a pixel are below 0.
+const UNKNOWN =
+  "The GPU answers a class that does not exist, a fault of LiteRT in files of class maps; such pixels are not drawn. " +
+  "Choose the CPU, or export with --output-kind logits.";
 const byId = (id) => document.getElementById(id);
 
 let site, engines = [], source = null, opening = 0;
@@ -163,7 +167,8 @@ async function pump(engine) {
   engine.busy = true;
   try {
     const {frame, size, captured} = await source.take(engine);
-    const {ms, shares} = await engine.draw(frame, size, lookOf(engine.artifact));
+    const {ms, shares, unknown} = await engine.draw(frame, size, lookOf(engine.artifact));
+    if (unknown) say(UNKNOWN);
     if (engine === engines[0]) {
       const now = performance.now();
       rates.add(now);
@@ -284,7 +289,8 @@ class TrackSource extends LiveSource {
       if (offsets.length < 15) {
         this.compareClocks(video, offsets);
       } else {
-        this.offset = Math.min(...offsets.filter((offset) => offset >= this.least));
+        const possible = offsets.filter((offset) => offset >= this.least);
+        this.offset = possible.length ? Math.min(...possible) : this.least;
         video.srcObject = null;
       }
     });

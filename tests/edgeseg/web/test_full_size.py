@@ -2,9 +2,8 @@
 
 It takes minutes, so it runs where EDGESEG_BROWSER names a folder of the fp32 files:
 
-    for MODEL in person efficientnet_lite0_unet; do
-        edgeseg export $MODEL --format tflite,onnx --precision fp32 --output-dir DIR
-    done
+    edgeseg export person --output-kind softmax --format tflite,onnx --precision fp32 --output-dir DIR
+    edgeseg export efficientnet_lite0_unet --format tflite,onnx --precision fp32 --output-dir DIR
     EDGESEG_BROWSER=DIR pytest tests/edgeseg/web/test_full_size.py
 """
 

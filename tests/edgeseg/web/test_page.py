@@ -106,13 +106,23 @@ def test_integers_are_not_run_on_a_gpu(page: Any, artifacts: dict[str, Path]) ->
         page.engine(list(artifacts).index("int8"), "webgpu", 1)
 
 
-def test_a_class_that_does_not_exist_is_an_error(
-    page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
-) -> None:
+def test_a_class_that_does_not_exist_is_said(page: Any, artifacts: dict[str, Path], clip_images: list[bytes]) -> None:
     """LiteRT.js 2.5.3 takes the padding of an ARG_MAX of three classes for a fourth (docs/accelerators.md)."""
     page.engine(list(artifacts).index("fp32"), "webgpu", 1)
-    with pytest.raises(AssertionError, match=r"a class that does not exist \(4 of 3\).*--output-kind logits"):
-        page.class_map(clip_images[0])
+    data = base64.b64encode(clip_images[0]).decode()
+    drawn = page.run(
+        f"""(async () => {{
+            const blob = new Blob([Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))]);
+            await engine.takeCanvas(document.createElement('canvas'));
+            const look = {{view: 'overlay', alpha: 0.6, shown: [true, true, true], keeps: false}};
+            const frame = await createImageBitmap(blob);
+            return engine.draw(frame, [frame.width, frame.height], look);
+        }})()"""
+    )
+    assert 0 < drawn["unknown"] < 1
+    assert sum(drawn["shares"]) == pytest.approx(1 - drawn["unknown"])
+    ids = page.class_map(clip_images[0])
+    assert ids.max() == 3  # LiteRT's new version answers right: then this test, and what app.js says, can go
 
 
 def test_half_precision_is_what_a_gpu_has_or_an_error(
