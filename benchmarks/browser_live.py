@@ -65,7 +65,7 @@ def live(artifact: Path, camera: Path, side: str, seconds: float) -> dict[str, f
             )
             wait(browser, "document.getElementById('ran').textContent.endsWith('1 thread')")
             browser.run("document.getElementById('camera').click()")
-            wait(browser, "document.getElementById('age').textContent !== '-'")
+            wait(browser, "['fps', 'age'].every((name) => document.getElementById(name).textContent !== '-')")
             time.sleep(1.0)
             browser.run(WATCH)
             time.sleep(seconds)
