@@ -128,7 +128,7 @@ def test_a_class_that_does_not_exist_is_said(page: Any, artifacts: dict[str, Pat
 def test_half_precision_is_what_a_gpu_has_or_an_error(
     page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
 ) -> None:
-    """SwiftShader has none; where a GPU has, 1 % of the pixels is left for 11 bits of the logits (lavapipe: 0.1 to 0.7 %)."""
+    """SwiftShader has none; where a GPU has, 1 % of the pixels is left for 11 bits (lavapipe: 0.1 to 0.7 %)."""
     adapter = "navigator.gpu.requestAdapter()"
     has_half = page.run(f"{adapter}.then((adapter) => adapter.features.has('shader-f16'))")
     assert page.run("document.querySelector('[value=\"webgpu fp16\"]').disabled") is not has_half
