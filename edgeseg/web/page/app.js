@@ -2,6 +2,10 @@
 import {Engine, chooseEngine, threadsToOffer} from "./engine.js";
 
 const KEEPING = ["cutout", "blur", "replace"];
+// LiteRT's GPU takes the padding of an ARG_MAX for a class where all logits of a pixel are below 0.
+const UNKNOWN =
+  "The GPU answers a class that does not exist, a fault of LiteRT in files of class maps; such pixels are not drawn. " +
+  "Choose the CPU, or export with --output-kind logits.";
 const byId = (id) => document.getElementById(id);
 
 let site, engines = [], source = null, opening = 0;
@@ -29,6 +33,7 @@ async function openModels() {
   engines = [];
   showRates();
   byId("proof").textContent = "";
+  byId("ran").textContent = "-";
   for (const id of ["prove", "snapshot"]) byId(id).disabled = true;
   const chosen = byId("compare").checked ? site.artifacts : [site.artifacts[byId("artifact").selectedIndex]];
   const [accelerator, precision] = byId("accelerator").value.split(" ");  // "webgpu fp16"
@@ -162,7 +167,8 @@ async function pump(engine) {
   engine.busy = true;
   try {
     const {frame, size, captured} = await source.take(engine);
-    const {ms, shares} = await engine.draw(frame, size, lookOf(engine.artifact));
+    const {ms, shares, unknown} = await engine.draw(frame, size, lookOf(engine.artifact));
+    if (unknown) say(UNKNOWN);
     if (engine === engines[0]) {
       const now = performance.now();
       rates.add(now);
@@ -283,7 +289,8 @@ class TrackSource extends LiveSource {
       if (offsets.length < 15) {
         this.compareClocks(video, offsets);
       } else {
-        this.offset = Math.min(...offsets.filter((offset) => offset >= this.least));
+        const possible = offsets.filter((offset) => offset >= this.least);
+        this.offset = possible.length ? Math.min(...possible) : this.least;
         video.srcObject = null;
       }
     });
@@ -490,6 +497,14 @@ async function isolate() {
   await new Promise(() => {});
 }
 
+async function offerGpu() {
+  const [single, half] = byId("accelerator").querySelectorAll("[value^=webgpu]");
+  single.disabled = !navigator.gpu;
+  half.disabled = true;
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  half.disabled = !adapter?.features.has("shader-f16");
+}
+
 async function main() {
   await isolate();
   const answer = await fetch("site.json");
@@ -499,9 +514,7 @@ async function main() {
   byId("threads").replaceChildren(...threadsToOffer().map((count) => new Option(count)));
   byId("threads").selectedIndex = byId("threads").length - 1;
   byId("compare").parentElement.hidden = site.artifacts.length < 2;
-  if (!navigator.gpu) {
-    for (const choice of byId("accelerator").querySelectorAll("[value^=webgpu]")) choice.disabled = true;
-  }
+  offerGpu();
   listen();
   await openModels();
 }

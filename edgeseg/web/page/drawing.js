@@ -11,7 +11,7 @@ class Painter {
     this.colors = new Uint32Array(256);
   }
 
-  // Draws, and returns the share of the image of each class, in [0, 1].
+  // Draws, and returns the share of the image of each class, and of what is no class, in [0, 1].
   draw(frame, [width, height], classMap, place, look) {
     for (const canvas of [this.canvas, this.layer.canvas]) {
       if (canvas.width !== width || canvas.height !== height) {
@@ -49,7 +49,8 @@ class Painter {
       context.imageSmoothingEnabled = false;  // nearest neighbor, as edgeseg.imaging.restore
       context.drawImage(this.mask.canvas, 0, 0, width, height);
     }
-    return counts.map((count) => count / total);
+    const unknown = counts.pop() / total;
+    return {shares: counts.map((count) => count / total), unknown};
   }
 
   // Looks the part of the class map that the image covers up in the palette; counts the classes of it. A map smaller
@@ -64,14 +65,15 @@ class Painter {
     });
     const image = new ImageData(place.width, place.height);
     const painted = new Uint32Array(image.data.buffer);
-    const counts = new Array(this.spec.class_names.length).fill(0);
+    const unknown = this.spec.class_names.length;
+    const counts = new Array(unknown + 1).fill(0);  // the last: what is no class, see UNKNOWN in app.js
     const soft = look.keeps && classMap.scores ? shownShare(classMap, look.shown) : null;
     const columns = Int32Array.from({length: place.width}, (_, x) => nearest(x + place.left, width, inputWidth));
     for (let y = 0, to = 0; y < place.height; y++) {
       const row = nearest(y + place.top, height, inputHeight) * width;
       for (let x = 0; x < place.width; x++) {
         const id = ids[row + columns[x]];
-        counts[id]++;
+        counts[Math.min(id, unknown)]++;
         painted[to] = this.colors[id];
         if (soft) image.data[4 * to + 3] = soft(row + columns[x]);
         to++;

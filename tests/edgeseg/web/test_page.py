@@ -106,21 +106,33 @@ def test_integers_are_not_run_on_a_gpu(page: Any, artifacts: dict[str, Path]) ->
         page.engine(list(artifacts).index("int8"), "webgpu", 1)
 
 
-def test_a_class_that_does_not_exist_is_an_error(
-    page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
-) -> None:
+def test_a_class_that_does_not_exist_is_said(page: Any, artifacts: dict[str, Path], clip_images: list[bytes]) -> None:
     """LiteRT.js 2.5.3 takes the padding of an ARG_MAX of three classes for a fourth (docs/accelerators.md)."""
     page.engine(list(artifacts).index("fp32"), "webgpu", 1)
-    with pytest.raises(AssertionError, match=r"a class that does not exist \(4 of 3\).*--output-kind logits"):
-        page.class_map(clip_images[0])
+    data = base64.b64encode(clip_images[0]).decode()
+    drawn = page.run(
+        f"""(async () => {{
+            const blob = new Blob([Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))]);
+            await engine.takeCanvas(document.createElement('canvas'));
+            const look = {{view: 'overlay', alpha: 0.6, shown: [true, true, true], keeps: false}};
+            const frame = await createImageBitmap(blob);
+            return engine.draw(frame, [frame.width, frame.height], look);
+        }})()"""
+    )
+    assert 0 < drawn["unknown"] < 1
+    assert sum(drawn["shares"]) == pytest.approx(1 - drawn["unknown"])
+    ids = page.class_map(clip_images[0])
+    assert ids.max() == 3  # LiteRT's new version answers right: then this test, and what app.js says, can go
 
 
 def test_half_precision_is_what_a_gpu_has_or_an_error(
     page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
 ) -> None:
-    """SwiftShader has none; where a GPU has, 1 % of the pixels is left for 11 bits of the logits (Firefox: 0.1 %)."""
+    """SwiftShader has none; where a GPU has, 1 % of the pixels is left for 11 bits (lavapipe: 0.1 to 0.7 %)."""
     adapter = "navigator.gpu.requestAdapter()"
-    if not page.run(f"{adapter}.then((adapter) => adapter.features.has('shader-f16'))"):
+    has_half = page.run(f"{adapter}.then((adapter) => adapter.features.has('shader-f16'))")
+    assert page.run("document.querySelector('[value=\"webgpu fp16\"]').disabled") is not has_half
+    if not has_half:
         with pytest.raises(AssertionError, match=r"This browser's GPU has no half precision \(shader-f16\)"):
             page.engine(list(artifacts).index("logits"), "webgpu", 1, "fp16")
         return

@@ -1,0 +1,115 @@
+"""Measure the live loop of edgeseg web in a Chromium whose camera is a file: frames a second, inference, age.
+
+    python benchmarks/browser_live.py person.int8 tests/data/saved.int8.tflite --camera street.mjpeg
+
+The camera gives 30 frames a second. In turns, frames come from the camera's track and, as in browsers without
+MediaStreamTrackProcessor, when the display shows them. The age is from the camera's clock to the end of drawing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import _shared
+
+from edgeseg.models.packaged_files import find_file
+from edgeseg.web.server import WebServer
+from edgeseg.web.site import Site
+
+#: What each side is; the second has the track's frames taken from it.
+SIDES = {"track": "1", "display": "delete globalThis.MediaStreamTrackProcessor"}
+NAMES = ("fps", "inference", "age")
+
+# What is on the page, each time that a number changes.
+WATCH = """(() => {
+    globalThis.rows = [];
+    const read = () => ["fps", "inference", "age"].map((name) => parseFloat(document.getElementById(name).textContent));
+    new MutationObserver(() => rows.push(read())).observe(document.getElementById("age"), {childList: true});
+})()"""
+
+
+def browser_of_tests() -> Any:
+    """Return the class of the tests that speaks the DevTools protocol."""
+    path = Path(__file__).parents[1] / "tests" / "edgeseg" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("edgeseg_tests_conftest", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.Browser
+
+
+def live(artifact: Path, camera: Path, side: str, seconds: float) -> dict[str, float]:
+    """Return the median of each number over some seconds, with one thread."""
+    flags = ["--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        raise SystemExit("no chromium on the PATH: apt install chromium")
+    with tempfile.TemporaryDirectory() as profile, WebServer(Site.of([artifact]), port=0) as server:
+        browser = browser_of_tests()(program, Path(profile), *flags, f"--use-file-for-fake-video-capture={camera}")
+        try:
+            browser("Page.navigate", url=server.url)
+            wait(browser, "document.getElementById('state')?.textContent === 'Ready'")
+            browser.run(SIDES[side])
+            browser.run(
+                "(() => { const each = document.getElementById('threads'); each.value = '1'; "
+                "each.dispatchEvent(new Event('change')); })()"
+            )
+            wait(browser, "document.getElementById('ran').textContent.endsWith('1 thread')")
+            browser.run("document.getElementById('camera').click()")
+            wait(browser, "['fps', 'age'].every((name) => document.getElementById(name).textContent !== '-')")
+            time.sleep(1.0)
+            browser.run(WATCH)
+            time.sleep(seconds)
+            rows = browser.run("rows")
+        finally:
+            browser.close()
+    return {name: statistics.median(column) for name, column in zip(NAMES, zip(*rows, strict=True), strict=True)}
+
+
+def wait(browser: Any, condition: str) -> None:
+    """Wait until an expression of the page is true."""
+    end = time.monotonic() + 60
+    while not browser.evaluate(condition):
+        if time.monotonic() > end:
+            raise SystemExit(f"the page does not come to {condition}")
+        time.sleep(0.05)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("artifacts", nargs="+", type=find_file)
+    parser.add_argument("--camera", type=Path, required=True, help="a .mjpeg or .y4m file")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    print("| file | frames from | frames a second | inference ms | age ms | 1.2 inferences + 10 ms |")
+    print("|---|---|---:|---:|---:|---:|")
+    results = []
+    for artifact in arguments.artifacts:
+        rounds: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+        for _ in range(arguments.rounds):
+            for side in SIDES:
+                rounds[side].append(live(artifact, arguments.camera.resolve(), side, arguments.seconds))
+        for side, each in rounds.items():
+            fps, inference, age = (statistics.median(one[name] for one in each) for name in NAMES)
+            print(
+                f"| {artifact.name} | {side} | {fps:.1f} | {inference:.1f} | {age:.0f} | {1.2 * inference + 10:.0f} |"
+            )
+            results.append({"artifact": artifact.name, "side": side, "rounds": each})
+    if arguments.output is not None:
+        _shared.write_json(arguments.output, _shared.environment(), results)
+
+
+if __name__ == "__main__":
+    main()
