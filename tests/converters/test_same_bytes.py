@@ -67,7 +67,7 @@ print(json.dumps(hashes))
 
 
 def _hashes(folder: Path, *, seed: str, earlier: int) -> dict[str, str]:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, str(folder), str(earlier)],
         env={**os.environ, "PYTHONHASHSEED": seed},
@@ -82,7 +82,8 @@ def _hashes(folder: Path, *, seed: str, earlier: int) -> dict[str, str]:
 
 
 def test_two_processes_make_the_same_files(tmp_path: Path) -> None:
-    first = _hashes(tmp_path / "first", seed="1", earlier=0)
-    second = _hashes(tmp_path / "second", seed="2", earlier=1)
+    # The proof has the name of the folder.
+    first = _hashes(tmp_path / "first" / "images", seed="1", earlier=0)
+    second = _hashes(tmp_path / "second" / "images", seed="2", earlier=1)
     assert len(first) == 16
     assert {name for name in first if first[name] != second[name]} == set()

@@ -62,7 +62,10 @@ class Frozen:
         @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
         def serve(image: tf.Tensor) -> list[tf.Tensor]:
             fed = {source.name: image}
-            return tf.graph_util.import_graph_def(definition, fed, return_elements=[result.name], name="")
+            results: list[tf.Tensor] = tf.graph_util.import_graph_def(
+                definition, fed, return_elements=[result.name], name=""
+            )
+            return results
 
         return serve.get_concrete_function()
 

@@ -7,6 +7,7 @@ layers hold the same variables as the old one's. The model that a graph was read
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from functools import cached_property
 from typing import Any
 
 import keras
-import numpy as np
 from keras import tree
 
 from edgeseg.errors import InputError, UnsupportedModel
@@ -279,9 +279,9 @@ class Graph:
         total = 0.0
         for node in self.nodes:
             maps = [value.shape[1:-1] for value in (*node.inputs, *node.outputs) if len(value.shape) == 4]
-            pixels = [float(np.prod(sides)) for sides in maps if None not in sides]
+            pixels = [math.prod(side or 0 for side in sides) for sides in maps if None not in sides]
             filters = [weight.shape for weight in getattr(node.operation, "weights", ()) if len(weight.shape) >= 4]
-            total += 2 * min(pixels, default=0.0) * sum(float(np.prod(shape)) for shape in filters)
+            total += 2 * min(pixels, default=0) * sum(map(math.prod, filters))
         return total
 
     def __contains__(self, node: Node) -> bool:

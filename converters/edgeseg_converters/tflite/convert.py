@@ -43,6 +43,8 @@ def to_tflite(frozen: Any, spec: ModelSpec, *, to_quantize: bool = False) -> byt
     converter = tf.compat.v1.lite.TFLiteConverter(frozen.graph.as_graph_def(), frozen.inputs, frozen.outputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = delegated
+    # The versions are in the ModelSpec; for this entry the file is read and written once more.
+    converter.exclude_conversion_metadata = True
     if spec.provenance.precision == "fp16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
