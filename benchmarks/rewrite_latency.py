@@ -113,21 +113,21 @@ def main() -> None:
     parser.add_argument("--each-rule", action="store_true", help="omit one rule at a time")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    results = []
-    for argument in arguments.models:
-        name, size = argument.split(":")
-        results += measure(name, int(size), arguments)
     packages = ("tensorflow", "keras", "ai-edge-litert", "tf2onnx", "onnxruntime", "MNN", "openvino")
     environment = {
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
-        "num_threads": THREADS,
+        "num_threads": 1 if arguments.each_rule else THREADS,
         "date": time.strftime("%Y-%m-%d"),
         "versions": {package: installed_version(package) for package in packages},
     }
-    if arguments.output:
-        text = json.dumps({"format_version": 1, "environment": environment, "results": results}, indent=1)
-        arguments.output.write_text(text + "\n")
+    results: list[dict[str, object]] = []
+    for argument in arguments.models:
+        name, size = argument.split(":")
+        results += measure(name, int(size), arguments)
+        if arguments.output:  # after each model, as a run of many takes an hour
+            text = json.dumps({"format_version": 1, "environment": environment, "results": results}, indent=1)
+            arguments.output.write_text(text + "\n")
 
 
 if __name__ == "__main__":
