@@ -109,11 +109,9 @@ _ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
     *_ON_ANY_CPU,
 )
 
-# MNN has Winograd kernels for the convolution that the differences would save: unet_mini takes 1.19 times as long with
-# them. OpenVINO gains 2 and 9 % (unet_mini, resnet50_segnet); it does not compile the quantized DepthToSpace of the
-# phases. The other rules gain 3 to 14 % on MNN. Measured by benchmarks/rewrite_latency.py, see docs/rewrites.md.
-_ON_MNN: tuple[Rewrite, ...] = _ON_ANY_CPU
-_ON_OPENVINO: tuple[Rewrite, ...] = (UpsampleConvToDifferences(min_channels=48), *_ON_ANY_CPU)
+# No phases, which would serve int8: OpenVINO does not compile a quantized DepthToSpace, and MNN has no int8. In float
+# they and the differences are equally fast on both. docs/rewrites.md has what benchmarks/rewrite_latency.py measured.
+_ON_MNN_AND_OPENVINO: tuple[Rewrite, ...] = (UpsampleConvToDifferences(min_channels=48), *_ON_ANY_CPU)
 
 _RESIZE: tuple[Rewrite, ...] = (UpsamplingToNearestResize(),)
 
@@ -136,8 +134,8 @@ RULES: dict[Format, dict[Target, Rules]] = {
         "qnn": Rules(_MASKS, _LESS_WORK, _RESIZE, _MASK_OPS),
     },
     "onnx": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE, _ONNX_OPS)},
-    "mnn": {"generic": Rules(_MASKS, _ON_MNN, _RESIZE, _ONNX_OPS)},
-    "openvino": {"generic": Rules(_MASKS, _ON_OPENVINO, _RESIZE, _ONNX_OPS)},
+    "mnn": {"generic": Rules(_MASKS, _ON_MNN_AND_OPENVINO, _RESIZE, _ONNX_OPS)},
+    "openvino": {"generic": Rules(_MASKS, _ON_MNN_AND_OPENVINO, _RESIZE, _ONNX_OPS)},
 }
 
 
