@@ -5,7 +5,8 @@
 
 The two sides run in turns, so that other load on the machine affects both; only the ratio of the medians counts. With
 ``--each-rule`` the file with all rules of the runtime is compared with files that lack one of them: a ratio above 1 is
-what that rule saves, against another rule of the runtime where that matches the same layers. Then it is the least CPU time of one thread that counts, which other load changes less.
+what that rule saves, against another rule of the runtime where that matches the same layers. Then it is the least CPU
+time of one thread that counts, which other load changes less.
 """
 
 from __future__ import annotations
