@@ -9,6 +9,7 @@ A runtime that is not installed skips its rows.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.mnn.convert import to_mnn
 from edgeseg_converters.onnx import intermediate
 from edgeseg_converters.options import ExportOptions
+from edgeseg_converters.verification.comparison import _winograd
 
 SIZE = (32, 48)
 MNN, OPENVINO = (
@@ -326,6 +328,17 @@ def test_a_converter_that_crashes_or_writes_nothing_is_a_sentence(tmp_path: Path
     worker.write_text("print('Converted Success!')")  # what MNN prints of failures, too
     with pytest.raises(UnsupportedModel, match=r"Success! \(its converter wrote nothing\)"):
         intermediate.convert({"model.onnx": b""}, worker, ["model.mnn"], arguments=[], name="MNN")
+
+
+@MNN
+def test_what_winograd_costs_is_said_where_it_costs_something(exported: dict[Key, ExportResult]) -> None:
+    result = exported["mnn", "fp32"]
+    assert result.reference is not None
+    said = _winograd(result.data, result.reference, 0.5)  # as if half of the pixels had been wrong with them
+    assert re.fullmatch(
+        r"; without MNN's Winograd kernels, which only a program can switch off, (100|99)\.\d{3}% do", said
+    )
+    assert _winograd(result.data, result.reference, 1.0) == ""
 
 
 @MNN

@@ -109,6 +109,10 @@ _ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
     *_ON_ANY_CPU,
 )
 
+# No phases, which would serve int8: OpenVINO does not compile a quantized DepthToSpace, and MNN has no int8. In float
+# they and the differences are equally fast on both. docs/rewrites.md has what benchmarks/rewrite_latency.py measured.
+_ON_MNN_AND_OPENVINO: tuple[Rewrite, ...] = (UpsampleConvToDifferences(min_channels=48), *_ON_ANY_CPU)
+
 _RESIZE: tuple[Rewrite, ...] = (UpsamplingToNearestResize(),)
 
 #: The rules of each target, by format.
@@ -130,8 +134,8 @@ RULES: dict[Format, dict[Target, Rules]] = {
         "qnn": Rules(_MASKS, _LESS_WORK, _RESIZE, _MASK_OPS),
     },
     "onnx": {"generic": Rules(_MASKS, _ON_ONNX_RUNTIME, _RESIZE, _ONNX_OPS)},
-    "mnn": {"generic": Rules(_MASKS, _ON_ANY_CPU, _RESIZE, _ONNX_OPS)},
-    "openvino": {"generic": Rules(_MASKS, _ON_ANY_CPU, _RESIZE, _ONNX_OPS)},
+    "mnn": {"generic": Rules(_MASKS, _ON_MNN_AND_OPENVINO, _RESIZE, _ONNX_OPS)},
+    "openvino": {"generic": Rules(_MASKS, _ON_MNN_AND_OPENVINO, _RESIZE, _ONNX_OPS)},
 }
 
 

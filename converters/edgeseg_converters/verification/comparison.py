@@ -232,7 +232,7 @@ def explained(
     if proof.passed or chance or not np.isfinite(proof.max_abs_error):
         return proof
     if recipe.format in ("mnn", "openvino"):  # their ops are not those of the frozen function
-        cause = _winograd(artifact, expected) if recipe.format == "mnn" else ""
+        cause = _winograd(artifact, expected, proof.argmax_agreement) if recipe.format == "mnn" else ""
         return dataclasses.replace(proof, reason=proof.reason + cause)
     backend = open_artifact(artifact, recipe.format)
     tensor, *_ = _fed(backend.spec or expected.spec, expected)
@@ -247,8 +247,14 @@ def explained(
     return dataclasses.replace(proof, reason=reason)
 
 
-def _winograd(artifact: bytes, expected: Reference) -> str:
-    """Return what MNN's Winograd kernels cost an artifact that missed its gate, by running it without them."""
+def _winograd(artifact: bytes, expected: Reference, agreement: float) -> str:
+    """Return what MNN's Winograd kernels cost an artifact that missed its gate; empty where it is nothing.
+
+    Args:
+        artifact: the file's bytes, which are run without these kernels.
+        expected: the answers of the Keras model.
+        agreement: the share of pixels with the same class with these kernels, in [0, 1].
+    """
     spec = expected.spec
     backend = MnnBackend(artifact, winograd=False)
     try:
@@ -260,7 +266,10 @@ def _winograd(artifact: bytes, expected: Reference) -> str:
         ]
     finally:
         backend.close()
-    return f"; without MNN's Winograd kernels, which only a program can switch off, {np.mean(shares):.3%} do"
+    share = float(np.mean(shares))
+    if share <= agreement:
+        return ""
+    return f"; without MNN's Winograd kernels, which only a program can switch off, {share:.3%} do"
 
 
 @dataclass(frozen=True)
