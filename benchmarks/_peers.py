@@ -52,7 +52,7 @@ SIDES = (
     Side("edgeseg", "LiteRT", "generic.tflite"),
     Side("edgeseg", "LiteRT, xnnpack", "xnnpack.tflite"),
     Side("edgeseg", "ONNX Runtime", "generic.onnx"),
-    Side("edgeseg", "OpenVINO", "generic.openvino"),
+    Side("edgeseg", "OpenVINO", "generic.xml"),
     Side("edgeseg", "MNN", "generic.mnn"),
 )
 

@@ -138,7 +138,8 @@ def _export(network: Any, model: Model, precision: str, kind: str, path: Path, i
     from edgeseg_converters.options import Quantization
 
     name, size = model
-    target, file_format = kind.split(".")
+    target, suffix = kind.split(".")
+    file_format = "openvino" if suffix == "xml" else suffix
     settings: dict[str, Any] = {"target": target}
     if target == "plain":
         settings = {"optimize": False, "output_kind": "logits", "layout": "nchw"}
