@@ -199,7 +199,10 @@ class _Tuning:
         kept = [one for one in self.record.artifacts if not one.sha256 or self._is_there(one.variant, one.sha256)]
         if not self.workshop.proof.exists():
             kept = []
-        self._save(artifacts=tuple(kept))
+        if len(kept) < len(self.record.artifacts):  # a file that is made again need not be the same
+            variants_kept = {artifact.variant for artifact in kept}
+            answers = tuple(answer for answer in self.record.answers if answer.variant in variants_kept)
+            self._save(artifacts=tuple(kept), answers=answers, turns=0, measured=(), chosen=None)
 
     def run(self, wanted: Sequence[Variant]) -> None:
         """Make files, ask the device, make the files of its accelerators, and search."""
