@@ -22,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from _shared import environment, parse_model, read_json, write_json
 
@@ -40,6 +41,7 @@ DEFAULT = ("unet_mini:128", "efficientnet_lite0_unet:384,480", "deeplabv3plus_mo
 def tuned(name: str, size: tuple[int, int], folder: Path, arguments: argparse.Namespace, *, again: bool) -> TuneResult:
     """Tune a model; ``again`` measures it a second time."""
     labeled = packaged_spec(name) is not None and has_layout(Path(as_source(arguments.data).root))
+    keras.utils.set_random_seed(0)  # the second tuning is of the same model
     opened = load_model(name, ModelRequest(input_size=size))
     data = arguments.data if labeled else str(images_of(Path(arguments.data)))
     options = TuneOptions(

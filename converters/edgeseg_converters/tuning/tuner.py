@@ -205,6 +205,8 @@ class _Tuning:
             variants_kept = {artifact.variant for artifact in kept}
             answers = tuple(answer for answer in self.record.answers if answer.variant in variants_kept)
             self._save(artifacts=tuple(kept), answers=answers, turns=0, measured=(), chosen=None)
+        if not any(artifact.sha256 for artifact in kept):  # the proof is made with the first file, and is of its model
+            self.workshop.proof.unlink(missing_ok=True)
 
     def run(self, wanted: Sequence[Variant]) -> None:
         """Make files, ask the device, make the files of its accelerators, and search."""

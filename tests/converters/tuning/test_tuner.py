@@ -193,6 +193,9 @@ def test_a_budget_ends_it_and_a_larger_one_continues_here_with_images_without_la
     assert ended.failure == "the budget ended before a file was made"
     assert (ended.record.complete, ended.record.unmade) == (False, (FP16,))
     assert [row[-1] for row in ended.rows()] == ["not made: the budget ended"]
+    stale = tmp_path / "candidates" / "painter.proof.zip"  # as of another model, which was replaced
+    stale.parent.mkdir()
+    stale.write_bytes(b"stale")
     result = again(tmp_path, data=images, options=dataclasses.replace(options, budget=60.0))
     assert (result.reused, result.record.complete, result.record.unmade) == (False, True, ())
     assert result.path is not None and result.path.exists()
