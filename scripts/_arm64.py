@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgeseg._internal.files import sha256
+from edgeseg.cli._terminal import quiet_native_logs
 
 ROOT = Path(__file__).parent.parent
 ANSWERS = Path(__file__).with_name("_arm64_answers.py")
@@ -61,6 +62,7 @@ def main() -> int:
     given = parser.parse_args()
     if os.geteuid():
         sys.exit("scripts/arm64 needs root: it enters a system in a folder.")
+    quiet_native_logs()
     machine = Machine(given.folder.absolute())
     if given.command == "make":
         machine.make()
