@@ -22,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from _shared import environment, parse_model, read_json, write_json
 
@@ -40,10 +41,15 @@ DEFAULT = ("unet_mini:128", "efficientnet_lite0_unet:384,480", "deeplabv3plus_mo
 def tuned(name: str, size: tuple[int, int], folder: Path, arguments: argparse.Namespace, *, again: bool) -> TuneResult:
     """Tune a model; ``again`` measures it a second time."""
     labeled = packaged_spec(name) is not None and has_layout(Path(as_source(arguments.data).root))
+    keras.utils.set_random_seed(0)  # the second tuning is of the same model
     opened = load_model(name, ModelRequest(input_size=size))
     data = arguments.data if labeled else str(images_of(Path(arguments.data)))
     options = TuneOptions(
-        formats=arguments.formats, plan=Plan(rounds=arguments.rounds, verify=False), budget=arguments.budget
+        formats=arguments.formats,
+        precisions=arguments.precisions,
+        num_threads=arguments.num_threads,
+        plan=Plan(rounds=arguments.rounds, verify=False),
+        budget=arguments.budget,
     )
     return tune(
         opened.model, folder, data=data, spec=opened.spec, device=arguments.device, options=options, overwrite=again
@@ -112,7 +118,9 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=DEFAULT, metavar="NAME:SIZE")
     parser.add_argument("--data", help="labeled data set; the images of its val split where weights are random")
     parser.add_argument("--device", default="local")
-    parser.add_argument("--formats", type=lambda text: tuple(text.split(",")), default=None)
+    parser.add_argument("--formats", type=lambda text: tuple(text.split(",")))
+    parser.add_argument("--precisions", type=lambda text: tuple(text.split(",")))
+    parser.add_argument("--num-threads", type=lambda text: tuple(map(int, text.split(","))))
     parser.add_argument("--rounds", type=int, default=Plan.rounds)
     parser.add_argument("--budget", type=float, default=TuneOptions.budget)
     parser.add_argument("--folder", type=Path, help="for the tunings; a temporary one when omitted")

@@ -171,9 +171,11 @@ class TuneResult:
         for answer in self.record.answers:
             if answer.failure and answer.place not in self._absent:
                 rows.append(self._row(answer.variant, str(answer.place), _NONE, None, answer.failure))
+        asked = {answer.variant for answer in self.record.answers}
         for artifact in self.record.artifacts:
-            if artifact.failure:
-                rows.append(self._row(artifact.variant, _NONE, _NONE, None, artifact.failure))
+            if artifact.failure or artifact.variant not in asked:
+                reason = artifact.failure or "not asked: the budget ended"
+                rows.append(self._row(artifact.variant, _NONE, _NONE, None, reason))
         for variant in self.record.unmade:
             rows.append(self._row(variant, _NONE, _NONE, None, "not made: the budget ended"))
         return rows

@@ -154,10 +154,10 @@ def _begun(
     if others and not overwrite:
         what = " and ".join(name for name in PARTS if name in others)
         raise InputError(f"'{folder / NAME}' is a tuning with another {what}; give `overwrite=True` or another folder.")
+    ours = {} if earlier is None else earlier.outputs
+    for name in (*(variant.recipe.file_name(model) for variant in wanted), f"{model}{SUFFIX}", PAGE):
+        refuse_existing(folder / name, overwrite=overwrite or name in ours)
     if earlier is None:
-        names = [variant.recipe.file_name(model) for variant in wanted]
-        for name in (*names, f"{model}{SUFFIX}", PAGE):
-            refuse_existing(folder / name, overwrite=overwrite)
         return fresh
     if set(others) & set(OF_FILES):
         return dataclasses.replace(fresh, outputs=earlier.outputs)
@@ -186,6 +186,7 @@ class _Tuning:
         workshop: makes the files.
         bench: the device.
         record: what was done so far.
+        asked: whether the device was asked about all files.
     """
 
     folder: Path
@@ -193,13 +194,19 @@ class _Tuning:
     workshop: Workshop
     bench: Bench
     record: Record
+    asked: bool = True
 
     def __post_init__(self) -> None:
         self._start = time.monotonic()
         kept = [one for one in self.record.artifacts if not one.sha256 or self._is_there(one.variant, one.sha256)]
         if not self.workshop.proof.exists():
             kept = []
-        self._save(artifacts=tuple(kept))
+        if len(kept) < len(self.record.artifacts):  # a file that is made again need not be the same
+            variants_kept = {artifact.variant for artifact in kept}
+            answers = tuple(answer for answer in self.record.answers if answer.variant in variants_kept)
+            self._save(artifacts=tuple(kept), answers=answers, turns=0, measured=(), chosen=None)
+        if not any(artifact.sha256 for artifact in kept):  # the proof is made with the first file, and is of its model
+            self.workshop.proof.unlink(missing_ok=True)
 
     def run(self, wanted: Sequence[Variant]) -> None:
         """Make files, ask the device, make the files of its accelerators, and search."""
@@ -215,8 +222,12 @@ class _Tuning:
         chosen = self._candidates()
         if chosen:
             self._search(chosen)
-        elif not self.record.unmade:
-            self._save(complete=True)
+        else:
+            self._save(chosen=None, complete=self._is_all_tried)
+
+    @property
+    def _is_all_tried(self) -> bool:
+        return self.asked and not self.record.unmade
 
     def _out_of(self, share: float) -> Callable[[], bool]:
         """Return what tells whether a share of the budget is over."""
@@ -236,6 +247,7 @@ class _Tuning:
         A place that refused two files, of floats and of integers, has shown that it is not there: the others are spared
         the time.
         """
+        out_of_time = self._out_of(1.0)
         passed = [artifact.variant for artifact in self.record.artifacts if not artifact.failure]
         # fp32 is the first, and a static precision, where there is one, the last: what they need differs most.
         questions = [
@@ -249,6 +261,9 @@ class _Tuning:
             missing = len(refusals) >= _REFUSALS and all(one.agreement is None for one in refusals)
             if missing or self.record.answer(variant, place) is not None:
                 continue
+            if out_of_time():
+                self.asked = False
+                return
             self._told(f"asking {self.record.device} for {variant} on {place}", number, len(questions))
             answer = self.bench.answer(self.workshop.path(variant), variant, place, self.workshop.proof)
             self._save(answers=(*self.record.answers, answer))
@@ -281,11 +296,11 @@ class _Tuning:
             max_secs=plan.max_secs / rounds,
             verify=False,
         )
-        state: Search[Candidate] = Search(
-            results={one.candidate: one.result for one in self.record.measured if one.result is not None},
-            lost={one.candidate: one.lost for one in self.record.measured if one.lost},
-            turns=self.record.turns,
-        )
+        state: Search[Candidate] = Search()
+        if {one.candidate for one in self.record.measured} == set(chosen):  # else files came, and all begin anew
+            state.results = {one.candidate: one.result for one in self.record.measured if one.result is not None}
+            state.lost = {one.candidate: one.lost for one in self.record.measured if one.lost}
+            state.turns = self.record.turns
         count = len(chosen)
 
         def measure(candidate: Candidate) -> LatencyResult:
@@ -324,7 +339,7 @@ class _Tuning:
         """Choose among the finalists, and give every other one its reason."""
         finalists = [one for one in chosen if one in state.results and one not in state.lost]
         if not finalists:
-            self._save(complete=state.complete and not self.record.unmade)
+            self._save(chosen=None, complete=state.complete and self._is_all_tried)
             return
         results = [state.results[one] for one in finalists]
         choice = choose(results)
@@ -346,7 +361,7 @@ class _Tuning:
                 )
                 for one in self.record.measured
             ),
-            complete=state.complete and not self.record.unmade,
+            complete=state.complete and self._is_all_tried,
         )
 
     def _save(self, **changes: Any) -> None:

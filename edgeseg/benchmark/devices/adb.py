@@ -54,7 +54,8 @@ class AdbDevice:
         benchmark_model: the tool for the device's processor: a file of this computer, which is copied, or an absolute
             path on the device; by default ``/data/local/tmp/benchmark_model`` there.
         half_precision: whether float models run in half precision: ``yes``, ``no``, or the tool's own choice when
-            ``None``, which is yes for a GPU only. It shows whether a wrong class comes of rounding.
+            ``None``, which is yes for a GPU, and for a CPU where the file asks for it. It shows whether a wrong class
+            comes of rounding.
     """
 
     def __init__(

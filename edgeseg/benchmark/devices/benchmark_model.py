@@ -49,7 +49,7 @@ WHERE = (
     f"delegate {WHERE_TFLITE}"
 )
 
-#: Whether an accelerator may compute in half precision; XNNPACK does not by itself, the GPU does.
+#: Whether an accelerator may compute in half precision; XNNPACK does by itself where a file asks, the GPU always.
 _HALF_PRECISION = {"cpu": "xnnpack_force_fp16", "gpu": "gpu_precision_loss_allowed", "npu": "nnapi_allow_fp16"}
 
 # The text is a device's, of any length up to a limit: no pattern scans more than a line again and again.

@@ -68,6 +68,7 @@ def _record(*, labeled: bool = True) -> Record:
             _artifact(INT8, 1_000_000, 0.69 if labeled else None),
             _artifact(FP16, 2_000_000, 0.7 if labeled else None),
             _artifact(DYNAMIC, 1_100_000, 0.5 if labeled else None, "mIoU fell by 20.0 points"),
+            _artifact(Variant("tflite", "fp32", "generic"), 4_000_000, 0.7 if labeled else None),
         ),
         answers=(
             Answer(variant=INT8, place=GPU, failure="there is no GPU"),
@@ -127,6 +128,7 @@ def test_each_row_says_what_became_of_a_candidate(tmp_path: Path) -> None:
         ("<unet>.int8.tflite", "chosen"),
         ("<unet>.fp16.tflite", "2.00 times the fastest"),
         ("<unet>.dynamic.tflite", "mIoU fell by 20.0 points"),
+        ("<unet>.fp32.tflite", "not asked: the budget ended"),
         ("<unet>.int8.onnx", "not made: the budget ended"),
     ]
     first = rows[0]
@@ -204,7 +206,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(tmp_path: Path, labeled: 
 
 def test_the_page_says_why_nothing_is_chosen(tmp_path: Path) -> None:
     record = dataclasses.replace(
-        _record(), artifacts=_record().artifacts[2:], answers=(), measured=(), chosen=None, complete=True
+        _record(), artifacts=_record().artifacts[2:3], answers=(), measured=(), chosen=None, complete=True
     )
     result = TuneResult(tmp_path, record)
     assert result.failure == "no file passes its gate; the best is dynamic.tflite: mIoU fell by 20.0 points"

@@ -71,17 +71,22 @@ def test_the_same_call_measures_nothing_twice(tuned: TuneResult, again: Callable
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_overwrite_measures_again_and_makes_no_file_again(tuned: TuneResult, again: Callable[..., TuneResult]) -> None:
-    made = [path for path in (tuned.folder / "candidates").rglob("*") if path.is_file()]
-    before = {path: path.stat().st_mtime_ns for path in made}
+def test_overwrite_measures_again_and_makes_only_what_is_lost(
+    tuned: TuneResult, again: Callable[..., TuneResult]
+) -> None:
+    whole, damaged = (tuned.folder / variant.path("painter") for variant in (FP16, INT8))
+    made = whole.stat().st_mtime_ns
+    damaged.write_bytes(damaged.read_bytes()[:-1])
     result = again(tuned.folder, overwrite=True)
     assert not result.reused and result.record.complete
-    assert {path: path.stat().st_mtime_ns for path in made} == before
-    assert (result.record.artifacts, result.record.answers) == (tuned.record.artifacts, tuned.record.answers)
-    old, new = ([one.result for one in each.record.measured] for each in (tuned, result))
-    assert all(
-        a is not None and b is not None and a.latencies_s != b.latencies_s for a, b in zip(old, new, strict=True)
+    assert whole.stat().st_mtime_ns == made
+    remade = result.record.artifact(INT8)
+    assert remade is not None and sha256(damaged.read_bytes()) == remade.sha256
+    assert result.record.artifact(FP16) == tuned.record.artifact(FP16)
+    old, new = (
+        [one.result for one in each.record.measured if one.candidate.variant == FP16] for each in (tuned, result)
     )
+    assert all(a and b and a.latencies_s != b.latencies_s for a, b in zip(old, new, strict=True))
     assert len(list(tuned.folder.glob("painter.*.tflite"))) == 1  # another choice replaces the first
 
 
@@ -126,15 +131,30 @@ def test_where_no_file_passes_the_best_is_named(
     again: Callable[..., TuneResult],
     painter: Callable[..., keras.Model],
     small: TuneOptions,
+    shapes_dataset: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = dataclasses.replace(small, precisions=("int8",))
-    result = again(tmp_path / "lossy", painter(150.0), options=options)
-    assert (result.chosen, result.path, result.command, result.record.complete) == (None, None, "", True)
-    assert result.failure.startswith("no file passes its gate; the best is int8.tflite: mIoU fell by ")
-    assert (tmp_path / "lossy" / "tune.html").exists()
-    assert not list((tmp_path / "lossy").glob("*.tflite"))
-    broken = again(tmp_path / "broken", painter(5000.0), options=options)
+    monkeypatch.setenv("EDGESEG_NATIVE_LOGS", "1")  # the streams stay those that are captured
+    model, folder = tmp_path / "painter.keras", tmp_path / "lossy"
+    painter(150.0).save(model)
+    words = ["tune", str(model), "--data", str(shapes_dataset), "--output-dir", str(folder), "--format", "tflite"]
+    assert main([*words, "--precision", "int8"]) == 1
+    out, err = capsys.readouterr()
+    assert "edgeseg: no file passes its gate; the best is int8.tflite: mIoU fell by " in err
+    assert "painter.int8.tflite" in out and "Chosen" not in out
+    record = read_record(folder)
+    assert record is not None and record.complete and not record.answers
+    assert sorted(path.name for path in folder.iterdir()) == ["candidates", "tune.html", "tune.json"]
+
+    broken = again(tmp_path / "broken", painter(5000.0), options=dataclasses.replace(small, precisions=("int8",)))
+    assert (broken.chosen, broken.path, broken.command) == (None, None, "")
     assert broken.failure.startswith("no file passes its verification; the best is int8.tflite: it failed ")
+
+
+def test_the_command_needs_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "unet_mini"]) == 2
+    assert "Missing option '--data'" in capsys.readouterr().err
 
 
 def test_a_device_that_runs_nothing_is_asked_twice_and_said_in_a_sentence(
@@ -173,6 +193,9 @@ def test_a_budget_ends_it_and_a_larger_one_continues_here_with_images_without_la
     assert ended.failure == "the budget ended before a file was made"
     assert (ended.record.complete, ended.record.unmade) == (False, (FP16,))
     assert [row[-1] for row in ended.rows()] == ["not made: the budget ended"]
+    stale = tmp_path / "candidates" / "painter.proof.zip"  # as of another model, which was replaced
+    stale.parent.mkdir()
+    stale.write_bytes(b"stale")
     result = again(tmp_path, data=images, options=dataclasses.replace(options, budget=60.0))
     assert (result.reused, result.record.complete, result.record.unmade) == (False, True, ())
     assert result.path is not None and result.path.exists()
@@ -180,18 +203,6 @@ def test_a_budget_ends_it_and_a_larger_one_continues_here_with_images_without_la
     assert artifact is not None and artifact.accuracy is not None
     assert (artifact.accuracy.mean_iou, artifact.accuracy.agreement) == (None, 1.0)
     assert "with the float model's class at 100.00% of the pixels" in result.sentence
-
-
-def test_a_lost_file_is_made_again(tuned: TuneResult, again: Callable[..., TuneResult]) -> None:
-    path = tuned.folder / FP16.path("painter")
-    there = path.read_bytes()
-    path.write_bytes(there[:-1])  # cut off
-    record = dataclasses.replace(tuned.record, complete=False)
-    record.save(tuned.folder)
-    result = again(tuned.folder)
-    made = result.record.artifact(FP16)
-    assert result.record.complete and made is not None
-    assert sha256(path.read_bytes()) == made.sha256
 
 
 def test_a_killed_command_goes_on_where_it_was(
