@@ -13,12 +13,12 @@ from edgeseg.benchmark.machine import now
 from edgeseg.benchmark.result import Environment
 from edgeseg.tflite.cpu import Cpu
 
-#: Prints everything that ``Description.read`` reads.
+#: Prints everything that ``Description.read`` reads, which omits a property that has a space after its ``=``.
 SCRIPT = """
 for p in ro.product.manufacturer ro.product.model ro.soc.manufacturer ro.soc.model ro.board.platform \
 ro.build.version.release ro.build.version.sdk ro.product.cpu.abi; do echo "$p=$(getprop $p)"; done
 echo "cpus=$(nproc)"
-echo features=$(grep -m 1 ^Features /proc/cpuinfo | cut -d : -f 2)
+echo "features=$(sed -n '/^Features/{s/^[^:]*:[[:space:]]*//p;q;}' /proc/cpuinfo)"
 echo "governor=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor)"
 dumpsys thermalservice
 dumpsys battery

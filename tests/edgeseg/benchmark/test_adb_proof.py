@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.files import sha256
 from edgeseg.benchmark.devices.adb import AdbDevice
-from edgeseg.benchmark.devices.android import Description
+from edgeseg.benchmark.devices.android import SCRIPT, Description
 from edgeseg.benchmark.devices.tool_backend import INFERENCES
 from edgeseg.benchmark.measure import Case, measure
 from edgeseg.benchmark.plan import Plan
@@ -452,10 +452,21 @@ def test_a_phone_says_whether_its_cpu_computes_in_half_precision(
     options: dict[str, str],
     computes: bool | None,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     tflite_model: Callable[..., bytes],
     with_entry: Callable[[bytes, str, bytes], bytes],
 ) -> None:
-    described = Description.read(f"ro.product.cpu.abi=arm64-v8a\nfeatures={features}\n")
+    # As Linux on ARM lists them; the script's own line reads the first core's.
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(
+        f"processor\t: 0\nFeatures\t: {features}\n\nprocessor\t: 1\nFeatures\t: fp\n" if features else ""
+    )
+    (line,) = [line for line in SCRIPT.splitlines() if "features=" in line]
+    assert "/proc/cpuinfo" in line
+    script = line.replace("/proc/cpuinfo", str(cpuinfo))
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    described = Description.read(f"ro.product.cpu.abi=arm64-v8a\n{said}")
+    assert described.properties.get("features", "") == features
     monkeypatch.setattr(AdbDevice, "_describe", lambda self: described)
     device = AdbDevice("none", half_precision=half_precision)
     plain = tflite_model(["RELU"], [(SHAPE, "float32")])
