@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgeseg.errors import InputError
 from edgeseg.proof.first_wrong_op.graph import CutGraph, Op, largest
 from edgeseg.tflite.graph import read_graph
+from edgeseg.tflite.half_arithmetic import ENTRY
 from edgeseg.tflite.litert_internals import load_schema, to_bytes
 
 _FLOATS = {"FLOAT32": np.float32, "FLOAT16": np.float16}
@@ -77,7 +78,11 @@ class TfliteCuts(CutGraph):
         return rank - 1
 
     def part(self, value: int, given: Mapping[int, NDArray[Any]]) -> tuple[bytes, NDArray[Any] | None]:
-        """See ``CutGraph.part``. Metadata and signatures are omitted, and all that the part does not use."""
+        """See ``CutGraph.part``.
+
+        Metadata and signatures are omitted, and all that the part does not use. The entry that asks for half precision
+        is kept: without it the part would compute in float32 what the whole file computes in half precision.
+        """
         schema, source = load_schema(), self._model
         old = source.subgraphs[0]
         operators = [old.operators[op.index] for op in self.needed(value, given)]
@@ -89,7 +94,9 @@ class TfliteCuts(CutGraph):
         model, graph = schema.ModelT(), schema.SubGraphT()
         model.version, model.subgraphs = source.version, [graph, *source.subgraphs[1:]]
         graph.tensors = [copy.copy(old.tensors[number]) for number in places]
+        model.metadata = [entry for entry in source.metadata or () if entry.name == ENTRY.encode()]
         kept = {tensor.buffer for part in model.subgraphs for tensor in part.tensors or ()}
+        kept.update(entry.buffer for entry in model.metadata)
         model.buffers = [b if index in kept else schema.BufferT() for index, b in enumerate(source.buffers)]
         raw = {number: self._raw(number, array) for number, array in given.items()}
         for number, array in raw.items():

@@ -18,7 +18,9 @@ from edgeseg.errors import InputError
 from edgeseg.proof.device import ThisMachine
 from edgeseg.proof.first_wrong_op import Run, find_wrong_op
 from edgeseg.proof.first_wrong_op.tflite import TfliteCuts
+from edgeseg.tflite.file import read_metadata
 from edgeseg.tflite.graph import read_graph
+from edgeseg.tflite.half_arithmetic import ENTRY, HALF
 from edgeseg.tflite.litert_internals import load_schema, to_bytes
 
 DTYPES = {0: np.float32, 2: np.int32, 9: np.int8}
@@ -165,6 +167,26 @@ def test_a_part_from_inner_values_computes_the_same(saved: Callable[[str], Any],
     part.write_bytes(data)
     assert fed is not None and fed.dtype == np.int8
     assert np.array_equal(on_cpu(part, fed), expected)
+
+
+@pytest.mark.parametrize("content", [HALF, None])
+def test_the_parts_of_a_file_compute_in_its_arithmetic(
+    content: bytes | None,
+    saved: Callable[[str], Any],
+    on_cpu: Run,
+    with_entry: Callable[[bytes, str, bytes], bytes],
+    tmp_path: Path,
+) -> None:
+    path, image = saved("fp32.tflite")
+    data = path.read_bytes() if content is None else with_entry(path.read_bytes(), ENTRY, content)
+    graph, part = TfliteCuts(data), tmp_path / "part.tflite"
+    inner, later = graph.cuts[:2]
+    prefix, _ = graph.part(inner, {})
+    part.write_bytes(prefix)
+    suffix, fed = graph.part(later, {inner: on_cpu(part, image)})
+    assert (read_metadata(prefix, ENTRY), read_metadata(suffix, ENTRY)) == (content, content)
+    part.write_bytes(suffix)
+    assert fed is not None and on_cpu(part, fed).shape == graph.shape(later)
 
 
 def test_every_inner_value_can_be_looked_at(saved: Callable[[str], Any], on_cpu: Run, tmp_path: Path) -> None:
