@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,11 @@ MAX_ACTIVATION = 65504 / 4
 #: The largest value of a tensor may not be below this: half precision has fewer bits below 6e-5, and none below 3e-8.
 MIN_ACTIVATION = 1e-4
 
-# Images that the ranges are measured on; all tensors of the model are in memory at once.
+# Images that the ranges are measured on.
 _NUM_RANGE_IMAGES = 4
+
+# Activations that are read in one run. Those of a large model together are gigabytes, in the export's own process.
+_MAX_READ_BYTES = 256 << 20
 
 # Emulated, a large model takes seconds for an image.
 _TIMEOUT_S = 1800.0
@@ -156,20 +159,37 @@ def _ranges(graph: TfliteGraph, tensors: Sequence[NDArray[Any]]) -> dict[str, fl
     inner = [
         tensor for tensor in results if graph.tensors[tensor].type == schema.TensorType.FLOAT32 and tensor not in unread
     ]
-    read = graph.with_outputs([*graph.outputs, *(tensor for tensor in inner if tensor not in graph.outputs)])
-    interpreter = Interpreter(model_content=read.write(), num_threads=default_threads())
-    interpreter.allocate_tensors()
-    (image,) = interpreter.get_input_details()
-    names = {graph.tensor_name(tensor) for tensor in inner}
-    outputs = [details for details in interpreter.get_output_details() if details["name"] in names]
-    ranges = dict.fromkeys(names, 0.0)
-    for tensor in tensors:
-        interpreter.set_tensor(image["index"], tensor)
-        interpreter.invoke()
-        for details in outputs:
-            largest = np.abs(interpreter.get_tensor(details["index"])).max()
-            ranges[details["name"]] = float(np.maximum(ranges[details["name"]], largest))  # unlike max(), keeps a NaN
+    ranges = {graph.tensor_name(tensor): 0.0 for tensor in inner}
+    for group in _groups(graph, inner):
+        read = graph.with_outputs([*graph.outputs, *(tensor for tensor in group if tensor not in graph.outputs)])
+        interpreter = Interpreter(model_content=read.write(), num_threads=default_threads())
+        interpreter.allocate_tensors()
+        (image,) = interpreter.get_input_details()
+        names = {graph.tensor_name(tensor) for tensor in group}
+        outputs = [details for details in interpreter.get_output_details() if details["name"] in names]
+        for tensor in tensors:
+            interpreter.set_tensor(image["index"], tensor)
+            interpreter.invoke()
+            for details in outputs:
+                largest = np.abs(interpreter.get_tensor(details["index"])).max()
+                name = details["name"]
+                ranges[name] = float(np.maximum(ranges[name], largest))  # unlike max(), keeps a NaN
     return ranges
+
+
+def _groups(graph: TfliteGraph, tensors: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the tensors in groups of ``_MAX_READ_BYTES`` of float32; one that is larger is a group of its own."""
+    group: list[int] = []
+    total = 0
+    for tensor in tensors:
+        size = 4 * int(np.prod(graph.tensors[tensor].shape, dtype=np.int64))
+        if group and total + size > _MAX_READ_BYTES:
+            yield group
+            group, total = [], 0
+        group.append(tensor)
+        total += size
+    if group:
+        yield group
 
 
 def _unfit_range(ranges: Mapping[str, float]) -> str:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -31,6 +32,7 @@ from edgeseg_converters import Exporter, ExportOptions, ExportResult, HalfVerifi
 from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.tflite import metadata
 from edgeseg_converters.tflite.convert import ask_for_half
+from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.verification import half_arithmetic
 
 SIZE = (16, 24)
@@ -171,6 +173,27 @@ def test_scores_that_become_infinite_are_seen_in_the_emulation(monkeypatch: pyte
     monkeypatch.setattr(half_arithmetic, "MAX_ACTIVATION", np.inf)
     half = judged(model(last=2000.0, bias=65_000.0))
     assert (half.written, half.reason) == (False, "its scores are not finite in half precision")
+
+
+def test_ranges_are_read_in_groups_of_little_memory(plain: ExportResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = TfliteGraph.read(plain.data)
+    read: list[list[int]] = []
+    with_outputs = TfliteGraph.with_outputs
+
+    def recorded(self: TfliteGraph, tensors: Iterable[int]) -> TfliteGraph:
+        asked = list(tensors)
+        read.append([4 * int(np.prod(self.tensors[tensor].shape)) for tensor in asked])
+        return with_outputs(self, asked)
+
+    image = np.random.default_rng(0).uniform(-1, 1, (1, *SIZE, 3)).astype(np.float32)
+    expected = half_arithmetic._ranges(graph, [image, -image])
+    assert len(expected) >= 2
+    monkeypatch.setattr(TfliteGraph, "with_outputs", recorded)
+    monkeypatch.setattr(half_arithmetic, "_MAX_READ_BYTES", 4 * 8 * SIZE[0] * SIZE[1])  # one activation of 8 channels
+    assert half_arithmetic._ranges(graph, [image, -image]) == expected
+    output = 4 * int(np.prod(graph.tensors[graph.outputs[0]].shape))  # which every run gives
+    assert len(read) >= 2
+    assert max(map(sum, read)) <= half_arithmetic._MAX_READ_BYTES + output
 
 
 def test_who_asks_for_it_gets_it_or_a_refusal() -> None:
