@@ -46,6 +46,9 @@ class Verdict:
         runtime: what actually ran, with its version.
         num_threads: of the runtime; 0 where the default was used.
         precision: of the artifact.
+        judged_as: the precision whose gate was asked: that of the artifact, or fp16 where it was computed in that or in
+            bf16.
+        decided_from: the margin from which on a pixel is decided, of that gate.
         repeat: how often each image was run.
         expected: the proof: the images, and what Keras says of them.
         comparison: agreement over all images, per image and per class.
@@ -68,6 +71,8 @@ class Verdict:
     runtime: str
     num_threads: int
     precision: Precision
+    judged_as: Precision
+    decided_from: float
     repeat: int
     expected: Proof
     comparison: Comparison
@@ -140,22 +145,11 @@ class Verdict:
             paths.append(path)
         return paths
 
-    @property
-    def decided_from(self) -> float:
-        """The margin from which on a pixel is decided."""
-        return self.expected.gates[self.judged_as].decided_from
-
-    @property
-    def judged_as(self) -> Precision:
-        """The precision whose gate was asked: that of the artifact, or fp16 where the CPU computed it in that."""
-        return _judged_as(self.precision, self.half_arithmetic)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("expected", "comparison")]
         values = {name: getattr(self, name) for name in names}
         parts = {name: [dataclasses.asdict(one) for one in getattr(self, name)] for name in ("images", "classes")}
-        values["judged_as"] = self.judged_as
         return {**values, "agreement": dataclasses.asdict(self.agreement), "reason": self.reason, **parts}
 
     def _repr_html_(self) -> str:
@@ -215,7 +209,10 @@ def verify(
         )
     order = changing_order(len(read.images), repeat)
     answers = device.answers(artifact, options, path, order)
-    comparison = _compared(read, answers, order, device.name, options.get("runtime_precision"))
+    computed_in: RuntimePrecision | None = options.get("runtime_precision")
+    judged_as = _judged_as(read, answers, computed_in)
+    gate = _gate(read, judged_as, computed_in)
+    comparison = _compared(read, gate, answers, order, device.name)
     accelerator = accelerator_name(options)
     identical = _identical_to_cpu(artifact, options, path, read, order, answers, device)
     return Verdict(
@@ -227,6 +224,8 @@ def verify(
         runtime=answers.runtime,
         num_threads=int(options.get("num_threads") or 0),
         precision=answers.precision,
+        judged_as=judged_as,
+        decided_from=gate.decided_from,
         repeat=repeat,
         expected=read,
         comparison=comparison,
@@ -256,15 +255,13 @@ def _names(proof: Proof) -> str:
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
 
 
-def _judged_as(precision: Precision, half_arithmetic: bool | None) -> Precision:
+def _judged_as(proof: Proof, answers: Answers, computed_in: RuntimePrecision | None) -> Precision:
     """Return whose gate an artifact has to pass; the gates of integers are wider than half precision needs."""
-    return "fp16" if half_arithmetic and precision == "fp32" else precision
+    half = answers.half_arithmetic or (computed_in in ("fp16", "bf16") and "fp16" in proof.gates)
+    return "fp16" if half and answers.precision == "fp32" else answers.precision
 
 
-def _compared(
-    proof: Proof, answers: Answers, order: tuple[int, ...], device: str, computed_in: RuntimePrecision | None
-) -> Comparison:
-    gate = _gate(proof, _judged_as(answers.precision, answers.half_arithmetic), computed_in)
+def _compared(proof: Proof, gate: ProofGate, answers: Answers, order: tuple[int, ...], device: str) -> Comparison:
     shapes = tuple(proof.images[index].class_map.shape for index in order)
     try:
         class_maps = answers.class_maps(cast(Any, shapes))

@@ -19,10 +19,11 @@ import pytest
 from edgeseg._internal.files import sha256
 from edgeseg._internal.json import WrongValue
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-from edgeseg.imaging import preprocess
+from edgeseg.imaging import encode_image, preprocess
 from edgeseg.proof import Verdict, find_proof, read_proof, verify
 from edgeseg.proof.answering import precision_of
 from edgeseg.proof.device import ThisMachine
+from edgeseg.proof.differences import draw_difference
 from edgeseg.proof.questions import Answers, as_png
 from edgeseg.proof.worker import Value, read_answers, read_value
 from edgeseg.runtime import open_backend
@@ -137,6 +138,26 @@ def test_a_file_that_the_cpu_computes_in_half_precision_has_the_gate_of_fp16(pro
     board.half = None  # as from a device with an earlier edgeseg
     verdict = verify(artifact, device=board, repeat=1)
     assert (verdict.passed, verdict.judged_as, verdict.half_arithmetic) == (False, "fp32", None)
+
+
+def test_what_is_saved_has_the_gate_that_was_asked(proven: Path, tmp_path: Path) -> None:
+    """Computed in bf16 a pixel is decided by a larger margin, in the verdict, its JSON and its images alike."""
+
+    class Coarse(Accelerator):
+        def answers(self, artifact: Path, options: Mapping[str, Any], proof: Path, order: Sequence[int]) -> Answers:
+            return super().answers(artifact, {"accelerator": "cpu"}, proof, order)
+
+    proof = read_proof(proven / "unet_mini.proof.zip")
+    device = Coarse(lambda run, right: other_class(right))
+    verdict = verify(proven / "unet_mini.fp32.tflite", device=device, options={"runtime_precision": "bf16"}, repeat=1)
+    assert proof.gates["fp32"].decided_from < proof.gates["fp16"].decided_from < verdict.decided_from
+    decided = sum(int((image.margins >= verdict.decided_from).sum()) for image in proof.images)
+    assert verdict.agreement.pixels == decided
+    entry = json.loads(json.dumps(verdict.to_dict()))
+    assert (entry["precision"], entry["judged_as"], entry["decided_from"]) == ("fp32", "fp16", verdict.decided_from)
+    path = next(path for path in verdict.save(tmp_path) if path.name.endswith(".00.png"))
+    drawn = draw_difference(proof, 0, other_class(proof.images[0].class_map), verdict.decided_from)
+    assert path.read_bytes() == encode_image(drawn)
 
 
 def test_a_class_that_is_lost_is_named(proven: Path, tmp_path: Path) -> None:
