@@ -63,7 +63,8 @@ class HalfVerification:
         written: whether the file asks for it; only where the gate is passed.
         required: whether it was asked for explicitly, so that a file without it is refused.
         reason: why it does not ask for it, in words that follow "as"; empty where it does.
-        emulated: whether the runs were emulated, as this machine's CPU does not compute in half precision.
+        emulated: whether the runs were emulated, as this machine's CPU does not compute in half precision; ``None``
+            where that is not known, as with AVX512-FP16 and on Windows, or nothing was run.
         num_images: how many images it was run on.
         argmax_agreement: share of pixels with the class that Keras gives, in [0, 1]; ``None`` where it was not run.
         max_abs_error: largest difference of a logit (of a score, for a softmax output); likewise.
@@ -76,7 +77,7 @@ class HalfVerification:
     written: bool
     required: bool
     reason: str = ""
-    emulated: bool = True
+    emulated: bool | None = None
     num_images: int = 0
     argmax_agreement: float | None = None
     max_abs_error: float | None = None
@@ -93,6 +94,11 @@ class HalfVerification:
         """What a reader must know of a file that asks for half precision; without a full stop."""
         assert self.argmax_agreement is not None
         found = f"{self.argmax_agreement:.3%} of the pixels have the class that Keras gives"
+        if self.emulated is None:
+            return (
+                f"computes in half precision on CPUs that have it: {found}; whether this CPU does, or LiteRT emulated "
+                "it, is not known"
+            )
         if not self.emulated:
             return f"computes in half precision on CPUs that have it, as this one: {found}"
         return (
@@ -126,9 +132,10 @@ def with_half_arithmetic(
         reason = f"no file that asks for it loads beside {' and '.join(custom)}" if custom else "it was not verified"
         return artifact, HalfVerification(written=False, required=required, reason=reason)
     tensors = [preprocess(image, spec)[0] for image in expected.samples.images]
+    native = Cpu.here().native_half
     found: dict[str, Any] = {
         "required": required,
-        "emulated": not Cpu.here().native_half,
+        "emulated": None if native is None else not native,
         "num_images": len(tensors),
     }
     ranges = _ranges(graph, tensors[:_NUM_RANGE_IMAGES])
@@ -206,15 +213,15 @@ def _unfit_range(ranges: Mapping[str, float]) -> str:
     return ""
 
 
-def _missed(scores: NDArray[np.float32], agreement: float, *, emulated: bool) -> str:
+def _missed(scores: NDArray[np.float32], agreement: float, *, emulated: bool | None) -> str:
     """Return why the answers in half precision miss the gate of fp16; empty where they do not.
 
-    Emulated, half as many pixels may differ: on a board it was about twice as many.
+    Emulated, or where that is not known, half as many pixels may differ: on a board it was about twice as many.
     """
     if not np.isfinite(scores).all():
         return "its scores are not finite in half precision"
     gate = GATES["fp16"].min_agreement
-    least = 1 - (1 - gate) / 2 if emulated else gate
+    least = gate if emulated is False else 1 - (1 - gate) / 2
     if agreement < least:
         where = " in LiteRT's emulation" if emulated else ""
         return f"only {agreement:.3%} of the pixels then have the class that Keras gives{where}; at least {least:.2%}"

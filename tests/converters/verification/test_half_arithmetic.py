@@ -87,7 +87,8 @@ def test_a_file_that_passes_is_the_plain_one_with_the_entry(plain: ExportResult)
     (result,) = Exporter([FP16], options=SCORES).run(model(), samples=IMAGES)
     half = result.half
     assert half is not None
-    assert (half.written, half.reason, half.num_images, half.emulated) == (True, "", 2, not Cpu.here().native_half)
+    assert (half.written, half.reason, half.num_images) == (True, "", 2)
+    assert half.emulated is {True: False, False: True, None: None}[Cpu.here().native_half]
     assert half.argmax_agreement is not None
     assert half.argmax_agreement >= 0.9975
     # Both ends of a float16 activation's range are far from its values.
@@ -101,10 +102,17 @@ def test_a_file_that_passes_is_the_plain_one_with_the_entry(plain: ExportResult)
 
 
 def test_what_emulation_is_worth_is_said() -> None:
-    half = HalfVerification(written=True, required=False, argmax_agreement=0.99925)
+    half = HalfVerification(written=True, required=False, emulated=True, argmax_agreement=0.99925)
     assert "99.925% of the pixels have the class that Keras gives in LiteRT's emulation, whose" in half.sentence
     assert half.sentence.endswith("error is about half of an ARM CPU's")
     assert "emulation" not in dataclasses.replace(half, emulated=False).sentence
+
+
+def test_a_cpu_of_which_it_is_not_known_is_not_said_to_emulate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cpu, "here", lambda: Cpu("AMD64", None, None))  # Windows
+    half = judged(model())
+    assert (half.written, half.emulated) == (True, None)
+    assert half.sentence.endswith("; whether this CPU does, or LiteRT emulated it, is not known")
 
 
 @pytest.mark.skipif(Cpu.here().native_half is not False, reason="this CPU may compute in half precision")
@@ -177,9 +185,15 @@ def test_scores_that_become_infinite_are_seen_in_the_emulation(monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("agreement", "emulated", "least"),
-    [(0.9976, True, ""), (0.996, True, "99.75%"), (0.996, False, ""), (0.994, False, "99.50%")],
+    [
+        (0.9976, True, ""),
+        (0.996, True, "99.75%"),
+        (0.996, None, "99.75%"),
+        (0.996, False, ""),
+        (0.994, False, "99.50%"),
+    ],
 )
-def test_half_as_many_pixels_may_differ_in_the_emulation(agreement: float, emulated: bool, least: str) -> None:
+def test_half_as_many_pixels_may_differ_in_the_emulation(agreement: float, emulated: bool | None, least: str) -> None:
     finite = np.zeros((1, 1, 2, 2, 2), np.float32)
     reason = half_arithmetic._missed(finite, agreement, emulated=emulated)
     assert reason.endswith(f"; at least {least}") if least else not reason
