@@ -28,12 +28,14 @@ from edgeseg.benchmark.devices.benchmark_model import Tool
 from edgeseg.benchmark.devices.op_profile import OpTime, op_times
 from edgeseg.benchmark.devices.tool_backend import ToolBackend
 from edgeseg.benchmark.worker import Reply, Request, longest_s
+from edgeseg.choices import INTEGERS, Precision
 from edgeseg.errors import BackendUnavailable, DeviceLost, EdgesegError, InputError
 from edgeseg.proof.answering import answer_proof
 from edgeseg.proof.file import read_proof
 from edgeseg.proof.questions import Answers
 from edgeseg.runtime.base import dequantized
 from edgeseg.runtime.process.child import signal_name
+from edgeseg.tflite.cpu import Cpu
 from edgeseg.tflite.file import has_open_size
 from edgeseg.tflite.half_arithmetic import HalfArithmetic
 
@@ -69,6 +71,7 @@ class AdbDevice:
         self._serial = serial
         self._asked_tool = benchmark_model or DEFAULT_TOOL
         self._half = None if half_precision is None else half_precision == "yes"
+        self._cpu: Cpu | None = None  # read where a file's answer depends on it
 
     def __enter__(self) -> AdbDevice:
         """Find the device and the tool.
@@ -78,7 +81,7 @@ class AdbDevice:
             BackendUnavailable: adb or ``benchmark_model`` is missing, or the tool does not run there.
             DeviceLost: the device went away.
         """
-        self._client = Client(adb_client.choose(self._serial))
+        self._client, self._cpu = Client(adb_client.choose(self._serial)), None
         self.name = f"adb:{self._client.serial}"
         self.folder = Folder(self._client, f"{FOLDER}/edgeseg-{secrets.token_hex(6)}")
         self._pid = self.folder.path_of("pid")
@@ -149,11 +152,19 @@ class AdbDevice:
         """Return how long each op takes, the slowest first; see ``op_profile.op_times``."""
         return op_times(self, artifact, options, num_runs=num_runs)
 
-    def half_arithmetic(self, content: bytes, options: Mapping[str, Any]) -> bool | None:
+    def half_arithmetic(self, content: bytes, precision: Precision, options: Mapping[str, Any]) -> bool | None:
         """See ``tool_backend.Link``: a file asks for it, or ``half_precision`` does, which ``no`` does not undo."""
         if options.get("delegate") or options.get("accelerator") not in (None, "cpu"):
             return None
-        return self._half or HalfArithmetic.of(content, self._describe().cpu).here
+        if precision in INTEGERS:  # half precision is of float models
+            return False
+        if self._half:
+            return True
+        if not HalfArithmetic.of(content).asked:
+            return False
+        if self._cpu is None:
+            self._cpu = self._describe().cpu
+        return self._cpu.native_half
 
     @property
     def runtime(self) -> str:

@@ -26,8 +26,9 @@ from edgeseg.benchmark.devices import benchmark_model
 from edgeseg.benchmark.devices.adb_client import Folder
 from edgeseg.benchmark.result import check_coverage
 from edgeseg.benchmark.worker import Request
+from edgeseg.choices import Precision
 from edgeseg.errors import DeviceLost, EdgesegError, InputError
-from edgeseg.proof.answering import require_taken
+from edgeseg.proof.answering import precision_of, require_taken
 from edgeseg.runtime.artifact import read_tflite, tflite_tensors
 from edgeseg.runtime.base import is_open, require_memory
 from edgeseg.runtime.options import RuntimeOptions
@@ -60,7 +61,7 @@ class Link(Protocol):
         """Copy a model to the device unless it is there; return its path there."""
         ...
 
-    def half_arithmetic(self, content: bytes, options: Mapping[str, Any]) -> bool | None:
+    def half_arithmetic(self, content: bytes, precision: Precision, options: Mapping[str, Any]) -> bool | None:
         """Return whether the device's CPU computes a model in half precision; ``None`` where that is not known."""
         ...
 
@@ -115,7 +116,9 @@ class ToolBackend:
         self.runtime = link.runtime
         self.fully_accelerated: bool | None = None
         self.coverage: tuple[int, int] | None = None
-        self.half_arithmetic = link.half_arithmetic(content, options)
+        self.half_arithmetic = link.half_arithmetic(
+            content, precision_of(self.spec, *self.inputs, *self.outputs), options
+        )
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once, which is as many inferences as ``INFERENCES`` says; see ``Backend.run``."""

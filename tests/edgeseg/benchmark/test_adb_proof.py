@@ -467,9 +467,20 @@ def test_a_phone_says_whether_its_cpu_computes_in_half_precision(
     said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
     described = Description.read(f"ro.product.cpu.abi=arm64-v8a\n{said}")
     assert described.properties.get("features", "") == features
-    monkeypatch.setattr(AdbDevice, "_describe", lambda self: described)
+    asked: list[AdbDevice] = []
+
+    def describe(self: AdbDevice) -> Description:
+        asked.append(self)
+        return described
+
+    monkeypatch.setattr(AdbDevice, "_describe", describe)
     device = AdbDevice("none", half_precision=half_precision)
     plain = tflite_model(["RELU"], [(SHAPE, "float32")])
-    assert device.half_arithmetic(with_entry(plain, ENTRY, HALF), options) is computes
+    asking = with_entry(plain, ENTRY, HALF)
+    if not options:
+        assert device.half_arithmetic(asking, "int8", options) is False
     if half_precision is None and not options:
-        assert device.half_arithmetic(plain, options) is False
+        assert device.half_arithmetic(plain, "fp16", options) is False
+    assert not asked  # the phone is asked where it matters, and once
+    assert [device.half_arithmetic(asking, "fp16", options) for _ in range(2)] == [computes, computes]
+    assert len(asked) == (0 if options or half_precision == "yes" else 1)
