@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,18 @@ import numpy as np
 from edgeseg._internal.files import sha256
 from edgeseg.cli._terminal import quiet_native_logs
 
+if TYPE_CHECKING:
+    from edgeseg_converters.images import Samples
+
 ROOT = Path(__file__).parent.parent
+#: What an answer depends on, beside the data: the wheel's sources, the exporter and these scripts.
+SOURCES = (
+    "pyproject.toml",
+    "edgeseg",
+    "converters/edgeseg_converters",
+    "scripts/_arm64.py",
+    "scripts/_arm64_answers.py",
+)
 ANSWERS = Path(__file__).with_name("_arm64_answers.py")
 
 #: qemu 7.2 of Debian 12 does not do: it shows the host's /proc/cpuinfo, and LiteRT dies of SIGSEGV there.
@@ -83,6 +95,7 @@ class Machine:
         self.folder = folder
         self.system = folder / "system"
         self.work = self.system / WORK
+        self.partial = folder / ".edgeseg-arm64.partial"  # nobody else's: it is removed, as root
 
     def make(self) -> None:
         """Make what is not there: the emulator, the system, the wheels, and edgeseg in it."""
@@ -90,7 +103,7 @@ class Machine:
             sys.exit("scripts/arm64 needs mmdebstrap (Debian: apt install mmdebstrap).")
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.system.exists():
-            emulator, partial = self.folder / QEMU, self.folder / "partial"
+            emulator, partial = self.folder / QEMU, self.partial
             if not emulator.exists():
                 bootstrap(partial, QEMU_FROM, "--include=qemu-user")
                 shutil.copy(partial / "usr" / "bin" / QEMU, emulator.with_suffix(".partial"))
@@ -101,14 +114,14 @@ class Machine:
             for name in (WORK, "proc", "sys", "dev"):
                 (partial / name).mkdir(exist_ok=True)
             partial.rename(self.system)
+        made, digest = self.work / "made", tree_digest()
+        if made.exists() and made.read_text() == digest:
+            return
         wheels = self.work / "wheels"
         shutil.rmtree(wheels / "edgeseg", ignore_errors=True)
         pip = (sys.executable, "-m", "pip")
         run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels / "edgeseg", ROOT)
         (wheel,) = (wheels / "edgeseg").glob("*.whl")
-        made, digest = self.work / "made", sha256(wheel.read_bytes())
-        if made.exists() and made.read_text() == digest:
-            return
         platforms = [word for name in PLATFORMS for word in ("--platform", name)]
         tags = ["--python-version", PYTHON, "--implementation", "cp"]
         tags += [word for abi in (f"cp{PYTHON.replace('.', '')}", "abi3", "none") for word in ("--abi", abi)]
@@ -122,7 +135,8 @@ class Machine:
             install += ["--no-deps", "--force-reinstall"]
         self.python("cortex-a76", *install, "--find-links", f"{inside}/edgeseg", "edgeseg[tflite]")
         for form in (FULL, SMALL):  # what another edgeseg answered
-            shutil.rmtree(self.work / form.name, ignore_errors=True)
+            for answered in self.work.glob(f"{form.name}*"):
+                shutil.rmtree(answered)
         made.write_text(digest)
 
     def python(self, cpu: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -151,6 +165,27 @@ class Machine:
         return f"/{path.relative_to(self.system)}"
 
 
+def tree_digest() -> str:
+    """Return a digest of ``SOURCES``."""
+    found = hashlib.sha256()
+    for source in SOURCES:
+        place = ROOT / source
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        for path in files:
+            if path.is_file() and "__pycache__" not in path.parts:
+                found.update(f"{path.relative_to(ROOT)} {sha256(path.read_bytes())}\n".encode())
+    return found.hexdigest()
+
+
+def answers_folder(machine: Machine, form: Form, images: Sequence[np.ndarray]) -> Path:
+    """Return where the models and answers of these images are kept; ``make`` removes those of another edgeseg."""
+    found = hashlib.sha256()
+    for image in images:
+        found.update(f"{image.shape}".encode())
+        found.update(image.tobytes())
+    return machine.work / f"{form.name}-{found.hexdigest()[:12]}"
+
+
 def bootstrap(target: Path, suite: str, *options: str) -> None:
     """Unpack a Debian into a folder, from the mirror that apt is configured with."""
     shutil.rmtree(target, ignore_errors=True)
@@ -173,11 +208,17 @@ def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess
 
 def check(machine: Machine, form: Form, data: Path | None) -> int:
     """Run the files on both CPUs and here, compare, print what was found, and return 1 where a claim does not hold."""
-    if not (machine.work / "made").exists():
+    from edgeseg_converters.images import collect
+
+    made = machine.work / "made"
+    if not made.exists():
         sys.exit(f"there is no system in {machine.folder}: scripts/arm64 make {machine.folder}")
-    folder = machine.work / form.name
+    if made.read_text() != tree_digest():
+        sys.exit(f"the system in {machine.folder} is of another edgeseg: run scripts/arm64 make {machine.folder} again")
+    samples = collect(data, split="test", count=form.images)
+    folder = answers_folder(machine, form, samples.images[: form.images])
     tensors = folder / "tensors"
-    models = prepare(folder, tensors, form, data)
+    models = prepare(folder, tensors, form, samples)
     shutil.copy(ANSWERS, machine.work)
     said: dict[str, dict[str, Any]] = {}
     answers: dict[tuple[str, str], list[np.ndarray]] = {}
@@ -210,20 +251,18 @@ def check(machine: Machine, form: Form, data: Path | None) -> int:
     return 0 if all(holds for holds, _ in claims) else 1
 
 
-def prepare(folder: Path, tensors: Path, form: Form, data: Path | None) -> dict[str, Path]:
+def prepare(folder: Path, tensors: Path, form: Form, samples: Samples) -> dict[str, Path]:
     """Make the models and their inputs, once; the models give logits."""
     from edgeseg.imaging import encode_image, preprocess
     from edgeseg.models.opening import ModelRequest, load_model
     from edgeseg.models.packaged_files import find_file
     from edgeseg.runtime.artifact import read_tflite
     from edgeseg_converters import ExportOptions, Recipe, export_all
-    from edgeseg_converters.images import collect
 
     models = {name: folder / f"{name}.tflite" for name in ("fp32", "fp16", "plain", "int8")}
     if (folder / "prepared").exists():
         return models
     folder.mkdir(exist_ok=True)
-    samples = collect(data, split="test", count=form.images)
     opened = load_model("efficientnet_lite0_unet", ModelRequest(input_size=form.size))
     for half, precisions in ((True, ("fp32", "fp16")), (False, ("fp16",))):
         options = ExportOptions(output_kind="logits", half_arithmetic=half)
