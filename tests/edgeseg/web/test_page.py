@@ -144,6 +144,22 @@ def test_half_precision_is_what_a_gpu_has_or_an_error(
             assert np.mean(page.class_map(data) == segmenter.infer(tensor, placement)[0]) >= 0.99
 
 
+def test_an_answer_is_judged_by_what_it_is_computed_in(page: Any) -> None:
+    """As ``edgeseg.proof.verdict`` does; no GPU at hand has half precision, so it is asked which gate it would be."""
+    gates = page.run(
+        """(async () => {
+            const {Engine} = await import("./engine.js");
+            return [["fp32", "fp32"], ["fp32", "fp16"], ["fp16", "fp16"], ["fp16", "fp32"]].map(([file, computed]) => {
+                const engine = new Engine({precision: file, proof: "model.proof.zip"});
+                engine.close();
+                Object.assign(engine, {ran: {precision: computed}, ask: (request, {precision}) => precision});
+                return engine.prove();
+            });
+        })()"""
+    )
+    assert gates == ["fp32", "fp16", "fp16", "fp16"]
+
+
 def assert_age(page: Any) -> None:
     """A frame is older than its inference took, and, if the clock of frames is read right, not by the minute."""
     read = "['age', 'inference'].map((name) => parseFloat(document.getElementById(name).textContent))"
