@@ -125,6 +125,48 @@ def test_a_class_that_does_not_exist_is_said(page: Any, artifacts: dict[str, Pat
     assert ids.max() == 3  # LiteRT's new version answers right: then this test, and what app.js says, can go
 
 
+#: Draws a gray frame on the page's model; the color of its middle in what is drawn, without the classes.
+GRAY_FRAME = """(async () => {
+    const solid = (color, width, height) => {
+        const context = new OffscreenCanvas(width, height).getContext("2d");
+        context.fillStyle = color;
+        context.fillRect(0, 0, width, height);
+        return context.canvas;
+    };
+    await engine.takeCanvas(document.createElement("canvas"));
+    const blob = await solid("#ff0000", 300, 200).convertToBlob();
+    const shown = [false, false, false], look = {view: "overlay", alpha: 0, shown, keeps: false};
+    const drawn = engine.draw(new VideoFrame(solid("#808080", 64, 48), {timestamp: 0}), [64, 48], look);
+    const answers = [1, 2, 3].map(() => engine.ask("segment", {blob}));
+    await drawn;
+    const image = await createImageBitmap(await engine.snapshot());
+    await Promise.all(answers);
+    const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    context.drawImage(image, 0, 0);
+    return [...context.getImageData(image.width >> 1, image.height >> 1, 1, 1).data];
+})()"""
+
+
+def test_a_frame_is_drawn_as_it_came_while_images_are_proven(page: Any, artifacts: dict[str, Path]) -> None:
+    """On a GPU the worker is free while the model runs: the images of a proof, red here, come between."""
+    page.engine(list(artifacts).index("logits"), "webgpu", 1)
+    assert page.run(GRAY_FRAME) == [128, 128, 128, 255]
+
+
+def test_a_frame_that_cannot_be_read_is_given_back(page: Any, artifacts: dict[str, Path]) -> None:
+    """A camera has few frames to fill: one that stays open is one less."""
+    count = (
+        "globalThis.closed = 0; const {close} = VideoFrame.prototype; "
+        "VideoFrame.prototype.close = function () { closed++; close.call(this); }; 1"
+    )
+    frame = "new VideoFrame(new Uint8Array(16), {format: 'RGBX', codedWidth: 2, codedHeight: 2, timestamp: 0})"
+    with page.worker(list(artifacts).index("logits"), "wasm", 1) as worker:
+        page.in_worker(worker, count)
+        with pytest.raises(AssertionError, match="getImageData"):
+            page.run(f"engine.draw({frame}, [0, 0], {{}})")  # of no size, as a camera's that is being turned off
+        assert page.in_worker(worker, "closed") == 1
+
+
 def test_half_precision_is_what_a_gpu_has_or_an_error(
     page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
 ) -> None:
@@ -210,26 +252,20 @@ def test_memory_is_given_back(
     500 calls show what JavaScript keeps of each. Of the larger model 100 inputs are 20 MB and 100 outputs 52, which is
     more than the module has free.
     """
-    attach = {"waitForDebuggerOnStart": False, "flatten": True}
-    page.browser("Target.setAutoAttach", autoAttach=True, **attach)
-    page.browser.workers.clear()  # of the page itself
-    page.engine(list(artifacts).index(name), "wasm", 1)
-    (worker,) = page.browser.workers
     data = base64.b64encode(clip_images[0]).decode()
     page.run(f"globalThis.image = new Blob([Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))]); 1")
-    core = json.dumps(page.run("new URL(`${engine.artifact.folder}core.js`, location.href).href"))
-    module = f"import({core}).then((liteRt) => liteRt.getGlobalLiteRt().liteRtWasm.HEAPU8.byteLength)"
+    with page.worker(list(artifacts).index(name), "wasm", 1) as worker:
+        core = json.dumps(page.run("new URL(`${engine.artifact.folder}core.js`, location.href).href"))
+        module = f"import({core}).then((liteRt) => liteRt.getGlobalLiteRt().liteRtWasm.HEAPU8.byteLength)"
 
-    def bytes_after(calls: int) -> tuple[int, int]:
-        loop = f"for (let call = 0; call < {calls}; call++) await engine.ask('segment', {{blob: image}})"
-        page.run(f"(async () => {{ {loop} }})()")
-        page.browser("HeapProfiler.collectGarbage", worker)
-        usage = page.browser("Runtime.getHeapUsage", worker)
-        answer = page.browser("Runtime.evaluate", worker, expression=module, awaitPromise=True, returnByValue=True)
-        return answer["result"]["value"], usage["usedSize"] + usage["backingStorageSize"]
+        def bytes_after(calls: int) -> tuple[int, int]:
+            loop = f"for (let call = 0; call < {calls}; call++) await engine.ask('segment', {{blob: image}})"
+            page.run(f"(async () => {{ {loop} }})()")
+            page.browser("HeapProfiler.collectGarbage", worker)
+            usage = page.browser("Runtime.getHeapUsage", worker)
+            return page.in_worker(worker, module), usage["usedSize"] + usage["backingStorageSize"]
 
-    first, last = bytes_after(20), bytes_after(calls)
-    page.browser("Target.setAutoAttach", autoAttach=False, **attach)
+        first, last = bytes_after(20), bytes_after(calls)
     assert first[0] == last[0] > 1e6
     assert last[1] - first[1] < 500_000  # a kilobyte a call
 
