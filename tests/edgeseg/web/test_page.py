@@ -312,6 +312,58 @@ def test_memory_is_given_back(
     assert last[1] - first[1] < 500_000  # a kilobyte a call
 
 
+#: Gives a worker a clock that its runtime's call moves by 1, and every copy, tensor and release by 1000.
+STUBBED_CLOCK = """(async () => {
+    let now = 0;
+    performance.now = () => now;
+    const slow = (prototype, name) => {
+        const own = prototype[name];
+        prototype[name] = function (...values) {
+            now += 1000;
+            return own.apply(this, values);
+        };
+    };
+    const call = (prototype) => {
+        const {run} = prototype;
+        prototype.run = async function (...values) {
+            const before = now;
+            const answer = await run.apply(this, values);
+            now = before + 1;
+            return answer;
+        };
+    };
+    const TypedArray = Object.getPrototypeOf(Uint8Array.prototype);
+    for (const name of ["set", "slice"]) slow(TypedArray, name);
+    RUNTIME
+})()"""
+STUBBED = {
+    "int8": """const liteRt = await import(FOLDER + "core.js");
+    slow(liteRt.Tensor.prototype, "delete");
+    slow(liteRt.Tensor.prototype, "toTypedArray");
+    call(liteRt.CompiledModel.prototype);""",
+    "onnx": """const ort = await import(FOLDER + "ort.wasm.min.mjs");
+    slow(ort.Tensor.prototype, "dispose");
+    call(ort.InferenceSession.prototype);""",
+}
+
+
+@pytest.mark.parametrize("name", STUBBED)
+def test_what_is_timed_is_the_call_alone(name: str, page: Any, artifacts: dict[str, Path]) -> None:
+    """No copy, tensor or release is in it; ``benchmarks/browser_call.py`` measures it against a loop by hand."""
+    plan = {"warmupRuns": 1, "warmupMs": 0, "mostMs": 1e9, "runs": 3, "leastMs": 0}
+    with page.worker(list(artifacts).index(name), "wasm", 1) as worker:
+        folder = page.run("new URL(engine.artifact.folder, location.href).href")
+        stubbed = STUBBED_CLOCK.replace("RUNTIME", STUBBED[name]).replace("FOLDER", json.dumps(folder))
+        page.in_worker(worker, stubbed)
+        timed = page.run(
+            "(async () => { const {spec} = engine.artifact; const shape = [1, ...spec.input_size, 3]; "
+            "const size = shape.reduce((product, side) => product * side); "
+            "const tensor = spec.dtype === 'float32' ? new Float32Array(size) : new Uint8Array(size); "
+            f"return engine.ask('time', {{tensor, shape, plan: {json.dumps(plan)}}}); }})()"
+        )
+    assert timed == {"first": 1, "ms": [1, 1, 1]}
+
+
 def test_every_control_has_a_name_and_is_reached_by_the_keyboard(page: Any) -> None:
     nameless = page.run(
         "[...document.querySelectorAll('button, input, select')].filter((each) => "
