@@ -74,10 +74,9 @@ def test_the_input_is_pythons_to_the_bit(page: Any) -> None:
         ("fp32", "wasm", 1, 8),
         ("onnx", "wasm", 2, 8),
         ("int8 onnx", "wasm", 1, 8),
-        ("fp16", "wasm", 2, 8),
-        ("int8", "wasm", 2, 8),
-        ("logits", "webgpu", 1, 8),
-        ("fp16", "webgpu", 1, 1),
+        ("fp16", "wasm", 2, 3),
+        ("int8", "wasm", 2, 3),
+        ("logits", "webgpu", 1, 8),  # fp16 on it: test_full_size
     ],
 )
 def test_class_maps_are_those_of_the_segmenter(
@@ -285,13 +284,13 @@ def test_the_proof_is_asked_on_the_page(page: Any) -> None:
     assert said.count("images have the class that Keras gives; ok, at least") == 2, said
 
 
-@pytest.mark.parametrize(("name", "calls"), [("logits", 500), ("int8", 100)])
+@pytest.mark.parametrize(("name", "calls"), [("logits", 250), ("int8", 100)])
 def test_memory_is_given_back(
     name: str, calls: int, page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
 ) -> None:
     """Measured: the module's memory is the same to the byte, JavaScript's within 90 kB.
 
-    500 calls show what JavaScript keeps of each. Of the larger model 100 inputs are 20 MB and 100 outputs 52, which is
+    250 calls show what JavaScript keeps of each. Of the larger model 100 inputs are 20 MB and 100 outputs 52, which is
     more than the module has free.
     """
     data = base64.b64encode(clip_images[0]).decode()
@@ -309,7 +308,7 @@ def test_memory_is_given_back(
 
         first, last = bytes_after(20), bytes_after(calls)
     assert first[0] == last[0] > 1e6
-    assert last[1] - first[1] < 500_000  # a kilobyte a call
+    assert last[1] - first[1] < 250_000  # a kilobyte a call
 
 
 #: Gives a worker a clock that its runtime's call moves by 1, and every copy, tensor and release by 1000.
