@@ -10,6 +10,7 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import edgeseg
 from edgeseg._internal.files import cache_folder
 from edgeseg.downloads.npm import NpmPackage, download
 from edgeseg.errors import InputError
@@ -106,18 +107,25 @@ def _onnx() -> Mapping[str, bytes]:
 
 
 def _own_license() -> bytes:
-    """Return the text of the Apache License 2.0, LiteRT.js' and edgeseg's own, as edgeseg's wheel has it.
+    """Return the text of the Apache License 2.0, LiteRT.js' and edgeseg's own: as a wheel has it, or the source tree.
 
     Raises:
-        InputError: edgeseg is not installed, only found on the path.
+        InputError: it is in neither.
     """
+    beside = Path(edgeseg.__file__).parents[1] / "LICENSE"
     try:
         text = distribution("edgeseg").read_text("licenses/LICENSE")
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # run from its sources
         text = None
-    if text is None:
-        raise InputError("the license of LiteRT.js is missing, as edgeseg is not installed: pip install edgeseg.")
-    return text.encode()
+    if text is not None:
+        return text.encode()
+    try:
+        return beside.read_bytes()
+    except OSError as error:
+        raise InputError(
+            "the text of the Apache License 2.0, with which LiteRT.js comes, is missing: edgeseg was copied without "
+            f"its file LICENSE ('{beside}')."
+        ) from error
 
 
 def _compressed(files: Mapping[str, bytes]) -> Mapping[str, bytes]:

@@ -131,8 +131,10 @@ class _SiteHandler(Handler):
         suffix = PurePosixPath(name or "index.html").suffix
         headers = {"Content-Security-Policy": POLICY, **ISOLATION}
         gzipped = file.gzipped
-        if suffix in _TEXTS and "gzip" in self.headers.get("Accept-Encoding", ""):
-            gzipped, content = True, gzip.compress(content, mtime=0)
+        if suffix in _TEXTS:
+            headers["Vary"] = "Accept-Encoding"  # a cache on the way may give it to another browser
+            if _takes_gzip(self.headers.get("Accept-Encoding", "")):
+                gzipped, content = True, gzip.compress(content, mtime=0)
         if gzipped:
             headers["Content-Encoding"] = "gzip"
         if name.startswith(RUNTIMES):  # 3 MB, and the version is in the path
@@ -203,3 +205,12 @@ class _SiteHandler(Handler):
         current = new or (exchange is not None and self.headers.get("X-Edgeseg-Session") == exchange.session)
         key = self.headers.get("X-Edgeseg-Key", "").encode()
         return own and current and secrets.compare_digest(key, self.server.key.encode())
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Return whether an ``Accept-Encoding`` has gzip, with no weight or one above 0: ``gzip;q=0`` refuses it."""
+    for each in accepted.lower().split(","):
+        name, has_weight, weight = each.partition(";")
+        if name.strip() == "gzip":
+            return not has_weight or re.search("[1-9]", weight) is not None
+    return False

@@ -50,7 +50,7 @@ _SHARED = (
     *("style.css", "engine.js", "worker.js", "litert.js", "onnx.js", "imaging.js", "drawing.js", "proof.js"),
     "icon.svg",
 )
-_PAGE = ("index.html", "app.js", *_SHARED, "headers.js", "manifest.webmanifest")
+_PAGE = ("index.html", "app.js", "clock.js", *_SHARED, "headers.js", "manifest.webmanifest")
 
 #: The files of the page on which a browser is measured.
 _DEVICE_PAGE = ("device.html", "device.js", *_SHARED)

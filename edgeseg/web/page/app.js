@@ -1,4 +1,5 @@
 // The page: takes frames of a camera, video or image, hands the newest to a worker for each model, and shows what it says.
+import {FrameClock} from "./clock.js";
 import {Engine, chooseEngine, threadsToOffer} from "./engine.js";
 
 const KEEPING = ["cutout", "blur", "replace"];
@@ -258,10 +259,10 @@ class TrackSource extends LiveSource {
   constructor(video, close) {
     super(close);
     this.newest = null;
-    this.least = -Infinity;
-    this.offset = null;
-    this.read(new MediaStreamTrackProcessor({track: video.srcObject.getVideoTracks()[0]}).readable.getReader());
-    this.compareClocks(video, []);
+    this.clock = new FrameClock();
+    const {readable} = new MediaStreamTrackProcessor({track: video.srcObject.getVideoTracks()[0]});
+    this.read(readable.getReader()).catch(explain);
+    this.compareClocks(video);
   }
 
   async read(reader) {
@@ -273,26 +274,20 @@ class TrackSource extends LiveSource {
       }
       this.newest?.close();
       this.newest = value;
-      this.least = Math.max(this.least, value.timestamp / 1000 - performance.now());
+      const stamp = value.timestamp / 1000;
+      this.clock.came(stamp, performance.now());
       // A page that nobody sees segments nothing, as where the display asks for frames.
-      if (!document.hidden) this.came(this.offset === null ? null : value.timestamp / 1000 - this.offset);
+      if (!document.hidden) this.came(this.clock.captured(stamp));
     }
   }
 
-  // The time stamps of frames have a clock of their own. A video element says when the frame that it is about to show
-  // was captured, in the page's clock. That is the frame that came last, or one before where the element is late; and
-  // no frame comes before it is captured.
-  compareClocks(video, offsets) {
+  // A video element has the time of capture in the page's clock, until the clocks are compared.
+  compareClocks(video) {
     video.requestVideoFrameCallback((now, {captureTime}) => {
       if (this.closed) return;
-      if (this.newest) offsets.push(this.newest.timestamp / 1000 - (captureTime ?? now));
-      if (offsets.length < 15) {
-        this.compareClocks(video, offsets);
-      } else {
-        const possible = offsets.filter((offset) => offset >= this.least);
-        this.offset = possible.length ? Math.min(...possible) : this.least;
-        video.srcObject = null;
-      }
+      if (this.newest) this.clock.shown(this.newest.timestamp / 1000, captureTime ?? now);
+      if (this.clock.isKnown) video.srcObject = null;
+      else this.compareClocks(video);
     });
   }
 
@@ -357,6 +352,7 @@ async function startCamera() {
     return;
   }
   stopSource();  // many phones open one camera at a time
+  say("");  // before there is a camera that can fail
   let stream;
   const stop = () => stream?.getTracks().forEach((track) => track.stop());
   try {
@@ -376,7 +372,6 @@ async function startCamera() {
   byId("camera").textContent = "Stop camera";
   const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((each) => each.kind === "videoinput");
   byId("turn").hidden = cameras.length < 2;
-  say("");
 }
 
 function stopSource() {

@@ -4,7 +4,10 @@
 importScripts("imaging.js", "drawing.js", "proof.js");
 
 let model, artifact, prepare, painter;
-const frames = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+const canvas2d = () => new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+// A frame is drawn from its canvas after its inference; on a GPU the images of a proof come meanwhile, so theirs is
+// another. There is one frame at a time: the page gives an engine the next when it has drawn.
+const live = canvas2d(), files = canvas2d();
 
 const requests = {
   // Loads the runtime and the model; says what runs it.
@@ -36,14 +39,18 @@ const requests = {
   // Segments a frame and draws it. The frame is closed as soon as its pixels are here: a camera has few to fill.
   async frame({frame, look, size}) {
     const begin = performance.now();
-    const image = pixels(frame, ...size);
-    frame.close();
+    let image;
+    try {
+      image = pixels(live, frame, ...size);
+    } finally {
+      frame.close();
+    }
     const prepared = performance.now();
     const {tensor, place} = prepare(image.data, ...size);
     const started = performance.now();
     const classMap = await classes(tensor);
     const ended = performance.now();
-    const drawn = painter.draw(frames.canvas, size, classMap, place, look);
+    const drawn = painter.draw(live.canvas, size, classMap, place, look);
     return {
       ...drawn,
       ms: {
@@ -116,14 +123,15 @@ async function download(url) {
 }
 
 // The RGBA bytes of a frame or image, scaled only where its pixels are not square.
-function pixels(frame, width, height) {
-  if (frames.canvas.width !== width || frames.canvas.height !== height) {
-    frames.canvas.width = width;
-    frames.canvas.height = height;
+function pixels(context, image, width, height) {
+  const {canvas} = context;
+  if (canvas.width !== width || canvas.height !== height) {
+    canvas.width = width;
+    canvas.height = height;
   }
-  frames.clearRect(0, 0, width, height);  // what is transparent would show the image before
-  frames.drawImage(frame, 0, 0, width, height);
-  return frames.getImageData(0, 0, width, height);
+  context.clearRect(0, 0, width, height);  // what is transparent would show the image before
+  context.drawImage(image, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
 }
 
 // Some browsers put noise into what a page reads from a canvas, against tracking: inputs and proofs would differ.
@@ -139,7 +147,7 @@ async function prepared(blob) {
   // As the file has them: a color profile would change the bytes.
   const image = await createImageBitmap(blob, {colorSpaceConversion: "none", premultiplyAlpha: "none"});
   const {width, height} = image;
-  const {data} = pixels(image, width, height);
+  const {data} = pixels(files, image, width, height);
   image.close();
   return prepare(data, width, height).tensor;
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
-import statistics
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,14 +20,12 @@ from edgeseg.benchmark.devices import open_device
 from edgeseg.benchmark.devices.web import WebDevice, _latencies_s
 from edgeseg.benchmark.measure import Case, measure
 from edgeseg.benchmark.plan import Plan
-from edgeseg.benchmark.worker import Request
 from edgeseg.errors import BackendUnavailable, DeviceLost, InputError
-from edgeseg.models.packaged_files import find_file
 from edgeseg.proof import verify
 from edgeseg.web.exchange import Exchange, Opened
 from edgeseg.web.runtime import LITERT, ONNX
 from edgeseg.web.server import WebServer
-from edgeseg.web.site import Site, runtime_place
+from edgeseg.web.site import Site
 
 GREETING = {"browser": "b", "system": "s", "cpus": 2, "isolated": True, "timer_ms": 0.005}
 OPENED = {"accelerator": "wasm", "threads": 1, "fully_accelerated": True, "init_ms": 1.0}
@@ -83,49 +80,6 @@ def test_a_browser_is_verified_and_measured(device: WebDevice, proven: Path) -> 
     with pytest.raises(InputError, match="device"):
         compare(here, result)
     assert compare(here, result, allow=get_args(Alike)).median.value > 0
-
-
-#: Loads a model with LiteRT.js alone, in the page itself; ``byHand(calls)`` is the median of some calls on zeros.
-BY_HAND = """(async () => {
-    const liteRt = await import('/RUNTIMEcore.js');
-    await liteRt.loadLiteRt('/RUNTIMEwasm/');
-    const bytes = new Uint8Array(await (await fetch('/MODEL')).arrayBuffer());
-    const model = await liteRt.loadAndCompile(bytes, {accelerator: 'wasm', cpuOptions: {numThreads: 1}});
-    const input = new liteRt.Tensor(new Uint8Array(256 * 256 * 3), [1, 256, 256, 3]);
-    globalThis.byHand = async (calls) => {
-        const ms = [];
-        for (let call = 0; call < calls + 3; call++) {
-            const started = performance.now();
-            const outputs = await model.run([input]);
-            ms.push(performance.now() - started);
-            outputs.forEach((output) => output.delete());
-        }
-        return ms.slice(3).sort((a, b) => a - b)[calls >> 1];
-    };
-})()"""
-
-
-def test_a_median_is_that_of_the_loop_by_hand(device: WebDevice, browser: Any) -> None:
-    """Both take the same time, and what else the machine does only adds to it: their least medians meet.
-
-    Rounds go on until they are within 10 %, and both sides have as many: a benchmark that counted more than the call,
-    such as the copy of the output of 0.5 MB, would stay above.
-    """
-    artifact = find_file("person.int8")
-    hands, devices = [], []
-    with device:
-        path = device.put(artifact, "hand" * 4)
-        by_hand = BY_HAND.replace("RUNTIME", runtime_place(LITERT)).replace("MODEL", path)
-        browser.run(by_hand)
-        request = Request(path=path, options={"num_threads": 1}, warmup_runs=3, warmup_min_secs=0.0, num_runs=15)
-        for _ in range(25):
-            reply = device.run(dataclasses.replace(request, min_secs=0.0))
-            devices.append(statistics.median(reply.latencies_s))
-            hands.append(browser.run("byHand(15)") / 1e3)
-            ratio = min(devices) / min(hands)
-            if len(hands) >= 3 and 0.9 <= ratio <= 1.1:
-                break
-    assert 0.9 <= ratio <= 1.1, (devices, hands)
 
 
 def test_times_that_cannot_be_are_refused() -> None:

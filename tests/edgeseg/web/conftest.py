@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,24 @@ class Page:
             "const site = await (await fetch('site.json')).json(); "
             f"globalThis.engine = await chooseEngine(site.artifacts[{number}], {wanted}); }})()"
         )
+
+    @contextmanager
+    def worker(self, number: int, accelerator: str, threads: int) -> Iterator[str]:
+        """Open an artifact as ``engine`` does; the session of its worker, for ``in_worker``."""
+        attach = {"waitForDebuggerOnStart": False, "flatten": True}
+        self.browser("Target.setAutoAttach", autoAttach=True, **attach)
+        self.browser.workers.clear()  # of the page itself
+        self.engine(number, accelerator, threads)
+        (worker,) = self.browser.workers
+        yield worker
+        self.browser("Target.setAutoAttach", autoAttach=False, **attach)
+
+    def in_worker(self, worker: str, expression: str) -> Any:
+        """The value of a promise in a worker."""
+        asked = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        answer = self.browser("Runtime.evaluate", worker, **asked)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]["exception"].get("description")
+        return answer["result"].get("value")
 
     def class_map(self, encoded: bytes) -> NDArray[np.uint8]:
         """What the engine answers about an encoded image."""

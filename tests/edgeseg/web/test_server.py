@@ -48,10 +48,28 @@ def test_files_have_their_headers(small: WebServer) -> None:
         assert (answer.headers["Content-Encoding"], answer.headers["Content-Type"]) == ("gzip", "application/wasm")
 
 
-def test_texts_are_compressed_for_who_takes_that(small: WebServer) -> None:
-    asked = urllib.request.Request(small.url, headers={"Accept-Encoding": "gzip, br"})
+@pytest.mark.parametrize(
+    ("accepted", "gzipped"),
+    [
+        ("gzip, br", True),
+        ("br;q=1.0, GZIP;q=0.5", True),
+        ("gzip;q=1", True),
+        ("gzip; q=0.001", True),
+        ("", False),
+        ("br", False),
+        ("x-gzipped", False),
+        ("gzip;q=0", False),
+        ("br, gzip; q=0.000 ", False),
+        ("gzip;q=many", False),
+    ],
+)
+def test_texts_are_compressed_for_who_takes_that(small: WebServer, accepted: str, gzipped: bool) -> None:
+    asked = urllib.request.Request(small.url, headers={"Accept-Encoding": accepted})
     with urllib.request.urlopen(asked) as answer:
-        assert answer.headers["Content-Encoding"] == "gzip" and gzip.decompress(answer.read()) == b"<p>page"
+        assert answer.headers["Content-Encoding"] == ("gzip" if gzipped else None)
+        assert answer.headers["Vary"] == "Accept-Encoding"
+        content = answer.read()
+    assert (gzip.decompress(content) if gzipped else content) == b"<p>page"
 
 
 @pytest.mark.parametrize("path", ["/../../etc/passwd", "/runtime/..%2f..%2fetc/passwd", "/runtime/", "/other", "/\\"])

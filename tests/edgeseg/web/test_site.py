@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import edgeseg
 from edgeseg.cli import main
 from edgeseg.downloads.npm import NpmPackage
 from edgeseg.errors import InputError
@@ -70,13 +73,19 @@ def test_a_runtime_that_changed_is_not_used(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_a_runtime_comes_with_its_license_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_comes_with_its_license_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(runtime, "distribution", missing)
-    with pytest.raises(InputError, match=r"the license of LiteRT.js is missing, as edgeseg is not installed"):
+    sources = tmp_path / "edgeseg"
+    monkeypatch.setattr(edgeseg, "__file__", str(sources / "__init__.py"))
+    with pytest.raises(InputError, match=rf"without its file LICENSE \('{re.escape(str(tmp_path / 'LICENSE'))}'\)"):
         runtime._own_license()
+    (tmp_path / "LICENSE").write_bytes(b"Apache License")
+    assert runtime._own_license() == b"Apache License"  # a clone that is on the path and not installed
+    monkeypatch.setattr(runtime, "distribution", lambda name: SimpleNamespace(read_text=lambda path: "of the wheel"))
+    assert runtime._own_license() == b"of the wheel"
 
 
 def test_the_command_writes_the_files(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
