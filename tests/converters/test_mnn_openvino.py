@@ -512,8 +512,10 @@ def test_what_openvino_makes_wrong_is_a_model_that_does_not_convert(
         ((graph, weights[:16]), "its .bin is cut off"),
     ):
         monkeypatch.setattr(intermediate, "convert", lambda *_, made=made, **__: made)
-        with pytest.raises(UnsupportedModel, match=rf"^the model does not convert to OpenVINO: .*{said}(: [^.]*[.]xml[^.]*)?[.]$"):
+        with pytest.raises(UnsupportedModel, match=r"^the model does not convert to OpenVINO: ") as refused:
             to_openvino(b"", spec)
+        assert said in str(refused.value)
+        assert re.search(r"[^.]\.$", str(refused.value))
 
 
 @HAS_MNN
