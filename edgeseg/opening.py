@@ -87,7 +87,7 @@ def open_segmenter(
     """Open a model file, with or without a ModelSpec inside.
 
     Args:
-        path: a ``.tflite``, ``.onnx`` or ``.keras`` file, or the name of a packaged one.
+        path: a ``.tflite``, ``.onnx``, ``.mnn``, ``.xml`` or ``.keras`` file, or the name of a packaged one.
         runtime: what the model runs on.
         description: how to feed a model without a ModelSpec.
         classes: the class names, where neither the file nor ``description`` has them.

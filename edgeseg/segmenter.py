@@ -48,7 +48,7 @@ class Segmenter:
         """Open a model; the arguments that choose the runtime are those of ``edgeseg.runtime.open_backend``.
 
         Args:
-            model: a ``.tflite``, ``.onnx`` or ``.keras`` file, the name of a packaged one
+            model: a ``.tflite``, ``.onnx``, ``.mnn``, ``.xml`` or ``.keras`` file, the name of a packaged one
                 (``efficientnet_lite0_unet``), or an open backend, which ``close`` closes; a backend that is refused
                 stays open.
             spec: how to feed it; needed only for a file that has no ModelSpec inside.

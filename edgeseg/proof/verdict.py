@@ -172,7 +172,7 @@ def verify(
     """Run an artifact on the images of its proof, on the device that will run it, and compare.
 
     Args:
-        artifact: a ``.tflite`` or ``.onnx`` file, or the name of a packaged one.
+        artifact: a ``.tflite``, ``.onnx``, ``.mnn`` or ``.xml`` file, or the name of a packaged one.
         proof: the ``.proof.zip``; the one beside the artifact when omitted.
         options: what runs it: keywords of ``edgeseg.runtime.open_backend``, such as ``accelerator``, ``delegate``,
             ``providers``, ``num_threads``.

@@ -144,6 +144,11 @@ def open_size(what: str, tensor: TensorInfo) -> InputError:
     return InputError(f"{what} leaves its input size open, {tensor.shape}: give `input_size=(H, W)`.")
 
 
+def closed(what: str) -> ValueError:
+    """Return the error for a model that is asked to run after ``Backend.close``."""
+    return ValueError(f"{what} was closed; open it again to run it")
+
+
 def place_of(what: str, names: Sequence[str], name: str | None) -> int:
     """Return the place of the output that a user chose among a model's; the first where none was chosen.
 

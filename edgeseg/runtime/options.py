@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, get_args
 
 from edgeseg._internal.fields import short_repr
-from edgeseg._internal.limits.pairs import REJECTED
+from edgeseg._internal.limits.pairs import REJECTED, files_of
 from edgeseg.choices import Accelerator, BackendName, RuntimePrecision
 from edgeseg.errors import InputError, did_you_mean
 
@@ -33,6 +33,11 @@ _OPENS = {
     "keras": (".keras", ".h5"),
 }
 _INTERPRETERS = ("litert", "tflite-runtime")
+#: What runs the files of a backend on an accelerator, for those that have such a thing.
+_ELSEWHERE = {
+    "onnx": "`providers` chooses for an .onnx file",
+    **dict.fromkeys(_INTERPRETERS, "litert-compiled runs it there"),
+}
 
 
 class RuntimeSettings(TypedDict, total=False):
@@ -45,6 +50,7 @@ class RuntimeSettings(TypedDict, total=False):
     delegate_options: Mapping[str, str] | None
     providers: Sequence[str]
     input_size: Sequence[int] | None
+    output: str | None
     runtime_precision: RuntimePrecision | None
 
 
@@ -90,9 +96,10 @@ class RuntimeOptions:
         _known("backend", self.backend, get_args(BackendName))
         _known("accelerator", self.accelerator, get_args(Accelerator))
         if suffix == REJECTED:
+            names = " and ".join(f"'{file.name}' to '{file.stem}'" for file in files_of(path))
             raise InputError(
                 f"'{path}' failed its verification, so no command opens it under this name; to look at what it does, "
-                f"rename it to '{path.stem}'."
+                f"rename {names}."
             )
         if self.backend is None and suffix not in SUFFIXES:
             raise InputError(f"'{path}' has none of the known suffixes: {', '.join(SUFFIXES)}.")
@@ -105,7 +112,7 @@ class RuntimeOptions:
         if suffix in SUFFIXES and suffix not in _OPENS[name]:
             raise InputError(f"backend '{name}' opens {' and '.join(_OPENS[name])} files, not '{path}'.")
         if elsewhere and name != "litert-compiled":
-            instead = "`providers` chooses for an .onnx file" if name == "onnx" else "litert-compiled runs it there"
+            instead = _ELSEWHERE.get(name, "it runs on the CPU alone; omit `accelerator`")
             raise InputError(f"backend '{name}' does not run on the accelerator '{self.accelerator}'; {instead}.")
         if self.delegate is not None and (name not in _INTERPRETERS or elsewhere):
             raise InputError(f"a delegate goes with the backends {' and '.join(_INTERPRETERS)}, not with '{name}'.")

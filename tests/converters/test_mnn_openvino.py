@@ -9,14 +9,20 @@ A runtime that is not installed skips its rows.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import struct
+import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -35,26 +41,32 @@ from edgeseg.proof import read_proof
 from edgeseg.proof.first_wrong_op import find_wrong_op
 from edgeseg.proof.verdict import _gate
 from edgeseg.runtime import RuntimeOptions, open_artifact, open_backend
+from edgeseg.runtime.mnn import file as mnn_file
+from edgeseg.runtime.mnn.backend import MnnBackend
 from edgeseg.runtime.openvino.file import read_openvino
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import ExportResult, Quantization, Recipe, export, export_all
 from edgeseg_converters.images import Samples, natural_noise
+from edgeseg_converters.mnn import worker as mnn_worker
 from edgeseg_converters.mnn.convert import to_mnn
 from edgeseg_converters.onnx import intermediate
+from edgeseg_converters.onnx.passes.taps import SCORES
+from edgeseg_converters.openvino.convert import to_openvino
 from edgeseg_converters.options import ExportOptions
+from edgeseg_converters.recipes import VerificationGate
 from edgeseg_converters.verification.comparison import _winograd
 
 SIZE = (32, 48)
-MNN, OPENVINO = (
+HAS_MNN, HAS_OPENVINO = (
     pytest.mark.skipif(find_spec(module) is None, reason=f"{module} is not installed: pip install 'edgeseg[{extra}]'")
     for module, extra in (("MNN", "mnn"), ("openvino", "openvino"))
 )
 ALL = [
-    pytest.param(("mnn", "fp32"), marks=MNN),
-    pytest.param(("mnn", "fp16"), marks=MNN),
-    pytest.param(("openvino", "fp32"), marks=OPENVINO),
-    pytest.param(("openvino", "fp16"), marks=OPENVINO),
-    pytest.param(("openvino", "int8"), marks=OPENVINO),
+    pytest.param(("mnn", "fp32"), marks=HAS_MNN),
+    pytest.param(("mnn", "fp16"), marks=HAS_MNN),
+    pytest.param(("openvino", "fp32"), marks=HAS_OPENVINO),
+    pytest.param(("openvino", "fp16"), marks=HAS_OPENVINO),
+    pytest.param(("openvino", "int8"), marks=HAS_OPENVINO),
 ]
 FLOATS = [ALL[0], ALL[2]]
 Key = tuple[str, str]
@@ -137,16 +149,15 @@ def test_an_artifact_is_proven_and_says_how_to_feed_it(
 
 @pytest.mark.parametrize("key", ALL)
 def test_the_precision_is_in_the_file(key: Key, exported: dict[Key, ExportResult]) -> None:
-    # 1,536 weights and little else; 4, 2 and 1 bytes each.
-    data = exported[key].data
-    weights = len(pairs.split(data)[1]) if key[0] == "openvino" else len(data)
-    whole = exported[key[0], "fp32"].data
-    if key[1] == "int8":
-        assert b'type="FakeQuantize"' in data or b'type="i8"' in data or b'element_type="i8"' in data
-    elif key[1] == "fp16":
-        full = len(pairs.split(whole)[1]) if key[0] == "openvino" else len(whole)
-        kernels = 9 * (3 * 8 + 8 * 8 + 8 * 3)
-        assert full - weights == pytest.approx(2 * kernels, abs=200)  # biases too; and alignment
+    # 1,008 weights and little else; 4, 2 and 1 bytes each.
+    size, whole = (
+        len(pairs.split(data)[1]) if key[0] == "openvino" else len(data)
+        for data in (exported[key].data, exported[key[0], "fp32"].data)
+    )
+    kernels = 9 * (3 * 8 + 8 * 8 + 8 * 3)
+    saved = {"fp32": 0, "fp16": 2, "int8": 3}[key[1]] * kernels
+    # 200: biases, and alignment. 300 of int8: each of 19 channels has a scale and a zero point, in float32 and int8.
+    assert whole - size == pytest.approx(saved, abs=300 if key[1] == "int8" else 200)
 
 
 @pytest.mark.parametrize("key", ALL)
@@ -214,7 +225,7 @@ def _reopened(path: Path, tmp_path: Path, change: Callable[[Path], None]) -> str
     return str(refused.value)
 
 
-@MNN
+@HAS_MNN
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -234,10 +245,38 @@ def test_what_is_no_mnn_model_is_refused(
     assert any(one in text for one in said.split("|")), text
 
 
+@HAS_MNN
+@pytest.mark.parametrize("shared", ["inputs", "name"])
+def test_what_the_ops_of_an_mnn_model_share_is_read_in_no_time_of_its_square(shared: str) -> None:
+    # 2,000 ops with the same 2,000 indices, or the same name of 8,000 bytes, in a file of 24 KB.
+    count, number = 2000, {"inputs": 0, "name": 3}[shared]
+    strings = bytes(8000) if shared == "name" else struct.pack(f"<{count}i", *[0] * count)
+    vtable = struct.pack("<HH8H", 20, 8, *(4 if place == number else 0 for place in range(8)))
+    net_vtable = struct.pack("<HH12H", 28, 12, *({3: 4, 7: 8}.get(place, 0) for place in range(12)))
+    net = 4 + len(net_vtable)
+    names_at = net + 12
+    ops_at, op_vtable = names_at + 12, names_at + 12 + 4 + 4 * count
+    first_op, strings_at = op_vtable + len(vtable), op_vtable + len(vtable) + 8 * count
+    data = struct.pack("<I", net) + net_vtable
+    data += struct.pack("<iII", net - 4, ops_at - net - 4, names_at - net - 8)
+    data += struct.pack("<III", 1, 4, 0)  # one name, which is empty
+    places = [first_op + 8 * op for op in range(count)]
+    data += struct.pack("<I", count)
+    data += b"".join(struct.pack("<I", place - ops_at - 4 - 4 * op) for op, place in enumerate(places))
+    data += vtable
+    data += b"".join(struct.pack("<iI", place - op_vtable, strings_at - place - 4) for place in places)
+    data += struct.pack("<I", len(strings) if shared == "name" else count) + strings
+    whole = mnn_file._verified
+    one = data.replace(struct.pack("<I", count), struct.pack("<I", 1), 1)  # the vector of ops has one
+    assert whole(one) == b""
+    with pytest.raises(InputError, match="truncated or no MNN model"):
+        mnn_file.read_mnn(data)
+
+
 BOMB = b'<!DOCTYPE net [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
 
 
-@OPENVINO
+@HAS_OPENVINO
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -246,6 +285,10 @@ BOMB = b'<!DOCTYPE net [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
         (lambda xml: xml.write_bytes(b"<html></html>"), "its root is no <net>"),
         (lambda xml: xml.write_bytes(b""), "its .xml is damaged or no XML"),
         (lambda xml: xml.write_bytes(xml.read_bytes()[:2000]), "its .xml is damaged or no XML"),
+        (lambda xml: xml.write_bytes(xml.read_bytes().removesuffix(b"</net>\n")), "its .xml is damaged or no XML"),
+        (lambda xml: xml.write_bytes(b'<?xml version="1.0" encoding="GB2312"?><net></net>'), "its .xml is no text"),
+        (lambda xml: xml.write_bytes(b'<?xml version="1.0" encoding="utf-7"?><net></net>'), "its .xml is no text"),
+        (lambda xml: xml.write_bytes(xml.read_text().encode("utf-16")), "no UTF-8 that ends with </net>|its .xml is"),
         (lambda xml: xml.write_bytes(xml.read_bytes() + b"<more/>"), "something follows its </net>"),
         (lambda xml: xml.write_bytes(BOMB + b"<net>&b;</net>"), "it declares a document type|declares a document type"),
         (lambda xml: xml.write_bytes(b"<net>" * 100), "nested more than 64 times|damaged or no XML"),
@@ -263,7 +306,7 @@ def test_what_is_no_openvino_model_is_refused(
     assert any(one in text for one in said.split("|")), text
 
 
-@OPENVINO
+@HAS_OPENVINO
 def test_weights_of_another_export_are_told_from_their_own(saved: dict[Key, Path], tmp_path: Path) -> None:
     def change(xml: Path) -> None:  # of the same size: as after a kill between the two files of an export
         weights = bytearray(xml.with_suffix(".bin").read_bytes())
@@ -273,7 +316,7 @@ def test_weights_of_another_export_are_told_from_their_own(saved: dict[Key, Path
     assert "not the one that it was exported with" in _reopened(saved["openvino", "fp32"], tmp_path, change)
 
 
-@OPENVINO
+@HAS_OPENVINO
 def test_an_openvino_model_of_another_tool_opens_without_spec(saved: dict[Key, Path], tmp_path: Path) -> None:
     graph, weights = pairs.split(ModelFile.read(saved["openvino", "fp32"]).data)
     begin, end = graph.index(b"\t\t<edgeseg>"), graph.index(b"</edgeseg>") + len(b"</edgeseg>\n")
@@ -285,7 +328,7 @@ def test_an_openvino_model_of_another_tool_opens_without_spec(saved: dict[Key, P
         assert backend.inputs[0].shape == (1, *SIZE, 3)
 
 
-@OPENVINO
+@HAS_OPENVINO
 def test_both_files_are_there_or_none_is_overwritten(exported: dict[Key, ExportResult], tmp_path: Path) -> None:
     result = exported["openvino", "fp32"]
     (tmp_path / "small.fp32.bin").write_text("mine")
@@ -308,18 +351,21 @@ def test_the_bytes_of_a_pair_are_its_files() -> None:
     assert pairs.join(graph, weights) == graph + weights
     assert pairs.split(pairs.join(graph, weights)) == (graph, weights)
     assert pairs.split(pairs.join(graph.rstrip(), weights)) == (graph, weights)
+    # Cut before its end, it stays cut: where the weights would begin is not known.
+    assert pairs.join(b"<net>\n", weights) == b"<net>\n"
+    assert pairs.split(b"<net>\n") == (b"<net>\n", b"")
     assert pairs.weights_path(Path("a/b.tflite")) is None
     assert pairs.weights_path(Path("a/b.fp32.XML")) == Path("a/b.fp32.bin")
 
 
-@MNN
+@HAS_MNN
 def test_pooling_indices_are_refused_for_mnn() -> None:
     model = create("segnet", num_classes=3, input_size=(32, 32))
     with pytest.raises(UnsupportedModel, match=r"'segnet' is not for MNN: .*Winograd.*Export it as tflite, onnx or"):
         export(model, format="mnn", verify=False)
 
 
-@MNN
+@HAS_MNN
 def test_a_converter_that_crashes_or_writes_nothing_is_a_sentence(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
@@ -330,18 +376,149 @@ def test_a_converter_that_crashes_or_writes_nothing_is_a_sentence(tmp_path: Path
         intermediate.convert({"model.onnx": b""}, worker, ["model.mnn"], arguments=[], name="MNN")
 
 
-@MNN
-def test_what_winograd_costs_is_said_where_it_costs_something(exported: dict[Key, ExportResult]) -> None:
+@HAS_MNN
+def test_winograd_is_named_where_the_gate_would_be_met_without_it(exported: dict[Key, ExportResult]) -> None:
     result = exported["mnn", "fp32"]
     assert result.reference is not None
-    said = _winograd(result.data, result.reference, 0.5)  # as if half of the pixels had been wrong with them
+    said = _winograd(result.data, result.reference, result.recipe.gate)  # its own gate, which it meets
     assert re.fullmatch(
-        r"; without MNN's Winograd kernels, which only a program can switch off, (100|99)\.\d{3}% do", said
+        r"; the cause is MNN's Winograd kernels, which only a program can switch off: without them (100|99)\.\d{3}% of "
+        "the pixels have the class, and the gate is met",
+        said,
     )
-    assert _winograd(result.data, result.reference, 1.0) == ""
+    for gate in (VerificationGate(1.01, None), VerificationGate(0.0, 0.0)):  # of classes, and of scores
+        assert _winograd(result.data, result.reference, gate) == ""
 
 
-@MNN
+@HAS_MNN
+def test_models_that_open_in_two_threads_leave_stdout_as_it_was(
+    saved: dict[Key, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    both = threading.Barrier(2)
+
+    def opened() -> None:
+        both.wait(60)
+        for _ in range(5):
+            MnnBackend(saved["mnn", "fp32"]).close()
+
+    threads = [threading.Thread(target=opened) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    os.write(1, b"still there")
+    assert capfd.readouterr().out == "still there"
+
+
+@HAS_MNN
+def test_a_model_opens_where_there_is_no_stdout(saved: dict[Key, Path]) -> None:
+    script = (
+        "import os, sys\nfrom edgeseg.runtime.mnn.backend import MnnBackend\n"
+        "sys.stdout = None\nMnnBackend(sys.argv[1]).close()\n"
+        "os.close(1)\nMnnBackend(sys.argv[1]).close()\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(saved["mnn", "fp32"])], check=True, timeout=120)
+
+
+@HAS_MNN
+def test_a_value_inside_takes_one_session(saved: dict[Key, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    import MNN
+
+    made, real = [], MNN.Interpreter
+
+    class Counted:
+        def __init__(self, path: str) -> None:
+            self.real, self.sessions = real(path), 0
+            made.append(weakref.ref(self))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+        def createSession(self, *arguments: Any) -> Any:  # noqa: N802 - MNN's name
+            self.sessions += 1
+            return self.real.createSession(*arguments)
+
+    monkeypatch.setattr(MNN, "Interpreter", Counted)
+    name = SCORES[intermediate.scores_layout(saved["mnn", "fp32"].read_bytes())]
+    with closing(MnnBackend(saved["mnn", "fp32"], output=name)) as backend:
+        assert backend.outputs[0].name == name
+        alive = [one for one in (reference() for reference in made) if one is not None]
+        assert [one.sessions for one in alive] == [1]  # the first, and all that it keeps, is gone
+        assert np.isfinite(backend.run(np.zeros(backend.inputs[0].shape, np.float32))).all()
+
+
+@pytest.mark.parametrize("key", FLOATS)
+def test_a_closed_model_says_so(key: Key, saved: dict[Key, Path]) -> None:
+    backend = open_backend(saved[key])
+    image = np.zeros(backend.inputs[0].shape, np.float32)
+    backend.run(image)
+    backend.close()
+    backend.close()
+    for again in (lambda: backend.run(image), backend.invoke):
+        with pytest.raises(ValueError, match=rf"{saved[key].name}' was closed; open it again to run it$"):
+            again()
+
+
+@HAS_MNN
+def test_the_worker_runs_what_it_made_on_zeros(
+    saved: dict[Key, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import MNN
+
+    fed, real = [], MNN.Interpreter
+
+    class Watched:
+        def __init__(self, path: str) -> None:
+            self.real = real(path)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+        def createSession(self, *arguments: Any) -> Any:  # noqa: N802 - MNN's name
+            session = self.real.createSession(*arguments)
+            for tensor in self.real.getSessionInputAll(session).values():  # what memory may hold
+                shape, axes = tensor.getShape(), tensor.getDimensionType()
+                ones = np.ones(shape, np.float32)
+                tensor.copyFrom(MNN.Tensor(shape, tensor.getDataType(), ones, axes))
+            return session
+
+        def runSession(self, session: Any) -> Any:  # noqa: N802 - MNN's name
+            for tensor in self.real.getSessionInputAll(session).values():
+                host = MNN.Tensor(tensor, tensor.getDimensionType())
+                tensor.copyToHostTensor(host)
+                fed.append(np.array(host.getNumpyData()))
+            return self.real.runSession(session)
+
+    def convert(_: list[str]) -> None:
+        shutil.copy(saved["mnn", "fp32"], tmp_path / "model.mnn")
+
+    (tmp_path / "spec.json").write_text("{}")
+    monkeypatch.setattr(MNN, "Interpreter", Watched)
+    monkeypatch.setitem(sys.modules, "_tools", SimpleNamespace(mnnconvert=convert))
+    mnn_worker.main(tmp_path, "fp32")
+    assert [one.shape for one in fed] == [(1, *SIZE, 3)]
+    assert not fed[0].any()
+
+
+@HAS_OPENVINO
+def test_what_openvino_makes_wrong_is_a_model_that_does_not_convert(
+    exported: dict[Key, ExportResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, weights = pairs.split(exported["openvino", "fp32"].data)
+    spec = exported["openvino", "fp32"].spec
+    monkeypatch.setattr(intermediate, "prepared", lambda data: data)
+    for made, said in (
+        ((b"<net></net>\n", weights), "the graph has no rt_info at its end"),
+        ((graph, weights[:16]), "its .bin is cut off"),
+    ):
+        monkeypatch.setattr(intermediate, "convert", lambda *_, made=made, **__: made)
+        with pytest.raises(UnsupportedModel, match=r"^the model does not convert to OpenVINO: ") as refused:
+            to_openvino(b"", spec)
+        assert said in str(refused.value)
+        assert re.search(r"[^.]\.$", str(refused.value))
+
+
+@HAS_MNN
 def test_what_mnn_does_not_know_is_refused(exported: dict[Key, ExportResult]) -> None:
     import onnx
     from onnx import TensorProto, helper
@@ -363,7 +540,7 @@ def test_a_missing_package_is_told_before_the_work(
         export(small, format=name)  # type: ignore[arg-type]
 
 
-@OPENVINO
+@HAS_OPENVINO
 def test_the_precision_that_was_asked_for_is_read_back(saved: dict[Key, Path]) -> None:
     path = saved["openvino", "fp32"]
     for precision in ("fp16", "bf16"):  # what this CPU has decides which of the two it is
@@ -385,7 +562,7 @@ def test_a_runtime_precision_is_for_openvino_alone(tmp_path: Path) -> None:
         open_backend(tmp_path / "a.xml", precision="bf16")  # type: ignore[call-arg]
 
 
-@OPENVINO
+@HAS_OPENVINO
 def test_a_coarser_runtime_precision_has_a_gate_of_its_own(saved: dict[Key, Path]) -> None:
     proof = read_proof(saved["openvino", "fp32"].with_name("small.proof.zip"))
     own, half = proof.gates["fp32"], proof.gates["fp16"]

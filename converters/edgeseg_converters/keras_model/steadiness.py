@@ -96,10 +96,13 @@ class SteadinessProbe:
         self._tensors = tuple(inputs)
         self._answers = tuple(answers)
         self._measured: dict[float, Steadiness] = {}
+        self._pools: bool | None = None
 
     def pools_with_indices(self) -> bool:
         """Return whether the model is one whose answer may depend on rounding; see ``pools_with_indices``."""
-        return pools_with_indices(self._model, self._tensors[0].shape)
+        if self._pools is None:  # the proof of every artifact asks, and a trace takes as long as a small model's export
+            self._pools = pools_with_indices(self._model, self._tensors[0].shape)
+        return self._pools
 
     def at(self, rounding: float) -> Steadiness:
         """Measure the steadiness under noise.

@@ -19,6 +19,7 @@ def main(folder: Path, precision: str) -> None:
     """Convert one model; fp16 cuts the weights, which is exact where they are halves already."""
     import _tools
     import MNN
+    import numpy as np
 
     arguments = ["mnnconvert", "-f", "ONNX", "--modelFile", str(folder / "model.onnx")]
     arguments += ["--MNNModel", str(folder / "model.mnn")]
@@ -29,6 +30,10 @@ def main(folder: Path, precision: str) -> None:
         return  # the caller says so, with what the converter printed last
     interpreter = MNN.Interpreter(str(folder / "model.mnn"))
     session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": 1})
+    for tensor in interpreter.getSessionInputAll(session).values():
+        axes = tensor.getDimensionType()
+        zeros = np.zeros_like(MNN.Tensor(tensor, axes).getNumpyData())
+        tensor.copyFrom(MNN.Tensor(tensor.getShape(), tensor.getDataType(), zeros, axes))
     status = interpreter.runSession(session)
     shape = interpreter.getSessionOutput(session).getShape()
     if status or min(shape, default=0) < 1:

@@ -22,6 +22,7 @@ import copy
 import gc
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSet
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,9 @@ from tf2onnx.verbose_logging import set_scope_level
 from edgeseg_converters.onnx.memory import new_objects_collected
 
 _log = logging.getLogger(__name__)
+
+# What is changed while it converts is the process's: names in its modules, their counter, levels of loggers.
+_one_at_a_time = threading.Lock()
 
 #: A handler as tf2onnx takes it: a function that replaces a node by others, and its arguments.
 Handler = tuple[Callable[..., None], list[Any]]
@@ -57,7 +61,7 @@ def optimize(graph_def: Any, source: str, result: str) -> Any:
     Returns:
         A ``GraphDef`` with its nodes sorted by name: TensorFlow's order differs from run to run.
     """
-    with tf.Graph().as_default(), quiet():
+    with _one_at_a_time, tf.Graph().as_default(), quiet():
         optimized = tf_optimize([source], [result], _inlinable(graph_def))
     optimized.node.sort(key=lambda node: node.name)
     return optimized
@@ -79,9 +83,9 @@ def convert(graph_def: Any, handlers: Mapping[str, Handler], *, name: str = "", 
 
     Returns:
         A model in which ops that tf2onnx does not know stay as they were: it only logs them. The same for the same
-        graph, whatever the process did before.
+        graph, whatever the process did before. Conversions in several threads wait for each other.
     """
-    with new_objects_collected(), quiet(), _in_order():
+    with _one_at_a_time, new_objects_collected(), quiet(), _in_order():
         with tf.Graph().as_default() as imported:
             tf.import_graph_def(graph_def, name="")
             graph = process_tf_graph(imported, custom_op_handlers=dict(handlers), continue_on_error=True, **settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeseg.errors import InputError, UnsupportedModel
 from edgeseg.runtime.openvino.file import read_openvino, with_spec
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.onnx import intermediate
@@ -21,7 +22,7 @@ def to_openvino(data: bytes, spec: ModelSpec) -> bytes:
         rounded to float16.
 
     Raises:
-        UnsupportedModel: OpenVINO does not read the model; the text says why.
+        UnsupportedModel: OpenVINO does not read the model, or what it makes is no such model; the text says why.
     """
     precision = "fp16" if spec.provenance.precision == "fp16" else "fp32"
     graph, weights = intermediate.convert(
@@ -31,6 +32,11 @@ def to_openvino(data: bytes, spec: ModelSpec) -> bytes:
         arguments=[precision],
         name="OpenVINO",
     )
-    made = with_spec(graph, weights, spec)
-    read_openvino(made)  # what does not read is not shipped
+    try:
+        made = with_spec(graph, weights, spec)
+        *_, inside = read_openvino(made)
+    except (InputError, ValueError) as error:
+        raise UnsupportedModel(f"the model does not convert to OpenVINO: {str(error).rstrip('.')}.") from error
+    if inside != spec:
+        raise UnsupportedModel("the model does not convert to OpenVINO: the file lost the ModelSpec.")
     return made

@@ -25,7 +25,17 @@ from edgeseg_converters.tuning.options import TuneOptions
 OF_FILES = ("model", "data", "conversion", "versions")
 PARTS = (*OF_FILES, "device", "search")
 
-_TOOLS = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime")
+_TOOLS = (
+    "tensorflow",
+    "keras",
+    "litert-quantizer",
+    "ai-edge-litert",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "MNN",
+    "openvino",
+)
 
 
 def key_of(model: keras.Model, spec: ModelSpec, data: Data, options: TuneOptions, device: str) -> dict[str, str]:
@@ -44,7 +54,7 @@ def key_of(model: keras.Model, spec: ModelSpec, data: Data, options: TuneOptions
     settings = options.quantization
     conversion = {
         "splits": (settings.split, settings.calibration_split),
-        "calibration": (settings.num_calibration_samples, settings.seed, settings.method),
+        "calibration": (settings.num_calibration_samples, settings.seed, settings.method, settings.ptq),
         "gate": dataclasses.astuple(settings.gate),
         "num_images": options.num_images,
     }

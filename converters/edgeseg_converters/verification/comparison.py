@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.fields import short_repr
 from edgeseg.choices import Format, Layout, OutputKind
 from edgeseg.imaging import preprocess
-from edgeseg.runtime import open_artifact
+from edgeseg.runtime import Backend, open_artifact
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.runtime.mnn.backend import MnnBackend
 from edgeseg.segmenter import to_class_map
@@ -188,25 +188,17 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
         artifact: the file's bytes.
         recipe: gives the runtime and the gate.
     """
-    differences = []
-    for answer, (class_map, scores) in zip(expected.answers, _answers(artifact, recipe, expected), strict=True):
-        if expected.spec.output_kind == "argmax":
-            scores = of_one_kind(scores, answer.scores)
-        errors = np.abs(answer.scores - scores).max(axis=-1)[0]
-        differences.append(_Difference(same=answer.class_map == class_map, errors=errors))
-    max_abs = float(np.max([difference.errors.max() for difference in differences]))  # unlike max(), it keeps a NaN
-    proof = Verification(
-        images=expected.samples.source,
-        num_images=len(differences),
-        argmax_agreement=float(np.mean([difference.same.mean() for difference in differences])),
-        max_abs_error=max_abs,
-        max_relative_error=max_abs / expected.largest,
-        passed=False,
-        reason="",
-        other_ties=_other_ties(artifact, expected) if recipe.format == "tflite" else None,
-    )
+    differences = _differences(artifact, recipe.format, expected)
+    proof = _on_all_pixels(differences, expected)
+    if recipe.format == "tflite":
+        proof = dataclasses.replace(proof, other_ties=_other_ties(artifact, expected))
     reason = _failure(proof, recipe.gate)
-    if reason and np.isfinite(max_abs) and recipe.gate.rounding is not None and expected.probe.pools_with_indices():
+    if (
+        reason
+        and np.isfinite(proof.max_abs_error)
+        and recipe.gate.rounding is not None
+        and expected.probe.pools_with_indices()
+    ):
         steadiness = expected.probe.at(recipe.gate.rounding)
         proof = dataclasses.replace(proof, steady=_where_steady(differences, steadiness, expected, recipe.gate))
         reason = _failure_where_steady(proof, recipe.gate)
@@ -232,7 +224,7 @@ def explained(
     if proof.passed or chance or not np.isfinite(proof.max_abs_error):
         return proof
     if recipe.format in ("mnn", "openvino"):  # their ops are not those of the frozen function
-        cause = _winograd(artifact, expected, proof.argmax_agreement) if recipe.format == "mnn" else ""
+        cause = _winograd(artifact, expected, recipe.gate) if recipe.format == "mnn" else ""
         return dataclasses.replace(proof, reason=proof.reason + cause)
     backend = open_artifact(artifact, recipe.format)
     tensor, *_ = _fed(backend.spec or expected.spec, expected)
@@ -247,29 +239,49 @@ def explained(
     return dataclasses.replace(proof, reason=reason)
 
 
-def _winograd(artifact: bytes, expected: Reference, agreement: float) -> str:
-    """Return what MNN's Winograd kernels cost an artifact that missed its gate; empty where it is nothing.
+def _winograd(artifact: bytes, expected: Reference, gate: VerificationGate) -> str:
+    """Return that MNN's Winograd kernels cost an artifact its gate; empty where it misses the gate without them, too.
 
     Args:
-        artifact: the file's bytes, which are run without these kernels.
+        artifact: the file's bytes.
         expected: the answers of the Keras model.
-        agreement: the share of pixels with the same class with these kernels, in [0, 1].
+        gate: that it missed.
     """
-    spec = expected.spec
-    backend = MnnBackend(artifact, winograd=False)
-    try:
-        shares = [
-            np.mean(
-                to_class_map(backend.run(tensor), spec.replace(input_size=answer.class_map.shape)) == answer.class_map
-            )
-            for tensor, answer in zip(_fed(backend.spec or spec, expected), expected.answers, strict=True)
-        ]
-    finally:
-        backend.close()
-    share = float(np.mean(shares))
-    if share <= agreement:
+    without = _on_all_pixels(_differences(artifact, "mnn", expected, winograd=False), expected)
+    if _failure(without, gate):
         return ""
-    return f"; without MNN's Winograd kernels, which only a program can switch off, {share:.3%} do"
+    return (
+        "; the cause is MNN's Winograd kernels, which only a program can switch off: without them "
+        f"{without.argmax_agreement:.3%} of the pixels have the class, and the gate is met"
+    )
+
+
+def _differences(
+    artifact: bytes, file_format: Format, expected: Reference, *, winograd: bool = True
+) -> list[_Difference]:
+    """Return how an artifact differs on each image; see ``_run`` for ``winograd``."""
+    differences = []
+    answers = _answers(artifact, file_format, expected, winograd=winograd)
+    for answer, (class_map, scores) in zip(expected.answers, answers, strict=True):
+        if expected.spec.output_kind == "argmax":
+            scores = of_one_kind(scores, answer.scores)
+        errors = np.abs(answer.scores - scores).max(axis=-1)[0]
+        differences.append(_Difference(same=answer.class_map == class_map, errors=errors))
+    return differences
+
+
+def _on_all_pixels(differences: Sequence[_Difference], expected: Reference) -> Verification:
+    """Return a proof that no gate has judged yet."""
+    max_abs = float(np.max([difference.errors.max() for difference in differences]))  # unlike max(), it keeps a NaN
+    return Verification(
+        images=expected.samples.source,
+        num_images=len(differences),
+        argmax_agreement=float(np.mean([difference.same.mean() for difference in differences])),
+        max_abs_error=max_abs,
+        max_relative_error=max_abs / expected.largest,
+        passed=False,
+        reason="",
+    )
 
 
 @dataclass(frozen=True)
@@ -394,11 +406,13 @@ def _ties(proof: Verification) -> str:
     )
 
 
-def _answers(artifact: bytes, recipe: Recipe, expected: Reference) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
+def _answers(
+    artifact: bytes, file_format: Format, expected: Reference, *, winograd: bool
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
     """Yield an artifact's class map of each image, ``(h, w)``, and its scores, ``(1, h, w, C)``."""
-    outputs = _run(artifact, recipe.format, expected)
+    outputs = _run(artifact, file_format, expected, winograd=winograd)
     is_map = expected.spec.output_kind == "argmax"
-    tapped = _tapped(artifact, recipe.format, expected) if is_map else iter(())  # opened on first use
+    tapped = _tapped(artifact, file_format, expected, winograd=winograd) if is_map else iter(())  # opened on first use
     alike = False
     for answer in expected.answers:
         spec = expected.spec.replace(input_size=answer.class_map.shape, layout="nhwc")  # as it is, not enlarged
@@ -418,17 +432,22 @@ def _answers(artifact: bytes, recipe: Recipe, expected: Reference) -> Iterator[t
         yield class_map, scores
 
 
-def _tapped(artifact: bytes, file_format: Format, expected: Reference) -> Iterator[NDArray[Any]]:
+def _tapped(artifact: bytes, file_format: Format, expected: Reference, *, winograd: bool) -> Iterator[NDArray[Any]]:
     """Yield the scores inside an artifact that gives a class map, ``(1, h, w, C)``, for each image."""
     if file_format == "tflite":
         return _run(tap_tflite_logits(artifact), file_format, expected)
     if file_format == "onnx":
         return _run(tap_onnx_logits(artifact), file_format, expected)
-    return _run(artifact, file_format, expected, scores=scores_layout(artifact))
+    return _run(artifact, file_format, expected, scores=scores_layout(artifact), winograd=winograd)
 
 
 def _run(
-    artifact: bytes, file_format: Format, expected: Reference, *, scores: Layout | None = None
+    artifact: bytes,
+    file_format: Format,
+    expected: Reference,
+    *,
+    scores: Layout | None = None,
+    winograd: bool = True,
 ) -> Generator[NDArray[Any], None, None]:
     """Yield an artifact's output for each image; scores as ``(1, h, w, C)`` float, as ``tap_logits`` gives them.
 
@@ -437,8 +456,14 @@ def _run(
         file_format: of them.
         expected: has the images.
         scores: take the scores inside, which have these axes; the runtime gives them by name.
+        winograd: whether MNN's kernels may be Winograd's; ``False`` is for its files alone.
     """
-    backend = open_artifact(artifact, file_format, output=None if scores is None else SCORES[scores])
+    name = None if scores is None else SCORES[scores]
+    backend: Backend = (
+        open_artifact(artifact, file_format, output=name)
+        if winograd
+        else MnnBackend(artifact, winograd=False, output=name)
+    )
     nchw_scores = scores == "nchw" or (expected.spec.layout == "nchw" and expected.spec.output_kind != "argmax")
     scale, zero_point = backend.outputs[0].scale, backend.outputs[0].zero_point
     try:

@@ -49,8 +49,10 @@ class ModelFile:
             return cls(path, data)
         if not weights.exists():
             raise InputError(f"'{path}' has its weights in '{weights}', which does not exist; copy both files.")
+        content = _read(weights)
+        _require_size(path, len(data) + len(content))
         try:
-            return cls(path, pairs.join(data, _read(weights)))
+            return cls(path, pairs.join(data, content))
         except ValueError as error:
             raise InputError(f"'{path}' does not open: {error}.") from error
 
@@ -108,11 +110,16 @@ def _read(path: Path) -> bytes:
         raise InputError(f"model file '{path}' does not exist.") from error
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
-    if len(data) > most:
-        raise InputError(
-            f"'{path}' has more than {most >> 20} MiB, too much for a model; {MEMORY_VARIABLE} sets another limit."
-        )
+    _require_size(path, len(data))
     return data
+
+
+def _require_size(path: Path, size: int) -> None:
+    most = max_model_memory()
+    if size > most << 20:
+        raise InputError(
+            f"'{path}' has more than {most} MiB, too much for a model; {MEMORY_VARIABLE} sets another limit."
+        )
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -44,16 +44,18 @@ def join(graph: bytes, weights: bytes) -> bytes:
 
     Args:
         graph: the ``.xml``. It ends with its root and one line end, which is added where it is missing; a text without
-            the end of that root stays as it is, for the reader to refuse.
+            the end of that root stays as it is, alone, for the reader to refuse.
         weights: the ``.bin``.
 
     Raises:
         ValueError: something follows the root.
     """
-    graph, _, after = graph.partition(_END)
+    graph, end, after = graph.partition(_END)
+    if not end:
+        return graph
     if after.strip():
         raise ValueError(f"something follows its {_END.decode()}")
-    return graph + _END + b"\n" + weights
+    return graph + end + b"\n" + weights
 
 
 def split(data: bytes) -> tuple[bytes, bytes]:
@@ -62,5 +64,6 @@ def split(data: bytes) -> tuple[bytes, bytes]:
     Args:
         data: what ``join`` returned.
     """
-    end = data.find(_END) + len(_END) + 1
-    return data[:end], data[end:]
+    graph, end, _ = data.partition(_END)
+    length = len(graph) + len(end) + 1 if end else len(data)
+    return data[:length], data[length:]

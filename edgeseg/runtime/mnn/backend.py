@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgeseg._internal.versions import installed_version
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.runtime.base import (
     TensorInfo,
+    closed,
     default_threads,
     does_not_run,
     dtype_name,
@@ -30,6 +32,8 @@ from edgeseg.runtime.mnn.file import read_mnn
 
 #: ``MNN::Interpreter::HintMode``; level 0 takes no Winograd kernels.
 _WINOGRAD_MEMORY_LEVEL = 3
+#: Held while stdout goes to nowhere: the next to open a model would keep nowhere as the stdout to return to.
+_stdout_lock = threading.Lock()
 
 
 class MnnBackend:
@@ -71,26 +75,26 @@ class MnnBackend:
             with scratch_folder("edgeseg-mnn-") as folder:
                 path = folder / "model.mnn"
                 path.write_bytes(data)
-                self._interpreter = self._asked(lambda: MNN.Interpreter(str(path)))
-            if not winograd:
-                self._interpreter.setSessionHint(_WINOGRAD_MEMORY_LEVEL, 0)
-            self._open_session(settings, output)
+                inputs, outputs = self._open_session(path, settings, winograd)
+                if output is not None and output not in outputs:  # a value inside, which is kept where it is asked for
+                    inputs, outputs = self._open_session(path, {**settings, "saveTensors": (output,)}, winograd)
+            self._choose(inputs, outputs, output)
 
-    def _open_session(self, settings: dict[str, Any], output: str | None) -> None:
-        session = self._asked(lambda: self._interpreter.createSession(settings))
-        inputs, outputs = (
-            dict(getter(session))
-            for getter in (self._interpreter.getSessionInputAll, self._interpreter.getSessionOutputAll)
-        )
-        if output is not None and output not in outputs:  # a value inside, which is kept where it is asked for
-            session = self._asked(lambda: self._interpreter.createSession({**settings, "saveTensors": (output,)}))
-            inputs, outputs = (
-                dict(getter(session))
-                for getter in (self._interpreter.getSessionInputAll, self._interpreter.getSessionOutputAll)
-            )
+    def _open_session(
+        self, path: Path, settings: dict[str, Any], winograd: bool
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Open the model's only session, as one stays in memory as long as its interpreter; return both its sides."""
+        self._session = self._interpreter = None
+        self._interpreter = interpreter = self._asked(lambda: self._mnn.Interpreter(str(path)))
+        if not winograd:
+            interpreter.setSessionHint(_WINOGRAD_MEMORY_LEVEL, 0)
+        self._session = session = self._asked(lambda: interpreter.createSession(settings))
+        return dict(interpreter.getSessionInputAll(session)), dict(interpreter.getSessionOutputAll(session))
+
+    def _choose(self, inputs: dict[str, Any], outputs: dict[str, Any], output: str | None) -> None:
         if not inputs or not outputs:
             raise InputError(f"{self._what} has no input or no output.")
-        self._session, self._input = session, next(iter(inputs.values()))
+        self._input = next(iter(inputs.values()))
         place = place_of(self._what, list(outputs), output)
         self._output = list(outputs.values())[place]
         self.inputs = tuple(self._info(name, tensor) for name, tensor in inputs.items())
@@ -100,6 +104,7 @@ class MnnBackend:
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``. The next run writes to the returned array."""
+        self._require_session()
         shape, dtype = self.inputs[0].shape, self.inputs[0].dtype
         if image.shape != shape or image.dtype != dtype:  # it reads as many bytes as it needs
             raise ValueError(f"the model takes {shape} {dtype}, got {image.shape} {image.dtype}")
@@ -110,8 +115,9 @@ class MnnBackend:
 
     def invoke(self) -> None:
         """See ``Backend.invoke``; with both copies, as a run uses the memory of its input for other values."""
+        interpreter = self._require_session()
         self._input.copyFrom(self._image)
-        status = self._interpreter.runSession(self._session)
+        status = interpreter.runSession(self._session)
         if status:
             raise does_not_run(self._what, f"MNN's status is {status}")
         self._output.copyToHostTensor(self._copy)
@@ -120,6 +126,11 @@ class MnnBackend:
     def close(self) -> None:
         """Release the session."""
         self._session = self._interpreter = self._input = self._output = self._copy = self._image = None
+
+    def _require_session(self) -> Any:
+        if self._interpreter is None:
+            raise closed(self._what)
+        return self._interpreter
 
     def _host(self, tensor: Any) -> Any:
         """Return memory of this process that a tensor of the session is copied to."""
@@ -148,16 +159,28 @@ class MnnBackend:
 @contextmanager
 def _quiet_stdout() -> Iterator[None]:
     """Send to nowhere what MNN prints on stdout while it opens a model; there are results of commands on it."""
-    library = ctypes.CDLL("ucrtbase" if os.name == "nt" else None)  # of C, which keeps what is printed to a pipe
-    sys.stdout.flush()
-    library.fflush(None)
-    kept = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
+    with _stdout_lock:
+        kept = _duplicate(1)
+        if kept is None:  # it is closed, as for a service
+            yield
+            return
+        library = ctypes.CDLL("ucrtbase" if os.name == "nt" else None)  # of C, which keeps what is printed to a pipe
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
         library.fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 1)
+            yield
+        finally:
+            library.fflush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
+            os.close(nowhere)
+
+
+def _duplicate(descriptor: int) -> int | None:
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return None

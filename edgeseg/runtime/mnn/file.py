@@ -83,10 +83,17 @@ def _verified(data: bytes) -> bytes:
         names = _tables(data, net, _NET_TENSOR_NAMES)
         if not ops or not names:
             raise _Damaged("no MNN model: it has no ops")
+        most = len(data)  # bytes that are read here: ops that share a vector or a name read it once each
         for op in ops:
             for side in (_OP_INPUTS, _OP_OUTPUTS):
-                if max(_indices(data, op, side), default=0) >= len(names):
+                indices = _indices(data, op, side, most // 4)
+                most -= 4 * len(indices)
+                if max(indices, default=0) >= len(names):
                     raise _Damaged("an op names a tensor that is not there")
+            name = child(data, op, _OP_NAME)
+            most -= 0 if name is None else uint32(data, name)
+            if most < 0:
+                raise IndexError
             string(data, op, _OP_NAME).decode()
         return string(data, net, _NET_BIZ_CODE)
     except (struct.error, IndexError, OverflowError, UnicodeDecodeError) as error:
@@ -100,12 +107,13 @@ def _tables(data: bytes, table: int, number: int) -> list[int]:
     return tables(data, table, number)
 
 
-def _indices(data: bytes, table: int, number: int) -> tuple[int, ...]:
+def _indices(data: bytes, table: int, number: int, most: int) -> tuple[int, ...]:
+    """Return a field that is a vector of int32; raise ``IndexError`` where it has more than ``most``."""
     vector = child(data, table, number)
     if vector is None:
         return ()
     count = uint32(data, vector)
-    if count > len(data) // 4:
+    if count > most:
         raise IndexError
     return struct.unpack_from(f"<{count}i", data, vector + 4)
 

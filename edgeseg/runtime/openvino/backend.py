@@ -15,6 +15,7 @@ from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.runtime.base import (
     TensorInfo,
     at_size,
+    closed,
     default_threads,
     does_not_run,
     dtype_name,
@@ -100,8 +101,7 @@ class OpenVinoBackend:
 
     def run(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run once; see ``Backend.run``. The returned array is OpenVINO's memory."""
-        if self._request is None:
-            raise open_size(self._what, self.inputs[0])
+        self._require_request()
         memory = self._input.data
         if image.shape != memory.shape or image.dtype != memory.dtype:  # numpy would broadcast and convert
             raise ValueError(f"the model takes {memory.shape} {memory.dtype}, got {image.shape} {image.dtype}")
@@ -112,15 +112,20 @@ class OpenVinoBackend:
 
     def invoke(self) -> None:
         """See ``Backend.invoke``."""
-        assert self._request is not None
+        request = self._require_request()
         try:
-            self._request.infer()
+            request.infer()
         except RuntimeError as error:
             raise does_not_run(self._what, _reason(error)) from error
 
     def close(self) -> None:
         """Release the model; arrays that were returned stay."""
         self._request = self._input = self._output = None
+
+    def _require_request(self) -> Any:
+        if self._request is None:
+            raise open_size(self._what, self.inputs[0]) if is_open(self.inputs[0].shape) else closed(self._what)
+        return self._request
 
     def _place(self, loaded: Any, outputs: Sequence[TensorInfo], name: str | None) -> int:
         """Return which output is asked for; a value inside becomes one more."""

@@ -125,10 +125,14 @@ def _walked(graph: bytes, weights: bytes) -> _Walk:
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         parser.Parse(graph, True)
+    except _Damaged:
+        raise
     except expat.ExpatError as error:
         raise _Damaged(f"its .xml is damaged or no XML ({error})") from error
-    except (UnicodeError, LookupError) as error:  # of an encoding that it claims
+    except (ValueError, LookupError) as error:  # of an encoding that it claims: unknown, wrong, or of several bytes
         raise _Damaged(f"its .xml is no text ({error})") from error
+    if not graph.endswith(b"</net>\n"):  # in another encoding; where its weights begin is not known
+        raise _Damaged("its .xml is no UTF-8 that ends with </net>")
     if not {"Parameter", "Result"} <= set(walk.kinds):
         raise _Damaged("its graph has no input or no output")
     if walk.end > len(weights):

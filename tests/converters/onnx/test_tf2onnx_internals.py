@@ -6,6 +6,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -139,6 +140,15 @@ def test_the_order_of_nodes_and_their_names_depend_on_the_graph_alone(graph_def:
     other.node.sort(key=lambda node: node.name, reverse=True)
     assert _converted(other).SerializeToString() == first
     assert holes
+    assert not [module for module in sys.modules if module.startswith("tf2onnx") and "set" in vars(sys.modules[module])]
+
+
+def test_conversions_in_two_threads_are_those_of_one(graph_def: Any) -> None:
+    first, number = _converted(graph_def).SerializeToString(), tf2onnx.utils.INTERNAL_NAME
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: _converted(graph_def).SerializeToString(), range(4)))
+    assert both == [first] * 4
+    assert number == tf2onnx.utils.INTERNAL_NAME
     assert not [module for module in sys.modules if module.startswith("tf2onnx") and "set" in vars(sys.modules[module])]
 
 

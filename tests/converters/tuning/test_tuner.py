@@ -17,12 +17,14 @@ import keras
 import pytest
 
 from edgeseg._internal.files import sha256
+from edgeseg._internal.versions import installed_version
 from edgeseg.benchmark.plan import Plan
 from edgeseg.cli import main
 from edgeseg.errors import InputError
 from edgeseg.proof import verify
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import AccuracyGate, Quantization, TuneOptions, TuneResult
+from edgeseg_converters.tuning import key as tuning_key
 from edgeseg_converters.tuning.candidates import Place, Variant
 from edgeseg_converters.tuning.key import PARTS, key_of
 from edgeseg_converters.tuning.record import read_record
@@ -253,7 +255,11 @@ def test_a_killed_command_goes_on_where_it_was(
 
 
 def test_the_key_follows_from_what_the_work_follows_from(
-    painter: Callable[..., keras.Model], painter_spec: ModelSpec, shapes_dataset: Path, tmp_path: Path
+    painter: Callable[..., keras.Model],
+    painter_spec: ModelSpec,
+    shapes_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def key(
         model: keras.Model, data: Path = shapes_dataset, device: str = "local", **changes: object
@@ -273,6 +279,13 @@ def test_the_key_follows_from_what_the_work_follows_from(
     assert changed(key(painter(), device="ssh:pi5")) == ["device"]
     assert changed(key(painter(), plan=Plan(rounds=3))) == ["search"]
     assert changed(key(painter(), quantization=Quantization(seed=1))) == ["conversion"]
+    assert changed(key(painter(), quantization=Quantization(ptq="off"))) == ["conversion"]
+    for tool in ("tf2onnx", "MNN", "openvino"):
+        with monkeypatch.context() as other:
+            other.setattr(
+                tuning_key, "installed_version", lambda name, new=tool: "0" if name == new else installed_version(name)
+            )
+            assert changed(key(painter())) == ["versions"]
     copied = tmp_path / "copy"
     shutil.copytree(shapes_dataset, copied)
     there = key(painter(), copied)

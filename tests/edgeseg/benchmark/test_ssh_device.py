@@ -278,6 +278,17 @@ def test_what_is_there_by_its_hash_is_not_sent_again(server: Server, model: Path
         assert Path(device.put(model, digest)).read_bytes() == model.read_bytes()
 
 
+def test_both_files_of_an_openvino_model_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, sent = tmp_path / "m.xml", {}
+    path.write_bytes(b"<net></net>\n")
+    path.with_suffix(".bin").write_bytes(b"weights")
+    device = SshDevice("board")
+    monkeypatch.setattr(device, "_prepare", lambda _: None)
+    monkeypatch.setattr(device, "_put", lambda data, name, _: sent.__setitem__(name, data) or f"/there/{name}")
+    assert device.put(path, "d") == "/there/d.xml"
+    assert sent == {"d.xml": b"<net></net>\n", "d.bin": b"weights"}
+
+
 def test_keep_nothing_leaves_nothing_but_what_was_there(server: Server, model: Path, tmp_path: Path) -> None:
     (tmp_path / "board").mkdir()
     (tmp_path / "board" / "mine.txt").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from edgeseg.errors import InputError
 from edgeseg.runtime import BACKENDS, RuntimeOptions
+from edgeseg.runtime.options import RuntimeSettings
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,11 @@ def test_the_backend_that_is_chosen(name: str, asked: dict[str, Any], backend: s
         ("m.tflite", {"backend": "litert", "accelerator": "gpu"}, "litert-compiled runs it there"),
         ("m.onnx", {"accelerator": "gpu"}, "`providers` chooses for an .onnx file"),
         ("m.onnx", {"accelerator": "cpu", "providers": ("cuda",)}, "`providers` or `accelerator`, not both"),
-        ("m.keras", {"accelerator": "npu"}, "backend 'keras' does not run on the accelerator 'npu'"),
+        ("m.keras", {"accelerator": "npu"}, "'keras' does not run on the accelerator 'npu'; it runs on the CPU alone"),
+        ("m.mnn", {"accelerator": "gpu"}, "'gpu'; it runs on the CPU alone; omit `accelerator`"),
+        ("m.xml", {"accelerator": "gpu"}, "'gpu'; it runs on the CPU alone; omit `accelerator`"),
+        ("m.tflite.rejected", {}, r"rename 'm\.tflite\.rejected' to 'm\.tflite'\.$"),
+        ("m.xml.rejected", {}, r"rename 'm\.xml\.rejected' to 'm\.xml' and 'm\.bin\.rejected' to 'm\.bin'\.$"),
         ("m.tflite", {"accelerator": "gpu", "delegate": "x.so"}, "a delegate goes with the backends litert and"),
         ("m.onnx", {"delegate": "x.so"}, "not with 'onnx'"),
         ("m.tflite", {"delegate_options": {"a": "b"}}, "give `delegate='FILE'`"),
@@ -51,3 +57,7 @@ def test_the_backend_that_is_chosen(name: str, asked: dict[str, Any], backend: s
 def test_what_does_not_go_together(name: str, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         RuntimeOptions(**asked).choose(Path(name))
+
+
+def test_every_option_is_a_keyword() -> None:
+    assert set(RuntimeSettings.__annotations__) == {field.name for field in fields(RuntimeOptions)}

@@ -35,6 +35,24 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path: Path, monkeyp
         ModelFile.read(tmp_path / "m.onnx")
 
 
+def test_two_files_together_are_no_larger_than_one_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.xml"
+    path.write_bytes(b"<net>" + b" " * (600 << 10) + b"</net>\n")
+    path.with_suffix(".bin").write_bytes(bytes(600 << 10))
+    assert len(ModelFile.read(path).data) == 12 + (1200 << 10)
+    monkeypatch.setenv(models.MEMORY_VARIABLE, "1")
+    with pytest.raises(InputError, match=r"^'[^']*m\.xml' has more than 1 MiB, too much for a model; [^.]*\.$"):
+        ModelFile.read(path)
+
+
+def test_weights_that_cannot_be_read_are_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.xml"
+    path.write_bytes(b"<net></net>\n")
+    os.mkfifo(path.with_suffix(".bin"))
+    with pytest.raises(InputError, match=r"^'[^']*m\.bin' is a pipe, a socket or a device, not a model file\.$"):
+        ModelFile.read(path)
+
+
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "9" * 20, "\u0661"])
 def test_a_variable_that_is_no_number_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, limit in ((models.MEMORY_VARIABLE, max_model_memory), (models.TRIAL_VARIABLE, trial_s)):
