@@ -128,7 +128,7 @@ class OnnxNetwork(Network):
         return True
 
     def _normalization(self, node: ir.Node) -> bool:
-        """A depthwise product after the mean is subtracted; the variance is as it was."""
+        """Read it as a depthwise product after the mean is subtracted; the variance is as it was."""
         source = node.inputs[0]
         assert source is not None
         self._axes.setdefault(str(node.outputs[0].name), 1)

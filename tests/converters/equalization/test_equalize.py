@@ -1,7 +1,4 @@
-"""``equalization``: ``channels``, ``network``, ``scales``, ``tflite_network``, ``onnx_network``, ``equalize``.
-
-And ``quantization.preparation``, which asks images that did not calibrate. Float is the same to the bit.
-"""
+"""``channels``, ``network``, ``scales``, ``tflite_network``, ``onnx_network``, ``equalize``: float stays the same."""
 
 from __future__ import annotations
 
@@ -27,7 +24,6 @@ from edgeseg_converters.equalization.tflite_network import TfliteNetwork
 from edgeseg_converters.images import natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.quantization.engines import FloatFile, float_file
-from edgeseg_converters.quantization.preparation import prepare
 from edgeseg_converters.rewrites import rewrite, rules_for
 
 SIZE = (32, 48)
@@ -221,14 +217,3 @@ def test_a_limit_is_obeyed(images: CalibrationSet) -> None:
     # Twice the largest value on the images is below the limit that is left.
     moved = used < 1
     assert (2 * largest[limit.name][moved] <= limit.value * used[moved]).all()
-
-
-@pytest.mark.parametrize("file_format", FORMATS)
-def test_integers_keep_their_classes_where_it_helps(file_format: Format, images: CalibrationSet) -> None:
-    source = float_of(grouped, file_format)
-    file, trial = prepare(source, SPEC, file_format, images, "minmax")
-    assert trial is not None and trial.kept and file.data != source.data
-    assert 1 - trial.after < 0.8 * (1 - trial.before)  # a fifth of the lost pixels at least; two fifths were seen
-    again, none = prepare(file, SPEC, file_format, images, "minmax")
-    # What is equalized already gains nothing.
-    assert again.data == file.data or (none is not None and not none.kept)
