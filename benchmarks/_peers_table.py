@@ -43,8 +43,10 @@ def table(path: Path) -> str:
             by_peer = {entry["peer"]: entry for entry in entries}
             cells = [_cell(by_peer[peer], by_peer[peer] in right, best.values(), notes) for peer in heads]
             text.append(f"| {model} {height}x{width} | {' | '.join(cells)} | **{ratios[-1]:.2f}** |")
-        mean = math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios))
-        text += ["", f"Geometric mean over {len(ratios)} models: **{mean:.2f}**; the least is {min(ratios):.2f}.", ""]
+        told = [ratio for ratio in ratios if not math.isnan(ratio)]  # both have a right answer
+        if told:
+            mean = math.exp(sum(math.log(ratio) for ratio in told) / len(told))
+            text += ["", f"Geometric mean over {len(told)} models: **{mean:.2f}**; the least is {min(told):.2f}.", ""]
     machine = recorded["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     text += [

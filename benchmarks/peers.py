@@ -23,6 +23,7 @@ to the output as soon as it is measured; a second run with the same sources goes
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -301,7 +302,9 @@ def _proven(side: Side, model: Model, precision: str, cache: Path) -> dict[str, 
             if not path.exists():
                 _step("translate", json.dumps([side.runtime, str(source), str(path)]))
             answer = _step("prove", json.dumps([str(path), side.peer, str(source), str(reference)]))
-        except (DoesNotConvert, DeviceLost) as error:
+        except DeviceLost as error:  # may be this machine's fault, so it is asked again
+            return {"refused": str(error).rstrip(".")}
+        except DoesNotConvert as error:
             answer = {"refused": str(error).rstrip(".")}
         proof.write_text(json.dumps(answer))
     answer = json.loads(proof.read_text())
@@ -369,8 +372,9 @@ def _stem(model: Model) -> str:
 
 
 def _file(model: Model, precision: str, kind: str, cache: Path) -> Path:
-    """Return where the cache has a file: in a folder of the sources that make it."""
-    folder = "naive" if kind.startswith("naive") else edgeseg_sources()
+    """Return where the cache has a file: in a folder of the sources and packages that make it."""
+    folder = edgeseg_sources() if not kind.startswith("naive") else "naive"
+    folder += "-" + hashlib.sha256(json.dumps(environment(packages=_PACKAGES)["versions"]).encode()).hexdigest()[:10]
     return cache / folder / f"{_stem(model)}.{precision}.{kind}"
 
 

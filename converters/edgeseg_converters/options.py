@@ -119,11 +119,24 @@ class ExportOptions:
                 "half arithmetic is what an fp16 .tflite file may have, and none is made: omit `half_arithmetic`, or "
                 "add `precision='fp16'` and `format='tflite'`."
             )
+        self._check_ptq(recipes, quantization)
         for recipe in recipes:
             check_target(recipe.format, self.target)
             _require_converter(recipe.format)
             if recipe.is_static:
                 self._check_static(recipe, quantization)
+
+    def _check_ptq(self, recipes: Sequence[Recipe], quantization: Quantization) -> None:
+        if quantization.ptq not in get_args(Ptq):
+            raise InputError(f"unknown ptq '{quantization.ptq}'; accepted: {', '.join(get_args(Ptq))}.")
+        if quantization.ptq != "equalize":
+            return
+        if not any(recipe.precision == "int8" for recipe in recipes):
+            raise InputError("`ptq='equalize'` is for int8, and none is made: omit `ptq`, or add `precision='int8'`.")
+        if self.target in VERSION_CHECKING:
+            raise InputError(
+                f"target '{self.target}' is quantized by TensorFlow, without `ptq='equalize'`: omit `ptq`."
+            )
 
     def check_classes(self, recipes: Sequence[Recipe], num_classes: int) -> None:
         """Refuse scores in bytes of more than two classes.

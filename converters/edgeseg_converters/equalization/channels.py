@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-#: A channel is an integer; 0 stands for the factor 1.
+#: A channel is an integer; 0 is the factor 1.
 Variables = NDArray[np.int64]
 
 

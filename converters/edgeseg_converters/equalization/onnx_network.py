@@ -44,6 +44,7 @@ class OnnxNetwork(Network):
         self._data = data
         self._model = InferShapes()(read(data)).model
         graph = self._model.graph
+        self._fixed: set[str] = set()  # also those whose axis of channels is not known yet
         self._axes: dict[str, int] = {str(value.name): 3 if layout == "nhwc" else 1 for value in graph.inputs}
         for node in graph:
             if not self._read(node):
@@ -67,7 +68,8 @@ class OnnxNetwork(Network):
 
     def _read(self, node: ir.Node) -> bool:
         """Note what a node ties; return whether it is known."""
-        kind, first, result = node.op_type, node.inputs[0], node.outputs[0]
+        kind, result = node.op_type, node.outputs[0]
+        first = node.inputs[0] if node.inputs else None
         if first is None:
             return False
         if kind in ("Conv", "ConvTranspose"):
@@ -126,7 +128,7 @@ class OnnxNetwork(Network):
         return True
 
     def _normalization(self, node: ir.Node) -> bool:
-        """A depthwise product after the mean is subtracted; the variance is as it was."""
+        """Read it as a depthwise product after the mean is subtracted; the variance is as it was."""
         source = node.inputs[0]
         assert source is not None
         self._axes.setdefault(str(node.outputs[0].name), 1)
@@ -273,15 +275,21 @@ class OnnxNetwork(Network):
 
     def _fix(self, values: Iterable[ir.Value | None]) -> None:
         for value in values:
-            if value is not None and value.const_value is None and (found := self._variables(value)) is not None:
-                self.channels.fix(found)
+            if value is not None and value.const_value is None:
+                self._fixed.add(str(value.name))
+                self._variables(value)
 
     def _variables(self, value: ir.Value) -> Variables | None:
         axis = self._axes.get(str(value.name))
         if axis is None or value.dtype != ir.DataType.FLOAT or value.shape is None or value.const_value is not None:
             return None
         size = value.shape[axis]
-        return self.channels.of(str(value.name), size) if isinstance(size, int) else None
+        if not isinstance(size, int):
+            return None
+        variables = self.channels.of(str(value.name), size)
+        if str(value.name) in self._fixed:
+            self.channels.fix(variables)
+        return variables
 
     def _add_all(self, constants: Iterable[tuple[ir.Value, Variables]]) -> None:
         for value, variables in constants:

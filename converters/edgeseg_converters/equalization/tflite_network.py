@@ -89,8 +89,8 @@ class TfliteNetwork(Network):
             return self._convolution(kind, op)
         if kind == "STRIDED_SLICE" and not self._keeps_order(op):
             return False
-        if kind in _CHANNELWISE or kind == "RELU6":  # where the channels are reduced or cut, their number differs
-            return self._same(int(op.inputs[0]), result)
+        if kind in _CHANNELWISE or kind == "RELU6":
+            return self._keeps_channels(op) and self._same(int(op.inputs[0]), result)
         if kind in ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH"):
             return self._blocks(int(op.inputs[0]), result)
         if kind == "RESHAPE":  # the last axis is as it was where it has the same length
@@ -143,13 +143,24 @@ class TfliteNetwork(Network):
             return True
         return all(self._same(source, int(tensor)) for tensor in op.outputs)
 
+    def _keeps_channels(self, op: schema.OperatorT) -> bool:
+        """Return whether the last axis of the result is that of the input: not where it was reduced or cut away."""
+        before, after = (self._graph.tensors[int(t)].shape for t in (op.inputs[0], op.outputs[0]))
+        if len(before) == len(after):
+            return True  # with another number of channels where they were reduced
+        axes = self._integers(int(op.inputs[1])) if self._graph.op_name(op) in ("MEAN", "REDUCE_MAX") else None
+        return axes is not None and all(axis % len(before) != len(before) - 1 for axis in axes)
+
+    def _integers(self, tensor: int) -> list[int] | None:
+        if not self._is_constant(tensor):
+            return None
+        data = np.asarray(self._graph.model.buffers[self._graph.tensors[tensor].buffer].data, np.uint8)
+        return [int(number) for number in data.view(np.int32)]
+
     def _keeps_order(self, op: schema.OperatorT) -> bool:
         """Return whether a slice takes the channels one after the other: ``x[..., ::-1]`` has as many."""
-        steps = int(op.inputs[3])
-        if not self._is_constant(steps):
-            return False
-        data = np.asarray(self._graph.model.buffers[self._graph.tensors[steps].buffer].data, np.uint8)
-        return bool(data.view(np.int32)[-1] == 1)
+        steps = self._integers(int(op.inputs[3]))
+        return steps is not None and steps[-1] == 1
 
     def _blocks(self, first: int, result: int) -> bool:
         known = [self._variables(first), self._variables(result)]
@@ -191,7 +202,7 @@ class TfliteNetwork(Network):
                 return False
             self._fix([gate])
             maps.remove(gate)
-        return self._same(maps[0], int(op.outputs[0]))
+        return bool(maps) and self._same(maps[0], int(op.outputs[0]))
 
     def _is_gate(self, tensor: int) -> bool:
         made = self._graph.producer(tensor)
@@ -211,7 +222,7 @@ class TfliteNetwork(Network):
 
     def _variables(self, tensor: int) -> Variables | None:
         shape = self._graph.tensors[tensor].shape
-        if not self._is_float(tensor) or shape is None or len(shape) < 2:
+        if self._is_constant(tensor) or not self._is_float(tensor) or shape is None or len(shape) < 2:
             return None
         return self.channels.of(self._graph.tensor_name(tensor), int(shape[-1]))
 

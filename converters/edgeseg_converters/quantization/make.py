@@ -22,7 +22,7 @@ from edgeseg_converters.quantization.accuracy import (
     compare,
 )
 from edgeseg_converters.quantization.domain_shift import Domain
-from edgeseg_converters.quantization.engines import Engine, float_file, open_engine, takes_float_files
+from edgeseg_converters.quantization.engines import FloatFile, float_file, open_engine, takes_float_files
 from edgeseg_converters.quantization.preparation import Equalization, prepare
 from edgeseg_converters.quantization.rescue import Rescue, rescue, sensitivity
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
@@ -168,24 +168,25 @@ class Integers:
         calibration = self._images.calibration if recipe.is_static else None
         method = settings.method or default_method(recipe.precision)
         watched = calibration and replace(calibration, progress=self._progress("calibrating"))
-        source, trial = float_file(frozen, spec, recipe.format, opset), None
+        original = float_file(frozen, spec, recipe.format, opset)
+        source, trial = original, None
         prepared = recipe.precision == "int8" and settings.ptq != "off" and takes_float_files(spec, recipe.format)
         if calibration and prepared:
             if self._told:
                 self._told("equalizing the channels", 0, 0)
             always = settings.ptq == "equalize"
-            source, trial = prepare(source, spec, recipe.format, calibration, method, always=always)
+            source, trial = prepare(original, spec, recipe.format, calibration, method, always=always)
         engine = open_engine(source, spec, recipe.format, watched, method, frozen=frozen)
         if self._told:
             self._told("quantizing", 0, 0)
         data = engine.build()
-        accuracy = self._measure(engine, data, recipe.format)
+        accuracy = self._measure(original, data, recipe.format)
         rescued, unrescued = None, None
         if settings.rescue and accuracy is not None and not accuracy.passed and engine.ops and calibration:
             rescued = rescue(
                 sensitivity(engine.ops, engine.logits, self._progress("sensitivity of every op")),
                 engine.build,
-                lambda artifact: self._needed(engine, artifact, recipe.format),
+                lambda artifact: self._needed(original, artifact, recipe.format),
             )
             unrescued = data, accuracy
             data, accuracy = rescued.data, rescued.accuracy
@@ -204,29 +205,30 @@ class Integers:
             accuracy=accuracy,
             rescue=rescued,
             unrescued=unrescued,
-            baseline=self._baselines.get(engine.float_data),
+            baseline=self._baselines.get(original.data),
             same_indices=indices,
             domain=self._domain if calibration else None,
             method=engine.method if calibration else None,
             equalization=trial,
         )
 
-    def _needed(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy:
-        accuracy = self._measure(engine, data, file_format)
+    def _needed(self, original: FloatFile, data: bytes, file_format: Format) -> Accuracy:
+        accuracy = self._measure(original, data, file_format)
         assert accuracy is not None  # there were images for the first artifact
         return accuracy
 
-    def _measure(self, engine: Engine, data: bytes, file_format: Format) -> Accuracy | None:
+    def _measure(self, original: FloatFile, data: bytes, file_format: Format) -> Accuracy | None:
+        """Compare an artifact with the float file as it was before it was prepared."""
         images = self._images.evaluation
         if images is None:
             return None
-        if engine.float_data not in self._baselines:
-            with _open(engine.float_data, file_format, engine.float_spec) as segmenter:
+        if original.data not in self._baselines:
+            with _open(original.data, original.format, original.spec) as segmenter:
                 progress = self._progress("accuracy of the float model")
-                self._baselines[engine.float_data] = baseline(segmenter, images, progress)
+                self._baselines[original.data] = baseline(segmenter, images, progress)
         with _open(data, file_format) as segmenter:
             progress = self._progress("accuracy in integers")
-            return compare(self._baselines[engine.float_data], segmenter, self._settings.gate, progress)
+            return compare(self._baselines[original.data], segmenter, self._settings.gate, progress)
 
     def _progress(self, what: str) -> Progress | None:
         progress = self._told
