@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 from edgeseg._internal.json import Meta, Text
 from edgeseg._internal.text import counted
-from edgeseg.choices import Accelerator, BackendName, Format, Precision, Target
+from edgeseg.choices import FORMAT_SUFFIXES, Accelerator, BackendName, Format, Precision, Target
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.runtime.onnx_providers import PROVIDERS
 from edgeseg.runtime.options import RuntimeOptions
@@ -174,7 +174,7 @@ def places(file_format: Format, accelerators: Sequence[str] | None = None) -> tu
 
 def _opens(place: Place, file_format: Format) -> bool:
     try:
-        RuntimeOptions(**place.options).choose(Path(f"model.{file_format}"))
+        RuntimeOptions(**place.options).choose(Path(f"model{FORMAT_SUFFIXES[file_format]}"))
     except InputError:
         return False
     return True

@@ -12,7 +12,9 @@ from typing import Any
 
 import keras
 
-from edgeseg._internal.files import refuse_existing, sha256, write_bytes, write_text, writing_folder
+from edgeseg._internal.files import refuse_existing, sha256, write_artifact, write_text, writing_folder
+from edgeseg._internal.limits.models import ModelFile
+from edgeseg._internal.limits.pairs import files_of
 from edgeseg._internal.progress import StepProgress
 from edgeseg.benchmark.devices import open_device
 from edgeseg.benchmark.machine import now
@@ -155,8 +157,9 @@ def _begun(
         what = " and ".join(name for name in PARTS if name in others)
         raise InputError(f"'{folder / NAME}' is a tuning with another {what}; give `overwrite=True` or another folder.")
     ours = {} if earlier is None else earlier.outputs
-    for name in (*(variant.recipe.file_name(model) for variant in wanted), f"{model}{SUFFIX}", PAGE):
-        refuse_existing(folder / name, overwrite=overwrite or name in ours)
+    files = [path for variant in wanted for path in files_of(folder / variant.recipe.file_name(model))]
+    for path in (*files, folder / f"{model}{SUFFIX}", folder / PAGE):
+        refuse_existing(path, overwrite=overwrite or path.name in ours)
     if earlier is None:
         return fresh
     if set(others) & set(OF_FILES):
@@ -369,8 +372,10 @@ class _Tuning:
         self.record.save(self.folder)
 
     def _is_there(self, variant: Variant, digest: str) -> bool:
-        path = self.workshop.path(variant)
-        return path.is_file() and sha256(path.read_bytes()) == digest
+        try:
+            return sha256(ModelFile.read(self.workshop.path(variant)).data) == digest
+        except InputError:  # it, or the file with its weights, is missing
+            return False
 
     def _told(self, step: str, done: int, total: int) -> None:
         if self.workshop.progress:
@@ -382,11 +387,11 @@ def _finished(folder: Path, record: Record, workshop: Workshop) -> TuneResult:
     result = TuneResult(folder, record)
     written = {}
     if record.chosen is not None and result.path is not None:
-        data = workshop.path(record.chosen.variant).read_bytes()
-        write_bytes(result.path, data, overwrite=True)
+        data = ModelFile.read(workshop.path(record.chosen.variant)).data
+        write_artifact(result.path, data, overwrite=True)
         proof = folder / f"{record.model}{SUFFIX}"
         read_proof(workshop.proof).with_artifacts({result.path.name: sha256(data)}).save(proof, overwrite=True)
-        written = {result.path.name: sha256(data), proof.name: sha256(proof.read_bytes())}
+        written = {path.name: sha256(path.read_bytes()) for path in (*files_of(result.path), proof)}
     text = page(result)
     write_text(folder / PAGE, text, overwrite=True)
     written[PAGE] = sha256(text.encode())

@@ -90,6 +90,25 @@ def test_overwrite_measures_again_and_makes_only_what_is_lost(
     assert len(list(tuned.folder.glob("painter.*.tflite"))) == 1  # another choice replaces the first
 
 
+def test_a_model_of_two_files_is_tuned_and_removed_whole(
+    tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions
+) -> None:
+    pytest.importorskip("openvino")
+    options = dataclasses.replace(small, formats=("openvino",), precisions=("fp32",))
+    (tmp_path / "painter.fp32.bin").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"painter\.fp32\.bin' exists"):
+        again(tmp_path, options=options)
+    result = again(tmp_path, options=options, overwrite=True)
+    assert result.chosen is not None and result.path == tmp_path / "painter.fp32.xml"
+    assert {"painter.fp32.xml", "painter.fp32.bin"} <= set(result.record.outputs)
+    assert verify(result.path, options=result.chosen.options).passed
+
+    (tmp_path / result.chosen.variant.path("painter")).with_suffix(".bin").unlink()
+    lost = again(tmp_path, options=dataclasses.replace(options, budget=1e-9), overwrite=True)
+    assert lost.record.unmade == (result.chosen.variant,)  # a file without its weights is none
+    assert not list(tmp_path.glob("painter.fp32.*"))  # the file that was chosen before, and its weights
+
+
 def test_other_arguments_are_refused_by_name(
     tuned: TuneResult, again: Callable[..., TuneResult], small: TuneOptions, painter: Callable[..., keras.Model]
 ) -> None:
