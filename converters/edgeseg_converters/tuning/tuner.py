@@ -164,18 +164,11 @@ def _begun(
         return fresh
     if set(others) & set(OF_FILES):
         return dataclasses.replace(fresh, outputs=earlier.outputs)
-    if others:
+    if others or (earlier.complete and overwrite):
+        # The files that were made; what could not be made, or was not on the device, may have been installed since.
         recipes = {variant.recipe for variant in wanted}
-        kept = tuple(artifact for artifact in earlier.artifacts if artifact.variant.recipe in recipes)
+        kept = tuple(one for one in earlier.artifacts if one.sha256 and one.variant.recipe in recipes)
         return dataclasses.replace(fresh, artifacts=kept, outputs=earlier.outputs)
-    if earlier.complete and overwrite:  # measured again; what was made and answered is the same
-        return dataclasses.replace(
-            fresh,
-            artifacts=earlier.artifacts,
-            answers=earlier.answers,
-            num_threads=earlier.num_threads,
-            outputs=earlier.outputs,
-        )
     return earlier
 
 

@@ -23,9 +23,10 @@ from edgeseg.errors import InputError
 from edgeseg.proof import verify
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import AccuracyGate, Quantization, TuneOptions, TuneResult
+from edgeseg_converters.calibration import CalibrationSet
 from edgeseg_converters.tuning.candidates import Place, Variant
 from edgeseg_converters.tuning.key import PARTS, key_of
-from edgeseg_converters.tuning.record import read_record
+from edgeseg_converters.tuning.record import Answer, Artifact, read_record
 
 FP16, INT8 = (Variant("tflite", precision, "generic") for precision in ("fp16", "int8"))
 
@@ -74,14 +75,25 @@ def test_the_same_call_measures_nothing_twice(tuned: TuneResult, again: Callable
 def test_overwrite_measures_again_and_makes_only_what_is_lost(
     tuned: TuneResult, again: Callable[..., TuneResult]
 ) -> None:
-    whole, damaged = (tuned.folder / variant.path("painter") for variant in (FP16, INT8))
+    whole, lost = (tuned.folder / variant.path("painter") for variant in (FP16, INT8))
     made = whole.stat().st_mtime_ns
-    damaged.write_bytes(damaged.read_bytes()[:-1])
+    lost.unlink()
+    record = tuned.record  # as of a machine that lacked a package, and a device that lacked a runtime
+    dataclasses.replace(
+        record,
+        artifacts=tuple(
+            Artifact(variant=INT8, failure="it cannot be made") if one.variant == INT8 else one
+            for one in record.artifacts
+        ),
+        answers=tuple(
+            Answer(variant=one.variant, place=one.place, failure="it is not installed") for one in record.answers
+        ),
+    ).save(tuned.folder)
     result = again(tuned.folder, overwrite=True)
     assert not result.reused and result.record.complete
     assert whole.stat().st_mtime_ns == made
     remade = result.record.artifact(INT8)
-    assert remade is not None and sha256(damaged.read_bytes()) == remade.sha256
+    assert remade is not None and sha256(lost.read_bytes()) == remade.sha256
     assert result.record.artifact(FP16) == tuned.record.artifact(FP16)
     old, new = (
         [one.result for one in each.record.measured if one.candidate.variant == FP16] for each in (tuned, result)
@@ -272,7 +284,11 @@ def test_a_killed_command_goes_on_where_it_was(
 
 
 def test_the_key_follows_from_what_the_work_follows_from(
-    painter: Callable[..., keras.Model], painter_spec: ModelSpec, shapes_dataset: Path, tmp_path: Path
+    painter: Callable[..., keras.Model],
+    painter_spec: ModelSpec,
+    shapes_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def key(
         model: keras.Model, data: Path = shapes_dataset, device: str = "local", **changes: object
@@ -291,9 +307,43 @@ def test_the_key_follows_from_what_the_work_follows_from(
     assert changed(key(painter(0.1))) == ["model"]
     assert changed(key(painter(), device="ssh:pi5")) == ["device"]
     assert changed(key(painter(), plan=Plan(rounds=3))) == ["search"]
-    assert changed(key(painter(), quantization=Quantization(seed=1))) == ["conversion"]
+    images = tuple(sorted((shapes_dataset / "val" / "images").iterdir()))
+    chosen = CalibrationSet(paths=images, source="val", available=len(images), seed=0)
+    for quantization in (Quantization(seed=1), Quantization(ptq="off"), Quantization(calibration=chosen)):
+        assert changed(key(painter(), quantization=quantization)) == ["conversion"]
+    fewer = Quantization(calibration=chosen.first(1))
+    assert key(painter(), quantization=fewer) != key(painter(), quantization=Quantization(calibration=chosen))
+    for package in ("MNN", "openvino", "tflite-runtime"):
+        with monkeypatch.context() as patched:
+            patched.setattr("edgeseg_converters.tuning.key.installed_version", {package: "0"}.get)
+            with_it = key(painter())
+            patched.setattr("edgeseg_converters.tuning.key.installed_version", {}.get)
+            assert key(painter())["versions"] != with_it["versions"]
     copied = tmp_path / "copy"
     shutil.copytree(shapes_dataset, copied)
     there = key(painter(), copied)
     os.utime(copied / "val" / "images" / "00.png", (0, 0))
     assert key(painter(), copied)["data"] != there["data"]
+
+
+def test_a_model_is_the_same_when_it_is_loaded_again(
+    painter_spec: ModelSpec, shapes_dataset: Path, tmp_path: Path
+) -> None:
+    """The numbers in names and the seed of a Dropout are others at each load; what is connected to what is not."""
+
+    def model(scale: float = 2.0, *, swapped: bool = False) -> keras.Model:
+        image = keras.Input((64, 80, 3))
+        first, second = (keras.layers.Conv2D(3, 1, kernel_initializer="ones") for _ in range(2))
+        one, two = first(image), second(keras.layers.Dropout(0.5)(image))
+        parts = [two, one] if swapped else [one, two]
+        inner = keras.layers.Subtract()(parts)
+        return keras.Model(image, inner * scale)
+
+    def key(of: keras.Model) -> str:
+        return key_of(of, painter_spec, str(shapes_dataset), TuneOptions(), "local")["model"]
+
+    saved = model()
+    saved.save(tmp_path / "model.keras")
+    loaded = [keras.models.load_model(tmp_path / "model.keras") for _ in range(2)]
+    assert key(loaded[0]) == key(loaded[1]) == key(saved) == key(model())
+    assert len({key(model()), key(model(3.0)), key(model(swapped=True))}) == 3
