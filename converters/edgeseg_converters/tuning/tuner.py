@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,9 +157,11 @@ def _begun(
         what = " and ".join(name for name in PARTS if name in others)
         raise InputError(f"'{folder / NAME}' is a tuning with another {what}; give `overwrite=True` or another folder.")
     ours = {} if earlier is None else earlier.outputs
+    if earlier is None:  # what is in it is not of a tuning that could be known
+        refuse_existing(folder / "candidates", overwrite=overwrite)
     files = [path for variant in wanted for path in files_of(folder / variant.recipe.file_name(model))]
     for path in (*files, folder / f"{model}{SUFFIX}", folder / PAGE):
-        refuse_existing(path, overwrite=overwrite or path.name in ours)
+        refuse_existing(path, overwrite=overwrite or _is_ours(path, ours))
     if earlier is None:
         return fresh
     if set(others) & set(OF_FILES):
@@ -170,6 +172,11 @@ def _begun(
         kept = tuple(one for one in earlier.artifacts if one.sha256 and one.variant.recipe in recipes)
         return dataclasses.replace(fresh, artifacts=kept, outputs=earlier.outputs)
     return earlier
+
+
+def _is_ours(path: Path, outputs: Mapping[str, str]) -> bool:
+    """Return whether a file is as an earlier call wrote it."""
+    return path.is_file() and outputs.get(path.name) == sha256(path.read_bytes())
 
 
 @dataclass(kw_only=True)
@@ -388,10 +395,10 @@ def _finished(folder: Path, record: Record, workshop: Workshop) -> TuneResult:
     text = page(result)
     write_text(folder / PAGE, text, overwrite=True)
     written[PAGE] = sha256(text.encode())
-    for name, digest in record.outputs.items():
+    for name in record.outputs:
         left = folder / name
         # A record may be anybody's: only what it describes is removed.
-        if name not in written and Path(name).name == name and left.is_file() and sha256(left.read_bytes()) == digest:
+        if name not in written and Path(name).name == name and _is_ours(left, record.outputs):
             left.unlink()
     record = dataclasses.replace(record, outputs=written)
     record.save(folder)

@@ -132,7 +132,20 @@ def test_other_arguments_are_refused_by_name(
     assert read_record(tuned.folder) == tuned.record
 
 
-def test_other_files_are_not_replaced_unasked(tmp_path: Path, again: Callable[..., TuneResult]) -> None:
+def test_other_files_are_not_replaced_unasked(
+    tmp_path: Path, again: Callable[..., TuneResult], tuned: TuneResult
+) -> None:
+    assert tuned.path is not None
+    tuned.path.write_bytes(b"mine")  # in place of the file that was chosen
+    with pytest.raises(InputError, match=r"\.tflite' exists; give `overwrite=True`"):
+        again(tuned.folder)
+    assert tuned.path.read_bytes() == b"mine"
+    (tuned.folder / "tune.json").unlink()
+    with pytest.raises(InputError, match=r"candidates' exists; give `overwrite=True`"):
+        again(tuned.folder)
+
+    tmp_path = tmp_path / "other"
+    tmp_path.mkdir()
     mine = tmp_path / "painter.int8.tflite"
     mine.write_bytes(b"mine")
     with pytest.raises(InputError, match=r"painter\.int8\.tflite' exists; give `overwrite=True` or another place"):
