@@ -172,6 +172,25 @@ def places(file_format: Format, accelerators: Sequence[str] | None = None) -> tu
     )
 
 
+def runnable(files: Sequence[Variant], accelerators: Sequence[str] | None) -> tuple[Variant, ...]:
+    """Return the files of formats that some accelerator may run.
+
+    Args:
+        files: at least one.
+        accelerators: see ``places``.
+
+    Raises:
+        InputError: a name is unknown, or none of them may run any of the files.
+    """
+    found = tuple(variant for variant in files if places(variant.format, accelerators))
+    if not found:
+        formats = dict.fromkeys(variant.format for variant in files)
+        runs = {name: dict.fromkeys(place.accelerator for place in places(name)) for name in formats}
+        known = "; ".join(f"{name} runs on {', '.join(where)}" for name, where in runs.items())
+        raise InputError(f"none of the formats runs on {' or '.join(accelerators or ())}: {known}.")
+    return found
+
+
 def _opens(place: Place, file_format: Format) -> bool:
     try:
         RuntimeOptions(**place.options).choose(Path(f"model{FORMAT_SUFFIXES[file_format]}"))

@@ -31,7 +31,16 @@ from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.tuning.answers import Bench
 from edgeseg_converters.tuning.artifacts import Workshop
-from edgeseg_converters.tuning.candidates import Candidate, Variant, candidates, places, targeted, threads, variants
+from edgeseg_converters.tuning.candidates import (
+    Candidate,
+    Variant,
+    candidates,
+    places,
+    runnable,
+    targeted,
+    threads,
+    variants,
+)
 from edgeseg_converters.tuning.gate import DataGate
 from edgeseg_converters.tuning.key import OF_FILES, PARTS, key_of
 from edgeseg_converters.tuning.options import TuneOptions
@@ -47,9 +56,6 @@ PAGE = "tune.html"
 
 # The kinds of devices on which candidates are measured by processes of edgeseg's own, with samples.
 _KINDS = ("local", "ssh")
-
-#: After so many a place is not asked for further files.
-_REFUSALS = 2
 
 _MINUTE_S = 60.0
 
@@ -97,9 +103,7 @@ def tune(
     settings = options.quantization
     if settings.rescue:
         raise InputError("a tuning measures each precision as it is; omit `rescue`.")
-    wanted = variants(options.formats, options.precisions)
-    for variant in wanted:
-        places(variant.format, options.accelerators)  # a wrong name is refused before the long work
+    wanted = runnable(variants(options.formats, options.precisions), options.accelerators)
     opened = _opened(device)
     samples = collect(data, split=settings.split, count=options.num_images)
     prepared = PreparedModel.of(model, spec, ExportOptions(), samples)
@@ -260,9 +264,7 @@ class _Tuning:
             if variant.fits(place)
         ]
         for number, (variant, place) in enumerate(questions):
-            refusals = [one for one in self.record.answers if one.place == place]
-            missing = len(refusals) >= _REFUSALS and all(one.agreement is None for one in refusals)
-            if missing or self.record.answer(variant, place) is not None:
+            if self.record.is_missing(place) or self.record.answer(variant, place) is not None:
                 continue
             if out_of_time():
                 self.asked = False

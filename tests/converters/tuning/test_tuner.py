@@ -211,6 +211,8 @@ def test_a_device_that_runs_nothing_is_asked_twice_and_said_in_a_sentence(
     assert result.absent_rows()[0][0] == "litert-compiled npu"
     asked = [one.variant.precision for one in result.record.answers if one.place == Place("litert-compiled", "npu")]
     assert asked == ["fp32", "int8"]
+    reasons = {row[0]: row[-1] for row in result.rows()}
+    assert reasons == {"painter.fp16.tflite": "not asked: nothing ran the other files of its format"}
 
 
 def test_what_cannot_be_tuned_is_refused_at_once(
@@ -220,6 +222,8 @@ def test_what_cannot_be_tuned_is_refused_at_once(
         again(tmp_path / "a", device="adb")
     with pytest.raises(InputError, match="unknown accelerator 'tpu'"):
         again(tmp_path / "a", options=dataclasses.replace(small, accelerators=("tpu",)))
+    with pytest.raises(InputError, match=r"none of the formats runs on cuda or qnn: tflite runs on cpu, gpu, npu\."):
+        again(tmp_path / "a", options=dataclasses.replace(small, accelerators=("cuda", "qnn")))
     with pytest.raises(InputError, match="omit `rescue`"):
         again(tmp_path / "a", options=dataclasses.replace(small, quantization=Quantization(rescue=True)))
     (tmp_path / "empty").mkdir()
