@@ -39,7 +39,7 @@ class _Command(GroupedCommand):
         "Candidates": ("formats", "precisions", "accelerators", "num_threads"),
         "Data": (*_options.DATASET, "split"),
         "Gate": ("max_drop", "max_class_drop", "min_agreement", "num_images"),
-        "Quantization": ("calibration_split", "num_calibration_samples", "seed", "method"),
+        "Quantization": ("calibration_split", "num_calibration_samples", "seed", "method", "ptq"),
         "Search": ("device", "budget", "rounds", "num_runs", "min_secs"),
         "Results": ("name", "output_dir", *_options.RESULTS),
     }
@@ -145,10 +145,15 @@ def _options_of(
         if_omitted=f"{DEFAULT_METHOD}, minmax of w8a16",
     ),
     option(
+        Quantization,
+        "ptq",
+        help="Before int8: equalize the channels, which changes nothing in float; best does it where it helps.",
+    ),
+    option(
         TuneOptions,
         "budget",
         type=click.FloatRange(0, min_open=True),
-        help="Minutes that all may take; half of them at most are spent on making files.",
+        help="Minutes after which no step is begun; half of them at most are spent on making files.",
     ),
     option(Plan, "rounds", type=click.IntRange(1), help="Processes of each finalist."),
     option(Plan, "num_runs", type=click.IntRange(1), help="Timed calls of a finalist, at least."),

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from edgeseg._internal.files import sha256
+from edgeseg._internal.limits.models import ModelFile
 from edgeseg.benchmark.measure import Case, Device, measure_on
 from edgeseg.benchmark.plan import Plan
 from edgeseg.benchmark.result import LatencyResult
@@ -87,7 +88,7 @@ class Bench:
 
     def _require(self, path: Path) -> None:
         """Raise ``DeviceLost`` where it is the device that went away, and not a process that died."""
-        self._device.put(path, sha256(path.read_bytes()))
+        self._device.put(path, sha256(ModelFile.read(path).data))
 
 
 def _sentence(error: Exception) -> str:

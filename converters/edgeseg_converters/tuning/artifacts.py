@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from edgeseg._internal.files import sha256, write_bytes
+from edgeseg._internal.files import sha256, write_artifact
 from edgeseg._internal.progress import StepProgress
 from edgeseg.choices import Target
 from edgeseg.datasets import Data
@@ -119,7 +119,7 @@ class Workshop:
         path = self.path(variant)
         if result.reference is not None and not self.proof.exists():
             make_proof(result.reference).save(self.proof)
-        write_bytes(path, result.data, overwrite=True)
+        write_artifact(path, result.data, overwrite=True)
         artifact = Artifact(
             variant=variant,
             sha256=sha256(result.data),

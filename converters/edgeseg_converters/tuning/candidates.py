@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 from edgeseg._internal.json import Meta, Text
 from edgeseg._internal.text import counted
-from edgeseg.choices import Accelerator, BackendName, Format, Precision, Target
+from edgeseg.choices import FORMAT_SUFFIXES, Accelerator, BackendName, Format, Precision, Target
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.runtime.onnx_providers import PROVIDERS
 from edgeseg.runtime.options import RuntimeOptions
@@ -172,9 +172,28 @@ def places(file_format: Format, accelerators: Sequence[str] | None = None) -> tu
     )
 
 
+def runnable(files: Sequence[Variant], accelerators: Sequence[str] | None) -> tuple[Variant, ...]:
+    """Return the files of formats that some accelerator may run.
+
+    Args:
+        files: at least one.
+        accelerators: see ``places``.
+
+    Raises:
+        InputError: a name is unknown, or none of them may run any of the files.
+    """
+    found = tuple(variant for variant in files if places(variant.format, accelerators))
+    if not found:
+        formats = dict.fromkeys(variant.format for variant in files)
+        runs = {name: dict.fromkeys(place.accelerator for place in places(name)) for name in formats}
+        known = "; ".join(f"{name} runs on {', '.join(where)}" for name, where in runs.items())
+        raise InputError(f"none of the formats runs on {' or '.join(accelerators or ())}: {known}.")
+    return found
+
+
 def _opens(place: Place, file_format: Format) -> bool:
     try:
-        RuntimeOptions(**place.options).choose(Path(f"model.{file_format}"))
+        RuntimeOptions(**place.options).choose(Path(f"model{FORMAT_SUFFIXES[file_format]}"))
     except InputError:
         return False
     return True

@@ -16,7 +16,7 @@ from edgeseg._internal.files import sha256
 from edgeseg._internal.versions import __version__, installed_version
 from edgeseg.datasets import Data, as_source
 from edgeseg.errors import InputError
-from edgeseg.models.keras_internals import layers_within
+from edgeseg.models.keras_internals import calls_of, is_functional, layers_within
 from edgeseg.spec import ModelSpec
 from edgeseg_converters.images import find
 from edgeseg_converters.tuning.options import TuneOptions
@@ -30,6 +30,7 @@ _TOOLS = (
     "keras",
     "litert-quantizer",
     "ai-edge-litert",
+    "tflite-runtime",
     "tf2onnx",
     "onnx",
     "onnxruntime",
@@ -55,6 +56,7 @@ def key_of(model: keras.Model, spec: ModelSpec, data: Data, options: TuneOptions
     conversion = {
         "splits": (settings.split, settings.calibration_split),
         "calibration": (settings.num_calibration_samples, settings.seed, settings.method, settings.ptq),
+        "images": None if settings.calibration is None else _stamps(settings.calibration.paths),
         "gate": dataclasses.astuple(settings.gate),
         "num_images": options.num_images,
     }
@@ -80,18 +82,46 @@ def _of(values: Mapping[str, Any]) -> str:
 
 
 def _of_model(model: keras.Model, spec: ModelSpec) -> str:
-    """Return the digest of a model's layers and variables; the names that Keras numbers by itself do not count."""
+    """Return the digest of a model's layers, connections and weights; names, which Keras numbers, do not count."""
     digest = hashlib.sha256(spec.to_json().encode())
     for layer in layers_within(model):
         digest.update(f"{type(layer).__name__} {_config(layer)}".encode())
-    for variable in model.variables:
+        if is_functional(layer):
+            digest.update(_connections(layer).encode())
+    for variable in model.weights:  # not `variables`: those of a Dropout have a seed, another one at each load
         values = np.asarray(keras.ops.convert_to_numpy(variable))
         digest.update(f"{values.shape} {values.dtype}".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 
-def _config(layer: keras.Layer) -> str:
+def _connections(model: keras.Model) -> str:
+    """Return which operation of a functional model is called on what, each known by its position in the model."""
+    calls = calls_of(model)
+    numbers: dict[int, int] = {}
+    for call in calls:
+        numbers.setdefault(id(call.operation), len(numbers))
+    tensors = {
+        id(tensor): f"{position}:{output}"
+        for position, call in enumerate(calls)
+        for output, tensor in enumerate(call.outputs)
+    }
+
+    def known(value: Any) -> str:
+        if isinstance(value, keras.KerasTensor):
+            return tensors.get(id(value), "")
+        if isinstance(value, np.ndarray):
+            return f"{value.shape} {value.dtype} {sha256(np.ascontiguousarray(value).tobytes())}"
+        return str(value) if isinstance(value, (slice, type(...))) else type(value).__name__
+
+    said = [
+        (numbers[id(call.operation)], type(call.operation).__name__, _config(call.operation), call.args, call.kwargs)
+        for call in calls
+    ]
+    return json.dumps([said, model.inputs, model.outputs], sort_keys=True, default=known)
+
+
+def _config(layer: keras.Layer | keras.Operation) -> str:
     if isinstance(layer, keras.Model):  # its layers follow, and its config has their names
         return ""
     try:
@@ -111,5 +141,9 @@ def _of_data(data: Data, splits: Iterable[str]) -> str:
         except InputError:  # a split that only some files need, which says so when it is
             continue
         paths = [*paths, *images, *([] if labels is None else [label for _, label in labels.pairs])]
-    about = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return _of({"source": dataclasses.asdict(as_source(data)), "files": about})
+    return _of({"source": dataclasses.asdict(as_source(data)), "files": _stamps(paths)})
+
+
+def _stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return what tells whether files are the same: their names, sizes and times."""
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]

@@ -23,7 +23,7 @@ class TuneOptions:
         num_threads: on the CPU; 1, 2, 4 and so on up to the device's cores when ``None``.
         quantization: splits, calibration and the accuracy gate, which float files must pass too.
         plan: how long each finalist is timed; a candidate that goes earlier has fewer of its processes.
-        budget: minutes that the whole may take; half of them at most are spent on making files.
+        budget: minutes after which no step is begun; half of them at most are spent on making files.
         num_images: images that prove each file.
     """
 

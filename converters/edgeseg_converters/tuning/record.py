@@ -28,6 +28,8 @@ FORMAT_VERSION = 1
 NAME = "tune.json"
 #: Bytes of the largest such file: the calls of a thousand candidates.
 _MAX_FILE = 1 << 27
+# After so many a place is not asked for further files.
+_REFUSALS = 2
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Points = Annotated[float, Meta(ge=-100, le=100)]
@@ -176,6 +178,11 @@ class Record:
     def answer(self, variant: Variant, place: Place) -> Answer | None:
         """Return what the device answered; ``None`` where it was not asked yet."""
         return next((one for one in self.answers if (one.variant, one.place) == (variant, place)), None)
+
+    def is_missing(self, place: Place) -> bool:
+        """Return whether a place refused files enough to know that it is not there."""
+        refusals = [one for one in self.answers if one.place == place]
+        return len(refusals) >= _REFUSALS and all(one.agreement is None for one in refusals)
 
     def save(self, folder: Path) -> None:
         """Write it into the folder of the tuning, over what an earlier step wrote."""

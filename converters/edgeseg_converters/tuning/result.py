@@ -139,24 +139,29 @@ class TuneResult:
 
     @property
     def command(self) -> str:
-        """The command that runs the chosen file as it was measured; empty where there is none."""
+        """The command that runs the chosen file as it was measured, on another device one that measures it there.
+
+        Empty where there is none.
+        """
         if self.chosen is None or self.path is None:
             return ""
-        place, file = self.chosen.place, shlex.quote(str(self.path))
+        place, file, device = self.chosen.place, shlex.quote(str(self.path)), shlex.quote(self.record.device)
         if place.accelerator == "cpu":
-            return f"edgeseg predict {file} IMAGE --backend {place.backend} --num-threads {self.chosen.num_threads}"
-        if place.accelerator in get_args(Accelerator):
-            return f"edgeseg predict {file} IMAGE --backend {place.backend} --accelerator {place.accelerator}"
-        return f"edgeseg predict {file} IMAGE --backend {place.backend} --provider {place.accelerator}"
+            said = f"edgeseg predict {file} IMAGE --backend {place.backend} --num-threads {self.chosen.num_threads}"
+        elif place.accelerator in get_args(Accelerator):
+            said = f"edgeseg predict {file} IMAGE --backend {place.backend} --accelerator {place.accelerator}"
+        else:
+            said = f"edgeseg predict {file} IMAGE --backend {place.backend} --provider {place.accelerator}"
+        if self.record.device == "local":
+            return said
+        return said.replace(f"edgeseg predict {file} IMAGE", f"edgeseg benchmark {file} --device {device}", 1)
 
     @property
     def remarks(self) -> list[str]:
         """What a reader must know before the numbers, a sentence each without a full stop."""
         said = []
         if not self.record.complete and self.record.measured:
-            said.append(
-                "the budget ended before the search did: the same command with a larger one continues where it stopped"
-            )
+            said.append("the budget ended before the search did: the same command continues where it stopped")
         elif not self.record.complete:
             said.append("the budget ended before anything was measured")
         latency = self.latency
@@ -174,11 +179,17 @@ class TuneResult:
         asked = {answer.variant for answer in self.record.answers}
         for artifact in self.record.artifacts:
             if artifact.failure or artifact.variant not in asked:
-                reason = artifact.failure or "not asked: the budget ended"
+                reason = artifact.failure or self._why_not_asked(artifact.variant)
                 rows.append(self._row(artifact.variant, _NONE, _NONE, None, reason))
         for variant in self.record.unmade:
             rows.append(self._row(variant, _NONE, _NONE, None, "not made: the budget ended"))
         return rows
+
+    def _why_not_asked(self, variant: Variant) -> str:
+        asked = {answer.place for answer in self.record.answers if answer.variant.format == variant.format}
+        if asked and all(map(self.record.is_missing, asked)):
+            return "not asked: nothing ran the other files of its format"
+        return "not asked: the budget ended"
 
     def absent_rows(self) -> list[list[str]]:
         """Return each runtime and accelerator that runs no file there, and why."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from edgeseg._internal.files import refuse_existing, sha256, write_bytes, write_text, writing_folder
+from edgeseg._internal.files import refuse_existing, sha256, write_artifact, write_text, writing_folder
+from edgeseg._internal.limits.models import ModelFile
+from edgeseg._internal.limits.pairs import files_of
 from edgeseg._internal.progress import StepProgress
 from edgeseg.benchmark.devices import open_device
 from edgeseg.benchmark.machine import now
@@ -29,7 +31,16 @@ from edgeseg_converters.keras_model.prepare import PreparedModel
 from edgeseg_converters.options import ExportOptions
 from edgeseg_converters.tuning.answers import Bench
 from edgeseg_converters.tuning.artifacts import Workshop
-from edgeseg_converters.tuning.candidates import Candidate, Variant, candidates, places, targeted, threads, variants
+from edgeseg_converters.tuning.candidates import (
+    Candidate,
+    Variant,
+    candidates,
+    places,
+    runnable,
+    targeted,
+    threads,
+    variants,
+)
 from edgeseg_converters.tuning.gate import DataGate
 from edgeseg_converters.tuning.key import OF_FILES, PARTS, key_of
 from edgeseg_converters.tuning.options import TuneOptions
@@ -45,9 +56,6 @@ PAGE = "tune.html"
 
 # The kinds of devices on which candidates are measured by processes of edgeseg's own, with samples.
 _KINDS = ("local", "ssh")
-
-#: After so many a place is not asked for further files.
-_REFUSALS = 2
 
 _MINUTE_S = 60.0
 
@@ -95,9 +103,7 @@ def tune(
     settings = options.quantization
     if settings.rescue:
         raise InputError("a tuning measures each precision as it is; omit `rescue`.")
-    wanted = variants(options.formats, options.precisions)
-    for variant in wanted:
-        places(variant.format, options.accelerators)  # a wrong name is refused before the long work
+    wanted = runnable(variants(options.formats, options.precisions), options.accelerators)
     opened = _opened(device)
     samples = collect(data, split=settings.split, count=options.num_images)
     prepared = PreparedModel.of(model, spec, ExportOptions(), samples)
@@ -155,25 +161,26 @@ def _begun(
         what = " and ".join(name for name in PARTS if name in others)
         raise InputError(f"'{folder / NAME}' is a tuning with another {what}; give `overwrite=True` or another folder.")
     ours = {} if earlier is None else earlier.outputs
-    for name in (*(variant.recipe.file_name(model) for variant in wanted), f"{model}{SUFFIX}", PAGE):
-        refuse_existing(folder / name, overwrite=overwrite or name in ours)
+    if earlier is None:  # what is in it is not of a tuning that could be known
+        refuse_existing(folder / "candidates", overwrite=overwrite)
+    files = [path for variant in wanted for path in files_of(folder / variant.recipe.file_name(model))]
+    for path in (*files, folder / f"{model}{SUFFIX}", folder / PAGE):
+        refuse_existing(path, overwrite=overwrite or _is_ours(path, ours))
     if earlier is None:
         return fresh
     if set(others) & set(OF_FILES):
         return dataclasses.replace(fresh, outputs=earlier.outputs)
-    if others:
+    if others or (earlier.complete and overwrite):
+        # The files that were made; what could not be made, or was not on the device, may have been installed since.
         recipes = {variant.recipe for variant in wanted}
-        kept = tuple(artifact for artifact in earlier.artifacts if artifact.variant.recipe in recipes)
+        kept = tuple(one for one in earlier.artifacts if one.sha256 and one.variant.recipe in recipes)
         return dataclasses.replace(fresh, artifacts=kept, outputs=earlier.outputs)
-    if earlier.complete and overwrite:  # measured again; what was made and answered is the same
-        return dataclasses.replace(
-            fresh,
-            artifacts=earlier.artifacts,
-            answers=earlier.answers,
-            num_threads=earlier.num_threads,
-            outputs=earlier.outputs,
-        )
     return earlier
+
+
+def _is_ours(path: Path, outputs: Mapping[str, str]) -> bool:
+    """Return whether a file is as an earlier call wrote it."""
+    return path.is_file() and outputs.get(path.name) == sha256(path.read_bytes())
 
 
 @dataclass(kw_only=True)
@@ -257,9 +264,7 @@ class _Tuning:
             if variant.fits(place)
         ]
         for number, (variant, place) in enumerate(questions):
-            refusals = [one for one in self.record.answers if one.place == place]
-            missing = len(refusals) >= _REFUSALS and all(one.agreement is None for one in refusals)
-            if missing or self.record.answer(variant, place) is not None:
+            if self.record.is_missing(place) or self.record.answer(variant, place) is not None:
                 continue
             if out_of_time():
                 self.asked = False
@@ -369,8 +374,10 @@ class _Tuning:
         self.record.save(self.folder)
 
     def _is_there(self, variant: Variant, digest: str) -> bool:
-        path = self.workshop.path(variant)
-        return path.is_file() and sha256(path.read_bytes()) == digest
+        try:
+            return sha256(ModelFile.read(self.workshop.path(variant)).data) == digest
+        except InputError:  # it, or the file with its weights, is missing
+            return False
 
     def _told(self, step: str, done: int, total: int) -> None:
         if self.workshop.progress:
@@ -382,18 +389,18 @@ def _finished(folder: Path, record: Record, workshop: Workshop) -> TuneResult:
     result = TuneResult(folder, record)
     written = {}
     if record.chosen is not None and result.path is not None:
-        data = workshop.path(record.chosen.variant).read_bytes()
-        write_bytes(result.path, data, overwrite=True)
+        data = ModelFile.read(workshop.path(record.chosen.variant)).data
+        write_artifact(result.path, data, overwrite=True)
         proof = folder / f"{record.model}{SUFFIX}"
         read_proof(workshop.proof).with_artifacts({result.path.name: sha256(data)}).save(proof, overwrite=True)
-        written = {result.path.name: sha256(data), proof.name: sha256(proof.read_bytes())}
+        written = {path.name: sha256(path.read_bytes()) for path in (*files_of(result.path), proof)}
     text = page(result)
     write_text(folder / PAGE, text, overwrite=True)
     written[PAGE] = sha256(text.encode())
-    for name, digest in record.outputs.items():
+    for name in record.outputs:
         left = folder / name
         # A record may be anybody's: only what it describes is removed.
-        if name not in written and Path(name).name == name and left.is_file() and sha256(left.read_bytes()) == digest:
+        if name not in written and Path(name).name == name and _is_ours(left, record.outputs):
             left.unlink()
     record = dataclasses.replace(record, outputs=written)
     record.save(folder)

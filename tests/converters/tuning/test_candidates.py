@@ -18,6 +18,7 @@ from edgeseg_converters.tuning.candidates import (
     Variant,
     candidates,
     places,
+    runnable,
     targeted,
     threads,
     variants,
@@ -79,6 +80,12 @@ def test_an_unknown_accelerator_is_refused() -> None:
         InputError, match=r"unknown accelerator 'gpus'\. Did you mean 'gpu'\? Accepted: cpu, gpu, npu, "
     ):
         places("tflite", ["gpus"])
+
+
+def test_formats_that_no_accelerator_runs_are_not_made() -> None:
+    files = variants(precisions=["fp32"])
+    assert {one.format for one in runnable(files, None)} == set(get_args(Format))
+    assert {one.format for one in runnable(files, ["cuda"])} == {"onnx"}
 
 
 def test_targets_are_those_of_what_works_there() -> None:

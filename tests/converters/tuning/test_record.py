@@ -31,6 +31,8 @@ from edgeseg_converters.tuning.result import COLUMNS, Point, TuneResult, front
 FP16, INT8, DYNAMIC = (Variant("tflite", precision, "generic") for precision in ("fp16", "int8", "dynamic"))
 CPU, GPU = Place("litert", "cpu"), Place("litert-compiled", "gpu")
 
+RIGHT = Agreement(images=1, pixels=9, first=1.0, worst=1.0, last=1.0, passed=True)
+
 
 def _latency(variant: Variant, ms: float, memory: int | None = 5_000_000) -> LatencyResult:
     return LatencyResult(
@@ -73,6 +75,8 @@ def _record(*, labeled: bool = True) -> Record:
         answers=(
             Answer(variant=INT8, place=GPU, failure="there is no GPU"),
             Answer(variant=FP16, place=GPU, failure="there is no GPU"),
+            Answer(variant=INT8, place=CPU, runtime="runtime 1", agreement=RIGHT),
+            Answer(variant=FP16, place=CPU, runtime="runtime 1", agreement=RIGHT),
         ),
         turns=2,
         measured=(
@@ -143,29 +147,31 @@ def test_each_row_says_what_became_of_a_candidate(tmp_path: Path) -> None:
         "int8.tflite on litert cpu, 1 thread takes 4.00 ms on ssh:pi5, with a mIoU of 0.6900 (float model 0.7000) and "
         "1.00 MB."
     )
-    assert result.command == f"edgeseg predict '{tmp_path}/<unet>.int8.tflite' IMAGE --backend litert --num-threads 1"
-    assert "the same command with a larger one continues" in result.remarks[0]
+    assert "the same command continues where it stopped" in result.remarks[0]
     assert json.loads(json.dumps(result.to_dict()))["chosen"]["num_threads"] == 1
 
 
 @pytest.mark.parametrize(
     ("place", "words"),
     [
+        (CPU, "--backend litert --num-threads 1"),
         (GPU, "--backend litert-compiled --accelerator gpu"),
         (Place("onnx", "cuda"), "--backend onnx --provider cuda"),
     ],
 )
-def test_the_command_names_the_accelerator(tmp_path: Path, place: Place, words: str) -> None:
-    record = dataclasses.replace(_record(), chosen=Candidate(INT8, place, None))
-    assert TuneResult(tmp_path, record).command.endswith(f"IMAGE {words}")
+def test_the_command_names_the_device_and_the_accelerator(tmp_path: Path, place: Place, words: str) -> None:
+    record = dataclasses.replace(_record(), chosen=Candidate(INT8, place, 1 if place == CPU else None))
+    file = f"'{tmp_path}/<unet>.int8.tflite'"
+    assert TuneResult(tmp_path, record).command == f"edgeseg benchmark {file} --device ssh:pi5 {words}"
+    here = dataclasses.replace(record, device="local")
+    assert TuneResult(tmp_path, here).command == f"edgeseg predict {file} IMAGE {words}"
 
 
 def test_an_accelerator_that_fails_one_file_is_a_row(tmp_path: Path) -> None:
     record = _record()
     taken = dataclasses.replace(record.answers[0], failure="", runtime="GPU", agreement=None)
     wrong = dataclasses.replace(record.answers[1], failure="12.000% of the decided pixels have Keras' class")
-    found = Agreement(images=1, pixels=9, first=1.0, worst=1.0, last=1.0, passed=True)
-    record = dataclasses.replace(record, answers=(dataclasses.replace(taken, agreement=found), wrong))
+    record = dataclasses.replace(record, answers=(dataclasses.replace(taken, agreement=RIGHT), wrong))
     rows = TuneResult(tmp_path, record).rows()
     assert ["<unet>.fp16.tflite", "-", "litert-compiled gpu"] in [row[:3] for row in rows]
     assert TuneResult(tmp_path, record).absent_rows() == []

@@ -17,17 +17,16 @@ import keras
 import pytest
 
 from edgeseg._internal.files import sha256
-from edgeseg._internal.versions import installed_version
 from edgeseg.benchmark.plan import Plan
 from edgeseg.cli import main
 from edgeseg.errors import InputError
 from edgeseg.proof import verify
 from edgeseg.spec import ModelSpec
 from edgeseg_converters import AccuracyGate, Quantization, TuneOptions, TuneResult
-from edgeseg_converters.tuning import key as tuning_key
+from edgeseg_converters.calibration import CalibrationSet
 from edgeseg_converters.tuning.candidates import Place, Variant
 from edgeseg_converters.tuning.key import PARTS, key_of
-from edgeseg_converters.tuning.record import read_record
+from edgeseg_converters.tuning.record import Answer, Artifact, read_record
 
 FP16, INT8 = (Variant("tflite", precision, "generic") for precision in ("fp16", "int8"))
 
@@ -76,20 +75,50 @@ def test_the_same_call_measures_nothing_twice(tuned: TuneResult, again: Callable
 def test_overwrite_measures_again_and_makes_only_what_is_lost(
     tuned: TuneResult, again: Callable[..., TuneResult]
 ) -> None:
-    whole, damaged = (tuned.folder / variant.path("painter") for variant in (FP16, INT8))
+    whole, lost = (tuned.folder / variant.path("painter") for variant in (FP16, INT8))
     made = whole.stat().st_mtime_ns
-    damaged.write_bytes(damaged.read_bytes()[:-1])
+    lost.unlink()
+    record = tuned.record  # as of a machine that lacked a package, and a device that lacked a runtime
+    dataclasses.replace(
+        record,
+        artifacts=tuple(
+            Artifact(variant=INT8, failure="it cannot be made") if one.variant == INT8 else one
+            for one in record.artifacts
+        ),
+        answers=tuple(
+            Answer(variant=one.variant, place=one.place, failure="it is not installed") for one in record.answers
+        ),
+    ).save(tuned.folder)
     result = again(tuned.folder, overwrite=True)
     assert not result.reused and result.record.complete
     assert whole.stat().st_mtime_ns == made
     remade = result.record.artifact(INT8)
-    assert remade is not None and sha256(damaged.read_bytes()) == remade.sha256
+    assert remade is not None and sha256(lost.read_bytes()) == remade.sha256
     assert result.record.artifact(FP16) == tuned.record.artifact(FP16)
     old, new = (
         [one.result for one in each.record.measured if one.candidate.variant == FP16] for each in (tuned, result)
     )
     assert all(a and b and a.latencies_s != b.latencies_s for a, b in zip(old, new, strict=True))
     assert len(list(tuned.folder.glob("painter.*.tflite"))) == 1  # another choice replaces the first
+
+
+def test_a_model_of_two_files_is_tuned_and_removed_whole(
+    tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions
+) -> None:
+    pytest.importorskip("openvino")
+    options = dataclasses.replace(small, formats=("openvino",), precisions=("fp32",))
+    (tmp_path / "painter.fp32.bin").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"painter\.fp32\.bin' exists"):
+        again(tmp_path, options=options)
+    result = again(tmp_path, options=options, overwrite=True)
+    assert result.chosen is not None and result.path == tmp_path / "painter.fp32.xml"
+    assert {"painter.fp32.xml", "painter.fp32.bin"} <= set(result.record.outputs)
+    assert verify(result.path, options=result.chosen.options).passed
+
+    (tmp_path / result.chosen.variant.path("painter")).with_suffix(".bin").unlink()
+    lost = again(tmp_path, options=dataclasses.replace(options, budget=1e-9), overwrite=True)
+    assert lost.record.unmade == (result.chosen.variant,)  # a file without its weights is none
+    assert not list(tmp_path.glob("painter.fp32.*"))  # the file that was chosen before, and its weights
 
 
 def test_other_arguments_are_refused_by_name(
@@ -103,7 +132,20 @@ def test_other_arguments_are_refused_by_name(
     assert read_record(tuned.folder) == tuned.record
 
 
-def test_other_files_are_not_replaced_unasked(tmp_path: Path, again: Callable[..., TuneResult]) -> None:
+def test_other_files_are_not_replaced_unasked(
+    tmp_path: Path, again: Callable[..., TuneResult], tuned: TuneResult
+) -> None:
+    assert tuned.path is not None
+    tuned.path.write_bytes(b"mine")  # in place of the file that was chosen
+    with pytest.raises(InputError, match=r"\.tflite' exists; give `overwrite=True`"):
+        again(tuned.folder)
+    assert tuned.path.read_bytes() == b"mine"
+    (tuned.folder / "tune.json").unlink()
+    with pytest.raises(InputError, match=r"candidates' exists; give `overwrite=True`"):
+        again(tuned.folder)
+
+    tmp_path = tmp_path / "other"
+    tmp_path.mkdir()
     mine = tmp_path / "painter.int8.tflite"
     mine.write_bytes(b"mine")
     with pytest.raises(InputError, match=r"painter\.int8\.tflite' exists; give `overwrite=True` or another place"):
@@ -169,6 +211,8 @@ def test_a_device_that_runs_nothing_is_asked_twice_and_said_in_a_sentence(
     assert result.absent_rows()[0][0] == "litert-compiled npu"
     asked = [one.variant.precision for one in result.record.answers if one.place == Place("litert-compiled", "npu")]
     assert asked == ["fp32", "int8"]
+    reasons = {row[0]: row[-1] for row in result.rows()}
+    assert reasons == {"painter.fp16.tflite": "not asked: nothing ran the other files of its format"}
 
 
 def test_what_cannot_be_tuned_is_refused_at_once(
@@ -178,6 +222,8 @@ def test_what_cannot_be_tuned_is_refused_at_once(
         again(tmp_path / "a", device="adb")
     with pytest.raises(InputError, match="unknown accelerator 'tpu'"):
         again(tmp_path / "a", options=dataclasses.replace(small, accelerators=("tpu",)))
+    with pytest.raises(InputError, match=r"none of the formats runs on cuda or qnn: tflite runs on cpu, gpu, npu\."):
+        again(tmp_path / "a", options=dataclasses.replace(small, accelerators=("cuda", "qnn")))
     with pytest.raises(InputError, match="omit `rescue`"):
         again(tmp_path / "a", options=dataclasses.replace(small, quantization=Quantization(rescue=True)))
     (tmp_path / "empty").mkdir()
@@ -278,16 +324,43 @@ def test_the_key_follows_from_what_the_work_follows_from(
     assert changed(key(painter(0.1))) == ["model"]
     assert changed(key(painter(), device="ssh:pi5")) == ["device"]
     assert changed(key(painter(), plan=Plan(rounds=3))) == ["search"]
-    assert changed(key(painter(), quantization=Quantization(seed=1))) == ["conversion"]
-    assert changed(key(painter(), quantization=Quantization(ptq="off"))) == ["conversion"]
-    for tool in ("tf2onnx", "MNN", "openvino"):
-        with monkeypatch.context() as other:
-            other.setattr(
-                tuning_key, "installed_version", lambda name, new=tool: "0" if name == new else installed_version(name)
-            )
-            assert changed(key(painter())) == ["versions"]
+    images = tuple(sorted((shapes_dataset / "val" / "images").iterdir()))
+    chosen = CalibrationSet(paths=images, source="val", available=len(images), seed=0)
+    for quantization in (Quantization(seed=1), Quantization(ptq="off"), Quantization(calibration=chosen)):
+        assert changed(key(painter(), quantization=quantization)) == ["conversion"]
+    fewer = Quantization(calibration=chosen.first(1))
+    assert key(painter(), quantization=fewer) != key(painter(), quantization=Quantization(calibration=chosen))
+    for package in ("MNN", "openvino", "tflite-runtime"):
+        with monkeypatch.context() as patched:
+            patched.setattr("edgeseg_converters.tuning.key.installed_version", {package: "0"}.get)
+            with_it = key(painter())
+            patched.setattr("edgeseg_converters.tuning.key.installed_version", {}.get)
+            assert key(painter())["versions"] != with_it["versions"]
     copied = tmp_path / "copy"
     shutil.copytree(shapes_dataset, copied)
     there = key(painter(), copied)
     os.utime(copied / "val" / "images" / "00.png", (0, 0))
     assert key(painter(), copied)["data"] != there["data"]
+
+
+def test_a_model_is_the_same_when_it_is_loaded_again(
+    painter_spec: ModelSpec, shapes_dataset: Path, tmp_path: Path
+) -> None:
+    """The numbers in names and the seed of a Dropout are others at each load; what is connected to what is not."""
+
+    def model(scale: float = 2.0, *, swapped: bool = False) -> keras.Model:
+        image = keras.Input((64, 80, 3))
+        first, second = (keras.layers.Conv2D(3, 1, kernel_initializer="ones") for _ in range(2))
+        one, two = first(image), second(keras.layers.Dropout(0.5)(image))
+        parts = [two, one] if swapped else [one, two]
+        inner = keras.layers.Subtract()(parts)
+        return keras.Model(image, inner * scale)
+
+    def key(of: keras.Model) -> str:
+        return key_of(of, painter_spec, str(shapes_dataset), TuneOptions(), "local")["model"]
+
+    saved = model()
+    saved.save(tmp_path / "model.keras")
+    loaded = [keras.models.load_model(tmp_path / "model.keras") for _ in range(2)]
+    assert key(loaded[0]) == key(loaded[1]) == key(saved) == key(model())
+    assert len({key(model()), key(model(3.0)), key(model(swapped=True))}) == 3
