@@ -171,6 +171,7 @@ def test_a_delegate_and_repeated_names_are_one_case(proven: Path) -> None:
         provider=(),
         num_threads=(2, 2),
         imgsz=None,
+        runtime_precision=None,
     )
     assert [case.accelerator for case in places.cases([proven])] == ["x.so"]
 
