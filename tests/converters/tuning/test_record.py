@@ -210,6 +210,19 @@ def test_the_page_needs_nothing_else_and_escapes_names(tmp_path: Path, labeled: 
     assert "What the device does not have" in text
 
 
+def test_a_file_that_fails_its_verification_is_named() -> None:
+    failed = [
+        Artifact(variant=variant, sha256="a" * 64, verified=verified, failure=f"failed its verification: {verified}")
+        for variant, verified in ((FP16, 0.5), (INT8, 0.6))
+    ]
+    record = dataclasses.replace(_record(), artifacts=tuple(failed), answers=(), measured=(), chosen=None)
+    result = TuneResult(Path("tuned"), record)
+    assert (result.chosen, result.path, result.command) == (None, None, "")
+    assert result.failure == (
+        "no file passes its verification; the best is int8.tflite: it failed its verification: 0.6"
+    )
+
+
 def test_the_page_says_why_nothing_is_chosen(tmp_path: Path) -> None:
     record = dataclasses.replace(
         _record(), artifacts=_record().artifacts[2:3], answers=(), measured=(), chosen=None, complete=True

@@ -154,46 +154,28 @@ def test_other_files_are_not_replaced_unasked(
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
 
 
-def test_a_file_that_loses_accuracy_is_never_measured(
-    tmp_path: Path, again: Callable[..., TuneResult], painter: Callable[..., keras.Model]
-) -> None:
-    """What the classes share takes the steps of 8 bits, and nearly none of 11."""
-    result = again(tmp_path, painter(150.0))
-    lossy = result.record.artifact(INT8)
-    assert lossy is not None and lossy.accuracy is not None and lossy.verified is not None
-    assert lossy.verified > 0.9  # the gate of the export alone lets it pass
-    assert lossy.failure.startswith("mIoU fell by ")
-    assert {one.variant for one in result.record.answers} == {one.candidate.variant for one in result.record.measured}
-    assert INT8 not in {one.variant for one in result.record.answers}
-    assert result.chosen is not None and result.chosen.variant == FP16
-    (row,) = [row for row in result.rows() if row[0] == "painter.int8.tflite" and row[1] == "-"]
-    assert row[-1] == lossy.failure
-
-
 def test_where_no_file_passes_the_best_is_named(
     tmp_path: Path,
-    again: Callable[..., TuneResult],
     painter: Callable[..., keras.Model],
-    small: TuneOptions,
     shapes_dataset: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """What the classes share takes the steps of 8 bits."""
     monkeypatch.setenv("EDGESEG_NATIVE_LOGS", "1")  # the streams stay those that are captured
     model, folder = tmp_path / "painter.keras", tmp_path / "lossy"
     painter(150.0).save(model)
     words = ["tune", str(model), "--data", str(shapes_dataset), "--output-dir", str(folder), "--format", "tflite"]
-    assert main([*words, "--precision", "int8"]) == 1
+    assert main([*words, "--precision", "int8", "--num-images", "2"]) == 1
     out, err = capsys.readouterr()
     assert "edgeseg: no file passes its gate; the best is int8.tflite: mIoU fell by " in err
     assert "painter.int8.tflite" in out and "Chosen" not in out
     record = read_record(folder)
-    assert record is not None and record.complete and not record.answers
+    assert record is not None and record.complete and not record.answers  # it is never asked about
+    lossy = record.artifact(INT8)
+    assert lossy is not None and lossy.accuracy is not None and lossy.verified is not None
+    assert lossy.verified > 0.9  # the gate of the export alone lets it pass
     assert sorted(path.name for path in folder.iterdir()) == ["candidates", "tune.html", "tune.json"]
-
-    broken = again(tmp_path / "broken", painter(5000.0), options=dataclasses.replace(small, precisions=("int8",)))
-    assert (broken.chosen, broken.path, broken.command) == (None, None, "")
-    assert broken.failure.startswith("no file passes its verification; the best is int8.tflite: it failed ")
 
 
 def test_the_command_needs_data(capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,13 +186,13 @@ def test_the_command_needs_data(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_device_that_runs_nothing_is_asked_twice_and_said_in_a_sentence(
     tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions
 ) -> None:
-    options = dataclasses.replace(small, precisions=("fp32", "fp16", "int8"), accelerators=("npu",))
+    options = dataclasses.replace(small, precisions=("fp32", "fp16", "dynamic"), accelerators=("npu",))
     result = again(tmp_path, options=options)
     assert result.chosen is None
     assert result.failure.startswith("local runs no file that passes its gate: ")
     assert result.absent_rows()[0][0] == "litert-compiled npu"
     asked = [one.variant.precision for one in result.record.answers if one.place == Place("litert-compiled", "npu")]
-    assert asked == ["fp32", "int8"]
+    assert asked == ["fp32", "dynamic"]
     reasons = {row[0]: row[-1] for row in result.rows()}
     assert reasons == {"painter.fp16.tflite": "not asked: nothing ran the other files of its format"}
 
