@@ -10,10 +10,12 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-import edgeseg
 from edgeseg._internal.files import cache_folder
 from edgeseg.downloads.npm import NpmPackage, download
 from edgeseg.errors import InputError
+
+# Where the project's LICENSE is when edgeseg is run from a clone.
+_SOURCES = Path(__file__).parents[2]
 
 _CORE = NpmPackage(
     "@litertjs/core",
@@ -112,7 +114,7 @@ def _own_license() -> bytes:
     Raises:
         InputError: it is in neither.
     """
-    beside = Path(edgeseg.__file__).parents[1] / "LICENSE"
+    beside = _SOURCES / "LICENSE"
     try:
         text = distribution("edgeseg").read_text("licenses/LICENSE")
     except PackageNotFoundError:  # run from its sources

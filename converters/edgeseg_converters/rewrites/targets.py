@@ -110,7 +110,7 @@ _ON_ONNX_RUNTIME: tuple[Rewrite, ...] = (
 )
 
 # No phases, which would serve int8: OpenVINO does not compile a quantized DepthToSpace, and MNN has no int8. In float
-# they and the differences are equally fast on both. docs/rewrites.md has what benchmarks/rewrite_latency.py measured.
+# the differences replace them. docs/rewrites.md has what benchmarks/rewrite_latency.py measured.
 _ON_MNN_AND_OPENVINO: tuple[Rewrite, ...] = (UpsampleConvToDifferences(min_channels=48), *_ON_ANY_CPU)
 
 _RESIZE: tuple[Rewrite, ...] = (UpsamplingToNearestResize(),)

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import edgeseg
 from edgeseg.cli import main
 from edgeseg.downloads.npm import NpmPackage
 from edgeseg.errors import InputError
@@ -78,8 +77,7 @@ def test_a_runtime_comes_with_its_license_or_not_at_all(tmp_path: Path, monkeypa
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(runtime, "distribution", missing)
-    sources = tmp_path / "edgeseg"
-    monkeypatch.setattr(edgeseg, "__file__", str(sources / "__init__.py"))
+    monkeypatch.setattr(runtime, "_SOURCES", tmp_path)
     with pytest.raises(InputError, match=rf"without its file LICENSE \('{re.escape(str(tmp_path / 'LICENSE'))}'\)"):
         runtime._own_license()
     (tmp_path / "LICENSE").write_bytes(b"Apache License")
