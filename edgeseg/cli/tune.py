@@ -21,7 +21,6 @@ from edgeseg.cli._terminal import note, print_json, print_table, progress_of_ste
 from edgeseg.cli._words import in_flags
 from edgeseg_converters.options import DEFAULT_METHOD, Quantization
 from edgeseg_converters.recipes import AccuracyGate, Recipe
-from edgeseg_converters.tuning.candidates import ACCELERATORS
 from edgeseg_converters.tuning.options import TuneOptions
 
 if TYPE_CHECKING:
@@ -109,8 +108,8 @@ def _options_of(
     click.option(
         "--accelerator",
         "accelerators",
-        type=_options.NamesType(ACCELERATORS),
-        help="Accelerators and execution providers to try, with commas between.",
+        type=_options.NamesType(),  # the providers' names come with numpy
+        help="Accelerators (cpu, gpu, npu) and ONNX Runtime's providers (cuda, ...) to try, with commas between.",
         show_default="all that work on the device",
     ),
     click.option(

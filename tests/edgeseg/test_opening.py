@@ -279,5 +279,5 @@ def test_the_commands_refuse_what_has_no_use(shapes_dataset: Path, capsys: pytes
 
     name = ("evaluate", "efficientnet_lite0_unet", "--backend", "keras")
     assert "'efficientnet_lite0_unet' runs on Keras" in fails(*name, "--accelerator", "gpu")
-    assert "--labels is for .tflite and .onnx" in fails(*name, "--labels", "a,b")
+    assert "--labels is for exported files without ModelSpec" in fails(*name, "--labels", "a,b")
     assert "'x' is not K=V" in fails("evaluate", "m.tflite", "--delegate-option", "x")

@@ -174,7 +174,7 @@ def test_a_given_spec_goes_before_the_files_own(tiny_spec: ModelSpec, answer: np
 def test_a_missing_file_or_unknown_suffix_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.tflite' does not exist"):
         Segmenter(tmp_path / "gone.tflite")
-    with pytest.raises(InputError, match=r"known suffixes: \.tflite, \.onnx, \.keras"):
+    with pytest.raises(InputError, match=r"known suffixes: \.tflite, \.onnx, \.mnn, \.xml, \.keras"):
         Segmenter("model.pb")
     with pytest.raises(InputError, match=r"unknown backend 'tensorrt'\. Accepted: litert, litert-compiled, "):
         Segmenter("model.tflite", backend="tensorrt")

@@ -179,7 +179,7 @@ def test_failed_gate_exits_1_and_keeps_the_file_out_of_the_way(
     for command in (["predict", rejected, image, "--count"], ["inspect", rejected], ["camera", rejected]):
         assert main(command) == 2
         assert "failed its verification, so no command opens it" in (error := capsys.readouterr().err)
-        assert "rename it to 'unet_mini.fp32.tflite'" in error
+        assert "rename 'unet_mini.fp32.tflite.rejected' to 'unet_mini.fp32.tflite'" in error
 
 
 def test_json_of_a_model_that_gives_nan_has_no_nan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
