@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, cast
+
+from edgeseg.runtime.openvino.library import import_openvino
 
 
 def main(folder: Path, precision: str) -> None:
     """Convert one model; fp16 rounds the weights, which the runtime widens again."""
-    # OpenVINO's Python imports this package, by which its converter reports every conversion to its maker; without it
-    # there is nothing that could. The readers and writers used here report nothing themselves.
-    cast("dict[str, Any]", sys.modules)["openvino_telemetry"] = None
-    import openvino
-
+    openvino = import_openvino()
     core = openvino.Core()
     try:
         model = core.read_model(folder / "model.onnx")

@@ -26,6 +26,7 @@ from edgeseg.runtime.base import (
     with_first,
 )
 from edgeseg.runtime.openvino.file import read_openvino
+from edgeseg.runtime.openvino.library import import_openvino
 
 #: Never AUTO, which chooses a device, and another where the first fails.
 _DEVICE = "CPU"
@@ -60,7 +61,7 @@ class OpenVinoBackend:
             BackendUnavailable: OpenVINO is not installed, or this CPU does not compute in the precision.
         """
         try:
-            import openvino
+            openvino = import_openvino()
         except ModuleNotFoundError as error:
             raise missing_extra("an OpenVINO model", "openvino") from error
         self.runtime = f"openvino {openvino.get_version().partition('-')[0]}"
