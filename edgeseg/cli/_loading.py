@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
 from edgeseg._internal.progress import Progress
 from edgeseg._internal.text import printable
@@ -16,6 +17,7 @@ from edgeseg._internal.versions import module_of
 # Where the part that needs the system's libraries is not what the package itself imports.
 _MODULES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
+    "mnn": "MNN",  # the name in the metadata is in small letters
     "pillow": "PIL.Image",
     "tflite-runtime": "tflite_runtime.interpreter",
 }
@@ -74,6 +76,7 @@ def _load(packages: Sequence[str]) -> None:
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a package prints is no answer
+    cast("dict[str, Any]", sys.modules)["openvino_telemetry"] = None  # see edgeseg.runtime.openvino.library
     for package in packages:
         error = ""
         try:
