@@ -11,7 +11,7 @@ from importlib import metadata
 __version__ = "0.1.0"
 
 # Packages whose module has another name.
-_MODULES = {"opencv-python": "cv2", "pillow": "PIL"}
+_MODULES = {"mnn": "MNN", "opencv-python": "cv2", "pillow": "PIL"}
 
 
 def module_of(package: str) -> str:

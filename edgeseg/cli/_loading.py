@@ -17,7 +17,6 @@ from edgeseg._internal.versions import module_of
 # Where the part that needs the system's libraries is not what the package itself imports.
 _MODULES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
-    "mnn": "MNN",  # the name in the metadata is in small letters
     "pillow": "PIL.Image",
     "tflite-runtime": "tflite_runtime.interpreter",
 }
