@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from edgeseg._internal.files import refuse_existing, sha256, write_artifact, write_text, writing_folder
+from edgeseg._internal.files import refuse_existing, sha256, write_artifact, write_bytes, write_text, writing_folder
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.limits.pairs import files_of
 from edgeseg._internal.progress import StepProgress
@@ -111,7 +111,7 @@ def tune(
     key = key_of(model, spec, data, options, opened.name)
     with writing_folder(folder):
         record = _begun(folder, key, spec.name, opened.name, wanted, overwrite=overwrite)
-        if record.complete:
+        if record.complete and record.outputs and all((folder / name).exists() for name in record.outputs):
             return TuneResult(folder, record, reused=True)
         workshop = Workshop(
             model=model,
@@ -123,10 +123,12 @@ def tune(
             gate=DataGate(prepared, data, settings),
             progress=progress,
         )
-        with opened as entered:
-            tuning = _Tuning(folder=folder, options=options, workshop=workshop, bench=Bench(entered), record=record)
-            tuning.run(wanted)
-        return _finished(folder, tuning.record, workshop)
+        if not record.complete:  # else it was killed while it wrote its result
+            with opened as entered:
+                tuning = _Tuning(folder=folder, options=options, workshop=workshop, bench=Bench(entered), record=record)
+                tuning.run(wanted)
+                record = tuning.record
+        return _finished(folder, record, workshop)
 
 
 def _opened(device: str | Device) -> Device:
@@ -385,23 +387,30 @@ class _Tuning:
 
 
 def _finished(folder: Path, record: Record, workshop: Workshop) -> TuneResult:
-    """Write the chosen file, its proof and the page, and remove a file that was chosen before."""
+    """Write the chosen file, its proof and the page, and remove a file that was chosen before.
+
+    What will be written is in the record before it is, so that a call after a kill knows the files for its own.
+    """
     result = TuneResult(folder, record)
-    written = {}
+    data, proof, written = b"", b"", {}
     if record.chosen is not None and result.path is not None:
-        data = ModelFile.read(workshop.path(record.chosen.variant)).data
-        write_artifact(result.path, data, overwrite=True)
-        proof = folder / f"{record.model}{SUFFIX}"
-        read_proof(workshop.proof).with_artifacts({result.path.name: sha256(data)}).save(proof, overwrite=True)
-        written = {path.name: sha256(path.read_bytes()) for path in (*files_of(result.path), proof)}
+        source = workshop.path(record.chosen.variant)
+        data = ModelFile.read(source).data
+        proof = read_proof(workshop.proof).with_artifacts({result.path.name: sha256(data)}).to_bytes()
+        for path, of in zip(files_of(result.path), files_of(source), strict=True):
+            written[path.name] = sha256(of.read_bytes())
+        written[f"{record.model}{SUFFIX}"] = sha256(proof)
     text = page(result)
-    write_text(folder / PAGE, text, overwrite=True)
     written[PAGE] = sha256(text.encode())
-    for name in record.outputs:
+    for name, digest in record.outputs.items():
         left = folder / name
         # A record may be anybody's: only what it describes is removed.
-        if name not in written and Path(name).name == name and _is_ours(left, record.outputs):
+        if written.get(name) != digest and Path(name).name == name and _is_ours(left, record.outputs):
             left.unlink()
     record = dataclasses.replace(record, outputs=written)
     record.save(folder)
+    if result.path is not None:
+        write_artifact(result.path, data, overwrite=True)
+        write_bytes(folder / f"{record.model}{SUFFIX}", proof, overwrite=True)
+    write_text(folder / PAGE, text, overwrite=True)
     return TuneResult(folder, record)

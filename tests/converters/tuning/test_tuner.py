@@ -72,6 +72,22 @@ def test_the_same_call_measures_nothing_twice(tuned: TuneResult, again: Callable
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_call_that_was_killed_while_it_wrote_its_result_writes_it(
+    tuned: TuneResult, again: Callable[..., TuneResult]
+) -> None:
+    assert tuned.path is not None
+    outputs = {path: path.read_bytes() for path in (tuned.folder / name for name in tuned.record.outputs)}
+    measured = tuned.record.measured
+    dataclasses.replace(tuned.record, outputs={}).save(tuned.folder)  # before the first file
+    for path in outputs:
+        path.unlink()
+    assert again(tuned.folder).record.measured == measured
+    assert {path: path.read_bytes() for path in outputs} == outputs
+    tuned.path.unlink()  # between two of them
+    assert again(tuned.folder).record.measured == measured
+    assert {path: path.read_bytes() for path in outputs} == outputs
+
+
 def test_overwrite_measures_again_and_makes_only_what_is_lost(
     tuned: TuneResult, again: Callable[..., TuneResult]
 ) -> None:
