@@ -64,6 +64,7 @@ def artifact() -> ExportResult:
     return result
 
 
+@pytest.mark.slow
 def test_mediapipe_sees_what_we_see(python: Path, artifact: ExportResult, street_clip: Path, tmp_path: Path) -> None:
     model = artifact.save(tmp_path)
     height, width = artifact.spec.input_size

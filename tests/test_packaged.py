@@ -110,6 +110,7 @@ def test_every_artifact_agrees_on_test_images(artifacts: list[ExportResult]) -> 
         assert proof.argmax_agreement >= (0.999 if result.recipe.precision == "fp32" else 0.995)
 
 
+@pytest.mark.slow
 def test_every_artifact_scores_as_the_keras_model(
     packaged: OpenedModel, artifacts: list[ExportResult], camvid: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def old_device(wheel: Path, new_environment: Callable[..., Path]) -> Path:
     return new_environment(wheel, *REQUIREMENTS, python=python)
 
 
+@pytest.mark.slow
 def test_it_predicts_what_the_new_runtime_does(old_device: Path, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     artifact = export(create("unet_mini", num_classes=3, input_size=(32, 48)), verify=False).save(tmp_path)

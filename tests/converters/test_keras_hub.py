@@ -98,6 +98,10 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[int, int], tuple[int, int]]] = 
 }
 each_task = pytest.mark.parametrize("name", list(CASES))
 
+one_task = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "deeplab" else pytest.mark.slow) for name in CASES]
+)
+
 
 def with_weights(model: Any) -> Any:
     """Weights that are far from their start, so that one tensor in another's place changes the classes."""
@@ -163,7 +167,7 @@ def test_a_task_is_fed_as_its_own_converter_says(
         assert (segmenter(image).class_map == tasks[name].class_map(size, image)).mean() >= 0.999
 
 
-@each_task
+@one_task
 def test_a_task_is_exported_at_another_size(name: str, tasks: dict[str, Task], tmp_path: Path) -> None:
     size = CASES[name][2]
     args = ["export", str(tasks[name].path), "--imgsz", ",".join(map(str, size)), "--no-verify"]
@@ -175,7 +179,7 @@ def test_a_task_is_exported_at_another_size(name: str, tasks: dict[str, Task], t
         assert (segmenter(image).class_map == expected).mean() >= 0.999  # the gate of fp32
 
 
-@each_task
+@one_task
 def test_a_task_is_trained_from_its_own_weights(name: str, tasks: dict[str, Task], tmp_path: Path) -> None:
     size = CASES[name][1]
     config = TrainConfig(model=str(tasks[name].path), data="data", batch_norm_momentum=1 - 1e-7, learning_rate=1e-12)

@@ -34,9 +34,13 @@ _SHORT: dict[str, Callable[..., keras.Model]] = {
 
 
 # The wider HRNets and the deeper ResNet are the same graph.
+_TWINS = ("hrnetv2_w32", "hrnetv2_w48", "deeplabv3plus_resnet101")
+_FEW = ("unet_mini", "mobilenet_unet", "segnet", "hrnetv2_w18", "deeplabv3plus_mobilenetv2")
+
+
 @pytest.fixture(
     scope="module",
-    params=[name for name in ZOO if name not in ("hrnetv2_w32", "hrnetv2_w48", "deeplabv3plus_resnet101")],
+    params=[pytest.param(name, marks=[] if name in _FEW else pytest.mark.slow) for name in ZOO if name not in _TWINS],
 )
 def model(request: pytest.FixtureRequest, thin: Callable[[keras.Model], keras.Model]) -> Iterator[keras.Model]:
     keras.utils.set_random_seed(0)

@@ -37,10 +37,14 @@ def _one_model_in_memory() -> Iterator[None]:
 # fade to ties, and has its own test in test_export_rewritten. unet_resnet50 is 44 M parameters of resnet50_segnet's
 # encoder and unet_vgg16's decoder, and takes as long as ten others.
 _ELSEWHERE = ("hrnetv2_w32", "hrnetv2_w48", "segnet", "unet_resnet50", "deeplabv3plus_resnet101")
+_FEW = ("unet_mini", "mobilenet_unet", "hrnetv2_w18", "deeplabv3plus_mobilenetv2")
 
 
 @pytest.mark.usefixtures("shallow")
-@pytest.mark.parametrize("name", [name for name in ZOO if name not in _ELSEWHERE])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in _FEW else pytest.mark.slow) for name in ZOO if name not in _ELSEWHERE],
+)
 def test_export_is_proven(name: str, thin: Callable[[keras.Model], keras.Model]) -> None:
     keras.utils.set_random_seed(0)
     build = _FEWER_BLOCKS.get(name)

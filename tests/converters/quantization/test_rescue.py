@@ -143,7 +143,7 @@ def test_the_costliest_op_comes_first() -> None:
     assert costs[2].error == pytest.approx(0, abs=1e-10)
 
 
-@pytest.mark.parametrize("file_format", ["tflite", "onnx"])
+@pytest.mark.parametrize("file_format", ["tflite", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_head_that_8_bits_cannot_hold_is_rescued(file_format: str, tmp_path: Path) -> None:
     """The same vector added to every class' weights changes no class, but the logits then share a huge range.
 

@@ -60,6 +60,7 @@ def trained(shapes_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return result.exported
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uneven", [False, True], ids=["as trained", "uneven channels"])
 def test_it_keeps_its_accuracy(
     uneven: bool, trained: Path, shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

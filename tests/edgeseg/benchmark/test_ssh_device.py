@@ -198,7 +198,7 @@ def test_a_result_is_what_a_local_one_is(board: SshDevice, model: Path, folder: 
     assert list((folder / "artifacts").iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
+@pytest.mark.parametrize("suffix", ["tflite", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_proof_is_answered_there(board: SshDevice, proven: Path, folder: Path, suffix: str) -> None:
     artifact, path = proven / f"unet_mini.fp32.{suffix}", proven / "unet_mini.proof.zip"
     with board as device:
@@ -213,6 +213,7 @@ def test_a_proof_is_answered_there(board: SshDevice, proven: Path, folder: Path,
     assert list((folder / "artifacts").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_model_is_tuned_for_the_board(board: SshDevice, folder: Path, tmp_path: Path, shapes_dataset: Path) -> None:
     """Converted here, asked and measured there, over one connection."""
     keras, converters = pytest.importorskip("keras"), pytest.importorskip("edgeseg_converters")
@@ -509,6 +510,7 @@ def test_why_a_device_cannot_install(failed: str, text: str, line: str) -> None:
     assert line in reason and "\n" not in reason
 
 
+@pytest.mark.slow
 def test_a_device_that_can_install(
     server: Server,
     bare: str,

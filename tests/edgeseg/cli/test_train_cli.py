@@ -133,6 +133,7 @@ def test_data_with_train_alone_is_trained_on_with_and_without_validation(
     assert len(list((tmp_path / "last" / "checkpoints").glob("ep001-loss*.keras"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("op_by_op")
 def test_ctrl_c_says_how_to_go_on(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -188,6 +189,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert "--resume" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("op_by_op")
 def test_a_run_begins_with_a_published_encoder(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -54,9 +54,9 @@ def export_and_prove(model: Path, data: Path) -> None:
     ("name", "typed"),
     [
         ("segnet-tutorial", ()),
-        ("hrnet-tutorial", ()),
+        pytest.param("hrnet-tutorial", (), marks=pytest.mark.slow),
         ("deeplab-tutorial", ("--model-option", "filters=8")),
-        ("unet-tutorial", ()),
+        pytest.param("unet-tutorial", (), marks=pytest.mark.slow),
     ],
 )
 def test_a_recipe_trains_and_its_model_is_exported(

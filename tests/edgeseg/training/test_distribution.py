@@ -57,6 +57,7 @@ def tiny_model(tmp_path: Path) -> Path:
     return tmp_path / "tiny.keras"
 
 
+@pytest.mark.slow
 def test_two_workers_on_jax_that_resume_train_what_one_process_does(
     shapes_dataset: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

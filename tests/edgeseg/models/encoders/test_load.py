@@ -37,6 +37,10 @@ CASES: dict[str, list[tuple[str, dict[str, Any], str, str]]] = {
     # Beyond 1/8 the encoder of DeepLab has dilations where MobileNetV2 has strides.
     "MobileNetV2": [("deeplabv3plus_mobilenetv2", {}, "expanded_conv_12_add", "block_12_add")],
 }
+applications = pytest.mark.parametrize(
+    "application",
+    [pytest.param(name, marks=pytest.mark.slow if name in ("ResNet50", "Xception") else []) for name in CASES],
+)
 
 
 def give_values(model: Any) -> None:
@@ -59,7 +63,7 @@ def size_of(application: str) -> tuple[int, int]:
     return (SIZE[0] + 4, SIZE[1] + 4) if application == "Xception" else SIZE
 
 
-@pytest.mark.parametrize("application", CASES)
+@applications
 def test_an_encoder_of_keras_3_computes_what_it_did(application: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     size = size_of(application)
@@ -87,7 +91,7 @@ def test_an_encoder_of_keras_3_computes_what_it_did(application: str, tmp_path: 
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="tf-keras (Keras 2 itself) is not installed")
-@pytest.mark.parametrize("application", CASES)
+@applications
 def test_an_encoder_of_keras_2_is_taken_tensor_by_tensor(application: str, tmp_path: Path) -> None:
     """Weights as the tutorials load them, ``..._notop.h5``: every tensor is where the graph has the same layer."""
     import tf_keras

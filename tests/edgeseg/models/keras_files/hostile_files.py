@@ -232,7 +232,7 @@ def main(folder: Path, *, is_whole: bool) -> None:
     with contextlib.suppress(InputError):  # imports what loading needs, which registers edgeseg's own layers
         load_keras_file(path)
     watch = Watch(path, bait)
-    objects, tries, effects = list(exported()), 0, []
+    objects, tries, effects = list(exported())[:: 1 if is_whole else 3], 0, []
     for number, (module, name, value) in enumerate(objects):
         few = list(PLACES) if is_whole else list(PLACES)[number % 4 :: 4]
         for reference, places in references(module, name, value, str(bait), few):

@@ -23,12 +23,12 @@ SWITCH = "keras.src.ops.core"
 
 @pytest.mark.skipif(sys.platform != "linux", reason="watches files that TensorFlow opens with inotify")
 def test_nothing_that_keras_exports_has_an_effect_outside(tmp_path: Path) -> None:
-    """What is not listed is tried at every place, what is listed at a quarter; ``EDGESEG_HOSTILE=all``: at all."""
+    """Of a third of the objects: unlisted ones at every place, listed at a quarter; ``EDGESEG_HOSTILE=all``: all."""
     command = [sys.executable, str(HOSTILE), str(tmp_path), os.environ.get("EDGESEG_HOSTILE", "")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["effects"] == []
-    assert report["objects"] > 1000
+    assert report["objects"] > 300
     assert report["tries"] > 10 * report["objects"]
     # What the same watch sees where Keras alone loads such files, with its safe mode.
     settings, network, read = report["seen"]

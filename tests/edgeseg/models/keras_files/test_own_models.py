@@ -467,11 +467,19 @@ def test_open_model_of_an_h5(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     "build",
     [
-        lambda size: hrnetv2(num_classes=3, input_size=size, width=4, modules=(1, 1), blocks=1),
-        lambda size: create("deeplabv3plus_mobilenetv2", num_classes=3, input_size=size, alpha=0.25, filters=8),
-        lambda size: create("segnet", num_classes=3, input_size=size),
+        pytest.param(
+            lambda size: hrnetv2(num_classes=3, input_size=size, width=4, modules=(1, 1), blocks=1),
+            id="hrnetv2",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            lambda size: create("deeplabv3plus_mobilenetv2", num_classes=3, input_size=size, alpha=0.25, filters=8),
+            id="deeplabv3plus_mobilenetv2",
+        ),
+        pytest.param(
+            lambda size: create("segnet", num_classes=3, input_size=size), id="segnet", marks=pytest.mark.slow
+        ),
     ],
-    ids=["hrnetv2", "deeplabv3plus_mobilenetv2", "segnet"],
 )
 def test_another_input_size_is_as_built_for_it(build: Callable[[tuple[int, int]], keras.Model]) -> None:
     model, expected = build((32, 64)), build((64, 96))

@@ -66,6 +66,7 @@ FAMILIES = {
     "deeplabv3plus_xception": Family(zoo("deeplabv3plus_xception", alpha=0.25, middle_units=2, filters=16), 1),
     "deeplabv3plus_mobilenetv2": Family(zoo("deeplabv3plus_mobilenetv2", alpha=0.25, filters=16), 1),
 }
+FEW = ("unet_mini", "segnet", "hrnetv2", "deeplabv3plus_mobilenetv2")
 
 # --- the families in Keras 2 ---
 
@@ -183,7 +184,9 @@ class Legacy:
     output: np.ndarray
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[] if name in FEW else pytest.mark.slow) for name in FAMILIES]
+)
 def legacy(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, thin: Callable[[keras.Model], keras.Model]
 ) -> Iterator[Legacy]:

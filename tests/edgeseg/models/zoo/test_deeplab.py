@@ -23,8 +23,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg16": ("deeplabv3plus_vgg16", {"filters": 16}),
     "resnet50": ("deeplabv3plus_resnet50", {"filters": 16}),
 }
-any_size = pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "vgg16"])
-variants = pytest.mark.parametrize("variant", VARIANTS)
+_slow = {name: [] if name in ("mobilenetv2", "tutorial") else pytest.mark.slow for name in VARIANTS}
+_variants = {name: pytest.param(name, marks=marks) for name, marks in _slow.items()}
+any_size = pytest.mark.parametrize("variant", [_variants[name] for name in VARIANTS if name != "vgg16"])
+variants = pytest.mark.parametrize("variant", _variants.values())
 
 
 def _tiny(variant: str, input_size: tuple[int, int] = (32, 64), **options: Any) -> keras.Model:
@@ -128,7 +130,7 @@ def test_any_size_works(assert_batch_is_its_images, variant: str, input_size: tu
 
 
 @pytest.mark.usefixtures("shallow")
-@pytest.mark.parametrize("variant", ["mobilenetv2", "xception", "resnet50"])
+@pytest.mark.parametrize("variant", [_variants[name] for name in ("mobilenetv2", "xception", "resnet50")])
 def test_odd_size_at_output_stride_8_works(assert_batch_is_its_images, variant: str) -> None:
     assert_batch_is_its_images(_tiny(variant, (37, 50), output_stride=8))
 

@@ -61,7 +61,7 @@ class Files:
     logits: np.ndarray
 
 
-@pytest.fixture(scope="module", params=["keras", "tf_keras"])
+@pytest.fixture(scope="module", params=["keras", pytest.param("tf_keras", marks=pytest.mark.slow)])
 def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
     k = pytest.importorskip(request.param)
     k.backend.clear_session()
@@ -99,6 +99,7 @@ def test_weights_with_the_options_of_the_tutorial_give_its_logits(files: Files) 
     assert not model.weights_report.left_over
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", ["tf_keras"], indirect=True)
 def test_a_whole_model_says_all_the_options_itself(files: Files) -> None:
     model, error = opened(files, files.full)

@@ -20,9 +20,13 @@ from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO
 #: The two wider HRNets and the deeper ResNet are the other one's code with other numbers, and TensorFlow takes half a
 #: minute to trace them.
 TWINS = ("hrnetv2_w32", "hrnetv2_w48", "deeplabv3plus_resnet101")
+SLOW = (*TWINS, "deeplabv3plus_xception", "unet_resnet50", "resnet50_segnet", "deeplabv3plus_resnet50")
 
 
-@pytest.mark.parametrize("entry", ZOO.values(), ids=list(ZOO))
+@pytest.mark.parametrize(
+    "entry",
+    [pytest.param(entry, id=name, marks=pytest.mark.slow if name in SLOW else []) for name, entry in ZOO.items()],
+)
 def test_builds_at_a_size_that_its_stride_allows_with_the_parameters_and_gflops_of_the_table(entry: ZooModel) -> None:
     """One model for all that is asked: to build and to trace one takes the time of this file."""
     side = entry.stride if entry.name in TWINS else max(entry.stride, 64)

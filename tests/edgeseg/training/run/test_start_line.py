@@ -79,6 +79,7 @@ def test_images_that_shrink_to_less_than_two_thirds_are_warned_of_with_a_size_to
     assert "cut the images into tiles of about 64x96" in str(warning((200, 200), left=0))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_estimate_is_of_the_order_of_what_a_step_takes() -> None:
     done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, check=True)

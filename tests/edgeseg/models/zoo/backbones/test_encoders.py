@@ -55,7 +55,7 @@ def test_resnet50_levels_are_those_of_keras_applications():
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
-@pytest.mark.parametrize("size", [(32, 64), (416, 416), (480, 96)])
+@pytest.mark.parametrize("size", [(32, 64), pytest.param((416, 416), marks=pytest.mark.slow), (480, 96)])
 def test_without_pool_padding_only_f2_is_smaller(size):
     _, padded = resnet50_encoder(size, pool_padding="zeros")
     _, tutorial = resnet50_encoder(size, pool_padding="valid")
@@ -88,7 +88,7 @@ def features(model, images):
     return [keras.ops.convert_to_numpy(output) for output in model(images, training=False)]
 
 
-@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("depth", [50, pytest.param(101, marks=pytest.mark.slow)])
 def test_dilated_resnets_have_every_feature_of_keras_applications(depth):
     whole = getattr(keras.applications, f"ResNet{depth}")(include_top=False, weights=None, input_shape=(*SIZE, 3))
     theirs = keras.Model(whole.input, [whole.get_layer(f"conv{n}_block3_out").output for n in (2, 5)])
