@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +208,10 @@ def _to_mnn(source: Path, target: Path) -> None:
 
 
 def _to_ncnn(source: Path, target: Path) -> None:
-    import pnnx
-
-    program = Path(pnnx.__file__).with_name("pnnx")
+    package = find_spec("pnnx")  # not imported: that wants torch, which the program does not
+    if package is None or package.origin is None:
+        raise DoesNotConvert("pnnx is not installed")
+    program = Path(package.origin).with_name("pnnx")
     stem = target.name.removesuffix(".ncnn.param")
     weights = target.with_name(f"{stem}.ncnn.bin")
     # Everything that pnnx would write beside its source gets a name derived from the target.
