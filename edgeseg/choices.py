@@ -26,9 +26,9 @@ Precision = Literal["fp32", "fp16", "dynamic", "int8", "w8a16"]
 INTEGERS: frozenset[Precision] = frozenset({"dynamic", "int8", "w8a16"})
 #: What will run an artifact: any runtime, or a delegate whose own ops and limits the export takes into account.
 Target = Literal["generic", "xnnpack", "gpu", "nnapi", "coreml", "edgetpu", "qnn"]
-CalibrationMethod = Literal["minmax", "entropy", "percentile"]
-#: What is done to a float file before it is quantized: what helps on held-out images, nothing, or in any case.
-Ptq = Literal["best", "off", "equalize"]
+CalibrationMethod = Literal["minmax", "entropy", "percentile", "mse"]
+#: What prepares a float file for int8, in the order in which it is tried.
+PtqStep = Literal["equalize", "head", "ranges", "rounding", "bias"]
 
 # A run on a device.
 #: The runtimes that run a file; the first three run a .tflite.

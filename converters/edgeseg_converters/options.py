@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, get_args
 
 from edgeseg._internal.fields import short_repr
-from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, Ptq, Target
+from edgeseg.choices import CalibrationMethod, Format, Layout, OutputKind, Precision, PtqStep, Target
 from edgeseg.errors import InputError, missing_extra
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe, check_target
 
@@ -51,9 +51,12 @@ class Quantization:
         rescue: whether to look for ops to keep in float where the gate is not passed.
         method: derives the ranges from the measured values; ``default_method`` when ``None``. The targets nnapi and
             edgetpu take the whole ones.
-        ptq: what is done to the float file before ``int8``: ``equalize`` scales its channels to similar ranges, which
-            changes nothing in float; ``best`` does it where images that did not calibrate keep more of their classes;
-            ``off`` does nothing. The targets nnapi and edgetpu, whose quantizer takes no file, do nothing either.
+        ptq: what prepares the float file for ``int8``: ``best``, ``off``, or steps with a comma between them, such as
+            ``equalize,bias``. Each is kept only where images that did not calibrate keep more of their classes by it;
+            ``best`` tries none where they keep nearly all in plain int8. ``equalize`` scales the channels to similar
+            ranges; ``head`` cuts off what no class wins by; ``ranges`` chooses ``method``; ``rounding`` chooses the
+            integers of the weights layer by layer; ``bias`` corrects the means of the channels. The targets nnapi and
+            edgetpu, whose quantizer takes no file, do nothing.
     """
 
     __repr__ = short_repr
@@ -67,7 +70,29 @@ class Quantization:
     gate: AccuracyGate = field(default_factory=AccuracyGate)
     rescue: bool = False
     method: CalibrationMethod | None = None
-    ptq: Ptq = "best"
+    ptq: str = "best"
+
+    @property
+    def ptq_steps(self) -> tuple[PtqStep, ...]:
+        """Return the steps that may prepare a file, in the order in which they are tried.
+
+        Raises:
+            InputError: ``ptq`` names another one.
+        """
+        known: tuple[PtqStep, ...] = get_args(PtqStep)
+        if self.ptq == "off":
+            return ()
+        if self.ptq == "best":
+            return tuple(step for step in known if step != "ranges" or self.method is None)
+        asked = [name.strip() for name in self.ptq.split(",")]
+        if unknown := [name for name in asked if name not in known]:
+            raise InputError(
+                f"unknown ptq '{unknown[0]}'; accepted: best, off, or some of {', '.join(known)} with a comma between "
+                "them."
+            )
+        if "ranges" in asked and self.method is not None:
+            raise InputError("`ptq='ranges'` chooses the calibration method: omit it, or omit `method`.")
+        return tuple(step for step in known if step in asked)
 
     def measures(self, recipes: Iterable[Recipe]) -> bool:
         """Return whether the accuracy of some of the artifacts is measured."""
@@ -127,16 +152,13 @@ class ExportOptions:
                 self._check_static(recipe, quantization)
 
     def _check_ptq(self, recipes: Sequence[Recipe], quantization: Quantization) -> None:
-        if quantization.ptq not in get_args(Ptq):
-            raise InputError(f"unknown ptq '{quantization.ptq}'; accepted: {', '.join(get_args(Ptq))}.")
-        if quantization.ptq != "equalize":
+        asked, steps = quantization.ptq, quantization.ptq_steps
+        if not steps or asked == "best":
             return
         if not any(recipe.precision == "int8" for recipe in recipes):
-            raise InputError("`ptq='equalize'` is for int8, and none is made: omit `ptq`, or add `precision='int8'`.")
+            raise InputError(f"`ptq='{asked}'` is for int8, and none is made: omit `ptq`, or add `precision='int8'`.")
         if self.target in VERSION_CHECKING:
-            raise InputError(
-                f"target '{self.target}' is quantized by TensorFlow, without `ptq='equalize'`: omit `ptq`."
-            )
+            raise InputError(f"target '{self.target}' is quantized by TensorFlow, without `ptq='{asked}'`: omit `ptq`.")
 
     def check_classes(self, recipes: Sequence[Recipe], num_classes: int) -> None:
         """Refuse scores in bytes of more than two classes.

@@ -108,11 +108,8 @@ def _print_quantized(path: Path, quantized: Quantized) -> None:
             f"{path.name} on {accuracy.source} ({counted(accuracy.num_images, 'image')}, no labels): "
             f"same class {accuracy.agreement:.2%}."
         )
-    if (trial := quantized.equalization) is not None:
-        say(
-            f"{path.name}: channels {'equalized' if trial.kept else 'not equalized'}: with it {trial.after:.2%} of the "
-            f"pixels of {counted(trial.num_images, 'held-out image')} keep their class, without it {trial.before:.2%}."
-        )
+    if quantized.preparation is not None:
+        say(f"{path.name}: {quantized.preparation.sentence}")
     if quantized.same_indices:
         shares = ", ".join(f"{share:.1%}" for share in quantized.same_indices)
         say(f"{path.name}: pooling indices as in float, pooling by pooling: {shares} of the windows.")

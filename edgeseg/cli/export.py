@@ -190,7 +190,8 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
     option(
         Quantization,
         "ptq",
-        help="Before int8: equalize the channels, to the bit the same in float; best does it where it helps.",
+        metavar="best|off|LIST",
+        help="What prepares for int8, each kept where it helps: equalize, head, ranges, rounding, bias.",
     ),
     option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that quantization may cost."),
     option(

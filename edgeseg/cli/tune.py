@@ -146,7 +146,8 @@ def _options_of(
     option(
         Quantization,
         "ptq",
-        help="Before int8: equalize the channels, which changes nothing in float; best does it where it helps.",
+        metavar="best|off|LIST",
+        help="What prepares for int8, each kept where it helps: equalize, head, ranges, rounding, bias.",
     ),
     option(
         TuneOptions,

@@ -23,7 +23,7 @@ from edgeseg_converters.quantization.accuracy import (
 )
 from edgeseg_converters.quantization.domain_shift import Domain
 from edgeseg_converters.quantization.engines import FloatFile, float_file, open_engine, takes_float_files
-from edgeseg_converters.quantization.preparation import Equalization, prepare
+from edgeseg_converters.quantization.preparation import Preparation, prepare
 from edgeseg_converters.quantization.rescue import Rescue, rescue, sensitivity
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.tflite.pooling_ties import same_indices
@@ -93,7 +93,7 @@ class Quantized:
         domain: whether the calibration images are of the kind that the model was trained on; ``None`` where the model
             has no statistics of those.
         method: derived the ranges from the images; ``None`` without images.
-        equalization: whether the channels were equalized before, and what it gave; ``None`` where it was not tried.
+        preparation: what prepared the float file, and what each step gave; ``None`` where nothing was asked for.
     """
 
     data: bytes
@@ -109,7 +109,7 @@ class Quantized:
     same_indices: tuple[float, ...] | None = None
     domain: Domain | None = None
     method: CalibrationMethod | None = None
-    equalization: Equalization | None = None
+    preparation: Preparation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the field ``quantization`` in the JSON of ``export``."""
@@ -125,7 +125,7 @@ class Quantized:
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "rescue": None if self.rescue is None else self.rescue.to_dict(),
             "same_indices": self.same_indices,
-            "equalization": None if self.equalization is None else self.equalization.to_dict(),
+            "preparation": None if self.preparation is None else self.preparation.to_dict(),
         }
 
 
@@ -169,13 +169,11 @@ class Integers:
         method = settings.method or default_method(recipe.precision)
         watched = calibration and replace(calibration, progress=self._progress("calibrating"))
         original = float_file(frozen, spec, recipe.format, opset)
-        source, trial = original, None
-        prepared = recipe.precision == "int8" and settings.ptq != "off" and takes_float_files(spec, recipe.format)
+        source, preparation = original, None
+        prepared = recipe.precision == "int8" and settings.ptq_steps and takes_float_files(spec, recipe.format)
         if calibration and prepared:
-            if self._told:
-                self._told("equalizing the channels", 0, 0)
-            always = settings.ptq == "equalize"
-            source, trial = prepare(original, spec, recipe.format, calibration, method, always=always)
+            preparation = prepare(original, spec, recipe.format, calibration, settings, progress=self._told)
+            source, method = preparation.file, preparation.method
         engine = open_engine(source, spec, recipe.format, watched, method, frozen=frozen)
         if self._told:
             self._told("quantizing", 0, 0)
@@ -209,7 +207,7 @@ class Integers:
             same_indices=indices,
             domain=self._domain if calibration else None,
             method=engine.method if calibration else None,
-            equalization=trial,
+            preparation=preparation,
         )
 
     def _needed(self, original: FloatFile, data: bytes, file_format: Format) -> Accuracy:

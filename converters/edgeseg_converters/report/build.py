@@ -74,6 +74,7 @@ def report_of(results: Sequence[ExportResult], progress: StepProgress | None = N
                 layers=_layers(result, quantized),
                 gallery=_gallery(result, quantized),
                 same_indices=quantized.same_indices if quantized else None,
+                preparation=quantized.preparation if quantized else None,
                 half=result.half,
             )
         )

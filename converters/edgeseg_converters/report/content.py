@@ -15,6 +15,7 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet, Stability
 from edgeseg_converters.quantization.accuracy import Accuracy
 from edgeseg_converters.quantization.domain_shift import Domain
+from edgeseg_converters.quantization.preparation import Preparation
 from edgeseg_converters.quantization.rescue import Rescue
 from edgeseg_converters.report.gallery import Change
 from edgeseg_converters.tflite.layer_errors import LayerError
@@ -72,6 +73,7 @@ class Entry:
         gallery: the images that changed most.
         same_indices: for each pooling with indices, the share of the windows with the maximum at the same place as in
             float.
+        preparation: what prepared the float file; ``None`` where nothing did.
         half: whether an fp16 ``.tflite`` asks for half precision; ``None`` for others.
     """
 
@@ -84,6 +86,7 @@ class Entry:
     layers: tuple[LayerError, ...] | None = None
     gallery: tuple[Change, ...] = ()
     same_indices: tuple[float, ...] | None = None
+    preparation: Preparation | None = None
     half: HalfVerification | None = None
 
     @property
@@ -132,6 +135,7 @@ class Entry:
             "layers": self.layers,
             "gallery": [change.to_dict() for change in self.gallery],
             "same_indices": self.same_indices,
+            "preparation": None if self.preparation is None else self.preparation.to_dict(),
             "half_arithmetic": self.half,
         }
 

@@ -19,6 +19,8 @@ from edgeseg_converters.rewrites.norm_to_depthwise import NormToDepthwise
 from edgeseg_converters.rewrites.ops.base import OpRewrite
 from edgeseg_converters.rewrites.ops.negative_zero import NegativeZeroToZero
 from edgeseg_converters.rewrites.ops.patches import PatchesToCopies
+from edgeseg_converters.rewrites.ops.pixel_shuffle import ReshapesToPixelShuffle
+from edgeseg_converters.rewrites.ops.reversed_channels import ReversedChannelsToWeights
 from edgeseg_converters.rewrites.ops.separable_resize import ResizeToProducts
 from edgeseg_converters.rewrites.ops.transposed_convolution import DilatedTransposedToConvolution, ShortKernelToPadded
 from edgeseg_converters.rewrites.ops.unpooling import UnpoolingOps
@@ -82,10 +84,17 @@ _FOREIGN_OPS: tuple[OpRewrite, ...] = (
     ResizeToProducts(),
     PatchesToCopies(),
 )
-_MASK_OPS = (*_FOREIGN_OPS, UnpoolingOps(MaxUnpoolingToMasks()))
-_DELEGATE_UNPOOLING = (*_FOREIGN_OPS, UnpoolingOps(MaxUnpoolingToDelegateOps()))
+
+# What TFLite has and its delegates do not: tensors of rank 6 and slices with a negative step. Core ML and the Edge TPU
+# have no DEPTH_TO_SPACE either, which loses nothing there.
+_CUTS: tuple[OpRewrite, ...] = (ReshapesToPixelShuffle(), ReversedChannelsToWeights())
+
+_MASK_OPS = (*_FOREIGN_OPS, *_CUTS, UnpoolingOps(MaxUnpoolingToMasks()))
+_DELEGATE_UNPOOLING = (*_FOREIGN_OPS, *_CUTS, UnpoolingOps(MaxUnpoolingToDelegateOps()))
+# OpenVINO does not compile a quantized DepthToSpace, so that ONNX, of which its files are made, keeps the reshapes.
 _ONNX_OPS: tuple[OpRewrite, ...] = (
     *_FOREIGN_OPS,
+    ReversedChannelsToWeights(),
     ShortKernelToPadded(),
     UnpoolingOps(MaxUnpoolingToMasks()),
 )

@@ -44,12 +44,15 @@ class TfliteGraph:
         """Read a whole ``.tflite`` file; a zip archive after the flatbuffer is not kept."""
         return cls(read_model(data))
 
-    def write(self) -> bytes:
+    def write(self, *, shared: bool = True) -> bytes:
         """Return the file, with equal small vectors stored once.
 
         A channel of a quantized convolution has 24 bytes of scales and zero points, with those of its bias, and most of
         the zero points are vectors of zeros: with these stored once, a file of many small convolutions is a tenth
         smaller.
+
+        Args:
+            shared: whether they are; a file whose bytes are changed afterwards has each on its own.
         """
         for buffer in self.model.buffers:
             if buffer.data is not None and not isinstance(buffer.data, np.ndarray):
@@ -61,7 +64,7 @@ class TfliteGraph:
             if (quantization := tensor.quantization) is not None and quantization.scale is not None:
                 quantization.scale = np.asarray(quantization.scale, np.float32)
                 quantization.zeroPoint = np.asarray(quantization.zeroPoint, np.int64)
-        builder = _SharingBuilder(1024)
+        builder = _SharingBuilder(1024) if shared else flatbuffers.Builder(1024)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 

@@ -9,7 +9,8 @@ litert-quantizer leaves an int8 input, and a float island around every op that i
 * int8 probabilities become uint8, by a QUANTIZE that adds 128: LiteRT.js reads no int8 output;
 * the unread part of a SPLIT, such as the last of SegNet's windows, has the type of the others;
 * a separate RELU, as before Xception's convolutions, becomes the QUANTIZE from its input's scale to its output's, whose
-  lowest integer is zero: values below are cut off either way. XNNPACK has that QUANTIZE in int8, but no RELU.
+  lowest integer is zero: values below are cut off either way. XNNPACK has that QUANTIZE in int8, but no RELU;
+* a transposed convolution has no fused activation where the range of its integers ends as the activation does.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from edgeseg_converters.keras_model.freeze import INPUT_NAME
 from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.litert_internals import schema
+from edgeseg_converters.tflite.split_activations import drop_activations
 
 #: Ops that copy values and for which litert-quantizer 0.11 has no rule.
 _MOVES_VALUES = frozenset({"DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "TILE", "RESIZE_NEAREST_NEIGHBOR"})
@@ -36,6 +38,7 @@ def put_in(graph: TfliteGraph) -> None:
     _quantize_unread(graph)
     _read_integers(graph)
     _cut_off_by_range(graph)
+    drop_activations(graph)
     _uint8_input(graph)
     _uint8_output(graph)
 

@@ -1,4 +1,4 @@
-"""``preparation``: equalizing is kept where images that did not calibrate keep more of their classes."""
+"""``preparation``: a step is kept where images that did not calibrate keep more of their classes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pytest
 from keras import layers
 
 from edgeseg.choices import Format
+from edgeseg.errors import InputError
 from edgeseg.imaging import encode_image
 from edgeseg.models.zoo.table import ZOO
 from edgeseg.spec import Provenance
-from edgeseg_converters.calibration import choose
+from edgeseg_converters.calibration import CalibrationSet, choose
 from edgeseg_converters.images import natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
+from edgeseg_converters.options import Quantization
+from edgeseg_converters.quantization import preparation
 from edgeseg_converters.quantization.engines import float_file
 from edgeseg_converters.quantization.preparation import prepare
 
@@ -50,15 +53,53 @@ def uneven_channels() -> keras.Model:
     return keras.Model(inputs, conv(3, 1, seed=9)(x))
 
 
-@pytest.mark.parametrize("file_format", ["tflite", "onnx"])
-def test_integers_keep_their_classes_where_it_helps(file_format: Format, tmp_path: Path) -> None:
+@pytest.fixture
+def images(tmp_path: Path) -> CalibrationSet:
     for seed in range(8):
         (tmp_path / f"{seed}.png").write_bytes(encode_image(natural_noise(100 + seed, SIZE)))
-    images = choose(tmp_path)
+    return choose(tmp_path)
+
+
+@pytest.mark.parametrize("file_format", ["tflite", "onnx"])
+def test_integers_keep_their_classes_where_it_helps(file_format: Format, images: CalibrationSet) -> None:
     source = float_file(freeze(uneven_channels(), SPEC), SPEC, file_format)
-    file, trial = prepare(source, SPEC, file_format, images, "minmax")
-    assert trial is not None and trial.kept and file.data != source.data
-    assert 1 - trial.after < 0.8 * (1 - trial.before), trial  # a fifth of the lost pixels at least
-    again, second = prepare(file, SPEC, file_format, images, "minmax")
+    settings = Quantization(ptq="best", method="minmax")
+    said: list[str] = []
+    prepared = prepare(source, SPEC, file_format, images, settings, progress=lambda what, *_: said.append(what))
+    assert prepared.trials[0].step == "equalize" and prepared.trials[0].kept and prepared.file.data != source.data
+    assert said[0] == "trying equalize" and prepared.num_images == 4
+    assert 1 - prepared.share < 0.8 * (1 - prepared.plain), prepared  # a fifth of the lost pixels at least
+    # A step is kept where it gains, and the next one starts from there.
+    share = prepared.plain
+    for trial in prepared.trials:
+        assert trial.before == share and trial.kept == (trial.after - share >= preparation._LEAST_GAIN)
+        share = trial.after if trial.kept else share
+    assert prepared.share == share and "ranges" not in {trial.step for trial in prepared.trials}  # the method was given
     # What is equalized already gains nothing.
-    assert again.data == file.data or (second is not None and not second.kept)
+    again = prepare(prepared.file, SPEC, file_format, images, Quantization(ptq="equalize", method="minmax"))
+    assert again.file.data == prepared.file.data and not any(trial.kept for trial in again.trials)
+
+
+def test_nothing_is_tried_where_plain_integers_do_or_it_is_off(
+    images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = float_file(freeze(uneven_channels(), SPEC), SPEC, "tflite")
+    monkeypatch.setattr(preparation, "ENOUGH", 0.0)
+    monkeypatch.setattr(preparation, "ENOUGH_TO_ROUND", 0.0)
+    prepared = prepare(source, SPEC, "tflite", images, Quantization())
+    assert prepared.file is source and prepared.trials == () and prepared.share == prepared.plain
+    # What is asked for by name is tried in any case.
+    asked = prepare(source, SPEC, "tflite", images, Quantization(ptq="ranges"))
+    (trial,) = asked.trials
+    assert trial.step == "ranges" and trial.choice in ("minmax", "entropy", "mse")
+    assert asked.method == (trial.choice if trial.kept else "percentile") and asked.file is source
+
+
+def test_steps_are_named_in_any_order_and_nothing_else_is() -> None:
+    assert Quantization(ptq="bias, equalize").ptq_steps == ("equalize", "bias")
+    assert Quantization(ptq="off").ptq_steps == ()
+    assert Quantization().ptq_steps == ("equalize", "head", "ranges", "rounding", "bias")
+    with pytest.raises(InputError, match="unknown ptq 'equalise'; accepted: best, off, or some of equalize, head"):
+        _ = Quantization(ptq="equalise").ptq_steps
+    with pytest.raises(InputError, match="chooses the calibration method"):
+        _ = Quantization(ptq="ranges", method="mse").ptq_steps

@@ -54,6 +54,23 @@ def test_percentile_keeps_its_share_of_the_values() -> None:
     assert PERCENTILE == 99.99 and 3 < high < 5 and -5 < low < -3
 
 
+def test_mse_cuts_where_rounding_and_cutting_err_least() -> None:
+    values = np.random.default_rng(0).laplace(size=(2, 50_000)).astype(np.float32)
+    values[0, 0] = 200.0
+    whole = Ranges({"x": values.min(axis=1)}, {"x": values.max(axis=1)})
+    low, high = cut(whole, ({"x": each} for each in values), "mse").limits("x")
+
+    def error(low: float, high: float) -> float:
+        step = (high - low) / 255
+        return float(np.square(np.clip(np.rint((values - low) / step), 0, 255) * step + low - values).mean())
+
+    assert 1.05 * error(low, high) < min(error(*whole.limits("x")), error(-1, 1), error(-40, 40))
+    assert 4 < high < 200
+    # Nothing is cut off what has no tail, and zero is kept.
+    flat = {"x": np.linspace(1, 2, 1000, dtype=np.float32)}
+    assert cut(Ranges({"x": flat["x"][:1]}, {"x": flat["x"][-1:]}), [flat], "mse").limits("x") == (1, 2)
+
+
 def test_the_values_of_a_large_map_are_counted_in_part() -> None:
     """Every row, column and channel has its share, so the limits are those of all values within a bin or two."""
     rng = np.random.default_rng(0)
@@ -73,7 +90,7 @@ def test_the_values_of_a_large_map_are_counted_in_part() -> None:
 
 
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
-@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile", "mse"])
 def test_a_file_of_either_format_is_made_by_each_method(
     file_format: Format, method: CalibrationMethod, images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

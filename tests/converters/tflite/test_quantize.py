@@ -26,6 +26,7 @@ from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime import open_artifact
 from edgeseg.runtime.litert import LiteRTBackend
 from edgeseg.segmenter import Segmenter
+from edgeseg.spec import Provenance
 from edgeseg.tflite.litert_internals import to_bytes
 from edgeseg_converters import ExportResult, Recipe, export, export_all
 from edgeseg_converters.calibration import CalibrationSet, choose
@@ -33,6 +34,7 @@ from edgeseg_converters.images import Samples, natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.options import ExportOptions, Quantization
 from edgeseg_converters.quantization.engines import LiteRTEngine, float_file
+from edgeseg_converters.tflite import integer_io
 from edgeseg_converters.tflite.delegate_pooling import POOL, UNPOOL
 from edgeseg_converters.tflite.graph import TfliteGraph
 from edgeseg_converters.tflite.layer_errors import layer_errors
@@ -342,3 +344,30 @@ def test_integers_refuse_a_loop_by_its_name(images: CalibrationSet, precision: P
     ):
         export(model, precision=precision, quantization=Quantization(calibration=images), verify=False)
     assert export(model, precision="dynamic").verification.passed
+
+
+def test_an_int8_transposed_convolution_has_no_fused_activation(
+    images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU accelerator takes version 3 of the op; the range of the integers cuts off what the activation does."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Conv2DTranspose(8, 2, strides=2, activation="relu", kernel_initializer="he_normal")(inputs)
+    x = layers.Conv2DTranspose(8, 3, strides=1, padding="same", activation="relu6", kernel_initializer="he_normal")(x)
+    model = keras.Model(inputs, layers.Conv2D(3, 1)(x))
+    spec = assumed_spec(model).replace(
+        dtype="uint8", output_kind="argmax", provenance=Provenance(precision="int8"), input_size=SIZE
+    )
+    engine = LiteRTEngine(float_file(freeze(model, spec), spec, "tflite"), spec, images, "minmax")
+    dropped = engine.build()
+    monkeypatch.setattr(integer_io, "drop_activations", lambda graph: None)
+    kept = engine.build()
+    for data, version, fused in ((kept, 4, 2), (dropped, 3, 0)):
+        graph = TfliteGraph.read(data)
+        convs = [op for op in graph.operators if graph.op_name(op) == "TRANSPOSE_CONV"]
+        assert {graph.code(op).version for op in convs} == {version}
+        assert sum(op.builtinOptions.fusedActivationFunction > 0 for op in convs) == fused
+    runs = [LiteRTBackend(data) for data in (kept, dropped)]
+    for tensor in images.tensors(spec):
+        before, after = (np.array(run.run(tensor.astype(np.uint8))) for run in runs)
+        np.testing.assert_array_equal(before, after)
