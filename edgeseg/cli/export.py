@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -19,7 +19,7 @@ from edgeseg.choices import (
     Precision,
     Target,
 )
-from edgeseg.cli import _completion, _model, _options
+from edgeseg.cli import _completion, _model, _options, _quantization
 from edgeseg.cli._export_results import note_cuts, note_half, print_results
 from edgeseg.cli._fields import choices_of, collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
@@ -28,8 +28,8 @@ from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, progress_of_steps, quiet_native_logs, say, size_text
 from edgeseg.cli._words import in_flags
 from edgeseg.errors import EdgesegError, InputError
-from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
-from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Recipe
+from edgeseg_converters.options import ExportOptions, Quantization
+from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, Recipe
 
 if TYPE_CHECKING:
     from edgeseg._internal.progress import StepProgress
@@ -43,12 +43,9 @@ class _Command(GroupedCommand):
         "Files": ("formats", "precisions", "output_kind", "target", "layout", "opset", "optimize", "half_arithmetic"),
         "Data": (*_options.DATASET, "split"),
         "Verification": ("verify", "num_images", "proof"),
-        "Quantization": (
-            "calibration_split", "num_calibration_samples", "seed", "method", "ptq", "max_drop", "max_class_drop",
-            "min_agreement", "rescue",
-        ),
+        "Quantization": (*_quantization.CALIBRATION, *_quantization.GATE, "rescue"),
         "Results": ("name", "output_dir", "report", *_options.RESULTS),
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True)
@@ -92,11 +89,6 @@ def _options_of(
         optimize=optimize,
         half_arithmetic=half_arithmetic,
     )
-
-
-def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: float, **settings: Any) -> Quantization:
-    gate = AccuracyGate(max_drop=max_drop, max_class_drop=max_class_drop, min_agreement=min_agreement)
-    return Quantization(gate=gate, **settings)
 
 
 @click.command(
@@ -173,40 +165,7 @@ def _quantization(*, max_drop: float, max_class_drop: float, min_agreement: floa
         help="Write MODEL.proof.zip, for edgeseg verify on the device; at most 8 images and 3 MB.",
     ),
 )
-@collect(
-    "quantization",
-    _quantization,
-    option(Quantization, "split", help="Split of a labeled data set to verify and measure on."),
-    option(Quantization, "calibration_split", help="Split of a labeled data set to calibrate on."),
-    option(Quantization, "num_calibration_samples", type=click.IntRange(1), help="Images to calibrate with, at most."),
-    option(Quantization, "seed", type=click.IntRange(0), help="Seed of the choice of calibration images."),
-    option(
-        Quantization,
-        "method",
-        flag="--calibration-method",
-        help="How the ranges of the activations follow from the images; the targets nnapi and edgetpu take minmax.",
-        if_omitted=f"{DEFAULT_METHOD}, minmax of w8a16",
-    ),
-    option(
-        Quantization,
-        "ptq",
-        help="Before int8: equalize the channels, to the bit the same in float; best does it where it helps.",
-    ),
-    option(AccuracyGate, "max_drop", type=click.FloatRange(0), help="Points of mIoU that quantization may cost."),
-    option(
-        AccuracyGate,
-        "max_class_drop",
-        type=click.FloatRange(0),
-        help="Points of IoU that quantization may cost any one class.",
-    ),
-    option(
-        AccuracyGate,
-        "min_agreement",
-        type=click.FloatRange(0, 1),
-        help="Share of pixels that must keep their class after quantization, where there are no labels.",
-    ),
-    option(Quantization, "rescue", help="If that is not met, keep the costliest ops in float."),
-)
+@_quantization.options
 @collect(
     "results",
     _Results,

@@ -1,4 +1,4 @@
-"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_summaries``: what ``--help`` says, and what its options fill."""
+"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_quantization``, ``_summaries``: what ``--help`` says, and fills."""
 
 from __future__ import annotations
 
