@@ -1,4 +1,4 @@
-"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_quantization``, ``_summaries``: what ``--help`` says, and fills."""
+"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_quantization``, ``_summaries``: the help, and what it fills."""
 
 from __future__ import annotations
 
