@@ -1,4 +1,4 @@
-"""Quantize somebody's float ``.tflite`` or ``.onnx``: prepare it, prove that in float, quantize, and verify the bytes."""
+"""Quantize somebody's float ``.tflite`` or ``.onnx``: prepare it, prove that, quantize it, and verify the bytes."""
 
 from __future__ import annotations
 
@@ -200,9 +200,7 @@ class _Work:
 
     def _reference(self, source: FloatFile, samples: Samples) -> Reference:
         self.step("running the float file")
-        spec = self._model.artifact_spec(
-            name=self._name, output_kind=self._kind, takes_bytes=False, made=Provenance()
-        )
+        spec = self._model.artifact_spec(name=self._name, output_kind=self._kind, takes_bytes=False, made=Provenance())
         with self._model.segmenter() as given:
             return reference_of_file(given, source.data, source.format, spec, samples)
 

@@ -46,7 +46,7 @@ def loaded_by(code: str) -> set[str]:
 
 def allowed(code: str) -> set[str]:
     """``edgeseg export`` and ``tune`` are made from the converters' options, which are light."""
-    return {"edgeseg_converters"} if "['export'" in code or "['tune'" in code else set()
+    return {"edgeseg_converters"} if "['export'" in code or "['tune'" in code or "['quantize'" in code else set()
 
 
 @pytest.mark.parametrize(

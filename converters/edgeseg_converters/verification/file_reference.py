@@ -60,9 +60,7 @@ def _of_kind(scores: NDArray[np.float32], given: ModelSpec, spec: ModelSpec) -> 
     return scores - scores[..., :1] if is_constant and given.output_kind == "logits" else scores
 
 
-def _inner_scores(
-    data: bytes, file_format: Format, spec: ModelSpec, samples: Samples
-) -> list[NDArray[np.float32]]:
+def _inner_scores(data: bytes, file_format: Format, spec: ModelSpec, samples: Samples) -> list[NDArray[np.float32]]:
     """Return the scores ``(1, h, w, C)`` that a float file chooses its class map from."""
     tapped = tap_tflite_logits(data) if file_format == "tflite" else tap_onnx_logits(data)
     with closing(open_artifact(tapped, file_format)) as backend:

@@ -2,8 +2,8 @@
 
     python pytorch_models.py DATA.npz FOLDER
 
-DATA has ``images`` (N, H, W, 3) uint8 and ``labels`` (N, H, W) uint8, of three classes. FOLDER gets ``unet.onnx``, whose
-batch and size are open, and ``deeplab.onnx``, of a fixed size and an old opset.
+DATA has ``images`` (N, H, W, 3) uint8 and ``labels`` (N, H, W) uint8, of three classes. FOLDER gets ``unet.onnx``,
+whose batch and size are open, and ``deeplab.onnx``, of a fixed size and an old opset.
 """
 
 import sys

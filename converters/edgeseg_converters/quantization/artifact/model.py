@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +21,6 @@ from edgeseg.spec import ModelSpec, Provenance
 from edgeseg_converters.quantization.artifact import onnx_model, tflite_model
 from edgeseg_converters.quantization.engines import FloatFile, float_spec
 
-if TYPE_CHECKING:
-    import onnx
 
 _FORMATS: dict[str, Format] = {".tflite": "tflite", ".onnx": "onnx"}
 _PRECISIONS = (".fp32", ".fp16", ".float32", ".float16")
@@ -73,7 +70,9 @@ class FloatModel:
         try:
             if len(backend.inputs) > 1:
                 names = ", ".join(f"'{each.name}'" for each in backend.inputs)
-                raise InputError(f"'{path}' takes {counted(len(backend.inputs), 'input')}, {names}; accepted: one image.")
+                raise InputError(
+                    f"'{path}' takes {counted(len(backend.inputs), 'input')}, {names}; accepted: one image."
+                )
             _refuse_integers(path, file, file_format)
             segmenter = described(path, backend, description, classes=classes, data=file.data)
             spec, output = segmenter.spec, backend.outputs[0].name
@@ -98,9 +97,7 @@ class FloatModel:
         options = RuntimeOptions(input_size=self.description.input_size, output=self.description.output)
         backend = open_with(self.file, options)
         if backend.spec is None:
-            backend = ReadOutput(
-                backend, self.reading, layout=self.spec.layout, num_classes=self.spec.num_classes
-            )
+            backend = ReadOutput(backend, self.reading, layout=self.spec.layout, num_classes=self.spec.num_classes)
         return Segmenter(backend, spec=self.spec)
 
     def artifact_spec(self, *, name: str, output_kind: OutputKind, takes_bytes: bool, made: Provenance) -> ModelSpec:
@@ -162,7 +159,9 @@ def format_of(path: str | Path) -> Format:
         return _FORMATS[suffix]
     kind = SUFFIXES.get(suffix)
     if kind == "keras":
-        raise InputError(f"'{path}' is a Keras model: edgeseg export {path} --precision int8 --data DIR makes integers of it.")
+        raise InputError(
+            f"'{path}' is a Keras model: edgeseg export {path} --precision int8 --data DIR makes integers of it."
+        )
     if kind is not None:
         raise InputError(f"'{path}' is made of an ONNX file: quantize that; accepted: {', '.join(_FORMATS)}.")
     rest = " It failed its verification." if suffix == REJECTED else ""

@@ -119,7 +119,8 @@ def _ort_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     return tuple(
-        getattr(errors, name) for name in ("Fail", "InvalidArgument", "InvalidGraph", "NotImplemented", "RuntimeException")
+        getattr(errors, name)
+        for name in ("Fail", "InvalidArgument", "InvalidGraph", "NotImplemented", "RuntimeException")
     )
 
 

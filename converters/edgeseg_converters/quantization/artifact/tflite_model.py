@@ -139,7 +139,9 @@ class _Head:
         if not is_mask:
             scores = self._as_map(before if kind == "argmax" else result)
             probable = reading.scores == "softmax"
-            return self._add("SOFTMAX", [scores], "scores", _softmax()) if kind == "softmax" and not probable else scores
+            return (
+                self._add("SOFTMAX", [scores], "scores", _softmax()) if kind == "softmax" and not probable else scores
+            )
         if activation == "LOGISTIC":
             share = reading.threshold
             offset = math.log(share / (1 - share)) if 0 < share < 1 else math.inf
@@ -184,7 +186,9 @@ class _Head:
         self._require_float(scores)
         before, _ = self._without_activation(scores)
         if len(shape) != 4 or axis not in (1, 3):
-            raise UnsupportedModel(f"the model chooses the class along axis {axis} of {tuple(shape)}; accepted: 1 and 3.")
+            raise UnsupportedModel(
+                f"the model chooses the class along axis {axis} of {tuple(shape)}; accepted: 1 and 3."
+            )
         return before if axis == 3 else self._transposed(before, (0, 2, 3, 1))
 
     def _without_activation(self, tensor: int) -> tuple[int, str | None]:
