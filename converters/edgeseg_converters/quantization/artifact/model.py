@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.models import ModelFile
@@ -20,7 +19,6 @@ from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, Provenance
 from edgeseg_converters.quantization.artifact import onnx_model, tflite_model
 from edgeseg_converters.quantization.engines import FloatFile, float_spec
-
 
 _FORMATS: dict[str, Format] = {".tflite": "tflite", ".onnx": "onnx"}
 _PRECISIONS = (".fp32", ".fp16", ".float32", ".float16")

@@ -76,7 +76,7 @@ def float_model(data: bytes, spec: ModelSpec, reading: Reading, output: str) -> 
     graph = _folded(graph, spec.input_size)
     _Head(graph, reading, spec).append(result)
     _prune(graph)
-    return finish(graph, spec)
+    return finish(_compacted(graph), spec)
 
 
 def normalized(data: bytes, spec: ModelSpec, given: ModelSpec) -> bytes:
@@ -329,6 +329,38 @@ def _prune(graph: TfliteGraph) -> None:
             needed.update(int(tensor) for tensor in op.inputs)
         else:
             graph.remove(op)
+
+
+def _compacted(graph: TfliteGraph) -> TfliteGraph:
+    """Return the graph without the tensors, buffers and kinds of ops that nothing uses.
+
+    A delegate has no memory for such tensors, of which the calibration asks.
+    """
+    model, ops = graph.model, list(graph.operators)
+    (subgraph,) = model.subgraphs
+    read = {int(tensor) for op in ops for tensor in (*op.inputs, *op.outputs)} - {-1}
+    used = sorted(read.union(graph.inputs, graph.outputs))
+    new = {-1: -1} | {old: number for number, old in enumerate(used)}
+    buffers, contents, codes, kinds = [schema.BufferT()], {}, [], {}
+    for tensor in (subgraph.tensors[old] for old in used):
+        buffer = model.buffers[tensor.buffer]
+        if buffer.data is None or not len(buffer.data):
+            tensor.buffer = 0
+            continue
+        if tensor.buffer not in contents:
+            contents[tensor.buffer] = len(buffers)
+            buffers.append(buffer)
+        tensor.buffer = contents[tensor.buffer]
+    for op in ops:
+        op.inputs, op.outputs = ([new[int(tensor)] for tensor in side] for side in (op.inputs, op.outputs))
+        if op.opcodeIndex not in kinds:
+            kinds[op.opcodeIndex] = len(codes)
+            codes.append(model.operatorCodes[op.opcodeIndex])
+        op.opcodeIndex = kinds[op.opcodeIndex]
+    subgraph.inputs, subgraph.outputs = ([new[tensor] for tensor in side] for side in (graph.inputs, graph.outputs))
+    subgraph.tensors = [subgraph.tensors[old] for old in used]
+    model.buffers, model.operatorCodes, model.signatureDefs = buffers, codes, None
+    return TfliteGraph(model)
 
 
 def _ops(graph: TfliteGraph) -> list[str]:
