@@ -205,7 +205,7 @@ class _Work:
             return reference_of_file(given, source.data, source.format, spec, samples)
 
     def _prove(self, source: FloatFile, expected: Reference) -> None:
-        proof = verify(expected, source.data, Recipe(source.format, "fp32"))
+        proof = verify(expected, source.data, Recipe(source.format, self._model.precision))
         if not proof.passed:
             raise UnsupportedModel(
                 f"'{self._model.file.path}' is not quantized, as what edgeseg makes of it in float is not the same: "

@@ -264,8 +264,8 @@ def test_what_is_refused(drawn: Path, tmp_path: Path) -> None:
     integers = tmp_path / "int8.tflite"
     integers.write_bytes(quantize(logits, data=drawn, description=UNIT, quantization=settings()).data)
     for path, reason in (
-        (integers, r"'.*int8\.tflite' has \d+ quantized tensors already: give the float file"),
-        (DATA / "saved.int8.onnx", r"has \d+ ops on integers already"),
+        (integers, r"'.*int8\.tflite' has integers already, in \d+ quantized tensors: give the float file"),
+        (DATA / "saved.int8.onnx", r"has integers already, in \d+ ops"),
         (
             DATA / "saved_best.keras",
             r"is a Keras model: edgeseg export .*saved_best\.keras --precision int8 --data DIR",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.models import ModelFile
 from edgeseg._internal.text import counted
-from edgeseg.choices import Format, InputDtype, OutputKind
+from edgeseg.choices import Format, InputDtype, OutputKind, Precision
 from edgeseg.errors import EdgesegError, InputError, UnsupportedModel
 from edgeseg.models.packaged_files import find_file
 from edgeseg.opening import InputDescription, described
@@ -35,6 +37,7 @@ class FloatModel:
         reading: how its output is read.
         output: name of that output.
         description: what the user said of it.
+        precision: in which it computes.
     """
 
     __repr__ = short_repr
@@ -45,6 +48,7 @@ class FloatModel:
     reading: Reading
     output: str
     description: InputDescription
+    precision: Precision = "fp32"
 
     @classmethod
     def open(
@@ -63,6 +67,7 @@ class FloatModel:
         """
         file_format = format_of(path)
         file = ModelFile.read(find_file(path))
+        path = file.path
         options = RuntimeOptions(input_size=description.input_size, output=description.output)
         backend = open_with(file, options)
         try:
@@ -71,7 +76,7 @@ class FloatModel:
                 raise InputError(
                     f"'{path}' takes {counted(len(backend.inputs), 'input')}, {names}; accepted: one image."
                 )
-            _refuse_integers(path, file, file_format)
+            precision = _precision(path, file, file_format)
             segmenter = described(path, backend, description, classes=classes, data=file.data)
             spec, output = segmenter.spec, backend.outputs[0].name
             if file_format == "tflite" and spec.layout == "nchw":
@@ -88,7 +93,15 @@ class FloatModel:
             backend.close()
         if spec.name.endswith(_PRECISIONS):
             spec = spec.replace(name=spec.name.rpartition(".")[0])
-        return cls(file=file, format=file_format, spec=spec, reading=reading, output=output, description=description)
+        return cls(
+            file=file,
+            format=file_format,
+            spec=spec,
+            reading=reading,
+            output=output,
+            description=description,
+            precision=precision,
+        )
 
     def segmenter(self) -> Segmenter:
         """Open the file as it was given."""
@@ -166,12 +179,19 @@ def format_of(path: str | Path) -> Format:
     raise InputError(f"'{path}' is no {' or '.join(_FORMATS)} file.{rest}")
 
 
-def _refuse_integers(path: str | Path, file: ModelFile, file_format: Format) -> None:
+def _precision(path: str | Path, file: ModelFile, file_format: Format) -> Precision:
+    """Return in which floats a file computes.
+
+    Raises:
+        InputError: it has integers.
+    """
+    precision: Precision = "fp32"
     if file_format == "tflite":
         count, what = tflite_model.integer_tensors(file.data), "quantized tensor"
     else:
-        import onnx
-
-        count, what = onnx_model.integer_ops(onnx.load_from_string(file.data)), "op on integers"
+        model = onnx.load_from_string(file.data)
+        count, what = onnx_model.integer_ops(model), "op"
+        precision = "fp16" if onnx_model.computes_in_half(model) else "fp32"
     if count:
-        raise InputError(f"'{path}' has {count} {what}{'s' if count > 1 else ''} already: give the float file.")
+        raise InputError(f"'{path}' has integers already, in {counted(count, what)}: give the float file.")
+    return precision

@@ -65,6 +65,11 @@ def integer_ops(model: onnx.ModelProto) -> int:
     return sum(node.op_type in _INTEGER_OPS or node.op_type.startswith("QLinear") for node in model.graph.node)
 
 
+def computes_in_half(model: onnx.ModelProto) -> bool:
+    """Return whether a model has float16 weights, with which ONNX computes in float16."""
+    return any(tensor.data_type == _HALF for tensor in _tensors(model))
+
+
 @new_objects_collected()
 def float_model(model: onnx.ModelProto, spec: ModelSpec, reading: Reading, output: str, given: ModelSpec) -> bytes:
     """Return the float file of an artifact.
@@ -84,6 +89,8 @@ def float_model(model: onnx.ModelProto, spec: ModelSpec, reading: Reading, outpu
         InputError: it does not run at that size.
     """
     model = _of_known_opset(_inlined(model))
+    if not model.graph.node:
+        raise UnsupportedModel("the model computes nothing.")
     domains = sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"})
     if domains:
         raise UnsupportedModel(
@@ -93,10 +100,9 @@ def float_model(model: onnx.ModelProto, spec: ModelSpec, reading: Reading, outpu
     _in_float32(model)
     _fix_input(model, spec)
     try:
-        graph = ir.from_proto(model).graph
-        opsets, version = graph.opset_imports, model.ir_version
-        made = ir.Model(graph, ir_version=version)
-        made.opset_imports.update(opsets)
+        made = ir.from_proto(model)
+        graph = made.graph
+        _free_names(graph)
         _take_image(graph, given, normalize=(spec.mean, spec.std) != (given.mean, given.std))
         result = next(value for value in graph.outputs if value.name == output)
         _Head(graph, reading, spec).append(result)
@@ -129,6 +135,7 @@ _BROKEN = (
     ir.passes.PassError,
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
+    ValueError,  # of onnx-ir, for a graph that it does not read
 )
 
 
@@ -262,6 +269,15 @@ def _take_image(graph: ir.Graph, given: ModelSpec, *, normalize: bool) -> None:
     for node, index in uses:
         node.replace_input_with(index, value)
     graph.insert_before(first, nodes)
+
+
+def _free_names(graph: ir.Graph) -> None:
+    """Rename what has a name that the input or the output gets."""
+    taken = {INPUT_NAME, *OUTPUT_NAMES.values()}
+    values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    for value in values:
+        if value.name in taken and not value.is_graph_output():
+            value.name = _unused(graph, f"{value.name}_given")
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -68,6 +68,8 @@ def float_model(data: bytes, spec: ModelSpec, reading: Reading, output: str) -> 
         what = ", ".join(dict.fromkeys(refused)) if len(graph.model.subgraphs) == 1 else "several graphs"
         raise UnsupportedModel(f"the model has {what}, which integers do not: export it without loops.")
     graph.model.metadata = None
+    for code in graph.model.operatorCodes:  # files from before 2020 have the number in the old field alone
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     _name_all(graph)
     _take_floats(graph)
     named = [tensor for tensor in graph.outputs if graph.tensor_name(tensor) == output]
