@@ -156,7 +156,7 @@ def test_pytorchs_files(name: str, drawn: Path) -> None:
     result = quantize(path, data=drawn, description=description)
     accuracy, proof = result.quantized.accuracy, result.verification  # type: ignore[union-attr]
     assert accuracy is not None and accuracy.mean_iou is not None and proof is not None
-    assert accuracy.passed and accuracy.mean_iou[0] > 0.95 and accuracy.drop < 1
+    assert accuracy.passed and accuracy.mean_iou[0] > 0.9 and accuracy.drop < 1
     assert set(accuracy.per_class_iou) == set(NAMES)
     assert proof.passed and proof.model == "the float file"
     assert result.file_name == f"pytorch_{name}.int8.onnx"
@@ -176,7 +176,7 @@ def test_pytorch_itself_makes_such_files(drawn: Path, tmp_path: Path) -> None:
             tmp_path / f"pytorch_{name}.onnx", data=drawn, description=description, quantization=settings()
         )
         assert result.quantized is not None and result.quantized.accuracy is not None
-        assert result.quantized.accuracy.mean_iou is not None and result.quantized.accuracy.mean_iou[0] > 0.95
+        assert result.quantized.accuracy.mean_iou is not None and result.quantized.accuracy.mean_iou[0] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from edgeseg.errors import EdgesegError, InputError, UnsupportedModel
 from edgeseg.models.packaged_files import find_file
 from edgeseg.opening import InputDescription, described
 from edgeseg.outputs import Reading, ReadOutput, read_output
-from edgeseg.runtime import SUFFIXES, RuntimeOptions, open_with
+from edgeseg.runtime import SUFFIXES, Backend, RuntimeOptions, open_with
 from edgeseg.runtime.options import REJECTED
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, Provenance
@@ -106,7 +106,7 @@ class FloatModel:
     def segmenter(self) -> Segmenter:
         """Open the file as it was given."""
         options = RuntimeOptions(input_size=self.description.input_size, output=self.description.output)
-        backend = open_with(self.file, options)
+        backend: Backend = open_with(self.file, options)
         if backend.spec is None:
             backend = ReadOutput(backend, self.reading, layout=self.spec.layout, num_classes=self.spec.num_classes)
         return Segmenter(backend, spec=self.spec)

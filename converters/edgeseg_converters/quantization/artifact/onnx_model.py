@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.external_data_helper
+import onnx.inliner
+import onnx.version_converter
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -184,13 +187,13 @@ class _Head:
         if reading.scores != "softmax":
             return self._of_logit(self._as_map(result), reading.threshold, axis), axis
         p = self._as_map(result)
-        rest = self._add("Sub", [self._constant(np.float32([1])), p], {})
+        rest = self._add("Sub", [self._constant(np.array([1], np.float32)), p], {})
         return self._add("Concat", [rest, p], {"axis": axis}), axis
 
     def _of_logit(self, x: ir.Value, offset: float, axis: int) -> ir.Value:
         """Return the scores ``[0, x - offset]``."""
         if offset:
-            x = self._add("Sub", [x, self._constant(np.float32([offset]))], {})
+            x = self._add("Sub", [x, self._constant(np.array([offset], np.float32))], {})
         sides = [0] * 8
         sides[axis] = 1
         zero = self._constant(np.array(0, np.float32))

@@ -343,7 +343,9 @@ def _compacted(graph: TfliteGraph) -> TfliteGraph:
     read = {int(tensor) for op in ops for tensor in (*op.inputs, *op.outputs)} - {-1}
     used = sorted(read.union(graph.inputs, graph.outputs))
     new = {-1: -1} | {old: number for number, old in enumerate(used)}
-    buffers, contents, codes, kinds = [schema.BufferT()], {}, [], {}
+    buffers, codes = [schema.BufferT()], []
+    contents: dict[int, int] = {}
+    kinds: dict[int, int] = {}
     for tensor in (subgraph.tensors[old] for old in used):
         buffer = model.buffers[tensor.buffer]
         if buffer.data is None or not len(buffer.data):
